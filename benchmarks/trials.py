@@ -1,0 +1,77 @@
+"""Trials of contestants in alternation: each is written down as it ends, so that a long benchmark goes on from there."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Trials:
+    """Finished trials, in memory and in a JSON file."""
+
+    def __init__(self, path: Path | None):
+        self.path = path
+        self.content: dict[str, Any] = {"machine": _machine(), "commit": _commit(), "trials": []}
+        if path and path.exists():
+            self.content = json.loads(path.read_text(encoding="utf-8"))
+
+    def alternate(self, what: str, contestants: dict[str, Callable[[], dict[str, float]]], repeats: int) -> None:
+        """Run each contestant `repeats` times, in turns; a contestant returns its figures by name."""
+        for number in range(repeats):
+            for who, measure in contestants.items():
+                key = {"what": what, "who": who, "number": number}
+                if any(key.items() <= trial.items() for trial in self.content["trials"]):
+                    continue
+                figures = measure()
+                self.content["trials"].append(key | figures)
+                print(f"{what}, {who}, {number + 1} of {repeats}: {_say(figures)}", flush=True)
+                self._save()
+
+    def figures(self, what: str, who: str, name: str) -> list[float]:
+        return [trial[name] for trial in self.content["trials"] if (trial["what"], trial["who"]) == (what, who)]
+
+    def ratio(self, what: str, whose: str, name: str, target: float, least: bool = True) -> None:
+        """Print and note the median of bertsmith's figure over that of `whose`; `least`: it is to be `target` or more."""
+        own, peer = (self.figures(what, who, name) for who in ("bertsmith", whose))
+        ratio = statistics.median(own) / statistics.median(peer)
+        reached = ratio >= target if least else ratio <= target
+        print(
+            f"{what}: {name} {_spread(own)} against {_spread(peer)} of {whose}: {ratio:.2f} × "
+            f"(target {'≥' if least else '≤'} {target}: {'reached' if reached else 'missed'})"
+        )
+        result = {"figure": name, "bertsmith": own, whose: peer, "ratio": ratio, "target": target, "reached": reached}
+        self.content.setdefault("results", {})[f"{what}, {name}"] = result
+        self._save()
+
+    def _save(self) -> None:
+        if self.path:
+            partial = self.path.with_name(self.path.name + ".partial")
+            partial.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+            partial.replace(self.path)
+
+
+def _say(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:,.4g}" for name, value in figures.items())
+
+
+def _spread(figures: list[float]) -> str:
+    return f"{statistics.median(figures):,.4g} (median of {len(figures)}, {min(figures):,.4g} to {max(figures):,.4g})"
+
+
+def _machine() -> str:
+    model = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{len(os.sched_getaffinity(0))} × {model}"
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()

@@ -1,0 +1,253 @@
+"""Recipes and command-line settings in, a checked frozen settings object out.
+
+A recipe is a TOML file that says only what differs from the defaults. Precedence, last wins: the class's defaults, the
+recipe, `key=value` from the command line. Nothing is changed after loading.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from bertsmith.errors import UserError
+
+Settings = TypeVar("Settings")
+
+
+class Loaded(NamedTuple):
+    """A checked settings object, with where each value came from."""
+
+    settings: Any
+    origins: dict[str, str]
+    """dotted key → "recipe" or "command line"; a key that is absent has its default."""
+
+
+class Row(NamedTuple):
+    """One line of `bertsmith show`."""
+
+    key: str
+    value: Any
+    origin: str
+    description: str
+
+
+def load(cls: type[Settings], verb: str, recipe: str, overrides: Sequence[str] = ()) -> Loaded:
+    """Read `recipe` (a path or the name of a shipped one for `verb`), lay `overrides` over it, check against `cls`.
+
+    Raises:
+        UserError: the recipe is not found or not TOML, a key is unknown (the nearest right one is named), a value has
+            the wrong type or is impossible.
+    """
+    values = read_recipe(verb, recipe)
+    origins = dict.fromkeys(_flatten(values), "recipe")
+    texts = {}
+    for override in overrides:
+        key, text = _split_override(override)
+        _drop_rivals(cls, values, origins, key)
+        _put(values, key, _parse_value(text), override)
+        origins[key] = "command line"
+        texts[key] = text
+    return Loaded(check(cls, values, texts), origins)
+
+
+def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | None = None) -> Settings:
+    """Build `cls` from nested `values`.
+
+    `texts` holds command-line values as they were typed: one that reads as a TOML number or boolean is taken as text
+    after all where the setting is text (`vocab=2024`).
+
+    Raises:
+        UserError: as `load`; every fault is named, one a line, at most three.
+    """
+    from pydantic import TypeAdapter, ValidationError  # here: `show` and `--help` need not wait for it
+
+    texts = texts or {}
+    # Checked as JSON, in which a list may become a tuple while everything else stays strict.
+    adapter = TypeAdapter(cls)
+    for _ in range(len(texts) + 1):
+        try:
+            return adapter.validate_json(json.dumps(values, default=str))
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+            retyped = [key for key in (_dotted(fault) for fault in faults if fault["type"] == "string_type") if key in texts]
+            if not retyped:
+                raise UserError("\n".join(_say(cls, fault, values) for fault in faults[:3])) from None
+            for key in retyped:
+                _put(values, key, texts[key], key)
+    raise AssertionError("unreachable: each round turns at least one value into text")
+
+
+def read_recipe(verb: str, recipe: str) -> dict[str, Any]:
+    """The nested values of a recipe: a path that exists, else a shipped recipe's name."""
+    path = Path(recipe)
+    try:
+        if path.is_file():
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        shipped = resources.files("bertsmith.recipes") / verb / f"{recipe}.toml"
+        if shipped.is_file():
+            return tomllib.loads(shipped.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{recipe}: not a TOML recipe: {error}") from None
+    except OSError as error:
+        raise UserError(f"{recipe}: cannot be read: {error.strerror}") from None
+    names = shipped_recipes(verb)
+    near = difflib.get_close_matches(recipe, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped for {verb}: {', '.join(names)}"
+    raise UserError(f"{recipe}: no such recipe, neither a file nor a shipped one; {hint}")
+
+
+def shipped_recipes(verb: str) -> list[str]:
+    """Names of the recipes in the package for `verb`, sorted."""
+    folder = resources.files("bertsmith.recipes") / verb
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Nested plain values (what TOML and JSON hold); settings that are None are left out, as TOML has no null."""
+    plain = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return _without_none(plain)
+
+
+def to_toml(settings: Any) -> str:
+    """The recipe file that gives back `settings` exactly."""
+    import tomli_w
+
+    return tomli_w.dumps(to_dict(settings))
+
+
+def rows(loaded: Loaded) -> Iterator[Row]:
+    """Every setting of a loaded recipe, in the order of its class."""
+    for leaf in _walk(loaded.settings):
+        yield Row(leaf.key, leaf.value, loaded.origins.get(leaf.key, "default"), leaf.description)
+
+
+def identity(settings: Any) -> dict[str, Any]:
+    """Dotted key → value of the settings that make a run this run (see `bertsmith.settings.setting`)."""
+    return {leaf.key: leaf.value for leaf in _walk(settings) if leaf.identity}
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
+    before, after = (json.loads(json.dumps(side)) for side in (before, after))
+    keys = sorted(before.keys() | after.keys())
+    return [f"{key}: {before.get(key)!r} → {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
+
+
+class _Leaf(NamedTuple):
+    key: str
+    value: Any
+    description: str
+    identity: bool
+
+
+def _walk(settings: Any, prefix: str = "", identity: bool = True) -> Iterator[_Leaf]:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        matters = identity and field.metadata["identity"]
+        if dataclasses.is_dataclass(value):
+            yield from _walk(value, f"{prefix}{field.name}.", matters)
+        else:
+            yield _Leaf(f"{prefix}{field.name}", value, field.metadata["description"], matters)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _split_override(override: str) -> tuple[str, str]:
+    key, equals, text = override.partition("=")
+    if not equals or not key or not all(part.isidentifier() for part in key.split(".")):
+        raise UserError(f"{override}: a setting on the command line is written key=value, as in plan.steps=1000")
+    return key, text
+
+
+def _parse_value(text: str) -> Any:
+    """TOML where it is TOML, text otherwise, so that `corpus=data/owt` needs no quotes."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if set(parsed) == {"value"} else text
+
+
+def _put(values: dict[str, Any], key: str, value: Any, override: str) -> None:
+    *tables, last = key.split(".")
+    for name in tables:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise UserError(f"{override}: {name} is a single value, not a table of settings")
+    values[last] = value
+
+
+def _drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
+    """A class may name settings of which exactly one is given (`exclusive`): a new one replaces the recipe's."""
+    *tables, last = key.split(".")
+    owner = _class_at(cls, tables)
+    rivals = getattr(owner, "exclusive", ())
+    if last not in rivals:
+        return
+    for name in tables:
+        values = values.get(name, {})
+    for rival in rivals:
+        if isinstance(values, dict) and rival != last and values.pop(rival, None) is not None:
+            origins.pop(".".join([*tables, rival]), None)
+
+
+def _class_at(cls: type, tables: Sequence[str]) -> type | None:
+    for name in tables:
+        hints = get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
+        cls = hints.get(name)
+    return cls
+
+
+def _dotted(fault: dict[str, Any]) -> str:
+    return ".".join(str(part) for part in fault["loc"])
+
+
+def _say(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
+    """One line for one of pydantic's faults: the key's full name, the value, what is wrong."""
+    key, tables = _dotted(fault), [str(part) for part in fault["loc"][:-1]]
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{key}: no such setting; {_nearest(cls, key, tables)}"
+    if fault["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
+        return f"{key}: needs a value, in the recipe or as {key}=… on the command line"
+    reason = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{key}: {reason}" if key else reason
+    return f"{key} = {fault['input']!r}: {reason[0].lower()}{reason[1:]}"
+
+
+def _nearest(cls: type, key: str, tables: list[str]) -> str:
+    owner = _class_at(cls, tables)
+    here = [field.name for field in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
+    everywhere = list(_keys(cls))
+    last = key.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(last, here, n=1)
+    if near:
+        return f"did you mean {'.'.join([*tables, near[0]])}?"
+    elsewhere = [name for name in everywhere if name.rsplit(".", 1)[-1] == last]
+    elsewhere = elsewhere or difflib.get_close_matches(key, everywhere, n=1)
+    if elsewhere:
+        return f"did you mean {elsewhere[0]}?"
+    return f"there are {', '.join(here)}"
+
+
+def _keys(cls: type, prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[field.name]):
+            yield from _keys(hints[field.name], f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}"

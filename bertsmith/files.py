@@ -1,0 +1,146 @@
+"""Files that are whole or absent: atomic writes, hashes, format versions, folder locks.
+
+Every artefact is written under a temporary name in its own folder and renamed; a folder's manifest goes last, so that
+its presence means the folder is whole.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from bertsmith import __version__
+from bertsmith.errors import UserError
+
+FORMAT_VERSION = 1
+"""Of run folders, data folders and checkpoints; raised when a reader of the older ones would misread."""
+
+TEMPORARY = ".partial"
+"""Suffix of a file or folder that is being written; whatever carries it is rubbish after a crash."""
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that takes its name only when the block ends without an error.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    encoding = None if "b" in mode else "utf-8"
+    with reported(path):
+        try:
+            with open(temporary, mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A fresh folder under a temporary name that becomes `path` (replacing it) when the block ends without an error."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    with reported(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.replace(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def reported(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of `path` (no space, no permission) into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: {os.strerror(error.errno) if error.errno else error}") from error
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` with its parents, and check now rather than hours later that it can be written."""
+    with reported(path):
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f"probe{TEMPORARY}"
+        probe.touch()
+        probe.unlink()
+    return path
+
+
+def write_json(path: Path, content: Any) -> None:
+    with atomic_write(path, "w") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
+def write_manifest(folder: Path, kind: str, content: dict[str, Any]) -> None:
+    """Declare `folder` whole: a `manifest.json` that names its kind, the format and the package version."""
+    head = {"kind": kind, "format_version": FORMAT_VERSION, "bertsmith_version": __version__}
+    write_json(folder / "manifest.json", head | content)
+
+
+def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """The manifest of a whole folder of this `kind`.
+
+    Raises:
+        UserError: there is none, it is of another kind, or of a format newer than this version reads.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: not a finished {kind} folder (it has no manifest.json)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); make the folder again") from None
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        found = manifest.get("kind") if isinstance(manifest, dict) else None
+        raise UserError(f"{folder}: a {found or 'foreign'} folder where a {kind} folder is needed")
+    if manifest.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"{folder}: format {manifest.get('format_version')}, written by bertsmith {manifest.get('bertsmith_version')}; "
+            f"this is {__version__}, which reads format {FORMAT_VERSION}"
+        )
+    return manifest
+
+
+def sha256_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(content: Any) -> str:
+    """Hash of the canonical JSON of `content`."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with reported(folder), open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: in use by another bertsmith process; wait for it or choose another --out") from None
+        yield

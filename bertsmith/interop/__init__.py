@@ -1,0 +1,8 @@
+"""Our weights ↔ other people's formats.
+
+In reading order:
+    names           our tensors' names beside Hugging Face's
+    configuration   config.json ↔ the settings of our encoder
+    huggingface     a trained model → a folder that transformers loads without us, and back
+    card            the model card in that folder
+"""

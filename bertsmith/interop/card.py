@@ -1,0 +1,76 @@
+"""The model card: what a model is, what it was trained on and how well it did, for people who find its folder."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bertsmith import __version__
+from bertsmith.interop.names import Head
+
+_PIPELINES: dict[Head, tuple[str, str]] = {
+    "masked_tokens": ("fill-mask", "The capital of France is [MASK]."),
+    "classification": ("text-classification", "The text to classify."),
+}
+
+
+def model_card(
+    name: str,
+    *,
+    head: Head,
+    recipe: str,
+    data: Mapping[str, Any],
+    results: Mapping[str, Any],
+    trained_length: int | None = None,
+) -> str:
+    """Markdown with the front matter that Hugging Face's hub reads.
+
+    Args:
+        name: the title.
+        head: decides the hub's label and the example.
+        recipe: every setting of the run, as TOML.
+        data: what → value ("corpus", "documents", "tokens", …), in the order to show.
+        results: metric → value; numbers are shown with four digits.
+        trained_length: longest row seen in training, in tokens, where the model can hold longer ones.
+    """
+    pipeline, text = _PIPELINES[head]
+    front = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["bertsmith"]}
+    example = (
+        f'from transformers import pipeline\n\nprint(pipeline("{pipeline}", model="path/to/this/folder")("{text}"))'
+    )
+    parts = [
+        "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---"]),  # YAML takes JSON
+        f"# {_escape(name)}",
+        f"Trained with bertsmith {__version__}. Hugging Face transformers loads it without remote code:",
+        _fenced(example, "python"),
+    ]
+    if trained_length is not None:
+        parts.append(f"Trained on rows of up to {trained_length} tokens; nothing is known of longer ones.")
+    parts += ["## Data", _table("", data)] if data else []
+    parts += ["## Results", _table("metric", results)] if results else []
+    parts += ["## Recipe", _fenced(recipe.strip("\n"), "toml")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> str:
+    lines = [f"| {title} | |", "|---|---|"]
+    lines += [f"| {_escape(key)} | {_escape(_show(value))} |" for key, value in rows.items()]
+    return "\n".join(lines)
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _escape(text: str) -> str:
+    """Text that reads as itself in one line of Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))
+
+
+def _fenced(text: str, language: str) -> str:
+    """A code block whose fence is longer than any run of back ticks inside it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

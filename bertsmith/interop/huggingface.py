@@ -1,0 +1,212 @@
+"""A trained model → a folder that Hugging Face transformers loads without us, and such a folder → our weights.
+
+BERT's classes hold an encoder whose embeddings are as wide as its layers, ELECTRA's one where they differ. Weights are
+read and written as safetensors only.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from bertsmith.errors import UserError
+from bertsmith.files import atomic_folder, atomic_write, reported, write_json, write_text
+from bertsmith.interop.configuration import describe, family_of, read_config
+from bertsmith.interop.names import COPIES, DROPPED, POOLER, Head, canonical, their_names
+from bertsmith.model.config import EncoderSettings
+from bertsmith.model.encoder import Encoder
+from bertsmith.model.heads import BertClassificationHead, ElectraClassificationHead, MaskedTokenHead
+from bertsmith.text.tokenizer import Tokenizer
+
+_FILES = {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a Hugging Face folder holds, in our names."""
+
+    settings: EncoderSettings
+    vocab_size: int
+    head: Head | None
+    """Which of our heads is in `weights`."""
+    weights: dict[str, Tensor]
+    """float32; "encoder.…", and "head.…" where there is a head: all that the modules need, nothing else."""
+    pooler: dict[str, Tensor]
+    """Of a BERT folder without classes, "head.dense.…": what a BertClassificationHead may start from, as Hugging
+    Face's does. Empty where the folder has no pooler, or `weights` has it."""
+    num_labels: int | None
+    """Classes of a classification head."""
+    tokenizer_folder: Path
+    dropped: list[str]
+    """Hugging Face's names of the tensors that have no place here, sorted."""
+
+
+def write_folder(
+    out: Path,
+    *,
+    settings: EncoderSettings,
+    vocab_size: int,
+    head: Head,
+    weights: dict[str, Tensor],
+    tokenizer_folder: Path,
+    labels: list[str] | None,
+    card: str,
+    trained_length: int | None,
+) -> None:
+    """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
+
+    An `out` that an earlier export wrote is replaced.
+
+    Args:
+        head: of `bertsmith.model.heads`: MaskedTokenHead, or the classification head that goes with the encoder
+            (ElectraClassificationHead where the embeddings are projected, otherwise BertClassificationHead).
+        weights: of the encoder and the head, "encoder.…" and "head.…".
+        tokenizer_folder: where `Tokenizer.save` wrote.
+        labels: names of the classes; one name makes it a regression; None for masked tokens.
+        card: the text of README.md.
+        trained_length: longest row seen in training, in tokens: transformers will cut longer texts. None: the longest
+            that the model can hold.
+
+    Raises:
+        UserError: the head is the plain one of compat; `out` holds files that no export wrote, or cannot be written.
+    """
+    if head == "classification" and "head.dense.weight" not in weights:
+        raise UserError(
+            f"{out}: compat's plain classification head has no Hugging Face class; fine-tune without compat to export"
+        )
+    out = out.resolve()  # "." has no name to put a temporary one beside
+    _check_replaceable(out)
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    assert tokenizer.vocab_size <= vocab_size
+    config = describe(settings, head, labels) | {"vocab_size": vocab_size, "pad_token_id": tokenizer.pad_id}
+    tensors = _to_theirs(weights, their_names(family_of(settings), settings, head))
+    with atomic_folder(out) as folder:
+        write_json(folder / "config.json", config)
+        with atomic_write(folder / "model.safetensors") as file:  # `save_file` would hide a full disk from it
+            file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        tokenizer.save(folder)
+        _set_length(folder / "tokenizer_config.json", trained_length or settings.max_position_embeddings)
+        write_text(folder / "README.md", card)
+
+
+def read_folder(path: Path) -> Imported:
+    """Read a folder of `write_folder`, or of Hugging Face's save_pretrained for a BERT or ELECTRA model.
+
+    Raises:
+        UserError: a file is missing or damaged; the weights are a pickle; config.json has a class or a value that our
+            encoder does not know; a tensor is missing, unknown, or of another shape than config.json says.
+    """
+    architecture, family, head, settings, vocab_size = read_config(path / "config.json")
+    read = _read_tensors(path / "model.safetensors", architecture)
+    theirs = {canonical(name, family): tensor for name, tensor in read.items()}
+    _drop_copies(theirs, path)
+    dropped = [name for name in theirs if name.startswith(DROPPED)]
+    if head == "classification" and family != family_of(settings):
+        head = None  # ELECTRA's head on an encoder of one width, which has BERT's here
+        dropped += [name for name in theirs if name.startswith("classifier.")]
+    for name in dropped:
+        del theirs[name]
+    pooler = {}
+    if head != "classification":
+        pooler = {ours: theirs.pop(name).float() for ours, name in POOLER.items() if name in theirs}
+    names = their_names(family, settings, head)
+    _check_names(theirs, {name for group in names.values() for name in group}, path)
+    num_labels = len(theirs[names["head.output.bias"][0]]) if head == "classification" else None
+    weights = _to_ours(theirs, names, _shapes(settings, vocab_size, head, num_labels), path)
+    return Imported(settings, vocab_size, head, weights, pooler, num_labels, path, sorted(dropped))
+
+
+def _check_replaceable(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"{out}: a file; name a folder to export to")
+    with reported(out):
+        foreign = sorted({entry.name for entry in out.iterdir()} - _FILES)
+    if foreign:
+        raise UserError(f"{out}: holds {foreign[0]}, which no export wrote; name another folder")
+
+
+def _to_theirs(weights: dict[str, Tensor], names: dict[str, tuple[str, ...]]) -> dict[str, Tensor]:
+    assert weights.keys() == names.keys(), weights.keys() ^ names.keys()
+    tensors = {}
+    for ours, theirs in names.items():
+        parts = weights[ours].detach().to("cpu", torch.float32).chunk(len(theirs))
+        tensors |= {name: part.contiguous() for name, part in zip(theirs, parts, strict=True)}
+    return tensors
+
+
+def _to_ours(
+    theirs: dict[str, Tensor], names: dict[str, tuple[str, ...]], shapes: dict[str, torch.Size], path: Path
+) -> dict[str, Tensor]:
+    assert names.keys() == shapes.keys(), names.keys() ^ shapes.keys()
+    weights = {}
+    for ours, group in names.items():
+        rows, *columns = shapes[ours]
+        for name in group:
+            expected, found = [rows // len(group), *columns], list(theirs[name].shape)
+            if found != expected or not theirs[name].is_floating_point():
+                raise UserError(
+                    f"{path}: {name} is {theirs[name].dtype} {found} where config.json asks for floats {expected}; "
+                    f"the two files are not of one model"
+                )
+        weights[ours] = torch.cat([theirs[name].float() for name in group])
+    return weights
+
+
+def _set_length(path: Path, length: int) -> None:
+    """Tell transformers' tokenizer where to cut; without it a long text ends in an index error."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, config | {"model_max_length": length})
+
+
+def _read_tensors(file: Path, architecture: str) -> dict[str, Tensor]:
+    if not file.is_file():
+        pickled = (file.parent / "pytorch_model.bin").is_file()
+        why = "its pytorch_model.bin is a pickle, which can run code" if pickled else "no weights in one file"
+        raise UserError(
+            f"{file.parent}: no model.safetensors ({why}); if you trust the folder, convert it: "
+            f'transformers.{architecture}.from_pretrained("{file.parent}").save_pretrained("NEW_FOLDER")'
+        )
+    try:
+        return safetensors.torch.load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: damaged or not a safetensors file ({error}); fetch it again") from None
+
+
+def _drop_copies(theirs: dict[str, Tensor], path: Path) -> None:
+    for name in COPIES.keys() & theirs.keys():
+        copy, original = theirs.pop(name), theirs.get(COPIES[name])
+        if original is None or not torch.equal(copy, original):
+            raise UserError(f"{path}: {name} is not {COPIES[name]}; bertsmith's output layer is the token table itself")
+
+
+def _check_names(theirs: dict[str, Tensor], wanted: set[str], path: Path) -> None:
+    missing, unknown = sorted(wanted - theirs.keys()), sorted(theirs.keys() - wanted)
+    if missing:
+        raise UserError(
+            f"{path}: {missing[0]} and {len(missing) - 1} more tensors that config.json asks for are missing"
+        )
+    if unknown:
+        raise UserError(
+            f"{path}: {unknown[0]} and {len(unknown) - 1} more tensors are not of the class that config.json names; "
+            f"load the folder with transformers and save the class you want"
+        )
+
+
+def _shapes(
+    settings: EncoderSettings, vocab_size: int, head: Head | None, num_labels: int | None
+) -> dict[str, torch.Size]:
+    """Name → shape of what our modules need; nothing is allocated or drawn."""
+    with torch.device("meta"):
+        modules: dict[str, nn.Module] = {"encoder": Encoder(settings, vocab_size)}
+        if head == "masked_tokens":
+            modules["head"] = MaskedTokenHead(settings, vocab_size)
+        elif head == "classification":
+            bert = family_of(settings) == "bert"
+            modules["head"] = (BertClassificationHead if bert else ElectraClassificationHead)(settings, num_labels)
+    return {name: tensor.shape for name, tensor in nn.ModuleDict(modules).state_dict().items()}

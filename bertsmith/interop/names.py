@@ -1,0 +1,99 @@
+"""Our tensors' names beside Hugging Face's: one table, used for writing and for reading.
+
+Source: transformers, models/bert/modeling_bert.py and models/electra/modeling_electra.py.
+"""
+
+from typing import Literal
+
+from bertsmith.model.config import EncoderSettings
+
+Family = Literal["bert", "electra"]
+"""Whose classes."""
+
+Head = Literal["masked_tokens", "classification"]
+
+_EMBEDDINGS = {
+    "token": "word_embeddings",
+    "position": "position_embeddings",
+    "segment": "token_type_embeddings",
+}
+
+_LAYER = {
+    "attention.query_key_value": ("attention.self.query", "attention.self.key", "attention.self.value"),
+    "attention.dense": ("attention.output.dense",),
+    "attention_norm": ("attention.output.LayerNorm",),
+    "feed_forward.expand": ("intermediate.dense",),
+    "feed_forward.contract": ("output.dense",),
+    "feed_forward_norm": ("output.LayerNorm",),
+}
+
+_HEADS: dict[tuple[Family, Head], dict[str, str]] = {
+    ("bert", "masked_tokens"): {
+        "head.dense": "cls.predictions.transform.dense",
+        "head.norm": "cls.predictions.transform.LayerNorm",
+    },
+    ("electra", "masked_tokens"): {
+        "head.dense": "generator_predictions.dense",
+        "head.norm": "generator_predictions.LayerNorm",
+    },
+    ("bert", "classification"): {"head.dense": "bert.pooler.dense", "head.output": "classifier"},
+    ("electra", "classification"): {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
+}
+
+_OUTPUT_BIAS: dict[Family, str] = {"bert": "cls.predictions.bias", "electra": "generator_lm_head.bias"}
+
+POOLER = {"head.dense.weight": "bert.pooler.dense.weight", "head.dense.bias": "bert.pooler.dense.bias"}
+"""The part of BERT's classification head that its other classes carry too."""
+
+COPIES = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+    "generator_lm_head.weight": "electra.embeddings.word_embeddings.weight",
+}
+"""What some folders hold twice: the copy, and the tensor that it must equal."""
+
+DROPPED = (
+    "bert.embeddings.position_ids",  # 0, 1, 2, …
+    "electra.embeddings.position_ids",
+    "cls.seq_relationship.",  # next-sentence prediction
+    "discriminator_predictions.",  # replaced-token detection
+)
+"""Beginnings of names that we read nothing from."""
+
+
+def their_names(family: Family, settings: EncoderSettings, head: Head | None) -> dict[str, tuple[str, ...]]:
+    """Our name of every tensor → Hugging Face's; where there are several, ours is theirs one below the other."""
+    modules = {f"encoder.embeddings.{ours}": f"{family}.embeddings.{theirs}" for ours, theirs in _EMBEDDINGS.items()}
+    names = {f"{ours}.weight": (f"{theirs}.weight",) for ours, theirs in modules.items()}  # tables have no bias
+    names |= _with_parts("encoder.embeddings.norm", (f"{family}.embeddings.LayerNorm",))
+    if settings.embedding != settings.hidden_size:
+        names |= _with_parts("encoder.projection", (f"{family}.embeddings_project",))
+    for layer in range(settings.num_hidden_layers):
+        for ours, theirs in _LAYER.items():
+            prefix = f"{family}.encoder.layer.{layer}"
+            names |= _with_parts(f"encoder.layers.{layer}.{ours}", tuple(f"{prefix}.{part}" for part in theirs))
+    if head is not None:
+        for ours, name in _HEADS[family, head].items():
+            names |= _with_parts(ours, (name,))
+    if head == "masked_tokens":
+        names["head.bias"] = (_OUTPUT_BIAS[family],)
+    return names
+
+
+def canonical(name: str, family: Family) -> str:
+    """The name that a tensor of a saved file has in our table.
+
+    A bare BertModel or ElectraModel leaves the family's prefix away, and BERT's first checkpoints call a norm's weight
+    and bias gamma and beta.
+    """
+    if name.startswith(("embeddings.", "embeddings_project.", "encoder.", "pooler.")):
+        name = f"{family}.{name}"
+    if name.endswith("LayerNorm.gamma"):
+        return name.removesuffix("gamma") + "weight"
+    if name.endswith("LayerNorm.beta"):
+        return name.removesuffix("beta") + "bias"
+    return name
+
+
+def _with_parts(ours: str, theirs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")}

@@ -1,0 +1,15 @@
+"""Tensors in, tensors out: the encoder and its heads. No text, no loss, no optimiser; torch and numpy alone.
+
+In reading order:
+    tokens      Tokens, the one batch type: packed or padded rows; the only place that knows of padding
+    config      what an encoder is made of
+    dropout     dropout with cheap random numbers on the CPU
+    attention   `attend`: one contract, two kernels
+    layers      one transformer layer
+    encoder     embeddings and the stack of layers, with the reference's initialisation
+    heads       masked-token prediction, classification
+    flops       floating-point operations and parameters, counted
+
+The shapes' legend, for the whole house: T tokens in a batch, N rows, L length of a padded row, D hidden size,
+E embedding size, H heads, K head size, V vocabulary size, M masked positions, C classes.
+"""

@@ -1,0 +1,67 @@
+"""`attend`: one contract, two kernels.
+
+Queries, keys and values come flat, [T, H, K]; the result is flat too; no token sees another row.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.model.config import EncoderSettings
+from bertsmith.model.dropout import Dropout, dropout
+from bertsmith.model.tokens import Tokens
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, dropout_prob: float = 0.0) -> Tensor:
+    """Softmax attention within each row: [T, H, K] three times → [T, H, K].
+
+    On CUDA in half precision without dropout, rows go to `torch.nn.attention.varlen` as they lie; it has no dropout
+    argument and does not run elsewhere, so all else spreads the rows over a grid of equal length.
+    """
+    if query.device.type == "cuda" and query.dtype != torch.float32 and dropout_prob == 0.0:
+        return _attend_rows(query, key, value, tokens)
+    return _attend_grid(query, key, value, tokens, dropout_prob)
+
+
+def _attend_rows(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # CUDA only, and slow to import
+
+    bounds = tokens.bounds()
+    return varlen_attn(query, key, value, bounds, bounds, tokens.length, tokens.length)
+
+
+def _attend_grid(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, dropout_prob: float) -> Tensor:
+    # [N, H, L, K] each
+    query, key, value = (tokens.to_grid(part).transpose(1, 2) for part in (query, key, value))
+    mask = tokens.key_mask()
+    if query.device.type == "cpu" and dropout_prob > 0.0:
+        mixed = _attend_with_cheap_dropout(query, key, value, mask, dropout_prob)
+    else:
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_prob)
+    return tokens.to_flat(mixed.transpose(1, 2))  # [T, H, K]
+
+
+def _attend_with_cheap_dropout(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, prob: float) -> Tensor:
+    """The CPU's scaled-dot-product attention leaves its fused kernel when there is dropout, and draws it slowly."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # [N, H, L, L]
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return dropout(scores.softmax(dim=-1), prob) @ value
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention within rows, with its output projection: [T, D] → [T, D]."""
+
+    def __init__(self, settings: EncoderSettings):
+        super().__init__()
+        size = settings.hidden_size
+        self.shape = (3, settings.heads, settings.head_size)
+        self.dropout_prob = settings.attention_probs_dropout_prob
+        self.query_key_value = nn.Linear(size, 3 * size)  # one product instead of three
+        self.dense = nn.Linear(size, size)
+        self.dropout = Dropout(settings.hidden_dropout_prob)
+
+    def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
+        query, key, value = self.query_key_value(x).view(len(x), *self.shape).unbind(dim=1)  # [T, H, K] each
+        mixed = attend(query, key, value, tokens, self.dropout_prob if self.training else 0.0)
+        return self.dropout(self.dense(mixed.reshape(x.shape)))

@@ -1,0 +1,51 @@
+"""Dropout whose random numbers cost little on the CPU."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Dropout(nn.Module):
+    """Zeroes each element with probability `prob` while training and scales the others by 1 / (1 − prob)."""
+
+    def __init__(self, prob: float):
+        super().__init__()
+        self.prob = prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dropout(x, self.prob) if self.training else x
+
+    def extra_repr(self) -> str:
+        return f"{self.prob}"
+
+
+def dropout(x: Tensor, prob: float) -> Tensor:
+    """As `torch.nn.functional.dropout`, drawing from torch's default generator.
+
+    On the CPU four elements share one 64-bit draw, so `prob` is rounded to a multiple of 2^-16. `F.dropout` draws a
+    float for each element on one core: for one layer's attention weights (1 M elements) that took 13 ms where this
+    takes 3, and a quarter of the whole training step of a small model.
+    """
+    if prob == 0.0:
+        return x
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.dropout(x, prob)
+    return _Dropout.apply(x, prob)
+
+
+class _Dropout(torch.autograd.Function):
+    """Keeps one byte an element for the backward pass."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, prob: float) -> Tensor:
+        threshold = round(prob * 65536)
+        draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+        keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= threshold - 32768
+        ctx.save_for_backward(keep)
+        ctx.scale = 1.0 / (1.0 - threshold / 65536)
+        return (x * keep).mul_(ctx.scale)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple:
+        (keep,) = ctx.saved_tensors
+        return (gradient * keep).mul_(ctx.scale), None

@@ -1,0 +1,71 @@
+"""What sits on an encoder: masked-token prediction, and one vector a row turned into classes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.model.config import EncoderSettings
+from bertsmith.model.encoder import initialize
+
+
+class MaskedTokenHead(nn.Module):
+    """Scores over the vocabulary at chosen positions: [M, D] → [M, V], by the token table it is given.
+
+    Source: google-research/electra, run_pretraining.py, _get_masked_lm_output.
+    """
+
+    def __init__(self, settings: EncoderSettings, vocab_size: int):
+        super().__init__()
+        self.dense = nn.Linear(settings.hidden_size, settings.embedding)
+        self.norm = nn.LayerNorm(settings.embedding, eps=settings.layer_norm_eps)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        self.apply(lambda module: initialize(module, settings.initializer_range))
+
+    def forward(self, vectors: Tensor, table: Tensor) -> Tensor:
+        """`vectors` [M, D] and the shared token table [V, E] → [M, V]."""
+        return F.linear(self.norm(F.gelu(self.dense(vectors))), table, self.bias)
+
+
+class BertClassificationHead(nn.Module):
+    """A tanh pooler and a dense layer, as Hugging Face's BertForSequenceClassification: [N, D] → [N, C]."""
+
+    def __init__(self, settings: EncoderSettings, num_labels: int, dropout_prob: float = 0.1):
+        super().__init__()
+        self.dense = nn.Linear(settings.hidden_size, settings.hidden_size)
+        self.dropout = nn.Dropout(dropout_prob)
+        self.output = nn.Linear(settings.hidden_size, num_labels)
+        self.apply(lambda module: initialize(module, settings.initializer_range))
+
+    def forward(self, first: Tensor) -> Tensor:
+        return self.output(self.dropout(torch.tanh(self.dense(first))))
+
+
+class ElectraClassificationHead(nn.Module):
+    """Dense, GELU, dense, as Hugging Face's ElectraForSequenceClassification: [N, D] → [N, C]."""
+
+    def __init__(self, settings: EncoderSettings, num_labels: int, dropout_prob: float = 0.1):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout_prob)
+        self.dense = nn.Linear(settings.hidden_size, settings.hidden_size)
+        self.output = nn.Linear(settings.hidden_size, num_labels)
+        self.apply(lambda module: initialize(module, settings.initializer_range))
+
+    def forward(self, first: Tensor) -> Tensor:
+        return self.output(self.dropout(F.gelu(self.dense(self.dropout(first)))))
+
+
+class PlainClassificationHead(nn.Module):
+    """One dense layer, as the reference fine-tunes: [N, D] → [N, C]. No Hugging Face class is like it.
+
+    Source: google-research/electra, finetune/classification/classification_tasks.py, get_prediction_module.
+    """
+
+    def __init__(self, settings: EncoderSettings, num_labels: int, dropout_prob: float = 0.1):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout_prob)
+        self.output = nn.Linear(settings.hidden_size, num_labels)
+        nn.init.xavier_uniform_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, first: Tensor) -> Tensor:
+        return self.output(self.dropout(first))

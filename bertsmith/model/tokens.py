@@ -1,0 +1,154 @@
+"""Tokens, the one batch type, for pre-training, fine-tuning and export alike.
+
+Rows lie packed end to end (no padding anywhere but inside attention), or padded to one length (static shapes for
+CUDA). This file is the only one that knows the difference; everything outside works on flat tensors of T tokens.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """N rows of token ids, flat. Make one with `Tokens.pack`; pad it with `padded`."""
+
+    ids: Tensor
+    """[T] int64."""
+    segment_ids: Tensor
+    """[T] int64, 0 or 1."""
+    positions: Tensor
+    """[T] int64, counted from 0 in every row."""
+    row_starts: Tensor
+    """[N] int64, index of each row's first token in the flat tensors."""
+    row_lengths: Tensor
+    """[N] int64, real tokens of each row."""
+    length: int
+    """Where padded, the length of every row; where packed, that of the longest."""
+    slots: Tensor | None
+    """[T] int64: the place of each packed token in a grid of N × length; None where T is that grid already."""
+    gaps: bool
+    """Whether that grid has places without a token. Padded batches always say yes, so that their graph never changes."""
+
+    @classmethod
+    def pack(cls, ids: np.ndarray, segment_ids: np.ndarray, row_lengths: np.ndarray) -> "Tokens":
+        """Rows laid end to end: `ids` and `segment_ids` [T], `row_lengths` [N] with sum T, each at least 1."""
+        lengths = np.asarray(row_lengths, dtype=np.int64)
+        starts = np.cumsum(lengths) - lengths
+        assert lengths.sum() == len(ids) and (len(lengths) == 0 or lengths.min() > 0)
+        longest = int(lengths.max(initial=0))
+        positions = np.arange(len(ids), dtype=np.int64) - np.repeat(starts, lengths)
+        even = len(ids) == longest * len(lengths)
+        slots = None if even else positions + np.repeat(np.arange(len(lengths)) * longest, lengths)
+        return cls(
+            ids=torch.from_numpy(np.asarray(ids, dtype=np.int64)),
+            segment_ids=torch.from_numpy(np.asarray(segment_ids, dtype=np.int64)),
+            positions=torch.from_numpy(positions),
+            row_starts=torch.from_numpy(starts),
+            row_lengths=torch.from_numpy(lengths),
+            length=longest,
+            slots=None if slots is None else torch.from_numpy(slots),
+            gaps=not even,
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """T, padding included."""
+        return len(self.ids)
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.row_lengths)
+
+    def rows(self, start: int, stop: int) -> "Tokens":
+        """The packed rows `start` to `stop`, as a batch of their own (on the host, before `padded`)."""
+        first = int(self.row_starts[start])
+        lengths = self.row_lengths[start:stop].numpy()
+        piece = slice(first, first + int(lengths.sum()))
+        return Tokens.pack(self.ids[piece].numpy(), self.segment_ids[piece].numpy(), lengths)
+
+    def padded(self, length: int, pad_id: int) -> "Tokens":
+        """The same rows, each padded to `length`, so that every batch of N rows has the same shapes."""
+        assert self.length <= length
+        total = self.num_rows * length
+        starts = torch.arange(0, total, length)
+        places = self.positions + torch.repeat_interleave(starts, self.row_lengths)
+        return Tokens(
+            ids=torch.full((total,), pad_id).index_copy_(0, places, self.ids),
+            segment_ids=torch.zeros(total, dtype=torch.int64).index_copy_(0, places, self.segment_ids),
+            positions=torch.arange(length).repeat(self.num_rows),
+            row_starts=starts,
+            row_lengths=self.row_lengths,
+            length=length,
+            slots=None,
+            gaps=True,
+        )
+
+    def to(self, device: torch.device) -> "Tokens":
+        moved = {
+            name: value.to(device, non_blocking=True)
+            for name in ("ids", "segment_ids", "positions", "row_starts", "row_lengths", "slots")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **moved)
+
+    def with_ids(self, ids: Tensor) -> "Tokens":
+        """The same rows with other ids ([T], masked or replaced ones)."""
+        return replace(self, ids=ids)
+
+    def to_grid(self, flat: Tensor) -> Tensor:
+        """[T, …] → [N, L, …], zeros where there is no token."""
+        if self.slots is not None:
+            flat = _Spread.apply(flat, self.slots, self.num_rows * self.length)
+        return flat.view(self.num_rows, self.length, *flat.shape[1:])
+
+    def to_flat(self, grid: Tensor) -> Tensor:
+        """[N, L, …] → [T, …], the inverse of `to_grid`."""
+        flat = grid.reshape(self.num_rows * self.length, *grid.shape[2:])
+        return flat if self.slots is None else _Gather.apply(flat, self.slots)
+
+    def key_mask(self) -> Tensor | None:
+        """[N, 1, 1, L], true at real tokens; None where every place of the grid holds one."""
+        if not self.gaps:
+            return None
+        return (torch.arange(self.length, device=self.ids.device) < self.row_lengths[:, None])[:, None, None, :]
+
+    def bounds(self) -> Tensor:
+        """Cumulative lengths as `torch.nn.attention.varlen` wants them, int32: [N + 1] for packed rows. Padded rows give
+        [2N + 1]: the padding behind each row counts as a row of its own, so that no real token sees it."""
+        ends = self.row_starts + self.row_lengths
+        if self.slots is None and self.gaps:
+            last = ends.new_full((1,), self.num_tokens)
+            return torch.cat([torch.stack([self.row_starts, ends], dim=1).flatten(), last]).to(torch.int32)
+        return torch.nn.functional.pad(ends, (1, 0)).to(torch.int32)
+
+
+class _Spread(torch.autograd.Function):
+    """Rows of a matrix to places of a larger one. Places are distinct, so both directions are plain copies: torch's
+    own backward of indexing adds instead, which on the CPU is several times slower."""
+
+    @staticmethod
+    def forward(ctx, flat: Tensor, places: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return flat.new_zeros(size, *flat.shape[1:]).index_copy_(0, places, flat)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple:
+        return gradient.index_select(0, ctx.saved_tensors[0]), None, None
+
+
+class _Gather(torch.autograd.Function):
+    """The inverse of `_Spread`."""
+
+    @staticmethod
+    def forward(ctx, grid: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.size = grid.shape[0]
+        return grid.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple:
+        zeros = gradient.new_zeros(ctx.size, *gradient.shape[1:])
+        return zeros.index_copy_(0, ctx.saved_tensors[0], gradient), None

@@ -1,0 +1,105 @@
+"""Which positions are predicted and what stands there instead. On the host, in numpy: a batch's masks are drawn before
+it is cut into micro-batches, so that how it is cut changes nothing."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bertsmith.settings import setting, settings
+
+
+@settings
+class MaskingSettings:
+    """The share of masked tokens and their replacement; the defaults are the reference's."""
+
+    prob: float = setting(0.15, "share of a row's tokens that are predicted", gt=0, lt=1)
+    mask_token_prob: float = setting(0.85, "probability that a predicted token becomes [MASK]", ge=0, le=1)
+    random_token_prob: float = setting(0.0, "probability that it becomes a random token; otherwise it stays", ge=0, le=1)
+    compat: bool = setting(False, "draw positions with replacement, as the reference does")
+
+    def __post_init__(self) -> None:
+        if self.mask_token_prob + self.random_token_prob > 1:
+            raise ValueError("mask_token_prob and random_token_prob add up to more than 1")
+
+    def budget(self, length: int) -> int:
+        """Most predictions in a row of `length` tokens: 19 at 128, 79 at 512.
+
+        Source: google-research/electra, configure_pretraining.py, max_predictions_per_seq.
+        """
+        return max(1, int((self.prob + 0.005) * length))
+
+
+class Masked(NamedTuple):
+    """Masked rows and what was there before; K is the budget."""
+
+    ids: np.ndarray
+    """[T], with replacements."""
+    positions: np.ndarray
+    """[N, K] int64, counted within the row; 0 where the weight is 0."""
+    labels: np.ndarray
+    """[N, K] int64, the original ids."""
+    weights: np.ndarray
+    """[N, K] float32, 1 for a prediction and 0 for a place the row does not use."""
+
+
+class Vocabulary(NamedTuple):
+    """The ids that masking must know."""
+
+    size: int
+    mask_id: int
+    never_masked: tuple[int, ...]
+    """[CLS], [SEP], [PAD], [MASK]."""
+
+
+def mask(ids: np.ndarray, lengths: np.ndarray, vocabulary: Vocabulary, rule: tuple[MaskingSettings, int], generator: np.random.Generator) -> Masked:
+    """Mask packed rows: `ids` [T], `lengths` [N]; `rule` is the settings and the budget K.
+
+    A row of n tokens, special ones included, gets round(prob × n) predictions, at least 1 and at most K, but never more
+    than it has candidates. Source: google-research/electra, pretrain/pretrain_helpers.py, mask.
+    """
+    settings, budget = rule
+    row_starts = np.cumsum(lengths) - lengths
+    wanted = np.clip(np.rint(settings.prob * lengths), 1, budget).astype(np.int64)  # [N]
+    candidate = ~np.isin(ids, vocabulary.never_masked)
+    num_candidates = np.add.reduceat(candidate, row_starts, dtype=np.int64)
+    wanted = np.where(num_candidates == 0, 0, wanted)
+    if settings.compat:
+        positions = _with_replacement(candidate, row_starts, num_candidates, budget, generator)
+    else:
+        wanted = np.minimum(wanted, num_candidates)
+        positions = _without_replacement(candidate, lengths, budget, generator)
+    used = np.arange(budget) < wanted[:, None]  # [N, K]
+    positions = np.where(used, positions, 0)
+    places = row_starts[:, None] + positions
+    labels = ids[places].astype(np.int64)
+
+    draw = generator.random(places.shape, dtype=np.float32)
+    to_mask = used & (draw < settings.mask_token_prob)
+    to_random = used & ~to_mask & (draw < settings.mask_token_prob + settings.random_token_prob)
+    masked = ids.copy()
+    if settings.random_token_prob:
+        masked[places[to_random]] = generator.integers(vocabulary.size, size=int(to_random.sum()))
+    masked[places[to_mask]] = vocabulary.mask_id  # last: a position drawn twice is masked if either draw says so
+    return Masked(masked, positions, labels, used.astype(np.float32))
+
+
+def _without_replacement(candidate: np.ndarray, lengths: np.ndarray, budget: int, generator: np.random.Generator) -> np.ndarray:
+    """[N, K]: the candidates with the smallest of random keys, in the order of those keys."""
+    longest = int(lengths.max())
+    keys = np.full((len(lengths), max(longest, budget)), 2.0, dtype=np.float32)  # behind every candidate
+    filled = np.arange(keys.shape[1]) < lengths[:, None]
+    keys[filled] = np.where(candidate, generator.random(len(candidate), dtype=np.float32), 2.0)
+    smallest = np.argpartition(keys, budget - 1, axis=1)[:, :budget]
+    order = np.argsort(np.take_along_axis(keys, smallest, axis=1), axis=1)
+    return np.take_along_axis(smallest, order, axis=1)
+
+
+def _with_replacement(
+    candidate: np.ndarray, row_starts: np.ndarray, num_candidates: np.ndarray, budget: int, generator: np.random.Generator
+) -> np.ndarray:
+    """[N, K]: each draw any candidate of its row."""
+    places = np.flatnonzero(candidate)
+    first = np.cumsum(num_candidates) - num_candidates
+    drawn = (generator.random((len(row_starts), budget)) * num_candidates[:, None]).astype(np.int64)
+    chosen = np.minimum(first[:, None] + drawn, max(0, len(places) - 1))
+    return places[chosen] - row_starts[:, None] if len(places) else np.zeros_like(chosen)

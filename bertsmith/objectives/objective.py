@@ -1,0 +1,72 @@
+"""What an objective is, and the two nouns it speaks: Batch and Losses."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bertsmith.model.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows and what is asked about them."""
+
+    tokens: Tokens
+    targets: dict[str, Tensor]
+    """By name, [N, …]: one entry a row, so that a batch can be cut between rows."""
+
+    def split(self, num_rows: int) -> Iterator["Batch"]:
+        """Micro-batches of at most `num_rows` rows, in order (on the host, before padding)."""
+        if num_rows >= self.tokens.num_rows:
+            yield self
+            return
+        for start in range(0, self.tokens.num_rows, num_rows):
+            stop = min(start + num_rows, self.tokens.num_rows)
+            targets = {name: target[start:stop] for name, target in self.targets.items()}
+            yield Batch(self.tokens.rows(start, stop), targets)
+
+    def padded(self, length: int, pad_id: int) -> "Batch":
+        return Batch(self.tokens.padded(length, pad_id), self.targets)
+
+    def to(self, device: torch.device) -> "Batch":
+        targets = {name: target.to(device, non_blocking=True) for name, target in self.targets.items()}
+        return Batch(self.tokens.to(device), targets)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Named sums with their counts, never means: micro-batches and processes add up, and the mean is taken once."""
+
+    sums: Mapping[str, Tensor]
+    """0-dimensional; those that carry a gradient are the objective's losses, the others are measures."""
+    counts: Mapping[str, Tensor | float]
+
+    def __add__(self, other: "Losses") -> "Losses":
+        return Losses(
+            {name: total + other.sums[name] for name, total in self.sums.items()},
+            {name: count + other.counts[name] for name, count in self.counts.items()},
+        )
+
+    def detach(self) -> "Losses":
+        return Losses({name: total.detach() for name, total in self.sums.items()}, self.counts)
+
+    def means(self) -> dict[str, float]:
+        """Each sum over its count; NaN where nothing was counted."""
+        counts = {name: float(count) for name, count in self.counts.items()}
+        return {name: float(total) / counts[name] if counts[name] else float("nan") for name, total in self.sums.items()}
+
+
+class Objective(Protocol):
+    """What the training loop needs of an objective, which is a `torch.nn.Module` besides."""
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """What each loss of a whole batch is divided by, known on the host before any micro-batch is run."""
+
+    def losses(self, batch: Batch) -> Losses:
+        """Run the model. While training only the losses; in evaluation mode the measures too."""
+
+    def total(self, losses: Losses, counts: Mapping[str, float]) -> Tensor:
+        """The scalar to differentiate: each loss over the whole batch's count, weighted."""

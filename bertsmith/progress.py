@@ -1,0 +1,84 @@
+"""Progress on standard error: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PLAIN_SECONDS = 10.0
+"""Between two lines when standard error is not a terminal (a log file, a batch job)."""
+
+
+class Progress:
+    """How far a job is: call `update` with what is done so far, as often as you like."""
+
+    def __init__(self, label: str, total: float, initial: float = 0):
+        self.label, self.total = label, total
+        self.initial, self.started_at, self.printed_at = initial, time.monotonic(), float("-inf")
+
+    def update(self, done: float, details: str = "") -> None:
+        """Show `done` of `total` (same unit), the time left, and `details`, as in "loss 3.21, 41,000 tokens/s"."""
+        now = time.monotonic()
+        if now - self.printed_at >= PLAIN_SECONDS or done >= self.total:
+            self.printed_at = now
+            self.line(f"{self.label} {self.share(done):4.0%}  {details}  {self.time_left(done)}")
+
+    def line(self, text: str) -> None:
+        """A line that stays, beside or above the bar."""
+        print(text, file=sys.stderr, flush=True)
+
+    def share(self, done: float) -> float:
+        return min(1.0, done / self.total) if self.total else 1.0
+
+    def time_left(self, done: float) -> str:
+        """Extrapolated from what this process did itself, so that a continued job is not flattered."""
+        own = done - self.initial
+        if own <= 0:
+            return ""
+        elapsed = time.monotonic() - self.started_at
+        return f"{format_seconds(elapsed / own * max(0.0, self.total - done))} left"
+
+
+class _Bar(Progress):
+    def __init__(self, label: str, total: float, initial: float, bar: "rich.progress.Progress"):  # noqa: F821
+        super().__init__(label, total, initial)
+        self.bar = bar
+        self.task = bar.add_task(label, total=1.0, details="")
+
+    def update(self, done: float, details: str = "") -> None:
+        self.bar.update(self.task, completed=self.share(done), details=f"{details}  {self.time_left(done)}")
+
+    def line(self, text: str) -> None:
+        self.bar.console.print(text, markup=False, highlight=False)
+
+
+@contextmanager
+def progress(label: str, total: float, initial: float = 0) -> Iterator[Progress]:
+    """A `Progress` fit for standard error as it is now."""
+    if not sys.stderr.isatty():
+        yield Progress(label, total, initial)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[details]}"))
+    with RichProgress(*columns, console=Console(stderr=True)) as bar:
+        yield _Bar(label, total, initial, bar)
+
+
+def format_seconds(seconds: float) -> str:
+    """Two units at most: "45 s", "3 min 20 s", "5 h 12 min", "2 d 4 h"."""
+    whole = round(seconds)
+    for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
+    return f"{whole} s"
+
+
+def format_count(number: float) -> str:
+    """Short for people: "950", "15.4 k", "3.2 M", "9.0 G"."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(number) >= size:
+            return f"{number / (1e3 if unit == 'k' else size):.1f} {unit}"
+    return f"{number:,.0f}"

@@ -1,0 +1,1 @@
+"""Shipped recipes: `prepare/`, `pretrain/` and `finetune/`, one TOML file each."""

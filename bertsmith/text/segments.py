@@ -1,0 +1,217 @@
+"""Documents of a shard → training rows of a sequence length. Pure functions of (shard, settings, random generator).
+
+A row is `[CLS] first segment [SEP]` or `[CLS] first segment [SEP] second segment [SEP]`; it never crosses a document.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bertsmith.settings import setting, settings
+from bertsmith.text.shards import Shard
+
+SINGLE_SEGMENT_PROB = 0.1
+SHORT_ROW_PROB = 0.05
+SHORTEST_ROW = 5
+
+
+@settings
+class RowSettings:
+    """How documents become rows."""
+
+    kind: Literal["two_segments", "windows"] = setting(
+        "two_segments", "two_segments: the reference's pairs of neighbouring spans; windows: plain runs of a document"
+    )
+    length: int = setting(128, "longest row in tokens, with its special tokens", ge=8)
+    compat: bool = setting(
+        False, "two_segments exactly as the reference builds them: what does not fit a row is thrown away, not carried on"
+    )
+
+
+class Rows(NamedTuple):
+    """R rows as pieces of a shard's token array; P pieces in all, in row order."""
+
+    starts: np.ndarray
+    """[P] int64, a piece's first token."""
+    ends: np.ndarray
+    """[P] int64, after its last."""
+    segments: np.ndarray
+    """[P] uint8: 0 or 1. A row's pieces of segment 0 come before those of segment 1."""
+    bounds: np.ndarray
+    """[R + 1] int64: row r has the pieces bounds[r] to bounds[r + 1]."""
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+
+class Assembled(NamedTuple):
+    """Rows with their special tokens, end to end."""
+
+    ids: np.ndarray
+    """[T], the shard's type."""
+    segment_ids: np.ndarray
+    """[T] uint8."""
+    lengths: np.ndarray
+    """[R] int64."""
+
+
+def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator) -> Rows:
+    """All rows of a shard, in the order of its text."""
+    if settings.kind == "windows":
+        spans = _windows(shard, settings.length)
+    elif settings.compat:
+        spans = _reference_segments(shard, settings.length, generator)
+    else:
+        spans = _carried_segments(shard, settings.length, generator)
+    starts, ends, segments, counts = [], [], [], []
+    for pieces in spans:
+        counts.append(len(pieces))
+        for start, end, segment in pieces:
+            starts.append(start)
+            ends.append(end)
+            segments.append(segment)
+    bounds = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=bounds[1:])
+    return Rows(np.array(starts, np.int64), np.array(ends, np.int64), np.array(segments, np.uint8), bounds)
+
+
+Pieces = list[tuple[int, int, int]]
+"""One row: (start, end, segment) of each piece."""
+
+
+def _windows(shard: Shard, length: int) -> Iterator[Pieces]:
+    start = 0
+    for document_end in shard.document_ends.tolist():
+        for window in range(start, document_end, length - 2):
+            yield [(window, min(window + length - 2, document_end), 0)]
+        start = document_end
+
+
+def _carried_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[Pieces]:
+    """The reference's rows in spirit: its shares of single-segment and short rows, its cut between segments at a line's
+    end near the middle. But a row takes as much of the document as it holds and the next one goes on from there, also
+    in the middle of a line."""
+    line_ends = shard.line_ends.tolist()
+    uniform = _uniform(generator).__next__
+    start = 0
+    for document_end in shard.document_ends.tolist():
+        while start < document_end:
+            target = _draw_length(length, uniform)
+            single = uniform() < SINGLE_SEGMENT_PROB
+            coin = uniform() < 0.5
+            end = min(start + target - 3, document_end)
+            cut = end if single else _cut(line_ends, start, start + (target - 3) // 2, coin)
+            if cut < end:
+                yield [(start, cut, 0), (cut, end, 1)]
+            else:
+                end = min(start + target - 2, document_end)  # no second [SEP]: room for one more
+                yield [(start, end, 0)]
+            start = end
+
+
+def _cut(line_ends: list[int], start: int, middle: int, coin: bool) -> int:
+    """Where the second segment begins: the last line's end strictly before `middle`, or by `coin`, or where there is
+    none, the line's end after that."""
+    first = bisect_right(line_ends, start)
+    after = bisect_left(line_ends, middle, first)
+    if after > first and not coin:
+        return line_ends[after - 1]
+    return line_ends[after]
+
+
+def _reference_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[Pieces]:
+    """Line by line as the reference does it, with what it throws away.
+
+    Source: google-research/electra, build_pretraining_dataset.py, ExampleBuilder.
+    """
+    uniform = _uniform(generator).__next__
+    target = length
+    lines: list[tuple[int, int]] = []
+    pending = 0
+    documents = iter(shard.document_ends.tolist())
+    document_end = next(documents, None)
+    start = 0
+    for end in shard.line_ends.tolist():
+        lines.append((start, end))
+        pending += end - start
+        if pending >= target or end == document_end:
+            yield _reference_row(lines, target, length, uniform)
+            target = _draw_length(length, uniform)
+            lines, pending = [], 0
+        if end == document_end:
+            document_end = next(documents, None)
+        start = end
+
+
+def _reference_row(lines: list[tuple[int, int]], target: int, length: int, uniform) -> Pieces:
+    first_target = 100_000 if uniform() < SINGLE_SEGMENT_PROB else (target - 3) // 2
+    first: Pieces = []
+    second: Pieces = []
+    first_size = 0
+    for start, end in lines:
+        size = end - start
+        joins = not first or first_size + size < first_target
+        joins = joins or (not second and first_size < first_target and uniform() < 0.5)
+        if joins:
+            first.append((start, end, 0))
+            first_size += size
+        else:
+            second.append((start, end, 1))
+    first = _trim(first, length - 2)
+    return first + _trim(second, max(0, length - sum(end - start for start, end, _ in first) - 3))
+
+
+def _trim(pieces: Pieces, size: int) -> Pieces:
+    kept = []
+    for start, end, segment in pieces:
+        if size <= 0:
+            break
+        kept.append((start, min(end, start + size), segment))
+        size -= end - start
+    return kept
+
+
+def _draw_length(length: int, uniform) -> int:
+    if uniform() < SHORT_ROW_PROB:
+        return SHORTEST_ROW + int(uniform() * (length - SHORTEST_ROW + 1))
+    return length
+
+
+def _uniform(generator: np.random.Generator) -> Iterator[float]:
+    """Numbers in [0, 1), drawn in blocks: one at a time costs twenty times as much."""
+    while True:
+        yield from generator.random(8192).tolist()
+
+
+def assemble(shard_tokens: np.ndarray, rows: Rows, chosen: np.ndarray, specials: tuple[int, int]) -> Assembled:
+    """The rows numbered `chosen` ([R] int64) with `specials` = ([CLS], [SEP]) around their pieces."""
+    cls_id, sep_id = specials
+    first, num_pieces = rows.bounds[chosen], rows.bounds[chosen + 1] - rows.bounds[chosen]
+    pieces = _ranges(first, num_pieces)
+    row_of_piece = np.repeat(np.arange(len(chosen)), num_pieces)
+    starts, sizes = rows.starts[pieces], rows.ends[pieces] - rows.starts[pieces]
+    second = rows.segments[pieces] == 1
+
+    first_sizes = np.bincount(row_of_piece, weights=sizes * ~second, minlength=len(chosen)).astype(np.int64)
+    second_sizes = np.bincount(row_of_piece, weights=sizes * second, minlength=len(chosen)).astype(np.int64)
+    lengths = first_sizes + second_sizes + 2 + (second_sizes > 0)
+    row_ends = np.cumsum(lengths)
+    row_starts = row_ends - lengths
+
+    # A piece lies behind all earlier pieces and special tokens: [CLS] of its row, [SEP] before a second segment.
+    specials_before = (np.cumsum(lengths - first_sizes - second_sizes) - (lengths - first_sizes - second_sizes))[row_of_piece]
+    places = np.cumsum(sizes) - sizes + specials_before + 1 + second
+    ids = np.full(int(lengths.sum()), sep_id, dtype=shard_tokens.dtype)
+    ids[_ranges(places, sizes)] = shard_tokens[_ranges(starts, sizes)]
+    ids[row_starts] = cls_id
+    sizes_by_segment = np.stack([first_sizes + 2, lengths - first_sizes - 2], axis=1).ravel()
+    segment_ids = np.repeat(np.tile(np.array([0, 1], np.uint8), len(chosen)), sizes_by_segment)
+    return Assembled(ids, segment_ids, lengths)
+
+
+def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Concatenated aranges: start, start + 1, … (`size` of them) for each pair."""
+    shifts = starts - (np.cumsum(sizes) - sizes)
+    return np.arange(int(sizes.sum())) + np.repeat(shifts, sizes)

@@ -1,0 +1,16 @@
+"""Fixtures of the whole suite."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data: $BERTSMITH_SHARED_DATA, by default `../shared/data` beside the clone."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("BERTSMITH_SHARED_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data in {folder}; set BERTSMITH_SHARED_DATA")
+    return folder
