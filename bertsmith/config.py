@@ -73,7 +73,9 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
             return adapter.validate_json(json.dumps(values, default=str))
         except ValidationError as error:
             faults = error.errors(include_url=False)
-            retyped = [key for key in (_dotted(fault) for fault in faults if fault["type"] == "string_type") if key in texts]
+            retyped = [
+                key for key in (_dotted(fault) for fault in faults if fault["type"] == "string_type") if key in texts
+            ]
             if not retyped:
                 raise UserError("\n".join(_say(cls, fault, values) for fault in faults[:3])) from None
             for key in retyped:

@@ -115,8 +115,8 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         raise UserError(f"{folder}: a {found or 'foreign'} folder where a {kind} folder is needed")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{folder}: format {manifest.get('format_version')}, written by bertsmith {manifest.get('bertsmith_version')}; "
-            f"this is {__version__}, which reads format {FORMAT_VERSION}"
+            f"{folder}: format {manifest.get('format_version')}, written by bertsmith "
+            f"{manifest.get('bertsmith_version')}; this is {__version__}, which reads format {FORMAT_VERSION}"
         )
     return manifest
 
@@ -142,5 +142,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{folder}: in use by another bertsmith process; wait for it or choose another --out") from None
+            raise UserError(
+                f"{folder}: in use by another bertsmith process; wait for it or choose another --out"
+            ) from None
         yield

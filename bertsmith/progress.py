@@ -62,7 +62,12 @@ def progress(label: str, total: float, initial: float = 0) -> Iterator[Progress]
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[details]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[details]}"),
+    )
     with RichProgress(*columns, console=Console(stderr=True)) as bar:
         yield _Bar(label, total, initial, bar)
 

@@ -14,7 +14,9 @@ from typing import Any, TypeVar, dataclass_transform
 Settings = TypeVar("Settings")
 
 
-def setting(default: Any = dataclasses.MISSING, description: str = "", *, identity: bool = True, **constraints: Any) -> Any:
+def setting(
+    default: Any = dataclasses.MISSING, description: str = "", *, identity: bool = True, **constraints: Any
+) -> Any:
     """A field of a settings class.
 
     Args:

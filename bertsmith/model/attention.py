@@ -18,7 +18,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, dropout_pr
     On CUDA in half precision without dropout, rows go to `torch.nn.attention.varlen` as they lie; it has no dropout
     argument and does not run elsewhere, so all else spreads the rows over a grid of equal length.
     """
-    if query.device.type == "cuda" and query.dtype != torch.float32 and dropout_prob == 0.0:
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    if query.device.type == "cuda" and half and dropout_prob == 0.0 and query.shape[-1] % 8 == 0:
         return _attend_rows(query, key, value, tokens)
     return _attend_grid(query, key, value, tokens, dropout_prob)
 

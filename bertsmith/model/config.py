@@ -12,7 +12,9 @@ class EncoderSettings:
     num_attention_heads: int | None = setting(None, "heads, H; left out: hidden_size / 64, at least 1", ge=1)
     intermediate_size: int | None = setting(None, "width of the feed-forward part; left out: 4 × hidden_size", ge=1)
     embedding_size: int | None = setting(
-        None, "width of the embedding tables, E; where it differs from hidden_size (which it is if left out) it is projected", ge=1
+        None,
+        "width of the embedding tables, E; where it differs from hidden_size (which it is if left out) it is projected",
+        ge=1,
     )
     max_position_embeddings: int = setting(512, "longest row the model can hold, in tokens", ge=1)
     type_vocab_size: int = setting(2, "kinds of segment", ge=1)

@@ -38,7 +38,7 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, prob: float) -> Tensor:
-        threshold = round(prob * 65536)
+        threshold = min(round(prob * 65536), 65535)
         draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
         keep = draws.view(torch.int16)[: x.numel()].view(x.shape) >= threshold - 32768
         ctx.save_for_backward(keep)

@@ -81,5 +81,3 @@ def check_length(settings: EncoderSettings, length: int) -> None:
             f"sequence_length {length} is beyond the model's {settings.max_position_embeddings} positions; "
             f"shorten it or raise model.max_position_embeddings"
         )
-
-

@@ -30,7 +30,7 @@ class Tokens:
     slots: Tensor | None
     """[T] int64: the place of each packed token in a grid of N × length; None where T is that grid already."""
     gaps: bool
-    """Whether that grid has places without a token. Padded batches always say yes, so that their graph never changes."""
+    """Whether that grid has places without a token; padded batches say yes, so that their graph never changes."""
 
     @classmethod
     def pack(cls, ids: np.ndarray, segment_ids: np.ndarray, row_lengths: np.ndarray) -> "Tokens":
@@ -116,8 +116,8 @@ class Tokens:
         return (torch.arange(self.length, device=self.ids.device) < self.row_lengths[:, None])[:, None, None, :]
 
     def bounds(self) -> Tensor:
-        """Cumulative lengths as `torch.nn.attention.varlen` wants them, int32: [N + 1] for packed rows. Padded rows give
-        [2N + 1]: the padding behind each row counts as a row of its own, so that no real token sees it."""
+        """Cumulative lengths as `torch.nn.attention.varlen` wants them, int32: [N + 1] for packed rows. Padded rows
+        give [2N + 1]: the padding behind each row is a row of its own, so that no real token sees it."""
         ends = self.row_starts + self.row_lengths
         if self.slots is None and self.gaps:
             last = ends.new_full((1,), self.num_tokens)

@@ -14,8 +14,9 @@ class MaskingSettings:
 
     prob: float = setting(0.15, "share of a row's tokens that are predicted", gt=0, lt=1)
     mask_token_prob: float = setting(0.85, "probability that a predicted token becomes [MASK]", ge=0, le=1)
-    random_token_prob: float = setting(0.0, "probability that it becomes a random token; otherwise it stays", ge=0, le=1)
-    compat: bool = setting(False, "draw positions with replacement, as the reference does")
+    random_token_prob: float = setting(
+        0.0, "probability that it becomes a random token; otherwise it stays", ge=0, le=1
+    )
 
     def __post_init__(self) -> None:
         if self.mask_token_prob + self.random_token_prob > 1:
@@ -51,19 +52,29 @@ class Vocabulary(NamedTuple):
     """[CLS], [SEP], [PAD], [MASK]."""
 
 
-def mask(ids: np.ndarray, lengths: np.ndarray, vocabulary: Vocabulary, rule: tuple[MaskingSettings, int], generator: np.random.Generator) -> Masked:
-    """Mask packed rows: `ids` [T], `lengths` [N]; `rule` is the settings and the budget K.
+class Rule(NamedTuple):
+    """How to mask: the settings, the budget K, and whether to draw with replacement as the reference does."""
+
+    settings: MaskingSettings
+    budget: int
+    compat: bool = False
+
+
+def mask(
+    ids: np.ndarray, lengths: np.ndarray, vocabulary: Vocabulary, rule: Rule, generator: np.random.Generator
+) -> Masked:
+    """Mask packed rows: `ids` [T], `lengths` [N].
 
     A row of n tokens, special ones included, gets round(prob × n) predictions, at least 1 and at most K, but never more
     than it has candidates. Source: google-research/electra, pretrain/pretrain_helpers.py, mask.
     """
-    settings, budget = rule
+    settings, budget, compat = rule
     row_starts = np.cumsum(lengths) - lengths
     wanted = np.clip(np.rint(settings.prob * lengths), 1, budget).astype(np.int64)  # [N]
     candidate = ~np.isin(ids, vocabulary.never_masked)
     num_candidates = np.add.reduceat(candidate, row_starts, dtype=np.int64)
     wanted = np.where(num_candidates == 0, 0, wanted)
-    if settings.compat:
+    if compat:
         positions = _with_replacement(candidate, row_starts, num_candidates, budget, generator)
     else:
         wanted = np.minimum(wanted, num_candidates)
@@ -83,7 +94,9 @@ def mask(ids: np.ndarray, lengths: np.ndarray, vocabulary: Vocabulary, rule: tup
     return Masked(masked, positions, labels, used.astype(np.float32))
 
 
-def _without_replacement(candidate: np.ndarray, lengths: np.ndarray, budget: int, generator: np.random.Generator) -> np.ndarray:
+def _without_replacement(
+    candidate: np.ndarray, lengths: np.ndarray, budget: int, generator: np.random.Generator
+) -> np.ndarray:
     """[N, K]: the candidates with the smallest of random keys, in the order of those keys."""
     longest = int(lengths.max())
     keys = np.full((len(lengths), max(longest, budget)), 2.0, dtype=np.float32)  # behind every candidate
@@ -95,7 +108,11 @@ def _without_replacement(candidate: np.ndarray, lengths: np.ndarray, budget: int
 
 
 def _with_replacement(
-    candidate: np.ndarray, row_starts: np.ndarray, num_candidates: np.ndarray, budget: int, generator: np.random.Generator
+    candidate: np.ndarray,
+    row_starts: np.ndarray,
+    num_candidates: np.ndarray,
+    budget: int,
+    generator: np.random.Generator,
 ) -> np.ndarray:
     """[N, K]: each draw any candidate of its row."""
     places = np.flatnonzero(candidate)

@@ -12,7 +12,7 @@ from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import MaskedTokenHead
 from bertsmith.model.tokens import Tokens
-from bertsmith.objectives.masking import MaskingSettings, Vocabulary, mask
+from bertsmith.objectives.masking import MaskingSettings, Rule, Vocabulary, mask
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.settings import setting, settings
 
@@ -28,17 +28,20 @@ class MaskedTokensSettings:
 class MaskedTokens(nn.Module):
     """An encoder with a masked-token head on the encoder's own token table."""
 
-    def __init__(self, encoder: EncoderSettings, vocabulary: Vocabulary, masking: MaskingSettings):
+    def __init__(
+        self, encoder: EncoderSettings, vocabulary: Vocabulary, masking: MaskingSettings, compat: bool = False
+    ):
         super().__init__()
         self.encoder = Encoder(encoder, vocabulary.size)
         self.head = MaskedTokenHead(encoder, vocabulary.size)
         self.vocabulary = vocabulary
         self.masking = masking
+        self.compat = compat
 
     def corrupt(self, tokens: Tokens, budget: int, generator: np.random.Generator) -> Batch:
         """Mask packed rows; `budget` is the most predictions a row gets (see `MaskingSettings.budget`)."""
         lengths = tokens.row_lengths.numpy()
-        masked = mask(tokens.ids.numpy(), lengths, self.vocabulary, (self.masking, budget), generator)
+        masked = mask(tokens.ids.numpy(), lengths, self.vocabulary, Rule(self.masking, budget, self.compat), generator)
         targets = {"positions": masked.positions, "labels": masked.labels, "weights": masked.weights}
         return Batch(
             tokens.with_ids(torch.from_numpy(masked.ids)),

@@ -56,7 +56,9 @@ class Losses:
     def means(self) -> dict[str, float]:
         """Each sum over its count; NaN where nothing was counted."""
         counts = {name: float(count) for name, count in self.counts.items()}
-        return {name: float(total) / counts[name] if counts[name] else float("nan") for name, total in self.sums.items()}
+        return {
+            name: float(total) / counts[name] if counts[name] else float("nan") for name, total in self.sums.items()
+        }
 
 
 class Objective(Protocol):

@@ -7,10 +7,10 @@ import os
 import shutil
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from bertsmith.config import identity
 from bertsmith.errors import UserError
@@ -18,11 +18,14 @@ from bertsmith.files import TEMPORARY, locked, make_folder, reported, write_mani
 from bertsmith.progress import Progress, format_count, format_seconds, progress
 from bertsmith.settings import setting, settings
 from bertsmith.text import journal
+from bertsmith.text.archives import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
+from bertsmith.text.encoding import Encoded, check_marks
 from bertsmith.text.journal import Done, Journal
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.text.workers import Encoder, encode_units
+from bertsmith.text.units import Unit
+from bertsmith.text.workers import Encoder, Result, encode_units
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
 """Beginnings of documents that both tokenizer libraries encode before the start: 0.2 s."""
@@ -60,11 +63,7 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
             other settings, is in use, is not a data folder, cannot be written or is on a full disk. What was done
             before such an end is kept, and continued when called again.
     """
-    corpus = open_corpus(recipe)
-    tokenizer = Tokenizer.load(
-        recipe.vocab, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents, compat=recipe.compat
-    )
-    own = identity(recipe) | {"corpus": corpus.fingerprint, "vocab": tokenizer.fingerprint}
+    job = _plan(recipe, out)
     is_new = not out.exists()
     make_folder(out)
     try:
@@ -72,9 +71,9 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
             if overwrite:
                 _clear(out)
             if not (out / "manifest.json").exists():
-                _make(corpus, recipe, tokenizer, out, own)
+                _make(job)
             data = open_data(out)
-            journal.refuse_other(out, data.manifest["identity"], own)
+            journal.refuse_other(out, data.manifest["identity"], job.identity)
             (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right behind the manifest
             return data
     finally:
@@ -82,86 +81,115 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
             shutil.rmtree(out)
 
 
-def _make(corpus: Corpus, recipe: PrepareRecipe, tokenizer: Tokenizer, out: Path, own: dict[str, Any]) -> None:
-    _refuse_foreign(out)
-    book = Journal(out, own, tokenizer.dtype)
-    with closing(book), reported(out):
+class _Job(NamedTuple):
+    """What is to be done."""
+
+    recipe: PrepareRecipe
+    corpus: Corpus
+    tokenizer: Tokenizer
+    out: Path
+    identity: dict[str, Any]
+    """The settings that decide the data, and fingerprints in place of paths."""
+    workers: int
+
+
+def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
+    corpus = open_corpus(recipe)
+    tokenizer = Tokenizer.load(
+        recipe.vocab, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents, compat=recipe.compat
+    )
+    check_marks(tokenizer)
+    fingerprints = {"corpus": corpus.fingerprint, "vocab": tokenizer.fingerprint}
+    workers = recipe.workers or len(os.sched_getaffinity(0))
+    return _Job(recipe, corpus, tokenizer, out, identity(recipe) | fingerprints, workers)
+
+
+def _make(job: _Job) -> None:
+    _refuse_foreign(job.out)
+    book = Journal(job.out, job.identity, job.tokenizer.dtype)
+    with closing(book), reported(job.out):
         try:
-            _write_shards(corpus, recipe, tokenizer, book, out)
+            _write_shards(job, book)
             if not book.done.counts["documents"]:
-                raise UserError(f"{recipe.corpus}: no usable document ({_skipped(book.done) or 'it is empty'})")
+                reason = _skipped(book.done) or "it is empty"
+                raise UserError(f"{job.recipe.corpus}: no usable document ({reason}); check corpus, layout and field")
         except BaseException:
             if not book.done.counts["documents"]:
-                _clear(out)
+                _clear(job.out)
             raise
-        tokenizer.save(out)
-        write_manifest(out, "data", _manifest(corpus, recipe, tokenizer, own, book.done))
+        job.tokenizer.save(job.out)
+        write_manifest(job.out, "data", _manifest(job, book.done))
         book.delete()
 
 
-def _write_shards(corpus: Corpus, recipe: PrepareRecipe, tokenizer: Tokenizer, book: Journal, out: Path) -> None:
-    workers = recipe.workers or len(os.sched_getaffinity(0))
-    encoder = Encoder(tokenizer, recipe.heldout_fraction, recipe.on_error == "skip")
-    writers = {split: ShardWriter(out, split, tokenizer.dtype, book.done.positions[split]) for split in SPLITS}
-    units = corpus.units()
-    done_size = sum(unit.size for unit in islice(units, book.done.units))
-    with progress("prepare", corpus.num_bytes, done_size) as bar:
+def _write_shards(job: _Job, book: Journal) -> None:
+    dtype, positions = job.tokenizer.dtype, book.done.positions
+    writers = {split: ShardWriter(job.out, split, dtype, positions[split]) for split in SPLITS}
+    encoder = Encoder(job.tokenizer, job.recipe.heldout_fraction, job.recipe.on_error == "skip")
+    units = job.corpus.units()
+    size = sum(unit.size for unit in islice(units, book.done.units))
+    num_bytes, started_at = book.done.counts["bytes"], time.monotonic()
+    with progress("prepare", job.corpus.num_bytes, size) as bar, encode_units(units, encoder, job.workers) as results:
         if book.done.units:
-            bar.line(f"{out}: continuing after {_summary(book.done)}")
-        _preview(corpus, encoder, bar, (corpus.num_bytes - done_size) / workers)
-        started_at, started_bytes = time.monotonic(), book.done.counts["bytes"]
-        with closing(encode_units(units, encoder, workers)) as results:
-            for unit, encoded in results:
-                for split, writer in writers.items():
-                    if writer.full():
-                        book.close_shard(split, writer)
-                    writer.append(encoded.splits[split])
-                book.commit(writers, encoded.counts, encoded.skipped)
-                if encoded.skipped["broken archive"]:
-                    bar.line(f"{unit.source}: broken, passed over")
-                done_size += unit.size
-                rate = (book.done.counts["bytes"] - started_bytes) / (time.monotonic() - started_at) / 1e6
-                bar.update(done_size, f"{format_count(book.done.counts['documents'])} documents, {rate:.1f} MB/s")
+            bar.line(f"{job.out}: goes on after {_summary(book.done)}")
+        job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
+        is_announced = False
+        for unit, result in results:
+            if not is_announced and result.encoded.counts["documents"]:
+                _announce(job, unit, result, bar)
+                is_announced = True
+            _commit(book, writers, result.encoded)
+            if result.encoded.skipped["broken archive"]:
+                bar.line(f"{unit.source}: broken, passed over")
+            size += unit.size
+            rate = (book.done.counts["bytes"] - num_bytes) / (time.monotonic() - started_at) / 1e6
+            bar.update(size, f"{format_count(book.done.counts['documents'])} documents, {rate:.1f} MB/s")
         for split, writer in writers.items():
             book.close_shard(split, writer)
-        bar.line(f"{out}: {_summary(book.done)}")
+        bar.line(f"{job.out}: {_summary(book.done)}")
 
 
-def _preview(corpus: Corpus, encoder: Encoder, bar: Progress, work: float) -> None:
-    """Encode the first unit for a look: say what to expect, hold one tokenizer library to the other, show a row.
+def _commit(book: Journal, writers: dict[str, ShardWriter], encoded: Encoded) -> None:
+    for split, writer in writers.items():
+        if writer.full():
+            book.close_shard(split, writer)
+        writer.append(encoded.splits[split])
+    book.commit(writers, encoded.counts, encoded.skipped)
 
-    `work` is the number of bytes, as stored, that a worker has before it.
-    """
+
+def _sample(corpus: Corpus) -> list[bytes]:
+    """Beginnings of the first documents that can be read."""
     for unit in corpus.units():
-        started_at = time.perf_counter()
-        encoded = encoder(unit)
-        seconds = time.perf_counter() - started_at
-        if encoded.counts["documents"]:
-            break
-    else:
-        return
-    encoder.tokenizer.check_against_reference(
-        [document[:CHECKED_BYTES] for document in islice(unit.documents(Counter()), CHECKED_DOCUMENTS)]
-    )
-    times = corpus.num_bytes / unit.size
+        with suppress(BrokenArchive):
+            return [document[:CHECKED_BYTES] for document in islice(unit.documents(Counter()), CHECKED_DOCUMENTS)]
+    return []
+
+
+def _announce(job: _Job, unit: Unit, result: Result, bar: Progress) -> None:
+    """Say what to expect of the whole corpus, judging by this unit of it, and show the beginning of a document."""
+    files, stored, encoded = len(job.corpus.files), job.corpus.num_bytes, result.encoded
+    times = stored / unit.size
+    text, tokens = times * encoded.counts["bytes"], times * encoded.counts["tokens"]
     disk = times * sum(array.nbytes for shard in encoded.splits.values() for array in vars(shard).values())
-    text, tokens = times * encoded.counts["bytes"] / 1e6, format_count(times * encoded.counts["tokens"])
+    free, seconds = shutil.disk_usage(job.out).free, times * result.seconds / job.workers
     bar.line(
-        f"{corpus.recipe.corpus}: {len(corpus.files):,} files, {corpus.num_bytes / 1e6:,.0f} MB as stored; expected: "
-        f"{text:,.0f} MB of text, {tokens} tokens, {disk / 1e6:,.0f} MB of disk, {format_seconds(seconds * work / unit.size)}"
+        f"{job.recipe.corpus}: {files:,} files, {stored / 1e6:,.0f} MB as stored; "
+        f"expected: {text / 1e6:,.0f} MB of text, {format_count(tokens)} tokens"
+    )
+    bar.line(
+        f"{job.out}: expected: {disk / 1e6:,.0f} MB of disk ({free / 1e6:,.0f} MB are free), "
+        f"{format_seconds(seconds)} with {job.workers} workers"
     )
     shard = max(encoded.splits.values(), key=lambda shard: len(shard.tokens))
-    bar.line(f"one row: {encoder.tokenizer.decode(shard.tokens[: min(SHOWN_TOKENS, shard.document_ends[0])])}")
+    bar.line(f"one row: {job.tokenizer.decode(shard.tokens[: min(SHOWN_TOKENS, shard.document_ends[0])])}")
 
 
-def _manifest(
-    corpus: Corpus, recipe: PrepareRecipe, tokenizer: Tokenizer, own: dict[str, Any], done: Done
-) -> dict[str, Any]:
+def _manifest(job: _Job, done: Done) -> dict[str, Any]:
     """Nothing in it depends on the time or on the number of workers."""
     return {
-        "identity": own,
-        "corpus": {"path": recipe.corpus, "files": len(corpus.files), "bytes": corpus.num_bytes},
-        "tokenizer": {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size},
+        "identity": job.identity,
+        "corpus": {"path": job.recipe.corpus, "files": len(job.corpus.files), "bytes": job.corpus.num_bytes},
+        "tokenizer": {"fingerprint": job.tokenizer.fingerprint, "vocab_size": job.tokenizer.vocab_size},
         "counts": dict(done.counts),
         "skipped": dict(sorted(done.skipped.items())),
         "shards": done.shards,

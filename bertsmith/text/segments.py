@@ -25,9 +25,6 @@ class RowSettings:
         "two_segments", "two_segments: the reference's pairs of neighbouring spans; windows: plain runs of a document"
     )
     length: int = setting(128, "longest row in tokens, with its special tokens", ge=8)
-    compat: bool = setting(
-        False, "two_segments exactly as the reference builds them: what does not fit a row is thrown away, not carried on"
-    )
 
 
 class Rows(NamedTuple):
@@ -57,11 +54,15 @@ class Assembled(NamedTuple):
     """[R] int64."""
 
 
-def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator) -> Rows:
-    """All rows of a shard, in the order of its text."""
+def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator, compat: bool = False) -> Rows:
+    """All rows of a shard, in the order of its text.
+
+    Every token comes in exactly one row. With `compat` two-segment rows are the reference's instead, which throws away
+    what does not fit.
+    """
     if settings.kind == "windows":
         spans = _windows(shard, settings.length)
-    elif settings.compat:
+    elif compat:
         spans = _reference_segments(shard, settings.length, generator)
     else:
         spans = _carried_segments(shard, settings.length, generator)
@@ -201,7 +202,8 @@ def assemble(shard_tokens: np.ndarray, rows: Rows, chosen: np.ndarray, specials:
     row_starts = row_ends - lengths
 
     # A piece lies behind all earlier pieces and special tokens: [CLS] of its row, [SEP] before a second segment.
-    specials_before = (np.cumsum(lengths - first_sizes - second_sizes) - (lengths - first_sizes - second_sizes))[row_of_piece]
+    num_specials = lengths - first_sizes - second_sizes
+    specials_before = (np.cumsum(num_specials) - num_specials)[row_of_piece]
     places = np.cumsum(sizes) - sizes + specials_before + 1 + second
     ids = np.full(int(lengths.sum()), sep_id, dtype=shard_tokens.dtype)
     ids[_ranges(places, sizes)] = shard_tokens[_ranges(starts, sizes)]

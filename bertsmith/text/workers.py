@@ -4,12 +4,16 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import connection
+from typing import NamedTuple
 
 from bertsmith.errors import UserError
 from bertsmith.text.archives import BrokenArchive
@@ -32,7 +36,8 @@ class Encoder:
     heldout_fraction: float
     skip_broken: bool
 
-    def __call__(self, unit: Unit) -> Encoded:
+    def __call__(self, unit: Unit) -> "Result":
+        started_at = time.perf_counter()
         skipped: Counter[str] = Counter()
         try:
             encoded = encode(unit.documents(skipped), self.tokenizer, self.heldout_fraction)
@@ -42,37 +47,47 @@ class Encoder:
             encoded = encode((), self.tokenizer, self.heldout_fraction)
             skipped = Counter({"broken archive": 1})
         encoded.skipped.update(skipped)
-        return encoded
+        return Result(encoded, time.perf_counter() - started_at)
 
 
-def encode_units(units: Iterable[Unit], encoder: Encoder, workers: int) -> Iterator[tuple[Unit, Encoded]]:
-    """Each unit with its tokens, in the order of `units`, of which no more are asked for than keep `workers` busy.
+class Result(NamedTuple):
+    encoded: Encoded
+    seconds: float
+    """That reading and encoding took."""
 
-    With one worker everything happens in this process.
+
+@contextmanager
+def encode_units(units: Iterator[Unit], encoder: Encoder, workers: int) -> Iterator[Iterator[tuple[Unit, Result]]]:
+    """Each unit with its result, in the order of `units`, of which no more are taken than keep `workers` busy.
+
+    Work begins at once, before the first result is asked for; with one worker it happens in this process.
 
     Raises:
         UserError: a unit cannot be read (when its turn comes), or a worker was killed.
     """
     if workers == 1:
-        for unit in units:
-            yield unit, encoder(unit)
+        yield ((unit, encoder(unit)) for unit in units)
         return
-    context = multiprocessing.get_context("spawn")  # whatever this process runs, a fork might copy a lock held by it
+    context = multiprocessing.get_context("spawn")  # a fork would copy whatever locks this process's threads hold
     pool = ProcessPoolExecutor(workers, context, _start, (encoder,))
-    pending = deque()
     try:
-        for unit in units:
-            pending.append((unit, pool.submit(_encode, unit)))
-            if len(pending) > 2 * workers:
-                first, future = pending.popleft()
-                yield first, future.result()
-        for unit, future in pending:
-            yield unit, future.result()
+        pending = deque((unit, pool.submit(_encode, unit)) for unit in islice(units, WINDOW * workers))
+        yield _in_order(pending, units, pool)
     except BrokenProcessPool:
         raise UserError(f"workers = {workers}: one was killed, perhaps for lack of memory; use fewer") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
+
+def _in_order(pending: deque[tuple[Unit, Future]], units: Iterator[Unit], pool: ProcessPoolExecutor):
+    while pending:
+        unit, future = pending.popleft()
+        result = future.result()
+        pending.extend((following, pool.submit(_encode, following)) for following in islice(units, 1))
+        yield unit, result
+
+
+WINDOW = 2
 
 _encoder: Encoder
 """A worker's own, set when it starts: sent once and not with every unit."""
@@ -91,5 +106,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _encode(unit: Unit) -> Encoded:
+def _encode(unit: Unit) -> Result:
     return _encoder(unit)

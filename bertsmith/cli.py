@@ -1,0 +1,181 @@
+"""The command line: one function a verb. Each imports its room when it is called, so that `--help` stays instant."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bertsmith import __version__
+from bertsmith.errors import Interrupted
+
+app = typer.Typer(
+    name="bertsmith",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or the path of a TOML file")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="settings laid over the recipe")]
+Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="start afresh instead of continuing")]
+Traceback = Annotated[bool, typer.Option("--traceback", help="show the stack of an error")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"bertsmith {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and end")
+    ] = False,
+    traceback: Traceback = False,
+) -> None:
+    """Pre-train your own BERT from raw text on one GPU, and know how good it is."""
+
+
+@app.command()
+def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False) -> None:
+    """The whole job in ten minutes, on text that is already on this machine."""
+    from bertsmith.quickstart import quickstart
+
+    with _stopping(f"bertsmith quickstart --out {out}"):
+        quickstart(out, overwrite)
+
+
+@app.command()
+def download(
+    what: Annotated[str, typer.Argument(metavar="openwebtext|glue|vocab")],
+    out: Out = Path("data"),
+) -> None:
+    """Fetch OpenWebText, GLUE or BERT's vocabulary; a cut transfer is resumed."""
+    from bertsmith.download import download
+
+    for path in download(what, out):
+        print(f"wrote {path}")
+    following = {
+        "openwebtext": f"bertsmith prepare openwebtext corpus={out} vocab={out}/vocab.txt --out data/owt",
+        "glue": f"bertsmith finetune cola model=RUN data={out} --out runs/cola",
+        "vocab": f"bertsmith prepare openwebtext corpus=PATH vocab={out}/vocab.txt --out data/owt",
+    }
+    _next(following.get(what, ""))
+
+
+@app.command()
+def tokenizer(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+    """Train a WordPiece vocabulary on a prepare recipe's corpus: size=N."""
+    from bertsmith.config import load
+    from bertsmith.text.vocabulary import TokenizerRecipe, train_tokenizer
+
+    loaded = load(TokenizerRecipe, "prepare", recipe, overrides or ())
+    train_tokenizer(loaded.settings, out, overwrite)
+    print(f"wrote {out}/tokenizer.json and vocab.txt")
+    _next(f"bertsmith prepare {recipe} corpus={loaded.settings.corpus} vocab={out} --out data/…")
+
+
+@app.command()
+def prepare(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+    """Turn raw text into token shards."""
+    from bertsmith.config import load
+    from bertsmith.text.prepare import PrepareRecipe, prepare
+
+    loaded = load(PrepareRecipe, "prepare", recipe, overrides or ())
+    with _stopping(_again("prepare", recipe, overrides, out)):
+        data = prepare(loaded.settings, out, overwrite)
+    print(f"wrote {data.path}: {data.num_tokens('train'):,} training and {data.num_tokens('heldout'):,} held-out tokens")
+    _next(f"bertsmith pretrain bert-small-owt data={out} --out runs/bert-small-owt")
+
+
+@app.command()
+def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+    """Train an encoder on token shards; the same command continues it."""
+    from bertsmith.config import load
+    from bertsmith.training.pretrain import PretrainRecipe, pretrain
+
+    loaded = load(PretrainRecipe, "pretrain", recipe, overrides or ())
+    with _stopping(_again("pretrain", recipe, overrides, out)):
+        pretrain(loaded.settings, out, overwrite)
+    print(f"wrote {out}")
+    _next(f"bertsmith finetune cola model={out} data=data/glue --out {out}-cola")
+
+
+@app.command()
+def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+    """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
+    from bertsmith.config import load
+    from bertsmith.tasks.finetune import FinetuneRecipe, finetune
+
+    loaded = load(FinetuneRecipe, "finetune", recipe, overrides or ())
+    with _stopping(_again("finetune", recipe, overrides, out)):
+        finetune(loaded, out, overwrite)
+    print(f"wrote {out}/results.json")
+    _next(f"bertsmith export {out} {out}-hf")
+
+
+@app.command()
+def export(run: Path, out: Annotated[Path, typer.Argument(metavar="OUT_DIR")]) -> None:
+    """Write a run as a Hugging Face folder."""
+    from bertsmith.export import export_run
+
+    print(f"wrote {export_run(run, out)}")
+    _next(f'python -c "from transformers import AutoModel; AutoModel.from_pretrained({str(out)!r})"')
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN …]")],
+    out: Annotated[Path | None, typer.Option("--out", help="the page to write")] = None,
+) -> None:
+    """Write one HTML page about one run or several side by side."""
+    from bertsmith.reports.page import write_page
+
+    if out is None:
+        out = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
+    print(f"wrote {write_page(runs, out)}")
+    _next(f"open {out} in a browser")
+
+
+@app.command()
+def show(what: Annotated[str, typer.Argument(metavar="RECIPE|DATA|RUN")], overrides: Overrides = None) -> None:
+    """Every setting with its value, origin and meaning; or what a data folder or a run holds."""
+    from bertsmith.show import show
+
+    show(what, overrides or ())
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, GPU and kernels, disk, and what will be used; exit status 1 when a GPU is present but unusable."""
+    from bertsmith.doctor import doctor
+
+    raise typer.Exit(doctor())
+
+
+def _next(command: str) -> None:
+    if command:
+        print(f"next: {command}")
+
+
+def _again(verb: str, recipe: str, overrides: list[str] | None, out: Path) -> str:
+    return " ".join(["bertsmith", verb, recipe, *(overrides or ()), "--out", str(out)])
+
+
+@contextmanager
+def _stopping(command: str) -> Iterator[None]:
+    """Ends the program with 130 or 143 when it was asked to stop, and says how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as error:
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        print(f"stopped; nothing is lost. To go on:\n  {command}", file=sys.stderr)
+        raise SystemExit(128 + number) from None

@@ -1,0 +1,16 @@
+"""A checkpoint and a labelled task in, scores and predictions out.
+
+In reading order:
+    finetune        the program: task, model, a trial a seed, results.json
+    recipe          what it can be told
+    task            what a task is: Task, Examples, LabelledData
+    tables          TSV, CSV, JSONL and Parquet files → columns
+    glue            the GLUE tasks, one row a task
+    custom          a task of one's own
+    encode          texts and pairs of texts → token rows
+    starting_point  the model that fine-tuning starts from: a pre-training run or a Hugging Face folder
+    classification  the objective: encoder, head, loss; layer-wise learning rates
+    trial           one seed: train, predict, score
+    metrics         predictions → scores
+    runs            a run folder, read: what export starts from
+"""

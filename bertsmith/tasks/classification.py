@@ -1,0 +1,72 @@
+"""The objective of fine-tuning: encoder, head and loss; and how fast each layer learns."""
+
+from collections.abc import Callable, Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.model.config import EncoderSettings
+from bertsmith.model.encoder import Encoder
+from bertsmith.model.heads import BertClassificationHead, ElectraClassificationHead, PlainClassificationHead
+from bertsmith.model.tokens import Tokens
+from bertsmith.objectives.objective import Batch, Losses
+
+
+class Classification(nn.Module):
+    """An encoder with a head on each row's [CLS]: cross-entropy over classes, or squared error of one number.
+
+    The head is that of the Hugging Face class that can hold the encoder: ELECTRA's where the embeddings are projected,
+    otherwise BERT's. With `compat` it is the reference's single layer, and the loss the sum over the batch instead of
+    its mean (google-research/electra, finetune/classification/classification_tasks.py and run_finetuning.py).
+    """
+
+    def __init__(self, settings: EncoderSettings, vocab_size: int, num_labels: int, compat: bool = False):
+        """`num_labels` classes; 1 is a regression."""
+        super().__init__()
+        self.encoder = Encoder(settings, vocab_size)
+        if compat:
+            self.head = PlainClassificationHead(settings, num_labels)
+        elif settings.embedding != settings.hidden_size:
+            self.head = ElectraClassificationHead(settings, num_labels)
+        else:
+            self.head = BertClassificationHead(settings, num_labels)
+        self.is_regression = num_labels == 1
+        self.compat = compat
+
+    def scores(self, tokens: Tokens) -> Tensor:
+        """[N, C]: a logit a class, or the number."""
+        return self.head(self.encoder.first_of_rows(tokens))
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"loss": float(batch.tokens.num_rows)}
+
+    def losses(self, batch: Batch) -> Losses:
+        """`loss` in nats, or squared; the target is "answers" [N]."""
+        scores, answers = self.scores(batch.tokens).float(), batch.targets["answers"]
+        if self.is_regression:
+            loss = F.mse_loss(scores[:, 0], answers, reduction="sum")
+        else:
+            loss = F.cross_entropy(scores, answers, reduction="sum")
+        return Losses({"loss": loss}, {"loss": float(batch.tokens.num_rows)})
+
+    def total(self, losses: Losses, counts: Mapping[str, float]) -> Tensor:
+        return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
+
+
+def layer_rates(num_layers: int, decay: float, compat: bool = False) -> Callable[[str], float]:
+    """The factor on the learning rate of the parameter of this name.
+
+    1 for the head, `decay` for the top layer, and `decay` times as much for each layer below, the embeddings and their
+    projection being the lowest. With `compat` the whole encoder learns slower by one more `decay`: the reference counts
+    its layers from 0 and its head from num_layers + 2, so that its top layer gets decay² already.
+    Source: google-research/electra, model/optimization.py, _get_layer_lrs.
+    """
+    lowest = num_layers + 2 if compat else num_layers + 1
+
+    def rate_of(name: str) -> float:
+        if not name.startswith("encoder."):
+            return 1.0
+        depth = int(name.split(".")[2]) + 1 if name.startswith("encoder.layers.") else 0
+        return decay ** (lowest - depth)
+
+    return rate_of

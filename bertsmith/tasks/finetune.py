@@ -1,0 +1,183 @@
+"""Fine-tuning: a pre-trained encoder and a labelled task in, a trial a seed and their scores out.
+
+RUN/recipe.toml          every setting of the run
+    manifest.json        what it is: identity, task, model; finished or not
+    tokenizer.json       vocab.txt …
+    trials/seed-0/…      see `bertsmith.tasks.trial`
+    results.json         all trials' scores, rewritten after each
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertsmith.config import Loaded, differences, identity, to_dict, to_toml
+from bertsmith.errors import UserError
+from bertsmith.files import (
+    TEMPORARY,
+    locked,
+    make_folder,
+    read_manifest,
+    reported,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from bertsmith.model.encoder import check_length
+from bertsmith.tasks.custom import read_custom
+from bertsmith.tasks.encode import encode
+from bertsmith.tasks.glue import read_glue
+from bertsmith.tasks.metrics import summarize
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.runs import trial_folder
+from bertsmith.tasks.starting_point import StartingPoint, open_starting_point
+from bertsmith.tasks.task import Examples, LabelledData, Task, in_both_orders
+from bertsmith.tasks.trial import Setup, Split, run_trial
+from bertsmith.training.machine import choose_machine
+
+
+def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Run the trials of a `FinetuneRecipe` that the folder `out` does not have yet; returns its results.json.
+
+    A trial is whole or absent: one that was killed starts again from its beginning, finished ones stay.
+
+    Raises:
+        UserError: the model or the data cannot be used; `out` belongs to another recipe, model or data (what differs
+            is named) or to another process; memory or disk is full; gradients are not finite.
+        Interrupted: by SIGTERM or SIGINT; the trials finished before it stay.
+    """
+    recipe: FinetuneRecipe = loaded.settings
+    start = open_starting_point(Path(recipe.model))
+    data = read_data(recipe)
+    _check_rows(recipe, start, data)
+    machine = choose_machine(recipe.machine, start.tokenizer.pad_id)
+    make_folder(out)
+    with locked(out):
+        _open(out, recipe, start, data, overwrite)
+        missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
+        if missing:
+            setup = Setup(recipe, data.task, start, machine, *_encode(recipe, start, data))
+            for seed in missing:
+                run_trial(setup, seed, trial_folder(out, seed))
+                write_json(out / "results.json", _collect(out, data.task))
+        results = _collect(out, data.task)
+        write_json(out / "results.json", results)
+        write_manifest(out, "finetune", read_manifest(out, "finetune") | {"finished": True})
+    _show(results, out, data.task)
+    return results
+
+
+def read_data(recipe: FinetuneRecipe) -> LabelledData:
+    """The recipe's task with its training and dev examples."""
+    if recipe.task == "custom":
+        data = read_custom(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
+    else:
+        data = read_glue(
+            recipe.task, Path(recipe.data), check_counts=recipe.check_counts, skip_malformed=recipe.skip_malformed
+        )
+    for name, examples in (("train", data.train), ("dev", data.dev)):
+        if examples.skipped:
+            _say(f"{recipe.data}: {examples.skipped:,} malformed lines of {name} left out")
+    return data
+
+
+def _check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> None:
+    try:
+        check_length(start.settings, recipe.sequence_length)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if data.train.second is not None and start.settings.type_vocab_size < 2:
+        raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has pairs of texts")
+
+
+def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData, overwrite: bool) -> None:
+    """Check that `out` is this recipe's, or make it so."""
+    mine = identity(recipe) | {
+        "model": start.fingerprint(), "data": [data.train.fingerprint(), data.dev.fingerprint()],
+    }  # fmt: skip
+    if overwrite:
+        _clear(out)
+    if (out / "manifest.json").exists():
+        changed = differences(read_manifest(out, "finetune")["identity"], mine)
+        if changed:
+            raise UserError(
+                f"{out}: belongs to another run ({_shortened(changed)}); choose another --out or --overwrite"
+            )
+    elif any(out.glob("trials/seed-*")):
+        raise UserError(f"{out}: has trials but no manifest.json; choose another --out, or --overwrite")
+    for path in out.glob(f"trials/*{TEMPORARY}"):
+        shutil.rmtree(path)
+    write_text(out / "recipe.toml", to_toml(recipe))
+    start.tokenizer.save(out)
+    task = data.task
+    write_manifest(out, "finetune", {
+        "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": task.metrics,
+        "labels": task.labels, "low": task.low, "high": task.high,
+        "encoder": to_dict(start.settings), "vocab_size": start.vocab_size,
+        "examples": {"train": len(data.train.first), "dev": len(data.dev.first)}, "finished": False,
+    })  # fmt: skip
+
+
+def _clear(out: Path) -> None:
+    with reported(out):
+        for name in ("manifest.json", "results.json"):
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / "trials", ignore_errors=True)
+
+
+def _shortened(changed: list[str]) -> str:
+    """At most four differences, hashes cut short."""
+    return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in changed[:4])
+
+
+def _encode(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> tuple[Split, Split]:
+    train = data.train
+    if data.task.symmetric and recipe.double_unordered:
+        train = in_both_orders(train)
+    splits = [_split(examples, recipe, start, data.task) for examples in (train, data.dev)]
+    truncated = sum(split.rows.truncated for split in splits)
+    if truncated:
+        total = sum(len(split.answers) for split in splits)
+        _say(f"{truncated:,} of {total:,} examples were cut to {recipe.sequence_length} tokens (sequence_length)")
+    return splits[0], splits[1]
+
+
+def _split(examples: Examples, recipe: FinetuneRecipe, start: StartingPoint, task: Task) -> Split:
+    answers = examples.targets
+    if task.is_regression:
+        answers = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
+    return Split(encode(examples, start.tokenizer, recipe.sequence_length), answers)
+
+
+def _collect(run: Path, task: Task) -> dict[str, Any]:
+    """The content of results.json, out of all finished trials."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in run.glob("trials/seed-*[0-9]/results.json")]
+    trials = [
+        {"seed": trial["seed"], "metrics": trial["metrics"]} for trial in sorted(found, key=lambda trial: trial["seed"])
+    ]
+    summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in task.metrics}
+    return {"task": task.name, "trials": trials, "summary": summary}
+
+
+def _show(results: dict[str, Any], run: Path, task: Task) -> None:
+    """Scores by seed, then their median, mean and standard deviation."""
+    print("".join(f"{title:>10}" for title in (task.name, *task.metrics)))
+    for trial in results["trials"]:
+        title = f"seed {trial['seed']}"
+        print("".join([f"{title:>10}", *(f"{trial['metrics'][name]:>10.4f}" for name in task.metrics)]))
+    for row in ("median", "mean", "std"):
+        print("".join([f"{row:>10}", *(f"{results['summary'][name][row]:>10.4f}" for name in task.metrics)]))
+    for trial in results["trials"]:
+        details = json.loads((trial_folder(run, trial["seed"]) / "results.json").read_text(encoding="utf-8"))
+        if details["constant"]:
+            _say(
+                f"seed {trial['seed']}: every dev prediction is the same; more epochs or another learning rate may help"
+            )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

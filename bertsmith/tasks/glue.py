@@ -1,0 +1,185 @@
+"""The GLUE tasks, one row a task, in the original TSV layout or as the Hugging Face hub's Parquet files.
+
+Sources: the TSV files of gluebenchmark.com; the layout and the class ids of the hub's nyu-mll/glue; labels in the order
+of google-research/electra, finetune/classification/classification_tasks.py.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.tables import Table, read_table
+from bertsmith.tasks.task import Examples, LabelledData, Task
+
+Split = Literal["train", "dev", "test"]
+
+
+class GlueTask(NamedTuple):
+    """One row: the task, and how its files look."""
+
+    task: Task
+    folders: tuple[str, ...]
+    """Names that its folder goes by: GLUE's, the reference's, the hub's."""
+    texts: tuple[str, ...]
+    """Column or columns of the TSV."""
+    label: str
+    """Column of the TSV."""
+    rows: dict[Split, tuple[int, ...]]
+    """The published numbers of examples; two where two editions are about."""
+    hub_texts: tuple[str, ...]
+    hub_labels: tuple[str, ...] = ()
+    """In the order of the hub's class ids."""
+    header: tuple[str, ...] | None = None
+    """Of train and dev, where their TSV has no header line (test has one)."""
+    edition: str = ""
+    """What follows dev, validation and test in the names of its files."""
+
+
+NOT, YES = "not_entailment", "entailment"
+PAIR = ("sentence1", "sentence2")
+
+GLUE: dict[str, GlueTask] = {
+    "cola": GlueTask(
+        Task("cola", ("mcc",), ("0", "1")),
+        ("CoLA", "cola"), ("sentence",), "label", {"train": (8551,), "dev": (1043,), "test": (1063,)},
+        ("sentence",), ("0", "1"), header=("source", "label", "original_label", "sentence"),
+    ),
+    "sst-2": GlueTask(
+        Task("sst-2", ("accuracy",), ("0", "1")),
+        ("SST-2", "sst", "sst2"), ("sentence",), "label", {"train": (67349,), "dev": (872,), "test": (1821,)},
+        ("sentence",), ("0", "1"),
+    ),
+    "mrpc": GlueTask(
+        Task("mrpc", ("accuracy", "f1"), ("0", "1"), symmetric=True),
+        ("MRPC", "mrpc"), ("#1 String", "#2 String"), "Quality", {"train": (3668,), "dev": (408,), "test": (1725,)},
+        PAIR, ("0", "1"),
+    ),
+    "sts-b": GlueTask(
+        Task("sts-b", ("spearman", "pearson"), symmetric=True, high=5.0),
+        ("STS-B", "sts", "stsb"), PAIR, "score", {"train": (5749,), "dev": (1500,), "test": (1379,)},
+        PAIR,
+    ),
+    "qqp": GlueTask(
+        Task("qqp", ("accuracy", "f1"), ("0", "1")),
+        ("QQP", "qqp"), ("question1", "question2"), "is_duplicate",
+        {"train": (363846, 363849), "dev": (40430,), "test": (390965,)},
+        ("question1", "question2"), ("0", "1"),
+    ),
+    "mnli": GlueTask(
+        Task("mnli", ("accuracy",), ("contradiction", "entailment", "neutral")),
+        ("MNLI", "mnli"), PAIR, "gold_label", {"train": (392702,), "dev": (9815,), "test": (9796,)},
+        ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), edition="_matched",
+    ),
+    "qnli": GlueTask(
+        Task("qnli", ("accuracy",), (YES, NOT)),
+        ("QNLI", "qnli"), ("question", "sentence"), "label", {"train": (104743,), "dev": (5463,), "test": (5463,)},
+        ("question", "sentence"), (YES, NOT),
+    ),
+    "rte": GlueTask(
+        Task("rte", ("accuracy",), (YES, NOT)),
+        ("RTE", "rte"), PAIR, "label", {"train": (2490,), "dev": (277,), "test": (3000,)},
+        PAIR, (YES, NOT),
+    ),
+    "wnli": GlueTask(
+        Task("wnli", ("accuracy",), ("0", "1")),
+        ("WNLI", "wnli"), PAIR, "label", {"train": (635,), "dev": (71,), "test": (146,)},
+        PAIR, ("0", "1"),
+    ),
+}  # fmt: skip
+
+
+def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> LabelledData:
+    """The task `name` out of the GLUE folder `data`; see `read_split`."""
+    train, dev = (
+        read_split(name, data, split, check_counts=check_counts, skip_malformed=skip_malformed)
+        for split in ("train", "dev")
+    )
+    return LabelledData(GLUE[name].task, train, dev)
+
+
+def read_split(
+    name: str, data: Path, split: Split, *, check_counts: bool = True, skip_malformed: bool = False
+) -> Examples:
+    """One split; of `test` no labels are read.
+
+    Args:
+        name: a key of `GLUE`.
+        data: the folder that holds one folder a task.
+        check_counts: compare the number of examples with the published one.
+        skip_malformed: leave malformed lines out and count them.
+
+    Raises:
+        UserError: the folder, a file or a column is missing; a line is malformed; a label is not the task's; the
+            number of examples is not the published one.
+    """
+    row = GLUE[name]
+    paths = _find_files(row, data, split)
+    texts, label = row.texts, row.label
+    header = row.header if split != "test" else None
+    if paths[0].suffix == ".parquet":
+        texts, label, header = row.hub_texts, "label", None
+    wanted = texts if split == "test" else (*texts, label)
+    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed) for path in paths]
+    columns = [[text for table in tables for text in table.texts(column)] for column in texts]
+    targets = None
+    if split != "test":
+        targets = np.concatenate([_targets(row, table, label) for table in tables])
+    if check_counts and len(columns[0]) not in row.rows[split]:
+        raise UserError(
+            f"{paths[0]}: {len(columns[0]):,} examples where {' or '.join(f'{n:,}' for n in row.rows[split])} were "
+            f"published; fetch the file again, or set check_counts=false"
+        )
+    return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, sum(t.skipped for t in tables))
+
+
+def _targets(row: GlueTask, table: Table, label: str) -> np.ndarray:
+    task = row.task
+    if task.is_regression:
+        numbers = table.numbers(label)
+        outside = np.flatnonzero((numbers < task.low) | (numbers > task.high))
+        if len(outside):
+            line, number = table.lines[outside[0]], numbers[outside[0]]
+            raise UserError(
+                f"{table.path}, line {line}: {label} is {number:g}; it must be {task.low:g} to {task.high:g}"
+            )
+        return numbers
+    if table.path.suffix == ".parquet":
+        hub_ids = table.class_ids(label, [str(id) for id in range(len(row.hub_labels))])
+        return np.array([task.labels.index(name) for name in row.hub_labels])[hub_ids]
+    return table.class_ids(label, task.labels)
+
+
+def _find_files(row: GlueTask, data: Path, split: Split) -> Sequence[Path]:
+    """The split's files, all of one layout."""
+    folder = next((data / name for name in row.folders if (data / name).is_dir()), None)
+    if folder is None:
+        raise UserError(
+            f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks"
+        )
+    edition = "" if split == "train" else row.edition
+    names = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}[split]
+    stems = [stem for name in names for stem in dict.fromkeys((name + edition, name))]
+    for stem in stems:
+        for path in (folder / f"{stem}.tsv", folder / f"{stem}.parquet"):
+            if path.is_file():
+                return [path]
+        parts = sorted(folder.glob(f"{stem}-*-of-*.parquet"))
+        if parts:
+            _check_parts(parts)
+            return parts
+    raise UserError(
+        f"{folder / f'{stems[0]}.tsv'}: no such file, and no {stems[-1]}.parquet or {stems[-1]}-00000-of-….parquet; "
+        f"`bertsmith download glue` fetches GLUE"
+    )
+
+
+def _check_parts(parts: Sequence[Path]) -> None:
+    """Raises UserError where the last part's name says that there are more of them."""
+    total = parts[-1].stem.rpartition("-of-")[2]
+    if not total.isdecimal() or len(parts) != int(total):
+        raise UserError(
+            f"{parts[0].parent}: {len(parts)} of {total} Parquet parts ({parts[-1].name}); fetch the others"
+        )

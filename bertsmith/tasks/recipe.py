@@ -1,0 +1,52 @@
+"""What `bertsmith finetune` can be told."""
+
+from typing import Literal
+
+from bertsmith.settings import setting, settings
+from bertsmith.tasks.custom import CustomSettings
+from bertsmith.training.machine import MachineSettings
+from bertsmith.training.optimizers import OptimizerSettings
+from bertsmith.training.schedules import ScheduleSettings
+
+
+@settings
+class FinetuneRecipe:
+    """How an encoder learns a labelled task; the defaults are the reference's for its small and base sizes.
+
+    Source: google-research/electra, configure_finetuning.py.
+    """
+
+    task: Literal["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "custom"] = setting(
+        description="a GLUE task, or custom"
+    )
+    model: str = setting(
+        description="where to start: a pre-training run, or a Hugging Face folder of a BERT or ELECTRA", identity=False
+    )
+    data: str = setting(
+        description="the GLUE folder, with a folder a task; of a custom task the folder of its train and dev files",
+        identity=False,
+    )
+    seeds: int = setting(3, "trials, with the seeds 0, 1, …; more are added to those there", ge=1, identity=False)
+    epochs: float = setting(3, "times that every training example is seen", gt=0)
+    batch_size: int = setting(32, "examples a step", ge=1)
+    sequence_length: int = setting(128, "longest row in tokens, [CLS] and [SEP] included; longer texts are cut", ge=5)
+    double_unordered: bool = setting(True, "where a pair has no order (MRPC, STS-B), train on both orders")
+    layerwise_lr_decay: float = setting(
+        0.8, "factor on the learning rate from each layer to the one below it; 1 for none", gt=0, le=1
+    )
+    random_weights: bool = setting(
+        False, "take only the model's shape and tokenizer and start from random weights, the mark to beat"
+    )
+    compat: bool = setting(
+        False,
+        "as the reference also where that is odd: summed loss, its single-layer head (not exportable), "
+        "one more layerwise_lr_decay on the whole encoder",
+    )
+    check_counts: bool = setting(True, "refuse GLUE files whose number of examples is not the published one")
+    skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
+    custom: CustomSettings = setting(CustomSettings(), "the columns of a custom task")
+    schedule: ScheduleSettings = setting(
+        ScheduleSettings(learning_rate=1e-4, warmup_proportion=0.1), "the learning rate"
+    )
+    optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
+    machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)

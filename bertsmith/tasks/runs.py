@@ -1,0 +1,59 @@
+"""A fine-tuning run's folder, read: what `export` and the Python user start from."""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bertsmith.config import check
+from bertsmith.errors import UserError
+from bertsmith.files import read_manifest
+from bertsmith.model.config import EncoderSettings
+from bertsmith.tasks.recipe import FinetuneRecipe
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """One trial of a fine-tuning run, read: what `export` starts from."""
+
+    recipe: FinetuneRecipe
+    encoder: EncoderSettings
+    vocab_size: int
+    labels: tuple[str, ...]
+    """Of the classes; empty for a regression, whose 0 and 1 stand for `manifest["low"]` and `manifest["high"]`."""
+    weights: dict[str, Tensor]
+    """"encoder.…" and "head.…"."""
+    seed: int
+    results: dict[str, Any]
+    manifest: dict[str, Any]
+
+
+def load_trial(run: Path, seed: int | None = None) -> Finetuned:
+    """The trial of this seed; without one, the trial that did best on dev by the task's first metric.
+
+    Raises:
+        UserError: not a fine-tuning run, no such trial, or a damaged file.
+    """
+    manifest = read_manifest(run, "finetune")
+    try:
+        recipe = check(FinetuneRecipe, tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")))
+        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        encoder = check(EncoderSettings, manifest["encoder"])
+        headline = manifest["metrics"][0]
+        if seed is None:
+            seed = max(results["trials"], key=lambda trial: trial["metrics"][headline])["seed"]
+        weights = load_file(trial_folder(run, seed) / "model.safetensors")
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+    return Finetuned(
+        recipe, encoder, manifest["vocab_size"], tuple(manifest["labels"]), weights, seed, results, manifest
+    )
+
+
+def trial_folder(run: Path, seed: int) -> Path:
+    return run / "trials" / f"seed-{seed}"

@@ -1,0 +1,73 @@
+"""What a task is: what its examples look like, what is asked about them, how answers are scored."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question about a text or about a pair of texts, answered by a class or by a number."""
+
+    name: str
+    metrics: tuple[str, ...]
+    """Names in `bertsmith.tasks.metrics`; the first one is the task's headline."""
+    labels: tuple[str, ...] = ()
+    """Of the classes, in the order of their ids; empty for a regression."""
+    symmetric: bool = False
+    """Whether a pair of texts means the same in both orders."""
+    low: float = 0.0
+    high: float = 1.0
+    """Regression: the answers that the model gives as 0 and as 1."""
+
+    @property
+    def is_regression(self) -> bool:
+        return not self.labels
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.labels) or 1
+
+
+class Examples(NamedTuple):
+    """One split of a task; N examples."""
+
+    first: Sequence[str]
+    second: Sequence[str] | None
+    """None for a task of single texts."""
+    targets: np.ndarray | None
+    """[N]: int64 class ids, or float32 answers as the file has them; None where the split has no labels."""
+    skipped: int = 0
+    """Malformed lines that were left out."""
+
+    def fingerprint(self) -> str:
+        """Hex sha256 of texts and targets, whatever file they came from."""
+        digest = hashlib.sha256()
+        for texts in (self.first, self.second or ()):
+            for text in texts:
+                digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+            digest.update(b"\1")
+        digest.update(b"" if self.targets is None else self.targets.tobytes())
+        return digest.hexdigest()
+
+
+class LabelledData(NamedTuple):
+    """What fine-tuning needs of a task."""
+
+    task: Task
+    train: Examples
+    dev: Examples
+
+
+def in_both_orders(examples: Examples) -> Examples:
+    """Every pair, then every pair the other way round: 2N examples."""
+    assert examples.second is not None and examples.targets is not None
+    return Examples(
+        [*examples.first, *examples.second],
+        [*examples.second, *examples.first],
+        np.concatenate([examples.targets, examples.targets]),
+        examples.skipped,
+    )

@@ -1,0 +1,184 @@
+"""One seed of a task: train, predict, score, in a folder that is whole or absent."""
+
+import math
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from bertsmith.files import atomic_folder, atomic_write, write_json
+from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.progress import format_count, progress
+from bertsmith.randomness import derived_seed, generator
+from bertsmith.tasks.classification import Classification, layer_rates
+from bertsmith.tasks.encode import Rows
+from bertsmith.tasks.metrics import is_constant, measure
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.task import Task
+from bertsmith.training.loop import Course, Event, State, Step, fit
+from bertsmith.training.machine import Machine
+from bertsmith.training.metrics import MetricsLog
+from bertsmith.training.optimizers import build_optimizer
+from bertsmith.training.plan import Plan
+
+PREDICTED_TOKENS = 8192
+"""Of a batch that is only predicted."""
+
+LOG_STEPS = 50
+"""Between two lines of metrics.jsonl."""
+
+
+class Split(NamedTuple):
+    """Encoded examples with their answers, as the model is to give them."""
+
+    rows: Rows
+    answers: np.ndarray
+    """[N]: int64 class ids, or float32 numbers scaled so that the task's `low` is 0 and its `high` 1."""
+
+
+class Setup(NamedTuple):
+    """What all trials of a run share."""
+
+    recipe: FinetuneRecipe
+    task: Task
+    start: StartingPoint
+    machine: Machine
+    train: Split
+    dev: Split
+
+
+def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
+    """Train with `seed`, score on dev, and write `folder`; returns the metrics.
+
+        model.safetensors    "encoder.…" and "head.…"
+        results.json         the seed, the metrics, how long it took
+        predictions-dev.tsv  an example a line, in the order of the dev file
+        metrics.jsonl        losses and learning rate by step
+
+    Raises:
+        Interrupted: by SIGTERM or SIGINT; nothing is left, the trial has to begin anew.
+        UserError: memory or disk is full, gradients are not finite.
+    """
+    task = setup.task
+    with atomic_folder(folder) as partial:
+        objective = build_objective(setup, seed)
+        state = _train(setup, objective, seed, partial)
+        scores = predict(objective, setup.dev.rows, setup.machine)
+        predicted = _as_answers(scores, task)
+        answers = setup.dev.answers
+        if task.is_regression:
+            answers = _unscaled(answers, task)
+        metrics = measure(task.metrics, predicted, answers)
+        _write_predictions(partial / "predictions-dev.tsv", predicted, answers, task)
+        write_json(partial / "results.json", {
+            "seed": seed, "metrics": metrics, "constant": is_constant(predicted),
+            "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
+        })  # fmt: skip
+        with atomic_write(partial / "model.safetensors") as file:
+            file.write(save({name: tensor.cpu().contiguous() for name, tensor in objective.state_dict().items()}))
+    return metrics
+
+
+def build_objective(setup: Setup, seed: int) -> Classification:
+    """The model before its first step: pre-trained weights, and what is new drawn from `seed`."""
+    torch.manual_seed(derived_seed(seed, "weights"))
+    recipe, start = setup.recipe, setup.start
+    objective = Classification(start.settings, start.vocab_size, setup.task.num_outputs, recipe.compat)
+    if not recipe.random_weights:
+        wanted = objective.state_dict()
+        weights = {name: tensor for name, tensor in start.weights.items() if name in wanted}
+        missing = objective.load_state_dict(weights, strict=False).missing_keys
+        assert all(name.startswith("head.") for name in missing), missing
+    setup.machine.place(objective)
+    return objective
+
+
+def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
+    """Optimiser steps of a trial; a last batch that is not full counts as one. `compat` drops the fraction of a step
+    that a broken number of epochs leaves, otherwise it is rounded up."""
+    steps = math.ceil(num_examples / recipe.batch_size) * recipe.epochs
+    return max(1, int(steps) if recipe.compat else math.ceil(steps))
+
+
+def batches(split: Split, batch_size: int, seed: int) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+    """Without end: every example once an epoch, in an order drawn for that epoch."""
+    for epoch in count():
+        order = generator(seed, "order", epoch).permutation(len(split.answers))
+        for begin in range(0, len(order), batch_size):
+            chosen = order[begin : begin + batch_size]
+            answers = torch.from_numpy(split.answers[chosen])
+            yield Batch(split.rows.take(chosen), {"answers": answers}), (epoch, begin + len(chosen))
+
+
+def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
+    """Scores [N, C] float32 of all rows; rows of similar length go together."""
+    scores = np.empty((len(rows.lengths), objective.head.output.out_features), dtype=np.float32)
+    order = np.argsort(rows.lengths, kind="stable")
+    objective.eval()
+    with torch.inference_mode(), machine.autocast():
+        while len(order):
+            # The last row is the longest: with n rows a padded batch has n times its length.
+            longest = np.maximum.accumulate(rows.lengths[order]) * np.arange(1, len(order) + 1)
+            size = max(1, int(np.searchsorted(longest, PREDICTED_TOKENS, side="right")))
+            chosen, order = order[:size], order[size:]
+            tokens = rows.take(chosen)
+            if machine.device.type != "cpu":
+                tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
+            scores[chosen] = objective.scores(tokens).float().cpu().numpy()
+    objective.train()
+    return scores
+
+
+def _train(setup: Setup, objective: Classification, seed: int, folder: Path) -> State:
+    recipe, machine = setup.recipe, setup.machine
+    rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
+    optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
+    plan = Plan(steps=num_steps(recipe, len(setup.train.answers)))
+    longest = int(setup.train.rows.lengths.max())
+    course = Course(
+        optimizer, recipe.schedule, plan, machine, recipe.optimizer.clip_norm, longest, seed, recipe.compat
+    )  # fmt: skip
+    state = State()
+    with closing(MetricsLog(folder, 0, tensorboard=False)) as log, progress(f"seed {seed}", plan.steps) as bar:
+        total: list[Losses] = []
+
+        def show(state: State, step: Step) -> None:
+            total[:] = [total[0] + step.losses if total else step.losses]
+            rate = format_count(state.tokens / max(state.seconds, 1e-9))
+            bar.update(state.step, f"step {state.step:,}, {rate} tokens/s")
+
+        def write(state: State, step: Step) -> None:
+            log.write("train", state.step, {
+                "tokens": state.tokens, "seconds": round(state.seconds, 3), **total.pop().means(),
+                "learning_rate": step.learning_rate, "gradient_norm": step.gradient_norm,
+            })  # fmt: skip
+
+        events = [Event(1, show), Event(LOG_STEPS, write)]
+        fit(objective, batches(setup.train, recipe.batch_size, seed), course, events, state)
+    return state
+
+
+def _as_answers(scores: np.ndarray, task: Task) -> np.ndarray:
+    return _unscaled(scores[:, 0], task) if task.is_regression else scores.argmax(axis=1)
+
+
+def _unscaled(answers: np.ndarray, task: Task) -> np.ndarray:
+    return answers * (task.high - task.low) + task.low
+
+
+def _write_predictions(path: Path, predicted: np.ndarray, answers: np.ndarray, task: Task) -> None:
+    def text(answer: float) -> str:
+        return f"{answer:.6g}" if task.is_regression else " ".join(task.labels[int(answer)].split())
+
+    with atomic_write(path, "w") as file:
+        file.write("index\tprediction\tlabel\n")
+        file.writelines(
+            f"{index}\t{text(prediction)}\t{text(answer)}\n"
+            for index, (prediction, answer) in enumerate(zip(predicted, answers, strict=True))
+        )

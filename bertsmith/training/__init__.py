@@ -1,0 +1,16 @@
+"""Shards and an objective in, checkpoints out: the only training loop in the house.
+
+In reading order:
+    pretrain     the program: data, model, objective, optimiser, schedule, events, then `fit`
+    loop         `fit` and the State it carries
+    plan         when training ends
+    schedules    the learning rate
+    optimizers   Adam as the reference has it; weight-decay groups; clipping
+    machine      device, number format, micro-batches
+    batches      shards → rows → masked batches, in an order that can be resumed
+    evaluation   held-out losses
+    checkpoints  whole or absent, verified when read
+    runs         a run's folder, read
+    metrics      metrics.jsonl and TensorBoard
+    meter        tokens a second and the share of the hardware's peak
+"""

@@ -1,0 +1,135 @@
+"""Shards → rows → masked batches, in an order that follows from the seed and can be entered anywhere.
+
+An epoch takes the shards in a shuffled order, a few at a time (a group); the rows of a group are shuffled together.
+A batch may reach over the end of a group or an epoch. The position (epoch, group, row) is all that resuming needs.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from bertsmith.errors import UserError
+from bertsmith.model.tokens import Tokens
+from bertsmith.objectives.mlm import MaskedTokens
+from bertsmith.objectives.objective import Batch
+from bertsmith.randomness import generator
+from bertsmith.text.segments import Assembled, Rows, RowSettings, assemble, rows_of
+from bertsmith.text.shards import Data, Shard
+
+Item = TypeVar("Item")
+
+GROUP_SHARDS = 4
+"""Shards (of 16 M tokens) whose rows are shuffled together: half a million rows of 128, 16 MB of bounds."""
+
+
+class _Group(NamedTuple):
+    """Shuffled rows of a few shards."""
+
+    shards: list[tuple[Shard, Rows]]
+    shard: np.ndarray
+    """[R], which of them a row is from."""
+    row: np.ndarray
+    """[R], its number there."""
+
+
+class RowStream:
+    """The rows of a split, shuffled, without end."""
+
+    def __init__(self, data: Data, split: str, settings: RowSettings, seed: int, compat: bool = False):
+        self.data, self.split, self.settings, self.seed, self.compat = data, split, settings, seed, compat
+        if not data.num_tokens(split):
+            raise UserError(f"{data.path}: holds no {split} text; prepare more of it, or another heldout_fraction")
+        self.num_groups = -(-data.num_shards(split) // GROUP_SHARDS)
+        self.specials = (data.tokenizer.cls_id, data.tokenizer.sep_id)
+
+    def batches(self, size: int, position: tuple[int, ...] = ()) -> Iterator[tuple[Assembled, tuple[int, ...]]]:
+        """`size` rows at a time from `position` on, each with the position behind them."""
+        epoch, index, row = position or (0, 0, 0)
+        parts, missing = [], size
+        while True:
+            group = self._group(epoch, index)
+            while row < len(group.row):
+                taken = slice(row, min(row + missing, len(group.row)))
+                parts.append(self._assemble(group, taken))
+                missing -= taken.stop - row
+                row = taken.stop
+                if not missing:
+                    yield _join(parts), (epoch, index, row)
+                    parts, missing = [], size
+            epoch, index, row = (epoch, index + 1, 0) if index + 1 < self.num_groups else (epoch + 1, 0, 0)
+
+    def _group(self, epoch: int, index: int) -> _Group:
+        order = generator(self.seed, "shards", epoch).permutation(self.data.num_shards(self.split))
+        members = order[index * GROUP_SHARDS : (index + 1) * GROUP_SHARDS]
+        shards = []
+        for member in members.tolist():
+            shard = self.data.read(self.split, member)
+            draw = generator(self.seed, "rows", epoch, member)
+            shards.append((shard, rows_of(shard, self.settings, draw, self.compat)))
+        sizes = [len(rows) for _, rows in shards]
+        shard = np.repeat(np.arange(len(shards)), sizes)
+        row = np.concatenate([np.arange(size) for size in sizes])
+        shuffled = generator(self.seed, "order", epoch, index).permutation(len(row))
+        return _Group(shards, shard[shuffled], row[shuffled])
+
+    def _assemble(self, group: _Group, taken: slice) -> Assembled:
+        """Rows of several shards, shard by shard: their order within a batch does not matter."""
+        shard, row = group.shard[taken], group.row[taken]
+        parts = []
+        for number in np.unique(shard).tolist():
+            tokens, rows = group.shards[number][0].tokens, group.shards[number][1]
+            parts.append(assemble(tokens, rows, row[shard == number], self.specials))
+        return _join(parts)
+
+
+def _join(parts: list[Assembled]) -> Assembled:
+    return parts[0] if len(parts) == 1 else Assembled(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def masked_batches(
+    stream: RowStream, objective: MaskedTokens, size: int, start: tuple[int, tuple[int, ...]] = (0, ())
+) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+    """Masked batches of `size` rows from `start` = (step, position) on; masks follow from the seed and the step."""
+    step, position = start
+    budget = objective.masking.budget(stream.settings.length)
+    for rows, behind in stream.batches(size, position):
+        draw = generator(stream.seed, f"masks of {stream.split}", step)
+        yield objective.corrupt(Tokens.pack(*rows), budget, draw), behind
+        step += 1
+
+
+def ahead(items: Iterator[Item], depth: int = 4) -> Iterator[Item]:
+    """The same items, made by a thread up to `depth` ahead of their use."""
+    made: queue.Queue = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not _put(made, (item, None), stopped):
+                    return
+        except BaseException as error:
+            _put(made, (None, error), stopped)
+
+    threading.Thread(target=make, daemon=True, name="batches").start()
+    try:
+        while True:
+            item, error = made.get()
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
+
+
+def _put(made: queue.Queue, item: object, stopped: threading.Event) -> bool:
+    while not stopped.is_set():
+        try:
+            made.put(item, timeout=0.2)
+            return True
+        except queue.Full:
+            continue
+    return False

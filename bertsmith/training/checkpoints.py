@@ -1,0 +1,129 @@
+"""Checkpoints: whole or absent, verified by hash when read, safetensors and JSON only.
+
+checkpoints/step-00001000/model.safetensors       the objective's parameters
+                          optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step
+                          state.json              the State
+                          manifest.json           hashes of the three, written last
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bertsmith.errors import UserError
+from bertsmith.files import TEMPORARY, atomic_folder, read_manifest, reported, sha256_file, write_json, write_manifest
+from bertsmith.training.loop import State
+
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint as read, on the CPU."""
+
+    path: Path
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: State
+
+
+def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Optimizer, keep: int = 0) -> Path:
+    """Write a checkpoint of `run` and remove all but the newest `keep` (0: none).
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; earlier checkpoints stay.
+    """
+    path = run / "checkpoints" / f"step-{state.step:08d}"
+    with atomic_folder(path) as folder, reported(path):
+        save_file(_contiguous(module.state_dict()), folder / "model.safetensors")
+        save_file(_contiguous(_optimizer_tensors(module, optimizer)), folder / "optimizer.safetensors")
+        write_json(folder / "state.json", state.to_dict())
+        write_manifest(folder, "checkpoint", {"files": {name: sha256_file(folder / name) for name in FILES}})
+    if keep:
+        for old in _newest_first(run)[keep:]:
+            shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def load_newest(run: Path) -> Checkpoint | None:
+    """The newest undamaged checkpoint of `run`, or None where there is none at all. Damaged ones are reported.
+
+    Raises:
+        UserError: there are checkpoints, and every one is damaged.
+    """
+    found = _newest_first(run)
+    for path in found:
+        try:
+            return read(path)
+        except UserError as error:
+            print(f"{error}; trying the checkpoint before it", file=sys.stderr)
+    if found:
+        raise UserError(f"{run}/checkpoints: every checkpoint is damaged; start afresh with --overwrite")
+    return None
+
+
+def read(path: Path) -> Checkpoint:
+    """The checkpoint in folder `path`, verified.
+
+    Raises:
+        UserError: it is not whole, or a file is not the one that was written.
+    """
+    manifest = read_manifest(path, "checkpoint")
+    for name in FILES:
+        try:
+            if sha256_file(path / name) == manifest["files"][name]:
+                continue
+        except OSError:
+            pass
+        raise UserError(f"{path / name}: damaged (its hash is not the one in manifest.json)")
+    try:
+        state = State.from_dict(json.loads((path / "state.json").read_text(encoding="utf-8")))
+        model, optimizer = (load_file(path / name) for name in FILES[:2])
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    return Checkpoint(path, model, optimizer, state)
+
+
+def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+    """Copy `checkpoint` into `module` and `optimizer`, wherever they are; returns its state."""
+    module.load_state_dict(checkpoint.model)
+    for name, parameter in module.named_parameters():
+        values = {
+            key: checkpoint.optimizer[f"{name}.{key}"].to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
+        }
+        optimizer.state[parameter] = values
+    return checkpoint.state
+
+
+def newest_path(run: Path) -> Path | None:
+    """Where the newest checkpoint lies, unread."""
+    return next(iter(_newest_first(run)), None)
+
+
+def remove_partial(run: Path) -> None:
+    """Remove what a killed writer left."""
+    for path in (run / "checkpoints").glob(f"*{TEMPORARY}"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _newest_first(run: Path) -> list[Path]:
+    folder = run / "checkpoints"
+    return sorted((path for path in folder.glob("step-*") if not path.name.endswith(TEMPORARY)), reverse=True)
+
+
+def _optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name, parameter in module.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}

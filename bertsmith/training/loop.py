@@ -1,0 +1,176 @@
+"""`fit`, the one training loop, and the State it carries."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.randomness import derived_seed
+from bertsmith.training.machine import Machine
+from bertsmith.training.optimizers import clip_gradients, set_learning_rate
+from bertsmith.training.plan import Plan
+from bertsmith.training.schedules import ScheduleSettings, learning_rate
+
+MOST_SKIPPED_IN_A_ROW = 5
+"""Steps without finite gradients, one after the other, before training stops."""
+
+
+@dataclass
+class State:
+    """All that changes during training besides model and optimiser."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    """Spent in steps, over all resumptions."""
+    position: tuple[int, ...] = ()
+    """Where in the data the next batch begins; what the numbers mean is the batches' affair."""
+    skipped: int = 0
+    """Steps whose gradients were not finite."""
+    skipped_in_a_row: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "State":
+        return cls(**values | {"position": tuple(values["position"])})
+
+
+class Step(NamedTuple):
+    """What a step did, for the events."""
+
+    losses: Losses
+    learning_rate: float
+    gradient_norm: float
+    tokens: int
+
+
+class Event(NamedTuple):
+    """Something done after every `every`-th step and after the last one."""
+
+    every: int
+    act: Callable[[State, Step], None]
+
+
+class Course(NamedTuple):
+    """How to move: what `fit` needs besides the objective and its batches."""
+
+    optimizer: torch.optim.Optimizer
+    schedule: ScheduleSettings
+    plan: Plan
+    machine: Machine
+    clip_norm: float
+    length: int
+    """Longest row, in tokens."""
+    seed: int
+    compat: bool = False
+    """The first step's learning rate is 0, as in the reference."""
+
+
+def fit(
+    objective: Objective,
+    batches: Iterator[tuple[Batch, tuple[int, ...]]],
+    course: Course,
+    events: Sequence[Event],
+    state: State,
+) -> None:
+    """Train from `state.step` to the end of the plan; every event sees the state after its step.
+
+    Args:
+        objective: a module on `course.machine`.
+        batches: without end, from `state.position` on: a batch and the position behind it.
+        course: see there.
+        events: in the order in which they act.
+        state: changed in place.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT came; the state is that of a whole step.
+        UserError: several steps in a row had gradients that are not finite.
+    """
+    plan = course.plan
+    objective.train()
+    with _stop_requests() as requests:
+        while progress(plan, state) < 1.0:
+            batch, position = next(batches)
+            started_at = time.perf_counter()
+            step = _step(objective, batch, course, state)
+            state.seconds += time.perf_counter() - started_at
+            state.step += 1
+            state.tokens += step.tokens
+            _check_finite(state, step, position)
+            state.position = position
+            last = progress(plan, state) >= 1.0
+            for event in events:
+                if last or state.step % event.every == 0:
+                    event.act(state, step)
+            if requests and not last:
+                raise Interrupted(requests[0])
+
+
+def progress(plan: Plan, state: State) -> float:
+    return plan.progress(state.step, state.tokens, state.seconds)
+
+
+def _step(objective: Objective, batch: Batch, course: Course, state: State) -> Step:
+    """One optimiser step; left out when its gradients are not finite."""
+    tokens = batch.tokens.num_tokens
+    before, after = progress(course.plan, state), _progress_after(course.plan, state, tokens)
+    rate = learning_rate(course.schedule, before, after, course.compat)
+    set_learning_rate(course.optimizer, rate)
+    torch.manual_seed(derived_seed(course.seed, "dropout", state.step))
+    losses = course.machine.gradients(objective, batch, course.length)
+    norm = float(clip_gradients(objective, course.clip_norm))
+    if math.isfinite(norm):
+        course.optimizer.step()
+    objective.zero_grad(set_to_none=True)
+    return Step(losses, rate, norm, tokens)
+
+
+def _progress_after(plan: Plan, state: State, tokens: int) -> float:
+    """Where the plan will be after the coming step; its seconds are guessed from the steps so far."""
+    seconds = state.seconds / state.step if state.step else 1.0
+    return plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
+
+
+def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:
+    if math.isfinite(step.gradient_norm):
+        state.skipped_in_a_row = 0
+        return
+    state.skipped += 1
+    state.skipped_in_a_row += 1
+    if state.skipped_in_a_row == MOST_SKIPPED_IN_A_ROW:
+        raise UserError(
+            f"the gradients of steps {state.step - MOST_SKIPPED_IN_A_ROW + 1} to {state.step} were not finite "
+            f"(data from {state.position} to {position}); lower schedule.learning_rate, or look at those rows"
+        )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT instead of dying of them; a second one is obeyed at once."""
+    requests: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield requests
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def note(number: int, frame: object) -> None:
+        requests.append(number)
+        signal.signal(number, previous[number])
+
+    for number in previous:
+        signal.signal(number, note)
+    try:
+        yield requests
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,151 @@
+"""Where and how a batch is run: device, number format, compilation, micro-batches."""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from bertsmith.errors import UserError
+from bertsmith.model.encoder import Embeddings
+from bertsmith.model.heads import MaskedTokenHead
+from bertsmith.model.layers import Layer
+from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.settings import setting, settings
+
+CPU_MICRO_BATCH_TOKENS = 4096
+"""On the CPU larger micro-batches only fall out of the caches."""
+
+
+@settings
+class MachineSettings:
+    """What to run on."""
+
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
+    dtype: Literal["auto", "float32", "bfloat16"] = setting(
+        "auto", "format of matrix products; auto is bfloat16 on a GPU that has it, else float32"
+    )
+    compile: bool | None = setting(None, "compile the layers; left out: on a GPU only", identity=False)
+    micro_batch_rows: int | None = setting(
+        None, "rows run at once; left out: all on a GPU, 4,096 tokens' worth on the CPU; halved when memory runs out",
+        ge=1, identity=False,
+    )  # fmt: skip
+    deterministic: bool = setting(False, "bit-for-bit repeatable on a GPU, at some cost (the CPU always is)")
+
+
+@dataclass
+class Machine:
+    """A device and how a batch is put on it. `micro_batch_rows` falls when memory runs out."""
+
+    device: torch.device
+    dtype: torch.dtype
+    compile: bool
+    micro_batch_rows: int | None
+    pad_id: int = 0
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def place(self, module: nn.Module) -> None:
+        """Move `module` to the device and compile its parts.
+
+        Layers are compiled, not the step: one graph serves all layers, and a first step takes seconds, not minutes.
+        """
+        module.to(self.device)
+        if self.compile:
+            for part in module.modules():
+                if isinstance(part, Layer | MaskedTokenHead | Embeddings):
+                    part.compile()
+
+    def micro_batches(self, batch: Batch, length: int) -> list[Batch]:
+        """Cut `batch` and, off the CPU, pad its rows to `length`, so that shapes never change."""
+        rows = self.micro_batch_rows or batch.tokens.num_rows
+        if self.micro_batch_rows is None and self.device.type == "cpu":
+            rows = max(1, CPU_MICRO_BATCH_TOKENS // length)
+        parts = batch.split(rows)
+        if self.device.type == "cpu":
+            return list(parts)
+        return [part.padded(length, self.pad_id).to(self.device) for part in parts]
+
+    def gradients(self, objective: Objective, batch: Batch, length: int) -> Losses:
+        """Run `batch` forward and backward in micro-batches; gradients are left on the parameters.
+
+        When memory runs out the micro-batch is halved and the same rows and masks run again.
+
+        Raises:
+            UserError: a single row does not fit.
+        """
+        while True:
+            try:
+                return self._gradients(objective, batch, length)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+            # Outside the handler: a caught exception keeps the failed step's tensors alive.
+            self._shrink(objective, batch.tokens.num_rows)
+
+    def _gradients(self, objective: Objective, batch: Batch, length: int) -> Losses:
+        counts = objective.counts(batch)
+        total = None
+        for part in self.micro_batches(batch, length):
+            with self.autocast():
+                losses = objective.losses(part)
+                scalar = objective.total(losses, counts)
+            scalar.backward()
+            total = losses.detach() if total is None else total + losses.detach()
+        return total
+
+    def _shrink(self, objective: nn.Module, num_rows: int) -> None:
+        rows = min(self.micro_batch_rows or num_rows, num_rows)
+        if rows == 1:
+            raise UserError("out of memory with a single row; use a smaller model, shorter rows or a larger machine")
+        self.micro_batch_rows = rows // 2
+        objective.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def choose_machine(settings: MachineSettings, pad_id: int = 0) -> Machine:
+    """The machine that `settings` ask for.
+
+    Raises:
+        UserError: a device or number format that is not there, or that we do not support.
+    """
+    device = _device(settings.device)
+    cuda = device.type == "cuda"
+    if settings.dtype == "auto":
+        dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
+    else:
+        dtype = getattr(torch, settings.dtype)
+    if settings.deterministic and cuda:
+        torch.use_deterministic_algorithms(True)
+    if cuda:
+        torch.set_float32_matmul_precision("high")
+    compiles = cuda if settings.compile is None else settings.compile
+    return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise UserError(f"device = {name!r}: not supported; use auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device = {name!r}: torch sees no usable GPU; `bertsmith doctor` says why; or use device=cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device = {name!r}: no such device; use auto, cpu, cuda or cuda:N") from None
+    if kind == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise UserError(f"device = {name!r}: there are {torch.cuda.device_count()} GPUs, counted from 0")
+    return device
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error)  # what torch says on the CPU

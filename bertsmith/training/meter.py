@@ -1,0 +1,63 @@
+"""Tokens a second, the share of the hardware's peak, memory."""
+
+import resource
+import sys
+import time
+
+import torch
+
+from bertsmith.training.machine import Machine
+
+_PEAKS: dict[tuple[str, torch.dtype], float] = {}
+
+
+class Meter:
+    """Rates between two readings."""
+
+    def __init__(self, machine: Machine, flops_per_token: float):
+        self.machine, self.flops_per_token = machine, flops_per_token
+        self.peak_flops = measured_peak_flops(machine)
+        self.tokens = self.seconds = 0.0
+
+    def start(self, tokens: int, seconds: float) -> None:
+        self.tokens, self.seconds = tokens, seconds
+
+    def read(self, tokens: int, seconds: float) -> dict[str, float]:
+        """Since the last reading, given the totals now: `tokens_per_second`, `peak_share`; and `memory_bytes`."""
+        rate = (tokens - self.tokens) / max(seconds - self.seconds, 1e-9)
+        self.start(tokens, seconds)
+        return {
+            "tokens_per_second": rate,
+            "peak_share": rate * self.flops_per_token / self.peak_flops,
+            "memory_bytes": memory_bytes(self.machine.device),
+        }
+
+
+def measured_peak_flops(machine: Machine) -> float:
+    """Operations a second of a large matrix product on this machine: the peak that software can reach, as opposed to a
+    data sheet's. Takes a fifth of a second, once a process."""
+    key = (str(machine.device), machine.dtype)
+    if key not in _PEAKS:
+        size = 8192 if machine.device.type == "cuda" else 1024
+        matrix = torch.ones(size, size, device=machine.device, dtype=machine.dtype)
+        _PEAKS[key] = max(2 * size**3 / _seconds_of_product(matrix) for _ in range(8))
+    return _PEAKS[key]
+
+
+def _seconds_of_product(matrix: torch.Tensor) -> float:
+    cuda = matrix.device.type == "cuda"
+    if cuda:
+        torch.cuda.synchronize(matrix.device)
+    started_at = time.perf_counter()
+    matrix @ matrix
+    if cuda:
+        torch.cuda.synchronize(matrix.device)
+    return time.perf_counter() - started_at
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The most memory used so far: torch's on a GPU, the process's on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,42 @@
+"""When training ends: after steps, tokens or hours."""
+
+from typing import ClassVar
+
+from bertsmith.settings import setting, settings
+
+
+@settings
+class Plan:
+    """Exactly one of `steps`, `tokens`, `hours`; the learning rate reaches zero at that end."""
+
+    exclusive: ClassVar[tuple[str, ...]] = ("steps", "tokens", "hours")
+
+    steps: int | None = setting(None, "optimiser steps in all, those before a resumption included", ge=1)
+    tokens: int | None = setting(None, "tokens seen in all", ge=1)
+    hours: float | None = setting(None, "hours of training in all (start-up and evaluation not counted)", gt=0)
+    checkpoint_steps: int = setting(1000, "steps between checkpoints", ge=1, identity=False)
+    keep_checkpoints: int = setting(2, "newest checkpoints to keep; 0 keeps all", ge=0, identity=False)
+    evaluate_steps: int = setting(1000, "steps between held-out evaluations", ge=1, identity=False)
+    log_steps: int = setting(50, "steps between lines of metrics", ge=1, identity=False)
+
+    def __post_init__(self) -> None:
+        if sum(value is not None for value in (self.steps, self.tokens, self.hours)) != 1:
+            raise ValueError(f"give exactly one of {', '.join(self.exclusive)}")
+
+    @property
+    def unit(self) -> str:
+        """Which of the three is given."""
+        return next(name for name in self.exclusive if getattr(self, name) is not None)
+
+    @property
+    def total(self) -> float:
+        """In steps, tokens or seconds."""
+        return self.hours * 3600 if self.unit == "hours" else getattr(self, self.unit)
+
+    def done(self, steps: int, tokens: int, seconds: float) -> float:
+        """How much of `total` these are."""
+        return {"steps": steps, "tokens": tokens, "hours": seconds}[self.unit]
+
+    def progress(self, steps: int, tokens: int, seconds: float) -> float:
+        """From 0 at the start to 1 at the end, and never more."""
+        return min(1.0, self.done(steps, tokens, seconds) / self.total)

@@ -1,0 +1,275 @@
+"""Pre-training: a data folder in, a run folder with checkpoints out.
+
+RUN/recipe.toml     every setting of the run
+    manifest.json   what it is: identity, data, versions, machine; once done, its last measures
+    tokenizer.json  vocab.txt …
+    metrics.jsonl   tensorboard/
+    checkpoints/step-00001000/…
+"""
+
+import json
+import platform
+import shutil
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertsmith import __version__
+from bertsmith.config import differences, identity, to_dict, to_toml
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.files import locked, make_folder, read_manifest, write_manifest, write_text
+from bertsmith.model.config import EncoderSettings
+from bertsmith.model.encoder import check_length
+from bertsmith.model.flops import encoder_flops_per_token, masked_token_head_flops, training_flops
+from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
+from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.progress import Progress, format_count, format_seconds, progress
+from bertsmith.randomness import derived_seed
+from bertsmith.settings import setting, settings
+from bertsmith.text.segments import RowSettings
+from bertsmith.text.shards import Data, open_data
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training import checkpoints
+from bertsmith.training.batches import RowStream, ahead, masked_batches
+from bertsmith.training.evaluation import evaluate
+from bertsmith.training.loop import Course, Event, State, Step, fit
+from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.meter import Meter
+from bertsmith.training.metrics import MetricsLog
+from bertsmith.training.optimizers import OptimizerSettings, build_optimizer
+from bertsmith.training.plan import Plan
+from bertsmith.training.schedules import ScheduleSettings
+
+
+@settings
+class PretrainRecipe:
+    """Everything that `bertsmith pretrain` can be told."""
+
+    data: str = setting(description="data folder made by `bertsmith prepare`", identity=False)
+    seed: int = setting(0, "of weights, rows, order, masks and dropout", ge=0)
+    batch_size: int = setting(128, "rows a step", ge=1)
+    compat: bool = setting(False, "do as the reference also where that is odd; docs/departures.md lists where")
+    model: EncoderSettings = setting(EncoderSettings(), "the encoder")
+    objective: MaskedTokensSettings = setting(MaskedTokensSettings(), "what is learnt")
+    rows: RowSettings = setting(RowSettings(), "how documents become rows")
+    optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
+    schedule: ScheduleSettings = setting(ScheduleSettings(), "how fast")
+    plan: Plan = setting(description="for how long")
+    machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
+    evaluate_rows: int = setting(1024, "held-out rows in an evaluation; all there are if fewer", ge=1, identity=False)
+    tensorboard: bool = setting(True, "write TensorBoard's event files as well", identity=False)
+
+    def __post_init__(self) -> None:
+        check_length(self.model, self.rows.length)
+
+
+def pretrain(recipe: PretrainRecipe, run: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Train as `recipe` says, from where the folder `run` stands, to the plan's end; returns the last measures.
+
+    Raises:
+        UserError: the data cannot be used, `run` belongs to another recipe (the differing keys are named) or to another
+            process, memory or disk is full, the gradients are not finite.
+        Interrupted: by SIGTERM or SIGINT, after a checkpoint was written.
+    """
+    data = open_data(recipe.data)
+    _check_data(data, recipe)
+    machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
+    make_folder(run)
+    with locked(run):
+        found = _open(run, recipe, data, overwrite)
+        objective = build_objective(recipe, data.tokenizer)
+        machine.place(objective)
+        optimizer = build_optimizer(objective, recipe.optimizer)
+        state = State()
+        if found is not None:
+            state = checkpoints.restore(found, objective, optimizer)
+            print(f"continuing from {found.path} (step {state.step:,})", file=sys.stderr)
+        course = Course(
+            optimizer, recipe.schedule, recipe.plan, machine, recipe.optimizer.clip_norm, recipe.rows.length,
+            recipe.seed, recipe.compat,
+        )  # fmt: skip
+        stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
+        batches = ahead(masked_batches(stream, objective, recipe.batch_size, (state.step, state.position)))
+        with (
+            closing(MetricsLog(run, state.step, recipe.tensorboard)) as log,
+            closing(batches),
+            progress("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
+        ):
+            watch = _Watch(recipe, machine, log, bar)
+            held_out = held_out_batches(data, recipe, objective)
+            watch.start(objective, state)
+            events = [
+                Event(1, watch.add),
+                Event(recipe.plan.log_steps, watch.log_training),
+                Event(recipe.plan.evaluate_steps, lambda state, step: watch.evaluate(objective, held_out, state)),
+                Event(
+                    recipe.plan.checkpoint_steps, lambda state, step: _save(run, recipe, state, objective, optimizer)
+                ),
+            ]
+            try:
+                fit(objective, batches, course, events, state)
+            except Interrupted:
+                _save(run, recipe, state, objective, optimizer)
+                raise
+            except UserError as error:
+                last = checkpoints.newest_path(run)
+                raise UserError(f"{error}\nlast checkpoint: {last or 'none'}") from None
+        return _finish(run, state, watch.measures)
+
+
+def build_objective(recipe: PretrainRecipe, tokenizer: Tokenizer) -> MaskedTokens:
+    """The model with its initial weights, which follow from the recipe's seed."""
+    torch.manual_seed(derived_seed(recipe.seed, "weights"))
+    never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
+    vocabulary = Vocabulary(tokenizer.vocab_size, tokenizer.mask_id, never)
+    return MaskedTokens(recipe.model, vocabulary, recipe.objective.masking, recipe.compat)
+
+
+def held_out_batches(data: Data, recipe: PretrainRecipe, objective: MaskedTokens) -> list[Batch]:
+    """The same masked held-out rows whenever asked; none where nothing was held out."""
+    if not data.num_tokens("heldout"):
+        return []
+    size = min(recipe.batch_size, recipe.evaluate_rows)
+    batches, rows = [], 0
+    stream = RowStream(data, "heldout", recipe.rows, recipe.seed, recipe.compat)
+    for batch, (epoch, _, _) in masked_batches(stream, objective, size):
+        if epoch and batches:  # the text has been gone through once
+            break
+        batches.append(batch)
+        rows += size
+        if rows >= recipe.evaluate_rows:
+            break
+    return batches
+
+
+class _Watch:
+    """Adds up losses between two lines of metrics, and shows them."""
+
+    def __init__(self, recipe: PretrainRecipe, machine: Machine, log: MetricsLog, bar: Progress):
+        self.recipe, self.machine, self.log, self.bar = recipe, machine, log, bar
+        self.meter = Meter(machine, flops_per_token(recipe, vocab_size=0))
+        self.total: Losses | None = None
+        self.shown = ""
+        self.measures: dict[str, float] = {}
+
+    def start(self, objective: MaskedTokens, state: State) -> None:
+        self.meter.flops_per_token = flops_per_token(self.recipe, objective.vocabulary.size)
+        self.meter.start(state.tokens, state.seconds)
+
+    def add(self, state: State, step: Step) -> None:
+        self.total = step.losses if self.total is None else self.total + step.losses
+        self.bar.update(_done(self.recipe.plan, state), self.shown)
+
+    def log_training(self, state: State, step: Step) -> None:
+        rates = self.meter.read(state.tokens, state.seconds)
+        losses = self.total.means()
+        self.total = None
+        self.log.write("train", state.step, {
+            "tokens": state.tokens, "seconds": round(state.seconds, 3), **losses, "learning_rate": step.learning_rate,
+            "gradient_norm": step.gradient_norm, "skipped_steps": state.skipped, **rates,
+        })  # fmt: skip
+        named = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in losses.items())
+        self.shown = f"step {state.step:,}, {named}, {format_count(rates['tokens_per_second'])} tokens/s"
+
+    def evaluate(self, objective: MaskedTokens, batches: list[Batch], state: State) -> None:
+        if not batches:
+            return
+        self.measures = evaluate(objective, batches, self.machine, self.recipe.rows.length)
+        self.log.write("heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures})
+        self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
+            f"{name.removeprefix('mlm_')} {value:.4g}" for name, value in self.measures.items()
+        ))  # fmt: skip
+
+
+def flops_per_token(recipe: PretrainRecipe, vocab_size: int) -> float:
+    """Of training, forward and backward."""
+    length = recipe.rows.length
+    predicted = recipe.objective.masking.budget(length) / length
+    head = masked_token_head_flops(recipe.model, vocab_size) * predicted
+    return training_flops(encoder_flops_per_token(recipe.model, length) + head)
+
+
+def _done(plan: Plan, state: State) -> float:
+    return plan.done(state.step, state.tokens, state.seconds)
+
+
+def _check_data(data: Data, recipe: PretrainRecipe) -> None:
+    if data.num_tokens("train") < recipe.rows.length:
+        raise UserError(
+            f"{data.path}: {data.num_tokens('train')} training tokens, less than one row of {recipe.rows.length}; "
+            f"prepare more text or lower rows.length"
+        )
+
+
+def _open(run: Path, recipe: PretrainRecipe, data: Data, overwrite: bool) -> checkpoints.Checkpoint | None:
+    """Check that `run` is this recipe's, or make it so; returns the checkpoint to go on from."""
+    mine = identity(recipe) | {"data": data.hash}
+    if overwrite:
+        _clear(run)
+    if (run / "manifest.json").exists():
+        theirs = read_manifest(run, "pretrain")["identity"]
+        changed = differences(theirs, mine)
+        if changed and not _only_lengthens(theirs, mine):
+            raise UserError(
+                f"{run}: belongs to another run ({'; '.join(changed[:4])}); choose another --out or --overwrite"
+            )
+    elif any(run.glob("checkpoints/step-*")):
+        raise UserError(f"{run}: has checkpoints but no manifest.json; choose another --out, or --overwrite")
+    checkpoints.remove_partial(run)
+    found = checkpoints.load_newest(run)
+    write_text(run / "recipe.toml", to_toml(recipe))
+    data.tokenizer.save(run)
+    write_manifest(run, "pretrain", {
+        "identity": json.loads(json.dumps(mine)), "recipe": to_dict(recipe), "data": _describe(data),
+        "vocab_size": data.tokenizer.vocab_size, "finished": False,
+        "environment": {"bertsmith": __version__, "torch": torch.__version__, "python": platform.python_version(),
+                        "machine": _machine_name(recipe)},
+    })  # fmt: skip
+    return found
+
+
+def _clear(run: Path) -> None:
+    for name in ("checkpoints", "tensorboard"):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in ("manifest.json", "metrics.jsonl"):
+        (run / name).unlink(missing_ok=True)
+
+
+def _only_lengthens(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether the identities differ in nothing but a plan of the same unit that now ends later."""
+    changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
+    units = {f"plan.{unit}" for unit in Plan.exclusive}
+    return set(changed) <= units and all(before.get(key) and after.get(key, 0) > before[key] for key in changed)
+
+
+def _describe(data: Data) -> dict[str, Any]:
+    tokens = {split: data.num_tokens(split) for split in ("train", "heldout")}
+    return {"path": str(data.path), "hash": data.hash, "tokens": tokens, "documents": data.num_documents("train")}
+
+
+def _machine_name(recipe: PretrainRecipe) -> str:
+    device = choose_machine(recipe.machine).device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _save(run: Path, recipe: PretrainRecipe, state: State, objective: MaskedTokens, optimizer) -> None:
+    checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
+
+
+def _finish(run: Path, state: State, measures: dict[str, float]) -> dict[str, Any]:
+    manifest = read_manifest(run, "pretrain")
+    measures = measures or manifest.get("measures", {})
+    summary = {"steps": state.step, "tokens": state.tokens, "seconds": state.seconds, "measures": measures}
+    write_manifest(run, "pretrain", manifest | summary | {"finished": True})
+    print(
+        f"{state.step:,} steps, {format_count(state.tokens)} tokens, {format_seconds(state.seconds)}"
+        + (f", {state.skipped} steps skipped" if state.skipped else ""),
+        file=sys.stderr,
+    )
+    return summary

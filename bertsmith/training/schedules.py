@@ -1,0 +1,26 @@
+"""The learning rate, as a pure function of how far the plan is."""
+
+from bertsmith.settings import setting, settings
+
+
+@settings
+class ScheduleSettings:
+    """Linear warm-up times polynomial decay to zero."""
+
+    learning_rate: float = setting(5e-4, "what the warm-up rises towards", gt=0)
+    warmup_proportion: float = setting(0.01, "share of the plan spent rising", ge=0, lt=1)
+    decay_power: float = setting(1.0, "exponent of the decay; 1 is linear", gt=0)
+
+
+def learning_rate(settings: ScheduleSettings, before: float, after: float, compat: bool = False) -> float:
+    """For a step that takes the plan's progress from `before` to `after`, both in [0, 1].
+
+    The two factors multiply, so the peak lies slightly under `settings.learning_rate`. Warm-up looks at the step's end
+    (at its beginning the first step would stand still, which `compat` asks for), decay at its beginning, so that the
+    last step still moves and the rate is zero where the plan ends.
+    Source: google-research/electra, model/optimization.py, create_optimizer.
+    """
+    decay = (1.0 - before) ** settings.decay_power
+    risen = before if compat else after
+    warmup = min(1.0, risen / settings.warmup_proportion) if settings.warmup_proportion else 1.0
+    return settings.learning_rate * decay * warmup
