@@ -92,7 +92,9 @@ def prepare(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwri
     loaded = load(PrepareRecipe, "prepare", recipe, overrides or ())
     with _stopping(_again("prepare", recipe, overrides, out)):
         data = prepare(loaded.settings, out, overwrite)
-    print(f"wrote {data.path}: {data.num_tokens('train'):,} training and {data.num_tokens('heldout'):,} held-out tokens")
+    print(
+        f"wrote {data.path}: {data.num_tokens('train'):,} training and {data.num_tokens('heldout'):,} held-out tokens"
+    )
     _next(f"bertsmith pretrain bert-small-owt data={out} --out runs/bert-small-owt")
 
 

@@ -56,9 +56,8 @@ class Losses:
     def means(self) -> dict[str, float]:
         """Each sum over its count; NaN where nothing was counted."""
         counts = {name: float(count) for name, count in self.counts.items()}
-        return {
-            name: float(total) / counts[name] if counts[name] else float("nan") for name, total in self.sums.items()
-        }
+        sums = {name: float(total.detach()) for name, total in self.sums.items()}
+        return {name: total / counts[name] if counts[name] else float("nan") for name, total in sums.items()}
 
 
 class Objective(Protocol):

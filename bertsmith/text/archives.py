@@ -78,7 +78,7 @@ def members(blocks: Iterator[bytes], source: str) -> Iterator[bytes]:
             buffer, start = _refill(buffer[start:], _BLOCK, blocks, source), 0
         header = buffer[start : start + _BLOCK]
         if not header[0] and not header.strip(b"\0"):
-            return
+            break
         size, kind = _parse(header, source)
         start += _BLOCK
         if kind in _WITHOUT_CONTENT:
@@ -95,6 +95,8 @@ def members(blocks: Iterator[bytes], source: str) -> Iterator[bytes]:
             long_name = None
         if kind in _FILES:
             yield content
+    for _ in blocks:  # the checksum of what was compressed comes last
+        pass
 
 
 def _refill(buffer: bytes, size: int, blocks: Iterator[bytes], source: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -44,7 +45,7 @@ class Corpus:
     def __init__(self, recipe: CorpusRecipe, files: Sequence[File]):
         self.recipe, self.files = recipe, files
         self.num_bytes = sum(file.size for file in files)
-        paths = [file.path.replace("://", ":/") for file in files]  # as `commonpath` writes a URL
+        paths = [re.sub("/+", "/", file.path) for file in files]  # as `commonpath` writes them, URLs too
         folder = os.path.commonpath([os.path.dirname(path) for path in paths])
         names = [path.removeprefix(folder).lstrip("/") for path in paths]
         self.fingerprint = sha256_json([[name, file.size] for name, file in zip(names, files, strict=True)])
@@ -91,14 +92,13 @@ _SUFFIXES = {
 
 def _list_local(path: str) -> list[File]:
     with reported(Path(path)):
-        if os.path.isfile(path):
-            return [File(path, os.path.getsize(path))]
         if os.path.isdir(path):
-            return [File(name, os.path.getsize(name)) for name in _walk(path)]
-        names = sorted(glob.glob(path, recursive=True))
-        if not names:
-            raise UserError(f"{path}: no such file or folder; set corpus=… to where the text is")
-        return [File(name, os.path.getsize(name)) for name in names if os.path.isfile(name)]
+            names = _walk(path)
+        else:
+            names = [path] if os.path.exists(path) else glob.glob(path, recursive=True)
+            if not names:
+                raise UserError(f"{path}: no such file or folder; set corpus=… to where the text is")
+        return sorted(File(name, os.path.getsize(name)) for name in names if not os.path.isdir(name))
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -106,8 +106,8 @@ def _walk(folder: str) -> Iterator[str]:
         raise error
 
     for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(parent, name) for name in sorted(names) if not name.startswith("."))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(parent, name) for name in names if not name.startswith("."))
 
 
 def _list_url(url: str) -> list[File]:
@@ -121,5 +121,7 @@ def _list_url(url: str) -> list[File]:
     if not found:
         raise UserError(f"{url}: nothing there; set corpus=… to where the text is")
     return sorted(
-        File(system.unstrip_protocol(name), info["size"]) for name, info in found.items() if info["type"] == "file"
+        File(system.unstrip_protocol(name), info["size"])
+        for name, info in found.items()
+        if info["type"] == "file" and "/." not in name.removeprefix(path)
     )

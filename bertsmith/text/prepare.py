@@ -3,6 +3,7 @@
 Workers turn units into tokens in any order; one writer takes them in the corpus's order and keeps a journal.
 """
 
+import json
 import os
 import shutil
 import time
@@ -14,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from bertsmith.config import identity
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, locked, make_folder, reported, write_manifest
+from bertsmith.files import TEMPORARY, locked, make_folder, write_manifest
 from bertsmith.progress import Progress, format_count, format_seconds, progress
 from bertsmith.settings import setting, settings
 from bertsmith.text import journal
@@ -57,6 +58,8 @@ class PrepareRecipe(CorpusRecipe):
 
 def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     """The data folder `out` for `recipe`: made, continued where it was interrupted, or found whole.
+
+    Workers are spawned: a program that calls this at its top level does so under `if __name__ == "__main__":`.
 
     Raises:
         UserError: a path or a setting is wrong, the corpus is broken or has no usable document; `out` was made with
@@ -107,19 +110,24 @@ def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
 def _make(job: _Job) -> None:
     _refuse_foreign(job.out)
     book = Journal(job.out, job.identity, job.tokenizer.dtype)
-    with closing(book), reported(job.out):
+    with closing(book):
         try:
             _write_shards(job, book)
             if not book.done.counts["documents"]:
                 reason = _skipped(book.done) or "it is empty"
                 raise UserError(f"{job.recipe.corpus}: no usable document ({reason}); check corpus, layout and field")
-        except BaseException:
+            job.tokenizer.save(job.out)
+            write_manifest(job.out, "data", _manifest(job, book.done))
+            book.delete()
+        except BaseException as error:
             if not book.done.counts["documents"]:
                 _clear(job.out)
+            if isinstance(error, OSError):
+                reason = os.strerror(error.errno) if error.errno else error
+                raise UserError(
+                    f"{error.filename or job.out}: {reason}; mend it, then the same command goes on"
+                ) from error
             raise
-        job.tokenizer.save(job.out)
-        write_manifest(job.out, "data", _manifest(job, book.done))
-        book.delete()
 
 
 def _write_shards(job: _Job, book: Journal) -> None:
@@ -208,7 +216,7 @@ def _skipped(done: Done) -> str:
 
 
 def _refuse_foreign(out: Path) -> None:
-    """`out` is filled with what others may overwrite later: it has to be ours from the start."""
+    """What `prepare` writes it may remove later: the folder has to be its own from the start."""
     if not (out / journal.NAME).exists():
         for path in out.iterdir():
             if not path.name.startswith(".") and path.suffix != TEMPORARY:
@@ -216,10 +224,17 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _clear(out: Path) -> None:
-    """Remove what `prepare` writes, the manifest first, and nothing else."""
-    if (out / "manifest.json").exists():
-        open_data(out)
-    (out / "manifest.json").unlink(missing_ok=True)
-    for pattern in (journal.NAME, "*.npy", f"*.npy{TEMPORARY}", "tokenizer.json", "vocab.txt", "tokenizer_config.json"):
+    """Remove what `prepare` wrote, the manifest first, and nothing else; nothing at all where it wrote nothing."""
+    manifest = out / "manifest.json"
+    if manifest.exists():
+        try:
+            if json.loads(manifest.read_text(encoding="utf-8"))["kind"] != "data":
+                return
+        except (ValueError, TypeError, KeyError):
+            return
+    elif not (out / journal.NAME).exists():
+        return
+    manifest.unlink(missing_ok=True)
+    for pattern in ("*.npy", f"*.npy{TEMPORARY}", "tokenizer.json", "vocab.txt", "tokenizer_config.json", journal.NAME):
         for path in out.glob(pattern):
             path.unlink()

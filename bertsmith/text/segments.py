@@ -119,7 +119,7 @@ def _cut(line_ends: list[int], start: int, middle: int, coin: bool) -> int:
     after = bisect_left(line_ends, middle, first)
     if after > first and not coin:
         return line_ends[after - 1]
-    return line_ends[after]
+    return line_ends[min(after, len(line_ends) - 1)]  # the text may end before the middle
 
 
 def _reference_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[Pieces]:

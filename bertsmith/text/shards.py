@@ -111,7 +111,7 @@ class Data:
         with reported(path):
             try:
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except ValueError as error:
+            except (ValueError, EOFError) as error:
                 raise _damaged(path, str(error)) from None
         if array.shape != (length,):
             raise _damaged(path, f"{array.shape} entries where manifest.json says {length}")

@@ -243,7 +243,7 @@ def _spans(file: File, blank_lines: bool) -> Iterator[Span]:
     while file.size - start > unit:
         with reported(Path(file.path)), _open(file.path) as opened:
             stop = _blank_line(opened, start + unit, start + LONGEST_DOCUMENT) if blank_lines else None
-            stop = stop or _space(opened, start + LONGEST_DOCUMENT)
+            stop = stop or _space(opened, start, start + LONGEST_DOCUMENT)
         yield Span(file.path, start, stop)
         start = stop
     yield Span(file.path, start, file.size)
@@ -261,9 +261,9 @@ def _blank_line(file: BinaryIO, start: int, stop: int) -> int | None:
         width *= 16
 
 
-def _space(file: BinaryIO, stop: int) -> int:
+def _space(file: BinaryIO, start: int, stop: int) -> int:
     """The last position up to `stop` that cuts no line, else no word, else no character."""
-    content = _read(file, stop - (1 << 16), stop)
+    content = _read(file, max(start, stop - (1 << 16)), stop)
     cut = max(content.rfind(b"\n"), 0) or max(content.rfind(b" "), 0)
     if not cut:
         cut = next(cut for cut in range(len(content) - 1, 0, -1) if content[cut] & 0xC0 != 0x80)

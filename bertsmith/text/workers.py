@@ -21,6 +21,9 @@ from bertsmith.text.encoding import Encoded, encode
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
 
+IN_FLIGHT = 4
+"""Units per worker that are taken from the corpus and not yet written: while a shard is closed, work goes on."""
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -71,10 +74,10 @@ def encode_units(units: Iterator[Unit], encoder: Encoder, workers: int) -> Itera
     context = multiprocessing.get_context("spawn")  # a fork would copy whatever locks this process's threads hold
     pool = ProcessPoolExecutor(workers, context, _start, (encoder,))
     try:
-        pending = deque((unit, pool.submit(_encode, unit)) for unit in islice(units, WINDOW * workers))
+        pending = deque((unit, pool.submit(_encode, unit)) for unit in islice(units, IN_FLIGHT * workers))
         yield _in_order(pending, units, pool)
-    except BrokenProcessPool:
-        raise UserError(f"workers = {workers}: one was killed, perhaps for lack of memory; use fewer") from None
+    except BrokenProcessPool as error:
+        raise UserError(f"workers = {workers}: one was killed, perhaps for lack of memory; use fewer") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -86,8 +89,6 @@ def _in_order(pending: deque[tuple[Unit, Future]], units: Iterator[Unit], pool: 
         pending.extend((following, pool.submit(_encode, following)) for following in islice(units, 1))
         yield unit, result
 
-
-WINDOW = 2
 
 _encoder: Encoder
 """A worker's own, set when it starts: sent once and not with every unit."""

@@ -10,6 +10,7 @@ In reading order:
     batches      shards → rows → masked batches, in an order that can be resumed
     evaluation   held-out losses
     checkpoints  whole or absent, verified when read
+    folder       the run's folder: made, recognised, closed
     runs         a run's folder, read
     metrics      metrics.jsonl and TensorBoard
     meter        tokens a second and the share of the hardware's peak

@@ -7,27 +7,23 @@ RUN/recipe.toml     every setting of the run
     checkpoints/step-00001000/…
 """
 
-import json
-import platform
-import shutil
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bertsmith import __version__
-from bertsmith.config import differences, identity, to_dict, to_toml
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.files import locked, make_folder, read_manifest, write_manifest, write_text
+from bertsmith.files import locked, make_folder
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import check_length
 from bertsmith.model.flops import encoder_flops_per_token, masked_token_head_flops, training_flops
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
 from bertsmith.objectives.objective import Batch, Losses
-from bertsmith.progress import Progress, format_count, format_seconds, progress
+from bertsmith.progress import Progress, format_count, progress
 from bertsmith.randomness import derived_seed
 from bertsmith.settings import setting, settings
 from bertsmith.text.segments import RowSettings
@@ -36,6 +32,7 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batches
 from bertsmith.training.evaluation import evaluate
+from bertsmith.training.folder import clear_run, finish_run, open_run
 from bertsmith.training.loop import Course, Event, State, Step, fit
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from bertsmith.training.meter import Meter
@@ -43,6 +40,11 @@ from bertsmith.training.metrics import MetricsLog
 from bertsmith.training.optimizers import OptimizerSettings, build_optimizer
 from bertsmith.training.plan import Plan
 from bertsmith.training.schedules import ScheduleSettings
+
+
+Probe = Callable[[MaskedTokens, Callable[[str], None]], dict[str, float]]
+"""Looks at a model at each held-out evaluation: may show lines with the function it is given, and returns measures,
+which are logged beside the losses. It leaves the model as it found it."""
 
 
 @settings
@@ -67,8 +69,12 @@ class PretrainRecipe:
         check_length(self.model, self.rows.length)
 
 
-def pretrain(recipe: PretrainRecipe, run: Path, overwrite: bool = False) -> dict[str, Any]:
+def pretrain(
+    recipe: PretrainRecipe, run: Path, overwrite: bool = False, probes: Sequence[Probe] = ()
+) -> dict[str, Any]:
     """Train as `recipe` says, from where the folder `run` stands, to the plan's end; returns the last measures.
+
+    `probes` are called at each held-out evaluation, in their order.
 
     Raises:
         UserError: the data cannot be used, `run` belongs to another recipe (the differing keys are named) or to another
@@ -80,7 +86,9 @@ def pretrain(recipe: PretrainRecipe, run: Path, overwrite: bool = False) -> dict
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     make_folder(run)
     with locked(run):
-        found = _open(run, recipe, data, overwrite)
+        if overwrite:
+            clear_run(run)
+        found = open_run(run, recipe, data, machine)
         objective = build_objective(recipe, data.tokenizer)
         machine.place(objective)
         optimizer = build_optimizer(objective, recipe.optimizer)
@@ -99,7 +107,7 @@ def pretrain(recipe: PretrainRecipe, run: Path, overwrite: bool = False) -> dict
             closing(batches),
             progress("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
         ):
-            watch = _Watch(recipe, machine, log, bar)
+            watch = _Watch(recipe, machine, log, bar, probes)
             held_out = held_out_batches(data, recipe, objective)
             watch.start(objective, state)
             events = [
@@ -118,7 +126,7 @@ def pretrain(recipe: PretrainRecipe, run: Path, overwrite: bool = False) -> dict
             except UserError as error:
                 last = checkpoints.newest_path(run)
                 raise UserError(f"{error}\nlast checkpoint: {last or 'none'}") from None
-        return _finish(run, state, watch.measures)
+        return finish_run(run, state, watch.measures)
 
 
 def build_objective(recipe: PretrainRecipe, tokenizer: Tokenizer) -> MaskedTokens:
@@ -149,8 +157,10 @@ def held_out_batches(data: Data, recipe: PretrainRecipe, objective: MaskedTokens
 class _Watch:
     """Adds up losses between two lines of metrics, and shows them."""
 
-    def __init__(self, recipe: PretrainRecipe, machine: Machine, log: MetricsLog, bar: Progress):
-        self.recipe, self.machine, self.log, self.bar = recipe, machine, log, bar
+    def __init__(
+        self, recipe: PretrainRecipe, machine: Machine, log: MetricsLog, bar: Progress, probes: Sequence[Probe]
+    ):
+        self.recipe, self.machine, self.log, self.bar, self.probes = recipe, machine, log, bar, probes
         self.meter = Meter(machine, flops_per_token(recipe, vocab_size=0))
         self.total: Losses | None = None
         self.shown = ""
@@ -179,6 +189,8 @@ class _Watch:
         if not batches:
             return
         self.measures = evaluate(objective, batches, self.machine, self.recipe.rows.length)
+        for probe in self.probes:
+            self.measures |= probe(objective, self.bar.line)
         self.log.write("heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures})
         self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
             f"{name.removeprefix('mlm_')} {value:.4g}" for name, value in self.measures.items()
@@ -205,71 +217,5 @@ def _check_data(data: Data, recipe: PretrainRecipe) -> None:
         )
 
 
-def _open(run: Path, recipe: PretrainRecipe, data: Data, overwrite: bool) -> checkpoints.Checkpoint | None:
-    """Check that `run` is this recipe's, or make it so; returns the checkpoint to go on from."""
-    mine = identity(recipe) | {"data": data.hash}
-    if overwrite:
-        _clear(run)
-    if (run / "manifest.json").exists():
-        theirs = read_manifest(run, "pretrain")["identity"]
-        changed = differences(theirs, mine)
-        if changed and not _only_lengthens(theirs, mine):
-            raise UserError(
-                f"{run}: belongs to another run ({'; '.join(changed[:4])}); choose another --out or --overwrite"
-            )
-    elif any(run.glob("checkpoints/step-*")):
-        raise UserError(f"{run}: has checkpoints but no manifest.json; choose another --out, or --overwrite")
-    checkpoints.remove_partial(run)
-    found = checkpoints.load_newest(run)
-    write_text(run / "recipe.toml", to_toml(recipe))
-    data.tokenizer.save(run)
-    write_manifest(run, "pretrain", {
-        "identity": json.loads(json.dumps(mine)), "recipe": to_dict(recipe), "data": _describe(data),
-        "vocab_size": data.tokenizer.vocab_size, "finished": False,
-        "environment": {"bertsmith": __version__, "torch": torch.__version__, "python": platform.python_version(),
-                        "machine": _machine_name(recipe)},
-    })  # fmt: skip
-    return found
-
-
-def _clear(run: Path) -> None:
-    for name in ("checkpoints", "tensorboard"):
-        shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("manifest.json", "metrics.jsonl"):
-        (run / name).unlink(missing_ok=True)
-
-
-def _only_lengthens(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether the identities differ in nothing but a plan of the same unit that now ends later."""
-    changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
-    units = {f"plan.{unit}" for unit in Plan.exclusive}
-    return set(changed) <= units and all(before.get(key) and after.get(key, 0) > before[key] for key in changed)
-
-
-def _describe(data: Data) -> dict[str, Any]:
-    tokens = {split: data.num_tokens(split) for split in ("train", "heldout")}
-    return {"path": str(data.path), "hash": data.hash, "tokens": tokens, "documents": data.num_documents("train")}
-
-
-def _machine_name(recipe: PretrainRecipe) -> str:
-    device = choose_machine(recipe.machine).device
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-
-
 def _save(run: Path, recipe: PretrainRecipe, state: State, objective: MaskedTokens, optimizer) -> None:
     checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
-
-
-def _finish(run: Path, state: State, measures: dict[str, float]) -> dict[str, Any]:
-    manifest = read_manifest(run, "pretrain")
-    measures = measures or manifest.get("measures", {})
-    summary = {"steps": state.step, "tokens": state.tokens, "seconds": state.seconds, "measures": measures}
-    write_manifest(run, "pretrain", manifest | summary | {"finished": True})
-    print(
-        f"{state.step:,} steps, {format_count(state.tokens)} tokens, {format_seconds(state.seconds)}"
-        + (f", {state.skipped} steps skipped" if state.skipped else ""),
-        file=sys.stderr,
-    )
-    return summary

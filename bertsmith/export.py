@@ -1,0 +1,93 @@
+"""A run's folder → a Hugging Face folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bertsmith.errors import UserError
+from bertsmith.files import make_folder
+from bertsmith.interop.card import model_card
+from bertsmith.interop.huggingface import write_folder
+from bertsmith.tasks.runs import load_trial
+from bertsmith.training.runs import load_model
+
+
+def export_run(run: Path, out: Path) -> Path:
+    """Write the newest checkpoint of a pre-training run, or the best trial of a fine-tuning run, to `out`.
+
+    Raises:
+        UserError: `run` is neither, has no weights yet, or has a head that no Hugging Face class is like.
+    """
+    make_folder(out.resolve().parent)
+    kind = _kind(run)
+    if kind == "pretrain":
+        _export_pretrained(run, out)
+    elif kind == "finetune":
+        _export_finetuned(run, out)
+    else:
+        raise UserError(f"{run}: neither a pre-training nor a fine-tuning run")
+    return out
+
+
+def _export_pretrained(run: Path, out: Path) -> None:
+    model = load_model(run)
+    data = model.manifest["data"]
+    described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
+    card = model_card(
+        run.name,
+        head="masked_tokens",
+        recipe=_recipe_text(run),
+        data=described,
+        results={"steps": model.step, **model.manifest.get("measures", {})},
+        trained_length=model.recipe.rows.length,
+    )
+    write_folder(
+        out,
+        settings=model.recipe.model,
+        vocab_size=model.vocab_size,
+        head="masked_tokens",
+        weights=model.weights,
+        tokenizer_folder=run,
+        labels=None,
+        card=card,
+        trained_length=model.recipe.rows.length,
+    )
+
+
+def _export_finetuned(run: Path, out: Path) -> None:
+    trial = load_trial(run)
+    summary = {
+        f"{metric}, median of {len(trial.results['trials'])} seeds": values["median"]
+        for metric, values in trial.results["summary"].items()
+    }
+    this = next(found["metrics"] for found in trial.results["trials"] if found["seed"] == trial.seed)
+    card = model_card(
+        run.name,
+        head="classification",
+        recipe=_recipe_text(run),
+        data={"task": trial.results["task"]},
+        results={**summary, **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()}},
+        trained_length=None,
+    )
+    write_folder(
+        out,
+        settings=trial.encoder,
+        vocab_size=trial.vocab_size,
+        head="classification",
+        weights=trial.weights,
+        tokenizer_folder=run,
+        labels=list(trial.labels) or ["score"],
+        card=card,
+        trained_length=None,
+    )
+
+
+def _recipe_text(run: Path) -> str:
+    return (run / "recipe.toml").read_text(encoding="utf-8")
+
+
+def _kind(run: Path) -> Any:
+    try:
+        return json.loads((run / "manifest.json").read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,12 @@
+"""Run folders in, one self-contained HTML page out.
+
+In reading order:
+    page       the page: a section for each kind of run, put together and written
+    runs       a run folder, finished or not → Run
+    facts      what was trained on what, as rows of a table
+    scores     fine-tuning scores beside published ones
+    published  the published ones, with source and protocol
+    charts     measures by step → charts (plain plotly figures)
+    markup     escaped text, tables
+    template   the page's style, script and frame
+"""

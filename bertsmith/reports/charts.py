@@ -1,0 +1,216 @@
+"""Measures by step, and scores, as charts: plain plotly figures, coloured so that they read on white and on black."""
+
+import html
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from bertsmith.reports.published import published_scores
+from bertsmith.reports.runs import Log, Run
+
+MOST_POINTS = 2000
+"""Of a curve. A browser draws a page of twenty such curves at once."""
+
+COLORS = ("#3f83e0", "#dd6b2f", "#2a9d70", "#b35fcf", "#b8930b", "#d94a78", "#1d9cb3", "#8d7059")
+"""Of the runs, in turn; each has a contrast of at least 2.5 to white and of 4 to #14161a."""
+
+PUBLISHED_MARKER = {"color": "#8b919b", "size": 12, "symbol": "diamond-open", "line": {"width": 2}}
+
+TITLES = {
+    "loss": "Loss",
+    "mlm_loss": "Masked-token loss, nats",
+    "mlm_accuracy": "Masked-token accuracy",
+    "mlm_perplexity": "Masked-token perplexity",
+    "learning_rate": "Learning rate",
+    "tokens_per_second": "Tokens a second",
+    "gradient_norm": "Gradient norm before clipping",
+    "peak_share": "Share of the measured peak",
+    "memory_bytes": "Memory, GiB",
+}
+
+TRAILING = ("learning_rate", "tokens_per_second", "gradient_norm", "peak_share", "memory_bytes")
+"""Charted after the losses and after whatever else was measured, in this order."""
+
+FROM_ZERO = ("tokens_per_second", "peak_share", "memory_bytes")
+"""Steady while all is well: drawn from zero, lest noise look like news."""
+
+NO_MEASURE = ("split", "step", "tokens", "seconds")
+
+AXES = {"steps": ("step", 1), "tokens": ("tokens", 1), "hours": ("seconds", 3600)}
+"""What curves can be drawn against → key in a line, and what to divide it by."""
+
+
+class Chart(NamedTuple):
+    """A titled figure; `axes` holds each curve's values on every horizontal axis on offer."""
+
+    title: str
+    figure: dict[str, Any]
+    axes: dict[str, list[list[float]]]
+    height: int
+    """In pixels."""
+
+
+class Curve(NamedTuple):
+    """One measure of one log."""
+
+    label: str
+    color: str
+    split: str
+    lines: list[dict[str, Any]]
+    values: list[float | None]
+
+
+def run_colors(number: int) -> list[str]:
+    """A colour for each of so many runs."""
+    return [COLORS[position % len(COLORS)] for position in range(number)]
+
+
+def curve_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
+    """A chart for each measure that any of the runs (each with its colour) has.
+
+    Losses come first; training and held-out are drawn together.
+    """
+    logs = [(run, log, color) for run, color in runs for log in run.logs]
+    charts = []
+    for measure in _measures(logs):
+        curves = [curve for run, log, color in logs for curve in _curves(run, log, color, measure)]
+        if any(curve.values for curve in curves):
+            charts.append(_curve_chart(measure, curves))
+    return charts
+
+
+def score_chart(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> Chart:
+    """A line for each run with a dot for each seed and a diamond at the median, and one for each published score."""
+    traces = []
+    for row, value in reversed(published_scores(task, metric)):
+        text = f"{value:.1f}, {row.protocol}"
+        traces.append(_markers([row.model], [value], [text], PUBLISHED_MARKER))
+    for run, color in reversed(runs):
+        label = _chart_text(run.name)
+        trials = [trial for trial in run.trials if metric in trial["metrics"]]
+        scores = [100 * trial["metrics"][metric] for trial in trials]
+        texts = [f"{score:.1f}, seed {trial['seed']}" for score, trial in zip(scores, trials, strict=True)]
+        median = 100 * run.summary[metric]["median"]
+        traces.append(_markers([label] * len(scores), scores, texts, {"color": color, "size": 9, "opacity": 0.45}))
+        traces.append(
+            _markers([label], [median], [f"{median:.1f}, median"], {"color": color, "size": 13, "symbol": "diamond"})
+        )
+    layout = _layout("")
+    layout |= {"yaxis": {"type": "category", "automargin": True}, "hovermode": "closest"}
+    rows = len({trace["y"][0] for trace in traces if trace["y"]})
+    return Chart("", {"data": traces, "layout": layout}, {}, 70 + 34 * rows)
+
+
+def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int]:
+    """Positions of at most `most` values: the first, the last, and the lowest and highest of every stretch between.
+
+    Spikes stay. None is a gap in the curve; a stretch of nothing else keeps one.
+    """
+    if len(values) <= most:
+        return list(range(len(values)))
+    stretches = (most - 2) // 2
+    kept = {0, len(values) - 1}
+    for number in range(stretches):
+        begin, end = (len(values) * bound // stretches for bound in (number, number + 1))
+        known = [position for position in range(begin, end) if values[position] is not None]
+        if known:
+            kept |= {min(known, key=values.__getitem__), max(known, key=values.__getitem__)}
+        else:
+            kept.add(begin)
+    return sorted(kept)
+
+
+def title(measure: str) -> str:
+    """As people write it."""
+    return TITLES.get(measure) or measure.replace("_", " ").capitalize()
+
+
+def _measures(logs: Sequence[tuple[Run, Log, str]]) -> list[str]:
+    names = dict.fromkeys(
+        name for _, log, _ in logs for line in log.lines for name, value in line.items() if _is_number(value)
+    )
+    found = [name for name in names if name not in NO_MEASURE]
+    losses = [name for name in found if name.endswith("loss")]
+    others = [name for name in found if name not in losses and name not in TRAILING]
+    return losses + others + [name for name in TRAILING if name in names]
+
+
+def _curves(run: Run, log: Log, color: str, measure: str) -> Iterator[Curve]:
+    for split in ("train", "heldout"):
+        lines = [line for line in log.lines if line["split"] == split and measure in line]
+        values = [line[measure] if _is_number(line[measure]) else None for line in lines]
+        if not any(values):
+            continue  # nothing but zeros and gaps, such as skipped steps of a run that skipped none
+        if measure == "memory_bytes":
+            values = [value and value / 2**30 for value in values]
+        kept = thinned(values)
+        label = " · ".join(part for part in (run.name, log.label, "held-out" if split == "heldout" else "") if part)
+        yield Curve(label, color, split, [lines[at] for at in kept], [_rounded(values[at]) for at in kept])
+
+
+def _curve_chart(measure: str, curves: Sequence[Curve]) -> Chart:
+    axes = {}
+    for name, (key, unit) in AXES.items():
+        if all(_is_number(line.get(key)) for curve in curves for line in curve.lines):
+            axes[name] = [[_rounded(line[key] / unit) for line in curve.lines] for curve in curves]
+    traces = []
+    faint = any(curve.split == "heldout" for curve in curves)
+    for curve in curves:
+        few = curve.split == "heldout" or len(curve.values) < 3
+        traces.append({
+            "type": "scatter", "mode": "lines+markers" if few else "lines", "name": _chart_text(curve.label),
+            "y": curve.values, "line": {"color": curve.color, "width": 2 if few else 1.4},
+            "marker": {"size": 5}, "opacity": 0.5 if faint and not few else 1, "hovertemplate": "%{y:.4~g}",
+        })  # fmt: skip
+    for trace, positions in zip(traces, axes["steps"], strict=True):
+        trace["x"] = positions
+    layout = _layout("steps")
+    if measure.endswith("_perplexity"):
+        layout["yaxis"]["type"] = "log"
+    if measure == "learning_rate":
+        layout["yaxis"]["exponentformat"] = "power"
+    if measure in FROM_ZERO:
+        layout["yaxis"]["rangemode"] = "tozero"
+    if measure.endswith(("_accuracy", "_share")):
+        layout["yaxis"]["tickformat"] = "~p"
+        for trace in traces:
+            trace["hovertemplate"] = "%{y:.1%}"
+    return Chart(title(measure), {"data": traces, "layout": layout}, axes, 300)
+
+
+def _markers(labels: list[str], scores: list[float], texts: list[str], marker: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "markers", "y": labels, "x": [_rounded(score) for score in scores], "text": texts,
+        "hovertemplate": "%{text}<extra></extra>", "marker": marker, "cliponaxis": False,
+    }  # fmt: skip
+
+
+def _layout(horizontal: str) -> dict[str, Any]:
+    """Colours of text and lines are the style sheet's affair, which knows whether the page is dark."""
+    return {
+        "margin": {"l": 52, "r": 14, "t": 10, "b": 42},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12},
+        "showlegend": False,
+        "hovermode": "x unified",
+        "xaxis": {"title": {"text": horizontal, "standoff": 8}, "zeroline": False, "nticks": 6},
+        "yaxis": {"automargin": True, "zeroline": False, "nticks": 6},
+    }
+
+
+def _chart_text(text: str, longest: int = 40) -> str:
+    """Text that plotly, which reads some HTML in its labels, shows as it is; long ones lose their middle."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2 - 1]}…{text[-(longest // 2) :]}"
+    return text
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != float("inf") and value == value
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    """To six digits: what a screen can show, in half the bytes."""
+    return None if value is None else float(f"{value:.6g}")

@@ -1,0 +1,181 @@
+"""What was trained on what, for how long and how fast: a run as rows of a table, and as a few headline figures."""
+
+from collections.abc import Callable
+from statistics import median
+from typing import Any, NamedTuple
+
+from bertsmith.progress import format_count, format_seconds
+from bertsmith.reports.runs import Run
+
+ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
+
+
+class Figure(NamedTuple):
+    """A headline figure."""
+
+    value: str
+    label: str
+
+
+def facts(run: Run) -> dict[str, str]:
+    """What → value, as plain text, in the order to show; what the run does not say is left out."""
+    rows = _pretraining(run) if run.kind == "pretrain" else _fine_tuning(run)
+    environment = run.manifest.get("environment", {})
+    rows["Machine"] = environment.get("machine", "")
+    versions = {"bertsmith": run.manifest.get("bertsmith_version"), **environment}
+    named = [f"{name} {versions[name]}" for name in ("bertsmith", "torch", "python") if versions.get(name)]
+    rows["Software"] = ", ".join(named)
+    return {name: str(value) for name, value in rows.items() if value}
+
+
+def headline(run: Run) -> list[Figure]:
+    """At most four figures that say how the run went."""
+    if run.kind == "pretrain":
+        figures = [_perplexity(run), _amount(run.last("tokens"), "tokens"), _duration(run), _rate(run)]
+    else:
+        name, scores = next(iter(run.summary.items()), ("", {}))
+        figures = [
+            Figure(f"{100 * scores['median']:.1f}", f"{metric_title(name)}, median") if scores else None,
+            Figure(f"{100 * scores['std']:.1f}", "standard deviation") if len(run.trials) > 1 else None,
+            Figure(str(len(run.trials)), "seeds" if len(run.trials) != 1 else "seed"),
+            _duration(run),
+        ]
+    return [figure for figure in figures if figure]
+
+
+def state(run: Run) -> str:
+    """Whether it is finished, and how far it is if not."""
+    if run.manifest.get("finished"):
+        return "finished"
+    if run.kind == "finetune":
+        return f"unfinished: {len(run.trials)} of {run.setting('seeds', 'its')} seeds"
+    step = run.last("step") or 0
+    steps = run.setting("plan.steps")
+    return f"unfinished: step {step:,} of {steps:,}" if steps else f"unfinished: step {step:,}"
+
+
+def metric_title(name: str) -> str:
+    """As people write it."""
+    titles = {"mcc": "Matthews correlation", "f1": "F1", "pearson": "Pearson correlation"}
+    return (titles | {"spearman": "Spearman correlation"}).get(name, name.replace("_", " ").capitalize())
+
+
+def _pretraining(run: Run) -> dict[str, Any]:
+    data = run.manifest.get("data", {})
+    tokens = data.get("tokens", {})
+    rate, share = _median(run, "tokens_per_second"), _median(run, "peak_share")
+    length, batch_size = run.setting("rows.length"), run.setting("batch_size")
+    return {
+        "State": state(run),
+        "Data": data.get("path") or run.setting("data"),
+        "Training text": _joined(_count(data.get("documents"), "documents"), _count(tokens.get("train"), "tokens")),
+        "Held-out text": _count(tokens.get("heldout"), "tokens"),
+        "Vocabulary": _count(run.manifest.get("vocab_size"), "word pieces", exact=True),
+        "Encoder": _encoder(run.setting("model", {})),
+        "Batch": f"{batch_size:,} rows of {length:,} tokens" if batch_size and length else "",
+        "Plan": _plan(run.setting("plan", {})),
+        "Done": _joined(_count(run.last("step"), "steps", exact=True), _count(run.last("tokens"), "tokens"),
+                        _seconds(run)),
+        "Throughput": _joined(_count(rate, "tokens/s"), f"{share:.0%} of the measured peak" if share else ""),
+        "Held-out measures": _measures(run),
+        "Skipped steps": _count(run.last("skipped_steps"), "whose gradients were not finite", exact=True),
+    }  # fmt: skip
+
+
+def _fine_tuning(run: Run) -> dict[str, Any]:
+    examples = run.manifest.get("examples", {})
+    counts = [_count(number, f"in {split}", exact=True) for split, number in examples.items()]
+    constant = [str(trial["seed"]) for trial in run.trials if trial.get("constant")]
+    epochs, rate = run.setting("epochs"), run.setting("schedule.learning_rate")
+    scores = [
+        f"{metric_title(name)} {100 * row['median']:.1f} (mean {100 * row['mean']:.1f} ± {100 * row['std']:.1f})"
+        for name, row in run.summary.items()
+    ]
+    return {
+        "State": state(run),
+        "Task": run.manifest.get("task") or run.setting("task"),
+        "Started from": _joined(
+            run.setting("model"), "its weights drawn anew at random" if run.setting("random_weights") else ""
+        ),
+        "Data": run.setting("data"),
+        "Examples": _joined(*counts),
+        "Encoder": _encoder(run.manifest.get("encoder", {})),
+        "Training": _joined(
+            f"{epochs:g} epochs" if epochs else "", _count(run.setting("batch_size"), "examples a step", exact=True),
+            f"learning rate {rate:g}" if rate else "",
+        ),
+        "Scores": "; ".join(scores),
+        "Seeds": str(len(run.trials)),
+        "Same answer to all": f"seed {', '.join(constant)}: nothing was learnt" if constant else "",
+        "Time": _seconds(run),
+    }  # fmt: skip
+
+
+def _encoder(model: dict[str, Any]) -> str:
+    layers, hidden, embedding = (model.get(key) for key in ENCODER_KEYS)
+    if not layers or not hidden:
+        return ""
+    narrow = embedding and embedding != hidden
+    return f"{layers} layers × {hidden}" + (f", embedding {embedding}" if narrow else "")
+
+
+def _plan(plan: dict[str, Any]) -> str:
+    units: dict[str, Callable[[Any], str]] = {
+        "steps": lambda number: f"{number:,} steps",
+        "tokens": lambda number: f"{format_count(number)} tokens",
+        "hours": lambda number: f"{number:g} hours",
+    }
+    return next((show(plan[unit]) for unit, show in units.items() if plan.get(unit)), "")
+
+
+def _measures(run: Run) -> str:
+    lines = [line for log in run.logs for line in log.lines if line["split"] == "heldout"]
+    if not lines:
+        return ""
+    known = ("split", "step", "tokens", "seconds")
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}"
+        for name, value in lines[-1].items()
+        if name not in known and isinstance(value, int | float)
+    )
+
+
+def _perplexity(run: Run) -> Figure | None:
+    perplexity, loss = run.last("mlm_perplexity", "heldout"), run.last("mlm_loss")
+    if perplexity is not None:
+        return Figure(f"{perplexity:,.1f}", "held-out perplexity")
+    return Figure(f"{loss:.2f}", "training loss") if loss is not None else None
+
+
+def _amount(number: float | None, label: str) -> Figure | None:
+    return Figure(format_count(number), label) if number else None
+
+
+def _duration(run: Run) -> Figure | None:
+    seconds = _seconds(run)
+    return Figure(seconds, "training") if seconds else None
+
+
+def _rate(run: Run) -> Figure | None:
+    return _amount(_median(run, "tokens_per_second"), "tokens/s, median")
+
+
+def _seconds(run: Run) -> str:
+    """Of training: of all trials together where there are several."""
+    lasts = [line["seconds"] for log in run.logs for line in log.lines[-1:] if line.get("seconds")]
+    return format_seconds(sum(lasts)) if lasts else ""
+
+
+def _median(run: Run, name: str) -> float | None:
+    values = run.values(name)
+    return median(values) if values else None
+
+
+def _count(number: float | None, noun: str, exact: bool = False) -> str:
+    if not number:
+        return ""
+    return f"{number:,} {noun}" if exact else f"{format_count(number)} {noun}"
+
+
+def _joined(*parts: str | None) -> str:
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,49 @@
+"""Escaped text and tables.
+
+Whatever comes from a run folder passes through `text` on its way into the page.
+"""
+
+import html
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+ABSENT = "–"
+
+
+def text(value: Any) -> str:
+    """`value` as it reads, with nothing in it that HTML would take for markup or UTF-8 cannot hold."""
+    return html.escape(str(value).encode(errors="replace").decode())
+
+
+def embedded_json(value: Any) -> str:
+    """JSON that may stand inside a script element: no `<` that could end it or open a comment.
+
+    Raises:
+        ValueError: a number is not finite, which JSON has no word for.
+    """
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Iterable[str] = ()) -> str:
+    """A table in a box of its own, inside which it scrolls where the screen is narrow.
+
+    Args:
+        head: one cell a column, already HTML; empty for a table without a head.
+        rows: likewise; the first cell heads its row.
+        classes: of the rows, in their order; left out, none has one.
+    """
+    names = iter(classes)
+    cells = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    top = f"<thead><tr>{cells}</tr></thead>" if head else ""
+    lines = []
+    for first, *others in rows:
+        name = next(names, "")
+        opening = f'<tr class="{name}">' if name else "<tr>"
+        lines.append(f'{opening}<th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in others)}</tr>')
+    return f'<div class="scroll"><table>{top}<tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def swatch(color: str) -> str:
+    """A spot in the colour of a run's curves."""
+    return f'<span class="swatch" style="background:{color}"></span>'

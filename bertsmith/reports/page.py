@@ -1,0 +1,161 @@
+"""The run page: what was trained on what, its curves, its scores beside published ones, its settings."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertsmith import __version__
+from bertsmith.files import write_text
+from bertsmith.reports import template
+from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, run_colors
+from bertsmith.reports.facts import facts, headline, state
+from bertsmith.reports.markup import ABSENT, embedded_json, swatch, table, text
+from bertsmith.reports.runs import KINDS, Run, read_runs
+from bertsmith.reports.scores import task_scores
+
+KIND_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
+
+PROTOCOLS = (
+    '<p class="note">Mind the protocols: the best of ten fine-tunings stands about a point above their median, '
+    "and a test set is not the dev set.</p>"
+)
+"""The point: richarddwang/electra_pytorch's best-of-10 GLUE average 81.38 over 14 pre-trainings, against 80.36."""
+
+
+def write_page(runs: Sequence[Path], out: Path) -> Path:
+    """Write one HTML page about these run folders, which may be unfinished, side by side; returns `out`.
+
+    The page carries all that it shows, plotly.js (4.8 MB) included, and fetches nothing.
+
+    Raises:
+        UserError: a folder is not a run's or is damaged; `out` cannot be written.
+    """
+    from plotly.offline import get_plotlyjs
+
+    read = read_runs(runs)
+    page = _Page(read)
+    body = page.body()
+    write_text(out, template.frame(_title(read), body, embedded_json(page.charts), get_plotlyjs()))
+    return out
+
+
+class _Page:
+    """Puts the body together and, on the way, collects its charts by the ids of their elements."""
+
+    def __init__(self, runs: Sequence[Run]):
+        self.runs = list(zip(runs, run_colors(len(runs)), strict=True))
+        self.charts: dict[str, Any] = {}
+
+    def body(self) -> str:
+        runs = [run for run, _ in self.runs]
+        parts = [f'<p class="maker">bertsmith {__version__}</p>', f"<h1>{_title(runs)}</h1>", self._cards()]
+        parts += ["<noscript><p>The charts need JavaScript; the tables do not.</p></noscript>"]
+        for kind in KINDS:
+            of_kind = [(run, color) for run, color in self.runs if run.kind == kind]
+            if of_kind:
+                parts += self._section(kind, of_kind)
+        return "\n".join(parts)
+
+    def _cards(self) -> str:
+        cards = []
+        for run, color in self.runs:
+            figures = "".join(
+                f"<div><dt>{text(figure.label)}</dt><dd>{text(figure.value)}</dd></div>" for figure in headline(run)
+            )
+            name = f"<h3>{swatch(color)}{text(run.name)}</h3>" if len(self.runs) > 1 else ""
+            kind = f"<p>{KIND_TITLES[run.kind]}, {text(state(run))}</p>"
+            cards.append(f'<div class="card">{name}{kind}<dl>{figures}</dl></div>')
+        return f'<div class="cards">{"".join(cards)}</div>'
+
+    def _section(self, kind: str, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+        yield f"<section><h2>{KIND_TITLES[kind]}</h2>"
+        yield _side_by_side({run.name: facts(run) for run, _ in runs}, runs)
+        yield from self._scores(runs)
+        yield from self._curves(runs)
+        yield from _settings(runs)
+        yield "</section>"
+
+    def _scores(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+        for scores in task_scores(runs):
+            yield f'<div class="scores"><h3>{text(scores.title)}</h3>'
+            yield self._figure(scores.chart)
+            yield scores.table + (PROTOCOLS if scores.compared else "")
+            yield f"<details><summary>Every seed</summary>{scores.seeds}</details></div>"
+
+    def _curves(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+        charts = curve_charts(runs)
+        if not charts:
+            yield '<p class="note">Nothing measured yet.</p>'
+            return
+        yield "<h3>Curves</h3>"
+        names = "".join(f"<span>{swatch(color)}{text(run.name)}</span>" for run, color in runs)
+        if any(line["split"] == "heldout" for run, _ in runs for log in run.logs for line in log.lines):
+            names += "<span>line: training</span><span>line with dots: held-out</span>"
+        yield f'<div class="legend">{names}</div>'
+        yield f'<div class="curves">{_axis_choice(charts)}<div class="charts">'
+        for chart in charts:
+            yield self._figure(chart)
+        yield "</div></div>"
+        yield (
+            f'<p class="note">Of a curve with more than {MOST_POINTS:,} points the lowest and the highest of every '
+            f"stretch are drawn, so spikes stay. Drag over a chart to enlarge, double-click to return.</p>"
+        )
+
+    def _figure(self, chart: Chart) -> str:
+        identifier = f"chart-{len(self.charts) + 1}"
+        self.charts[identifier] = {"figure": chart.figure, "axes": chart.axes}
+        caption = f"<figcaption>{text(chart.title)}</figcaption>" if chart.title else ""
+        plot = f'<div class="plot" id="{identifier}" style="height:{chart.height}px"></div>'
+        return f"<figure>{caption}{plot}</figure>"
+
+
+def _title(runs: Sequence[Run]) -> str:
+    return text(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs side by side"
+
+
+def _axis_choice(charts: Sequence[Chart]) -> str:
+    """Buttons for the horizontal axes that every chart has; none where there is no choice."""
+    axes = [name for name in charts[0].axes if all(name in chart.axes for chart in charts)]
+    if len(axes) < 2:
+        return ""
+    # Without autocomplete=off Firefox keeps a choice over a reload, and the charts would not agree with it.
+    buttons = "".join(
+        f'<label><input type="radio" name="axis" value="{axis}" autocomplete="off"'
+        f"{' checked' if axis == 'steps' else ''}>{axis}</label>"
+        for axis in axes
+    )
+    return f'<form class="axis"><span>against</span>{buttons}</form>'
+
+
+def _settings(runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+    """All settings, closed; where there are several runs, those that differ before them, open."""
+    flat = {run.name: dict(_flattened(run.recipe)) for run, _ in runs}
+    keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
+    differing = [key for key in keys if len({settings.get(key) for settings in flat.values()}) > 1]
+    if differing:
+        yield "<h3>Settings that differ</h3>"
+        yield _side_by_side(
+            {name: {key: settings[key] for key in differing if key in settings} for name, settings in flat.items()},
+            runs,
+        )
+    if keys:
+        yield "<details><summary>All settings</summary>"
+        yield f"{_side_by_side(flat, runs, differing)}</details>"
+
+
+def _flattened(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _side_by_side(
+    columns: dict[str, dict[str, str]], runs: Sequence[tuple[Run, str]], marked: Sequence[str] = ()
+) -> str:
+    """A column for each run's name → {what: value}, a line for whatever any of them has."""
+    keys = list(dict.fromkeys(key for rows in columns.values() for key in rows))
+    head = ["", *(swatch(color) + text(run.name) for run, color in runs)] if len(runs) > 1 else []
+    rows = [[text(key), *(text(columns[run.name].get(key, ABSENT)) for run, _ in runs)] for key in keys]
+    return table(head, rows, ["differs" if key in marked else "" for key in keys])

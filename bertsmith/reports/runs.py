@@ -1,0 +1,134 @@
+"""A run folder, finished or not, read for its page."""
+
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bertsmith.errors import UserError
+from bertsmith.files import read_manifest
+from bertsmith.training.metrics import read_metrics
+
+KINDS = ("pretrain", "finetune")
+
+
+class Log(NamedTuple):
+    """One metrics.jsonl."""
+
+    label: str
+    """Which of the run's trials it is of; empty where there is but one."""
+    lines: list[dict[str, Any]]
+    """Each with a "split" and a "step"."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says about itself; what it does not say (yet) is empty."""
+
+    name: str
+    """The folder's own name, with as many of its parents as it takes to tell the runs of the page apart."""
+    kind: str
+    manifest: dict[str, Any]
+    recipe: dict[str, Any]
+    logs: list[Log]
+    trials: list[dict[str, Any]]
+    """Of a fine-tuning run, by seed: "seed", "metrics" (name → fraction), and what the trial's own results.json adds."""
+    summary: dict[str, dict[str, float]]
+    """Metric → "median", "mean" and "std" over the trials; the task's headline comes first."""
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """The value of the dotted `key` in the recipe."""
+        value: Any = self.recipe
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                return default
+            value = value[part]
+        return value
+
+    def last(self, name: str, split: str = "train") -> Any:
+        """The latest value of a measure; None where there is none."""
+        return next(reversed(self.values(name, split)), None)
+
+    def values(self, name: str, split: str = "train") -> list[Any]:
+        """All values of a measure, in the order of the logs."""
+        lines = (line for log in self.logs for line in log.lines if line["split"] == split)
+        return [line[name] for line in lines if line.get(name) is not None]
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The runs in the order given.
+
+    Raises:
+        UserError: a folder is not a run's, is of a newer format, or its recipe or results are damaged.
+    """
+    resolved = list(dict.fromkeys(folder.resolve() for folder in folders))
+    return [_read_run(folder, name) for folder, name in zip(resolved, _names(resolved), strict=True)]
+
+
+def _read_run(folder: Path, name: str) -> Run:
+    manifest = _read_manifest(folder)
+    recipe = _read_recipe(folder / "recipe.toml")
+    if manifest["kind"] == "pretrain":
+        return Run(name, "pretrain", manifest, recipe, [Log("", _read_lines(folder))], [], {})
+    results = _read_json(folder / "results.json") or {}
+    logs, trials = [], []
+    for trial in sorted(results.get("trials", []), key=lambda trial: trial["seed"]):
+        label = f"seed-{trial['seed']}"
+        logs.append(Log(label, _read_lines(folder / "trials" / label)))
+        trials.append((_read_json(folder / "trials" / label / "results.json") or {}) | trial)
+    return Run(name, "finetune", manifest, recipe, logs, trials, results.get("summary", {}))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    content = _read_json(path)
+    if content is None:
+        raise UserError(
+            f"{folder}: not a run folder (it has no manifest.json); "
+            f"give one that `bertsmith pretrain` or `bertsmith finetune` wrote"
+        )
+    kind = content.get("kind")
+    if kind not in KINDS:
+        raise UserError(f"{folder}: a {kind or 'foreign'} folder; a page is made of {' and '.join(KINDS)} runs")
+    return read_manifest(folder, kind)
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); a run's recipe is not meant to be edited") from None
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """None where there is no such file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run the command that wrote it again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object; run the command that wrote it again")
+    return content
+
+
+def _read_lines(folder: Path) -> list[dict[str, Any]]:
+    lines = read_metrics(folder / "metrics.jsonl")
+    # A line that a crash cut may still be JSON, as the beginning of a number is.
+    return [line for line in lines if isinstance(line, dict) and "split" in line and isinstance(line.get("step"), int)]
+
+
+def _names(folders: Sequence[Path]) -> Iterator[str]:
+    """The shortest ends of the paths that differ from one another."""
+    for folder in folders:
+        others = [other for other in folders if other != folder]
+        for length in range(1, len(folder.parts) + 1):
+            end = folder.parts[-length:]
+            if all(other.parts[-length:] != end for other in others):
+                break
+        yield "/".join(end)

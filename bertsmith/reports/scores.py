@@ -1,0 +1,79 @@
+"""Fine-tuning scores beside published ones, a task at a time."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bertsmith.reports.charts import Chart, score_chart
+from bertsmith.reports.facts import metric_title
+from bertsmith.reports.markup import ABSENT, swatch, table, text
+from bertsmith.reports.published import METRICS, published_scores
+from bertsmith.reports.runs import Run
+
+
+class TaskScores(NamedTuple):
+    """One task: its scores as a chart and as HTML tables."""
+
+    title: str
+    chart: Chart
+    table: str
+    seeds: str
+    compared: bool
+    """Whether published scores are beside our own."""
+
+
+def task_scores(runs: Sequence[tuple[Run, str]]) -> Iterator[TaskScores]:
+    """The tasks of those runs (each with its colour) that have scores, in the order of the runs."""
+    scored = [(run, color) for run, color in runs if run.summary]
+    for task in dict.fromkeys(_task(run) for run, _ in scored):
+        chosen = [pair for pair in scored if _task(pair[0]) == task]
+        metric = _shared_metric(task, [run for run, _ in chosen])
+        comparable = [pair for pair in chosen if metric in pair[0].summary]
+        yield TaskScores(
+            f"{task}: {metric_title(metric)} × 100",
+            score_chart(task, metric, comparable),
+            _summary_table(task, metric, comparable),
+            _seed_table(chosen),
+            bool(published_scores(task, metric)),
+        )
+
+
+def _task(run: Run) -> str:
+    return str(run.manifest.get("task") or run.setting("task", "task")).lower()
+
+
+def _shared_metric(task: str, runs: Sequence[Run]) -> str:
+    """The one that published scores are quoted in, where our runs have it; else our headline."""
+    quoted = METRICS.get(task, "")
+    return quoted if any(quoted in run.summary for run in runs) else next(iter(runs[0].summary))
+
+
+def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> str:
+    rows, classes = [], []
+    for run, color in runs:
+        summary, number = run.summary[metric], len(run.trials)
+        spread = f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f}" if number > 1 else ABSENT
+        seeds = "1 seed" if number == 1 else f"{number} seeds"
+        start = text(run.setting("model", ABSENT))
+        start += ", weights drawn anew at random" if run.setting("random_weights") else ""
+        score = f"<strong>{100 * summary['median']:.1f}</strong>"
+        rows.append((swatch(color) + text(run.name), score, spread, start, f"dev set, median of {seeds}", ABSENT))
+        classes.append("own")
+    for row, score in published_scores(task, metric):
+        cells = (row.model, f"{score:.1f}", ABSENT, row.pretraining, row.protocol, row.source)
+        rows.append(tuple(text(cell) for cell in cells))
+        classes.append("")
+    return table(("Model", "Score", "Mean ± std", "Pre-training", "Protocol", "Source"), rows, classes)
+
+
+def _seed_table(runs: Sequence[tuple[Run, str]]) -> str:
+    metrics = list(dict.fromkeys(name for run, _ in runs for name in run.summary))
+    rows = [
+        (
+            swatch(color) + text(run.name),
+            text(trial["seed"]),
+            *(f"{100 * trial['metrics'][name]:.2f}" if name in trial["metrics"] else ABSENT for name in metrics),
+        )
+        for run, color in runs
+        for trial in run.trials
+    ]
+    return table(("Run", "Seed", *(text(metric_title(name)) for name in metrics)), rows)

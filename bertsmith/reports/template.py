@@ -1,0 +1,128 @@
+"""The page's frame, style and script: everything in one file, nothing fetched."""
+
+import base64
+import hashlib
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --page: #ffffff; --panel: #f8f8f9; --text: #1b1e23; --soft: #626974; --line: #e3e5e9; --mark: #fdf3d8;
+}
+@media (prefers-color-scheme: dark) {
+  :root { --page: #14161a; --panel: #1a1d22; --text: #e6e8eb; --soft: #9ba2ad; --line: #2d3138; --mark: #37301d; }
+}
+* { box-sizing: border-box; }
+html { -webkit-text-size-adjust: 100%; }
+body {
+  margin: 0; background: var(--page); color: var(--text);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+}
+main { max-width: 1120px; margin: 0 auto; padding: clamp(1.5rem, 5vw, 4rem) clamp(1rem, 4vw, 2.5rem); }
+h1, h2, h3 { line-height: 1.2; letter-spacing: -0.015em; font-weight: 650; overflow-wrap: anywhere; }
+h1 { font-size: clamp(1.7rem, 5vw, 2.6rem); margin: 0.2rem 0 1.5rem; }
+h2 { font-size: 1.5rem; margin: 4rem 0 1.25rem; padding-top: 1.5rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1.05rem; margin: 2.25rem 0 0.75rem; }
+.maker, .note, .card p, figcaption, dt { color: var(--soft); }
+.maker { margin: 0; font-size: 0.875rem; letter-spacing: 0.02em; }
+.note { font-size: 0.875rem; max-width: 44rem; }
+.swatch { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 50%; margin-right: 0.5em; }
+.cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
+.card { border: 1px solid var(--line); border-radius: 12px; background: var(--panel); padding: 1.25rem 1.4rem; }
+.card h3 { margin: 0; }
+.card p { margin: 0 0 1rem; font-size: 0.875rem; }
+dl { display: flex; flex-wrap: wrap; gap: 0.9rem 2rem; margin: 0; }
+dl div { display: flex; flex-direction: column-reverse; }
+dt { font-size: 0.8rem; }
+dd { margin: 0; font-size: 1.35rem; font-weight: 600; letter-spacing: -0.01em; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 12px; }
+table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.55rem 1rem; text-align: left; vertical-align: top; }
+td { min-width: 10rem; overflow-wrap: anywhere; }
+tr + tr > *, thead + tbody > tr > * { border-top: 1px solid var(--line); }
+th { font-weight: 500; color: var(--soft); }
+thead th { font-weight: 600; color: var(--text); }
+tr.own { background: var(--panel); }
+tr.own th { color: var(--text); font-weight: 600; }
+tr.differs > * { background: var(--mark); }
+.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 12px; padding: 1rem 0.5rem 0.25rem; min-width: 0; }
+figcaption { padding: 0 0.8rem 0.25rem; font-size: 0.9rem; font-weight: 600; }
+.scores figure { margin-bottom: 1rem; }
+.axis, .legend { display: flex; flex-wrap: wrap; gap: 0.3rem 1.2rem; margin: 0 0 0.75rem; font-size: 0.875rem; }
+.axis span, .legend { color: var(--soft); }
+label { cursor: pointer; }
+input { accent-color: var(--text); margin: 0 0.35em 0 0; vertical-align: -0.1em; }
+details { margin-top: 1.25rem; }
+summary { cursor: pointer; font-weight: 600; padding: 0.4rem 0; }
+details .scroll { margin-top: 0.5rem; }
+code { font: 0.85em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.plot text { fill: var(--soft) !important; }
+.plot .gridlayer path { stroke: var(--line) !important; }
+.plot .hoverlayer .bg, .plot .hovertext rect, .plot .hovertext path {
+  fill: var(--panel) !important; fill-opacity: 1 !important; stroke: var(--line) !important;
+}
+.plot .hoverlayer text { fill: var(--text) !important; }
+.plot .spikeline { stroke: var(--soft) !important; stroke-width: 1px !important; }
+@media (pointer: coarse) { .plot .drag { touch-action: pan-y !important; } }
+@media print { figure, .card { break-inside: avoid; } }
+"""
+
+SCRIPT = """
+const charts = JSON.parse(document.getElementById("charts").textContent);
+const still = matchMedia("(pointer: coarse)").matches;  // a finger on a chart scrolls the page
+for (const [id, chart] of Object.entries(charts)) {
+  const { data, layout } = chart.figure;
+  if (still) {
+    layout.dragmode = false;
+    layout.xaxis.fixedrange = layout.yaxis.fixedrange = true;
+  }
+  Plotly.newPlot(id, data, layout, { responsive: true, displayModeBar: false });
+}
+for (const choice of document.querySelectorAll(".axis")) {
+  choice.addEventListener("change", (event) => {
+    const axis = event.target.value;
+    for (const plot of choice.parentElement.querySelectorAll(".plot")) {
+      const positions = charts[plot.id].axes[axis];
+      if (positions) Plotly.update(plot, { x: positions }, { "xaxis.title.text": axis, "xaxis.autorange": true });
+    }
+  });
+}
+"""
+
+
+def frame(title: str, body: str, charts: str, plotly: str) -> str:
+    """A whole HTML document.
+
+    Its policy lets no address be fetched and no script run but the two that are here, whatever the rest contains.
+
+    Args:
+        title: HTML.
+        body: HTML.
+        charts: JSON for a script element: element id → figure and axes.
+        plotly: the source of plotly.js.
+    """
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {_hash(plotly)} {_hash(SCRIPT)}"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+<script type="application/json" id="charts">{charts}</script>
+<script>{plotly}</script>
+<script>{SCRIPT}</script>
+</body>
+</html>
+"""
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -1,0 +1,153 @@
+"""`bertsmith show`: every setting of a recipe; what a data folder or a run holds."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bertsmith.config import Loaded, load, rows, shipped_recipes
+from bertsmith.errors import UserError
+from bertsmith.progress import format_count
+
+
+def show(what: str, overrides: Sequence[str] = ()) -> None:
+    """Print what `what` is: the name or path of a recipe, a data folder, or a run's folder.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    path = Path(what)
+    if path.is_dir():
+        manifest = _manifest(path)
+        printers = {"data": _show_data, "pretrain": _show_pretraining, "finetune": _show_finetuning}
+        if manifest.get("kind") not in printers:
+            raise UserError(f"{path}: neither a data folder nor a run")
+        printers[manifest["kind"]](path, manifest)
+        return
+    _show_recipe(what, overrides)
+
+
+def _show_recipe(what: str, overrides: Sequence[str]) -> None:
+    """The verb of a shipped recipe follows from its name; a file is read as the first kind that it fits."""
+    verbs = [verb for verb in ("prepare", "pretrain", "finetune") if what in shipped_recipes(verb)]
+    faults = []
+    for verb in verbs or ("prepare", "pretrain", "finetune"):
+        try:
+            _print_settings(_load(verb, what, overrides), f"bertsmith {verb} {what}")
+            return
+        except UserError as error:
+            faults.append(f"as a {verb} recipe: {str(error).splitlines()[0]}")
+    raise UserError("\n".join(faults) if Path(what).is_file() else faults[0].partition(": ")[2])
+
+
+def _load(verb: str, what: str, overrides: Sequence[str]) -> Loaded:
+    """A recipe alone says no paths; those it needs are shown as … ."""
+    required = {"prepare": ("corpus", "vocab"), "pretrain": ("data",), "finetune": ("model", "data")}[verb]
+    given = {override.partition("=")[0] for override in overrides}
+    missing = [f"{key}=…" for key in required if key not in given and not _says(verb, what, key)]
+    loaded = load(_class_of(verb), verb, what, [*overrides, *missing])
+    origins = loaded.origins | {text.removesuffix("=…"): "needed" for text in missing}
+    return Loaded(loaded.settings, origins)
+
+
+def _says(verb: str, what: str, key: str) -> bool:
+    from bertsmith.config import read_recipe
+
+    return key in read_recipe(verb, what)
+
+
+def _class_of(verb: str) -> type:
+    if verb == "prepare":
+        from bertsmith.text.prepare import PrepareRecipe
+
+        return PrepareRecipe
+    if verb == "pretrain":
+        from bertsmith.training.pretrain import PretrainRecipe
+
+        return PretrainRecipe
+    from bertsmith.tasks.recipe import FinetuneRecipe
+
+    return FinetuneRecipe
+
+
+def _print_settings(loaded: Loaded, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("setting", "value", "from", "meaning"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "setting")
+    for row in rows(loaded):
+        value = "–" if row.value is None else json.dumps(row.value, ensure_ascii=False)
+        style = "bold" if row.origin != "default" else ""
+        table.add_row(*(Text(cell, style=style) for cell in (row.key, value, row.origin, row.description)))
+    console = Console()
+    Console(width=console.width if console.is_terminal else 160).print(table)
+
+
+def _show_data(path: Path, manifest: dict[str, Any]) -> None:
+    from bertsmith.text.shards import open_data
+
+    data = open_data(path)
+    counts = manifest.get("counts", {})
+    _print_facts(f"{path}: token shards", {
+        **{name.replace("_", " "): _plain(value) for name, value in counts.items()},
+        **{f"{split} tokens": format_count(data.num_tokens(split)) for split in manifest["shards"]},
+        **{f"{split} shards": data.num_shards(split) for split in manifest["shards"]},
+        "vocabulary": f"{data.tokenizer.vocab_size:,} tokens",
+        "hash": data.hash,
+        "corpus": _plain(manifest.get("corpus", manifest.get("recipe", {}).get("corpus", "–"))),
+    })  # fmt: skip
+
+
+def _show_pretraining(path: Path, manifest: dict[str, Any]) -> None:
+    measures = {name: f"{value:.4g}" for name, value in manifest.get("measures", {}).items()}
+    _print_facts(f"{path}: pre-training", {
+        "finished": manifest["finished"],
+        "data": f"{manifest['data']['path']} ({format_count(manifest['data']['tokens']['train'])} tokens)",
+        "checkpoints": ", ".join(sorted(found.name for found in path.glob("checkpoints/step-*"))) or "none",
+        "environment": _plain(manifest["environment"]),
+        **measures,
+    })  # fmt: skip
+    _print_own_recipe(path, "pretrain")
+
+
+def _show_finetuning(path: Path, manifest: dict[str, Any]) -> None:
+    results = path / "results.json"
+    facts: dict[str, Any] = {"trials": "none finished"}
+    if results.is_file():
+        content = json.loads(results.read_text(encoding="utf-8"))
+        facts = {"task": content["task"], "trials": len(content["trials"])}
+        facts |= {name: _plain(values) for name, values in content["summary"].items()}
+    _print_facts(f"{path}: fine-tuning", facts)
+    _print_own_recipe(path, "finetune")
+
+
+def _print_own_recipe(path: Path, verb: str) -> None:
+    _print_settings(load(_class_of(verb), verb, str(path / "recipe.toml")), "\nrecipe")
+
+
+def _print_facts(title: str, facts: dict[str, Any]) -> None:
+    print(title)
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        print(f"  {name:<{width}}  {value}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items()) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path}: neither a data folder nor a run (no readable manifest.json)")
+    return manifest

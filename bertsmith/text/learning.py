@@ -1,0 +1,89 @@
+"""A corpus in, a folder with a tokenizer trained on it out."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from bertsmith.config import identity
+from bertsmith.errors import UserError
+from bertsmith.files import locked, make_folder, read_manifest, write_manifest
+from bertsmith.progress import format_count, progress
+from bertsmith.settings import setting, settings
+from bertsmith.text.archives import BrokenArchive
+from bertsmith.text.corpora import Corpus, open_corpus
+from bertsmith.text.journal import refuse_other
+from bertsmith.text.prepare import PrepareRecipe
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.units import Unit
+from bertsmith.text.vocabulary import SMALLEST_SIZE, train
+
+
+@settings
+class TokenizerRecipe(PrepareRecipe):
+    """What text a vocabulary is trained on. A prepare recipe serves as it is; what only `prepare` needs is not read."""
+
+    vocab: str | None = setting(None, "not read: it is what comes out", identity=False)
+    size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=SMALLEST_SIZE)
+    megabytes: int = setting(300, "text to train on, in MB, taken evenly from the whole corpus", ge=1)
+
+
+def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False) -> Tokenizer:
+    """The tokenizer folder `out` for `recipe`: trained, or found whole. `prepare` takes the folder as its `vocab`.
+
+    Raises:
+        UserError: a path or a setting is wrong, an archive is broken (unless `on_error` is "skip"), the corpus has no
+            text, `out` was made with other settings, is in use or cannot be written.
+    """
+    corpus = open_corpus(recipe)
+    own = identity(recipe) | {"corpus": corpus.fingerprint}
+    make_folder(out)
+    with locked(out):
+        if (out / "manifest.json").exists() and not overwrite:
+            refuse_other(out, read_manifest(out, "tokenizer")["identity"], own)
+            return Tokenizer.load(out)
+        if not overwrite and any(not path.name.startswith(".") for path in out.iterdir()):
+            raise UserError(
+                f"{out}: neither empty nor a finished tokenizer folder; choose another --out, or --overwrite it"
+            )
+        (out / "manifest.json").unlink(missing_ok=True)
+        counts: Counter[str] = Counter()
+        texts = _texts(corpus, recipe, counts)
+        tokenizer = train(texts, recipe.size, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)
+        tokenizer.save(out)
+        write_manifest(
+            out, "tokenizer", {"identity": own, "counts": dict(counts), "fingerprint": tokenizer.fingerprint}
+        )
+        return tokenizer
+
+
+def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str]) -> Iterator[str]:
+    """Documents of every n-th unit, so that about `recipe.megabytes` of text come from all parts of the corpus."""
+    size, due, share = 0, 1.0, 1.0
+    with progress("reading", corpus.num_bytes) as bar:
+        for unit in corpus.units():
+            if due >= 1.0:
+                due -= 1.0
+                yield from _documents(unit, recipe.on_error == "skip", counts)
+                if share == 1.0 and counts["bytes"]:
+                    share = min(1.0, recipe.megabytes * 1e6 / (counts["bytes"] * corpus.num_bytes / unit.size))
+            due += share
+            size += unit.size
+            bar.update(size, f"{format_count(counts['documents'])} documents")
+        bar.line(f"training on {counts['documents']:,} documents, {counts['bytes'] / 1e6:,.1f} MB of text")
+
+
+def _documents(unit: Unit, skip_broken: bool, counts: Counter[str]) -> Iterator[str]:
+    """The unit's documents; those that cannot be read are in `counts` by reason."""
+    try:
+        for document in unit.documents(counts):
+            try:
+                yield document.decode()
+            except UnicodeDecodeError:
+                counts["not UTF-8"] += 1
+                continue
+            counts["documents"] += 1
+            counts["bytes"] += len(document)
+    except BrokenArchive as error:
+        if not skip_broken:
+            raise UserError(f"{error}, or go on without it: on_error=skip") from None
+        counts["broken archive"] += 1

@@ -1,0 +1,108 @@
+"""A pre-training run's folder: made for a recipe, recognised again, and closed when the plan is done."""
+
+import json
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertsmith import __version__
+from bertsmith.config import differences, identity, to_dict, to_toml
+from bertsmith.errors import UserError
+from bertsmith.files import read_manifest, write_manifest, write_text
+from bertsmith.progress import format_count, format_seconds
+from bertsmith.text.shards import Data
+from bertsmith.training import checkpoints
+from bertsmith.training.loop import State
+from bertsmith.training.machine import Machine
+from bertsmith.training.plan import Plan
+
+
+def open_run(run: Path, recipe: Any, data: Data, machine: Machine) -> checkpoints.Checkpoint | None:
+    """Check that `run` is the folder of this recipe and data, or make it so; returns the checkpoint to go on from.
+
+    Raises:
+        UserError: it belongs to another run; the settings that differ are named.
+    """
+    mine = json.loads(json.dumps(identity(recipe) | {"data": data.hash}))
+    before: dict[str, Any] = {}
+    if (run / "manifest.json").exists():
+        before = read_manifest(run, "pretrain")
+        _check_same(run, before, mine)
+    elif checkpoints.newest_path(run):
+        raise UserError(f"{run}: has checkpoints but no manifest.json; choose another --out or --overwrite")
+    checkpoints.remove_partial(run)
+    found = checkpoints.load_newest(run)
+    write_text(run / "recipe.toml", to_toml(recipe))
+    data.tokenizer.save(run)
+    described = {
+        "identity": mine,
+        "recipe": to_dict(recipe),
+        "data": _describe(data),
+        "vocab_size": data.tokenizer.vocab_size,
+        "environment": {
+            "bertsmith": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": _name(machine.device),
+        },
+    }
+    write_manifest(run, "pretrain", {"finished": False, **before, **described})
+    return found
+
+
+def clear_run(run: Path) -> None:
+    """Remove what `--overwrite` starts afresh from, and nothing else."""
+    for name in ("checkpoints", "tensorboard"):
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in ("manifest.json", "metrics.jsonl"):
+        (run / name).unlink(missing_ok=True)
+
+
+def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str, Any]:
+    """Note in the manifest that the plan is done and what was measured last; returns that."""
+    manifest = read_manifest(run, "pretrain")
+    summary = {
+        "steps": state.step,
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        "skipped_steps": state.skipped,
+        "measures": measures or manifest.get("measures", {}),
+    }
+    write_manifest(run, "pretrain", manifest | summary | {"finished": True})
+    skipped = f", {state.skipped} steps skipped" if state.skipped else ""
+    print(
+        f"{state.step:,} steps, {format_count(state.tokens)} tokens, {format_seconds(state.seconds)}{skipped}",
+        file=sys.stderr,
+    )
+    return summary
+
+
+def _check_same(run: Path, before: dict[str, Any], mine: dict[str, Any]) -> None:
+    theirs = before["identity"]
+    changed = differences(theirs, mine)
+    if not changed or (_only_lengthens(theirs, mine) and not before["finished"]):
+        return
+    raise UserError(f"{run}: belongs to another run ({'; '.join(changed[:4])}); choose another --out or --overwrite")
+
+
+def _only_lengthens(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether the identities differ in nothing but a plan of the same unit that now ends later. Once the plan is done
+    its learning rate has been at zero, and a longer one would be another run."""
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    units = {f"plan.{unit}" for unit in Plan.exclusive}
+    return changed <= units and all((after.get(key) or 0) > (before.get(key) or float("inf")) for key in changed)
+
+
+def _describe(data: Data) -> dict[str, Any]:
+    tokens = {split: data.num_tokens(split) for split in ("train", "heldout")}
+    return {"path": str(data.path), "hash": data.hash, "tokens": tokens, "documents": data.num_documents("train")}
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"

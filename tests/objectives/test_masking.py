@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertsmith.objectives.masking import MaskingSettings, Rule, Vocabulary, mask
+from bertsmith.randomness import generator
+
+VOCABULARY = Vocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4))
+
+
+def rows(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """[CLS] words [SEP], end to end."""
+    draw = np.random.default_rng(seed)
+    ids = [np.concatenate([[2], draw.integers(5, 1000, length - 2), [3]]) for length in lengths]
+    return np.concatenate(ids).astype(np.uint16), np.array(lengths)
+
+
+def masked(lengths, settings=None, compat=False, budget=None, seed=0):
+    settings = settings or MaskingSettings()
+    ids, lengths = rows(lengths)
+    budget = budget or settings.budget(int(lengths.max()))
+    return ids, lengths, mask(ids, lengths, VOCABULARY, Rule(settings, budget, compat), generator(seed, "masks"))
+
+
+@given(st.lists(st.integers(2, 128), min_size=1, max_size=10), st.booleans(), st.integers(0, 9))
+def test_a_row_gets_its_number_of_predictions_and_special_tokens_none(lengths, compat, seed):
+    ids, lengths, result = masked(lengths, compat=compat, budget=19, seed=seed)
+    starts = np.cumsum(lengths) - lengths
+    for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+        used = result.weights[row] == 1
+        wanted = min(19, max(1, int(np.rint(0.15 * length))))
+        assert used.sum() == (0 if length == 2 else wanted if compat else min(wanted, length - 2))
+        positions = result.positions[row][used]
+        assert np.all((positions > 0) & (positions < length - 1))
+        assert np.array_equal(result.labels[row][used], ids[start + positions])
+        assert compat or len(set(positions)) == len(positions)
+        assert not result.positions[row][~used].any()
+    changed = np.flatnonzero(result.ids != ids)
+    predicted = (starts[:, None] + result.positions)[result.weights == 1]
+    assert set(changed) <= set(predicted)
+
+
+def test_the_budget_is_the_references():
+    assert [MaskingSettings().budget(length) for length in (128, 512)] == [19, 79]
+
+
+def test_replacement_shares_lie_in_a_band():
+    settings = MaskingSettings(mask_token_prob=0.8, random_token_prob=0.1)
+    ids, lengths, result = masked([128] * 2000, settings)
+    starts = np.cumsum(lengths) - lengths
+    places = (starts[:, None] + result.positions)[result.weights == 1]
+    before, after = ids[places], result.ids[places]
+    n = len(places)
+    for share, expected in (
+        (np.mean(after == 4), 0.8),
+        (np.mean((after != 4) & (after != before)), 0.1 * 999 / 1000),
+        (np.mean(after == before), 0.1 + 0.1 / 1000),
+    ):
+        assert abs(share - expected) < 3.29 * np.sqrt(expected * (1 - expected) / n) + 1e-3
+
+
+def test_positions_are_uniform_over_candidates():
+    _, _, result = masked([22] * 20_000, budget=3)
+    counts = np.bincount(result.positions[result.weights == 1], minlength=22)
+    expected = counts.sum() / 20
+    assert counts[0] == counts[21] == 0
+    assert np.all(np.abs(counts[1:21] - expected) < 4.5 * np.sqrt(expected))
+
+
+def test_drawing_with_replacement_touches_the_references_number_of_positions():
+    """17.7 distinct positions of 19 draws in a full row of two segments (125 candidates)."""
+    _, _, result = masked([127] * 4000, compat=True, budget=19)
+    distinct = np.array([len(set(row)) for row in result.positions])
+    assert distinct.mean() == pytest.approx(125 * (1 - (1 - 1 / 125) ** 19), abs=3.29 * distinct.std() / np.sqrt(4000))
+
+
+def test_shares_above_one_are_refused():
+    with pytest.raises(ValueError, match="more than 1"):
+        MaskingSettings(mask_token_prob=0.9, random_token_prob=0.2)

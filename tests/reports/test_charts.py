@@ -1,0 +1,60 @@
+"""Curves keep what matters when they are thinned, and charts say what was measured."""
+
+from itertools import pairwise
+
+from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, thinned
+from bertsmith.reports.runs import Log, Run
+
+
+def charts_of(lines: list[dict]) -> dict[str, Chart]:
+    run = Run("run", "pretrain", {}, {}, [Log("", lines)], [], {})
+    return {chart.title: chart for chart in curve_charts([(run, "#000000")])}
+
+
+def test_a_short_curve_is_drawn_whole():
+    assert thinned([3.0, None, 1.0]) == [0, 1, 2]
+
+
+def test_thinning_keeps_ends_extremes_and_order():
+    values = [float(position % 97) for position in range(100_000)]
+    values[61_803], values[31_415] = 1e9, -1e9
+    kept = thinned(values)
+    assert len(kept) <= MOST_POINTS
+    assert kept == sorted(set(kept))
+    assert {0, 31_415, 61_803, 99_999} <= set(kept)
+    assert max(after - before for before, after in pairwise(kept)) < 210
+
+
+def test_thinning_keeps_gaps():
+    values = [1.0] * 50_000 + [None] * 10_000 + [1.0] * 40_000
+    kept = thinned(values)
+    assert len(kept) <= MOST_POINTS
+    assert any(values[position] is None for position in kept)
+
+
+def test_a_long_run_has_few_points_and_keeps_its_spike():
+    lines = [{"split": "train", "step": step, "mlm_loss": 3.0 + step % 7 / 100} for step in range(100_000)]
+    lines[70_001]["mlm_loss"] = 11.5
+    trace = charts_of(lines)["Masked-token loss, nats"].figure["data"][0]
+    assert len(trace["x"]) == len(trace["y"]) <= MOST_POINTS
+    assert (70_001, 11.5) in zip(trace["x"], trace["y"], strict=True)
+
+
+def test_losses_come_first_and_unknown_held_out_measures_have_a_chart():
+    head = {"step": 1, "tokens": 2, "seconds": 3600.0}
+    charts = charts_of([
+        {"split": "train", **head, "learning_rate": 0.1, "skipped_steps": 0, "memory_bytes": 2**30, "rtd_loss": 0.5},
+        {"split": "heldout", **head, "word_order_accuracy": 0.6, "device": "a name", "flag": True},
+    ])  # fmt: skip
+    assert list(charts) == ["Rtd loss", "Word order accuracy", "Learning rate", "Memory, GiB"]
+    assert charts["Memory, GiB"].figure["data"][0]["y"] == [1.0]
+    assert charts["Rtd loss"].axes == {"steps": [[1]], "tokens": [[2]], "hours": [[1.0]]}
+
+
+def test_what_was_not_finite_is_a_gap():
+    lines = [
+        {"split": "train", "step": step, "loss": value} for step, value in enumerate([1.0, None, float("nan"), 2.0])
+    ]
+    charts = charts_of(lines)
+    assert charts["Loss"].figure["data"][0]["y"] == [1.0, None, None, 2.0]
+    assert list(charts["Loss"].axes) == ["steps"]

@@ -1,0 +1,199 @@
+"""The page holds what the runs say, as text, and fetches nothing."""
+
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import plotly.graph_objects
+import pytest
+
+from bertsmith.errors import UserError
+from bertsmith.reports.page import write_page
+
+HOSTILE = "<script>alert(1)</script>"
+VOID = {"meta", "input"}
+
+
+class Page(HTMLParser):
+    """What a browser makes of the page, as far as we look."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.open, self.tags, self.attributes = [], Counter(), []
+        self.texts, self.scripts, self.identifiers = [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert not self.open, "unclosed elements"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["script"]:
+            self.scripts[-1] += data
+        elif self.open[-1:] != ["style"]:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+    @property
+    def charts(self) -> dict:
+        return json.loads(self.scripts[0])
+
+
+@pytest.fixture
+def write(tmp_path):
+    return lambda *runs: Page(write_page(runs, tmp_path / "report.html"))
+
+
+def test_a_pretraining_run_is_told_whole(write, pretrain_run):
+    page = write(pretrain_run)
+    for words in ("small", "finished", "data/owt", "8.1 G tokens", "30,522", "12 layers × 256, embedding 128",
+                  "128 rows of 128 tokens", "64.0 k tokens/s", "30% of the measured peak", "4 min 10 s", "a GPU",
+                  "torch 2.13.0", "schedule.learning_rate", "0.0005", "Masked-token loss, nats", "Learning rate",
+                  "Tokens a second", "Word order accuracy"):  # fmt: skip
+        assert words in page.text, words
+    assert "Skipped steps" not in page.text
+    assert page.tags["figure"] == len(page.charts) == 7
+
+
+def test_scores_stand_beside_published_ones_with_their_protocol(write, finetune_run):
+    page = write(finetune_run)
+    for words in ("45.6", "median of 3 seeds", "Matthews correlation", "46.2", "43.10", "ELECTRA-Small-OWT", "56.8",
+                  "dev set, median of at least 10 seeds", "BERT-Base", "52.1", "test set", "runs/small",
+                  "3 min 0 s"):  # fmt: skip
+        assert any(words in text for text in page.texts), words
+
+
+def test_a_trial_that_learnt_nothing_is_said(write, finetune_run):
+    (finetune_run / "trials" / "seed-1" / "results.json").write_text('{"constant": true}')
+    assert "seed 1: nothing was learnt" in write(finetune_run).texts
+
+
+def test_published_scores_are_shown_in_their_own_metric(write, make_finetune, tmp_path):
+    scores = {"f1": [0.9, 0.91], "accuracy": [0.86, 0.87]}
+    page = write(make_finetune(tmp_path / "mrpc", "mrpc", scores))
+    assert "mrpc: Accuracy × 100" in page.texts
+    assert "86.3" in page.texts and "BERT-Base" not in page.texts
+
+
+def test_a_task_that_nobody_published_has_its_own_scores_alone(write, make_finetune, tmp_path):
+    page = write(make_finetune(tmp_path / "mine", "custom", {"accuracy": [0.5]}))
+    assert "50.0" in page.texts and "ELECTRA-Small" not in page.texts
+
+
+def test_runs_stand_side_by_side_and_what_differs_is_named(write, make_pretrain, finetune_run, pretrain_run, tmp_path):
+    other = make_pretrain(tmp_path / "wider", {"batch_size": 256, "plan": {"steps": 1000}})
+    page = write(pretrain_run, other, finetune_run)
+    differing = page.text.split("Settings that differ")[1].split("All settings")[0]
+    assert "batch_size" in differing and "plan.steps" not in differing
+    loss = next(iter(page.charts.values()))["figure"]["data"]
+    assert [trace["name"] for trace in loss] == ["small", "small · held-out", "wider", "wider · held-out"]
+    assert len({trace["line"]["color"] for trace in loss}) == 2
+
+
+def test_runs_of_one_name_are_told_apart_and_a_run_named_twice_is_shown_once(write, make_pretrain, tmp_path):
+    first, second = (make_pretrain(tmp_path / parent / "run") for parent in ("a", "b"))
+    page = write(first, second, tmp_path / "a" / ".." / "a" / "run")
+    assert "2 runs side by side" in page.texts
+    assert {"a/run", "b/run"} <= set(page.texts)
+
+
+def test_hostile_names_stay_text(write, make_pretrain, make_finetune, tmp_path):
+    folder = tmp_path / "</script><img src=x onerror=alert(1)>"
+    settings = {"data": HOSTILE, f'"{HOSTILE}': [HOSTILE], "plan": {"steps": 1000}}
+    page = write(
+        make_pretrain(folder, settings),
+        make_finetune(tmp_path / "tuned", HOSTILE, {HOSTILE: [0.5, 0.6]}, {"model": f"&lt;{HOSTILE}", "task": HOSTILE}),
+    )
+    assert page.tags["script"] == 3 and page.tags["img"] == 0
+    assert HOSTILE in page.texts and f"&lt;{HOSTILE}" in page.texts and f'"{HOSTILE}' in page.texts
+    assert "script><img src=x onerror=alert(1)>" in page.texts
+    # plotly reads markup in its labels, so there it is escaped once more
+    assert "<img" not in page.scripts[0] and "\\u003cimg" not in page.scripts[0]
+
+
+def test_names_that_utf8_cannot_hold_are_written(write, make_pretrain, tmp_path):
+    page = write(make_pretrain(tmp_path / "caf\udce9"))
+    assert "caf?" in page.texts
+
+
+def test_nothing_is_fetched_and_no_foreign_script_may_run(write, pretrain_run):
+    page = write(pretrain_run)
+    assert not [item for item in page.attributes if item[1] in ("src", "href", "srcset", "data", "action")]
+    style = re.search(r"<style>(.*?)</style>", (pretrain_run.parent / "report.html").read_text(), re.DOTALL)[1]
+    assert "url(" not in style and "@import" not in style
+    policy = next(value for tag, name, value in page.attributes if tag == "meta" and "default-src" in value)
+    assert "default-src 'none'" in policy and "script-src 'sha256" in policy
+    for script in page.scripts[1:]:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+
+
+def test_charts_are_what_plotly_understands(write, pretrain_run, finetune_run):
+    for chart in write(pretrain_run, finetune_run).charts.values():
+        plotly.graph_objects.Figure(chart["figure"])  # raises on a property that does not exist
+        for positions in chart["axes"].values():
+            assert [len(row) for row in positions] == [len(trace["y"]) for trace in chart["figure"]["data"]]
+
+
+def test_the_style_holds_a_dark_mode_and_tables_scroll_in_their_own_box(write, pretrain_run):
+    page = write(pretrain_run)
+    html = (pretrain_run.parent / "report.html").read_text()
+    assert "prefers-color-scheme: dark" in html and "width=device-width" in html
+    assert page.tags["table"] == sum(item == ("div", "class", "scroll") for item in page.attributes)
+
+
+def test_a_run_that_was_killed_or_has_not_begun_has_a_page(write, make_pretrain, make_finetune, tmp_path):
+    killed = make_pretrain(tmp_path / "killed", num_steps=500)
+    with open(killed / "metrics.jsonl", "a") as file:
+        file.write('{"split": "train", "st')
+    empty = make_pretrain(tmp_path / "empty", num_steps=0)
+    (empty / "metrics.jsonl").unlink()
+    (empty / "recipe.toml").unlink()
+    untried = make_finetune(tmp_path / "untried", "rte", {})
+    (untried / "results.json").unlink()
+    page = write(killed, empty, untried)
+    assert "Pre-training, unfinished: step 500 of 1,000" in page.texts
+    assert "Pre-training, unfinished: step 0" in page.texts
+    assert "Nothing measured yet." in write(empty).texts
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "not a run folder"),
+        ('{"kind": "data"}', "a data folder"),
+        ("{", "cannot be read"),
+        ("[]", "not a JSON object"),
+        ('{"kind": "pretrain", "format_version": 999}', "format 999"),
+    ],
+)
+def test_what_is_no_run_is_refused_and_nothing_is_written(tmp_path, content, words):
+    folder, out = tmp_path / "folder", tmp_path / "report.html"
+    folder.mkdir()
+    if content is not None:
+        (folder / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=words) as caught:
+        write_page([folder], out)
+    assert str(folder) in str(caught.value)
+    assert not out.exists()
+
+
+def test_a_page_that_cannot_be_written_is_said(pretrain_run, tmp_path):
+    with pytest.raises(UserError, match="No such file or directory"):
+        write_page([pretrain_run], tmp_path / "absent" / "report.html")

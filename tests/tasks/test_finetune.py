@@ -1,0 +1,180 @@
+"""Journeys: a toy model and a toy task in, scores out; again; more seeds; another recipe; what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.interop.huggingface import read_folder, write_folder
+from bertsmith.tasks import finetune as program
+from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.training.pretrain import pretrain
+from tests.tasks.toy_task import make_model, toy_recipe, write_task
+from tests.toys import make_data, tiny_recipe
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Products this small do not gain from a second thread, and on a busy machine each waits for the other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("toy")
+    return make_model(folder), write_task(folder)
+
+
+@pytest.fixture(scope="module")
+def run(toy, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    finetune(toy_recipe(*toy), out)
+    return out
+
+
+def never(*_):
+    raise AssertionError("a finished trial was run again")
+
+
+def test_results(run):
+    results = json.loads((run / "results.json").read_text())
+    best = {"accuracy": 1.0, "f1": 1.0, "mcc": 1.0}
+    assert results == {
+        "task": "custom",
+        "trials": [{"seed": 0, "metrics": best}, {"seed": 1, "metrics": best}],
+        "summary": {name: {"median": 1.0, "mean": 1.0, "std": 0.0} for name in best},
+    }
+    lines = (run / "trials/seed-1/predictions-dev.tsv").read_text().splitlines()
+    assert lines[:3] == ["index\tprediction\tlabel", "0\twithout\twithout", "1\twith\twith"]
+    assert len(lines) == 61
+    losses = [json.loads(line)["loss"] for line in (run / "trials/seed-0/metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.3
+
+
+def test_again_finds_itself_done_and_adds_seeds(toy, run, capsys, monkeypatch):
+    trained = []
+    real = program.run_trial
+    monkeypatch.setattr(program, "run_trial", never)
+    before = (run / "results.json").read_text()
+    finetune(toy_recipe(*toy), run)
+    finetune(toy_recipe(*toy, "seeds=1"), run)
+    assert (run / "results.json").read_text() == before
+    monkeypatch.setattr(
+        program, "run_trial", lambda setup, seed, folder: trained.append(seed) or real(setup, seed, folder)
+    )
+    results = finetune(toy_recipe(*toy, "seeds=3"), run)
+    assert trained == [2]
+    assert [trial["seed"] for trial in results["trials"]] == [0, 1, 2]
+    shown = capsys.readouterr().out
+    for word in ("accuracy", "mcc", "seed 2", "median", "mean", "std", "1.0000"):
+        assert word in shown
+
+
+def test_another_recipe_model_or_data_is_refused(toy, run, tmp_path):
+    model, data = toy
+    with pytest.raises(UserError, match=r"another run \(schedule.learning_rate: 0.004 → 0.02\)"):
+        finetune(toy_recipe(model, data, "schedule.learning_rate=2e-2"), run)
+    with pytest.raises(UserError, match=r"another run \(model: another one\)"):
+        finetune(toy_recipe(make_model(tmp_path, intermediate_size=64), data), run)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("train.tsv", "dev.tsv"):
+        (moved / name).write_text((data / name).read_text())
+    finetune(toy_recipe(model, moved), run)  # only moved
+    with open(moved / "dev.tsv", "a") as file:
+        file.write("one more\twith\n")
+    with pytest.raises(UserError, match=r"another run \(data: another one\)"):
+        finetune(toy_recipe(model, moved), run)
+
+
+def test_the_same_seed_gives_the_same_weights_also_after_a_stop(toy, run, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise Interrupted(15)
+
+    real = program.run_trial
+    with monkeypatch.context() as patch:
+        patch.setattr("bertsmith.tasks.trial.predict", stopped)
+        with pytest.raises(Interrupted):
+            finetune(toy_recipe(*toy, "seeds=1"), tmp_path)
+    assert not list((tmp_path / "trials").iterdir())
+    (tmp_path / "trials/seed-0.partial").mkdir()  # as a killed one leaves it
+    monkeypatch.setattr(program, "run_trial", real)
+    finetune(toy_recipe(*toy, "seeds=1"), tmp_path)
+    assert [path.name for path in (tmp_path / "trials").iterdir()] == ["seed-0"]
+    weights = [folder / "trials/seed-0/model.safetensors" for folder in (tmp_path, run)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    trial = load_trial(run, 1)
+    assert not torch.equal(trial.weights["head.output.weight"], load_trial(run, 0).weights["head.output.weight"])
+
+
+def test_overwrite_starts_afresh(toy, tmp_path):
+    finetune(toy_recipe(*toy, "seeds=1", "epochs=1"), tmp_path)
+    results = finetune(toy_recipe(*toy, "seeds=1", "epochs=0.5"), tmp_path, overwrite=True)
+    assert len(results["trials"]) == 1
+    assert json.loads((tmp_path / "trials/seed-0/results.json").read_text())["steps"] == 13
+
+
+def test_regression_of_pairs_with_a_projection(tmp_path):
+    model = make_model(tmp_path, embedding_size=16)
+    data = write_task(tmp_path, pairs=True, numbers=True)
+    recipe = toy_recipe(model, data, "seeds=1", "epochs=10", "custom.kind=regression", "custom.second_text=second")
+    results = finetune(recipe, tmp_path / "run")
+    assert results["summary"]["pearson"]["median"] > 0.95
+    assert results["summary"]["pearson"].keys() == {"median", "mean", "std"}
+    lines = (tmp_path / "run/trials/seed-0/predictions-dev.tsv").read_text().splitlines()[1:]
+    predicted = [float(line.split("\t")[1]) for line in lines]
+    assert 1.2 < min(predicted) < max(predicted) < 2.8, "in the units of the file, 1.5 and 2.5"
+    trial = load_trial(tmp_path / "run")
+    assert trial.labels == () and trial.seed == 0
+
+
+def test_compat_has_the_plain_head(toy, tmp_path):
+    finetune(toy_recipe(*toy, "seeds=1", "compat=true", "epochs=1"), tmp_path)
+    assert {name for name in load_trial(tmp_path).weights if name.startswith("head.")} == {
+        "head.output.weight",
+        "head.output.bias",
+    }
+
+
+def test_from_a_pretraining_run_and_from_its_random_weights(toy, tmp_path):
+    (tmp_path / "text").mkdir()
+    data = make_data(tmp_path / "text")
+    pretrain(tiny_recipe(data.path, "plan.steps=2"), tmp_path / "pretrained")
+    start = open_starting_point(tmp_path / "pretrained")
+    assert start.vocab_size == data.tokenizer.vocab_size
+    finetune(toy_recipe(tmp_path / "pretrained", toy[1], "seeds=1", "epochs=1"), tmp_path / "run")
+    random = toy_recipe(tmp_path / "pretrained", toy[1], "seeds=1", "epochs=1", "random_weights=true")
+    with pytest.raises(UserError, match=r"random_weights: False → True"):
+        finetune(random, tmp_path / "run")
+    with pytest.raises(UserError, match=r"a fine-tuning run; `bertsmith export` it"):
+        open_starting_point(tmp_path / "run")
+
+
+def test_a_trained_trial_exported_is_a_starting_point(run, tmp_path):
+    trial = load_trial(run)
+    write_folder(
+        tmp_path / "out", settings=trial.encoder, vocab_size=trial.vocab_size, head="classification",
+        weights=trial.weights, tokenizer_folder=run, labels=list(trial.labels), card="", trained_length=32,
+    )  # fmt: skip
+    assert read_folder(tmp_path / "out").num_labels == 2
+    start = open_starting_point(tmp_path / "out")
+    assert torch.equal(start.weights["head.dense.weight"], trial.weights["head.dense.weight"])
+    assert "head.output.weight" not in start.weights
+
+
+def test_what_cannot_be_used(toy, tmp_path):
+    model, data = toy
+    with pytest.raises(UserError, match=r"sequence_length 128 is beyond the model's 64 positions"):
+        finetune(toy_recipe(model, data, "sequence_length=128"), tmp_path / "run")
+    with pytest.raises(UserError, match=r"neither a pre-training run .* nor a Hugging Face folder"):
+        finetune(toy_recipe(data, data), tmp_path / "run")
+    with pytest.raises(UserError, match=r"no column 'review'"):
+        finetune(toy_recipe(model, data, "custom.text=review"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,114 @@
+"""Small GLUE folders in both layouts, and the real one."""
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.glue import GLUE, read_glue, read_split
+
+LABELS = {
+    "cola": "1", "sst-2": "0", "mrpc": "1", "sts-b": "3.8", "qqp": "0", "mnli": "neutral", "qnli": "not_entailment",
+    "rte": "entailment", "wnli": "1",
+}  # fmt: skip
+HUB_LABELS = LABELS | {"mnli": 1, "qnli": 1, "rte": 0}
+
+
+def write_tsv(folder, name, split="train", rows=2, label=None, folder_name=None):
+    """As GLUE has it: more columns than needed, and the texts with quotes that mean nothing."""
+    row = GLUE[name]
+    columns = list(row.header or ("index", *row.texts, "more", row.label))
+    if split == "test":
+        columns = ["index", *row.texts]
+    values = {**dict.fromkeys(columns, "x"), **{text: f'" {text} ' for text in row.texts}}
+    values[row.label] = LABELS[name] if label is None else label
+    lines = ["\t".join(values[column] for column in columns)] * rows
+    if row.header is None or split == "test":
+        lines.insert(0, "\t".join(columns))
+    path = folder / (folder_name or row.folders[0]) / f"{split}{'' if split == 'train' else row.edition}.tsv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", GLUE)
+def test_tsv(tmp_path, name):
+    row = GLUE[name]
+    for split in ("train", "dev", "test"):
+        path = write_tsv(tmp_path, name, split)
+        examples = read_split(name, tmp_path, split, check_counts=False)
+        assert list(examples.first) == [f'" {row.texts[0]} '] * 2
+        assert examples.second is None if len(row.texts) == 1 else examples.second[0] == f'" {row.texts[1]} '
+        if split == "test":
+            assert examples.targets is None
+        elif row.task.is_regression:
+            assert examples.targets.tolist() == pytest.approx([3.8, 3.8])
+        else:
+            assert [row.task.labels[id] for id in examples.targets] == [LABELS[name]] * 2
+        with pytest.raises(UserError, match=rf"{path.name}: 2 examples where .* published; .*check_counts=false"):
+            read_split(name, tmp_path, split)
+
+
+@pytest.mark.parametrize("name", GLUE)
+def test_parquet_of_the_hub_says_the_same(tmp_path, name):
+    row = GLUE[name]
+    label = float(LABELS[name]) if row.task.is_regression else int(HUB_LABELS[name])
+    folder = tmp_path / row.folders[-1]
+    folder.mkdir()
+    table = pyarrow.table({**{text: [f"{text} ."] for text in row.hub_texts}, "label": [label], "idx": [0]})
+    for part in range(2):
+        pyarrow.parquet.write_table(table, folder / f"train-0000{part}-of-00002.parquet")
+    pyarrow.parquet.write_table(table, folder / f"validation{row.edition}.parquet")
+    data = read_glue(name, tmp_path, check_counts=False)
+    assert list(data.train.first) == [f"{row.hub_texts[0]} ."] * 2
+    assert len(data.dev.first) == 1
+    if row.task.is_regression:
+        assert data.train.targets.tolist() == pytest.approx([3.8, 3.8])
+    else:
+        assert row.task.labels[data.dev.targets[0]] == LABELS[name]
+    (folder / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(UserError, match=r"1 of 00002 Parquet parts"):
+        read_glue(name, tmp_path, check_counts=False)
+
+
+@pytest.mark.parametrize("folder_name", ["STS-B", "sts", "stsb"])
+def test_folder_names(tmp_path, folder_name):
+    write_tsv(tmp_path, "sts-b", folder_name=folder_name)
+    assert len(read_split("sts-b", tmp_path, "train", check_counts=False).first) == 2
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no folder QNLI or qnli"):
+        read_glue("qnli", tmp_path)
+    path = write_tsv(tmp_path, "qnli", "dev")
+    with pytest.raises(UserError, match=r"QNLI/train.tsv: no such file"):
+        read_glue("qnli", tmp_path)
+    path.with_name("train.tsv").write_text("index\tquestion\tlabel\n0\tx\tentailment\n")
+    with pytest.raises(UserError, match=r"train.tsv: no column 'sentence'; there are 'index', 'question', 'label'"):
+        read_glue("qnli", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "message"),
+    [
+        ("rte", "maybe", r"line 2: label is 'maybe'; the task's labels are entailment, not_entailment"),
+        ("cola", "2", r"line 1: label is '2'"),
+        ("sts-b", "5.5", r"line 2: score is 5.5; it must be 0 to 5"),
+        ("sts-b", "nan", r"line 2: score is 'nan'; it must be a number"),
+    ],
+)
+def test_labels_outside_the_set(tmp_path, name, label, message):
+    write_tsv(tmp_path, name, label=label)
+    with pytest.raises(UserError, match=message):
+        read_split(name, tmp_path, "train", check_counts=False)
+
+
+@pytest.mark.parametrize("name", GLUE)
+def test_real_folders_have_the_published_counts(shared_data, name):
+    row = GLUE[name]
+    present = [folder for folder in row.folders if (shared_data / "glue" / folder).is_dir()]
+    if not present:
+        pytest.skip(f"no {name} in the shared data")
+    for split in ("train", "dev", "test"):
+        if (shared_data / "glue" / present[0] / f"{split}.tsv").is_file():
+            assert len(read_split(name, shared_data / "glue", split).first) in row.rows[split]

@@ -1,0 +1,50 @@
+"""Batches, steps and predictions of a trial."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from bertsmith.tasks.classification import Classification
+from bertsmith.tasks.encode import Rows
+from bertsmith.tasks.trial import Split, batches, num_steps, predict
+from bertsmith.training.machine import MachineSettings, choose_machine
+from tests.tasks.test_classification import NARROW
+from tests.tasks.toy_task import toy_recipe
+
+
+def rows_of(lengths):
+    lengths = np.array(lengths)
+    ids = np.random.default_rng(0).integers(5, 50, lengths.sum())
+    return Rows(ids, np.zeros(len(ids), dtype=np.uint8), lengths, np.cumsum(lengths) - lengths, 0)
+
+
+def test_an_epoch_has_every_example_once():
+    split = Split(rows_of([3, 4, 5, 6, 7]), np.arange(5))
+    epochs = list(islice(batches(split, 2, seed=1), 6))
+    orders = [
+        [int(answer) for batch, _ in part for answer in batch.targets["answers"]] for part in (epochs[:3], epochs[3:])
+    ]
+    assert sorted(orders[0]) == sorted(orders[1]) == [0, 1, 2, 3, 4]
+    assert orders[0] != orders[1]
+    for batch, _ in epochs:
+        assert batch.tokens.row_lengths.tolist() == [answer + 3 for answer in batch.targets["answers"].tolist()]
+    assert [position for _, position in epochs] == [(0, 2), (0, 4), (0, 5), (1, 2), (1, 4), (1, 5)]
+
+
+@pytest.mark.parametrize(("epochs", "compat", "steps"), [("3", "false", 9), ("0.5", "false", 2), ("0.5", "true", 1)])
+def test_steps(tmp_path, epochs, compat, steps):
+    recipe = toy_recipe(tmp_path, tmp_path, f"epochs={epochs}", f"compat={compat}", "batch_size=4").settings
+    assert num_steps(recipe, 9) == steps
+
+
+def test_predictions_do_not_depend_on_company(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr("bertsmith.tasks.trial.PREDICTED_TOKENS", 40)
+    objective, machine = Classification(NARROW, 50, 3), choose_machine(MachineSettings(device="cpu"))
+    rows = rows_of([30, 3, 12, 60, 7, 12, 3])
+    together = predict(objective, rows, machine)
+    objective.eval()
+    alone = [objective.scores(rows.take(np.array([number])))[0] for number in range(7)]
+    np.testing.assert_allclose(together, torch.stack(alone).detach().numpy(), atol=1e-6)

@@ -1,0 +1,66 @@
+"""A tiny random model as a Hugging Face folder, and tasks that one word decides."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bertsmith.config import Loaded, load
+from bertsmith.interop.huggingface import write_folder
+from bertsmith.model.config import EncoderSettings
+from bertsmith.model.encoder import Encoder
+from bertsmith.model.heads import BertClassificationHead, ElectraClassificationHead
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.text.tokenizer import Tokenizer
+from tests.toys import WORDS, write_vocabulary
+
+
+def make_model(folder: Path, **settings) -> Path:
+    """A classifier of three classes, which fine-tuning takes the encoder of; default width 32, one layer."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64,
+             "initializer_range": 0.2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
+    encoder = EncoderSettings(**(sizes | settings))
+    head = BertClassificationHead if encoder.embedding == encoder.hidden_size else ElectraClassificationHead
+    tokenizer = Tokenizer.load(write_vocabulary(folder))
+    tokenizer.save(folder)
+    parts = nn.ModuleDict({"encoder": Encoder(encoder, tokenizer.vocab_size), "head": head(encoder, 3)})
+    write_folder(
+        folder / "model",
+        settings=encoder,
+        vocab_size=tokenizer.vocab_size,
+        head="classification",
+        weights=parts.state_dict(),
+        tokenizer_folder=folder,
+        labels=["a", "b", "c"],
+        card="toy",
+        trained_length=None,
+    )
+    return folder / "model"
+
+
+def write_task(folder: Path, *, pairs: bool = False, numbers: bool = False) -> Path:
+    """Two to four words, 200 to train and 60 for dev: is the first word of the vocabulary among them?"""
+    draw = np.random.default_rng(0)
+    path = folder / "task"
+    path.mkdir()
+    for split, size in (("train", 200), ("dev", 60)):
+        lines = ["sentence\tsecond\tlabel" if pairs else "sentence\tlabel"]
+        for number in range(size):
+            words = list(draw.choice(WORDS[1:10], size=draw.integers(2, 5)))
+            if number % 2:
+                words[draw.integers(len(words))] = WORDS[0]
+            answer = f"{1.5 + number % 2}" if numbers else ("without", "with")[number % 2]
+            second = [f"{WORDS[50]} {WORDS[51]}"] if pairs else []
+            lines.append("\t".join([" ".join(words), *second, answer]))
+        (path / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return path
+
+
+def toy_recipe(model: Path, data: Path, *overrides: str) -> Loaded:
+    base = [
+        f"model={model}", f"data={data}", "seeds=2", "epochs=5", "batch_size=8", "sequence_length=32", "layerwise_lr_decay=1",
+        "schedule.learning_rate=4e-3", "machine.device=cpu",
+    ]  # fmt: skip
+    return load(FinetuneRecipe, "finetune", "custom", [*base, *overrides])

@@ -1,0 +1,109 @@
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertsmith.config import check, differences, identity, load, read_recipe, rows, to_dict, to_toml
+from bertsmith.errors import UserError
+from bertsmith.training.pretrain import PretrainRecipe
+
+
+def recipe_with(*overrides: str) -> PretrainRecipe:
+    return load(PretrainRecipe, "pretrain", "bert-tiny", ["data=here", *overrides]).settings
+
+
+def test_the_command_line_wins_over_the_recipe_and_the_recipe_over_defaults():
+    loaded = load(PretrainRecipe, "pretrain", "bert-tiny", ["data=data/owt", "schedule.learning_rate=2e-3"])
+    assert loaded.settings.schedule.learning_rate == 2e-3
+    assert loaded.settings.model.hidden_size == 128
+    assert loaded.settings.optimizer.beta2 == 0.999
+    origins = {row.key: row.origin for row in rows(loaded)}
+    assert origins["schedule.learning_rate"] == "command line"
+    assert origins["model.hidden_size"] == "recipe"
+    assert origins["optimizer.beta2"] == "default"
+
+
+@pytest.mark.parametrize("value", ["data/owt", "2024", "true", "s3://bucket/a b", "=x", "[1]"])
+def test_text_settings_take_any_text(value: str):
+    assert load(PretrainRecipe, "pretrain", "bert-tiny", [f"data={value}"]).settings.data == value
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("modle.hidden_size=3", ["modle", "no such setting", "model"]),
+        ("model.hiden_size=3", ["model.hiden_size", "did you mean model.hidden_size?"]),
+        ("hidden_size=3", ["hidden_size", "did you mean model.hidden_size?"]),
+        ("model.hidden_size=big", ["model.hidden_size", "'big'"]),
+        ("model.hidden_size=1.5", ["model.hidden_size", "1.5"]),
+        ("model.hidden_size=-1", ["model.hidden_size", "-1", "greater than or equal to 1"]),
+        ("model.hidden_size=true", ["model.hidden_size", "True"]),
+        ("plan.hours=0", ["plan.hours"]),
+        ("schedule.learning_rate=nan", ["schedule.learning_rate"]),
+        ("seed=x", ["seed", "'x'"]),
+        ("batch_size.x=1", ["batch_size is a single value"]),
+        ("nonsense", ["key=value"]),
+        ("rows.length=1000", ["1000", "max_position_embeddings"]),
+        ("model.num_attention_heads=3", ["num_attention_heads 3"]),
+        ("rows.kind=none", ["rows.kind", "'none'", "two_segments"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(override: str, parts: list[str]):
+    with pytest.raises(UserError) as error:
+        recipe_with(override)
+    assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+def test_a_plan_on_the_command_line_replaces_the_recipes():
+    assert recipe_with("plan.steps=7").plan.unit == "steps"
+    assert recipe_with("plan.tokens=700").plan.total == 700
+    with pytest.raises(UserError, match="exactly one"):
+        check(PretrainRecipe, {"data": "x", "plan": {"steps": 1, "hours": 1.0}})
+    with pytest.raises(UserError, match="exactly one"):
+        check(PretrainRecipe, {"data": "x", "plan": {}})
+
+
+def test_a_run_keeps_a_recipe_that_gives_the_same_settings():
+    recipe = recipe_with("machine.compile=true")
+    assert check(PretrainRecipe, tomllib.loads(to_toml(recipe))) == recipe
+    assert check(PretrainRecipe, to_dict(recipe)) == recipe
+
+
+def test_identity_leaves_out_what_cannot_change_the_result():
+    base = identity(recipe_with())
+    assert identity(recipe_with("data=elsewhere", "plan.log_steps=3", "machine.device=cpu")) == base
+    assert differences(base, identity(recipe_with("seed=1"))) == ["seed: 0 → 1"]
+
+
+def test_a_recipe_that_is_not_there_names_the_nearest(tmp_path):
+    with pytest.raises(UserError, match="did you mean bert-tiny"):
+        read_recipe("pretrain", "bert-tny")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(UserError, match="not a TOML recipe"):
+        read_recipe("pretrain", str(tmp_path / "bad.toml"))
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not a TOML recipe"):
+        read_recipe("pretrain", str(tmp_path / "binary.toml"))
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_no_override_ends_in_anything_but_a_recipe_or_a_user_error(key: str, value: str):
+    try:
+        recipe_with(f"{key}={value}")
+    except UserError as error:
+        assert str(error)
+
+
+leaf = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=2)
+)
+names = st.sampled_from(["data", "seed", "model", "plan", "hours", "hidden_size", "rows", "kind", "other"])
+
+
+@given(st.dictionaries(names, st.recursive(leaf, lambda inner: st.dictionaries(names, inner, max_size=3)), max_size=4))
+def test_no_recipe_ends_in_anything_but_settings_or_a_user_error(values: dict):
+    try:
+        check(PretrainRecipe, values)
+    except UserError as error:
+        assert str(error)

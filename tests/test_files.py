@@ -1,0 +1,75 @@
+import errno
+import multiprocessing
+import os
+
+import pytest
+
+from bertsmith.errors import UserError
+from bertsmith.files import atomic_folder, atomic_write, locked, make_folder, read_manifest, write_json, write_manifest
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ZeroDivisionError), atomic_write(path, "w") as file:
+        file.write("half")
+        raise ZeroDivisionError
+    assert path.read_text() == '{\n "a": 1\n}\n'
+    assert os.listdir(tmp_path) == ["file.json"]
+
+
+def test_a_folder_is_whole_or_as_it_was(tmp_path):
+    with atomic_folder(tmp_path / "folder") as folder:
+        (folder / "old").touch()
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "folder") as folder:
+        (folder / "new").touch()
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder", "old"]
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path):
+    with pytest.raises(UserError, match="No space left on device"), atomic_write(tmp_path / "file") as file:
+        file.write(b"x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file"):
+        make_folder(tmp_path / "file" / "folder")
+
+
+def test_manifests_name_kind_and_format(tmp_path):
+    with pytest.raises(UserError, match="not a finished data folder"):
+        read_manifest(tmp_path, "data")
+    write_manifest(tmp_path, "data", {"x": 1})
+    assert read_manifest(tmp_path, "data")["x"] == 1
+    with pytest.raises(UserError, match="a data folder where a pretrain folder is needed"):
+        read_manifest(tmp_path, "pretrain")
+    write_manifest(tmp_path, "data", {"format_version": 99})
+    with pytest.raises(UserError, match="format 99"):
+        read_manifest(tmp_path, "data")
+    (tmp_path / "manifest.json").write_text("[")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_manifest(tmp_path, "data")
+
+
+def _try_lock(folder, answer) -> None:
+    try:
+        with locked(folder):
+            answer.put("locked")
+    except UserError as error:
+        answer.put(str(error))
+
+
+def test_a_folder_in_use_is_refused_to_another_process(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    with locked(tmp_path):
+        other = context.Process(target=_try_lock, args=(tmp_path, answer))
+        other.start()
+        assert "in use by another" in answer.get(timeout=30)
+        other.join()
+    _try_lock(tmp_path, answer)
+    assert answer.get(timeout=30) == "locked"

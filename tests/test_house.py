@@ -1,0 +1,116 @@
+"""The house: imports go down only, importing does nothing, every setting is described and read, recipes parse."""
+
+import ast
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bertsmith.config import load, shipped_recipes
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.text.prepare import PrepareRecipe
+from bertsmith.training.pretrain import PretrainRecipe
+
+PACKAGE = Path(__file__).resolve().parents[1] / "bertsmith"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+FLOORS = {
+    "errors": 0, "settings": 0, "config": 0, "files": 0, "progress": 0, "randomness": 0, "recipes": 0,
+    "text": 1, "model": 1, "objectives": 2, "interop": 2, "training": 3, "tasks": 4, "reports": 4,
+}  # fmt: skip
+ROOF = 5
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imported_modules(path: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bertsmith"):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules |= set(names) if node.module == "bertsmith" else {node.module}
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names if alias.name.startswith("bertsmith")}
+    return modules
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_go_down(path: Path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    floor = FLOORS.get(own, ROOF)
+    for module in imported_modules(path):
+        other = room_of(module)
+        if other in ("", own, "__version__"):
+            continue
+        other_floor = FLOORS.get(other, ROOF)
+        same_floor_allowed = floor in (0, ROOF)
+        assert other_floor < floor or (same_floor_allowed and other_floor == floor), f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_small_and_say_what_they_give(path: Path):
+    source = path.read_text()
+    tree = ast.parse(source)
+    assert len(source.splitlines()) <= 320
+    assert ast.get_docstring(tree), "every file says what it gives"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 70, f"{node.name} is long"
+            assert len([a for a in node.args.args if a.arg not in ("self", "cls", "ctx")]) <= 6, (
+                f"{node.name}: arguments"
+            )
+
+
+def test_the_text_room_has_no_torch():
+    code = "import sys, bertsmith.text.prepare, bertsmith.text.segments; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_the_command_line_imports_no_room():
+    heavy = ("torch", "numpy", "pydantic", "tokenizers")
+    code = f"import sys, bertsmith.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+RECIPES = [
+    (cls, verb, name)
+    for cls, verb in ((PrepareRecipe, "prepare"), (PretrainRecipe, "pretrain"), (FinetuneRecipe, "finetune"))
+    for name in shipped_recipes(verb)
+]
+NEEDED = {"prepare": ["corpus=c", "vocab=v"], "pretrain": ["data=d"], "finetune": ["model=m", "data=d"]}
+
+
+@pytest.mark.parametrize(("cls", "verb", "name"), RECIPES, ids=lambda value: str(value))
+def test_every_shipped_recipe_is_one(cls: type, verb: str, name: str):
+    load(cls, verb, name, NEEDED[verb])
+    text = (PACKAGE / "recipes" / verb / f"{name}.toml").read_text()
+    assert text.startswith("#") and f"bertsmith {verb} {name}" in text, "a recipe's header ends with its command"
+
+
+def test_the_recipes_of_the_main_job_are_there():
+    assert set(shipped_recipes("prepare")) >= {"openwebtext", "text", "jsonl", "parquet"}
+    assert set(shipped_recipes("pretrain")) >= {"bert-tiny", "bert-mini", "bert-small-owt", "bert-base", "bert-large"}
+    assert set(shipped_recipes("finetune")) >= {
+        "cola", "sst-2", "mrpc", "sts-b", "rte", "wnli", "qnli", "qqp", "mnli", "custom",
+    }  # fmt: skip
+
+
+def settings_fields(cls: type):
+    for field in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(field.type):
+            yield from settings_fields(field.type)
+        else:
+            yield field
+
+
+@pytest.mark.parametrize("cls", [PrepareRecipe, PretrainRecipe, FinetuneRecipe])
+def test_every_setting_is_described_and_read_somewhere(cls: type):
+    sources = "\n".join(path.read_text() for path in FILES)
+    for field in settings_fields(cls):
+        assert field.metadata["description"]
+        assert f".{field.name}" in sources, f"nothing reads {field.name}"

@@ -1,0 +1,116 @@
+"""Which files a corpus is, in which order, and what is said when there is none."""
+
+import shutil
+from collections import Counter
+
+import fsspec
+import pytest
+
+from bertsmith.errors import UserError
+from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
+from tests.text import layouts
+from tests.text.layouts import make_documents
+
+
+def opened(path, layout: str, **more) -> Corpus:
+    return open_corpus(CorpusRecipe(corpus=str(path), layout=layout, **more))
+
+
+def documents(corpus: Corpus) -> list[bytes]:
+    return [document for unit in corpus.units() for document in unit.documents(Counter())]
+
+
+TEXTS = make_documents(30)
+
+WRITERS = {
+    "openwebtext, the archive": ("openwebtext", layouts.write_openwebtext, {}),
+    "openwebtext, the archives in it": ("openwebtext", layouts.write_archives, {}),
+    "openwebtext, the texts": ("openwebtext", layouts.write_texts, {}),
+    "text": ("text", layouts.write_texts, {}),
+    "text, blank lines": ("text", layouts.write_blank_lines, {"documents": "blank_lines"}),
+    "jsonl": ("jsonl", layouts.write_jsonl, {}),
+    "jsonl.gz": ("jsonl", lambda folder, texts: layouts.write_jsonl(folder, texts, ".gz"), {}),
+    "jsonl.xz": ("jsonl", lambda folder, texts: layouts.write_jsonl(folder, texts, ".xz"), {}),
+    "jsonl.zst": (
+        "jsonl",
+        lambda folder, texts: layouts.write_jsonl(folder, texts, ".zst", "story"),
+        {"field": "story"},
+    ),
+    "parquet": ("parquet", layouts.write_parquet, {}),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_layout_holds_the_same_documents_by_path_folder_and_url(tmp_path, name: str):
+    layout, write, more = WRITERS[name]
+    path = write(tmp_path / "corpus", TEXTS)
+    (tmp_path / "corpus" / "README.md").write_text("not text")
+    (tmp_path / "corpus" / ".hidden.txt").write_text("not text either")
+    for way in (path, tmp_path / "corpus", f"file://{path}", f"{tmp_path}/c*s/[!.R]*"):
+        corpus = opened(way, layout, **more)
+        assert documents(corpus) == TEXTS, way
+        assert corpus.num_bytes == sum(file.stat().st_size for file in (tmp_path / "corpus").glob("[!.R]*"))
+
+
+def test_a_url_of_another_file_system_is_read():
+    with fsspec.open("memory://corpora/a/1.txt", "wb") as file:
+        file.write(b"one")
+    with fsspec.open("memory://corpora/b/2.txt", "wb") as file:
+        file.write(b"two")
+    assert documents(opened("memory://corpora", "text")) == [b"one", b"two"]
+    assert documents(opened("memory://corpora/*/2.txt", "text")) == [b"two"]
+
+
+def test_the_order_is_that_of_names(tmp_path):
+    for name in ("b/2.txt", "b/10.txt", "a.txt", "b/c/1.txt", "A.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    found = [document.decode() for document in documents(opened(tmp_path, "text"))]
+    assert found == ["A.txt", "a.txt", "b/10.txt", "b/2.txt", "b/c/1.txt"]
+
+
+def test_archives_beside_their_archive_are_not_read_twice(tmp_path):
+    layouts.write_openwebtext(tmp_path, TEXTS)
+    layouts.write_archives(tmp_path, TEXTS)
+    layouts.write_texts(tmp_path, TEXTS)
+    assert documents(opened(tmp_path, "openwebtext")) == TEXTS
+
+
+def test_a_file_is_taken_at_its_word(tmp_path):
+    (tmp_path / "notes.md").write_bytes(b"a note")
+    assert documents(opened(tmp_path / "notes.md", "text")) == [b"a note"]
+
+
+def test_the_fingerprint_moves_with_the_folder_and_changes_with_what_is_in_it(tmp_path):
+    folder = layouts.write_texts(tmp_path / "one", TEXTS)
+    before = opened(folder, "text").fingerprint
+    moved = shutil.move(folder, tmp_path / "elsewhere")
+    assert opened(moved, "text").fingerprint == opened(f"file://{moved}", "text").fingerprint == before
+    (tmp_path / "elsewhere" / "00003.txt").write_bytes(b"other")
+    assert opened(moved, "text").fingerprint != before
+
+
+def test_nothing_there_is_said_with_the_path_and_what_is_wanted(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no such file or folder; set corpus="):
+        opened(tmp_path / "nowhere", "text")
+    with pytest.raises(UserError, match=r"no file; layout = 'jsonl' reads \*\.jsonl, "):
+        opened(tmp_path, "jsonl")
+    (tmp_path / "a.csv").write_text("a")
+    with pytest.raises(UserError, match=r"1 files, such as a\.csv; layout = 'openwebtext' reads \*_data\.xz, "):
+        opened(tmp_path, "openwebtext")
+    with pytest.raises(UserError, match="memory://nothing: nothing there"):
+        opened("memory://nothing", "text")
+    with pytest.raises(UserError, match=r"zip9://x: cannot be listed"):
+        opened("zip9://x", "text")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("a")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(UserError, match="Permission denied"):
+        opened(tmp_path, "text")

@@ -1,0 +1,96 @@
+"""Laws of rows, on made-up shards; the reference's statistics on the shared archive are a benchmark's affair."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertsmith.randomness import generator
+from bertsmith.text.segments import RowSettings, assemble, rows_of
+from bertsmith.text.shards import Shard
+
+CLS, SEP = 1, 2
+
+
+def shard_of(documents: list[list[int]]) -> Shard:
+    """Documents as lists of line lengths; tokens count up from 10, so that each is recognised."""
+    lines = np.cumsum([size for document in documents for size in document])
+    ends = np.cumsum([sum(document) for document in documents])
+    return Shard(np.arange(10, 10 + ends[-1], dtype=np.uint32), lines.astype(np.uint32), ends.astype(np.uint32))
+
+
+def unpacked(shard: Shard, settings: RowSettings, compat: bool = False, seed: int = 0):
+    rows = rows_of(shard, settings, generator(seed, "rows"), compat)
+    packed = assemble(shard.tokens, rows, np.arange(len(rows)), (CLS, SEP))
+    starts = np.cumsum(packed.lengths)[:-1]
+    return list(zip(np.split(packed.ids, starts), np.split(packed.segment_ids, starts), strict=True))
+
+
+documents = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=12), min_size=1, max_size=8)
+
+
+@given(documents, st.sampled_from(["two_segments", "windows"]), st.integers(8, 64), st.integers(0, 5))
+def test_every_token_comes_once_in_order_and_no_row_crosses_a_document(documents, kind, length, seed):
+    shard = shard_of(documents)
+    rows = unpacked(shard, RowSettings(kind=kind, length=length), seed=seed)
+    text = np.concatenate([ids[ids >= 10] for ids, _ in rows])
+    assert np.array_equal(text, shard.tokens)
+    document_of = np.repeat(np.arange(len(documents)), [sum(document) for document in documents])
+    for ids, segments in rows:
+        assert len(ids) <= length and ids[0] == CLS and ids[-1] == SEP
+        assert len(set(document_of[ids[ids >= 10] - 10])) == 1
+        separators = np.flatnonzero(ids == SEP)
+        assert len(separators) == 1 + segments.max()
+        if segments.max():  # the second segment begins behind the first separator, at a line's beginning
+            assert np.array_equal(segments, np.arange(len(ids)) > separators[0])
+            assert ids[separators[0] + 1] - 10 in shard.line_ends
+
+
+@given(documents, st.integers(8, 64), st.integers(0, 5))
+def test_the_references_rows_fit_and_keep_each_documents_order_within_a_segment(documents, length, seed):
+    shard = shard_of(documents)
+    rows = unpacked(shard, RowSettings(length=length), compat=True, seed=seed)
+    for ids, segments in rows:
+        assert len(ids) <= length and ids[0] == CLS and ids[-1] == SEP
+        for segment in (0, 1):
+            text = ids[(segments == segment) & (ids >= 10)]
+            assert np.array_equal(text, np.sort(text))
+
+
+def test_shares_of_single_and_short_rows_follow_the_reference():
+    """One-token lines can be cut anywhere, so that only the draws decide. 99.9 % bands."""
+    shard = shard_of([[1] * 400_000])
+    rows = unpacked(shard, RowSettings(length=128))[:-1]
+    single = np.mean([segments.max() == 0 for _, segments in rows])
+    short = np.mean([len(ids) < 128 for ids, _ in rows])
+    band = 3.29 / np.sqrt(len(rows))
+    expected_short = 0.05 * (123 / 124)
+    # A short row of 5 has room for one token on each side; rows that short come out single now and then.
+    assert abs(single - 0.1) < band * 0.3 + 0.002
+    assert abs(short - expected_short) < band * np.sqrt(expected_short)
+
+
+def test_a_document_of_one_long_line_becomes_full_rows():
+    rows = unpacked(shard_of([[10_000]]), RowSettings(length=128))
+    assert all(segments.max() == 0 for _, segments in rows)
+    assert np.median([len(ids) for ids, _ in rows]) == 128
+    thrown = unpacked(shard_of([[10_000]]), RowSettings(length=128), compat=True)
+    assert len(thrown) == 1 and len(thrown[0][0]) <= 128
+
+
+def test_rows_may_be_assembled_in_any_order():
+    shard = shard_of([[5, 9, 30], [40], [3, 3, 3, 60]])
+    rows = rows_of(shard, RowSettings(length=16), generator(0, "rows"))
+    everything = assemble(shard.tokens, rows, np.arange(len(rows)), (CLS, SEP))
+    each = np.split(everything.ids, np.cumsum(everything.lengths)[:-1])
+    chosen = np.array([4, 1, 1, len(rows) - 1])
+    some = assemble(shard.tokens, rows, chosen, (CLS, SEP))
+    assert np.array_equal(some.ids, np.concatenate([each[row] for row in chosen]))
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_the_same_generator_gives_the_same_rows(compat):
+    shard = shard_of([[5, 9, 30, 12, 4] * 20])
+    one, two, other = (unpacked(shard, RowSettings(length=32), compat, seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(one, two, strict=True))
+    assert len(one) != len(other) or any(len(a) != len(b) for (a, _), (b, _) in zip(one, other, strict=True))

@@ -1,0 +1,62 @@
+"""Small things that several tests need: a vocabulary, a data folder, a recipe."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bertsmith.config import load
+from bertsmith.model.tokens import Tokens
+from bertsmith.text.prepare import PrepareRecipe, prepare
+from bertsmith.text.shards import Data
+from bertsmith.training.pretrain import PretrainRecipe
+
+WORDS = [f"{first}{second}" for first in "bcdfghjklm" for second in ("a", "e", "i", "o", "u", "ay", "ow", "um")]
+
+
+def write_vocabulary(folder: Path) -> Path:
+    path = folder / "vocab.txt"
+    path.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *WORDS]) + "\n")
+    return path
+
+
+def write_corpus(folder: Path, documents: int = 300, seed: int = 0) -> Path:
+    """Documents in which every word is followed by a fixed other one half of the time: something can be learnt."""
+    draw = np.random.default_rng(seed)
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for number in range(documents):
+        lines = []
+        for _ in range(int(draw.integers(2, 8))):
+            word, line = int(draw.integers(len(WORDS))), []
+            for _ in range(int(draw.integers(4, 20))):
+                line.append(WORDS[word])
+                word = (word * 7 + 3) % len(WORDS) if draw.random() < 0.5 else int(draw.integers(len(WORDS)))
+            lines.append(" ".join(line) + " .")
+        (corpus / f"{number:04d}.txt").write_text("\n".join(lines))
+    return corpus
+
+
+def make_data(folder: Path) -> Data:
+    recipe = load(
+        PrepareRecipe,
+        "prepare",
+        "text",
+        [f"corpus={write_corpus(folder)}", f"vocab={write_vocabulary(folder)}", "workers=1", "heldout_fraction=0.1"],
+    ).settings
+    return prepare(recipe, folder / "data")
+
+
+def tiny_recipe(data: Path, *overrides: str) -> PretrainRecipe:
+    base = [
+        f"data={data}", "model.hidden_size=16", "model.num_hidden_layers=2", "model.num_attention_heads=2",
+        "model.max_position_embeddings=64", "rows.length=32", "batch_size=8", "plan.steps=12", "plan.log_steps=4",
+        "plan.evaluate_steps=6", "plan.checkpoint_steps=4", "evaluate_rows=16", "tensorboard=false",
+        "schedule.learning_rate=5e-3",
+    ]  # fmt: skip
+    return load(PretrainRecipe, "pretrain", "bert-tiny", [*base, *overrides]).settings
+
+
+def random_tokens(lengths: list[int], vocab_size: int, seed: int = 0) -> Tokens:
+    draw = np.random.default_rng(seed)
+    total = sum(lengths)
+    return Tokens.pack(draw.integers(5, vocab_size, total), draw.integers(0, 2, total), np.array(lengths))

@@ -1,0 +1,261 @@
+"""Journeys of a small run: to its end, killed, interrupted, resumed, lengthened, refused."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bertsmith.config import to_toml
+from bertsmith.errors import UserError
+from bertsmith.files import sha256_file
+from bertsmith.training import checkpoints, machine
+from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
+from bertsmith.training.metrics import read_metrics
+from bertsmith.training.pretrain import pretrain
+from bertsmith.training.runs import load_model
+from tests.toys import make_data, tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data")).path
+
+
+def weights_of(run: Path) -> str:
+    return sha256_file(checkpoints.newest_path(run) / "model.safetensors")
+
+
+def test_a_run_learns_and_says_so(data, tmp_path):
+    summary = pretrain(tiny_recipe(data, "plan.steps=120", "schedule.learning_rate=1e-2"), tmp_path)
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    held_out = [line["mlm_loss"] for line in lines if line["split"] == "heldout"]
+    assert held_out[-1] < held_out[0] - 0.2
+    assert summary["measures"]["mlm_loss"] == held_out[-1]
+    assert summary["steps"] == 120 and summary["tokens"] == lines[-1]["tokens"]
+    training = [line for line in lines if line["split"] == "train"]
+    assert {"learning_rate", "gradient_norm", "tokens_per_second", "peak_share", "memory_bytes"} <= training[0].keys()
+    model = load_model(tmp_path)
+    assert model.step == 120 and "encoder.embeddings.token.weight" in model.weights
+
+
+def test_run_again_it_finds_itself_done(data, tmp_path):
+    recipe = tiny_recipe(data)
+    first = pretrain(recipe, tmp_path)
+    before = (weights_of(tmp_path), (tmp_path / "metrics.jsonl").read_text())
+    second = pretrain(recipe, tmp_path)
+    assert (weights_of(tmp_path), (tmp_path / "metrics.jsonl").read_text()) == before
+    assert first == second
+
+
+@pytest.mark.parametrize("dropout", ["0.0", "0.1"])
+def test_resumed_from_any_checkpoint_it_ends_bit_for_bit_the_same(data, tmp_path, dropout):
+    recipe = tiny_recipe(
+        data,
+        "plan.keep_checkpoints=0",
+        f"model.hidden_dropout_prob={dropout}",
+        f"model.attention_probs_dropout_prob={dropout}",
+    )
+    pretrain(recipe, tmp_path / "whole")
+    expected = [{**line, "seconds": 0} for line in measures(tmp_path / "whole")]
+    for step in (4, 8):
+        resumed = tmp_path / f"from-{step}"
+        shutil.copytree(tmp_path / "whole", resumed)
+        for later in sorted((resumed / "checkpoints").iterdir())[step // 4 :]:
+            shutil.rmtree(later)
+        pretrain(recipe, resumed)
+        assert weights_of(resumed) == weights_of(tmp_path / "whole")
+        assert [{**line, "seconds": 0} for line in measures(resumed)] == expected
+
+
+def measures(run: Path) -> list[dict]:
+    noisy = {"tokens_per_second", "peak_share", "memory_bytes", "seconds"}
+    return [{k: v for k, v in line.items() if k not in noisy} for line in read_metrics(run / "metrics.jsonl")]
+
+
+def command(recipe_path: Path, run: Path) -> list[str]:
+    return [sys.executable, "-m", "bertsmith", "pretrain", str(recipe_path), "--out", str(run)]
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_weights(data, tmp_path):
+    recipe = tiny_recipe(data, "plan.steps=60", "plan.checkpoint_steps=5")
+    pretrain(recipe, tmp_path / "whole")
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    draw = random.Random(0)
+    for _ in range(3):
+        process = subprocess.Popen(command(tmp_path / "recipe.toml", tmp_path / "killed"), stderr=subprocess.DEVNULL)
+        time.sleep(draw.uniform(2.5, 4.5))
+        process.kill()
+        process.wait()
+    pretrain(recipe, tmp_path / "killed")
+    assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(data, tmp_path, number, status):
+    recipe = tiny_recipe(data, "plan.steps=100000", "plan.checkpoint_steps=100000", "plan.evaluate_steps=100000")
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    process = subprocess.Popen(
+        command(tmp_path / "recipe.toml", tmp_path / "run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    assert "To go on" in errors and "bertsmith pretrain" in errors
+    assert checkpoints.load_newest(tmp_path / "run").state.step > 0
+
+
+def test_another_recipe_is_refused_by_its_keys(data, tmp_path):
+    pretrain(tiny_recipe(data), tmp_path)
+    with pytest.raises(UserError, match=r"model\.hidden_size: 16 → 32.*--overwrite"):
+        pretrain(tiny_recipe(data, "model.hidden_size=32"), tmp_path)
+    with pytest.raises(UserError, match=r"plan\.steps: 12 → 5"):
+        pretrain(tiny_recipe(data, "plan.steps=5"), tmp_path)
+    with pytest.raises(UserError, match=r"plan\.steps: 12 → 16"):  # it has ended
+        pretrain(tiny_recipe(data, "plan.steps=16"), tmp_path)
+    with pytest.raises(UserError, match=r"plan\.hours: None → 1\.0"):
+        pretrain(tiny_recipe(data, "plan.hours=1.0"), tmp_path)
+    assert pretrain(tiny_recipe(data, "seed=3"), tmp_path, overwrite=True)["steps"] == 12
+
+
+def test_a_plan_may_be_lengthened_before_its_end(data, tmp_path, monkeypatch):
+    from bertsmith.training import loop
+
+    def stop(state, step, position):
+        if state.step == 6:
+            raise UserError("the power went out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_check_finite", stop)
+        with pytest.raises(UserError, match="power"):
+            pretrain(tiny_recipe(data), tmp_path)
+    assert pretrain(tiny_recipe(data, "plan.steps=16", "plan.log_steps=1"), tmp_path)["steps"] == 16
+
+
+def test_other_data_is_refused_and_moved_data_is_not(data, tmp_path):
+    pretrain(tiny_recipe(data), tmp_path / "run")
+    shutil.copytree(data, tmp_path / "moved")
+    pretrain(tiny_recipe(tmp_path / "moved"), tmp_path / "run")
+    manifest = json.loads((tmp_path / "moved" / "manifest.json").read_text())
+    manifest["tokenizer"]["fingerprint"] = "other"
+    (tmp_path / "moved" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError):
+        pretrain(tiny_recipe(tmp_path / "moved"), tmp_path / "run")
+
+
+def test_data_smaller_than_a_row_is_refused(data, tmp_path):
+    with pytest.raises(UserError, match="less than one row"):
+        pretrain(tiny_recipe(data, "rows.length=1000000", "model.max_position_embeddings=1000000"), tmp_path)
+
+
+def test_a_folder_that_is_no_data_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"no manifest\.json"):
+        pretrain(tiny_recipe(tmp_path), tmp_path / "run")
+
+
+def test_a_device_that_is_not_there_is_refused(data, tmp_path):
+    with pytest.raises(UserError, match="not supported"):
+        pretrain(tiny_recipe(data, "machine.device=mps"), tmp_path)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no usable GPU"):
+            pretrain(tiny_recipe(data, "machine.device=cuda"), tmp_path)
+
+
+def test_when_memory_runs_out_the_micro_batch_shrinks_and_the_loss_is_the_same(data, tmp_path, monkeypatch):
+    recipe = tiny_recipe(data)
+    pretrain(recipe, tmp_path / "roomy")
+    cut = machine.Machine.micro_batches
+
+    def cramped(self, batch, length):
+        if (self.micro_batch_rows or batch.tokens.num_rows) > 3:
+            raise torch.OutOfMemoryError
+        return cut(self, batch, length)
+
+    monkeypatch.setattr(machine.Machine, "micro_batches", cramped)
+    monkeypatch.setattr("bertsmith.training.pretrain.evaluate", lambda *arguments: {})
+    pretrain(recipe, tmp_path / "cramped")
+    losses = [
+        [line["mlm_loss"] for line in read_metrics(tmp_path / run / "metrics.jsonl") if line["split"] == "train"]
+        for run in ("roomy", "cramped")
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    monkeypatch.setattr(machine.Machine, "micro_batches", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    with pytest.raises(UserError, match="single row"):
+        pretrain(recipe, tmp_path / "impossible")
+
+
+def test_gradients_that_are_not_finite_are_skipped_counted_and_in_the_end_stop_the_run(data, tmp_path, monkeypatch):
+    from bertsmith.objectives.mlm import MaskedTokens
+
+    plain, calls = MaskedTokens.total, []
+
+    def sometimes(self, losses, counts):
+        calls.append(1)
+        return plain(self, losses, counts) * (float("nan") if len(calls) == 3 or len(calls) > 20 else 1.0)
+
+    monkeypatch.setattr(MaskedTokens, "total", sometimes)
+    pretrain(tiny_recipe(data), tmp_path / "one")
+    assert read_metrics(tmp_path / "one" / "metrics.jsonl")[0]["skipped_steps"] == 1
+    with pytest.raises(UserError, match=r"not finite(.|\n)*last checkpoint: .*step-00000012"):
+        pretrain(tiny_recipe(data, "plan.steps=40"), tmp_path / "many")
+    assert MOST_SKIPPED_IN_A_ROW == 5
+
+
+def _hold(run: Path, ready, done) -> None:
+    from bertsmith.files import locked
+
+    with locked(run):
+        ready.set()
+        done.wait(30)
+
+
+def test_a_run_in_use_is_refused(data, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, done))
+    other.start()
+    assert ready.wait(30)
+    try:
+        with pytest.raises(UserError, match="in use"):
+            pretrain(tiny_recipe(data), tmp_path)
+    finally:
+        done.set()
+        other.join()
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_plans_in_tokens_and_hours_end(data, tmp_path):
+    assert pretrain(tiny_recipe(data, "plan.tokens=2000"), tmp_path / "tokens")["tokens"] >= 2000
+    summary = pretrain(tiny_recipe(data, "plan.hours=0.0003"), tmp_path / "hours")
+    assert summary["seconds"] >= 1.08 and summary["steps"] > 0
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_compiled_layers_give_the_same_loss(data, tmp_path):
+    pretrain(tiny_recipe(data), tmp_path / "plain")
+    pretrain(tiny_recipe(data, "machine.compile=true"), tmp_path / "compiled")
+    plain, compiled = (measures(tmp_path / run)[-1]["mlm_loss"] for run in ("plain", "compiled"))
+    assert plain == pytest.approx(compiled, rel=1e-3)
+
+
+@pytest.mark.gpu
+def test_the_gpu_agrees_with_the_cpu(data, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    pretrain(tiny_recipe(data, "machine.device=cpu"), tmp_path / "cpu")
+    pretrain(tiny_recipe(data, "machine.device=cuda", "machine.dtype=float32"), tmp_path / "cuda")
+    cpu, cuda = (measures(tmp_path / run)[-1]["mlm_loss"] for run in ("cpu", "cuda"))
+    assert cpu == pytest.approx(cuda, rel=1e-3)
