@@ -15,10 +15,8 @@ MOST_CHARACTERS = 600
 """Of a text that are kept: more than the model reads."""
 
 _NAMES = re.compile(
-    r"\w*(?:torch|scipy|scikit|sklearn|numpy|sympy|networkx|python)\w*"  # also as part of a word: PyTorch, to_numpy
-    r"|\b(?:np|sp|nx|sk|py)(?=\.)"  # what they are imported as: np.array, nx.Graph
-    r"|\b(?:np|sp|nx|nn|pycapi)\b"
-    r"|\.pyi?\b",
+    r"\w*(?:torch|scipy|scikit|sklearn|numpy|sympy|networkx|python)\w*"  # also inside a word: PyTorch, to_numpy
+    r"|\b(?:np|sp|nx|nn|py)\b",  # what they are imported as (np.array, nx.Graph), and the ending of Python's files
     re.IGNORECASE,
 )
 

@@ -34,7 +34,7 @@ class Run:
     recipe: dict[str, Any]
     logs: list[Log]
     trials: list[dict[str, Any]]
-    """Of a fine-tuning run, by seed: "seed", "metrics" (name → fraction), and what the trial's own results.json adds."""
+    """Of a fine-tuning run: "seed", "metrics" (name → fraction), and what the trial's own results.json adds."""
     summary: dict[str, dict[str, float]]
     """Metric → "median", "mean" and "std" over the trials; the task's headline comes first."""
 

@@ -38,6 +38,9 @@ dd { margin: 0; font-size: 1.35rem; font-weight: 600; letter-spacing: -0.01em; f
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.55rem 1rem; text-align: left; vertical-align: top; }
 td { min-width: 10rem; overflow-wrap: anywhere; }
+tbody th { min-width: 9rem; }
+.scores td { min-width: 7rem; }
+.scores td:nth-child(n + 4) { min-width: 13rem; }
 tr + tr > *, thead + tbody > tr > * { border-top: 1px solid var(--line); }
 th { font-weight: 500; color: var(--soft); }
 thead th { font-weight: 600; color: var(--text); }

@@ -60,7 +60,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         _open(out, recipe, start, data, overwrite)
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
-            setup = Setup(recipe, data.task, start, machine, *_encode(recipe, start, data))
+            setup = Setup(recipe, data.task, start, machine, *encode_splits(recipe, start, data))
             for seed in missing:
                 run_trial(setup, seed, trial_folder(out, seed))
                 write_json(out / "results.json", _collect(out, data.task))
@@ -134,7 +134,8 @@ def _shortened(changed: list[str]) -> str:
     return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in changed[:4])
 
 
-def _encode(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> tuple[Split, Split]:
+def encode_splits(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> tuple[Split, Split]:
+    """Training and dev examples as rows for `start`."""
     train = data.train
     if data.task.symmetric and recipe.double_unordered:
         train = in_both_orders(train)

@@ -68,7 +68,8 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     task = setup.task
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
-        state = _train(setup, objective, seed, partial)
+        plan = Plan(steps=num_steps(setup.recipe, len(setup.train.answers)))
+        state = train(setup, objective, plan, seed, partial)
         scores = predict(objective, setup.dev.rows, setup.machine)
         predicted = _as_answers(scores, task)
         answers = setup.dev.answers
@@ -135,11 +136,11 @@ def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarr
     return scores
 
 
-def _train(setup: Setup, objective: Classification, seed: int, folder: Path) -> State:
+def train(setup: Setup, objective: Classification, plan: Plan, seed: int, folder: Path) -> State:
+    """Train to the end of the plan, with metrics.jsonl in `folder`."""
     recipe, machine = setup.recipe, setup.machine
     rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
     optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
-    plan = Plan(steps=num_steps(recipe, len(setup.train.answers)))
     longest = int(setup.train.rows.lengths.max())
     course = Course(
         optimizer, recipe.schedule, plan, machine, recipe.optimizer.clip_norm, longest, seed, recipe.compat

@@ -70,13 +70,13 @@ class Journal:
         self.done = Done()
         self._synced_at = time.monotonic()
         with reported(self.path):
-            self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115, see `close`
-        lines = self._lines()
-        if lines:
-            refuse_other(folder, json.loads(lines[0]), identity)
-            self._continue(lines, folder, dtype)
-        else:
-            self._file.truncate(0)
+            lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+            if lines:
+                refuse_other(folder, json.loads(lines[0]), identity)
+                lines = self._take_in(lines, folder, dtype)
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115, see `close`
+            self._file.truncate(sum(len(line) + 1 for line in lines))
+        if not lines:
             self._append(identity)
 
     def commit(self, writers: dict[str, ShardWriter], counts: Counter[str], skipped: Counter[str]) -> None:
@@ -111,21 +111,16 @@ class Journal:
         with reported(self.path):
             self._file.write(json.dumps(line).encode() + b"\n")
 
-    def _lines(self) -> list[bytes]:
-        """All lines that were written to their end."""
-        self._file.seek(0)
-        return self._file.read().split(b"\n")[:-1]
-
-    def _continue(self, lines: list[bytes], folder: Path, dtype: np.dtype) -> None:
-        """Take in `lines`, up to the last whose data is there: a power cut may have kept a line and lost its data."""
+    def _take_in(self, lines: list[bytes], folder: Path, dtype: np.dtype) -> list[bytes]:
+        """The lines whose data is there, noted as done: a power cut may have kept the last ones and lost their data."""
         for count in range(len(lines), 0, -1):
             self.done = Done()
             for line in lines[1:count]:
                 self.done.add(json.loads(line))
             positions = self.done.positions.items()
             if all(position.is_on_disk(folder, split, dtype) for split, position in positions):
-                self._file.truncate(sum(len(line) + 1 for line in lines[:count]))
-                return
+                break
+        return lines[:count]
 
 
 def refuse_other(folder: Path, before: dict[str, Any], identity: dict[str, Any]) -> None:

@@ -3,19 +3,18 @@
 Workers turn units into tokens in any order; one writer takes them in the corpus's order and keeps a journal.
 """
 
-import json
 import os
 import shutil
 import time
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from bertsmith.config import identity
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, locked, make_folder, write_manifest
+from bertsmith.files import TEMPORARY, locked, make_folder, read_manifest, write_manifest
 from bertsmith.progress import Progress, format_count, format_seconds, progress
 from bertsmith.settings import setting, settings
 from bertsmith.text import journal
@@ -71,6 +70,7 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     make_folder(out)
     try:
         with locked(out):
+            _refuse_foreign(out)
             if overwrite:
                 _clear(out)
             if not (out / "manifest.json").exists():
@@ -108,7 +108,6 @@ def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
 
 
 def _make(job: _Job) -> None:
-    _refuse_foreign(job.out)
     book = Journal(job.out, job.identity, job.tokenizer.dtype)
     with closing(book):
         try:
@@ -131,13 +130,14 @@ def _make(job: _Job) -> None:
 
 
 def _write_shards(job: _Job, book: Journal) -> None:
-    dtype, positions = job.tokenizer.dtype, book.done.positions
-    writers = {split: ShardWriter(job.out, split, dtype, positions[split]) for split in SPLITS}
     encoder = Encoder(job.tokenizer, job.recipe.heldout_fraction, job.recipe.on_error == "skip")
     units = job.corpus.units()
     size = sum(unit.size for unit in islice(units, book.done.units))
     num_bytes, started_at = book.done.counts["bytes"], time.monotonic()
-    with progress("prepare", job.corpus.num_bytes, size) as bar, encode_units(units, encoder, job.workers) as results:
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress("prepare", job.corpus.num_bytes, size))
+        results = stack.enter_context(encode_units(units, encoder, job.workers))
+        writers = {split: stack.enter_context(closing(_writer(job, book, split))) for split in SPLITS}
         if book.done.units:
             bar.line(f"{job.out}: goes on after {_summary(book.done)}")
         job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
@@ -155,6 +155,10 @@ def _write_shards(job: _Job, book: Journal) -> None:
         for split, writer in writers.items():
             book.close_shard(split, writer)
         bar.line(f"{job.out}: {_summary(book.done)}")
+
+
+def _writer(job: _Job, book: Journal, split: str) -> ShardWriter:
+    return ShardWriter(job.out, split, job.tokenizer.dtype, book.done.positions[split])
 
 
 def _commit(book: Journal, writers: dict[str, ShardWriter], encoded: Encoded) -> None:
@@ -217,24 +221,19 @@ def _skipped(done: Done) -> str:
 
 def _refuse_foreign(out: Path) -> None:
     """What `prepare` writes it may remove later: the folder has to be its own from the start."""
-    if not (out / journal.NAME).exists():
-        for path in out.iterdir():
-            if not path.name.startswith(".") and path.suffix != TEMPORARY:
-                raise UserError(f"{out}: not a data folder, there is {path.name} in it; choose another --out")
+    if (out / journal.NAME).exists():
+        return
+    if (out / "manifest.json").exists():
+        read_manifest(out, "data")
+        return
+    for path in out.iterdir():
+        if not path.name.startswith(".") and path.suffix != TEMPORARY:
+            raise UserError(f"{out}: not a data folder, there is {path.name} in it; choose another --out")
 
 
 def _clear(out: Path) -> None:
-    """Remove what `prepare` wrote, the manifest first, and nothing else; nothing at all where it wrote nothing."""
-    manifest = out / "manifest.json"
-    if manifest.exists():
-        try:
-            if json.loads(manifest.read_text(encoding="utf-8"))["kind"] != "data":
-                return
-        except (ValueError, TypeError, KeyError):
-            return
-    elif not (out / journal.NAME).exists():
-        return
-    manifest.unlink(missing_ok=True)
+    """Remove what `prepare` writes, the manifest first, and nothing else."""
+    (out / "manifest.json").unlink(missing_ok=True)
     for pattern in ("*.npy", f"*.npy{TEMPORARY}", "tokenizer.json", "vocab.txt", "tokenizer_config.json", journal.NAME):
         for path in out.glob(pattern):
             path.unlink()

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, thinned
+from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, score_chart, thinned
 from bertsmith.reports.runs import Log, Run
 
 
@@ -49,6 +49,17 @@ def test_losses_come_first_and_unknown_held_out_measures_have_a_chart():
     assert list(charts) == ["Rtd loss", "Word order accuracy", "Learning rate", "Memory, GiB"]
     assert charts["Memory, GiB"].figure["data"][0]["y"] == [1.0]
     assert charts["Rtd loss"].axes == {"steps": [[1]], "tokens": [[2]], "hours": [[1.0]]}
+
+
+def test_scores_have_a_row_each_even_where_a_run_bears_a_published_name():
+    trials = [{"seed": seed, "metrics": {"mcc": score}} for seed, score in enumerate((0.4, 0.5, 0.45))]
+    run = Run("BERT-Small", "finetune", {}, {}, [], trials, {"mcc": {"median": 0.45}})
+    figure = score_chart("cola", "mcc", [(run, "#000000")]).figure
+    rows = figure["layout"]["yaxis"]["ticktext"]
+    assert rows == ["BERT-Small", "BERT-Base", "ELECTRA-Small-OWT", "ELECTRA-Small", "BERT-Small"]
+    seeds, median = figure["data"][-2:]
+    assert (seeds["x"], seeds["y"]) == ([40.0, 50.0, 45.0], [4, 4, 4])
+    assert (median["x"], median["y"], median["text"]) == ([45.0], [4], ["45.0, median"])
 
 
 def test_what_was_not_finite_is_a_gap():

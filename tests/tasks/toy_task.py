@@ -1,4 +1,4 @@
-"""A tiny random model as a Hugging Face folder, and tasks that one word decides."""
+"""A tiny random model as a Hugging Face folder, and tasks that single words decide."""
 
 from pathlib import Path
 
@@ -41,16 +41,14 @@ def make_model(folder: Path, **settings) -> Path:
 
 
 def write_task(folder: Path, *, pairs: bool = False, numbers: bool = False) -> Path:
-    """Two to four words, 200 to train and 60 for dev: is the first word of the vocabulary among them?"""
+    """Two to six words, of one ten words for one answer and of another ten for the other; 200 to train, 60 for dev."""
     draw = np.random.default_rng(0)
     path = folder / "task"
     path.mkdir()
     for split, size in (("train", 200), ("dev", 60)):
         lines = ["sentence\tsecond\tlabel" if pairs else "sentence\tlabel"]
         for number in range(size):
-            words = list(draw.choice(WORDS[1:10], size=draw.integers(2, 5)))
-            if number % 2:
-                words[draw.integers(len(words))] = WORDS[0]
+            words = draw.choice(WORDS[10:20] if number % 2 else WORDS[:10], size=draw.integers(2, 7))
             answer = f"{1.5 + number % 2}" if numbers else ("without", "with")[number % 2]
             second = [f"{WORDS[50]} {WORDS[51]}"] if pairs else []
             lines.append("\t".join([" ".join(words), *second, answer]))
@@ -60,7 +58,7 @@ def write_task(folder: Path, *, pairs: bool = False, numbers: bool = False) -> P
 
 def toy_recipe(model: Path, data: Path, *overrides: str) -> Loaded:
     base = [
-        f"model={model}", f"data={data}", "seeds=2", "epochs=5", "batch_size=8", "sequence_length=32", "layerwise_lr_decay=1",
-        "schedule.learning_rate=4e-3", "machine.device=cpu",
+        f"model={model}", f"data={data}", "seeds=2", "epochs=5", "batch_size=8", "sequence_length=32",
+        "layerwise_lr_decay=1", "schedule.learning_rate=4e-3", "machine.device=cpu",
     ]  # fmt: skip
     return load(FinetuneRecipe, "finetune", "custom", [*base, *overrides])

