@@ -3,8 +3,8 @@
     python -m benchmarks.finetune --out finetune.json                        one epoch, in turns
     python -m benchmarks.finetune --out finetune.json --scores --repeats 3   three whole trainings, Matthews correlation
 
-Both sides: batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of warm-up, dropout 0.1, weight decay 0.01,
-clipping at 1, float32, the same examples. Timed are the optimiser steps alone, without loading, encoding or evaluation;
+Both sides: batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of warm-up, dropout 0.1, weight decay
+0.01, clipping at 1, float32, the same examples. Timed are the optimiser steps alone, without loading, encoding or evaluation;
 `--steps` cuts the epoch of 268 short, and says so in the JSON.
 """
 
@@ -113,8 +113,13 @@ def _own_seconds(setup: Setup, plan: Plan) -> dict[str, float]:
 
 def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> tuple[dict[str, float], float]:
     """Seconds in `Trainer.train`, and the Matthews correlation on dev."""
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
-    from transformers import Trainer, TrainingArguments
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+    )
 
     tokenizer = AutoTokenizer.from_pretrained(setup.recipe.model)
     torch.manual_seed(seed)

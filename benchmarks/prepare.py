@@ -5,9 +5,9 @@
 `archives`: the archives inside the shared corpus, eight times over so that start-up does not count, two workers;
 beside it two processes that do nothing but `lzma.decompress` the same archives. In MB of document text a second.
 
-`text`: the same documents as one text file, in the page cache, two workers; beside it `datasets.map` over the documents in
-memory, two processes: a fast tokenizer, then grouping into rows of 128. The peer gets one copy of the text, bertsmith as
-many as make its run as long as a start-up that matters less.
+`text`: the same documents as one text file, in the page cache, two workers; beside it `datasets.map` over the
+documents in memory, two processes: a fast tokenizer, then grouping into rows of 128. The peer gets one copy of the
+text, bertsmith as many as make its start-up matter less.
 """
 
 import argparse

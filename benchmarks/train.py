@@ -3,8 +3,8 @@
     python -m benchmarks.train --out train.json
 
 Random full rows of 128 tokens, dropout 0.1 on both sides, forward, backward, clipping and optimiser. The peer is
-`ElectraForMaskedLM` (`BertForMaskedLM` for tiny) with its dense scores over the vocabulary and `torch.optim.AdamW`. Each
-measurement has a process of its own, since its peak memory is one of the figures; compilation is not counted.
+`ElectraForMaskedLM` (`BertForMaskedLM` for tiny) with its dense scores over the vocabulary and `torch.optim.AdamW`.
+Each measurement has a process of its own, since its peak memory is one of the figures; compilation is not counted.
 """
 
 import argparse

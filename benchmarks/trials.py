@@ -1,4 +1,4 @@
-"""Trials of contestants in alternation: each is written down as it ends, so that a long benchmark goes on from there."""
+"""Trials of contestants in turns, each written down as it ends, so that a long benchmark goes on from there."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Trials:
         return [trial[name] for trial in self.content["trials"] if (trial["what"], trial["who"]) == (what, who)]
 
     def ratio(self, what: str, whose: str, name: str, target: float, least: bool = True) -> None:
-        """Print and note the median of bertsmith's figure over that of `whose`; `least`: it is to be `target` or more."""
+        """Print and note bertsmith's median over that of `whose`, which is to be at least (or most) `target`."""
         own, peer = (self.figures(what, who, name) for who in ("bertsmith", whose))
         ratio = statistics.median(own) / statistics.median(peer)
         reached = ratio >= target if least else ratio <= target

@@ -75,12 +75,12 @@ def download(
 def tokenizer(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
     """Train a WordPiece vocabulary on a prepare recipe's corpus: size=N."""
     from bertsmith.config import load
-    from bertsmith.text.vocabulary import TokenizerRecipe, train_tokenizer
+    from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 
     loaded = load(TokenizerRecipe, "prepare", recipe, overrides or ())
     train_tokenizer(loaded.settings, out, overwrite)
     print(f"wrote {out}/tokenizer.json and vocab.txt")
-    _next(f"bertsmith prepare {recipe} corpus={loaded.settings.corpus} vocab={out} --out data/…")
+    _next(f"bertsmith prepare {recipe} corpus={loaded.settings.corpus} vocab={out} --out data/prepared")
 
 
 @app.command()

@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from bertsmith.config import load
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
-from bertsmith.files import locked, make_folder, read_manifest, write_json
+from bertsmith.files import locked, make_folder, write_json
 from bertsmith.guesses import show_guesses
 from bertsmith.package_task import split_texts, write_task, write_texts
 from bertsmith.progress import format_count, format_seconds
@@ -39,7 +40,7 @@ from bertsmith.training.pretrain import PretrainRecipe, Probe, build_objective, 
 from bertsmith.word_order import find_pairs, standard_error, word_order
 
 WIDTH = 100
-"""Of the table, on a terminal and in a log alike."""
+"""Of what is printed, in characters, on a terminal and in a log alike."""
 
 FOLDERS = ("task", "vocab", "data", "bert", "pretrained", "random", "hf")
 
@@ -64,7 +65,7 @@ def quickstart(
     out: Path,
     overwrite: bool = False,
     texts: Callable[[], Iterable[tuple[str, str]]] = documents,
-    sizes: Sizes = Sizes(),  # noqa: B008, it is frozen
+    sizes: Sizes = Sizes(),
 ) -> dict[str, Any]:
     """Do the whole job in the folder `out`, print what came of it, and return that.
 
@@ -113,7 +114,7 @@ def _clear(out: Path) -> None:
 
 
 def _heading(number: int, name: str, what: str) -> None:
-    print(f"\n[{number}/6] {name}: {what}", flush=True)
+    print("\n" + fill(f"[{number}/6] {name}: {what}", WIDTH, subsequent_indent=" " * 6), flush=True)
 
 
 def _settings(cls: type, verb: str, recipe: str, overrides: Sequence[str]) -> Any:
@@ -147,7 +148,7 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
     pairs = find_pairs(data, sizes.pairs)
     objective = build_objective(recipe, data.tokenizer)
     size = sum(parameter.numel() for parameter in objective.parameters())
-    plan = format_seconds(recipe.plan.total) if recipe.plan.unit == "hours" else f"{recipe.plan.total:,} steps"
+    plan = f"{recipe.plan.hours * 60:g} minutes" if recipe.plan.hours else f"{recipe.plan.total:,} {recipe.plan.unit}"
     _heading(4, "pre-train", f"a BERT of {format_count(size)} parameters on {format_count(data.num_tokens('train'))} "
              f"tokens, for {plan}. Word order: the share of {len(pairs)} held-out sentences that it finds likelier "
              f"than with two neighbouring words swapped; 0.5 is chance")  # fmt: skip
@@ -167,21 +168,12 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
         batches = held_out_batches(data, recipe, objective)
         measures = evaluate(objective, batches, machine, recipe.rows.length) | read_word_order(objective, print)
         write_json(start, measures)
-    del objective
-    if _is_finished(out / "bert"):
-        done = read_manifest(out / "bert", "pretrain")
-        print(f"{out / 'bert'} is done", flush=True)
-    else:
-        done = pretrain(recipe, out / "bert", probes=probes)
+    done = pretrain(recipe, out / "bert", probes=probes)
     before = json.loads(start.read_text(encoding="utf-8"))
     return {
         "parameters": size, "before": before, "after": done["measures"], "pairs": len(pairs),
         "steps": done["steps"], "tokens": done["tokens"], "seconds": done["seconds"],
     }  # fmt: skip
-
-
-def _is_finished(run: Path) -> bool:
-    return (run / "manifest.json").exists() and read_manifest(run, "pretrain")["finished"]
 
 
 def _finetune(out: Path, name: str, sizes: Sizes) -> dict[str, float]:
@@ -230,7 +222,7 @@ def _show(results: dict[str, Any], out: Path) -> None:
         f"{results['steps']:,} steps, {format_count(results['tokens'])} tokens, "
         f"{format_count(results['tokens'] / seconds)} tokens/s."
     )
-    print(_verdict(random, pretrained))
+    print(_verdict(random, pretrained, results["seconds"]))
     print(f"wrote {out / 'report.html'}, {out / 'hf'}\nnext: bertsmith pretrain quickstart data={out / 'data'} "
           f"plan.hours=2 --out {out}-2h")  # fmt: skip
 
@@ -239,7 +231,7 @@ def _order(measures: dict[str, float]) -> str:
     return f"{measures['word_order']:.3f} ± {measures['word_order_error']:.3f}"
 
 
-def _verdict(random: dict[str, float], pretrained: dict[str, float]) -> str:
+def _verdict(random: dict[str, float], pretrained: dict[str, float], seconds: float) -> str:
     """What the two accuracies allow to say: a difference within two standard errors of it says nothing."""
     difference = pretrained["mean"] - random["mean"]
     error = ((random["std"] ** 2 + pretrained["std"] ** 2) / pretrained["seeds"]) ** 0.5
@@ -247,7 +239,8 @@ def _verdict(random: dict[str, float], pretrained: dict[str, float]) -> str:
     if difference > 2 * error:
         return f"Pre-training lifted the classification {measured}; more text and time lift it further."
     verdict = "does not help the classification yet" if difference > -2 * error else "hurts the classification as yet"
-    return (
-        f"This little pre-training {verdict} {measured}. What it takes is\nmore of it: about 100 times the tokens, "
-        f"a night on this machine or minutes to an hour on a GPU (estimated)."
+    return fill(
+        f"So little pre-training {verdict} {measured}. What it takes is more of it: about 100 times the tokens, which "
+        f"is {format_seconds(100 * seconds)} of this machine or well under a day of one GPU (both estimated).",
+        WIDTH,
     )

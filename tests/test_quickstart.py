@@ -72,7 +72,8 @@ def test_the_whole_journey_and_again(tmp_path, capsys):
 @pytest.mark.parametrize(
     "text",
     [
-        "PyTorch and torch.nn.Linear", "np.array of numpy", "to_numpy()", "scikit-learn's sklearn.svm", "import scipy as sp",
+        "PyTorch and torch.nn.Linear", "np.array of numpy", "to_numpy()", "scikit-learn's sklearn.svm",
+        "import scipy as sp",
         "nx.Graph in NetworkX", "sympy.Symbol", "CPython, pythonic, setup.py", "sp.linalg",
     ],
 )  # fmt: skip
@@ -164,5 +165,5 @@ def test_guesses_are_probabilities_and_leave_the_model_as_it_was(toy):
     "mean, said", [(0.9, "lifted"), (0.705, "does not help"), (0.5, "hurts")]
 )  # fmt: skip
 def test_the_verdict_follows_the_figures(mean, said):
-    verdict = _verdict({"mean": 0.7, "std": 0.01, "seeds": 3}, {"mean": mean, "std": 0.01, "seeds": 3})
+    verdict = _verdict({"mean": 0.7, "std": 0.01, "seeds": 3}, {"mean": mean, "std": 0.01, "seeds": 3}, 180)
     assert said in verdict

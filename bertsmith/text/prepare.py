@@ -232,7 +232,9 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _clear(out: Path) -> None:
-    """Remove what `prepare` writes, the manifest first, and nothing else."""
+    """Remove what `prepare` writes and nothing else. The journal stays until the end: if this is cut short, it still
+    says whose the rest is."""
+    (out / journal.NAME).touch()
     (out / "manifest.json").unlink(missing_ok=True)
     for pattern in ("*.npy", f"*.npy{TEMPORARY}", "tokenizer.json", "vocab.txt", "tokenizer_config.json", journal.NAME):
         for path in out.glob(pattern):

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO, FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.files import TEMPORARY, read_manifest, reported, sha256_file, sha256_json
-from bertsmith.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # training imports this file where there is torch and numpy alone
+    from bertsmith.text.tokenizer import Tokenizer
 
 SPLITS = ("train", "heldout")
 
@@ -65,12 +67,14 @@ class Data:
         return sha256_json([self.manifest["files"], self.manifest["tokenizer"]["fingerprint"]])
 
     @cached_property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> "Tokenizer":
         """The one that made the tokens.
 
         Raises:
             UserError: the folder's tokenizer files are damaged.
         """
+        from bertsmith.text.tokenizer import Tokenizer
+
         tokenizer = Tokenizer.load(self.path)
         if tokenizer.fingerprint != self.manifest["tokenizer"]["fingerprint"]:
             raise _damaged(self.path / "tokenizer.json", "not the tokenizer of manifest.json")

@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, atomic_folder, read_manifest, reported, sha256_file, write_json, write_manifest
+from bertsmith.files import (
+    TEMPORARY,
+    atomic_folder,
+    atomic_write,
+    read_manifest,
+    reported,
+    sha256_file,
+    write_json,
+    write_manifest,
+)
 from bertsmith.training.loop import State
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -39,10 +46,14 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
     Raises:
         UserError: the disk is full or the folder cannot be written; earlier checkpoints stay.
     """
+    from safetensors.torch import save as to_bytes  # here: the room imports with torch and numpy alone
+
     path = run / "checkpoints" / f"step-{state.step:08d}"
     with atomic_folder(path) as folder, reported(path):
-        save_file(_contiguous(module.state_dict()), folder / "model.safetensors")
-        save_file(_contiguous(_optimizer_tensors(module, optimizer)), folder / "optimizer.safetensors")
+        # Written by us and not by `save_file`, which does not report a full disk as one.
+        for name, tensors in zip(FILES, (module.state_dict(), _optimizer_tensors(module, optimizer)), strict=False):
+            with atomic_write(folder / name) as file:
+                file.write(to_bytes(_contiguous(tensors)))
         write_json(folder / "state.json", state.to_dict())
         write_manifest(folder, "checkpoint", {"files": {name: sha256_file(folder / name) for name in FILES}})
     if keep:
@@ -74,6 +85,9 @@ def read(path: Path) -> Checkpoint:
     Raises:
         UserError: it is not whole, or a file is not the one that was written.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     manifest = read_manifest(path, "checkpoint")
     for name in FILES:
         try:

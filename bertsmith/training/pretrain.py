@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,7 +28,6 @@ from bertsmith.randomness import derived_seed
 from bertsmith.settings import setting, settings
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import Data, open_data
-from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batches
 from bertsmith.training.evaluation import evaluate
@@ -41,6 +40,8 @@ from bertsmith.training.optimizers import OptimizerSettings, build_optimizer
 from bertsmith.training.plan import Plan
 from bertsmith.training.schedules import ScheduleSettings
 
+if TYPE_CHECKING:  # the room imports with torch and numpy alone
+    from bertsmith.text.tokenizer import Tokenizer
 
 Probe = Callable[[MaskedTokens, Callable[[str], None]], dict[str, float]]
 """Looks at a model at each held-out evaluation: may show lines with the function it is given, and returns measures,
@@ -129,7 +130,7 @@ def pretrain(
         return finish_run(run, state, watch.measures)
 
 
-def build_objective(recipe: PretrainRecipe, tokenizer: Tokenizer) -> MaskedTokens:
+def build_objective(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> MaskedTokens:
     """The model with its initial weights, which follow from the recipe's seed."""
     torch.manual_seed(derived_seed(recipe.seed, "weights"))
     never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)

@@ -79,7 +79,7 @@ def test_again_finds_itself_done_and_adds_seeds(toy, run, capsys, monkeypatch):
 
 def test_another_recipe_model_or_data_is_refused(toy, run, tmp_path):
     model, data = toy
-    with pytest.raises(UserError, match=r"another run \(schedule.learning_rate: 0.004 → 0.02\)"):
+    with pytest.raises(UserError, match=r"another run \(schedule.learning_rate: 0.003 → 0.02\)"):
         finetune(toy_recipe(model, data, "schedule.learning_rate=2e-2"), run)
     with pytest.raises(UserError, match=r"another run \(model: another one\)"):
         finetune(toy_recipe(make_model(tmp_path, intermediate_size=64), data), run)
@@ -124,7 +124,7 @@ def test_overwrite_starts_afresh(toy, tmp_path):
 def test_regression_of_pairs_with_a_projection(tmp_path):
     model = make_model(tmp_path, embedding_size=16)
     data = write_task(tmp_path, pairs=True, numbers=True)
-    recipe = toy_recipe(model, data, "seeds=1", "epochs=10", "custom.kind=regression", "custom.second_text=second")
+    recipe = toy_recipe(model, data, "seeds=1", "custom.kind=regression", "custom.second_text=second")
     results = finetune(recipe, tmp_path / "run")
     assert results["summary"]["pearson"]["median"] > 0.95
     assert results["summary"]["pearson"].keys() == {"median", "mean", "std"}

@@ -59,6 +59,6 @@ def write_task(folder: Path, *, pairs: bool = False, numbers: bool = False) -> P
 def toy_recipe(model: Path, data: Path, *overrides: str) -> Loaded:
     base = [
         f"model={model}", f"data={data}", "seeds=2", "epochs=5", "batch_size=8", "sequence_length=32",
-        "layerwise_lr_decay=1", "schedule.learning_rate=4e-3", "machine.device=cpu",
+        "layerwise_lr_decay=1", "schedule.learning_rate=3e-3", "machine.device=cpu",
     ]  # fmt: skip
     return load(FinetuneRecipe, "finetune", "custom", [*base, *overrides])

@@ -1,0 +1,76 @@
+"""Killed (SIGKILL) at random moments and started again each time: is the result byte for byte that of a run left alone?
+
+    python -m benchmarks.kill --out kill.json
+
+`prepare`: the shared corpus with two workers. A run that ends before it could be killed often enough is begun afresh.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.trials import Trials
+
+KILLS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    shared = Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    corpus, vocab = shared / "corpora" / "openwebtext.tar.xz", shared / "vocab.txt"
+    if not corpus.exists():
+        raise SystemExit(f"{corpus}: absent; set BERTSMITH_SHARED_DATA")
+    prepare = ["prepare", "openwebtext", f"corpus={corpus}", f"vocab={vocab}", "workers=2"]
+    trials = Trials(arguments.out)
+    draw = random.Random(arguments.seed)
+    trials.alternate("prepare", {"bertsmith": lambda: killed_and_continued(prepare, draw)}, arguments.repeats)
+
+
+def killed_and_continued(command: list[str], draw: random.Random) -> dict[str, float]:
+    """`command` left alone, and `command` killed KILLS times; differing files would end the program."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "whole")
+        started_at = time.monotonic()
+        assert run(command, whole) == 0
+        seconds = time.monotonic() - started_at
+        kills, out = 0, Path(folder, "out-0")
+        while kills < KILLS:
+            if run(command, out, after=draw.uniform(0, seconds)) == 0:
+                compare(whole, out)
+                out = Path(folder, f"out-{kills}")
+            else:
+                kills += 1
+        assert run(command, out) == 0
+        compare(whole, out)
+    return {"kills": kills, "seconds left alone": seconds}
+
+
+def run(command: list[str], out: Path, after: float | None = None) -> int:
+    """The exit status, after SIGKILL if it takes longer than `after` seconds."""
+    program = [sys.executable, "-m", "bertsmith", *command, "--out", str(out)]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            return process.wait(after)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+
+def compare(whole: Path, out: Path) -> None:
+    expected, found = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (whole, out))
+    differing = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    assert not differing, f"{out}: differs in {', '.join(sorted(differing))}"
+    print(f"{out.name}: the same bytes in {len(found)} files", flush=True)
+
+
+if __name__ == "__main__":
+    main()

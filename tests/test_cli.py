@@ -1,0 +1,124 @@
+"""The command line as people script it: names, exit statuses, what goes to which stream."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bertsmith import __version__
+from tests.toys import write_corpus, write_vocabulary
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def bertsmith(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "bertsmith", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=300,
+    )
+
+
+def test_version_and_help_are_there_and_name_every_verb():
+    assert bertsmith("--version").stdout == f"bertsmith {__version__}\n"
+    text = bertsmith("--help").stdout
+    for verb in ("download", "tokenizer", "prepare", "pretrain", "finetune", "export", "report", "show", "doctor"):
+        assert re.search(rf"^  {verb} ", text, re.MULTILINE)
+
+
+def test_the_main_job_from_the_command_line(tmp_path):
+    """tokenizer → prepare → pretrain → show → export → report, each ending with what it wrote and what comes next."""
+    corpus = write_corpus(tmp_path, documents=120)
+    steps = [
+        ["tokenizer", "text", f"corpus={corpus}", "size=200", "--out", "vocabulary"],
+        ["prepare", "text", f"corpus={corpus}", "vocab=vocabulary", "workers=1", "heldout_fraction=0.1", "--out", "data"],
+        [
+            "pretrain", "bert-tiny", "data=data", "plan.steps=6", "model.hidden_size=16", "model.num_attention_heads=2",
+            "plan.evaluate_steps=3", "rows.length=32", "batch_size=4", "evaluate_rows=8", "--out", "run",
+        ],
+        ["export", "run", "run-hf"],
+        ["report", "run"],
+    ]  # fmt: skip
+    for step in steps:
+        done = bertsmith(*step, cwd=tmp_path)
+        assert done.returncode == 0, f"{step}: {done.stderr}"
+        assert "wrote " in done.stdout and "next: " in done.stdout, done.stdout
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert any((tmp_path / "run" / "tensorboard").iterdir())
+    for what in ("data", "run", "bert-tiny", "run/recipe.toml"):
+        shown = bertsmith("show", what, cwd=tmp_path)
+        assert shown.returncode == 0, shown.stderr
+        assert "hidden_size" in shown.stdout or "tokens" in shown.stdout
+    assert "No traceback" not in bertsmith("pretrain", "bert-tiny", "data=data", "--out", "run", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["prepare", "text", "corpus=none", "vocab=vocab.txt", "--out", "data"], ["none"]),
+        (["prepare", "txt", "--out", "data"], ["txt", "text"]),
+        (["prepare", "text", "corpse=x", "--out", "data"], ["corpse", "corpus"]),
+        (["prepare", "text", "corpus=corpus", "vocab=broken.txt", "--out", "data"], ["broken.txt", "[MASK]"]),
+        (["pretrain", "bert-tiny", "data=none", "--out", "run"], ["none", "manifest.json"]),
+        (["pretrain", "bert-tiny", "data=none", "plan.steps=many", "--out", "run"], ["plan.steps", "many"]),
+        (["pretrain", "bert-tiny", "data=none", "rows.length=600", "--out", "run"], ["600", "512"]),
+        (["finetune", "cola", "model=none", "data=none", "--out", "run"], ["none"]),
+        (["export", "none", "out"], ["none"]),
+        (["report", "none"], ["none"]),
+        (["show", "none"], ["none"]),
+        (["download", "everything", "--out", "data"], ["everything"]),
+    ],
+)
+def test_a_mistake_is_one_or_two_lines_and_status_2(tmp_path, arguments, parts):
+    write_corpus(tmp_path, documents=3)
+    write_vocabulary(tmp_path)
+    (tmp_path / "broken.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n")
+    done = bertsmith(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert 1 <= len(done.stderr.strip().splitlines()) <= 3, done.stderr
+    assert all(part in done.stderr for part in parts), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists() and not (tmp_path / "run").exists(), "something half-written is left"
+    assert "Traceback" in bertsmith(*arguments, "--traceback", cwd=tmp_path).stderr
+
+
+def test_a_folder_without_write_permission_is_named(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    done = bertsmith("pretrain", "bert-tiny", "data=none", "--out", tmp_path / "closed" / "run")
+    assert done.returncode == 2
+
+
+def test_every_command_in_the_readme_is_one():
+    """Each `bertsmith VERB …` line parses: the verb exists, and its recipe and settings do."""
+    from bertsmith.config import load
+    from bertsmith.tasks.recipe import FinetuneRecipe
+    from bertsmith.text.learning import TokenizerRecipe
+    from bertsmith.text.prepare import PrepareRecipe
+    from bertsmith.training.pretrain import PretrainRecipe
+
+    classes = {
+        "tokenizer": (TokenizerRecipe, "prepare"), "prepare": (PrepareRecipe, "prepare"),
+        "pretrain": (PretrainRecipe, "pretrain"), "finetune": (FinetuneRecipe, "finetune"),
+    }  # fmt: skip
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
+    commands = re.findall(r"^(?:docker run .* )?bertsmith +([a-z].*)$", blocks, re.MULTILINE)
+    assert len(commands) > 10
+    verbs = re.findall(r"^  (\w+) ", bertsmith("--help").stdout, re.MULTILINE)
+    for command in commands:
+        verb, *rest = shlex.split(command, comments=True)
+        assert verb in verbs, command
+        if verb in classes:
+            cls, folder = classes[verb]
+            recipe, settings = rest[0], [word for word in rest[1:] if "=" in word]
+            load(cls, folder, recipe, settings)
