@@ -23,7 +23,7 @@ from typing import Any
 from bertsmith.config import load
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
-from bertsmith.files import locked, make_folder, write_json
+from bertsmith.files import TEMPORARY, locked, make_folder, write_json
 from bertsmith.guesses import show_guesses
 from bertsmith.package_task import split_texts, write_task, write_texts
 from bertsmith.progress import format_count, format_seconds
@@ -81,6 +81,7 @@ def quickstart(
     """
     make_folder(out)
     with locked(out):
+        _refuse_foreign(out)
         if overwrite:
             _clear(out)
         _heading(1, "text", "docstrings of the installed packages; nothing is downloaded")
@@ -105,8 +106,15 @@ def quickstart(
     return results
 
 
+def _refuse_foreign(out: Path) -> None:
+    """A folder named "data" may be anyone's: `out` is ours if the corpus is in it, or nothing but its beginnings."""
+    beginnings = (".lock", "task", f"corpus.jsonl{TEMPORARY}")
+    others = sorted(path.name for path in out.iterdir() if path.name not in beginnings)
+    if others and "corpus.jsonl" not in others:
+        raise UserError(f"{out}: holds {others[0]}, which no quickstart wrote; choose another --out")
+
+
 def _clear(out: Path) -> None:
-    """Only what the quickstart itself wrote."""
     for name in ("corpus.jsonl", "results.json", "start.json", "report.html"):
         (out / name).unlink(missing_ok=True)
     for name in FOLDERS:
@@ -149,13 +157,13 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
     objective = build_objective(recipe, data.tokenizer)
     size = sum(parameter.numel() for parameter in objective.parameters())
     plan = f"{recipe.plan.hours * 60:g} minutes" if recipe.plan.hours else f"{recipe.plan.total:,} {recipe.plan.unit}"
+    chance = f"0.5 ± {standard_error(0.5, len(pairs)):.3f}"
     _heading(4, "pre-train", f"a BERT of {format_count(size)} parameters on {format_count(data.num_tokens('train'))} "
              f"tokens, for {plan}. Word order: the share of {len(pairs)} held-out sentences that it finds likelier "
-             f"than with two neighbouring words swapped; 0.5 is chance")  # fmt: skip
+             f"than with two neighbouring words swapped; chance is {chance}")  # fmt: skip
 
     def read_word_order(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
-        share = word_order(objective, pairs, data.tokenizer, machine)
-        return {"word_order": share, "word_order_error": standard_error(share, len(pairs))}
+        return {"word_order": word_order(objective, pairs, data.tokenizer, machine)}
 
     def guess(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
         show_guesses(objective, data.tokenizer, machine, show)
@@ -202,14 +210,15 @@ def _show(results: dict[str, Any], out: Path) -> None:
 
     before, after = results["before"], results["after"]
     random, pretrained = (results["classification"][name] for name in ("random", "pretrained"))
-    table = Table(box=box.SIMPLE, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("")
     for column in ("random weights", "pre-trained", "for scale"):
         table.add_column(column, justify="right")
     table.add_row("held-out loss, nats a token", *(f"{side['mlm_loss']:.2f}" for side in (before, after)), "")
-    table.add_row("word order, ± standard error", *map(_order, (before, after)), "0.500 is chance")
+    orders = [_order(side["word_order"], results["pairs"]) for side in (before, after)]
+    table.add_row("word order, ± standard error", *orders, "0.500 is chance")
     table.add_row(
-        f"which package, accuracy of {pretrained['seeds']} seeds ± deviation",
+        "which package, accuracy ± deviation",
         *(f"{side['mean']:.3f} ± {side['std']:.3f}" for side in (random, pretrained)),
         f"{results['commonest_label']:.3f} is the commonest",
     )
@@ -227,8 +236,8 @@ def _show(results: dict[str, Any], out: Path) -> None:
           f"plan.hours=2 --out {out}-2h")  # fmt: skip
 
 
-def _order(measures: dict[str, float]) -> str:
-    return f"{measures['word_order']:.3f} ± {measures['word_order_error']:.3f}"
+def _order(share: float, pairs: int) -> str:
+    return f"{share:.3f} ± {standard_error(share, pairs):.3f}"
 
 
 def _verdict(random: dict[str, float], pretrained: dict[str, float], seconds: float) -> str:
@@ -238,7 +247,7 @@ def _verdict(random: dict[str, float], pretrained: dict[str, float], seconds: fl
     measured = f"({difference:+.3f} ± {error:.3f} over {pretrained['seeds']} seeds)"
     if difference > 2 * error:
         return f"Pre-training lifted the classification {measured}; more text and time lift it further."
-    verdict = "does not help the classification yet" if difference > -2 * error else "hurts the classification as yet"
+    verdict = "does not help the classification yet" if difference >= -2 * error else "hurts the classification as yet"
     return fill(
         f"So little pre-training {verdict} {measured}. What it takes is more of it: about 100 times the tokens, which "
         f"is {format_seconds(100 * seconds)} of this machine or well under a day of one GPU (both estimated).",

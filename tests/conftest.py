@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
-import pytest
+# Toy models run slower on several threads than on one, several times so beside other processes. Set before torch is
+# imported, and inherited by the commands that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,8 @@ def test_the_main_job_from_the_command_line(tmp_path):
         shown = bertsmith("show", what, cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
         assert "hidden_size" in shown.stdout or "tokens" in shown.stdout
-    assert "No traceback" not in bertsmith("pretrain", "bert-tiny", "data=data", "--out", "run", cwd=tmp_path).stderr
+    refused = bertsmith("pretrain", "bert-tiny", "data=data", "--out", "run", cwd=tmp_path)
+    assert refused.returncode == 2 and "belongs to another run" in refused.stderr
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,10 @@ def test_a_mistake_is_one_or_two_lines_and_status_2(tmp_path, arguments, parts):
     assert all(part in done.stderr for part in parts), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists() and not (tmp_path / "run").exists(), "something half-written is left"
-    assert "Traceback" in bertsmith(*arguments, "--traceback", cwd=tmp_path).stderr
+
+
+def test_the_stack_is_shown_to_those_who_ask(tmp_path):
+    assert "Traceback" in bertsmith("show", "none", "--traceback", cwd=tmp_path).stderr
 
 
 def test_a_folder_without_write_permission_is_named(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from bertsmith.errors import UserError
 from bertsmith.guesses import guess
 from bertsmith.package_task import hide_names, split_texts
 from bertsmith.quickstart import Sizes, _verdict, quickstart
@@ -67,6 +68,18 @@ def test_the_whole_journey_and_again(tmp_path, capsys):
              if path.name != ".lock"}  # fmt: skip
     assert quickstart(out, texts=lambda: pytest.fail("read again"), sizes=SIZES) == results
     assert all(path.stat().st_mtime_ns == time for path, time in times.items() if path.is_file())
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path):
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match="holds data"):
+        quickstart(tmp_path, overwrite=True, texts=toy_texts, sizes=SIZES)
+    assert (tmp_path / "data").is_dir()
+
+
+def test_too_few_docstrings_are_said_to_be_too_few(tmp_path):
+    with pytest.raises(UserError, match="10 docstrings"):
+        quickstart(tmp_path, texts=lambda: list(toy_texts())[:10], sizes=SIZES)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 
 from bertsmith.config import differences
 from bertsmith.errors import UserError
-from bertsmith.files import reported
+from bertsmith.files import TEMPORARY, read_manifest, reported
 from bertsmith.text.shards import PARTS, SPLITS, Position, ShardWriter
 
 NAME = "journal.jsonl"
@@ -123,12 +123,27 @@ class Journal:
         return lines[:count]
 
 
+def refuse_foreign(folder: Path, kind: str) -> None:
+    """Raise UserError if there is something in `folder` and it is not a folder of this `kind`."""
+    if (folder / "manifest.json").exists():
+        read_manifest(folder, kind)
+        return
+    for path in folder.iterdir():
+        if not path.name.startswith(".") and path.suffix != TEMPORARY:
+            raise UserError(f"{folder}: not a {kind} folder, there is {path.name} in it; choose another --out")
+
+
 def refuse_other(folder: Path, before: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise UserError if the folder's identity is another one."""
+    """Raise UserError if the folder's identity is another one; the settings that differ are named."""
     if found := differences(before, identity):
         raise UserError(
             f"{folder}: made with other settings; choose another --out, or --overwrite it\n{'; '.join(found)}"
         )
+
+
+def describe(skipped: Counter[str]) -> str:
+    """ "2 empty, 1 not UTF-8": documents by the reason why they were skipped."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
 
 
 def _plain(writers: dict[str, ShardWriter]) -> dict[str, Any]:

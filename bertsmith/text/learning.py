@@ -11,7 +11,7 @@ from bertsmith.progress import format_count, progress
 from bertsmith.settings import setting, settings
 from bertsmith.text.archives import BrokenArchive
 from bertsmith.text.corpora import Corpus, open_corpus
-from bertsmith.text.journal import refuse_other
+from bertsmith.text.journal import describe, refuse_foreign, refuse_other
 from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
@@ -38,17 +38,14 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
     own = identity(recipe) | {"corpus": corpus.fingerprint}
     make_folder(out)
     with locked(out):
+        refuse_foreign(out, "tokenizer")
         if (out / "manifest.json").exists() and not overwrite:
             refuse_other(out, read_manifest(out, "tokenizer")["identity"], own)
             return Tokenizer.load(out)
-        if not overwrite and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise UserError(
-                f"{out}: neither empty nor a finished tokenizer folder; choose another --out, or --overwrite it"
-            )
-        (out / "manifest.json").unlink(missing_ok=True)
         counts: Counter[str] = Counter()
         texts = _texts(corpus, recipe, counts)
         tokenizer = train(texts, recipe.size, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)
+        (out / "manifest.json").unlink(missing_ok=True)
         tokenizer.save(out)
         write_manifest(
             out, "tokenizer", {"identity": own, "counts": dict(counts), "fingerprint": tokenizer.fingerprint}
@@ -59,31 +56,31 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
 def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str]) -> Iterator[str]:
     """Documents of every n-th unit, so that about `recipe.megabytes` of text come from all parts of the corpus."""
     size, due, share = 0, 1.0, 1.0
+    skipped: Counter[str] = Counter()
     with progress("reading", corpus.num_bytes) as bar:
         for unit in corpus.units():
             if due >= 1.0:
                 due -= 1.0
-                yield from _documents(unit, recipe.on_error == "skip", counts)
-                if share == 1.0 and counts["bytes"]:
-                    share = min(1.0, recipe.megabytes * 1e6 / (counts["bytes"] * corpus.num_bytes / unit.size))
+                for text in _documents(unit, recipe.on_error == "skip", skipped):
+                    counts.update(documents=1, characters=len(text))
+                    yield text
+                if share == 1.0 and counts["characters"] and unit.size:
+                    share = min(1.0, recipe.megabytes * 1e6 / (counts["characters"] * corpus.num_bytes / unit.size))
             due += share
             size += unit.size
             bar.update(size, f"{format_count(counts['documents'])} documents")
-        bar.line(f"training on {counts['documents']:,} documents, {counts['bytes'] / 1e6:,.1f} MB of text")
+        said = f"training on {counts['documents']:,} documents, {counts['characters'] / 1e6:,.1f} M characters"
+        bar.line(f"{said}; skipped {describe(skipped)}" if skipped else said)
 
 
-def _documents(unit: Unit, skip_broken: bool, counts: Counter[str]) -> Iterator[str]:
-    """The unit's documents; those that cannot be read are in `counts` by reason."""
+def _documents(unit: Unit, skip_broken: bool, skipped: Counter[str]) -> Iterator[str]:
     try:
-        for document in unit.documents(counts):
+        for document in unit.documents(skipped):
             try:
                 yield document.decode()
             except UnicodeDecodeError:
-                counts["not UTF-8"] += 1
-                continue
-            counts["documents"] += 1
-            counts["bytes"] += len(document)
+                skipped["not UTF-8"] += 1
     except BrokenArchive as error:
         if not skip_broken:
             raise UserError(f"{error}, or go on without it: on_error=skip") from None
-        counts["broken archive"] += 1
+        skipped["broken archive"] += 1

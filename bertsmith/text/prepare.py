@@ -14,14 +14,14 @@ from typing import Any, Literal, NamedTuple
 
 from bertsmith.config import identity
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, locked, make_folder, read_manifest, write_manifest
+from bertsmith.files import TEMPORARY, locked, make_folder, write_manifest
 from bertsmith.progress import Progress, format_count, format_seconds, progress
 from bertsmith.settings import setting, settings
 from bertsmith.text import journal
 from bertsmith.text.archives import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
-from bertsmith.text.journal import Done, Journal
+from bertsmith.text.journal import Done, Journal, describe, refuse_foreign, refuse_other
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
@@ -70,13 +70,14 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     make_folder(out)
     try:
         with locked(out):
-            _refuse_foreign(out)
+            if not (out / journal.NAME).exists():
+                refuse_foreign(out, "data")
             if overwrite:
                 _clear(out)
             if not (out / "manifest.json").exists():
                 _make(job)
             data = open_data(out)
-            journal.refuse_other(out, data.manifest["identity"], job.identity)
+            refuse_other(out, data.manifest["identity"], job.identity)
             (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right behind the manifest
             return data
     finally:
@@ -103,8 +104,8 @@ def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
     )
     check_marks(tokenizer)
     fingerprints = {"corpus": corpus.fingerprint, "vocab": tokenizer.fingerprint}
-    workers = recipe.workers or len(os.sched_getaffinity(0))
-    return _Job(recipe, corpus, tokenizer, out, identity(recipe) | fingerprints, workers)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
+    return _Job(recipe, corpus, tokenizer, out, identity(recipe) | fingerprints, recipe.workers or cores)
 
 
 def _make(job: _Job) -> None:
@@ -113,7 +114,7 @@ def _make(job: _Job) -> None:
         try:
             _write_shards(job, book)
             if not book.done.counts["documents"]:
-                reason = _skipped(book.done) or "it is empty"
+                reason = describe(book.done.skipped) or "it is empty"
                 raise UserError(f"{job.recipe.corpus}: no usable document ({reason}); check corpus, layout and field")
             job.tokenizer.save(job.out)
             write_manifest(job.out, "data", _manifest(job, book.done))
@@ -143,7 +144,7 @@ def _write_shards(job: _Job, book: Journal) -> None:
         job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
         is_announced = False
         for unit, result in results:
-            if not is_announced and result.encoded.counts["documents"]:
+            if not is_announced and result.encoded.counts["documents"] and unit.size:
                 _announce(job, unit, result, bar)
                 is_announced = True
             _commit(book, writers, result.encoded)
@@ -182,7 +183,8 @@ def _announce(job: _Job, unit: Unit, result: Result, bar: Progress) -> None:
     files, stored, encoded = len(job.corpus.files), job.corpus.num_bytes, result.encoded
     times = stored / unit.size
     text, tokens = times * encoded.counts["bytes"], times * encoded.counts["tokens"]
-    disk = times * sum(array.nbytes for shard in encoded.splits.values() for array in vars(shard).values())
+    positions = encoded.counts["lines"] + encoded.counts["documents"]
+    disk = tokens * job.tokenizer.dtype.itemsize + times * positions * 4
     free, seconds = shutil.disk_usage(job.out).free, times * result.seconds / job.workers
     bar.line(
         f"{job.recipe.corpus}: {files:,} files, {stored / 1e6:,.0f} MB as stored; "
@@ -212,23 +214,7 @@ def _manifest(job: _Job, done: Done) -> dict[str, Any]:
 def _summary(done: Done) -> str:
     counts = done.counts
     text = f"{counts['documents']:,} documents, {counts['bytes'] / 1e6:,.1f} MB of text, {counts['tokens']:,} tokens"
-    return f"{text}; skipped {skipped}" if (skipped := _skipped(done)) else text
-
-
-def _skipped(done: Done) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(done.skipped.items()))
-
-
-def _refuse_foreign(out: Path) -> None:
-    """What `prepare` writes it may remove later: the folder has to be its own from the start."""
-    if (out / journal.NAME).exists():
-        return
-    if (out / "manifest.json").exists():
-        read_manifest(out, "data")
-        return
-    for path in out.iterdir():
-        if not path.name.startswith(".") and path.suffix != TEMPORARY:
-            raise UserError(f"{out}: not a data folder, there is {path.name} in it; choose another --out")
+    return f"{text}; skipped {describe(done.skipped)}" if done.skipped else text
 
 
 def _clear(out: Path) -> None:

@@ -282,7 +282,8 @@ def _json_blocks(file: File, field: str) -> Iterator[Unit]:
                 parts[-1] = block[:stop]
                 yield JsonLines(file.path, raw.tell() - start, b"".join(parts), field)
                 parts, size, start = [block[stop:]], len(block) - stop, raw.tell()
-        yield JsonLines(file.path, raw.tell() - start, b"".join(parts), field)
+        if size:
+            yield JsonLines(file.path, raw.tell() - start, b"".join(parts), field)
 
 
 def _cells(file: File, column: str) -> Iterator[tuple[bytes, int]]:

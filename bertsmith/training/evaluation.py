@@ -13,7 +13,7 @@ def evaluate(objective: Objective, batches: Sequence[Batch], machine: Machine, l
     """Means over all `batches`, with `…_perplexity` for a loss in nats a token. The objective ends in training mode."""
     objective.eval()
     total: Losses | None = None
-    with torch.inference_mode(), machine.autocast():
+    with torch.no_grad(), machine.autocast():
         for batch in batches:
             for part in machine.micro_batches(batch, length):
                 losses = objective.losses(part)

@@ -1,6 +1,7 @@
 """Where and how a batch is run: device, number format, compilation, micro-batches."""
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,6 +122,7 @@ def choose_machine(settings: MachineSettings, pad_id: int = 0) -> Machine:
     else:
         dtype = getattr(torch, settings.dtype)
     if settings.deterministic and cuda:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without
         torch.use_deterministic_algorithms(True)
     if cuda:
         torch.set_float32_matmul_precision("high")

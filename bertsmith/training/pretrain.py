@@ -44,8 +44,8 @@ if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.text.tokenizer import Tokenizer
 
 Probe = Callable[[MaskedTokens, Callable[[str], None]], dict[str, float]]
-"""Looks at a model at each held-out evaluation: may show lines with the function it is given, and returns measures,
-which are logged beside the losses. It leaves the model as it found it."""
+"""Looks at a model at each held-out evaluation: returns measures, which are logged beside the losses, and may show
+lines below them with the function it is given. It leaves the model as it found it."""
 
 
 @settings
@@ -190,12 +190,15 @@ class _Watch:
         if not batches:
             return
         self.measures = evaluate(objective, batches, self.machine, self.recipe.rows.length)
+        shown: list[str] = []
         for probe in self.probes:
-            self.measures |= probe(objective, self.bar.line)
+            self.measures |= probe(objective, shown.append)
         self.log.write("heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures})
         self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
-            f"{name.removeprefix('mlm_')} {value:.4g}" for name, value in self.measures.items()
+            f"{name.removeprefix('mlm_').replace('_', ' ')} {value:.4g}" for name, value in self.measures.items()
         ))  # fmt: skip
+        for line in shown:
+            self.bar.line(line)
 
 
 def flops_per_token(recipe: PretrainRecipe, vocab_size: int) -> float:
