@@ -1,5 +1,6 @@
 """The command line: one function a verb. Each imports its room when it is called, so that `--help` stays instant."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -63,8 +64,10 @@ def download(
 
     for path in download(what, out):
         print(f"wrote {path}")
+    archive = out / "openwebtext.tar.xz"
+    corpus = ("openwebtext", archive) if archive.exists() else ("parquet", out / "openwebtext")
     following = {
-        "openwebtext": f"bertsmith prepare openwebtext corpus={out} vocab={out}/vocab.txt --out data/owt",
+        "openwebtext": f"bertsmith prepare {corpus[0]} corpus={corpus[1]} vocab={out}/vocab.txt --out data/owt",
         "glue": f"bertsmith finetune cola model=RUN data={out} --out runs/cola",
         "vocab": f"bertsmith prepare openwebtext corpus=PATH vocab={out}/vocab.txt --out data/owt",
     }
@@ -169,12 +172,17 @@ def _next(command: str) -> None:
 
 
 def _again(verb: str, recipe: str, overrides: list[str] | None, out: Path) -> str:
-    return " ".join(["bertsmith", verb, recipe, *(overrides or ()), "--out", str(out)])
+    return shlex.join(["bertsmith", verb, recipe, *(overrides or ()), "--out", str(out)])
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted(number)
 
 
 @contextmanager
 def _stopping(command: str) -> Iterator[None]:
     """Ends the program with 130 or 143 when it was asked to stop, and says how to go on."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except (KeyboardInterrupt, Interrupted) as error:

@@ -203,8 +203,9 @@ def _drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key
     for name in tables:
         values = values.get(name, {})
     for rival in rivals:
-        if isinstance(values, dict) and rival != last and values.pop(rival, None) is not None:
-            origins.pop(".".join([*tables, rival]), None)
+        full = ".".join([*tables, rival])
+        if rival != last and origins.get(full) == "recipe":  # two on the command line are the user's mistake
+            del values[rival], origins[full]
 
 
 def _class_at(cls: type, tables: Sequence[str]) -> type | None:

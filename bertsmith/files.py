@@ -121,6 +121,17 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
+def refuse_foreign(folder: Path, kind: str) -> None:
+    """Raises UserError where `folder` is another kind's: `--overwrite` must not clear it away."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        found = manifest.get("kind") if isinstance(manifest, dict) else None
+    except (OSError, ValueError):
+        return  # none, or a damaged one: nothing that says it is someone else's
+    if found != kind:
+        raise UserError(f"{folder}: a {found or 'foreign'} folder, not a {kind} one; choose another --out")
+
+
 def sha256_file(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -38,7 +38,7 @@ def test_the_main_job_from_the_command_line(tmp_path):
     corpus = write_corpus(tmp_path, documents=120)
     steps = [
         ["tokenizer", "text", f"corpus={corpus}", "size=200", "--out", "vocabulary"],
-        ["prepare", "text", f"corpus={corpus}", "vocab=vocabulary", "workers=1", "heldout_fraction=0.1", "--out", "data"],
+        ["prepare", "text", f"corpus={corpus}", "vocab=vocabulary", "heldout_fraction=0.1", "--out", "data"],
         [
             "pretrain", "bert-tiny", "data=data", "plan.steps=6", "model.hidden_size=16", "model.num_attention_heads=2",
             "plan.evaluate_steps=3", "rows.length=32", "batch_size=4", "evaluate_rows=8", "--out", "run",

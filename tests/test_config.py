@@ -62,6 +62,8 @@ def test_a_plan_on_the_command_line_replaces_the_recipes():
         check(PretrainRecipe, {"data": "x", "plan": {"steps": 1, "hours": 1.0}})
     with pytest.raises(UserError, match="exactly one"):
         check(PretrainRecipe, {"data": "x", "plan": {}})
+    with pytest.raises(UserError, match="exactly one"):
+        recipe_with("plan.steps=4", "plan.tokens=9")
 
 
 def test_a_run_keeps_a_recipe_that_gives_the_same_settings():

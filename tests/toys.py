@@ -47,9 +47,12 @@ def make_data(folder: Path) -> Data:
 
 
 def tiny_recipe(data: Path, *overrides: str) -> PretrainRecipe:
+    """Of 12 steps, unless `overrides` say otherwise."""
+    if not any(text.startswith(("plan.steps", "plan.tokens", "plan.hours")) for text in overrides):
+        overrides = (*overrides, "plan.steps=12")
     base = [
         f"data={data}", "model.hidden_size=16", "model.num_hidden_layers=2", "model.num_attention_heads=2",
-        "model.max_position_embeddings=64", "rows.length=32", "batch_size=8", "plan.steps=12", "plan.log_steps=4",
+        "model.max_position_embeddings=64", "rows.length=32", "batch_size=8", "plan.log_steps=4",
         "plan.evaluate_steps=6", "plan.checkpoint_steps=4", "evaluate_rows=16", "tensorboard=false",
         "schedule.learning_rate=5e-3",
     ]  # fmt: skip

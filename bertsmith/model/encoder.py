@@ -74,10 +74,10 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def check_length(settings: EncoderSettings, length: int) -> None:
-    """Raises ValueError where rows of `length` tokens have no position vectors."""
+def check_length(settings: EncoderSettings, key: str, length: int) -> None:
+    """Raises ValueError where rows of `length` tokens, the value of the setting `key`, have no position vectors."""
     if length > settings.max_position_embeddings:
         raise ValueError(
-            f"sequence_length {length} is beyond the model's {settings.max_position_embeddings} positions; "
-            f"shorten it or raise model.max_position_embeddings"
+            f"{key} = {length} is beyond the model's {settings.max_position_embeddings} positions "
+            f"(max_position_embeddings); shorten it"
         )

@@ -22,6 +22,7 @@ from bertsmith.files import (
     locked,
     make_folder,
     read_manifest,
+    refuse_foreign,
     reported,
     write_json,
     write_manifest,
@@ -87,7 +88,7 @@ def read_data(recipe: FinetuneRecipe) -> LabelledData:
 
 def _check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> None:
     try:
-        check_length(start.settings, recipe.sequence_length)
+        check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
     if data.train.second is not None and start.settings.type_vocab_size < 2:
@@ -123,6 +124,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: Labelle
 
 
 def _clear(out: Path) -> None:
+    refuse_foreign(out, "finetune")
     with reported(out):
         for name in ("manifest.json", "results.json"):
             (out / name).unlink(missing_ok=True)

@@ -61,6 +61,13 @@ class RowStream:
                     parts, missing = [], size
             epoch, index, row = (epoch, index + 1, 0) if index + 1 < self.num_groups else (epoch + 1, 0, 0)
 
+    def first(self, num_rows: int, size: int) -> Iterator[Assembled]:
+        """The first `num_rows` rows of the first group, or all it has, once, `size` at a time."""
+        group = self._group(0, 0)
+        end = min(num_rows, len(group.row))
+        for start in range(0, end, size):
+            yield self._assemble(group, slice(start, min(start + size, end)))
+
     def _group(self, epoch: int, index: int) -> _Group:
         order = generator(self.seed, "shards", epoch).permutation(self.data.num_shards(self.split))
         members = order[index * GROUP_SHARDS : (index + 1) * GROUP_SHARDS]
@@ -94,11 +101,14 @@ def masked_batches(
 ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
     """Masked batches of `size` rows from `start` = (step, position) on; masks follow from the seed and the step."""
     step, position = start
-    budget = objective.masking.budget(stream.settings.length)
-    for rows, behind in stream.batches(size, position):
-        draw = generator(stream.seed, f"masks of {stream.split}", step)
-        yield objective.corrupt(Tokens.pack(*rows), budget, draw), behind
-        step += 1
+    for number, (rows, behind) in enumerate(stream.batches(size, position), start=step):
+        yield masked_batch(stream, objective, rows, number), behind
+
+
+def masked_batch(stream: RowStream, objective: MaskedTokens, rows: Assembled, number: int) -> Batch:
+    """The batch with this number, out of its rows."""
+    draw = generator(stream.seed, f"masks of {stream.split}", number)
+    return objective.corrupt(Tokens.pack(*rows), objective.masking.budget(stream.settings.length), draw)
 
 
 def ahead(items: Iterator[Item], depth: int = 4) -> Iterator[Item]:

@@ -49,6 +49,8 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
     from safetensors.torch import save as to_bytes  # here: the room imports with torch and numpy alone
 
     path = run / "checkpoints" / f"step-{state.step:08d}"
+    if path == newest_path(run):
+        return path  # asked to stop at a step that has just been saved
     with atomic_folder(path) as folder, reported(path):
         # Written by us and not by `save_file`, which does not report a full disk as one.
         for name, tensors in zip(FILES, (module.state_dict(), _optimizer_tensors(module, optimizer)), strict=False):
@@ -113,6 +115,13 @@ def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Op
         }
         optimizer.state[parameter] = values
     return checkpoint.state
+
+
+def remove_newer(run: Path, checkpoint: Checkpoint) -> None:
+    """Remove checkpoints after `checkpoint`: they are damaged, and would pass for the newest that are kept."""
+    for path in _newest_first(run):
+        if path > checkpoint.path:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def newest_path(run: Path) -> Path | None:

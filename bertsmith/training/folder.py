@@ -12,7 +12,7 @@ import torch
 from bertsmith import __version__
 from bertsmith.config import differences, identity, to_dict, to_toml
 from bertsmith.errors import UserError
-from bertsmith.files import read_manifest, write_manifest, write_text
+from bertsmith.files import read_manifest, refuse_foreign, write_manifest, write_text
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
@@ -36,6 +36,8 @@ def open_run(run: Path, recipe: Any, data: Data, machine: Machine) -> checkpoint
         raise UserError(f"{run}: has checkpoints but no manifest.json; choose another --out or --overwrite")
     checkpoints.remove_partial(run)
     found = checkpoints.load_newest(run)
+    if found is not None:
+        checkpoints.remove_newer(run, found)
     write_text(run / "recipe.toml", to_toml(recipe))
     data.tokenizer.save(run)
     described = {
@@ -55,7 +57,12 @@ def open_run(run: Path, recipe: Any, data: Data, machine: Machine) -> checkpoint
 
 
 def clear_run(run: Path) -> None:
-    """Remove what `--overwrite` starts afresh from, and nothing else."""
+    """Remove what `--overwrite` starts afresh from, and nothing else.
+
+    Raises:
+        UserError: `run` holds something else than a pre-training run.
+    """
+    refuse_foreign(run, "pretrain")
     for name in ("checkpoints", "tensorboard"):
         shutil.rmtree(run / name, ignore_errors=True)
     for name in ("manifest.json", "metrics.jsonl"):

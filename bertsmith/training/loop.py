@@ -59,6 +59,8 @@ class Event(NamedTuple):
 
     every: int
     act: Callable[[State, Step], None]
+    when_stopped: bool = False
+    """Also when training is asked to stop."""
 
 
 class Course(NamedTuple):
@@ -99,20 +101,24 @@ def fit(
     plan = course.plan
     objective.train()
     with _stop_requests() as requests:
+        warm, last_seconds = not course.machine.compile, 1.0
         while progress(plan, state) < 1.0:
-            batch, position = next(batches)
             started_at = time.perf_counter()
-            step = _step(objective, batch, course, state)
-            state.seconds += time.perf_counter() - started_at
+            batch, position = next(batches)
+            step = _step(objective, batch, course, state, last_seconds)
+            last_seconds = time.perf_counter() - started_at if warm else 1.0
+            state.seconds += last_seconds if warm else 0.0  # a first step that compiles is start-up
+            warm = True
             state.step += 1
             state.tokens += step.tokens
             _check_finite(state, step, position)
             state.position = position
             last = progress(plan, state) >= 1.0
+            stopped = bool(requests) and not last
             for event in events:
-                if last or state.step % event.every == 0:
+                if last or state.step % event.every == 0 or (stopped and event.when_stopped):
                     event.act(state, step)
-            if requests and not last:
+            if stopped:
                 raise Interrupted(requests[0])
 
 
@@ -120,10 +126,11 @@ def progress(plan: Plan, state: State) -> float:
     return plan.progress(state.step, state.tokens, state.seconds)
 
 
-def _step(objective: Objective, batch: Batch, course: Course, state: State) -> Step:
-    """One optimiser step; left out when its gradients are not finite."""
+def _step(objective: Objective, batch: Batch, course: Course, state: State, seconds: float) -> Step:
+    """One optimiser step, left out when its gradients are not finite; it is expected to take `seconds`."""
     tokens = batch.tokens.num_tokens
-    before, after = progress(course.plan, state), _progress_after(course.plan, state, tokens)
+    before = progress(course.plan, state)
+    after = course.plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
     rate = learning_rate(course.schedule, before, after, course.compat)
     set_learning_rate(course.optimizer, rate)
     torch.manual_seed(derived_seed(course.seed, "dropout", state.step))
@@ -133,12 +140,6 @@ def _step(objective: Objective, batch: Batch, course: Course, state: State) -> S
         course.optimizer.step()
     objective.zero_grad(set_to_none=True)
     return Step(losses, rate, norm, tokens)
-
-
-def _progress_after(plan: Plan, state: State, tokens: int) -> float:
-    """Where the plan will be after the coming step; its seconds are guessed from the steps so far."""
-    seconds = state.seconds / state.step if state.step else 1.0
-    return plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
 
 
 def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:

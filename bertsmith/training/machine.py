@@ -63,10 +63,7 @@ class Machine:
 
     def micro_batches(self, batch: Batch, length: int) -> list[Batch]:
         """Cut `batch` and, off the CPU, pad its rows to `length`, so that shapes never change."""
-        rows = self.micro_batch_rows or batch.tokens.num_rows
-        if self.micro_batch_rows is None and self.device.type == "cpu":
-            rows = max(1, CPU_MICRO_BATCH_TOKENS // length)
-        parts = batch.split(rows)
+        parts = batch.split(self._rows(batch, length))
         if self.device.type == "cpu":
             return list(parts)
         return [part.padded(length, self.pad_id).to(self.device) for part in parts]
@@ -86,7 +83,7 @@ class Machine:
                 if not _out_of_memory(error):
                     raise
             # Outside the handler: a caught exception keeps the failed step's tensors alive.
-            self._shrink(objective, batch.tokens.num_rows)
+            self._shrink(objective, self._rows(batch, length))
 
     def _gradients(self, objective: Objective, batch: Batch, length: int) -> Losses:
         counts = objective.counts(batch)
@@ -99,8 +96,17 @@ class Machine:
             total = losses.detach() if total is None else total + losses.detach()
         return total
 
-    def _shrink(self, objective: nn.Module, num_rows: int) -> None:
-        rows = min(self.micro_batch_rows or num_rows, num_rows)
+    def _rows(self, batch: Batch, length: int) -> int:
+        """Rows of a micro-batch; on the CPU as even as can be, since a last small one runs at less than full speed."""
+        num_rows = batch.tokens.num_rows
+        if self.micro_batch_rows is not None:
+            return min(self.micro_batch_rows, num_rows)
+        if self.device.type != "cpu":
+            return num_rows
+        most = max(1, CPU_MICRO_BATCH_TOKENS // length)
+        return -(-num_rows // -(-num_rows // most))
+
+    def _shrink(self, objective: nn.Module, rows: int) -> None:
         if rows == 1:
             raise UserError("out of memory with a single row; use a smaller model, shorter rows or a larger machine")
         self.micro_batch_rows = rows // 2
@@ -117,10 +123,11 @@ def choose_machine(settings: MachineSettings, pad_id: int = 0) -> Machine:
     """
     device = _device(settings.device)
     cuda = device.type == "cuda"
-    if settings.dtype == "auto":
-        dtype = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported() else torch.float32
-    else:
-        dtype = getattr(torch, settings.dtype)
+    half = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    automatic = torch.bfloat16 if half else torch.float32
+    dtype = automatic if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    if cuda and dtype == torch.bfloat16 and not half:
+        raise UserError("machine.dtype = 'bfloat16': this GPU has none; use float32, or leave it out")
     if settings.deterministic and cuda:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without
         torch.use_deterministic_algorithms(True)
@@ -150,4 +157,5 @@ def _device(name: str) -> torch.device:
 def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return "can't allocate memory" in str(error)  # what torch says on the CPU
+    says = str(error)  # torch's words on the CPU, and cuBLAS's
+    return "can't allocate memory" in says or "CUBLAS_STATUS_ALLOC_FAILED" in says

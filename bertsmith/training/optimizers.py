@@ -50,13 +50,13 @@ def build_optimizer(
         eps=settings.epsilon,
         fused=True,
     )
-    if not settings.bias_correction:
-        for parameter in module.parameters():
-            optimizer.state[parameter] = {
-                "step": torch.tensor(CONVERGED_STEP, device=parameter.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+    first_step = 0.0 if settings.bias_correction else CONVERGED_STEP
+    for parameter in module.parameters():
+        optimizer.state[parameter] = {
+            "step": torch.tensor(first_step, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
     return optimizer
 
 

@@ -7,6 +7,7 @@ RUN/recipe.toml     every setting of the run
     checkpoints/step-00001000/…
 """
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bertsmith.errors import Interrupted, UserError
+from bertsmith.errors import UserError
 from bertsmith.files import locked, make_folder
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import check_length
@@ -29,7 +30,7 @@ from bertsmith.settings import setting, settings
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
-from bertsmith.training.batches import RowStream, ahead, masked_batches
+from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.evaluation import evaluate
 from bertsmith.training.folder import clear_run, finish_run, open_run
 from bertsmith.training.loop import Course, Event, State, Step, fit
@@ -67,7 +68,7 @@ class PretrainRecipe:
     tensorboard: bool = setting(True, "write TensorBoard's event files as well", identity=False)
 
     def __post_init__(self) -> None:
-        check_length(self.model, self.rows.length)
+        check_length(self.model, "rows.length", self.rows.length)
 
 
 def pretrain(
@@ -111,19 +112,18 @@ def pretrain(
             watch = _Watch(recipe, machine, log, bar, probes)
             held_out = held_out_batches(data, recipe, objective)
             watch.start(objective, state)
+
+            def save(state: State, step: Step) -> None:
+                checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
+
             events = [
                 Event(1, watch.add),
                 Event(recipe.plan.log_steps, watch.log_training),
                 Event(recipe.plan.evaluate_steps, lambda state, step: watch.evaluate(objective, held_out, state)),
-                Event(
-                    recipe.plan.checkpoint_steps, lambda state, step: _save(run, recipe, state, objective, optimizer)
-                ),
+                Event(recipe.plan.checkpoint_steps, save, when_stopped=True),
             ]
             try:
                 fit(objective, batches, course, events, state)
-            except Interrupted:
-                _save(run, recipe, state, objective, optimizer)
-                raise
             except UserError as error:
                 last = checkpoints.newest_path(run)
                 raise UserError(f"{error}\nlast checkpoint: {last or 'none'}") from None
@@ -141,18 +141,11 @@ def build_objective(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> MaskedTok
 def held_out_batches(data: Data, recipe: PretrainRecipe, objective: MaskedTokens) -> list[Batch]:
     """The same masked held-out rows whenever asked; none where nothing was held out."""
     if not data.num_tokens("heldout"):
+        print(f"{data.path}: nothing was held out; there will be no evaluation", file=sys.stderr)
         return []
-    size = min(recipe.batch_size, recipe.evaluate_rows)
-    batches, rows = [], 0
     stream = RowStream(data, "heldout", recipe.rows, recipe.seed, recipe.compat)
-    for batch, (epoch, _, _) in masked_batches(stream, objective, size):
-        if epoch and batches:  # the text has been gone through once
-            break
-        batches.append(batch)
-        rows += size
-        if rows >= recipe.evaluate_rows:
-            break
-    return batches
+    rows = stream.first(recipe.evaluate_rows, recipe.batch_size)
+    return [masked_batch(stream, objective, part, number) for number, part in enumerate(rows)]
 
 
 class _Watch:
@@ -172,12 +165,14 @@ class _Watch:
         self.meter.start(state.tokens, state.seconds)
 
     def add(self, state: State, step: Step) -> None:
-        self.total = step.losses if self.total is None else self.total + step.losses
+        if math.isfinite(step.gradient_norm):
+            self.total = step.losses if self.total is None else self.total + step.losses
+        self.shown = self.shown or f"step {state.step:,}"
         self.bar.update(_done(self.recipe.plan, state), self.shown)
 
     def log_training(self, state: State, step: Step) -> None:
         rates = self.meter.read(state.tokens, state.seconds)
-        losses = self.total.means()
+        losses = self.total.means() if self.total is not None else {}
         self.total = None
         self.log.write("train", state.step, {
             "tokens": state.tokens, "seconds": round(state.seconds, 3), **losses, "learning_rate": step.learning_rate,
@@ -219,7 +214,3 @@ def _check_data(data: Data, recipe: PretrainRecipe) -> None:
             f"{data.path}: {data.num_tokens('train')} training tokens, less than one row of {recipe.rows.length}; "
             f"prepare more text or lower rows.length"
         )
-
-
-def _save(run: Path, recipe: PretrainRecipe, state: State, objective: MaskedTokens, optimizer) -> None:
-    checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)

@@ -236,6 +236,21 @@ def test_a_run_in_use_is_refused(data, tmp_path):
     assert not (tmp_path / "manifest.json").exists()
 
 
+def test_overwrite_leaves_another_kind_of_folder_alone(data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    with pytest.raises(UserError, match="a data folder, not a pretrain one"):
+        pretrain(tiny_recipe(data), tmp_path / "data", overwrite=True)
+    assert (tmp_path / "data" / "manifest.json").read_bytes() == (data / "manifest.json").read_bytes()
+
+
+def test_a_damaged_newer_checkpoint_does_not_outlive_the_good_ones(data, tmp_path):
+    recipe = tiny_recipe(data, "plan.keep_checkpoints=2")
+    pretrain(recipe, tmp_path)
+    (tmp_path / "checkpoints" / "step-00000012" / "model.safetensors").write_bytes(b"rubbish")
+    pretrain(recipe, tmp_path)
+    assert checkpoints.load_newest(tmp_path).state.step == 12
+
+
 def test_plans_in_tokens_and_hours_end(data, tmp_path):
     assert pretrain(tiny_recipe(data, "plan.tokens=2000"), tmp_path / "tokens")["tokens"] >= 2000
     summary = pretrain(tiny_recipe(data, "plan.hours=0.0003"), tmp_path / "hours")
