@@ -2,10 +2,16 @@
 
 In reading order:
     tokenizer   WordPiece: a vocabulary file or a tokenizer file → ids, as transformers' fast BERT tokenizer gives them
-    vocabulary  a corpus → a WordPiece vocabulary
-    corpora     a path in any layout → documents, in units that can be read apart
+    vocabulary  texts → a WordPiece vocabulary
+    learning    a corpus → a tokenizer's folder: what `bertsmith tokenizer` does
+    corpora     a path in any layout → a corpus
+    units       a corpus → pieces that can be read apart, each giving its documents
+    archives    xz, tar and their like, walked in memory
+    encoding    documents → the arrays of a shard
+    workers     units → encoded units, in parallel and in corpus order
+    journal     what is done so far, so that a killed prepare goes on
     prepare     corpus → data folder: parallel, restartable, the same bytes for any number of workers
     shards      the data folder: memory-mapped token shards and their manifest
-    docstrings  a corpus that every installation already carries
     segments    documents of a shard → training rows of a sequence length (pure functions)
+    docstrings  a corpus that every installation already carries
 """

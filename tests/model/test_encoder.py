@@ -178,5 +178,5 @@ def test_the_plain_head_is_one_dense_layer():
 
 def test_rows_beyond_the_positions_are_refused():
     check_length(BERT, "rows.length", 16)
-    with pytest.raises(ValueError, match="rows.length = 17 is beyond the model's 16 positions"):
+    with pytest.raises(ValueError, match=r"rows\.length = 17 is beyond the model's 16 positions"):
         check_length(BERT, "rows.length", 17)
