@@ -83,7 +83,7 @@ build() {
 inside() { image_tool run --isolation chroot --volume "$WORK/data:/data" "$CONTAINER" "$@"; }
 
 write_toys() {
-    inside python - <<'PYTHON'
+    cat >"$WORK/data/toys.py" <<'PYTHON'
 import random
 from itertools import islice
 from pathlib import Path
@@ -106,6 +106,8 @@ for name, part in (("train", texts[:200]), ("dev", texts[200:250])):
         rows.append(" ".join(words).replace('"', "") + "\t0")
     Path(f"task/{name}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 PYTHON
+    inside python toys.py
+    inside ls corpus | tail --lines 1
 }
 
 run_story() {
