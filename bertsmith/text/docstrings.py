@@ -10,6 +10,7 @@ import ast
 import inspect
 import os
 import re
+import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
@@ -87,11 +88,26 @@ def docstrings(source: bytes) -> list[str]:
         text = decode_source(source)
     except (SyntaxError, UnicodeDecodeError):
         return []
-    literals = [module["module"]] if (module := _MODULE.match(text)) else []
-    literals += [token[token.lastgroup] for token in _TOKEN.finditer(text) if token.lastgroup]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of invalid escapes, which are the package's affair
+        if sys.version_info < (3, 11, 5):
+            # Groups behind possessive quantifiers are lost there (python/cpython#101955): the expression finds nothing.
+            return _parsed_docstrings(text)
+        literals = [module["module"]] if (module := _MODULE.match(text)) else []
+        literals += [token[token.lastgroup] for token in _TOKEN.finditer(text) if token.lastgroup]
         return [inspect.cleandoc(ast.literal_eval(literal)) for literal in literals]
+
+
+def _parsed_docstrings(text: str) -> list[str]:
+    """The same by parsing the whole file, several times as slowly."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return []
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    nodes.sort(key=lambda node: getattr(node, "lineno", 0))  # the module has none
+    return [found for node in nodes if (found := ast.get_docstring(node)) is not None]
 
 
 def _folder(package: str) -> str:

@@ -11,7 +11,14 @@ from pathlib import Path
 import networkx
 import pytest
 
-from bertsmith.text.docstrings import FOREIGN_FOLDERS, MIN_CHARACTERS, docstrings, documents, source_files
+from bertsmith.text.docstrings import (
+    FOREIGN_FOLDERS,
+    MIN_CHARACTERS,
+    _parsed_docstrings,
+    docstrings,
+    documents,
+    source_files,
+)
 
 TRICKY = b'''#!/usr/bin/env python
 # -*- coding: utf-8 -*-
@@ -136,3 +143,7 @@ def test_nothing_is_imported():
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_older_pythons_get_the_same_by_parsing():
+    assert _parsed_docstrings(TRICKY.decode()) == docstrings(TRICKY)
