@@ -81,12 +81,11 @@ def members(blocks: Iterator[bytes], source: str) -> Iterator[bytes]:
             break
         size, kind = _parse(header, source)
         start += _BLOCK
-        if kind in _WITHOUT_CONTENT:
-            size = 0
-        if len(buffer) < start + size + -size % _BLOCK:
-            buffer, start = _refill(buffer[start:], size + -size % _BLOCK, blocks, source), 0
+        padded = size + -size % _BLOCK
+        if len(buffer) < start + padded:
+            buffer, start = _refill(buffer[start:], padded, blocks, source), 0
         content = buffer[start : start + size]
-        start += size + -size % _BLOCK
+        start += padded
         if kind in b"LKxg":
             long_name = _name_in(kind, content) or long_name
             continue
@@ -117,24 +116,24 @@ _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
 
 
 def _parse(header: bytes, source: str) -> tuple[int, bytes]:
-    """Size and type of a member, from a header whose checksum is right."""
+    """Size of what follows a header, and the member's type. Raises BrokenArchive where the checksum is wrong."""
+    kind = header[156:157]
     try:
         # The checksum is the sum of the header's bytes, its own field taken for spaces. Adler-32's lower half is one
         # more than the sum of all bytes modulo 65521, and C adds up twenty times as fast as Python.
         field = header[148:156]
-        expected = _octal(field) - 8 * ord(" ") + sum(field)
+        expected = int(field.strip(b"\0 ") or b"0", 8) - 8 * ord(" ") + sum(field)
         if zlib.adler32(header) & 0xFFFF != (1 + expected) % 65521:
             raise ValueError("its checksum is wrong")
-        size = int.from_bytes(header[125:136]) if header[124] & 0x80 else _octal(header[124:136])
-        if size > LARGEST_MEMBER:
+        if kind in _WITHOUT_CONTENT:
+            return 0, kind
+        octal = header[124:136].strip(b"\0 ") or b"0"
+        size = int.from_bytes(header[125:136]) if header[124] & 0x80 else int(octal, 8)
+        if not 0 <= size <= LARGEST_MEMBER:
             raise ValueError(f"a member of {size} bytes")
     except ValueError as error:
         raise BrokenArchive(f"{source}: not a tar archive, or a damaged one ({error}); fetch it again") from None
-    return size, header[156:157]
-
-
-def _octal(field: bytes) -> int:
-    return int(field.strip(b"\0 ") or b"0", 8)
+    return size, kind
 
 
 def _name(header: bytes) -> bytes:

@@ -109,12 +109,13 @@ def test_any_bytes_are_an_archive_or_a_broken_one(junk: bytes):
         assert "\n" not in str(error)
 
 
-def test_a_member_that_claims_to_be_huge_is_refused():
+@pytest.mark.parametrize(("field", "size"), [(b"77777777777\0", "8589934591"), (b"-1000      \0", "-512")])
+def test_a_member_that_claims_an_impossible_size_is_refused(field: bytes, size: str):
     archive = bytearray(tar([b"a"]))
-    archive[124:136] = b"77777777777\0"
+    archive[124:136] = field
     archive[148:156] = b" " * 8
     archive[148:156] = b"%06o\0 " % sum(archive[:512])
-    with pytest.raises(BrokenArchive, match="a member of 8589934591 bytes"):
+    with pytest.raises(BrokenArchive, match=f"a member of {size} bytes"):
         read(bytes(archive))
 
 
