@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.model.config import EncoderSettings
-from bertsmith.model.dropout import Dropout, dropout
+from bertsmith.model.dropout import Dropout, draw_kept
 from bertsmith.model.tokens import Tokens
 
 
@@ -35,19 +35,37 @@ def _attend_grid(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, drop
     # [N, H, L, K] each
     query, key, value = (tokens.to_grid(part).transpose(1, 2) for part in (query, key, value))
     mask = tokens.key_mask()
-    if query.device.type == "cpu" and dropout_prob > 0.0:
-        mixed = _attend_with_cheap_dropout(query, key, value, mask, dropout_prob)
+    if query.device.type == "cpu" and dropout_prob > 0.0 and not torch.compiler.is_compiling():
+        mixed = _AttentionWithDropout.apply(query, key, value, mask, dropout_prob)
     else:
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_prob)
     return tokens.to_flat(mixed.transpose(1, 2))  # [T, H, K]
 
 
-def _attend_with_cheap_dropout(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, prob: float) -> Tensor:
-    """The CPU's scaled-dot-product attention leaves its fused kernel when there is dropout, and draws it slowly."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # [N, H, L, L]
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    return dropout(scores.softmax(dim=-1), prob) @ value
+class _AttentionWithDropout(torch.autograd.Function):
+    """For the CPU, whose own scaled-dot-product attention leaves its fused kernel when there is dropout, draws it
+    slowly and keeps every step for the backward pass. This keeps the weights, a byte for each and the inputs."""
+
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, prob: float) -> Tensor:
+        query, key, value = (part.contiguous() for part in (query, key, value))
+        scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)  # [N, H, L, L]
+        if mask is not None:
+            scores.masked_fill_(~mask, float("-inf"))
+        weights = scores.softmax(dim=-1)
+        kept, ctx.scale = draw_kept(weights.shape, prob)
+        ctx.save_for_backward(query, key, value, weights, kept)
+        return ((weights * kept) @ value).mul_(ctx.scale)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple:
+        query, key, value, weights, kept = ctx.saved_tensors
+        gradient = gradient * ctx.scale
+        for_value = (weights * kept).transpose(-1, -2) @ gradient
+        for_scores = (gradient @ value.transpose(-1, -2)).mul_(kept).mul_(weights)
+        for_scores.addcmul_(weights, for_scores.sum(dim=-1, keepdim=True), value=-1.0)
+        for_scores.mul_(query.shape[-1] ** -0.5)
+        return for_scores @ key, for_scores.transpose(-1, -2) @ query, for_value, None, None
 
 
 class SelfAttention(nn.Module):

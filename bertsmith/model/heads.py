@@ -9,7 +9,7 @@ from bertsmith.model.encoder import initialize
 
 
 class MaskedTokenHead(nn.Module):
-    """Scores over the vocabulary at chosen positions: [M, D] → [M, V], by the token table it is given.
+    """What precedes the scores over the vocabulary, [M, D] → [M, E], and those scores by the token table it is given.
 
     Source: google-research/electra, run_pretraining.py, _get_masked_lm_output.
     """
@@ -21,9 +21,12 @@ class MaskedTokenHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         self.apply(lambda module: initialize(module, settings.initializer_range))
 
-    def forward(self, vectors: Tensor, table: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.norm(F.gelu(self.dense(vectors)))
+
+    def scores(self, vectors: Tensor, table: Tensor) -> Tensor:
         """`vectors` [M, D] and the shared token table [V, E] → [M, V]."""
-        return F.linear(self.norm(F.gelu(self.dense(vectors))), table, self.bias)
+        return F.linear(self(vectors), table, self.bias)
 
 
 class BertClassificationHead(nn.Module):

@@ -12,6 +12,7 @@ from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import MaskedTokenHead
 from bertsmith.model.tokens import Tokens
+from bertsmith.objectives.cross_entropy import summed_cross_entropy
 from bertsmith.objectives.masking import MaskingSettings, Rule, Vocabulary, mask
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.settings import setting, settings
@@ -56,7 +57,7 @@ class MaskedTokens(nn.Module):
 
     def scores(self, tokens: Tokens, places: Tensor) -> Tensor:
         """Scores over the vocabulary at `places` ([M], into the flat tokens): [M, V]. Nothing else is projected."""
-        return self.head(self.encoder(tokens).index_select(0, places), self.encoder.embeddings.token.weight)
+        return self.head.scores(self._vectors(tokens, places), self._table)
 
     def losses(self, batch: Batch) -> Losses:
         """`mlm_loss` in nats a predicted token; in evaluation mode also `mlm_accuracy`."""
@@ -66,9 +67,20 @@ class MaskedTokens(nn.Module):
         if places.device.type == "cpu":  # elsewhere shapes stay as they are, for the compiler
             used = weights > 0
             places, labels, weights = places[used], labels[used], weights[used]
-        scores = self.scores(batch.tokens, places)  # [M, V]
-        count = weights.sum()
-        sums = {"mlm_loss": (F.cross_entropy(scores.float(), labels, reduction="none") * weights).sum()}
-        if not self.training:
-            sums["mlm_accuracy"] = ((scores.argmax(dim=-1) == labels) * weights).sum()
-        return Losses(sums, dict.fromkeys(sums, count))
+        if self.training:
+            vectors = self.head(self._vectors(batch.tokens, places))
+            sums = {"mlm_loss": summed_cross_entropy(vectors, self._table, self.head.bias, labels, weights)}
+        else:
+            scores = self.scores(batch.tokens, places)  # [M, V]
+            sums = {
+                "mlm_loss": (F.cross_entropy(scores.float(), labels, reduction="none") * weights).sum(),
+                "mlm_accuracy": ((scores.argmax(dim=-1) == labels) * weights).sum(),
+            }
+        return Losses(sums, dict.fromkeys(sums, weights.sum()))
+
+    @property
+    def _table(self) -> Tensor:
+        return self.encoder.embeddings.token.weight
+
+    def _vectors(self, tokens: Tokens, places: Tensor) -> Tensor:
+        return self.encoder(tokens).index_select(0, places)

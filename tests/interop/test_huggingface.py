@@ -78,7 +78,7 @@ class MaskedTokens(nn.Module):
         self.head = MaskedTokenHead(settings, VOCAB_SIZE)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        return self.head(self.encoder(tokens), self.encoder.embeddings.token.weight)
+        return self.head.scores(self.encoder(tokens), self.encoder.embeddings.token.weight)
 
 
 def scrambled(model: nn.Module) -> nn.Module:
@@ -294,7 +294,7 @@ def test_their_masked_token_models_are_read(config, small_rows, tmp_path):
     with torch.no_grad():
         encoder, head = Encoder(imported.settings, 50).eval(), MaskedTokenHead(imported.settings, 50)
         nn.ModuleDict({"encoder": encoder, "head": head}).load_state_dict(imported.weights)
-        logits = head(encoder(small_rows.tokens), encoder.embeddings.token.weight)
+        logits = head.scores(encoder(small_rows.tokens), encoder.embeddings.token.weight)
         expected = small_rows.real(theirs(**small_rows.theirs).logits)
     assert expected.std() > 0.5
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-4)

@@ -52,6 +52,18 @@ def test_the_formula_and_its_gradients(lengths, dropout_prob):
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, inputs, upstream))
 
 
+def test_gradients_pass_through_what_was_not_dropped():
+    tokens = pack(UNEVEN)
+    inputs = draw(tokens.num_tokens, dtype=torch.float64)
+
+    def attend_with_the_same_draws(*inputs):
+        torch.manual_seed(0)
+        return attend(*inputs, tokens, 0.3)
+
+    torch.autograd.gradcheck(attend_with_the_same_draws, inputs)
+    assert not torch.allclose(attend_with_the_same_draws(*inputs), by_formula(*inputs, UNEVEN), rtol=0.1)
+
+
 @pytest.mark.parametrize("dropout_prob", [0.0, 0.3])
 def test_no_token_sees_another_row(dropout_prob):
     torch.manual_seed(0)
