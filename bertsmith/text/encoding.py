@@ -55,11 +55,12 @@ def encode(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: f
         sizes.append(len(document))
     tokens = text.tokens()
 
-    marks = np.flatnonzero((tokens == tokenizer.sep_id) | (tokens == tokenizer.cls_id))
+    is_mark = (tokens == tokenizer.sep_id) | (tokens == tokenizer.cls_id)
+    marks = np.flatnonzero(is_mark)
     ends = marks - np.arange(len(marks))  # positions once the marks are out
     document_ends = ends[tokens[marks] == tokenizer.cls_id]
     full = np.diff(document_ends, prepend=0) > 0
-    shard = Shard(np.delete(tokens, marks), ends[np.diff(ends, prepend=0) > 0], document_ends[full])
+    shard = Shard(tokens[~is_mark], ends[np.diff(ends, prepend=0) > 0], document_ends[full])
     heldout = np.array(shares, np.uint32)[full] < heldout_fraction * 2.0**32
     num_bytes = int(np.array(sizes, np.int64)[full].sum())
     counts = Counter(documents=len(heldout), lines=len(shard.line_ends), tokens=len(shard.tokens), bytes=num_bytes)
@@ -102,7 +103,7 @@ class _Text:
         self._tokens = [np.empty(0, tokenizer.dtype)]
 
     def add(self, document: bytes) -> None:
-        for piece in _pieces(document):
+        for piece in (document,) if len(document) <= BATCH_BYTES else _pieces(document):
             self._batch.append(_SPECIAL.sub(rb"[ \1 ]", piece) if b"[" in piece else piece)
             self._batch_size += len(piece)
             if self._batch_size >= BATCH_BYTES:
@@ -121,7 +122,7 @@ class _Text:
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
-    """`text`, where it is longer than BATCH_BYTES in pieces that cut no line, else no word, else no character."""
+    """`text` in pieces of at most BATCH_BYTES that cut no line, else no word, else no character."""
     start = 0
     while len(text) - start > BATCH_BYTES:
         limit = start + BATCH_BYTES

@@ -25,7 +25,7 @@ from bertsmith.text.journal import Done, Journal, describe, refuse_foreign, refu
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
-from bertsmith.text.workers import Encoder, Result, encode_units
+from bertsmith.text.workers import Encoder, Result, encode_units, start_server
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
 """Beginnings of documents that both tokenizer libraries encode before the start: 0.2 s."""
@@ -58,7 +58,7 @@ class PrepareRecipe(CorpusRecipe):
 def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     """The data folder `out` for `recipe`: made, continued where it was interrupted, or found whole.
 
-    Workers are spawned: a program that calls this at its top level does so under `if __name__ == "__main__":`.
+    Workers import the calling program: one that calls this at its top level does so under `if __name__ == "__main__":`.
 
     Raises:
         UserError: a path or a setting is wrong, the corpus is broken or has no usable document; `out` was made with
@@ -98,14 +98,17 @@ class _Job(NamedTuple):
 
 
 def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
+    workers = recipe.workers or cores
+    if workers > 1:
+        start_server()  # while the corpus and the vocabulary are looked at
     corpus = open_corpus(recipe)
     tokenizer = Tokenizer.load(
         recipe.vocab, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents, compat=recipe.compat
     )
     check_marks(tokenizer)
     fingerprints = {"corpus": corpus.fingerprint, "vocab": tokenizer.fingerprint}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
-    return _Job(recipe, corpus, tokenizer, out, identity(recipe) | fingerprints, recipe.workers or cores)
+    return _Job(recipe, corpus, tokenizer, out, identity(recipe) | fingerprints, workers)
 
 
 def _make(job: _Job) -> None:

@@ -12,10 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
+from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
 from bertsmith.errors import UserError
+from bertsmith.memory import keep_freed_memory
 from bertsmith.text.archives import BrokenArchive
 from bertsmith.text.encoding import Encoded, encode
 from bertsmith.text.tokenizer import Tokenizer
@@ -71,7 +73,7 @@ def encode_units(units: Iterator[Unit], encoder: Encoder, workers: int) -> Itera
     if workers == 1:
         yield ((unit, encoder(unit)) for unit in units)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy whatever locks this process's threads hold
+    context = start_server()
     pool = ProcessPoolExecutor(workers, context, _start, (encoder,))
     try:
         pending = deque((unit, pool.submit(_encode, unit)) for unit in islice(units, IN_FLIGHT * workers))
@@ -80,6 +82,15 @@ def encode_units(units: Iterator[Unit], encoder: Encoder, workers: int) -> Itera
         raise UserError(f"workers = {workers}: one was killed, perhaps for lack of memory; use fewer") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def start_server() -> BaseContext:
+    """Start the process that workers are forked from, which takes a third of a second: it imports this module. (A fork
+    of the present process would copy whatever locks its threads hold; spawned workers would each do the imports.)"""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    forkserver.ensure_running()
+    return context
 
 
 def _in_order(pending: deque[tuple[Unit, Future]], units: Iterator[Unit], pool: ProcessPoolExecutor):
@@ -97,6 +108,7 @@ _encoder: Encoder
 def _start(encoder: Encoder) -> None:
     global _encoder
     _encoder = encoder
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,7 +1,6 @@
 """Where and how a batch is run: device, number format, compilation, micro-batches."""
 
 import contextlib
-import ctypes
 import os
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from bertsmith.errors import UserError
+from bertsmith.memory import keep_freed_memory
 from bertsmith.model.encoder import Embeddings
 from bertsmith.model.heads import MaskedTokenHead
 from bertsmith.model.layers import Layer
@@ -135,19 +135,9 @@ def choose_machine(settings: MachineSettings, pad_id: int = 0) -> Machine:
     if cuda:
         torch.set_float32_matmul_precision("high")
     if not cuda:
-        _keep_freed_memory()
+        keep_freed_memory()
     compiles = cuda if settings.compile is None else settings.compile
     return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id)
-
-
-def _keep_freed_memory() -> None:
-    """Have the C library reuse the memory of freed tensors instead of giving it back at once: having the system hand
-    out and zero the same pages again and again took a quarter of a step."""
-    trim_threshold, mmap_threshold = -1, -3  # <malloc.h>
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library than glibc
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, (1 << 31) - 1)
 
 
 def _device(name: str) -> torch.device:
