@@ -10,22 +10,25 @@ operation, several times over: run it on a quiet machine.
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, in_own_process
 from bertsmith.config import load
 from bertsmith.tasks.finetune import encode_splits, read_data
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import open_starting_point
-from bertsmith.tasks.trial import Setup, build_objective, run_trial, train
+from bertsmith.tasks.trial import Setup, build_objective, predict, train
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.plan import Plan
 
@@ -39,6 +42,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=268, help="of an epoch's 268")
     parser.add_argument("--scores", action="store_true", help="train for three epochs and compare scores instead")
     parser.add_argument("--only", choices=["dynamic", "128"], help="of the two paddings")
+    parser.add_argument("--measure", nargs=3, metavar=("WHO", "STEPS", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     shared = os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
     if not Path(shared, "glue", "CoLA").is_dir():
@@ -50,49 +54,53 @@ def main() -> None:
     recipe = load(
         FinetuneRecipe, "finetune", "cola", [f"model={model}", f"data={shared}/glue", "machine.device=cpu", "seeds=1"]
     )
-    trials = Trials(arguments.out)
-    if arguments.scores:
-        compare_scores(trials, recipe, arguments.repeats)
+    if arguments.measure:
+        who, steps, seed = arguments.measure
+        print(json.dumps(measure_training(_setup(recipe.settings), who, int(steps), int(seed))))
+    elif arguments.scores:
+        compare_scores(Trials(arguments.out), arguments.repeats)
     else:
-        compare_speed(trials, recipe, arguments)
+        compare_speed(Trials(arguments.out), arguments)
 
 
-def compare_speed(trials: Trials, loaded, arguments: argparse.Namespace) -> None:
-    setup, plan = _setup(loaded.settings), Plan(steps=arguments.steps)
+PADDINGS = {"Trainer, dynamic padding": ("longest", 0.8), "Trainer, padded to 128": ("max_length", 0.4)}
+"""The peers: how they pad, and the most of their time that bertsmith is to take."""
+
+
+def compare_speed(trials: Trials, arguments: argparse.Namespace) -> None:
     what = "CoLA, an epoch" if arguments.steps == 268 else f"CoLA, {arguments.steps} steps"
-    contestants = {
-        "bertsmith": lambda: _own_seconds(setup, plan),
-        "Trainer, dynamic padding": lambda: _trainer(setup, 0, arguments.steps, "longest")[0],
-        "Trainer, padded to 128": lambda: _trainer(setup, 0, arguments.steps, "max_length")[0],
-    }
-    if arguments.only:
-        unwanted = "Trainer, padded to 128" if arguments.only == "dynamic" else "Trainer, dynamic padding"
-        del contestants[unwanted]
+    peers = [who for who in PADDINGS if not arguments.only or arguments.only in who]
+    contestants = {who: _trial(who, arguments.steps, 0) for who in ("bertsmith", *peers)}
     trials.alternate(what, contestants, arguments.repeats)
-    for who, target in (("Trainer, dynamic padding", 0.8), ("Trainer, padded to 128", 0.4)):
-        if who in contestants:
-            trials.ratio(what, who, "seconds", target, least=False)
+    for who in peers:
+        trials.ratio(what, who, "seconds", PADDINGS[who][1], least=False)
 
 
-def compare_scores(trials: Trials, loaded, repeats: int) -> None:
-    """Whole trainings of three epochs; the contestants' seeds follow from the trial's number."""
-    setup = _setup(loaded.settings)
-    seeds = {"bertsmith": 0, "Trainer": 0}
-
-    def own() -> dict[str, float]:
-        with tempfile.TemporaryDirectory() as folder:
-            return {"mcc": run_trial(setup, seeds["bertsmith"], Path(folder, "trial"))["mcc"]}
-
-    def peer() -> dict[str, float]:
-        steps = 3 * 268
-        return {"mcc": _trainer(setup, seeds["Trainer"], steps, "longest")[1]}
-
-    for number in range(repeats):
-        seeds.update(bertsmith=number, Trainer=number)
-        trials.alternate("CoLA, three epochs", {"bertsmith": own, "Trainer": peer}, number + 1)
-    for who in seeds:
-        scores = trials.figures("CoLA, three epochs", who, "mcc")
+def compare_scores(trials: Trials, repeats: int) -> None:
+    """Whole trainings of three epochs, a seed for each repetition."""
+    what, contestants = "CoLA, three epochs", ("bertsmith", "Trainer, dynamic padding")
+    for seed in range(repeats):
+        trials.alternate(what, {who: _trial(who, 3 * 268, seed) for who in contestants}, seed + 1)
+    for who in contestants:
+        scores = trials.figures(what, who, "mcc")
         print(f"{who}: mcc {np.mean(scores):.3f} ± {np.std(scores, ddof=1) if len(scores) > 1 else 0:.3f}, {scores}")
+
+
+def _trial(who: str, steps: int, seed: int) -> Callable[[], dict[str, float]]:
+    return partial(in_own_process, "finetune", "--measure", who, str(steps), str(seed))
+
+
+def measure_training(setup: Setup, who: str, steps: int, seed: int) -> dict[str, float]:
+    """Seconds that training takes, and the Matthews correlation on dev after it."""
+    if who in PADDINGS:
+        return _trainer(setup, seed, steps, PADDINGS[who][0])
+    objective = build_objective(setup, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        started_at = time.perf_counter()
+        train(setup, objective, Plan(steps=steps), seed, Path(folder))
+        seconds = time.perf_counter() - started_at
+    predicted = predict(objective, setup.dev.rows, setup.machine).argmax(axis=1)
+    return {"seconds": seconds, "mcc": measure(("mcc",), predicted, setup.dev.answers)["mcc"]}
 
 
 def _setup(recipe: FinetuneRecipe) -> Setup:
@@ -100,16 +108,7 @@ def _setup(recipe: FinetuneRecipe) -> Setup:
     return Setup(recipe, data.task, start, choose_machine(recipe.machine), *encode_splits(recipe, start, data))
 
 
-def _own_seconds(setup: Setup, plan: Plan) -> dict[str, float]:
-    objective = build_objective(setup, seed=0)
-    with tempfile.TemporaryDirectory() as folder:
-        started_at = time.perf_counter()
-        train(setup, objective, plan, 0, Path(folder))
-        return {"seconds": time.perf_counter() - started_at}
-
-
-def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> tuple[dict[str, float], float]:
-    """Seconds in `Trainer.train`, and the Matthews correlation on dev."""
+def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> dict[str, float]:
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -135,7 +134,7 @@ def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> tuple[dict[st
         trainer.train()
         seconds = time.perf_counter() - started_at
         predicted = trainer.predict(_features(setup.dev)).predictions.argmax(axis=1)
-    return {"seconds": seconds}, measure(("mcc",), predicted, setup.dev.answers)["mcc"]
+    return {"seconds": seconds, "mcc": measure(("mcc",), predicted, setup.dev.answers)["mcc"]}
 
 
 def _features(split) -> list[dict]:

@@ -2,7 +2,9 @@
 
     python -m benchmarks.kill --out kill.json
 
-`prepare`: the shared corpus with two workers. A run that ends before it could be killed often enough is begun afresh.
+`prepare`: the shared corpus with two workers. `pretrain`: 300 steps of a network of bert-tiny's size on it, with a
+checkpoint every 20; compared are the weights and the optimiser's state. A run that ends before it could be killed often
+enough is begun afresh.
 """
 
 import argparse
@@ -12,11 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks.trials import Trials
 
 KILLS = 20
+TINY = [
+    "batch_size=8", "rows.length=64", "plan.steps=300", "plan.checkpoint_steps=20", "evaluate_rows=64",
+    "model.hidden_dropout_prob=0.1", "model.attention_probs_dropout_prob=0.1", "tensorboard=false",
+]  # fmt: skip
 
 
 def main() -> None:
@@ -32,10 +39,16 @@ def main() -> None:
     prepare = ["prepare", "openwebtext", f"corpus={corpus}", f"vocab={vocab}", "workers=2"]
     trials = Trials(arguments.out)
     draw = random.Random(arguments.seed)
-    trials.alternate("prepare", {"bertsmith": lambda: killed_and_continued(prepare, draw)}, arguments.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "data")
+        assert run(prepare, data) == 0
+        pretrain = ["pretrain", "bert-tiny", f"data={data}", *TINY]
+        for what, command, pattern in (("prepare", prepare, "*"), ("pretrain", pretrain, "**/*.safetensors")):
+            killed = partial(killed_and_continued, command, pattern, draw)
+            trials.alternate(what, {"bertsmith": killed}, arguments.repeats)
 
 
-def killed_and_continued(command: list[str], draw: random.Random) -> dict[str, float]:
+def killed_and_continued(command: list[str], pattern: str, draw: random.Random) -> dict[str, float]:
     """`command` left alone, and `command` killed KILLS times; differing files would end the program."""
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "whole")
@@ -45,12 +58,12 @@ def killed_and_continued(command: list[str], draw: random.Random) -> dict[str, f
         kills, out = 0, Path(folder, "out-0")
         while kills < KILLS:
             if run(command, out, after=draw.uniform(0, seconds)) == 0:
-                compare(whole, out)
+                compare(whole, out, pattern)
                 out = Path(folder, f"out-{kills}")
             else:
                 kills += 1
         assert run(command, out) == 0
-        compare(whole, out)
+        compare(whole, out, pattern)
     return {"kills": kills, "seconds left alone": seconds}
 
 
@@ -65,10 +78,13 @@ def run(command: list[str], out: Path, after: float | None = None) -> int:
             return process.wait()
 
 
-def compare(whole: Path, out: Path) -> None:
-    expected, found = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in (whole, out))
-    differing = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
-    assert not differing, f"{out}: differs in {', '.join(sorted(differing))}"
+def compare(whole: Path, out: Path, pattern: str) -> None:
+    expected, found = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.glob(pattern) if path.is_file()}
+        for folder in (whole, out)
+    )
+    differing = [str(name) for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    assert expected and not differing, f"{out}: differs in {', '.join(sorted(differing))}"
     print(f"{out.name}: the same bytes in {len(found)} files", flush=True)
 
 

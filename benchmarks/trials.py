@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,14 @@ class Trials:
             partial = self.path.with_name(self.path.name + ".partial")
             partial.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
             partial.replace(self.path)
+
+
+def in_own_process(module: str, *arguments: str) -> dict[str, float]:
+    """What `python -m benchmarks.MODULE ARGUMENTS` prints last: figures as JSON. Nothing that one contestant sets in
+    its process, and none of its memory, is then the other's."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _say(figures: dict[str, float]) -> str:

@@ -81,7 +81,8 @@ def tokenizer(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overw
     from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 
     loaded = load(TokenizerRecipe, "prepare", recipe, overrides or ())
-    train_tokenizer(loaded.settings, out, overwrite)
+    with _stopping(_again("tokenizer", recipe, overrides, out)):
+        train_tokenizer(loaded.settings, out, overwrite)
     print(f"wrote {out}/tokenizer.json and vocab.txt")
     _next(f"bertsmith prepare {recipe} corpus={loaded.settings.corpus} vocab={out} --out data/prepared")
 
@@ -155,7 +156,7 @@ def show(what: Annotated[str, typer.Argument(metavar="RECIPE|DATA|RUN")], overri
     """Every setting with its value, origin and meaning; or what a data folder or a run holds."""
     from bertsmith.show import show
 
-    show(what, overrides or ())
+    _next(show(what, overrides or ()))
 
 
 @app.command()
@@ -163,7 +164,10 @@ def doctor() -> None:
     """Versions, GPU and kernels, disk, and what will be used; exit status 1 when a GPU is present but unusable."""
     from bertsmith.doctor import doctor
 
-    raise typer.Exit(doctor())
+    status = doctor()
+    if not status:
+        _next("bertsmith quickstart")
+    raise typer.Exit(status)
 
 
 def _next(command: str) -> None:
@@ -187,5 +191,5 @@ def _stopping(command: str) -> Iterator[None]:
         yield
     except (KeyboardInterrupt, Interrupted) as error:
         number = error.number if isinstance(error, Interrupted) else signal.SIGINT
-        print(f"stopped; nothing is lost. To go on:\n  {command}", file=sys.stderr)
+        print(f"stopped; what is finished is kept. To go on:\n  {command}", file=sys.stderr)
         raise SystemExit(128 + number) from None

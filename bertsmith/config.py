@@ -127,6 +127,11 @@ def rows(loaded: Loaded) -> Iterator[Row]:
         yield Row(leaf.key, leaf.value, loaded.origins.get(leaf.key, "default"), leaf.description)
 
 
+def set_keys(settings: Any) -> list[str]:
+    """Dotted keys of the settings that are not at their defaults."""
+    return [leaf.key for leaf in _walk(settings) if leaf.value != leaf.default]
+
+
 def identity(settings: Any) -> dict[str, Any]:
     """Dotted key → value of the settings that make a run this run (see `bertsmith.settings.setting`)."""
     return {leaf.key: leaf.value for leaf in _walk(settings) if leaf.identity}
@@ -142,18 +147,21 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 class _Leaf(NamedTuple):
     key: str
     value: Any
+    default: Any
     description: str
     identity: bool
 
 
-def _walk(settings: Any, prefix: str = "", identity: bool = True) -> Iterator[_Leaf]:
+def _walk(settings: Any, defaults: Any = None, prefix: str = "", identity: bool = True) -> Iterator[_Leaf]:
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
+        default = field.default if defaults is None else getattr(defaults, field.name)
         matters = identity and field.metadata["identity"]
         if dataclasses.is_dataclass(value):
-            yield from _walk(value, f"{prefix}{field.name}.", matters)
+            nested = default if dataclasses.is_dataclass(default) else None
+            yield from _walk(value, nested, f"{prefix}{field.name}.", matters)
         else:
-            yield _Leaf(f"{prefix}{field.name}", value, field.metadata["description"], matters)
+            yield _Leaf(f"{prefix}{field.name}", value, default, field.metadata["description"], matters)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

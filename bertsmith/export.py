@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
 from bertsmith.interop.card import model_card
 from bertsmith.interop.huggingface import write_folder
-from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.runs import Finetuned, load_trial
 from bertsmith.training.runs import load_model
 
 
@@ -74,12 +76,21 @@ def _export_finetuned(run: Path, out: Path) -> None:
         settings=trial.encoder,
         vocab_size=trial.vocab_size,
         head="classification",
-        weights=trial.weights,
+        weights=trial.weights if trial.labels else _in_units_of_the_answers(trial),
         tokenizer_folder=run,
         labels=list(trial.labels) or ["score"],
         card=card,
         trained_length=None,
     )
+
+
+def _in_units_of_the_answers(trial: Finetuned) -> dict[str, Tensor]:
+    """A regression's weights, its last layer changed to answer on the task's own scale instead of 0 to 1."""
+    low, high = trial.manifest["low"], trial.manifest["high"]
+    weight, bias = (trial.weights[f"head.output.{name}"] for name in ("weight", "bias"))
+    return trial.weights | {
+        "head.output.weight": weight * (high - low), "head.output.bias": bias * (high - low) + low,
+    }  # fmt: skip
 
 
 def _recipe_text(run: Path) -> str:

@@ -1,17 +1,18 @@
 """`bertsmith show`: every setting of a recipe; what a data folder or a run holds."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import Loaded, load, rows, shipped_recipes
+from bertsmith.config import Loaded, load, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
 from bertsmith.progress import format_count
 
 
-def show(what: str, overrides: Sequence[str] = ()) -> None:
-    """Print what `what` is: the name or path of a recipe, a data folder, or a run's folder.
+def show(what: str, overrides: Sequence[str] = ()) -> str:
+    """Print what `what` is: the name or path of a recipe, a data folder, or a run's folder; returns the next command.
 
     Raises:
         UserError: it is none of these.
@@ -22,19 +23,20 @@ def show(what: str, overrides: Sequence[str] = ()) -> None:
         printers = {"data": _show_data, "pretrain": _show_pretraining, "finetune": _show_finetuning}
         if manifest.get("kind") not in printers:
             raise UserError(f"{path}: neither a data folder nor a run")
-        printers[manifest["kind"]](path, manifest)
-        return
-    _show_recipe(what, overrides)
+        return printers[manifest["kind"]](path, manifest)
+    return _show_recipe(what, overrides)
 
 
-def _show_recipe(what: str, overrides: Sequence[str]) -> None:
+def _show_recipe(what: str, overrides: Sequence[str]) -> str:
     """The verb of a shipped recipe follows from its name; a file is read as the first kind that it fits."""
     verbs = [verb for verb in ("prepare", "pretrain", "finetune") if what in shipped_recipes(verb)]
     faults = []
     for verb in verbs or ("prepare", "pretrain", "finetune"):
         try:
-            _print_settings(_load(verb, what, overrides), f"bertsmith {verb} {what}")
-            return
+            loaded = _load(verb, what, overrides)
+            _print_settings(loaded, f"bertsmith {verb} {what}")
+            needed = [f"{key}=PATH" for key, origin in loaded.origins.items() if origin == "needed"]
+            return shlex.join(["bertsmith", verb, what, *overrides, *needed, "--out", "DIR"])
         except UserError as error:
             faults.append(f"as a {verb} recipe: {str(error).splitlines()[0]}")
     raise UserError("\n".join(faults) if Path(what).is_file() else faults[0].partition(": ")[2])
@@ -86,7 +88,7 @@ def _print_settings(loaded: Loaded, title: str) -> None:
     Console(width=console.width if console.is_terminal else 160).print(table)
 
 
-def _show_data(path: Path, manifest: dict[str, Any]) -> None:
+def _show_data(path: Path, manifest: dict[str, Any]) -> str:
     from bertsmith.text.shards import open_data
 
     data = open_data(path)
@@ -99,9 +101,10 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> None:
         "hash": data.hash,
         "corpus": _plain(manifest.get("corpus", manifest.get("recipe", {}).get("corpus", "–"))),
     })  # fmt: skip
+    return f"bertsmith pretrain bert-small-owt data={path} --out runs/bert-small-owt"
 
 
-def _show_pretraining(path: Path, manifest: dict[str, Any]) -> None:
+def _show_pretraining(path: Path, manifest: dict[str, Any]) -> str:
     measures = {name: f"{value:.4g}" for name, value in manifest.get("measures", {}).items()}
     _print_facts(f"{path}: pre-training", {
         "finished": manifest["finished"],
@@ -111,9 +114,10 @@ def _show_pretraining(path: Path, manifest: dict[str, Any]) -> None:
         **measures,
     })  # fmt: skip
     _print_own_recipe(path, "pretrain")
+    return f"bertsmith finetune cola model={path} data=data/glue --out {path}-cola"
 
 
-def _show_finetuning(path: Path, manifest: dict[str, Any]) -> None:
+def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
     results = path / "results.json"
     facts: dict[str, Any] = {"trials": "none finished"}
     if results.is_file():
@@ -122,10 +126,13 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> None:
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     _print_facts(f"{path}: fine-tuning", facts)
     _print_own_recipe(path, "finetune")
+    return f"bertsmith export {path} {path}-hf"
 
 
 def _print_own_recipe(path: Path, verb: str) -> None:
-    _print_settings(load(_class_of(verb), verb, str(path / "recipe.toml")), "\nrecipe")
+    """A run's recipe.toml holds all settings; which of them were chosen shows in their values."""
+    loaded = load(_class_of(verb), verb, str(path / "recipe.toml"))
+    _print_settings(Loaded(loaded.settings, dict.fromkeys(set_keys(loaded.settings), "recipe")), "\nrecipe")
 
 
 def _print_facts(title: str, facts: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """A batch in, losses out: model + corruption + loss. Knows nothing about steps, optimisers or files.
 
 In reading order:
-    objective   what an objective is: Batch, Losses, the protocol
-    masking     which positions are predicted and what stands there instead
-    mlm         masked-token prediction (BERT)
+    objective      what an objective is: Batch, Losses, the protocol
+    masking        which positions are predicted and what stands there instead
+    cross_entropy  the loss over a large vocabulary, without keeping its scores
+    mlm            masked-token prediction (BERT)
 """

@@ -30,6 +30,9 @@ from bertsmith.training.plan import Plan
 PREDICTED_TOKENS = 8192
 """Of a batch that is only predicted."""
 
+POOLED_BATCHES = 32
+"""So many batches of training examples at a time are sorted by length."""
+
 LOG_STEPS = 50
 """Between two lines of metrics.jsonl."""
 
@@ -107,14 +110,24 @@ def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
     return max(1, int(steps) if recipe.compat else math.ceil(steps))
 
 
-def batches(split: Split, batch_size: int, seed: int) -> Iterator[tuple[Batch, tuple[int, ...]]]:
-    """Without end: every example once an epoch, in an order drawn for that epoch."""
+def batches(
+    split: Split, batch_size: int, seed: int, similar_lengths: bool = True
+) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+    """Without end: every example once an epoch, in an order drawn for that epoch.
+
+    `similar_lengths` sorts each POOLED_BATCHES batches' worth of examples by length, cuts them into batches and draws
+    the order of these: a batch of short rows then needs little padding. Which examples share a pool is still chance.
+    """
     for epoch in count():
-        order = generator(seed, "order", epoch).permutation(len(split.answers))
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
-            answers = torch.from_numpy(split.answers[chosen])
-            yield Batch(split.rows.take(chosen), {"answers": answers}), (epoch, begin + len(chosen))
+        draw = generator(seed, "order", epoch)
+        order = draw.permutation(len(split.answers))
+        if similar_lengths:
+            pools = np.arange(len(order)) // (POOLED_BATCHES * batch_size)
+            order = order[np.lexsort((split.rows.lengths[order], pools))]
+        cut = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+        for number, place in enumerate(draw.permutation(len(cut)) if similar_lengths else range(len(cut)), start=1):
+            answers = torch.from_numpy(split.answers[cut[place]])
+            yield Batch(split.rows.take(cut[place]), {"answers": answers}), (epoch, number)
 
 
 def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
@@ -143,7 +156,8 @@ def train(setup: Setup, objective: Classification, plan: Plan, seed: int, folder
     optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
     longest = int(setup.train.rows.lengths.max())
     course = Course(
-        optimizer, recipe.schedule, plan, machine, recipe.optimizer.clip_norm, longest, seed, recipe.compat
+        optimizer, recipe.schedule, plan, machine, recipe.optimizer.clip_norm, longest, seed, recipe.compat,
+        static_shapes=False,
     )  # fmt: skip
     state = State()
     with closing(MetricsLog(folder, 0, tensorboard=False)) as log, progress(f"seed {seed}", plan.steps) as bar:
@@ -161,7 +175,7 @@ def train(setup: Setup, objective: Classification, plan: Plan, seed: int, folder
             })  # fmt: skip
 
         events = [Event(1, show), Event(LOG_STEPS, write)]
-        fit(objective, batches(setup.train, recipe.batch_size, seed), course, events, state)
+        fit(objective, batches(setup.train, recipe.batch_size, seed, not recipe.compat), course, events, state)
     return state
 
 

@@ -23,6 +23,8 @@ class TokenizerRecipe(PrepareRecipe):
     """What text a vocabulary is trained on. A prepare recipe serves as it is; what only `prepare` needs is not read."""
 
     vocab: str | None = setting(None, "not read: it is what comes out", identity=False)
+    heldout_fraction: float = setting(0.005, "not read", identity=False, ge=0, lt=1)
+    compat: bool = setting(False, "not read", identity=False)
     size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=SMALLEST_SIZE)
     megabytes: int = setting(300, "text to train on, in MB, taken evenly from the whole corpus", ge=1)
 

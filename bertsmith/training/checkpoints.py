@@ -75,7 +75,7 @@ def load_newest(run: Path) -> Checkpoint | None:
         try:
             return read(path)
         except UserError as error:
-            print(f"{error}; trying the checkpoint before it", file=sys.stderr)
+            print(f"{error}; trying the one before it" if path != found[-1] else error, file=sys.stderr)
     if found:
         raise UserError(f"{run}/checkpoints: every checkpoint is damaged; start afresh with --overwrite")
     return None

@@ -76,6 +76,11 @@ class Course(NamedTuple):
     seed: int
     compat: bool = False
     """The first step's learning rate is 0, as in the reference."""
+    static_shapes: bool = True
+    """Where rows are padded, to `length`; else to a multiple of 32 that holds the batch's longest."""
+
+    def padded_length(self, batch: Batch) -> int:
+        return self.length if self.static_shapes else min(self.length, -(-batch.tokens.length // 32) * 32)
 
 
 def fit(
@@ -134,7 +139,7 @@ def _step(objective: Objective, batch: Batch, course: Course, state: State, seco
     rate = learning_rate(course.schedule, before, after, course.compat)
     set_learning_rate(course.optimizer, rate)
     torch.manual_seed(derived_seed(course.seed, "dropout", state.step))
-    losses = course.machine.gradients(objective, batch, course.length)
+    losses = course.machine.gradients(objective, batch, course.padded_length(batch))
     norm = float(clip_gradients(objective, course.clip_norm))
     if math.isfinite(norm):
         course.optimizer.step()

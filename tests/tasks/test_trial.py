@@ -20,9 +20,10 @@ def rows_of(lengths):
     return Rows(ids, np.zeros(len(ids), dtype=np.uint8), lengths, np.cumsum(lengths) - lengths, 0)
 
 
-def test_an_epoch_has_every_example_once():
+@pytest.mark.parametrize("similar_lengths", [True, False])
+def test_an_epoch_has_every_example_once(similar_lengths):
     split = Split(rows_of([3, 4, 5, 6, 7]), np.arange(5))
-    epochs = list(islice(batches(split, 2, seed=1), 6))
+    epochs = list(islice(batches(split, 2, seed=1, similar_lengths=similar_lengths), 6))
     orders = [
         [int(answer) for batch, _ in part for answer in batch.targets["answers"]] for part in (epochs[:3], epochs[3:])
     ]
@@ -30,7 +31,21 @@ def test_an_epoch_has_every_example_once():
     assert orders[0] != orders[1]
     for batch, _ in epochs:
         assert batch.tokens.row_lengths.tolist() == [answer + 3 for answer in batch.targets["answers"].tolist()]
-    assert [position for _, position in epochs] == [(0, 2), (0, 4), (0, 5), (1, 2), (1, 4), (1, 5)]
+    assert [position for _, position in epochs] == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)]
+
+
+def test_rows_of_similar_length_share_a_batch(monkeypatch):
+    monkeypatch.setattr("bertsmith.tasks.trial.POOLED_BATCHES", 4)
+    lengths = np.random.default_rng(0).integers(1, 100, 96)
+    split = Split(rows_of(lengths), np.zeros(96))
+
+    def padding(**options) -> float:
+        tokens = [batch.tokens for batch, _ in islice(batches(split, 8, seed=0, **options), 12)]
+        return 1 - sum(part.num_tokens for part in tokens) / sum(part.num_rows * part.length for part in tokens)
+
+    assert padding() < 0.5 * padding(similar_lengths=False)
+    longest = [batch.tokens.length for batch, _ in islice(batches(split, 8, seed=0), 12)]
+    assert longest != sorted(longest)
 
 
 @pytest.mark.parametrize(("epochs", "compat", "steps"), [("3", "false", 9), ("0.5", "false", 2), ("0.5", "true", 1)])
