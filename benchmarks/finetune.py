@@ -84,6 +84,7 @@ def compare_scores(trials: Trials, repeats: int) -> None:
     for who in contestants:
         scores = trials.figures(what, who, "mcc")
         print(f"{who}: mcc {np.mean(scores):.3f} ± {np.std(scores, ddof=1) if len(scores) > 1 else 0:.3f}, {scores}")
+    trials.ratio(what, contestants[1], "seconds", PADDINGS[contestants[1]][1], least=False)
 
 
 def _trial(who: str, steps: int, seed: int) -> Callable[[], dict[str, float]]:
