@@ -39,8 +39,7 @@ class FinetuneRecipe:
     )
     compat: bool = setting(
         False,
-        "as the reference also where that is odd: summed loss, its single-layer head (not exportable), "
-        "one more layerwise_lr_decay on the whole encoder",
+        "do as the reference also where that is odd; docs/departures.md lists where. Its head cannot be exported",
     )
     check_counts: bool = setting(True, "refuse GLUE files whose number of examples is not the published one")
     skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
