@@ -4,9 +4,9 @@
     python -m benchmarks.finetune --out finetune.json --scores --repeats 3   three whole trainings, Matthews correlation
 
 Both sides: batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of warm-up, dropout 0.1, weight decay
-0.01, AdamW as torch has it, clipping at 1, float32, the same examples. Timed is training alone, without loading, encoding or evaluation.
-`--steps` cuts the epoch of 268 steps short. Another busy process makes two threads wait for each other at every
-operation, several times over: run it on a quiet machine.
+0.01, AdamW as torch has it, clipping at 1, float32, the same examples. Timed is training alone, without loading,
+encoding or evaluation. `--steps` cuts the epoch of 268 steps short. Another busy process makes two threads wait for
+each other at every operation, several times over: run it on a quiet machine.
 """
 
 import argparse
