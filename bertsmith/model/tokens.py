@@ -101,13 +101,13 @@ class Tokens:
     def to_grid(self, flat: Tensor) -> Tensor:
         """[T, …] → [N, L, …], zeros where there is no token."""
         if self.slots is not None:
-            flat = _Spread.apply(flat, self.slots, self.num_rows * self.length)
+            flat = _spread(flat, self.slots, self.num_rows * self.length)
         return flat.view(self.num_rows, self.length, *flat.shape[1:])
 
     def to_flat(self, grid: Tensor) -> Tensor:
         """[N, L, …] → [T, …], the inverse of `to_grid`."""
         flat = grid.reshape(self.num_rows * self.length, *grid.shape[2:])
-        return flat if self.slots is None else _Gather.apply(flat, self.slots)
+        return flat if self.slots is None else _gather(flat, self.slots)
 
     def key_mask(self) -> Tensor | None:
         """[N, 1, 1, L], true at real tokens; None where every place of the grid holds one."""
@@ -123,6 +123,16 @@ class Tokens:
             last = ends.new_full((1,), self.num_tokens)
             return torch.cat([torch.stack([self.row_starts, ends], dim=1).flatten(), last]).to(torch.int32)
         return torch.nn.functional.pad(ends, (1, 0)).to(torch.int32)
+
+
+def _spread(flat: Tensor, places: Tensor, size: int) -> Tensor:
+    if torch.compiler.is_compiling():  # torch 2.11 compiles the function below to one without a gradient
+        return flat.new_zeros(size, *flat.shape[1:]).index_copy(0, places, flat)
+    return _Spread.apply(flat, places, size)
+
+
+def _gather(grid: Tensor, places: Tensor) -> Tensor:
+    return grid.index_select(0, places) if torch.compiler.is_compiling() else _Gather.apply(grid, places)
 
 
 class _Spread(torch.autograd.Function):
