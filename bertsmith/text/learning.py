@@ -13,7 +13,7 @@ from bertsmith.text.archives import BrokenArchive
 from bertsmith.text.corpora import Corpus, open_corpus
 from bertsmith.text.journal import describe, refuse_foreign, refuse_other
 from bertsmith.text.prepare import PrepareRecipe
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer import TOKENIZER_FILES, Tokenizer
 from bertsmith.text.units import Unit
 from bertsmith.text.vocabulary import SMALLEST_SIZE, train
 
@@ -48,10 +48,14 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
         texts = _texts(corpus, recipe, counts)
         tokenizer = train(texts, recipe.size, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)
         (out / "manifest.json").unlink(missing_ok=True)
-        tokenizer.save(out)
-        write_manifest(
-            out, "tokenizer", {"identity": own, "counts": dict(counts), "fingerprint": tokenizer.fingerprint}
-        )
+        content = {"identity": own, "counts": dict(counts), "fingerprint": tokenizer.fingerprint}
+        try:
+            tokenizer.save(out)
+            write_manifest(out, "tokenizer", content)
+        except BaseException:  # a full disk: without its manifest the rest would be taken for somebody's own files
+            for name in TOKENIZER_FILES:
+                (out / name).unlink(missing_ok=True)
+            raise
         return tokenizer
 
 

@@ -23,7 +23,7 @@ from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
 from bertsmith.text.journal import Done, Journal, describe, refuse_foreign, refuse_other
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer import TOKENIZER_FILES, Tokenizer
 from bertsmith.text.units import Unit
 from bertsmith.text.workers import Encoder, Result, encode_units, start_server
 
@@ -225,6 +225,6 @@ def _clear(out: Path) -> None:
     says whose the rest is."""
     (out / journal.NAME).touch()
     (out / "manifest.json").unlink(missing_ok=True)
-    for pattern in ("*.npy", f"*.npy{TEMPORARY}", "tokenizer.json", "vocab.txt", "tokenizer_config.json", journal.NAME):
+    for pattern in ("*.npy", f"*.npy{TEMPORARY}", *TOKENIZER_FILES, journal.NAME):
         for path in out.glob(pattern):
             path.unlink()

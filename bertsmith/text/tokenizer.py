@@ -22,6 +22,9 @@ from bertsmith.files import reported, sha256_json, write_json, write_text
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """What every vocabulary must hold."""
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+"""What `Tokenizer.save` writes."""
+
 WORD_LENGTH = 100
 """Characters of the longest word that is cut into pieces; a longer one becomes [UNK] (Hugging Face's value)."""
 

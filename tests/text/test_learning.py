@@ -39,6 +39,20 @@ def test_a_prepare_recipe_serves_as_it_is(tmp_path):
     assert trained.vocab_size > 100
 
 
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
+
+    def full(*_):
+        raise UserError("vocab/manifest.json: No space left on device")
+
+    monkeypatch.setattr("bertsmith.text.learning.write_manifest", full)
+    with pytest.raises(UserError, match="No space left"):
+        train_tokenizer(recipe(corpus), tmp_path / "vocab")
+    assert [path.name for path in (tmp_path / "vocab").iterdir() if not path.name.startswith(".")] == []
+    monkeypatch.undo()
+    assert train_tokenizer(recipe(corpus), tmp_path / "vocab").vocab_size > 100
+
+
 def test_other_settings_are_refused_and_overwrite_trains_anew(tmp_path):
     corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
     train_tokenizer(recipe(corpus), tmp_path / "vocab")
