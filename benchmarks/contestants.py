@@ -76,10 +76,14 @@ class Bertsmith:
     def step(self) -> None:
         from bertsmith.training.optimizers import clip_gradients
 
-        self.machine.gradients(self.objective, self.batch, self.length)
+        self.machine.gradients(self.objective, self.machine.prepare(self.objective, self.batch, self.length))
         clip_gradients(self.objective, 1.0)
         self.optimizer.step()
-        self.objective.zero_grad(set_to_none=True)
+
+    def rest(self) -> None:
+        """Give up the memory that is held between steps."""
+        if self.machine.recorder is not None:
+            self.machine.recorder.forget()
 
     @property
     def rows_at_once(self) -> int:
@@ -154,6 +158,9 @@ class Transformers:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def rest(self) -> None:
+        """Nothing is held."""
 
     def _gradients(self) -> None:
         half = torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else contextlib.nullcontext()

@@ -79,10 +79,9 @@ def measure(what: str, device: str) -> dict[str, float]:
     batch = objective.corrupt(tokens, length, generator(0, "masks"))
 
     def step() -> None:
-        machine.gradients(objective, batch, length)
+        machine.gradients(objective, machine.prepare(objective, batch, length))
         clip_gradients(objective, 1.0)
         optimizer.step()
-        objective.zero_grad(set_to_none=True)
 
     step()
     step()

@@ -176,7 +176,7 @@ def _outline(recipe: PretrainRecipe, vocab_size: int) -> PretrainingObjective:
 def _parameters(objective: PretrainingObjective) -> dict[str, int]:
     """By part, shared ones once."""
     embeddings = num_parameters(objective.encoder.embeddings)
-    parts = {name: num_parameters(part) for name, part in objective.named_children()}
+    parts = {name: number for name, part in objective.named_children() if (number := num_parameters(part))}
     parts = {"embeddings": embeddings, "layers": parts.pop("encoder") - embeddings} | parts
     return parts | {"total": num_parameters(objective)}
 

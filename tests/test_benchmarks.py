@@ -12,7 +12,9 @@ import pytest
 from tests.test_imports import PACKAGE, with_requirements
 
 CONTESTANTS = {"bertsmith", "bertsmith, no dropout", "transformers"}
-CASES = {"toy ELECTRA-small", "toy BERT-small", "toy ELECTRA-base", "toy BERT-base"}
+CASES = {
+    "toy ELECTRA-small", "toy ELECTRA-small, 128 rows", "toy BERT-small", "toy ELECTRA-base", "toy BERT-base"
+}  # fmt: skip
 
 
 def link_installed(names: set[str], folder: Path) -> None:

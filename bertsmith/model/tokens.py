@@ -86,13 +86,17 @@ class Tokens:
             gaps=True,
         )
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All there are, by name."""
+        names = ("ids", "segment_ids", "positions", "row_starts", "row_lengths", "slots")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def pinned(self) -> "Tokens":
+        """In memory from which a GPU copies while the host goes on."""
+        return replace(self, **{name: tensor.pin_memory() for name, tensor in self.tensors().items()})
+
     def to(self, device: torch.device) -> "Tokens":
-        moved = {
-            name: copy_to(value, device)
-            for name in ("ids", "segment_ids", "positions", "row_starts", "row_lengths", "slots")
-            if (value := getattr(self, name)) is not None
-        }
-        return replace(self, **moved)
+        return replace(self, **{name: copy_to(tensor, device) for name, tensor in self.tensors().items()})
 
     def with_ids(self, ids: Tensor) -> "Tokens":
         """The same rows with other ids ([T], masked or replaced ones)."""
@@ -133,7 +137,7 @@ class Tokens:
 def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
     """The same on `device`. The host waits for no copy to a GPU, which takes memory that is pinned."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
+        tensor = tensor.pin_memory()  # as it is where it is pinned already
     return tensor.to(device, non_blocking=True)
 
 

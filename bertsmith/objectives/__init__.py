@@ -3,6 +3,7 @@
 In reading order:
     objective      what an objective is: Batch, Losses, the protocols
     masking        which positions are predicted and what stands there instead
+    sampling       a token out of scores over a vocabulary
     cross_entropy  the loss over a large vocabulary, without keeping its scores
     mlm            masked-token prediction (BERT)
     generator      what replaces masked tokens

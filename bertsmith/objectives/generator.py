@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from bertsmith.model.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
@@ -13,9 +12,10 @@ from bertsmith.model.encoder import Encoder, Trunk, build_embeddings
 from bertsmith.model.flops import encoder_flops_per_token, masked_token_head_flops
 from bertsmith.model.heads import masked_token_head
 from bertsmith.model.tokens import Tokens
-from bertsmith.objectives.cross_entropy import summed_cross_entropy
+from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.masking import Asked
 from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.sampling import sample_uniformly
 from bertsmith.settings import setting, settings
 
 
@@ -86,6 +86,7 @@ class MaskedTokenGenerator(nn.Module):
         self.embeddings = None if lent else build_embeddings(own, vocab_size)
         self.trunk = None if settings.sharing == "everything" else Trunk(own)
         self.head = masked_token_head(own, vocab_size)
+        self.cross_entropy = VocabularyCrossEntropy(settings.temperature, settings.disallow_correct)
 
     def vectors(self, tokens: Tokens, places: Tensor, discriminator: Encoder) -> Tensor:
         """What the head makes of masked `tokens` at `places` ([M], into the flat tokens): [M, E]."""
@@ -100,22 +101,16 @@ class MaskedTokenGenerator(nn.Module):
 
     def fill(self, batch: Batch, wanted: Asked, discriminator: Encoder) -> Filled:
         """Loss, accuracy and accuracy of what was drawn, a predicted token; the tokens drawn."""
-        draws, labels, weights = wanted.pick(batch.targets["draws"]), wanted.labels, wanted.weights
-        drawn, likeliest = [labels[:0]], [labels[:0]]
-
-        def look(scores: Tensor, rows: slice) -> None:
-            drawn.append(sample(scores, draws[rows], labels[rows], self.settings))
-            likeliest.append(scores.argmax(dim=1))
-
+        labels, weights = wanted.labels, wanted.weights
         vectors, table = self.vectors(batch.tokens, wanted.places, discriminator), self.table(discriminator)
-        loss = summed_cross_entropy(vectors, table, self.head.bias, labels, weights, look)
-        sampled = torch.cat(drawn)
+        questions = Questions(labels, weights, wanted.pick(batch.targets["draws"]), likeliest=True)
+        predicted = self.cross_entropy.predict(vectors, table, self.head.bias, questions)
         sums = {
-            "mlm_loss": loss,
-            "mlm_accuracy": ((torch.cat(likeliest) == labels) * weights).sum(),
-            "sampled_accuracy": ((sampled == labels) * weights).sum(),
+            "mlm_loss": predicted.loss,
+            "mlm_accuracy": ((predicted.likeliest == labels) * weights).sum(),
+            "sampled_accuracy": ((predicted.drawn == labels) * weights).sum(),
         }
-        return Filled(Losses(sums, dict.fromkeys(sums, weights.sum())), sampled)
+        return Filled(Losses(sums, dict.fromkeys(sums, weights.sum())), predicted.drawn)
 
     def flops_per_token(self, discriminator: EncoderSettings, share_predicted: float, length: int) -> float:
         """Forward, for one token of a row of `length` tokens."""
@@ -131,38 +126,9 @@ class MaskedTokenGenerator(nn.Module):
         return encoder_bytes_per_token(own, length, form) + share_predicted * masked_token_head_bytes(own, form)
 
 
-def sample(scores: Tensor, draws: Tensor, labels: Tensor, settings: GeneratorSettings) -> Tensor:
-    """A token for each of M places, distributed as softmax(scores / temperature): [M] int64.
-
-    Args:
-        scores: [M, V] float32.
-        draws: [M] float32, uniform in [0, 1): how far along the cumulated probabilities the token lies. One number a
-            place, drawn on the host, makes the sample the same however a batch is cut. The reference takes the greatest
-            of the scores plus Gumbel noise, V random numbers a place, which has the same distribution.
-        labels: [M] int64, the original tokens.
-        settings: `temperature` and `disallow_correct` are read.
-    """
-    if settings.disallow_correct:
-        scores = scores.scatter(1, labels[:, None], float("-inf"))
-    scores = scores / settings.temperature if settings.temperature != 1.0 else scores
-    # Whole numbers add up the same in any order: a GPU may sum them as it likes and stays deterministic.
-    cumulated = scores.softmax(dim=1).mul_(2**30).int().cumsum(dim=1, dtype=torch.int32)
-    wanted = (draws[:, None].double() * cumulated[:, -1:]).int()
-    found = torch.searchsorted(cumulated, wanted, right=True)[:, 0]
-    return found.clamp_(max=scores.shape[1] - 1)  # where scores are not numbers
-
-
 def fill_uniformly(batch: Batch, wanted: Asked, vocab_size: int, settings: GeneratorSettings) -> Filled:
     """Any token; how often it is the original."""
     draws = wanted.pick(batch.targets["draws"])
     sampled = sample_uniformly(draws, wanted.labels, vocab_size, settings.disallow_correct)
     correct = ((sampled == wanted.labels) * wanted.weights).sum()
     return Filled(Losses({"sampled_accuracy": correct}, {"sampled_accuracy": wanted.weights.sum()}), sampled)
-
-
-def sample_uniformly(draws: Tensor, labels: Tensor, vocab_size: int, disallow_correct: bool) -> Tensor:
-    """A token for each place, any as likely: [M] int64."""
-    if not disallow_correct:
-        return (draws * vocab_size).long().clamp_(max=vocab_size - 1)
-    others = (draws * (vocab_size - 1)).long().clamp_(max=vocab_size - 2)
-    return others + (others >= labels)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bertsmith.model.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
@@ -12,7 +11,7 @@ from bertsmith.model.config import EncoderSettings
 from bertsmith.model.flops import encoder_flops_per_token, masked_token_head_flops
 from bertsmith.model.networks import MaskedTokenModel
 from bertsmith.model.tokens import Tokens
-from bertsmith.objectives.cross_entropy import summed_cross_entropy
+from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.masking import MaskingSettings, Rule, Vocabulary, asked, mask_tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.settings import setting, settings
@@ -33,6 +32,7 @@ class MaskedTokens(MaskedTokenModel):
         self, encoder: EncoderSettings, vocabulary: Vocabulary, settings: MaskedTokensSettings, compat: bool = False
     ):
         super().__init__(encoder, vocabulary.size)
+        self.cross_entropy = VocabularyCrossEntropy()
         self.vocabulary = vocabulary
         self.masking = settings.masking
         self.compat = compat
@@ -43,20 +43,20 @@ class MaskedTokens(MaskedTokenModel):
         return mask_tokens(tokens, self.vocabulary, rule, generator)
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        return {"mlm_loss": float(batch.targets["weights"].sum())}
+        return {"mlm_loss": max(1.0, float(batch.targets["weights"].sum()))}
 
-    def total(self, losses: Losses, counts: Mapping[str, float]) -> Tensor:
-        return losses.sums["mlm_loss"] / max(1.0, counts["mlm_loss"])
+    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
+        return losses.sums["mlm_loss"] / counts["mlm_loss"]
 
     def losses(self, batch: Batch) -> Losses:
         """`mlm_loss` in nats a predicted token; in evaluation mode also `mlm_accuracy`."""
         places, labels, weights, _ = asked(batch)
-        guesses = []
-        look = None if self.training else lambda scores, rows: guesses.append(scores.argmax(dim=1))
+        questions = Questions(labels, weights, likeliest=not self.training)
         vectors = self.vectors(batch.tokens, places)
-        sums = {"mlm_loss": summed_cross_entropy(vectors, self.table, self.head.bias, labels, weights, look)}
+        predicted = self.cross_entropy.predict(vectors, self.table, self.head.bias, questions)
+        sums = {"mlm_loss": predicted.loss}
         if not self.training:
-            sums["mlm_accuracy"] = ((torch.cat([labels[:0], *guesses]) == labels) * weights).sum()
+            sums["mlm_accuracy"] = ((predicted.likeliest == labels) * weights).sum()
         return Losses(sums, dict.fromkeys(sums, weights.sum()))
 
     def flops_per_token(self, length: int) -> float:

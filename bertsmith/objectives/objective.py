@@ -34,6 +34,16 @@ class Batch:
     def padded(self, length: int, pad_id: int) -> "Batch":
         return Batch(self.tokens.padded(length, pad_id), self.targets)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All there are, by name."""
+        tokens = {f"tokens.{name}": tensor for name, tensor in self.tokens.tensors().items()}
+        return tokens | {f"targets.{name}": tensor for name, tensor in self.targets.items()}
+
+    def pinned(self) -> "Batch":
+        """In memory from which a GPU copies while the host goes on."""
+        targets = {name: target.pin_memory() for name, target in self.targets.items()}
+        return Batch(self.tokens.pinned(), targets)
+
     def to(self, device: torch.device) -> "Batch":
         targets = {name: copy_to(target, device) for name, target in self.targets.items()}
         return Batch(self.tokens.to(device), targets)
@@ -67,12 +77,12 @@ class Objective(Protocol):
     """What the training loop needs of an objective, which is a `torch.nn.Module` besides."""
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """What each loss of a whole batch is divided by, known on the host before any micro-batch is run."""
+        """What each loss of a whole batch is divided by, at least 1; known on the host before any part is run."""
 
     def losses(self, batch: Batch) -> Losses:
         """Run the model. While training only the losses; in evaluation mode the measures too."""
 
-    def total(self, losses: Losses, counts: Mapping[str, float]) -> Tensor:
+    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
         """The scalar to differentiate: each loss over the whole batch's count, weighted."""
 
 

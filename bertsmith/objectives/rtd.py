@@ -67,14 +67,14 @@ class ReplacedTokens(ReplacedTokenModel):
     def counts(self, batch: Batch) -> dict[str, float]:
         counts = {"rtd_loss": float(batch.tokens.row_lengths.sum())}
         if self.generator is not None:
-            counts[self.generator.loss] = float(batch.targets[self.generator.counted].sum())
+            counts[self.generator.loss] = max(1.0, float(batch.targets[self.generator.counted].sum()))
         return counts
 
-    def total(self, losses: Losses, counts: Mapping[str, float]) -> Tensor:
+    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
         total = self.settings.discriminator_weight * losses.sums["rtd_loss"] / counts["rtd_loss"]
         if self.generator is not None:
             name = self.generator.loss
-            total = total + self.settings.generator_weight * losses.sums[name] / max(1.0, counts[name])
+            total = total + self.settings.generator_weight * losses.sums[name] / counts[name]
         return total
 
     def losses(self, batch: Batch) -> Losses:

@@ -13,10 +13,11 @@ from bertsmith.model.encoder import Encoder, Trunk, build_embeddings
 from bertsmith.model.flops import encoder_flops_per_token
 from bertsmith.model.heads import MaskedTokenHead
 from bertsmith.model.tokens import Tokens
-from bertsmith.objectives.cross_entropy import summed_cross_entropy
-from bertsmith.objectives.generator import Filled, GeneratorSettings, sample
+from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
+from bertsmith.objectives.generator import Filled, GeneratorSettings
 from bertsmith.objectives.masking import Asked
 from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.sampling import sample
 
 
 class TwoTowerGenerator(nn.Module):
@@ -42,6 +43,7 @@ class TwoTowerGenerator(nn.Module):
         self.left_to_right = Trunk(own, LEFTWARD)
         self.right_to_left = Trunk(own, RIGHTWARD)
         self.head = MaskedTokenHead(own, vocab_size, 2 * own.hidden_size)
+        self.cross_entropy = VocabularyCrossEntropy()
         self.register_buffer("never_masked", torch.tensor(never_masked), persistent=False)
 
     def vectors(self, tokens: Tokens, discriminator: Encoder) -> Tensor:
@@ -62,25 +64,20 @@ class TwoTowerGenerator(nn.Module):
         tokens = batch.tokens.with_ids(batch.tokens.ids.scatter(0, wanted.places, wanted.labels))
         candidates = (~torch.isin(tokens.ids, self.never_masked)).float()
         vectors, table, bias = self.vectors(tokens, discriminator), self.table(discriminator), self.head.bias
-        likeliest, normalizers = [tokens.ids[:0]], [candidates[:0]]
-
-        def look(scores: Tensor, rows: slice) -> None:
-            likeliest.append(scores.argmax(dim=1))
-            normalizers.append(scores.logsumexp(dim=1))
-
-        loss = summed_cross_entropy(vectors, table, bias, tokens.ids, candidates, look)
-        vectors, table, normalizer = vectors.detach().float(), table.detach(), torch.cat(normalizers)
+        predicted = self.cross_entropy.predict(vectors, table, bias, Questions(tokens.ids, candidates, likeliest=True))
+        vectors, table = vectors.detach().float(), table.detach()
 
         def log_prob(ids: Tensor) -> Tensor:
-            return (vectors * table[ids]).sum(dim=1) + bias.detach()[ids] - normalizer
+            return (vectors * table[ids]).sum(dim=1) + bias.detach()[ids] - predicted.normalizers
 
         with torch.no_grad():
             scores = nn.functional.linear(vectors[wanted.places], table, bias).float()
-            sampled = sample(scores, wanted.pick(batch.targets["draws"]), wanted.labels, self.settings)
+            draws, rule = wanted.pick(batch.targets["draws"]), self.settings
+            sampled = sample(scores, draws, wanted.labels, rule.temperature, rule.disallow_correct)
         count, asked = candidates.sum(), wanted.weights.sum()
         sums = {
-            "cloze_loss": loss,
-            "cloze_accuracy": ((torch.cat(likeliest) == tokens.ids) * candidates).sum(),
+            "cloze_loss": predicted.loss,
+            "cloze_accuracy": ((predicted.likeliest == tokens.ids) * candidates).sum(),
             "sampled_accuracy": ((sampled == wanted.labels) * wanted.weights).sum(),
         }
         return Filled(

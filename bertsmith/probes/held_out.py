@@ -9,6 +9,7 @@ from bertsmith.errors import UserError
 from bertsmith.model.encoder import num_segments
 from bertsmith.model.networks import MaskedTokenModel
 from bertsmith.model.tokens import Tokens
+from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
 from bertsmith.objectives.generator import GeneratorSettings, MaskedTokenGenerator
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
@@ -92,6 +93,7 @@ class _WholeGenerator(MaskedTokenGenerator):
     def __init__(self, model: MaskedTokenModel):
         nn.Module.__init__(self)
         self.settings = GeneratorSettings()
+        self.cross_entropy = VocabularyCrossEntropy()
         self.model = model
         self.head = model.head
 

@@ -41,7 +41,7 @@ class Classification(nn.Module):
             loss = F.cross_entropy(scores, answers, reduction="sum")
         return Losses({"loss": loss}, {"loss": float(batch.tokens.num_rows)})
 
-    def total(self, losses: Losses, counts: Mapping[str, float]) -> Tensor:
+    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
         return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
 
 

@@ -7,6 +7,7 @@ In reading order:
     schedules    the learning rate
     optimizers   Adam as the reference has it; weight-decay groups; clipping
     machine      device, number format, micro-batches
+    recorder     passes recorded as CUDA graphs
     footprint    the memory of a step, counted beforehand
     batches      shards → rows → masked batches, in an order that can be resumed
     evaluation   held-out losses

@@ -7,7 +7,7 @@ import torch
 
 from bertsmith.model.activations import Format
 from bertsmith.model.encoder import num_parameters
-from bertsmith.objectives.cross_entropy import ROWS_AT_ONCE
+from bertsmith.objectives.cross_entropy import rows_at_once
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.training.machine import Machine
 from bertsmith.training.pretrain import PretrainRecipe
@@ -46,13 +46,14 @@ def footprint(
     )
     kept = length * objective.kept_bytes_per_token(length, form)
     table = objective.encoder.embeddings.token.weight  # [V, E]
+    score = 2 * form.size if form.cuda else 4 + half  # on a GPU its gradient does not take its place
     while num_rows:
-        predictions = min(ROWS_AT_ONCE, num_rows * recipe.objective.masking.budget(length))
+        predictions = min(rows_at_once(device), num_rows * recipe.objective.masking.budget(length))
         found = Footprint(
             num_rows,
             state=num_parameters(objective) * (4 * 4 + half),
             kept=num_rows * kept,
-            passing=predictions * len(table) * (4 + half) + 4 * table.numel(),
+            passing=predictions * len(table) * score + 4 * table.numel(),
         )
         if found.total <= limit:
             return found

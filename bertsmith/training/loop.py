@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import derived_seed
-from bertsmith.training.machine import Machine
+from bertsmith.training.machine import Machine, Prepared
 from bertsmith.training.optimizers import clip_gradients, set_learning_rate
 from bertsmith.training.plan import Plan
 from bertsmith.training.schedules import ScheduleSettings, learning_rate
@@ -94,7 +95,7 @@ def fit(
 
     Args:
         objective: a module on `course.machine`.
-        batches: without end, from `state.position` on: a batch and the position behind it.
+        batches: without end, from `state.position` on: a batch and the position behind it. One more is taken than used.
         course: see there.
         events: in the order in which they act.
         state: changed in place.
@@ -103,14 +104,25 @@ def fit(
         Interrupted: SIGTERM or SIGINT came; the state is that of a whole step.
         UserError: several steps in a row had gradients that are not finite.
     """
-    plan = course.plan
+    plan, machine = course.plan, course.machine
     objective.train()
+
+    def prepare() -> tuple[Prepared, tuple[int, ...]]:
+        batch, position = next(batches)
+        return machine.prepare(objective, batch, course.padded_length(batch)), position
+
     with _stop_requests() as requests:
-        warm, last_seconds = not course.machine.compile, 1.0
+        warm, last_seconds = not machine.compile, 1.0
+        upcoming = prepare() if progress(plan, state) < 1.0 else None
         while progress(plan, state) < 1.0:
             started_at = time.perf_counter()
-            batch, position = next(batches)
-            step = _step(objective, batch, course, state, last_seconds)
+            prepared, position = upcoming
+            losses, norm, rate = _launch(objective, prepared, course, state, last_seconds)
+            upcoming = prepare()  # while a GPU is at work
+            step = Step(losses, rate, float(norm), prepared.batch.tokens.num_tokens)
+            if math.isfinite(step.gradient_norm):
+                set_learning_rate(course.optimizer, rate)
+                course.optimizer.step()
             last_seconds = time.perf_counter() - started_at if warm else 1.0
             state.seconds += last_seconds if warm else 0.0  # a first step that compiles is start-up
             warm = True
@@ -131,20 +143,18 @@ def progress(plan: Plan, state: State) -> float:
     return plan.progress(state.step, state.tokens, state.seconds)
 
 
-def _step(objective: Objective, batch: Batch, course: Course, state: State, seconds: float) -> Step:
-    """One optimiser step, left out when its gradients are not finite; it is expected to take `seconds`."""
-    tokens = batch.tokens.num_tokens
+def _launch(
+    objective: Objective, prepared: Prepared, course: Course, state: State, seconds: float
+) -> tuple[Losses, Tensor, float]:
+    """Ask for a step's losses, for its gradients and their norm, and say with which learning rate. It is to take
+    `seconds`."""
     before = progress(course.plan, state)
+    tokens = prepared.batch.tokens.num_tokens
     after = course.plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
     rate = learning_rate(course.schedule, before, after, course.compat)
-    set_learning_rate(course.optimizer, rate)
     torch.manual_seed(derived_seed(course.seed, "dropout", state.step))
-    losses = course.machine.gradients(objective, batch, course.padded_length(batch))
-    norm = float(clip_gradients(objective, course.clip_norm))
-    if math.isfinite(norm):
-        course.optimizer.step()
-    objective.zero_grad(set_to_none=True)
-    return Step(losses, rate, norm, tokens)
+    losses = course.machine.gradients(objective, prepared)
+    return losses, clip_gradients(objective, course.clip_norm), rate
 
 
 def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:

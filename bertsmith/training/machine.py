@@ -4,7 +4,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -15,10 +16,13 @@ from bertsmith.model.encoder import Embeddings
 from bertsmith.model.heads import MaskedTokenHead, ModernHead, ReplacedTokenHead
 from bertsmith.model.layers import Layer
 from bertsmith.model.modern import ModernLayer
+from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.settings import setting, settings
+from bertsmith.training.recorder import Counts, Recorder
 
 _COMPILED = (Layer, ModernLayer, MaskedTokenHead, ReplacedTokenHead, ModernHead, Embeddings)
+_COMPILED_ON_A_GPU = (*_COMPILED, VocabularyCrossEntropy)
 
 CPU_MICRO_BATCH_TOKENS = 4096
 """On the CPU larger micro-batches only fall out of the caches."""
@@ -32,12 +36,25 @@ class MachineSettings:
     dtype: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", "format of matrix products; auto is bfloat16 on a GPU that has it, else float32"
     )
-    compile: bool | None = setting(None, "compile the layers; left out: on a GPU only", identity=False)
+    compile: bool | None = setting(
+        None, "compile the layers, and on a GPU record steps as CUDA graphs; left out: on a GPU only", identity=False
+    )
     micro_batch_rows: int | None = setting(
         None, "rows run at once; left out: all on a GPU, 4,096 tokens' worth on the CPU; halved when memory runs out",
         ge=1, identity=False,
     )  # fmt: skip
     deterministic: bool = setting(False, "bit-for-bit repeatable on a GPU, at some cost (the CPU always is)")
+
+
+class Prepared(NamedTuple):
+    """A batch as it is run: in micro-batches, and for a GPU padded and in memory that it can copy from."""
+
+    batch: Batch
+    length: int
+    """Of the padded rows."""
+    counts: dict[str, float]
+    """What losses are divided by."""
+    parts: list[Batch]
 
 
 @dataclass
@@ -49,6 +66,8 @@ class Machine:
     compile: bool
     micro_batch_rows: int | None
     pad_id: int = 0
+    recorder: Recorder | None = None
+    """Of the objective that was placed last."""
 
     def autocast(self) -> contextlib.AbstractContextManager:
         if self.dtype == torch.float32:
@@ -67,20 +86,34 @@ class Machine:
         Layers are compiled, not the step: one graph serves all layers, and a first step takes seconds, not minutes.
         """
         module.to(self.device)
-        if self.compile:
-            for part in module.modules():
-                if isinstance(part, _COMPILED):
-                    part.compile()
+        self.recorder = None
+        if not self.compile:
+            return
+        on_gpu = self.device.type == "cuda"
+        for part in module.modules():
+            if isinstance(part, _COMPILED_ON_A_GPU if on_gpu else _COMPILED):
+                part.compile()
+        if on_gpu:
+            self.recorder = Recorder(module, partial(self._add_gradients, module))
 
     def micro_batches(self, batch: Batch, length: int) -> list[Batch]:
         """Cut `batch` and, off the CPU, pad its rows to `length`, so that shapes never change."""
-        parts = batch.split(self.rows_at_once(batch.tokens.num_rows, length))
-        if self.device.type == "cpu":
-            return list(parts)
-        return [part.padded(length, self.pad_id).to(self.device) for part in parts]
+        return [part.to(self.device) for part in self._parts(batch, length)]
 
-    def gradients(self, objective: Objective, batch: Batch, length: int) -> Losses:
-        """Run `batch` forward and backward in micro-batches; gradients are left on the parameters.
+    def _parts(self, batch: Batch, length: int) -> list[Batch]:
+        """The same, still on the host."""
+        parts = batch.split(self.rows_at_once(batch.tokens.num_rows, length))
+        return list(parts) if self.device.type == "cpu" else [part.padded(length, self.pad_id) for part in parts]
+
+    def prepare(self, objective: Objective, batch: Batch, length: int) -> Prepared:
+        """What the host has to do before `gradients`, which it can while the device is busy with another batch."""
+        parts = self._parts(batch, length)
+        if self.device.type == "cuda":
+            parts = [part.pinned() for part in parts]
+        return Prepared(batch, length, objective.counts(batch), parts)
+
+    def gradients(self, objective: Objective, prepared: Prepared) -> Losses:
+        """Run a batch forward and backward in micro-batches; gradients are left on the parameters, in place of any.
 
         When memory runs out the micro-batch is halved and the same rows and masks run again.
 
@@ -89,23 +122,33 @@ class Machine:
         """
         while True:
             try:
-                return self._gradients(objective, batch, length)
+                return self._gradients(objective, prepared)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
             # Outside the handler: a caught exception keeps the failed step's tensors alive.
-            self._shrink(objective, self.rows_at_once(batch.tokens.num_rows, length))
+            self._shrink(objective, prepared.parts[0].tokens.num_rows)
+            prepared = self.prepare(objective, prepared.batch, prepared.length)
 
-    def _gradients(self, objective: Objective, batch: Batch, length: int) -> Losses:
-        counts = objective.counts(batch)
+    def _gradients(self, objective: Objective, prepared: Prepared) -> Losses:
+        if self.recorder is None:
+            objective.zero_grad(set_to_none=True)
+            run = partial(self._add_gradients, objective)
+        else:
+            self.recorder.zero_gradients()
+            run = self.recorder.run
         total = None
-        for part in self.micro_batches(batch, length):
-            with self.autocast():
-                losses = objective.losses(part)
-                scalar = objective.total(losses, counts)
-            scalar.backward()
-            total = losses.detach() if total is None else total + losses.detach()
+        for part in prepared.parts:
+            losses = run(part, prepared.counts)
+            total = losses if total is None else total + losses
         return total
+
+    def _add_gradients(self, objective: Objective, part: Batch, counts: Counts) -> Losses:
+        with self.autocast():
+            losses = objective.losses(part.to(self.device))
+            scalar = objective.total(losses, counts)
+        scalar.backward()
+        return losses.detach()
 
     def rows_at_once(self, num_rows: int, length: int) -> int:
         """Rows of a micro-batch, of a batch of `num_rows`; on the CPU as even as can be, since a last small one runs
@@ -122,6 +165,8 @@ class Machine:
             raise UserError("out of memory with a single row; use a smaller model, shorter rows or a larger machine")
         self.micro_batch_rows = rows // 2
         objective.zero_grad(set_to_none=True)
+        if self.recorder is not None:
+            self.recorder.forget()
         if self.compile:
             torch.compiler.reset()  # else it takes the rows for a number that varies, and its graphs are slower
         if self.device.type == "cuda":

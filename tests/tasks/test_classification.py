@@ -46,7 +46,7 @@ def test_loss_and_gradient_of_the_mean_or_of_the_sum(num_labels, compat):
     gradients = {name: parameter.grad.clone() for name, parameter in objective.named_parameters()}
     objective.zero_grad()
     machine = choose_machine(MachineSettings(device="cpu", micro_batch_rows=2))
-    losses = machine.gradients(objective, batch, 9)
+    losses = machine.gradients(objective, machine.prepare(objective, batch, 9))
     for name, parameter in objective.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-7)
     mean = (expected / 5 if compat else expected).detach()

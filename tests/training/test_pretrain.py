@@ -180,22 +180,21 @@ def test_a_device_that_is_not_there_is_refused(data, tmp_path):
 def test_when_memory_runs_out_the_micro_batch_shrinks_and_the_loss_is_the_same(data, tmp_path, monkeypatch):
     recipe = tiny_recipe(data)
     pretrain(recipe, tmp_path / "roomy")
-    cut = machine.Machine.micro_batches
+    roomy = machine.Machine._add_gradients
 
-    def cramped(self, batch, length):
-        if (self.micro_batch_rows or batch.tokens.num_rows) > 3:
+    def cramped(self, objective, part, counts):
+        if part.tokens.num_rows > 3:
             raise torch.OutOfMemoryError
-        return cut(self, batch, length)
+        return roomy(self, objective, part, counts)
 
-    monkeypatch.setattr(machine.Machine, "micro_batches", cramped)
-    monkeypatch.setattr("bertsmith.training.pretrain.evaluate", lambda *arguments: {})
+    monkeypatch.setattr(machine.Machine, "_add_gradients", cramped)
     pretrain(recipe, tmp_path / "cramped")
     losses = [
         [line["mlm_loss"] for line in read_metrics(tmp_path / run / "metrics.jsonl") if line["split"] == "train"]
         for run in ("roomy", "cramped")
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    monkeypatch.setattr(machine.Machine, "micro_batches", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    monkeypatch.setattr(machine.Machine, "_add_gradients", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
     with pytest.raises(UserError, match="single row"):
         pretrain(recipe, tmp_path / "impossible")
 

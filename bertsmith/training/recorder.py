@@ -1,0 +1,112 @@
+"""Forward and backward passes recorded as CUDA graphs: the host then launches one thing a pass instead of thousands.
+
+On an H100, ELECTRA-small on 128 rows of 128 tokens: its 1,700 kernels take 74 ms launched one by one, 15 ms replayed.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bertsmith.objectives.objective import Batch, Losses
+
+RUNS_BEFORE = 2
+"""Runs of a shape before it is recorded: they compile it, and load what it needs."""
+MOST_RECORDINGS = 16
+"""Shapes recorded; pre-training has one, fine-tuning one for each length."""
+
+Counts = Mapping[str, float | Tensor]
+
+
+class Recorder:
+    """Runs an objective, and records its passes over batches whose shape comes again.
+
+    What a graph reads and writes stays where it is: so gradients are set to zero instead of being given up, and each
+    recording has inputs of its own, into which batches are copied. Random numbers follow torch's seed as if it were not
+    there.
+    """
+
+    def __init__(self, objective: nn.Module, run: Callable[[Batch, Counts], Losses]):
+        """`run` adds to the gradients of `objective`, and takes a batch from wherever it is."""
+        self.run_eagerly = run
+        self.parameters = list(objective.parameters())
+        self.failed = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Give up all recordings, and with them their memory."""
+        self.runs: Counter = Counter()
+        self.recordings: dict[tuple, _Recording] = {}
+        self.learning: list[nn.Parameter] = []
+        self.gradients: list[Tensor] = []
+        self.pool = None
+
+    def zero_gradients(self) -> None:
+        """Gradients of zero, or none before anything is recorded."""
+        if not self.gradients:
+            for parameter in self.parameters:
+                parameter.grad = None
+            return
+        for parameter, gradient in zip(self.learning, self.gradients, strict=True):
+            parameter.grad = gradient
+        torch._foreach_zero_(self.gradients)
+
+    def run(self, batch: Batch, counts: Mapping[str, float]) -> Losses:
+        """Run `batch`, which is on the host, in pinned memory."""
+        shape = tuple((name, *tensor.shape) for name, tensor in batch.tensors().items())
+        if recording := self.recordings.get(shape):
+            return recording.replay(batch, counts)
+        self.runs[shape] += 1
+        wanted = self.runs[shape] > RUNS_BEFORE and len(self.recordings) < MOST_RECORDINGS
+        if wanted and not self.failed and self._record(shape, batch, counts):
+            return self.recordings[shape].replay(batch, counts)
+        losses = self.run_eagerly(batch, counts)
+        if not self.gradients:
+            self.learning = [parameter for parameter in self.parameters if parameter.grad is not None]
+        return losses
+
+    def _record(self, shape: tuple, batch: Batch, counts: Mapping[str, float]) -> bool:
+        if not self.gradients:
+            for parameter in self.learning:  # a gradient that is made inside a graph belongs to it
+                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            self.gradients = [parameter.grad for parameter in self.learning]
+            self.pool = torch.cuda.graph_pool_handle()
+        device = self.gradients[0].device
+        random_state = torch.cuda.get_rng_state(device)
+        try:
+            self.recordings[shape] = _Recording(self.run_eagerly, batch.to(device), counts, self.pool)
+        except RuntimeError as error:
+            self.failed = True
+            print(f"steps are not recorded as CUDA graphs, which would be faster: {error}", file=sys.stderr)
+        torch.cuda.set_rng_state(random_state, device)
+        return not self.failed
+
+
+class _Recording:
+    """A pass over batches of one shape."""
+
+    def __init__(
+        self, run: Callable[[Batch, Counts], Losses], batch: Batch, counts: Mapping[str, float], pool: tuple[int, int]
+    ):
+        self.inputs = batch.tensors()
+        self.counts = torch.tensor(list(counts.values()), device=batch.tokens.ids.device)
+        self.graph = torch.cuda.CUDAGraph()
+        # Other threads may go on: the one that makes batches stays on the host.
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
+            losses = run(batch, dict(zip(counts, self.counts.unbind(), strict=True)))
+            self.names = list(losses.sums)
+            counted = [losses.counts[name] for name in self.names]
+            counted = [count if isinstance(count, Tensor) else self.counts.new_full((), count) for count in counted]
+            self.sums_and_counts = torch.stack([*losses.sums.values(), *counted])
+
+    def replay(self, batch: Batch, counts: Mapping[str, float]) -> Losses:
+        for name, tensor in batch.tensors().items():
+            self.inputs[name].copy_(tensor, non_blocking=True)
+        self.counts.copy_(torch.tensor(list(counts.values()), pin_memory=True), non_blocking=True)
+        self.graph.replay()
+        sums, counted = self.sums_and_counts.clone().view(2, -1)
+        return Losses(
+            dict(zip(self.names, sums.unbind(), strict=True)), dict(zip(self.names, counted.unbind(), strict=True))
+        )

@@ -1,0 +1,125 @@
+"""A recorded step is the step: the same losses, gradients and random numbers, whatever was recorded before."""
+
+import numpy as np
+import pytest
+import torch
+
+from bertsmith.model.config import ClassicSettings
+from bertsmith.model.tokens import Tokens
+from bertsmith.objectives import kinds
+from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.rtd import ReplacedTokensSettings
+from bertsmith.training import recorder
+from bertsmith.training.machine import Machine
+from bertsmith.training.recorder import RUNS_BEFORE, Recorder
+
+LENGTH = 24
+VOCABULARY = Vocabulary(300, 3, (0, 1, 2, 3))
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def batch(rows: int, seed: int, objective) -> Batch:
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(4, LENGTH + 1, rows)
+    tokens = Tokens.pack(draw.integers(4, 300, lengths.sum()), np.zeros(lengths.sum(), np.int64), lengths)
+    return objective.corrupt(tokens, LENGTH, draw)
+
+
+class Weight(torch.nn.Module):
+    """Adds up its batch's ids."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def run(self, batch: Batch, counts) -> Losses:
+        loss = self.weight * batch.tokens.ids.sum() / counts["loss"]
+        loss.backward()
+        return Losses({"loss": loss.detach()}, {"loss": 1.0})
+
+
+def rows_of(*ids: int) -> Batch:
+    return Batch(Tokens.pack(np.array(ids), np.zeros(len(ids)), np.array([len(ids)])), {})
+
+
+def test_a_shape_that_comes_again_is_recorded_and_one_whose_recording_fails_is_run(monkeypatch, capsys):
+    """With a recording that runs what it would replay, as a graph needs a GPU."""
+    made = []
+
+    class Stub:
+        def __init__(self, run, batch, counts, pool):
+            self.run = run
+            made.append(batch.tokens.num_tokens)
+            if batch.tokens.num_tokens == 3:
+                raise RuntimeError("no graph of three")
+
+        def replay(self, batch, counts):
+            return self.run(batch, counts)
+
+    monkeypatch.setattr(recorder, "_Recording", Stub)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    model = Weight()
+    ours = Recorder(model, model.run)
+
+    def step(*ids: int) -> None:
+        ours.zero_gradients()
+        losses = ours.run(rows_of(*ids), {"loss": 2.0})
+        assert losses.sums["loss"] == sum(ids) / 2 == model.weight.grad
+
+    for number in range(RUNS_BEFORE + 3):
+        step(number, number + 1)
+        assert made == [2] * (number >= RUNS_BEFORE)
+    model.weight.grad = None  # somebody else's doing
+    step(1, 2)
+    for number in range(RUNS_BEFORE + 3):
+        step(number, 1, 1)
+    assert made == [2, 3]
+    assert "no graph of three" in capsys.readouterr().err
+    step(5, 5)
+
+
+def test_tensors_of_a_batch_have_names_of_their_own():
+    asked = batch(3, 0, kinds.build(ReplacedTokensSettings(), _encoder(0.0), VOCABULARY, False))
+    names = asked.tensors()
+    assert names["tokens.positions"].shape != names["targets.positions"].shape
+    assert len(names) == len(asked.tokens.tensors()) + len(asked.targets)
+
+
+def _encoder(prob: float) -> ClassicSettings:
+    return ClassicSettings(
+        hidden_size=64, num_hidden_layers=2, hidden_dropout_prob=prob, attention_probs_dropout_prob=prob,
+        max_position_embeddings=LENGTH,
+    )  # fmt: skip
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("prob", [0.0, 0.1])
+def test_a_recorded_step_is_the_step(prob):
+    """Two sizes of batch in turns, in micro-batches and not; the same steps without recording beside it."""
+    device = torch.device("cuda")
+    machines, objectives = [], []
+    for records in (True, False):
+        torch.manual_seed(0)
+        objective = kinds.build(ReplacedTokensSettings(), _encoder(prob), VOCABULARY, False).train()
+        machine = Machine(device, torch.bfloat16, True, 6)
+        machine.place(objective)
+        if not records:
+            machine.recorder = None
+        machines.append(machine)
+        objectives.append(objective)
+    for number in range(RUNS_BEFORE + 4):
+        for rows in (6, 4, 12):
+            asked = batch(rows, number, objectives[0])
+            results = []
+            for machine, objective in zip(machines, objectives, strict=True):
+                torch.manual_seed(number)
+                losses = machine.gradients(objective, machine.prepare(objective, asked, LENGTH))
+                results.append((losses.means(), [parameter.grad.clone() for parameter in objective.parameters()]))
+            (recorded, gradients), (plain, expected) = results
+            assert recorded == pytest.approx(plain, rel=1e-4, nan_ok=True)
+            torch.testing.assert_close(gradients, expected, rtol=2e-2, atol=2e-3)
+    assert len(machines[0].recorder.recordings) == 2
