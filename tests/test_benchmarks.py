@@ -62,7 +62,7 @@ def test_every_contestant_is_measured_in_every_case(ran):
     assert "skipped" not in content
     trials = {(trial["what"], trial["who"]): trial for trial in content["trials"]}
     assert set(trials) == {(what, who) for what in CASES for who in CONTESTANTS} | {
-        ("toy ELECTRA-small, pretrain's loop", "bertsmith")
+        ("toy ELECTRA-small, the loop of pretrain", "bertsmith")
     }
     for trial in trials.values():
         assert trial["tokens/s"] > 0 and 0 < trial["peak share"] < 1.5

@@ -167,12 +167,12 @@ def _collect(run: Path, task: Task) -> dict[str, Any]:
 
 
 def _show(results: dict[str, Any], run: Path, task: Task) -> None:
-    """Scores by seed, then their median, mean and standard deviation."""
+    """Scores by seed; of several, their median, mean and standard deviation."""
     print("".join(f"{title:>10}" for title in (task.name, *task.metrics)))
     for trial in results["trials"]:
         title = f"seed {trial['seed']}"
         print("".join([f"{title:>10}", *(f"{trial['metrics'][name]:>10.4f}" for name in task.metrics)]))
-    for row in ("median", "mean", "std"):
+    for row in ("median", "mean", "std") if len(results["trials"]) > 1 else ():
         print("".join([f"{row:>10}", *(f"{results['summary'][name][row]:>10.4f}" for name in task.metrics)]))
     for trial in results["trials"]:
         details = json.loads((trial_folder(run, trial["seed"]) / "results.json").read_text(encoding="utf-8"))
