@@ -35,7 +35,7 @@ def test_every_shipped_recipe_can_be_planned_without_data(recipe, capsys):
     assert json.loads(json.dumps(found.published_flops))["electra_small"] == pytest.approx(1.2937e18, rel=1e-4)
     print_estimate(found)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 + 3 + len(GPUS)
+    assert len(lines) == 7 + 4 + len(GPUS)
     assert max(map(len, lines)) <= 160
 
 
