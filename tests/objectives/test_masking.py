@@ -60,6 +60,18 @@ def test_replacement_shares_lie_in_a_band():
         assert abs(share - expected) < 3.29 * np.sqrt(expected * (1 - expected) / n) + 1e-3
 
 
+def test_the_references_share_of_masks_lies_in_a_band():
+    """85 % [MASK] and never a random token, at positions that were drawn once; the others stay as they are."""
+    ids, lengths, result = masked([128] * 2000, compat=True)
+    starts = np.cumsum(lengths) - lengths
+    places = (starts[:, None] + result.positions)[result.weights == 1]
+    once = np.flatnonzero(np.bincount(places) == 1)
+    before, after = ids[once], result.ids[once]
+    share = np.mean(after == VOCABULARY.mask_id)
+    assert abs(share - 0.85) < 3.29 * np.sqrt(0.85 * 0.15 / len(once))
+    assert np.array_equal(after[after != VOCABULARY.mask_id], before[after != VOCABULARY.mask_id])
+
+
 def test_positions_are_uniform_over_candidates():
     _, _, result = masked([22] * 20_000, budget=3)
     counts = np.bincount(result.positions[result.weights == 1], minlength=22)

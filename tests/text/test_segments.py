@@ -1,11 +1,13 @@
-"""Laws of rows, on made-up shards; the reference's statistics on the shared archive are a benchmark's affair."""
+"""Laws of rows, on made-up shards, and the statistics of the reference's rules, also on a real archive."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertsmith.config import load
 from bertsmith.randomness import generator
+from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.segments import RowSettings, assemble, rows_of
 from bertsmith.text.shards import Shard
 
@@ -57,17 +59,47 @@ def test_the_references_rows_fit_and_keep_each_documents_order_within_a_segment(
             assert np.array_equal(text, np.sort(text))
 
 
-def test_shares_of_single_and_short_rows_follow_the_reference():
-    """One-token lines can be cut anywhere, so that only the draws decide. 99.9 % bands."""
-    shard = shard_of([[1] * 400_000])
-    rows = unpacked(shard, RowSettings(length=128))[:-1]
+BAND = 3.29  # standard deviations on each side that hold 99.9 %
+
+
+def in_band(share: float, expected: float, count: int, rounded_to: float = 0.0) -> bool:
+    """Whether a share of so many independent draws can be; `expected` may be known to within half of `rounded_to`."""
+    return abs(share - expected) <= BAND * np.sqrt(expected * (1 - expected) / count) + rounded_to / 2
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_shares_of_single_and_short_rows_follow_the_reference(compat):
+    """One-token lines can be cut anywhere, so that only the draws decide: a tenth are single, a twentieth are drawn
+    uniformly from 5 to 128 tokens. The reference's length is without the special tokens, which come on top."""
+    shard = shard_of([[1] * 1_000_000])
+    rows = unpacked(shard, RowSettings(length=128), compat)[:-1]
     single = np.mean([segments.max() == 0 for _, segments in rows])
     short = np.mean([len(ids) < 128 for ids, _ in rows])
-    band = 3.29 / np.sqrt(len(rows))
-    expected_short = 0.05 * (123 / 124)
-    # A short row of 5 has room for one token on each side; rows that short come out single now and then.
-    assert abs(single - 0.1) < band * 0.3 + 0.002
-    assert abs(short - expected_short) < band * np.sqrt(expected_short)
+    expected_short = 0.05 * (0.9 * 120 + 0.1 * 121 if compat else 123) / 124
+    # By default the shortest rows have no room for a token on each side: 2 of 124 lengths come out single at least.
+    assert in_band(single, 0.1, len(rows), rounded_to=0 if compat else 0.004)
+    assert in_band(short, expected_short, len(rows))
+
+
+def test_the_references_rules_on_a_real_archive(shared_data, tmp_path):
+    """38 % single-segment rows, 116 tokens a row, 27 % thrown away, known to whole numbers; by default 0 %."""
+    if not (shared_data / "corpora" / "openwebtext.tar.xz").exists():
+        pytest.skip("no corpora/openwebtext.tar.xz in the shared data")
+    corpus, vocab = (f"{key}={shared_data / path}" for key, path in
+                     (("corpus", "corpora/openwebtext.tar.xz"), ("vocab", "vocab.txt")))  # fmt: skip
+    recipe = load(PrepareRecipe, "prepare", "openwebtext", [corpus, vocab, "workers=2"]).settings
+    shard = prepare(recipe, tmp_path / "data").read("train", 0)
+    shares = {}
+    for compat in (True, False):
+        rows = rows_of(shard, RowSettings(), generator(0, "rows"), compat)
+        shares[compat] = (rows.ends - rows.starts).sum() / len(shard.tokens)
+        if compat:
+            packed = assemble(shard.tokens, rows, np.arange(len(rows)), (CLS, SEP))
+            pieces = np.add.reduceat(packed.segment_ids, np.cumsum(packed.lengths) - packed.lengths)
+            assert in_band(np.mean(pieces == 0), 0.38, len(rows), rounded_to=0.01)
+            assert abs(packed.lengths.mean() - 116) <= 0.5 + BAND * packed.lengths.std() / np.sqrt(len(rows))
+    assert shares[False] == 1.0
+    assert in_band(1 - shares[True], 0.27, len(rows), rounded_to=0.01)
 
 
 def test_a_document_of_one_long_line_becomes_full_rows():
