@@ -1,6 +1,6 @@
 """What an objective is, and the two nouns it speaks: Batch and Losses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,6 +71,15 @@ class Losses:
         counts = {name: float(count) for name, count in self.counts.items()}
         sums = {name: float(total.detach()) for name, total in self.sums.items()}
         return {name: total / counts[name] if counts[name] else float("nan") for name, total in sums.items()}
+
+
+def sum_losses(parts: Iterable[Losses]) -> Losses:
+    """Of micro-batches, one at least, in their order."""
+    parts = iter(parts)
+    total = next(parts)
+    for losses in parts:
+        total = total + losses
+    return total
 
 
 class Objective(Protocol):

@@ -3,19 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.objectives.objective import Batch, Objective, sum_losses
 from bertsmith.training.machine import Machine
 
 
 def evaluate(objective: Objective, batches: Sequence[Batch], machine: Machine, length: int) -> dict[str, float]:
     """Means over all `batches`, with `…_perplexity` for a loss in nats a token. The objective ends in training mode."""
     objective.eval()
-    total: Losses | None = None
-    with machine.inference():
-        for batch in batches:
-            for part in machine.micro_batches(batch, length):
-                losses = objective.losses(part)
-                total = losses if total is None else total + losses
+    total = sum_losses(machine.losses(objective, batch, length) for batch in batches)
     objective.train()
     means = total.means()
     perplexities = {

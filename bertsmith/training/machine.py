@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ from bertsmith.model.heads import MaskedTokenHead, ModernHead, ReplacedTokenHead
 from bertsmith.model.layers import Layer
 from bertsmith.model.modern import ModernLayer
 from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
-from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.objectives.objective import Batch, Losses, Objective, sum_losses
 from bertsmith.settings import setting, settings
 from bertsmith.training.recorder import Counts, Recorder
 
@@ -120,15 +120,20 @@ class Machine:
         Raises:
             UserError: a single row does not fit.
         """
-        while True:
-            try:
-                return self._gradients(objective, prepared)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-            # Outside the handler: a caught exception keeps the failed step's tensors alive.
-            self._shrink(objective, prepared.parts[0].tokens.num_rows)
+        while (losses := _if_it_fits(partial(self._gradients, objective, prepared))) is None:
+            self._make_room(objective, prepared.parts[0].tokens.num_rows)
             prepared = self.prepare(objective, prepared.batch, prepared.length)
+        return losses
+
+    def losses(self, objective: Objective, batch: Batch, length: int) -> Losses:
+        """Run `batch` forward only, in micro-batches too; as `gradients` when memory runs out."""
+        while (losses := _if_it_fits(partial(self._losses, objective, batch, length))) is None:
+            self._make_room(objective, self.rows_at_once(batch.tokens.num_rows, length))
+        return losses
+
+    def _losses(self, objective: Objective, batch: Batch, length: int) -> Losses:
+        with self.inference():
+            return sum_losses(objective.losses(part) for part in self.micro_batches(batch, length))
 
     def _gradients(self, objective: Objective, prepared: Prepared) -> Losses:
         if self.recorder is None:
@@ -137,11 +142,7 @@ class Machine:
         else:
             self.recorder.zero_gradients()
             run = self.recorder.run
-        total = None
-        for part in prepared.parts:
-            losses = run(part, prepared.counts)
-            total = losses if total is None else total + losses
-        return total
+        return sum_losses(run(part, prepared.counts) for part in prepared.parts)
 
     def _add_gradients(self, objective: Objective, part: Batch, counts: Counts) -> Losses:
         with self.autocast():
@@ -160,15 +161,17 @@ class Machine:
         most = max(1, CPU_MICRO_BATCH_TOKENS // length)
         return -(-num_rows // -(-num_rows // most))
 
-    def _shrink(self, objective: nn.Module, rows: int) -> None:
-        if rows == 1:
-            raise UserError("out of memory with a single row; use a smaller model, shorter rows or a larger machine")
-        self.micro_batch_rows = rows // 2
+    def _make_room(self, objective: nn.Module, rows: int) -> None:
+        """Give up what is recorded, which holds its memory between steps; or else run half as many rows at once."""
         objective.zero_grad(set_to_none=True)
-        if self.recorder is not None:
+        if self.recorder is not None and self.recorder.recordings:
             self.recorder.forget()
-        if self.compile:
-            torch.compiler.reset()  # else it takes the rows for a number that varies, and its graphs are slower
+        elif rows == 1:
+            raise UserError("out of memory with a single row; use a smaller model, shorter rows or a larger machine")
+        else:
+            self.micro_batch_rows = rows // 2
+            if self.compile:
+                torch.compiler.reset()  # else it takes the rows for a number that varies, and its graphs are slower
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -212,6 +215,17 @@ def _device(name: str) -> torch.device:
     if kind == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise UserError(f"device = {name!r}: there are {torch.cuda.device_count()} GPUs, counted from 0")
     return device
+
+
+def _if_it_fits(run: Callable[[], Losses]) -> Losses | None:
+    """What `run` returns; None where memory runs out. By then nothing holds the failed run's tensors, as a caught
+    exception would."""
+    try:
+        return run()
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+    return None
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -199,6 +199,24 @@ def test_when_memory_runs_out_the_micro_batch_shrinks_and_the_loss_is_the_same(d
         pretrain(recipe, tmp_path / "impossible")
 
 
+def test_when_memory_runs_out_in_an_evaluation_it_goes_on_with_fewer_rows(data, tmp_path, monkeypatch):
+    from bertsmith.objectives.mlm import MaskedTokens
+
+    recipe = tiny_recipe(data)
+    pretrain(recipe, tmp_path / "roomy")
+    roomy = MaskedTokens.losses
+
+    def cramped(self, batch):
+        if not self.training and batch.tokens.num_rows > 3:
+            raise torch.OutOfMemoryError
+        return roomy(self, batch)
+
+    monkeypatch.setattr(MaskedTokens, "losses", cramped)
+    pretrain(recipe, tmp_path / "cramped")
+    losses = [measures(tmp_path / run)[-1]["mlm_loss"] for run in ("roomy", "cramped")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
 def test_gradients_that_are_not_finite_are_skipped_counted_and_in_the_end_stop_the_run(data, tmp_path, monkeypatch):
     from bertsmith.objectives.mlm import MaskedTokens
 
