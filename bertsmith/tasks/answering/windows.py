@@ -1,0 +1,162 @@
+"""A question and a stretch of its context as one row; contexts that are too long come in several, overlapping.
+
+[CLS] question [SEP] stretch of the context [SEP]
+
+Rows are put together when they are asked for: what is kept are ids and character offsets of each context once, however
+many questions are asked about it, and three numbers a window.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from bertsmith.model.tokens import Tokens
+from bertsmith.tasks.answering.questions import Questions
+from bertsmith.text.tokenizer import Tokenizer
+
+CONTEXTS_AT_ONCE = 256
+"""Given to the tokenizer, whose objects take a hundred times the memory of what is kept of them."""
+
+
+class Pieces(NamedTuple):
+    """Many texts as tokens, T in all."""
+
+    ids: np.ndarray
+    """[T], end to end."""
+    ends: np.ndarray
+    """[N] int64: text i is `ids[ends[i - 1]:ends[i]]`."""
+
+    def span(self, text: int) -> slice:
+        return slice(int(self.ends[text - 1]) if text else 0, int(self.ends[text]))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """W windows."""
+
+    questions: Pieces
+    """Each cut to the longest that is allowed."""
+    contexts: Pieces
+    offsets: np.ndarray
+    """[T, 2] int32: where each token of the contexts begins and ends in its context, in characters."""
+    context_of: np.ndarray
+    """[Q] int64."""
+    question_of: np.ndarray
+    """[W] int64, in ascending order."""
+    starts: np.ndarray
+    """[W] int64: the context's token that comes first in the window."""
+    sizes: np.ndarray
+    """[W] int64: how many of them are in it."""
+    special_ids: tuple[int, int]
+    """[CLS], [SEP]."""
+
+    def __len__(self) -> int:
+        return len(self.question_of)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[W] int64, tokens of each row."""
+        return 3 + self._question_lengths()[self.question_of] + self.sizes
+
+    def context_places(self) -> np.ndarray:
+        """[W] int64: the place in the row of the window's first token of the context."""
+        return 2 + self._question_lengths()[self.question_of]
+
+    def take(self, windows: np.ndarray) -> Tokens:
+        """The rows of these windows, in this order."""
+        cls, sep = self.special_ids
+        rows, segments = [], []
+        for window in windows.tolist():
+            question = self.question_of[window]
+            asked = self.questions.ids[self.questions.span(question)]
+            first = self.contexts.span(self.context_of[question]).start + self.starts[window]
+            stretch = self.contexts.ids[first : first + self.sizes[window]]
+            rows.append(np.concatenate([[cls], asked, [sep], stretch, [sep]]))
+            segments.append(np.repeat([0, 1], [len(asked) + 2, len(stretch) + 1]))
+        return Tokens.pack(np.concatenate(rows), np.concatenate(segments), self.lengths[windows])
+
+    def answer_places(self, window: int, answer: tuple[int, str]) -> tuple[int, int] | None:
+        """First and last place in the window's row of the tokens that hold `answer`, (first character, text); None
+        where one of them is not in the window."""
+        offsets = self.offsets[self.contexts.span(self.context_of[self.question_of[window]])]
+        start, text = answer
+        first = int(np.searchsorted(offsets[:, 1], start, side="right"))
+        last = int(np.searchsorted(offsets[:, 0], start + len(text), side="left")) - 1
+        begin, end = self.starts[window], self.starts[window] + self.sizes[window]
+        if not text or last < first or first < begin or last >= end:
+            return None
+        shift = int(self.context_places()[window] - begin)
+        return first + shift, last + shift
+
+    def text(self, window: int, first: int, last: int, context: str) -> str:
+        """The characters of `context` from the token in the row's place `first` to that in its place `last`."""
+        question = self.question_of[window]
+        token = self.contexts.span(self.context_of[question]).start + self.starts[window]
+        shift = int(token - self.context_places()[window])
+        return context[self.offsets[first + shift, 0] : self.offsets[last + shift, 1]]
+
+    def has_most_context(self) -> np.ndarray:
+        """[sum of `sizes`] bool: of all windows that a token of the context is in, whether this one has the most text
+        on the token's shorter side (of equals, the first). Source: google-research/bert, run_squad.py,
+        _check_is_max_context."""
+        window = np.repeat(np.arange(len(self)), self.sizes)
+        within = np.arange(len(window)) - np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
+        sizes = self.sizes[window]
+        score = np.minimum(within, sizes - 1 - within) + 0.01 * sizes
+        token = (self.question_of[window], self.starts[window] + within)
+        best = np.lexsort((window, -score, token[1], token[0]))
+        first = np.ones(len(best), dtype=bool)
+        first[1:] = (np.diff(token[0][best]) != 0) | (np.diff(token[1][best]) != 0)
+        chosen = np.zeros(len(best), dtype=bool)
+        chosen[best[first]] = True
+        return chosen
+
+    def _question_lengths(self) -> np.ndarray:
+        return np.diff(self.questions.ends, prepend=0)
+
+
+def cut_into_windows(
+    asked: Questions, tokenizer: Tokenizer, length: int, stride: int = 128, question_length: int = 64
+) -> Windows:
+    """Windows of rows of at most `length` tokens, each beginning `stride` tokens of the context after the one before.
+
+    Args:
+        question_length: tokens of a question; a longer one loses its end.
+
+    Raises:
+        ValueError: no context fits behind a question of that length.
+    Source: google-research/electra, finetune/qa/qa_tasks.py, with its windows.
+    """
+    if length - 3 - question_length < 1:
+        raise ValueError(f"sequence_length = {length} has no room behind questions of {question_length} tokens")
+    ids, ends = tokenizer.encode_batch(asked.texts)
+    questions = _shortened(Pieces(ids, ends), question_length)
+    contexts, offsets = _with_offsets(asked.contexts, tokenizer)
+    context_of = np.array(asked.context_of, dtype=np.int64)
+    totals = np.diff(contexts.ends, prepend=0)[context_of]  # [Q], tokens of each question's context
+    room = length - 3 - np.diff(questions.ends, prepend=0)
+    counts = 1 + np.maximum(0, -(-(totals - room) // np.minimum(stride, room)))  # [Q], windows of each question
+    question_of = np.repeat(np.arange(len(asked)), counts)
+    number = np.arange(len(question_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = number * np.minimum(stride, room)[question_of]
+    sizes = np.minimum(room[question_of], totals[question_of] - starts)
+    return Windows(
+        questions, contexts, offsets, context_of, question_of, starts, sizes, (tokenizer.cls_id, tokenizer.sep_id)
+    )
+
+
+def _shortened(texts: Pieces, most: int) -> Pieces:
+    lengths = np.diff(texts.ends, prepend=0)
+    within = np.arange(len(texts.ids)) - np.repeat(texts.ends - lengths, lengths)
+    return Pieces(texts.ids[within < most], np.cumsum(np.minimum(lengths, most)))
+
+
+def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[Pieces, np.ndarray]:
+    ids, offsets, lengths = [], [], []
+    for start in range(0, len(texts), CONTEXTS_AT_ONCE):
+        for encoded in tokenizer.fast.encode_batch(texts[start : start + CONTEXTS_AT_ONCE], add_special_tokens=False):
+            ids.append(np.array(encoded.ids, dtype=tokenizer.dtype))
+            offsets.append(np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2))
+            lengths.append(len(encoded.ids))
+    return Pieces(np.concatenate(ids), np.cumsum(lengths)), np.concatenate(offsets)

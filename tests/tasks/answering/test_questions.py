@@ -1,0 +1,59 @@
+"""SQuAD's files, and what is wrong with them."""
+
+import json
+
+import pytest
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.answering.questions import read_questions
+
+CONTEXT = "The cat sat on the mat. The dog sat on the cat."
+
+
+def write(path, *questions, context=CONTEXT):
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": context, "qas": list(questions)}]}]}))
+    return path
+
+
+def question(id="1", text="Who sat?", answers=((4, "cat"),), **more):
+    return {"id": id, "question": text, "answers": [{"answer_start": at, "text": t} for at, t in answers], **more}
+
+
+def test_questions_share_their_context(tmp_path):
+    found = read_questions(write(tmp_path / "a.json", question(), question("2")), training=True)
+    assert found.contexts == [CONTEXT] and found.context_of == [0, 0] and found.context(1) == CONTEXT
+    assert found.answers == [[(4, "cat")], [(4, "cat")]] and not found.left_out
+
+
+def test_an_answer_elsewhere_is_counted_or_looked_for(tmp_path):
+    path = write(tmp_path / "a.json", question(answers=((40, "cat"),)), question("2"))
+    left = read_questions(path, training=True)
+    assert left.ids == ["2"]
+    assert left.left_out == {
+        "answers that do not stand at their offset": 1, "questions none of whose answers can be found": 1
+    }  # fmt: skip
+    assert read_questions(path, training=True, nearest=True).answers[0] == [(43, "cat")]
+    assert read_questions(path, training=False).answers[0] == [(40, "cat")]
+
+
+def test_questions_without_answers_are_kept_and_empty_ones_are_counted(tmp_path):
+    impossible = question("2", answers=(), is_impossible=True)
+    path = write(tmp_path / "a.json", question(text=" "), impossible, question("3", answers=()))
+    found = read_questions(path, training=True)
+    assert found.ids == ["2", "3"] and found.answers == [[], []]
+    assert found.left_out == {"empty questions": 1}
+
+
+@pytest.mark.parametrize(
+    ("questions", "says"),
+    [
+        ([question(), question()], "question '1' is there twice"),
+        ([question(text="")], r"no questions to use in this file \(1 empty questions\)"),
+        ([{"id": "1", "answers": []}], "has no str 'question'"),
+        ([{"question": "a"}], r"data\[0\].paragraphs\[0\]: a question has no str 'id'"),
+        ([], r"no questions to use in this file \(it has none\)"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, questions, says):
+    with pytest.raises(UserError, match=says):
+        read_questions(write(tmp_path / "a.json", *questions), training=True)
