@@ -22,6 +22,7 @@ from bertsmith.command_line import (
     say_next,
     stopping,
 )  # fmt: skip
+from bertsmith.task_verbs import grade
 
 app = typer.Typer(
     name="bertsmith",
@@ -131,6 +132,9 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
         finetune(loaded, out, overwrite)
     print(f"wrote {out}/results.json")
     say_next(f"bertsmith export {out} {out}-hf")
+
+
+app.command()(grade)
 
 
 @app.command()
