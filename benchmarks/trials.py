@@ -16,7 +16,8 @@ class Trials:
 
     def __init__(self, path: Path | None, machine: str | None = None):
         self.path = path
-        self.content: dict[str, Any] = {"machine": machine or _machine(), "commit": _commit(), "trials": []}
+        self.commit = _commit()
+        self.content: dict[str, Any] = {"machine": machine or _machine(), "trials": []}
         if path and path.exists():
             self.content = json.loads(path.read_text(encoding="utf-8"))
 
@@ -28,7 +29,7 @@ class Trials:
                 if any(key.items() <= trial.items() for trial in self.content["trials"]):
                     continue
                 figures = measure()
-                self.content["trials"].append(key | figures)
+                self.content["trials"].append(key | {"commit": self.commit} | figures)
                 print(f"{what}, {who}, {number + 1} of {repeats}: {_say(figures)}", flush=True)
                 self._save()
 

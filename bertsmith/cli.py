@@ -22,6 +22,7 @@ from bertsmith.command_line import (
     say_next,
     stopping,
 )  # fmt: skip
+from bertsmith.task_verbs import grade
 
 app = typer.Typer(
     name="bertsmith",
@@ -133,6 +134,9 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
     say_next(f"bertsmith export {out} {out}-hf")
 
 
+app.command()(grade)
+
+
 @app.command()
 def evaluate(
     model: Model,
@@ -204,13 +208,13 @@ def export(
     opset: Annotated[int | None, typer.Option(metavar="N", help="of that file; implies --onnx  [default: 18]")] = None,
 ) -> None:
     """Write a run as a Hugging Face folder."""
-    from bertsmith.export import export_run
+    from bertsmith.export import export_run, how_to_load
     from bertsmith.interop.onnx import DEFAULT_OPSET
 
     if onnx and opset is None:
         opset = DEFAULT_OPSET
     print(f"wrote {export_run(run, out, opset)}")
-    say_next(f'python -c "from transformers import AutoModel; AutoModel.from_pretrained({str(out)!r})"')
+    say_next(how_to_load(out))
 
 
 @app.command(name="import")
@@ -221,7 +225,7 @@ def import_(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="generator=, vocab=, lowercase=, heads=")
     ] = None,
 ) -> None:
-    """Read somebody's BERT or ELECTRA: a Hugging Face folder or a TensorFlow checkpoint."""
+    """Read somebody's BERT, ELECTRA or ModernBERT: a Hugging Face folder or a TensorFlow checkpoint."""
     from bertsmith.config import lay_over
     from bertsmith.importing import ImportSettings, import_model
 
@@ -284,7 +288,9 @@ def plan(
     gpu: Annotated[
         list[str] | None, typer.Option("--gpu", help="on this GPU; may be repeated; left out: on all")
     ] = None,
-    utilisation: Annotated[float, typer.Option("--utilisation", help="share of the GPU's peak that is reached")] = 0.3,
+    utilisation: Annotated[
+        float | None, typer.Option("--utilisation", help="share of the GPU's peak that is reached; left out: by width")
+    ] = None,
     price: Annotated[float | None, typer.Option("--price", help="USD an hour; left out: an assumed one")] = None,
     vocab_size: Annotated[
         int | None, typer.Option("--vocab-size", help="left out: that of data=FOLDER, else BERT's")

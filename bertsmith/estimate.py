@@ -37,8 +37,8 @@ USABLE_MEMORY = 0.9
 class Assumptions(NamedTuple):
     """What a plan takes for granted."""
 
-    utilisation: float = 0.3
-    """Share of the data sheet's peak that training reaches, in (0, 1]."""
+    utilisation: float | None = None
+    """Share of the data sheet's peak that training reaches, in (0, 1]; None: `usual_utilisation`."""
     gpus: Sequence[str] = ()
     """Names; none: all of `GPUS`."""
     price: float | None = None
@@ -48,6 +48,12 @@ class Assumptions(NamedTuple):
 
 
 ASSUMPTIONS = Assumptions()
+
+
+def usual_utilisation(hidden_size: int) -> float:
+    """Narrow layers wait for memory: what they do for each number they read grows with their width. Measured on an H100
+    at 256 wide: 0.09 with 128 rows of 128, 0.13 with 1,024 (benchmarks/gpu.json); wider ones are assumed from that."""
+    return min(0.4, 0.1 * hidden_size / 256)
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
     recipe: PretrainRecipe = loaded.settings
     path = None if loaded.origins["data"] == "needed" else recipe.data
     vocabulary = _vocabulary(path, assumed)
+    if assumed.utilisation is None:
+        assumed = assumed._replace(utilisation=usual_utilisation(recipe.model.hidden_size))
     job = _Job(recipe, _outline(recipe, vocabulary.size), assumed)
     reference = _reference_flops_per_token(recipe, vocabulary.size)
     tokens = job.tokens
@@ -142,7 +150,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
 
 
 def _check(assumed: Assumptions) -> None:
-    if not 0 < assumed.utilisation <= 1:
+    if assumed.utilisation is not None and not 0 < assumed.utilisation <= 1:
         raise UserError(f"--utilisation {assumed.utilisation:g}: a share of the peak, above 0 and at most 1")
     if assumed.price is not None and not 0 <= assumed.price < math.inf:
         raise UserError(f"--price {assumed.price:g}: USD an hour, 0 or more")
@@ -234,7 +242,6 @@ def print_estimate(found: Estimate) -> str:
     print_facts(f"{found.recipe}: what it takes, without training", _facts(found))
     share = f"{100 * found.utilisation:g} % of its data sheet's peak"
     print(f"\none GPU at {share} and assumed prices; --utilisation, --price")
-    print("measured: 12 × 256 reaches 9 % on an H100 with 128 rows of 128, 13 % with 1,024 (benchmarks/gpu.json)")
     headings = ("", "numbers", "peak", "rows at once", "memory", "tokens/s", "tokens", "time", "USD an hour", "USD")
     rows = [headings, *(_row(on) for on in found.gpus)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]

@@ -11,8 +11,9 @@ from bertsmith.files import make_folder
 from bertsmith.interop.card import model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.onnx import check_onnx
+from bertsmith.objectives.rtd import has_two_towers
 from bertsmith.tasks.runs import Finetuned, load_trial
-from bertsmith.training.runs import load_run
+from bertsmith.training.runs import PARTS, load_run
 
 
 def export_run(run: Path, out: Path, opset: int | None = None) -> Path:
@@ -32,13 +33,25 @@ def export_run(run: Path, out: Path, opset: int | None = None) -> Path:
     elif kind == "finetune":
         _export_finetuned(run, out, opset)
     else:
-        raise UserError(f"{run}: neither a pre-training nor a fine-tuning run")
+        raise UserError(
+            f"{run}: neither a pre-training nor a fine-tuning run; name a folder that `bertsmith pretrain` or "
+            f"`finetune` wrote"
+        )
     return out
+
+
+def how_to_load(out: Path) -> str:
+    """A command that loads what was exported to `out`; of two networks the discriminator."""
+    folder = out if (out / "config.json").exists() else out / PARTS[0]
+    name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    return f'python -c "from transformers import {name}; {name}.from_pretrained({str(folder)!r})"'
 
 
 def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
     found = load_run(run)
     data = found.manifest["data"]
+    if has_two_towers(found.weights):
+        print(f"left out: the generator, since no Hugging Face class is like its two towers; {run} keeps them")
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
     for network in found.networks:
         folder = out / network.name
@@ -51,6 +64,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
             results={"steps": found.step, **found.manifest.get("measures", {})},
             trained_length=found.recipe.rows.length,
             onnx=opset is not None,
+            energies=network.energies,
         )
         difference = write_folder(
             folder,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -78,6 +79,46 @@ def make_folder(path: Path) -> Path:
         probe.touch()
         probe.unlink()
     return path
+
+
+def read_text(path: Path) -> str:
+    """The whole of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or a line of it is not UTF-8.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    with reported(path):
+        content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}, line {line}: not UTF-8; convert the file") from None
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of somebody's says.
+
+    Raises:
+        UserError: as `read_text`; the file is not JSON, or an object in it has a key twice (readers differ in which of
+            the two they keep).
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) != len(pairs):
+            [(key, times)] = Counter(key for key, _ in pairs).most_common(1)
+            raise UserError(f"{path}: {key!r} is there {times} times in one object; leave one of them")
+        return content
+
+    try:
+        return json.loads(read_text(path), object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg}); write the file again") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; a thousand nested brackets
+        raise UserError(f"{path}: cannot be read as JSON ({error}); write the file again") from None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -52,6 +52,11 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
         networks, tokenizer = _from_tensorflow(prefix, settings)
     elif (path / "config.json").is_file():
         networks, tokenizer = _from_huggingface(path, settings)
+    elif (path / PARTS[0] / "config.json").is_file():
+        raise UserError(
+            f"{path}: two models, which other verbs open as they are; to bring them in again name {path / PARTS[0]} "
+            f"and generator={path / PARTS[1]}"
+        )
     else:
         raise UserError(
             f"{path}: no model; name a Hugging Face folder (config.json), or a TensorFlow checkpoint's prefix or "
@@ -101,20 +106,23 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
     tokenizer = Tokenizer.load(first.tokenizer_folder)
     if tokenizer.vocab_size > first.vocab_size:
         raise UserError(
-            f"{path}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model {first.vocab_size:,}; "
-            f"the two are not of one model"
+            f"{path}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
+            f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
         )
     if settings.generator is None:
         return {"": first}, tokenizer
     second = read_folder(Path(settings.generator))
-    if first.family != "electra" or first.head == "masked_tokens":
+    if first.head != "replaced_tokens" and (first.family, first.head) != ("electra", None):
         raise UserError(f"{path}: no discriminator of an ELECTRA, so it has no generator; leave generator=… away")
-    if second.family != "electra" or second.head != "masked_tokens":
-        raise UserError(f"generator = {settings.generator}: no ElectraForMaskedLM; name the generator's folder")
+    if second.family != first.family or second.head != "masked_tokens":
+        raise UserError(
+            f"generator = {settings.generator}: no masked-token model of the same kind as {path}; name the "
+            f"generator's folder"
+        )
     if first.vocab_size != second.vocab_size:
         raise UserError(
             f"generator = {settings.generator}: a vocabulary of {second.vocab_size:,} where {path} has "
-            f"{first.vocab_size:,}; they are not of one model"
+            f"{first.vocab_size:,}; name the one that was trained beside it"
         )
     return dict(zip(PARTS, (first, second), strict=True)), tokenizer
 
@@ -133,6 +141,7 @@ def _write(out: Path, network: Imported, tokenizer_folder: Path, source: Path) -
         f"{_HEADS[network.head]}, {network.settings.num_hidden_layers} layers of {network.settings.hidden_size}.\n",
         trained_length=network.trained_length,
         pooler=network.pooler,
+        energies=network.energies,
     )
 
 

@@ -104,7 +104,9 @@ class Predictor:
         """
         network = self._network("replaced_tokens", "say which tokens were replaced")
         if network.energies:
-            raise UserError(f"{self.path}: an Electric model knows no probability of replacement; let it score texts")
+            raise UserError(
+                f"{self.path}: an Electric knows no probability of replacement; it scores texts (`bertsmith score`)"
+            )
         ids = self._encode(texts, truncate)
         return self._by_token(ids, replaced_probs(network, ids, self._model.tokenizer, self._machine))
 
@@ -161,7 +163,11 @@ class Predictor:
             model = self.pretrained(purpose)
             found = [network for network in model.networks if network.head == head]
             if not found:
-                raise UserError(f"{self.path}: has no {_HEADS[head]}, so it cannot {purpose}")
+                energies = any(network.energies for network in model.networks)
+                raise UserError(
+                    f"{self.path}: has no {_HEADS[head]}, so it cannot {purpose}"
+                    f"{'; an Electric scores texts (`bertsmith score`)' if energies else ''}"
+                )
             self._networks[head] = build_network(found[0], model.vocab_size)
             self._machine.place(self._networks[head])
         return self._networks[head]

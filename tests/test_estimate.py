@@ -35,7 +35,7 @@ def test_every_shipped_recipe_can_be_planned_without_data(recipe, capsys):
     assert json.loads(json.dumps(found.published_flops))["electra_small"] == pytest.approx(1.2937e18, rel=1e-4)
     print_estimate(found)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 + 4 + len(GPUS)
+    assert len(lines) == 7 + 3 + len(GPUS)
     assert max(map(len, lines)) <= 160
 
 
@@ -212,3 +212,16 @@ def test_json_is_all_there_is_on_standard_output(capsys):
     assert found["gpus"][0]["memory"]["num_rows"] == 128
     plan("electra-small-owt", gpu=["h100"])
     assert capsys.readouterr().out.splitlines()[-1].startswith("next: bertsmith pretrain electra-small-owt data=DATA")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "millions"), [("modern-7x256", 12), ("modern-small", 24), ("modern-19x512", 58), ("modern-base", 134)]
+)
+def test_modern_encoders_have_ettins_sizes(recipe, millions):
+    assert round(estimate(recipe).parameters["total"] / 1e6) == millions
+
+
+def test_left_out_the_utilisation_follows_from_the_width():
+    narrow, wide = estimate("electra-small-owt"), estimate("bert-base")
+    assert (narrow.utilisation, wide.utilisation) == (pytest.approx(0.1), pytest.approx(0.3))
+    assert estimate("bert-base", [], Assumptions(utilisation=0.5)).utilisation == 0.5

@@ -5,7 +5,17 @@ import os
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.files import atomic_folder, atomic_write, locked, make_folder, read_manifest, write_json, write_manifest
+from bertsmith.files import (
+    atomic_folder,
+    atomic_write,
+    locked,
+    make_folder,
+    read_json,
+    read_manifest,
+    read_text,
+    write_json,
+    write_manifest,
+)
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
@@ -73,3 +83,34 @@ def test_a_folder_in_use_is_refused_to_another_process(tmp_path):
         other.join()
     _try_lock(tmp_path, answer)
     assert answer.get(timeout=30) == "locked"
+
+
+def test_a_text_is_read_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.txt"
+    with pytest.raises(UserError, match=r"a.txt: no such file"):
+        read_text(path)
+    path.write_bytes("\ufeffété\r\n".encode())
+    assert read_text(path) == "été\r\n"
+    path.write_bytes(b"one\ntwo\n\xff\n")
+    with pytest.raises(UserError, match=r"a.txt, line 3: not UTF-8"):
+        read_text(path)
+    with pytest.raises(UserError, match="Is a directory"):
+        read_text(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": 1,\n', r"a.json, line 2: not JSON \(Expecting property name"),
+        ('{"a": [{"b": 1, "b": 1}]}', r"a.json: 'b' is there 2 times in one object"),
+        ("9" * 5000, r"a.json: cannot be read as JSON"),
+        ("[" * 100_000, r"a.json: cannot be read as JSON"),
+    ],
+)
+def test_json_that_is_none(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    path.write_text('\ufeff{"a": [1]}')
+    assert read_json(path) == {"a": [1]}
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_json(path)

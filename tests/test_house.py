@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -107,9 +108,10 @@ def test_the_recipes_of_the_main_job_are_there():
 
 def settings_fields(cls: type):
     for field in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(field.type):
-            yield from settings_fields(field.type)
-        else:
+        nested = [kind for kind in (field.type, *typing.get_args(field.type)) if dataclasses.is_dataclass(kind)]
+        for kind in nested:
+            yield from settings_fields(kind)
+        if not nested:
             yield field
 
 

@@ -11,13 +11,15 @@ import transformers
 
 from bertsmith.config import lay_over
 from bertsmith.errors import UserError
+from bertsmith.export import export_run
 from bertsmith.importing import ImportSettings, import_model
 from bertsmith.interop.huggingface import read_folder
 from bertsmith.model.tokens import Tokens
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.models import build_network, open_model
+from bertsmith.training.pretrain import pretrain
 from tests.interop.bundles import Google, gelu, write_bundle
-from tests.toys import write_vocabulary
+from tests.toys import make_data, tiny_recipe, write_vocabulary
 
 IDS = np.random.default_rng(5).integers(5, 86, 17)
 SEGMENTS = np.repeat([0, 1], [9, 8])
@@ -218,7 +220,7 @@ def config(**content):
         (remove("bert/embeddings/word_embeddings"), [], r"embeddings/word_embeddings is missing"),
         (remove("cls/predictions/output_bias"), [], r"cls/predictions/output_bias is missing"),
         (remove("bert/pooler/dense/bias"), [], r"bert/pooler/dense/bias is missing"),
-        (put("output_weights", np.zeros((3, 128), "f4")), [], r"output_weights and 0 more variables are none"),
+        (put("output_weights", np.zeros((3, 128), "f4")), [], r"output_weights: not of BERT's or ELECTRA's encoder"),
         (put("bert/encoder/layer_0/attention/self/key/kernel", np.zeros((128, 64), "f4")), [],
          r"self/key/kernel is \[128, 64\] where the other variables ask for \[128, 128\]"),
         (put("bert/embeddings/word_embeddings", np.zeros((80, 128), "f4")), [], r"output_bias is \[86\]"),
@@ -303,8 +305,8 @@ def test_a_pair_that_is_none(pair, tmp_path):
     write(bert(), tmp_path / "bert")
     import_(tmp_path / "bert", tmp_path / "other")
     for path, generator, message in (
-        (pair / "discriminator", pair / "discriminator", "no ElectraForMaskedLM"),
-        (pair / "discriminator", tmp_path / "other", "no ElectraForMaskedLM"),
+        (pair / "discriminator", pair / "discriminator", "no masked-token model of the same kind"),
+        (pair / "discriminator", tmp_path / "other", "no masked-token model of the same kind"),
         (tmp_path / "other", pair / "generator", "no discriminator of an ELECTRA"),
         (pair / "discriminator", tmp_path / "none", "none/config.json: no such file"),
     ):
@@ -346,3 +348,30 @@ def test_weights_in_several_files_are_read_and_none_outside_the_folder(pair, tmp
     index.write_text(json.dumps(content))
     with pytest.raises(UserError, match="damaged or not a safetensors file"):
         read_folder(folder)
+
+
+def test_an_electric_stays_one(tmp_path):
+    data = make_data(tmp_path)
+    recipe = tiny_recipe(
+        data.path, "objective.kind=electric", "objective.generator.hidden_fraction=0.5", "plan.steps=2"
+    )
+    pretrain(recipe, tmp_path / "run")
+    export_run(tmp_path / "run", tmp_path / "exported")
+    import_model(tmp_path / "exported" / "discriminator", tmp_path / "imported", ImportSettings())
+    assert open_model(tmp_path / "imported").networks[0].energies
+
+
+def test_two_networks_of_a_modern_electra_come_in_together(tmp_path):
+    data = make_data(tmp_path)
+    modern = (
+        "model.kind=modern",
+        "model.local_attention=4",
+        "objective.kind=rtd",
+        "objective.generator.hidden_fraction=0.5",
+    )
+    pretrain(tiny_recipe(data.path, *modern, "plan.steps=2"), tmp_path / "run")
+    out = export_run(tmp_path / "run", tmp_path / "out")
+    with pytest.raises(UserError, match=r"two models.*name .*discriminator and generator="):
+        import_model(out, tmp_path / "in", ImportSettings())
+    import_model(out / "discriminator", tmp_path / "in", ImportSettings(generator=str(out / "generator")))
+    assert [network.head for network in open_model(tmp_path / "in").networks] == ["replaced_tokens", "masked_tokens"]

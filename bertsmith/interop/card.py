@@ -24,6 +24,7 @@ def model_card(
     results: Mapping[str, Any],
     trained_length: int | None = None,
     onnx: bool = False,
+    energies: bool = False,
 ) -> str:
     """Markdown with the front matter that Hugging Face's hub reads.
 
@@ -35,6 +36,7 @@ def model_card(
         results: metric → value; numbers are shown with four digits.
         trained_length: longest row seen in training, in tokens, where the model can hold longer ones.
         onnx: whether a model.onnx is beside it.
+        energies: whether a discriminator's logits are an Electric's.
     """
     pipeline, text = _PIPELINES[head]
     front = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["bertsmith"]}
@@ -49,6 +51,11 @@ def model_card(
     ]
     if onnx:
         parts.append("`model.onnx` is the same for onnxruntime: what the tokenizer gives goes in, `logits` come out.")
+    if energies:
+        parts.append(
+            "An Electric: its logits are energies, not the log-odds of a replacement. A text's pseudo-log-likelihood "
+            "is minus their sum over its tokens, [CLS] and [SEP] left out: `bertsmith score`."
+        )
     if trained_length is not None:
         parts.append(f"Trained on rows of up to {trained_length} tokens; nothing is known of longer ones.")
     parts += ["## Data", _table("", data)] if data else []

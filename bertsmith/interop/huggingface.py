@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bertsmith.errors import UserError
 from bertsmith.files import atomic_folder, atomic_write, reported, write_json, write_text
 from bertsmith.interop.configuration import describe, read_config
-from bertsmith.interop.names import COPIES, DROPPED, INPUTS, POOLER, Family, Head, canonical, their_names
+from bertsmith.interop.names import COPIES, DROPPED, INPUTS, POOLER, Family, Head, canonical, first_of, their_names
 from bertsmith.interop.onnx import write_onnx
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
@@ -205,9 +205,11 @@ def _to_ours(
         for name in group:
             expected, found = [rows // len(group), *columns], list(theirs[name].shape)
             if found != expected or not theirs[name].is_floating_point():
+                by_token = ours.endswith("embeddings.token.weight") and found[1:] == expected[1:]
+                key = "its vocab_size" if by_token else "its sizes"
                 raise UserError(
-                    f"{path}: {name} is {theirs[name].dtype} {found} where config.json asks for floats {expected}; "
-                    f"the two files are not of one model"
+                    f"{path}: {name} is {theirs[name].dtype} {found} where config.json ({key}) asks for floats "
+                    f"{expected}; put the config.json that belongs to these weights beside them"
                 )
         weights[ours] = torch.cat([theirs[name].float() for name in group])
     return weights
@@ -269,11 +271,12 @@ def _check_names(theirs: dict[str, Tensor], wanted: set[str], path: Path) -> Non
     missing, unknown = sorted(wanted - theirs.keys()), sorted(theirs.keys() - wanted)
     if missing:
         raise UserError(
-            f"{path}: {missing[0]} and {len(missing) - 1} more tensors that config.json asks for are missing"
+            f"{path}: no {first_of(missing)}, which config.json asks for; put the config.json that belongs to these "
+            f"weights beside them, or all of the weights"
         )
     if unknown:
         raise UserError(
-            f"{path}: {unknown[0]} and {len(unknown) - 1} more tensors are not of the class that config.json names; "
+            f"{path}: {first_of(unknown)}: not of the class that config.json names; "
             f"load the folder with transformers and save the class you want"
         )
 

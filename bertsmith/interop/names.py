@@ -4,6 +4,7 @@ Source: transformers, models/bert/modeling_bert.py, models/electra/modeling_elec
 models/modernbert/modeling_modernbert.py.
 """
 
+from collections.abc import Collection
 from typing import Literal
 
 from bertsmith.model.config import EncoderSettings, ModernSettings
@@ -147,3 +148,9 @@ def canonical(name: str, family: Family) -> str:
 
 def _with_parts(ours: str, theirs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")}
+
+
+def first_of(names: Collection[str]) -> str:
+    """For a message: one of them, and how many more there are."""
+    others = len(names) - 1
+    return f"{min(names)}{f' and {others} more' if others else ''}"

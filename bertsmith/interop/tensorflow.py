@@ -19,7 +19,7 @@ from bertsmith.config import check
 from bertsmith.errors import UserError
 from bertsmith.interop.bundle import Bundle, Entry
 from bertsmith.interop.huggingface import Imported, shapes_of
-from bertsmith.interop.names import POOLER, Family, Head, their_names
+from bertsmith.interop.names import POOLER, Family, Head, first_of, their_names
 from bertsmith.model.config import ClassicSettings
 
 DROPPED = {
@@ -149,8 +149,8 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
         )
     if left:
         raise UserError(
-            f"{bundle.index}: {min(left)} and {len(left) - 1} more variables are none of BERT's or ELECTRA's encoder "
-            f"and pre-training heads; name a checkpoint of pre-training, without a task's own layers"
+            f"{bundle.index}: {first_of(left)}: not of BERT's or ELECTRA's encoder and pre-training heads; "
+            f"name a checkpoint of pre-training, without a task's own layers"
         )
     return networks
 

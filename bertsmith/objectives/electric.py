@@ -29,6 +29,8 @@ class ElectricSettings:
     discriminator_weight: float = setting(50.0, "of the discriminator's loss in the sum", ge=0)
 
     def __post_init__(self) -> None:
+        if self.masking.final_prob is not None:
+            raise ValueError("masking.final_prob: what Electric learns depends on the share of noise; leave it out")
         if self.generator.kind != "two_towers":
             raise ValueError(
                 f"generator.kind = {self.generator.kind!r}: Electric needs the noise's probability at every place; "

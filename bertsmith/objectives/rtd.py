@@ -196,10 +196,15 @@ def discriminator_weights(weights: Mapping[str, Tensor], settings: ReplacedToken
     return own
 
 
+def has_two_towers(weights: Mapping[str, Tensor]) -> bool:
+    """Whether these weights of `ReplacedTokens` have such a generator."""
+    return any(name.startswith("generator.left_to_right.") for name in weights)
+
+
 def generator_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """ "encoder.…" and "head.…" of the generator as a masked-token model of its own; empty where it learns nothing, or
     is none, as two towers."""
-    if any(name.startswith("generator.left_to_right.") for name in weights):
+    if has_two_towers(weights):
         return {}
     own = {
         name.replace(place, ours, 1): tensor

@@ -11,7 +11,8 @@ In reading order:
     starting_point  the model that fine-tuning starts from: a pre-training run or a Hugging Face folder
     classification  the objective: encoder, head, loss; layer-wise learning rates
     trial           one seed: train, predict, score
-    metrics         predictions → scores
+    metrics         predicted classes and numbers → scores
     runs            a run folder, read: what export starts from
     classifier      a fine-tuned model, opened, and its answers about texts
+    scoring/        predicted texts, tags and labels, anybody's, against gold files
 """

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from bertsmith.errors import UserError
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.tables import Table, label_name, read_table
@@ -67,7 +69,7 @@ def _classes(train: Table, column: str) -> Task:
 
 
 def _regression(train: Table, column: str) -> Task:
-    numbers = train.numbers(column)
+    numbers = train.numbers(column).astype(np.float32)
     low, high = float(numbers.min()), float(numbers.max())
     if low == high:
         raise UserError(f"{train.path}: {column} is {low:g} in every line; there is nothing to learn")
@@ -76,5 +78,8 @@ def _regression(train: Table, column: str) -> Task:
 
 def _examples(table: Table, texts: list[str], settings: CustomSettings, task: Task) -> Examples:
     columns = [table.texts(name) for name in texts]
-    targets = table.numbers(settings.label) if task.is_regression else table.class_ids(settings.label, task.labels)
+    if task.is_regression:
+        targets = table.numbers(settings.label).astype(np.float32)
+    else:
+        targets = table.class_ids(settings.label, task.labels)
     return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, table.skipped)

@@ -38,6 +38,17 @@ class GlueTask(NamedTuple):
     """What follows dev, validation and test in the names of its files."""
 
 
+class DevLabels(NamedTuple):
+    """What predictions are held to; N examples."""
+
+    path: Path
+    """The file, or the first of several."""
+    answers: np.ndarray
+    """[N]: int64 class ids, or float64 numbers as the file has them."""
+    skipped: int
+    """Malformed lines that were left out; they count for no index."""
+
+
 NOT, YES = "not_entailment", "entailment"
 PAIR = ("sentence1", "sentence2")
 
@@ -116,7 +127,7 @@ def read_split(
             number of examples is not the published one.
     """
     row = GLUE[name]
-    paths = _find_files(row, data, split)
+    paths = _split_files(row, _find_folder(row, data), split)
     texts, label = row.texts, row.label
     header = row.header if split != "test" else None
     if paths[0].suffix == ".parquet":
@@ -127,6 +138,8 @@ def read_split(
     targets = None
     if split != "test":
         targets = np.concatenate([_targets(row, table, label) for table in tables])
+        if row.task.is_regression:
+            targets = targets.astype(np.float32)
     if check_counts and len(columns[0]) not in row.rows[split]:
         raise UserError(
             f"{paths[0]}: {len(columns[0]):,} examples where {' or '.join(f'{n:,}' for n in row.rows[split])} were "
@@ -135,7 +148,32 @@ def read_split(
     return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, sum(t.skipped for t in tables))
 
 
+def read_dev_labels(name: str, gold: Path) -> DevLabels:
+    """The labels of a dev set alone.
+
+    Args:
+        name: a key of `GLUE`.
+        gold: a dev file in either layout, the task's folder, or the folder of all tasks; of MNLI a folder stands for
+            its matched edition.
+
+    Raises:
+        UserError: there is no such file or folder, no dev file in it, or no column of labels; a label is not the
+            task's.
+    """
+    row = GLUE[name]
+    if gold.is_dir():
+        inner = (gold / folder for folder in row.folders if (gold / folder).is_dir())
+        paths = _split_files(row, next(inner, gold), "dev")
+    else:
+        paths = [gold]
+    label, header = ("label", None) if paths[0].suffix == ".parquet" else (row.label, row.header)
+    tables = [read_table(path, [label], header=header, skip_malformed=True) for path in paths]
+    targets = np.concatenate([_targets(row, table, label) for table in tables])
+    return DevLabels(paths[0], targets, sum(table.skipped for table in tables))
+
+
 def _targets(row: GlueTask, table: Table, label: str) -> np.ndarray:
+    """[R]: int64 class ids, or float64 numbers."""
     task = row.task
     if task.is_regression:
         numbers = table.numbers(label)
@@ -152,13 +190,17 @@ def _targets(row: GlueTask, table: Table, label: str) -> np.ndarray:
     return table.class_ids(label, task.labels)
 
 
-def _find_files(row: GlueTask, data: Path, split: Split) -> Sequence[Path]:
-    """The split's files, all of one layout."""
+def _find_folder(row: GlueTask, data: Path) -> Path:
     folder = next((data / name for name in row.folders if (data / name).is_dir()), None)
     if folder is None:
         raise UserError(
             f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks"
         )
+    return folder
+
+
+def _split_files(row: GlueTask, folder: Path, split: Split) -> Sequence[Path]:
+    """The split's files, all of one layout."""
     edition = "" if split == "train" else row.edition
     names = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}[split]
     stems = [stem for name in names for stem in dict.fromkeys((name + edition, name))]

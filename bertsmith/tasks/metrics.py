@@ -9,7 +9,7 @@ def measure(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray) ->
     """Scores by name.
 
     Where the predictions or the answers are all the same, `mcc`, `pearson` and `spearman` are 0 by definition (their
-    formulas divide by zero), and so is `f1` where no example is predicted positive; see `is_constant`.
+    formulas divide by zero), and so is `f1` where no example is positive in either; see `undefined`.
 
     Args:
         names: keys of `METRICS`.
@@ -20,6 +20,13 @@ def measure(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray) ->
 
 def is_constant(values: np.ndarray) -> bool:
     return len(values) == 0 or bool((values == values[0]).all())
+
+
+def undefined(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray) -> list[str]:
+    """Those of `names` that are 0 by definition here: scikit-learn's 0 comes with a warning, scipy's is no number."""
+    constant = is_constant(predicted) or is_constant(answers)
+    none_positive = not predicted.any() and not answers.any()
+    return [name for name in names if (none_positive if name == "f1" else constant and name != "accuracy")]
 
 
 def summarize(scores: Sequence[float]) -> dict[str, float]:

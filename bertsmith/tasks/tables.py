@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import reported
+from bertsmith.files import read_text
 
 CSV_FIELD_SIZE = 1 << 30
 """Bytes; the csv module's own limit, 128 kB, is too short for a document."""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""Answers are float32 in training."""
 
 
 class Table(NamedTuple):
@@ -46,14 +49,14 @@ class Table(NamedTuple):
         return np.array(found, dtype=np.int64)
 
     def numbers(self, column: str) -> np.ndarray:
-        """[R] float32. Raises UserError where a value is not a finite number."""
-        numbers = np.empty(len(self.lines), dtype=np.float32)
+        """[R] float64. Raises UserError where a value is not a number, or none that float32 can hold."""
+        numbers = np.empty(len(self.lines))
         for row, (value, line) in enumerate(zip(self.columns[column], self.lines, strict=True)):
             try:
                 numbers[row] = float(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 numbers[row] = np.nan
-            if not np.isfinite(numbers[row]):
+            if not abs(numbers[row]) <= LARGEST:
                 raise UserError(f"{self.path}, line {line}: {column} is {value!r}; it must be a number")
         return numbers
 
@@ -64,13 +67,19 @@ def label_name(value: Any) -> str:
 
 
 def read_table(
-    path: Path, wanted: Sequence[str], *, header: Sequence[str] | None = None, skip_malformed: bool = False
+    path: Path,
+    wanted: Sequence[str],
+    *,
+    header: Sequence[str] | None = None,
+    skip_malformed: bool = False,
+    remedy: str = "mend the line, or set skip_malformed=true",
 ) -> Table:
     """The columns `wanted` of `path`, whose name ends in .tsv (no quoting), .csv (RFC 4180), .jsonl or .parquet.
 
     Args:
         header: the names of all columns, for a TSV without a header line.
         skip_malformed: leave malformed lines out and count them.
+        remedy: what a user can do about one, where there is no such setting.
 
     Raises:
         UserError: the file is missing, not UTF-8 or empty; a column is missing; a line is malformed.
@@ -79,14 +88,8 @@ def read_table(
         raise UserError(f"{path}: no such file")
     if path.suffix == ".parquet":
         return _read_parquet(path, wanted)
-    with reported(path):
-        content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: not UTF-8; convert the file") from None
-    reader = _Reader(path, wanted, skip_malformed)
+    text = read_text(path)
+    reader = _Reader(path, wanted, skip_malformed, remedy)
     if path.suffix == ".jsonl":
         return reader.read(_objects(text), lambda row: _of_object(row, wanted))
     rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
@@ -94,7 +97,8 @@ def read_table(
         _, header = next(rows, (1, []))
     missing = [name for name in wanted if name not in header]
     if missing:
-        raise UserError(f"{path}: no column {missing[0]!r}; there are {', '.join(map(repr, header)) or 'none'}")
+        found = ", ".join(map(repr, header)) or "none"
+        raise UserError(f"{path}: no column {missing[0]!r}; there are {found} (line 1 names them)")
     places, num_columns = [header.index(name) for name in wanted], len(header)
 
     def cells_of(cells: list[str]) -> list[str] | str:
@@ -109,10 +113,11 @@ class _Reader(NamedTuple):
     path: Path
     wanted: Sequence[str]
     skip_malformed: bool
+    remedy: str
 
     def read(self, rows: Iterator[tuple[int, Any]], values_of: Callable[[Any], list[Any] | str]) -> Table:
         """`values_of` gives the wanted values of a row, or what is wrong with it."""
-        kept, lines, skipped = [], [], 0
+        kept, lines, skipped, first = [], [], 0, ""
         for line, row in rows:
             values = values_of(row)
             if not isinstance(values, str):
@@ -120,10 +125,12 @@ class _Reader(NamedTuple):
                 lines.append(line)
             elif self.skip_malformed:
                 skipped += 1
+                first = first or f"line {line}: {values}"
             else:
-                raise UserError(f"{self.path}, line {line}: {values}; mend the line, or set skip_malformed=true")
+                raise UserError(f"{self.path}, line {line}: {values}; {self.remedy}")
         if not kept:
-            raise UserError(f"{self.path}: no examples in this file")
+            malformed = f" ({skipped:,} malformed lines; {first})" if skipped else ""
+            raise UserError(f"{self.path}: no examples in this file{malformed}")
         columns = {name: list(column) for name, column in zip(self.wanted, zip(*kept, strict=True), strict=True)}
         return Table(self.path, columns, lines, skipped)
 

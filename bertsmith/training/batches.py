@@ -142,7 +142,8 @@ def ahead(items: Iterator[Item], depth: int = 4) -> Iterator[Item]:
         except BaseException as error:
             _put(made, (None, error), stopped)
 
-    threading.Thread(target=make, daemon=True, name="batches").start()
+    maker = threading.Thread(target=make, daemon=True, name="batches")
+    maker.start()
     try:
         while True:
             item, error = made.get()
@@ -151,6 +152,7 @@ def ahead(items: Iterator[Item], depth: int = 4) -> Iterator[Item]:
             yield item
     finally:
         stopped.set()
+        maker.join()  # the interpreter may abort if it ends while a thread is inside of torch
 
 
 def _put(made: queue.Queue, item: object, stopped: threading.Event) -> bool:

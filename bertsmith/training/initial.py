@@ -14,6 +14,7 @@ from torch import Tensor
 from bertsmith.config import differences
 from bertsmith.errors import UserError
 from bertsmith.model.config import EncoderSettings
+from bertsmith.objectives.electric import ElectricSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import beside_towers, discriminator_weights, joined_weights, new_generator_weights
@@ -26,6 +27,11 @@ if TYPE_CHECKING:  # the room imports with torch and numpy alone
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head"}
 
+_BY_TOKEN = {
+    "encoder.embeddings.token.weight", "head.bias", "generator.embeddings.token.weight", "generator.head.bias"
+}  # fmt: skip
+"""Weights with a row for each token of the vocabulary."""
+
 
 class Initial(NamedTuple):
     """A model that fits a recipe and its data."""
@@ -34,6 +40,8 @@ class Initial(NamedTuple):
     networks: list[Network]
     """The encoder's first, then the generator's if the recipe trains one and the model has one; their vocabulary is the
     data's."""
+    whole: dict[str, Tensor] | None
+    """All weights as the recipe's objective names them, where the model is a run that trained the same networks."""
     notes: list[str]
     """What of the model has no place here."""
     fingerprint: str
@@ -55,7 +63,8 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
         model = open_model(Path(recipe.init))
     except UserError as error:
         raise UserError(f"init: {error}") from None
-    chosen, notes = _choose(recipe, model)
+    whole = model.run.weights if model.run is not None and _same_networks(recipe, model.run.recipe) else None
+    chosen, notes = _choose(recipe, model) if whole is None else (model.networks, ["dropped: nothing"])
     pieces = _new_tokens(recipe, model, tokenizer)
     if pieces:
         notes.append(f"{len(pieces):,} tokens are new; their vectors begin as the means of their pieces'")
@@ -63,11 +72,13 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
         notes.append(
             f"{model.vocab_size - model.tokenizer.vocab_size} rows of its token table belong to no token: dropped"
         )
-    networks = [_with_tokens(network, model.tokenizer.vocab_size, pieces) for network in chosen]
+    known = model.tokenizer.vocab_size
+    networks = [replace(network, weights=_with_tokens(network.weights, known, pieces)) for network in chosen]
+    whole = None if whole is None else _with_tokens(whole, known, pieces)
     found = fingerprint(model.tokenizer, {
         f"{network.name}.{name}": tensor for network in model.networks for name, tensor in network.weights.items()
     })  # fmt: skip
-    return Initial(recipe, networks, notes, found)
+    return Initial(recipe, networks, whole, notes, found)
 
 
 def set_weights(objective: PretrainingObjective, initial: Initial) -> None:
@@ -76,8 +87,17 @@ def set_weights(objective: PretrainingObjective, initial: Initial) -> None:
     Raises:
         UserError: the two networks do not share what the recipe makes them share.
     """
-    settings, (first, *others) = initial.recipe.objective, initial.networks
     drawn, new = objective.state_dict(), []
+    weights = drawn | initial.whole if initial.whole is not None else _joined(initial, drawn, new)
+    objective.load_state_dict(weights)
+    notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}"]
+    print(f"starting from {initial.recipe.init}", *notes, sep="\n  ", file=sys.stderr)
+
+
+def _joined(initial: Initial, drawn: dict[str, Tensor], new: list[str]) -> dict[str, Tensor]:
+    """The objective's weights out of the networks', and out of the `drawn` ones for what these lack, which is added to
+    `new`."""
+    settings, (first, *others) = initial.recipe.objective, initial.networks
     if isinstance(settings, MaskedTokensSettings):
         weights, head = drawn | first.encoder_weights, "masked_tokens"
     else:
@@ -99,9 +119,19 @@ def set_weights(objective: PretrainingObjective, initial: Initial) -> None:
                 f"init = {initial.recipe.init}: {error}; objective.generator.sharing=gradient_disentangled (or "
                 f"nothing, as it was trained) leaves them apart"
             ) from None
-    objective.load_state_dict(weights)
-    notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}"]
-    print(f"starting from {initial.recipe.init}", *notes, sep="\n  ", file=sys.stderr)
+    return weights
+
+
+def _same_networks(recipe: PretrainRecipe, theirs: PretrainRecipe) -> bool:
+    """Whether a run of the recipe `theirs` has trained all that `recipe` trains, and nothing else."""
+    mine = recipe.objective
+    if mine.kind != theirs.objective.kind or differences(_sizes(recipe.model, ""), _sizes(theirs.model, "")):
+        return False
+    if isinstance(mine, MaskedTokensSettings):
+        return True
+    parts = [(one.kind, one.hidden_fraction, one.layers_fraction, one.sharing)
+             for one in (mine.generator, theirs.objective.generator)]  # fmt: skip
+    return parts[0] == parts[1]
 
 
 def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[str]]:
@@ -111,14 +141,20 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     _check_same(f"init = {recipe.init}: another encoder", "model.", recipe.model, first.settings)
     finds = not isinstance(settings, MaskedTokensSettings)
     dropped = ["pooler"] if first.pooler else []
-    if first.head is not None and first.head != ("replaced_tokens" if finds else "masked_tokens"):
-        dropped.append(_HEADS.get(first.head, f"{first.head} head"))
-    chosen = [first]
+    fits = first.head == ("replaced_tokens" if finds else "masked_tokens")
+    if fits and first.energies == isinstance(settings, ElectricSettings):
+        chosen = [first]
+    else:  # also where one head gives energies and the other the log-odds of a replacement
+        chosen = [replace(first, head=None, weights=first.encoder_weights)]
+        dropped += [] if first.head is None else [_HEADS.get(first.head, f"{first.head} head")]
     if finds and settings.generator.kind == "masked_tokens":
         if generator is not None:
             own = settings.generator.encoder(recipe.model)
             what = f"init = {recipe.init}: another generator than objective.generator makes"
-            _check_same(what, "its ", own, generator.settings)
+            try:
+                _check_same(what, "its ", own, generator.settings)
+            except UserError as error:
+                raise UserError(f"{error} (a table of its own: objective.generator.sharing=nothing)") from None
             chosen.append(generator)
         elif first.head == "replaced_tokens":
             raise UserError(
@@ -132,8 +168,12 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
 
 def _check_same(what: str, prefix: str, mine: EncoderSettings, theirs: EncoderSettings) -> None:
     changed = differences(_sizes(mine, prefix), _sizes(theirs, prefix))
+    if mine.kind != theirs.kind:  # all else follows
+        changed = [line for line in changed if line.startswith(f"{prefix}kind:")]
     if changed:
-        raise UserError(f"{what} ({'; '.join(changed)}); set the recipe to what the model has, or name another model")
+        raise UserError(
+            f"{what} (recipe → model: {'; '.join(changed)}); set the recipe to what the model has, or name another"
+        )
 
 
 def _sizes(settings: EncoderSettings, prefix: str) -> dict[str, Any]:
@@ -162,12 +202,11 @@ def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") ->
     return [pieces(model.tokenizer, tokenizer.token(id)) for id in range(known, tokenizer.vocab_size)]
 
 
-def _with_tokens(network: Network, known: int, pieces: list[list[int]]) -> Network:
-    """The network with `known` tokens and one more for each of `pieces`."""
-    weights = dict(network.weights)
-    for name in ("encoder.embeddings.token.weight", "head.bias"):
-        if name in weights:
-            rows: Tensor = weights[name]
-            added = [rows[ids].mean(dim=0) for ids in pieces]
-            weights[name] = torch.cat([rows[:known], torch.stack(added)]) if added else rows[:known]
-    return replace(network, weights=weights)
+def _with_tokens(weights: dict[str, Tensor], known: int, pieces: list[list[int]]) -> dict[str, Tensor]:
+    """Weights for `known` tokens and one more for each of `pieces`."""
+    changed = dict(weights)
+    for name in _BY_TOKEN & weights.keys():
+        rows = weights[name]
+        added = [rows[ids].mean(dim=0) for ids in pieces]
+        changed[name] = torch.cat([rows[:known], torch.stack(added)]) if added else rows[:known]
+    return changed

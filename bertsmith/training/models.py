@@ -98,13 +98,13 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
     for found in read.values():
         if found.vocab_size != first.vocab_size:
             raise UserError(
-                f"{path}: its networks have vocabularies of {first.vocab_size:,} and {found.vocab_size:,}; "
-                f"they are not of one model"
+                f"{path}: its networks have vocabularies (vocab_size) of {first.vocab_size:,} and "
+                f"{found.vocab_size:,}; put the two beside each other that were trained together"
             )
     if tokenizer.vocab_size > first.vocab_size:
         raise UserError(
-            f"{path}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model {first.vocab_size:,}; "
-            f"the two are not of one model"
+            f"{path}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
+            f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
         )
     networks = [
         Network(

@@ -224,8 +224,10 @@ class _Watch:
         for probe in self.probes:
             self.measures |= probe(objective, shown.append)
         self.log.write("heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures})
+        plain = "mlm_" if not any(name.startswith("rtd_") for name in self.measures) else ""  # there is but one network
         self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
-            f"{name.removeprefix('mlm_').replace('_', ' ')} {value:.4g}" for name, value in self.measures.items()
+            f"{name.removeprefix(plain).replace('_', ' ')} {'–' if math.isnan(value) else f'{value:.4g}'}"
+            for name, value in self.measures.items()
         ))  # fmt: skip
         for line in shown:
             self.bar.line(line)

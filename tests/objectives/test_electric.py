@@ -174,3 +174,8 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="share less"):
         check_fits(tied, ENCODER)
     assert generator_weights(objective().state_dict()) == {}
+
+
+def test_a_share_of_noise_that_changes_is_refused():
+    with pytest.raises(ValueError, match=r"masking.final_prob"):
+        ElectricSettings(masking=MaskingSettings(final_prob=0.1))

@@ -46,10 +46,16 @@ def test_losses_come_first_and_unknown_held_out_measures_have_a_chart():
         {"split": "train", **head, "learning_rate": 0.1, "skipped_steps": 0, "memory_bytes": 2**30, "rtd_loss": 0.5},
         {"split": "heldout", **head, "word_order_accuracy": 0.6, "blimp": 0.55, "device": "a name", "flag": True},
     ])  # fmt: skip
-    assert list(charts) == ["Rtd loss", "Word order accuracy", "BLiMP accuracy", "Learning rate", "Memory, GiB"]
+    assert list(charts) == [
+        "Discriminator's loss, nats a token",
+        "Word order accuracy",
+        "BLiMP accuracy",
+        "Learning rate",
+        "Memory, GiB",
+    ]
     assert charts["Memory, GiB"].figure["data"][0]["y"] == [1.0]
     assert charts["BLiMP accuracy"].figure["layout"]["yaxis"]["tickformat"] == "~p"
-    assert charts["Rtd loss"].axes == {"steps": [[1]], "tokens": [[2]], "hours": [[1.0]]}
+    assert charts["Discriminator's loss, nats a token"].axes == {"steps": [[1]], "tokens": [[2]], "hours": [[1.0]]}
 
 
 def test_scores_have_a_row_each_even_where_a_run_bears_a_published_name():

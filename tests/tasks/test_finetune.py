@@ -182,3 +182,22 @@ def test_what_cannot_be_used(toy, tmp_path):
     with pytest.raises(UserError, match=r"no column 'review'"):
         finetune(toy_recipe(model, data, "custom.text=review"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_compat_reaches_the_loss_the_layers_rates_and_the_first_step(tmp_path, monkeypatch, compat):
+    seen = {}
+
+    def watch(objective, batches, course, events, state):
+        seen.update(objective=objective, course=course)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bertsmith.tasks.trial.fit", watch)
+    recipe = toy_recipe(
+        make_model(tmp_path), write_task(tmp_path), f"compat={str(compat).lower()}", "layerwise_lr_decay=0.5"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        finetune(recipe, tmp_path / "run")
+    assert seen["objective"].compat == seen["course"].compat == compat
+    rates = {group["rate"] for group in seen["course"].optimizer.param_groups}
+    assert rates == {1.0, *((0.25, 0.125) if compat else (0.5, 0.25))}  # head, layer, embeddings

@@ -5,7 +5,7 @@ import pyarrow.parquet
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.glue import GLUE, read_glue, read_split
+from bertsmith.tasks.glue import GLUE, read_dev_labels, read_glue, read_split
 
 LABELS = {
     "cola": "1", "sst-2": "0", "mrpc": "1", "sts-b": "3.8", "qqp": "0", "mnli": "neutral", "qnli": "not_entailment",
@@ -69,6 +69,40 @@ def test_parquet_of_the_hub_says_the_same(tmp_path, name):
     (folder / "train-00000-of-00002.parquet").unlink()
     with pytest.raises(UserError, match=r"1 of 00002 Parquet parts"):
         read_glue(name, tmp_path, check_counts=False)
+
+
+@pytest.mark.parametrize("name", GLUE)
+def test_dev_labels_alone(tmp_path, name):
+    """The same from the dev file, the task's folder and the folder of all tasks."""
+    path = write_tsv(tmp_path, name, "dev", rows=3)
+    for gold in (path, path.parent, tmp_path):
+        found = read_dev_labels(name, gold)
+        assert (found.path, len(found.answers), found.skipped) == (path, 3, 0)
+        labels = GLUE[name].task.labels
+        assert [labels[answer] if labels else f"{answer:g}" for answer in found.answers] == [LABELS[name]] * 3
+
+
+def test_dev_labels_of_the_hub_and_of_mnlis_editions(tmp_path):
+    matched = write_tsv(tmp_path, "mnli", "dev", rows=2)
+    mismatched = matched.with_name("dev_mismatched.tsv")
+    mismatched.write_text(matched.read_text(encoding="utf-8") + "no columns here\n", encoding="utf-8")
+    assert read_dev_labels("mnli", tmp_path / "MNLI").path == matched
+    assert (read_dev_labels("mnli", mismatched).path, read_dev_labels("mnli", mismatched).skipped) == (mismatched, 1)
+    hub = tmp_path / "validation_matched-00000-of-00001.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"label": [0, 1, 2]}), hub)
+    names = [GLUE["mnli"].task.labels[answer] for answer in read_dev_labels("mnli", hub).answers]
+    assert names == ["entailment", "neutral", "contradiction"]
+
+
+def test_dev_labels_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"none.tsv: no such file"):
+        read_dev_labels("rte", tmp_path / "none.tsv")
+    with pytest.raises(UserError, match=r"dev.tsv: no such file"):
+        read_dev_labels("rte", tmp_path)
+    with pytest.raises(UserError, match=r"test.tsv: no column 'label'"):
+        read_dev_labels("rte", write_tsv(tmp_path, "rte", "test"))
+    with pytest.raises(UserError, match=r"no examples in this file \(3 malformed lines; line 1: 2 columns where"):
+        read_dev_labels("cola", write_tsv(tmp_path, "cola", "test"))
 
 
 @pytest.mark.parametrize("folder_name", ["STS-B", "sts", "stsb"])

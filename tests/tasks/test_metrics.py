@@ -1,9 +1,22 @@
 """Scores against the formulas in the text books, and what is defined where they divide by zero."""
 
+import warnings
+
 import numpy as np
 import pytest
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
 
-from bertsmith.tasks.metrics import METRICS, is_constant, measure, summarize
+from bertsmith.tasks.glue import GLUE
+from bertsmith.tasks.metrics import METRICS, is_constant, measure, summarize, undefined
+
+PEERS = {
+    "accuracy": lambda predicted, answers: sklearn_metrics.accuracy_score(answers, predicted),
+    "f1": lambda predicted, answers: sklearn_metrics.f1_score(answers, predicted),
+    "mcc": lambda predicted, answers: sklearn_metrics.matthews_corrcoef(answers, predicted),
+    "pearson": lambda predicted, answers: stats.pearsonr(predicted, answers)[0],
+    "spearman": lambda predicted, answers: stats.spearmanr(predicted, answers)[0],
+}
 
 
 def test_classes_by_the_confusion_matrix():
@@ -40,6 +53,48 @@ def test_constant_predictions_score_zero(name):
     answers = np.array([0, 1, 1, 0])
     assert METRICS[name](np.zeros(4, dtype=int), answers) == 0.0
     assert is_constant(np.zeros(4)) and not is_constant(answers)
+
+
+@pytest.mark.parametrize("name", GLUE)
+@pytest.mark.parametrize("shape", ["both vary", "one prediction", "one label", "one of each", "nothing positive"])
+def test_every_glue_metric_is_scikit_learns_or_scipys(name, shape):
+    """Where theirs is a number it is ours; where it is none, ours is 0 and `undefined` says so."""
+    task = GLUE[name].task
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        size = int(draw.integers(2, 50))
+        if task.is_regression:
+            predicted, answers = draw.normal(size=(2, size)).round(1)
+        else:
+            predicted, answers = draw.integers(len(task.labels), size=(2, size))
+        if shape in ("one prediction", "one of each"):
+            predicted[:] = predicted[0]
+        if shape in ("one label", "one of each"):
+            answers[:] = answers[0]
+        if shape == "nothing positive":
+            predicted[:] = answers[:] = 0
+        scores = measure(task.metrics, predicted, answers)
+        zeros = undefined(task.metrics, predicted, answers)
+        for metric, score in scores.items():
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                expected = PEERS[metric](predicted, answers)
+            if np.isnan(expected):
+                assert metric in zeros and score == 0.0
+            else:
+                assert score == pytest.approx(expected, abs=1e-12)
+            if metric in zeros:
+                assert score == 0.0 and (warned or metric == "mcc")
+            if metric in ("f1", "pearson", "spearman") and warned:
+                assert metric in zeros or (metric == "f1" and (not predicted.any() or not answers.any()))
+
+
+def test_undefined_names_what_is_zero_by_definition():
+    names, some, zeros, ones = tuple(METRICS), np.array([0, 1]), np.zeros(2, dtype=int), np.ones(2, dtype=int)
+    assert undefined(names, some, some) == []
+    assert undefined(names, zeros, some) == undefined(names, some, zeros) == ["mcc", "pearson", "spearman"]
+    assert undefined(names, ones, ones) == ["mcc", "pearson", "spearman"]
+    assert undefined(names, zeros, zeros) == ["f1", "mcc", "pearson", "spearman"]
 
 
 def test_summary():

@@ -99,3 +99,14 @@ def test_any_bytes_are_read_or_refused(tmp_path, content, name):
         assert len(table.columns["text"]) == len(table.lines) > 0
     except UserError as error:
         assert str(path) in str(error)
+
+
+def test_numbers_keep_their_precision_and_are_no_greater_than_training_can_hold(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("text\tlabel\nx\t2.500000001\ny\t3.4e38\n")
+    assert read_table(path, ("label",)).numbers("label").tolist() == [2.500000001, 3.4e38]
+    path = tmp_path / "a.jsonl"
+    for number in ("3.5e38", "1" + "0" * 400, "NaN"):
+        path.write_text(f'{{"label": {number}}}\n')
+        with pytest.raises(UserError, match=r"a.jsonl, line 1: label is .*; it must be a number"):
+            read_table(path, ("label",)).numbers("label")

@@ -1,4 +1,5 @@
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -81,3 +82,13 @@ def test_batches_made_ahead_are_the_same_and_errors_come_through():
 def test_a_split_without_text_is_refused(data):
     with pytest.raises(KeyError):
         RowStream(data, "none", RowSettings(), 0)
+
+
+def test_whoever_leaves_waits_for_the_thread_that_makes_batches(data):
+    """An interpreter that ends while a thread is inside of torch may abort."""
+    objective = build_objective(tiny_recipe(data.path), data.tokenizer)
+    made = ahead(masked_batches(RowStream(data, "train", RowSettings(length=32), seed=0), objective, 8))
+    next(made)
+    assert any(thread.name == "batches" for thread in threading.enumerate())
+    made.close()
+    assert not any(thread.name == "batches" for thread in threading.enumerate())

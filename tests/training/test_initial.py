@@ -20,6 +20,7 @@ from tests.toys import WORDS, make_data, tiny_recipe, write_corpus
 
 SHARINGS = ("embeddings", "gradient_disentangled", "nothing", "everything")
 ELECTRA = ("objective.kind=rtd", "objective.generator.hidden_fraction=0.5", "model.embedding_size=8")
+ELECTRIC = ("objective.kind=electric", *ELECTRA[1:], "objective.generator.sharing=nothing")
 UNIFORM = ("objective.kind=rtd", "objective.generator.kind=uniform")
 
 
@@ -86,7 +87,40 @@ def test_it_is_resumed_bit_for_bit_and_its_model_is_part_of_what_it_is(data, ber
             pretrain(other, tmp_path / "resumed")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("objective.kind=electric", "objective.generator.hidden_fraction=0.5"),
+        ("objective.kind=rtd", "objective.generator.kind=two_towers", "objective.generator.hidden_fraction=0.5"),
+        (*ELECTRA, "model.kind=modern", "model.local_attention=4", "model.num_attention_heads=2"),
+    ],
+    ids=["electric", "two towers", "modern, a borrowed table"],
+)
+def test_a_run_goes_on_with_all_of_its_weights_also_those_that_no_export_has(data, tmp_path, capsys, settings):
+    pretrain(tiny_recipe(data, *settings), tmp_path / "first")
+    capsys.readouterr()
+    pretrain(tiny_recipe(data, *settings, f"init={tmp_path / 'first'}", "plan.steps=6"), tmp_path / "second")
+    said = capsys.readouterr().err
+    assert "dropped: nothing" in said and "new, with random weights: nothing" in said
+    last, first = held_out(tmp_path / "first")[-1], held_out(tmp_path / "second")[0]
+    assert all(first[name] == pytest.approx(last[name], rel=1e-5) for name in last if name.endswith("_loss"))
+
+
 # What becomes of each part.
+
+
+def test_a_head_of_another_meaning_is_not_taken(data, tmp_path, capsys):
+    """An Electric's logits are energies, an ELECTRA's the log-odds of a replacement."""
+    electric = ("objective.kind=electric", "objective.generator.hidden_fraction=0.5")
+    for first, second in ((electric, UNIFORM), (UNIFORM, electric)):
+        for folder in ("first", "second"):
+            shutil.rmtree(tmp_path / folder, ignore_errors=True)
+        pretrain(tiny_recipe(data, *first, "plan.steps=2"), tmp_path / "first")
+        capsys.readouterr()
+        pretrain(tiny_recipe(data, *second, f"init={tmp_path / 'first'}", "plan.steps=2"), tmp_path / "second")
+        said = capsys.readouterr().err
+        assert "dropped: replaced-token head" in said
+        assert "new, with random weights: replaced-token head" in said
 
 
 def test_a_bert_becomes_a_discriminator_with_a_new_generator(data, bert, tmp_path, capsys):
@@ -194,7 +228,7 @@ def extended(data, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("settings", [(), ELECTRA], ids=["bert", "electra"])
+@pytest.mark.parametrize("settings", [(), ELECTRA, ELECTRIC], ids=["bert", "electra", "electric"])
 def test_new_words_begin_as_the_means_of_their_pieces(extended, tmp_path, capsys, settings):
     pretrain(tiny_recipe(extended / "before", *settings), tmp_path / "first")
     again = tiny_recipe(
@@ -206,7 +240,7 @@ def test_new_words_begin_as_the_means_of_their_pieces(extended, tmp_path, capsys
     before, after = (load_run(tmp_path / run).weights for run in ("first", "second"))
     assert [new.token(id) for id in range(old.vocab_size, new.vocab_size)] == ["bacedi", "ceba"]
     bias = "generator.head.bias" if settings else "head.bias"
-    for name in ("encoder.embeddings.token.weight", bias):
+    for name in {"encoder.embeddings.token.weight", "generator.embeddings.token.weight", bias} & before.keys():
         torch.testing.assert_close(after[name][: old.vocab_size], before[name], rtol=0, atol=1e-6)
         ids = [old.id(piece) for piece in ("ba", "##ce", "##di")]
         torch.testing.assert_close(after[name][new.id("bacedi")], before[name][ids].mean(dim=0), rtol=0, atol=1e-6)

@@ -17,7 +17,8 @@ import torch
 from bertsmith.config import to_toml
 from bertsmith.errors import UserError
 from bertsmith.files import sha256_file
-from bertsmith.training import checkpoints, machine
+from bertsmith.objectives import masking
+from bertsmith.training import batches, checkpoints, machine
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
@@ -284,6 +285,27 @@ def test_compiled_layers_give_the_same_loss(data, tmp_path):
     pretrain(tiny_recipe(data, "machine.compile=true"), tmp_path / "compiled")
     plain, compiled = (measures(tmp_path / run)[-1]["mlm_loss"] for run in ("plain", "compiled"))
     assert plain == pytest.approx(compiled, rel=1e-3)
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_compat_reaches_rows_masks_and_the_first_learning_rate(data, tmp_path, monkeypatch, compat):
+    asked = {"rows": set(), "masks": set()}
+    rows_of, mask = batches.rows_of, masking.mask
+
+    def watched_rows(shard, settings, draw, compat):
+        asked["rows"].add(compat)
+        return rows_of(shard, settings, draw, compat)
+
+    def watched_mask(ids, lengths, vocabulary, rule, draw):
+        asked["masks"].add(rule.compat)
+        return mask(ids, lengths, vocabulary, rule, draw)
+
+    monkeypatch.setattr(batches, "rows_of", watched_rows)
+    monkeypatch.setattr(masking, "mask", watched_mask)
+    pretrain(tiny_recipe(data, f"compat={str(compat).lower()}", "plan.log_steps=1"), tmp_path)
+    assert asked == {"rows": {compat}, "masks": {compat}}
+    rates = [line["learning_rate"] for line in read_metrics(tmp_path / "metrics.jsonl") if line["split"] == "train"]
+    assert (rates[0] == 0.0) == compat and rates[1] > 0.0
 
 
 @pytest.mark.gpu

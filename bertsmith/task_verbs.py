@@ -1,0 +1,37 @@
+"""The verbs of labelled tasks that need no model; `cli` takes them up beside its own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bertsmith.command_line import AsJson
+
+TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
+
+
+def grade(
+    task: Annotated[str, typer.Argument(metavar="TASK", help=TASK_NAMES)],
+    gold: Annotated[Path, typer.Argument(metavar="GOLD", help="the gold file; of GLUE a dev file or its folder")],
+    predictions: Annotated[
+        Path | None, typer.Argument(metavar="PREDICTIONS", help="conll2000: left out where GOLD has them too")
+    ] = None,
+    *,
+    null_odds: Annotated[
+        Path | None, typer.Option("--null-odds", metavar="FILE", help="squad-v2.0: how likely there is no answer")
+    ] = None,
+    null_threshold: Annotated[
+        float | None, typer.Option("--null-threshold", help="no answer where the odds are greater  [default: 1.0]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a prediction file as the official script of its task does, in percent."""
+    from bertsmith.errors import UserError
+    from bertsmith.grade import NullOdds, grade, show_grade
+
+    if null_threshold is not None and null_odds is None:
+        raise UserError(f"--null-threshold {null_threshold:g}: of no use without --null-odds FILE")
+    odds = None if null_odds is None else NullOdds(null_odds)
+    if null_threshold is not None:
+        odds = odds._replace(threshold=null_threshold)
+    show_grade(task, grade(task, gold, predictions, odds), as_json)

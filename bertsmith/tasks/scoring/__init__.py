@@ -1,0 +1,15 @@
+"""Predictions and gold answers in, scores out, as the official script of the task counts them; no model, no torch.
+
+Reading and scoring are apart: what scores takes plain mappings, sequences and arrays, so that fine-tuning and
+`bertsmith grade` share it; what reads names a fault by its file and line or id.
+
+In reading order:
+    text_answers  texts → exact match and F1: SQuAD 1.1, MRQA 2019
+    unanswerable  the same where some questions have no answer: SQuAD 2.0, its thresholds
+    questions     SQuAD's and MRQA's gold files, predicted texts, no-answer odds
+    entities      tags of words → entities → precision, recall, F1: conlleval, seqeval
+    tagged        word-per-line files
+    labels        predicted classes and numbers of GLUE, in the layout of its submissions
+
+The metrics of classes and numbers are in `bertsmith.tasks.metrics`.
+"""

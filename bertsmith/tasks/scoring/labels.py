@@ -1,0 +1,53 @@
+"""Predicted classes and numbers of the GLUE tasks, in the layout of the server's submissions."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.glue import DevLabels
+from bertsmith.tasks.tables import read_table
+from bertsmith.tasks.task import Task
+
+
+def read_predicted_labels(path: Path, task: Task, gold: DevLabels) -> np.ndarray:
+    """[N]: int64 class ids, or float64 numbers, in the order of the dev file's examples.
+
+    Args:
+        path: a TSV file with the columns `index`, which counts the examples from 0 in any order, and `prediction`,
+            which is the label's word or the number; others, such as a trial's `label`, are passed over. The endings
+            .csv, .jsonl and .parquet are read as such.
+
+    Raises:
+        UserError: the file or a column is missing; a line is malformed; a prediction is not the task's; an index is no
+            whole number, is there twice, or is none of the dev file's; examples are without a prediction.
+    """
+    table = read_table(path, ("index", "prediction"), remedy="mend the line")
+    answers = table.numbers("prediction") if task.is_regression else table.class_ids("prediction", task.labels)
+    num_examples = len(gold.answers)
+    if len(answers) > num_examples:
+        raise UserError(
+            f"{path}: {len(answers):,} predictions for the {num_examples:,} examples of {gold.path}; are they for "
+            f"another split?"
+        )
+    lines: dict[int, int] = {}
+    for value, line in zip(table.columns["index"], table.lines, strict=True):
+        text = str(value).strip()
+        index = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
+        if not 0 <= index < num_examples:
+            raise UserError(
+                f"{path}, line {line}: index is {value!r}; it counts the examples of {gold.path}, 0 to "
+                f"{num_examples - 1}"
+            )
+        if index in lines:
+            raise UserError(f"{path}, line {line}: index {index} is in line {lines[index]} too; leave one of them")
+        lines[index] = line
+    if len(lines) < num_examples:
+        first = next(index for index in range(num_examples) if index not in lines)
+        raise UserError(
+            f"{path}: {num_examples - len(lines):,} of {num_examples:,} examples have no prediction, the first is "
+            f"index {first}; every example of {gold.path} needs one"
+        )
+    ordered = np.empty_like(answers)
+    ordered[list(lines)] = answers
+    return ordered
