@@ -14,5 +14,6 @@ In reading order:
     metrics         predicted classes and numbers → scores
     runs            a run folder, read: what export starts from
     classifier      a fine-tuned model, opened, and its answers about texts
+    answering/      questions about a text as token windows, and spans of these as the text's own characters
     scoring/        predicted texts, tags and labels, anybody's, against gold files
 """

@@ -13,7 +13,7 @@ from bertsmith.files import read_json, reported
 
 GZIP = b"\x1f\x8b"
 
-NAMES = {list: "list", dict: "object", str: "text"}
+NAMES = {list: "list", dict: "object", str: "text", int: "whole number"}
 
 
 def read_squad(path: Path, answerable: bool) -> dict[str, list[str]]:
@@ -28,15 +28,15 @@ def read_squad(path: Path, answerable: bool) -> dict[str, list[str]]:
     """
     gold: dict[str, list[str]] = {}
     content = read_json(path)
-    for number, article in enumerate(_part(content, "data", list, f"{path}: SQuAD's layout")):
-        for place, paragraph in enumerate(_part(article, "paragraphs", list, f"{path}: data[{number}]")):
+    for number, article in enumerate(part_of(content, "data", list, f"{path}: SQuAD's layout")):
+        for place, paragraph in enumerate(part_of(article, "paragraphs", list, f"{path}: data[{number}]")):
             where = f"{path}: data[{number}].paragraphs[{place}]"
-            for question in _part(paragraph, "qas", list, where):
-                id = _part(question, "id", str, f"{where}: a question")
+            for question in part_of(paragraph, "qas", list, where):
+                id = part_of(question, "id", str, f"{where}: a question")
                 where_answers = f"{path}: question {id!r}"
                 answers = [
-                    _part(answer, "text", str, f"{where_answers}: an answer")
-                    for answer in _part(question, "answers", list, where_answers)
+                    part_of(answer, "text", str, f"{where_answers}: an answer")
+                    for answer in part_of(question, "answers", list, where_answers)
                 ]
                 if answerable and not answers:
                     raise UserError(f"{where_answers} has no answer; questions without one are of squad-v2.0")
@@ -65,20 +65,20 @@ def read_mrqa(path: Path) -> dict[str, list[str]]:
             if number == 1:
                 continue
             raise UserError(f"{where}: a header, which only line 1 can be; take the line out")
-        for question in _part(content, "qas", list, where):
-            id = _part(question, "qid", str, f"{where}: a question")
+        for question in part_of(content, "qas", list, where):
+            id = part_of(question, "qid", str, f"{where}: a question")
             _add(gold, id, _mrqa_answers(question, f"{where}: question {id!r}"), path)
     return _some(gold, path)
 
 
 def _mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
     if "answers" in question:
-        answers = _part(question, "answers", list, where)
+        answers = part_of(question, "answers", list, where)
         if not all(isinstance(answer, str) for answer in answers):
             raise UserError(f"{where}: its answers are not all texts; see MRQA's description of the layout")
     else:
-        detected = _part(question, "detected_answers", list, where)
-        answers = [_part(answer, "text", str, f"{where}: a detected answer") for answer in detected]
+        detected = part_of(question, "detected_answers", list, where)
+        answers = [part_of(answer, "text", str, f"{where}: a detected answer") for answer in detected]
     if not answers:
         raise UserError(f"{where} has no answer; take it out, it cannot be scored")
     return answers
@@ -116,10 +116,11 @@ def _read_mapping(path: Path, what: str, fits: Callable[[Any], bool]) -> dict[st
     return content
 
 
-def _part(holder: Any, name: str, kind: type, where: str) -> Any:
+def part_of(holder: Any, name: str, kind: type, where: str) -> Any:
+    """What a JSON object says under `name`. Raises UserError where it is none, or the value is not of this kind."""
     value = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(value, kind):
-        raise UserError(f"{where} has no {NAMES[kind]} {name!r}; is this the task's gold file?")
+        raise UserError(f"{where} has no {NAMES[kind]} {name!r}; is this the task's file?")
     return value
 
 

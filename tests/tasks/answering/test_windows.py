@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.answering.squad import Questions
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
 from bertsmith.text.tokenizer import Tokenizer, build
 
@@ -77,16 +77,14 @@ def test_of_the_windows_that_hold_a_token_one_has_most_of_its_context():
     chosen = windows.has_most_context()
     starts, sizes = windows.starts, windows.sizes
     window = np.repeat(np.arange(len(windows)), sizes)
-    token = np.concatenate([start + np.arange(size) for start, size in zip(windows.starts, windows.sizes, strict=True)])
+    token = np.concatenate([start + np.arange(size) for start, size in zip(starts, sizes, strict=True)])
     for question in (0, 1):
         mine = windows.question_of[window] == question
         for place in np.unique(token[mine]):
             holders = np.flatnonzero(mine & (token == place))
             assert chosen[holders].sum() == 1
             scores = [
-                min(place - windows.starts[w], windows.starts[w] + windows.sizes[w] - 1 - place)
-                + 0.01 * windows.sizes[w]
-                for w in window[holders]
+                min(place - starts[w], starts[w] + sizes[w] - 1 - place) + 0.01 * sizes[w] for w in window[holders]
             ]
             assert chosen[holders[int(np.argmax(scores))]]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.files import read_json
+from bertsmith.tasks.scoring.questions import part_of
 
 
 @dataclass
@@ -43,12 +44,12 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False) -> Ques
         UserError: the file is missing, not JSON or laid out otherwise; an id is there twice; no question is left.
     """
     found, seen = Questions(), set()
-    for number, article in enumerate(_part(read_json(path), "data", list, f"{path}: SQuAD's layout")):
-        for place, paragraph in enumerate(_part(article, "paragraphs", list, f"{path}: data[{number}]")):
+    for number, article in enumerate(part_of(read_json(path), "data", list, f"{path}: SQuAD's layout")):
+        for place, paragraph in enumerate(part_of(article, "paragraphs", list, f"{path}: data[{number}]")):
             where = f"{path}: data[{number}].paragraphs[{place}]"
-            context = _part(paragraph, "context", str, where)
-            for question in _part(paragraph, "qas", list, where):
-                id = _part(question, "id", str, f"{where}: a question")
+            context = part_of(paragraph, "context", str, where)
+            for question in part_of(paragraph, "qas", list, where):
+                id = part_of(question, "id", str, f"{where}: a question")
                 if id in seen:
                     raise UserError(f"{path}: question {id!r} is there twice; leave one of them")
                 seen.add(id)
@@ -59,14 +60,14 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False) -> Ques
 
 
 def _add(found: Questions, question: dict[str, Any], context: str, where: str, training: bool, nearest: bool) -> None:
-    text = _part(question, "question", str, where)
+    text = part_of(question, "question", str, where)
     if not text.strip():
         found.left_out["empty questions"] += 1
         return
     answers = []
-    for answer in () if question.get("is_impossible", False) else _part(question, "answers", list, where):
-        wanted = _part(answer, "text", str, f"{where}: an answer")
-        start = _part(answer, "answer_start", int, f"{where}: an answer")
+    for answer in () if question.get("is_impossible", False) else part_of(question, "answers", list, where):
+        wanted = part_of(answer, "text", str, f"{where}: an answer")
+        start = part_of(answer, "answer_start", int, f"{where}: an answer")
         if training and context[start : start + len(wanted)] != wanted:
             occurrences = _occurrences(context, wanted) if nearest else []
             if not occurrences:
@@ -91,13 +92,6 @@ def _occurrences(context: str, wanted: str) -> list[int]:
         places.append(place)
         place = context.find(wanted, place + 1)
     return places
-
-
-def _part(holder: Any, name: str, kind: type, where: str) -> Any:
-    value = holder.get(name) if isinstance(holder, dict) else None
-    if not isinstance(value, kind):
-        raise UserError(f"{where} has no {kind.__name__} {name!r}; is this a file in SQuAD's layout?")
-    return value
 
 
 def _reasons(found: Questions) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.answering.questions import read_questions
+from bertsmith.tasks.answering.squad import read_questions
 
 CONTEXT = "The cat sat on the mat. The dog sat on the cat."
 
@@ -49,8 +49,8 @@ def test_questions_without_answers_are_kept_and_empty_ones_are_counted(tmp_path)
     [
         ([question(), question()], "question '1' is there twice"),
         ([question(text="")], r"no questions to use in this file \(1 empty questions\)"),
-        ([{"id": "1", "answers": []}], "has no str 'question'"),
-        ([{"question": "a"}], r"data\[0\].paragraphs\[0\]: a question has no str 'id'"),
+        ([{"id": "1", "answers": []}], "has no text 'question'"),
+        ([{"question": "a"}], r"data\[0\].paragraphs\[0\]: a question has no text 'id'"),
         ([], r"no questions to use in this file \(it has none\)"),
     ],
 )
