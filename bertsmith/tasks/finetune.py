@@ -55,7 +55,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     start = open_starting_point(Path(recipe.model))
     data = read_data(recipe)
     _check_rows(recipe, start, data)
-    machine = choose_machine(recipe.machine, start.tokenizer.pad_id)
+    machine = choose_machine(recipe.machine, start.tokenizer.pad_id, compile_on_gpu=False)
     make_folder(out)
     with locked(out):
         _open(out, recipe, start, data, overwrite)

@@ -37,7 +37,10 @@ class MachineSettings:
         "auto", "format of matrix products; auto is bfloat16 on a GPU that has it, else float32"
     )
     compile: bool | None = setting(
-        None, "compile the layers, and on a GPU record steps as CUDA graphs; left out: on a GPU only", identity=False
+        None,
+        "compile the layers; left out: on a GPU, in pre-training. On a GPU steps are recorded as CUDA graphs besides; "
+        "false prevents that too",
+        identity=False,
     )
     micro_batch_rows: int | None = setting(
         None, "rows run at once; left out: all on a GPU, 4,096 tokens' worth on the CPU; halved when memory runs out",
@@ -66,6 +69,8 @@ class Machine:
     compile: bool
     micro_batch_rows: int | None
     pad_id: int = 0
+    record: bool = True
+    """On a GPU, steps of a shape that comes again."""
     recorder: Recorder | None = None
     """Of the objective that was placed last."""
 
@@ -86,15 +91,11 @@ class Machine:
         Layers are compiled, not the step: one graph serves all layers, and a first step takes seconds, not minutes.
         """
         module.to(self.device)
-        self.recorder = None
-        if not self.compile:
-            return
         on_gpu = self.device.type == "cuda"
-        for part in module.modules():
+        for part in module.modules() if self.compile else ():
             if isinstance(part, _COMPILED_ON_A_GPU if on_gpu else _COMPILED):
                 part.compile()
-        if on_gpu:
-            self.recorder = Recorder(module, partial(self._add_gradients, module))
+        self.recorder = Recorder(module, partial(self._add_gradients, module)) if on_gpu and self.record else None
 
     def micro_batches(self, batch: Batch, length: int) -> list[Batch]:
         """Cut `batch` and, off the CPU, pad its rows to `length`, so that shapes never change."""
@@ -176,8 +177,12 @@ class Machine:
             torch.cuda.empty_cache()
 
 
-def choose_machine(settings: MachineSettings, pad_id: int = 0) -> Machine:
+def choose_machine(settings: MachineSettings, pad_id: int = 0, compile_on_gpu: bool = True) -> Machine:
     """The machine that `settings` ask for.
+
+    Args:
+        compile_on_gpu: what is done where they leave it open. Fine-tuning does without: compiling for all its lengths
+            of row takes longer than many a task.
 
     Raises:
         UserError: a device or number format that is not there, or that we do not support.
@@ -196,8 +201,8 @@ def choose_machine(settings: MachineSettings, pad_id: int = 0) -> Machine:
         torch.set_float32_matmul_precision("high")
     if not cuda:
         keep_freed_memory()
-    compiles = cuda if settings.compile is None else settings.compile
-    return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id)
+    compiles = cuda and compile_on_gpu if settings.compile is None else settings.compile
+    return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id, record=settings.compile is not False)
 
 
 def _device(name: str) -> torch.device:
