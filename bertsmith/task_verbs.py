@@ -1,13 +1,41 @@
-"""The verbs of labelled tasks that need no model; `cli` takes them up beside its own."""
+"""The verbs of labelled tasks that span several of them or need no model; `cli` takes them up beside its own."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bertsmith.command_line import AsJson
+from bertsmith.command_line import AsJson, Out, Overrides, Overwrite, command_of, say_next, stopping
 
 TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Make the functions of this file verbs of `app`."""
+    for verb in (glue, grade):
+        app.command()(verb)
+
+
+def glue(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="a pre-training run, or a Hugging Face folder")],
+    overrides: Overrides = None,
+    out: Out = ...,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune on every GLUE task that is in data=DIR, and average in two ways; the same command continues it."""
+    from bertsmith.glue_run import run_glue, with_published
+    from bertsmith.reports.glue_table import glue_table
+
+    with stopping(command_of("glue", str(model), overrides, out)):
+        results = run_glue(model, overrides or (), out, overwrite)
+    if as_json:
+        print(json.dumps(with_published(results), indent=2, ensure_ascii=False))
+        return
+    print("\n".join(glue_table(results)))
+    print(f"wrote {out}/results.json")
+    say_next(f"bertsmith report {out}/tasks/*")
 
 
 def grade(

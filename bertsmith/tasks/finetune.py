@@ -54,7 +54,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     recipe: FinetuneRecipe = loaded.settings
     start = open_starting_point(Path(recipe.model))
     data = read_data(recipe)
-    _check_rows(recipe, start, data)
+    check_rows(recipe, start, data)
     machine = choose_machine(recipe.machine, start.tokenizer.pad_id)
     make_folder(out)
     with locked(out):
@@ -86,7 +86,8 @@ def read_data(recipe: FinetuneRecipe) -> LabelledData:
     return data
 
 
-def _check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> None:
+def check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> None:
+    """Raises UserError where the model cannot have such rows."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
@@ -108,7 +109,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: Labelle
         changed = differences(read_manifest(out, "finetune")["identity"], mine)
         if changed:
             raise UserError(
-                f"{out}: belongs to another run ({_shortened(changed)}); choose another --out or --overwrite"
+                f"{out}: belongs to another run ({shortened(changed)}); choose another --out or --overwrite"
             )
     elif any(out.glob("trials/seed-*")):
         raise UserError(f"{out}: has trials but no manifest.json; choose another --out, or --overwrite")
@@ -133,8 +134,8 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / "trials", ignore_errors=True)
 
 
-def _shortened(changed: list[str]) -> str:
-    """At most four differences, hashes cut short."""
+def shortened(changed: list[str]) -> str:
+    """At most four of `differences`, hashes cut short."""
     return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in changed[:4])
 
 
