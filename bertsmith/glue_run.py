@@ -6,7 +6,6 @@ RUN/manifest.json    what it is: the model, what was asked for; finished or not
     results.json     all scores and both averages, rewritten after each task
 """
 
-import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from bertsmith.export import export_run
 from bertsmith.files import (
     locked,
     make_folder,
+    read_json,
     read_manifest,
     refuse_foreign,
     reported,
@@ -220,7 +220,7 @@ def _collect(out: Path, job: Job) -> dict[str, Any]:
         path = out / "tasks" / task / "results.json"
         if not path.is_file():
             continue
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if len(found["trials"]) == 1:  # one score has no spread
             for summary in found["summary"].values():
                 del summary["std"]

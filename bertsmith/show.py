@@ -143,7 +143,7 @@ def _show_glue(path: Path, manifest: dict[str, Any]) -> str:
     })  # fmt: skip
     if (path / "results.json").is_file():
         print("\n".join(glue_table(json.loads((path / "results.json").read_text(encoding="utf-8")))))
-    return f"bertsmith report {path}/tasks/*"
+    return f"bertsmith submit {path} {path}.zip"
 
 
 def _print_own_recipe(path: Path, verb: str) -> None:

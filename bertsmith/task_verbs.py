@@ -13,7 +13,7 @@ TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b,
 
 def add_verbs(app: typer.Typer) -> None:
     """Make the functions of this file verbs of `app`."""
-    for verb in (glue, grade):
+    for verb in (glue, submit, grade):
         app.command()(verb)
 
 
@@ -35,7 +35,30 @@ def glue(
         return
     print("\n".join(glue_table(results)))
     print(f"wrote {out}/results.json")
-    say_next(f"bertsmith report {out}/tasks/*")
+    say_next(f"bertsmith submit {out} {out}.zip")
+
+
+def submit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="of `glue`, or of `finetune` on a GLUE task")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="data=, seed=, check_counts=, machine.…")
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="one answer for all rows of a task that was not run, so that no file lacks")
+    ] = False,
+) -> None:
+    """Answer GLUE's test sets and write the archive that its server takes."""
+    from bertsmith.config import lay_over
+    from bertsmith.tasks.submit import SubmitSettings, submit
+
+    found = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
+    print("\n".join(found.written))
+    for line in found.left_out:
+        print(f"left out: {line}")
+    print(f"wrote {out}")
+    if found.left_out:
+        say_next(f"bertsmith submit {run} {out} --fill")
 
 
 def grade(

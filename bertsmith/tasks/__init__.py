@@ -14,5 +14,7 @@ In reading order:
     metrics         predicted classes and numbers → scores
     runs            a run folder, read: what export starts from
     classifier      a fine-tuned model, opened, and its answers about texts
+    submission      the GLUE server's files
+    submit          the test sets, answered by a run's trials, as such files
     scoring/        predicted texts, tags and labels, anybody's, against gold files
 """

@@ -170,7 +170,8 @@ def read_split(
     if paths[0].suffix == ".parquet":
         texts, label, header = row.hub_texts, "label", None
     wanted = texts if split == "test" else (*texts, label)
-    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed) for path in paths]
+    remedy = {"remedy": "mend the line"} if split == "test" else {}  # a line less, and all indices behind it are wrong
+    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed, **remedy) for path in paths]
     columns = [[text for table in tables for text in table.texts(column)] for column in texts]
     targets = None
     if split != "test":
