@@ -1,10 +1,14 @@
 """A GLUE run's results as text: a line for each metric, then both averages beside published ones."""
 
 from collections.abc import Iterator, Mapping
+from textwrap import wrap
 from typing import Any
 
 from bertsmith.reports.averages import PROTOCOLS
 from bertsmith.reports.published import PUBLISHED_AVERAGES
+
+WIDTH = 100
+"""Of a line, in characters."""
 
 
 def glue_table(results: Mapping[str, Any]) -> list[str]:
@@ -24,7 +28,7 @@ def glue_table(results: Mapping[str, Any]) -> list[str]:
             title = ""
     lines += [f"absent: {task} ({why})" for task, why in results["absent"].items()]
     for name, found in results["averages"].items():
-        lines += ["", PROTOCOLS[name].title, *_compared(name, found, _seeds(results["tasks"]))]
+        lines += ["", *wrap(PROTOCOLS[name].title, WIDTH), *_compared(name, found, _seeds(results["tasks"]))]
     return lines
 
 
@@ -32,7 +36,8 @@ def _compared(name: str, found: Mapping[str, Any], seeds: str) -> Iterator[str]:
     score = "–" if found["mean"] is None else f"{100 * found['mean']:.2f}"
     reservations = _reservations(found)
     yield f"  {'this run':<20}{score:>6}  dev set, median of {seeds}{'; not comparable:' if reservations else ''}"
-    yield from (f"{'':>30}{reservation}" for reservation in reservations)
+    for reservation in reservations:
+        yield from wrap(reservation, WIDTH, initial_indent=f"{'':>30}- ", subsequent_indent=f"{'':>32}")
     for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
         yield f"  {row.model:<20}{row.score:>6.2f}  {row.protocol}; {row.source}"
 

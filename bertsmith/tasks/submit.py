@@ -132,10 +132,10 @@ def _work(sheet: Sheet, runs: dict[str, TaskRun], options: SubmitSettings, fill:
     run = runs.get(sheet.task)
     data = Path(options.data) if options.data else (run or next(iter(runs.values()))).data
     why = "not run"
-    if run is not None and sheet.examples == DIAGNOSTIC:  # GLUE's archives come without it
+    if run is not None and sheet.examples == DIAGNOSTIC:  # many copies of GLUE come without it
         absent = why_absent(DIAGNOSTIC, data, "test")
         if absent:
-            run, why = None, absent
+            run, why = None, f"{absent}; `bertsmith download glue` fetches it"
     if run is not None:
         examples = read_split(sheet.examples, data, "test", check_counts=options.check_counts)
         return Work(sheet, run, examples, len(examples.first))
