@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bertsmith.command_line import AsJson, Out, Overrides, Overwrite, command_of, say_next, stopping
+from bertsmith.command_line import AsJson, Out, Overwrite, command_of, say_next, stopping
 
 TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
 
@@ -19,7 +19,13 @@ def add_verbs(app: typer.Typer) -> None:
 
 def glue(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="a pre-training run, or a Hugging Face folder")],
-    overrides: Overrides = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE …]",
+            help="data=, protocol=reference or cramming, from_mnli=true; seeds= and the rest of finetune, for all",
+        ),
+    ] = None,
     out: Out = ...,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
