@@ -22,7 +22,7 @@ from bertsmith.command_line import (
     say_next,
     stopping,
 )  # fmt: skip
-from bertsmith.task_verbs import grade
+from bertsmith.task_verbs import add_verbs
 
 app = typer.Typer(
     name="bertsmith",
@@ -134,7 +134,7 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
     say_next(f"bertsmith export {out} {out}-hf")
 
 
-app.command()(grade)
+add_verbs(app)
 
 
 @app.command()

@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from bertsmith.errors import UserError
-from bertsmith.files import make_folder
+from bertsmith.files import kind_of, make_folder
 from bertsmith.interop.card import model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.onnx import check_onnx
@@ -27,7 +26,7 @@ def export_run(run: Path, out: Path, opset: int | None = None) -> Path:
     if opset is not None:
         check_onnx(opset)
     make_folder(out.resolve().parent)
-    kind = _kind(run)
+    kind = kind_of(run)
     if kind == "pretrain":
         _export_pretrained(run, out, opset)
     elif kind == "finetune":
@@ -131,10 +130,3 @@ def _in_units_of_the_answers(trial: Finetuned) -> dict[str, Tensor]:
 
 def _recipe_text(run: Path) -> str:
     return (run / "recipe.toml").read_text(encoding="utf-8")
-
-
-def _kind(run: Path) -> Any:
-    try:
-        return json.loads((run / "manifest.json").read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

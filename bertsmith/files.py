@@ -162,6 +162,14 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
+def kind_of(folder: Path) -> str | None:
+    """The kind that the manifest names; None where there is no such manifest, or a damaged one."""
+    try:
+        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def refuse_foreign(folder: Path, kind: str) -> None:
     """Raises UserError where `folder` is another kind's: `--overwrite` must not clear it away."""
     try:

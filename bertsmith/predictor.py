@@ -5,13 +5,13 @@ model.fill("the cat [MASK] on the mat.")
 """
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.config import check
 from bertsmith.errors import UserError
+from bertsmith.files import kind_of
 from bertsmith.interop.names import Head
 from bertsmith.probes.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.probes.likelihood import scoring_head, token_likelihoods
@@ -63,7 +63,7 @@ class Predictor:
         self._networks: dict[str, Any] = {}
         self._model: Model | None = None
         self._classifier: Classifier | None = None
-        if _is_finetuned(self.path):
+        if kind_of(self.path) == "finetune":
             self._classifier = open_trial(self.path, self._machine_settings)
             return
         self._model = open_model(self.path)
@@ -192,10 +192,3 @@ class Predictor:
 
 def _shortened(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:39]}…")
-
-
-def _is_finetuned(path: Path) -> bool:
-    try:
-        return json.loads((path / "manifest.json").read_text(encoding="utf-8"))["kind"] == "finetune"
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -20,7 +20,9 @@ def show(what: str, overrides: Sequence[str] = ()) -> str:
     path = Path(what)
     if path.is_dir():
         manifest = _manifest(path)
-        printers = {"data": _show_data, "pretrain": _show_pretraining, "finetune": _show_finetuning}
+        printers = {
+            "data": _show_data, "pretrain": _show_pretraining, "finetune": _show_finetuning, "glue": _show_glue,
+        }  # fmt: skip
         if manifest.get("kind") not in printers:
             raise UserError(f"{path}: neither a data folder nor a run")
         return printers[manifest["kind"]](path, manifest)
@@ -130,6 +132,18 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
     print_facts(f"{path}: fine-tuning", facts)
     _print_own_recipe(path, "finetune")
     return f"bertsmith export {path} {path}-hf"
+
+
+def _show_glue(path: Path, manifest: dict[str, Any]) -> str:
+    from bertsmith.reports.glue_table import glue_table
+
+    print_facts(f"{path}: all of GLUE", {
+        "finished": manifest["finished"], "model": manifest["model"],
+        **{name: _plain(value) for name, value in manifest["settings"].items()},
+    })  # fmt: skip
+    if (path / "results.json").is_file():
+        print("\n".join(glue_table(json.loads((path / "results.json").read_text(encoding="utf-8")))))
+    return f"bertsmith submit {path} {path}.zip"
 
 
 def _print_own_recipe(path: Path, verb: str) -> None:

@@ -60,13 +60,30 @@ _GLUE_COPIES = {  # on the Hugging Face hub, in Parquet
 }
 
 
+_GLUE_REVISION = "https://huggingface.co/datasets/nyu-mll/glue/resolve/bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+
+_GLUE_DIAGNOSTIC = Item(
+    "diagnostic",
+    (
+        (
+            File(
+                "https://dl.fbaipublicfiles.com/glue/data/AX.tsv",
+                "diagnostic/diagnostic.tsv",
+                222257,
+                "0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd",
+            ),
+        ),
+        (File(f"{_GLUE_REVISION}/ax/test-00000-of-00001.parquet", "diagnostic/test-00000-of-00001.parquet"),),
+    ),
+)
+
+
 def _glue(task: str) -> Item:
     splits = ["train", "validation", "test"]
     if task == "MNLI":
         splits = ["train", "validation_matched", "validation_mismatched", "test_matched", "test_mismatched"]
-    revision = "https://huggingface.co/datasets/nyu-mll/glue/resolve/bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
     names = [f"{split}-00000-of-00001.parquet" for split in splits]
-    copy = tuple(File(f"{revision}/{_GLUE_COPIES[task]}/{name}", f"{task}/{name}") for name in names)
+    copy = tuple(File(f"{_GLUE_REVISION}/{_GLUE_COPIES[task]}/{name}", f"{task}/{name}") for name in names)
     if task not in _GLUE_ARCHIVES:
         return Item(task, (copy,))
     name, size, sha256 = _GLUE_ARCHIVES[task]
@@ -94,7 +111,7 @@ CATALOGUE: dict[str, tuple[Item, ...]] = {
             ),
         ),
     ),
-    "glue": tuple(_glue(task) for task in _GLUE_COPIES),
+    "glue": (*(_glue(task) for task in _GLUE_COPIES), _GLUE_DIAGNOSTIC),
     "vocab": (
         Item(
             "BERT's uncased vocabulary",

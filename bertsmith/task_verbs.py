@@ -1,13 +1,70 @@
-"""The verbs of labelled tasks that need no model; `cli` takes them up beside its own."""
+"""The verbs of labelled tasks that span several of them or need no model; `cli` takes them up beside its own."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bertsmith.command_line import AsJson
+from bertsmith.command_line import AsJson, Out, Overwrite, command_of, say_next, stopping
 
 TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Make the functions of this file verbs of `app`."""
+    for verb in (glue, submit, grade):
+        app.command()(verb)
+
+
+def glue(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="a pre-training run, or a Hugging Face folder")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE …]",
+            help="data=, protocol=reference or cramming, from_mnli=true; seeds= and the rest of finetune, for all",
+        ),
+    ] = None,
+    out: Out = ...,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune on every GLUE task that is in data=DIR, and average in two ways; the same command continues it."""
+    from bertsmith.glue_run import run_glue, with_published
+    from bertsmith.reports.glue_table import glue_table
+
+    with stopping(command_of("glue", str(model), overrides, out)):
+        results = run_glue(model, overrides or (), out, overwrite)
+    if as_json:
+        print(json.dumps(with_published(results), indent=2, ensure_ascii=False))
+        return
+    print("\n".join(glue_table(results)))
+    print(f"wrote {out}/results.json")
+    say_next(f"bertsmith submit {out} {out}.zip")
+
+
+def submit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="of `glue`, or of `finetune` on a GLUE task")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="data=, seed=, check_counts=, machine.…")
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="one answer for all rows of a task that was not run, so that no file lacks")
+    ] = False,
+) -> None:
+    """Answer GLUE's test sets and write the archive that its server takes."""
+    from bertsmith.config import lay_over
+    from bertsmith.tasks.submit import SubmitSettings, submit
+
+    found = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
+    print("\n".join(found.written))
+    for line in found.left_out:
+        print(f"left out: {line}")
+    print(f"wrote {out}")
+    if found.left_out:
+        say_next(f"bertsmith submit {run} {out} --fill")
 
 
 def grade(

@@ -30,8 +30,8 @@ def test_version_and_help_are_there_and_name_every_verb():
     assert bertsmith("--version").stdout == f"bertsmith {__version__}\n"
     text = bertsmith("--help").stdout
     for verb in (
-        "download", "tokenizer", "prepare", "pretrain", "finetune", "grade", "evaluate", "predict", "score", "export",
-        "import", "report", "show", "plan", "recipe", "doctor",
+        "download", "tokenizer", "prepare", "pretrain", "finetune", "glue", "submit", "grade", "evaluate", "predict",
+        "score", "export", "import", "report", "show", "plan", "recipe", "doctor",
     ):  # fmt: skip
         assert re.search(rf"^  {verb} ", text, re.MULTILINE)
 
@@ -85,6 +85,8 @@ def test_the_main_job_from_the_command_line(tmp_path):
         (["finetune", "cola", "model=none", "data=none", "--out", "run"], ["none"]),
         (["grade", "rte", "none.tsv", "vocab.txt"], ["none.tsv"]),
         (["grade", "squad", "none", "none"], ["squad", "squad-v1.1"]),
+        (["glue", "none", "data=corpus", "--out", "run"], ["corpus", "download glue"]),
+        (["submit", "none", "out.zip"], ["none", "bertsmith glue"]),
         (["export", "none", "out"], ["none"]),
         (["import", "none", "out"], ["none", "config.json"]),
         (["import", "none", "out", "vocabulary=x"], ["vocabulary", "vocab"]),

@@ -262,7 +262,7 @@ def test_the_catalogue_is_sound():
     assert all(len(file.sha256) == 64 and int(file.sha256, 16) and file.size for file in files if file.sha256)
     assert all(len(item.sources) > 1 for items in CATALOGUE.values() for item in items if item.name != "MRPC")
     tasks = [item.name for item in CATALOGUE["glue"]]
-    assert sorted(tasks) == ["CoLA", "MNLI", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI"]
+    assert sorted(tasks) == ["CoLA", "MNLI", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI", "diagnostic"]
     assert all(
         path.startswith(f"{item.name}/")
         for item in CATALOGUE["glue"]

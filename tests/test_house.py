@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from bertsmith.config import load, shipped_recipes
+from bertsmith.glue_run import GlueSettings
 from bertsmith.probes.evaluate import EvaluateSettings
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.submit import SubmitSettings
 from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.training.pretrain import PretrainRecipe
 
@@ -115,7 +117,9 @@ def settings_fields(cls: type):
             yield field
 
 
-@pytest.mark.parametrize("cls", [PrepareRecipe, PretrainRecipe, FinetuneRecipe, EvaluateSettings])
+@pytest.mark.parametrize(
+    "cls", [PrepareRecipe, PretrainRecipe, FinetuneRecipe, EvaluateSettings, GlueSettings, SubmitSettings]
+)
 def test_every_setting_is_described_and_read_somewhere(cls: type):
     sources = "\n".join(path.read_text() for path in FILES)
     for field in settings_fields(cls):

@@ -24,7 +24,7 @@ RUN_FOLDER = "--out names the run's folder"
 CACHE = "nothing is cached"
 WHOLE = "nothing to set; a trial is whole or absent"
 BOTH = "a trial is training and evaluation"
-NO_TESTS = "the test split is not predicted yet; predictions-dev.tsv has those of dev"
+NO_TESTS = "`bertsmith submit RUN OUT.zip` answers the test sets, afterwards"
 ALL_AT_ONCE = "nothing to set; rows of prediction are put together by their length"
 
 

@@ -6,6 +6,8 @@ In reading order:
     facts      what was trained on what, as rows of a table
     scores     fine-tuning scores beside published ones
     published  the published ones, with source and protocol
+    averages   the two ways of averaging GLUE
+    glue_table all of GLUE as text, with both averages beside published ones
     charts     measures by step → charts (plain plotly figures)
     markup     escaped text, tables
     template   the page's style, script and frame

@@ -4,6 +4,7 @@ Scores under different protocols differ by about a point for the same model (the
 median), so a score without its protocol says little.
 """
 
+from statistics import mean
 from typing import NamedTuple
 
 METRICS = {
@@ -61,6 +62,36 @@ PUBLISHED = (
         {"cola": 52.1, "sst-2": 93.5, "sts-b": 85.8, "mnli": 84.6, "qnli": 90.5, "rte": 66.4},
     ),
 )
+
+
+class PublishedAverage(NamedTuple):
+    """One model's average over GLUE."""
+
+    model: str
+    score: float
+    """In hundredths."""
+    protocol: str
+    source: str
+
+
+PUBLISHED_AVERAGES: dict[str, tuple[PublishedAverage, ...]] = {
+    "reference": (
+        *(
+            PublishedAverage(row.model, mean(row.scores.values()), row.protocol, row.source)
+            for row in PUBLISHED
+            if row.scores.keys() == METRICS.keys()
+        ),
+        PublishedAverage("BERT-Base", 82.2, "dev set, median of 10 runs", "Clark et al., arXiv 2003.10555, Table 1"),
+    ),
+    "cramming": (
+        PublishedAverage("BERT-Base", 80.9, "dev set, median of 5", "Geiping and Goldstein, arXiv 2212.14034"),
+        PublishedAverage("crammed BERT (C4)", 78.6, "dev set, median of 5", "Geiping and Goldstein, arXiv 2212.14034"),
+        PublishedAverage(
+            "crammed BERT (Pile)", 80.7, "dev set, best of several pre-trainings", "JonasGeiping/crammed-bert, its card"
+        ),
+    ),
+}
+"""Protocol, a key of `bertsmith.reports.averages.PROTOCOLS` → models."""
 
 
 def published_scores(task: str, metric: str) -> list[tuple[Published, float]]:

@@ -15,5 +15,7 @@ In reading order:
     runs            a run folder, read: what export starts from
     classifier      a fine-tuned model, opened, and its answers about texts
     answering/      questions about a text as token windows, and spans of these as the text's own characters
+    submission      the GLUE server's files
+    submit          the test sets, answered by a run's trials, as such files
     scoring/        predicted texts, tags and labels, anybody's, against gold files
 """

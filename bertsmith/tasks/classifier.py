@@ -11,7 +11,7 @@ from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.tasks.classification import Classification
-from bertsmith.tasks.encode import encode
+from bertsmith.tasks.encode import Rows, encode
 from bertsmith.tasks.glue import GLUE
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
@@ -59,19 +59,28 @@ class Classifier(NamedTuple):
             UserError: one text where the task has two, or two where it has one; a text longer than the model, unless
                 `truncate` cuts it.
         """
-        if self.pairs is not None and self.pairs != (second is not None):
-            wants = "pairs of texts, separated by a tab" if self.pairs else "single texts, without a tab"
-            raise UserError(f"{self.path}: was fine-tuned on {wants}")
-        if second is not None and num_segments(self.objective.encoder.settings) == 1:
-            raise UserError(f"{self.path}: knows one kind of segment, so it takes no pairs of texts")
         if not first:
+            self._check(second)
             return []
-        rows = encode(Examples(first, second, None), self.tokenizer, self.length)
+        rows = self.encode(first, second)
         if rows.truncated and not truncate:
             raise UserError(
                 f"{rows.truncated} of {len(first)} texts are longer than the model's {self.length} tokens; shorten "
                 f"them, or have them cut (--truncate, truncate=True)"
             )
+        return self.answer(rows)
+
+    def encode(self, first: Sequence[str], second: Sequence[str] | None) -> Rows:
+        """At least one text, or pair of texts, as rows; `truncated` of them were cut to the model's length.
+
+        Raises:
+            UserError: one text where the task has two, or two where it has one.
+        """
+        self._check(second)
+        return encode(Examples(first, second, None), self.tokenizer, self.length)
+
+    def answer(self, rows: Rows) -> list[Answer]:
+        """An answer a row."""
         scores = predict(self.objective, rows, self.machine)
         if not self.labels:
             return [Answer(None, float(score), {}) for score in scores[:, 0] * (self.high - self.low) + self.low]
@@ -79,14 +88,21 @@ class Classifier(NamedTuple):
         probs = exponents / exponents.sum(axis=1, keepdims=True)
         return [_answer(dict(zip(self.labels, row, strict=True))) for row in probs.tolist()]
 
+    def _check(self, second: Sequence[str] | None) -> None:
+        if self.pairs is not None and self.pairs != (second is not None):
+            wants = "pairs of texts, separated by a tab" if self.pairs else "single texts, without a tab"
+            raise UserError(f"{self.path}: was fine-tuned on {wants}")
+        if second is not None and num_segments(self.objective.encoder.settings) == 1:
+            raise UserError(f"{self.path}: knows one kind of segment, so it takes no pairs of texts")
 
-def open_trial(run: Path, machine_settings: MachineSettings) -> Classifier:
-    """The trial of a fine-tuning run that did best on dev.
+
+def open_trial(run: Path, machine_settings: MachineSettings, seed: int | None = None) -> Classifier:
+    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev.
 
     Raises:
         UserError: as `load_trial`.
     """
-    found, tokenizer = load_trial(run), Tokenizer.load(run)
+    found, tokenizer = load_trial(run, seed), Tokenizer.load(run)
     head = CLASSIFICATION_HEADS[found.family] if "head.dense.weight" in found.weights else PlainClassificationHead
     encoder = Encoder(found.encoder, found.vocab_size)
     objective = Classification(encoder, head(found.encoder, len(found.labels) or 1))

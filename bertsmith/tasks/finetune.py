@@ -54,7 +54,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     recipe: FinetuneRecipe = loaded.settings
     start = open_starting_point(Path(recipe.model))
     data = read_data(recipe)
-    _check_rows(recipe, start, data)
+    check_rows(recipe, start, data)
     machine = choose_machine(recipe.machine, start.tokenizer.pad_id, compile_on_gpu=False)
     make_folder(out)
     with locked(out):
@@ -64,11 +64,11 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
             setup = Setup(recipe, data.task, start, machine, *encode_splits(recipe, start, data))
             for seed in missing:
                 run_trial(setup, seed, trial_folder(out, seed))
-                write_json(out / "results.json", _collect(out, data.task))
-        results = _collect(out, data.task)
+                write_json(out / "results.json", _collect(out, data))
+        results = _collect(out, data)
         write_json(out / "results.json", results)
         write_manifest(out, "finetune", read_manifest(out, "finetune") | {"finished": True})
-    _show(results, out, data.task)
+    _show(results, out)
     return results
 
 
@@ -80,13 +80,14 @@ def read_data(recipe: FinetuneRecipe) -> LabelledData:
         data = read_glue(
             recipe.task, Path(recipe.data), check_counts=recipe.check_counts, skip_malformed=recipe.skip_malformed
         )
-    for name, examples in (("train", data.train), ("dev", data.dev)):
-        if examples.skipped:
+    for name, examples in (("train", data.train), ("dev", data.dev), ("mismatched dev", data.mismatched)):
+        if examples is not None and examples.skipped:
             _say(f"{recipe.data}: {examples.skipped:,} malformed lines of {name} left out")
     return data
 
 
-def _check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> None:
+def check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> None:
+    """Raises UserError where the model cannot have such rows."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
@@ -100,13 +101,15 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: Labelle
     mine = identity(recipe) | {
         "model": start.fingerprint(), "data": [data.train.fingerprint(), data.dev.fingerprint()],
     }  # fmt: skip
+    if data.mismatched is not None:
+        mine["mismatched_dev"] = data.mismatched.fingerprint()
     if overwrite:
         _clear(out)
     if (out / "manifest.json").exists():
         changed = differences(read_manifest(out, "finetune")["identity"], mine)
         if changed:
             raise UserError(
-                f"{out}: belongs to another run ({_shortened(changed)}); choose another --out or --overwrite"
+                f"{out}: belongs to another run ({shortened(changed)}); choose another --out or --overwrite"
             )
     elif any(out.glob("trials/seed-*")):
         raise UserError(f"{out}: has trials but no manifest.json; choose another --out, or --overwrite")
@@ -116,7 +119,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: Labelle
     start.tokenizer.save(out)
     task = data.task
     write_manifest(out, "finetune", {
-        "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": task.metrics,
+        "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": data.metrics,
         "labels": task.labels, "low": task.low, "high": task.high,
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
         "examples": {"train": len(data.train.first), "dev": len(data.dev.first)}, "finished": False,
@@ -131,22 +134,25 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / "trials", ignore_errors=True)
 
 
-def _shortened(changed: list[str]) -> str:
-    """At most four differences, hashes cut short."""
+def shortened(changed: list[str]) -> str:
+    """At most four of `differences`, hashes cut short."""
     return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in changed[:4])
 
 
-def encode_splits(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> tuple[Split, Split]:
-    """Training and dev examples as rows for `start`."""
+def encode_splits(
+    recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData
+) -> tuple[Split, Split, Split | None]:
+    """Training and dev examples as rows for `start`, and those of a second dev set if there is one."""
     train = data.train
     if data.task.symmetric and recipe.double_unordered:
         train = in_both_orders(train)
-    splits = [_split(examples, recipe, start, data.task) for examples in (train, data.dev)]
+    found = [examples for examples in (train, data.dev, data.mismatched) if examples is not None]
+    splits = [_split(examples, recipe, start, data.task) for examples in found]
     truncated = sum(split.rows.truncated for split in splits)
     if truncated:
         total = sum(len(split.answers) for split in splits)
         _say(f"{truncated:,} of {total:,} examples were cut to {recipe.sequence_length} tokens (sequence_length)")
-    return splits[0], splits[1]
+    return splits[0], splits[1], splits[2] if len(splits) > 2 else None
 
 
 def _split(examples: Examples, recipe: FinetuneRecipe, start: StartingPoint, task: Task) -> Split:
@@ -156,24 +162,29 @@ def _split(examples: Examples, recipe: FinetuneRecipe, start: StartingPoint, tas
     return Split(encode(examples, start.tokenizer, recipe.sequence_length), answers)
 
 
-def _collect(run: Path, task: Task) -> dict[str, Any]:
+def _collect(run: Path, data: LabelledData) -> dict[str, Any]:
     """The content of results.json, out of all finished trials."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in run.glob("trials/seed-*[0-9]/results.json")]
     trials = [
         {"seed": trial["seed"], "metrics": trial["metrics"]} for trial in sorted(found, key=lambda trial: trial["seed"])
     ]
-    summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in task.metrics}
-    return {"task": task.name, "trials": trials, "summary": summary}
+    summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in data.metrics}
+    return {"task": data.task.name, "trials": trials, "summary": summary}
 
 
-def _show(results: dict[str, Any], run: Path, task: Task) -> None:
+def _show(results: dict[str, Any], run: Path) -> None:
     """Scores by seed; of several, their median, mean and standard deviation."""
-    print("".join(f"{title:>10}" for title in (task.name, *task.metrics)))
+    summary = results["summary"]
+    widths = {name: max(10, len(name) + 2) for name in summary}
+
+    def line(title: str, scores: dict[str, float]) -> str:
+        return f"{title:>10}" + "".join(f"{scores[name]:>{width}.4f}" for name, width in widths.items())
+
+    print(f"{results['task']:>10}" + "".join(f"{name:>{width}}" for name, width in widths.items()))
     for trial in results["trials"]:
-        title = f"seed {trial['seed']}"
-        print("".join([f"{title:>10}", *(f"{trial['metrics'][name]:>10.4f}" for name in task.metrics)]))
+        print(line(f"seed {trial['seed']}", trial["metrics"]))
     for row in ("median", "mean", "std") if len(results["trials"]) > 1 else ():
-        print("".join([f"{row:>10}", *(f"{results['summary'][name][row]:>10.4f}" for name in task.metrics)]))
+        print(line(row, {name: scores[row] for name, scores in summary.items()}))
     for trial in results["trials"]:
         details = json.loads((trial_folder(run, trial["seed"]) / "results.json").read_text(encoding="utf-8"))
         if details["constant"]:

@@ -36,6 +36,9 @@ class GlueTask(NamedTuple):
     """Of train and dev, where their TSV has no header line (test has one)."""
     edition: str = ""
     """What follows dev, validation and test in the names of its files."""
+    only_edition: bool = False
+    """Whether a file without it is of another edition."""
+    test_names: tuple[str, ...] = ("test",)
 
 
 class DevLabels(NamedTuple):
@@ -101,14 +104,47 @@ GLUE: dict[str, GlueTask] = {
     ),
 }  # fmt: skip
 
+MNLI_MISMATCHED, DIAGNOSTIC = "mnli-mismatched", "ax"
+
+SETS = GLUE | {
+    MNLI_MISMATCHED: GLUE["mnli"]._replace(
+        edition="_mismatched", only_edition=True, rows={"dev": (9832,), "test": (9847,)}
+    ),
+    DIAGNOSTIC: GLUE["mnli"]._replace(
+        folders=("diagnostic", "AX", "ax"), edition="", rows={"test": (1104,)}, test_names=("diagnostic", "test")
+    ),
+}
+"""The tasks, and the sets that a model of MNLI is asked about besides MNLI's own: only dev and test, only test."""
+
+
+class Absent(UserError):
+    """A set is not in the data folder at all (a half of one is a `UserError`)."""
+
 
 def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> LabelledData:
-    """The task `name` out of the GLUE folder `data`; see `read_split`."""
-    train, dev = (
-        read_split(name, data, split, check_counts=check_counts, skip_malformed=skip_malformed)
-        for split in ("train", "dev")
-    )
-    return LabelledData(GLUE[name].task, train, dev)
+    """The task `name` out of the GLUE folder `data`; of MNLI with the mismatched dev set where it is there. See
+    `read_split`."""
+    options = {"check_counts": check_counts, "skip_malformed": skip_malformed}
+    train, dev = (read_split(name, data, split, **options) for split in ("train", "dev"))
+    mismatched = None
+    if name == "mnli" and why_absent(MNLI_MISMATCHED, data, "dev") is None:
+        mismatched = read_split(MNLI_MISMATCHED, data, "dev", **options)
+    return LabelledData(GLUE[name].task, train, dev, mismatched)
+
+
+def why_absent(name: str, data: Path, *splits: Split) -> str | None:
+    """What is not in the folder `data` of these splits of a key of `SETS`; None where all files are there.
+
+    Raises:
+        UserError: a file is there in part only.
+    """
+    row = SETS[name]
+    try:
+        for split in splits:
+            _split_files(row, _find_folder(row, data), split)
+    except Absent as error:
+        return str(error).partition(";")[0]
+    return None
 
 
 def read_split(
@@ -117,23 +153,25 @@ def read_split(
     """One split; of `test` no labels are read.
 
     Args:
-        name: a key of `GLUE`.
+        name: a key of `SETS`.
         data: the folder that holds one folder a task.
         check_counts: compare the number of examples with the published one.
         skip_malformed: leave malformed lines out and count them.
 
     Raises:
-        UserError: the folder, a file or a column is missing; a line is malformed; a label is not the task's; the
-            number of examples is not the published one.
+        Absent: the folder or the file is missing.
+        UserError: a column is missing; a line is malformed; a label is not the task's; the number of examples is not
+            the published one.
     """
-    row = GLUE[name]
+    row = SETS[name]
     paths = _split_files(row, _find_folder(row, data), split)
     texts, label = row.texts, row.label
     header = row.header if split != "test" else None
     if paths[0].suffix == ".parquet":
         texts, label, header = row.hub_texts, "label", None
     wanted = texts if split == "test" else (*texts, label)
-    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed) for path in paths]
+    remedy = {"remedy": "mend the line"} if split == "test" else {}  # a line less, and all indices behind it are wrong
+    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed, **remedy) for path in paths]
     columns = [[text for table in tables for text in table.texts(column)] for column in texts]
     targets = None
     if split != "test":
@@ -193,17 +231,16 @@ def _targets(row: GlueTask, table: Table, label: str) -> np.ndarray:
 def _find_folder(row: GlueTask, data: Path) -> Path:
     folder = next((data / name for name in row.folders if (data / name).is_dir()), None)
     if folder is None:
-        raise UserError(
-            f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks"
-        )
+        raise Absent(f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks")
     return folder
 
 
 def _split_files(row: GlueTask, folder: Path, split: Split) -> Sequence[Path]:
     """The split's files, all of one layout."""
     edition = "" if split == "train" else row.edition
-    names = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}[split]
-    stems = [stem for name in names for stem in dict.fromkeys((name + edition, name))]
+    names = {"train": ("train",), "dev": ("dev", "validation"), "test": row.test_names}[split]
+    endings = [edition] if row.only_edition or not edition else [edition, ""]
+    stems = [name + ending for name in names for ending in endings]
     for stem in stems:
         for path in (folder / f"{stem}.tsv", folder / f"{stem}.parquet"):
             if path.is_file():
@@ -212,7 +249,7 @@ def _split_files(row: GlueTask, folder: Path, split: Split) -> Sequence[Path]:
         if parts:
             _check_parts(parts)
             return parts
-    raise UserError(
+    raise Absent(
         f"{folder / f'{stems[0]}.tsv'}: no such file, and no {stems[-1]}.parquet or {stems[-1]}-00000-of-….parquet; "
         f"`bertsmith download glue` fetches GLUE"
     )

@@ -52,14 +52,31 @@ def load_trial(run: Path, seed: int | None = None) -> Finetuned:
         encoder = check(kinds_of(EncoderSettings)[kind], manifest["encoder"])
         family = manifest.get("family", family_of(encoder))
         headline = manifest["metrics"][0]
-        if seed is None:
-            seed = max(results["trials"], key=lambda trial: trial["metrics"][headline])["seed"]
+        seed = choose_seed(run, results, headline, seed)
         weights = load_file(trial_folder(run, seed) / "model.safetensors")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
     return Finetuned(
         recipe, family, encoder, manifest["vocab_size"], tuple(manifest["labels"]), weights, seed, results, manifest
     )
+
+
+def choose_seed(run: Path, results: dict[str, Any], metric: str, seed: int | None = None) -> int:
+    """`seed`; without one, that of the trial that did best on dev by `metric`.
+
+    Args:
+        run: for what is said.
+        results: the content of its results.json.
+
+    Raises:
+        UserError: there is no such trial.
+    """
+    scores = {trial["seed"]: trial["metrics"][metric] for trial in results["trials"]}
+    if seed is None:
+        return max(scores, key=scores.__getitem__)
+    if seed not in scores:
+        raise UserError(f"{run}: no trial with seed {seed}; there are {', '.join(map(str, scores))}")
+    return seed
 
 
 def trial_folder(run: Path, seed: int) -> Path:

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+MISMATCHED = "_mismatched"
+"""Ends the names of metrics that are of MNLI's second dev set."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -60,6 +63,14 @@ class LabelledData(NamedTuple):
     task: Task
     train: Examples
     dev: Examples
+    mismatched: Examples | None = None
+    """MNLI: a second dev set, of genres that are not in training."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The task's, then those of the second dev set."""
+        second = () if self.mismatched is None else self.task.metrics
+        return (*self.task.metrics, *(name + MISMATCHED for name in second))
 
 
 def in_both_orders(examples: Examples) -> Examples:

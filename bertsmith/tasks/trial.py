@@ -22,7 +22,7 @@ from bertsmith.tasks.encode import Rows
 from bertsmith.tasks.metrics import is_constant, measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import StartingPoint
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task import MISMATCHED, Task
 from bertsmith.training.batches import by_length
 from bertsmith.training.loop import Course, Event, State, Step, fit
 from bertsmith.training.machine import Machine
@@ -57,6 +57,8 @@ class Setup(NamedTuple):
     machine: Machine
     train: Split
     dev: Split
+    mismatched: Split | None = None
+    """MNLI's second dev set."""
 
 
 def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
@@ -64,25 +66,22 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
 
         model.safetensors    "encoder.…" and "head.…"
         results.json         the seed, the metrics, how long it took
-        predictions-dev.tsv  an example a line, in the order of the dev file
+        predictions-dev.tsv  an example a line, in the order of the dev file; of MNLI's mismatched dev set likewise
         metrics.jsonl        losses and learning rate by step
 
     Raises:
         Interrupted: by SIGTERM or SIGINT; nothing is left, the trial has to begin anew.
         UserError: memory or disk is full, gradients are not finite.
     """
-    task = setup.task
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
         plan = Plan(steps=num_steps(setup.recipe, len(setup.train.answers)))
         state = train(setup, objective, plan, seed, partial)
-        scores = predict(objective, setup.dev.rows, setup.machine)
-        predicted = _as_answers(scores, task)
-        answers = setup.dev.answers
-        if task.is_regression:
-            answers = _unscaled(answers, task)
-        metrics = measure(task.metrics, predicted, answers)
-        _write_predictions(partial / "predictions-dev.tsv", predicted, answers, task)
+        predicted, metrics = _score(objective, setup, setup.dev, partial / "predictions-dev.tsv")
+        if setup.mismatched is not None:
+            path = partial / f"predictions-dev{MISMATCHED}.tsv"
+            _, second = _score(objective, setup, setup.mismatched, path)
+            metrics |= {name + MISMATCHED: score for name, score in second.items()}
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": is_constant(predicted),
             "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
@@ -178,6 +177,15 @@ def train(setup: Setup, objective: Classification, plan: Plan, seed: int, folder
         events = [Event(1, show), Event(LOG_STEPS, write)]
         fit(objective, batches(setup.train, recipe.batch_size, seed, not recipe.compat), course, events, state)
     return state
+
+
+def _score(objective: Classification, setup: Setup, split: Split, path: Path) -> tuple[np.ndarray, dict[str, float]]:
+    """Predict a dev set and write the predictions to `path`; returns them with the metrics."""
+    task = setup.task
+    predicted = _as_answers(predict(objective, split.rows, setup.machine), task)
+    answers = _unscaled(split.answers, task) if task.is_regression else split.answers
+    _write_predictions(path, predicted, answers, task)
+    return predicted, measure(task.metrics, predicted, answers)
 
 
 def _as_answers(scores: np.ndarray, task: Task) -> np.ndarray:

@@ -3,14 +3,14 @@ import` wrote. Whatever starts from a model, or asks it something, opens it here
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
+from bertsmith.files import kind_of
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.training.runs import PARTS, Network, PretrainingRun, load_run
@@ -82,7 +82,7 @@ def fingerprint(tokenizer: "Tokenizer", weights: Mapping[str, Tensor]) -> str:
 def _from_run(path: Path) -> Model:
     from bertsmith.text.tokenizer import Tokenizer
 
-    if _kind(path) == "finetune":
+    if kind_of(path) == "finetune":  # whatever else is wrong with it, `load_run` says
         raise UserError(f"{path}: a fine-tuning run; `bertsmith export` it and name that folder instead")
     run = load_run(path)
     return Model(path, run.networks, run.vocab_size, Tokenizer.load(path), run.recipe.rows.length, run)
@@ -113,10 +113,3 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
         for name, found in read.items()
     ]
     return Model(path, networks, first.vocab_size, tokenizer, first.trained_length)
-
-
-def _kind(path: Path) -> Any:
-    try:
-        return json.loads((path / "manifest.json").read_text(encoding="utf-8")).get("kind")
-    except (OSError, ValueError, AttributeError):
-        return None  # `load_run` says what is wrong with it

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from bertsmith.config import load
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.interop.huggingface import read_folder, write_folder
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.training.pretrain import pretrain
+from tests.tasks.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.toys import make_data, tiny_recipe
 
@@ -201,3 +204,20 @@ def test_compat_reaches_the_loss_the_layers_rates_and_the_first_step(tmp_path, m
     assert seen["objective"].compat == seen["course"].compat == compat
     rates = {group["rate"] for group in seen["course"].optimizer.param_groups}
     assert rates == {1.0, *((0.25, 0.125) if compat else (0.5, 0.25))}  # head, layer, embeddings
+
+
+def test_mnli_is_measured_on_both_dev_sets(tmp_path, capsys):
+    model, data = make_model(tmp_path), write_glue(tmp_path / "glue", "mnli")
+    base = [f"model={model}", f"data={data}", "seeds=1", "epochs=1", "sequence_length=16", "check_counts=false"]
+    recipe = load(FinetuneRecipe, "finetune", "mnli", [*base, "machine.device=cpu"])
+    write_glue(data, "mnli-mismatched")
+    results = finetune(recipe, tmp_path / "run")
+    assert list(results["summary"]) == ["accuracy", "accuracy_mismatched"]
+    assert "  accuracy_mismatched\n" in capsys.readouterr().out
+    for name, metric in (("", "accuracy"), ("_mismatched", "accuracy_mismatched")):
+        lines = (tmp_path / f"run/trials/seed-0/predictions-dev{name}.tsv").read_text().splitlines()[1:]
+        right = [line.split("\t")[1] == line.split("\t")[2] for line in lines]
+        assert results["trials"][0]["metrics"][metric] == sum(right) / len(right)
+    write_split(data, "mnli-mismatched", "dev", rows=5)
+    with pytest.raises(UserError, match=r"another run \(mismatched_dev: another one"):
+        finetune(recipe, tmp_path / "run")

@@ -5,7 +5,8 @@ import pyarrow.parquet
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.glue import GLUE, read_dev_labels, read_glue, read_split
+from bertsmith.tasks.glue import GLUE, read_dev_labels, read_glue, read_split, why_absent
+from tests.tasks.toy_glue import write_glue, write_split
 
 LABELS = {
     "cola": "1", "sst-2": "0", "mrpc": "1", "sts-b": "3.8", "qqp": "0", "mnli": "neutral", "qnli": "not_entailment",
@@ -146,3 +147,45 @@ def test_real_folders_have_the_published_counts(shared_data, name):
     for split in ("train", "dev", "test"):
         if (shared_data / "glue" / present[0] / f"{split}.tsv").is_file():
             assert len(read_split(name, shared_data / "glue", split).first) in row.rows[split]
+
+
+def test_the_mismatched_and_the_diagnostic_sets(tmp_path):
+    write_glue(tmp_path, "mnli", "mnli-mismatched", "ax")
+    write_split(tmp_path, "mnli-mismatched", "dev", rows=9)
+    data = read_glue("mnli", tmp_path, check_counts=False)
+    assert (len(data.dev.first), len(data.mismatched.first)) == (12, 9)
+    assert data.metrics == ("accuracy", "accuracy_mismatched")
+    for name, rows in (("mnli-mismatched", "9,847"), ("ax", "1,104")):
+        assert len(read_split(name, tmp_path, "test", check_counts=False).first) == 6
+        with pytest.raises(UserError, match=f"6 examples where {rows} were published"):
+            read_split(name, tmp_path, "test")
+    (tmp_path / "MNLI/dev_matched.tsv").rename(tmp_path / "MNLI/dev.tsv")
+    (tmp_path / "MNLI/dev_mismatched.tsv").unlink()
+    alone = read_glue("mnli", tmp_path, check_counts=False)
+    assert alone.mismatched is None and alone.metrics == ("accuracy",), "dev.tsv is no mismatched set"
+
+
+def test_the_hubs_mismatched_set(tmp_path):
+    (tmp_path / "mnli").mkdir()
+    table = pyarrow.table({"premise": ["a"], "hypothesis": ["b"], "label": [2]})
+    for split in ("train", "validation_matched", "validation_mismatched"):
+        pyarrow.parquet.write_table(table, tmp_path / "mnli" / f"{split}-00000-of-00001.parquet")
+    assert GLUE["mnli"].task.labels[read_glue("mnli", tmp_path, check_counts=False).mismatched.targets[0]] == (
+        "contradiction"
+    )
+
+
+def test_what_is_absent_is_said(tmp_path):
+    write_split(tmp_path, "qnli", "dev")
+    assert why_absent("rte", tmp_path, "train") == f"{tmp_path}: no folder RTE or rte in it"
+    assert why_absent("qnli", tmp_path, "dev") is None
+    assert why_absent("qnli", tmp_path, "train", "dev").startswith(f"{tmp_path}/QNLI/train.tsv: no such file")
+    (tmp_path / "QNLI/train-00000-of-00002.parquet").touch()
+    with pytest.raises(UserError, match="1 of 00002"):
+        why_absent("qnli", tmp_path, "train")
+
+
+def test_the_real_diagnostic_set(shared_data):
+    if not (shared_data / "glue" / "diagnostic").is_dir():
+        pytest.skip("no diagnostic in the shared data")
+    assert len(read_split("ax", shared_data / "glue", "test").first) == 1104

@@ -1,0 +1,77 @@
+"""What the GLUE server takes: eleven TSV files in a zip archive, named and worded as it has them.
+
+Source: gluebenchmark.com, FAQ, and the sample submission there.
+"""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bertsmith.files import atomic_write
+from bertsmith.tasks.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
+from bertsmith.tasks.task import Task
+
+TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+"""The oldest that a zip archive can hold: the same predictions make the same bytes."""
+
+
+class Sheet(NamedTuple):
+    """One file of a submission."""
+
+    file: str
+    examples: str
+    """A key of `SETS`: its test split is answered, in the order of the file."""
+    task: str
+    """A key of `GLUE`: a model of it answers."""
+
+    @property
+    def num_rows(self) -> int:
+        """The official number."""
+        return SETS[self.examples].rows["test"][0]
+
+
+SHEETS = (
+    Sheet("CoLA.tsv", "cola", "cola"),
+    Sheet("SST-2.tsv", "sst-2", "sst-2"),
+    Sheet("MRPC.tsv", "mrpc", "mrpc"),
+    Sheet("STS-B.tsv", "sts-b", "sts-b"),
+    Sheet("QQP.tsv", "qqp", "qqp"),
+    Sheet("MNLI-m.tsv", "mnli", "mnli"),
+    Sheet("MNLI-mm.tsv", MNLI_MISMATCHED, "mnli"),
+    Sheet("AX.tsv", DIAGNOSTIC, "mnli"),
+    Sheet("QNLI.tsv", "qnli", "qnli"),
+    Sheet("RTE.tsv", "rte", "rte"),
+    Sheet("WNLI.tsv", "wnli", "wnli"),
+)
+assert {sheet.task for sheet in SHEETS} == GLUE.keys()
+
+
+def sheet_text(task: Task, answers: Sequence[str | float]) -> str:
+    """The file's content.
+
+    Args:
+        task: whose answers they are.
+        answers: labels as words, or numbers, which are clipped to the task's range and written with three decimals.
+    """
+
+    def text(answer: str | float) -> str:
+        return f"{min(task.high, max(task.low, float(answer))):.3f}" if task.is_regression else str(answer)
+
+    lines = [f"{index}\t{text(answer)}\n" for index, answer in enumerate(answers)]
+    return "index\tprediction\n" + "".join(lines)
+
+
+def write_submission(out: Path, sheets: Mapping[str, str]) -> None:
+    """A zip archive of these files' contents by name, whole or not at all.
+
+    Raises:
+        UserError: `out` cannot be written; what was there before stays.
+    """
+    with atomic_write(out) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, content in sorted(sheets.items()):
+            member = zipfile.ZipInfo(name, TIMESTAMP)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.create_system = 3  # as on Unix, wherever it is made
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, content)
