@@ -92,7 +92,7 @@ def check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData)
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if data.train.second is not None and num_segments(start.settings) == 1:
+    if data.train.has_pairs and num_segments(start.settings) == 1:
         raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has pairs of texts")
 
 
@@ -122,7 +122,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: Labelle
         "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": data.metrics,
         "labels": task.labels, "low": task.low, "high": task.high,
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "examples": {"train": len(data.train.first), "dev": len(data.dev.first)}, "finished": False,
+        "examples": {"train": data.train.num_examples, "dev": data.dev.num_examples}, "finished": False,
     })  # fmt: skip
 
 

@@ -46,6 +46,14 @@ class Examples(NamedTuple):
     skipped: int = 0
     """Malformed lines that were left out."""
 
+    @property
+    def num_examples(self) -> int:
+        return len(self.first)
+
+    @property
+    def has_pairs(self) -> bool:
+        return self.second is not None
+
     def fingerprint(self) -> str:
         """Hex sha256 of texts and targets, whatever file they came from."""
         digest = hashlib.sha256()

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from bertsmith.files import atomic_folder, atomic_write, write_json
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
+from bertsmith.model.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.progress import format_count, progress
 from bertsmith.randomness import derived_seed, generator
@@ -136,17 +138,24 @@ def batches(
 
 
 def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
-    """Scores [N, C] float32 of all rows; rows of similar length go together."""
+    """Scores [N, C] float32 of all rows."""
     scores = np.empty((len(rows.lengths), objective.head.output.out_features), dtype=np.float32)
-    objective.eval()
-    with machine.inference():
-        for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
-            tokens = rows.take(chosen)
-            if machine.device.type != "cpu":
-                tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
-            scores[chosen] = objective.scores(tokens).float().cpu().numpy()
-    objective.train()
+    for chosen, _, found in _scored(objective, rows, machine):
+        scores[chosen] = found.cpu().numpy()
     return scores
+
+
+def _scored(objective: Classification, rows: Rows, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Tensor]]:
+    """All rows, those of similar length together: their numbers, themselves, and the objective's float32 scores."""
+    objective.eval()
+    for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
+        tokens = rows.take(chosen)
+        if machine.device.type != "cpu":
+            tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
+        with machine.inference():
+            scores = objective.scores(tokens).float()
+        yield chosen, tokens, scores
+    objective.train()
 
 
 def train(setup: Setup, objective: Classification, plan: Plan, seed: int, folder: Path) -> State:
