@@ -76,7 +76,8 @@ class ElectraClassificationHead(nn.Module):
 class PlainClassificationHead(nn.Module):
     """One dense layer, as the reference fine-tunes: [N, D] → [N, C]. No Hugging Face class is like it.
 
-    Source: google-research/electra, finetune/classification/classification_tasks.py, get_prediction_module.
+    Source: google-research/electra, finetune/classification/classification_tasks.py and, without dropout,
+    finetune/tagging/tagging_tasks.py, get_prediction_module.
     """
 
     def __init__(self, settings: ClassicSettings, num_labels: int, dropout_prob: float = 0.1):
