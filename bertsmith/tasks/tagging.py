@@ -38,7 +38,7 @@ class Tagging(nn.Module):
         spare = batch.tokens.length - answers.shape[1]  # below 0 where the longest rows are in another batch
         answers = batch.tokens.to_flat(F.pad(answers.long(), (0, spare), value=IGNORED))  # [T]
         loss = F.cross_entropy(scores, answers, ignore_index=IGNORED, reduction="sum")
-        return Losses({"loss": loss}, {"loss": (answers != IGNORED).sum()})
+        return Losses({"loss": loss}, {"loss": (answers != IGNORED).sum(dtype=loss.dtype)})
 
     def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
         return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]

@@ -17,9 +17,10 @@ from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.tag_scores import measure_tags
 from bertsmith.tasks.trial import build_objective
+from bertsmith.training.pretrain import pretrain
 from tests.tasks.toy_tagging import write_tagging
 from tests.tasks.toy_task import make_model, toy_recipe
-from tests.toys import WORDS
+from tests.toys import WORDS, make_data, tiny_recipe
 
 LAST = "trials/seed-0/predictions-dev.txt"
 
@@ -96,14 +97,28 @@ def test_a_word_without_a_piece_is_unknown_and_said(toy, tmp_path, capsys):
     assert (tmp_path / "run" / LAST).read_text().split("\n")[-3].startswith("\u200b O ")
 
 
-@pytest.mark.parametrize("width", [16, 32])
-def test_exported_it_answers_in_transformers_as_here(toy, tmp_path, monkeypatch, width):
-    """An ELECTRA, and where the embeddings are as wide as the layers a BERT."""
+def modern(folder):
+    """A pre-training run of a ModernBERT, which is hardly trained."""
+    (folder / "text").mkdir()
+    overrides = ["model.kind=modern", "model.local_attention=4", "plan.steps=2"]
+    pretrain(tiny_recipe(make_data(folder / "text").path, *overrides), folder / "pretrained")
+    return folder / "pretrained"
+
+
+FAMILIES = {
+    "bert": (make_model, transformers.BertForTokenClassification),
+    "electra": (lambda folder: make_model(folder, embedding_size=16), transformers.ElectraForTokenClassification),
+    "modernbert": (modern, transformers.ModernBertForTokenClassification),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_exported_it_answers_in_transformers_as_here(toy, tmp_path, monkeypatch, family):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    finetune(recipe_of(make_model(tmp_path, embedding_size=width), toy[1]), tmp_path / "run")
+    make, their_class = FAMILIES[family]
+    finetune(recipe_of(make(tmp_path), toy[1]), tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "out")
-    classes = {16: transformers.ElectraForTokenClassification, 32: transformers.BertForTokenClassification}
-    theirs, report = classes[width].from_pretrained(tmp_path / "out", output_loading_info=True)
+    theirs, report = their_class.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
     assert theirs.config.id2label == dict(enumerate(["O", "B-X", "I-X", "B-Y", "I-Y"]))
     assert "token-classification" in (tmp_path / "out/README.md").read_text()
@@ -111,10 +126,12 @@ def test_exported_it_answers_in_transformers_as_here(toy, tmp_path, monkeypatch,
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     with torch.no_grad():
         found = theirs.eval()(**tokenizer(text, return_tensors="pt")).logits[0, 1:-1].argmax(dim=1)
+    assert load_trial(tmp_path / "run").family == family
     expected = list(zip(text.split(), [theirs.config.id2label[int(id)] for id in found], strict=True))
     for path in (tmp_path / "run", tmp_path / "out"):
         assert bertsmith.load(path, device="cpu").tag(text) == expected
-    assert open_starting_point(tmp_path / "out").settings == load_trial(tmp_path / "run").encoder
+    start = open_starting_point(tmp_path / "out")
+    assert start.family == family and not any(name.startswith("head.") for name in start.weights)
 
 
 def test_what_predict_prints(run):
