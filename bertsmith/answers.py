@@ -18,6 +18,7 @@ from bertsmith.predictor import Filled, Predictor, TokenValues
 from bertsmith.probes.blimp import Accuracy
 from bertsmith.probes.evaluate import Evaluation
 from bertsmith.tasks.classifier import Answer
+from bertsmith.tasks.tagger import TaggedWords
 
 LINES_AT_ONCE = 1024
 
@@ -73,9 +74,11 @@ def print_answers(texts: Iterable[str], answer: Callable[[list[str]], list[Line]
 
 
 def predictions(model: Predictor, texts: list[str], most: int, truncate: bool) -> list[Line]:
-    """Classes where the model was fine-tuned; else masks filled where a text has some, and tokens judged where not."""
+    """Classes or tags where the model was fine-tuned; else masks filled where there are any, or tokens judged."""
     if model.classifies:
         return _classes(model, texts, truncate)
+    if model.tags_words:
+        return [_tagged(words) for words in model.tag(texts, truncate)]
     to_fill = ["[MASK]" in text or not model.judges for text in texts]
     filled = map(_filled, model.fill(list(compress(texts, to_fill)), most, truncate) if any(to_fill) else [])
     plain = [text for text, fills in zip(texts, to_fill, strict=True) if not fills]
@@ -151,6 +154,11 @@ def _class(answer: Answer) -> Line:
         return Line([f"{answer.value:.4f}"], {"value": answer.value})
     content = {"label": answer.label, "prob": answer.value, "probs": answer.probs}
     return Line([f"{answer.label}\t{answer.value:.4f}"], content)
+
+
+def _tagged(words: TaggedWords) -> Line:
+    content = {"words": [word for word, _ in words], "tags": [tag for _, tag in words]}
+    return Line([" ".join(f"{word}/{tag}" for word, tag in words)], content)
 
 
 def _filled(found: Filled) -> Line:

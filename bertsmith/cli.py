@@ -173,7 +173,7 @@ def predict(
     truncate: Truncate = False,
     device: Device = "auto",
 ) -> None:
-    """Fill [MASK]; with a discriminator find replaced tokens; with a fine-tuned model classify (a tab parts pairs)."""
+    """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies (a tab parts pairs) or tags."""
     from bertsmith.answers import lines_of, predictions, print_answers
     from bertsmith.predictor import Predictor
 

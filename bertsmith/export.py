@@ -84,6 +84,12 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
 
 def _export_finetuned(run: Path, out: Path, opset: int | None) -> None:
     trial = load_trial(run)
+    if trial.recipe.tags_words and trial.recipe.compat:
+        raise UserError(
+            f"{run}: tagged under compat, where every segment id is 1, as no one who loads it would give it; fine-tune "
+            f"without compat to export"
+        )
+    head = "tagging" if trial.recipe.tags_words else "classification"
     summary = {
         f"{metric}, median of {len(trial.results['trials'])} seeds": values["median"]
         for metric, values in trial.results["summary"].items()
@@ -91,7 +97,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None) -> None:
     this = next(found["metrics"] for found in trial.results["trials"] if found["seed"] == trial.seed)
     card = model_card(
         run.name,
-        head="classification",
+        head=head,
         recipe=_recipe_text(run),
         data={"task": trial.results["task"]},
         results={**summary, **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()}},
@@ -103,7 +109,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None) -> None:
         family=trial.family,
         settings=trial.encoder,
         vocab_size=trial.vocab_size,
-        head="classification",
+        head=head,
         weights=trial.weights if trial.labels else _in_units_of_the_answers(trial),
         tokenizer_folder=run,
         labels=list(trial.labels) or ["score"],

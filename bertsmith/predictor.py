@@ -18,6 +18,8 @@ from bertsmith.probes.likelihood import scoring_head, token_likelihoods
 from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
 from bertsmith.tasks.classifier import Answer, Classifier, open_exported, open_trial
+from bertsmith.tasks.runs import read_recipe
+from bertsmith.tasks.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network, open_model
 
@@ -63,18 +65,29 @@ class Predictor:
         self._networks: dict[str, Any] = {}
         self._model: Model | None = None
         self._classifier: Classifier | None = None
+        self._tagger: Tagger | None = None
         if kind_of(self.path) == "finetune":
-            self._classifier = open_trial(self.path, self._machine_settings)
+            if read_recipe(self.path).tags_words:
+                self._tagger = open_tagging_trial(self.path, self._machine_settings)
+            else:
+                self._classifier = open_trial(self.path, self._machine_settings)
             return
         self._model = open_model(self.path)
         self._machine = choose_machine(self._machine_settings, self._model.tokenizer.pad_id)
         if self._model.networks[0].head == "classification":
             self._classifier = open_exported(self._model, self._machine_settings)
+        elif self._model.networks[0].head == "tagging":
+            self._tagger = open_exported_tagger(self._model, self._machine_settings)
 
     @property
     def classifies(self) -> bool:
-        """Whether it is a fine-tuned model, for `classify`."""
+        """Whether it was fine-tuned to tell texts apart, for `classify`."""
         return self._classifier is not None
+
+    @property
+    def tags_words(self) -> bool:
+        """Whether it was fine-tuned to tag words, for `tag`."""
+        return self._tagger is not None
 
     @property
     def judges(self) -> bool:
@@ -137,10 +150,20 @@ class Predictor:
             UserError: the model was not fine-tuned; its task wants pairs, or wants none; a text is too long.
         """
         if self._classifier is None:
-            raise UserError(
-                f"{self.path}: not fine-tuned, so it knows no classes; `bertsmith finetune` makes one that does"
-            )
+            why = "tags words (`tag`)" if self.tags_words else "not fine-tuned"
+            raise UserError(f"{self.path}: {why}, so it knows no classes; `bertsmith finetune` makes one that does")
         return self._classifier.classify(texts, [second] if isinstance(second, str) else second, truncate)
+
+    @_one_or_many
+    def tag(self, texts: list[str], truncate: bool = False) -> list[TaggedWords]:
+        """Each text's words, as white space parts them, with their tags.
+
+        Raises:
+            UserError: the model was not fine-tuned on tags; a text is too long.
+        """
+        if self._tagger is None:
+            raise UserError(f"{self.path}: tags no words; `bertsmith finetune chunk` makes a model that does")
+        return self._tagger.tag(texts, truncate)
 
     def evaluate(self, **asked: Any) -> Evaluation:
         """What `bertsmith evaluate` measures: `data=`, `blimp=`, `pairs=`, as there.
@@ -154,7 +177,7 @@ class Predictor:
 
     def pretrained(self, purpose: str) -> Model:
         """The model as it was pre-trained; `purpose` is what an error says that a fine-tuned one cannot do."""
-        if self._classifier is not None:
+        if self.classifies or self.tags_words:
             raise UserError(f"{self.path}: a fine-tuned model, which cannot {purpose}; name the pre-trained one")
         return self._model
 

@@ -104,7 +104,7 @@ def test_the_recipes_of_the_main_job_are_there():
     assert set(shipped_recipes("pretrain")) >= {"bert-small-512", "electra-small-512"}
     assert set(shipped_recipes("pretrain")) >= {"electric-small", "electric-base", "modern-small", "modern-base"}
     assert set(shipped_recipes("finetune")) >= {
-        "cola", "sst-2", "mrpc", "sts-b", "rte", "wnli", "qnli", "qqp", "mnli", "custom",
+        "cola", "sst-2", "mrpc", "sts-b", "rte", "wnli", "qnli", "qqp", "mnli", "chunk", "custom",
     }  # fmt: skip
 
 

@@ -130,6 +130,8 @@ def _defaults(given: Hparams) -> Hparams:
     found: Hparams = {}
     if given["task_names"] in (["rte"], ["sts"]):
         found["num_train_epochs"] = 10.0
+    if given["task_names"] == ["chunk"]:
+        found["max_seq_length"] = 256
     if given["model_size"] == "large":
         found |= {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}
     if given["debug"]:

@@ -93,7 +93,7 @@ def _in_its_words(fault: str) -> str:
 
 def command(verb: str, recipe: str) -> str:
     """The one that uses the recipe."""
-    needed = {"pretrain": "data=data/owt", "finetune": "model=RUN data=data/glue"}[verb]
+    needed = {"pretrain": "data=data/owt", "finetune": "model=RUN data=DATA"}[verb]
     return f"bertsmith {verb} {recipe} {needed} --out runs/my"
 
 

@@ -12,6 +12,7 @@ _PIPELINES: dict[Head, tuple[str, str]] = {
     "masked_tokens": ("fill-mask", "The capital of France is [MASK]."),
     "replaced_tokens": ("feature-extraction", "The capital of France is cheese."),
     "classification": ("text-classification", "The text to classify."),
+    "tagging": ("token-classification", "The words to tag ."),
 }
 
 

@@ -12,11 +12,13 @@ from bertsmith.model.config import ClassicSettings, EncoderSettings, ModernSetti
 _CLASSES: dict[str, tuple[Family, Head | None]] = {
     "BertForMaskedLM": ("bert", "masked_tokens"),
     "BertForSequenceClassification": ("bert", "classification"),
+    "BertForTokenClassification": ("bert", "tagging"),
     "ElectraForMaskedLM": ("electra", "masked_tokens"),
     "ElectraForPreTraining": ("electra", "replaced_tokens"),
     "ElectraForSequenceClassification": ("electra", "classification"),
+    "ElectraForTokenClassification": ("electra", "tagging"),
     "ModernBertForMaskedLM": ("modernbert", "masked_tokens"),
-    "ModernBertForTokenClassification": ("modernbert", "replaced_tokens"),
+    "ModernBertForTokenClassification": ("modernbert", "tagging"),
     "ModernBertForSequenceClassification": ("modernbert", "classification"),
     # These are only read.
     "BertModel": ("bert", None),
@@ -24,6 +26,9 @@ _CLASSES: dict[str, tuple[Family, Head | None]] = {
     "ElectraModel": ("electra", None),
     "ModernBertModel": ("modernbert", None),
 }
+
+_REPLACED = {"id2label": {"0": "replaced"}, "label2id": {"replaced": 0}}
+"""Of a ModernBertForTokenClassification that is a discriminator; one with several labels tags words."""
 
 _CLASSIC_FIXED = {
     "hidden_act": "gelu",
@@ -90,9 +95,11 @@ def family_of(settings: EncoderSettings) -> Family:
 
 
 def describe(family: Family, settings: EncoderSettings, head: Head | None, labels: list[str] | None) -> dict[str, Any]:
-    """The content of a config.json, vocabulary apart; `labels` name the classes, one of them is a regression."""
+    """The content of a config.json, vocabulary apart; `labels` name classes or tags, one class is a regression."""
+    discriminator = (family, head) == ("modernbert", "replaced_tokens")
+    written = (family, "tagging" if discriminator else head)
     config = {
-        "architectures": [next(name for name, value in _CLASSES.items() if value == (family, head))],
+        "architectures": [next(name for name, value in _CLASSES.items() if value == written)],
         "model_type": family,
         "hidden_size": settings.hidden_size,
         "num_hidden_layers": settings.num_hidden_layers,
@@ -104,8 +111,8 @@ def describe(family: Family, settings: EncoderSettings, head: Head | None, label
         assert settings.embedding == settings.hidden_size
         config |= {key: getattr(settings, key) for key in _MODERN_OTHERS}
         config |= {key: value for key, value in _MODERN_FIXED.items() if value is not None}
-        if head == "replaced_tokens":
-            config |= {"id2label": {"0": "replaced"}, "label2id": {"replaced": 0}}
+        if discriminator:
+            config |= _REPLACED
     else:
         config["type_vocab_size"] = settings.type_vocab_size
         config |= {key: getattr(settings, key) for key in _CLASSIC_OTHERS}
@@ -115,6 +122,7 @@ def describe(family: Family, settings: EncoderSettings, head: Head | None, label
     if labels is not None:
         config["id2label"] = {str(id): label for id, label in enumerate(labels)}
         config["label2id"] = {label: id for id, label in enumerate(labels)}
+    if head == "classification":
         config["problem_type"] = "regression" if len(labels) == 1 else "single_label_classification"
     return config
 
@@ -130,6 +138,9 @@ def read_config(path: Path) -> Described:
     if not isinstance(found, list) or len(found) != 1 or found[0] not in _CLASSES:
         raise UserError(f"{path}: architectures = {found!r}; bertsmith reads {', '.join(_CLASSES)}")
     family, head = _CLASSES[found[0]]
+    labels = _labels(config)
+    if (family, head) == ("modernbert", "tagging") and len(labels) == 1:
+        head = "replaced_tokens"
     for key, value in _FIXED[family].items():
         if config.get(key, value) != value:
             raise UserError(f"{path}: {key} = {config[key]!r}; bertsmith's encoder knows only {value!r}")
@@ -152,7 +163,7 @@ def read_config(path: Path) -> Described:
     energies = config.get("energies", False)
     if type(energies) is not bool or (energies and head != "replaced_tokens"):
         raise UserError(f"{path}: energies = {energies!r}; it must be true or false, and true of a discriminator only")
-    return Described(found[0], family, head, settings, config["vocab_size"], trained_length, energies, _labels(config))
+    return Described(found[0], family, head, settings, config["vocab_size"], trained_length, energies, labels)
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:

@@ -16,12 +16,23 @@ from torch import Tensor, nn
 
 from bertsmith.errors import UserError
 from bertsmith.files import atomic_folder, atomic_write, reported, write_json, write_text
-from bertsmith.interop.configuration import describe, read_config
-from bertsmith.interop.names import COPIES, DROPPED, INPUTS, POOLER, Family, Head, canonical, first_of, their_names
+from bertsmith.interop.configuration import Described, describe, read_config
+from bertsmith.interop.names import (
+    COPIES,
+    DROPPED,
+    INPUTS,
+    LABELLED,
+    POOLER,
+    Family,
+    Head,
+    canonical,
+    first_of,
+    their_names,
+)
 from bertsmith.interop.onnx import write_onnx
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import CLASSIFICATION_HEADS
+from bertsmith.model.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -47,13 +58,13 @@ class Imported:
     """Of a BERT folder without classes, "head.dense.…": what a BertClassificationHead may start from, as Hugging
     Face's does. Empty where the folder has no pooler, or `weights` has it."""
     num_labels: int | None
-    """Classes of a classification head."""
+    """Classes of a classification head, tags of a tagging one."""
     trained_length: int | None
     """Longest row seen in pre-training, in tokens, where config.json says so."""
     energies: bool
     """Whether the logits of a replaced-token head are energies."""
     labels: tuple[str, ...]
-    """Names of a classification head's classes; empty where it gives a number."""
+    """Names of these; empty where the head gives a number."""
     tokenizer_folder: Path
     dropped: list[str]
     """Hugging Face's names of the tensors that have no place here, sorted."""
@@ -81,11 +92,11 @@ def write_folder(
 
     Args:
         family: whose classes are to load it; BERT's know no projection and no replaced tokens.
-        head: of `bertsmith.model.heads`: MaskedTokenHead, ReplacedTokenHead, or the family's classification head; None
-            for a bare encoder.
+        head: of `bertsmith.model.heads`: MaskedTokenHead, ReplacedTokenHead, or the family's head for classes or for
+            tags; None for a bare encoder.
         weights: of the encoder and the head, "encoder.…" and "head.…".
         tokenizer_folder: where `Tokenizer.save` wrote.
-        labels: names of the classes; one name makes it a regression; None where the head is no classification.
+        labels: names of the classes, of which a single one makes it a regression, or of the tags; else None.
         card: the text of README.md.
         trained_length: longest row seen in pre-training, in tokens, which is kept in config.json: transformers will cut
             longer texts. None: the longest that the model can hold.
@@ -127,7 +138,7 @@ def write_folder(
         model = _empty_model(family, settings, vocab_size, head, len(labels or ()))
         numbers = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in weights.items()}
         model.load_state_dict(numbers, assign=True)
-        return write_onnx(folder / "model.onnx", model.eval(), INPUTS[family], opset)
+        return write_onnx(folder / "model.onnx", model.eval(), head != "classification", INPUTS[family], opset)
 
 
 def _ids(family: Family, tokenizer: Tokenizer) -> dict[str, int]:
@@ -160,19 +171,19 @@ def read_folder(path: Path) -> Imported:
     if head != "classification":
         pooler = {ours: theirs.pop(name).float() for ours, name in POOLER.items() if name in theirs}
     _check_names(theirs, wanted, path)
-    num_labels = len(theirs[names["head.output.bias"][0]]) if head == "classification" else None
+    num_labels = len(theirs[names["head.output.bias"][0]]) if head in LABELLED else None
     weights = _to_ours(theirs, names, shapes_of(family, settings, vocab_size, head, num_labels), path)
     return Imported(
         family, settings, vocab_size, head, weights, pooler, num_labels, described.trained_length, described.energies,
-        _labels(described.labels, num_labels), path, sorted(dropped),
+        _labels(described, num_labels), path, sorted(dropped),
     )  # fmt: skip
 
 
-def _labels(named: tuple[str, ...], num_labels: int | None) -> tuple[str, ...]:
-    """Those that config.json names; else transformers' names for as many classes as the head has."""
-    if num_labels is None or num_labels == 1:
+def _labels(described: Described, num_labels: int | None) -> tuple[str, ...]:
+    """Those that config.json names; else transformers' names for as many as the head has."""
+    if num_labels is None or (num_labels == 1 and described.head == "classification"):
         return ()
-    return named if len(named) == num_labels else tuple(f"LABEL_{id}" for id in range(num_labels))
+    return described.labels if len(described.labels) == num_labels else tuple(f"LABEL_{id}" for id in range(num_labels))
 
 
 def _check_replaceable(out: Path) -> None:
@@ -299,6 +310,7 @@ def _empty_model(
         if head == "replaced_tokens":
             return ReplacedTokenModel(settings, vocab_size)
         modules: dict[str, nn.Module] = {"encoder": Encoder(settings, vocab_size)}
-        if head == "classification":
-            modules["head"] = CLASSIFICATION_HEADS[family](settings, num_labels)
+        if head in LABELLED:
+            heads = CLASSIFICATION_HEADS if head == "classification" else TAGGING_HEADS
+            modules["head"] = heads[family](settings, num_labels)
         return nn.ModuleDict(modules)

@@ -12,7 +12,10 @@ from bertsmith.model.config import EncoderSettings, ModernSettings
 Family = Literal["bert", "electra", "modernbert"]
 """Whose classes."""
 
-Head = Literal["masked_tokens", "replaced_tokens", "classification"]
+Head = Literal["masked_tokens", "replaced_tokens", "classification", "tagging"]
+
+LABELLED: tuple[Head, ...] = ("classification", "tagging")
+"""Those that fine-tuning makes: their outputs are a task's labels, of a row or of each token."""
 
 INPUTS: dict[Family, tuple[str, ...]] = {
     "bert": ("input_ids", "attention_mask", "token_type_ids"),
@@ -51,6 +54,8 @@ _HEADS: dict[tuple[Family, Head], dict[str, str]] = {
     },
     ("bert", "classification"): {"head.dense": "bert.pooler.dense", "head.output": "classifier"},
     ("electra", "classification"): {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
+    ("bert", "tagging"): {"head.output": "classifier"},
+    ("electra", "tagging"): {"head.output": "classifier"},
 }
 
 _MODERN_EMBEDDINGS = {

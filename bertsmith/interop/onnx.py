@@ -48,15 +48,16 @@ def check_onnx(opset: int) -> None:
             raise UserError(f"--onnx needs {library} ({error}); run: pip install onnxscript onnxruntime") from None
 
 
-def write_onnx(path: Path, model: nn.Module, inputs: tuple[str, ...], opset: int) -> float:
+def write_onnx(path: Path, model: nn.Module, by_token: bool, inputs: tuple[str, ...], opset: int) -> float:
     """Write `model` to `path` and compare the file's answers with the model's.
 
     Args:
-        model: a MaskedTokenModel or a ReplacedTokenModel; or an encoder and a classification head under these names.
+        model: a MaskedTokenModel or a ReplacedTokenModel; or "encoder" and "head", one for classes or for tags.
             float32, in evaluation mode.
+        by_token: whether it says something of each token, or of each row.
         inputs: names of the grids that it is given, each [N, L] int64 for any N and L: "input_ids", "attention_mask"
             (1 at real tokens), and "token_type_ids" where the model knows segments. The output is "logits":
-            [N, L, V], [N, L] or [N, C].
+            [N, L, V], [N, L], [N, L, C] or [N, C].
 
     Returns:
         The largest difference between the logits of the file in onnxruntime and those of the model here.
@@ -70,7 +71,7 @@ def write_onnx(path: Path, model: nn.Module, inputs: tuple[str, ...], opset: int
             f"the weights take {size / 2**30:.1f} GiB, and a file of ONNX holds 2; export without --onnx, then "
             f"`optimum-cli export onnx` that folder"
         )
-    graph = _Graph(model)
+    graph = _Graph(model, by_token)
     with atomic_write(path) as file:
         file.write(_trace(graph, inputs, opset))
     return _compare(path, graph, inputs)
@@ -90,10 +91,10 @@ class _Grid(Tokens):
 class _Graph(nn.Module):
     """Grids in, logits out."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, by_token: bool):
         super().__init__()
         self.model = model
-        self.by_token = not isinstance(model, nn.ModuleDict)
+        self.by_token = by_token
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         num_rows, length = input_ids.shape
@@ -112,12 +113,13 @@ class _Graph(nn.Module):
         return tokens.to_grid(self.logits(tokens)) if self.by_token else self.logits(tokens)
 
     def logits(self, tokens: Tokens) -> Tensor:
-        """[T, V] or [T] by token, or [N, C] by row."""
+        """[T, V], [T] or [T, C] by token, or [N, C] by row."""
         if isinstance(self.model, MaskedTokenModel):
             return self.model.scores(tokens, torch.arange(tokens.num_tokens))
         if isinstance(self.model, ReplacedTokenModel):
             return self.model.logits(tokens)
-        return self.model.head(self.model.encoder.first_of_rows(tokens))
+        encoder, head = self.model.encoder, self.model.head
+        return head(encoder(tokens) if self.by_token else encoder.first_of_rows(tokens))
 
 
 def _trace(graph: _Graph, inputs: tuple[str, ...], opset: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What sits on an encoder: masked tokens, replaced tokens, and one vector a row turned into classes."""
+"""What sits on an encoder: masked tokens, replaced tokens, one vector a row turned into classes, each into tags."""
 
 import math
 
@@ -76,7 +76,8 @@ class ElectraClassificationHead(nn.Module):
 class PlainClassificationHead(nn.Module):
     """One dense layer, as the reference fine-tunes: [N, D] → [N, C]. No Hugging Face class is like it.
 
-    Source: google-research/electra, finetune/classification/classification_tasks.py, get_prediction_module.
+    Source: google-research/electra, finetune/classification/classification_tasks.py and, without dropout,
+    finetune/tagging/tagging_tasks.py, get_prediction_module.
     """
 
     def __init__(self, settings: ClassicSettings, num_labels: int, dropout_prob: float = 0.1):
@@ -88,6 +89,19 @@ class PlainClassificationHead(nn.Module):
 
     def forward(self, first: Tensor) -> Tensor:
         return self.output(self.dropout(first))
+
+
+class TaggingHead(nn.Module):
+    """One dense layer, as in Hugging Face's Bert- and ElectraForTokenClassification: [T, D] → [T, C]."""
+
+    def __init__(self, settings: ClassicSettings, num_labels: int, dropout_prob: float = 0.1):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout_prob)
+        self.output = nn.Linear(settings.hidden_size, num_labels)
+        self.apply(lambda module: initialize(module, settings.initializer_range))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.output(self.dropout(vectors))
 
 
 class ModernHead(nn.Module):
@@ -128,7 +142,7 @@ class ModernReplacedTokenHead(ModernHead):
 
 
 class ModernClassificationHead(ModernHead):
-    """That of ModernBertForSequenceClassification: [N, D] → [N, C]."""
+    """That of ModernBertForSequenceClassification, [N, D] → [N, C], and of ModernBertForTokenClassification."""
 
     def __init__(self, settings: ModernSettings, num_labels: int, dropout_prob: float = 0.1):
         super().__init__(settings)
@@ -153,3 +167,6 @@ CLASSIFICATION_HEADS = {
     "bert": BertClassificationHead, "electra": ElectraClassificationHead, "modernbert": ModernClassificationHead
 }  # fmt: skip
 """By the family of Hugging Face's classes."""
+
+TAGGING_HEADS = {"bert": TaggingHead, "electra": TaggingHead, "modernbert": ModernClassificationHead}
+"""Likewise."""

@@ -1,5 +1,7 @@
-"""A task of one's own: train and dev in one folder, as TSV, CSV, JSONL or Parquet with chosen columns."""
+"""A task of one's own: train and dev in one folder, as TSV, CSV, JSONL or Parquet with chosen columns, or with a word
+a line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -7,13 +9,14 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.settings import setting, settings
+from bertsmith.tasks.sentences import tagging_task
 from bertsmith.tasks.tables import Table, label_name, read_table
-from bertsmith.tasks.task import Examples, LabelledData, Task
+from bertsmith.tasks.task import MOST_LABELS, Examples, LabelledData, Task
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
 
-MOST_LABELS = 1000
-"""More classes than this are numbers or texts read by mistake."""
+WORD_ENDINGS = (".txt", ".conll")
+"""Of files with a word a line."""
 
 
 @settings
@@ -23,8 +26,10 @@ class CustomSettings:
     text: str = setting("sentence", "column of the text", min_length=1)
     second_text: str | None = setting(None, "column of the second text, for pairs", min_length=1)
     label: str = setting("label", "column of the answer", min_length=1)
-    kind: Literal["classification", "regression"] = setting(
-        "classification", "classification: the answer is one of the training file's labels; regression: a number"
+    kind: Literal["classification", "regression", "tagging"] = setting(
+        "classification",
+        "classification: the answer is one of the training file's labels; regression: a number; tagging: a tag for "
+        "each word, of files with a word a line and its tag in the last column",
     )
 
 
@@ -32,12 +37,16 @@ def read_custom(settings: CustomSettings, data: Path, *, skip_malformed: bool = 
     """The task in the folder `data`, which holds one file train.* and one file dev.*.
 
     Classes are the training file's labels, in numeric order where all are numbers, otherwise in alphabetical order. A
-    regression's smallest and largest training answers become the model's 0 and 1.
+    regression's smallest and largest training answers become the model's 0 and 1. Tags: see `tagging_task`.
 
     Raises:
         UserError: a file or a column is missing; a line is malformed; there is one label only, or a label that the
-            training file does not have; an answer is no number.
+            training file does not have; an answer is no number. Of tagging as `tagging_task`.
     """
+    if settings.kind == "tagging":
+        if skip_malformed:
+            raise UserError("skip_malformed = true: a sentence would lose words with its lines; mend them instead")
+        return tagging_task("custom", *(_find_file(data, split, WORD_ENDINGS) for split in ("train", "dev")))
     texts = [name for name in (settings.text, settings.second_text) if name is not None]
     wanted = list(dict.fromkeys([*texts, settings.label]))
     train, dev = (
@@ -47,10 +56,10 @@ def read_custom(settings: CustomSettings, data: Path, *, skip_malformed: bool = 
     return LabelledData(task, _examples(train, texts, settings, task), _examples(dev, texts, settings, task))
 
 
-def _find_file(data: Path, split: str) -> Path:
-    found = [path for ending in ENDINGS if (path := data / f"{split}{ending}").is_file()]
+def _find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:
+    found = [path for ending in endings if (path := data / f"{split}{ending}").is_file()]
     if not found:
-        raise UserError(f"{data}: no file {split}{', '.join(ENDINGS)} in it; data=… names the folder of the task")
+        raise UserError(f"{data}: no file {split}{', '.join(endings)} in it; data=… names the folder of the task")
     if len(found) > 1:
         raise UserError(f"{data}: both {found[0].name} and {found[1].name}; leave one of them there")
     return found[0]

@@ -44,7 +44,7 @@ def encode(examples: Examples, tokenizer: Tokenizer, length: int) -> Rows:
         truncated = lengths + second_lengths > length - 3
         lengths, second_lengths = truncate_pairs(lengths, second_lengths, length - 3)
         parts = [(ids, starts, lengths), (second_ids, second_starts, second_lengths)]
-    return _lay_out(parts, tokenizer, int(truncated.sum()))
+    return lay_out(parts, tokenizer, int(truncated.sum()))
 
 
 def truncate_pairs(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,8 +66,8 @@ def _encode_texts(texts: list[str], tokenizer: Tokenizer) -> tuple[np.ndarray, n
     return ids, ends - lengths, lengths
 
 
-def _lay_out(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], tokenizer: Tokenizer, truncated: int) -> Rows:
-    """Each part is its ids, and of every row the first place in them and the length."""
+def lay_out(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], tokenizer: Tokenizer, truncated: int) -> Rows:
+    """Rows of one part or two; a part is its ids, and of every row the first place in them and the length."""
     row_lengths = 1 + sum(lengths + 1 for _, _, lengths in parts)
     row_starts = np.cumsum(row_lengths) - row_lengths
     row_ids = np.full(row_lengths.sum(), tokenizer.sep_id, dtype=tokenizer.dtype)

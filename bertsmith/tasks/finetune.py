@@ -10,6 +10,7 @@ RUN/recipe.toml          every setting of the run
 import json
 import shutil
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,14 @@ from bertsmith.files import (
 from bertsmith.model.encoder import check_length, num_segments
 from bertsmith.tasks.custom import read_custom
 from bertsmith.tasks.encode import encode
+from bertsmith.tasks.encode_words import TaggedSplit, encode_tagged
 from bertsmith.tasks.glue import read_glue
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import trial_folder
+from bertsmith.tasks.sentences import read_chunking
 from bertsmith.tasks.starting_point import StartingPoint, open_starting_point
+from bertsmith.tasks.tag_scores import fallback
 from bertsmith.tasks.task import Examples, LabelledData, Task, in_both_orders
 from bertsmith.tasks.trial import Setup, Split, run_trial
 from bertsmith.training.machine import choose_machine
@@ -74,7 +78,11 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
 
 def read_data(recipe: FinetuneRecipe) -> LabelledData:
     """The recipe's task with its training and dev examples."""
-    if recipe.task == "custom":
+    if recipe.task == "chunk":
+        data = read_chunking(Path(recipe.data))
+        if data.dev.path.name != "dev.txt":
+            _say(f"{data.dev.path}: the official test file is what is scored, since there is no dev.txt beside it")
+    elif recipe.task == "custom":
         data = read_custom(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
     else:
         data = read_glue(
@@ -92,7 +100,7 @@ def check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData)
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if data.train.second is not None and num_segments(start.settings) == 1:
+    if data.train.has_pairs and num_segments(start.settings) == 1:
         raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has pairs of texts")
 
 
@@ -122,7 +130,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: Labelle
         "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": data.metrics,
         "labels": task.labels, "low": task.low, "high": task.high,
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "examples": {"train": len(data.train.first), "dev": len(data.dev.first)}, "finished": False,
+        "examples": {"train": data.train.num_examples, "dev": data.dev.num_examples}, "finished": False,
     })  # fmt: skip
 
 
@@ -141,8 +149,10 @@ def shortened(changed: list[str]) -> str:
 
 def encode_splits(
     recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData
-) -> tuple[Split, Split, Split | None]:
+) -> tuple[Split | TaggedSplit, Split | TaggedSplit, Split | None]:
     """Training and dev examples as rows for `start`, and those of a second dev set if there is one."""
+    if recipe.tags_words:
+        return _tagged_splits(recipe, start, data)
     train = data.train
     if data.task.symmetric and recipe.double_unordered:
         train = in_both_orders(train)
@@ -160,6 +170,31 @@ def _split(examples: Examples, recipe: FinetuneRecipe, start: StartingPoint, tas
     if task.is_regression:
         answers = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
     return Split(encode(examples, start.tokenizer, recipe.sequence_length), answers)
+
+
+def _tagged_splits(
+    recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData
+) -> tuple[TaggedSplit, TaggedSplit, None]:
+    segment = recipe.segment_of_words(num_segments(start.settings))
+    train, dev = (
+        encode_tagged(sentences, data.task.labels, start.tokenizer, recipe.sequence_length, segment)
+        for sentences in (data.train, data.dev)
+    )
+    guess = f", and count as predicted {data.task.labels[fallback(data.task, train)]!r}"
+    for split, outcome in ((train, ""), (dev, guess)):
+        path, kept, unknown = split.sentences.path, split.encoded.kept, split.encoded.unknown
+        if not kept.all():
+            _say(
+                f"{path}: {split.rows.truncated:,} of {split.sentences.num_examples:,} sentences were cut to "
+                f"{recipe.sequence_length} tokens (sequence_length); {(~kept).sum():,} words are lost{outcome}"
+            )
+        if len(unknown):
+            word = next(islice(split.sentences.flat(), int(unknown[0]), None))
+            _say(
+                f"{path}, line {word.line}: the tokenizer makes nothing of {word.columns[0]!r}, so it is [UNK]; "
+                f"{len(unknown):,} of {len(kept):,} words are"
+            )
+    return train, dev, None
 
 
 def _collect(run: Path, data: LabelledData) -> dict[str, Any]:

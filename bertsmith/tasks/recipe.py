@@ -16,14 +16,15 @@ class FinetuneRecipe:
     Source: google-research/electra, configure_finetuning.py.
     """
 
-    task: Literal["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "custom"] = setting(
-        description="a GLUE task, or custom"
+    task: Literal["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "chunk", "custom"] = setting(
+        description="a GLUE task, chunk (CoNLL-2000), or custom"
     )
     model: str = setting(
         description="where to start: a pre-training run, or a Hugging Face folder of a BERT or ELECTRA", identity=False
     )
     data: str = setting(
-        description="the GLUE folder, with a folder a task; of a custom task the folder of its train and dev files",
+        description="the GLUE folder, with a folder a task; of chunk the folder of its train.txt and test.txt; of a "
+        "custom task that of its train and dev files",
         identity=False,
     )
     seeds: int = setting(3, "trials, with the seeds 0, 1, …; more are added to those there", ge=1, identity=False)
@@ -49,3 +50,13 @@ class FinetuneRecipe:
     )
     optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
+
+    @property
+    def tags_words(self) -> bool:
+        """Whether there is an answer for each word instead of one for each text."""
+        return self.task == "chunk" or (self.task == "custom" and self.custom.kind == "tagging")
+
+    def segment_of_words(self, num_segments: int) -> int:
+        """The segment id of every token of a tagged sentence, of an encoder that tells `num_segments` apart. The
+        reference has them all in segment 1 (finetune/tagging/tagging_tasks.py)."""
+        return 1 if self.compat and num_segments > 1 else 0

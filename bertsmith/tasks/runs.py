@@ -26,16 +26,28 @@ class Finetuned:
 
     recipe: FinetuneRecipe
     family: Family
-    """Whose classification head it has."""
+    """Whose head it has, for classes or for tags."""
     encoder: EncoderSettings
     vocab_size: int
     labels: tuple[str, ...]
-    """Of the classes; empty for a regression, whose 0 and 1 stand for `manifest["low"]` and `manifest["high"]`."""
+    """Of classes or tags; empty for a regression, whose 0 and 1 stand for `manifest["low"]` and `manifest["high"]`."""
     weights: dict[str, Tensor]
     """"encoder.…" and "head.…"."""
     seed: int
     results: dict[str, Any]
     manifest: dict[str, Any]
+
+
+def read_recipe(run: Path) -> FinetuneRecipe:
+    """The recipe of a fine-tuning run.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        return check(FinetuneRecipe, tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
 
 
 def load_trial(run: Path, seed: int | None = None) -> Finetuned:
@@ -44,9 +56,8 @@ def load_trial(run: Path, seed: int | None = None) -> Finetuned:
     Raises:
         UserError: not a fine-tuning run, no such trial, or a damaged file.
     """
-    manifest = read_manifest(run, "finetune")
+    manifest, recipe = read_manifest(run, "finetune"), read_recipe(run)
     try:
-        recipe = check(FinetuneRecipe, tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")))
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
         kind = manifest["encoder"].get("kind", ClassicSettings.kind)  # runs of version 0.1.0 do not say
         encoder = check(kinds_of(EncoderSettings)[kind], manifest["encoder"])

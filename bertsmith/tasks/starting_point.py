@@ -17,7 +17,7 @@ class StartingPoint:
     """A pre-trained encoder with its tokenizer."""
 
     family: Family
-    """Whose classification head suits it."""
+    """Whose heads suit it."""
     settings: EncoderSettings
     vocab_size: int
     weights: dict[str, Tensor]

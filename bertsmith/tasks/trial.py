@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -10,18 +11,23 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from bertsmith.files import atomic_folder, atomic_write, write_json
 from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
+from bertsmith.model.heads import CLASSIFICATION_HEADS, TAGGING_HEADS, PlainClassificationHead
+from bertsmith.model.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.progress import format_count, progress
 from bertsmith.randomness import derived_seed, generator
 from bertsmith.tasks.classification import Classification, layer_rates
 from bertsmith.tasks.encode import Rows
+from bertsmith.tasks.encode_words import TaggedSplit
 from bertsmith.tasks.metrics import is_constant, measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.tag_scores import fallback, score_tags
+from bertsmith.tasks.tagging import Tagging
 from bertsmith.tasks.task import MISMATCHED, Task
 from bertsmith.training.batches import by_length
 from bertsmith.training.loop import Course, Event, State, Step, fit
@@ -55,8 +61,8 @@ class Setup(NamedTuple):
     task: Task
     start: StartingPoint
     machine: Machine
-    train: Split
-    dev: Split
+    train: Split | TaggedSplit
+    dev: Split | TaggedSplit
     mismatched: Split | None = None
     """MNLI's second dev set."""
 
@@ -66,7 +72,8 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
 
         model.safetensors    "encoder.…" and "head.…"
         results.json         the seed, the metrics, how long it took
-        predictions-dev.tsv  an example a line, in the order of the dev file; of MNLI's mismatched dev set likewise
+        predictions-dev.tsv  an example a line, in the order of the dev file; of MNLI's mismatched dev set likewise;
+                             of a tagging task predictions-dev.txt, a word a line
         metrics.jsonl        losses and learning rate by step
 
     Raises:
@@ -77,9 +84,9 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
         objective = build_objective(setup, seed)
         plan = Plan(steps=num_steps(setup.recipe, len(setup.train.answers)))
         state = train(setup, objective, plan, seed, partial)
-        predicted, metrics = _score(objective, setup, setup.dev, partial / "predictions-dev.tsv")
+        predicted, metrics = _score(objective, setup, setup.dev, partial / "predictions-dev")
         if setup.mismatched is not None:
-            path = partial / f"predictions-dev{MISMATCHED}.tsv"
+            path = partial / f"predictions-dev{MISMATCHED}"
             _, second = _score(objective, setup, setup.mismatched, path)
             metrics |= {name + MISMATCHED: score for name, score in second.items()}
         write_json(partial / "results.json", {
@@ -91,14 +98,16 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def build_objective(setup: Setup, seed: int) -> Classification:
+def build_objective(setup: Setup, seed: int) -> Classification | Tagging:
     """The model before its first step: pre-trained weights, and what is new drawn from `seed`."""
     torch.manual_seed(derived_seed(seed, "weights"))
     recipe, start = setup.recipe, setup.start
-    head = PlainClassificationHead if recipe.compat else CLASSIFICATION_HEADS[start.family]
-    objective = Classification(
-        Encoder(start.settings, start.vocab_size), head(start.settings, setup.task.num_outputs), recipe.compat
-    )
+    kind, heads = (Tagging, TAGGING_HEADS) if recipe.tags_words else (Classification, CLASSIFICATION_HEADS)
+    head = partial(heads[start.family], start.settings, setup.task.num_outputs)
+    if recipe.compat:  # the reference has no dropout there when it tags
+        dropout_prob = 0.0 if recipe.tags_words else 0.1
+        head = partial(PlainClassificationHead, start.settings, setup.task.num_outputs, dropout_prob)
+    objective = kind(Encoder(start.settings, start.vocab_size), head(), recipe.compat)
     if not recipe.random_weights:
         wanted = objective.state_dict()
         weights = {name: tensor for name, tensor in start.weights.items() if name in wanted}
@@ -116,7 +125,7 @@ def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
 
 
 def batches(
-    split: Split, batch_size: int, seed: int, similar_lengths: bool = True
+    split: Split | TaggedSplit, batch_size: int, seed: int, similar_lengths: bool = True
 ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
     """Without end: every example once an epoch, in an order drawn for that epoch.
 
@@ -136,20 +145,37 @@ def batches(
 
 
 def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
-    """Scores [N, C] float32 of all rows; rows of similar length go together."""
+    """Scores [N, C] float32 of all rows."""
     scores = np.empty((len(rows.lengths), objective.head.output.out_features), dtype=np.float32)
-    objective.eval()
-    with machine.inference():
-        for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
-            tokens = rows.take(chosen)
-            if machine.device.type != "cpu":
-                tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
-            scores[chosen] = objective.scores(tokens).float().cpu().numpy()
-    objective.train()
+    for chosen, _, found in _scored(objective, rows, machine):
+        scores[chosen] = found.cpu().numpy()
     return scores
 
 
-def train(setup: Setup, objective: Classification, plan: Plan, seed: int, folder: Path) -> State:
+def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> np.ndarray:
+    """The id of each token's likeliest tag, [N, L] int16; 0 where there is no token."""
+    grid = np.zeros((len(rows.lengths), int(rows.lengths.max())), dtype=np.int16)
+    for chosen, tokens, scores in _scored(objective, rows, machine):
+        grid[chosen, : tokens.length] = tokens.to_grid(scores.argmax(dim=1)).cpu().numpy()
+    return grid
+
+
+def _scored(
+    objective: Classification | Tagging, rows: Rows, machine: Machine
+) -> Iterator[tuple[np.ndarray, Tokens, Tensor]]:
+    """All rows, those of similar length together: their numbers, themselves, and the objective's float32 scores."""
+    objective.eval()
+    for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
+        tokens = rows.take(chosen)
+        if machine.device.type != "cpu":
+            tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
+        with machine.inference():
+            scores = objective.scores(tokens).float()
+        yield chosen, tokens, scores
+    objective.train()
+
+
+def train(setup: Setup, objective: Classification | Tagging, plan: Plan, seed: int, folder: Path) -> State:
     """Train to the end of the plan, with metrics.jsonl in `folder`."""
     recipe, machine = setup.recipe, setup.machine
     rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
@@ -179,12 +205,18 @@ def train(setup: Setup, objective: Classification, plan: Plan, seed: int, folder
     return state
 
 
-def _score(objective: Classification, setup: Setup, split: Split, path: Path) -> tuple[np.ndarray, dict[str, float]]:
-    """Predict a dev set and write the predictions to `path`; returns them with the metrics."""
+def _score(
+    objective: Classification | Tagging, setup: Setup, split: Split | TaggedSplit, path: Path
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Predict a dev set and write the predictions to `path` and an ending; returns them with the metrics."""
     task = setup.task
+    if isinstance(split, TaggedSplit):
+        grid = predict_tags(objective, split.rows, setup.machine)
+        ids = split.encoded.gather(grid, fallback(task, setup.train))
+        return ids, score_tags(ids, split, task, path.with_suffix(".txt"))
     predicted = _as_answers(predict(objective, split.rows, setup.machine), task)
     answers = _unscaled(split.answers, task) if task.is_regression else split.answers
-    _write_predictions(path, predicted, answers, task)
+    _write_predictions(path.with_suffix(".tsv"), predicted, answers, task)
     return predicted, measure(task.metrics, predicted, answers)
 
 

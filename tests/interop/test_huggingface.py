@@ -446,7 +446,7 @@ FAULTS = {
     "positions": (lambda folder: change_config(folder, position_embedding_type="relative_key"), "relative_key"),
     "decoder": (lambda folder: change_config(folder, is_decoder=True), "is_decoder = True"),
     "untied": (lambda folder: change_config(folder, tie_word_embeddings=False), "tie_word_embeddings = False"),
-    "class": (lambda folder: change_config(folder, architectures=["BertForTokenClassification"]), "TokenClassif"),
+    "class": (lambda folder: change_config(folder, architectures=["BertForMultipleChoice"]), "MultipleChoice"),
     "no class": (lambda folder: change_config(folder, architectures=...), "architectures = None"),
     "no size": (lambda folder: change_config(folder, hidden_size=...), "hidden_size = None"),
     "size": (lambda folder: change_config(folder, num_hidden_layers="two"), "num_hidden_layers = 'two'"),

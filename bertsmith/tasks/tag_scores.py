@@ -1,0 +1,54 @@
+"""Tags that a model gave to words in, scores out, with the file that has them beside the gold ones."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bertsmith.files import atomic_write
+from bertsmith.tasks.encode_words import TaggedSplit
+from bertsmith.tasks.scoring.entities import Tag, count_entities, parse_tag, total
+from bertsmith.tasks.task import Task
+
+
+def fallback(task: Task, train: TaggedSplit) -> int:
+    """The tag of a word that is in no row: "O", or of plain tags the most frequent one in training."""
+    if "f1" in task.metrics:
+        return task.labels.index("O")
+    return task.labels.index(Counter(word.columns[-1] for word in train.sentences.flat()).most_common(1)[0][0])
+
+
+def score_tags(ids: np.ndarray, split: TaggedSplit, task: Task, path: Path) -> dict[str, float]:
+    """Metrics of all words of a dev set, those that are in no row included; `path` gets a line a word: the word, its
+    gold tag, its predicted one, with a blank line behind each sentence.
+
+    Args:
+        ids: [W], tags of all words.
+    """
+    gold = split.sentences.tags()
+    flat = [task.labels[id] for id in ids]
+    ends = split.encoded.ends
+    predicted = [flat[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    with atomic_write(path, "w") as file:
+        for words, *both in zip(split.sentences.texts(), gold, predicted, strict=True):
+            file.writelines(f"{word} {wanted} {given}\n" for word, wanted, given in zip(words, *both, strict=True))
+            file.write("\n")
+    return measure_tags(task.metrics, gold, predicted)
+
+
+def measure_tags(
+    names: Sequence[str], gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """Scores by name, as fractions of 1: of entities as `conlleval` counts them, and the accuracy of words."""
+    same = [a == b for both in zip(gold, predicted, strict=True) for a, b in zip(*both, strict=True)]
+    scores = {"accuracy": sum(same) / len(same)}
+    if "f1" in names:
+        found = total(count_entities(*map(_parsed, (gold, predicted))).values())
+        scores |= {name: getattr(found, name) / 100 for name in ("f1", "precision", "recall")}
+    return {name: scores[name] for name in names}
+
+
+def _parsed(sentences: Sequence[Sequence[str]]) -> list[list[Tag]]:
+    tags: dict[str, Tag | None] = {text: parse_tag(text) for sentence in sentences for text in sentence}
+    return [[tags[text] for text in sentence] for sentence in sentences]

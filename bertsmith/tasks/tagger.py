@@ -1,0 +1,80 @@
+"""A fine-tuned model that tags words, opened, and its tags: a trial of ours, or a Hugging Face folder with its head."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bertsmith.errors import UserError
+from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
+from bertsmith.tasks.encode_words import encode_words
+from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.tagging import Tagging
+from bertsmith.tasks.trial import predict_tags
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.models import Model
+
+TaggedWords = list[tuple[str, str]]
+"""A text's words, in order, with their tags."""
+
+
+class Tagger(NamedTuple):
+    """A tagging model on a machine."""
+
+    objective: Tagging
+    tokenizer: Tokenizer
+    machine: Machine
+    length: int
+    """Longest row, in tokens."""
+    labels: tuple[str, ...]
+    segment: int = 0
+    """Of all tokens."""
+
+    def tag(self, texts: Sequence[str], truncate: bool = False) -> list[TaggedWords]:
+        """The words of each text, which are what white space parts, with their tags.
+
+        Raises:
+            UserError: a text is longer than the model, unless `truncate` leaves out its last words.
+        """
+        sentences = [text.split() for text in texts]
+        if not any(sentences):
+            return [[] for _ in sentences]
+        encoded = encode_words(sentences, self.tokenizer, self.length, self.segment)
+        if encoded.rows.truncated and not truncate:
+            raise UserError(
+                f"{encoded.rows.truncated} of {len(texts)} texts are longer than the model's {self.length} tokens; "
+                f"shorten them, or have them cut (--truncate, truncate=True)"
+            )
+        ids = encoded.gather(predict_tags(self.objective, encoded.rows, self.machine), -1)
+        tags = iter(ids.tolist())
+        pairs = [[(word, next(tags)) for word in words] for words in sentences]
+        return [[(word, self.labels[id]) for word, id in words if id >= 0] for words in pairs]
+
+
+def open_tagging_trial(run: Path, machine_settings: MachineSettings, seed: int | None = None) -> Tagger:
+    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev.
+
+    Raises:
+        UserError: as `load_trial`.
+    """
+    found, tokenizer = load_trial(run, seed), Tokenizer.load(run)
+    compat = found.recipe.compat
+    head = PlainClassificationHead if compat else TAGGING_HEADS[found.family]
+    objective = Tagging(Encoder(found.encoder, found.vocab_size), head(found.encoder, len(found.labels)))
+    objective.load_state_dict(found.weights)
+    machine = choose_machine(machine_settings, tokenizer.pad_id)
+    machine.place(objective)
+    segment = found.recipe.segment_of_words(num_segments(found.encoder))
+    return Tagger(objective, tokenizer, machine, found.recipe.sequence_length, found.labels, segment)
+
+
+def open_exported_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
+    """A Hugging Face folder whose head tags tokens."""
+    network = model.networks[0]
+    head = TAGGING_HEADS[network.family](network.settings, len(network.labels))
+    objective = Tagging(Encoder(network.settings, model.vocab_size), head)
+    objective.load_state_dict(network.weights)
+    machine = choose_machine(machine_settings, model.tokenizer.pad_id)
+    machine.place(objective)
+    return Tagger(objective, model.tokenizer, machine, model.length, network.labels)

@@ -1,0 +1,44 @@
+"""The objective of tagging: encoder, head and loss, with an answer a word."""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.model.encoder import Encoder
+from bertsmith.model.tokens import Tokens
+from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.tasks.encode_words import IGNORED
+
+
+class Tagging(nn.Module):
+    """An encoder with a head on each token: cross-entropy over tags, at each word's first piece.
+
+    With `compat` the loss is the sum over the batch's words instead of their mean, as in google-research/electra,
+    finetune/tagging/tagging_tasks.py and run_finetuning.py.
+    """
+
+    def __init__(self, encoder: Encoder, head: nn.Module, compat: bool = False):
+        """`head` is one of `bertsmith.model.heads`'s for tags."""
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.compat = compat
+
+    def scores(self, tokens: Tokens) -> Tensor:
+        """[T, C]: a logit a tag."""
+        return self.head(self.encoder(tokens))
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"loss": float(max(1, int((batch.targets["answers"] != IGNORED).sum())))}
+
+    def losses(self, batch: Batch) -> Losses:
+        """`loss` in nats; the target is "answers" [N, L], `IGNORED` where there is none."""
+        scores, answers = self.scores(batch.tokens).float(), batch.targets["answers"]
+        spare = batch.tokens.length - answers.shape[1]  # below 0 where the longest rows are in another batch
+        answers = batch.tokens.to_flat(F.pad(answers.long(), (0, spare), value=IGNORED))  # [T]
+        loss = F.cross_entropy(scores, answers, ignore_index=IGNORED, reduction="sum")
+        return Losses({"loss": loss}, {"loss": (answers != IGNORED).sum(dtype=loss.dtype)})
+
+    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
+        return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]

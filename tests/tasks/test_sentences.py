@@ -1,0 +1,97 @@
+"""Word-per-line files: what task they are, and what is refused."""
+
+import pytest
+
+from bertsmith.config import load
+from bertsmith.errors import UserError
+from bertsmith.tasks.custom import CustomSettings, read_custom
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.sentences import ENTITY_METRICS, PLAIN_METRICS, read_chunking
+
+TAGGING = CustomSettings(kind="tagging")
+GOOD = "the DT B-NP\ncat NN I-NP\nsat VB B-VP\n. . O\n\nit PRP B-NP\n"
+
+
+def write(folder, train=GOOD, dev=GOOD, ending="txt"):
+    (folder / f"train.{ending}").write_text(train)
+    (folder / f"dev.{ending}").write_text(dev)
+    return folder
+
+
+def test_entities_have_every_prefix_of_training_with_every_type(tmp_path):
+    data = read_custom(TAGGING, write(tmp_path, dev="sat VB I-VP\n"))
+    assert data.task.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
+    assert data.task.metrics == ENTITY_METRICS
+    assert data.train.texts() == [["the", "cat", "sat", "."], ["it"]]
+    assert data.train.tags() == [["B-NP", "I-NP", "B-VP", "O"], ["B-NP"]]
+    assert data.train.fingerprint() != data.dev.fingerprint()
+
+
+def test_bioes_and_letters_alone(tmp_path):
+    data = read_custom(TAGGING, write(tmp_path, "a S-X\nb B-X\nc I-X\nd E-X\n", "a E-X\n", "conll"))
+    assert data.task.labels == ("O", "B-X", "E-X", "I-X", "S-X")
+    (tmp_path / "letters").mkdir()
+    assert read_custom(TAGGING, write(tmp_path / "letters", "a B\nb I\n", "a O\n")).task.labels == ("O", "B", "I")
+
+
+def test_plain_tags(tmp_path):
+    data = read_custom(TAGGING, write(tmp_path, "a DT\nb NN\nc O\n", "a NN\n"))
+    assert (data.task.labels, data.task.metrics) == (("DT", "NN", "O"), PLAIN_METRICS)
+
+
+def test_moving_the_files_changes_nothing_and_a_blank_line_does(tmp_path):
+    prints = []
+    for name, text in (("one", GOOD), ("two", GOOD.replace(" ", "\t")), ("three", GOOD.replace("sat", "\nsat"))):
+        (tmp_path / name).mkdir()
+        prints.append(read_custom(TAGGING, write(tmp_path / name, text)).train.fingerprint())
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_chunking_scores_dev_where_there_is_one_else_test(tmp_path):
+    write(tmp_path)
+    (tmp_path / "dev.txt").rename(tmp_path / "test.txt")
+    assert read_chunking(tmp_path).dev.path.name == "test.txt"
+    write(tmp_path)
+    assert read_chunking(tmp_path).dev.path.name == "dev.txt"
+
+
+def test_conll2000(shared_data):
+    data = read_chunking(shared_data / "conll2000")
+    assert (data.train.num_examples, data.dev.num_examples) == (8936, 2012)
+    assert (sum(1 for _ in data.train.flat()), sum(1 for _ in data.dev.flat())) == (211727, 47377)
+    assert len(data.task.labels) == 23, "I-LST is in the test file alone"
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "message"),
+    [
+        (GOOD, "the DT B-NP\n\nin IN B-PP\n", r"dev.txt, line 3: the tag 'B-PP', which train.txt does not have; "),
+        ("a DT\nb NN\n", "a DT\nb JJ\n", r"dev.txt, line 2: the tag 'JJ', which train.txt does not have; "),
+        ("the\ncat\n", GOOD, r"train.txt, line 1: one column \('the'\); a line is a word, …, and its tag"),
+        ("\nthe DT B-NP\ncat\n", GOOD, r"train.txt, line 3: 1 columns where the lines before have 3"),
+        ("\n\n", GOOD, r"train.txt: no words in this file"),
+        (GOOD, "", r"dev.txt: no words in this file"),
+        ("a B-NP\nb NN\n", GOOD, r"train.txt, line 2: 'NN' is no tag of BIO or BIOES, which 'B-NP' in line 1 is; mend"),
+        ("a NN\nb NN\n", GOOD, r"train.txt: 1 different tags in the last column; tagging has 2 to 1,000"),
+    ],
+)
+def test_what_is_refused_with_its_place(tmp_path, train, dev, message):
+    with pytest.raises(UserError, match=message):
+        read_custom(TAGGING, write(tmp_path, train, dev))
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"no file train.txt, .conll in it; data=… names the folder of the task"):
+        read_custom(TAGGING, tmp_path)
+    with pytest.raises(UserError, match=r"train.txt: "):
+        read_chunking(tmp_path)
+    with pytest.raises(UserError, match=r"skip_malformed = true: a sentence would lose words"):
+        read_custom(TAGGING, write(tmp_path), skip_malformed=True)
+
+
+def test_which_recipes_tag_words():
+    def tags(name, *overrides):
+        return load(FinetuneRecipe, "finetune", name, ["model=m", "data=d", *overrides]).settings.tags_words
+
+    assert tags("chunk") and tags("custom", "custom.kind=tagging")
+    assert not tags("custom") and not tags("cola", "custom.kind=tagging")
