@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
-from bertsmith.files import read_json
-from bertsmith.tasks.scoring.questions import part_of
+from bertsmith.tasks.scoring.questions import part_of, questions_of
 
 
 @dataclass
@@ -44,16 +43,12 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False) -> Ques
         UserError: the file is missing, not JSON or laid out otherwise; an id is there twice; no question is left.
     """
     found, seen = Questions(), set()
-    for number, article in enumerate(part_of(read_json(path), "data", list, f"{path}: SQuAD's layout")):
-        for place, paragraph in enumerate(part_of(article, "paragraphs", list, f"{path}: data[{number}]")):
-            where = f"{path}: data[{number}].paragraphs[{place}]"
-            context = part_of(paragraph, "context", str, where)
-            for question in part_of(paragraph, "qas", list, where):
-                id = part_of(question, "id", str, f"{where}: a question")
-                if id in seen:
-                    raise UserError(f"{path}: question {id!r} is there twice; leave one of them")
-                seen.add(id)
-                _add(found, question, context, f"{path}: question {id!r}", training, nearest)
+    for paragraph, question, where in questions_of(path):
+        if question["id"] in seen:
+            raise UserError(f"{where} is there twice; leave one of them")
+        seen.add(question["id"])
+        context = part_of(paragraph, "context", str, f"{where}: its paragraph")
+        _add(found, question, context, where, training, nearest)
     if not found.ids:
         raise UserError(f"{path}: no questions to use in this file ({_reasons(found)})")
     return found

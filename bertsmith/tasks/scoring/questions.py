@@ -27,21 +27,28 @@ def read_squad(path: Path, answerable: bool) -> dict[str, list[str]]:
             one without an answer where each has to have one.
     """
     gold: dict[str, list[str]] = {}
-    content = read_json(path)
-    for number, article in enumerate(part_of(content, "data", list, f"{path}: SQuAD's layout")):
+    for _, question, where in questions_of(path):
+        answers = [
+            part_of(answer, "text", str, f"{where}: an answer") for answer in part_of(question, "answers", list, where)
+        ]
+        if answerable and not answers:
+            raise UserError(f"{where} has no answer; questions without one are of squad-v2.0")
+        _add(gold, question["id"], answers, path)
+    return _some(gold, path)
+
+
+def questions_of(path: Path) -> Iterator[tuple[Any, Any, str]]:
+    """For each question of a file in SQuAD's layout: its paragraph, itself, which has an id, and how to call it.
+
+    Raises:
+        UserError: the file is missing, not JSON or laid out otherwise.
+    """
+    for number, article in enumerate(part_of(read_json(path), "data", list, f"{path}: SQuAD's layout")):
         for place, paragraph in enumerate(part_of(article, "paragraphs", list, f"{path}: data[{number}]")):
             where = f"{path}: data[{number}].paragraphs[{place}]"
             for question in part_of(paragraph, "qas", list, where):
                 id = part_of(question, "id", str, f"{where}: a question")
-                where_answers = f"{path}: question {id!r}"
-                answers = [
-                    part_of(answer, "text", str, f"{where_answers}: an answer")
-                    for answer in part_of(question, "answers", list, where_answers)
-                ]
-                if answerable and not answers:
-                    raise UserError(f"{where_answers} has no answer; questions without one are of squad-v2.0")
-                _add(gold, id, answers, path)
-    return _some(gold, path)
+                yield paragraph, question, f"{path}: question {id!r}"
 
 
 def read_mrqa(path: Path) -> dict[str, list[str]]:
