@@ -52,7 +52,8 @@ ASSUMPTIONS = Assumptions()
 
 def usual_utilisation(hidden_size: int) -> float:
     """Narrow layers wait for memory: what they do for each number they read grows with their width. Measured on an H100
-    at 256 wide: 0.09 with 128 rows of 128, 0.13 with 1,024 (benchmarks/gpu.json); wider ones are assumed from that."""
+    at 256 wide: 0.09 with 128 rows of 128, 0.13 with 1,024 (benchmarks/gpu.json); wider ones are assumed from that.
+    GPUs with less arithmetic for their memory's speed reach more."""
     return min(0.4, 0.1 * hidden_size / 256)
 
 
