@@ -58,7 +58,7 @@ def main() -> None:
     recipe = load(FinetuneRecipe, "finetune", "cola", [f"model={model}", f"data={shared}/glue", *AS_TRAINER])
     if arguments.measure:
         who, steps, seed = arguments.measure
-        print(json.dumps(measure_training(_setup(recipe.settings), who, int(steps), int(seed))))
+        print(json.dumps(measure_training(set_up(recipe.settings), who, int(steps), int(seed))))
     elif arguments.scores:
         compare_scores(Trials(arguments.out), arguments.repeats)
     else:
@@ -106,7 +106,7 @@ def measure_training(setup: Setup, who: str, steps: int, seed: int) -> dict[str,
     return {"seconds": seconds, "mcc": measure(("mcc",), predicted, setup.dev.answers)["mcc"]}
 
 
-def _setup(recipe: FinetuneRecipe) -> Setup:
+def set_up(recipe: FinetuneRecipe) -> Setup:
     start, data = open_starting_point(Path(recipe.model)), read_data(recipe)
     return Setup(recipe, data.task, start, choose_machine(recipe.machine), *encode_splits(recipe, start, data))
 

