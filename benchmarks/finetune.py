@@ -24,11 +24,11 @@ import torch
 
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config import load
-from bertsmith.tasks.finetune import encode_splits, read_data
+from bertsmith.tasks.finetune import read_lesson
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import open_starting_point
-from bertsmith.tasks.trial import Setup, build_objective, predict, train
+from bertsmith.tasks.trial import Setup, build_objective, train
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.plan import Plan
 
@@ -102,13 +102,12 @@ def measure_training(setup: Setup, who: str, steps: int, seed: int) -> dict[str,
         started_at = time.perf_counter()
         train(setup, objective, Plan(steps=steps), seed, Path(folder))
         seconds = time.perf_counter() - started_at
-    predicted = predict(objective, setup.dev.rows, setup.machine).argmax(axis=1)
-    return {"seconds": seconds, "mcc": measure(("mcc",), predicted, setup.dev.answers)["mcc"]}
+    return {"seconds": seconds, **setup.splits.dev[""].score(objective, setup.machine).metrics}
 
 
 def set_up(recipe: FinetuneRecipe) -> Setup:
-    start, data = open_starting_point(Path(recipe.model)), read_data(recipe)
-    return Setup(recipe, data.task, start, choose_machine(recipe.machine), *encode_splits(recipe, start, data))
+    start, lesson = open_starting_point(Path(recipe.model)), read_lesson(recipe)
+    return Setup(recipe, lesson, start, choose_machine(recipe.machine), lesson.encode(start))
 
 
 def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> dict[str, float]:
@@ -120,7 +119,7 @@ def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> dict[str, flo
         TrainingArguments,
     )
 
-    tokenizer = AutoTokenizer.from_pretrained(setup.recipe.model)
+    tokenizer, dev = AutoTokenizer.from_pretrained(setup.recipe.model), setup.splits.dev[""]
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(setup.recipe.model, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:
@@ -130,14 +129,14 @@ def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> dict[str, flo
             logging_steps=10_000, disable_tqdm=True, use_cpu=True, seed=seed,
         )  # fmt: skip
         trainer = Trainer(
-            model, arguments, train_dataset=_features(setup.train),
+            model, arguments, train_dataset=_features(setup.splits.train),
             data_collator=DataCollatorWithPadding(tokenizer, padding=padding, max_length=LENGTH),
         )  # fmt: skip
         started_at = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started_at
-        predicted = trainer.predict(_features(setup.dev)).predictions.argmax(axis=1)
-    return {"seconds": seconds, "mcc": measure(("mcc",), predicted, setup.dev.answers)["mcc"]}
+        predicted = trainer.predict(_features(dev)).predictions.argmax(axis=1)
+    return {"seconds": seconds, "mcc": measure(("mcc",), predicted, dev.answers)["mcc"]}
 
 
 def _features(split) -> list[dict]:

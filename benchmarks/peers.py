@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.tasks.finetune import read_data
+from bertsmith.tasks.finetune import read_lesson
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 
@@ -22,7 +22,7 @@ def peer_scores(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
 def _texts(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
-    data, tokenizer = read_data(recipe), AutoTokenizer.from_pretrained(recipe.model)
+    data, tokenizer = read_lesson(recipe).data, AutoTokenizer.from_pretrained(recipe.model)
 
     def features(examples) -> list[dict[str, Any]]:
         pair = [] if examples.second is None else [examples.second]
@@ -43,7 +43,7 @@ def _tags(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
     from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
     from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification
 
-    data, tokenizer = read_data(recipe), AutoTokenizer.from_pretrained(recipe.model)
+    data, tokenizer = read_lesson(recipe).data, AutoTokenizer.from_pretrained(recipe.model)
     ids = {label: id for id, label in enumerate(data.task.labels)}
 
     def features(sentences) -> list[dict[str, Any]]:

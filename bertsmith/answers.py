@@ -17,8 +17,8 @@ from bertsmith.files import reported, write_json
 from bertsmith.predictor import Filled, Predictor, TokenValues
 from bertsmith.probes.blimp import Accuracy
 from bertsmith.probes.evaluate import Evaluation
-from bertsmith.tasks.classifier import Answer
-from bertsmith.tasks.tagger import TaggedWords
+from bertsmith.tasks.texts.classifier import Answer
+from bertsmith.tasks.words.tagger import TaggedWords
 
 LINES_AT_ONCE = 1024
 

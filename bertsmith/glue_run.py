@@ -30,11 +30,11 @@ from bertsmith.files import (
 from bertsmith.reports.averages import PROTOCOLS, average
 from bertsmith.reports.published import PUBLISHED_AVERAGES
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.finetune import check_rows, finetune, shortened
-from bertsmith.tasks.glue import GLUE, read_glue, why_absent
+from bertsmith.tasks.finetune import check_rows, finetune, read_lesson, shortened
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.texts.glue import GLUE, why_absent
 
 KIND = "glue"
 
@@ -98,8 +98,7 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
     start = open_starting_point(model)
     for task in job.present:
         recipe = job.recipes[task].settings
-        options = {"check_counts": recipe.check_counts, "skip_malformed": recipe.skip_malformed}
-        check_rows(recipe, start, read_glue(task, Path(recipe.data), **options))
+        check_rows(recipe, start, read_lesson(recipe))
     fingerprint = start.fingerprint()
     del start  # `finetune` opens it anew
     make_folder(out)

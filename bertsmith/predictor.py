@@ -17,9 +17,9 @@ from bertsmith.probes.evaluate import EvaluateSettings, Evaluation, evaluate_mod
 from bertsmith.probes.likelihood import scoring_head, token_likelihoods
 from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
-from bertsmith.tasks.classifier import Answer, Classifier, open_exported, open_trial
 from bertsmith.tasks.runs import read_recipe
-from bertsmith.tasks.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
+from bertsmith.tasks.texts.classifier import Answer, Classifier, open_exported, open_trial
+from bertsmith.tasks.words.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network, open_model
 

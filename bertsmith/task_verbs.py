@@ -56,7 +56,7 @@ def submit(
 ) -> None:
     """Answer GLUE's test sets and write the archive that its server takes."""
     from bertsmith.config import lay_over
-    from bertsmith.tasks.submit import SubmitSettings, submit
+    from bertsmith.tasks.texts.submit import SubmitSettings, submit
 
     found = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
     print("\n".join(found.written))

@@ -10,10 +10,10 @@ from bertsmith import glue_run
 from bertsmith.cli import app
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.glue_run import read_job, run_glue
-from bertsmith.tasks.glue import GLUE
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
-from tests.tasks.toy_glue import write_glue, write_split
+from bertsmith.tasks.texts.glue import GLUE
+from tests.tasks.texts.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model
 
 SMALL = ("epochs=1", "sequence_length=16", "check_counts=false", "machine.device=cpu")
@@ -97,7 +97,7 @@ def test_stopped_it_keeps_what_is_finished_and_goes_on(model, data, tmp_path, mo
     run_trial = glue_run.finetune.__globals__["run_trial"]
     monkeypatch.setattr(
         "bertsmith.tasks.finetune.run_trial",
-        lambda setup, seed, folder: trained.append((setup.task.name, seed)) or run_trial(setup, seed, folder),
+        lambda setup, seed, folder: trained.append((setup.lesson.task.name, seed)) or run_trial(setup, seed, folder),
     )
     results = run_glue(model, asked, tmp_path)
     assert trained == [(task, 0) for task in ("mrpc", "sts-b", "mnli", "rte", "wnli")]

@@ -13,7 +13,7 @@ from bertsmith.config import load, shipped_recipes
 from bertsmith.glue_run import GlueSettings
 from bertsmith.probes.evaluate import EvaluateSettings
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.submit import SubmitSettings
+from bertsmith.tasks.texts.submit import SubmitSettings
 from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.training.pretrain import PretrainRecipe
 
@@ -55,6 +55,17 @@ def test_imports_only_go_down(path: Path):
         other_floor = FLOORS.get(other, ROOF)
         same_floor_allowed = floor in (0, ROOF)
         assert other_floor < floor or (same_floor_allowed and other_floor == floor), f"{path.name} imports {module}"
+
+
+TASK_ROOMS = ("texts", "words", "answering")
+
+
+@pytest.mark.parametrize("room", TASK_ROOMS)
+def test_the_rooms_of_tasks_do_not_see_each_other(room: str):
+    others = tuple(f"bertsmith.tasks.{other}" for other in TASK_ROOMS if other != room)
+    for path in (PACKAGE / "tasks" / room).rglob("*.py"):
+        seen = [module for module in imported_modules(path) if module.startswith(others)]
+        assert not seen, f"{path.name} imports {seen}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -10,11 +10,8 @@ RUN/recipe.toml          every setting of the run
 import json
 import shutil
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from bertsmith.config import Loaded, differences, identity, to_dict, to_toml
 from bertsmith.errors import UserError
@@ -29,19 +26,15 @@ from bertsmith.files import (
     write_manifest,
     write_text,
 )
-from bertsmith.model.encoder import check_length, num_segments
-from bertsmith.tasks.custom import read_custom
-from bertsmith.tasks.encode import encode
-from bertsmith.tasks.encode_words import TaggedSplit, encode_tagged
-from bertsmith.tasks.glue import read_glue
+from bertsmith.model.encoder import check_length
+from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import trial_folder
-from bertsmith.tasks.sentences import read_chunking
 from bertsmith.tasks.starting_point import StartingPoint, open_starting_point
-from bertsmith.tasks.tag_scores import fallback
-from bertsmith.tasks.task import Examples, LabelledData, Task, in_both_orders
-from bertsmith.tasks.trial import Setup, Split, run_trial
+from bertsmith.tasks.texts.text_lesson import read_text_lesson
+from bertsmith.tasks.trial import Setup, run_trial
+from bertsmith.tasks.words.word_lesson import read_word_lesson
 from bertsmith.training.machine import choose_machine
 
 
@@ -57,60 +50,42 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     """
     recipe: FinetuneRecipe = loaded.settings
     start = open_starting_point(Path(recipe.model))
-    data = read_data(recipe)
-    check_rows(recipe, start, data)
+    lesson = read_lesson(recipe)
+    check_rows(recipe, start, lesson)
     machine = choose_machine(recipe.machine, start.tokenizer.pad_id, compile_on_gpu=False)
     make_folder(out)
     with locked(out):
-        _open(out, recipe, start, data, overwrite)
+        _open(out, recipe, start, lesson, overwrite)
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
-            setup = Setup(recipe, data.task, start, machine, *encode_splits(recipe, start, data))
+            setup = Setup(recipe, lesson, start, machine, lesson.encode(start))
             for seed in missing:
                 run_trial(setup, seed, trial_folder(out, seed))
-                write_json(out / "results.json", _collect(out, data))
-        results = _collect(out, data)
+                write_json(out / "results.json", _collect(out, lesson))
+        results = _collect(out, lesson)
         write_json(out / "results.json", results)
         write_manifest(out, "finetune", read_manifest(out, "finetune") | {"finished": True})
     _show(results, out)
     return results
 
 
-def read_data(recipe: FinetuneRecipe) -> LabelledData:
-    """The recipe's task with its training and dev examples."""
-    if recipe.task == "chunk":
-        data = read_chunking(Path(recipe.data))
-        if data.dev.path.name != "dev.txt":
-            _say(f"{data.dev.path}: the official test file is what is scored, since there is no dev.txt beside it")
-    elif recipe.task == "custom":
-        data = read_custom(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
-    else:
-        data = read_glue(
-            recipe.task, Path(recipe.data), check_counts=recipe.check_counts, skip_malformed=recipe.skip_malformed
-        )
-    for name, examples in (("train", data.train), ("dev", data.dev), ("mismatched dev", data.mismatched)):
-        if examples is not None and examples.skipped:
-            _say(f"{recipe.data}: {examples.skipped:,} malformed lines of {name} left out")
-    return data
+def read_lesson(recipe: FinetuneRecipe) -> Lesson:
+    """The recipe's task with its files, read. Raises UserError where they cannot be used."""
+    return (read_word_lesson if recipe.tags_words else read_text_lesson)(recipe)
 
 
-def check_rows(recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData) -> None:
+def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> None:
     """Raises UserError where the model cannot have such rows."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if data.train.has_pairs and num_segments(start.settings) == 1:
-        raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has pairs of texts")
+    lesson.check(start)
 
 
-def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData, overwrite: bool) -> None:
+def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
-    mine = identity(recipe) | {
-        "model": start.fingerprint(), "data": [data.train.fingerprint(), data.dev.fingerprint()],
-    }  # fmt: skip
-    if data.mismatched is not None:
-        mine["mismatched_dev"] = data.mismatched.fingerprint()
+    mine = identity(recipe) | {"model": start.fingerprint()} | lesson.identity()
     if overwrite:
         _clear(out)
     if (out / "manifest.json").exists():
@@ -125,12 +100,12 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, data: Labelle
         shutil.rmtree(path)
     write_text(out / "recipe.toml", to_toml(recipe))
     start.tokenizer.save(out)
-    task = data.task
+    task = lesson.task
     write_manifest(out, "finetune", {
-        "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": data.metrics,
+        "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": lesson.metrics,
         "labels": task.labels, "low": task.low, "high": task.high,
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "examples": {"train": data.train.num_examples, "dev": data.dev.num_examples}, "finished": False,
+        "examples": lesson.num_examples, "finished": False,
     })  # fmt: skip
 
 
@@ -147,64 +122,14 @@ def shortened(changed: list[str]) -> str:
     return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in changed[:4])
 
 
-def encode_splits(
-    recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData
-) -> tuple[Split | TaggedSplit, Split | TaggedSplit, Split | None]:
-    """Training and dev examples as rows for `start`, and those of a second dev set if there is one."""
-    if recipe.tags_words:
-        return _tagged_splits(recipe, start, data)
-    train = data.train
-    if data.task.symmetric and recipe.double_unordered:
-        train = in_both_orders(train)
-    found = [examples for examples in (train, data.dev, data.mismatched) if examples is not None]
-    splits = [_split(examples, recipe, start, data.task) for examples in found]
-    truncated = sum(split.rows.truncated for split in splits)
-    if truncated:
-        total = sum(len(split.answers) for split in splits)
-        _say(f"{truncated:,} of {total:,} examples were cut to {recipe.sequence_length} tokens (sequence_length)")
-    return splits[0], splits[1], splits[2] if len(splits) > 2 else None
-
-
-def _split(examples: Examples, recipe: FinetuneRecipe, start: StartingPoint, task: Task) -> Split:
-    answers = examples.targets
-    if task.is_regression:
-        answers = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
-    return Split(encode(examples, start.tokenizer, recipe.sequence_length), answers)
-
-
-def _tagged_splits(
-    recipe: FinetuneRecipe, start: StartingPoint, data: LabelledData
-) -> tuple[TaggedSplit, TaggedSplit, None]:
-    segment = recipe.segment_of_words(num_segments(start.settings))
-    train, dev = (
-        encode_tagged(sentences, data.task.labels, start.tokenizer, recipe.sequence_length, segment)
-        for sentences in (data.train, data.dev)
-    )
-    guess = f", and count as predicted {data.task.labels[fallback(data.task, train)]!r}"
-    for split, outcome in ((train, ""), (dev, guess)):
-        path, kept, unknown = split.sentences.path, split.encoded.kept, split.encoded.unknown
-        if not kept.all():
-            _say(
-                f"{path}: {split.rows.truncated:,} of {split.sentences.num_examples:,} sentences were cut to "
-                f"{recipe.sequence_length} tokens (sequence_length); {(~kept).sum():,} words are lost{outcome}"
-            )
-        if len(unknown):
-            word = next(islice(split.sentences.flat(), int(unknown[0]), None))
-            _say(
-                f"{path}, line {word.line}: the tokenizer makes nothing of {word.columns[0]!r}, so it is [UNK]; "
-                f"{len(unknown):,} of {len(kept):,} words are"
-            )
-    return train, dev, None
-
-
-def _collect(run: Path, data: LabelledData) -> dict[str, Any]:
+def _collect(run: Path, lesson: Lesson) -> dict[str, Any]:
     """The content of results.json, out of all finished trials."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in run.glob("trials/seed-*[0-9]/results.json")]
     trials = [
         {"seed": trial["seed"], "metrics": trial["metrics"]} for trial in sorted(found, key=lambda trial: trial["seed"])
     ]
-    summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in data.metrics}
-    return {"task": data.task.name, "trials": trials, "summary": summary}
+    summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in lesson.metrics}
+    return {"task": lesson.task.name, "trials": trials, "summary": summary}
 
 
 def _show(results: dict[str, Any], run: Path) -> None:

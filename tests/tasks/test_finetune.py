@@ -15,7 +15,7 @@ from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.training.pretrain import pretrain
-from tests.tasks.toy_glue import write_glue, write_split
+from tests.tasks.texts.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.toys import make_data, tiny_recipe
 
@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(toy, run, tmp_pa
 
     real = program.run_trial
     with monkeypatch.context() as patch:
-        patch.setattr("bertsmith.tasks.trial.predict", stopped)
+        patch.setattr("bertsmith.tasks.texts.text_lesson.predict", stopped)
         with pytest.raises(Interrupted):
             finetune(toy_recipe(*toy, "seeds=1"), tmp_path)
     assert not list((tmp_path / "trials").iterdir())

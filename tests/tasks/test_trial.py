@@ -8,11 +8,12 @@ import torch
 
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import ElectraClassificationHead
-from bertsmith.tasks.classification import Classification
-from bertsmith.tasks.encode import Rows
-from bertsmith.tasks.trial import Split, batches, num_steps, predict
+from bertsmith.tasks.rows import Rows
+from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.texts.text_lesson import TextSplit, predict
+from bertsmith.tasks.trial import batches, num_steps
 from bertsmith.training.machine import MachineSettings, choose_machine
-from tests.tasks.test_classification import NARROW
+from tests.tasks.texts.test_classification import NARROW
 from tests.tasks.toy_task import toy_recipe
 
 
@@ -24,7 +25,7 @@ def rows_of(lengths):
 
 @pytest.mark.parametrize("similar_lengths", [True, False])
 def test_an_epoch_has_every_example_once(similar_lengths):
-    split = Split(rows_of([3, 4, 5, 6, 7]), np.arange(5))
+    split = TextSplit(None, rows_of([3, 4, 5, 6, 7]), np.arange(5))
     epochs = list(islice(batches(split, 2, seed=1, similar_lengths=similar_lengths), 6))
     orders = [
         [int(answer) for batch, _ in part for answer in batch.targets["answers"]] for part in (epochs[:3], epochs[3:])
@@ -39,7 +40,7 @@ def test_an_epoch_has_every_example_once(similar_lengths):
 def test_rows_of_similar_length_share_a_batch(monkeypatch):
     monkeypatch.setattr("bertsmith.tasks.trial.POOLED_BATCHES", 4)
     lengths = np.random.default_rng(0).integers(1, 100, 96)
-    split = Split(rows_of(lengths), np.zeros(96))
+    split = TextSplit(None, rows_of(lengths), np.zeros(96))
 
     def padding(**options) -> float:
         tokens = [batch.tokens for batch, _ in islice(batches(split, 8, seed=0, **options), 12)]
@@ -58,7 +59,7 @@ def test_steps(tmp_path, epochs, compat, steps):
 
 def test_predictions_do_not_depend_on_company(monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr("bertsmith.tasks.trial.PREDICTED_TOKENS", 40)
+    monkeypatch.setattr("bertsmith.tasks.inference.PREDICTED_TOKENS", 40)
     objective = Classification(Encoder(NARROW, 50), ElectraClassificationHead(NARROW, 3))
     machine = choose_machine(MachineSettings(device="cpu"))
     rows = rows_of([30, 3, 12, 60, 7, 12, 3])

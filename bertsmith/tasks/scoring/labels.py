@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.glue import DevLabels
 from bertsmith.tasks.tables import read_table
 from bertsmith.tasks.task import Task
+from bertsmith.tasks.texts.glue import DevLabels
 
 
 def read_predicted_labels(path: Path, task: Task, gold: DevLabels) -> np.ndarray:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bertsmith.tasks.glue import SETS
+from bertsmith.tasks.texts.glue import SETS
 from tests.toys import WORDS
 
 SIZES = {"train": 24, "dev": 12, "test": 6}

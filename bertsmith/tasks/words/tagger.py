@@ -7,10 +7,10 @@ from typing import NamedTuple
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
-from bertsmith.tasks.encode_words import encode_words
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.tagging import Tagging
-from bertsmith.tasks.trial import predict_tags
+from bertsmith.tasks.words.encode_words import encode_words
+from bertsmith.tasks.words.tagging import Tagging
+from bertsmith.tasks.words.word_lesson import predict_tags
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from bertsmith.training.models import Model

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
-from bertsmith.tasks.encode_words import IGNORED
+from bertsmith.tasks.words.encode_words import IGNORED
 
 
 class Tagging(nn.Module):

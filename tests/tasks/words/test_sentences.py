@@ -4,11 +4,9 @@ import pytest
 
 from bertsmith.config import load
 from bertsmith.errors import UserError
-from bertsmith.tasks.custom import CustomSettings, read_custom
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.sentences import ENTITY_METRICS, PLAIN_METRICS, read_chunking
+from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, read_chunking, read_tagging
 
-TAGGING = CustomSettings(kind="tagging")
 GOOD = "the DT B-NP\ncat NN I-NP\nsat VB B-VP\n. . O\n\nit PRP B-NP\n"
 
 
@@ -19,7 +17,7 @@ def write(folder, train=GOOD, dev=GOOD, ending="txt"):
 
 
 def test_entities_have_every_prefix_of_training_with_every_type(tmp_path):
-    data = read_custom(TAGGING, write(tmp_path, dev="sat VB I-VP\n"))
+    data = read_tagging(write(tmp_path, dev="sat VB I-VP\n"))
     assert data.task.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
     assert data.task.metrics == ENTITY_METRICS
     assert data.train.texts() == [["the", "cat", "sat", "."], ["it"]]
@@ -28,14 +26,14 @@ def test_entities_have_every_prefix_of_training_with_every_type(tmp_path):
 
 
 def test_bioes_and_letters_alone(tmp_path):
-    data = read_custom(TAGGING, write(tmp_path, "a S-X\nb B-X\nc I-X\nd E-X\n", "a E-X\n", "conll"))
+    data = read_tagging(write(tmp_path, "a S-X\nb B-X\nc I-X\nd E-X\n", "a E-X\n", "conll"))
     assert data.task.labels == ("O", "B-X", "E-X", "I-X", "S-X")
     (tmp_path / "letters").mkdir()
-    assert read_custom(TAGGING, write(tmp_path / "letters", "a B\nb I\n", "a O\n")).task.labels == ("O", "B", "I")
+    assert read_tagging(write(tmp_path / "letters", "a B\nb I\n", "a O\n")).task.labels == ("O", "B", "I")
 
 
 def test_plain_tags(tmp_path):
-    data = read_custom(TAGGING, write(tmp_path, "a DT\nb NN\nc O\n", "a NN\n"))
+    data = read_tagging(write(tmp_path, "a DT\nb NN\nc O\n", "a NN\n"))
     assert (data.task.labels, data.task.metrics) == (("DT", "NN", "O"), PLAIN_METRICS)
 
 
@@ -43,7 +41,7 @@ def test_moving_the_files_changes_nothing_and_a_blank_line_does(tmp_path):
     prints = []
     for name, text in (("one", GOOD), ("two", GOOD.replace(" ", "\t")), ("three", GOOD.replace("sat", "\nsat"))):
         (tmp_path / name).mkdir()
-        prints.append(read_custom(TAGGING, write(tmp_path / name, text)).train.fingerprint())
+        prints.append(read_tagging(write(tmp_path / name, text)).train.fingerprint())
     assert prints[0] == prints[1] != prints[2]
 
 
@@ -77,16 +75,16 @@ def test_conll2000(shared_data):
 )
 def test_what_is_refused_with_its_place(tmp_path, train, dev, message):
     with pytest.raises(UserError, match=message):
-        read_custom(TAGGING, write(tmp_path, train, dev))
+        read_tagging(write(tmp_path, train, dev))
 
 
 def test_what_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"no file train.txt, .conll in it; data=… names the folder of the task"):
-        read_custom(TAGGING, tmp_path)
+        read_tagging(tmp_path)
     with pytest.raises(UserError, match=r"train.txt: "):
         read_chunking(tmp_path)
     with pytest.raises(UserError, match=r"skip_malformed = true: a sentence would lose words"):
-        read_custom(TAGGING, write(tmp_path), skip_malformed=True)
+        read_tagging(write(tmp_path), skip_malformed=True)
 
 
 def test_which_recipes_tag_words():

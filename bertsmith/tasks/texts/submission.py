@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.files import atomic_write
-from bertsmith.tasks.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
 from bertsmith.tasks.task import Task
+from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
 
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 """The oldest that a zip archive can hold: the same predictions make the same bytes."""

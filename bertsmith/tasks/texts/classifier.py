@@ -10,13 +10,14 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
-from bertsmith.tasks.classification import Classification
-from bertsmith.tasks.encode import Rows, encode
-from bertsmith.tasks.glue import GLUE
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.task import Examples
-from bertsmith.tasks.trial import predict
+from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.texts.encode import encode
+from bertsmith.tasks.texts.examples import Examples
+from bertsmith.tasks.texts.glue import GLUE
+from bertsmith.tasks.texts.text_lesson import predict
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from bertsmith.training.models import Model

@@ -10,11 +10,11 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.files import kind_of, make_folder, read_json, read_manifest
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.classifier import Classifier, open_trial
-from bertsmith.tasks.glue import DIAGNOSTIC, GLUE, read_split, why_absent
 from bertsmith.tasks.runs import choose_seed
-from bertsmith.tasks.submission import SHEETS, Sheet, sheet_text, write_submission
-from bertsmith.tasks.task import Examples
+from bertsmith.tasks.texts.classifier import Classifier, open_trial
+from bertsmith.tasks.texts.examples import Examples
+from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, read_split, why_absent
+from bertsmith.tasks.texts.submission import SHEETS, Sheet, sheet_text, write_submission
 from bertsmith.training.machine import MachineSettings
 
 

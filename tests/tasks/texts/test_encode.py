@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bertsmith.tasks.encode import encode, truncate_pairs
-from bertsmith.tasks.task import Examples, in_both_orders
+from bertsmith.tasks.texts.encode import encode, truncate_pairs
+from bertsmith.tasks.texts.examples import Examples, in_both_orders
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
 
 WORDS = [f"word{number}" for number in range(50)]

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import TaggingHead
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.encode_words import IGNORED, encode_tagged, encode_words
 from bertsmith.tasks.scoring.tagged import Word
-from bertsmith.tasks.tagging import Tagging
-from bertsmith.tasks.task import Sentences
-from bertsmith.tasks.trial import predict_tags
+from bertsmith.tasks.task import Task
+from bertsmith.tasks.words.encode_words import IGNORED, encode_words
+from bertsmith.tasks.words.sentences import Sentences
+from bertsmith.tasks.words.tagging import Tagging
+from bertsmith.tasks.words.word_lesson import encode_tagged, predict_tags
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
 from bertsmith.training.machine import MachineSettings, choose_machine
-from tests.tasks.test_classification import NARROW
+from tests.tasks.texts.test_classification import NARROW
 
 LABELS = ("O", "a", "b", "c")
+TASK = Task("toy", ("accuracy",), LABELS)
 TOKENIZER = Tokenizer(build([*SPECIAL_TOKENS, "x", "y", "##x", "##y", "-"]))
 WORDS = ("x", "y", "xx", "yxyx", "x-y", "q", "\u200b", "xy" * 9)
 PIECES = {"x": 1, "y": 1, "xx": 2, "yxyx": 4, "x-y": 3, "q": 1, "\u200b": 1, "xy" * 9: 18}
@@ -35,7 +37,7 @@ def sentences_of(words, draw):
 )
 def test_each_first_piece_carries_its_words_tag(words, length):
     sentences = sentences_of(words, np.random.default_rng(0))
-    split = encode_tagged(sentences, LABELS, TOKENIZER, length)
+    split = encode_tagged(sentences, TASK, TOKENIZER, length, 0)
     rows, answers = split.rows, split.answers
     kept = iter(split.encoded.kept)
     for number, sentence in enumerate(sentences.words):
@@ -71,7 +73,7 @@ def test_segments():
 def split():
     draw = np.random.default_rng(1)
     words = [[WORDS[draw.integers(len(WORDS))] for _ in range(size)] for size in (9, 1, 4, 7, 2)]
-    return encode_tagged(sentences_of(words, draw), LABELS, TOKENIZER, 30)
+    return encode_tagged(sentences_of(words, draw), TASK, TOKENIZER, 30, 0)
 
 
 def objective_of(compat=False):
@@ -106,14 +108,14 @@ def test_the_loss_is_the_words_mean_or_their_sum_packed_padded_and_in_parts(spli
 
 
 def test_a_batch_that_lost_all_its_words_has_no_loss():
-    split = encode_tagged(sentences_of([["xy" * 9]], np.random.default_rng(0)), LABELS, TOKENIZER, 8)
+    split = encode_tagged(sentences_of([["xy" * 9]], np.random.default_rng(0)), TASK, TOKENIZER, 8, 0)
     objective = objective_of()
     batch = Batch(split.rows.take(np.array([0])), {"answers": torch.from_numpy(split.answers)})
     assert objective.total(objective.losses(batch), objective.counts(batch)).item() == 0.0
 
 
 def test_tags_do_not_depend_on_company(split, monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.trial.PREDICTED_TOKENS", 40)
+    monkeypatch.setattr("bertsmith.tasks.inference.PREDICTED_TOKENS", 40)
     objective = objective_of()
     found = predict_tags(objective, split.rows, choose_machine(MachineSettings(device="cpu")))
     for number, length in enumerate(split.rows.lengths):

@@ -12,7 +12,8 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.tables import Table, read_table
-from bertsmith.tasks.task import Examples, LabelledData, Task
+from bertsmith.tasks.task import Task
+from bertsmith.tasks.texts.examples import Examples, LabelledTexts
 
 Split = Literal["train", "dev", "test"]
 
@@ -121,7 +122,7 @@ class Absent(UserError):
     """A set is not in the data folder at all (a half of one is a `UserError`)."""
 
 
-def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> LabelledData:
+def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> LabelledTexts:
     """The task `name` out of the GLUE folder `data`; of MNLI with the mismatched dev set where it is there. See
     `read_split`."""
     options = {"check_counts": check_counts, "skip_malformed": skip_malformed}
@@ -129,7 +130,7 @@ def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malforme
     mismatched = None
     if name == "mnli" and why_absent(MNLI_MISMATCHED, data, "dev") is None:
         mismatched = read_split(MNLI_MISMATCHED, data, "dev", **options)
-    return LabelledData(GLUE[name].task, train, dev, mismatched)
+    return LabelledTexts(GLUE[name].task, train, dev, mismatched)
 
 
 def why_absent(name: str, data: Path, *splits: Split) -> str | None:

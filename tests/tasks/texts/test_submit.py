@@ -12,12 +12,12 @@ from bertsmith.config import lay_over
 from bertsmith.errors import UserError
 from bertsmith.glue_run import run_glue
 from bertsmith.tasks.finetune import finetune
-from bertsmith.tasks.glue import GLUE, DevLabels
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.scoring.labels import read_predicted_labels
-from bertsmith.tasks.submission import SHEETS
-from bertsmith.tasks.submit import SubmitSettings, submit
-from tests.tasks.toy_glue import SIZES, write_glue, write_split
+from bertsmith.tasks.texts.glue import GLUE, DevLabels
+from bertsmith.tasks.texts.submission import SHEETS
+from bertsmith.tasks.texts.submit import SubmitSettings, submit
+from tests.tasks.texts.toy_glue import SIZES, write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 
 RUN = ("cola", "mrpc", "sts-b", "mnli", "rte")

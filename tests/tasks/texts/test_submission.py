@@ -5,8 +5,8 @@ import zipfile
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.glue import GLUE
-from bertsmith.tasks.submission import SHEETS, sheet_text, write_submission
+from bertsmith.tasks.texts.glue import GLUE
+from bertsmith.tasks.texts.submission import SHEETS, sheet_text, write_submission
 
 OFFICIAL = {
     "AX.tsv": 1104, "CoLA.tsv": 1063, "MNLI-m.tsv": 9796, "MNLI-mm.tsv": 9847, "MRPC.tsv": 1725, "QNLI.tsv": 5463,

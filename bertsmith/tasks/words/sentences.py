@@ -1,11 +1,15 @@
 """Word-per-line files → a tagging task: chunks and names in BIO or BIOES, or plain tags such as parts of speech."""
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bertsmith.errors import UserError
+from bertsmith.tasks.custom import WORD_ENDINGS, find_file
 from bertsmith.tasks.scoring.entities import parse_tag
-from bertsmith.tasks.scoring.tagged import read_words
-from bertsmith.tasks.task import MOST_LABELS, LabelledData, Sentences, Task
+from bertsmith.tasks.scoring.tagged import Word, read_words
+from bertsmith.tasks.task import MOST_LABELS, Task
 
 ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
 """Of chunks and names; the last one is of words."""
@@ -13,7 +17,46 @@ ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
 PLAIN_METRICS = ("accuracy",)
 
 
-def read_chunking(data: Path) -> LabelledData:
+class Sentences(NamedTuple):
+    """One split of a tagging task: N sentences, at least one word in each."""
+
+    path: Path
+    words: list[list[Word]]
+    """A list a sentence; of a word's columns the first is the word, the last its tag."""
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.words)
+
+    def texts(self) -> list[list[str]]:
+        return [[word.columns[0] for word in sentence] for sentence in self.words]
+
+    def tags(self) -> list[list[str]]:
+        return [[word.columns[-1] for word in sentence] for sentence in self.words]
+
+    def flat(self) -> Iterator[Word]:
+        """All words in order."""
+        return (word for sentence in self.words for word in sentence)
+
+    def fingerprint(self) -> str:
+        """Hex sha256 of words, tags and where sentences end, whatever file they came from."""
+        digest = hashlib.sha256()
+        for sentence in self.words:
+            for word in sentence:
+                digest.update(f"{word.columns[0]}\t{word.columns[-1]}\n".encode("utf-8", "surrogatepass"))
+            digest.update(b"\n")
+        return digest.hexdigest()
+
+
+class LabelledSentences(NamedTuple):
+    """A task's sentences, as its files have them."""
+
+    task: Task
+    train: Sentences
+    dev: Sentences
+
+
+def read_chunking(data: Path) -> LabelledSentences:
     """CoNLL-2000's train.txt, and its dev.txt; where there is none, as there is none in the shared task, its test.txt.
 
     Raises:
@@ -23,7 +66,18 @@ def read_chunking(data: Path) -> LabelledData:
     return tagging_task("chunk", data / "train.txt", dev if dev.is_file() else data / "test.txt")
 
 
-def tagging_task(name: str, train_path: Path, dev_path: Path) -> LabelledData:
+def read_tagging(data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
+    """Files of one's own: one file train.* and one file dev.* in the folder `data`.
+
+    Raises:
+        UserError: a file is missing; malformed lines are to be skipped. As `tagging_task`.
+    """
+    if skip_malformed:
+        raise UserError("skip_malformed = true: a sentence would lose words with its lines; mend them instead")
+    return tagging_task("custom", *(find_file(data, split, WORD_ENDINGS) for split in ("train", "dev")))
+
+
+def tagging_task(name: str, train_path: Path, dev_path: Path) -> LabelledSentences:
     """The task that the two files are.
 
     Raises:
@@ -43,7 +97,7 @@ def tagging_task(name: str, train_path: Path, dev_path: Path) -> LabelledData:
                 f"{dev.path}, line {word.line}: the tag {word.columns[-1]!r}, which {train.path.name} does not have; "
                 f"mend the tag, or train on words that have it"
             )
-    return LabelledData(Task(name, metrics, labels), train, dev)
+    return LabelledSentences(Task(name, metrics, labels), train, dev)
 
 
 def read_sentences(path: Path) -> Sentences:

@@ -9,7 +9,8 @@ from bertsmith.model.config import ClassicSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import ElectraClassificationHead, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.classification import Classification, layer_rates
+from bertsmith.tasks.layer_rates import layer_rates
+from bertsmith.tasks.texts.classification import Classification
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.optimizers import OptimizerSettings, build_optimizer
 from tests.toys import random_tokens

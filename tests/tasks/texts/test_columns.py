@@ -5,7 +5,8 @@ import json
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.custom import CustomSettings, read_custom
+from bertsmith.tasks.custom import CustomSettings
+from bertsmith.tasks.texts.columns import read_columns
 
 
 def write(folder, train, dev, ending="tsv"):
@@ -16,7 +17,7 @@ def write(folder, train, dev, ending="tsv"):
 
 def test_classes_are_the_training_files_in_order(tmp_path):
     write(tmp_path, ["sentence\tlabel", "x\t10", "y\t9", "z\t10"], ["label\tsentence", "9\tx"])
-    data = read_custom(CustomSettings(), tmp_path)
+    data = read_columns(CustomSettings(), tmp_path)
     assert data.task.labels == ("9", "10")
     assert data.train.targets.tolist() == [1, 0, 1]
     assert (data.dev.first, data.dev.second, data.dev.targets.tolist()) == (["x"], None, [0])
@@ -26,7 +27,7 @@ def test_pairs_and_numbers_from_jsonl(tmp_path):
     rows = [json.dumps({"a": f"x{i}", "b": f"y{i}", "score": i / 2}) for i in range(5)]
     write(tmp_path, rows, [*rows, json.dumps({"a": "x", "b": "y", "score": 7})], "jsonl")
     settings = CustomSettings(text="a", second_text="b", label="score", kind="regression")
-    data = read_custom(settings, tmp_path)
+    data = read_columns(settings, tmp_path)
     assert (data.task.is_regression, data.task.low, data.task.high) == (True, 0.0, 2.0)
     assert data.train.second == ["y0", "y1", "y2", "y3", "y4"]
     assert data.dev.targets.tolist() == [0, 0.5, 1, 1.5, 2, 7]
@@ -45,13 +46,13 @@ def test_pairs_and_numbers_from_jsonl(tmp_path):
 def test_faults(tmp_path, train, dev, settings, message):
     write(tmp_path, train, dev)
     with pytest.raises(UserError, match=message):
-        read_custom(CustomSettings(**settings), tmp_path)
+        read_columns(CustomSettings(**settings), tmp_path)
 
 
 def test_files_are_missing_or_double(tmp_path):
     with pytest.raises(UserError, match=r"no file train.tsv, .csv, .jsonl, .parquet"):
-        read_custom(CustomSettings(), tmp_path)
+        read_columns(CustomSettings(), tmp_path)
     write(tmp_path, ["sentence\tlabel", "x\t1"], ["sentence\tlabel", "x\t1"])
     write(tmp_path, ["sentence,label", "x,1"], ["sentence,label", "x,1"], "csv")
     with pytest.raises(UserError, match=r"both train.tsv and train.csv"):
-        read_custom(CustomSettings(), tmp_path)
+        read_columns(CustomSettings(), tmp_path)

@@ -7,33 +7,36 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.files import atomic_write
-from bertsmith.tasks.encode_words import TaggedSplit
 from bertsmith.tasks.scoring.entities import Tag, count_entities, parse_tag, total
 from bertsmith.tasks.task import Task
+from bertsmith.tasks.words.sentences import Sentences
 
 
-def fallback(task: Task, train: TaggedSplit) -> int:
+def fallback(task: Task, train: Sentences) -> int:
     """The tag of a word that is in no row: "O", or of plain tags the most frequent one in training."""
     if "f1" in task.metrics:
         return task.labels.index("O")
-    return task.labels.index(Counter(word.columns[-1] for word in train.sentences.flat()).most_common(1)[0][0])
+    return task.labels.index(Counter(word.columns[-1] for word in train.flat()).most_common(1)[0][0])
 
 
-def score_tags(ids: np.ndarray, split: TaggedSplit, task: Task, path: Path) -> dict[str, float]:
+def score_tags(
+    ids: np.ndarray, sentences: Sentences, ends: np.ndarray, task: Task, path: Path | None
+) -> dict[str, float]:
     """Metrics of all words of a dev set, those that are in no row included; `path` gets a line a word: the word, its
     gold tag, its predicted one, with a blank line behind each sentence.
 
     Args:
         ids: [W], tags of all words.
+        ends: [N], counts of words: sentence i is the words `ends[i - 1]` to `ends[i]`.
     """
-    gold = split.sentences.tags()
+    gold = sentences.tags()
     flat = [task.labels[id] for id in ids]
-    ends = split.encoded.ends
     predicted = [flat[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-    with atomic_write(path, "w") as file:
-        for words, *both in zip(split.sentences.texts(), gold, predicted, strict=True):
-            file.writelines(f"{word} {wanted} {given}\n" for word, wanted, given in zip(words, *both, strict=True))
-            file.write("\n")
+    if path is not None:
+        with atomic_write(path, "w") as file:
+            for words, *both in zip(sentences.texts(), gold, predicted, strict=True):
+                file.writelines(f"{word} {wanted} {given}\n" for word, wanted, given in zip(words, *both, strict=True))
+                file.write("\n")
     return measure_tags(task.metrics, gold, predicted)
 
 

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.tasks.encode import Rows, lay_out
-from bertsmith.tasks.task import Sentences
+from bertsmith.tasks.rows import Rows, lay_out
 from bertsmith.text.tokenizer import Tokenizer
 
 IGNORED = -100
@@ -42,16 +41,6 @@ class WordRows(NamedTuple):
         return values
 
 
-class TaggedSplit(NamedTuple):
-    """A `Split` whose rows have an answer a word."""
-
-    rows: Rows
-    answers: np.ndarray
-    """[N, L] int16: at a word's first piece the id of its tag, `IGNORED` elsewhere."""
-    sentences: Sentences
-    encoded: WordRows
-
-
 def encode_words(sentences: Sequence[Sequence[str]], tokenizer: Tokenizer, length: int, segment: int = 0) -> WordRows:
     """Rows of at most `length` tokens, all of one `segment`, in which each word is cut into pieces by itself.
 
@@ -74,13 +63,3 @@ def encode_words(sentences: Sequence[Sequence[str]], tokenizer: Tokenizer, lengt
     laid = lay_out([(ids, row_starts, lengths)], tokenizer, int((num_kept < num_words).sum()))
     laid = laid._replace(segment_ids=np.full_like(laid.segment_ids, segment))
     return WordRows(laid, ends, kept, rows[kept], places[kept] + 1, unknown)
-
-
-def encode_tagged(
-    sentences: Sentences, labels: Sequence[str], tokenizer: Tokenizer, length: int, segment: int = 0
-) -> TaggedSplit:
-    """As `encode_words`, with the tags that they have, as ids in `labels`."""
-    encoded = encode_words(sentences.texts(), tokenizer, length, segment)
-    ids = {label: id for id, label in enumerate(labels)}
-    tags = np.array([ids[word.columns[-1]] for word in sentences.flat()])
-    return TaggedSplit(encoded.rows, encoded.spread(tags[encoded.kept], IGNORED), sentences, encoded)

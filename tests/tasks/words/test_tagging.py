@@ -15,11 +15,11 @@ from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
-from bertsmith.tasks.tag_scores import measure_tags
 from bertsmith.tasks.trial import build_objective
+from bertsmith.tasks.words.tag_scores import measure_tags
 from bertsmith.training.pretrain import pretrain
-from tests.tasks.toy_tagging import write_tagging
 from tests.tasks.toy_task import make_model, toy_recipe
+from tests.tasks.words.toy_tagging import write_tagging
 from tests.toys import WORDS, make_data, tiny_recipe
 
 LAST = "trials/seed-0/predictions-dev.txt"
@@ -161,7 +161,7 @@ def test_compat_sums_the_loss_has_segment_1_and_is_not_exported(toy, tmp_path, m
 
     monkeypatch.setattr(program, "run_trial", watch)
     finetune(recipe_of(*toy, "compat=true", "epochs=0.2"), tmp_path / "run")
-    assert set(seen["setup"].train.rows.segment_ids) == set(seen["setup"].dev.rows.segment_ids) == {1}
+    assert set(seen["setup"].splits.train.rows.segment_ids) == set(seen["setup"].splits.dev[""].rows.segment_ids) == {1}
     tagger = bertsmith.load(tmp_path / "run", device="cpu")._tagger
     assert tagger.segment == 1
     objective = build_objective(seen["setup"], 0)

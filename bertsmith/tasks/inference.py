@@ -1,0 +1,39 @@
+"""What a fine-tuned model says of rows, batch by batch."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from torch import nn
+
+from bertsmith.model.tokens import Tokens
+from bertsmith.training.batches import by_length
+from bertsmith.training.machine import Machine
+
+PREDICTED_TOKENS = 8192
+"""Of a batch that is only predicted."""
+
+
+class Takeable(Protocol):
+    """N token rows, of which some are taken."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[N] int64, in tokens."""
+
+    def take(self, rows: np.ndarray) -> Tokens:
+        """The rows of these numbers, in this order."""
+
+
+def scored(objective: nn.Module, rows: Takeable, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
+    """All rows, those of similar length together: their numbers, themselves, and what `objective.scores` gives. The
+    objective ends in training mode."""
+    objective.eval()
+    for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
+        tokens = rows.take(chosen)
+        if machine.device.type != "cpu":
+            tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
+        with machine.inference():
+            scores = objective.scores(tokens)
+        yield chosen, tokens, scores
+    objective.train()

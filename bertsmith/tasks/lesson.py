@@ -1,0 +1,70 @@
+"""What fine-tuning needs of any task, whatever it is about: Lesson, Splits, Split."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from torch import nn
+
+from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.task import Task
+from bertsmith.training.machine import Machine
+
+
+class Outcome(NamedTuple):
+    """How a model did on a split."""
+
+    metrics: dict[str, float]
+    """By name, as fractions of 1."""
+    constant: bool
+    """Whether every prediction is the same."""
+
+
+class Split(Protocol):
+    """A task's examples as token rows for one model, with their answers; N rows."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[N] int64, tokens of each row."""
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """The rows of these numbers, in this order, with their answers."""
+
+    def score(self, objective: nn.Module, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
+        """Predict all examples and score them; with a `folder` the predictions are written there, in files that are
+        called after `name` where there can be several."""
+
+
+class Splits(NamedTuple):
+    """What is trained on, and what is scored."""
+
+    train: Split
+    dev: dict[str, Split]
+    """By what its name and its metrics' names end with: "" the dev set, "_mismatched" the second one of MNLI."""
+
+
+class Lesson(Protocol):
+    """A task with its files, read: how a model takes them in, and what it learns with."""
+
+    task: Task
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Of all dev sets; the headline first."""
+
+    @property
+    def num_examples(self) -> dict[str, int]:
+        """Of "train" and "dev"."""
+
+    def identity(self) -> dict[str, Any]:
+        """What tells a run on these files from one on others: hashes of their content."""
+
+    def check(self, start: StartingPoint) -> None:
+        """Raises UserError where a model like this cannot learn it."""
+
+    def encode(self, start: StartingPoint) -> Splits:
+        """Token rows for this model; what was cut or left out is said on standard error."""
+
+    def objective(self, start: StartingPoint) -> nn.Module:
+        """An `Objective` of random weights: "encoder", shaped as that of `start`, and what sits on it."""

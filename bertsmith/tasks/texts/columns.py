@@ -1,0 +1,59 @@
+"""Texts of one's own: a task in files with columns."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.custom import CustomSettings, find_file
+from bertsmith.tasks.tables import Table, label_name, read_table
+from bertsmith.tasks.task import MOST_LABELS, Task
+from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+
+
+def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledTexts:
+    """The task in the folder `data`, which holds one file train.* and one file dev.*.
+
+    Classes are the training file's labels, in numeric order where all are numbers, otherwise in alphabetical order. A
+    regression's smallest and largest training answers become the model's 0 and 1.
+
+    Raises:
+        UserError: a file or a column is missing; a line is malformed; there is one label only, or a label that the
+            training file does not have; an answer is no number.
+    """
+    texts = [name for name in (settings.text, settings.second_text) if name is not None]
+    wanted = list(dict.fromkeys([*texts, settings.label]))
+    train, dev = (
+        read_table(find_file(data, split), wanted, skip_malformed=skip_malformed) for split in ("train", "dev")
+    )
+    task = _regression(train, settings.label) if settings.kind == "regression" else _classes(train, settings.label)
+    return LabelledTexts(task, _examples(train, texts, settings, task), _examples(dev, texts, settings, task))
+
+
+def _classes(train: Table, column: str) -> Task:
+    labels = sorted({label_name(value) for value in train.columns[column]})
+    if not 2 <= len(labels) <= MOST_LABELS:
+        raise UserError(
+            f"{train.path}: {column} has {len(labels):,} different values; a classification has 2 to {MOST_LABELS:,} "
+            f"(custom.label names the column, custom.kind=regression is for numbers)"
+        )
+    if all(label.isdecimal() for label in labels):
+        labels.sort(key=int)
+    return Task("custom", ("accuracy", "f1", "mcc"), tuple(labels))
+
+
+def _regression(train: Table, column: str) -> Task:
+    numbers = train.numbers(column).astype(np.float32)
+    low, high = float(numbers.min()), float(numbers.max())
+    if low == high:
+        raise UserError(f"{train.path}: {column} is {low:g} in every line; there is nothing to learn")
+    return Task("custom", ("pearson", "spearman"), low=low, high=high)
+
+
+def _examples(table: Table, texts: list[str], settings: CustomSettings, task: Task) -> Examples:
+    columns = [table.texts(name) for name in texts]
+    if task.is_regression:
+        targets = table.numbers(settings.label).astype(np.float32)
+    else:
+        targets = table.class_ids(settings.label, task.labels)
+    return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, table.skipped)

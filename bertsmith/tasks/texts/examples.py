@@ -1,0 +1,60 @@
+"""Texts and pairs of texts with their answers."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bertsmith.tasks.task import Task
+
+
+class Examples(NamedTuple):
+    """One split of a task; N examples."""
+
+    first: Sequence[str]
+    second: Sequence[str] | None
+    """None for a task of single texts."""
+    targets: np.ndarray | None
+    """[N]: int64 class ids, or float32 answers as the file has them; None where the split has no labels."""
+    skipped: int = 0
+    """Malformed lines that were left out."""
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.first)
+
+    @property
+    def has_pairs(self) -> bool:
+        return self.second is not None
+
+    def fingerprint(self) -> str:
+        """Hex sha256 of texts and targets, whatever file they came from."""
+        digest = hashlib.sha256()
+        for texts in (self.first, self.second or ()):
+            for text in texts:
+                digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+            digest.update(b"\1")
+        digest.update(b"" if self.targets is None else self.targets.tobytes())
+        return digest.hexdigest()
+
+
+class LabelledTexts(NamedTuple):
+    """A task's examples, as its files have them."""
+
+    task: Task
+    train: Examples
+    dev: Examples
+    mismatched: Examples | None = None
+    """MNLI: a second dev set, of genres that are not in training."""
+
+
+def in_both_orders(examples: Examples) -> Examples:
+    """Every pair, then every pair the other way round: 2N examples."""
+    assert examples.second is not None and examples.targets is not None
+    return Examples(
+        [*examples.first, *examples.second],
+        [*examples.second, *examples.first],
+        np.concatenate([examples.targets, examples.targets]),
+        examples.skipped,
+    )

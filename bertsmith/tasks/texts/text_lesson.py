@@ -1,0 +1,161 @@
+"""Classes and numbers of texts, as a lesson: GLUE's tasks, and one's own."""
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from bertsmith.errors import UserError
+from bertsmith.files import atomic_write
+from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
+from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.inference import scored
+from bertsmith.tasks.lesson import Outcome, Splits
+from bertsmith.tasks.metrics import is_constant, measure
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.rows import Rows
+from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.task import Task
+from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.texts.columns import read_columns
+from bertsmith.tasks.texts.encode import encode
+from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
+from bertsmith.tasks.texts.glue import read_glue
+from bertsmith.training.machine import Machine
+
+MISMATCHED = "_mismatched"
+"""Ends the names of metrics that are of MNLI's second dev set."""
+
+
+class TextSplit(NamedTuple):
+    """See `bertsmith.tasks.lesson.Split`."""
+
+    task: Task
+    rows: Rows
+    answers: np.ndarray
+    """[N]: int64 class ids, or float32 numbers scaled so that the task's `low` is 0 and its `high` 1."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.rows.lengths
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        return Batch(self.rows.take(rows), {"answers": torch.from_numpy(self.answers[rows])})
+
+    def score(
+        self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
+    ) -> Outcome:
+        """predictions-NAME.tsv gets an example a line, in the order of the dev file."""
+        predicted, answers = predict(objective, self.rows, machine), self.answers
+        if self.task.is_regression:
+            predicted, answers = (_unscaled(numbers, self.task) for numbers in (predicted[:, 0], answers))
+        else:
+            predicted = predicted.argmax(axis=1)
+        if folder is not None:
+            _write_predictions(folder / f"predictions-{name}.tsv", predicted, answers, self.task)
+        return Outcome(measure(self.task.metrics, predicted, answers), is_constant(predicted))
+
+
+class TextLesson(NamedTuple):
+    """See `bertsmith.tasks.lesson.Lesson`."""
+
+    recipe: FinetuneRecipe
+    data: LabelledTexts
+
+    @property
+    def task(self) -> Task:
+        return self.data.task
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        second = () if self.data.mismatched is None else self.task.metrics
+        return (*self.task.metrics, *(name + MISMATCHED for name in second))
+
+    @property
+    def num_examples(self) -> dict[str, int]:
+        return {"train": self.data.train.num_examples, "dev": self.data.dev.num_examples}
+
+    def identity(self) -> dict[str, Any]:
+        found = {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
+        if self.data.mismatched is not None:
+            found["mismatched_dev"] = self.data.mismatched.fingerprint()
+        return found
+
+    def check(self, start: StartingPoint) -> None:
+        if self.data.train.has_pairs and num_segments(start.settings) == 1:
+            raise UserError(
+                f"{self.recipe.model}: knows one kind of segment, and {self.recipe.task} has pairs of texts"
+            )
+
+    def encode(self, start: StartingPoint) -> Splits:
+        train = self.data.train
+        if self.task.symmetric and self.recipe.double_unordered:
+            train = in_both_orders(train)
+        dev = {"": self.data.dev} | ({MISMATCHED: self.data.mismatched} if self.data.mismatched is not None else {})
+        splits = Splits(self._split(train, start), {end: self._split(examples, start) for end, examples in dev.items()})
+        found = [splits.train, *splits.dev.values()]
+        truncated = sum(split.rows.truncated for split in found)
+        if truncated:
+            print(
+                f"{truncated:,} of {sum(len(split.answers) for split in found):,} examples were cut to "
+                f"{self.recipe.sequence_length} tokens (sequence_length)",
+                file=sys.stderr,
+            )
+        return splits
+
+    def objective(self, start: StartingPoint) -> Classification:
+        head = CLASSIFICATION_HEADS[start.family]
+        if self.recipe.compat:
+            head = PlainClassificationHead
+        encoder = Encoder(start.settings, start.vocab_size)
+        return Classification(encoder, head(start.settings, self.task.num_outputs), self.recipe.compat)
+
+    def _split(self, examples: Examples, start: StartingPoint) -> TextSplit:
+        answers, task = examples.targets, self.task
+        if task.is_regression:
+            answers = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
+        return TextSplit(task, encode(examples, start.tokenizer, self.recipe.sequence_length), answers)
+
+
+def read_text_lesson(recipe: FinetuneRecipe) -> TextLesson:
+    """A GLUE task, or one of one's own.
+
+    Raises:
+        UserError: as `read_glue`, and as `read_columns`.
+    """
+    if recipe.task == "custom":
+        data = read_columns(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
+    else:
+        options = {"check_counts": recipe.check_counts, "skip_malformed": recipe.skip_malformed}
+        data = read_glue(recipe.task, Path(recipe.data), **options)
+    for name, examples in (("train", data.train), ("dev", data.dev), ("mismatched dev", data.mismatched)):
+        if examples is not None and examples.skipped:
+            print(f"{recipe.data}: {examples.skipped:,} malformed lines of {name} left out", file=sys.stderr)
+    return TextLesson(recipe, data)
+
+
+def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
+    """Scores [N, C] float32 of all rows."""
+    scores = np.empty((len(rows.lengths), objective.head.output.out_features), dtype=np.float32)
+    for chosen, _, found in scored(objective, rows, machine):
+        scores[chosen] = found.float().cpu().numpy()
+    return scores
+
+
+def _unscaled(answers: np.ndarray, task: Task) -> np.ndarray:
+    return answers * (task.high - task.low) + task.low
+
+
+def _write_predictions(path: Path, predicted: np.ndarray, answers: np.ndarray, task: Task) -> None:
+    def text(answer: float) -> str:
+        return f"{answer:.6g}" if task.is_regression else " ".join(task.labels[int(answer)].split())
+
+    with atomic_write(path, "w") as file:
+        file.write("index\tprediction\tlabel\n")
+        file.writelines(
+            f"{index}\t{text(prediction)}\t{text(answer)}\n"
+            for index, (prediction, answer) in enumerate(zip(predicted, answers, strict=True))
+        )

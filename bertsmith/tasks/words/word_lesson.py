@@ -1,0 +1,148 @@
+"""Tags of words, as a lesson: chunks, names, parts of speech."""
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
+from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.inference import scored
+from bertsmith.tasks.lesson import Outcome, Splits
+from bertsmith.tasks.metrics import is_constant
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.rows import Rows
+from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.task import Task
+from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
+from bertsmith.tasks.words.sentences import LabelledSentences, Sentences, read_chunking, read_tagging
+from bertsmith.tasks.words.tag_scores import fallback, score_tags
+from bertsmith.tasks.words.tagging import Tagging
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.machine import Machine
+
+
+class TaggedSplit(NamedTuple):
+    """See `bertsmith.tasks.lesson.Split`."""
+
+    task: Task
+    sentences: Sentences
+    encoded: WordRows
+    answers: np.ndarray
+    """[N, L] int16: at a word's first piece the id of its tag, `IGNORED` elsewhere."""
+    fallback: int
+    """The tag of words that are in no row."""
+
+    @property
+    def rows(self) -> Rows:
+        return self.encoded.rows
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.rows.lengths
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        return Batch(self.rows.take(rows), {"answers": torch.from_numpy(self.answers[rows])})
+
+    def score(self, objective: Tagging, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
+        """predictions-NAME.txt gets a word a line, as `grade conll2000` reads."""
+        ids = self.encoded.gather(predict_tags(objective, self.rows, machine), self.fallback)
+        path = None if folder is None else folder / f"predictions-{name}.txt"
+        return Outcome(score_tags(ids, self.sentences, self.encoded.ends, self.task, path), is_constant(ids))
+
+
+class WordLesson(NamedTuple):
+    """See `bertsmith.tasks.lesson.Lesson`."""
+
+    recipe: FinetuneRecipe
+    data: LabelledSentences
+
+    @property
+    def task(self) -> Task:
+        return self.data.task
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return self.task.metrics
+
+    @property
+    def num_examples(self) -> dict[str, int]:
+        return {"train": self.data.train.num_examples, "dev": self.data.dev.num_examples}
+
+    def identity(self) -> dict[str, Any]:
+        return {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
+
+    def check(self, start: StartingPoint) -> None:
+        pass
+
+    def encode(self, start: StartingPoint) -> Splits:
+        guess = fallback(self.task, self.data.train)
+        length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(num_segments(start.settings))
+        train, dev = (
+            encode_tagged(sentences, self.task, start.tokenizer, length, guess, segment)
+            for sentences in (self.data.train, self.data.dev)
+        )
+        self._say_what_is_lost(train, "")
+        self._say_what_is_lost(dev, f", and count as predicted {self.task.labels[guess]!r}")
+        return Splits(train, {"": dev})
+
+    def objective(self, start: StartingPoint) -> Tagging:
+        encoder, num_tags = Encoder(start.settings, start.vocab_size), len(self.task.labels)
+        if self.recipe.compat:  # the reference has no dropout there when it tags
+            return Tagging(encoder, PlainClassificationHead(start.settings, num_tags, 0.0), compat=True)
+        return Tagging(encoder, TAGGING_HEADS[start.family](start.settings, num_tags))
+
+    def _say_what_is_lost(self, split: TaggedSplit, outcome: str) -> None:
+        path, kept, unknown = split.sentences.path, split.encoded.kept, split.encoded.unknown
+        if not kept.all():
+            print(
+                f"{path}: {split.rows.truncated:,} of {split.sentences.num_examples:,} sentences were cut to "
+                f"{self.recipe.sequence_length} tokens (sequence_length); {(~kept).sum():,} words are lost{outcome}",
+                file=sys.stderr,
+            )
+        if len(unknown):
+            word = next(islice(split.sentences.flat(), int(unknown[0]), None))
+            print(
+                f"{path}, line {word.line}: the tokenizer makes nothing of {word.columns[0]!r}, so it is [UNK]; "
+                f"{len(unknown):,} of {len(kept):,} words are",
+                file=sys.stderr,
+            )
+
+
+def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
+    """CoNLL-2000, or files of one's own with a word a line.
+
+    Raises:
+        UserError: as `read_chunking`, and as `read_tagging`.
+    """
+    if recipe.task == "chunk":
+        data = read_chunking(Path(recipe.data))
+        if data.dev.path.name != "dev.txt":
+            print(
+                f"{data.dev.path}: the official test file is what is scored, since there is no dev.txt beside it",
+                file=sys.stderr,
+            )
+        return WordLesson(recipe, data)
+    return WordLesson(recipe, read_tagging(Path(recipe.data), skip_malformed=recipe.skip_malformed))
+
+
+def encode_tagged(
+    sentences: Sentences, task: Task, tokenizer: Tokenizer, length: int, fallback: int, segment: int = 0
+) -> TaggedSplit:
+    """As `encode_words`, with the tags that the words have."""
+    encoded = encode_words(sentences.texts(), tokenizer, length, segment)
+    ids = {label: id for id, label in enumerate(task.labels)}
+    tags = np.array([ids[word.columns[-1]] for word in sentences.flat()])
+    return TaggedSplit(task, sentences, encoded, encoded.spread(tags[encoded.kept], IGNORED), fallback)
+
+
+def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> np.ndarray:
+    """The id of each token's likeliest tag, [N, L] int16; 0 where there is no token."""
+    grid = np.zeros((len(rows.lengths), int(rows.lengths.max())), dtype=np.int16)
+    for chosen, tokens, scores in scored(objective, rows, machine):
+        grid[chosen, : tokens.length] = tokens.to_grid(scores.float().argmax(dim=1)).cpu().numpy()
+    return grid
