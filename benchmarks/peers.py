@@ -1,10 +1,8 @@
 """Fine-tuning as `transformers`' own scripts do it: `Trainer`, padding each batch to its longest row."""
 
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 from bertsmith.tasks.finetune import read_lesson
@@ -34,7 +32,9 @@ def _texts(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
 
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(recipe.model, num_labels=data.task.num_outputs)
-    logits = _train_and_predict(model, features, data, DataCollatorWithPadding(tokenizer), recipe, seed)
+    logits = train_and_predict(
+        model, features(data.train), features(data.dev), DataCollatorWithPadding(tokenizer), recipe, seed
+    )
     predicted = logits[:, 0] if data.task.is_regression else logits.argmax(axis=1)
     return measure(data.task.metrics, predicted, data.dev.targets)
 
@@ -60,22 +60,22 @@ def _tags(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
     model = AutoModelForTokenClassification.from_pretrained(recipe.model, num_labels=len(data.task.labels))
     collator = DataCollatorForTokenClassification(tokenizer)
-    found = _train_and_predict(model, features, data, collator, recipe, seed).argmax(axis=2)
+    dev = features(data.dev)
+    found = train_and_predict(model, features(data.train), dev, collator, recipe, seed).argmax(axis=2)
     gold, predicted = data.dev.tags(), []
-    for row, dev in zip(found, features(data.dev), strict=True):
-        kept = [data.task.labels[id] for id, label in zip(row, dev["labels"], strict=False) if label != IGNORED]
+    for row, asked in zip(found, dev, strict=True):
+        kept = [data.task.labels[id] for id, label in zip(row, asked["labels"], strict=False) if label != IGNORED]
         predicted.append(kept + ["O"] * (len(gold[len(predicted)]) - len(kept)))
     scorers = {"f1": f1_score, "precision": precision_score, "recall": recall_score, "accuracy": accuracy_score}
     return {name: float(score(gold, predicted)) for name, score in scorers.items()}
 
 
-def _train_and_predict(
-    model: Any, features: Callable[[Any], list[dict[str, Any]]], data: Any, collator: Any, recipe: FinetuneRecipe,
-    seed: int,
-) -> np.ndarray:  # fmt: skip
+def train_and_predict(
+    model: Any, train: list[dict[str, Any]], dev: list[dict[str, Any]], collator: Any, recipe: FinetuneRecipe, seed: int
+) -> Any:
+    """The logits of all of `dev`, after training with `recipe`'s hyper-parameters."""
     from transformers import Trainer, TrainingArguments
 
-    train, dev = features(data.train), features(data.dev)
     steps = -(-len(train) // recipe.batch_size) * int(recipe.epochs)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
