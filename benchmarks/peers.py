@@ -1,6 +1,7 @@
 """Fine-tuning as `transformers`' own scripts do it: `Trainer`, padding each batch to its longest row."""
 
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ IGNORED = -100
 
 def peer_scores(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
     """Metrics on dev after training with `recipe`'s hyper-parameters, under the names they have here."""
+    if recipe.task == "squad-v1.1":
+        from benchmarks.peer_answers import answer_scores
+
+        return answer_scores(recipe, (Path(recipe.answering.train), Path(recipe.answering.dev)), seed)
     return (_tags if recipe.tags_words else _texts)(recipe, seed)
 
 

@@ -13,7 +13,21 @@ _PIPELINES: dict[Head, tuple[str, str]] = {
     "replaced_tokens": ("feature-extraction", "The capital of France is cheese."),
     "classification": ("text-classification", "The text to classify."),
     "tagging": ("token-classification", "The words to tag ."),
+    "answering": ("question-answering", ""),
 }
+
+_ANSWERING = """\
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+folder = "path/to/this/folder"
+model, tokenizer = AutoModelForQuestionAnswering.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+inputs = tokenizer("Who wrote it?", "Ann Lee wrote it in May.", return_tensors="pt")
+with torch.no_grad():
+    logits = model(**inputs)
+first, last = logits.start_logits.argmax(), logits.end_logits.argmax()
+print(tokenizer.decode(inputs["input_ids"][0, first : last + 1]))"""
+"""transformers 5 has no pipeline for it."""
 
 
 def model_card(
@@ -44,6 +58,8 @@ def model_card(
     example = (
         f'from transformers import pipeline\n\nprint(pipeline("{pipeline}", model="path/to/this/folder")("{text}"))'
     )
+    if head == "answering":
+        example = _ANSWERING
     parts = [
         "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---"]),  # YAML takes JSON
         f"# {_escape(name)}",
@@ -51,7 +67,8 @@ def model_card(
         _fenced(example, "python"),
     ]
     if onnx:
-        parts.append("`model.onnx` is the same for onnxruntime: what the tokenizer gives goes in, `logits` come out.")
+        out = "`start_logits` and `end_logits`" if head == "answering" else "`logits`"
+        parts.append(f"`model.onnx` is the same for onnxruntime: what the tokenizer gives goes in, {out} come out.")
     if energies:
         parts.append(
             "An Electric: its logits are energies, not the log-odds of a replacement. A text's pseudo-log-likelihood "

@@ -138,7 +138,7 @@ def write_folder(
         model = _empty_model(family, settings, vocab_size, head, len(labels or ()))
         numbers = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in weights.items()}
         model.load_state_dict(numbers, assign=True)
-        return write_onnx(folder / "model.onnx", model.eval(), head != "classification", INPUTS[family], opset)
+        return write_onnx(folder / "model.onnx", model.eval(), head, INPUTS[family], opset)
 
 
 def _ids(family: Family, tokenizer: Tokenizer) -> dict[str, int]:

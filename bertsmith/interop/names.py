@@ -12,7 +12,7 @@ from bertsmith.model.config import EncoderSettings, ModernSettings
 Family = Literal["bert", "electra", "modernbert"]
 """Whose classes."""
 
-Head = Literal["masked_tokens", "replaced_tokens", "classification", "tagging"]
+Head = Literal["masked_tokens", "replaced_tokens", "classification", "tagging", "answering"]
 
 LABELLED: tuple[Head, ...] = ("classification", "tagging")
 """Those that fine-tuning makes: their outputs are a task's labels, of a row or of each token."""
@@ -56,6 +56,8 @@ _HEADS: dict[tuple[Family, Head], dict[str, str]] = {
     ("electra", "classification"): {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
     ("bert", "tagging"): {"head.output": "classifier"},
     ("electra", "tagging"): {"head.output": "classifier"},
+    ("bert", "answering"): {"head.output": "qa_outputs"},
+    ("electra", "answering"): {"head.output": "qa_outputs"},
 }
 
 _MODERN_EMBEDDINGS = {

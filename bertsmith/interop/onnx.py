@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bertsmith.errors import UserError
 from bertsmith.files import atomic_write
+from bertsmith.interop.names import Head
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.model.tokens import Tokens
 
@@ -48,16 +49,15 @@ def check_onnx(opset: int) -> None:
             raise UserError(f"--onnx needs {library} ({error}); run: pip install onnxscript onnxruntime") from None
 
 
-def write_onnx(path: Path, model: nn.Module, by_token: bool, inputs: tuple[str, ...], opset: int) -> float:
+def write_onnx(path: Path, model: nn.Module, head: Head | None, inputs: tuple[str, ...], opset: int) -> float:
     """Write `model` to `path` and compare the file's answers with the model's.
 
     Args:
-        model: a MaskedTokenModel or a ReplacedTokenModel; or "encoder" and "head", one for classes or for tags.
-            float32, in evaluation mode.
-        by_token: whether it says something of each token, or of each row.
+        model: a MaskedTokenModel or a ReplacedTokenModel; or "encoder" and "head", one that fine-tuning makes. float32,
+            in evaluation mode.
         inputs: names of the grids that it is given, each [N, L] int64 for any N and L: "input_ids", "attention_mask"
             (1 at real tokens), and "token_type_ids" where the model knows segments. The output is "logits":
-            [N, L, V], [N, L], [N, L, C] or [N, C].
+            [N, L, V], [N, L], [N, L, C] or [N, C]; of a head that answers "start_logits" and "end_logits", [N, L].
 
     Returns:
         The largest difference between the logits of the file in onnxruntime and those of the model here.
@@ -71,7 +71,7 @@ def write_onnx(path: Path, model: nn.Module, by_token: bool, inputs: tuple[str, 
             f"the weights take {size / 2**30:.1f} GiB, and a file of ONNX holds 2; export without --onnx, then "
             f"`optimum-cli export onnx` that folder"
         )
-    graph = _Graph(model, by_token)
+    graph = _Graph(model, head)
     with atomic_write(path) as file:
         file.write(_trace(graph, inputs, opset))
     return _compare(path, graph, inputs)
@@ -91,12 +91,15 @@ class _Grid(Tokens):
 class _Graph(nn.Module):
     """Grids in, logits out."""
 
-    def __init__(self, model: nn.Module, by_token: bool):
+    def __init__(self, model: nn.Module, head: Head | None):
         super().__init__()
         self.model = model
-        self.by_token = by_token
+        self.by_token = head != "classification"
+        self.outputs = ("start_logits", "end_logits") if head == "answering" else ("logits",)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
         num_rows, length = input_ids.shape
         segment_ids = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
         tokens = _Grid(
@@ -110,7 +113,8 @@ class _Graph(nn.Module):
             gaps=True,
             mask=attention_mask.bool(),
         )
-        return tokens.to_grid(self.logits(tokens)) if self.by_token else self.logits(tokens)
+        logits = tokens.to_grid(self.logits(tokens)) if self.by_token else self.logits(tokens)
+        return logits if len(self.outputs) == 1 else logits.unbind(dim=-1)
 
     def logits(self, tokens: Tokens) -> Tensor:
         """[T, V], [T] or [T, C] by token, or [N, C] by row."""
@@ -132,7 +136,7 @@ def _trace(graph: _Graph, inputs: tuple[str, ...], opset: int) -> bytes:
             graph,
             kwargs=grids,
             input_names=inputs,
-            output_names=["logits"],
+            output_names=graph.outputs,
             dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
             opset_version=opset,
             dynamo=True,
@@ -159,7 +163,8 @@ def _compare(file: Path, graph: _Graph, inputs: tuple[str, ...]) -> float:
         tokens = Tokens.pack(draw.integers(vocab_size, size=total), draw.integers(kinds, size=total), np.array(lengths))
         flat = {"input_ids": tokens.ids, "attention_mask": torch.ones(total), "token_type_ids": tokens.segment_ids}
         grids = {name: tokens.to_grid(flat[name].long()).numpy() for name in inputs}
-        found = torch.from_numpy(session.run(["logits"], grids)[0])
+        outputs = [torch.from_numpy(output) for output in session.run(graph.outputs, grids)]
+        found = outputs[0] if len(outputs) == 1 else torch.stack(outputs, dim=-1)
         with torch.no_grad():
             expected = graph.logits(tokens)
         difference = ((tokens.to_flat(found) if graph.by_token else found) - expected).abs().max().item()

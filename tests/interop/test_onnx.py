@@ -93,7 +93,7 @@ def test_logits_are_those_of_transformers(opset, ours, changes, auto_class, toke
 
 def test_a_model_without_segments_is_not_given_them(tmp_path):
     model = scrambled(MaskedTokens(BERT))
-    assert write_onnx(tmp_path / "model.onnx", model, True, ("input_ids", "attention_mask"), 18) < 1e-5
+    assert write_onnx(tmp_path / "model.onnx", model, "masked_tokens", ("input_ids", "attention_mask"), 18) < 1e-5
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert [given.name for given in session.get_inputs()] == ["input_ids", "attention_mask"]
 
