@@ -25,7 +25,8 @@ class Page(HTMLParser):
         super().__init__()
         self.open, self.tags, self.attributes = [], Counter(), []
         self.texts, self.scripts, self.identifiers = [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
+        self.html = path.read_text(encoding="utf-8")
+        self.feed(self.html)
         self.close()
         assert not self.open, "unclosed elements"
 
