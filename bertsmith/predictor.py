@@ -161,9 +161,11 @@ class Predictor:
         Raises:
             UserError: the model was not fine-tuned on tags; a text is too long.
         """
-        if self._tagger is None:
-            raise UserError(f"{self.path}: tags no words; `bertsmith finetune chunk` makes a model that does")
-        return self._tagger.tag(texts, truncate)
+        return self._word_tagger().tag(texts, truncate)
+
+    def tag_words(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TaggedWords]:
+        """As `tag`, of sentences that are cut into words already."""
+        return self._word_tagger().tag_words(sentences, truncate)
 
     def evaluate(self, **asked: Any) -> Evaluation:
         """What `bertsmith evaluate` measures: `data=`, `blimp=`, `pairs=`, as there.
@@ -180,6 +182,11 @@ class Predictor:
         if self.classifies or self.tags_words:
             raise UserError(f"{self.path}: a fine-tuned model, which cannot {purpose}; name the pre-trained one")
         return self._model
+
+    def _word_tagger(self) -> Tagger:
+        if self._tagger is None:
+            raise UserError(f"{self.path}: tags no words; `bertsmith finetune chunk` makes a model that does")
+        return self._tagger
 
     def _network(self, head: Head, purpose: str) -> Any:
         if head not in self._networks:

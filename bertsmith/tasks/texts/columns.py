@@ -6,9 +6,18 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import CustomSettings, find_file
+from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.tables import Table, label_name, read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+from bertsmith.tasks.texts.glue import GLUE
+
+
+def text_columns(recipe: FinetuneRecipe) -> list[tuple[str, ...]]:
+    """The column or the two columns that hold the texts: of a GLUE task as GLUE names them, and as the hub does."""
+    if recipe.task == "custom":
+        return [tuple(name for name in (recipe.custom.text, recipe.custom.second_text) if name is not None)]
+    return list(dict.fromkeys([GLUE[recipe.task].texts, GLUE[recipe.task].hub_texts]))
 
 
 def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledTexts:
