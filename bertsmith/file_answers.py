@@ -12,13 +12,10 @@ from typing import Any
 
 from bertsmith.answers import LINES_AT_ONCE, Line, class_line, predictions, print_answers
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of
 from bertsmith.predictor import Predictor
 from bertsmith.tasks.custom import ENDINGS
-from bertsmith.tasks.runs import read_recipe
 from bertsmith.tasks.scoring.tagged import read_words, without_documents
 from bertsmith.tasks.tables import column_names, read_table
-from bertsmith.tasks.texts.columns import text_columns
 
 WORDS_ENDING = ".conll"
 
@@ -73,20 +70,19 @@ def _answers(model: Predictor, rows: Sequence[Sequence[str]], most: int, truncat
 def _columns(model: Predictor, path: Path) -> Sequence[str]:
     """Those that hold the texts; a lone column that is no "text" is taken for it, and said."""
     names = column_names(path)
-    choices = [("text",)]
-    if kind_of(model.path) == "finetune":
-        recipe = read_recipe(model.path)
-        if not recipe.tags_words:
-            choices = text_columns(recipe)
+    if not names:
+        raise UserError(f"{path}: no rows in this file")
+    choices = model.text_columns
     for wanted in choices:
         if set(wanted) <= set(names):
             return wanted
     if choices == [("text",)] and len(names) == 1:
         print(f"{path}: its only column, {names[0]!r}, is taken for the texts", file=sys.stderr)
         return names
+    shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:39]}…") for name in names[:10])
     wanted = " or ".join(" and ".join(map(repr, columns)) for columns in choices)
     raise UserError(
-        f"{path}: no column {wanted}, which the model reads; there are {', '.join(map(repr, names)) or 'none'}. "
+        f"{path}: no column {wanted}, which the model reads; there are {shown}. "
         f"To have each line read as a text (a tab parts a pair), hand it over as --file - < {path}"
     )
 

@@ -19,6 +19,7 @@ from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
 from bertsmith.tasks.runs import read_recipe
 from bertsmith.tasks.texts.classifier import Answer, Classifier, open_exported, open_trial
+from bertsmith.tasks.texts.columns import text_columns
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network, open_model
@@ -66,8 +67,14 @@ class Predictor:
         self._model: Model | None = None
         self._classifier: Classifier | None = None
         self._tagger: Tagger | None = None
+        self.text_columns: list[tuple[str, ...]] = [("text",)]
+        """What the columns of a table that hold its texts are called; several where they go by several names."""
+        if kind_of(self.path) == "glue":
+            raise UserError(f"{self.path}: a GLUE run of many models; name one of its tasks, as {self.path}/tasks/rte")
         if kind_of(self.path) == "finetune":
-            if read_recipe(self.path).tags_words:
+            recipe = read_recipe(self.path)
+            self.text_columns = text_columns(recipe)
+            if recipe.tags_words:
                 self._tagger = open_tagging_trial(self.path, self._machine_settings)
             else:
                 self._classifier = open_trial(self.path, self._machine_settings)

@@ -9,6 +9,7 @@ import pytest
 
 import bertsmith
 from bertsmith.export import export_run
+from bertsmith.files import write_manifest
 from bertsmith.grade import grade
 from bertsmith.model.networks import MaskedTokenModel
 from bertsmith.tasks.finetune import finetune
@@ -138,7 +139,7 @@ def test_a_table_without_the_columns_says_which_and_how_its_lines_are_read(tmp_p
     said = refused("predict", runs["mrpc"], "--file", tmp_path / "new.tsv")
     assert "'#1 String' and '#2 String' or 'sentence1' and 'sentence2'" in said
     (tmp_path / "empty.csv").write_text("")
-    assert "there are none" in refused("predict", runs["texts"], "--file", tmp_path / "empty.csv")
+    assert "no rows in this file" in refused("predict", runs["texts"], "--file", tmp_path / "empty.csv")
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,13 @@ def test_what_cannot_be_answered_is_named_with_its_place(tmp_path, runs, name, c
     (tmp_path / name).write_text(content)
     said = refused("predict", runs["texts"], "--file", tmp_path / name)
     assert words in said and str(tmp_path / name) in said
+
+
+def test_of_a_glue_run_a_task_is_to_be_named(tmp_path):
+    (tmp_path / "glue").mkdir()
+    write_manifest(tmp_path / "glue", "glue", {})
+    for verb in (["predict", tmp_path / "glue", "ba"], ["export", tmp_path / "glue", tmp_path / "out"]):
+        assert f"name one of its tasks, as {tmp_path}/glue/tasks/rte" in refused(*verb)
 
 
 def test_a_long_text_is_cut_when_asked(tmp_path, runs):

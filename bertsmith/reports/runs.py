@@ -139,7 +139,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     """None where there is no such file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run the command that wrote it again") from None

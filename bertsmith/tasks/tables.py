@@ -37,6 +37,13 @@ class Table(NamedTuple):
                 raise UserError(f"{self.path}, line {line}: {column} is {value!r}; it must be text")
         return values
 
+    def labels(self, column: str) -> list[str]:
+        """Raises UserError where a value is no label: empty, missing, or of several parts."""
+        for value, line in zip(self.columns[column], self.lines, strict=True):
+            if value is None or value == "" or isinstance(value, list | dict):
+                raise UserError(f"{self.path}, line {line}: {column} is {value!r}; each example needs one label")
+        return [label_name(value) for value in self.columns[column]]
+
     def class_ids(self, column: str, labels: Sequence[str]) -> np.ndarray:
         """[R] int64; `labels` in the order of their ids. Raises UserError where a value is none of them."""
         ids = {label: id for id, label in enumerate(labels)}
@@ -96,6 +103,8 @@ def read_table(
     rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
     if header is None:
         _, header = next(rows, (1, []))
+    if not header:
+        raise UserError(f"{path}: no examples in this file")
     missing = [name for name in wanted if name not in header]
     if missing:
         found = ", ".join(map(repr, header)) or "none"
@@ -131,7 +140,8 @@ def column_names(path: Path) -> list[str]:
         _, row = next(_objects(text), (1, {}))
         return list(row) if isinstance(row, dict) else []
     rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
-    return next(rows, (1, []))[1]
+    _, header = next(rows, (1, []))
+    return header
 
 
 class _Reader(NamedTuple):

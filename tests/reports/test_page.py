@@ -195,6 +195,12 @@ def test_what_is_no_run_is_refused_and_nothing_is_written(tmp_path, content, wor
     assert not out.exists()
 
 
+def test_a_file_is_no_run(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: not a run folder"):
+        write_page([tmp_path / "file"], tmp_path / "report.html")
+
+
 def test_a_page_that_cannot_be_written_is_said(pretrain_run, tmp_path):
     with pytest.raises(UserError, match="No such file or directory"):
         write_page([pretrain_run], tmp_path / "absent" / "report.html")
