@@ -21,6 +21,11 @@ def main() -> None:
             raise
         print(f"bertsmith: {error}", file=sys.stderr)
         sys.exit(2)
+    except PermissionError as error:  # already of a look whether something is there, in a folder that is closed
+        if traceback:
+            raise
+        print(f"bertsmith: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
 

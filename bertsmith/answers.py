@@ -1,4 +1,4 @@
-"""What `predict`, `score` and `evaluate` print: a line a text, or JSON for programs.
+"""What `predict` (with `file_answers`), `score` and `evaluate` print: a line a text, or JSON for programs.
 
 Lines of a file are read and answered some at a time, in order; an empty line is answered by an empty one (null in
 JSON), so that answers stay beside their texts.
@@ -146,10 +146,11 @@ def _classes(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
             f"{odd!r}: {odd.count(chr(9))} tabs; a line is one text, or all are two texts with a tab between"
         )
     second = [parts[1] for parts in split] if sizes == {2} else None
-    return [_class(answer) for answer in model.classify([parts[0] for parts in split], second, truncate)]
+    return [class_line(answer) for answer in model.classify([parts[0] for parts in split], second, truncate)]
 
 
-def _class(answer: Answer) -> Line:
+def class_line(answer: Answer) -> Line:
+    """A class with its probability, or a number."""
     if answer.label is None:
         return Line([f"{answer.value:.4f}"], {"value": answer.value})
     content = {"label": answer.label, "prob": answer.value, "probs": answer.probs}

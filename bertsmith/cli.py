@@ -167,20 +167,19 @@ def predict(
     model: Model,
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT …]")] = None,
     *,
-    file: Annotated[str | None, typer.Option("--file", help="a text a line; - for standard input")] = None,
+    file: Annotated[str | None, typer.Option("--file", help="a text a line (- for standard input), or a table")] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="guesses for a [MASK]")] = 5,
     as_json: AsJson = False,
     truncate: Truncate = False,
     device: Device = "auto",
 ) -> None:
     """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies (a tab parts pairs) or tags."""
-    from bertsmith.answers import lines_of, predictions, print_answers
+    from bertsmith.answers import lines_of
+    from bertsmith.file_answers import print_predictions
     from bertsmith.predictor import Predictor
 
     lines = lines_of(texts or [], file)
-    asked = Predictor(model, device)
-    between = "\n    " if file is None else "\t"
-    print_answers(lines, lambda some: predictions(asked, some, top, truncate), as_json, between)
+    print_predictions(Predictor(model, device), lines, file, top, truncate, as_json)
 
 
 @app.command()

@@ -32,10 +32,8 @@ def export_run(run: Path, out: Path, opset: int | None = None) -> Path:
     elif kind == "finetune":
         _export_finetuned(run, out, opset)
     else:
-        raise UserError(
-            f"{run}: neither a pre-training nor a fine-tuning run; name a folder that `bertsmith pretrain` or "
-            f"`finetune` wrote"
-        )
+        remedy = f"name one of its tasks, as {run}/tasks/rte" if kind == "glue" else "name a folder that they wrote"
+        raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")
     return out
 
 

@@ -68,16 +68,20 @@ def reported(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{error.filename or path}: {os.strerror(error.errno) if error.errno else error}") from error
+        place = error.filename2 or error.filename or path  # of a renaming the name that was wanted
+        raise UserError(f"{place}: {os.strerror(error.errno) if error.errno else error}") from error
 
 
 def make_folder(path: Path) -> Path:
     """Create `path` with its parents, and check now rather than hours later that it can be written."""
     with reported(path):
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f"probe{TEMPORARY}"
+    probe = path / f"probe{TEMPORARY}"
+    try:
         probe.touch()
         probe.unlink()
+    except OSError as error:
+        raise UserError(f"{path}: nothing can be written here ({error.strerror})") from error
     return path
 
 

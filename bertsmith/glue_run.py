@@ -124,7 +124,7 @@ def read_job(model: Path, overrides: Sequence[str]) -> Job:
     Raises:
         UserError: as `run_glue`.
     """
-    own = [text for text in overrides if _key(text) in GlueSettings.__dataclass_fields__]
+    own = [text for text in overrides if "=" not in text or _key(text) in GlueSettings.__dataclass_fields__]
     settings = lay_over(GlueSettings, {}, own).settings
     for text in overrides:
         if _key(text) in ("task", "model"):
@@ -135,7 +135,10 @@ def read_job(model: Path, overrides: Sequence[str]) -> Job:
         raise UserError(f"{settings.data}: no such folder; data=… names the folder of all GLUE tasks")
     absent = {task: why for task in GLUE if (why := why_absent(task, Path(settings.data), "train", "dev"))}
     if len(absent) == len(GLUE):
-        raise UserError(f"{settings.data}: no GLUE task in it with training and dev files; `bertsmith download glue`")
+        raise UserError(
+            f"{settings.data}: no GLUE task in it with training and dev files; name the folder that has a folder a "
+            f"task, as `bertsmith download glue` makes it"
+        )
     if settings.from_mnli:
         recipe = recipes["mnli"].settings
         if "mnli" in absent:

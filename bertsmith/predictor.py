@@ -19,6 +19,7 @@ from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
 from bertsmith.tasks.runs import read_recipe
 from bertsmith.tasks.texts.classifier import Answer, Classifier, open_exported, open_trial
+from bertsmith.tasks.texts.columns import text_columns
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network, open_model
@@ -66,8 +67,14 @@ class Predictor:
         self._model: Model | None = None
         self._classifier: Classifier | None = None
         self._tagger: Tagger | None = None
+        self.text_columns: list[tuple[str, ...]] = [("text",)]
+        """What the columns of a table that hold its texts are called; several where they go by several names."""
+        if kind_of(self.path) == "glue":
+            raise UserError(f"{self.path}: a GLUE run of many models; name one of its tasks, as {self.path}/tasks/rte")
         if kind_of(self.path) == "finetune":
-            if read_recipe(self.path).tags_words:
+            recipe = read_recipe(self.path)
+            self.text_columns = text_columns(recipe)
+            if recipe.tags_words:
                 self._tagger = open_tagging_trial(self.path, self._machine_settings)
             else:
                 self._classifier = open_trial(self.path, self._machine_settings)
@@ -161,9 +168,11 @@ class Predictor:
         Raises:
             UserError: the model was not fine-tuned on tags; a text is too long.
         """
-        if self._tagger is None:
-            raise UserError(f"{self.path}: tags no words; `bertsmith finetune chunk` makes a model that does")
-        return self._tagger.tag(texts, truncate)
+        return self._word_tagger().tag(texts, truncate)
+
+    def tag_words(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TaggedWords]:
+        """As `tag`, of sentences that are cut into words already."""
+        return self._word_tagger().tag_words(sentences, truncate)
 
     def evaluate(self, **asked: Any) -> Evaluation:
         """What `bertsmith evaluate` measures: `data=`, `blimp=`, `pairs=`, as there.
@@ -180,6 +189,11 @@ class Predictor:
         if self.classifies or self.tags_words:
             raise UserError(f"{self.path}: a fine-tuned model, which cannot {purpose}; name the pre-trained one")
         return self._model
+
+    def _word_tagger(self) -> Tagger:
+        if self._tagger is None:
+            raise UserError(f"{self.path}: tags no words; `bertsmith finetune chunk` makes a model that does")
+        return self._tagger
 
     def _network(self, head: Head, purpose: str) -> Any:
         if head not in self._networks:

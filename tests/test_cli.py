@@ -1,5 +1,6 @@
 """The command line as people script it: names, exit statuses, what goes to which stream."""
 
+import errno
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bertsmith import __version__
+from bertsmith.__main__ import main
 from tests.toys import write_corpus, write_vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,3 +146,15 @@ def test_every_command_in_the_readme_is_one():
             cls, folder = classes[verb]
             recipe, settings = rest[0], [word for word in rest[1:] if "=" in word]
             load(cls, folder, recipe, settings)
+
+
+def test_a_closed_folder_is_said_in_one_line(monkeypatch, capsys):
+    def look(**_):
+        raise PermissionError(errno.EACCES, "Permission denied", "/closed/train.tsv")
+
+    monkeypatch.setattr("bertsmith.cli.app", look)
+    monkeypatch.setattr(sys, "argv", ["bertsmith"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "bertsmith: /closed/train.tsv: Permission denied\n"

@@ -50,6 +50,23 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         make_folder(tmp_path / "file" / "folder")
 
 
+def test_a_folder_that_cannot_be_written_is_named_and_not_what_was_tried_in_it(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    with pytest.raises(UserError) as caught:
+        make_folder(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: nothing can be written here (Permission denied)"
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "file").mkdir()
+    with pytest.raises(UserError) as caught, atomic_write(tmp_path / "file", "w") as file:
+        file.write("x")
+    assert str(caught.value) == f"{tmp_path / 'file'}: Is a directory"
+
+
 def test_manifests_name_kind_and_format(tmp_path):
     with pytest.raises(UserError, match="not a finished data folder"):
         read_manifest(tmp_path, "data")

@@ -194,6 +194,8 @@ def test_what_cannot_be_used(model, data, tmp_path):
             read_job(model, [f"data={data}", "from_mnli=true", override])
     with pytest.raises(UserError, match="data: needs a value"):
         read_job(model, [])
+    with pytest.raises(UserError, match="data/glue: a setting on the command line is written key=value"):
+        read_job(model, ["data/glue"])
     with pytest.raises(UserError, match="none: no such folder"):
         read_job(model, [f"data={tmp_path / 'none'}"])
     with pytest.raises(UserError, match="no GLUE task in it with training and dev files"):

@@ -69,6 +69,19 @@ class Curve(NamedTuple):
     values: list[float | None]
 
 
+class ScoreRow(NamedTuple):
+    """One model's score, in hundredths."""
+
+    label: str
+    score: float
+    hint: str
+    """Shown when its mark is pointed at."""
+    marker: dict[str, Any]
+    """Plotly's."""
+    seeds: dict[str, float]
+    """What is shown → the score of a seed."""
+
+
 def run_colors(number: int) -> list[str]:
     """A colour for each of so many runs."""
     return [COLORS[position % len(COLORS)] for position in range(number)]
@@ -88,25 +101,34 @@ def curve_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
     return charts
 
 
-def score_chart(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> Chart:
+def score_chart(task: str, metric: str, runs: Sequence[tuple[Run, str]], title: str = "") -> Chart:
     """A line for each run with a dot for each seed and a diamond at the median, and one for each published score."""
-    traces, labels = [], []  # from the bottom of the chart to its top
-    for row, value in reversed(published_scores(task, metric)):
-        traces.append(_markers(len(labels), {f"{value:.1f}, {row.protocol}": value}, PUBLISHED_MARKER))
-        labels.append(row.model)
-    for run, color in reversed(runs):
+    rows = []
+    for run, color in runs:
         median = 100 * run.summary[metric]["median"]
         scores = {trial["seed"]: 100 * trial["metrics"][metric] for trial in run.trials if metric in trial["metrics"]}
         seeds = {f"{score:.1f}, seed {seed}": score for seed, score in scores.items()}
-        traces.append(_markers(len(labels), seeds, {"color": color, "size": 9, "opacity": 0.45}))
         diamond = {"color": color, "size": 13, "symbol": "diamond"}
-        traces.append(_markers(len(labels), {f"{median:.1f}, median": median}, diamond))
-        labels.append(_chart_text(run.name))
+        rows.append(ScoreRow(run.name, median, f"{median:.1f}, median", diamond, seeds))
+    for row, value in published_scores(task, metric):
+        rows.append(ScoreRow(row.model, value, f"{value:.1f}, {row.protocol}", PUBLISHED_MARKER, {}))
+    return row_chart(rows, title)
+
+
+def row_chart(rows: Sequence[ScoreRow], title: str = "") -> Chart:
+    """Scores on lines of their own, from the top of the chart to its bottom."""
+    traces: list[dict[str, Any]] = []
+    for height, row in enumerate(reversed(rows)):
+        if row.seeds:
+            faint = {"color": row.marker["color"], "size": 9, "opacity": 0.45}
+            traces.append(_markers(height, row.seeds, faint))
+        traces.append(_markers(height, {_chart_text(row.hint, 120): row.score}, row.marker))
     layout = _layout("") | {"hovermode": "closest"}
     layout["yaxis"] |= {
-        "tickvals": list(range(len(labels))), "ticktext": labels, "range": [-0.6, len(labels) - 0.4],
+        "tickvals": list(range(len(rows))), "ticktext": [_chart_text(row.label) for row in reversed(rows)],
+        "range": [-0.6, len(rows) - 0.4],
     }  # fmt: skip
-    return Chart("", {"data": traces, "layout": layout}, {}, 70 + 34 * len(labels))
+    return Chart(title, {"data": traces, "layout": layout}, {}, 70 + 34 * len(rows))
 
 
 def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int]:

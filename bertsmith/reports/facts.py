@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bertsmith.progress import format_count, format_seconds
+from bertsmith.reports.glue_table import seeds_of
 from bertsmith.reports.runs import Run
 
 ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
@@ -19,7 +20,7 @@ class Figure(NamedTuple):
 
 def facts(run: Run) -> dict[str, str]:
     """What → value, as plain text, in the order to show; what the run does not say is left out."""
-    rows = _pretraining(run) if run.kind == "pretrain" else _fine_tuning(run)
+    rows = {"pretrain": _pretraining, "finetune": _fine_tuning, "glue": _glue}[run.kind](run)
     environment = run.manifest.get("environment", {})
     rows["Machine"] = environment.get("machine", "")
     versions = {"bertsmith": run.manifest.get("bertsmith_version"), **environment}
@@ -32,6 +33,8 @@ def headline(run: Run) -> list[Figure]:
     """At most four figures that say how the run went."""
     if run.kind == "pretrain":
         figures = [_perplexity(run), _amount(run.last("tokens"), "tokens"), _duration(run), _rate(run)]
+    elif run.kind == "glue":
+        figures = [*_averages(run), Figure(str(len(run.glue["tasks"])), "tasks"), _duration(run)]
     else:
         name, scores = next(iter(run.summary.items()), ("", {}))
         figures = [
@@ -49,6 +52,8 @@ def state(run: Run) -> str:
         return "finished"
     if run.kind == "finetune":
         return f"unfinished: {len(run.trials)} of {run.setting('seeds', 'its')} seeds"
+    if run.kind == "glue":
+        return f"unfinished: {len(run.glue['tasks'])} tasks have scores"
     step = run.last("step") or 0
     steps = run.setting("plan.steps")
     return f"unfinished: step {step:,} of {steps:,}" if steps else f"unfinished: step {step:,}"
@@ -109,6 +114,34 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
         "Same answer to all": f"seed {', '.join(constant)}: nothing was learnt" if constant else "",
         "Time": _seconds(run),
     }  # fmt: skip
+
+
+def _glue(run: Run) -> dict[str, Any]:
+    tasks, absent = run.glue["tasks"], run.glue["absent"]
+    transferred = [task for task, row in tasks.items() if row["from_mnli"]]
+    return {
+        "State": state(run),
+        "Tasks": _joined(f"{len(tasks)} with scores", f"{len(absent)} absent" if absent else ""),
+        "Started from": _joined(
+            run.setting("model"), "its weights drawn anew at random" if run.setting("random_weights") else ""
+        ),
+        "Started from a model of MNLI": ", ".join(transferred),
+        "Data": run.setting("data"),
+        "Hyper-parameters": {"reference": "each task's shipped recipe", "cramming": "Cramming's one set"}.get(
+            run.setting("protocol", ""), ""
+        ),
+        "Seeds": seeds_of(tasks),
+        "Time": _seconds(run),
+    }  # fmt: skip
+
+
+def _averages(run: Run) -> list[Figure]:
+    titles = {"reference": "reference's average", "cramming": "Cramming's average"}
+    return [
+        Figure(f"{100 * found['average']:.1f}", titles.get(name, name))
+        for name, found in run.glue["averages"].items()
+        if found["average"] is not None
+    ]
 
 
 def _encoder(model: dict[str, Any]) -> str:

@@ -28,21 +28,21 @@ def glue_table(results: Mapping[str, Any]) -> list[str]:
             title = ""
     lines += [f"absent: {task} ({why})" for task, why in results["absent"].items()]
     for name, found in results["averages"].items():
-        lines += ["", *wrap(PROTOCOLS[name].title, WIDTH), *_compared(name, found, _seeds(results["tasks"]))]
+        lines += ["", *wrap(PROTOCOLS[name].title, WIDTH), *_compared(name, found, seeds_of(results["tasks"]))]
     return lines
 
 
 def _compared(name: str, found: Mapping[str, Any], seeds: str) -> Iterator[str]:
     score = "–" if found["mean"] is None else f"{100 * found['mean']:.2f}"
-    reservations = _reservations(found)
-    yield f"  {'this run':<20}{score:>6}  dev set, median of {seeds}{'; not comparable:' if reservations else ''}"
-    for reservation in reservations:
+    amiss = reservations(found)
+    yield f"  {'this run':<20}{score:>6}  dev set, median of {seeds}{'; not comparable:' if amiss else ''}"
+    for reservation in amiss:
         yield from wrap(reservation, WIDTH, initial_indent=f"{'':>30}- ", subsequent_indent=f"{'':>32}")
     for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
         yield f"  {row.model:<20}{row.score:>6.2f}  {row.protocol}; {row.source}"
 
 
-def _reservations(found: Mapping[str, Any]) -> list[str]:
+def reservations(found: Mapping[str, Any]) -> list[str]:
     """What keeps the average from being compared."""
     said = []
     if found["missing"]:
@@ -52,7 +52,8 @@ def _reservations(found: Mapping[str, Any]) -> list[str]:
     return said + found["departures"]
 
 
-def _seeds(tasks: Mapping[str, Any]) -> str:
+def seeds_of(tasks: Mapping[str, Any]) -> str:
+    """How many seeds the tasks of a run have."""
     counts = sorted({len(row["trials"]) for row in tasks.values()})
     if not counts:
         return "no seed"

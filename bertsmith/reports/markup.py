@@ -44,6 +44,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Iterable[
     return f'<div class="scroll"><table>{top}<tbody>{"".join(lines)}</tbody></table></div>'
 
 
+def listed(items: Iterable[str]) -> str:
+    """A list of pieces of HTML."""
+    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+
+
 def swatch(color: str) -> str:
     """A spot in the colour of a run's curves."""
     return f'<span class="swatch" style="background:{color}"></span>'

@@ -9,11 +9,12 @@ from bertsmith.files import write_text
 from bertsmith.reports import template
 from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, run_colors
 from bertsmith.reports.facts import facts, headline, state
+from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
 from bertsmith.reports.markup import ABSENT, embedded_json, swatch, table, text
 from bertsmith.reports.runs import KINDS, Run, read_runs
 from bertsmith.reports.scores import task_scores
 
-KIND_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning"}
+KIND_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "glue": "GLUE"}
 
 PROTOCOLS = (
     '<p class="note">Mind the protocols: the best of ten fine-tunings stands about a point above their median, '
@@ -37,6 +38,16 @@ def write_page(runs: Sequence[Path], out: Path) -> Path:
     body = page.body()
     write_text(out, template.frame(_title(read), body, embedded_json(page.charts), get_plotlyjs()))
     return out
+
+
+TASKS_NOTE = "Large: the median over the seeds; small: mean ± standard deviation. "
+
+FROM_MNLI_NOTE = "From MNLI: the model had learnt MNLI before, which the published scores beside it had not. "
+
+SEEDS_NOTE = (
+    "A dot is a seed, a filled diamond their median, an open one a published score; point at one for its protocol. "
+    "The curves of a task are on its own page: <code>bertsmith report RUN/tasks/TASK</code>."
+)
 
 
 class _Page:
@@ -70,8 +81,12 @@ class _Page:
     def _section(self, kind: str, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
         yield f"<section><h2>{KIND_TITLES[kind]}</h2>"
         yield _side_by_side({run.name: facts(run) for run, _ in runs}, runs)
-        yield from self._scores(runs)
-        yield from self._curves(runs)
+        if kind == "glue":
+            yield from self._averages(runs)
+            yield from self._tasks(runs)
+        else:
+            yield from self._scores(runs)
+            yield from self._curves(runs)
         yield from _settings(runs)
         yield "</section>"
 
@@ -81,6 +96,26 @@ class _Page:
             yield self._figure(scores.chart)
             yield scores.table + (PROTOCOLS if scores.compared else "")
             yield f"<details><summary>Every seed</summary>{scores.seeds}</details></div>"
+
+    def _averages(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+        for found in averages(runs):
+            yield f'<div class="averages"><h3>{text(found.title)}</h3><p class="note">{text(found.about)}</p>'
+            if found.chart is not None:
+                yield self._figure(found.chart)
+            yield f"{found.table}</div>"
+
+    def _tasks(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+        yield f'<h3>Every task, × 100</h3><div class="tasks">{task_table(runs)}</div>'
+        yield f'<p class="note">{TASKS_NOTE}{FROM_MNLI_NOTE if transferred(runs) else ""}</p>{PROTOCOLS}'
+        absent = absent_tasks(runs)
+        if absent:
+            yield f'<h3>Absent</h3><div class="note">{absent}</div>'
+        charts = task_charts(runs)
+        if charts:
+            yield f'<h3>Seeds</h3><p class="note">{SEEDS_NOTE}</p><div class="charts">'
+            for chart in charts:
+                yield self._figure(chart)
+            yield f'</div><details><summary>Every seed</summary><div class="tasks">{seed_table(runs)}</div></details>'
 
     def _curves(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
         charts = curve_charts(runs)

@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from bertsmith.errors import UserError
 from bertsmith.files import read_manifest
 from bertsmith.training.metrics import read_metrics
 
-KINDS = ("pretrain", "finetune")
+KINDS = ("pretrain", "finetune", "glue")
 
 
 class Log(NamedTuple):
@@ -37,6 +37,8 @@ class Run:
     """Of a fine-tuning run: "seed", "metrics" (name → fraction), and what the trial's own results.json adds."""
     summary: dict[str, dict[str, float]]
     """Metric → "median", "mean" and "std" over the trials; the task's headline comes first."""
+    glue: dict[str, Any] = field(default_factory=dict)
+    """Of a GLUE run: the "tasks", "absent" and "averages" of its results.json."""
 
     def setting(self, key: str, default: Any = None) -> Any:
         """The value of the dotted `key` in the recipe."""
@@ -69,16 +71,45 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _read_run(folder: Path, name: str) -> Run:
     manifest = _read_manifest(folder)
+    if manifest["kind"] == "glue":
+        return _read_glue(folder, name, manifest)
     recipe = _read_recipe(folder / "recipe.toml")
     if manifest["kind"] == "pretrain":
         return Run(name, "pretrain", manifest, recipe, [Log("", _read_lines(folder))], [], {})
     results = _read_json(folder / "results.json") or {}
+    logs, trials = _read_trials(folder, results.get("trials", []))
+    return Run(name, "finetune", manifest, recipe, logs, trials, results.get("summary", {}))
+
+
+def _read_trials(folder: Path, listed: Sequence[dict[str, Any]]) -> tuple[list[Log], list[dict[str, Any]]]:
+    """Of a fine-tuning run, whose results.json lists them."""
     logs, trials = [], []
-    for trial in sorted(results.get("trials", []), key=lambda trial: trial["seed"]):
+    for trial in sorted(listed, key=lambda trial: trial["seed"]):
         label = f"seed-{trial['seed']}"
         logs.append(Log(label, _read_lines(folder / "trials" / label)))
         trials.append((_read_json(folder / "trials" / label / "results.json") or {}) | trial)
-    return Run(name, "finetune", manifest, recipe, logs, trials, results.get("summary", {}))
+    return logs, trials
+
+
+def _read_glue(folder: Path, name: str, manifest: dict[str, Any]) -> Run:
+    """Its recipe is what the tasks share; where they differ in a setting, each value with the tasks that have it."""
+    found = {"tasks": {}, "absent": {}, "averages": {}} | (_read_json(folder / "results.json") or {})
+    logs = []
+    for task, row in found["tasks"].items():
+        of_task, row["trials"] = _read_trials(folder / "tasks" / task, row["trials"])
+        logs += [log._replace(label=f"{task} {log.label}") for log in of_task]
+    shared = {key: value for key, value in manifest.get("identity", {}).items() if key != "model"}
+    settings = {key: _by_value(value) if isinstance(value, dict) else value for key, value in shared.items()}
+    recipe = {"model": manifest.get("model", ""), **manifest.get("settings", {}), **settings}
+    return Run(name, "glue", manifest, recipe, logs, [], {}, found)
+
+
+def _by_value(values: dict[str, Any]) -> str:
+    """{task: value} as "value (task, task), …"."""
+    tasks: dict[str, list[str]] = {}
+    for task, value in values.items():
+        tasks.setdefault(str(value), []).append(task)
+    return ", ".join(f"{value} ({', '.join(names)})" for value, names in tasks.items())
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -87,11 +118,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if content is None:
         raise UserError(
             f"{folder}: not a run folder (it has no manifest.json); "
-            f"give one that `bertsmith pretrain` or `bertsmith finetune` wrote"
+            f"give one that `bertsmith pretrain`, `finetune` or `glue` wrote"
         )
     kind = content.get("kind")
     if kind not in KINDS:
-        raise UserError(f"{folder}: a {kind or 'foreign'} folder; a page is made of {' and '.join(KINDS)} runs")
+        raise UserError(f"{folder}: a {kind or 'foreign'} folder; a page is made of runs of {', '.join(KINDS)}")
     return read_manifest(folder, kind)
 
 
@@ -108,7 +139,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     """None where there is no such file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run the command that wrote it again") from None

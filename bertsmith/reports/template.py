@@ -41,6 +41,19 @@ td { min-width: 10rem; overflow-wrap: anywhere; }
 tbody th { min-width: 9rem; }
 .scores td { min-width: 7rem; }
 .scores td:nth-child(n + 4) { min-width: 13rem; }
+.averages .scroll { margin-top: 1rem; }
+.averages td { min-width: 9rem; }
+.averages tbody th { min-width: 12rem; }
+.averages td:last-child { min-width: 17rem; }
+.tasks td, .tasks tbody th { min-width: 5.5rem; }
+.tasks td:nth-child(2), .tasks td small { white-space: nowrap; }
+.tasks thead th { vertical-align: bottom; }
+.tasks thead th:nth-child(n + 3) { min-width: 11.5rem; }
+td small, th small { display: block; font-size: 0.8rem; font-weight: 400; color: var(--soft); }
+.soft { color: var(--soft); }
+.mark { display: inline-block; padding: 0 0.5em; border-radius: 0.5em; background: var(--mark); font-size: 0.8rem; }
+strong + .mark { margin-left: 0.6em; }
+ul { margin: 0.3rem 0 0; padding-left: 1.1rem; }
 tr + tr > *, thead + tbody > tr > * { border-top: 1px solid var(--line); }
 th { font-weight: 500; color: var(--soft); }
 thead th { font-weight: 600; color: var(--text); }

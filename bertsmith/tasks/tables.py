@@ -1,5 +1,6 @@
 """TSV, CSV, JSONL and Parquet files in, columns of values out; what is wrong is named with its file and line."""
 
+import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,13 @@ class Table(NamedTuple):
             if not isinstance(value, str):
                 raise UserError(f"{self.path}, line {line}: {column} is {value!r}; it must be text")
         return values
+
+    def labels(self, column: str) -> list[str]:
+        """Raises UserError where a value is no label: empty, missing, or of several parts."""
+        for value, line in zip(self.columns[column], self.lines, strict=True):
+            if value is None or value == "" or isinstance(value, list | dict):
+                raise UserError(f"{self.path}, line {line}: {column} is {value!r}; each example needs one label")
+        return [label_name(value) for value in self.columns[column]]
 
     def class_ids(self, column: str, labels: Sequence[str]) -> np.ndarray:
         """[R] int64; `labels` in the order of their ids. Raises UserError where a value is none of them."""
@@ -85,7 +93,7 @@ def read_table(
         UserError: the file is missing, not UTF-8 or empty; a column is missing; a line is malformed.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise _no_file(path)
     if path.suffix == ".parquet":
         return _read_parquet(path, wanted)
     text = read_text(path)
@@ -95,10 +103,15 @@ def read_table(
     rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
     if header is None:
         _, header = next(rows, (1, []))
+    if not header:
+        raise UserError(f"{path}: no examples in this file")
     missing = [name for name in wanted if name not in header]
     if missing:
         found = ", ".join(map(repr, header)) or "none"
         raise UserError(f"{path}: no column {missing[0]!r}; there are {found} (line 1 names them)")
+    twice = [name for name in wanted if header.count(name) > 1]
+    if twice:
+        raise UserError(f"{path}, line 1: {header.count(twice[0])} columns are named {twice[0]!r}; rename the others")
     places, num_columns = [header.index(name) for name in wanted], len(header)
 
     def cells_of(cells: list[str]) -> list[str] | str:
@@ -107,6 +120,28 @@ def read_table(
         return [cells[place] for place in places]
 
     return reader.read(rows, cells_of)
+
+
+def column_names(path: Path) -> list[str]:
+    """Of a file as `read_table` takes it; of JSONL those of the first line. Empty where the file is.
+
+    Raises:
+        UserError: the file is missing, not UTF-8 or damaged.
+    """
+    if not path.is_file():
+        raise _no_file(path)
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        with _parquet_reported(path):
+            return pyarrow.parquet.read_schema(path).names
+    text = read_text(path)
+    if path.suffix == ".jsonl":
+        _, row = next(_objects(text), (1, {}))
+        return list(row) if isinstance(row, dict) else []
+    rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
+    _, header = next(rows, (1, []))
+    return header
 
 
 class _Reader(NamedTuple):
@@ -174,19 +209,29 @@ def _of_object(row: Any, wanted: Sequence[str]) -> list[Any] | str:
     return f"no {missing[0]!r}; there are {', '.join(map(repr, row))}" if missing else [row[name] for name in wanted]
 
 
-def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
+@contextlib.contextmanager
+def _parquet_reported(path: Path) -> Iterator[None]:
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            missing = [name for name in wanted if name not in names]
-            if missing:
-                raise UserError(f"{path}: no column {missing[0]!r}; there are {', '.join(map(repr, names))}")
-            table = file.read(columns=list(wanted))
+        yield
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged or not Parquet ({error}); fetch it again") from None
+
+
+def _no_file(path: Path) -> UserError:
+    return UserError(f"{path}: a folder, where a file is wanted" if path.is_dir() else f"{path}: no such file")
+
+
+def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
+    import pyarrow.parquet
+
+    with _parquet_reported(path), pyarrow.parquet.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        missing = [name for name in wanted if name not in names]
+        if missing:
+            raise UserError(f"{path}: no column {missing[0]!r}; there are {', '.join(map(repr, names))}")
+        table = file.read(columns=list(wanted))
     if not table.num_rows:
         raise UserError(f"{path}: no examples in this file")
     columns = {name: table.column(name).to_pylist() for name in wanted}

@@ -1,4 +1,4 @@
-"""Run folders as `pretrain` and `finetune` leave them."""
+"""Run folders as `pretrain`, `finetune` and `glue` leave them."""
 
 import json
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import pytest
 import tomli_w
 
 from bertsmith.files import write_manifest
+from bertsmith.reports.averages import PROTOCOLS, average
 
 PRETRAIN_RECIPE = {
     "data": "data/owt",
@@ -72,6 +73,33 @@ def make_finetune(
     return folder
 
 
+def make_glue(
+    folder: Path,
+    scores: dict[str, dict[str, list[float]]],
+    *,
+    from_mnli: tuple[str, ...] = (),
+    absent: dict[str, str] | None = None,
+    departures: tuple[str, ...] = (),
+    model: str = "runs/small",
+) -> Path:
+    """`scores` holds task → metric → a score a seed."""
+    folder.mkdir(parents=True)
+    tasks = {}
+    for task, metrics in scores.items():
+        made = json.loads((make_finetune(folder / "tasks" / task, task, metrics) / "results.json").read_text())
+        if len(made["trials"]) == 1:
+            for row in made["summary"].values():
+                del row["std"]
+        tasks[task] = {"from_mnli": task in from_mnli, "trials": made["trials"], "summary": made["summary"]}
+    averages = {name: average(protocol, tasks, departures) for name, protocol in PROTOCOLS.items()}
+    results = {"model": model, "tasks": tasks, "absent": absent or {}, "averages": averages}
+    (folder / "results.json").write_text(json.dumps(results))
+    settings = {"data": "data/glue", "protocol": "reference", "from_mnli": bool(from_mnli)}
+    identity = {"model": "0" * 64, "epochs": {task: 10.0 if task == "rte" else 3.0 for task in scores}}
+    write_manifest(folder, "glue", {"identity": identity, "settings": settings, "model": model, "finished": not absent})
+    return folder
+
+
 @pytest.fixture(name="make_pretrain")
 def make_pretrain_fixture() -> Callable[..., Path]:
     return make_pretrain
@@ -80,6 +108,11 @@ def make_pretrain_fixture() -> Callable[..., Path]:
 @pytest.fixture(name="make_finetune")
 def make_finetune_fixture() -> Callable[..., Path]:
     return make_finetune
+
+
+@pytest.fixture(name="make_glue")
+def make_glue_fixture() -> Callable[..., Path]:
+    return make_glue
 
 
 @pytest.fixture

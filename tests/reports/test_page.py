@@ -25,7 +25,8 @@ class Page(HTMLParser):
         super().__init__()
         self.open, self.tags, self.attributes = [], Counter(), []
         self.texts, self.scripts, self.identifiers = [], [], []
-        self.feed(path.read_text(encoding="utf-8"))
+        self.html = path.read_text(encoding="utf-8")
+        self.feed(self.html)
         self.close()
         assert not self.open, "unclosed elements"
 
@@ -192,6 +193,12 @@ def test_what_is_no_run_is_refused_and_nothing_is_written(tmp_path, content, wor
         write_page([folder], out)
     assert str(folder) in str(caught.value)
     assert not out.exists()
+
+
+def test_a_file_is_no_run(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file: not a run folder"):
+        write_page([tmp_path / "file"], tmp_path / "report.html")
 
 
 def test_a_page_that_cannot_be_written_is_said(pretrain_run, tmp_path):

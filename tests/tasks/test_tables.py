@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.tables import read_table
+from bertsmith.tasks.tables import column_names, read_table
 
 ROWS = [("a plain text", 1), ('some "quotes" and , commas', 0), ("other\u2028separators\x85of lines", 1)]
 
@@ -59,7 +59,8 @@ def test_a_quoted_line_break(tmp_path):
         ("a.tsv", b"text\tlabel\ngood\t1\t1\n", r"a.tsv, line 2: 3 columns"),
         ("a.tsv", b"text\tlabel\ngood\t1\n\xff\t1\n", r"a.tsv, line 3: not UTF-8"),
         ("a.tsv", b"text\tlabel\n", r"a.tsv: no examples"),
-        ("a.tsv", b"", r"a.tsv: no column 'text'; there are none"),
+        ("a.tsv", b"", r"a.tsv: no examples in this file"),
+        ("a.tsv", b"text\tlabel\tlabel\ngood\t1\t0\n", r"a.tsv, line 1: 2 columns are named 'label'"),
         ("a.csv", b'text,label\n"open,1\n', r"a.csv, line 2: not CSV"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": \n', r"a.jsonl, line 2: not a JSON object"),
         ("a.jsonl", b"[1]\n", r"a.jsonl, line 1: not a JSON object"),
@@ -70,6 +71,31 @@ def test_faults(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_table(tmp_path / name, ("text", "label"))
+
+
+def test_a_column_that_is_there_twice_and_not_wanted_is_nobodys_concern(tmp_path):
+    (tmp_path / "a.tsv").write_text("id\tid\ttext\tlabel\n1\t2\tgood\t1\n")
+    assert read_table(tmp_path / "a.tsv", ("text", "label")).texts("text") == ["good"]
+
+
+@pytest.mark.parametrize("layout", ["tsv", "csv", "jsonl", "parquet"])
+def test_columns_have_their_names_in_every_layout(tmp_path, layout):
+    assert sorted(column_names(write(tmp_path, layout))) == ["id", "label", "text"]
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
+def test_an_empty_file_has_no_columns(tmp_path, name):
+    (tmp_path / name).write_text("")
+    assert column_names(tmp_path / name) == []
+
+
+def test_a_folder_in_the_place_of_a_file_is_said(tmp_path):
+    (tmp_path / "a.tsv").mkdir()
+    for reader in (column_names, lambda path: read_table(path, ("text",))):
+        with pytest.raises(UserError, match=r"a.tsv: a folder"):
+            reader(tmp_path / "a.tsv")
+        with pytest.raises(UserError, match=r"b.tsv: no such file"):
+            reader(tmp_path / "b.tsv")
 
 
 def test_malformed_lines_can_be_left_out(tmp_path):

@@ -14,6 +14,12 @@ from bertsmith.tasks.scoring.entities import Tag, parse_tag
 
 BETWEEN = re.compile(r"[ \t]+")
 
+BOUNDARY = "-X-"
+"""In the place of a word it ends a sentence, as a blank line does; so `conlleval` has it."""
+
+DOCUMENT = "-DOCSTART-"
+"""In the place of a word it begins a document, in CoNLL-2003's layout."""
+
 
 class Word(NamedTuple):
     """One line."""
@@ -31,6 +37,8 @@ class Tagging(NamedTuple):
 
 def read_tagging(gold: Path, predictions: Path | None = None) -> Tagging:
     """Gold and predicted tags.
+
+    A line -DOCSTART- is a word, as for `conlleval`, unless the file of predictions leaves all of them out, as ours do.
 
     Args:
         gold: its last column is the gold tag; without `predictions` that is the predicted one, and the gold tag is the
@@ -52,6 +60,8 @@ def read_tagging(gold: Path, predictions: Path | None = None) -> Tagging:
         hint = "without a file of predictions the last two columns are the gold and the predicted tag"
         return Tagging(_tags(gold, sentences, -2, hint), _tags(gold, sentences, -1, hint))
     tagged = read_words(predictions)
+    if _num_words(tagged) == _num_words(without := without_documents(sentences)):
+        sentences = without
     _check_alike(gold, sentences, predictions, tagged)
     hint = "the last column is the tag"
     return Tagging(_tags(gold, sentences, -1, hint), _tags(predictions, tagged, -1, hint))
@@ -74,14 +84,32 @@ def read_words(path: Path) -> list[list[Word]]:
                     f"{path}, line {number}: {len(columns)} columns where the lines before have {num_columns}; "
                     f"mend the line"
                 )
-            sentences[-1].append(Word(number, columns))
-        elif sentences[-1]:
+            if columns[0] != BOUNDARY:
+                sentences[-1].append(Word(number, columns))
+        if (not columns or columns[0] == BOUNDARY) and sentences[-1]:
             sentences.append([])
     if not sentences[-1]:
         sentences.pop()
     if not sentences:
         raise UserError(f"{path}: no words in this file")
     return sentences
+
+
+def without_documents(sentences: Sequence[Sequence[Word]]) -> list[list[Word]]:
+    """The same without lines -DOCSTART-, each of which ends a sentence and is none."""
+    found: list[list[Word]] = []
+    for sentence in sentences:
+        found.append([])
+        for word in sentence:
+            if word.columns[0] != DOCUMENT:
+                found[-1].append(word)
+            elif found[-1]:
+                found.append([])
+    return [sentence for sentence in found if sentence]
+
+
+def _num_words(sentences: Sequence[Sequence[Word]]) -> int:
+    return sum(map(len, sentences))
 
 
 def _tags(path: Path, sentences: Sequence[Sequence[Word]], column: int, hint: str) -> list[list[Tag]]:

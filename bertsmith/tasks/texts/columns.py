@@ -6,9 +6,23 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import CustomSettings, find_file
-from bertsmith.tasks.tables import Table, label_name, read_table
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.tables import Table, read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+from bertsmith.tasks.texts.glue import GLUE
+
+
+def text_columns(recipe: FinetuneRecipe) -> list[tuple[str, ...]]:
+    """The column or the two columns that hold the texts: of a GLUE task as GLUE names them, and as the hub does.
+
+    A tagging task has no columns, so what is to be tagged is just "text".
+    """
+    if recipe.tags_words:
+        return [("text",)]
+    if recipe.task == "custom":
+        return [tuple(name for name in (recipe.custom.text, recipe.custom.second_text) if name is not None)]
+    return list(dict.fromkeys([GLUE[recipe.task].texts, GLUE[recipe.task].hub_texts]))
 
 
 def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledTexts:
@@ -19,7 +33,7 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
 
     Raises:
         UserError: a file or a column is missing; a line is malformed; there is one label only, or a label that the
-            training file does not have; an answer is no number.
+            training file does not have, or none in a line; an answer is no number.
     """
     texts = [name for name in (settings.text, settings.second_text) if name is not None]
     wanted = list(dict.fromkeys([*texts, settings.label]))
@@ -31,7 +45,7 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
 
 
 def _classes(train: Table, column: str) -> Task:
-    labels = sorted({label_name(value) for value in train.columns[column]})
+    labels = sorted(set(train.labels(column)))
     if not 2 <= len(labels) <= MOST_LABELS:
         raise UserError(
             f"{train.path}: {column} has {len(labels):,} different values; a classification has 2 to {MOST_LABELS:,} "

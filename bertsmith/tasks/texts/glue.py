@@ -230,6 +230,8 @@ def _targets(row: GlueTask, table: Table, label: str) -> np.ndarray:
 
 
 def _find_folder(row: GlueTask, data: Path) -> Path:
+    if not data.is_dir():
+        raise Absent(f"{data}: no such folder; data=… names the folder of all GLUE tasks")
     folder = next((data / name for name in row.folders if (data / name).is_dir()), None)
     if folder is None:
         raise Absent(f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import WORD_ENDINGS, find_file
 from bertsmith.tasks.scoring.entities import parse_tag
-from bertsmith.tasks.scoring.tagged import Word, read_words
+from bertsmith.tasks.scoring.tagged import DOCUMENT, Word, read_words, without_documents
 from bertsmith.tasks.task import MOST_LABELS, Task
 
 ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
@@ -101,13 +101,15 @@ def tagging_task(name: str, train_path: Path, dev_path: Path) -> LabelledSentenc
 
 
 def read_sentences(path: Path) -> Sentences:
-    """The words of a file with their tags.
+    """The words of a file with their tags. A line -DOCSTART- ends a sentence and is none.
 
     Raises:
         UserError: the file is missing, not UTF-8 or empty; a line has one column, or another number of columns than
             the first.
     """
-    words = read_words(path)
+    words = without_documents(read_words(path))
+    if not words:
+        raise UserError(f"{path}: no words in this file, but for lines {DOCUMENT}")
     first = words[0][0]
     if len(first.columns) < 2:
         raise UserError(

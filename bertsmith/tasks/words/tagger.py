@@ -35,15 +35,22 @@ class Tagger(NamedTuple):
         """The words of each text, which are what white space parts, with their tags.
 
         Raises:
-            UserError: a text is longer than the model, unless `truncate` leaves out its last words.
+            UserError: as `tag_words`.
         """
-        sentences = [text.split() for text in texts]
+        return self.tag_words([text.split() for text in texts], truncate)
+
+    def tag_words(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TaggedWords]:
+        """The words of each sentence with their tags.
+
+        Raises:
+            UserError: a sentence is longer than the model, unless `truncate` leaves out its last words.
+        """
         if not any(sentences):
             return [[] for _ in sentences]
         encoded = encode_words(sentences, self.tokenizer, self.length, self.segment)
         if encoded.rows.truncated and not truncate:
             raise UserError(
-                f"{encoded.rows.truncated} of {len(texts)} texts are longer than the model's {self.length} tokens; "
+                f"{encoded.rows.truncated} of {len(sentences)} texts are longer than the model's {self.length} tokens; "
                 f"shorten them, or have them cut (--truncate, truncate=True)"
             )
         ids = encoded.gather(predict_tags(self.objective, encoded.rows, self.machine), -1)

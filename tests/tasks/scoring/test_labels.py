@@ -44,7 +44,7 @@ ROWS = "0\tentailment\n1\tentailment\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", r"p.tsv: no column 'index'; there are none"),
+        ("", r"p.tsv: no examples in this file"),
         (ROWS, r"p.tsv: no column 'index'; there are '0', 'entailment' \(line 1 names them\)"),
         ("\nindex\tprediction\n" + ROWS, r"p.tsv: no column 'index'"),
         ("index\tlabel\n" + ROWS, r"p.tsv: no column 'prediction'; there are 'index', 'label'"),

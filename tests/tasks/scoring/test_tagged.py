@@ -42,6 +42,35 @@ def test_a_file_of_predictions(tmp_path, predicted):
     assert plain(read_tagging(gold, write(tmp_path / "tags.txt", predicted))) == EXPECTED
 
 
+def test_a_boundary_ends_a_sentence_as_a_blank_line_does(tmp_path):
+    marked = write(tmp_path / "marked.txt", GOLD.replace("\n\n", "\n-X- -X- O\n"))
+    assert [len(sentence) for sentence in read_words(marked)] == [2, 1]
+    assert plain(read_tagging(marked, write(tmp_path / "tags.txt", "B-NP\nO\n\nB-VP\n"))) == EXPECTED
+
+
+def test_a_document_line_is_a_word_for_the_grader_where_both_have_it(tmp_path):
+    """For conlleval -X- alone ends a sentence."""
+    both = write(tmp_path / "both.txt", "-DOCSTART- -X- O O\n\nthe DT B-NP B-NP\ncat NN I-NP O\n")
+    found = read_tagging(both)
+    assert [len(sentence) for sentence in found.gold] == [1, 2]
+    assert tag_accuracy(found.gold, found.predicted) == pytest.approx(100 * 2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "sizes"),
+    [
+        ("the B-NP\ncat O\n\nsat B-VP\n", [2, 1]),
+        ("B-NP\nO\n\nB-VP\n", [2, 1]),
+        ("-DOCSTART- O\n\nthe B-NP\ncat O\n\nsat B-VP\n", [1, 2, 1]),
+        ("O\n\nB-NP\nO\n\nB-VP\n", [1, 2, 1]),
+    ],
+)
+def test_predictions_may_leave_document_lines_out(tmp_path, predicted, sizes):
+    gold = write(tmp_path / "gold.txt", f"-DOCSTART- -X- O\n\n{GOLD}")
+    found = read_tagging(gold, write(tmp_path / "tags.txt", predicted))
+    assert [len(sentence) for sentence in found.gold] == [len(tags) for tags in found.predicted] == sizes
+
+
 def test_other_spaces_of_unicode_are_of_the_word(tmp_path):
     assert read_words(write(tmp_path / "a.txt", "1\u00a0000\u2028 CD\n"))[0][0].columns == ["1\u00a0000\u2028", "CD"]
 

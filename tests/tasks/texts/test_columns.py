@@ -38,6 +38,7 @@ def test_pairs_and_numbers_from_jsonl(tmp_path):
     [
         (["sentence\tlabel", "x\t1", "y\t0"], ["sentence\tlabel", "x\t2"], {}, r"dev.tsv, line 2: label is '2'.* 0, 1"),
         (["sentence\tlabel", "x\t1"], ["sentence\tlabel", "x\t1"], {}, r"train.tsv: label has 1 different values"),
+        (["sentence\tlabel", "x\t1", "y\t"], ["sentence\tlabel", "x\t1"], {}, r"train.tsv, line 3: label is ''; each"),
         (["text\tlabel", "x\t1"], ["text\tlabel", "x\t1"], {}, r"train.tsv: no column 'sentence'; there are 'text'"),
         (["sentence\tlabel", "x\tno"], [""], {"kind": "regression"}, r"no examples|no column|must be a number"),
         (["sentence\tlabel", "x\t2"], ["sentence\tlabel", "x\t2"], {"kind": "regression"}, r"label is 2 in every line"),
@@ -47,6 +48,14 @@ def test_faults(tmp_path, train, dev, settings, message):
     write(tmp_path, train, dev)
     with pytest.raises(UserError, match=message):
         read_columns(CustomSettings(**settings), tmp_path)
+
+
+@pytest.mark.parametrize("value", [None, "", ["a"], {"a": 1}])
+def test_what_is_no_label_is_refused(tmp_path, value):
+    rows = [json.dumps({"sentence": "x", "label": label}) for label in ("a", value)]
+    write(tmp_path, rows, rows[:1], "jsonl")
+    with pytest.raises(UserError, match=r"train.jsonl, line 2: label is .*; each example needs one label"):
+        read_columns(CustomSettings(), tmp_path)
 
 
 def test_files_are_missing_or_double(tmp_path):

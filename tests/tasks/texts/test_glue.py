@@ -179,6 +179,7 @@ def test_the_hubs_mismatched_set(tmp_path):
 def test_what_is_absent_is_said(tmp_path):
     write_split(tmp_path, "qnli", "dev")
     assert why_absent("rte", tmp_path, "train") == f"{tmp_path}: no folder RTE or rte in it"
+    assert why_absent("rte", tmp_path / "none", "train") == f"{tmp_path}/none: no such folder"
     assert why_absent("qnli", tmp_path, "dev") is None
     assert why_absent("qnli", tmp_path, "train", "dev").startswith(f"{tmp_path}/QNLI/train.tsv: no such file")
     (tmp_path / "QNLI/train-00000-of-00002.parquet").touch()

@@ -45,6 +45,22 @@ def test_moving_the_files_changes_nothing_and_a_blank_line_does(tmp_path):
     assert prints[0] == prints[1] != prints[2]
 
 
+def test_document_lines_end_a_sentence_and_are_none(tmp_path):
+    prints = []
+    for name, text in (
+        ("without", GOOD),
+        ("with", "-DOCSTART- -X- O\n\n" + GOOD.replace("\n\n", "\n\n-DOCSTART- -X- O\n\n")),
+        ("close", "-DOCSTART- -X- O\n" + GOOD.replace("\n\n", "\n-DOCSTART- -X- O\n")),
+    ):
+        (tmp_path / name).mkdir()
+        data = read_tagging(write(tmp_path / name, text))
+        assert data.train.texts() == [["the", "cat", "sat", "."], ["it"]]
+        prints.append((data.train.fingerprint(), data.task))
+    assert prints[0] == prints[1] == prints[2]
+    with pytest.raises(UserError, match="no words in this file, but for lines -DOCSTART-"):
+        read_tagging(write(tmp_path, "-DOCSTART- O\n"))
+
+
 def test_chunking_scores_dev_where_there_is_one_else_test(tmp_path):
     write(tmp_path)
     (tmp_path / "dev.txt").rename(tmp_path / "test.txt")

@@ -1,0 +1,98 @@
+"""What `predict` prints: of texts and of lines, of the rows of a table, and of words, a line each.
+
+A file's name says what it is. A table (.tsv, .csv, .jsonl, .parquet) is read by the columns that the model was
+fine-tuned with; .conll has a word a line, and a blank line ends a sentence; all else is a text a line.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertsmith.answers import LINES_AT_ONCE, Line, class_line, predictions, print_answers
+from bertsmith.errors import UserError
+from bertsmith.predictor import Predictor
+from bertsmith.tasks.custom import ENDINGS
+from bertsmith.tasks.scoring.tagged import read_words, without_documents
+from bertsmith.tasks.tables import column_names, read_table
+
+WORDS_ENDING = ".conll"
+
+
+def print_predictions(
+    model: Predictor, lines: Iterable[str], file: str | None, most: int, truncate: bool, as_json: bool
+) -> None:
+    """An answer for each of `lines`, which are those of `file` if there is one, or for each row that it has.
+
+    Raises:
+        UserError: the model cannot answer; a column is missing; a text is not one, or is too long.
+    """
+    ending = Path(file).suffix if file is not None else ""
+    if ending in ENDINGS:
+        _print(_of_table(model, Path(file), most, truncate), as_json, "\t")
+    elif ending == WORDS_ENDING:
+        _print(_of_words(model, Path(file), truncate), as_json, "\n")
+    else:
+        between = "\n    " if file is None else "\t"
+        print_answers(lines, lambda some: predictions(model, some, most, truncate), as_json, between)
+
+
+def _print(lines: Iterable[Line], as_json: bool, between: str) -> None:
+    for line in lines:
+        print(json.dumps(line.content, ensure_ascii=False) if as_json else between.join(line.parts))
+
+
+def _of_table(model: Predictor, path: Path, most: int, truncate: bool) -> Iterator[Line]:
+    """Rows are read at once and answered some at a time; one without any text is answered by an empty line."""
+    wanted = _columns(model, path)
+    table = read_table(path, wanted, remedy="mend the line")
+    texts = [table.texts(column) for column in wanted]
+    for begin in range(0, len(table.lines), LINES_AT_ONCE):
+        some = [column[begin : begin + LINES_AT_ONCE] for column in texts]
+        rows = [row for row in zip(*some, strict=True) if any(text.strip() for text in row)]
+        try:
+            answers = iter(_answers(model, rows, most, truncate) if rows else [])
+        except UserError as error:
+            last = table.lines[min(begin + LINES_AT_ONCE, len(table.lines)) - 1]
+            raise UserError(f"{path}, lines {table.lines[begin]} to {last}: {error}") from None
+        for row in zip(*some, strict=True):
+            yield next(answers) if any(text.strip() for text in row) else Line([], None)
+
+
+def _answers(model: Predictor, rows: Sequence[Sequence[str]], most: int, truncate: bool) -> list[Line]:
+    first, *second = map(list, zip(*rows, strict=True))
+    if model.classifies:  # and not by way of lines, since a text may have a tab inside
+        return [class_line(answer) for answer in model.classify(first, second[0] if second else None, truncate)]
+    return predictions(model, first, most, truncate)
+
+
+def _columns(model: Predictor, path: Path) -> Sequence[str]:
+    """Those that hold the texts; a lone column that is no "text" is taken for it, and said."""
+    names = column_names(path)
+    if not names:
+        raise UserError(f"{path}: no rows in this file")
+    choices = model.text_columns
+    for wanted in choices:
+        if set(wanted) <= set(names):
+            return wanted
+    if choices == [("text",)] and len(names) == 1:
+        print(f"{path}: its only column, {names[0]!r}, is taken for the texts", file=sys.stderr)
+        return names
+    shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:39]}…") for name in names[:10])
+    wanted = " or ".join(" and ".join(map(repr, columns)) for columns in choices)
+    raise UserError(
+        f"{path}: no column {wanted}, which the model reads; there are {shown}. "
+        f"To have each line read as a text (a tab parts a pair), hand it over as --file - < {path}"
+    )
+
+
+def _of_words(model: Predictor, path: Path, truncate: bool) -> Iterator[Line]:
+    """A sentence's words, each with its tag: lines as `grade conll2000` reads them."""
+    if not model.tags_words:
+        raise UserError(f"{path}: a word a line, and {model.path} tags no words; give it a text a line (.txt)")
+    sentences = [[word.columns[0] for word in sentence] for sentence in without_documents(read_words(path))]
+    for begin in range(0, len(sentences), LINES_AT_ONCE):
+        for tagged in model.tag_words(sentences[begin : begin + LINES_AT_ONCE], truncate):
+            content: dict[str, Any] = {"words": [word for word, _ in tagged], "tags": [tag for _, tag in tagged]}
+            yield Line([*(f"{word} {tag}" for word, tag in tagged), ""], content)

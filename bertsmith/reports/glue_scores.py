@@ -1,0 +1,167 @@
+"""GLUE runs beside published models: an average by each protocol, then the tasks that they are of."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from bertsmith.reports.averages import PROTOCOLS
+from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_chart, score_chart
+from bertsmith.reports.facts import metric_title
+from bertsmith.reports.glue_table import reservations, seeds_of
+from bertsmith.reports.markup import ABSENT, listed, swatch, table, text
+from bertsmith.reports.published import METRICS, PUBLISHED, PUBLISHED_AVERAGES, published_scores
+from bertsmith.reports.runs import Run
+
+ORDER = (*METRICS, "wnli")
+"""In which tasks are shown."""
+
+
+class Average(NamedTuple):
+    """One protocol: what it averages, and the runs' averages beside published ones."""
+
+    title: str
+    about: str
+    chart: Chart | None
+    """Of the averages that are whole; none where no run has one."""
+    table: str
+
+
+def averages(runs: Sequence[tuple[Run, str]]) -> Iterator[Average]:
+    """Of those runs (each with its colour) that have scores, by each protocol."""
+    scored = [(run, color) for run, color in runs if run.glue["averages"]]
+    for name, protocol in PROTOCOLS.items() if scored else ():
+        title, _, about = protocol.title.partition(": ")
+        yield Average(title, about, _average_chart(name, scored), _average_table(name, scored))
+
+
+def task_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
+    """A chart a task: the seeds of every run, and published scores where they are quoted in the task's metric."""
+    charts = []
+    for task in _tasks(runs):
+        chosen = [(_of_task(run, task), color) for run, color in runs if task in run.glue["tasks"]]
+        if not chosen:
+            continue
+        first = next(iter(chosen[0][0].summary))
+        metric = METRICS.get(task, first)
+        shown = [pair for pair in chosen if metric in pair[0].summary]
+        charts.append(score_chart(task, metric, shown, f"{task}: {metric_title(metric)}"))
+    return charts
+
+
+def task_table(runs: Sequence[tuple[Run, str]]) -> str:
+    """A line a metric: of each run its median, mean and spread, and what was published in that metric."""
+    rows = []
+    for task in _tasks(runs):
+        metrics = dict.fromkeys(
+            name for run, _ in runs for name in run.glue["tasks"].get(task, {"summary": {}})["summary"]
+        )
+        for metric in metrics or [METRICS.get(task, "")]:
+            published = {row.model: score for row, score in published_scores(task, metric)}
+            rows.append((
+                text(task), text(metric_title(metric)), *(_cell(run, task, metric) for run, _ in runs),
+                *(f"{published[row.model]:.1f}" if row.model in published else ABSENT for row in PUBLISHED),
+            ))  # fmt: skip
+    head = [
+        "Task", "Metric", *(swatch(color) + text(run.name) for run, color in runs),
+        *(f"{text(row.model)}<small>{text(row.protocol)}</small>" for row in PUBLISHED),
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def seed_table(runs: Sequence[tuple[Run, str]]) -> str:
+    """A line a metric: of each run its seeds' scores; a trial that gave one answer to all is marked."""
+    rows = []
+    for task in _tasks(runs):
+        views = [_of_task(run, task) for run, _ in runs]
+        for metric in dict.fromkeys(name for view in views for name in view.summary):
+            rows.append((text(task), text(metric_title(metric)), *(_seeds(view, metric) for view in views)))
+    return table(["Task", "Metric", *(swatch(color) + text(run.name) for run, color in runs)], rows)
+
+
+def absent_tasks(runs: Sequence[tuple[Run, str]]) -> str:
+    """Which tasks have no scores, and why; empty where none is absent."""
+    runs_of: dict[tuple[str, str], list[str]] = {}
+    for run, _ in runs:
+        for task, why in run.glue["absent"].items():
+            runs_of.setdefault((task, why), []).append(run.name)
+    lines = []
+    for (task, why), names in sorted(runs_of.items(), key=lambda item: ORDER.index(item[0][0])):
+        which = f" ({text(', '.join(names))})" if len(names) < len(runs) else ""
+        lines.append(f"<strong>{text(task)}</strong>{which}: {text(why)}")
+    return listed(lines) if lines else ""
+
+
+def transferred(runs: Sequence[tuple[Run, str]]) -> bool:
+    """Whether a task of any of the runs started from a model of MNLI."""
+    return any(row["from_mnli"] for run, _ in runs for row in run.glue["tasks"].values())
+
+
+def _tasks(runs: Sequence[tuple[Run, str]]) -> list[str]:
+    """All that any of the runs has, or says that it lacks."""
+    return [task for task in ORDER if any(task in run.glue["tasks"] or task in run.glue["absent"] for run, _ in runs)]
+
+
+def _of_task(run: Run, task: str) -> Run:
+    """The run as if it were of this task alone."""
+    row = run.glue["tasks"].get(task, {"trials": [], "summary": {}, "from_mnli": False})
+    name = f"{run.name} (from MNLI)" if row["from_mnli"] else run.name
+    return replace(run, name=name, trials=row["trials"], summary=row["summary"])
+
+
+def _cell(run: Run, task: str, metric: str) -> str:
+    row = run.glue["tasks"].get(task)
+    if row is None:
+        return f"<small>{'absent' if task in run.glue['absent'] else 'no scores yet'}</small>"
+    if metric not in row["summary"]:
+        return ABSENT
+    scores, number = row["summary"][metric], len(row["trials"])
+    mark = '<span class="mark">from MNLI</span>' if row["from_mnli"] else ""
+    spread = f"{100 * scores['mean']:.1f} ± {100 * scores['std']:.1f}, {number} seeds" if number > 1 else "1 seed"
+    return f"<strong>{100 * scores['median']:.1f}</strong>{mark}<small>{spread}</small>"
+
+
+def _seeds(run: Run, metric: str) -> str:
+    shown = []
+    for trial in run.trials:
+        if metric in trial["metrics"]:
+            constant = ", nothing learnt" if trial.get("constant") else ""
+            shown.append(
+                f"<div>{100 * trial['metrics'][metric]:.2f} <small>seed {text(trial['seed'])}{constant}</small></div>"
+            )
+    return "".join(shown) or ABSENT
+
+
+def _average_chart(name: str, runs: Sequence[tuple[Run, str]]) -> Chart | None:
+    rows = []
+    for run, color in runs:
+        found = run.glue["averages"][name]
+        if found["average"] is not None:
+            score = 100 * found["average"]
+            symbol = "diamond" if found["comparable"] else "diamond-open"
+            marker = {"color": color, "size": 13, "symbol": symbol, "line": {"width": 2, "color": color}}
+            hint = f"{score:.1f}" if found["comparable"] else f"{score:.1f}, not comparable"
+            rows.append(ScoreRow(run.name, score, hint, marker, {}))
+    if not rows:
+        return None
+    for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
+        rows.append(ScoreRow(row.model, row.score, f"{row.score:.1f}, {row.protocol}", PUBLISHED_MARKER, {}))
+    return row_chart(rows)
+
+
+def _average_table(name: str, runs: Sequence[tuple[Run, str]]) -> str:
+    rows, classes = [], []
+    for run, color in runs:
+        found = run.glue["averages"][name]
+        score = f"<strong>{100 * found['average']:.1f}</strong>" if found["average"] is not None else ABSENT
+        amiss = reservations(found)
+        if found["average"] is None and found["mean"] is not None:
+            score += f"<small>{100 * found['mean']:.1f} over {found['numbers']} of {found['of']}</small>"
+        protocol = f"dev set, median of {seeds_of(run.glue['tasks'])}"
+        departs = f'<span class="mark">not comparable</span>{listed(map(text, amiss))}' if amiss else "nothing"
+        rows.append((swatch(color) + text(run.name), score, text(protocol), departs))
+        classes.append("own")
+    for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
+        source = f'<span class="soft">{text(row.source)}</span>'
+        rows.append((text(row.model), f"{row.score:.1f}", text(row.protocol), source))
+        classes.append("")
+    return table(("Model", "Average", "Protocol", "What departs from it, or source"), rows, classes)
