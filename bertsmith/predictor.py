@@ -57,8 +57,9 @@ class Predictor:
     A text longer than the model is refused, unless `truncate` has it cut.
     """
 
-    def __init__(self, path: str | Path, device: str = "auto"):
-        """Raises UserError where `path` holds no model, or `device` is not there."""
+    def __init__(self, path: str | Path, device: str = "auto", task: str | None = None):
+        """`task` says which, of a run of several tasks. Raises UserError where `path` holds no model, or `device` is
+        not there."""
         self.path = Path(path)
         # In float32 also on a GPU: likelihoods are compared with one another, often by little.
         self._machine_settings = MachineSettings(device=device, dtype="float32", compile=False)
@@ -67,11 +68,13 @@ class Predictor:
         self._classifier: Classifier | None = None
         self._tagger: Tagger | None = None
         if kind_of(self.path) == "finetune":
-            if read_recipe(self.path).tags_words:
-                self._tagger = open_tagging_trial(self.path, self._machine_settings)
+            if read_recipe(self.path, task).tags_words:
+                self._tagger = open_tagging_trial(self.path, self._machine_settings, task=task)
             else:
-                self._classifier = open_trial(self.path, self._machine_settings)
+                self._classifier = open_trial(self.path, self._machine_settings, task=task)
             return
+        if task is not None:
+            raise UserError(f"{self.path}: --task {task} is of use with a fine-tuning run of several tasks alone")
         self._model = open_model(self.path)
         self._machine = choose_machine(self._machine_settings, self._model.tokenizer.pad_id)
         if self._model.networks[0].head == "classification":

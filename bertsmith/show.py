@@ -131,7 +131,8 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
     _print_own_recipe(path, "finetune")
-    return f"bertsmith export {path} {path}-hf"
+    of_task = "".join(f" --task {name}" for name in list(manifest.get("tasks", ()))[:1])
+    return f"bertsmith export {path} {path}-hf{of_task}"
 
 
 def _show_glue(path: Path, manifest: dict[str, Any]) -> str:

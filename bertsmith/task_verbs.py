@@ -1,4 +1,4 @@
-"""The verbs of labelled tasks that span several of them or need no model; `cli` takes them up beside its own."""
+"""The verbs of labelled tasks; `cli` takes them up beside its own."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,28 @@ from typing import Annotated
 
 import typer
 
-from bertsmith.command_line import AsJson, Out, Overwrite, command_of, say_next, stopping
+from bertsmith.command_line import AsJson, Out, Overrides, Overwrite, Recipe, command_of, say_next, stopping
 
 TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
 
 
 def add_verbs(app: typer.Typer) -> None:
     """Make the functions of this file verbs of `app`."""
-    for verb in (glue, submit, grade):
+    for verb in (finetune, glue, submit, grade):
         app.command()(verb)
+
+
+def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+    """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
+    from bertsmith.config import load
+    from bertsmith.tasks.finetune import FinetuneRecipe, finetune
+
+    loaded = load(FinetuneRecipe, "finetune", recipe, overrides or ())
+    with stopping(command_of("finetune", recipe, overrides, out)):
+        finetune(loaded, out, overwrite)
+    print(f"wrote {out}/results.json")
+    several = loaded.settings.task == "several"
+    say_next(f"bertsmith export {out} {out}-hf" + (f" --task {loaded.settings.several.tasks[0]}" if several else ""))
 
 
 def glue(
