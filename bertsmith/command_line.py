@@ -1,5 +1,6 @@
 """What the verbs of the command line share: their arguments, what they say last, and how they are stopped."""
 
+import json
 import shlex
 import signal
 import sys
@@ -28,6 +29,12 @@ def say_next(command: str) -> None:
     """What to type now, if there is a good guess."""
     if command:
         print(f"next: {command}")
+
+
+def export_command(run: Path, out: Path) -> str:
+    """The one that exports a fine-tuning run; of several tasks the first."""
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    return f"bertsmith export {run} {out}" + "".join(f" --task {task}" for task in list(manifest.get("tasks", ()))[:1])
 
 
 def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path) -> str:

@@ -11,13 +11,14 @@ from bertsmith.interop.card import model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.onnx import check_onnx
 from bertsmith.objectives.rtd import has_two_towers
-from bertsmith.tasks.runs import Finetuned, load_trial
+from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
 from bertsmith.training.runs import PARTS, load_run
 
 
 def export_run(run: Path, out: Path, opset: int | None = None, task: str | None = None) -> Path:
-    """Write the newest checkpoint of a pre-training run, or the best trial of a fine-tuning run, to `out`. A run with
-    two networks gives the folders `discriminator` and `generator` in it. With an `opset`, each folder has a model.onnx.
+    """Write the newest checkpoint of a pre-training run, or the best trial of a fine-tuning run, to `out`; of a search,
+    that of the run which it chose. A run with two networks gives the folders `discriminator` and `generator` in it.
+    With an `opset`, each folder has a model.onnx.
 
     Args:
         task: which one, of a run of several tasks.
@@ -29,6 +30,7 @@ def export_run(run: Path, out: Path, opset: int | None = None, task: str | None 
     if opset is not None:
         check_onnx(opset)
     make_folder(out.resolve().parent)
+    run = chosen_run(run)
     kind = kind_of(run)
     if task is not None and kind != "finetune":
         raise UserError(f"{run}: --task {task} is of use with a fine-tuning run of several tasks alone")

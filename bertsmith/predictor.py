@@ -17,7 +17,7 @@ from bertsmith.probes.evaluate import EvaluateSettings, Evaluation, evaluate_mod
 from bertsmith.probes.likelihood import scoring_head, token_likelihoods
 from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
-from bertsmith.tasks.runs import read_recipe
+from bertsmith.tasks.runs import chosen_run, read_recipe
 from bertsmith.tasks.texts.classifier import Answer, Classifier, open_exported, open_trial
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
@@ -60,7 +60,7 @@ class Predictor:
     def __init__(self, path: str | Path, device: str = "auto", task: str | None = None):
         """`task` says which, of a run of several tasks. Raises UserError where `path` holds no model, or `device` is
         not there."""
-        self.path = Path(path)
+        self.path = chosen_run(Path(path))
         # In float32 also on a GPU: likelihoods are compared with one another, often by little.
         self._machine_settings = MachineSettings(device=device, dtype="float32", compile=False)
         self._networks: dict[str, Any] = {}

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from bertsmith.config import check
 from bertsmith.errors import UserError
-from bertsmith.files import read_manifest
+from bertsmith.files import kind_of, read_json, read_manifest
 from bertsmith.interop.configuration import family_of
 from bertsmith.interop.names import Family
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.schema import kinds_of
 from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
+
+SEARCH = "search"
+"""The kind of a folder that `bertsmith search` wrote."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,21 @@ class Finetuned:
     seed: int
     results: dict[str, Any]
     manifest: dict[str, Any]
+
+
+def chosen_run(run: Path) -> Path:
+    """`run`; of a search the run that it chose.
+
+    Raises:
+        UserError: the search is not finished.
+    """
+    if kind_of(run) != SEARCH:
+        return run
+    if not read_manifest(run, SEARCH)["finished"]:
+        raise UserError(
+            f"{run}: a search that is not finished; run `bertsmith search` again, or name a folder in {run / 'grid'}"
+        )
+    return run / "grid" / read_json(run / "results.json")["chosen"]
 
 
 def read_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:

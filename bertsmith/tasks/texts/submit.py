@@ -10,7 +10,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.files import kind_of, make_folder, read_json, read_manifest
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.runs import choose_seed
+from bertsmith.tasks.runs import choose_seed, chosen_run
 from bertsmith.tasks.texts.classifier import Classifier, open_trial
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, read_split, why_absent
@@ -66,7 +66,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
     test set is skipped: each line has its index.
 
     Args:
-        run: a GLUE run, or a fine-tuning run of one GLUE task.
+        run: a GLUE run, or a fine-tuning run of one GLUE task, or a search of one.
         fill: write also the files of tasks without a finished trial, each with one answer for all rows: the most
             frequent training label, or the mean; where there are no training labels, the first label, or the middle.
 
@@ -78,7 +78,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
     if out.suffix != ".zip" or out.is_dir():
         raise UserError(f"{out}: the server takes an archive; name a file that ends in .zip")
     make_folder(out.resolve().parent)
-    runs = _task_runs(run, options.seed)
+    runs = _task_runs(chosen_run(run), options.seed)
     works, left_out = [], []
     for sheet in SHEETS:
         work = _work(sheet, runs, options, fill)
