@@ -192,6 +192,8 @@ def test_two_towers(hparams, lines):
         ({"task_names": ["qqp"]}, {"skip_malformed": True}),
         ({"task_names": ["rte", "sts"]},
          {"task": "several", "several.tasks": ("rte", "sts-b"), "several.power": 1, "epochs": 3}),
+        ({"task_names": ["rte", "qqp"]}, {"skip_malformed": True}),
+        ({"task_names": ["rte", "cola"]}, {"skip_malformed": False}),
         ({"num_trials": 10, "train_batch_size": 16, "max_seq_length": 64}, {"seeds": 10, "batch_size": 16,
                                                                             "sequence_length": 64}),
         ({"double_unordered": False, "warmup_proportion": 0}, {"double_unordered": False,

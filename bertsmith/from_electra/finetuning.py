@@ -6,7 +6,7 @@ Source: google-research/electra, configure_finetuning.py.
 import difflib
 from typing import Any, Literal
 
-from bertsmith.config import shipped_recipes
+from bertsmith.config import read_recipe, shipped_recipes
 from bertsmith.errors import UserError
 from bertsmith.from_electra.hparams import Hparams, Key, Table, Translation, complete, remarks, spread
 from bertsmith.from_electra.pretraining import NO_TPU, ModelOverrides
@@ -41,7 +41,10 @@ def _task(given: Hparams) -> dict[str, Any]:
             raise UserError(f"task_names = {names}: {name} is not there yet; there are {there}")
     if len(names) == 1:
         return {"task": TASKS[names[0]]}
-    return {"task": "several", "several.tasks": [TASKS[name] for name in names], "several.power": 1}  # as it mixes them
+    ours = [TASKS[name] for name in names]
+    lenient = any(read_recipe("finetune", name).get("skip_malformed", False) for name in ours)
+    mixed = {"task": "several", "several.tasks": ours, "several.power": 1}  # by size, as the reference mixes them
+    return mixed | ({"skip_malformed": True} if lenient else {})
 
 
 def _seeds(given: Hparams) -> dict[str, Any]:

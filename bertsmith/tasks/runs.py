@@ -4,7 +4,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -42,6 +42,14 @@ class Finetuned:
     manifest: dict[str, Any]
 
 
+class TaskRecord(NamedTuple):
+    """What a run says of one task, as if the task had been alone."""
+
+    recipe: FinetuneRecipe
+    manifest: dict[str, Any]
+    results: dict[str, Any]
+
+
 def chosen_run(run: Path) -> Path:
     """`run`; of a search the run that it chose.
 
@@ -75,6 +83,22 @@ def read_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
     return recipe.of_task(task) if recipe.task == SEVERAL else recipe
 
 
+def read_run(run: Path, task: str | None = None) -> TaskRecord:
+    """What a fine-tuning run with a finished trial says of its task; of several, of `task`.
+
+    Raises:
+        UserError: as `read_recipe`; not a fine-tuning run, or no trial is finished.
+    """
+    manifest, recipe = read_manifest(run, "finetune"), read_recipe(run, task)
+    try:
+        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        if "tasks" in manifest:
+            manifest, results = manifest | manifest["tasks"][task], _results_of(results, task)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+    return TaskRecord(recipe, manifest, results)
+
+
 def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> Finetuned:
     """The trial of this seed; without one, the trial that did best on dev by the task's first metric.
 
@@ -84,19 +108,15 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     Raises:
         UserError: not a fine-tuning run, no such trial or task, or a damaged file.
     """
-    manifest, recipe = read_manifest(run, "finetune"), read_recipe(run, task)
+    recipe, manifest, results = read_run(run, task)
     try:
-        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-        several = "tasks" in manifest
-        if several:
-            manifest, results = manifest | manifest["tasks"][task], _results_of(results, task)
         kind = manifest["encoder"].get("kind", ClassicSettings.kind)  # runs of version 0.1.0 do not say
         encoder = check(kinds_of(EncoderSettings)[kind], manifest["encoder"])
         family = manifest.get("family", family_of(encoder))
         headline = manifest["metrics"][0]
         seed = choose_seed(run, results, headline, seed)
         weights = load_file(trial_folder(run, seed) / "model.safetensors")
-        if several:
+        if "tasks" in manifest:
             weights = _weights_of(weights, task)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
