@@ -14,16 +14,17 @@ if TYPE_CHECKING:  # importing does nothing
 __version__ = "0.1.0"
 
 
-def load(path: "str | Path", device: str = "auto") -> "Predictor":
+def load(path: "str | Path", device: str = "auto", task: str | None = None) -> "Predictor":
     """A model to be asked about text: `fill`, `score`, `replaced`, `classify`, `evaluate`.
 
     Args:
         path: a run of `bertsmith pretrain` or `finetune`, or a Hugging Face folder of a BERT or ELECTRA.
         device: auto, cpu, cuda or cuda:N.
+        task: which one, of a run of several tasks.
 
     Raises:
         UserError: no model there, or no such device.
     """
     from bertsmith.predictor import Predictor
 
-    return Predictor(path, device)
+    return Predictor(path, device, task)

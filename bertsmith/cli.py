@@ -12,6 +12,7 @@ from bertsmith.command_line import (
     AsJson,
     Device,
     Model,
+    OfTask,
     Out,
     Overrides,
     Overwrite,
@@ -121,19 +122,6 @@ def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
     say_next(f"bertsmith finetune cola model={out} data=data/glue --out {out}-cola")
 
 
-@app.command()
-def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
-    """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
-    from bertsmith.config import load
-    from bertsmith.tasks.finetune import FinetuneRecipe, finetune
-
-    loaded = load(FinetuneRecipe, "finetune", recipe, overrides or ())
-    with stopping(command_of("finetune", recipe, overrides, out)):
-        finetune(loaded, out, overwrite)
-    print(f"wrote {out}/results.json")
-    say_next(f"bertsmith export {out} {out}-hf")
-
-
 add_verbs(app)
 
 
@@ -172,6 +160,7 @@ def predict(
     as_json: AsJson = False,
     truncate: Truncate = False,
     device: Device = "auto",
+    task: OfTask = None,
 ) -> None:
     """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies (a tab parts pairs) or tags."""
     from bertsmith.answers import lines_of
@@ -179,7 +168,7 @@ def predict(
     from bertsmith.predictor import Predictor
 
     lines = lines_of(texts or [], file)
-    print_predictions(Predictor(model, device), lines, file, top, truncate, as_json)
+    print_predictions(Predictor(model, device, task), lines, file, top, truncate, as_json)
 
 
 @app.command()
@@ -205,6 +194,7 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR")],
     onnx: Annotated[bool, typer.Option("--onnx", help="with a model.onnx, for onnxruntime")] = False,
     opset: Annotated[int | None, typer.Option(metavar="N", help="of that file; implies --onnx  [default: 18]")] = None,
+    task: OfTask = None,
 ) -> None:
     """Write a run as a Hugging Face folder."""
     from bertsmith.export import export_run, how_to_load
@@ -212,7 +202,7 @@ def export(
 
     if onnx and opset is None:
         opset = DEFAULT_OPSET
-    print(f"wrote {export_run(run, out, opset)}")
+    print(f"wrote {export_run(run, out, opset, task)}")
     say_next(how_to_load(out))
 
 

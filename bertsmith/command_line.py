@@ -1,5 +1,6 @@
 """What the verbs of the command line share: their arguments, what they say last, and how they are stopped."""
 
+import json
 import shlex
 import signal
 import sys
@@ -20,6 +21,7 @@ Model = Annotated[Path, typer.Argument(metavar="RUN", help="a run, or a Hugging 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead, for programs")]
 Truncate = Annotated[bool, typer.Option("--truncate", help="cut texts that are longer than the model")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
+OfTask = Annotated[str | None, typer.Option("--task", help="which one, of a run of several tasks")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="show the stack of an error")]
 
 
@@ -27,6 +29,12 @@ def say_next(command: str) -> None:
     """What to type now, if there is a good guess."""
     if command:
         print(f"next: {command}")
+
+
+def export_command(run: Path, out: Path) -> str:
+    """The one that exports a fine-tuning run; of several tasks the first."""
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    return f"bertsmith export {run} {out}" + "".join(f" --task {task}" for task in list(manifest.get("tasks", ()))[:1])
 
 
 def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path) -> str:

@@ -177,6 +177,8 @@ def _walk(settings: Any, defaults: Any = None, prefix: str = "", identity: bool 
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         default = field.default if defaults is None else getattr(defaults, field.name)
+        if default is dataclasses.MISSING and isinstance(value, dict):
+            default = field.default_factory()
         matters = identity and field.metadata["identity"]
         if dataclasses.is_dataclass(value):
             nested = default if dataclasses.is_dataclass(default) else None
@@ -199,7 +201,7 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _split_override(override: str) -> tuple[str, str]:
     key, equals, text = override.partition("=")
-    if not equals or not key or not all(part.isidentifier() for part in key.split(".")):
+    if not equals or not key or not all(part.replace("-", "_").isidentifier() for part in key.split(".")):
         raise UserError(f"{override}: a setting on the command line is written key=value, as in plan.steps=1000")
     return key, text
 

@@ -11,26 +11,33 @@ from bertsmith.interop.card import model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.onnx import check_onnx
 from bertsmith.objectives.rtd import has_two_towers
-from bertsmith.tasks.runs import Finetuned, load_trial
+from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
 from bertsmith.training.runs import PARTS, load_run
 
 
-def export_run(run: Path, out: Path, opset: int | None = None) -> Path:
-    """Write the newest checkpoint of a pre-training run, or the best trial of a fine-tuning run, to `out`. A run with
-    two networks gives the folders `discriminator` and `generator` in it. With an `opset`, each folder has a model.onnx.
+def export_run(run: Path, out: Path, opset: int | None = None, task: str | None = None) -> Path:
+    """Write the newest checkpoint of a pre-training run, or the best trial of a fine-tuning run, to `out`; of a search,
+    that of the run which it chose. A run with two networks gives the folders `discriminator` and `generator` in it.
+    With an `opset`, each folder has a model.onnx.
+
+    Args:
+        task: which one, of a run of several tasks.
 
     Raises:
         UserError: `run` is neither, has no weights yet, or has a head that no Hugging Face class is like; or no ONNX
-            file of this opset can be written here.
+            file of this opset can be written here; or there is no such task, or none is named of several.
     """
     if opset is not None:
         check_onnx(opset)
     make_folder(out.resolve().parent)
+    run = chosen_run(run)
     kind = kind_of(run)
+    if task is not None and kind != "finetune":
+        raise UserError(f"{run}: --task {task} is of use with a fine-tuning run of several tasks alone")
     if kind == "pretrain":
         _export_pretrained(run, out, opset)
     elif kind == "finetune":
-        _export_finetuned(run, out, opset)
+        _export_finetuned(run, out, opset, task)
     else:
         remedy = f"name one of its tasks, as {run}/tasks/rte" if kind == "glue" else "name a folder that they wrote"
         raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")
@@ -80,8 +87,8 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
         _say(folder, difference)
 
 
-def _export_finetuned(run: Path, out: Path, opset: int | None) -> None:
-    trial = load_trial(run)
+def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None) -> None:
+    trial = load_trial(run, task=task)
     if trial.recipe.tags_words and trial.recipe.compat:
         raise UserError(
             f"{run}: tagged under compat, where every segment id is 1, as no one who loads it would give it; fine-tune "

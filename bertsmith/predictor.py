@@ -17,7 +17,7 @@ from bertsmith.probes.evaluate import EvaluateSettings, Evaluation, evaluate_mod
 from bertsmith.probes.likelihood import scoring_head, token_likelihoods
 from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
-from bertsmith.tasks.runs import read_recipe
+from bertsmith.tasks.runs import chosen_run, read_recipe
 from bertsmith.tasks.texts.classifier import Answer, Classifier, open_exported, open_trial
 from bertsmith.tasks.texts.columns import text_columns
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
@@ -58,9 +58,10 @@ class Predictor:
     A text longer than the model is refused, unless `truncate` has it cut.
     """
 
-    def __init__(self, path: str | Path, device: str = "auto"):
-        """Raises UserError where `path` holds no model, or `device` is not there."""
-        self.path = Path(path)
+    def __init__(self, path: str | Path, device: str = "auto", task: str | None = None):
+        """`task` says which, of a run of several tasks. Raises UserError where `path` holds no model, or `device` is
+        not there."""
+        self.path = chosen_run(Path(path))
         # In float32 also on a GPU: likelihoods are compared with one another, often by little.
         self._machine_settings = MachineSettings(device=device, dtype="float32", compile=False)
         self._networks: dict[str, Any] = {}
@@ -72,13 +73,15 @@ class Predictor:
         if kind_of(self.path) == "glue":
             raise UserError(f"{self.path}: a GLUE run of many models; name one of its tasks, as {self.path}/tasks/rte")
         if kind_of(self.path) == "finetune":
-            recipe = read_recipe(self.path)
+            recipe = read_recipe(self.path, task)
             self.text_columns = text_columns(recipe)
             if recipe.tags_words:
-                self._tagger = open_tagging_trial(self.path, self._machine_settings)
+                self._tagger = open_tagging_trial(self.path, self._machine_settings, task=task)
             else:
-                self._classifier = open_trial(self.path, self._machine_settings)
+                self._classifier = open_trial(self.path, self._machine_settings, task=task)
             return
+        if task is not None:
+            raise UserError(f"{self.path}: --task {task} is of use with a fine-tuning run of several tasks alone")
         self._model = open_model(self.path)
         self._machine = choose_machine(self._machine_settings, self._model.tokenizer.pad_id)
         if self._model.networks[0].head == "classification":

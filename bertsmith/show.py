@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bertsmith.command_line import export_command
 from bertsmith.config import Loaded, load, read_recipe, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
 from bertsmith.progress import format_count
@@ -22,6 +23,7 @@ def show(what: str, overrides: Sequence[str] = ()) -> str:
         manifest = _manifest(path)
         printers = {
             "data": _show_data, "pretrain": _show_pretraining, "finetune": _show_finetuning, "glue": _show_glue,
+            "search": _show_search,
         }  # fmt: skip
         if manifest.get("kind") not in printers:
             raise UserError(f"{path}: neither a data folder nor a run")
@@ -131,7 +133,7 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
     _print_own_recipe(path, "finetune")
-    return f"bertsmith export {path} {path}-hf"
+    return export_command(path, Path(f"{path}-hf"))
 
 
 def _show_glue(path: Path, manifest: dict[str, Any]) -> str:
@@ -144,6 +146,17 @@ def _show_glue(path: Path, manifest: dict[str, Any]) -> str:
     if (path / "results.json").is_file():
         print("\n".join(glue_table(json.loads((path / "results.json").read_text(encoding="utf-8")))))
     return f"bertsmith submit {path} {path}.zip"
+
+
+def _show_search(path: Path, manifest: dict[str, Any]) -> str:
+    from bertsmith.search_run import search_table
+
+    print_facts(f"{path}: a search", {"finished": manifest["finished"], "searched": ", ".join(manifest["searched"])})
+    if not (path / "results.json").is_file():
+        return ""
+    results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+    print("\n".join(search_table(results)))
+    return export_command(path / "grid" / results["chosen"], Path(f"{path}-hf"))
 
 
 def _print_own_recipe(path: Path, verb: str) -> None:

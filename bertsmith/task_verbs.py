@@ -1,4 +1,4 @@
-"""The verbs of labelled tasks that span several of them or need no model; `cli` takes them up beside its own."""
+"""The verbs of labelled tasks; `cli` takes them up beside its own."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,64 @@ from typing import Annotated
 
 import typer
 
-from bertsmith.command_line import AsJson, Out, Overwrite, command_of, say_next, stopping
+from bertsmith.command_line import (
+    AsJson,
+    Out,
+    Overrides,
+    Overwrite,
+    Recipe,
+    command_of,
+    export_command,
+    say_next,
+    stopping,
+)
 
 TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
 
 
 def add_verbs(app: typer.Typer) -> None:
     """Make the functions of this file verbs of `app`."""
-    for verb in (glue, submit, grade):
+    for verb in (finetune, search, glue, submit, grade):
         app.command()(verb)
+
+
+def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+    """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
+    from bertsmith.config import load
+    from bertsmith.tasks.finetune import FinetuneRecipe, finetune
+
+    loaded = load(FinetuneRecipe, "finetune", recipe, overrides or ())
+    with stopping(command_of("finetune", recipe, overrides, out)):
+        finetune(loaded, out, overwrite)
+    print(f"wrote {out}/results.json")
+    say_next(export_command(out, Path(f"{out}-hf")))
+
+
+def search(
+    recipe: Recipe,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE …]",
+            help="search.learning_rate=[…], search.epochs=, search.batch_size=, search.layerwise_lr_decay=; seeds= and "
+            "the rest of finetune; without any search.… four learning rates",
+        ),
+    ] = None,
+    out: Out = ...,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune with every combination of some settings, and choose one by dev; the same command continues it."""
+    from bertsmith.search_run import run_search, search_table
+
+    with stopping(command_of("search", recipe, overrides, out)):
+        results = run_search(recipe, overrides or (), out, overwrite)
+    if as_json:
+        print(json.dumps(results, indent=2, ensure_ascii=False))
+        return
+    print("\n".join(search_table(results)))
+    print(f"wrote {out}/results.json")
+    say_next(export_command(out / "grid" / results["chosen"], Path(f"{out}-hf")))
 
 
 def glue(

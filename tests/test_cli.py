@@ -32,8 +32,8 @@ def test_version_and_help_are_there_and_name_every_verb():
     assert bertsmith("--version").stdout == f"bertsmith {__version__}\n"
     text = bertsmith("--help").stdout
     for verb in (
-        "download", "tokenizer", "prepare", "pretrain", "finetune", "glue", "submit", "grade", "evaluate", "predict",
-        "score", "export", "import", "report", "show", "plan", "recipe", "doctor",
+        "download", "tokenizer", "prepare", "pretrain", "finetune", "search", "glue", "submit", "grade", "evaluate",
+        "predict", "score", "export", "import", "report", "show", "plan", "recipe", "doctor",
     ):  # fmt: skip
         assert re.search(rf"^  {verb} ", text, re.MULTILINE)
 

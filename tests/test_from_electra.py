@@ -1,6 +1,7 @@
 """The reference's --hparams as recipes: by key, beside the shipped recipes, and for any input."""
 
 import json
+import shlex
 import tomllib
 
 import pytest
@@ -189,6 +190,10 @@ def test_two_towers(hparams, lines):
         ({"task_names": ["sst"]}, {"task": "sst-2"}),
         ({"task_names": ["chunk"]}, {"task": "chunk", "sequence_length": 256}),
         ({"task_names": ["qqp"]}, {"skip_malformed": True}),
+        ({"task_names": ["rte", "sts"]},
+         {"task": "several", "several.tasks": ("rte", "sts-b"), "several.power": 1, "epochs": 3}),
+        ({"task_names": ["rte", "qqp"]}, {"skip_malformed": True}),
+        ({"task_names": ["rte", "cola"]}, {"skip_malformed": False}),
         ({"num_trials": 10, "train_batch_size": 16, "max_seq_length": 64}, {"seeds": 10, "batch_size": 16,
                                                                             "sequence_length": 64}),
         ({"double_unordered": False, "warmup_proportion": 0}, {"double_unordered": False,
@@ -201,12 +206,13 @@ def test_a_setting_of_finetuning_means_this(hparams, meant):
 
 
 @pytest.mark.parametrize("hparams", [{"task_names": ["rte"], "num_train_epochs": 3}, {"task_names": ["qqp"]}, {
+    "task_names": ["rte", "sts"], "num_train_epochs": 4}, {
     "model_size": "large", "task_names": ["mrpc"], "double_unordered": False,
 }])  # fmt: skip
 def test_the_short_command_in_the_header_is_the_recipe(hparams):
     text = recipe_from_electra(json.dumps(hparams)).text
-    [_, short] = [line.split() for line in text.splitlines() if line.startswith("#     bertsmith finetune ")]
-    name, *words = short[3:]
+    [_, short] = [shlex.split(line[1:]) for line in text.splitlines() if line.startswith("#     bertsmith finetune ")]
+    name, *words = short[2:]
     overrides = [word for word in words if "=" in word and not word.startswith(("model=", "data="))]
     shipped = load(FinetuneRecipe, "finetune", name, [*overrides, "model=m", "data=d"]).settings
     assert shipped == finetune_recipe(**hparams)
@@ -303,14 +309,15 @@ def test_compat_is_asked_for():
         ('{"electric_objective": true, "uniform_generator": true}', ["electric_objective", "uniform_generator=true"]),
         ('{"electra_objective": false, "uniform_generator": true}', ["uniform_generator", "electra_objective=false"]),
         ('{"task_names": ["squad"]}', ["squad", "not there yet"]),
-        ('{"task_names": ["cola", "rte"]}', ["cola", "rte", "one task"]),
+        ('{"task_names": ["cola", "squad"]}', ["squad", "not there yet"]),
+        ('{"task_names": ["cola", "cola"]}', ["several.tasks: cola is there 2 times"]),
         ('{"task_names": []}', ["task_names", "one task"]),
         ('{"task_names": "cola"}', ["task_names = 'cola'", "array"]),
         ('{"task_names": ["cla"]}', ["cla", "did you mean 'cola'?"]),
         ('{"task_names": ["cola"], "num_trials": -1}', ["num_trials = -1"]),
         ('{"task_names": ["cola"], "learning_rate": 0}', ["learning_rate: schedule.learning_rate = 0"]),
     ],
-    ids=range(38),
+    ids=range(39),
 )
 def test_a_mistake_is_named_in_one_or_two_lines(text, parts):
     with pytest.raises(UserError) as error:

@@ -12,6 +12,7 @@ import pytest
 from bertsmith.config import load, shipped_recipes
 from bertsmith.glue_run import GlueSettings
 from bertsmith.probes.evaluate import EvaluateSettings
+from bertsmith.search_run import SearchSettings
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.texts.submit import SubmitSettings
 from bertsmith.text.prepare import PrepareRecipe
@@ -129,7 +130,8 @@ def settings_fields(cls: type):
 
 
 @pytest.mark.parametrize(
-    "cls", [PrepareRecipe, PretrainRecipe, FinetuneRecipe, EvaluateSettings, GlueSettings, SubmitSettings]
+    "cls",
+    [PrepareRecipe, PretrainRecipe, FinetuneRecipe, EvaluateSettings, GlueSettings, SearchSettings, SubmitSettings],
 )
 def test_every_setting_is_described_and_read_somewhere(cls: type):
     sources = "\n".join(path.read_text() for path in FILES)

@@ -6,7 +6,7 @@ Source: google-research/electra, configure_finetuning.py.
 import difflib
 from typing import Any, Literal
 
-from bertsmith.config import shipped_recipes
+from bertsmith.config import read_recipe, shipped_recipes
 from bertsmith.errors import UserError
 from bertsmith.from_electra.hparams import Hparams, Key, Table, Translation, complete, remarks, spread
 from bertsmith.from_electra.pretraining import NO_TPU, ModelOverrides
@@ -30,15 +30,21 @@ ALL_AT_ONCE = "nothing to set; rows of prediction are put together by their leng
 
 def _task(given: Hparams) -> dict[str, Any]:
     names = given["task_names"]
-    if len(names) != 1:
-        raise UserError(f"task_names = {names}: a recipe here is for one task; name one of them at a time")
-    if names[0] not in TASKS:
-        near = difflib.get_close_matches(names[0], TASKS, n=1, cutoff=0)
-        raise UserError(f"task_names = {names}: the reference has no such task; did you mean {near[0]!r}?")
-    if TASKS[names[0]] not in shipped_recipes("finetune"):
-        there = ", ".join(name for name, ours in TASKS.items() if ours in shipped_recipes("finetune"))
-        raise UserError(f"task_names = {names}: this task is not there yet; there are {there}")
-    return {"task": TASKS[names[0]]}
+    if not names:
+        raise UserError(f"task_names = {names}: name one task at least")
+    for name in names:
+        if name not in TASKS:
+            near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0)
+            raise UserError(f"task_names = {names}: the reference has no task {name!r}; did you mean {near[0]!r}?")
+        if TASKS[name] not in shipped_recipes("finetune"):
+            there = ", ".join(name for name, ours in TASKS.items() if ours in shipped_recipes("finetune"))
+            raise UserError(f"task_names = {names}: {name} is not there yet; there are {there}")
+    if len(names) == 1:
+        return {"task": TASKS[names[0]]}
+    ours = [TASKS[name] for name in names]
+    lenient = any(read_recipe("finetune", name).get("skip_malformed", False) for name in ours)
+    mixed = {"task": "several", "several.tasks": ours, "several.power": 1}  # by size, as the reference mixes them
+    return mixed | ({"skip_malformed": True} if lenient else {})
 
 
 def _seeds(given: Hparams) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def translate(typed: Hparams) -> Translation:
     """What `typed` means, with the reference's defaults for the rest.
 
     Raises:
-        UserError: a value is impossible; the task is not there, or there are several.
+        UserError: a value is impossible; a task is not there.
     """
     given = complete(TABLE, typed, _defaults)
     values = spread(TABLE, given, {})

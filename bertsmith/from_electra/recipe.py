@@ -80,7 +80,7 @@ def _short(translation: Translation, values: dict[str, Any]) -> str:
     task = values["task"]
     shipped, own = _flat(read_recipe("finetune", task)), translation.values | _flat(values)
     changed = [key for key in own if own[key] != shipped.get(key, own[key]) or key in _flat(values).keys() - shipped]
-    return " ".join([task, *(f"{key}={json.dumps(own[key])}" for key in changed)])
+    return shlex.join([task, *(f"{key}={json.dumps(own[key], separators=(',', ':'))}" for key in changed)])
 
 
 def _in_its_words(fault: str) -> str:

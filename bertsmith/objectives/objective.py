@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -58,10 +58,8 @@ class Losses:
     counts: Mapping[str, Tensor | float]
 
     def __add__(self, other: "Losses") -> "Losses":
-        return Losses(
-            {name: total + other.sums[name] for name, total in self.sums.items()},
-            {name: count + other.counts[name] for name, count in self.counts.items()},
-        )
+        """What only one of them has stays as it is."""
+        return Losses(_added(self.sums, other.sums), _added(self.counts, other.counts))
 
     def detach(self) -> "Losses":
         return Losses({name: total.detach() for name, total in self.sums.items()}, self.counts)
@@ -71,6 +69,10 @@ class Losses:
         counts = {name: float(count) for name, count in self.counts.items()}
         sums = {name: float(total.detach()) for name, total in self.sums.items()}
         return {name: total / counts[name] if counts[name] else float("nan") for name, total in sums.items()}
+
+
+def _added(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    return {**ours, **{name: ours[name] + value if name in ours else value for name, value in theirs.items()}}
 
 
 def sum_losses(parts: Iterable[Losses]) -> Losses:

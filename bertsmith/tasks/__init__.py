@@ -6,6 +6,9 @@ In reading order:
     task            what a task is: its labels, its metrics
     lesson          what fine-tuning needs of any task: Lesson, Splits, Split
     starting_point  the model that fine-tuning starts from: a pre-training run or a Hugging Face folder
+    order           in which order examples are trained on, and which share a batch
+    mixing          several tasks in one run: which, and how often each has its turn
+    several         … as one lesson: one encoder, and for each task a head and a loss
     trial           one seed: train, predict, score
     layer_rates     how fast each layer learns
     metrics         predicted classes and numbers → scores, and scores of several trials → their spread

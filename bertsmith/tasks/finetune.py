@@ -29,8 +29,10 @@ from bertsmith.files import (
 from bertsmith.model.encoder import check_length
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
+from bertsmith.tasks.mixing import SEVERAL, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import trial_folder
+from bertsmith.tasks.several import SeveralLesson
 from bertsmith.tasks.starting_point import StartingPoint, open_starting_point
 from bertsmith.tasks.texts.text_lesson import read_text_lesson
 from bertsmith.tasks.trial import Setup, run_trial
@@ -71,6 +73,8 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
 
 def read_lesson(recipe: FinetuneRecipe) -> Lesson:
     """The recipe's task with its files, read. Raises UserError where they cannot be used."""
+    if recipe.task == SEVERAL:
+        return SeveralLesson(recipe, {name: read_lesson(recipe.of_task(name)) for name in recipe.several.tasks})
     return (read_word_lesson if recipe.tags_words else read_text_lesson)(recipe)
 
 
@@ -85,7 +89,7 @@ def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> 
 
 def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
-    mine = identity(recipe) | {"model": start.fingerprint()} | lesson.identity()
+    mine = _settings_of(recipe) | {"model": start.fingerprint()} | lesson.identity()
     if overwrite:
         _clear(out)
     if (out / "manifest.json").exists():
@@ -100,13 +104,28 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesso
         shutil.rmtree(path)
     write_text(out / "recipe.toml", to_toml(recipe))
     start.tokenizer.save(out)
-    task = lesson.task
     write_manifest(out, "finetune", {
-        "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": lesson.metrics,
-        "labels": task.labels, "low": task.low, "high": task.high,
-        "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "examples": lesson.num_examples, "finished": False,
+        "identity": mine, "recipe": to_dict(recipe), **_described(lesson),
+        "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size, "finished": False,
     })  # fmt: skip
+
+
+def _settings_of(recipe: FinetuneRecipe) -> dict[str, Any]:
+    """Those that make a run this run; how several tasks are mixed is nothing to a run of one."""
+    return {
+        key: value
+        for key, value in identity(recipe).items()
+        if recipe.task == SEVERAL or not key.startswith(f"{SEVERAL}.")
+    }
+
+
+def _described(lesson: Lesson) -> dict[str, Any]:
+    """What of the task, or of each of several, is needed to read a trial."""
+    task = lesson.task
+    found = {"task": task.name, "metrics": lesson.metrics, "examples": lesson.num_examples}
+    if isinstance(lesson, SeveralLesson):
+        return found | {"tasks": {name: _described(part) for name, part in lesson.lessons.items()}}
+    return found | {"labels": task.labels, "low": task.low, "high": task.high}
 
 
 def _clear(out: Path) -> None:
@@ -133,24 +152,32 @@ def _collect(run: Path, lesson: Lesson) -> dict[str, Any]:
 
 
 def _show(results: dict[str, Any], run: Path) -> None:
-    """Scores by seed; of several, their median, mean and standard deviation."""
+    """Scores by seed; of several seeds, their median, mean and standard deviation. A table a task."""
+    for task in dict.fromkeys(task_and_metric(name)[0] for name in results["summary"]):
+        _show_task(task or results["task"], [name for name in results["summary"] if task_and_metric(name)[0] == task],
+                   results)  # fmt: skip
+    for trial in results["trials"]:
+        details = json.loads((trial_folder(run, trial["seed"]) / "results.json").read_text(encoding="utf-8"))
+        if details["constant"]:
+            whose = "of a task " if results["task"] == SEVERAL else ""
+            _say(
+                f"seed {trial['seed']}: every dev prediction {whose}is the same; more epochs or another learning rate "
+                f"may help"
+            )
+
+
+def _show_task(title: str, names: list[str], results: dict[str, Any]) -> None:
     summary = results["summary"]
-    widths = {name: max(10, len(name) + 2) for name in summary}
+    widths = {name: max(10, len(task_and_metric(name)[1]) + 2) for name in names}
 
     def line(title: str, scores: dict[str, float]) -> str:
         return f"{title:>10}" + "".join(f"{scores[name]:>{width}.4f}" for name, width in widths.items())
 
-    print(f"{results['task']:>10}" + "".join(f"{name:>{width}}" for name, width in widths.items()))
+    print(f"{title:>10}" + "".join(f"{task_and_metric(name)[1]:>{width}}" for name, width in widths.items()))
     for trial in results["trials"]:
         print(line(f"seed {trial['seed']}", trial["metrics"]))
     for row in ("median", "mean", "std") if len(results["trials"]) > 1 else ():
-        print(line(row, {name: scores[row] for name, scores in summary.items()}))
-    for trial in results["trials"]:
-        details = json.loads((trial_folder(run, trial["seed"]) / "results.json").read_text(encoding="utf-8"))
-        if details["constant"]:
-            _say(
-                f"seed {trial['seed']}: every dev prediction is the same; more epochs or another learning rate may help"
-            )
+        print(line(row, {name: summary[name][row] for name in names}))
 
 
 def _say(text: str) -> None:

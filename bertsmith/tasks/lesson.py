@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import nn
 
+from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
@@ -66,5 +67,6 @@ class Lesson(Protocol):
     def encode(self, start: StartingPoint) -> Splits:
         """Token rows for this model; what was cut or left out is said on standard error."""
 
-    def objective(self, start: StartingPoint) -> nn.Module:
-        """An `Objective` of random weights: "encoder", shaped as that of `start`, and what sits on it."""
+    def objective(self, start: StartingPoint, encoder: Encoder) -> nn.Module:
+        """An `Objective`: "encoder", which is this one, shaped as that of `start`, and what sits on it, its weights
+        drawn at random."""

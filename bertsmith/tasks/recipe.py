@@ -1,9 +1,11 @@
 """What `bertsmith finetune` can be told."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, get_args, get_type_hints
 
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.custom import CustomSettings
+from bertsmith.tasks.mixing import SEVERAL, SeveralSettings
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers import OptimizerSettings
 from bertsmith.training.schedules import ScheduleSettings
@@ -16,9 +18,9 @@ class FinetuneRecipe:
     Source: google-research/electra, configure_finetuning.py.
     """
 
-    task: Literal["cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "chunk", "custom"] = setting(
-        description="a GLUE task, chunk (CoNLL-2000), or custom"
-    )
+    task: Literal[
+        "cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "chunk", "custom", "several"
+    ] = setting(description="a GLUE task, chunk (CoNLL-2000), custom, or several of them")
     model: str = setting(
         description="where to start: a pre-training run, or a Hugging Face folder of a BERT or ELECTRA", identity=False
     )
@@ -45,11 +47,20 @@ class FinetuneRecipe:
     check_counts: bool = setting(True, "refuse GLUE files whose number of examples is not the published one")
     skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
     custom: CustomSettings = setting(CustomSettings(), "the columns of a custom task")
+    several: SeveralSettings = setting(SeveralSettings(), "the tasks of a run of several")
     schedule: ScheduleSettings = setting(
         ScheduleSettings(learning_rate=1e-4, warmup_proportion=0.1), "the learning rate"
     )
     optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
+
+    def __post_init__(self) -> None:
+        if self.task == SEVERAL:
+            self.several.check(get_args(get_type_hints(FinetuneRecipe)["task"]))
+
+    def of_task(self, name: str) -> "FinetuneRecipe":
+        """The recipe of one of several tasks."""
+        return replace(self, task=name, data=self.several.folders.get(name, self.data))
 
     @property
     def tags_words(self) -> bool:

@@ -4,7 +4,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -12,17 +12,21 @@ from torch import Tensor
 
 from bertsmith.config import check
 from bertsmith.errors import UserError
-from bertsmith.files import read_manifest
+from bertsmith.files import kind_of, read_json, read_manifest
 from bertsmith.interop.configuration import family_of
 from bertsmith.interop.names import Family
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.schema import kinds_of
+from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
+
+SEARCH = "search"
+"""The kind of a folder that `bertsmith search` wrote."""
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """One trial of a fine-tuning run, read: what `export` starts from."""
+    """One trial of a fine-tuning run, read: what `export` starts from. Of several tasks it is one, as if alone."""
 
     recipe: FinetuneRecipe
     family: Family
@@ -38,38 +42,104 @@ class Finetuned:
     manifest: dict[str, Any]
 
 
-def read_recipe(run: Path) -> FinetuneRecipe:
-    """The recipe of a fine-tuning run.
+class TaskRecord(NamedTuple):
+    """What a run says of one task, as if the task had been alone."""
+
+    recipe: FinetuneRecipe
+    manifest: dict[str, Any]
+    results: dict[str, Any]
+
+
+def chosen_run(run: Path) -> Path:
+    """`run`; of a search the run that it chose.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: the search is not finished.
+    """
+    if kind_of(run) != SEARCH:
+        return run
+    if not read_manifest(run, SEARCH)["finished"]:
+        raise UserError(
+            f"{run}: a search that is not finished; run `bertsmith search` again, or name a folder in {run / 'grid'}"
+        )
+    return run / "grid" / read_json(run / "results.json")["chosen"]
+
+
+def read_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
+    """The recipe of a fine-tuning run; of several tasks, that of `task`.
+
+    Raises:
+        UserError: there is none, or it is damaged; the run has no such task, or several where none is named.
     """
     try:
-        return check(FinetuneRecipe, tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")))
+        recipe = check(FinetuneRecipe, tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+    tasks = recipe.several.tasks if recipe.task == SEVERAL else (recipe.task,)
+    if task is None and recipe.task == SEVERAL:
+        raise UserError(f"{run}: learnt several tasks; name one with --task (task= in Python): {', '.join(tasks)}")
+    if task not in (None, *tasks):
+        raise UserError(f"{run}: did not learn {task}; --task is one of {', '.join(tasks)}")
+    return recipe.of_task(task) if recipe.task == SEVERAL else recipe
 
 
-def load_trial(run: Path, seed: int | None = None) -> Finetuned:
-    """The trial of this seed; without one, the trial that did best on dev by the task's first metric.
+def read_run(run: Path, task: str | None = None) -> TaskRecord:
+    """What a fine-tuning run with a finished trial says of its task; of several, of `task`.
 
     Raises:
-        UserError: not a fine-tuning run, no such trial, or a damaged file.
+        UserError: as `read_recipe`; not a fine-tuning run, or no trial is finished.
     """
-    manifest, recipe = read_manifest(run, "finetune"), read_recipe(run)
+    manifest, recipe = read_manifest(run, "finetune"), read_recipe(run, task)
     try:
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        if "tasks" in manifest:
+            manifest, results = manifest | manifest["tasks"][task], _results_of(results, task)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+    return TaskRecord(recipe, manifest, results)
+
+
+def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> Finetuned:
+    """The trial of this seed; without one, the trial that did best on dev by the task's first metric.
+
+    Args:
+        task: which one, of a run of several tasks.
+
+    Raises:
+        UserError: not a fine-tuning run, no such trial or task, or a damaged file.
+    """
+    recipe, manifest, results = read_run(run, task)
+    try:
         kind = manifest["encoder"].get("kind", ClassicSettings.kind)  # runs of version 0.1.0 do not say
         encoder = check(kinds_of(EncoderSettings)[kind], manifest["encoder"])
         family = manifest.get("family", family_of(encoder))
         headline = manifest["metrics"][0]
         seed = choose_seed(run, results, headline, seed)
         weights = load_file(trial_folder(run, seed) / "model.safetensors")
+        if "tasks" in manifest:
+            weights = _weights_of(weights, task)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
     return Finetuned(
         recipe, family, encoder, manifest["vocab_size"], tuple(manifest["labels"]), weights, seed, results, manifest
     )
+
+
+def _results_of(results: dict[str, Any], task: str) -> dict[str, Any]:
+    """A task's part of the results of several."""
+
+    def own(scores: dict[str, Any]) -> dict[str, Any]:
+        return {task_and_metric(name)[1]: score for name, score in scores.items() if task_and_metric(name)[0] == task}
+
+    trials = [{"seed": trial["seed"], "metrics": own(trial["metrics"])} for trial in results["trials"]]
+    return {"task": task, "trials": trials, "summary": own(results["summary"])}
+
+
+def _weights_of(weights: dict[str, Tensor], task: str) -> dict[str, Tensor]:
+    """The encoder's, and those of one task's head, under the names that they have where it is alone."""
+    start = f"heads.{head_of(task)}."
+    head = {name.removeprefix(start): tensor for name, tensor in weights.items() if name.startswith(start)}
+    return {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")} | head
 
 
 def choose_seed(run: Path, results: dict[str, Any], metric: str, seed: int | None = None) -> int:

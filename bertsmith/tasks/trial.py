@@ -3,30 +3,28 @@
 import math
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from safetensors.torch import save
 
 from bertsmith.files import atomic_folder, atomic_write, write_json
+from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.progress import format_count, progress
-from bertsmith.randomness import derived_seed, generator
+from bertsmith.randomness import derived_seed
 from bertsmith.tasks.layer_rates import layer_rates
-from bertsmith.tasks.lesson import Lesson, Split, Splits
+from bertsmith.tasks.lesson import Lesson, Splits
+from bertsmith.tasks.order import batches
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.several import Several, SeveralSplit
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.training.loop import Course, Event, State, Step, fit
 from bertsmith.training.machine import Machine
 from bertsmith.training.metrics import MetricsLog
 from bertsmith.training.optimizers import build_optimizer
 from bertsmith.training.plan import Plan
-
-POOLED_BATCHES = 32
-"""So many batches of training examples at a time are sorted by length."""
 
 LOG_STEPS = 50
 """Between two lines of metrics.jsonl."""
@@ -45,7 +43,7 @@ class Setup(NamedTuple):
 def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     """Train with `seed`, score on dev, and write `folder`; returns the metrics.
 
-        model.safetensors    "encoder.…" and "head.…"
+        model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
         results.json         the seed, the metrics, how long it took
         predictions-dev.…    see the lesson's splits
         metrics.jsonl        losses and learning rate by step
@@ -75,14 +73,20 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
 def build_objective(setup: Setup, seed: int) -> Objective:
     """The model before its first step: pre-trained weights, and what is new drawn from `seed`."""
     torch.manual_seed(derived_seed(seed, "weights"))
-    objective = setup.lesson.objective(setup.start)
+    objective = setup.lesson.objective(setup.start, Encoder(setup.start.settings, setup.start.vocab_size))
     if not setup.recipe.random_weights:
-        wanted = objective.state_dict()
-        weights = {name: tensor for name, tensor in setup.start.weights.items() if name in wanted}
-        missing = objective.load_state_dict(weights, strict=False).missing_keys
-        assert not any(name.startswith("encoder.") for name in missing), missing
+        for part in objective.objectives.values() if isinstance(objective, Several) else [objective]:
+            _take_up(part, setup.start)
     setup.machine.place(objective)
     return objective
+
+
+def _take_up(objective: Objective, start: StartingPoint) -> None:
+    """Give it the pre-trained weights: the encoder's, and what of a head there is."""
+    wanted = objective.state_dict()
+    weights = {name: tensor for name, tensor in start.weights.items() if name in wanted}
+    missing = objective.load_state_dict(weights, strict=False).missing_keys
+    assert not any(name.startswith("encoder.") for name in missing), missing
 
 
 def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
@@ -92,23 +96,11 @@ def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
     return max(1, int(steps) if recipe.compat else math.ceil(steps))
 
 
-def batches(
-    split: Split, batch_size: int, seed: int, similar_lengths: bool = True
-) -> Iterator[tuple[Batch, tuple[int, ...]]]:
-    """Without end: every example once an epoch, in an order drawn for that epoch.
-
-    `similar_lengths` sorts each POOLED_BATCHES batches' worth of examples by length, cuts them into batches and draws
-    the order of these: a batch of short rows then needs little padding. Which examples share a pool is still chance.
-    """
-    for epoch in count():
-        draw = generator(seed, "order", epoch)
-        order = draw.permutation(len(split.lengths))
-        if similar_lengths:
-            pools = np.arange(len(order)) // (POOLED_BATCHES * batch_size)
-            order = order[np.lexsort((split.lengths[order], pools))]
-        cut = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
-        for number, place in enumerate(draw.permutation(len(cut)) if similar_lengths else range(len(cut)), start=1):
-            yield split.batch(cut[place]), (epoch, number)
+def _batches(setup: Setup, seed: int) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+    train, recipe = setup.splits.train, setup.recipe
+    if isinstance(train, SeveralSplit):
+        return train.batches(recipe.batch_size, seed, not recipe.compat)
+    return batches(train, recipe.batch_size, seed, not recipe.compat)
 
 
 def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path) -> State:
@@ -137,5 +129,5 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
             })  # fmt: skip
 
         events = [Event(1, show), Event(LOG_STEPS, write)]
-        fit(objective, batches(setup.splits.train, recipe.batch_size, seed, not recipe.compat), course, events, state)
+        fit(objective, _batches(setup, seed), course, events, state)
     return state

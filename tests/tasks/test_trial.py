@@ -8,10 +8,11 @@ import torch
 
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import ElectraClassificationHead
+from bertsmith.tasks.order import batches
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.text_lesson import TextSplit, predict
-from bertsmith.tasks.trial import batches, num_steps
+from bertsmith.tasks.trial import num_steps
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW
 from tests.tasks.toy_task import toy_recipe
@@ -38,7 +39,7 @@ def test_an_epoch_has_every_example_once(similar_lengths):
 
 
 def test_rows_of_similar_length_share_a_batch(monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.trial.POOLED_BATCHES", 4)
+    monkeypatch.setattr("bertsmith.tasks.order.POOLED_BATCHES", 4)
     lengths = np.random.default_rng(0).integers(1, 100, 96)
     split = TextSplit(None, rows_of(lengths), np.zeros(96))
 

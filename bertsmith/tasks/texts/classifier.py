@@ -97,13 +97,16 @@ class Classifier(NamedTuple):
             raise UserError(f"{self.path}: knows one kind of segment, so it takes no pairs of texts")
 
 
-def open_trial(run: Path, machine_settings: MachineSettings, seed: int | None = None) -> Classifier:
-    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev.
+def open_trial(
+    run: Path, machine_settings: MachineSettings, seed: int | None = None, task: str | None = None
+) -> Classifier:
+    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev. Of several tasks
+    `task` is asked.
 
     Raises:
         UserError: as `load_trial`.
     """
-    found, tokenizer = load_trial(run, seed), Tokenizer.load(run)
+    found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
     head = CLASSIFICATION_HEADS[found.family] if "head.dense.weight" in found.weights else PlainClassificationHead
     encoder = Encoder(found.encoder, found.vocab_size)
     objective = Classification(encoder, head(found.encoder, len(found.labels) or 1))

@@ -10,7 +10,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.files import kind_of, make_folder, read_json, read_manifest
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.runs import choose_seed
+from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_trial
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, read_split, why_absent
@@ -32,6 +32,7 @@ class TaskRun(NamedTuple):
     """A fine-tuning run of a task, with the trial that answers."""
 
     folder: Path
+    task: str
     data: Path
     seed: int
     score: str
@@ -66,7 +67,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
     test set is skipped: each line has its index.
 
     Args:
-        run: a GLUE run, or a fine-tuning run of one GLUE task.
+        run: a GLUE run, or a fine-tuning run of one GLUE task or of several, or a search of these.
         fill: write also the files of tasks without a finished trial, each with one answer for all rows: the most
             frequent training label, or the mean; where there are no training labels, the first label, or the middle.
 
@@ -78,7 +79,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
     if out.suffix != ".zip" or out.is_dir():
         raise UserError(f"{out}: the server takes an archive; name a file that ends in .zip")
     make_folder(out.resolve().parent)
-    runs = _task_runs(run, options.seed)
+    runs = _task_runs(chosen_run(run), options.seed)
     works, left_out = [], []
     for sheet in SHEETS:
         work = _work(sheet, runs, options, fill)
@@ -114,14 +115,18 @@ def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
         if not (folder / "results.json").is_file():
             continue  # stopped before its first trial was finished
         manifest = read_manifest(folder, "finetune")
-        task, metric = manifest["task"], manifest["metrics"][0]
-        if task not in GLUE:
-            raise UserError(f"{folder}: a run of the task {task}, which is none of GLUE's; `bertsmith predict` asks it")
-        results = read_json(folder / "results.json")
-        chosen = choose_seed(folder, results, metric, seed)
-        [score] = [trial["metrics"][metric] for trial in results["trials"] if trial["seed"] == chosen]
-        data = Path(manifest["recipe"]["data"])
-        found[task] = TaskRun(folder, data, chosen, f"{metric} {100 * score:.2f} on dev", task in transferred)
+        tasks = list(manifest.get("tasks", [manifest["task"]]))
+        if not any(task in GLUE for task in tasks):
+            raise UserError(
+                f"{folder}: a run of the task {', '.join(tasks)}, which is none of GLUE's; `bertsmith predict` asks it"
+            )
+        for task in (task for task in tasks if task in GLUE):
+            recipe, own, results = read_run(folder, task)
+            metric = own["metrics"][0]
+            chosen = choose_seed(folder, results, metric, seed)
+            [score] = [trial["metrics"][metric] for trial in results["trials"] if trial["seed"] == chosen]
+            told = f"{metric} {100 * score:.2f} on dev"
+            found[task] = TaskRun(folder, task, Path(recipe.data), chosen, told, task in transferred)
     if not found:
         raise UserError(f"{run}: no task has a finished trial; run `bertsmith {kind}` again, which goes on")
     return found
@@ -170,7 +175,7 @@ def _answered(works: list[Work], machine: MachineSettings) -> Iterator[tuple[Wor
             yield work, [work.filler] * work.num_rows
             continue
         if opened is None or opened[0] != work.run:
-            opened = work.run, open_trial(work.run.folder, machine, work.run.seed)
+            opened = work.run, open_trial(work.run.folder, machine, work.run.seed, work.run.task)
         assert work.examples is not None
         _say(f"{work.sheet.file}: answering {work.num_rows:,} examples")
         classifier = opened[1]

@@ -100,17 +100,16 @@ class TextLesson(NamedTuple):
         truncated = sum(split.rows.truncated for split in found)
         if truncated:
             print(
-                f"{truncated:,} of {sum(len(split.answers) for split in found):,} examples were cut to "
-                f"{self.recipe.sequence_length} tokens (sequence_length)",
+                f"{self.task.name}: {truncated:,} of {sum(len(split.answers) for split in found):,} examples were "
+                f"cut to {self.recipe.sequence_length} tokens (sequence_length)",
                 file=sys.stderr,
             )
         return splits
 
-    def objective(self, start: StartingPoint) -> Classification:
+    def objective(self, start: StartingPoint, encoder: Encoder) -> Classification:
         head = CLASSIFICATION_HEADS[start.family]
         if self.recipe.compat:
             head = PlainClassificationHead
-        encoder = Encoder(start.settings, start.vocab_size)
         return Classification(encoder, head(start.settings, self.task.num_outputs), self.recipe.compat)
 
     def _split(self, examples: Examples, start: StartingPoint) -> TextSplit:

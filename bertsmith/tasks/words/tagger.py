@@ -59,13 +59,16 @@ class Tagger(NamedTuple):
         return [[(word, self.labels[id]) for word, id in words if id >= 0] for words in pairs]
 
 
-def open_tagging_trial(run: Path, machine_settings: MachineSettings, seed: int | None = None) -> Tagger:
-    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev.
+def open_tagging_trial(
+    run: Path, machine_settings: MachineSettings, seed: int | None = None, task: str | None = None
+) -> Tagger:
+    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev. Of several tasks
+    `task` is asked.
 
     Raises:
         UserError: as `load_trial`.
     """
-    found, tokenizer = load_trial(run, seed), Tokenizer.load(run)
+    found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
     compat = found.recipe.compat
     head = PlainClassificationHead if compat else TAGGING_HEADS[found.family]
     objective = Tagging(Encoder(found.encoder, found.vocab_size), head(found.encoder, len(found.labels)))

@@ -90,8 +90,8 @@ class WordLesson(NamedTuple):
         self._say_what_is_lost(dev, f", and count as predicted {self.task.labels[guess]!r}")
         return Splits(train, {"": dev})
 
-    def objective(self, start: StartingPoint) -> Tagging:
-        encoder, num_tags = Encoder(start.settings, start.vocab_size), len(self.task.labels)
+    def objective(self, start: StartingPoint, encoder: Encoder) -> Tagging:
+        num_tags = len(self.task.labels)
         if self.recipe.compat:  # the reference has no dropout there when it tags
             return Tagging(encoder, PlainClassificationHead(start.settings, num_tags, 0.0), compat=True)
         return Tagging(encoder, TAGGING_HEADS[start.family](start.settings, num_tags))

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from bertsmith import load as load_model
 from bertsmith.cli import app
-from bertsmith.config import lay_over
+from bertsmith.config import lay_over, load
 from bertsmith.errors import UserError
 from bertsmith.glue_run import run_glue
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.scoring.labels import read_predicted_labels
 from bertsmith.tasks.texts.glue import GLUE, DevLabels
@@ -49,6 +51,20 @@ def options(*texts):
 def read_archive(path):
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+def test_a_run_of_several_tasks_answers_those_of_glue(model, data, tmp_path):
+    several = ["several.tasks=['rte','sts-b']", f"model={model}", f"data={data}", "seeds=2", "epochs=1", *SMALL]
+    finetune(load(FinetuneRecipe, "finetune", "several", [*several, "sequence_length=16"]), tmp_path / "run")
+    found = submit(tmp_path / "run", tmp_path / "out.zip", options())
+    contents = read_archive(tmp_path / "out.zip")
+    assert list(contents) == ["RTE.tsv", "STS-B.tsv"] and len(found.left_out) == len(SHEETS) - 2
+    for line, task in zip(found.written, ("sts-b", "rte"), strict=True):
+        assert f"seed {load_trial(tmp_path / 'run', task=task).seed}, " in line
+    predictor = load_model(tmp_path / "run", "cpu", "rte")
+    cells = [line.split("\t") for line in (data / "RTE/test.tsv").read_text().splitlines()[1:]]
+    answers = [predictor.classify(first, second).label for _, first, second in cells]
+    assert [line.split("\t")[1] for line in contents["RTE.tsv"].splitlines()[1:]] == answers
 
 
 def test_every_task_that_was_run_is_answered(run, tmp_path):

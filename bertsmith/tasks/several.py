@@ -1,0 +1,167 @@
+"""Several tasks as one lesson: one encoder for all, and for each a head and a loss; a batch is of one task."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from bertsmith.model.encoder import Encoder
+from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.randomness import generator
+from bertsmith.tasks.lesson import Lesson, Outcome, Split, Splits
+from bertsmith.tasks.mixing import SEVERAL, head_of, metric_of, shares, task_and_metric
+from bertsmith.tasks.order import batches
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.task import Task
+from bertsmith.training.machine import Machine
+
+MEAN = "mean"
+"""The headline: the mean of the tasks' headlines."""
+
+Value = TypeVar("Value")
+
+
+class Several(nn.Module):
+    """An objective a task on one encoder. The names of a batch's targets say whose it is, and so do those of its
+    losses: "rte.answers", "rte.loss". Two tasks' batches of one shape thus differ for a `Recorder` too."""
+
+    def __init__(self, encoder: Encoder, objectives: dict[str, Objective]):
+        """`objectives` are the tasks', each with this `encoder`."""
+        super().__init__()
+        self.encoder = encoder
+        self.objectives = objectives  # in a plain dict, so that the encoder is among the weights once
+        self.heads = nn.ModuleDict()
+        for task, objective in objectives.items():
+            own = {name: part for name, part in objective.named_children() if part is not encoder}
+            self.heads[head_of(task)] = nn.ModuleDict(own)
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        task, own = _own(batch.targets)
+        return _named(task, self.objectives[task].counts(Batch(batch.tokens, own)))
+
+    def losses(self, batch: Batch) -> Losses:
+        task, own = _own(batch.targets)
+        losses = self.objectives[task].losses(Batch(batch.tokens, own))
+        return Losses(_named(task, losses.sums), _named(task, losses.counts))
+
+    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
+        """The other tasks' heads get gradients of zero, as in the reference, where a batch's loss is the sum of all
+        tasks'. So every step has the same gradients, which a recorded one has to have."""
+        task, sums = _own(losses.sums)
+        total = self.objectives[task].total(Losses(sums, _own(losses.counts)[1]), _own(counts)[1])
+        idle = (head for name, head in self.heads.items() if name != head_of(task))
+        return total + 0.0 * sum(parameter.sum() for head in idle for parameter in head.parameters())
+
+
+class SeveralSplit(NamedTuple):
+    """What several tasks are trained on."""
+
+    splits: dict[str, Split]
+    power: float
+    """See `SeveralSettings`."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[N] int64, tokens of each row of all tasks."""
+        return np.concatenate([split.lengths for split in self.splits.values()])
+
+    def shares(self) -> np.ndarray:
+        """Of each task, its share of the batches."""
+        return shares([len(split.lengths) for split in self.splits.values()], self.power)
+
+    def batches(
+        self, batch_size: int, seed: int, similar_lengths: bool = True
+    ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+        """Without end, each batch of a task that is drawn by the shares. Each task goes through its own epochs: all its
+        examples come before any comes again."""
+        streams = [batches(split, batch_size, seed, similar_lengths) for split in self.splits.values()]
+        tasks, probs = list(self.splits), self.shares()
+        for step in count():
+            place = generator(seed, "tasks", step).choice(len(tasks), p=probs)
+            batch, _ = next(streams[place])
+            yield Batch(batch.tokens, _named(tasks[place], batch.targets)), (step + 1,)
+
+
+class SeveralDev(NamedTuple):
+    """The dev sets of several tasks; see `bertsmith.tasks.lesson.Split`, of which it has what scores."""
+
+    dev: dict[str, dict[str, Split]]
+    """Task → its `Splits.dev`."""
+    headlines: dict[str, str]
+    """Task → the first of its metrics."""
+
+    def score(self, objective: Several, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
+        """`MEAN`, and every task's metrics behind the task's name; predictions-TASK-NAME.… as each task writes them."""
+        found: dict[str, float] = {}
+        constant = []
+        for task, splits in self.dev.items():
+            for end, split in splits.items():
+                outcome = split.score(objective.objectives[task], machine, folder, f"{task}-{name}{end}")
+                found |= {metric_of(task, metric + end): score for metric, score in outcome.metrics.items()}
+                constant.append(outcome.constant)
+        headlines = [found[metric_of(task, metric)] for task, metric in self.headlines.items()]
+        return Outcome({MEAN: float(np.mean(headlines))} | found, any(constant))
+
+
+class SeveralLesson(NamedTuple):
+    """See `bertsmith.tasks.lesson.Lesson`."""
+
+    recipe: FinetuneRecipe
+    lessons: dict[str, Lesson]
+
+    @property
+    def task(self) -> Task:
+        return Task(SEVERAL, self.metrics)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        own = (metric_of(task, name) for task, lesson in self.lessons.items() for name in lesson.metrics)
+        return (MEAN, *own)
+
+    @property
+    def num_examples(self) -> dict[str, int]:
+        return {
+            split: sum(lesson.num_examples[split] for lesson in self.lessons.values()) for split in ("train", "dev")
+        }
+
+    def identity(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for task, lesson in self.lessons.items():
+            found |= _named(task, lesson.identity())
+        return found
+
+    def check(self, start: StartingPoint) -> None:
+        for lesson in self.lessons.values():
+            lesson.check(start)
+
+    def encode(self, start: StartingPoint) -> Splits:
+        encoded = {task: lesson.encode(start) for task, lesson in self.lessons.items()}
+        train = SeveralSplit({task: splits.train for task, splits in encoded.items()}, self.recipe.several.power)
+        headlines = {task: lesson.metrics[0] for task, lesson in self.lessons.items()}
+        self._say_shares(train)
+        return Splits(train, {"": SeveralDev({task: splits.dev for task, splits in encoded.items()}, headlines)})
+
+    def objective(self, start: StartingPoint, encoder: Encoder) -> Several:
+        return Several(encoder, {task: lesson.objective(start, encoder) for task, lesson in self.lessons.items()})
+
+    def _say_shares(self, train: SeveralSplit) -> None:
+        total = len(train.lengths)
+        for (task, split), share in zip(train.splits.items(), train.shares(), strict=True):
+            size = len(split.lengths)
+            seen = self.recipe.epochs * share * total / size
+            print(f"{task}: {size:,} rows, {share:.1%} of the batches, each row {seen:.3g} times", file=sys.stderr)
+
+
+def _named(task: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    return {metric_of(task, name): value for name, value in values.items()}
+
+
+def _own(values: Mapping[str, Value]) -> tuple[str, dict[str, Value]]:
+    """The one task that `values` are of, and what they are called there."""
+    [task] = {task_and_metric(name)[0] for name in values}
+    return task, {task_and_metric(name)[1]: value for name, value in values.items()}

@@ -1,0 +1,244 @@
+"""Several tasks in one run: shares and epochs as laws, a journey of three tasks, one of them taken out again."""
+
+import json
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import bertsmith
+from bertsmith.config import Loaded, load
+from bertsmith.errors import UserError
+from bertsmith.export import export_run
+from bertsmith.model.encoder import Encoder
+from bertsmith.model.heads import ElectraClassificationHead
+from bertsmith.objectives.objective import Losses
+from bertsmith.show import show
+from bertsmith.tasks.finetune import finetune, read_lesson
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.runs import load_trial, read_recipe
+from bertsmith.tasks.several import Several, SeveralSplit
+from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.texts.text_lesson import TextSplit
+from bertsmith.tasks.trial import Setup, build_objective
+from bertsmith.training.machine import MachineSettings, choose_machine
+from tests.tasks.test_trial import rows_of
+from tests.tasks.texts.test_classification import NARROW
+from tests.tasks.texts.toy_glue import write_glue
+from tests.tasks.toy_task import make_model, write_task
+from tests.tasks.words.toy_tagging import write_tagging
+from tests.toys import WORDS
+
+TASKS = ("custom", "chunk", "sts-b")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("toy")
+    make_model(folder)
+    write_task(folder)
+    write_tagging(folder)
+    write_glue(folder, "sts-b")
+    return folder
+
+
+def recipe_of(folder: Path, *overrides: str) -> Loaded:
+    base = [
+        f"several.tasks={list(TASKS)}", f"model={folder / 'model'}", f"data={folder}", "seeds=2", "epochs=5",
+        f"several.folders.custom={folder / 'task'}", f"several.folders.chunk={folder / 'tagging'}", "batch_size=8",
+        "sequence_length=32", "layerwise_lr_decay=1", "schedule.learning_rate=3e-3", "check_counts=false",
+        "machine.device=cpu",
+    ]  # fmt: skip
+    return load(FinetuneRecipe, "finetune", "several", [*base, *overrides])
+
+
+@pytest.fixture(scope="module")
+def run(toy, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    finetune(recipe_of(toy), out)
+    return out
+
+
+def split_of(*sizes: int, power: float = 0.75) -> SeveralSplit:
+    splits = {f"task{size}": TextSplit(None, rows_of([4 + n % 3 for n in range(size)]), np.arange(size))
+              for size in sizes}  # fmt: skip
+    return SeveralSplit(splits, power)
+
+
+def drawn(split: SeveralSplit, number: int, seed: int = 0) -> list[tuple[str, list[int]]]:
+    """Each batch's task and examples."""
+    batches = [batch for batch, _ in islice(split.batches(8, seed), number)]
+    return [(name.rpartition(".")[0], answers.tolist()) for batch in batches for name, answers in batch.targets.items()]
+
+
+@pytest.mark.parametrize("power", [0, 0.5, 1])
+def test_a_tasks_share_of_the_batches_is_its_size_to_the_power(power):
+    split = split_of(20, 80, 320, power=power)
+    number = 3000
+    found = Counter(task for task, _ in drawn(split, number))
+    weights = np.array([20, 80, 320]) ** power
+    for size, share in zip((20, 80, 320), weights / weights.sum(), strict=True):
+        deviation = (share * (1 - share) / number) ** 0.5
+        assert abs(found[f"task{size}"] / number - share) < 4 * deviation
+
+
+def test_every_example_of_a_task_is_seen_before_any_comes_again():
+    batches = drawn(split_of(20, 80), 60)
+    for size in (20, 80):
+        seen = [answer for task, answers in batches if task == f"task{size}" for answer in answers]
+        assert len(seen) > size
+        counts = np.bincount(seen, minlength=size)
+        assert counts.max() - counts.min() <= 1
+        assert sorted(seen[:size]) == list(range(size))
+
+
+def test_the_draws_are_the_seeds():
+    split = split_of(20, 80)
+    assert drawn(split, 40, seed=1) == drawn(split, 40, seed=1) != drawn(split, 40, seed=2)
+
+
+def test_a_step_of_one_task_leaves_the_other_heads_alone():
+    torch.manual_seed(0)
+    encoder = Encoder(NARROW, 50)
+    parts = {name: Classification(encoder, ElectraClassificationHead(NARROW, 20)) for name in ("a-1", "b.2")}
+    objective = Several(encoder, parts).eval()
+    split = SeveralSplit({name: TextSplit(None, rows_of([5] * 16), np.arange(16)) for name in parts}, 1.0)
+    batch = next(split.batches(8, 0))[0]
+    [name] = batch.targets
+    task = name.removesuffix(".answers")
+    losses, counts = objective.losses(batch), objective.counts(batch)
+    assert counts == {f"{task}.loss": 8.0}
+    objective.total(losses, counts).backward()
+    for other, part in parts.items():
+        gradients = [parameter.grad for parameter in part.head.parameters()]
+        assert all(gradient is not None for gradient in gradients)
+        assert any(gradient.any() for gradient in gradients) == (other == task)
+    alone = parts[task].losses(type(batch)(batch.tokens, {"answers": batch.targets[name]}))
+    torch.testing.assert_close(losses.means()[f"{task}.loss"], alone.means()["loss"])
+    weights = objective.state_dict()
+    assert {key.split(".head.")[0] for key in weights if not key.startswith("encoder.")} == {"heads.a-1", "heads.b_2"}
+
+
+def test_batches_of_two_tasks_are_of_two_shapes_for_a_recorder():
+    split = SeveralSplit({name: TextSplit(None, rows_of([5] * 16), np.arange(16)) for name in ("a", "b")}, 1.0)
+    shapes = {tuple((name, *tensor.shape) for name, tensor in batch.tensors().items())
+              for batch, _ in islice(split.batches(8, 0), 20)}  # fmt: skip
+    assert len(shapes) == 2
+
+
+def test_losses_of_different_names_add_up():
+    one, two = (Losses({name: torch.tensor(2.0)}, {name: 4.0}) for name in ("a.loss", "b.loss"))
+    assert (one + two + one).means() == {"a.loss": 0.5, "b.loss": 0.5}
+    assert (one + two + one).counts == {"a.loss": 8.0, "b.loss": 4.0}
+
+
+def test_every_task_is_scored_and_the_mean_of_the_headlines_is_first(run, capsys):
+    results = json.loads((run / "results.json").read_text())
+    names = list(results["summary"])
+    assert names[:2] == ["mean", "custom.accuracy"] and {"chunk.f1", "sts-b.spearman"} < set(names)
+    for trial in results["trials"]:
+        scores = trial["metrics"]
+        assert list(scores) == names
+        assert min(scores[name] for name in ("custom.accuracy", "chunk.f1", "sts-b.spearman")) > 0.8
+        headlines = [scores[name] for name in ("custom.accuracy", "chunk.f1", "sts-b.spearman")]
+        assert scores["mean"] == pytest.approx(sum(headlines) / 3)
+    lines = [json.loads(line) for line in (run / "trials/seed-0/metrics.jsonl").read_text().splitlines()]
+    assert {"custom.loss", "chunk.loss", "sts-b.loss"} <= lines[-1].keys() | lines[0].keys()
+    found = {path.name for path in (run / "trials/seed-0").glob("predictions-*")}
+    assert found == {"predictions-custom-dev.tsv", "predictions-chunk-dev.txt", "predictions-sts-b-dev.tsv"}
+    assert show(str(run)) == f"bertsmith export {run} {run}-hf --task custom"
+    assert "sts-b.spearman" in capsys.readouterr().out
+
+
+def test_what_is_printed_has_a_table_a_task(toy, run, capsys):
+    finetune(recipe_of(toy), run)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["several", "mean"] in lines
+    assert [line[:2] for line in lines if line[0] in TASKS] == [
+        ["custom", "accuracy"], ["chunk", "f1"], ["sts-b", "spearman"],
+    ]  # fmt: skip
+    assert sum(line[:2] == ["seed", "1"] for line in lines) == 4
+
+
+def test_the_same_seed_gives_the_same_weights(toy, run, tmp_path):
+    finetune(recipe_of(toy, "seeds=1"), tmp_path)
+    weights = [folder / "trials/seed-0/model.safetensors" for folder in (tmp_path, run)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    with pytest.raises(UserError, match=r"another run \(several.power: 0.75 → 0.5\)"):
+        finetune(recipe_of(toy, "several.power=0.5"), run)
+
+
+def test_a_head_begins_as_it_would_alone(toy):
+    recipe, start = recipe_of(toy).settings, open_starting_point(toy / "model")
+    lesson = read_lesson(recipe)
+    setup = Setup(recipe, lesson, start, choose_machine(MachineSettings(device="cpu")), lesson.encode(start))
+    weights = build_objective(setup, 0).state_dict()
+    assert torch.equal(weights["heads.custom.head.dense.weight"], start.weights["head.dense.weight"])
+    assert all(torch.equal(weights[name], start.weights[name]) for name in weights if name.startswith("encoder."))
+
+
+def test_one_task_exported_answers_in_transformers_as_here(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    text = f"{WORDS[0]} {WORDS[10]} {WORDS[40]}"
+    for task, kind in (("custom", "SequenceClassification"), ("chunk", "TokenClassification")):
+        out = export_run(run, tmp_path / task, task=task)
+        theirs, report = getattr(transformers, f"BertFor{kind}").from_pretrained(out, output_loading_info=True)
+        assert not any(report.values()), report
+        tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+        with torch.no_grad():
+            logits = theirs.eval()(**tokenizer(text, return_tensors="pt")).logits[0]
+        model = bertsmith.load(run, device="cpu", task=task)
+        if task == "custom":
+            answer = model.classify(text)
+            assert logits.softmax(dim=0).tolist() == pytest.approx(list(answer.probs.values()), abs=1e-5)
+        else:
+            tags = [theirs.config.id2label[int(id)] for id in logits[1:-1].argmax(dim=1)]
+            assert model.tag(text) == list(zip(text.split(), tags, strict=True))
+    card = (tmp_path / "custom/README.md").read_text()
+    assert "accuracy" in card and "chunk" not in card.partition("```")[0]
+    low, high = (bertsmith.load(run, device="cpu", task="sts-b").classify(word, word).value for word in WORDS[5:16:10])
+    assert 0 < low < 2.5 < high < 5
+
+
+def test_a_trial_of_one_task_is_the_one_that_did_best_on_it(run):
+    results = json.loads((run / "results.json").read_text())
+    for task, metric in (("custom", "accuracy"), ("chunk", "f1")):
+        trial = load_trial(run, task=task)
+        scores = {found["seed"]: found["metrics"][f"{task}.{metric}"] for found in results["trials"]}
+        assert scores[trial.seed] == max(scores.values())
+        assert trial.recipe.task == trial.manifest["task"] == trial.results["task"] == task
+        assert next(iter(trial.results["summary"])) == metric
+        assert not any(name.startswith("heads.") for name in trial.weights)
+
+
+def test_a_task_has_to_be_named_and_there(run, toy, tmp_path):
+    for ask in (export_run, lambda run, _: bertsmith.load(run)):
+        with pytest.raises(UserError, match=r"learnt several tasks; name one with --task .*: custom, chunk, sts-b$"):
+            ask(run, tmp_path / "out")
+    with pytest.raises(UserError, match=r"did not learn rte; --task is one of custom, chunk, sts-b"):
+        load_trial(run, task="rte")
+    with pytest.raises(UserError, match=r"--task rte is of use with a fine-tuning run of several tasks alone"):
+        bertsmith.load(toy / "model", task="rte")
+    assert read_recipe(run, "chunk").data == str(toy / "tagging")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("several.tasks=['rte']", "several.tasks: rte; name two at least"),
+        ("several.tasks=['rte','rte']", "several.tasks: rte is there 2 times"),
+        ("several.tasks=['rte','mprc']", "several.tasks: 'mprc' is not one of cola, "),
+        ("several.tasks=['rte','several']", "several.tasks: 'several' is not one of cola, "),
+        ("several.folders.sst-2=DIR", "several.folders.sst-2: several.tasks has no such task"),
+        ("several.power=2", "several.power = 2"),
+    ],
+)
+def test_what_is_no_run_of_several_is_refused(toy, override, said):
+    with pytest.raises(UserError) as refusal:
+        recipe_of(toy, override)
+    assert said in str(refusal.value)
