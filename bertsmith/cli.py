@@ -11,6 +11,7 @@ from bertsmith import __version__
 from bertsmith.command_line import (
     AsJson,
     Device,
+    File,
     Model,
     OfTask,
     Out,
@@ -155,7 +156,7 @@ def predict(
     model: Model,
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT …]")] = None,
     *,
-    file: Annotated[str | None, typer.Option("--file", help="a text a line (- for standard input), or a table")] = None,
+    file: File = None,
     top: Annotated[int, typer.Option("--top", min=1, help="guesses for a [MASK]")] = 5,
     as_json: AsJson = False,
     truncate: Truncate = False,

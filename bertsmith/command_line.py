@@ -18,6 +18,14 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE …]"
 Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="start afresh instead of continuing")]
 Model = Annotated[Path, typer.Argument(metavar="RUN", help="a run, or a Hugging Face folder")]
+File = Annotated[
+    str | None,
+    typer.Option(
+        "--file",
+        help="a text a line, - for standard input; .tsv, .csv, .jsonl, .parquet: rows, by the columns learnt from; "
+        ".conll: a word a line",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead, for programs")]
 Truncate = Annotated[bool, typer.Option("--truncate", help="cut texts that are longer than the model")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]

@@ -63,7 +63,7 @@ def task_table(runs: Sequence[tuple[Run, str]]) -> str:
             ))  # fmt: skip
     head = [
         "Task", "Metric", *(swatch(color) + text(run.name) for run, color in runs),
-        *(f"{text(row.model)}<small>{text(row.protocol)}</small>" for row in PUBLISHED),
+        *(f'<span class="name">{text(row.model)}</span><small>{text(row.protocol)}</small>' for row in PUBLISHED),
     ]  # fmt: skip
     return table(head, rows)
 

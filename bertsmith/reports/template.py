@@ -48,7 +48,9 @@ tbody th { min-width: 9rem; }
 .tasks td, .tasks tbody th { min-width: 5.5rem; }
 .tasks td:nth-child(2), .tasks td small { white-space: nowrap; }
 .tasks thead th { vertical-align: bottom; }
-.tasks thead th:nth-child(n + 3) { min-width: 11.5rem; }
+.tasks th, .tasks td { padding-left: 0.75rem; padding-right: 0.75rem; }
+.tasks thead th:nth-child(n + 3) { min-width: 9rem; }
+.name { white-space: nowrap; }
 td small, th small { display: block; font-size: 0.8rem; font-weight: 400; color: var(--soft); }
 .soft { color: var(--soft); }
 .mark { display: inline-block; padding: 0 0.5em; border-radius: 0.5em; background: var(--mark); font-size: 0.8rem; }
