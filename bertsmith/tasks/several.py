@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
+from bertsmith.files import make_folder
 from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import generator
@@ -96,12 +97,13 @@ class SeveralDev(NamedTuple):
     """Task → the first of its metrics."""
 
     def score(self, objective: Several, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
-        """`MEAN`, and every task's metrics behind the task's name; predictions-TASK-NAME.… as each task writes them."""
+        """`MEAN`, and every task's metrics behind the task's name; what a task writes is in a folder of its own."""
         found: dict[str, float] = {}
         constant = []
         for task, splits in self.dev.items():
+            own = None if folder is None else make_folder(folder / task)
             for end, split in splits.items():
-                outcome = split.score(objective.objectives[task], machine, folder, f"{task}-{name}{end}")
+                outcome = split.score(objective.objectives[task], machine, own, f"{name}{end}")
                 found |= {metric_of(task, metric + end): score for metric, score in outcome.metrics.items()}
                 constant.append(outcome.constant)
         headlines = [found[metric_of(task, metric)] for task, metric in self.headlines.items()]

@@ -45,7 +45,7 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
 
         model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
         results.json         the seed, the metrics, how long it took
-        predictions-dev.…    see the lesson's splits
+        predictions-dev.…    see the lesson's splits; of several tasks in a folder each
         metrics.jsonl        losses and learning rate by step
 
     Raises:

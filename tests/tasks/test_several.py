@@ -149,8 +149,8 @@ def test_every_task_is_scored_and_the_mean_of_the_headlines_is_first(run, capsys
         assert scores["mean"] == pytest.approx(sum(headlines) / 3)
     lines = [json.loads(line) for line in (run / "trials/seed-0/metrics.jsonl").read_text().splitlines()]
     assert {"custom.loss", "chunk.loss", "sts-b.loss"} <= lines[-1].keys() | lines[0].keys()
-    found = {path.name for path in (run / "trials/seed-0").glob("predictions-*")}
-    assert found == {"predictions-custom-dev.tsv", "predictions-chunk-dev.txt", "predictions-sts-b-dev.tsv"}
+    found = {f"{path.parent.name}/{path.name}" for path in (run / "trials/seed-0").glob("*/*")}
+    assert found == {"custom/predictions-dev.tsv", "chunk/predictions-dev.txt", "sts-b/predictions-dev.tsv"}
     assert show(str(run)) == f"bertsmith export {run} {run}-hf --task custom"
     assert "sts-b.spearman" in capsys.readouterr().out
 
