@@ -27,6 +27,7 @@ from bertsmith.files import (
     write_text,
 )
 from bertsmith.model.encoder import check_length
+from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -59,6 +60,11 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
             setup = Setup(recipe, lesson, start, machine, lesson.encode(start))
+            if setup.splits.held_out is not None:
+                _say(
+                    f"{setup.splits.num_held_out:,} of {lesson.num_examples['train']:,} training examples are held out "
+                    f"for early stopping"
+                )
             for seed in missing:
                 run_trial(setup, seed, trial_folder(out, seed))
                 write_json(out / "results.json", _collect(out, lesson))
@@ -75,12 +81,14 @@ def read_lesson(recipe: FinetuneRecipe) -> Lesson:
 
 
 def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> None:
-    """Raises UserError where the model cannot have such rows."""
+    """Raises UserError where the model cannot have such rows, or there are too few to hold a share of them out."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
     lesson.check(start)
+    if recipe.early_stopping.share:
+        divide(lesson.num_examples["train"], recipe.early_stopping.share)
 
 
 def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
@@ -103,7 +111,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesso
     task = lesson.task
     write_manifest(out, "finetune", {
         "identity": mine, "recipe": to_dict(recipe), "task": task.name, "metrics": lesson.metrics,
-        "labels": task.labels, "low": task.low, "high": task.high,
+        "labels": task.labels, "multi_label": task.is_multi_label, "low": task.low, "high": task.high,
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
         "examples": lesson.num_examples, "finished": False,
     })  # fmt: skip

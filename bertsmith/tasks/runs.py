@@ -31,6 +31,8 @@ class Finetuned:
     vocab_size: int
     labels: tuple[str, ...]
     """Of classes or tags; empty for a regression, whose 0 and 1 stand for `manifest["low"]` and `manifest["high"]`."""
+    multi_label: bool
+    """Whether a text may have any number of the classes."""
     weights: dict[str, Tensor]
     """"encoder.…" and "head.…"."""
     seed: int
@@ -67,9 +69,11 @@ def load_trial(run: Path, seed: int | None = None) -> Finetuned:
         weights = load_file(trial_folder(run, seed) / "model.safetensors")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+    multi_label = manifest.get("multi_label", False)  # runs of version 0.1.0 do not say
     return Finetuned(
-        recipe, family, encoder, manifest["vocab_size"], tuple(manifest["labels"]), weights, seed, results, manifest
-    )
+        recipe, family, encoder, manifest["vocab_size"], tuple(manifest["labels"]), multi_label, weights, seed, results,
+        manifest,
+    )  # fmt: skip
 
 
 def choose_seed(run: Path, results: dict[str, Any], metric: str, seed: int | None = None) -> int:

@@ -1,6 +1,7 @@
 """TSV, CSV, JSONL and Parquet files in, columns of values out; what is wrong is named with its file and line."""
 
 import csv
+import difflib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,12 @@ from bertsmith.files import read_text
 
 CSV_FIELD_SIZE = 1 << 30
 """Bytes; the csv module's own limit, 128 kB, is too short for a document."""
+
+MOST_NAMED = 20
+"""Labels or columns in a message."""
+
+LONGEST_NAME = 40
+"""Characters of a column's name in a message: where a file has no header, its names are texts."""
 
 LARGEST = float(np.finfo(np.float32).max)
 """Answers are float32 in training."""
@@ -44,9 +51,46 @@ class Table(NamedTuple):
             row = found.index(None)
             value, line = self.columns[column][row], self.lines[row]
             raise UserError(
-                f"{self.path}, line {line}: {column} is {value!r}; the task's labels are {', '.join(labels)}"
+                f"{self.path}, line {line}: {column} is {value!r}; the task's labels are {shortened(labels)}"
+                f"{did_you_mean(label_name(value), labels)}"
             )
         return np.array(found, dtype=np.int64)
+
+    def label_sets(self, column: str, separator: str) -> list[list[str]]:
+        """Each row's labels, which a TSV or CSV has in one cell and the other layouts as a list. Raises UserError where
+        there is no such list, or an empty label."""
+        cells = self.path.suffix in (".tsv", ".csv")
+        found = []
+        for value, line in zip(self.columns[column], self.lines, strict=True):
+            if cells:
+                labels = [label.strip() for label in value.split(separator)] if value.strip() else []
+            elif isinstance(value, list) and all(isinstance(label, str | bool | int) for label in value):
+                labels = [label_name(label).strip() for label in value]
+            else:
+                raise UserError(
+                    f"{self.path}, line {line}: {column} is {value!r}; it must be a list of labels, [] for none"
+                )
+            if "" in labels:
+                raise UserError(
+                    f"{self.path}, line {line}: {column} is {value!r}, with an empty label in it; mend it (in a TSV or "
+                    f"CSV custom.separator, now {separator!r}, parts the labels)"
+                )
+            found.append(labels)
+        return found
+
+    def label_grid(self, column: str, labels: Sequence[str], separator: str) -> np.ndarray:
+        """[R, C] bool, which of `labels` each row has. Raises UserError where it has others."""
+        ids = {label: id for id, label in enumerate(labels)}
+        grid = np.zeros((len(self.lines), len(labels)), dtype=bool)
+        for row, found in enumerate(self.label_sets(column, separator)):
+            for label in found:
+                if label not in ids:
+                    raise UserError(
+                        f"{self.path}, line {self.lines[row]}: {column} has {label!r}; the task's labels are "
+                        f"{shortened(labels)}{did_you_mean(label, labels)}"
+                    )
+                grid[row, ids[label]] = True
+        return grid
 
     def numbers(self, column: str) -> np.ndarray:
         """[R] float64. Raises UserError where a value is not a number, or none that float32 can hold."""
@@ -59,6 +103,18 @@ class Table(NamedTuple):
             if not abs(numbers[row]) <= LARGEST:
                 raise UserError(f"{self.path}, line {line}: {column} is {value!r}; it must be a number")
         return numbers
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first of them, for a message, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """The nearest of `names`, as the end of a message; empty where none is near."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def label_name(value: Any) -> str:
@@ -97,8 +153,7 @@ def read_table(
         _, header = next(rows, (1, []))
     missing = [name for name in wanted if name not in header]
     if missing:
-        found = ", ".join(map(repr, header)) or "none"
-        raise UserError(f"{path}: no column {missing[0]!r}; there are {found} (line 1 names them)")
+        raise UserError(f"{path}: {_no_column(missing[0], header, ' (line 1 names them)')}")
     places, num_columns = [header.index(name) for name in wanted], len(header)
 
     def cells_of(cells: list[str]) -> list[str] | str:
@@ -171,7 +226,12 @@ def _of_object(row: Any, wanted: Sequence[str]) -> list[Any] | str:
     if not isinstance(row, dict):
         return "not a JSON object"
     missing = [name for name in wanted if name not in row]
-    return f"no {missing[0]!r}; there are {', '.join(map(repr, row))}" if missing else [row[name] for name in wanted]
+    return _no_column(missing[0], list(row)) if missing else [row[name] for name in wanted]
+
+
+def _no_column(name: str, names: Sequence[str], note: str = "") -> str:
+    found = shortened([repr(other if len(other) <= LONGEST_NAME else f"{other[:LONGEST_NAME]}…") for other in names])
+    return f"no column {name!r}; there are {found or 'none'}{note}{did_you_mean(name, names)}"
 
 
 def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
@@ -183,7 +243,7 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
             names = file.schema_arrow.names
             missing = [name for name in wanted if name not in names]
             if missing:
-                raise UserError(f"{path}: no column {missing[0]!r}; there are {', '.join(map(repr, names))}")
+                raise UserError(f"{path}: {_no_column(missing[0], names)}")
             table = file.read(columns=list(wanted))
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged or not Parquet ({error}); fetch it again") from None

@@ -15,6 +15,7 @@ from bertsmith.files import atomic_folder, atomic_write, write_json
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.progress import format_count, progress
 from bertsmith.randomness import derived_seed, generator
+from bertsmith.tasks.early_stopping import Watch
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.lesson import Lesson, Split, Splits
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -46,7 +47,8 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     """Train with `seed`, score on dev, and write `folder`; returns the metrics.
 
         model.safetensors    "encoder.…" and "head.…"
-        results.json         the seed, the metrics, how long it took
+        results.json         the seed, the metrics, how long it took; with early stopping also at which step the weights
+                             that are kept did best on what was held out, and how well
         predictions-dev.…    see the lesson's splits
         metrics.jsonl        losses and learning rate by step
 
@@ -57,7 +59,12 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
         plan = Plan(steps=num_steps(setup.recipe, len(setup.splits.train.lengths)))
-        state = train(setup, objective, plan, seed, partial)
+        watch = watch_of(setup)
+        state = train(setup, objective, plan, seed, partial, watch)
+        stopping = {}
+        if watch is not None:
+            watch.restore(objective)
+            stopping = {"early_stopping": {"held_out": setup.splits.num_held_out, **watch.to_json()}}
         metrics, constant = {}, False
         for end, split in setup.splits.dev.items():
             outcome = split.score(objective, setup.machine, partial, f"dev{end}")
@@ -65,7 +72,7 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
             constant |= outcome.constant
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
-            "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
+            "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3), **stopping,
         })  # fmt: skip
         with atomic_write(partial / "model.safetensors") as file:
             file.write(save({name: tensor.cpu().contiguous() for name, tensor in objective.state_dict().items()}))
@@ -83,6 +90,14 @@ def build_objective(setup: Setup, seed: int) -> Objective:
         assert not any(name.startswith("encoder.") for name in missing), missing
     setup.machine.place(objective)
     return objective
+
+
+def watch_of(setup: Setup) -> Watch | None:
+    """None where nothing is held out."""
+    if setup.splits.held_out is None:
+        return None
+    patience = setup.recipe.early_stopping.patience
+    return Watch(setup.splits.held_out, setup.lesson.metrics[0], setup.machine, patience)
 
 
 def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
@@ -111,8 +126,8 @@ def batches(
             yield split.batch(cut[place]), (epoch, number)
 
 
-def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path) -> State:
-    """Train to the end of the plan, with metrics.jsonl in `folder`."""
+def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path, watch: Watch | None = None) -> State:
+    """Train to the end of the plan, or until `watch` has seen enough, with metrics.jsonl in `folder`."""
     recipe, machine = setup.recipe, setup.machine
     rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
     optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
@@ -136,6 +151,13 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
                 "learning_rate": step.learning_rate, "gradient_norm": step.gradient_norm,
             })  # fmt: skip
 
+        def look(state: State, step: Step) -> bool:
+            log.write("heldout", state.step, watch.look(objective, state.step))
+            return watch.has_seen_enough
+
         events = [Event(1, show), Event(LOG_STEPS, write)]
+        if watch is not None:
+            epoch = math.ceil(len(setup.splits.train.lengths) / recipe.batch_size)
+            events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), look))
         fit(objective, batches(setup.splits.train, recipe.batch_size, seed, not recipe.compat), course, events, state)
     return state
