@@ -123,11 +123,9 @@ def write_folder(
     tokenizer = Tokenizer.load(tokenizer_folder)
     assert tokenizer.vocab_size <= vocab_size
     config = describe(family, settings, head, labels, multi_label) | _ids(family, tokenizer)
-    config["vocab_size"] = vocab_size
+    config |= {"vocab_size": vocab_size} | ({"energies": True} if energies else {})
     if trained_length is not None:
         config["trained_length"] = trained_length
-    if energies:
-        config["energies"] = True
     tensors = _to_theirs(weights, their_names(family, settings, head))
     tensors |= {POOLER[name]: tensor.contiguous() for name, tensor in pooler.items()}
     with atomic_folder(out) as folder:

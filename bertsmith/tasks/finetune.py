@@ -155,6 +155,11 @@ def _show(results: dict[str, Any], run: Path) -> None:
         print(line(row, {name: scores[row] for name, scores in summary.items()}))
     for trial in results["trials"]:
         details = json.loads((trial_folder(run, trial["seed"]) / "results.json").read_text(encoding="utf-8"))
+        if stopping := details.get("early_stopping"):
+            _say(
+                f"seed {trial['seed']}: the weights of step {stopping['step']} of {details['steps']} are kept, "
+                f"{stopping['metric']} {stopping['score']:.4f} on what is held out"
+            )
         if details["constant"]:
             _say(
                 f"seed {trial['seed']}: every dev prediction is the same; more epochs or another learning rate may help"

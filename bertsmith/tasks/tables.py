@@ -3,8 +3,9 @@
 import csv
 import difflib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,6 +130,7 @@ def read_table(
     header: Sequence[str] | None = None,
     skip_malformed: bool = False,
     remedy: str = "mend the line, or set skip_malformed=true",
+    named_by: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """The columns `wanted` of `path`, whose name ends in .tsv (no quoting), .csv (RFC 4180), .jsonl or .parquet.
 
@@ -136,6 +138,7 @@ def read_table(
         header: the names of all columns, for a TSV without a header line.
         skip_malformed: leave malformed lines out and count them.
         remedy: what a user can do about one, where there is no such setting.
+        named_by: column → the setting that names it, where there is one.
 
     Raises:
         UserError: the file is missing, not UTF-8 or empty; a column is missing; a line is malformed.
@@ -143,17 +146,17 @@ def read_table(
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if path.suffix == ".parquet":
-        return _read_parquet(path, wanted)
+        return _read_parquet(path, wanted, named_by)
     text = read_text(path)
     reader = _Reader(path, wanted, skip_malformed, remedy)
     if path.suffix == ".jsonl":
-        return reader.read(_objects(text), lambda row: _of_object(row, wanted))
+        return reader.read(_objects(text), lambda row: _of_object(row, wanted, named_by))
     rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
     if header is None:
         _, header = next(rows, (1, []))
     missing = [name for name in wanted if name not in header]
     if missing:
-        raise UserError(f"{path}: {_no_column(missing[0], header, ' (line 1 names them)')}")
+        raise UserError(f"{path}: {_no_column(missing[0], header, named_by, ' (line 1 names them)')}")
     places, num_columns = [header.index(name) for name in wanted], len(header)
 
     def cells_of(cells: list[str]) -> list[str] | str:
@@ -222,19 +225,20 @@ def _objects(text: str) -> Iterator[tuple[int, Any]]:
             yield number, None
 
 
-def _of_object(row: Any, wanted: Sequence[str]) -> list[Any] | str:
+def _of_object(row: Any, wanted: Sequence[str], named_by: Mapping[str, str]) -> list[Any] | str:
     if not isinstance(row, dict):
         return "not a JSON object"
     missing = [name for name in wanted if name not in row]
-    return _no_column(missing[0], list(row)) if missing else [row[name] for name in wanted]
+    return _no_column(missing[0], list(row), named_by) if missing else [row[name] for name in wanted]
 
 
-def _no_column(name: str, names: Sequence[str], note: str = "") -> str:
+def _no_column(name: str, names: Sequence[str], named_by: Mapping[str, str], note: str = "") -> str:
     found = shortened([repr(other if len(other) <= LONGEST_NAME else f"{other[:LONGEST_NAME]}…") for other in names])
-    return f"no column {name!r}; there are {found or 'none'}{note}{did_you_mean(name, names)}"
+    remedy = did_you_mean(name, names) or (f"; {named_by[name]}=… names it" if name in named_by else "")
+    return f"no column {name!r}; there are {found or 'none'}{note}{remedy}"
 
 
-def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
+def _read_parquet(path: Path, wanted: Sequence[str], named_by: Mapping[str, str]) -> Table:
     import pyarrow
     import pyarrow.parquet
 
@@ -243,7 +247,7 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
             names = file.schema_arrow.names
             missing = [name for name in wanted if name not in names]
             if missing:
-                raise UserError(f"{path}: {_no_column(missing[0], names)}")
+                raise UserError(f"{path}: {_no_column(missing[0], names, named_by)}")
             table = file.read(columns=list(wanted))
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: damaged or not Parquet ({error}); fetch it again") from None

@@ -23,9 +23,11 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
             training file does not have; an answer is no number, or of multi-label no list of labels.
     """
     texts = [name for name in (settings.text, settings.second_text) if name is not None]
+    named_by = {getattr(settings, key): f"custom.{key}" for key in ("label", "second_text", "text")}
     wanted = list(dict.fromkeys([*texts, settings.label]))
     train, dev = (
-        read_table(find_file(data, split), wanted, skip_malformed=skip_malformed) for split in ("train", "dev")
+        read_table(find_file(data, split), wanted, skip_malformed=skip_malformed, named_by=named_by)
+        for split in ("train", "dev")
     )
     task = _TASKS[settings.kind](train, settings)
     return LabelledTexts(task, _examples(train, texts, settings, task), _examples(dev, texts, settings, task))

@@ -38,7 +38,8 @@ def test_pairs_and_numbers_from_jsonl(tmp_path):
     [
         (["sentence\tlabel", "x\t1", "y\t0"], ["sentence\tlabel", "x\t2"], {}, r"dev.tsv, line 2: label is '2'.* 0, 1"),
         (["sentence\tlabel", "x\t1"], ["sentence\tlabel", "x\t1"], {}, r"train.tsv: label has 1 different values"),
-        (["text\tlabel", "x\t1"], ["text\tlabel", "x\t1"], {}, r"train.tsv: no column 'sentence'; there are 'text'"),
+        (["text\tlabel", "x\t1"], ["text\tlabel", "x\t1"], {}, r"there are 'text'.*; custom.text=… names it"),
+        (["sentense\tlabel", "x\t1"], ["sentence\tlabel", "x\t1"], {}, r"'sentence';.* did you mean 'sentense'\?"),
         (["sentence\tlabel", "x\tno"], [""], {"kind": "regression"}, r"no examples|no column|must be a number"),
         (["sentence\tlabel", "x\t2"], ["sentence\tlabel", "x\t2"], {"kind": "regression"}, r"label is 2 in every line"),
     ],
