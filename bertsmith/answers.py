@@ -17,7 +17,7 @@ from bertsmith.files import reported, write_json
 from bertsmith.predictor import Filled, Predictor, TokenValues
 from bertsmith.probes.blimp import Accuracy
 from bertsmith.probes.evaluate import Evaluation
-from bertsmith.tasks.texts.classifier import Answer
+from bertsmith.tasks.texts.classifier import Answer, Labels
 from bertsmith.tasks.words.tagger import TaggedWords
 
 LINES_AT_ONCE = 1024
@@ -149,8 +149,11 @@ def _classes(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
     return [class_line(answer) for answer in model.classify([parts[0] for parts in split], second, truncate)]
 
 
-def class_line(answer: Answer) -> Line:
-    """A class with its probability, or a number."""
+def class_line(answer: Answer | Labels) -> Line:
+    """A class with its probability, any number of labels, of none at all a dash, or a number."""
+    if isinstance(answer, Labels):
+        chosen = [(label, answer.probs[label]) for label in answer.labels]
+        return Line([_listed(chosen, 4) or "-"], {"labels": list(answer.labels), "probs": answer.probs})
     if answer.label is None:
         return Line([f"{answer.value:.4f}"], {"value": answer.value})
     content = {"label": answer.label, "prob": answer.value, "probs": answer.probs}

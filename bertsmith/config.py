@@ -145,7 +145,8 @@ def to_toml(settings: Any) -> str:
 def rows(loaded: Loaded) -> Iterator[Row]:
     """Every setting of a loaded recipe, in the order of its class."""
     for leaf in _walk(loaded.settings):
-        yield Row(leaf.key, leaf.value, loaded.origins.get(leaf.key, "default"), leaf.description)
+        inside = [origin for key, origin in loaded.origins.items() if f"{key}.".startswith(f"{leaf.key}.")]
+        yield Row(leaf.key, leaf.value, min(inside, default="default"), leaf.description)
 
 
 def set_keys(settings: Any) -> list[str]:

@@ -118,6 +118,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
         weights=trial.weights if trial.labels else _in_units_of_the_answers(trial),
         tokenizer_folder=run,
         labels=list(trial.labels) or ["score"],
+        multi_label=trial.multi_label,
         card=card,
         trained_length=None,
         opset=opset,

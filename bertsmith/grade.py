@@ -160,7 +160,7 @@ def _grade_labels(name: str, gold_path: Path, path: Path) -> Grade:
     zeros = undefined(task.metrics, predicted, gold.answers)
     if zeros:
         notes.append(f"{' and '.join(zeros)} 0 by definition: not defined for these predictions and labels")
-    measured = measure(task.metrics, predicted, gold.answers)
+    measured = measure(task.metrics, predicted, gold.answers, len(task.labels))
     scores = {name: 100.0 * value for name, value in measured.items()} | {"total": len(predicted)}
     table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
     return Grade(f"{gold.path.name}, {len(predicted):,} examples", scores, table, notes)

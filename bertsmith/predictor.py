@@ -18,7 +18,7 @@ from bertsmith.probes.likelihood import scoring_head, token_likelihoods
 from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
 from bertsmith.tasks.runs import chosen_run, read_recipe
-from bertsmith.tasks.texts.classifier import Answer, Classifier, open_exported, open_trial
+from bertsmith.tasks.texts.classifier import Answer, Classifier, Labels, open_exported, open_trial
 from bertsmith.tasks.texts.columns import text_columns
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
@@ -152,9 +152,9 @@ class Predictor:
     @_one_or_many
     def classify(
         self, texts: list[str], second: str | Sequence[str] | None = None, truncate: bool = False
-    ) -> list[Answer]:
+    ) -> list[Answer] | list[Labels]:
         """The likeliest class of each text (of each text and its `second` one, in a task of pairs) with its
-        probability, or the number that a regression gives.
+        probability; or the labels that a multi-label model gives it, or the number of a regression.
 
         Raises:
             UserError: the model was not fine-tuned; its task wants pairs, or wants none; a text is too long.

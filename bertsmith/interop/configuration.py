@@ -9,6 +9,9 @@ from bertsmith.errors import UserError
 from bertsmith.interop.names import Family, Head
 from bertsmith.model.config import ClassicSettings, EncoderSettings, ModernSettings
 
+MULTI_LABEL = "multi_label_classification"
+"""The `problem_type` of a head for any number of labels a text."""
+
 _CLASSES: dict[str, tuple[Family, Head | None]] = {
     "BertForMaskedLM": ("bert", "masked_tokens"),
     "BertForSequenceClassification": ("bert", "classification"),
@@ -88,6 +91,8 @@ class Described(NamedTuple):
     """Our own key: the logits of a replaced-token head are energies."""
     labels: tuple[str, ...]
     """Names of the classes in the order of their ids, where config.json has them."""
+    multi_label: bool
+    """Whether a text may have any number of these classes."""
 
 
 def family_of(settings: EncoderSettings) -> Family:
@@ -97,8 +102,11 @@ def family_of(settings: EncoderSettings) -> Family:
     return "bert" if settings.embedding == settings.hidden_size else "electra"
 
 
-def describe(family: Family, settings: EncoderSettings, head: Head | None, labels: list[str] | None) -> dict[str, Any]:
-    """The content of a config.json, vocabulary apart; `labels` name classes or tags, one class is a regression."""
+def describe(
+    family: Family, settings: EncoderSettings, head: Head | None, labels: list[str] | None, multi_label: bool = False
+) -> dict[str, Any]:
+    """The content of a config.json, vocabulary apart; `labels` name classes or tags, one class is a regression unless
+    it is of a `multi_label` head."""
     discriminator = (family, head) == ("modernbert", "replaced_tokens")
     written = (family, "tagging" if discriminator else head)
     config = {
@@ -126,7 +134,8 @@ def describe(family: Family, settings: EncoderSettings, head: Head | None, label
         config["id2label"] = {str(id): label for id, label in enumerate(labels)}
         config["label2id"] = {label: id for id, label in enumerate(labels)}
     if head == "classification":
-        config["problem_type"] = "regression" if len(labels) == 1 else "single_label_classification"
+        single = "regression" if len(labels) == 1 else "single_label_classification"
+        config["problem_type"] = MULTI_LABEL if multi_label else single
     return config
 
 
@@ -166,7 +175,10 @@ def read_config(path: Path) -> Described:
     energies = config.get("energies", False)
     if type(energies) is not bool or (energies and head != "replaced_tokens"):
         raise UserError(f"{path}: energies = {energies!r}; it must be true or false, and true of a discriminator only")
-    return Described(found[0], family, head, settings, config["vocab_size"], trained_length, energies, labels)
+    multi_label = config.get("problem_type") == MULTI_LABEL
+    return Described(
+        found[0], family, head, settings, config["vocab_size"], trained_length, energies, labels, multi_label
+    )
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:

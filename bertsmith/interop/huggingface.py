@@ -68,6 +68,7 @@ class Imported:
     tokenizer_folder: Path
     dropped: list[str]
     """Hugging Face's names of the tensors that have no place here, sorted."""
+    multi_label: bool = False
 
 
 def write_folder(
@@ -85,6 +86,7 @@ def write_folder(
     energies: bool = False,
     pooler: Mapping[str, Tensor] = MappingProxyType({}),
     opset: int | None = None,
+    multi_label: bool = False,
 ) -> float | None:
     """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
 
@@ -103,6 +105,7 @@ def write_folder(
         energies: what the logits of a ReplacedTokenHead are, which is kept in config.json.
         pooler: as `Imported.pooler`.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
+        multi_label: whether a text may have any number of the classes; as `Imported.multi_label`.
 
     Returns:
         How far the ONNX file's logits are from ours, at most.
@@ -119,11 +122,10 @@ def write_folder(
     _check_replaceable(out)
     tokenizer = Tokenizer.load(tokenizer_folder)
     assert tokenizer.vocab_size <= vocab_size
-    config = describe(family, settings, head, labels) | _ids(family, tokenizer) | {"vocab_size": vocab_size}
+    config = describe(family, settings, head, labels, multi_label) | _ids(family, tokenizer)
+    config |= {"vocab_size": vocab_size} | ({"energies": True} if energies else {})
     if trained_length is not None:
         config["trained_length"] = trained_length
-    if energies:
-        config["energies"] = True
     tensors = _to_theirs(weights, their_names(family, settings, head))
     tensors |= {POOLER[name]: tensor.contiguous() for name, tensor in pooler.items()}
     with atomic_folder(out) as folder:
@@ -175,13 +177,13 @@ def read_folder(path: Path) -> Imported:
     weights = _to_ours(theirs, names, shapes_of(family, settings, vocab_size, head, num_labels), path)
     return Imported(
         family, settings, vocab_size, head, weights, pooler, num_labels, described.trained_length, described.energies,
-        _labels(described, num_labels), path, sorted(dropped),
+        _labels(described, num_labels), path, sorted(dropped), described.multi_label,
     )  # fmt: skip
 
 
 def _labels(described: Described, num_labels: int | None) -> tuple[str, ...]:
     """Those that config.json names; else transformers' names for as many as the head has."""
-    if num_labels is None or (num_labels == 1 and described.head == "classification"):
+    if num_labels is None or (num_labels == 1 and described.head == "classification" and not described.multi_label):
         return ()
     return described.labels if len(described.labels) == num_labels else tuple(f"LABEL_{id}" for id in range(num_labels))
 

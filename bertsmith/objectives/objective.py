@@ -88,7 +88,7 @@ class Objective(Protocol):
     """What the training loop needs of an objective, which is a `torch.nn.Module` besides."""
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        """What each loss of a whole batch is divided by, at least 1; known on the host before any part is run."""
+        """What each loss of a whole batch is divided by, above 0; known on the host before any part is run."""
 
     def losses(self, batch: Batch) -> Losses:
         """Run the model. While training only the losses; in evaluation mode the measures too."""

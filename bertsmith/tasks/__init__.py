@@ -6,13 +6,15 @@ In reading order:
     task            what a task is: its labels, its metrics
     lesson          what fine-tuning needs of any task: Lesson, Splits, Split
     starting_point  the model that fine-tuning starts from: a pre-training run or a Hugging Face folder
+    early_stopping  a share of training that is held out, and when to stop
+    class_weights   how much each class counts in the loss
     order           in which order examples are trained on, and which share a batch
     mixing          several tasks in one run: which, and how often each has its turn
     several         … as one lesson: one encoder, and for each task a head and a loss
     trial           one seed: train, predict, score
     layer_rates     how fast each layer learns
     metrics         predicted classes and numbers → scores, and scores of several trials → their spread
-    texts/          classes and numbers of texts and of pairs of texts
+    texts/          classes, labels and numbers of texts and of pairs of texts
     words/          tags of words
     answering/      answers to questions, found in a text
     rows            token rows, of which batches are taken

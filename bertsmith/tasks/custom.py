@@ -1,5 +1,6 @@
 """A task of one's own: what its files are called and which columns they have."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -20,11 +21,22 @@ class CustomSettings:
     text: str = setting("sentence", "column of the text", min_length=1)
     second_text: str | None = setting(None, "column of the second text, for pairs", min_length=1)
     label: str = setting("label", "column of the answer", min_length=1)
-    kind: Literal["classification", "regression", "tagging"] = setting(
+    kind: Literal["classification", "multi-label", "regression", "tagging"] = setting(
         "classification",
-        "classification: the answer is one of the training file's labels; regression: a number; tagging: a tag for "
-        "each word, of files with a word a line and its tag in the last column",
+        "classification: the answer is one of the training file's labels; multi-label: any number of them; regression: "
+        "a number; tagging: a tag for each word, of files with a word a line and its tag in the last column",
     )
+    separator: str = setting(
+        ",", "multi-label: what parts the labels in a cell of a TSV or CSV; the other layouts have lists", min_length=1
+    )
+    weights: dict[str, float] = setting(
+        {}, "label → how much its examples count in the loss, 1 where none is given; of multi-label those that have it"
+    )
+
+    def __post_init__(self) -> None:
+        for label, weight in self.weights.items():
+            if not 0 < weight < math.inf:
+                raise ValueError(f"weights.{label} = {weight!r}: a weight is a number above 0")
 
 
 def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:

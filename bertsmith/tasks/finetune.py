@@ -27,6 +27,7 @@ from bertsmith.files import (
     write_text,
 )
 from bertsmith.model.encoder import check_length
+from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.mixing import SEVERAL, task_and_metric
@@ -61,6 +62,11 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
             setup = Setup(recipe, lesson, start, machine, lesson.encode(start))
+            if setup.splits.held_out is not None:
+                _say(
+                    f"{setup.splits.num_held_out:,} of {lesson.num_examples['train']:,} training examples are held out "
+                    f"for early stopping"
+                )
             for seed in missing:
                 run_trial(setup, seed, trial_folder(out, seed))
                 write_json(out / "results.json", _collect(out, lesson))
@@ -79,12 +85,14 @@ def read_lesson(recipe: FinetuneRecipe) -> Lesson:
 
 
 def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> None:
-    """Raises UserError where the model cannot have such rows."""
+    """Raises UserError where the model cannot have such rows, or there are too few to hold a share of them out."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
     lesson.check(start)
+    if recipe.early_stopping.share:
+        divide(lesson.num_examples["train"], recipe.early_stopping.share)
 
 
 def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
@@ -125,7 +133,7 @@ def _described(lesson: Lesson) -> dict[str, Any]:
     found = {"task": task.name, "metrics": lesson.metrics, "examples": lesson.num_examples}
     if isinstance(lesson, SeveralLesson):
         return found | {"tasks": {name: _described(part) for name, part in lesson.lessons.items()}}
-    return found | {"labels": task.labels, "low": task.low, "high": task.high}
+    return found | {"labels": task.labels, "multi_label": task.is_multi_label, "low": task.low, "high": task.high}
 
 
 def _clear(out: Path) -> None:
@@ -158,6 +166,11 @@ def _show(results: dict[str, Any], run: Path) -> None:
                    results)  # fmt: skip
     for trial in results["trials"]:
         details = json.loads((trial_folder(run, trial["seed"]) / "results.json").read_text(encoding="utf-8"))
+        if stopping := details.get("early_stopping"):
+            _say(
+                f"seed {trial['seed']}: the weights of step {stopping['step']} of {details['steps']} are kept, "
+                f"{stopping['metric']} {stopping['score']:.4f} on what is held out"
+            )
         if details["constant"]:
             whose = "of a task " if results["task"] == SEVERAL else ""
             _say(

@@ -43,6 +43,10 @@ class Splits(NamedTuple):
     train: Split
     dev: dict[str, Split]
     """By what its name and its metrics' names end with: "" the dev set, "_mismatched" the second one of MNLI."""
+    held_out: Split | None = None
+    """Of the training examples those that are not trained on, for `early_stopping`."""
+    num_held_out: int = 0
+    """Examples in it."""
 
 
 class Lesson(Protocol):

@@ -1,21 +1,25 @@
 """Predictions and answers in, scores out, by scikit-learn and scipy; all as fractions of 1."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 
-def measure(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+def measure(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray, num_classes: int = 2) -> dict[str, float]:
     """Scores by name.
 
     Where the predictions or the answers are all the same, `mcc`, `pearson` and `spearman` are 0 by definition (their
-    formulas divide by zero), and so is `f1` where no example is positive in either; see `undefined`.
+    formulas divide by zero), and so is `f1` where no example is positive in either; see `undefined`. So is the F1 of
+    a label that no text has, in the predictions or in the answers.
 
     Args:
-        names: keys of `METRICS`.
-        predicted, answers: [N]; class ids, or numbers.
+        names: keys of `METRICS`; `f1` is that of class 1 where there are two classes, as GLUE has it, and else the mean
+            over the classes that occur.
+        predicted, answers: [N], class ids, or numbers; or [N, C] bool, which labels a text has.
     """
-    return {name: float(METRICS[name](predicted, answers)) for name in names}
+    several = {"f1": METRICS["f1_macro"]} if num_classes > 2 else {}
+    return {name: float((METRICS | several)[name](predicted, answers)) for name in names}
 
 
 def is_constant(values: np.ndarray) -> bool:
@@ -39,12 +43,17 @@ def _accuracy(predicted: np.ndarray, answers: np.ndarray) -> float:
     return float((predicted == answers).mean())
 
 
-def _f1(predicted: np.ndarray, answers: np.ndarray) -> float:
-    """Of class 1 where there are two classes, as GLUE has it; else the mean over the classes."""
+def _f1(average: str, predicted: np.ndarray, answers: np.ndarray) -> float:
     from sklearn.metrics import f1_score
 
-    binary = max(predicted.max(), answers.max()) <= 1
-    return f1_score(answers, predicted, average="binary" if binary else "macro", zero_division=0.0)
+    return f1_score(answers, predicted, average=average, zero_division=0.0)
+
+
+def _subset_accuracy(predicted: np.ndarray, answers: np.ndarray) -> float:
+    """The share of texts all of whose labels are right."""
+    from sklearn.metrics import accuracy_score
+
+    return accuracy_score(answers, predicted)
 
 
 def _mcc(predicted: np.ndarray, answers: np.ndarray) -> float:
@@ -73,7 +82,10 @@ def _spearman(predicted: np.ndarray, answers: np.ndarray) -> float:
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": _accuracy,
-    "f1": _f1,
+    "f1": partial(_f1, "binary"),
+    "f1_macro": partial(_f1, "macro"),
+    "f1_micro": partial(_f1, "micro"),
+    "subset_accuracy": _subset_accuracy,
     "mcc": _mcc,
     "pearson": _pearson,
     "spearman": _spearman,

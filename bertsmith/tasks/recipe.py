@@ -5,6 +5,7 @@ from typing import Literal, get_args, get_type_hints
 
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.custom import CustomSettings
+from bertsmith.tasks.early_stopping import EarlyStoppingSettings
 from bertsmith.tasks.mixing import SEVERAL, SeveralSettings
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers import OptimizerSettings
@@ -37,6 +38,11 @@ class FinetuneRecipe:
     layerwise_lr_decay: float = setting(
         0.8, "factor on the learning rate from each layer to the one below it; 1 for none", gt=0, le=1
     )
+    class_weights: Literal["none", "balanced"] = setting(
+        "none",
+        "balanced: in the loss examples count for more, the rarer their class, N / (classes × examples of the class); "
+        "of multi-label those with a label, as often as there are examples without it. custom.weights gives others",
+    )
     random_weights: bool = setting(
         False, "take only the model's shape and tokenizer and start from random weights, the mark to beat"
     )
@@ -48,6 +54,7 @@ class FinetuneRecipe:
     skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
     custom: CustomSettings = setting(CustomSettings(), "the columns of a custom task")
     several: SeveralSettings = setting(SeveralSettings(), "the tasks of a run of several")
+    early_stopping: EarlyStoppingSettings = setting(EarlyStoppingSettings(), "whether to stop early, and when")
     schedule: ScheduleSettings = setting(
         ScheduleSettings(learning_rate=1e-4, warmup_proportion=0.1), "the learning rate"
     )

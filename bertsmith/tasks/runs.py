@@ -35,6 +35,8 @@ class Finetuned:
     vocab_size: int
     labels: tuple[str, ...]
     """Of classes or tags; empty for a regression, whose 0 and 1 stand for `manifest["low"]` and `manifest["high"]`."""
+    multi_label: bool
+    """Whether a text may have any number of the classes."""
     weights: dict[str, Tensor]
     """"encoder.…" and "head.…"."""
     seed: int
@@ -120,9 +122,11 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
             weights = _weights_of(weights, task)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+    multi_label = manifest.get("multi_label", False)  # runs of version 0.1.0 do not say
     return Finetuned(
-        recipe, family, encoder, manifest["vocab_size"], tuple(manifest["labels"]), weights, seed, results, manifest
-    )
+        recipe, family, encoder, manifest["vocab_size"], tuple(manifest["labels"]), multi_label, weights, seed, results,
+        manifest,
+    )  # fmt: skip
 
 
 def _results_of(results: dict[str, Any], task: str) -> dict[str, Any]:

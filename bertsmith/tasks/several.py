@@ -146,7 +146,10 @@ class SeveralLesson(NamedTuple):
         train = SeveralSplit({task: splits.train for task, splits in encoded.items()}, self.recipe.several.power)
         headlines = {task: lesson.metrics[0] for task, lesson in self.lessons.items()}
         self._say_shares(train)
-        return Splits(train, {"": SeveralDev({task: splits.dev for task, splits in encoded.items()}, headlines)})
+        dev = SeveralDev({task: splits.dev for task, splits in encoded.items()}, headlines)
+        held_out = {task: {"": splits.held_out} for task, splits in encoded.items() if splits.held_out is not None}
+        watched = SeveralDev(held_out, headlines) if held_out else None
+        return Splits(train, {"": dev}, watched, sum(splits.num_held_out for splits in encoded.values()))
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> Several:
         return Several(encoder, {task: lesson.objective(start, encoder) for task, lesson in self.lessons.items()})

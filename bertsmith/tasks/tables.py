@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import difflib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,12 @@ from bertsmith.files import read_text
 
 CSV_FIELD_SIZE = 1 << 30
 """Bytes; the csv module's own limit, 128 kB, is too short for a document."""
+
+MOST_NAMED = 20
+"""Labels or columns in a message."""
+
+LONGEST_NAME = 40
+"""Characters of a column's name in a message: where a file has no header, its names are texts."""
 
 LARGEST = float(np.finfo(np.float32).max)
 """Answers are float32 in training."""
@@ -52,9 +60,46 @@ class Table(NamedTuple):
             row = found.index(None)
             value, line = self.columns[column][row], self.lines[row]
             raise UserError(
-                f"{self.path}, line {line}: {column} is {value!r}; the task's labels are {', '.join(labels)}"
+                f"{self.path}, line {line}: {column} is {value!r}; the task's labels are {shortened(labels)}"
+                f"{did_you_mean(label_name(value), labels)}"
             )
         return np.array(found, dtype=np.int64)
+
+    def label_sets(self, column: str, separator: str) -> list[list[str]]:
+        """Each row's labels, which a TSV or CSV has in one cell and the other layouts as a list. Raises UserError where
+        there is no such list, or an empty label."""
+        cells = self.path.suffix in (".tsv", ".csv")
+        found = []
+        for value, line in zip(self.columns[column], self.lines, strict=True):
+            if cells:
+                labels = [label.strip() for label in value.split(separator)] if value.strip() else []
+            elif isinstance(value, list) and all(isinstance(label, str | bool | int) for label in value):
+                labels = [label_name(label).strip() for label in value]
+            else:
+                raise UserError(
+                    f"{self.path}, line {line}: {column} is {value!r}; it must be a list of labels, [] for none"
+                )
+            if "" in labels:
+                raise UserError(
+                    f"{self.path}, line {line}: {column} is {value!r}, with an empty label in it; mend it (in a TSV or "
+                    f"CSV custom.separator, now {separator!r}, parts the labels)"
+                )
+            found.append(labels)
+        return found
+
+    def label_grid(self, column: str, labels: Sequence[str], separator: str) -> np.ndarray:
+        """[R, C] bool, which of `labels` each row has. Raises UserError where it has others."""
+        ids = {label: id for id, label in enumerate(labels)}
+        grid = np.zeros((len(self.lines), len(labels)), dtype=bool)
+        for row, found in enumerate(self.label_sets(column, separator)):
+            for label in found:
+                if label not in ids:
+                    raise UserError(
+                        f"{self.path}, line {self.lines[row]}: {column} has {label!r}; the task's labels are "
+                        f"{shortened(labels)}{did_you_mean(label, labels)}"
+                    )
+                grid[row, ids[label]] = True
+        return grid
 
     def numbers(self, column: str) -> np.ndarray:
         """[R] float64. Raises UserError where a value is not a number, or none that float32 can hold."""
@@ -69,6 +114,18 @@ class Table(NamedTuple):
         return numbers
 
 
+def shortened(names: Sequence[str]) -> str:
+    """The first of them, for a message, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """The nearest of `names`, as the end of a message; empty where none is near."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def label_name(value: Any) -> str:
     """A label as text, alike from all layouts: JSON's true and 1 are "true" and "1"."""
     return json.dumps(value) if isinstance(value, bool | int) else str(value)
@@ -81,6 +138,7 @@ def read_table(
     header: Sequence[str] | None = None,
     skip_malformed: bool = False,
     remedy: str = "mend the line, or set skip_malformed=true",
+    named_by: Mapping[str, str] = MappingProxyType({}),
 ) -> Table:
     """The columns `wanted` of `path`, whose name ends in .tsv (no quoting), .csv (RFC 4180), .jsonl or .parquet.
 
@@ -88,6 +146,7 @@ def read_table(
         header: the names of all columns, for a TSV without a header line.
         skip_malformed: leave malformed lines out and count them.
         remedy: what a user can do about one, where there is no such setting.
+        named_by: column → the setting that names it, where there is one.
 
     Raises:
         UserError: the file is missing, not UTF-8 or empty; a column is missing; a line is malformed.
@@ -95,11 +154,11 @@ def read_table(
     if not path.is_file():
         raise _no_file(path)
     if path.suffix == ".parquet":
-        return _read_parquet(path, wanted)
+        return _read_parquet(path, wanted, named_by)
     text = read_text(path)
     reader = _Reader(path, wanted, skip_malformed, remedy)
     if path.suffix == ".jsonl":
-        return reader.read(_objects(text), lambda row: _of_object(row, wanted))
+        return reader.read(_objects(text), lambda row: _of_object(row, wanted, named_by))
     rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
     if header is None:
         _, header = next(rows, (1, []))
@@ -107,8 +166,7 @@ def read_table(
         raise UserError(f"{path}: no examples in this file")
     missing = [name for name in wanted if name not in header]
     if missing:
-        found = ", ".join(map(repr, header)) or "none"
-        raise UserError(f"{path}: no column {missing[0]!r}; there are {found} (line 1 names them)")
+        raise UserError(f"{path}: {_no_column(missing[0], header, named_by, ' (line 1 names them)')}")
     twice = [name for name in wanted if header.count(name) > 1]
     if twice:
         raise UserError(f"{path}, line 1: {header.count(twice[0])} columns are named {twice[0]!r}; rename the others")
@@ -202,11 +260,17 @@ def _objects(text: str) -> Iterator[tuple[int, Any]]:
             yield number, None
 
 
-def _of_object(row: Any, wanted: Sequence[str]) -> list[Any] | str:
+def _of_object(row: Any, wanted: Sequence[str], named_by: Mapping[str, str]) -> list[Any] | str:
     if not isinstance(row, dict):
         return "not a JSON object"
     missing = [name for name in wanted if name not in row]
-    return f"no {missing[0]!r}; there are {', '.join(map(repr, row))}" if missing else [row[name] for name in wanted]
+    return _no_column(missing[0], list(row), named_by) if missing else [row[name] for name in wanted]
+
+
+def _no_column(name: str, names: Sequence[str], named_by: Mapping[str, str], note: str = "") -> str:
+    found = shortened([repr(other if len(other) <= LONGEST_NAME else f"{other[:LONGEST_NAME]}…") for other in names])
+    remedy = did_you_mean(name, names) or (f"; {named_by[name]}=… names it" if name in named_by else "")
+    return f"no column {name!r}; there are {found or 'none'}{note}{remedy}"
 
 
 @contextlib.contextmanager
@@ -223,14 +287,14 @@ def _no_file(path: Path) -> UserError:
     return UserError(f"{path}: a folder, where a file is wanted" if path.is_dir() else f"{path}: no such file")
 
 
-def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
+def _read_parquet(path: Path, wanted: Sequence[str], named_by: Mapping[str, str]) -> Table:
     import pyarrow.parquet
 
     with _parquet_reported(path), pyarrow.parquet.ParquetFile(path) as file:
         names = file.schema_arrow.names
         missing = [name for name in wanted if name not in names]
         if missing:
-            raise UserError(f"{path}: no column {missing[0]!r}; there are {', '.join(map(repr, names))}")
+            raise UserError(f"{path}: {_no_column(missing[0], names, named_by)}")
         table = file.read(columns=list(wanted))
     if not table.num_rows:
         raise UserError(f"{path}: no examples in this file")

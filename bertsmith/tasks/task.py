@@ -8,14 +8,16 @@ MOST_LABELS = 1000
 
 @dataclass(frozen=True)
 class Task:
-    """A question about a text or about a pair of texts, answered by a class or by a number; or about each word of a
-    sentence, answered by a tag."""
+    """A question about a text or about a pair of texts, answered by a class, by any number of labels, or by a number;
+    or about each word of a sentence, answered by a tag."""
 
     name: str
     metrics: tuple[str, ...]
     """Names in `bertsmith.tasks.metrics`, of tags in `tag_scores`; the first one is the task's headline."""
     labels: tuple[str, ...] = ()
     """Of the classes or tags, in the order of their ids; empty for a regression."""
+    separator: str | None = None
+    """Multi-label: what is written between the labels of an answer; None where an answer is one label."""
     symmetric: bool = False
     """Whether a pair of texts means the same in both orders."""
     low: float = 0.0
@@ -25,6 +27,11 @@ class Task:
     @property
     def is_regression(self) -> bool:
         return not self.labels
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether any number of the labels is an answer, none included."""
+        return self.separator is not None
 
     @property
     def num_outputs(self) -> int:

@@ -14,6 +14,7 @@ from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.progress import format_count, progress
 from bertsmith.randomness import derived_seed
+from bertsmith.tasks.early_stopping import Watch
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.lesson import Lesson, Splits
 from bertsmith.tasks.order import batches
@@ -44,7 +45,8 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     """Train with `seed`, score on dev, and write `folder`; returns the metrics.
 
         model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
-        results.json         the seed, the metrics, how long it took
+        results.json         the seed, the metrics, how long it took; with early stopping also at which step the weights
+                             that are kept did best on what was held out, and how well
         predictions-dev.…    see the lesson's splits; of several tasks in a folder each
         metrics.jsonl        losses and learning rate by step
 
@@ -55,7 +57,12 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
         plan = Plan(steps=num_steps(setup.recipe, len(setup.splits.train.lengths)))
-        state = train(setup, objective, plan, seed, partial)
+        watch = watch_of(setup)
+        state = train(setup, objective, plan, seed, partial, watch)
+        stopping = {}
+        if watch is not None:
+            watch.restore(objective)
+            stopping = {"early_stopping": {"held_out": setup.splits.num_held_out, **watch.to_json()}}
         metrics, constant = {}, False
         for end, split in setup.splits.dev.items():
             outcome = split.score(objective, setup.machine, partial, f"dev{end}")
@@ -63,7 +70,7 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
             constant |= outcome.constant
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
-            "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
+            "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3), **stopping,
         })  # fmt: skip
         with atomic_write(partial / "model.safetensors") as file:
             file.write(save({name: tensor.cpu().contiguous() for name, tensor in objective.state_dict().items()}))
@@ -89,6 +96,14 @@ def _take_up(objective: Objective, start: StartingPoint) -> None:
     assert not any(name.startswith("encoder.") for name in missing), missing
 
 
+def watch_of(setup: Setup) -> Watch | None:
+    """None where nothing is held out."""
+    if setup.splits.held_out is None:
+        return None
+    patience = setup.recipe.early_stopping.patience
+    return Watch(setup.splits.held_out, setup.lesson.metrics[0], setup.machine, patience)
+
+
 def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
     """Optimiser steps of a trial; a last batch that is not full counts as one. `compat` drops the fraction of a step
     that a broken number of epochs leaves, otherwise it is rounded up."""
@@ -103,8 +118,8 @@ def _batches(setup: Setup, seed: int) -> Iterator[tuple[Batch, tuple[int, ...]]]
     return batches(train, recipe.batch_size, seed, not recipe.compat)
 
 
-def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path) -> State:
-    """Train to the end of the plan, with metrics.jsonl in `folder`."""
+def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path, watch: Watch | None = None) -> State:
+    """Train to the end of the plan, or until `watch` has seen enough, with metrics.jsonl in `folder`."""
     recipe, machine = setup.recipe, setup.machine
     rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
     optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
@@ -128,6 +143,13 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
                 "learning_rate": step.learning_rate, "gradient_norm": step.gradient_norm,
             })  # fmt: skip
 
+        def look(state: State, step: Step) -> bool:
+            log.write("heldout", state.step, watch.look(objective, state.step))
+            return watch.has_seen_enough
+
         events = [Event(1, show), Event(LOG_STEPS, write)]
+        if watch is not None:
+            epoch = math.ceil(len(setup.splits.train.lengths) / recipe.batch_size)
+            events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), look))
         fit(objective, _batches(setup, seed), course, events, state)
     return state

@@ -56,10 +56,10 @@ class Step(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something done after every `every`-th step and after the last one."""
+    """Something done after every `every`-th step and after the last one; true makes this step the last one."""
 
     every: int
-    act: Callable[[State, Step], None]
+    act: Callable[[State, Step], bool | None]
     when_stopped: bool = False
     """Also when training is asked to stop."""
 
@@ -91,7 +91,8 @@ def fit(
     events: Sequence[Event],
     state: State,
 ) -> None:
-    """Train from `state.step` to the end of the plan; every event sees the state after its step.
+    """Train from `state.step` to the end of the plan, or to the step that an event makes the last; every event sees the
+    state after its step.
 
     Args:
         objective: a module on `course.machine`.
@@ -113,8 +114,9 @@ def fit(
 
     with _stop_requests() as requests:
         warm, last_seconds = not machine.compile, 1.0
-        upcoming = prepare() if progress(plan, state) < 1.0 else None
-        while progress(plan, state) < 1.0:
+        last = progress(plan, state) >= 1.0
+        upcoming = None if last else prepare()
+        while not last:
             started_at = time.perf_counter()
             prepared, position = upcoming
             losses, norm, rate = _launch(objective, prepared, course, state, last_seconds)
@@ -134,8 +136,8 @@ def fit(
             stopped = bool(requests) and not last
             for event in events:
                 if last or state.step % event.every == 0 or (stopped and event.when_stopped):
-                    event.act(state, step)
-            if stopped:
+                    last = event.act(state, step) or last
+            if stopped and not last:
                 raise Interrupted(requests[0])
 
 

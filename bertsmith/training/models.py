@@ -108,7 +108,15 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
         )
     networks = [
         Network(
-            name, found.family, found.settings, found.head, found.weights, found.pooler, found.energies, found.labels
+            name,
+            found.family,
+            found.settings,
+            found.head,
+            found.weights,
+            found.pooler,
+            found.energies,
+            found.labels,
+            found.multi_label,
         )
         for name, found in read.items()
     ]

@@ -42,6 +42,8 @@ class Network:
     """What the logits of a replaced-token head are; see `ReplacedTokenModel`."""
     labels: tuple[str, ...] = ()
     """Of a classification head's classes; empty where it gives a number, or where there is no such head."""
+    multi_label: bool = False
+    """Whether a text may have any number of these."""
 
     @property
     def encoder_weights(self) -> dict[str, Tensor]:

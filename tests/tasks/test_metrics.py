@@ -35,7 +35,24 @@ def test_classes_by_the_confusion_matrix():
 
 def test_f1_of_many_classes_is_their_mean():
     answers, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 2, 2, 2])
-    assert measure(("f1",), predicted, answers)["f1"] == pytest.approx((1 + 2 / 3 + 4 / 5) / 3)
+    assert measure(("f1",), predicted, answers, 3)["f1"] == pytest.approx((1 + 2 / 3 + 4 / 5) / 3)
+
+
+def test_f1_of_many_classes_is_their_mean_also_where_only_two_of_them_occur():
+    answers, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1])
+    assert measure(("f1",), predicted, answers, 2)["f1"] == pytest.approx(2 / 3)
+    assert measure(("f1",), predicted, answers, 3)["f1"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+
+
+def test_labels_by_their_counts():
+    answers = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0]], dtype=bool)
+    predicted = np.array([[1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0]], dtype=bool)
+    found = measure(("f1_micro", "f1_macro", "subset_accuracy"), predicted, answers, 3)
+    tp, wrong, nothing = 3, 2, np.zeros((4, 3), dtype=bool)
+    assert found == pytest.approx({
+        "f1_micro": 2 * tp / (2 * tp + wrong), "f1_macro": (4 / 5 + 2 / 3 + 0) / 3, "subset_accuracy": 2 / 4,
+    })  # fmt: skip
+    assert measure(("f1_micro", "f1_macro"), nothing, nothing, 3) == {"f1_micro": 0.0, "f1_macro": 0.0}
 
 
 def test_numbers_by_their_definitions():
@@ -90,7 +107,12 @@ def test_every_glue_metric_is_scikit_learns_or_scipys(name, shape):
 
 
 def test_undefined_names_what_is_zero_by_definition():
-    names, some, zeros, ones = tuple(METRICS), np.array([0, 1]), np.zeros(2, dtype=int), np.ones(2, dtype=int)
+    names, some, zeros, ones = (
+        ("accuracy", "f1", "mcc", "pearson", "spearman"),
+        np.array([0, 1]),
+        np.zeros(2, dtype=int),
+        np.ones(2, dtype=int),
+    )
     assert undefined(names, some, some) == []
     assert undefined(names, zeros, some) == undefined(names, some, zeros) == ["mcc", "pearson", "spearman"]
     assert undefined(names, ones, ones) == ["mcc", "pearson", "spearman"]

@@ -1,6 +1,5 @@
 """A fine-tuned model, opened, and the answers that it gives: a trial of ours, or a Hugging Face folder with classes."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,9 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from bertsmith.training.models import Model
 
+LEAST_PROB = 0.5
+"""From here on a text has a label."""
+
 
 class Answer(NamedTuple):
     """What a model says of a text."""
@@ -32,6 +34,15 @@ class Answer(NamedTuple):
     """Its probability; of a regression the number, on the task's scale."""
     probs: dict[str, float]
     """Of all classes."""
+
+
+class Labels(NamedTuple):
+    """What a multi-label model says of a text."""
+
+    labels: tuple[str, ...]
+    """Those with a probability of at least `LEAST_PROB`, the likeliest first; there may be none."""
+    probs: dict[str, float]
+    """Of all labels, each for itself."""
 
 
 class Classifier(NamedTuple):
@@ -50,10 +61,12 @@ class Classifier(NamedTuple):
     low: float = 0.0
     high: float = 1.0
     """Regression: the answers that the model gives as 0 and as 1."""
+    multi_label: bool = False
+    """Whether a text may have any number of the labels; the answers are `Labels` then."""
 
     def classify(
         self, first: Sequence[str], second: Sequence[str] | None = None, truncate: bool = False
-    ) -> list[Answer]:
+    ) -> list[Answer] | list[Labels]:
         """An answer a text, or a pair of texts.
 
         Raises:
@@ -80,11 +93,16 @@ class Classifier(NamedTuple):
         self._check(second)
         return encode(Examples(first, second, None), self.tokenizer, self.length)
 
-    def answer(self, rows: Rows) -> list[Answer]:
+    def answer(self, rows: Rows) -> list[Answer] | list[Labels]:
         """An answer a row."""
         scores = predict(self.objective, rows, self.machine)
         if not self.labels:
             return [Answer(None, float(score), {}) for score in scores[:, 0] * (self.high - self.low) + self.low]
+        if self.multi_label:
+            from scipy.special import expit
+
+            probs = expit(scores)
+            return [_labels(dict(zip(self.labels, row, strict=True))) for row in probs.tolist()]
         exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
         probs = exponents / exponents.sum(axis=1, keepdims=True)
         return [_answer(dict(zip(self.labels, row, strict=True))) for row in probs.tolist()]
@@ -113,26 +131,22 @@ def open_trial(
     objective.load_state_dict(found.weights)
     return Classifier(
         run, objective, tokenizer, _placed(objective, tokenizer, machine_settings), found.recipe.sequence_length,
-        found.labels, _takes_pairs(found.recipe), found.manifest["low"], found.manifest["high"],
+        found.labels, _takes_pairs(found.recipe), found.manifest["low"], found.manifest["high"], found.multi_label,
     )  # fmt: skip
 
 
 def open_exported(model: Model, machine_settings: MachineSettings) -> Classifier:
-    """A Hugging Face folder whose head tells classes apart, or gives a number.
-
-    Raises:
-        UserError: the head gives several classes at once.
-    """
+    """A Hugging Face folder whose head tells classes apart, gives any number of labels, or gives a number."""
     network = model.networks[0]
-    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
-    if config.get("problem_type") == "multi_label_classification":
-        raise UserError(f"{model.path}: gives several labels a text (problem_type); bertsmith's classifiers choose one")
     outputs = len(network.weights["head.output.bias"])
     head = CLASSIFICATION_HEADS[network.family](network.settings, outputs)
     objective = Classification(Encoder(network.settings, model.vocab_size), head)
     objective.load_state_dict(network.weights)
     machine = _placed(objective, model.tokenizer, machine_settings)
-    return Classifier(model.path, objective, model.tokenizer, machine, model.length, network.labels, None)
+    return Classifier(
+        model.path, objective, model.tokenizer, machine, model.length, network.labels, None,
+        multi_label=network.multi_label,
+    )  # fmt: skip
 
 
 def _placed(objective: Classification, tokenizer: Tokenizer, settings: MachineSettings) -> Machine:
@@ -150,3 +164,8 @@ def _takes_pairs(recipe: FinetuneRecipe) -> bool:
 def _answer(probs: dict[str, float]) -> Answer:
     label = max(probs, key=probs.__getitem__)
     return Answer(label, probs[label], probs)
+
+
+def _labels(probs: dict[str, float]) -> Labels:
+    chosen = [label for label, prob in probs.items() if prob >= LEAST_PROB]
+    return Labels(tuple(sorted(chosen, key=lambda label: -probs[label])), probs)

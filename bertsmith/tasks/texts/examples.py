@@ -16,7 +16,8 @@ class Examples(NamedTuple):
     second: Sequence[str] | None
     """None for a task of single texts."""
     targets: np.ndarray | None
-    """[N]: int64 class ids, or float32 answers as the file has them; None where the split has no labels."""
+    """[N]: int64 class ids, or float32 answers as the file has them; [N, C] bool where a text has any number of C
+    labels; None where the split has no labels."""
     skipped: int = 0
     """Malformed lines that were left out."""
 
@@ -27,6 +28,12 @@ class Examples(NamedTuple):
     @property
     def has_pairs(self) -> bool:
         return self.second is not None
+
+    def take(self, numbers: np.ndarray) -> "Examples":
+        """The labelled examples of these numbers, in this order."""
+        assert self.targets is not None
+        second = None if self.second is None else [self.second[number] for number in numbers]
+        return Examples([self.first[number] for number in numbers], second, self.targets[numbers], self.skipped)
 
     def fingerprint(self) -> str:
         """Hex sha256 of texts and targets, whatever file they came from."""

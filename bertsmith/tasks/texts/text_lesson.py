@@ -1,6 +1,7 @@
-"""Classes and numbers of texts, as a lesson: GLUE's tasks, and one's own."""
+"""Classes, labels and numbers of texts, as a lesson: GLUE's tasks, and one's own."""
 
 import sys
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from bertsmith.files import atomic_write
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.class_weights import check_weights, class_weights
+from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.lesson import Outcome, Splits
 from bertsmith.tasks.metrics import is_constant, measure
@@ -24,6 +27,7 @@ from bertsmith.tasks.texts.columns import read_columns
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
 from bertsmith.tasks.texts.glue import read_glue
+from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, RowLoss, SquaredError
 from bertsmith.training.machine import Machine
 
 MISMATCHED = "_mismatched"
@@ -36,14 +40,22 @@ class TextSplit(NamedTuple):
     task: Task
     rows: Rows
     answers: np.ndarray
-    """[N]: int64 class ids, or float32 numbers scaled so that the task's `low` is 0 and its `high` 1."""
+    """[N]: int64 class ids, or float32 numbers scaled so that the task's `low` is 0 and its `high` 1; [N, C] bool where
+    a text has any number of C labels."""
+    weights: np.ndarray | None = None
+    """[C] float32, how much each class counts in the loss; of labels, where a text has them."""
 
     @property
     def lengths(self) -> np.ndarray:
         return self.rows.lengths
 
     def batch(self, rows: np.ndarray) -> Batch:
-        return Batch(self.rows.take(rows), {"answers": torch.from_numpy(self.answers[rows])})
+        answers = self.answers[rows]
+        targets = {"answers": torch.from_numpy(answers)}
+        if self.weights is not None:
+            weights = np.where(answers, self.weights, 1) if self.task.is_multi_label else self.weights[answers]
+            targets["weights"] = torch.from_numpy(weights.astype(np.float32))
+        return Batch(self.rows.take(rows), targets)
 
     def score(
         self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
@@ -52,11 +64,14 @@ class TextSplit(NamedTuple):
         predicted, answers = predict(objective, self.rows, machine), self.answers
         if self.task.is_regression:
             predicted, answers = (_unscaled(numbers, self.task) for numbers in (predicted[:, 0], answers))
+        elif self.task.is_multi_label:
+            predicted = predicted >= 0  # a probability of at least 0.5
         else:
             predicted = predicted.argmax(axis=1)
         if folder is not None:
             _write_predictions(folder / f"predictions-{name}.tsv", predicted, answers, self.task)
-        return Outcome(measure(self.task.metrics, predicted, answers), is_constant(predicted))
+        metrics = measure(self.task.metrics, predicted, answers, len(self.task.labels))
+        return Outcome(metrics, is_constant(predicted))
 
 
 class TextLesson(NamedTuple):
@@ -85,18 +100,26 @@ class TextLesson(NamedTuple):
         return found
 
     def check(self, start: StartingPoint) -> None:
+        check_weights(self.recipe, self.task)
         if self.data.train.has_pairs and num_segments(start.settings) == 1:
             raise UserError(
                 f"{self.recipe.model}: knows one kind of segment, and {self.recipe.task} has pairs of texts"
             )
 
     def encode(self, start: StartingPoint) -> Splits:
-        train = self.data.train
+        train, held_out = self.data.train, None
+        if share := self.recipe.early_stopping.share:
+            train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
         if self.task.symmetric and self.recipe.double_unordered:
             train = in_both_orders(train)
         dev = {"": self.data.dev} | ({MISMATCHED: self.data.mismatched} if self.data.mismatched is not None else {})
-        splits = Splits(self._split(train, start), {end: self._split(examples, start) for end, examples in dev.items()})
-        found = [splits.train, *splits.dev.values()]
+        splits = Splits(
+            self._split(train, start, self._weights()),
+            {end: self._split(examples, start) for end, examples in dev.items()},
+        )
+        if held_out is not None:
+            splits = splits._replace(held_out=self._split(held_out, start), num_held_out=held_out.num_examples)
+        found = [split for split in (splits.train, splits.held_out, *splits.dev.values()) if split is not None]
         truncated = sum(split.rows.truncated for split in found)
         if truncated:
             print(
@@ -110,13 +133,25 @@ class TextLesson(NamedTuple):
         head = CLASSIFICATION_HEADS[start.family]
         if self.recipe.compat:
             head = PlainClassificationHead
-        return Classification(encoder, head(start.settings, self.task.num_outputs), self.recipe.compat)
+        return Classification(encoder, head(start.settings, self.task.num_outputs), self._loss(), self.recipe.compat)
 
-    def _split(self, examples: Examples, start: StartingPoint) -> TextSplit:
+    def _loss(self) -> RowLoss:
+        if self.task.is_regression:
+            return SquaredError()
+        return BinaryCrossEntropy() if self.task.is_multi_label else CrossEntropy()
+
+    def _weights(self) -> np.ndarray | None:
+        if self.task.is_regression:
+            return None
+        answers, num_labels = self.data.train.targets, len(self.task.labels)
+        counts = answers.sum(axis=0) if self.task.is_multi_label else np.bincount(answers, minlength=num_labels)
+        return class_weights(self.recipe, self.task, counts, len(answers))
+
+    def _split(self, examples: Examples, start: StartingPoint, weights: np.ndarray | None = None) -> TextSplit:
         answers, task = examples.targets, self.task
         if task.is_regression:
             answers = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
-        return TextSplit(task, encode(examples, start.tokenizer, self.recipe.sequence_length), answers)
+        return TextSplit(task, encode(examples, start.tokenizer, self.recipe.sequence_length), answers, weights)
 
 
 def read_text_lesson(recipe: FinetuneRecipe) -> TextLesson:
@@ -149,8 +184,12 @@ def _unscaled(answers: np.ndarray, task: Task) -> np.ndarray:
 
 
 def _write_predictions(path: Path, predicted: np.ndarray, answers: np.ndarray, task: Task) -> None:
-    def text(answer: float) -> str:
-        return f"{answer:.6g}" if task.is_regression else " ".join(task.labels[int(answer)].split())
+    def text(answer: Any) -> str:
+        if task.is_regression:
+            return f"{answer:.6g}"
+        if task.is_multi_label:
+            return " ".join(task.separator.join(compress(task.labels, answer)).split())
+        return " ".join(task.labels[int(answer)].split())
 
     with atomic_write(path, "w") as file:
         file.write("index\tprediction\tlabel\n")

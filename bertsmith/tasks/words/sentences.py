@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import WORD_ENDINGS, find_file
 from bertsmith.tasks.scoring.entities import parse_tag
@@ -27,6 +29,10 @@ class Sentences(NamedTuple):
     @property
     def num_examples(self) -> int:
         return len(self.words)
+
+    def take(self, numbers: np.ndarray) -> "Sentences":
+        """The sentences of these numbers, in this order."""
+        return Sentences(self.path, [self.words[number] for number in numbers])
 
     def texts(self) -> list[list[str]]:
         return [[word.columns[0] for word in sentence] for sentence in self.words]

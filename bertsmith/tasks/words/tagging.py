@@ -30,15 +30,27 @@ class Tagging(nn.Module):
         return self.head(self.encoder(tokens))
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        return {"loss": float(max(1, int((batch.targets["answers"] != IGNORED).sum())))}
+        counted = batch.targets.get("weights", batch.targets["answers"] != IGNORED)
+        return {"loss": float(counted.sum()) or 1.0}
 
     def losses(self, batch: Batch) -> Losses:
-        """`loss` in nats; the target is "answers" [N, L], `IGNORED` where there is none."""
-        scores, answers = self.scores(batch.tokens).float(), batch.targets["answers"]
-        spare = batch.tokens.length - answers.shape[1]  # below 0 where the longest rows are in another batch
-        answers = batch.tokens.to_flat(F.pad(answers.long(), (0, spare), value=IGNORED))  # [T]
+        """`loss` in nats; the targets are "answers" [N, L], `IGNORED` where there is none, and where some tags count
+        for more than others "weights" [N, L], 0 where there is none."""
+        scores = self.scores(batch.tokens).float()
+        answers = _flat(batch, "answers", IGNORED).long()
+        if "weights" in batch.targets:
+            weights = _flat(batch, "weights", 0)
+            loss = F.cross_entropy(scores, answers, ignore_index=IGNORED, reduction="none") @ weights
+            return Losses({"loss": loss}, {"loss": weights.sum()})
         loss = F.cross_entropy(scores, answers, ignore_index=IGNORED, reduction="sum")
         return Losses({"loss": loss}, {"loss": (answers != IGNORED).sum(dtype=loss.dtype)})
 
     def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
         return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
+
+
+def _flat(batch: Batch, name: str, fill: int) -> Tensor:
+    """A target [N, L] as [T], one a token."""
+    target = batch.targets[name]
+    spare = batch.tokens.length - target.shape[1]  # below 0 where the longest rows are in another batch
+    return batch.tokens.to_flat(F.pad(target, (0, spare), value=fill))

@@ -1,6 +1,7 @@
 """Tags of words, as a lesson: chunks, names, parts of speech."""
 
 import sys
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ import torch
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.class_weights import check_weights, class_weights
+from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.lesson import Outcome, Splits
 from bertsmith.tasks.metrics import is_constant
@@ -36,6 +39,8 @@ class TaggedSplit(NamedTuple):
     """[N, L] int16: at a word's first piece the id of its tag, `IGNORED` elsewhere."""
     fallback: int
     """The tag of words that are in no row."""
+    weights: np.ndarray | None = None
+    """[C] float32, how much each tag counts in the loss."""
 
     @property
     def rows(self) -> Rows:
@@ -46,7 +51,11 @@ class TaggedSplit(NamedTuple):
         return self.rows.lengths
 
     def batch(self, rows: np.ndarray) -> Batch:
-        return Batch(self.rows.take(rows), {"answers": torch.from_numpy(self.answers[rows])})
+        answers = self.answers[rows]
+        targets = {"answers": torch.from_numpy(answers)}
+        if self.weights is not None:
+            targets["weights"] = torch.from_numpy(self.weights[np.maximum(answers, 0)] * (answers != IGNORED))
+        return Batch(self.rows.take(rows), targets)
 
     def score(self, objective: Tagging, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
         """predictions-NAME.txt gets a word a line, as `grade conll2000` reads."""
@@ -77,24 +86,37 @@ class WordLesson(NamedTuple):
         return {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
 
     def check(self, start: StartingPoint) -> None:
-        pass
+        check_weights(self.recipe, self.task)
 
     def encode(self, start: StartingPoint) -> Splits:
         guess = fallback(self.task, self.data.train)
         length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(num_segments(start.settings))
-        train, dev = (
-            encode_tagged(sentences, self.task, start.tokenizer, length, guess, segment)
-            for sentences in (self.data.train, self.data.dev)
-        )
-        self._say_what_is_lost(train, "")
-        self._say_what_is_lost(dev, f", and count as predicted {self.task.labels[guess]!r}")
-        return Splits(train, {"": dev})
+
+        def encoded(sentences: Sentences) -> TaggedSplit:
+            return encode_tagged(sentences, self.task, start.tokenizer, length, guess, segment)
+
+        train, held_out = self.data.train, None
+        if share := self.recipe.early_stopping.share:
+            train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
+        splits = Splits(encoded(train)._replace(weights=self._weights()), {"": encoded(self.data.dev)})
+        counted = f", and count as predicted {self.task.labels[guess]!r}"
+        self._say_what_is_lost(splits.train, "")
+        if held_out is not None:
+            splits = splits._replace(held_out=encoded(held_out), num_held_out=held_out.num_examples)
+            self._say_what_is_lost(splits.held_out, counted)
+        self._say_what_is_lost(splits.dev[""], counted)
+        return splits
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> Tagging:
         num_tags = len(self.task.labels)
         if self.recipe.compat:  # the reference has no dropout there when it tags
             return Tagging(encoder, PlainClassificationHead(start.settings, num_tags, 0.0), compat=True)
         return Tagging(encoder, TAGGING_HEADS[start.family](start.settings, num_tags))
+
+    def _weights(self) -> np.ndarray | None:
+        found = Counter(word.columns[-1] for word in self.data.train.flat())
+        counts = np.array([found[label] for label in self.task.labels])
+        return class_weights(self.recipe, self.task, counts, int(counts.sum()))
 
     def _say_what_is_lost(self, split: TaggedSplit, outcome: str) -> None:
         path, kept, unknown = split.sentences.path, split.encoded.kept, split.encoded.unknown

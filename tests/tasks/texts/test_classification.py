@@ -11,6 +11,7 @@ from bertsmith.model.heads import ElectraClassificationHead, PlainClassification
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.optimizers import OptimizerSettings, build_optimizer
 from tests.toys import random_tokens
@@ -20,9 +21,10 @@ SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_dropout_prob"
 NARROW = ClassicSettings(hidden_size=16, embedding_size=8, **SIZES)
 
 
-def classifier(num_labels, compat=False):
+def classifier(num_labels, compat=False, loss=None):
     head = PlainClassificationHead if compat else ElectraClassificationHead
-    return Classification(Encoder(NARROW, 50), head(NARROW, num_labels), compat)
+    loss = loss or (SquaredError() if num_labels == 1 else CrossEntropy())
+    return Classification(Encoder(NARROW, 50), head(NARROW, num_labels), loss, compat)
 
 
 def example(num_labels):
@@ -52,6 +54,44 @@ def test_loss_and_gradient_of_the_mean_or_of_the_sum(num_labels, compat):
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-7)
     mean = (expected / 5 if compat else expected).detach()
     assert losses.means()["loss"] == pytest.approx(float(mean), rel=1e-5)
+
+
+LABEL_SETS = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 1]], dtype=torch.bool)
+CLASSES, CLASS_WEIGHTS = torch.tensor([0, 2, 1, 1, 0]), torch.tensor([0.5, 3.0, 0.01])
+POSITIVE_WEIGHTS = torch.tensor([4.0, 0.5, 2.0])
+
+THEIRS = {
+    "classes, weighted": (
+        CrossEntropy(), {"answers": CLASSES, "weights": CLASS_WEIGHTS[CLASSES]},
+        lambda scores: F.cross_entropy(scores, CLASSES, weight=CLASS_WEIGHTS),
+    ),
+    "labels": (
+        BinaryCrossEntropy(), {"answers": LABEL_SETS},
+        lambda scores: 3 * torch.nn.BCEWithLogitsLoss()(scores, LABEL_SETS.float()),
+    ),
+    "labels, weighted": (
+        BinaryCrossEntropy(),
+        {"answers": LABEL_SETS, "weights": torch.where(LABEL_SETS, POSITIVE_WEIGHTS, torch.ones(3))},
+        lambda scores: 3 * torch.nn.BCEWithLogitsLoss(pos_weight=POSITIVE_WEIGHTS)(scores, LABEL_SETS.float()),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", THEIRS)
+def test_in_micro_batches_loss_and_gradient_are_what_torch_gives_for_the_whole(kind):
+    torch.manual_seed(0)
+    loss, targets, theirs = THEIRS[kind]
+    objective, batch = classifier(3, loss=loss), Batch(random_tokens([5, 9, 3, 7, 7], 50), targets)
+    objective.eval()
+    expected = theirs(objective.scores(batch.tokens))
+    expected.backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in objective.named_parameters()}
+    objective.zero_grad()
+    machine = choose_machine(MachineSettings(device="cpu", micro_batch_rows=2))
+    losses = machine.gradients(objective, machine.prepare(objective, batch, 9))
+    for name, parameter in objective.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-7)
+    assert losses.means()["loss"] == pytest.approx(float(expected.detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize(("compat", "top"), [(False, 1), (True, 2)])

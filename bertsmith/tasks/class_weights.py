@@ -1,0 +1,47 @@
+"""How much each class counts in the loss."""
+
+import numpy as np
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.tables import did_you_mean, shortened
+from bertsmith.tasks.task import Task
+
+
+def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
+    """Raises UserError where the recipe weighs what the task does not have."""
+    weights = recipe.custom.weights
+    if weights and recipe.task != "custom":
+        raise UserError(f"custom.weights: {recipe.task} is no custom task; class_weights=balanced weighs its classes")
+    if weights and recipe.class_weights != "none":
+        raise UserError(f"custom.weights and class_weights={recipe.class_weights}: give one of them")
+    if task.is_regression and (weights or recipe.class_weights != "none"):
+        raise UserError(f"{'custom.weights' if weights else 'class_weights'}: {task.name} has no classes to weigh")
+    for label in weights:
+        if label not in task.labels:
+            raise UserError(
+                f"custom.weights: {label!r} is no label of the task; there are {shortened(task.labels)}"
+                f"{did_you_mean(label, task.labels)}"
+            )
+
+
+def class_weights(recipe: FinetuneRecipe, task: Task, counts: np.ndarray, num_examples: int) -> np.ndarray | None:
+    """[C] float32; None where all count the same. Of a multi-label task they are those of the examples that have the
+    label, the others have 1.
+
+    `balanced` gives every class the same sum of weights, N / (classes × examples of the class), as scikit-learn does;
+    of multi-label, to those with and those without a label: examples without it / examples with it.
+
+    Args:
+        counts: [C], training examples (or words) of each class.
+        num_examples: their number N, on which multi-label's counts do not say.
+    """
+    weights = recipe.custom.weights
+    if weights:
+        return np.array([weights.get(label, 1.0) for label in task.labels], dtype=np.float32)
+    if recipe.class_weights == "none":
+        return None
+    some = np.maximum(counts, 1)  # a class that training lacks is never weighed
+    if task.is_multi_label:
+        return (np.maximum(num_examples - counts, 1) / some).astype(np.float32)
+    return (num_examples / (np.count_nonzero(counts) * some)).astype(np.float32)

@@ -1,0 +1,78 @@
+"""Stopping when it no longer helps: a share of the training examples is held out, and training ends where the model no
+longer gets better on it. Dev, which gives the scores, is not looked at."""
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from bertsmith.errors import UserError
+from bertsmith.randomness import generator
+from bertsmith.settings import setting, settings
+from bertsmith.tasks.lesson import Split
+from bertsmith.training.machine import Machine
+
+
+@settings
+class EarlyStoppingSettings:
+    """When training may end before its plan; the learning rate stays the plan's until then."""
+
+    share: float = setting(
+        0.0, "share of the training examples that is held out to be looked at and never trained on; 0 for none, which "
+        "trains to the end", ge=0, lt=1,
+    )  # fmt: skip
+    patience: int = setting(3, "looks in a row without a better headline score before training stops", ge=1)
+    every: float = setting(1.0, "epochs between two looks; 0.25 looks four times an epoch", gt=0)
+
+
+def divide(num_examples: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the examples that are trained on and of those that are held out, both rising: the same for all seeds,
+    as long as the number of examples and the share are.
+
+    Raises:
+        UserError: no example is held out, or none is left.
+    """
+    num_held_out = round(num_examples * share)
+    if not 0 < num_held_out < num_examples:
+        raise UserError(
+            f"early_stopping.share = {share:g}: of {num_examples:,} training examples that holds out {num_held_out:,} "
+            f"and leaves {num_examples - num_held_out:,}; both need one at least"
+        )
+    order = generator(0, "early stopping").permutation(num_examples)
+    return np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
+
+
+class Watch:
+    """Looks at what is held out, and keeps the weights that did best on it, in the host's memory."""
+
+    def __init__(self, split: Split, metric: str, machine: Machine, patience: int):
+        self.split = split
+        self.metric = metric
+        self.machine = machine
+        self.patience = patience
+        self.best_score = -math.inf
+        self.best_step = 0
+        self._weights: dict[str, Tensor] = {}
+        self._looks_since = 0
+
+    def look(self, objective: nn.Module, step: int) -> dict[str, float]:
+        """The scores of the model as it is after this step."""
+        metrics = self.split.score(objective, self.machine).metrics
+        self._looks_since += 1
+        if metrics[self.metric] > self.best_score:
+            self.best_score, self.best_step, self._looks_since = metrics[self.metric], step, 0
+            self._weights = {name: tensor.to("cpu", copy=True) for name, tensor in objective.state_dict().items()}
+        return metrics
+
+    @property
+    def has_seen_enough(self) -> bool:
+        return self._looks_since >= self.patience
+
+    def restore(self, objective: nn.Module) -> None:
+        """Give the model the weights that did best; of several equally good ones the earliest."""
+        objective.load_state_dict(self._weights)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a trial's results.json."""
+        return {"metric": self.metric, "score": self.best_score, "step": self.best_step}

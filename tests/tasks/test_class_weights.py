@@ -1,0 +1,122 @@
+"""Weights of classes: whose they are, what they do, and where there are none."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+
+import bertsmith
+from bertsmith.config import rows
+from bertsmith.errors import UserError
+from bertsmith.tasks.class_weights import check_weights, class_weights
+from bertsmith.tasks.finetune import finetune, read_lesson
+from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.task import Task
+from bertsmith.training.machine import MachineSettings, choose_machine
+from tests.tasks.texts.test_columns import write
+from tests.tasks.texts.toy_glue import write_glue
+from tests.tasks.toy_task import make_model, toy_recipe
+from tests.tasks.words.toy_tagging import write_tagging
+
+CLASSES = Task("custom", ("accuracy",), ("a", "b", "c"))
+LABELS = Task("custom", ("f1_micro",), ("a", "b", "c"), ",")
+
+
+def settings(*overrides):
+    return toy_recipe("model", "data", *overrides).settings
+
+
+def test_balanced_is_scikit_learns():
+    answers = np.array([0] * 7 + [1] * 2 + [2])
+    found = class_weights(settings("class_weights=balanced"), CLASSES, np.bincount(answers), len(answers))
+    np.testing.assert_allclose(found, compute_class_weight("balanced", classes=np.arange(3), y=answers), rtol=1e-6)
+
+
+def test_balanced_labels_have_as_much_weight_as_their_absence():
+    found = class_weights(settings("class_weights=balanced"), LABELS, np.array([2, 5, 10]), 10)
+    np.testing.assert_allclose(found * [2, 5, 9], [8, 5, 0.9], rtol=1e-6)  # one that all have keeps a little
+
+
+def test_ones_own_and_none():
+    own = settings("custom.weights.b=2", "custom.weights.c=0.5")
+    assert class_weights(own, CLASSES, np.array([1, 1, 1]), 3).tolist() == [1, 2, 0.5]
+    assert class_weights(settings(), CLASSES, np.array([1, 1, 1]), 3) is None
+
+
+def test_any_label_can_be_weighed_on_the_command_line_and_show_says_so():
+    loaded = toy_recipe("model", "data", 'custom.weights={"B-X y" = 2}')
+    assert loaded.settings.custom.weights == {"B-X y": 2.0}
+    origins = {row.key: row.origin for row in rows(loaded)}
+    assert origins["custom.weights"] == "command line" and origins["custom.separator"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "task", "message"),
+    [
+        (["custom.weights.d=2"], CLASSES, r"custom.weights: 'd' is no label of the task; there are a, b, c"),
+        (["custom.weights.a=2", "class_weights=balanced"], CLASSES, r"give one of them"),
+        (["class_weights=balanced"], Task("sts-b", ("pearson",)), r"class_weights: sts-b has no classes to weigh"),
+        (["custom.weights.a=2"], Task("custom", ("pearson",)), r"custom.weights: custom has no classes to weigh"),
+        (["custom.weights.a=2", "task=cola"], CLASSES, r"custom.weights: cola is no custom task; class_weights"),
+    ],
+)
+def test_what_is_refused(overrides, task, message):
+    with pytest.raises(UserError, match=message):
+        check_weights(settings(*overrides), task)
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", '"much"'])
+def test_a_weight_is_a_number_above_0(weight):
+    with pytest.raises(UserError, match=r"custom"):
+        settings(f"custom.weights.a={weight}")
+
+
+@pytest.mark.parametrize("task", ["cola", "sts-b"])
+def test_glues_classes_are_weighed_and_its_numbers_not(tmp_path, task):
+    model, data = make_model(tmp_path), write_glue(tmp_path / "glue", task)
+    recipe = toy_recipe(model, data, f"task={task}", "class_weights=balanced", "check_counts=false", "epochs=0.1")
+    if task == "sts-b":
+        with pytest.raises(UserError, match="no classes to weigh"):
+            finetune(recipe, tmp_path / "run")
+        return
+    splits = read_lesson(recipe.settings).encode(open_starting_point(model))
+    batch = splits.train.batch(np.arange(len(splits.train.lengths)))
+    assert batch.targets["weights"].sum() == pytest.approx(len(splits.train.lengths))
+    assert "weights" not in splits.dev[""].batch(np.arange(2)).targets
+
+
+def test_a_rare_class_is_found_where_it_counts_for_more(tmp_path):
+    """One word is of one class nine times in ten and of the other once."""
+    lines = ["sentence\tlabel", *["the\tusual"] * 45, *["the\trare"] * 5]
+    data = write(tmp_path, lines, lines)
+    found = {}
+    for weights in ("none", "balanced"):
+        recipe = toy_recipe(
+            make_model(tmp_path), data, f"class_weights={weights}", "seeds=1", "batch_size=50", "epochs=40"
+        )
+        finetune(recipe, tmp_path / weights)
+        found[weights] = bertsmith.load(tmp_path / weights, device="cpu").classify("the").probs["rare"]
+    assert found["none"] == pytest.approx(0.1, abs=0.05) and found["balanced"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_tags_are_weighed_and_micro_batches_add_up(tmp_path):
+    model, data = make_model(tmp_path), write_tagging(tmp_path)
+    recipe = toy_recipe(model, data, "custom.kind=tagging", 'custom.weights={"B-X" = 3, O = 0.25}').settings
+    lesson, start = read_lesson(recipe), open_starting_point(model)
+    torch.manual_seed(0)
+    objective, train = lesson.objective(start).eval(), lesson.encode(start).train
+    batch = train.batch(np.arange(7))
+    ids = {label: id for id, label in enumerate(lesson.task.labels)}
+    weights = torch.ones(len(ids))
+    weights[ids["B-X"]], weights[ids["O"]] = 3, 0.25
+    scores, answers = [], []
+    for row in range(7):
+        one = train.batch(np.array([row]))
+        scores.append(objective.scores(one.tokens).detach())
+        answers.append(one.targets["answers"][0, : one.tokens.length].long())
+    expected = torch.nn.functional.cross_entropy(torch.cat(scores), torch.cat(answers), weights)
+    for micro_batch_rows in (2, 7):
+        machine = choose_machine(MachineSettings(device="cpu", micro_batch_rows=micro_batch_rows))
+        losses = machine.gradients(objective, machine.prepare(objective, batch, batch.tokens.length))
+        assert losses.means()["loss"] == pytest.approx(float(expected), rel=1e-5)
+        assert objective.counts(batch)["loss"] == pytest.approx(float(losses.counts["loss"]))
