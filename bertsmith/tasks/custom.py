@@ -20,11 +20,21 @@ class CustomSettings:
     text: str = setting("sentence", "column of the text", min_length=1)
     second_text: str | None = setting(None, "column of the second text, for pairs", min_length=1)
     label: str = setting("label", "column of the answer", min_length=1)
-    kind: Literal["classification", "regression", "tagging"] = setting(
+    kind: Literal["classification", "regression", "tagging", "answering"] = setting(
         "classification",
         "classification: the answer is one of the training file's labels; regression: a number; tagging: a tag for "
-        "each word, of files with a word a line and its tag in the last column",
+        "each word, of files with a word a line and its tag in the last column; answering: a stretch of a context",
     )
+    question: str = setting("question", "of answering, column of the question", min_length=1)
+    context: str = setting("context", "of answering, column of the text that has the answer", min_length=1)
+    answer: str = setting("answer", "of answering, column of the answer's text", min_length=1)
+    start: str | None = setting(
+        None,
+        "of answering, column of the character that the answer begins with; otherwise the first one it fits",
+        min_length=1,
+    )
+    id: str | None = setting(None, "of answering, column of the questions' ids; otherwise their lines", min_length=1)
+    unanswerable: bool = setting(False, "of answering, whether an empty answer means that the context has none")
 
 
 def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:

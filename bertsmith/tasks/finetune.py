@@ -27,6 +27,7 @@ from bertsmith.files import (
     write_text,
 )
 from bertsmith.model.encoder import check_length
+from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -36,6 +37,9 @@ from bertsmith.tasks.texts.text_lesson import read_text_lesson
 from bertsmith.tasks.trial import Setup, run_trial
 from bertsmith.tasks.words.word_lesson import read_word_lesson
 from bertsmith.training.machine import choose_machine
+
+LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": read_answering_lesson}
+"""By what is given an answer, see `FinetuneRecipe.kind`."""
 
 
 def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
 
 def read_lesson(recipe: FinetuneRecipe) -> Lesson:
     """The recipe's task with its files, read. Raises UserError where they cannot be used."""
-    return (read_word_lesson if recipe.tags_words else read_text_lesson)(recipe)
+    return LESSONS[recipe.kind](recipe)
 
 
 def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> None:

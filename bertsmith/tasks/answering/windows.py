@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.model.tokens import Tokens
-from bertsmith.tasks.answering.squad import Questions
+from bertsmith.tasks.answering.questions import Questions
 from bertsmith.text.tokenizer import Tokenizer
 
 CONTEXTS_AT_ONCE = 256

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.tasks.answering.squad import Questions
+from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
 from bertsmith.text.tokenizer import Tokenizer, build
 
