@@ -1,4 +1,4 @@
-"""Questions that a word decides: it is asked after, and the answer is what stands behind it in the context."""
+"""Questions of one word, which says of which kind of words the answer is; a third kind is in no context."""
 
 import gzip
 import json
@@ -8,25 +8,27 @@ import numpy as np
 
 from tests.toys import WORDS
 
-MARKS, FILLERS, ANSWERS = WORDS[:4], WORDS[10:30], WORDS[40:70]
+ASKING, FILLERS = WORDS[:3], WORDS[10:20]
+KINDS = (WORDS[40:50], WORDS[50:60])
 
 
 class Asked:
     """One question: its texts, where the answer is, and the answer, which may be none."""
 
     def __init__(self, draw: np.random.Generator, number: int, none: bool):
-        mark, other = draw.choice(MARKS, size=2, replace=False)
-        answer = " ".join(draw.choice(ANSWERS, size=draw.integers(1, 3)))
-        before, between = (" ".join(draw.choice(FILLERS, size=draw.integers(2, 8))) for _ in range(2))
-        ending = " ".join(draw.choice(FILLERS, size=draw.integers(1, 4)))
+        kind = int(draw.integers(2))
+        stretches = [" ".join(draw.choice(words, size=draw.integers(1, 3))) for words in KINDS]
+        fillers = [" ".join(draw.choice(FILLERS, size=draw.integers(1, 4))) for _ in range(3)]
+        order = draw.permutation(2)
         self.id = f"q{number}"
-        self.question = str(other if none else mark)
-        self.context = f"{before} {mark} {answer} . {between} {ending}"
-        self.start = len(f"{before} {mark} ")
-        self.answer = "" if none else answer
+        self.question = ASKING[2 if none else kind]
+        self.context = f"{fillers[0]} {stretches[order[0]]} {fillers[1]} {stretches[order[1]]} . {fillers[2]}"
+        self.answer = "" if none else stretches[kind]
+        self.start = self.context.index(stretches[kind])
 
 
 def ask(size: int, seed: int, none: bool = False) -> list[Asked]:
+    """Every third is without an answer where there may be `none`."""
     draw = np.random.default_rng(seed)
     return [Asked(draw, number, none and number % 3 == 0) for number in range(size)]
 
@@ -58,10 +60,10 @@ def columns(asked: list[Asked]) -> str:
 
 
 def write_questions(folder: Path, layout: str) -> Path:
-    """A folder of train and dev, 300 and 60 questions, in the layout squad-v1.1, squad-v2.0, mrqa or custom."""
+    """A folder of train and dev, 200 and 60 questions, in the layout squad-v1.1, squad-v2.0, mrqa or custom."""
     path = folder / layout
     path.mkdir()
-    for seed, (split, size) in enumerate({"train": 300, "dev": 60}.items()):
+    for seed, (split, size) in enumerate({"train": 200, "dev": 60}.items()):
         asked = ask(size, seed, none=layout == "squad-v2.0")
         if layout == "mrqa":
             (path / split).mkdir()
