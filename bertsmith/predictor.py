@@ -67,7 +67,10 @@ class Predictor:
         self._classifier: Classifier | None = None
         self._tagger: Tagger | None = None
         if kind_of(self.path) == "finetune":
-            if read_recipe(self.path).tags_words:
+            kind = read_recipe(self.path).kind
+            if kind == "questions":
+                raise UserError(f"{path}: answers questions, and cannot be asked any; trials/ has its answers to dev")
+            if kind == "words":
                 self._tagger = open_tagging_trial(self.path, self._machine_settings)
             else:
                 self._classifier = open_trial(self.path, self._machine_settings)
