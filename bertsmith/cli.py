@@ -131,8 +131,7 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
     with stopping(command_of("finetune", recipe, overrides, out)):
         finetune(loaded, out, overwrite)
     print(f"wrote {out}/results.json")
-    if loaded.settings.kind != "questions":  # which cannot be exported
-        say_next(f"bertsmith export {out} {out}-hf")
+    say_next("" if loaded.settings.kind == "questions" else f"bertsmith export {out} {out}-hf")
 
 
 add_verbs(app)
