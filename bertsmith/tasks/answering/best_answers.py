@@ -87,7 +87,7 @@ def null_odds(candidates: Candidates, windows: Windows, best: list[list[Answer]]
 def _grid(own: np.ndarray, windows: Windows, chosen: np.ndarray, length: int) -> np.ndarray:
     """[n, length] bool: which places of the chosen windows' rows are tokens of the context with `own` set."""
     behind = np.cumsum(windows.sizes)
-    places = windows.context_places()
+    places = windows.context_places
     grid = np.zeros((len(chosen), length), dtype=bool)
     for row, window in enumerate(chosen):
         size, place = windows.sizes[window], places[window]

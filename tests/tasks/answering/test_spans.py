@@ -70,7 +70,7 @@ def rows_by_definition(objective: Answering, split: AnsweredSplit):
     for number in range(len(split.windows)):
         tokens = split.windows.take(np.array([number]))
         vectors = objective.encoder(tokens)
-        first = int(split.windows.context_places()[number])
+        first = int(split.windows.context_places[number])
         context = list(range(first, first + int(split.windows.sizes[number])))
         starts, ends = log_probabilities(objective, vectors, [0, *context])
         none = None
