@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.trials import Trials, in_own_process
-from bertsmith.tasks.answering.squad import Questions, read_questions
+from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.answering.squad import read_questions
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.scoring.text_answers import normalize
 from bertsmith.text.tokenizer import Tokenizer

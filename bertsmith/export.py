@@ -89,6 +89,8 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
 
 def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None) -> None:
     trial = load_trial(run, task=task)
+    if trial.recipe.kind == "questions":
+        raise UserError(f"{run}: answers questions, and cannot be exported; trials/ has its weights and its answers")
     if trial.recipe.tags_words and trial.recipe.compat:
         raise UserError(
             f"{run}: tagged under compat, where every segment id is 1, as no one who loads it would give it; fine-tune "

@@ -75,7 +75,9 @@ class Predictor:
         if kind_of(self.path) == "finetune":
             recipe = read_recipe(self.path, task)
             self.text_columns = text_columns(recipe)
-            if recipe.tags_words:
+            if recipe.kind == "questions":
+                raise UserError(f"{path}: answers questions, and cannot be asked any; trials/ has its answers to dev")
+            if recipe.kind == "words":
                 self._tagger = open_tagging_trial(self.path, self._machine_settings, task=task)
             else:
                 self._classifier = open_trial(self.path, self._machine_settings, task=task)

@@ -194,6 +194,22 @@ def test_two_towers(hparams, lines):
          {"task": "several", "several.tasks": ("rte", "sts-b"), "several.power": 1, "epochs": 3}),
         ({"task_names": ["rte", "qqp"]}, {"skip_malformed": True}),
         ({"task_names": ["rte", "cola"]}, {"skip_malformed": False}),
+        ({"task_names": ["squad"]},
+         {"task": "squad-v2.0", "epochs": 2, "sequence_length": 512, "answering.question_length": 64,
+          "answering.stride": 128, "answering.answer_length": 30, "answering.answerable_weight": 0.5,
+          "answering.joint": True, "answering.beam_size": 20, "answering.threshold": -2.75}),
+        ({"task_names": ["squadv1"], "max_seq_length": 384}, {"task": "squad-v1.1", "epochs": 2,
+                                                              "sequence_length": 384}),
+        ({"task_names": ["newsqa"]}, {"task": "newsqa", "epochs": 2, "sequence_length": 512}),
+        ({"task_names": ["triviaqa"]}, {"task": "triviaqa", "epochs": 2, "sequence_length": 512}),
+        ({"task_names": ["searchqa"]}, {"task": "searchqa", "epochs": 2, "sequence_length": 512}),
+        ({"task_names": ["naturalqs"]}, {"task": "naturalqs", "epochs": 3, "sequence_length": 128}),
+        ({"task_names": ["squad"], "max_query_length": 32, "doc_stride": 64, "max_answer_length": 10, "beam_size": 5,
+          "answerable_weight": 1, "qa_na_threshold": -1},
+         {"answering.question_length": 32, "answering.stride": 64, "answering.answer_length": 10,
+          "answering.beam_size": 5, "answering.answerable_weight": 1.0, "answering.null_threshold": -1.0}),
+        ({"task_names": ["squad"], "joint_prediction": False}, {"answering.joint": False,
+                                                                "answering.threshold": -2.75}),
         ({"num_trials": 10, "train_batch_size": 16, "max_seq_length": 64}, {"seeds": 10, "batch_size": 16,
                                                                             "sequence_length": 64}),
         ({"double_unordered": False, "warmup_proportion": 0}, {"double_unordered": False,
@@ -208,7 +224,7 @@ def test_a_setting_of_finetuning_means_this(hparams, meant):
 @pytest.mark.parametrize("hparams", [{"task_names": ["rte"], "num_train_epochs": 3}, {"task_names": ["qqp"]}, {
     "task_names": ["rte", "sts"], "num_train_epochs": 4}, {
     "model_size": "large", "task_names": ["mrpc"], "double_unordered": False,
-}])  # fmt: skip
+}, {"task_names": ["squad"], "joint_prediction": False}, {"task_names": ["naturalqs"]}])  # fmt: skip
 def test_the_short_command_in_the_header_is_the_recipe(hparams):
     text = recipe_from_electra(json.dumps(hparams)).text
     [_, short] = [shlex.split(line[1:]) for line in text.splitlines() if line.startswith("#     bertsmith finetune ")]
@@ -258,7 +274,8 @@ def test_a_setting_of_finetuning_changes_the_recipe_or_is_remarked_on(key):
         ({"electra_objective": False, "temperature": 2.0}, "# temperature: with electra_objective=false"),
         ({"uniform_generator": True, "generator_layers": 2.0}, "# generator_layers: a uniform generator"),
         ({"untied_generator": False, "generator_hidden_size": 0.5}, "# generator_hidden_size: untied_generator=false"),
-        ({"task_names": ["cola"], "beam_size": 3}, "# beam_size: "),
+        ({"task_names": ["squad"], "n_best_size": 3}, "# n_best_size: nothing to set"),
+        ({"task_names": ["squad"], "answerable_classifier": False}, "# answerable_classifier: nothing to set"),
         ({"vocab_file": "a\x7f\nb'\u2028"}, "# vocab_file: the data folder's own"),
     ],
 )
@@ -308,9 +325,8 @@ def test_compat_is_asked_for():
         ('{"two_tower_generator": true, "untied_generator": false}', ["two_tower_generator", "untied_generator=false"]),
         ('{"electric_objective": true, "uniform_generator": true}', ["electric_objective", "uniform_generator=true"]),
         ('{"electra_objective": false, "uniform_generator": true}', ["uniform_generator", "electra_objective=false"]),
-        ('{"task_names": ["squad"]}', ["squad", "not there yet"]),
-        ('{"task_names": ["cola", "squad"]}', ["squad", "not there yet"]),
         ('{"task_names": ["cola", "cola"]}', ["several.tasks: cola is there 2 times"]),
+        ('{"task_names": ["squad"], "beam_size": 0}', ["beam_size: answering.beam_size = 0"]),
         ('{"task_names": []}', ["task_names", "one task"]),
         ('{"task_names": "cola"}', ["task_names = 'cola'", "array"]),
         ('{"task_names": ["cla"]}', ["cla", "did you mean 'cola'?"]),

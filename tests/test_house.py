@@ -117,6 +117,7 @@ def test_the_recipes_of_the_main_job_are_there():
     assert set(shipped_recipes("pretrain")) >= {"electric-small", "electric-base", "modern-small", "modern-base"}
     assert set(shipped_recipes("finetune")) >= {
         "cola", "sst-2", "mrpc", "sts-b", "rte", "wnli", "qnli", "qqp", "mnli", "chunk", "custom",
+        "squad-v1.1", "squad-v2.0", "newsqa", "naturalqs", "triviaqa", "searchqa",
     }  # fmt: skip
 
 

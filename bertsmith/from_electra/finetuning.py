@@ -6,20 +6,21 @@ Source: google-research/electra, configure_finetuning.py.
 import difflib
 from typing import Any, Literal
 
-from bertsmith.config import read_recipe, shipped_recipes
+from bertsmith.config import read_recipe
 from bertsmith.errors import UserError
 from bertsmith.from_electra.hparams import Hparams, Key, Table, Translation, complete, remarks, spread
 from bertsmith.from_electra.pretraining import NO_TPU, ModelOverrides
+from bertsmith.tasks.answering.settings import AnsweringSettings
 
 TASKS = {
     "cola": "cola", "mrpc": "mrpc", "mnli": "mnli", "sst": "sst-2", "rte": "rte", "qnli": "qnli", "qqp": "qqp",
-    "sts": "sts-b", "squad": "squad", "squadv1": "squadv1", "newsqa": "newsqa", "naturalqs": "naturalqs",
+    "sts": "sts-b", "squad": "squad-v2.0", "squadv1": "squad-v1.1", "newsqa": "newsqa", "naturalqs": "naturalqs",
     "triviaqa": "triviaqa", "searchqa": "searchqa", "chunk": "chunk",
 }  # fmt: skip
-"""The reference's name → that of our recipe, be it shipped already or not."""
+"""The reference's name → that of our recipe."""
 
 OF_THE_MODEL = "read from model=..."
-OF_ANSWERS = "there is no question answering yet"
+CLASSIFIER = "nothing to set; with answering.joint it is there for SQuAD 2.0, as the reference's default, otherwise not"
 RUN_FOLDER = "--out names the run's folder"
 CACHE = "nothing is cached"
 WHOLE = "nothing to set; a trial is whole or absent"
@@ -36,9 +37,6 @@ def _task(given: Hparams) -> dict[str, Any]:
         if name not in TASKS:
             near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0)
             raise UserError(f"task_names = {names}: the reference has no task {name!r}; did you mean {near[0]!r}?")
-        if TASKS[name] not in shipped_recipes("finetune"):
-            there = ", ".join(name for name, ours in TASKS.items() if ours in shipped_recipes("finetune"))
-            raise UserError(f"task_names = {names}: {name} is not there yet; there are {there}")
     if len(names) == 1:
         return {"task": TASKS[names[0]]}
     ours = [TASKS[name] for name in names]
@@ -57,6 +55,14 @@ def _seeds(given: Hparams) -> dict[str, Any]:
 
 def _decay(given: Hparams) -> dict[str, Any]:
     return {"layerwise_lr_decay": given["layerwise_lr_decay"] if given["layerwise_lr_decay"] > 0 else 1.0}
+
+
+def _threshold(given: Hparams) -> dict[str, Any]:
+    """What is our own default is left to it: most tasks have no use for it."""
+    value = given["qa_na_threshold"]
+    return {} if value == AnsweringSettings(joint=given["joint_prediction"]).threshold else {
+        "answering.null_threshold": value
+    }  # fmt: skip
 
 
 TABLE = Table("fine-tuning", (
@@ -89,16 +95,16 @@ TABLE = Table("fine-tuning", (
     Key("eval_batch_size", int, 32, None, ALL_AT_ONCE),
     Key("predict_batch_size", int, 32, None, ALL_AT_ONCE),
     Key("double_unordered", bool, True, "double_unordered"),
-    Key("max_query_length", int, 64, None, OF_ANSWERS),
-    Key("doc_stride", int, 128, None, OF_ANSWERS),
-    Key("n_best_size", int, 20, None, OF_ANSWERS),
-    Key("max_answer_length", int, 30, None, OF_ANSWERS),
-    Key("answerable_classifier", bool, True, None, OF_ANSWERS),
-    Key("answerable_uses_start_logits", bool, True, None, OF_ANSWERS),
-    Key("answerable_weight", float, 0.5, None, OF_ANSWERS),
-    Key("joint_prediction", bool, True, None, OF_ANSWERS),
-    Key("beam_size", int, 20, None, OF_ANSWERS),
-    Key("qa_na_threshold", float, -2.75, None, OF_ANSWERS),
+    Key("max_query_length", int, 64, "answering.question_length"),
+    Key("doc_stride", int, 128, "answering.stride"),
+    Key("n_best_size", int, 20, None, "nothing to set; the best answer is what is written, and is looked for in all"),
+    Key("max_answer_length", int, 30, "answering.answer_length"),
+    Key("answerable_classifier", bool, True, None, CLASSIFIER),
+    Key("answerable_uses_start_logits", bool, True, None, CLASSIFIER),
+    Key("answerable_weight", float, 0.5, "answering.answerable_weight"),
+    Key("joint_prediction", bool, True, "answering.joint"),
+    Key("beam_size", int, 20, "answering.beam_size"),
+    Key("qa_na_threshold", float, -2.75, _threshold),
     Key("use_tpu", bool, False, None, NO_TPU),
     Key("num_tpu_cores", int, 1, None, NO_TPU),
     Key("tpu_job_name", str | None, None, None, NO_TPU),
@@ -112,9 +118,9 @@ TABLE = Table("fine-tuning", (
     Key("model_dir", str, "", None, RUN_FOLDER),
     Key("results_txt", str, "", None, "results.json in the run's folder"),
     Key("results_pkl", str, "", None, "results.json in the run's folder"),
-    Key("qa_eval_file", str, "", None, OF_ANSWERS),
-    Key("qa_preds_file", str, "", None, OF_ANSWERS),
-    Key("qa_na_file", str, "", None, OF_ANSWERS),
+    Key("qa_eval_file", str, "", None, "eval.json in the trial's folder"),
+    Key("qa_preds_file", str, "", None, "preds.json in the trial's folder"),
+    Key("qa_na_file", str, "", None, "null_odds.json in the trial's folder"),
     Key("preprocessed_data_dir", str, "", None, CACHE),
     Key("test_predictions", str, "", None, NO_TESTS),
 ))  # fmt: skip
@@ -136,6 +142,8 @@ def _defaults(given: Hparams) -> Hparams:
     found: Hparams = {}
     if given["task_names"] in (["rte"], ["sts"]):
         found["num_train_epochs"] = 10.0
+    if len(given["task_names"]) == 1 and any(part in given["task_names"][0] for part in ("squad", "qa")):
+        found |= {"num_train_epochs": 2.0, "max_seq_length": 512}  # naturalqs is none of these
     if given["task_names"] == ["chunk"]:
         found["max_seq_length"] = 256
     if given["model_size"] == "large":

@@ -10,6 +10,7 @@ In reading order:
     modern      one transformer layer of ModernBERT's
     encoder     embeddings and the stack of layers
     heads       masked-token prediction, replaced-token detection, classification
+    answer_heads  where an answer begins and ends in a text, and whether there is one
     networks    encoders with their pre-training heads
     flops       floating-point operations, counted
     reference_flops  the same as the reference counts them, and its table of published models

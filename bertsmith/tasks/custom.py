@@ -21,10 +21,11 @@ class CustomSettings:
     text: str = setting("sentence", "column of the text", min_length=1)
     second_text: str | None = setting(None, "column of the second text, for pairs", min_length=1)
     label: str = setting("label", "column of the answer", min_length=1)
-    kind: Literal["classification", "multi-label", "regression", "tagging"] = setting(
+    kind: Literal["classification", "multi-label", "regression", "tagging", "answering"] = setting(
         "classification",
         "classification: the answer is one of the training file's labels; multi-label: any number of them; regression: "
-        "a number; tagging: a tag for each word, of files with a word a line and its tag in the last column",
+        "a number; tagging: a tag for each word, of files with a word a line and its tag in the last column; "
+        "answering: a stretch of a context",
     )
     separator: str = setting(
         ",", "multi-label: what parts the labels in a cell of a TSV or CSV; the other layouts have lists", min_length=1
@@ -32,6 +33,16 @@ class CustomSettings:
     weights: dict[str, float] = setting(
         {}, "label → how much its examples count in the loss, 1 where none is given; of multi-label those that have it"
     )
+    question: str = setting("question", "of answering, column of the question", min_length=1)
+    context: str = setting("context", "of answering, column of the text that has the answer", min_length=1)
+    answer: str = setting("answer", "of answering, column of the answer's text", min_length=1)
+    start: str | None = setting(
+        None,
+        "of answering, column of the character that the answer begins with; otherwise the first one it fits",
+        min_length=1,
+    )
+    id: str | None = setting(None, "of answering, column of the questions' ids; otherwise their lines", min_length=1)
+    unanswerable: bool = setting(False, "of answering, whether an empty answer means that the context has none")
 
     def __post_init__(self) -> None:
         for label, weight in self.weights.items():

@@ -26,8 +26,8 @@ class EarlyStoppingSettings:
     every: float = setting(1.0, "epochs between two looks; 0.25 looks four times an epoch", gt=0)
 
 
-def divide(num_examples: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the examples that are trained on and of those that are held out, both rising: the same for all seeds,
+def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the examples, or whatever else `what` says they are, that are trained on and of those that are held out, both rising: the same for all seeds,
     as long as the number of examples and the share are.
 
     Raises:
@@ -36,7 +36,7 @@ def divide(num_examples: int, share: float) -> tuple[np.ndarray, np.ndarray]:
     num_held_out = round(num_examples * share)
     if not 0 < num_held_out < num_examples:
         raise UserError(
-            f"early_stopping.share = {share:g}: of {num_examples:,} training examples that holds out {num_held_out:,} "
+            f"early_stopping.share = {share:g}: of {num_examples:,} training {what} that holds out {num_held_out:,} "
             f"and leaves {num_examples - num_held_out:,}; both need one at least"
         )
     order = generator(0, "early stopping").permutation(num_examples)

@@ -27,6 +27,7 @@ from bertsmith.files import (
     write_text,
 )
 from bertsmith.model.encoder import check_length
+from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
@@ -39,6 +40,9 @@ from bertsmith.tasks.texts.text_lesson import read_text_lesson
 from bertsmith.tasks.trial import Setup, run_trial
 from bertsmith.tasks.words.word_lesson import read_word_lesson
 from bertsmith.training.machine import choose_machine
+
+LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": read_answering_lesson}
+"""By what is given an answer, see `FinetuneRecipe.kind`."""
 
 
 def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def read_lesson(recipe: FinetuneRecipe) -> Lesson:
     """The recipe's task with its files, read. Raises UserError where they cannot be used."""
     if recipe.task == SEVERAL:
         return SeveralLesson(recipe, {name: read_lesson(recipe.of_task(name)) for name in recipe.several.tasks})
-    return (read_word_lesson if recipe.tags_words else read_text_lesson)(recipe)
+    return LESSONS[recipe.kind](recipe)
 
 
 def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> None:

@@ -4,12 +4,16 @@ from dataclasses import replace
 from typing import Literal, get_args, get_type_hints
 
 from bertsmith.settings import setting, settings
+from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.early_stopping import EarlyStoppingSettings
 from bertsmith.tasks.mixing import SEVERAL, SeveralSettings
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers import OptimizerSettings
 from bertsmith.training.schedules import ScheduleSettings
+
+QUESTION_TASKS = ("squad-v1.1", "squad-v2.0", "newsqa", "naturalqs", "triviaqa", "searchqa")
+"""Answered by a stretch of a text."""
 
 
 @settings
@@ -20,14 +24,17 @@ class FinetuneRecipe:
     """
 
     task: Literal[
-        "cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "chunk", "custom", "several"
-    ] = setting(description="a GLUE task, chunk (CoNLL-2000), custom, or several of them")
+        "cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "chunk",
+        "squad-v1.1", "squad-v2.0", "newsqa", "naturalqs", "triviaqa", "searchqa", "custom", "several",
+    ] = setting(
+        description="a GLUE task, chunk (CoNLL-2000), questions (SQuAD, MRQA), custom, or several of them"
+    )  # fmt: skip
     model: str = setting(
         description="where to start: a pre-training run, or a Hugging Face folder of a BERT or ELECTRA", identity=False
     )
     data: str = setting(
-        description="the GLUE folder, with a folder a task; of chunk the folder of its train.txt and test.txt; of a "
-        "custom task that of its train and dev files",
+        description="the GLUE folder, with a folder a task; of chunk the folder of its train.txt and test.txt; of "
+        "questions and of a custom task that of its train and dev files",
         identity=False,
     )
     seeds: int = setting(3, "trials, with the seeds 0, 1, …; more are added to those there", ge=1, identity=False)
@@ -53,6 +60,7 @@ class FinetuneRecipe:
     check_counts: bool = setting(True, "refuse GLUE files whose number of examples is not the published one")
     skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
     custom: CustomSettings = setting(CustomSettings(), "the columns of a custom task")
+    answering: AnsweringSettings = setting(AnsweringSettings(), "how answers to questions are found")
     several: SeveralSettings = setting(SeveralSettings(), "the tasks of a run of several")
     early_stopping: EarlyStoppingSettings = setting(EarlyStoppingSettings(), "whether to stop early, and when")
     schedule: ScheduleSettings = setting(
@@ -70,9 +78,17 @@ class FinetuneRecipe:
         return replace(self, task=name, data=self.several.folders.get(name, self.data))
 
     @property
+    def kind(self) -> Literal["texts", "words", "questions"]:
+        """What is given an answer: a text or a pair of them, each word, or a question about a text."""
+        if self.task == "custom":
+            return {"tagging": "words", "answering": "questions"}.get(self.custom.kind, "texts")
+        if self.task in QUESTION_TASKS:
+            return "questions"
+        return "words" if self.task == "chunk" else "texts"
+
+    @property
     def tags_words(self) -> bool:
-        """Whether there is an answer for each word instead of one for each text."""
-        return self.task == "chunk" or (self.task == "custom" and self.custom.kind == "tagging")
+        return self.kind == "words"
 
     def segment_of_words(self, num_segments: int) -> int:
         """The segment id of every token of a tagged sentence, of an encoder that tells `num_segments` apart. The

@@ -23,6 +23,8 @@ class StartingPoint:
     weights: dict[str, Tensor]
     """"encoder.…", and "head.dense.…" where the folder has a layer that a classification head can go on with."""
     tokenizer: Tokenizer
+    trained_length: int | None = None
+    """Longest row seen in pre-training, in tokens; None where nobody says."""
 
     def fingerprint(self) -> str:
         """Hex sha256 of names and values of the weights, and of what the tokenizer does."""
@@ -43,4 +45,6 @@ def open_starting_point(path: Path) -> StartingPoint:
     weights = network.encoder_weights | network.pooler
     if network.head == "classification":
         weights |= {name: tensor for name, tensor in network.weights.items() if name.startswith("head.dense.")}
-    return StartingPoint(network.family, network.settings, model.vocab_size, weights, model.tokenizer)
+    return StartingPoint(
+        network.family, network.settings, model.vocab_size, weights, model.tokenizer, model.trained_length
+    )

@@ -1,6 +1,14 @@
 """Questions about a text in, spans of that text out: extractive question answering, as SQuAD asks it.
 
 In reading order:
-    squad    files in SQuAD's layout → Questions, checked
-    windows  questions and their contexts → token windows; spans of tokens → the context's own characters
+    answering_lesson  the lesson: files → rows, a head, scores and predictions
+    settings          what it can be told
+    files             which files a task is in, and its questions
+    questions         Questions: texts, contexts, answers; what was left out, and why
+    squad             files in SQuAD's layout → Questions, checked
+    mrqa              files of MRQA 2019 → Questions, checked
+    question_columns  files of one's own, a question a line → Questions, checked
+    windows           questions and their contexts → token windows; spans of tokens → the context's own characters
+    answering         the objectives: encoder, head, loss, the best spans of a window
+    best_answers      the best spans of all windows → answers to questions
 """

@@ -7,16 +7,22 @@ many questions are asked about it, and three numbers a window.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from bertsmith.model.tokens import Tokens
-from bertsmith.tasks.answering.squad import Questions
+from bertsmith.tasks.answering.questions import Questions
 from bertsmith.text.tokenizer import Tokenizer
 
 CONTEXTS_AT_ONCE = 256
 """Given to the tokenizer, whose objects take a hundred times the memory of what is kept of them."""
+
+
+TOKENS_AT_ONCE = 1 << 20
+"""Of windows, sorted together; a sort takes a hundred bytes for each."""
 
 
 class Pieces(NamedTuple):
@@ -54,14 +60,15 @@ class Windows:
     def __len__(self) -> int:
         return len(self.question_of)
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """[W] int64, tokens of each row."""
-        return 3 + self._question_lengths()[self.question_of] + self.sizes
+        return self.context_places + self.sizes + 1
 
+    @cached_property
     def context_places(self) -> np.ndarray:
         """[W] int64: the place in the row of the window's first token of the context."""
-        return 2 + self._question_lengths()[self.question_of]
+        return 2 + np.diff(self.questions.ends, prepend=0)[self.question_of]
 
     def take(self, windows: np.ndarray) -> Tokens:
         """The rows of these windows, in this order."""
@@ -86,22 +93,30 @@ class Windows:
         begin, end = self.starts[window], self.starts[window] + self.sizes[window]
         if not text or last < first or first < begin or last >= end:
             return None
-        shift = int(self.context_places()[window] - begin)
+        shift = int(self.context_places[window] - begin)
         return first + shift, last + shift
 
     def text(self, window: int, first: int, last: int, context: str) -> str:
         """The characters of `context` from the token in the row's place `first` to that in its place `last`."""
         question = self.question_of[window]
         token = self.contexts.span(self.context_of[question]).start + self.starts[window]
-        shift = int(token - self.context_places()[window])
+        shift = int(token - self.context_places[window])
         return context[self.offsets[first + shift, 0] : self.offsets[last + shift, 1]]
 
     def has_most_context(self) -> np.ndarray:
         """[sum of `sizes`] bool: of all windows that a token of the context is in, whether this one has the most text
         on the token's shorter side (of equals, the first). Source: google-research/bert, run_squad.py,
         _check_is_max_context."""
-        window = np.repeat(np.arange(len(self)), self.sizes)
-        within = np.arange(len(window)) - np.repeat(np.cumsum(self.sizes) - self.sizes, self.sizes)
+        num_tokens = np.bincount(self.question_of, weights=self.sizes)
+        block = (np.cumsum(num_tokens) // TOKENS_AT_ONCE)[self.question_of]
+        bounds = [0, *(np.flatnonzero(np.diff(block)) + 1), len(self)]
+        return np.concatenate([self._has_most_context(np.arange(*both)) for both in pairwise(bounds)])
+
+    def _has_most_context(self, windows: np.ndarray) -> np.ndarray:
+        """The same of these windows, which are all that their questions have."""
+        all_sizes = self.sizes[windows]
+        window = np.repeat(windows, all_sizes)
+        within = np.arange(len(window)) - np.repeat(np.cumsum(all_sizes) - all_sizes, all_sizes)
         sizes = self.sizes[window]
         score = np.minimum(within, sizes - 1 - within) + 0.01 * sizes
         token = (self.question_of[window], self.starts[window] + within)
@@ -111,9 +126,6 @@ class Windows:
         chosen = np.zeros(len(best), dtype=bool)
         chosen[best[first]] = True
         return chosen
-
-    def _question_lengths(self) -> np.ndarray:
-        return np.diff(self.questions.ends, prepend=0)
 
 
 def cut_into_windows(

@@ -62,6 +62,17 @@ def read_mrqa(path: Path) -> dict[str, list[str]]:
             question has no answer.
     """
     gold: dict[str, list[str]] = {}
+    for _, question, where in mrqa_questions_of(path):
+        _add(gold, question["qid"], mrqa_answers(question, where), path)
+    return _some(gold, path)
+
+
+def mrqa_questions_of(path: Path) -> Iterator[tuple[Any, Any, str]]:
+    """For each question of a file of MRQA's JSON lines: its line's object, itself, which has a qid, and how to call it.
+
+    Raises:
+        UserError: the file is missing or damaged; a line is not JSON or laid out otherwise.
+    """
     for number, line in _lines(path):
         where = f"{path}, line {number}"
         try:
@@ -74,11 +85,11 @@ def read_mrqa(path: Path) -> dict[str, list[str]]:
             raise UserError(f"{where}: a header, which only line 1 can be; take the line out")
         for question in part_of(content, "qas", list, where):
             id = part_of(question, "qid", str, f"{where}: a question")
-            _add(gold, id, _mrqa_answers(question, f"{where}: question {id!r}"), path)
-    return _some(gold, path)
+            yield content, question, f"{where}: question {id!r}"
 
 
-def _mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
+def mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
+    """Its gold answers, at least one; see `read_mrqa`."""
     if "answers" in question:
         answers = part_of(question, "answers", list, where)
         if not all(isinstance(answer, str) for answer in answers):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.tasks.answering.squad import Questions
+from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
 from bertsmith.text.tokenizer import Tokenizer, build
 
@@ -48,7 +48,7 @@ def test_every_token_of_the_context_is_in_a_window_and_rows_are_laid_out_as_bert
         before = [2, *asked_ids[:4], 3]
         assert ids == [*before, *expected[start : start + size], 3] and len(ids) <= length
         assert segments == [0] * len(before) + [1] * (size + 1)
-        assert windows.context_places()[number] == len(before)
+        assert windows.context_places[number] == len(before)
         covered |= set(range(start, start + size))
     assert covered == set(range(len(expected)))
     assert windows.lengths.tolist() == [len(ids) for ids, _ in rows(windows)]
@@ -71,7 +71,9 @@ def test_an_answer_that_begins_and_ends_with_tokens_comes_back_character_by_char
         assert found
 
 
-def test_of_the_windows_that_hold_a_token_one_has_most_of_its_context():
+@pytest.mark.parametrize("at_once", [1, 50, 1 << 20])
+def test_of_the_windows_that_hold_a_token_one_has_most_of_its_context(monkeypatch, at_once):
+    monkeypatch.setattr("bertsmith.tasks.answering.windows.TOKENS_AT_ONCE", at_once)
     context = " ".join("abcdefgh" * 3)
     windows = cut_into_windows(asked(("a", context), ("b", "c d")), TOKENIZER, 14, 4, question_length=2)
     chosen = windows.has_most_context()

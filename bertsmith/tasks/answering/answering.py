@@ -1,0 +1,188 @@
+"""The objectives of question answering: encoder, head, loss, and the best spans of what the head says."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.model.answer_heads import JointAnswerHead
+from bertsmith.model.encoder import Encoder
+from bertsmith.model.tokens import Tokens
+from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.tasks.answering.settings import AnsweringSettings
+
+NEVER = float("-inf")
+
+
+class Scores(NamedTuple):
+    """Of N rows of L places; `NEVER` where a place cannot be chosen."""
+
+    starts: Tensor
+    """[N, L]: logits, normalised to log-probabilities where the head is joint."""
+    ends: Tensor | None
+    """[N, L] logits; None where the head is joint."""
+    vectors: Tensor
+    """[T, D]."""
+    nones: Tensor | None
+    """[N]: the greater, the less an answer is there; None where nothing says so."""
+
+
+class Spans(NamedTuple):
+    """The best K spans of each of N rows, the best first."""
+
+    starts: Tensor
+    """[N, K] int64, places in the row."""
+    ends: Tensor
+    """[N, K] int64, the last place."""
+    scores: Tensor
+    """[N, K] float32; `NEVER` where the row has no more spans."""
+
+
+def context_places(tokens: Tokens) -> Tensor:
+    """[N, L]: whether a token is of the context, which is segment 1 without its [SEP]."""
+    columns = torch.arange(tokens.length, device=tokens.ids.device)
+    return (tokens.to_grid(tokens.segment_ids) == 1) & (columns < tokens.row_lengths[:, None] - 1)
+
+
+class Answering(nn.Module):
+    """An encoder with two logits a token: where the answer begins and where it ends, each by itself; the first place
+    of the row, [CLS], where it is not in the row. The loss of a row is the mean of the two cross-entropies.
+
+    With `compat` losses are summed over the batch's rows instead of their mean, as in google-research/electra,
+    run_finetuning.py.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: nn.Module,
+        settings: AnsweringSettings,
+        may_have_none: bool = False,
+        compat: bool = False,
+    ):
+        """`head` is one of `bertsmith.model.answer_heads`'s; `may_have_none`, whether a question may be without an
+        answer."""
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.settings = settings
+        self.may_have_none = may_have_none
+        self.compat = compat
+
+    def scores(self, tokens: Tokens) -> Scores:
+        vectors = self.encoder(tokens)
+        starts, ends = (self._choosable(tokens, tokens.to_grid(logits)) for logits in self.head(vectors).unbind(dim=1))
+        return Scores(starts, ends, vectors, starts[:, 0] + ends[:, 0])
+
+    def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
+        """Exactly the best spans of the context that are not too long and whose first place is one of `begins`,
+        [N, L] bool."""
+        context = context_places(tokens)
+        starts = scores.starts.masked_fill(~(begins & context), NEVER)
+        ends = _from_each_place(scores.ends.masked_fill(~context, NEVER), self.settings.answer_length)  # [N, L, A]
+        return _best(starts[..., None] + ends, torch.arange(tokens.length, device=starts.device), most)
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"loss": float(batch.tokens.num_rows)}
+
+    def losses(self, batch: Batch) -> Losses:
+        """`loss` in nats; the targets are "starts" and "ends" [N], places in the row."""
+        scores = self.scores(batch.tokens)
+        return self._losses(batch, scores.starts, scores.ends)
+
+    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
+        return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
+
+    def _choosable(self, tokens: Tokens, logits: Tensor) -> Tensor:
+        """Logits [N, L] as float32, `NEVER` but at the context and at [CLS]."""
+        may = context_places(tokens)
+        may[:, 0] = True
+        return logits.float().masked_fill(~may, NEVER)
+
+    def _losses(self, batch: Batch, starts: Tensor, ends: Tensor) -> Losses:
+        wanted = [batch.targets[name].long() for name in ("starts", "ends")]
+        loss = sum(
+            F.cross_entropy(logits, place, reduction="sum")
+            for logits, place in zip((starts, ends), wanted, strict=True)
+        )
+        return Losses({"loss": loss / 2}, {"loss": float(batch.tokens.num_rows)})
+
+
+class JointAnswering(Answering):
+    """An encoder with a `JointAnswerHead`: the end is learnt at the answer's true beginning, and looked for at each of
+    the likeliest ones. Where questions may be without an answer, "answerable_loss" is the cross-entropy of saying so.
+
+    Source: google-research/electra, finetune/qa/qa_tasks.py.
+    """
+
+    head: JointAnswerHead
+
+    def scores(self, tokens: Tokens) -> Scores:
+        vectors = self.encoder(tokens)
+        starts = self._choosable(tokens, tokens.to_grid(self.head.starts(vectors))).log_softmax(dim=1)
+        return Scores(starts, None, vectors, self._nones(tokens, vectors, starts))
+
+    def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
+        """As `Answering.spans`, of the likeliest `beam_size` beginnings."""
+        context, length = context_places(tokens), self.settings.answer_length
+        starts = scores.starts.masked_fill(~(begins & context), NEVER)
+        starts, places = starts.topk(min(self.settings.beam_size, tokens.length), dim=1)  # [N, B]
+        of_tokens = tokens.to_grid(self.head.of_tokens(scores.vectors))
+        found = []
+        for start, place in zip(starts.unbind(dim=1), places.unbind(dim=1), strict=True):
+            ends = self._ends(tokens, scores.vectors, of_tokens, place).log_softmax(dim=1)
+            ends = F.pad(ends.masked_fill(~context, NEVER), (0, length - 1), value=NEVER)
+            near = place[:, None] + torch.arange(length, device=place.device)  # [N, A]
+            found.append(start[:, None] + ends.gather(1, near))
+        return _best(torch.stack(found, dim=1), places, most)
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        names = ("loss", "answerable_loss") if self.may_have_none else ("loss",)
+        return dict.fromkeys(names, float(batch.tokens.num_rows))
+
+    def losses(self, batch: Batch) -> Losses:
+        """As `Answering.losses`; with "impossible" [N], 1 where the question has no answer."""
+        tokens = batch.tokens
+        scores = self.scores(tokens)
+        of_tokens = tokens.to_grid(self.head.of_tokens(scores.vectors))
+        ends = self._ends(tokens, scores.vectors, of_tokens, batch.targets["starts"].long())
+        found = self._losses(batch, scores.starts, ends)
+        if scores.nones is None:
+            return found
+        impossible = batch.targets["impossible"].to(scores.nones.dtype)
+        loss = F.binary_cross_entropy_with_logits(scores.nones, impossible, reduction="sum")
+        return Losses(found.sums | {"answerable_loss": loss}, found.counts | {"answerable_loss": found.counts["loss"]})
+
+    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
+        total = super().total(losses, counts)
+        if not self.may_have_none:
+            return total
+        unsure = losses.sums["answerable_loss"]
+        return total + self.settings.answerable_weight * (unsure if self.compat else unsure / counts["answerable_loss"])
+
+    def _ends(self, tokens: Tokens, vectors: Tensor, of_tokens: Tensor, places: Tensor) -> Tensor:
+        """Logits [N, L] of ends, where answers begin at these `places` [N] of their rows."""
+        beginnings = vectors.index_select(0, tokens.row_starts + places)
+        return self._choosable(tokens, self.head.ends(of_tokens, beginnings))
+
+    def _nones(self, tokens: Tokens, vectors: Tensor, starts: Tensor) -> Tensor | None:
+        if not self.may_have_none:
+            return None
+        expected = torch.einsum("nl,nld->nd", starts.exp().to(vectors.dtype), tokens.to_grid(vectors))
+        return self.head.nones(vectors.index_select(0, tokens.row_starts), expected).float()
+
+
+def _from_each_place(ends: Tensor, length: int) -> Tensor:
+    """[N, L] → [N, L, A]: the scores at each place and the A - 1 behind it."""
+    return F.pad(ends, (0, length - 1), value=NEVER).unfold(1, length, 1)
+
+
+def _best(scores: Tensor, places: Tensor, most: int) -> Spans:
+    """The best spans of `scores` [N, B, A], of which [:, b, a] begins at `places` [N, B] or [B] and ends a behind."""
+    num_rows, num_starts, length = scores.shape
+    values, at = scores.reshape(num_rows, -1).topk(min(most, num_starts * length), dim=1)
+    begin, offset = at // length, at % length
+    starts = places.expand(num_rows, num_starts).gather(1, begin)
+    return Spans(starts, starts + offset, values)

@@ -1,0 +1,176 @@
+"""Questions about texts, as a lesson: SQuAD, MRQA 2019, and one's own."""
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from bertsmith.errors import UserError
+from bertsmith.files import write_json
+from bertsmith.model.answer_heads import JointAnswerHead, plain_answer_head
+from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.answering.answering import Answering, JointAnswering
+from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
+from bertsmith.tasks.answering.files import AskedTask, read_asked
+from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.answering.settings import AnsweringSettings
+from bertsmith.tasks.answering.windows import Windows, cut_into_windows
+from bertsmith.tasks.class_weights import check_weights
+from bertsmith.tasks.early_stopping import divide
+from bertsmith.tasks.lesson import Outcome, Splits
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.scoring.text_answers import score_answers
+from bertsmith.tasks.scoring.unanswerable import score_answerable
+from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.task import Task
+from bertsmith.training.machine import Machine
+
+
+class AnsweredSplit(NamedTuple):
+    """See `bertsmith.tasks.lesson.Split`; its rows are windows."""
+
+    task: AskedTask
+    asked: Questions
+    windows: Windows
+    places: np.ndarray
+    """[W, 2] int16: first and last place of the answer in the window's row; 0 where it is not there, or is none."""
+    settings: AnsweringSettings
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.windows.lengths
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        starts, ends = torch.from_numpy(self.places[rows]).unbind(dim=1)
+        impossible = [not self.asked.answers[question] for question in self.windows.question_of[rows]]
+        targets = {"starts": starts.contiguous(), "ends": ends.contiguous(), "impossible": torch.tensor(impossible)}
+        return Batch(self.windows.take(rows), targets)
+
+    def score(self, objective: Answering, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
+        """preds.json gets the best text of each question by its id; null_odds.json, where questions may be without an
+        answer, how likely each one is; eval.json all that the official script says of the two, in percent."""
+        candidates = find_candidates(objective, self.windows, machine)
+        best = best_answers(candidates, self.windows, self.asked)
+        texts = {id: answers[0].text if answers else "" for id, answers in zip(self.asked.ids, best, strict=True)}
+        written: dict[str, Any] = {"preds": texts}
+        gold = self.asked.gold()
+        if self.task.may_have_none:
+            found = null_odds(candidates, self.windows, best, self.settings.joint)
+            odds = dict(zip(self.asked.ids, found.tolist(), strict=True))
+            scores = score_answerable(gold, texts, odds, self.settings.threshold)
+            written["null_odds"] = odds
+        else:
+            scores = score_answers(gold, texts)
+        if folder is not None:
+            for file, content in (written | {"eval": scores}).items():
+                write_json(folder / f"{file}.json", content)
+        metrics = {metric: scores[metric] / 100 for metric in self.task.task.metrics}
+        return Outcome(metrics, len(set(texts.values())) == 1)
+
+
+class AnsweringLesson(NamedTuple):
+    """See `bertsmith.tasks.lesson.Lesson`."""
+
+    recipe: FinetuneRecipe
+    data: AskedTask
+
+    @property
+    def task(self) -> Task:
+        return self.data.task
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return self.task.metrics
+
+    @property
+    def num_examples(self) -> dict[str, int]:
+        return {"train": len(self.data.train), "dev": len(self.data.dev)}
+
+    def identity(self) -> dict[str, Any]:
+        return {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
+
+    def check(self, start: StartingPoint) -> None:
+        recipe, settings = self.recipe, self.recipe.answering
+        check_weights(recipe, self.task)
+        if num_segments(start.settings) == 1:
+            raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has questions and contexts")
+        trained, wanted = start.trained_length, recipe.sequence_length
+        if trained is not None and trained < wanted and not settings.force_length:
+            raise UserError(
+                f"{recipe.model}: has seen no row of more than {trained} tokens, and sequence_length = {wanted}; first "
+                f"`bertsmith pretrain bert-small-512 init={recipe.model}` (an ELECTRA: electra-small-512), or "
+                f"answering.force_length=true"
+            )
+        if wanted - 3 - settings.question_length < 1:
+            raise UserError(
+                f"sequence_length = {wanted} has no room behind questions of {settings.question_length} tokens "
+                f"(answering.question_length); lengthen the one or shorten the other"
+            )
+
+    def encode(self, start: StartingPoint) -> Splits:
+        asked, held_out = self.data.train, None
+        if share := self.recipe.early_stopping.share:  # whole contexts, so that none is known from training
+            asked, held_out = (asked.of_contexts(part) for part in divide(len(asked.contexts), share, "contexts"))
+        train = self._split(asked, start)
+        lost = lost_answers(train)
+        if len(lost):
+            print(
+                f"{self.data.train.path}: {len(lost):,} of {len(train.asked):,} questions have their answer whole in "
+                f"no window, and are learnt as if it were not there; the first is {train.asked.ids[lost[0]]!r}",
+                file=sys.stderr,
+            )
+        splits = Splits(train, {"": self._split(self.data.dev, start)})
+        if held_out is None:
+            return splits
+        return splits._replace(held_out=self._split(held_out, start), num_held_out=len(held_out))
+
+    def objective(self, start: StartingPoint, encoder: Encoder) -> Answering:
+        may_have_none = self.data.may_have_none
+        if self.recipe.answering.joint:
+            kind, head = JointAnswering, JointAnswerHead(start.settings, may_have_none)
+        else:
+            kind, head = Answering, plain_answer_head(start.settings, start.family)
+        return kind(encoder, head, self.recipe.answering, may_have_none, self.recipe.compat)
+
+    def _split(self, asked: Questions, start: StartingPoint) -> AnsweredSplit:
+        settings = self.recipe.answering
+        windows = cut_into_windows(
+            asked, start.tokenizer, self.recipe.sequence_length, settings.stride, settings.question_length
+        )
+        return AnsweredSplit(self.data, asked, windows, first_answers(asked, windows), settings)
+
+
+def read_answering_lesson(recipe: FinetuneRecipe) -> AnsweringLesson:
+    """SQuAD, a task of MRQA 2019, or questions of one's own; what is left out is said on standard error.
+
+    Raises:
+        UserError: as `read_asked`.
+    """
+    data = read_asked(recipe)
+    for asked in (data.train, data.dev):
+        for note in asked.notes():
+            print(note, file=sys.stderr)
+    return AnsweringLesson(recipe, data)
+
+
+def first_answers(asked: Questions, windows: Windows) -> np.ndarray:
+    """[W, 2] int16: first and last place of the question's first answer in each window; 0 where it is not whole in it.
+
+    Source: google-research/electra, finetune/qa/qa_tasks.py, which learns from the first answer alone.
+    """
+    places = np.zeros((len(windows), 2), dtype=np.int16)
+    for window, question in enumerate(windows.question_of.tolist()):
+        answers = asked.answers[question]
+        found = windows.answer_places(window, answers[0]) if answers else None
+        if found is not None:
+            places[window] = found
+    return places
+
+
+def lost_answers(split: AnsweredSplit) -> np.ndarray:
+    """Numbers of the questions whose answer is in no window."""
+    there = np.bincount(split.windows.question_of, weights=split.places[:, 0] > 0, minlength=len(split.asked)) > 0
+    return np.flatnonzero(~there & np.array([bool(answers) for answers in split.asked.answers]))

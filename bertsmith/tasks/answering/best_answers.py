@@ -1,0 +1,95 @@
+"""What a model says of windows → the best answers of each question, in the context's own characters."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from bertsmith.model.tokens import copy_to
+from bertsmith.tasks.answering.answering import Answering
+from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.answering.windows import Windows
+from bertsmith.tasks.inference import scored
+from bertsmith.training.machine import Machine
+
+
+class Answer(NamedTuple):
+    """A stretch of a question's context."""
+
+    text: str
+    score: float
+    """The greater, the likelier; comparable among the answers to one question."""
+
+
+class Candidates(NamedTuple):
+    """The best K spans of each of W windows."""
+
+    starts: np.ndarray
+    """[W, K], places in the window's row."""
+    ends: np.ndarray
+    """[W, K], the last place."""
+    scores: np.ndarray
+    """[W, K] float32; -inf where the window has no more spans."""
+    nones: np.ndarray | None
+    """[W] float32: the greater, the less an answer is there; None where each question has one."""
+
+
+def find_candidates(objective: Answering, windows: Windows, machine: Machine, most: int = 1) -> Candidates:
+    """Of each window, the best spans that begin where it has more context than the question's other windows."""
+    shape = (len(windows), most)
+    starts, ends = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
+    scores = np.full(shape, -np.inf, dtype=np.float32)
+    nones = np.zeros(len(windows), dtype=np.float32) if objective.may_have_none else None
+    own = windows.has_most_context()
+    for chosen, tokens, found in scored(objective, windows, machine):
+        begins = copy_to(torch.from_numpy(_grid(own, windows, chosen, tokens.length)), machine.device)
+        with machine.inference():
+            spans = objective.spans(found, tokens, begins, most)
+        num_found = spans.scores.shape[1]
+        for array, values in zip((starts, ends, scores), spans, strict=True):
+            array[chosen, :num_found] = values.cpu().numpy()
+        if nones is not None:
+            nones[chosen] = found.nones.cpu().numpy()
+    return Candidates(starts, ends, scores, nones)
+
+
+def best_answers(candidates: Candidates, windows: Windows, asked: Questions, most: int = 1) -> list[list[Answer]]:
+    """At most so many answers to each question, of all its windows, the best first; none where its context has no
+    token."""
+    scores = candidates.scores.ravel()
+    window = np.repeat(np.arange(len(windows)), candidates.scores.shape[1])
+    question = windows.question_of[window]
+    order = np.lexsort((-scores, question))
+    order = order[np.isfinite(scores[order])]
+    bounds = np.searchsorted(question[order], np.arange(len(asked) + 1))
+    starts, ends = candidates.starts.ravel(), candidates.ends.ravel()
+    return [
+        [
+            Answer(windows.text(window[at], starts[at], ends[at], asked.context(number)), float(scores[at]))
+            for at in order[begin : min(end, begin + most)]
+        ]
+        for number, (begin, end) in enumerate(pairwise(bounds))
+    ]
+
+
+def null_odds(candidates: Candidates, windows: Windows, best: list[list[Answer]], joint: bool) -> np.ndarray:
+    """[Q] float64: the greater, the less each question has an answer. The least that any of its windows says, since
+    the others may only not have it; where the head is not joint, less the score of the question's best answer.
+
+    Source: google-research/electra, finetune/qa/qa_metrics.py, write_predictions.
+    """
+    first = np.searchsorted(windows.question_of, np.arange(len(best)))
+    least = np.minimum.reduceat(candidates.nones.astype(np.float64), first)
+    return least if joint else least - [answers[0].score if answers else 0.0 for answers in best]
+
+
+def _grid(own: np.ndarray, windows: Windows, chosen: np.ndarray, length: int) -> np.ndarray:
+    """[n, length] bool: which places of the chosen windows' rows are tokens of the context with `own` set."""
+    behind = np.cumsum(windows.sizes)
+    places = windows.context_places
+    grid = np.zeros((len(chosen), length), dtype=bool)
+    for row, window in enumerate(chosen):
+        size, place = windows.sizes[window], places[window]
+        grid[row, place : place + size] = own[behind[window] - size : behind[window]]
+    return grid

@@ -1,0 +1,89 @@
+"""Which files a task of questions is in, whatever they are called, and the questions in them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.answering.mrqa import read_mrqa_questions
+from bertsmith.tasks.answering.question_columns import read_question_columns
+from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.answering.squad import read_questions
+from bertsmith.tasks.custom import find_file
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.task import Task
+
+SQUAD_FOLDERS = {"squad-v1.1": "squadv1", "squad-v2.0": "squad"}
+"""The reference's folder of a task."""
+
+MRQA_NAMES = {
+    "newsqa": ("NewsQA",), "naturalqs": ("NaturalQuestionsShort", "NaturalQuestions"),
+    "triviaqa": ("TriviaQA-web", "TriviaQA"), "searchqa": ("SearchQA",),
+}  # fmt: skip
+"""What MRQA 2019 calls a task's file, in its folders train and dev."""
+
+METRICS = ("exact_match", "f1")
+
+UNANSWERABLE_METRICS = ("best_f1", "best_exact", "f1", "exact")
+"""At the best thresholds first, as dev figures of SQuAD 2.0 are published: what a model scores at a threshold that was
+set for another one says more about the threshold."""
+
+
+class AskedTask(NamedTuple):
+    """A task's questions, as its files have them."""
+
+    task: Task
+    train: Questions
+    dev: Questions
+
+    @property
+    def may_have_none(self) -> bool:
+        """Whether a question may be without an answer."""
+        return self.task.metrics == UNANSWERABLE_METRICS
+
+
+def read_asked(recipe: FinetuneRecipe) -> AskedTask:
+    """The recipe's task.
+
+    Raises:
+        UserError: a file is missing, or there are several; as the readers of the task's files.
+    """
+    unanswerable = recipe.custom.unanswerable if recipe.task == "custom" else recipe.task == "squad-v2.0"
+    task = Task(recipe.task, UNANSWERABLE_METRICS if unanswerable else METRICS)
+    return AskedTask(task, *(_read(recipe, split, split == "train") for split in ("train", "dev")))
+
+
+def _read(recipe: FinetuneRecipe, split: str, training: bool) -> Questions:
+    named = {"train": recipe.answering.train, "dev": recipe.answering.dev}[split]
+    path, nearest = find_questions(recipe, split) if named is None else Path(named), recipe.answering.nearest
+    if recipe.task == "custom":
+        return read_question_columns(
+            path, recipe.custom, training=training, nearest=nearest, skip_malformed=recipe.skip_malformed
+        )
+    if recipe.task in MRQA_NAMES:
+        return read_mrqa_questions(path, training=training, nearest=nearest)
+    return read_questions(path, training=training, nearest=nearest, answerable=recipe.task == "squad-v1.1")
+
+
+def find_questions(recipe: FinetuneRecipe, split: str) -> Path:
+    """The file of this split: under its published name or the reference's, in the folder `data` or in the task's own
+    folder there. Raises UserError where there is none, or more than one."""
+    data, task = Path(recipe.data), recipe.task
+    if task == "custom":
+        return find_file(data, split)
+    if task in MRQA_NAMES:
+        folder, stems = task, [split, *(f"{split}/{name}" for name in MRQA_NAMES[task])]
+        names = [f"{stem}{ending}" for stem in stems for ending in (".jsonl", ".jsonl.gz")]
+    else:
+        folder, names = SQUAD_FOLDERS[task], [f"{split}-{task.removeprefix('squad-')}.json", f"{split}.json"]
+    found = [path for place in (data, data / folder) for name in names if (path := place / name).is_file()]
+    if not found:
+        raise UserError(
+            f"{data}: no {split} file in it, under none of the names {', '.join(names)}; data=… names the task's "
+            f"folder, answering.{split}=… a file"
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"{data}: both {found[0].relative_to(data)} and {found[1].relative_to(data)}; name the one that is meant "
+            f"in answering.{split}=…"
+        )
+    return found[0]

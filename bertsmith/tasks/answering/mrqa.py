@@ -1,0 +1,47 @@
+"""Questions with their contexts and answers, out of the files of MRQA 2019."""
+
+from pathlib import Path
+from typing import Any
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.scoring.questions import mrqa_answers, mrqa_questions_of, part_of
+
+
+def read_mrqa_questions(path: Path, *, training: bool, nearest: bool = False) -> Questions:
+    """All questions of a file of JSON lines, compressed by gzip or not. A context's [TLE], [DOC] and [PAR] are text
+    like any other, as in the reference.
+
+    Args:
+        training: the answers are the detected ones, each where it was found first, which have to stand there, and a
+            question has to have a text; otherwise they are those that the official script counts, and each question is
+            kept.
+        nearest: where one does not stand there, take its nearest occurrence in the context.
+
+    Raises:
+        UserError: the file is missing, damaged or laid out otherwise; an id is there twice; a question has no answer;
+            no question is left.
+    """
+    found = Questions(path)
+    for line, question, where in mrqa_questions_of(path):
+        found.refuse_twice(question["qid"], where)
+        context, text = part_of(line, "context", str, where), part_of(question, "question", str, where)
+        if training:
+            detected = part_of(question, "detected_answers", list, where)
+            given = [_first_place(answer, context, f"{where}: a detected answer") for answer in detected]
+            if not given:
+                raise UserError(f"{where} has no detected answer; take it out, nothing can be learnt from it")
+            found.add_to_learn_from(question["qid"], text, context, given, nearest)
+        else:  # where they stand is not asked
+            found.add(question["qid"], text, context, [(0, answer) for answer in mrqa_answers(question, where)])
+    return found.some()
+
+
+def _first_place(answer: Any, context: str, where: str) -> tuple[int, str]:
+    """Where a detected answer begins, and its text: the context's own where the two differ in case or spaces alone."""
+    text, spans = part_of(answer, "text", str, where), part_of(answer, "char_spans", list, where)
+    if not spans or not isinstance(spans[0], list) or [type(place) for place in spans[0]] != [int, int]:
+        raise UserError(f"{where} has no place in its 'char_spans'; is this the task's file?")
+    first, last = spans[0]
+    stretch = context[max(first, 0) : last + 1]
+    return first, stretch if stretch.casefold().split() == text.casefold().split() else text

@@ -1,0 +1,125 @@
+"""Questions with their contexts and answers, whatever files they come from."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bertsmith.errors import UserError
+
+
+@dataclass
+class Questions:
+    """Q questions about texts of which several share one."""
+
+    path: Path | None = None
+    contexts: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    """[Q]."""
+    texts: list[str] = field(default_factory=list)
+    """[Q]."""
+    context_of: list[int] = field(default_factory=list)
+    """[Q], places in `contexts`."""
+    answers: list[list[tuple[int, str]]] = field(default_factory=list)
+    """[Q]: where in the context each begins, in characters, with its text; none where the context has no answer."""
+    left_out: Counter = field(default_factory=Counter)
+    """What was skipped, by reason."""
+    first_left_out: dict[str, str] = field(default_factory=dict)
+    """By reason, the id of the first question that it was so with."""
+    seen: set[str] = field(default_factory=set)
+    """All ids of the file."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def context(self, question: int) -> str:
+        return self.contexts[self.context_of[question]]
+
+    def gold(self) -> dict[str, list[str]]:
+        """The texts of the answers by id."""
+        return {id: [text for _, text in answers] for id, answers in zip(self.ids, self.answers, strict=True)}
+
+    def of_contexts(self, contexts: np.ndarray) -> "Questions":
+        """Those about the contexts of these numbers."""
+        found, wanted = Questions(self.path), set(contexts.tolist())
+        for number, context in enumerate(self.context_of):
+            if context in wanted:
+                found.add(self.ids[number], self.texts[number], self.contexts[context], self.answers[number])
+        return found
+
+    def add(self, id: str, text: str, context: str, answers: list[tuple[int, str]]) -> None:
+        """One question more; a context that is the same as the one before is kept once."""
+        if not self.contexts or self.contexts[-1] != context:
+            self.contexts.append(context)
+        self.ids.append(id)
+        self.texts.append(text)
+        self.context_of.append(len(self.contexts) - 1)
+        self.answers.append(answers)
+
+    def add_to_learn_from(
+        self, id: str, text: str, context: str, given: list[tuple[int, str]], nearest: bool = False
+    ) -> None:
+        """One question more with those of its answers that stand where they are said to, or else, with `nearest`, with
+        their nearest occurrences; left out where it has no text, or answers none of which is found."""
+        if not text.strip():
+            self.leave_out("empty questions", id)
+            return
+        answers = []
+        for start, wanted in given:
+            if not wanted or start < 0 or context[start : start + len(wanted)] != wanted:
+                places = occurrences(context, wanted) if nearest else []
+                if not places:
+                    self.leave_out("answers that do not stand at their offset", id)
+                    continue
+                start = min(places, key=lambda place: abs(place - start))
+            answers.append((start, wanted))
+        if given and not answers:
+            self.leave_out("questions none of whose answers can be found", id)
+        else:
+            self.add(id, text, context, answers)
+
+    def refuse_twice(self, id: str, where: str) -> None:
+        """Raises UserError where a question of this id was there before; `where` calls it by its name."""
+        if id in self.seen:
+            raise UserError(f"{where} is there twice; leave one of them")
+        self.seen.add(id)
+
+    def leave_out(self, reason: str, id: str) -> None:
+        self.left_out[reason] += 1
+        self.first_left_out.setdefault(reason, id)
+
+    def notes(self) -> list[str]:
+        """What was left out, a line a reason."""
+        return [
+            f"{self.path}: {number:,} {reason}, left out; the first is of question {self.first_left_out[reason]!r}"
+            for reason, number in self.left_out.items()
+        ]
+
+    def some(self) -> "Questions":
+        """Itself. Raises UserError where it has no question."""
+        if not self.ids:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in self.left_out.items())
+            raise UserError(f"{self.path}: no questions to use in this file ({reasons or 'it has none'})")
+        return self
+
+    def fingerprint(self) -> str:
+        """Hex sha256 of all questions, contexts and answers, whatever file they came from."""
+        digest = hashlib.sha256()
+        for number, id in enumerate(self.ids):
+            line = json.dumps([id, self.texts[number], self.context_of[number], self.answers[number]])
+            digest.update(f"{line}\n".encode())
+        for context in self.contexts:
+            digest.update(f"{json.dumps(context)}\n".encode())
+        return digest.hexdigest()
+
+
+def occurrences(context: str, wanted: str) -> list[int]:
+    """All places in `context` where the text is, in characters; none of an empty text."""
+    places, place = [], context.find(wanted) if wanted else -1
+    while place >= 0:
+        places.append(place)
+        place = context.find(wanted, place + 1)
+    return places

@@ -1,0 +1,217 @@
+"""Journeys of a task of questions: learnt, scored as the official script does, and what is refused or left out."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+
+from bertsmith.errors import UserError
+from bertsmith.export import export_run
+from bertsmith.grade import NullOdds, grade
+from bertsmith.tasks.answering.answering import JointAnswering
+from bertsmith.tasks.finetune import finetune, read_lesson
+from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.training.pretrain import pretrain
+from tests.tasks.answering.toy_questions import Asked, ask, columns, mrqa, squad, write_questions
+from tests.tasks.toy_task import make_model, toy_recipe
+from tests.toys import make_data, tiny_recipe
+
+TASKS = {"squad-v1.1": "squad-v1.1", "squad-v2.0": "squad-v2.0", "newsqa": "mrqa", "custom": "custom"}
+"""Task → layout of its files."""
+
+
+def recipe_of(model, data, task, *overrides):
+    return toy_recipe(
+        model, data, f"task={task}", "custom.kind=answering", "seeds=1", "epochs=6", "answering.question_length=8",
+        *overrides,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return {task: write_questions(folder, layout) for task, layout in TASKS.items()}
+
+
+def lesson_of(model, data, task, *overrides):
+    return read_lesson(recipe_of(model, data, task, *overrides).settings)
+
+
+@pytest.mark.parametrize(
+    ("task", "joint"),
+    [("squad-v1.1", True), ("squad-v1.1", False), ("squad-v2.0", True), ("squad-v2.0", False), ("newsqa", True)],
+)
+def test_it_is_learnt_and_graded_as_the_official_script_does(model, data, tmp_path, task, joint):
+    recipe = recipe_of(model, data[task], task, f"answering.joint={str(joint).lower()}")
+    results = finetune(recipe, tmp_path / "run")
+    trial = tmp_path / "run/trials/seed-0"
+    found = json.loads((trial / "eval.json").read_text())
+    metrics = results["trials"][0]["metrics"]
+    assert metrics == {name: found[name] / 100 for name in metrics}
+    [gold] = [path for path in data[task].rglob("*") if path.is_file() and "dev" in str(path.relative_to(data[task]))]
+    odds = trial / "null_odds.json"
+    graded = grade(TASKS[task], gold, trial / "preds.json", NullOdds(odds, -2.75 if joint else 0.0)
+                   if odds.exists() else None).scores  # fmt: skip
+    assert graded == found | {"unanswered": 0, "unknown": 0} | ({} if odds.exists() else {"total": 60})
+    assert odds.exists() == (task == "squad-v2.0")
+    if odds.exists():
+        assert list(metrics) == ["best_f1", "best_exact", "f1", "exact"]
+        assert found["NoAns_f1"] > 90 and found["HasAns_f1"] > 40, "of the script's own thresholds"
+    else:
+        assert list(metrics) == ["exact_match", "f1"] and metrics["f1"] > 0.8
+    weights = load_file(trial / "model.safetensors")
+    if not joint:
+        assert weights["head.output.weight"].shape == (2, 32)
+        assert {name for name in weights if name.startswith("head.")} == {"head.output.weight", "head.output.bias"}
+    with pytest.raises(UserError, match="answers questions, and cannot be exported"):
+        export_run(tmp_path / "run", tmp_path / "out")
+
+
+def test_ones_own_is_learnt_like_the_same_questions_in_squads_layout(model, data, tmp_path):
+    [own, same] = [
+        finetune(recipe_of(model, data[task], task, "epochs=1"), tmp_path / task)["summary"]
+        for task in ("custom", "squad-v1.1")
+    ]
+    assert own == same
+
+
+def test_again_finds_itself_done_and_other_questions_are_refused(model, data, tmp_path):
+    path = data["squad-v1.1"]
+    first = finetune(recipe_of(model, path, "squad-v1.1", "epochs=0.1"), tmp_path / "run")
+    named = (f"answering.train={path}/train-v1.1.json", f"answering.dev={path}/dev-v1.1.json")
+    assert finetune(recipe_of(model, "nowhere", "squad-v1.1", "epochs=0.1", *named), tmp_path / "run") == first
+    other = tmp_path / "dev.json"
+    other.write_text(squad(ask(5, 9)))
+    with pytest.raises(UserError, match=r"another run \(data: another one\)"):
+        finetune(recipe_of(model, path, "squad-v1.1", "epochs=0.1", f"answering.dev={other}"), tmp_path / "run")
+
+
+def test_an_unusable_dev_question_counts_in_the_score(model, data, tmp_path):
+    asked = ask(3, 5)
+    asked[0].question = " "
+    asked[1].context = asked[1].question = ""
+    dev = tmp_path / "dev.json"
+    dev.write_text(squad(asked))
+    recipe = recipe_of(model, data["squad-v1.1"], "squad-v1.1", "epochs=0.1", f"answering.dev={dev}")
+    finetune(recipe, tmp_path / "run")
+    predicted = json.loads((tmp_path / "run/trials/seed-0/preds.json").read_text())
+    assert list(predicted) == ["q0", "q1", "q2"]
+    assert predicted["q0"] and predicted["q0"] in asked[0].context and predicted["q1"] == ""
+
+
+def test_what_is_left_out_of_training_is_shown_with_its_first_question(model, data, tmp_path, capsys):
+    asked = ask(30, 3)
+    asked[4].question = ""
+    asked[7].start += 1
+    asked[8].start += 1
+    train = tmp_path / "train.json"
+    train.write_text(squad(asked))
+    given = (model, data["squad-v1.1"], "squad-v1.1", f"answering.train={train}")
+    assert lesson_of(*given).num_examples == {"train": 27, "dev": 60}
+    shown = capsys.readouterr().err
+    assert f"{train}: 1 empty questions, left out; the first is of question 'q4'\n" in shown
+    assert f"{train}: 2 answers that do not stand at their offset, left out; the first is of question 'q7'\n" in shown
+    assert lesson_of(*given, "answering.nearest=true").num_examples["train"] == 29
+    assert "offset" not in capsys.readouterr().err
+    lesson = lesson_of(*given, "sequence_length=6", "answering.question_length=1")
+    lesson.encode(open_starting_point(model))
+    assert "questions have their answer whole in no window" in capsys.readouterr().err
+
+
+def test_names_of_files(model, data, tmp_path):
+    for name, content in (("squadv1/train.json", squad(ask(3, 0))), ("squadv1/dev.json", squad(ask(2, 0))),
+                          ("searchqa/train.jsonl", mrqa(ask(3, 0))), ("dev.jsonl", mrqa(ask(2, 0)))):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    for task in ("squad-v1.1", "searchqa"):
+        assert lesson_of(model, tmp_path, task).num_examples == {"train": 3, "dev": 2}
+    with pytest.raises(UserError, match=r"no train file in it, under none of the names train-v2.0.json, train.json"):
+        lesson_of(model, tmp_path, "squad-v2.0")
+    (tmp_path / "searchqa/dev.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"both dev.jsonl and searchqa/dev.jsonl; name the one .* answering.dev="):
+        lesson_of(model, tmp_path, "searchqa")
+    with pytest.raises(UserError, match=r"question 'q0' has no answer; questions without one are of squad-v2.0"):
+        lesson_of(model, data["squad-v2.0"], "squad-v1.1", f"answering.train={data['squad-v2.0']}/train-v2.0.json")
+
+
+def test_a_model_of_short_rows_is_refused_with_what_to_do(data, tmp_path):
+    (tmp_path / "text").mkdir()
+    pretrain(tiny_recipe(make_data(tmp_path / "text").path, "plan.steps=2"), tmp_path / "short")
+    export_run(tmp_path / "short", tmp_path / "exported")
+    for path in (tmp_path / "short", tmp_path / "exported"):
+        start = open_starting_point(path)
+        given = (path, data["squad-v1.1"], "squad-v1.1", "sequence_length=40")
+        with pytest.raises(UserError, match=r"no row of more than 32 .*= 40; first `bertsmith pretrain bert-small-512"):
+            lesson_of(*given).check(start)
+        lesson_of(*given, "answering.force_length=true").check(start)
+        lesson_of(*given, "sequence_length=32").check(start)
+
+
+def test_a_model_that_cannot_tell_questions_or_has_no_room_is_refused(model, data, tmp_path):
+    given = (model, data["squad-v1.1"], "squad-v1.1")
+    with pytest.raises(UserError, match="sequence_length = 32 has no room behind questions of 29 tokens"):
+        lesson_of(*given, "answering.question_length=29").check(open_starting_point(model))
+    one = make_model(tmp_path, type_vocab_size=1)
+    with pytest.raises(UserError, match=r"knows one kind of segment, and squad-v1.1 has questions and contexts"):
+        lesson_of(one, *given[1:]).check(open_starting_point(one))
+
+
+def modern(folder):
+    """A pre-training run of a ModernBERT, which is hardly trained."""
+    (folder / "text").mkdir()
+    overrides = ["model.kind=modern", "model.local_attention=4", "plan.steps=2"]
+    pretrain(tiny_recipe(make_data(folder / "text").path, *overrides), folder / "pretrained")
+    return folder / "pretrained"
+
+
+@pytest.mark.parametrize("joint", ["true", "false"])
+def test_a_modern_encoder_answers_as_well(data, tmp_path, joint):
+    recipe = recipe_of(modern(tmp_path), data["squad-v1.1"], "squad-v1.1", f"answering.joint={joint}", "epochs=0.1")
+    assert 0 <= finetune(recipe, tmp_path / "run")["summary"]["f1"]["median"] <= 1
+
+
+def write_own(folder, asked: list[Asked], **columns_of):
+    rows = [{"question": one.question, "context": one.context, "answer": one.answer, "at": one.start, "id": one.id}
+            for one in asked]  # fmt: skip
+    for split in ("train", "dev"):
+        (folder / f"{split}.jsonl").write_text("".join(f"{json.dumps(row | columns_of)}\n" for row in rows))
+    return folder
+
+
+def test_ones_own_columns(model, tmp_path):
+    path = write_own(tmp_path, ask(6, 0))
+    lesson = lesson_of(model, path, "custom", "custom.start=at", "custom.id=id")
+    assert lesson.data.train.ids == ["q0", "q1", "q2", "q3", "q4", "q5"]
+    assert [answers[0][0] for answers in lesson.data.train.answers] == [one.start for one in ask(6, 0)]
+    assert lesson_of(model, path, "custom").data.dev.ids == ["1", "2", "3", "4", "5", "6"]
+    none = write_own(tmp_path, ask(6, 0, none=True))
+    with pytest.raises(UserError, match=r"train.jsonl, line 1: answer is empty; custom.unanswerable=true"):
+        lesson_of(model, none, "custom")
+    lesson = lesson_of(model, none, "custom", "custom.unanswerable=true")
+    assert lesson.metrics[0] == "best_f1" and lesson.data.train.answers[0] == []
+    assert isinstance(lesson.objective(open_starting_point(model)), JointAnswering)
+
+
+@pytest.mark.parametrize(
+    ("changed", "overrides", "says"),
+    [
+        ({"answer": "zebra"}, [], r"train.jsonl, line 1: the answer 'zebra' is not in its context"),
+        ({"at": "x"}, ["custom.start=at"], r"line 1: the answer begins at 'x'; it must be a whole number"),
+        ({"id": 7}, ["custom.id=id"], r"train.jsonl, line 2: the id '7' is there twice"),
+        ({}, ["custom.question=q"], r"line 1: no 'q'; there are 'question', 'context', 'answer'"),
+    ],
+)
+def test_what_is_wrong_with_ones_own_is_named(model, tmp_path, changed, overrides, says):
+    with pytest.raises(UserError, match=says):
+        lesson_of(model, write_own(tmp_path, ask(3, 0), **changed), "custom", *overrides)
+
+
+def test_one_column_file_serves_a_spreadsheet(model, tmp_path):
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text(columns(ask(4, 0)))
+    assert lesson_of(model, tmp_path, "custom").num_examples == {"train": 4, "dev": 4}

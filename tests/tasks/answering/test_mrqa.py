@@ -1,0 +1,60 @@
+"""MRQA's files to learn from, and what is wrong with them."""
+
+import gzip
+import json
+
+import pytest
+
+from bertsmith.errors import UserError
+from bertsmith.tasks.answering.mrqa import read_mrqa_questions
+
+CONTEXT = "[TLE] Cats [PAR] The cat sat on the mat. The dog sat."
+
+
+def write(path, *questions, **line):
+    lines = [{"header": {}}, {"context": CONTEXT, "qas": list(questions)} | line]
+    content = "".join(f"{json.dumps(one)}\n" for one in lines).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def question(id="1", text="Who sat?", answers=(("cat", (21, 23)),), **more):
+    detected = [{"text": text, "char_spans": [list(span), [0, 0]]} for text, span in answers]
+    return {"qid": id, "question": text, "detected_answers": detected, **more}
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_answers_are_where_they_were_found_first(tmp_path, name):
+    path = write(tmp_path / name, question(answers=[("cat", (21, 23)), ("dog", (45, 47))]))
+    found = read_mrqa_questions(path, training=True)
+    assert found.answers == [[(21, "cat"), (45, "dog")]] and found.contexts == [CONTEXT] and not found.left_out
+
+
+def test_a_differing_case_is_the_contexts_another_place_is_left_out_or_looked_for(tmp_path):
+    questions = question(answers=[("THE  CAT", (17, 23))]), question("2", answers=[("dog", (21, 23))])
+    path = write(tmp_path / "a.jsonl", *questions)
+    found = read_mrqa_questions(path, training=True)
+    assert found.ids == ["1"] and found.answers == [[(17, "The cat")]]
+    assert found.left_out["answers that do not stand at their offset"] == 1
+    assert read_mrqa_questions(path, training=True, nearest=True).answers[1] == [(45, "dog")]
+
+
+def test_of_dev_all_questions_are_kept_with_the_answers_that_the_script_counts(tmp_path):
+    path = write(tmp_path / "a.jsonl", question(text="") | {"answers": ["a", "b"]})
+    assert read_mrqa_questions(path, training=False).gold() == {"1": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("questions", "says"),
+    [
+        ([question(), question()], "line 2: question '1' is there twice"),
+        ([question(answers=())], "line 2: question '1' has no detected answer; take it out"),
+        ([{"qid": "1", "question": "a"}], "line 2: question '1' has no list 'detected_answers'"),
+        ([question() | {"detected_answers": [{"text": "a", "char_spans": []}]}], "has no place in its 'char_spans'"),
+        ([question() | {"detected_answers": [{"text": "a", "char_spans": [[1]]}]}], "has no place in its"),
+        ([question(answers=[("x", (0, 0))])], r"no questions to use in this file \(1 answers that do not stand"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, questions, says):
+    with pytest.raises(UserError, match=says):
+        read_mrqa_questions(write(tmp_path / "a.jsonl", *questions), training=True)
