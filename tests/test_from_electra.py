@@ -333,7 +333,7 @@ def test_compat_is_asked_for():
         ('{"task_names": ["cola"], "num_trials": -1}', ["num_trials = -1"]),
         ('{"task_names": ["cola"], "learning_rate": 0}', ["learning_rate: schedule.learning_rate = 0"]),
     ],
-    ids=range(39),
+    ids=range(38),
 )
 def test_a_mistake_is_named_in_one_or_two_lines(text, parts):
     with pytest.raises(UserError) as error:

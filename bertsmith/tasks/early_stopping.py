@@ -27,8 +27,8 @@ class EarlyStoppingSettings:
 
 
 def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the examples, or whatever else `what` says they are, that are trained on and of those that are held out, both rising: the same for all seeds,
-    as long as the number of examples and the share are.
+    """Numbers of the examples, or of `what` else they are, that are trained on and of those that are held out, both
+    rising: the same for all seeds, as long as the number of examples and the share are.
 
     Raises:
         UserError: no example is held out, or none is left.
