@@ -8,6 +8,7 @@ from sklearn.utils.class_weight import compute_class_weight
 import bertsmith
 from bertsmith.config import rows
 from bertsmith.errors import UserError
+from bertsmith.model.encoder import Encoder
 from bertsmith.tasks.class_weights import check_weights, class_weights
 from bertsmith.tasks.finetune import finetune, read_lesson
 from bertsmith.tasks.starting_point import open_starting_point
@@ -104,7 +105,8 @@ def test_tags_are_weighed_and_micro_batches_add_up(tmp_path):
     recipe = toy_recipe(model, data, "custom.kind=tagging", 'custom.weights={"B-X" = 3, O = 0.25}').settings
     lesson, start = read_lesson(recipe), open_starting_point(model)
     torch.manual_seed(0)
-    objective, train = lesson.objective(start).eval(), lesson.encode(start).train
+    objective = lesson.objective(start, Encoder(start.settings, start.vocab_size)).eval()
+    train = lesson.encode(start).train
     batch = train.batch(np.arange(7))
     ids = {label: id for id, label in enumerate(lesson.task.labels)}
     weights = torch.ones(len(ids))
