@@ -106,7 +106,7 @@ class SeveralDev(NamedTuple):
                 outcome = split.score(objective.objectives[task], machine, own, f"{name}{end}")
                 found |= {metric_of(task, metric + end): score for metric, score in outcome.metrics.items()}
                 constant.append(outcome.constant)
-        headlines = [found[metric_of(task, metric)] for task, metric in self.headlines.items()]
+        headlines = [found[metric_of(task, metric)] for task, metric in self.headlines.items() if task in self.dev]
         return Outcome({MEAN: float(np.mean(headlines))} | found, any(constant))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bertsmith.errors import UserError
+from bertsmith.model.encoder import Encoder
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.early_stopping import Watch, divide
 from bertsmith.tasks.finetune import finetune, read_lesson
@@ -88,7 +89,7 @@ def test_it_stops_and_what_is_scored_and_kept_is_what_did_best(toy, tmp_path):
     assert (best["step"], best["accuracy"]) == (stopping["step"], stopping["score"])
     assert len(looks) == looks.index(best) + 1 + 2
     lesson, start = read_lesson(toy_recipe(*toy, *overrides).settings), open_starting_point(toy[0])
-    kept = lesson.objective(start)
+    kept = lesson.objective(start, Encoder(start.settings, start.vocab_size))
     kept.load_state_dict(load_trial(tmp_path / "run").weights)
     machine = program.choose_machine(toy_recipe(*toy).settings.machine)
     splits = lesson.encode(start)

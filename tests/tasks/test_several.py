@@ -182,6 +182,22 @@ def test_a_head_begins_as_it_would_alone(toy):
     assert all(torch.equal(weights[name], start.weights[name]) for name in weights if name.startswith("encoder."))
 
 
+def test_it_stops_early_by_the_mean_over_what_is_held_out_of_each_task(toy, tmp_path):
+    stopping = ["early_stopping.share=0.2", "early_stopping.every=0.25", "early_stopping.patience=3", "seeds=1"]
+    finetune(recipe_of(toy, *stopping, "epochs=20"), tmp_path)
+    results = json.loads((tmp_path / "trials/seed-0/results.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "trials/seed-0/metrics.jsonl").read_text().splitlines()]
+    looks = [line for line in lines if line["split"] == "heldout"]
+    assert len(looks) > 3 and {"mean", "custom.accuracy", "chunk.f1", "sts-b.spearman"} <= looks[0].keys()
+    kept = results["early_stopping"]
+    assert kept["score"] == max(look["mean"] for look in looks) > 0.7
+    assert kept["held_out"] == 40 + 40 + 5
+    dev = [line.split("\t") for line in (toy / "task/dev.tsv").read_text().splitlines()[1:]]
+    answers = bertsmith.load(tmp_path, device="cpu", task="custom").classify([text for text, _ in dev])
+    right = [answer.label == label for answer, (_, label) in zip(answers, dev, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(results["metrics"]["custom.accuracy"])
+
+
 def test_one_task_exported_answers_in_transformers_as_here(run, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     text = f"{WORDS[0]} {WORDS[10]} {WORDS[40]}"
