@@ -35,6 +35,12 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
 
 def _classes(train: Table, settings: CustomSettings) -> Task:
     column = settings.label
+    for value, line in zip(train.columns[column], train.lines, strict=True):
+        if value is None or isinstance(value, list | dict):
+            raise UserError(
+                f"{train.path}, line {line}: {column} is {value!r}; a class is one text or number "
+                f"(custom.kind=multi-label is for lists of labels)"
+            )
     labels = _ordered({label_name(value) for value in train.columns[column]})
     if not 2 <= len(labels) <= MOST_LABELS:
         raise UserError(

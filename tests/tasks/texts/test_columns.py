@@ -50,6 +50,14 @@ def test_faults(tmp_path, train, dev, settings, message):
         read_columns(CustomSettings(**settings), tmp_path)
 
 
+@pytest.mark.parametrize("value", ['["a", "b"]', "null"])
+def test_a_class_is_no_list_and_not_nothing(tmp_path, value):
+    lines = ['{"sentence": "x", "label": "a"}', f'{{"sentence": "y", "label": {value}}}']
+    write(tmp_path, lines, lines, "jsonl")
+    with pytest.raises(UserError, match=r"train.jsonl, line 2: label is .*multi-label is for lists"):
+        read_columns(CustomSettings(), tmp_path)
+
+
 def test_files_are_missing_or_double(tmp_path):
     with pytest.raises(UserError, match=r"no file train.tsv, .csv, .jsonl, .parquet"):
         read_columns(CustomSettings(), tmp_path)
