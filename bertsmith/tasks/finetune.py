@@ -28,6 +28,7 @@ from bertsmith.files import (
 )
 from bertsmith.model.encoder import check_length
 from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
+from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
@@ -66,6 +67,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
             setup = Setup(recipe, lesson, start, machine, lesson.encode(start))
+            assert (setup.splits.held_out is not None) == (recipe.early_stopping.share > 0), "lessons hold it out"
             if setup.splits.held_out is not None:
                 _say(
                     f"{setup.splits.num_held_out:,} of {lesson.num_examples['train']:,} training examples are held out "
@@ -89,12 +91,14 @@ def read_lesson(recipe: FinetuneRecipe) -> Lesson:
 
 
 def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> None:
-    """Raises UserError where the model cannot have such rows, or there are too few to hold a share of them out."""
+    """Raises UserError where the model cannot have such rows, the task has no classes to weigh, or there are too few
+    examples to hold a share of them out."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
     lesson.check(start)
+    check_weights(recipe, lesson.task)
     if recipe.early_stopping.share:
         divide(lesson.num_examples["train"], recipe.early_stopping.share)
 

@@ -49,7 +49,8 @@ class Table(NamedTuple):
         """Raises UserError where a value is no label: empty, missing, or of several parts."""
         for value, line in zip(self.columns[column], self.lines, strict=True):
             if value is None or value == "" or isinstance(value, list | dict):
-                raise UserError(f"{self.path}, line {line}: {column} is {value!r}; each example needs one label")
+                of_several = " (custom.kind=multi-label takes lists)" if isinstance(value, list) else ""
+                raise UserError(f"{self.path}, line {line}: {column} is {value!r}; each example needs one label{of_several}")
         return [label_name(value) for value in self.columns[column]]
 
     def class_ids(self, column: str, labels: Sequence[str]) -> np.ndarray:

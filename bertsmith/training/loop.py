@@ -56,7 +56,8 @@ class Step(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something done after every `every`-th step and after the last one; true makes this step the last one."""
+    """Something done after every `every`-th step and after the last one. Where it returns true this step is the last
+    one, and all events behind it in their list act as well."""
 
     every: int
     act: Callable[[State, Step], bool | None]

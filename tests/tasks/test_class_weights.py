@@ -1,20 +1,24 @@
 """Weights of classes: whose they are, what they do, and where there are none."""
 
+import tomllib
+
 import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
 import bertsmith
-from bertsmith.config import rows
+from bertsmith.config import check, rows, to_toml
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder
 from bertsmith.tasks.class_weights import check_weights, class_weights
 from bertsmith.tasks.finetune import finetune, read_lesson
+from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.task import Task
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_columns import write
+from tests.tasks.texts.test_multi_label import write_topics
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe
 from tests.tasks.words.toy_tagging import write_tagging
@@ -47,6 +51,7 @@ def test_ones_own_and_none():
 def test_any_label_can_be_weighed_on_the_command_line_and_show_says_so():
     loaded = toy_recipe("model", "data", 'custom.weights={"B-X y" = 2}')
     assert loaded.settings.custom.weights == {"B-X y": 2.0}
+    assert check(FinetuneRecipe, tomllib.loads(to_toml(loaded.settings))) == loaded.settings
     origins = {row.key: row.origin for row in rows(loaded)}
     assert origins["custom.weights"] == "command line" and origins["custom.separator"] == "default"
 
@@ -98,6 +103,22 @@ def test_a_rare_class_is_found_where_it_counts_for_more(tmp_path):
         finetune(recipe, tmp_path / weights)
         found[weights] = bertsmith.load(tmp_path / weights, device="cpu").classify("the").probs["rare"]
     assert found["none"] == pytest.approx(0.1, abs=0.05) and found["balanced"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_balanced_in_the_batches_of_tags_and_of_labels(tmp_path):
+    model = make_model(tmp_path)
+    for kind, data in (("tagging", write_tagging(tmp_path)), ("multi-label", write_topics(tmp_path))):
+        lesson = read_lesson(toy_recipe(model, data, f"custom.kind={kind}", "class_weights=balanced").settings)
+        train = lesson.encode(open_starting_point(model)).train
+        targets = train.batch(np.arange(len(train.lengths))).targets
+        answers, weights = targets["answers"], targets["weights"]
+        if kind == "tagging":
+            sums = [float(weights[answers == tag].sum()) for tag in range(len(lesson.task.labels))]
+            assert sums == pytest.approx([int((answers >= 0).sum()) / len(sums)] * len(sums), rel=1e-4)
+            assert not weights[answers < 0].any()
+        else:
+            torch.testing.assert_close((weights * answers).sum(dim=0), (~answers).sum(dim=0).float())
+            assert (weights[~answers] == 1).all()
 
 
 def test_tags_are_weighed_and_micro_batches_add_up(tmp_path):

@@ -18,7 +18,6 @@ from bertsmith.tasks.answering.files import AskedTask, read_asked
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
-from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.lesson import Outcome, Splits
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -94,7 +93,6 @@ class AnsweringLesson(NamedTuple):
 
     def check(self, start: StartingPoint) -> None:
         recipe, settings = self.recipe, self.recipe.answering
-        check_weights(recipe, self.task)
         if num_segments(start.settings) == 1:
             raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has questions and contexts")
         trained, wanted = start.trained_length, recipe.sequence_length

@@ -50,8 +50,8 @@ class BinaryCrossEntropy:
 
     Summed over a row's labels, so that it is what it is for classes, minus the log-likelihood of the row's answer, and
     each label is learnt as it would be alone. Its mean is over rows, whatever the weights. transformers'
-    `multi_label_classification` divides by the number of labels too. To AdamW the factor makes no difference, so the
-    learning rate means the same, but for the clipping of gradients, which bites earlier on the sum.
+    `multi_label_classification` divides by the number of labels too. AdamW's steps hardly depend on that factor, so the
+    learning rate means the same; only the clipping of gradients bites earlier on the sum.
     """
 
     def total(self, scores: Tensor, targets: Targets) -> Tensor:

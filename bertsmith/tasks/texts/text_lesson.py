@@ -13,7 +13,7 @@ from bertsmith.files import atomic_write
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.class_weights import check_weights, class_weights
+from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.lesson import Outcome, Splits
@@ -100,7 +100,6 @@ class TextLesson(NamedTuple):
         return found
 
     def check(self, start: StartingPoint) -> None:
-        check_weights(self.recipe, self.task)
         if self.data.train.has_pairs and num_segments(start.settings) == 1:
             raise UserError(
                 f"{self.recipe.model}: knows one kind of segment, and {self.recipe.task} has pairs of texts"
