@@ -88,6 +88,7 @@ class FinetuneRecipe:
 
     @property
     def tags_words(self) -> bool:
+        """Whether there is an answer for each word."""
         return self.kind == "words"
 
     def segment_of_words(self, num_segments: int) -> int:

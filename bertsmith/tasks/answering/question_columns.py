@@ -26,6 +26,7 @@ def read_question_columns(
     found = Questions(path)
     if table.skipped:
         found.left_out["malformed lines"] = table.skipped
+    table.columns[settings.answer] = ["" if answer is None else answer for answer in table.columns[settings.answer]]
     starts: list[Any] = table.columns[settings.start] if settings.start else [None] * len(table.lines)
     ids = [str(id) for id in (table.columns[settings.id] if settings.id else table.lines)]
     columns = (table.texts(name) for name in (settings.question, settings.context, settings.answer))

@@ -5,6 +5,7 @@ import json
 import pytest
 from safetensors.torch import load_file
 
+import bertsmith
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.grade import NullOdds, grade
@@ -70,6 +71,8 @@ def test_it_is_learnt_and_graded_as_the_official_script_does(model, data, tmp_pa
         assert {name for name in weights if name.startswith("head.")} == {"head.output.weight", "head.output.bias"}
     with pytest.raises(UserError, match="answers questions, and cannot be exported"):
         export_run(tmp_path / "run", tmp_path / "out")
+    with pytest.raises(UserError, match="answers questions, and cannot be asked any"):
+        bertsmith.load(tmp_path / "run", device="cpu")
 
 
 def test_ones_own_is_learnt_like_the_same_questions_in_squads_layout(model, data, tmp_path):
@@ -161,6 +164,14 @@ def test_a_model_that_cannot_tell_questions_or_has_no_room_is_refused(model, dat
         lesson_of(one, *given[1:]).check(open_starting_point(one))
 
 
+def test_compat_sums_the_loss(model, data):
+    start = open_starting_point(model)
+    for compat, joint in (("true", "true"), ("true", "false"), ("false", "true")):
+        lesson = lesson_of(model, data["squad-v1.1"], "squad-v1.1", f"compat={compat}", f"answering.joint={joint}")
+        objective = lesson.objective(start)
+        assert objective.compat == (compat == "true") and isinstance(objective, JointAnswering) == (joint == "true")
+
+
 def modern(folder):
     """A pre-training run of a ModernBERT, which is hardly trained."""
     (folder / "text").mkdir()
@@ -194,6 +205,8 @@ def test_ones_own_columns(model, tmp_path):
         lesson_of(model, none, "custom")
     lesson = lesson_of(model, none, "custom", "custom.unanswerable=true")
     assert lesson.metrics[0] == "best_f1" and lesson.data.train.answers[0] == []
+    write_own(tmp_path, ask(2, 0), answer=None)
+    assert lesson_of(model, tmp_path, "custom", "custom.unanswerable=true").data.dev.answers == [[], []]
     assert isinstance(lesson.objective(open_starting_point(model)), JointAnswering)
 
 
