@@ -50,7 +50,9 @@ class Table(NamedTuple):
         for value, line in zip(self.columns[column], self.lines, strict=True):
             if value is None or value == "" or isinstance(value, list | dict):
                 of_several = " (custom.kind=multi-label takes lists)" if isinstance(value, list) else ""
-                raise UserError(f"{self.path}, line {line}: {column} is {value!r}; each example needs one label{of_several}")
+                raise UserError(
+                    f"{self.path}, line {line}: {column} is {value!r}; each example needs one label{of_several}"
+                )
         return [label_name(value) for value in self.columns[column]]
 
     def class_ids(self, column: str, labels: Sequence[str]) -> np.ndarray:

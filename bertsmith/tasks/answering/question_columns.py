@@ -21,8 +21,9 @@ def read_question_columns(
         UserError: a file or a column is missing; a line is malformed; an id is there twice; an answer is empty where
             none may be, or is not in its context; no question is left.
     """
-    names = (settings.question, settings.context, settings.answer, settings.start, settings.id)
-    table = read_table(path, list(dict.fromkeys(filter(None, names))), skip_malformed=skip_malformed)
+    keys = ("question", "context", "answer", "start", "id")
+    named_by = {name: f"custom.{key}" for key in keys if (name := getattr(settings, key)) is not None}
+    table = read_table(path, list(named_by), skip_malformed=skip_malformed, named_by=named_by)
     found = Questions(path)
     if table.skipped:
         found.left_out["malformed lines"] = table.skipped

@@ -9,6 +9,7 @@ import bertsmith
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.grade import NullOdds, grade
+from bertsmith.model.encoder import Encoder
 from bertsmith.tasks.answering.answering import JointAnswering
 from bertsmith.tasks.finetune import finetune, read_lesson
 from bertsmith.tasks.starting_point import open_starting_point
@@ -204,10 +205,11 @@ def test_ones_own_columns(model, tmp_path):
     with pytest.raises(UserError, match=r"train.jsonl, line 1: answer is empty; custom.unanswerable=true"):
         lesson_of(model, none, "custom")
     lesson = lesson_of(model, none, "custom", "custom.unanswerable=true")
+    start = open_starting_point(model)
     assert lesson.metrics[0] == "best_f1" and lesson.data.train.answers[0] == []
     write_own(tmp_path, ask(2, 0), answer=None)
     assert lesson_of(model, tmp_path, "custom", "custom.unanswerable=true").data.dev.answers == [[], []]
-    assert isinstance(lesson.objective(open_starting_point(model)), JointAnswering)
+    assert isinstance(lesson.objective(start, Encoder(start.settings, start.vocab_size)), JointAnswering)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_ones_own_columns(model, tmp_path):
         ({"answer": "zebra"}, [], r"train.jsonl, line 1: the answer 'zebra' is not in its context"),
         ({"at": "x"}, ["custom.start=at"], r"line 1: the answer begins at 'x'; it must be a whole number"),
         ({"id": 7}, ["custom.id=id"], r"train.jsonl, line 2: the id '7' is there twice"),
-        ({}, ["custom.question=q"], r"line 1: no 'q'; there are 'question', 'context', 'answer'"),
+        ({}, ["custom.question=q"], r"line 1: no column 'q'; there are .*; custom.question=… names it"),
     ],
 )
 def test_what_is_wrong_with_ones_own_is_named(model, tmp_path, changed, overrides, says):
