@@ -52,7 +52,7 @@ def recovered(squad: Path, vocab: Path) -> dict[str, float]:
     for question, answers in enumerate(asked.answers):
         context, gold = asked.context(question), {normalize(text) for _, text in answers}
         back = [
-            windows.text(window, *places, context)
+            context[windows.characters(window, *places)]
             for window in range(first[question], first[question + 1])
             for answer in answers
             if (places := windows.answer_places(window, answer)) is not None

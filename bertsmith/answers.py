@@ -17,6 +17,7 @@ from bertsmith.files import reported, write_json
 from bertsmith.predictor import Filled, Predictor, TokenValues
 from bertsmith.probes.blimp import Accuracy
 from bertsmith.probes.evaluate import Evaluation
+from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.texts.classifier import Answer, Labels
 from bertsmith.tasks.words.tagger import TaggedWords
 
@@ -74,9 +75,12 @@ def print_answers(texts: Iterable[str], answer: Callable[[list[str]], list[Line]
 
 
 def predictions(model: Predictor, texts: list[str], most: int, truncate: bool) -> list[Line]:
-    """Classes or tags where the model was fine-tuned; else masks filled where there are any, or tokens judged."""
+    """Classes, tags or answers where the model was fine-tuned; else masks filled where there are any, or tokens
+    judged."""
     if model.classifies:
         return _classes(model, texts, truncate)
+    if model.answers_questions:
+        return _answered(model, texts, truncate)
     if model.tags_words:
         return [_tagged(words) for words in model.tag(texts, truncate)]
     to_fill = ["[MASK]" in text or not model.judges for text in texts]
@@ -158,6 +162,22 @@ def class_line(answer: Answer | Labels) -> Line:
         return Line([f"{answer.value:.4f}"], {"value": answer.value})
     content = {"label": answer.label, "prob": answer.value, "probs": answer.probs}
     return Line([f"{answer.label}\t{answer.value:.4f}"], content)
+
+
+def _answered(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
+    """A tab separates a question from its context."""
+    pairs = [text.split("\t") for text in texts]
+    for text, parts in zip(texts, pairs, strict=True):
+        if len(parts) != 2:
+            raise UserError(f"{text[:60]!r}: {len(parts) - 1} tabs; a line is a question, a tab, and its context")
+    return [answer_line(answer) for answer in model.answer(*map(list, zip(*pairs, strict=True)), truncate)]
+
+
+def answer_line(answer: FoundAnswer) -> Line:
+    """The text, of no answer a dash, and its score."""
+    content = {key: value for key, value in answer._asdict().items() if key != "null_odds" or value is not None}
+    score = [] if answer.score is None else [f"{answer.score:.4f}"]
+    return Line(["\t".join([answer.text or "-", *score])], content)
 
 
 def _tagged(words: TaggedWords) -> Line:

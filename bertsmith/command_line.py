@@ -39,9 +39,12 @@ def say_next(command: str) -> None:
         print(f"next: {command}")
 
 
-def export_command(run: Path, out: Path) -> str:
-    """The one that exports a fine-tuning run; of several tasks the first."""
+def what_next(run: Path, out: Path) -> str:
+    """The command that exports a fine-tuning run, of several tasks the first; or asks it, where it cannot be
+    exported."""
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    if not manifest.get("exports", True):
+        return f"bertsmith predict {run} --file questions.tsv"
     return f"bertsmith export {run} {out}" + "".join(f" --task {task}" for task in list(manifest.get("tasks", ()))[:1])
 
 

@@ -9,10 +9,14 @@ from bertsmith.errors import UserError
 from bertsmith.files import kind_of, make_folder
 from bertsmith.interop.card import model_card
 from bertsmith.interop.huggingface import write_folder
+from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
 from bertsmith.objectives.rtd import has_two_towers
 from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
 from bertsmith.training.runs import PARTS, load_run
+
+HEADS: dict[str, Head] = {"texts": "classification", "words": "tagging", "questions": "answering"}
+"""Of a fine-tuned model, by what it was given answers for."""
 
 
 def export_run(run: Path, out: Path, opset: int | None = None, task: str | None = None) -> Path:
@@ -89,14 +93,17 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
 
 def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None) -> None:
     trial = load_trial(run, task=task)
-    if trial.recipe.kind == "questions":
-        raise UserError(f"{run}: answers questions, and cannot be exported; trials/ has its weights and its answers")
+    if not trial.recipe.exports:
+        raise UserError(
+            f"{run}: no Hugging Face class is like its joint head; fine-tune with answering.joint=false to export "
+            f"(`bertsmith predict` asks this one)"
+        )
     if trial.recipe.tags_words and trial.recipe.compat:
         raise UserError(
             f"{run}: tagged under compat, where every segment id is 1, as no one who loads it would give it; fine-tune "
             f"without compat to export"
         )
-    head = "tagging" if trial.recipe.tags_words else "classification"
+    head = HEADS[trial.recipe.kind]
     summary = {
         f"{metric}, median of {len(trial.results['trials'])} seeds": values["median"]
         for metric, values in trial.results["summary"].items()
@@ -108,21 +115,24 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
         recipe=_recipe_text(run),
         data={"task": trial.results["task"]},
         results={**summary, **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()}},
-        trained_length=None,
+        trained_length=trial.trained_length,
         onnx=opset is not None,
     )
+    weights, labels = trial.weights, list(trial.labels)
+    if head == "classification" and not labels:
+        weights, labels = _in_units_of_the_answers(trial), ["score"]
     difference = write_folder(
         out,
         family=trial.family,
         settings=trial.encoder,
         vocab_size=trial.vocab_size,
         head=head,
-        weights=trial.weights if trial.labels else _in_units_of_the_answers(trial),
+        weights=weights,
         tokenizer_folder=run,
-        labels=list(trial.labels) or ["score"],
+        labels=labels or None,
         multi_label=trial.multi_label,
         card=card,
-        trained_length=None,
+        trained_length=trial.trained_length,
         opset=opset,
     )
     _say(out, difference)

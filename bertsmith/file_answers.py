@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bertsmith.answers import LINES_AT_ONCE, Line, class_line, predictions, print_answers
+from bertsmith.answers import LINES_AT_ONCE, Line, answer_line, class_line, predictions, print_answers
 from bertsmith.errors import UserError
 from bertsmith.predictor import Predictor
 from bertsmith.tasks.custom import ENDINGS
@@ -64,6 +64,8 @@ def _answers(model: Predictor, rows: Sequence[Sequence[str]], most: int, truncat
     first, *second = map(list, zip(*rows, strict=True))
     if model.classifies:  # and not by way of lines, since a text may have a tab inside
         return [class_line(answer) for answer in model.classify(first, second[0] if second else None, truncate)]
+    if model.answers_questions:
+        return [answer_line(answer) for answer in model.answer(first, second[0], truncate)]
     return predictions(model, first, most, truncate)
 
 

@@ -17,6 +17,7 @@ from bertsmith.probes.evaluate import EvaluateSettings, Evaluation, evaluate_mod
 from bertsmith.probes.likelihood import scoring_head, token_likelihoods
 from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
+from bertsmith.tasks.answering.answerer import Answerer, FoundAnswer, open_answering_trial, open_exported_answerer
 from bertsmith.tasks.runs import chosen_run, read_recipe
 from bertsmith.tasks.texts.classifier import Answer, Classifier, Labels, open_exported, open_trial
 from bertsmith.tasks.texts.columns import text_columns
@@ -68,6 +69,7 @@ class Predictor:
         self._model: Model | None = None
         self._classifier: Classifier | None = None
         self._tagger: Tagger | None = None
+        self._answerer: Answerer | None = None
         self.text_columns: list[tuple[str, ...]] = [("text",)]
         """What the columns of a table that hold its texts are called; several where they go by several names."""
         if kind_of(self.path) == "glue":
@@ -76,8 +78,8 @@ class Predictor:
             recipe = read_recipe(self.path, task)
             self.text_columns = text_columns(recipe)
             if recipe.kind == "questions":
-                raise UserError(f"{path}: answers questions, and cannot be asked any; trials/ has its answers to dev")
-            if recipe.kind == "words":
+                self._answerer = open_answering_trial(self.path, self._machine_settings, task=task)
+            elif recipe.kind == "words":
                 self._tagger = open_tagging_trial(self.path, self._machine_settings, task=task)
             else:
                 self._classifier = open_trial(self.path, self._machine_settings, task=task)
@@ -90,6 +92,9 @@ class Predictor:
             self._classifier = open_exported(self._model, self._machine_settings)
         elif self._model.networks[0].head == "tagging":
             self._tagger = open_exported_tagger(self._model, self._machine_settings)
+        elif self._model.networks[0].head == "answering":
+            self._answerer = open_exported_answerer(self._model, self._machine_settings)
+            self.text_columns = [("question", "context")]
 
     @property
     def classifies(self) -> bool:
@@ -100,6 +105,11 @@ class Predictor:
     def tags_words(self) -> bool:
         """Whether it was fine-tuned to tag words, for `tag`."""
         return self._tagger is not None
+
+    @property
+    def answers_questions(self) -> bool:
+        """Whether it was fine-tuned to find answers in a text, for `answer`."""
+        return self._answerer is not None
 
     @property
     def judges(self) -> bool:
@@ -163,6 +173,7 @@ class Predictor:
         """
         if self._classifier is None:
             why = "tags words (`tag`)" if self.tags_words else "not fine-tuned"
+            why = "answers questions (`answer`)" if self.answers_questions else why
             raise UserError(f"{self.path}: {why}, so it knows no classes; `bertsmith finetune` makes one that does")
         return self._classifier.classify(texts, [second] if isinstance(second, str) else second, truncate)
 
@@ -179,6 +190,20 @@ class Predictor:
         """As `tag`, of sentences that are cut into words already."""
         return self._word_tagger().tag_words(sentences, truncate)
 
+    @_one_or_many
+    def answer(self, questions: list[str], contexts: str | Sequence[str], truncate: bool = False) -> list[FoundAnswer]:
+        """The answer to each question, a stretch of the context beside it; of a model that learnt to say so, none.
+
+        Raises:
+            UserError: the model was not fine-tuned on questions; there are not as many contexts; a question is empty or
+                too long.
+        """
+        if self._answerer is None:
+            raise UserError(
+                f"{self.path}: answers no questions; `bertsmith finetune squad-v1.1` makes a model that does"
+            )
+        return self._answerer.answer(questions, [contexts] if isinstance(contexts, str) else list(contexts), truncate)
+
     def evaluate(self, **asked: Any) -> Evaluation:
         """What `bertsmith evaluate` measures: `data=`, `blimp=`, `pairs=`, as there.
 
@@ -191,7 +216,7 @@ class Predictor:
 
     def pretrained(self, purpose: str) -> Model:
         """The model as it was pre-trained; `purpose` is what an error says that a fine-tuned one cannot do."""
-        if self.classifies or self.tags_words:
+        if self.classifies or self.tags_words or self.answers_questions:
             raise UserError(f"{self.path}: a fine-tuned model, which cannot {purpose}; name the pre-trained one")
         return self._model
 

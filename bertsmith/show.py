@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bertsmith.command_line import export_command
+from bertsmith.command_line import what_next
 from bertsmith.config import Loaded, load, read_recipe, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
 from bertsmith.progress import format_count
@@ -133,7 +133,7 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
     _print_own_recipe(path, "finetune")
-    return export_command(path, Path(f"{path}-hf"))
+    return what_next(path, Path(f"{path}-hf"))
 
 
 def _show_glue(path: Path, manifest: dict[str, Any]) -> str:
@@ -156,7 +156,7 @@ def _show_search(path: Path, manifest: dict[str, Any]) -> str:
         return ""
     results = json.loads((path / "results.json").read_text(encoding="utf-8"))
     print("\n".join(search_table(results)))
-    return export_command(path / "grid" / results["chosen"], Path(f"{path}-hf"))
+    return what_next(path / "grid" / results["chosen"], Path(f"{path}-hf"))
 
 
 def _print_own_recipe(path: Path, verb: str) -> None:

@@ -13,9 +13,9 @@ from bertsmith.command_line import (
     Overwrite,
     Recipe,
     command_of,
-    export_command,
     say_next,
     stopping,
+    what_next,
 )
 
 TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
@@ -36,7 +36,7 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
     with stopping(command_of("finetune", recipe, overrides, out)):
         finetune(loaded, out, overwrite)
     print(f"wrote {out}/results.json")
-    say_next(export_command(out, Path(f"{out}-hf")))
+    say_next(what_next(out, Path(f"{out}-hf")))
 
 
 def search(
@@ -63,7 +63,7 @@ def search(
         return
     print("\n".join(search_table(results)))
     print(f"wrote {out}/results.json")
-    say_next(export_command(out / "grid" / results["chosen"], Path(f"{out}-hf")))
+    say_next(what_next(out / "grid" / results["chosen"], Path(f"{out}-hf")))
 
 
 def glue(
@@ -94,17 +94,26 @@ def glue(
 
 
 def submit(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="of `glue`, or of `finetune` on a GLUE task")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.zip")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="of `glue`, or of `finetune` on GLUE or on questions")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="of questions OUT.json")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="data=, seed=, check_counts=, machine.…")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE …]", help="data=, seed=, check_counts=, null_threshold=, machine.…"),
     ] = None,
     fill: Annotated[
         bool, typer.Option("--fill", help="one answer for all rows of a task that was not run, so that no file lacks")
     ] = False,
 ) -> None:
-    """Answer GLUE's test sets and write the archive that its server takes."""
+    """Answer GLUE's test sets and write the archive that its server takes; or a file of questions (data=FILE)."""
     from bertsmith.config import lay_over
+    from bertsmith.tasks.runs import answers_questions
+
+    if answers_questions(run):
+        from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
+
+        print(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings))
+        print(f"wrote {out}")
+        return
     from bertsmith.tasks.texts.submit import SubmitSettings, submit
 
     found = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)

@@ -13,6 +13,7 @@ from bertsmith.config import load, shipped_recipes
 from bertsmith.glue_run import GlueSettings
 from bertsmith.probes.evaluate import EvaluateSettings
 from bertsmith.search_run import SearchSettings
+from bertsmith.tasks.answering.answer_file import AnswerFileSettings
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.texts.submit import SubmitSettings
 from bertsmith.text.prepare import PrepareRecipe
@@ -132,7 +133,16 @@ def settings_fields(cls: type):
 
 @pytest.mark.parametrize(
     "cls",
-    [PrepareRecipe, PretrainRecipe, FinetuneRecipe, EvaluateSettings, GlueSettings, SearchSettings, SubmitSettings],
+    [
+        PrepareRecipe,
+        PretrainRecipe,
+        FinetuneRecipe,
+        EvaluateSettings,
+        GlueSettings,
+        SearchSettings,
+        SubmitSettings,
+        AnswerFileSettings,
+    ],
 )
 def test_every_setting_is_described_and_read_somewhere(cls: type):
     sources = "\n".join(path.read_text() for path in FILES)

@@ -30,6 +30,7 @@ from bertsmith.interop.names import (
     their_names,
 )
 from bertsmith.interop.onnx import write_onnx
+from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
@@ -94,8 +95,7 @@ def write_folder(
 
     Args:
         family: whose classes are to load it; BERT's know no projection and no replaced tokens.
-        head: of `bertsmith.model.heads`: MaskedTokenHead, ReplacedTokenHead, or the family's head for classes or for
-            tags; None for a bare encoder.
+        head: MaskedTokenHead, ReplacedTokenHead, or the family's for classes, tags or answers; None: a bare encoder.
         weights: of the encoder and the head, "encoder.…" and "head.…".
         tokenizer_folder: where `Tokenizer.save` wrote.
         labels: names of the classes, of which a single one makes it a regression, or of the tags; else None.
@@ -312,6 +312,8 @@ def _empty_model(
         if head == "replaced_tokens":
             return ReplacedTokenModel(settings, vocab_size)
         modules: dict[str, nn.Module] = {"encoder": Encoder(settings, vocab_size)}
+        if head == "answering":
+            modules["head"] = plain_answer_head(settings, family)
         if head in LABELLED:
             heads = CLASSIFICATION_HEADS if head == "classification" else TAGGING_HEADS
             modules["head"] = heads[family](settings, num_labels)

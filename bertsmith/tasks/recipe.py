@@ -87,6 +87,16 @@ class FinetuneRecipe:
         return "words" if self.task == "chunk" else "texts"
 
     @property
+    def unanswerable(self) -> bool:
+        """Whether a question may be without an answer."""
+        return self.task == "squad-v2.0" or (self.task == "custom" and self.custom.unanswerable)
+
+    @property
+    def exports(self) -> bool:
+        """Whether a class of Hugging Face's is like the head."""
+        return not (self.kind == "questions" and self.answering.joint)
+
+    @property
     def tags_words(self) -> bool:
         """Whether there is an answer for each word."""
         return self.kind == "words"

@@ -43,6 +43,14 @@ class Finetuned:
     results: dict[str, Any]
     manifest: dict[str, Any]
 
+    @property
+    def trained_length(self) -> int | None:
+        """Longest row that the encoder is known to have seen, in tokens, where less than it can hold."""
+        before = self.manifest.get("trained_length")
+        if before is None:
+            return None
+        return max(before, self.recipe.sequence_length) if self.recipe.kind == "questions" else before
+
 
 class TaskRecord(NamedTuple):
     """What a run says of one task, as if the task had been alone."""
@@ -65,6 +73,16 @@ def chosen_run(run: Path) -> Path:
             f"{run}: a search that is not finished; run `bertsmith search` again, or name a folder in {run / 'grid'}"
         )
     return run / "grid" / read_json(run / "results.json")["chosen"]
+
+
+def answers_questions(run: Path) -> bool:
+    """Whether it is a fine-tuning run on questions, or a search that chose one."""
+    run = chosen_run(run)
+    return (
+        kind_of(run) == "finetune"
+        and read_manifest(run, "finetune")["recipe"]["task"] != SEVERAL
+        and (read_recipe(run).kind == "questions")
+    )
 
 
 def read_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:

@@ -9,6 +9,7 @@ import torch
 
 from bertsmith.errors import UserError
 from bertsmith.files import write_json
+from bertsmith.interop.names import Family
 from bertsmith.model.answer_heads import JointAnswerHead, plain_answer_head
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
@@ -126,12 +127,7 @@ class AnsweringLesson(NamedTuple):
         return splits._replace(held_out=self._split(held_out, start), num_held_out=len(held_out))
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> Answering:
-        may_have_none = self.data.may_have_none
-        if self.recipe.answering.joint:
-            kind, head = JointAnswering, JointAnswerHead(start.settings, may_have_none)
-        else:
-            kind, head = Answering, plain_answer_head(start.settings, start.family)
-        return kind(encoder, head, self.recipe.answering, may_have_none, self.recipe.compat)
+        return build_answering(self.recipe, encoder, start.family)
 
     def _split(self, asked: Questions, start: StartingPoint) -> AnsweredSplit:
         settings = self.recipe.answering
@@ -152,6 +148,16 @@ def read_answering_lesson(recipe: FinetuneRecipe) -> AnsweringLesson:
         for note in asked.notes():
             print(note, file=sys.stderr)
     return AnsweringLesson(recipe, data)
+
+
+def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: Family) -> Answering:
+    """The objective with a head of random weights."""
+    may_have_none = recipe.unanswerable
+    if recipe.answering.joint:
+        kind, head = JointAnswering, JointAnswerHead(encoder.settings, may_have_none)
+    else:
+        kind, head = Answering, plain_answer_head(encoder.settings, family)
+    return kind(encoder, head, recipe.answering, may_have_none, recipe.compat)
 
 
 def first_answers(asked: Questions, windows: Windows) -> np.ndarray:

@@ -18,6 +18,8 @@ class Answer(NamedTuple):
     """A stretch of a question's context."""
 
     text: str
+    start: int
+    """The character of the context that it begins with."""
     score: float
     """The greater, the likelier; comparable among the answers to one question."""
 
@@ -64,11 +66,13 @@ def best_answers(candidates: Candidates, windows: Windows, asked: Questions, mos
     order = order[np.isfinite(scores[order])]
     bounds = np.searchsorted(question[order], np.arange(len(asked) + 1))
     starts, ends = candidates.starts.ravel(), candidates.ends.ravel()
+
+    def answer(number: int, at: int) -> Answer:
+        place = windows.characters(window[at], starts[at], ends[at])
+        return Answer(asked.context(number)[place], place.start, float(scores[at]))
+
     return [
-        [
-            Answer(windows.text(window[at], starts[at], ends[at], asked.context(number)), float(scores[at]))
-            for at in order[begin : min(end, begin + most)]
-        ]
+        [answer(number, at) for at in order[begin : min(end, begin + most)]]
         for number, (begin, end) in enumerate(pairwise(bounds))
     ]
 

@@ -47,8 +47,7 @@ def read_asked(recipe: FinetuneRecipe) -> AskedTask:
     Raises:
         UserError: a file is missing, or there are several; as the readers of the task's files.
     """
-    unanswerable = recipe.custom.unanswerable if recipe.task == "custom" else recipe.task == "squad-v2.0"
-    task = Task(recipe.task, UNANSWERABLE_METRICS if unanswerable else METRICS)
+    task = Task(recipe.task, UNANSWERABLE_METRICS if recipe.unanswerable else METRICS)
     return AskedTask(task, *(_read(recipe, split, split == "train") for split in ("train", "dev")))
 
 

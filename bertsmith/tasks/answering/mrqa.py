@@ -37,6 +37,20 @@ def read_mrqa_questions(path: Path, *, training: bool, nearest: bool = False) ->
     return found.some()
 
 
+def read_asked_mrqa(path: Path) -> Questions:
+    """All questions of a file in MRQA's layout; whether it has answers is not looked at.
+
+    Raises:
+        UserError: as `read_mrqa_questions`.
+    """
+    found = Questions(path)
+    for line, question, where in mrqa_questions_of(path):
+        found.refuse_twice(question["qid"], where)
+        context, text = part_of(line, "context", str, where), part_of(question, "question", str, where)
+        found.add(question["qid"], text, context, [])
+    return found.some()
+
+
 def _first_place(answer: Any, context: str, where: str) -> tuple[int, str]:
     """Where a detected answer begins, and its text: the context's own where the two differ in case or spaces alone."""
     text, spans = part_of(answer, "text", str, where), part_of(answer, "char_spans", list, where)

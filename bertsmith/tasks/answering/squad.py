@@ -36,3 +36,17 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False, answera
         else:
             found.add(question["id"], text, context, given)
     return found.some()
+
+
+def read_asked_squad(path: Path) -> Questions:
+    """All questions of a file in SQuAD's layout; whether it has answers is not looked at.
+
+    Raises:
+        UserError: as `read_questions`.
+    """
+    found = Questions(path)
+    for paragraph, question, where in questions_of(path):
+        found.refuse_twice(question["id"], where)
+        context = part_of(paragraph, "context", str, f"{where}: its paragraph")
+        found.add(question["id"], part_of(question, "question", str, where), context, [])
+    return found.some()

@@ -96,12 +96,12 @@ class Windows:
         shift = int(self.context_places[window] - begin)
         return first + shift, last + shift
 
-    def text(self, window: int, first: int, last: int, context: str) -> str:
-        """The characters of `context` from the token in the row's place `first` to that in its place `last`."""
+    def characters(self, window: int, first: int, last: int) -> slice:
+        """Where in the context the tokens from the row's place `first` to its place `last` are."""
         question = self.question_of[window]
         token = self.contexts.span(self.context_of[question]).start + self.starts[window]
         shift = int(token - self.context_places[window])
-        return context[self.offsets[first + shift, 0] : self.offsets[last + shift, 1]]
+        return slice(int(self.offsets[first + shift, 0]), int(self.offsets[last + shift, 1]))
 
     def has_most_context(self) -> np.ndarray:
         """[sum of `sizes`] bool: of all windows that a token of the context is in, whether this one has the most text

@@ -14,10 +14,13 @@ from bertsmith.tasks.texts.glue import GLUE
 
 
 def text_columns(recipe: FinetuneRecipe) -> list[tuple[str, ...]]:
-    """The column or the two columns that hold the texts: of a GLUE task as GLUE names them, and as the hub does.
+    """The column or the two columns that hold the texts: of a GLUE task as GLUE names them, and as the hub does; of
+    questions theirs and their contexts'.
 
     A tagging task has no columns, so what is to be tagged is just "text".
     """
+    if recipe.kind == "questions":
+        return [(recipe.custom.question, recipe.custom.context)]
     if recipe.tags_words:
         return [("text",)]
     if recipe.task == "custom":

@@ -164,7 +164,7 @@ def test_of_a_questions_windows_the_best_span_wins_and_the_least_null_counts(spl
         assert [answer.score for answer in answers] == scores[np.isfinite(scores)].tolist()
         window, at = np.unravel_index(found.scores[mine].argmax(), found.scores[mine].shape)
         places = (found.starts[mine[window], at], found.ends[mine[window], at])
-        assert answers[0].text == windows.text(mine[window], *places, split.asked.context(question))
+        assert answers[0].text == split.asked.context(question)[windows.characters(mine[window], *places)]
         assert answers[0].text in split.asked.context(question) and len(answers[0].text.split()) <= 3
         expected = found.nones[mine].min() - (0 if joint else answers[0].score)
         assert odds[question] == pytest.approx(expected)

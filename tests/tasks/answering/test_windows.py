@@ -64,7 +64,7 @@ def test_an_answer_that_begins_and_ends_with_tokens_comes_back_character_by_char
     found = [places for window in range(len(windows)) if (places := windows.answer_places(window, (begin, text)))]
     for window in range(len(windows)):
         if places := windows.answer_places(window, (begin, text)):
-            given_back = windows.text(window, *places, context)
+            given_back = context[windows.characters(window, *places)]
             assert given_back == text if whole else text.strip() in given_back
     num_tokens = sum(first >= begin and last <= begin + len(text) for first, last in offsets)
     if whole and num_tokens <= 3:  # as many as any two neighbouring windows share

@@ -1,0 +1,131 @@
+"""A fine-tuned model that answers questions, opened: a trial of ours, or a Hugging Face folder with its head."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bertsmith.errors import UserError
+from bertsmith.model.answer_heads import plain_answer_head
+from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.tasks.answering.answering import Answering
+from bertsmith.tasks.answering.answering_lesson import build_answering
+from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
+from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.answering.settings import AnsweringSettings
+from bertsmith.tasks.answering.windows import cut_into_windows
+from bertsmith.tasks.runs import load_trial
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.models import Model
+
+
+class FoundAnswer(NamedTuple):
+    """What a model says to a question."""
+
+    text: str
+    """A stretch of the context; "" where the context has no answer."""
+    start: int | None
+    """The character of the context that it begins with."""
+    score: float | None
+    """Of the likeliest stretch: the greater, the likelier, of a joint head a log-probability; None of an empty
+    context."""
+    null_odds: float | None
+    """The greater, the less there is an answer; None of a model that was not fine-tuned to say so."""
+
+
+class Answerer(NamedTuple):
+    """A model that answers questions, on a machine."""
+
+    path: Path
+    objective: Answering
+    tokenizer: Tokenizer
+    machine: Machine
+    length: int
+    """Longest row, in tokens; a context that is longer is read in overlapping windows."""
+
+    def answer(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool = False) -> list[FoundAnswer]:
+        """An answer to each question, out of the context beside it.
+
+        Raises:
+            UserError: there are not as many contexts as questions; a question has no text, or is longer than the model
+                takes, unless `truncate` cuts it.
+        """
+        self._check(questions, contexts, truncate)
+        if not questions:
+            return []
+        asked = Questions()
+        for number, (question, context) in enumerate(zip(questions, contexts, strict=True)):
+            asked.add(str(number), question, context, [])
+        return self._decided(self.answer_all(asked))
+
+    def answer_all(self, asked: Questions) -> list[FoundAnswer]:
+        """The likeliest stretch for each question, also where there may be none; of a longer question the beginning
+        alone is read."""
+        settings = self.objective.settings
+        windows = cut_into_windows(asked, self.tokenizer, self.length, settings.stride, settings.question_length)
+        candidates = find_candidates(self.objective, windows, self.machine)
+        best = best_answers(candidates, windows, asked)
+        odds: list[float | None] = [None] * len(asked)
+        if self.objective.may_have_none:
+            odds = null_odds(candidates, windows, best, settings.joint).tolist()
+        return [
+            FoundAnswer(*answers[0], value) if answers else FoundAnswer("", None, None, value)
+            for answers, value in zip(best, odds, strict=True)
+        ]
+
+    def _decided(self, found: list[FoundAnswer]) -> list[FoundAnswer]:
+        """Without their texts where the null odds are above the threshold."""
+
+        def is_none(answer: FoundAnswer) -> bool:
+            return answer.null_odds is not None and answer.null_odds > self.objective.settings.threshold
+
+        return [answer._replace(text="", start=None) if is_none(answer) else answer for answer in found]
+
+    def _check(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool) -> None:
+        if len(questions) != len(contexts):
+            raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; each question needs its own")
+        most = self.objective.settings.question_length
+        for question, ids in zip(questions, self.tokenizer.encode_each(list(questions)), strict=True):
+            if not question.strip():
+                raise UserError(f"{self.path}: a question without any text; ask something of its context")
+            if len(ids) > most and not truncate:
+                raise UserError(
+                    f"a question has {len(ids)} tokens, and the model was fine-tuned on {most}; shorten it, or have it "
+                    f"cut (--truncate, truncate=True): {question:.60}"
+                )
+
+
+def open_answering_trial(
+    run: Path, machine_settings: MachineSettings, seed: int | None = None, task: str | None = None
+) -> Answerer:
+    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev. Of several tasks
+    `task` is asked.
+
+    Raises:
+        UserError: as `load_trial`.
+    """
+    found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
+    objective = build_answering(found.recipe, Encoder(found.encoder, found.vocab_size), found.family)
+    objective.load_state_dict(found.weights)
+    machine = choose_machine(machine_settings, tokenizer.pad_id)
+    machine.place(objective)
+    return Answerer(run, objective, tokenizer, machine, found.recipe.sequence_length)
+
+
+def open_exported_answerer(model: Model, machine_settings: MachineSettings) -> Answerer:
+    """A Hugging Face folder whose head has a logit of a beginning and one of an end. It always answers, since its
+    folder does not say whether it learnt not to.
+
+    Raises:
+        UserError: the encoder knows no segments, which tell a question from its context.
+    """
+    network = model.networks[0]
+    if num_segments(network.settings) == 1:
+        raise UserError(f"{model.path}: knows one kind of segment, so it cannot tell questions from contexts here")
+    head = plain_answer_head(network.settings, network.family)
+    settings = AnsweringSettings(joint=False, question_length=min(64, (model.length - 3) // 2))
+    objective = Answering(Encoder(network.settings, model.vocab_size), head, settings)
+    objective.load_state_dict(network.weights)
+    machine = choose_machine(machine_settings, model.tokenizer.pad_id)
+    machine.place(objective)
+    return Answerer(model.path, objective, model.tokenizer, machine, model.length)
