@@ -166,6 +166,13 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return [f"{key}: {before.get(key)!r} → {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
 
 
+def as_written_now(before: dict[str, Any], after: dict[str, Any], settings: Any) -> dict[str, Any]:
+    """An identity with those of `after` that there was no setting for when it was written: such a run did what their
+    defaults do."""
+    leaves = {leaf.key: leaf.default for leaf in _walk(settings) if leaf.default is not dataclasses.MISSING}
+    return {key: leaves[key] for key in after if key in leaves} | before
+
+
 class _Leaf(NamedTuple):
     key: str
     value: Any

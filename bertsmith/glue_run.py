@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bertsmith.config import Loaded, check, differences, identity, lay_over, read_recipe
+from bertsmith.config import Loaded, as_written_now, check, differences, identity, lay_over, read_recipe
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.files import (
@@ -182,7 +182,8 @@ def _open(out: Path, job: Job, fingerprint: str, overwrite: bool) -> None:
     before: dict[str, Any] = {}
     if (out / "manifest.json").exists():
         before = read_manifest(out, KIND)
-        changed = differences(before["identity"], mine)
+        recipe = next(iter(job.recipes.values())).settings
+        changed = differences(as_written_now(before["identity"], mine, recipe), mine)
         changed.sort(key=lambda line: line.partition(":")[0] not in ("model", "protocol", "from_mnli"))  # says most
         if changed:
             raise UserError(

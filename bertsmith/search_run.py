@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertsmith.config import Loaded, differences, identity, lay_over, read_recipe, to_dict
+from bertsmith.config import Loaded, as_written_now, differences, identity, lay_over, read_recipe, to_dict
 from bertsmith.errors import UserError
 from bertsmith.files import (
     locked,
@@ -163,7 +163,8 @@ def _open(out: Path, job: Job, fingerprint: str, overwrite: bool) -> None:
     if overwrite:
         _clear(out)
     if (out / "manifest.json").exists():
-        changed = differences(read_manifest(out, SEARCH)["identity"], mine)
+        before = read_manifest(out, SEARCH)["identity"]
+        changed = differences(as_written_now(before, mine, job.base.settings), mine)
         if changed:
             raise UserError(
                 f"{out}: belongs to another search ({shortened(changed)}); choose another --out or --overwrite"

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import Loaded, differences, identity, to_dict, to_toml
+from bertsmith.config import Loaded, as_written_now, differences, identity, to_dict, to_toml
 from bertsmith.errors import UserError
 from bertsmith.files import (
     TEMPORARY,
@@ -105,11 +105,12 @@ def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> 
 
 def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
-    mine = _settings_of(recipe) | {"model": start.fingerprint()} | lesson.identity()
+    mine = identity(recipe) | {"model": start.fingerprint()} | lesson.identity()
     if overwrite:
         _clear(out)
     if (out / "manifest.json").exists():
-        changed = differences(read_manifest(out, "finetune")["identity"], mine)
+        before = read_manifest(out, "finetune")["identity"]
+        changed = differences(as_written_now(before, mine, recipe), mine)
         if changed:
             raise UserError(
                 f"{out}: belongs to another run ({shortened(changed)}); choose another --out or --overwrite"
@@ -125,15 +126,6 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesso
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
         "trained_length": start.trained_length, "exports": recipe.exports, "finished": False,
     })  # fmt: skip
-
-
-def _settings_of(recipe: FinetuneRecipe) -> dict[str, Any]:
-    """Those that make a run this run; how several tasks are mixed is nothing to a run of one."""
-    return {
-        key: value
-        for key, value in identity(recipe).items()
-        if recipe.task == SEVERAL or not key.startswith(f"{SEVERAL}.")
-    }
 
 
 def _described(lesson: Lesson) -> dict[str, Any]:

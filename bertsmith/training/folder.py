@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bertsmith import __version__
-from bertsmith.config import differences, identity, to_dict, to_toml
+from bertsmith.config import as_written_now, differences, identity, to_dict, to_toml
 from bertsmith.errors import UserError
 from bertsmith.files import read_manifest, refuse_foreign, write_manifest, write_text
 from bertsmith.progress import format_count, format_seconds
@@ -34,7 +34,8 @@ def open_run(
     before: dict[str, Any] = {}
     if (run / "manifest.json").exists():
         before = read_manifest(run, "pretrain")
-        _check_same(run, before, mine)
+        theirs = json.loads(json.dumps(as_written_now(before["identity"], mine, recipe)))
+        _check_same(run, before | {"identity": theirs}, mine)
     elif checkpoints.newest_path(run):
         raise UserError(f"{run}: has checkpoints but no manifest.json; choose another --out or --overwrite")
     checkpoints.remove_partial(run)

@@ -1,6 +1,7 @@
 """Journeys: a toy model and a toy task in, scores out; again; more seeds; another recipe; what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ def test_again_finds_itself_done_and_adds_seeds(toy, run, capsys, monkeypatch):
     shown = capsys.readouterr().out
     for word in ("accuracy", "mcc", "seed 2", "median", "mean", "std", "1.0000"):
         assert word in shown
+
+
+def test_a_run_from_before_there_was_a_setting_goes_on_with_its_default(toy, run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    for key in ("class_weights", "early_stopping.share", "answering.stride"):
+        del manifest["identity"][key]
+    (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"another run \(class_weights: 'none' → 'balanced'\)"):
+        finetune(toy_recipe(*toy, "class_weights=balanced"), tmp_path / "run")
+    finetune(toy_recipe(*toy), tmp_path / "run")
 
 
 def test_another_recipe_model_or_data_is_refused(toy, run, tmp_path):
