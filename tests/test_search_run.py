@@ -124,7 +124,7 @@ def test_another_search_is_refused(given, run, tmp_path, monkeypatch):
     monkeypatch.setattr("bertsmith.tasks.finetune.run_trial", never)
     with pytest.raises(UserError, match=r"another search \(sequence_length: 32 → 16\)"):
         run_search("custom", [*given, *GRID, "sequence_length=16"], run)
-    with pytest.raises(UserError, match=r"another search \(epochs: None → 3; searched: .*\)"):
+    with pytest.raises(UserError, match=r"another search \(searched: .*\)"):
         run_search("custom", [*given, GRID[0]], run)
     with pytest.raises(UserError, match=r"a finetune folder, not a search one; choose another --out"):
         run_search("custom", [*given, *GRID], run / "grid" / NAMES[0], overwrite=True)
