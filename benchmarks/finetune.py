@@ -33,10 +33,15 @@ from bertsmith.training.machine import choose_machine
 from bertsmith.training.plan import Plan
 
 LENGTH = 128
+LEARNING_RATE, WARMUP = 1e-4, 0.1
+"""The rate at its highest, after the warm-up."""
+
 AS_TRAINER = [
     "machine.device=cpu", "layerwise_lr_decay=1", "optimizer.bias_correction=true", "optimizer.epsilon=1e-8",
+    f"schedule.learning_rate={LEARNING_RATE / (1 - WARMUP)}", f"schedule.warmup_proportion={WARMUP}",
 ]  # fmt: skip
-"""Settings that differ from the shipped recipe's, so that both sides train alike."""
+"""Settings that differ from the shipped recipe's, so that both sides train alike. Here the decay begins with the
+warm-up, there behind it, so that the rates are the same only where this one aims higher."""
 
 
 def main() -> None:
@@ -124,8 +129,9 @@ def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> dict[str, flo
     model = AutoModelForSequenceClassification.from_pretrained(setup.recipe.model, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            folder, max_steps=steps, per_device_train_batch_size=32, per_device_eval_batch_size=32, learning_rate=1e-4,
-            warmup_steps=steps // 10, weight_decay=0.01, max_grad_norm=1.0, save_strategy="no", report_to=[],
+            folder, max_steps=steps, per_device_train_batch_size=32, per_device_eval_batch_size=32,
+            learning_rate=LEARNING_RATE, warmup_steps=round(WARMUP * steps), weight_decay=0.01, max_grad_norm=1.0,
+            save_strategy="no", report_to=[],
             logging_steps=10_000, disable_tqdm=True, use_cpu=True, seed=seed,
         )  # fmt: skip
         trainer = Trainer(

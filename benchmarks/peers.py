@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.finetune import LEARNING_RATE, WARMUP
 from bertsmith.tasks.finetune import read_lesson
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -85,9 +86,9 @@ def train_and_predict(
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, num_train_epochs=int(recipe.epochs), per_device_train_batch_size=recipe.batch_size,
-            per_device_eval_batch_size=recipe.batch_size, learning_rate=recipe.schedule.learning_rate,
-            warmup_steps=round(steps * recipe.schedule.warmup_proportion),
-            weight_decay=recipe.optimizer.weight_decay, max_grad_norm=recipe.optimizer.clip_norm, save_strategy="no",
+            per_device_eval_batch_size=recipe.batch_size, learning_rate=LEARNING_RATE,
+            warmup_steps=round(steps * WARMUP), weight_decay=recipe.optimizer.weight_decay,
+            max_grad_norm=recipe.optimizer.clip_norm, save_strategy="no",
             report_to=[], logging_steps=10_000, disable_tqdm=True, use_cpu=True, seed=seed,
         )  # fmt: skip
         trainer = Trainer(model, arguments, train_dataset=train, data_collator=collator)
