@@ -13,9 +13,10 @@ from bertsmith.tasks.answering.best_answers import best_answers, find_candidates
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
+from bertsmith.tasks.inference import placed
 from bertsmith.tasks.runs import load_trial
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
 
@@ -107,8 +108,7 @@ def open_answering_trial(
     found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
     objective = build_answering(found.recipe, Encoder(found.encoder, found.vocab_size), found.family)
     objective.load_state_dict(found.weights)
-    machine = choose_machine(machine_settings, tokenizer.pad_id)
-    machine.place(objective)
+    machine = placed(objective, tokenizer, machine_settings)
     return Answerer(run, objective, tokenizer, machine, found.recipe.sequence_length)
 
 
@@ -126,6 +126,5 @@ def open_exported_answerer(model: Model, machine_settings: MachineSettings) -> A
     settings = AnsweringSettings(joint=False, question_length=min(64, (model.length - 3) // 2))
     objective = Answering(Encoder(network.settings, model.vocab_size), head, settings)
     objective.load_state_dict(network.weights)
-    machine = choose_machine(machine_settings, model.tokenizer.pad_id)
-    machine.place(objective)
+    machine = placed(objective, model.tokenizer, machine_settings)
     return Answerer(model.path, objective, model.tokenizer, machine, model.length)
