@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of, make_folder, read_json, write_json
+from bertsmith.files import kind_of, make_folder, write_json
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.answering.answerer import FoundAnswer, open_answering_trial
+from bertsmith.tasks.answering.answerer import open_answering_trial
 from bertsmith.tasks.answering.mrqa import read_asked_mrqa
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_asked_squad
 from bertsmith.tasks.custom import ENDINGS
-from bertsmith.tasks.runs import choose_seed, chosen_run, read_run, trial_folder
+from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
 from bertsmith.training.machine import MachineSettings
 
 
@@ -21,7 +21,7 @@ class AnswerFileSettings:
     data: str = setting(description="the file of questions: SQuAD's layout, or MRQA's (.jsonl, .jsonl.gz)")
     seed: int | None = setting(None, "the trial that answers; without it, the best on dev", ge=0)
     null_threshold: float | None = setting(
-        None, "null odds above which a question gets no answer; without it, what gave the best F1 on dev"
+        None, "null odds above which a question gets no answer; without it, the recipe's, or what gave dev's best F1"
     )
     machine: MachineSettings = setting(MachineSettings(), "on what")
 
@@ -46,19 +46,18 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
     recipe, manifest, results = read_run(run, task)
     if recipe.kind != "questions":
         raise UserError(f"{run}: fine-tuned on {recipe.task}, which has no questions; of GLUE name an OUT.zip")
+    if options.null_threshold is not None and not recipe.unanswerable:
+        raise UserError(f"null_threshold: {run} learnt that each question has an answer; leave it out")
     asked = _read_asked(Path(options.data))
     seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
     answerer = open_answering_trial(run, options.machine, seed, task)
-    found = answerer.answer_all(asked)
+    if options.null_threshold is not None:
+        answerer = answerer._replace(threshold=options.null_threshold)
+    found = answerer.decided(answerer.answer_all(asked))
+    num_none = sum(not answer.text for answer in found)
     none_said = ""
     if answerer.objective.may_have_none:
-        threshold, source = options.null_threshold, "null_threshold"
-        if threshold is None:
-            scores = read_json(trial_folder(run, seed) / (task or "") / "eval.json")
-            threshold, source = scores["best_f1_thresh"], "best F1 on dev"
-        found = [answer if answer.null_odds <= threshold else FoundAnswer("", None, None, None) for answer in found]
-        num_none = sum(not answer.text for answer in found)
-        none_said = f", {num_none:,} without an answer (null odds above {threshold:g}, {source})"
+        none_said = f", {num_none:,} without an answer (null odds above {answerer.threshold:g})"
     write_json(out, {id: answer.text for id, answer in zip(asked.ids, found, strict=True)})
     return f"{len(asked):,} questions answered by {run}, seed {seed}{none_said}"
 

@@ -137,6 +137,10 @@ def test_a_file_of_questions_is_answered_for_the_server(runs, tmp_path):
     num_none = sum(not text for text in texts.values())
     assert f"60 questions answered by {run}, seed 0, {num_none} without an answer (null odds above" in said
     assert grade("squad-v2.0", file, out).scores["exact"] > 45
+    predicted = bertsmith.load(run, device="cpu").answer(
+        [one.question for one in asked], [one.context for one in asked]
+    )
+    assert [answer.text for answer in predicted] == list(texts.values()) and 0 < num_none < 60
     write_answers(run, out, options(f"data={file}", "null_threshold=1e9"))
     assert all(json.loads(out.read_text()).values())
     blind = json.loads(file.read_text())
@@ -149,6 +153,8 @@ def test_a_file_of_questions_is_answered_for_the_server(runs, tmp_path):
         write_answers(run, tmp_path / "answers.zip", options(f"data={file}"))
     with pytest.raises(UserError, match="no such file"):
         write_answers(run, out, options(f"data={tmp_path}/none.json"))
+    with pytest.raises(UserError, match=r"null_threshold: .* learnt that each question has an answer; leave it out"):
+        write_answers(runs / "run-squad-v1.1", out, options(f"data={file}", "null_threshold=0"))
     with pytest.raises(UserError, match=r"test.tsv: a table, whose rows `bertsmith predict RUN --file .*` answers"):
         write_answers(run, out, options(f"data={tmp_path}/test.tsv"))
     with pytest.raises(UserError, match=r"no run of `bertsmith finetune`; one that was fine-tuned on questions"):
@@ -172,6 +178,13 @@ def several(runs, tmp_path_factory):
     )  # fmt: skip
     finetune(recipe, folder / "run")
     return folder
+
+
+def test_a_threshold_of_the_recipe_is_what_is_asked_by(runs, tmp_path):
+    recipe = recipe_of(runs / "model", runs / "squad-v2.0", "squad-v2.0", "answering.null_threshold=-1e9", "epochs=0.1")
+    finetune(recipe, tmp_path / "run")
+    one = ask(1, 7)[0]
+    assert bertsmith.load(tmp_path / "run", device="cpu").answer(one.question, one.context).text == ""
 
 
 def test_of_a_run_of_several_tasks_the_questions_are_asked_and_handed_in_by_name(several, tmp_path):
