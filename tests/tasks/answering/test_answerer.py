@@ -15,6 +15,7 @@ from bertsmith.config import lay_over
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.grade import grade
+from bertsmith.importing import ImportSettings, import_model
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.runs import load_trial
@@ -114,6 +115,8 @@ def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, fami
         first, last = divmod(int(scores.argmax()), len(inside))
         assert one.context[offsets[first, 0] : offsets[last, 1]] == answer.text
         assert answer.score == pytest.approx(float(scores.max()), abs=1e-4)
+    with pytest.raises(UserError, match="a fine-tuned model; name the model that it was fine-tuned from"):
+        import_model(tmp_path / "out", tmp_path / "imported", lay_over(ImportSettings, {}, []).settings)
     start = open_starting_point(tmp_path / "out")
     assert start.family == family and not any(name.startswith("head.") for name in start.weights)
 
