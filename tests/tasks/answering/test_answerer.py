@@ -223,12 +223,12 @@ def test_the_longest_row_that_was_seen_stays_known(tmp_path):
     (tmp_path / "text").mkdir()
     pretrain(tiny_recipe(make_data(tmp_path / "text").path, "plan.steps=2"), tmp_path / "pretrained")
 
-    def exported(name, data, task, *overrides):
+    def exported(name, data, task, *overrides, of=None):
         base = ("epochs=0.1", "answering.joint=false", "answering.force_length=true")
         run, out = tmp_path / name, tmp_path / f"{name}-hf"
         finetune(recipe_of(tmp_path / "pretrained", data, task, *base, *overrides), run)
-        trial = load_trial(run)
-        export_run(run, out)
+        trial = load_trial(run, task=of)
+        export_run(run, out, task=of)
         config = json.loads((out / "config.json").read_text())
         assert trial.trained_length == config["trained_length"] == open_starting_point(out).trained_length
         return trial.trained_length
@@ -237,3 +237,5 @@ def test_the_longest_row_that_was_seen_stays_known(tmp_path):
     assert exported("texts", task, "custom", "custom.kind=classification", "sequence_length=24") == 32
     assert exported("short", questions, "squad-v1.1", "sequence_length=24") == 32
     assert exported("long", questions, "squad-v1.1", "sequence_length=40") == 40
+    both = ("several.tasks=['squad-v1.1','custom']", "custom.kind=classification", f"several.folders.custom={task}")
+    assert exported("several", questions, "several", *both, "sequence_length=40", of="custom") == 40
