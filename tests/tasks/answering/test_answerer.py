@@ -8,7 +8,7 @@ import transformers
 from typer.testing import CliRunner
 
 import bertsmith
-from bertsmith.answers import predictions
+from bertsmith.answers import answer_line, predictions
 from bertsmith.cli import app
 from bertsmith.command_line import what_next
 from bertsmith.config import lay_over
@@ -17,6 +17,7 @@ from bertsmith.export import export_run
 from bertsmith.grade import grade
 from bertsmith.importing import ImportSettings, import_model
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
+from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
@@ -67,6 +68,8 @@ def test_what_predict_prints_and_what_cannot_be_asked(runs):
     line = predictions(model, [f"{one.question}\t{one.context}"], 5, False)[0]
     assert line.content.keys() == {"text", "start", "score", "null_odds"}
     assert line.parts == [f"{line.content['text'] or '-'}\t{line.content['score']:.4f}"]
+    broken = answer_line(FoundAnswer("in\tMay\nor June", 3, -1.0, None))
+    assert broken.parts == ["in May or June\t-1.0000"] and broken.content["text"] == "in\tMay\nor June"
     with pytest.raises(UserError, match="0 tabs; a line is a question, a tab, and its context"):
         predictions(model, ["a question"], 5, False)
     with pytest.raises(UserError, match="9 tokens, and the model was fine-tuned on 8; shorten it"):
