@@ -174,10 +174,10 @@ def _answered(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
 
 
 def answer_line(answer: FoundAnswer) -> Line:
-    """The text, of no answer a dash, and its score."""
+    """The text in one line, of no answer a dash, and its score; for JSON character by character."""
     content = {key: value for key, value in answer._asdict().items() if key != "null_odds" or value is not None}
     score = [] if answer.score is None else [f"{answer.score:.4f}"]
-    return Line(["\t".join([answer.text or "-", *score])], content)
+    return Line(["\t".join([" ".join(answer.text.split()) or "-", *score])], content)
 
 
 def _tagged(words: TaggedWords) -> Line:

@@ -154,7 +154,12 @@ def evaluate(
 @app.command()
 def predict(
     model: Model,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT …]")] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT …]", help="a tab parts a pair, and a question from its context; - for standard input"
+        ),
+    ] = None,
     *,
     file: File = None,
     top: Annotated[int, typer.Option("--top", min=1, help="guesses for a [MASK]")] = 5,
@@ -163,7 +168,7 @@ def predict(
     device: Device = "auto",
     task: OfTask = None,
 ) -> None:
-    """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies (a tab parts pairs) or tags."""
+    """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies, tags or answers."""
     from bertsmith.answers import lines_of
     from bertsmith.file_answers import print_predictions
     from bertsmith.predictor import Predictor

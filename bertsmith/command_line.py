@@ -40,12 +40,16 @@ def say_next(command: str) -> None:
 
 
 def what_next(run: Path, out: Path) -> str:
-    """The command that exports a fine-tuning run, of several tasks the first; or asks it, where it cannot be
-    exported."""
+    """The command that exports a fine-tuning run, of several tasks the first that can be; or asks it, where none
+    can."""
+    from bertsmith.tasks.runs import read_recipe
+
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    if not manifest.get("exports", True):
-        return f"bertsmith predict {run} --file questions.tsv"
-    return f"bertsmith export {run} {out}" + "".join(f" --task {task}" for task in list(manifest.get("tasks", ()))[:1])
+    option = {task: f" --task {task}" for task in manifest.get("tasks", ())} or {None: ""}
+    for task in option:
+        if read_recipe(run, task).exports:
+            return f"bertsmith export {run} {out}{option[task]}"
+    return f"bertsmith predict {run} --file questions.tsv{next(iter(option.values()))}"
 
 
 def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path) -> str:

@@ -210,7 +210,10 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 def _split_override(override: str) -> tuple[str, str]:
     key, equals, text = override.partition("=")
     if not equals or not key or not all(part.replace("-", "_").isidentifier() for part in key.split(".")):
-        raise UserError(f"{override}: a setting on the command line is written key=value, as in plan.steps=1000")
+        raise UserError(
+            f"{override}: a setting on the command line is written key=value, as in plan.steps=1000; a name with a "
+            f"point in it goes into a table, as in several.folders=\"{{'squad-v1.1'='data/squad'}}\""
+        )
     return key, text
 
 

@@ -11,13 +11,13 @@ from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
 from bertsmith.interop.huggingface import Imported, read_folder, write_folder
-from bertsmith.interop.names import LABELLED
 from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint, what_is_dropped
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.training.runs import PARTS
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
+"""Those that can be brought in."""
 
 
 @settings
@@ -102,7 +102,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
         if getattr(settings, key) is not None:
             raise UserError(f"{key} = {getattr(settings, key)}: {path} is a Hugging Face folder, which says it itself")
     first = read_folder(path)
-    if first.head in LABELLED:
+    if first.head not in _HEADS:
         raise UserError(f"{path}: a fine-tuned model; name the model that it was fine-tuned from")
     tokenizer = Tokenizer.load(first.tokenizer_folder)
     if tokenizer.vocab_size > first.vocab_size:

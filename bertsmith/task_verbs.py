@@ -8,6 +8,7 @@ import typer
 
 from bertsmith.command_line import (
     AsJson,
+    OfTask,
     Out,
     Overrides,
     Overwrite,
@@ -103,19 +104,24 @@ def submit(
     fill: Annotated[
         bool, typer.Option("--fill", help="one answer for all rows of a task that was not run, so that no file lacks")
     ] = False,
+    task: OfTask = None,
 ) -> None:
     """Answer GLUE's test sets and write the archive that its server takes; or a file of questions (data=FILE)."""
     from bertsmith.config import lay_over
-    from bertsmith.tasks.runs import answers_questions
+    from bertsmith.errors import UserError
 
-    if answers_questions(run):
+    if out.suffix == ".json":
         from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 
-        print(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings))
+        if fill:
+            raise UserError("--fill: of use with GLUE's archive alone; of a file of questions each one is answered")
+        print(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings, task))
         print(f"wrote {out}")
         return
     from bertsmith.tasks.texts.submit import SubmitSettings, submit
 
+    if task is not None:
+        raise UserError(f"--task {task}: of use with OUT.json and questions alone; GLUE's archive holds all tasks")
     found = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
     print("\n".join(found.written))
     for line in found.left_out:

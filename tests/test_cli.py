@@ -122,7 +122,7 @@ def test_a_folder_without_write_permission_is_named(tmp_path):
     assert done.returncode == 2
 
 
-def test_every_command_in_the_readme_is_one():
+def test_every_command_in_the_readme_and_of_own_tasks_is_one():
     """Each `bertsmith VERB …` line parses: the verb exists, and its recipe and settings do."""
     from bertsmith.config import load
     from bertsmith.tasks.recipe import FinetuneRecipe
@@ -134,12 +134,19 @@ def test_every_command_in_the_readme_is_one():
         "tokenizer": (TokenizerRecipe, "prepare"), "prepare": (PrepareRecipe, "prepare"),
         "pretrain": (PretrainRecipe, "pretrain"), "finetune": (FinetuneRecipe, "finetune"),
     }  # fmt: skip
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    text = "\n".join((ROOT / name).read_text() for name in ("README.md", "docs/own-tasks.md")).replace("\\\n", " ")
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
-    commands = re.findall(r"^(?:docker run .* )?bertsmith +([a-z].*)$", blocks, re.MULTILINE)
+    commands = re.findall(r"^(?:docker run .* )?bertsmith +([a-z][^…\n]*)$", blocks, re.MULTILINE)
     assert len(commands) > 10
+    in_tables = [
+        command
+        for line in text.splitlines()
+        if line.startswith("| ")
+        for command in re.findall(r"`bertsmith (.*?)`", line)
+    ]
+    assert len(in_tables) > 10
     verbs = re.findall(r"^  (\w+) ", bertsmith("--help").stdout, re.MULTILINE)
-    for command in commands:
+    for command in commands + in_tables:
         verb, *rest = shlex.split(command, comments=True)
         assert verb in verbs, command
         if verb in classes:

@@ -25,7 +25,7 @@ RUN_FOLDER = "--out names the run's folder"
 CACHE = "nothing is cached"
 WHOLE = "nothing to set; a trial is whole or absent"
 BOTH = "a trial is training and evaluation"
-NO_TESTS = "`bertsmith submit RUN OUT.zip` answers the test sets, afterwards"
+NO_TESTS = "`bertsmith submit RUN OUT.zip` answers the test sets afterwards, of questions OUT.json data=FILE"
 ALL_AT_ONCE = "nothing to set; rows of prediction are put together by their length"
 
 

@@ -60,9 +60,11 @@ def state(run: Run) -> str:
 
 
 def metric_title(name: str) -> str:
-    """As people write it."""
-    titles = {"mcc": "Matthews correlation", "f1": "F1", "pearson": "Pearson correlation"}
-    return (titles | {"spearman": "Spearman correlation"}).get(name, name.replace("_", " ").capitalize())
+    """As people write it; of a run of several tasks "rte.accuracy" is a task's."""
+    task, _, metric = name.rpartition(".")
+    titles = {"mcc": "Matthews correlation", "pearson": "Pearson correlation", "spearman": "Spearman correlation"}
+    title = titles.get(metric, metric.replace("_", " ").capitalize()).replace("f1", "F1")
+    return f"{task}: {title}" if task else title
 
 
 def _pretraining(run: Run) -> dict[str, Any]:

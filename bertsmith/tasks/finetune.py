@@ -124,7 +124,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesso
     write_manifest(out, "finetune", {
         "identity": mine, "recipe": to_dict(recipe), **_described(lesson),
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "trained_length": start.trained_length, "exports": recipe.exports, "finished": False,
+        "trained_length": start.trained_length, "finished": False,
     })  # fmt: skip
 
 

@@ -7,11 +7,23 @@ import numpy as np
 from torch import nn
 
 from bertsmith.model.tokens import Tokens
+from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.batches import by_length
-from bertsmith.training.machine import Machine
+from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 
 PREDICTED_TOKENS = 8192
 """Of a batch that is only predicted."""
+
+
+def placed(objective: nn.Module, tokenizer: Tokenizer, settings: MachineSettings) -> Machine:
+    """The machine of these settings, with `objective` on it.
+
+    Raises:
+        UserError: its device is not there.
+    """
+    machine = choose_machine(settings, tokenizer.pad_id)
+    machine.place(objective)
+    return machine
 
 
 class Takeable(Protocol):

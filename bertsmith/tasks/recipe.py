@@ -30,7 +30,8 @@ class FinetuneRecipe:
         description="a GLUE task, chunk (CoNLL-2000), questions (SQuAD, MRQA), custom, or several of them"
     )  # fmt: skip
     model: str = setting(
-        description="where to start: a pre-training run, or a Hugging Face folder of a BERT or ELECTRA", identity=False
+        description="where to start: a pre-training run, or a Hugging Face folder of a BERT, ELECTRA or ModernBERT",
+        identity=False,
     )
     data: str = setting(
         description="the GLUE folder, with a folder a task; of chunk the folder of its train.txt and test.txt; of "
@@ -39,8 +40,12 @@ class FinetuneRecipe:
     )
     seeds: int = setting(3, "trials, with the seeds 0, 1, …; more are added to those there", ge=1, identity=False)
     epochs: float = setting(3, "times that every training example is seen", gt=0)
-    batch_size: int = setting(32, "examples a step", ge=1)
-    sequence_length: int = setting(128, "longest row in tokens, [CLS] and [SEP] included; longer texts are cut", ge=5)
+    batch_size: int = setting(32, "examples a step; of questions windows", ge=1)
+    sequence_length: int = setting(
+        128,
+        "longest row in tokens, [CLS] and [SEP] included; longer texts are cut, questions' contexts read in windows",
+        ge=5,
+    )
     double_unordered: bool = setting(True, "where a pair has no order (MRPC, STS-B), train on both orders")
     layerwise_lr_decay: float = setting(
         0.8, "factor on the learning rate from each layer to the one below it; 1 for none", gt=0, le=1

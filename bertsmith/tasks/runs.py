@@ -30,11 +30,12 @@ class Finetuned:
 
     recipe: FinetuneRecipe
     family: Family
-    """Whose head it has, for classes or for tags."""
+    """Whose head it has."""
     encoder: EncoderSettings
     vocab_size: int
     labels: tuple[str, ...]
-    """Of classes or tags; empty for a regression, whose 0 and 1 stand for `manifest["low"]` and `manifest["high"]`."""
+    """Of classes or tags; empty where there are none: of questions, and of a regression, whose 0 and 1 stand for
+    `manifest["low"]` and `manifest["high"]`."""
     multi_label: bool
     """Whether a text may have any number of the classes."""
     weights: dict[str, Tensor]
@@ -49,7 +50,9 @@ class Finetuned:
         before = self.manifest.get("trained_length")
         if before is None:
             return None
-        return max(before, self.recipe.sequence_length) if self.recipe.kind == "questions" else before
+        learnt = self.manifest.get("tasks", [self.recipe.task])
+        asked = any(self.recipe.of_task(task).kind == "questions" for task in learnt)
+        return max(before, self.recipe.sequence_length) if asked else before
 
 
 class TaskRecord(NamedTuple):
@@ -73,16 +76,6 @@ def chosen_run(run: Path) -> Path:
             f"{run}: a search that is not finished; run `bertsmith search` again, or name a folder in {run / 'grid'}"
         )
     return run / "grid" / read_json(run / "results.json")["chosen"]
-
-
-def answers_questions(run: Path) -> bool:
-    """Whether it is a fine-tuning run on questions, or a search that chose one."""
-    run = chosen_run(run)
-    return (
-        kind_of(run) == "finetune"
-        and read_manifest(run, "finetune")["recipe"]["task"] != SEVERAL
-        and (read_recipe(run).kind == "questions")
-    )
 
 
 def read_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:

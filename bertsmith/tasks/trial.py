@@ -47,7 +47,8 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
         model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
         results.json         the seed, the metrics, how long it took; with early stopping also at which step the weights
                              that are kept did best on what was held out, and how well
-        predictions-dev.…    see the lesson's splits; of several tasks in a folder each
+        predictions-dev.…    what it said of dev: see the lesson's splits; of questions preds.json, eval.json and
+                             null_odds.json; of several tasks in a folder each
         metrics.jsonl        losses and learning rate by step
 
     Raises:

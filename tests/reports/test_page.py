@@ -12,6 +12,7 @@ import plotly.graph_objects
 import pytest
 
 from bertsmith.errors import UserError
+from bertsmith.reports.facts import metric_title
 from bertsmith.reports.page import write_page
 
 HOSTILE = "<script>alert(1)</script>"
@@ -95,6 +96,18 @@ def test_published_scores_are_shown_in_their_own_metric(write, make_finetune, tm
 def test_a_task_that_nobody_published_has_its_own_scores_alone(write, make_finetune, tmp_path):
     page = write(make_finetune(tmp_path / "mine", "custom", {"accuracy": [0.5]}))
     assert "50.0" in page.texts and "ELECTRA-Small" not in page.texts
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("accuracy_mismatched", "Accuracy mismatched"), ("best_f1", "Best F1"), ("f1_micro", "F1 micro"),
+        ("mcc", "Matthews correlation"), ("mean", "Mean"), ("squad-v1.1.f1", "squad-v1.1: F1"),
+        ("sts-b.pearson", "sts-b: Pearson correlation"),
+    ],
+)  # fmt: skip
+def test_measures_are_called_as_people_write_them(name, title):
+    assert metric_title(name) == title
 
 
 def test_runs_stand_side_by_side_and_what_differs_is_named(write, make_pretrain, finetune_run, pretrain_run, tmp_path):

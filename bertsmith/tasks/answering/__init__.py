@@ -11,4 +11,6 @@ In reading order:
     windows           questions and their contexts → token windows; spans of tokens → the context's own characters
     answering         the objectives: encoder, head, loss, the best spans of a window
     best_answers      the best spans of all windows → answers to questions
+    answerer          a fine-tuned model, opened, and its answers
+    answer_file       a file of questions, answered by a run's trial, as SQuAD's server takes it
 """

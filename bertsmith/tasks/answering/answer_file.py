@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from bertsmith.errors import UserError
-from bertsmith.files import make_folder, read_json, write_json
+from bertsmith.files import kind_of, make_folder, write_json
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.answering.answerer import FoundAnswer, open_answering_trial
+from bertsmith.tasks.answering.answerer import open_answering_trial
 from bertsmith.tasks.answering.mrqa import read_asked_mrqa
+from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_asked_squad
-from bertsmith.tasks.runs import chosen_run, load_trial, trial_folder
+from bertsmith.tasks.custom import ENDINGS
+from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
 from bertsmith.training.machine import MachineSettings
 
 
@@ -19,33 +21,51 @@ class AnswerFileSettings:
     data: str = setting(description="the file of questions: SQuAD's layout, or MRQA's (.jsonl, .jsonl.gz)")
     seed: int | None = setting(None, "the trial that answers; without it, the best on dev", ge=0)
     null_threshold: float | None = setting(
-        None, "null odds above which a question gets no answer; without it, what gave the best F1 on dev"
+        None, "null odds above which a question gets no answer; without it, the recipe's, or what gave dev's best F1"
     )
     machine: MachineSettings = setting(MachineSettings(), "on what")
 
 
-def write_answers(run: Path, out: Path, options: AnswerFileSettings) -> str:
+def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str | None = None) -> str:
     """Answer all questions of a file and write a JSON object of texts by id, "" for no answer; returns what was
     answered, for people.
 
+    Args:
+        task: which one, of a run of several tasks.
+
     Raises:
-        UserError: the run has no such trial; the file is missing or laid out otherwise; `out` cannot be written.
+        UserError: the run was not fine-tuned on questions, or has no such trial or task; the file is missing or laid
+            out otherwise; `out` cannot be written.
     """
     if out.suffix != ".json" or out.is_dir():
         raise UserError(f"{out}: answers to questions are a JSON object; name a file that ends in .json")
     make_folder(out.resolve().parent)
-    run, path = chosen_run(run), Path(options.data)
-    asked = (read_asked_mrqa if ".jsonl" in path.suffixes else read_asked_squad)(path)
-    seed = load_trial(run, options.seed).seed
-    answerer = open_answering_trial(run, options.machine, seed)
-    found = answerer.answer_all(asked)
+    run = chosen_run(run)
+    if kind_of(run) != "finetune":
+        raise UserError(f"{run}: no run of `bertsmith finetune`; one that was fine-tuned on questions writes a .json")
+    recipe, manifest, results = read_run(run, task)
+    if recipe.kind != "questions":
+        raise UserError(f"{run}: fine-tuned on {recipe.task}, which has no questions; of GLUE name an OUT.zip")
+    if options.null_threshold is not None and not recipe.unanswerable:
+        raise UserError(f"null_threshold: {run} learnt that each question has an answer; leave it out")
+    asked = _read_asked(Path(options.data))
+    seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
+    answerer = open_answering_trial(run, options.machine, seed, task)
+    if options.null_threshold is not None:
+        answerer = answerer._replace(threshold=options.null_threshold)
+    found = answerer.decided(answerer.answer_all(asked))
+    num_none = sum(not answer.text for answer in found)
     none_said = ""
     if answerer.objective.may_have_none:
-        threshold, source = options.null_threshold, "null_threshold"
-        if threshold is None:
-            threshold, source = read_json(trial_folder(run, seed) / "eval.json")["best_f1_thresh"], "best F1 on dev"
-        found = [answer if answer.null_odds <= threshold else FoundAnswer("", None, None, None) for answer in found]
-        num_none = sum(not answer.text for answer in found)
-        none_said = f", {num_none:,} without an answer (null odds above {threshold:g}, {source})"
+        none_said = f", {num_none:,} without an answer (null odds above {answerer.threshold:g})"
     write_json(out, {id: answer.text for id, answer in zip(asked.ids, found, strict=True)})
     return f"{len(asked):,} questions answered by {run}, seed {seed}{none_said}"
+
+
+def _read_asked(path: Path) -> Questions:
+    """The questions of the file, whatever its layout."""
+    if ".jsonl" in path.suffixes:
+        return read_asked_mrqa(path)
+    if path.suffix in ENDINGS:
+        raise UserError(f"{path}: a table, whose rows `bertsmith predict RUN --file {path}` answers")
+    return read_asked_squad(path)

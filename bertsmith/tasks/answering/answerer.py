@@ -1,10 +1,12 @@
 """A fine-tuned model that answers questions, opened: a trial of ours, or a Hugging Face folder with its head."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.errors import UserError
+from bertsmith.files import read_json
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.tasks.answering.answering import Answering
@@ -13,9 +15,10 @@ from bertsmith.tasks.answering.best_answers import best_answers, find_candidates
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
-from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.inference import placed
+from bertsmith.tasks.runs import load_trial, trial_folder
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
 
@@ -42,6 +45,8 @@ class Answerer(NamedTuple):
     machine: Machine
     length: int
     """Longest row, in tokens; a context that is longer is read in overlapping windows."""
+    threshold: float = math.inf
+    """Of null odds; above it there is no answer."""
 
     def answer(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool = False) -> list[FoundAnswer]:
         """An answer to each question, out of the context beside it.
@@ -56,7 +61,7 @@ class Answerer(NamedTuple):
         asked = Questions()
         for number, (question, context) in enumerate(zip(questions, contexts, strict=True)):
             asked.add(str(number), question, context, [])
-        return self._decided(self.answer_all(asked))
+        return self.decided(self.answer_all(asked))
 
     def answer_all(self, asked: Questions) -> list[FoundAnswer]:
         """The likeliest stretch for each question, also where there may be none; of a longer question the beginning
@@ -73,11 +78,11 @@ class Answerer(NamedTuple):
             for answers, value in zip(best, odds, strict=True)
         ]
 
-    def _decided(self, found: list[FoundAnswer]) -> list[FoundAnswer]:
+    def decided(self, found: list[FoundAnswer]) -> list[FoundAnswer]:
         """Without their texts where the null odds are above the threshold."""
 
         def is_none(answer: FoundAnswer) -> bool:
-            return answer.null_odds is not None and answer.null_odds > self.objective.settings.threshold
+            return answer.null_odds is not None and answer.null_odds > self.threshold
 
         return [answer._replace(text="", start=None) if is_none(answer) else answer for answer in found]
 
@@ -85,9 +90,10 @@ class Answerer(NamedTuple):
         if len(questions) != len(contexts):
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; each question needs its own")
         most = self.objective.settings.question_length
-        for question, ids in zip(questions, self.tokenizer.encode_each(list(questions)), strict=True):
+        encoded = self.tokenizer.encode_each(list(questions))
+        for question, context, ids in zip(questions, contexts, encoded, strict=True):
             if not question.strip():
-                raise UserError(f"{self.path}: a question without any text; ask something of its context")
+                raise UserError(f"a question without any text; ask something of its context, {context!r:.60}")
             if len(ids) > most and not truncate:
                 raise UserError(
                     f"a question has {len(ids)} tokens, and the model was fine-tuned on {most}; shorten it, or have it "
@@ -99,7 +105,8 @@ def open_answering_trial(
     run: Path, machine_settings: MachineSettings, seed: int | None = None, task: str | None = None
 ) -> Answerer:
     """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev. Of several tasks
-    `task` is asked.
+    `task` is asked. Where questions may be without an answer, the threshold is the recipe's; without one, what gave the
+    trial its best F1 on dev.
 
     Raises:
         UserError: as `load_trial`.
@@ -107,9 +114,11 @@ def open_answering_trial(
     found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
     objective = build_answering(found.recipe, Encoder(found.encoder, found.vocab_size), found.family)
     objective.load_state_dict(found.weights)
-    machine = choose_machine(machine_settings, tokenizer.pad_id)
-    machine.place(objective)
-    return Answerer(run, objective, tokenizer, machine, found.recipe.sequence_length)
+    machine = placed(objective, tokenizer, machine_settings)
+    threshold = found.recipe.answering.null_threshold if objective.may_have_none else math.inf
+    if threshold is None:
+        threshold = read_json(trial_folder(run, found.seed) / (task or "") / "eval.json")["best_f1_thresh"]
+    return Answerer(run, objective, tokenizer, machine, found.recipe.sequence_length, threshold)
 
 
 def open_exported_answerer(model: Model, machine_settings: MachineSettings) -> Answerer:
@@ -126,6 +135,5 @@ def open_exported_answerer(model: Model, machine_settings: MachineSettings) -> A
     settings = AnsweringSettings(joint=False, question_length=min(64, (model.length - 3) // 2))
     objective = Answering(Encoder(network.settings, model.vocab_size), head, settings)
     objective.load_state_dict(network.weights)
-    machine = choose_machine(machine_settings, model.tokenizer.pad_id)
-    machine.place(objective)
+    machine = placed(objective, model.tokenizer, machine_settings)
     return Answerer(model.path, objective, model.tokenizer, machine, model.length)

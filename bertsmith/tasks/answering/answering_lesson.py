@@ -103,6 +103,8 @@ class AnsweringLesson(NamedTuple):
                 f"`bertsmith pretrain bert-small-512 init={recipe.model}` (an ELECTRA: electra-small-512), or "
                 f"answering.force_length=true"
             )
+        if share := recipe.early_stopping.share:
+            divide(len(self.data.train.contexts), share, "contexts")
         if wanted - 3 - settings.question_length < 1:
             raise UserError(
                 f"sequence_length = {wanted} has no room behind questions of {settings.question_length} tokens "

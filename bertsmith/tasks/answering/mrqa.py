@@ -1,5 +1,6 @@
 """Questions with their contexts and answers, out of the files of MRQA 2019."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,7 @@ def read_mrqa_questions(path: Path, *, training: bool, nearest: bool = False) ->
             no question is left.
     """
     found = Questions(path)
-    for line, question, where in mrqa_questions_of(path):
-        found.refuse_twice(question["qid"], where)
-        context, text = part_of(line, "context", str, where), part_of(question, "question", str, where)
+    for question, text, context, where in _asked(found, path):
         if training:
             detected = part_of(question, "detected_answers", list, where)
             given = [_first_place(answer, context, f"{where}: a detected answer") for answer in detected]
@@ -44,11 +43,17 @@ def read_asked_mrqa(path: Path) -> Questions:
         UserError: as `read_mrqa_questions`.
     """
     found = Questions(path)
+    for question, text, context, _ in _asked(found, path):
+        found.add(question["qid"], text, context, [])
+    return found.some()
+
+
+def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, str, str]]:
+    """For each question of the file: itself, its text, its context, and what to call it; an id comes once."""
     for line, question, where in mrqa_questions_of(path):
         found.refuse_twice(question["qid"], where)
         context, text = part_of(line, "context", str, where), part_of(question, "question", str, where)
-        found.add(question["qid"], text, context, [])
-    return found.some()
+        yield question, text, context, where
 
 
 def _first_place(answer: Any, context: str, where: str) -> tuple[int, str]:

@@ -17,6 +17,9 @@ class Questions:
 
     path: Path | None = None
     contexts: list[str] = field(default_factory=list)
+    """All of them different."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """The place of each in `contexts`."""
     ids: list[str] = field(default_factory=list)
     """[Q]."""
     texts: list[str] = field(default_factory=list)
@@ -51,12 +54,13 @@ class Questions:
         return found
 
     def add(self, id: str, text: str, context: str, answers: list[tuple[int, str]]) -> None:
-        """One question more; a context that is the same as the one before is kept once."""
-        if not self.contexts or self.contexts[-1] != context:
+        """One question more; a context that was there before is kept once."""
+        number = self.numbers.setdefault(context, len(self.contexts))
+        if number == len(self.contexts):
             self.contexts.append(context)
         self.ids.append(id)
         self.texts.append(text)
-        self.context_of.append(len(self.contexts) - 1)
+        self.context_of.append(number)
         self.answers.append(answers)
 
     def add_to_learn_from(

@@ -27,7 +27,9 @@ class AnsweringSettings:
         0.5, "of the loss of saying whether there is an answer, where joint and questions may be without one", ge=0
     )
     null_threshold: float | None = setting(
-        None, "null odds above which a question counts as given no answer; left out, -2.75 where joint, otherwise 0"
+        None,
+        "null odds above which a question counts as given no answer; left out, -2.75 where joint, otherwise 0, and for "
+        "`predict` and `submit` what gave the best F1 on dev",
     )
     force_length: bool = setting(False, "take rows that are longer than those the model was pre-trained on")
 

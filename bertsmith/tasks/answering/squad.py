@@ -1,6 +1,8 @@
 """Questions with their contexts and answers, out of SQuAD's files; what is wrong is counted or named."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.answering.questions import Questions
@@ -21,10 +23,8 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False, answera
             answer and has none; no question is left.
     """
     found = Questions(path)
-    for paragraph, question, where in questions_of(path):
-        found.refuse_twice(question["id"], where)
-        context = part_of(paragraph, "context", str, f"{where}: its paragraph")
-        text, given = part_of(question, "question", str, where), []
+    for question, text, context, where in _asked(found, path):
+        given = []
         if not (training and question.get("is_impossible", False)):
             for answer in part_of(question, "answers", list, where):
                 start = part_of(answer, "answer_start", int, f"{where}: an answer")
@@ -45,8 +45,14 @@ def read_asked_squad(path: Path) -> Questions:
         UserError: as `read_questions`.
     """
     found = Questions(path)
+    for question, text, context, _ in _asked(found, path):
+        found.add(question["id"], text, context, [])
+    return found.some()
+
+
+def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, str, str]]:
+    """For each question of the file: itself, its text, its context, and what to call it; an id comes once."""
     for paragraph, question, where in questions_of(path):
         found.refuse_twice(question["id"], where)
         context = part_of(paragraph, "context", str, f"{where}: its paragraph")
-        found.add(question["id"], part_of(question, "question", str, where), context, [])
-    return found.some()
+        yield question, part_of(question, "question", str, where), context, where

@@ -9,6 +9,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
+from bertsmith.tasks.inference import placed
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.runs import load_trial
@@ -18,7 +19,7 @@ from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import GLUE
 from bertsmith.tasks.texts.text_lesson import predict
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
 LEAST_PROB = 0.5
@@ -130,7 +131,7 @@ def open_trial(
     objective = Classification(encoder, head(found.encoder, len(found.labels) or 1))
     objective.load_state_dict(found.weights)
     return Classifier(
-        run, objective, tokenizer, _placed(objective, tokenizer, machine_settings), found.recipe.sequence_length,
+        run, objective, tokenizer, placed(objective, tokenizer, machine_settings), found.recipe.sequence_length,
         found.labels, _takes_pairs(found.recipe), found.manifest["low"], found.manifest["high"], found.multi_label,
     )  # fmt: skip
 
@@ -142,17 +143,11 @@ def open_exported(model: Model, machine_settings: MachineSettings) -> Classifier
     head = CLASSIFICATION_HEADS[network.family](network.settings, outputs)
     objective = Classification(Encoder(network.settings, model.vocab_size), head)
     objective.load_state_dict(network.weights)
-    machine = _placed(objective, model.tokenizer, machine_settings)
+    machine = placed(objective, model.tokenizer, machine_settings)
     return Classifier(
         model.path, objective, model.tokenizer, machine, model.length, network.labels, None,
         multi_label=network.multi_label,
     )  # fmt: skip
-
-
-def _placed(objective: Classification, tokenizer: Tokenizer, settings: MachineSettings) -> Machine:
-    machine = choose_machine(settings, tokenizer.pad_id)
-    machine.place(objective)
-    return machine
 
 
 def _takes_pairs(recipe: FinetuneRecipe) -> bool:

@@ -77,7 +77,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
             an archive that was there before stays.
     """
     if out.suffix != ".zip" or out.is_dir():
-        raise UserError(f"{out}: the server takes an archive; name a file that ends in .zip")
+        raise UserError(f"{out}: the server takes an archive; name a file that ends in .zip (of questions, in .json)")
     make_folder(out.resolve().parent)
     runs = _task_runs(chosen_run(run), options.seed)
     works, left_out = [], []
@@ -118,7 +118,8 @@ def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
         tasks = list(manifest.get("tasks", [manifest["task"]]))
         if not any(task in GLUE for task in tasks):
             raise UserError(
-                f"{folder}: a run of the task {', '.join(tasks)}, which is none of GLUE's; `bertsmith predict` asks it"
+                f"{folder}: a run of the task {', '.join(tasks)}, which is none of GLUE's; `bertsmith predict` asks it "
+                f"(answers to a file of questions go into an OUT.json)"
             )
         for task in (task for task in tasks if task in GLUE):
             recipe, own, results = read_run(folder, task)

@@ -7,12 +7,13 @@ from typing import NamedTuple
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
+from bertsmith.tasks.inference import placed
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.words.encode_words import encode_words
 from bertsmith.tasks.words.tagging import Tagging
 from bertsmith.tasks.words.word_lesson import predict_tags
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
 TaggedWords = list[tuple[str, str]]
@@ -73,8 +74,7 @@ def open_tagging_trial(
     head = PlainClassificationHead if compat else TAGGING_HEADS[found.family]
     objective = Tagging(Encoder(found.encoder, found.vocab_size), head(found.encoder, len(found.labels)))
     objective.load_state_dict(found.weights)
-    machine = choose_machine(machine_settings, tokenizer.pad_id)
-    machine.place(objective)
+    machine = placed(objective, tokenizer, machine_settings)
     segment = found.recipe.segment_of_words(num_segments(found.encoder))
     return Tagger(objective, tokenizer, machine, found.recipe.sequence_length, found.labels, segment)
 
@@ -85,6 +85,5 @@ def open_exported_tagger(model: Model, machine_settings: MachineSettings) -> Tag
     head = TAGGING_HEADS[network.family](network.settings, len(network.labels))
     objective = Tagging(Encoder(network.settings, model.vocab_size), head)
     objective.load_state_dict(network.weights)
-    machine = choose_machine(machine_settings, model.tokenizer.pad_id)
-    machine.place(objective)
+    machine = placed(objective, model.tokenizer, machine_settings)
     return Tagger(objective, model.tokenizer, machine, model.length, network.labels)

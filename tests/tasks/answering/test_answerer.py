@@ -5,20 +5,28 @@ import json
 import pytest
 import torch
 import transformers
+from typer.testing import CliRunner
 
 import bertsmith
-from bertsmith.answers import predictions
+from bertsmith.answers import answer_line, predictions
+from bertsmith.cli import app
+from bertsmith.command_line import what_next
 from bertsmith.config import lay_over
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.grade import grade
+from bertsmith.importing import ImportSettings, import_model
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
+from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.training.pretrain import pretrain
 from tests.tasks.answering.test_answering import modern, recipe_of
 from tests.tasks.answering.toy_questions import ask, squad, write_questions
-from tests.tasks.toy_task import make_model
-from tests.toys import WORDS
+from tests.tasks.texts.toy_glue import write_glue
+from tests.tasks.toy_task import make_model, write_task
+from tests.toys import WORDS, make_data, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +68,8 @@ def test_what_predict_prints_and_what_cannot_be_asked(runs):
     line = predictions(model, [f"{one.question}\t{one.context}"], 5, False)[0]
     assert line.content.keys() == {"text", "start", "score", "null_odds"}
     assert line.parts == [f"{line.content['text'] or '-'}\t{line.content['score']:.4f}"]
+    broken = answer_line(FoundAnswer("in\tMay\nor June", 3, -1.0, None))
+    assert broken.parts == ["in May or June\t-1.0000"] and broken.content["text"] == "in\tMay\nor June"
     with pytest.raises(UserError, match="0 tabs; a line is a question, a tab, and its context"):
         predictions(model, ["a question"], 5, False)
     with pytest.raises(UserError, match="9 tokens, and the model was fine-tuned on 8; shorten it"):
@@ -108,6 +118,8 @@ def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, fami
         first, last = divmod(int(scores.argmax()), len(inside))
         assert one.context[offsets[first, 0] : offsets[last, 1]] == answer.text
         assert answer.score == pytest.approx(float(scores.max()), abs=1e-4)
+    with pytest.raises(UserError, match="a fine-tuned model; name the model that it was fine-tuned from"):
+        import_model(tmp_path / "out", tmp_path / "imported", lay_over(ImportSettings, {}, []).settings)
     start = open_starting_point(tmp_path / "out")
     assert start.family == family and not any(name.startswith("head.") for name in start.weights)
 
@@ -131,6 +143,10 @@ def test_a_file_of_questions_is_answered_for_the_server(runs, tmp_path):
     num_none = sum(not text for text in texts.values())
     assert f"60 questions answered by {run}, seed 0, {num_none} without an answer (null odds above" in said
     assert grade("squad-v2.0", file, out).scores["exact"] > 45
+    predicted = bertsmith.load(run, device="cpu").answer(
+        [one.question for one in asked], [one.context for one in asked]
+    )
+    assert [answer.text for answer in predicted] == list(texts.values()) and 0 < num_none < 60
     write_answers(run, out, options(f"data={file}", "null_threshold=1e9"))
     assert all(json.loads(out.read_text()).values())
     blind = json.loads(file.read_text())
@@ -143,3 +159,86 @@ def test_a_file_of_questions_is_answered_for_the_server(runs, tmp_path):
         write_answers(run, tmp_path / "answers.zip", options(f"data={file}"))
     with pytest.raises(UserError, match="no such file"):
         write_answers(run, out, options(f"data={tmp_path}/none.json"))
+    with pytest.raises(UserError, match=r"null_threshold: .* learnt that each question has an answer; leave it out"):
+        write_answers(runs / "run-squad-v1.1", out, options(f"data={file}", "null_threshold=0"))
+    with pytest.raises(UserError, match=r"test.tsv: a table, whose rows `bertsmith predict RUN --file .*` answers"):
+        write_answers(run, out, options(f"data={tmp_path}/test.tsv"))
+    with pytest.raises(UserError, match=r"no run of `bertsmith finetune`; one that was fine-tuned on questions"):
+        write_answers(runs / "model", out, options(f"data={file}"))
+
+
+def test_mrqas_files_are_answered_too(runs, tmp_path):
+    data = write_questions(tmp_path, "mrqa") / "dev/NewsQA.jsonl.gz"
+    said = write_answers(runs / "run-squad-v1.1", tmp_path / "out.json", options(f"data={data}"))
+    assert said.endswith("seed 0") and grade("mrqa", data, tmp_path / "out.json").scores["f1"] > 80
+
+
+@pytest.fixture(scope="module")
+def several(runs, tmp_path_factory):
+    """A run of SQuAD 2.0, with a joint head, beside RTE."""
+    folder = tmp_path_factory.mktemp("several")
+    data = [write_glue(folder, "rte"), write_questions(folder, "squad-v2.0")]
+    recipe = recipe_of(
+        runs / "model", data[0], "several", "several.tasks=['squad-v2.0','rte']", "check_counts=false",
+        f"several.folders={{'squad-v2.0'='{data[1]}'}}",
+    )  # fmt: skip
+    finetune(recipe, folder / "run")
+    return folder
+
+
+def test_a_threshold_of_the_recipe_is_what_is_asked_by(runs, tmp_path):
+    recipe = recipe_of(runs / "model", runs / "squad-v2.0", "squad-v2.0", "answering.null_threshold=-1e9", "epochs=0.1")
+    finetune(recipe, tmp_path / "run")
+    one = ask(1, 7)[0]
+    assert bertsmith.load(tmp_path / "run", device="cpu").answer(one.question, one.context).text == ""
+
+
+def test_of_a_run_of_several_tasks_the_questions_are_asked_and_handed_in_by_name(several, tmp_path):
+    run, file, out = several / "run", several / "squad-v2.0/dev-v2.0.json", tmp_path / "out.json"
+    trial = run / "trials/seed-0/squad-v2.0"
+    assert {path.name for path in trial.iterdir()} == {"preds.json", "null_odds.json", "eval.json"}
+    submit = ["submit", str(run), str(out), f"data={file}", "machine.device=cpu", "--task", "squad-v2.0"]
+    done = CliRunner().invoke(app, submit, catch_exceptions=False)
+    assert done.stdout.splitlines()[-1] == f"wrote {out}"
+    best = json.loads((trial / "eval.json").read_text())["best_f1"]
+    assert grade("squad-v2.0", file, out).scores["f1"] == pytest.approx(best)
+    one = ask(1, 7)[0]
+    answer = bertsmith.load(run, device="cpu", task="squad-v2.0").answer(one.question, one.context)
+    assert answer.null_odds is not None
+    assert what_next(run, tmp_path / "hf") == f"bertsmith export {run} {tmp_path}/hf --task rte"
+
+
+def test_what_cannot_be_handed_in_is_said(several, tmp_path):
+    run, file = several / "run", several / "squad-v2.0/dev-v2.0.json"
+    with pytest.raises(UserError, match=r"learnt several tasks; name one with --task .*: squad-v2.0, rte$"):
+        write_answers(run, tmp_path / "out.json", options(f"data={file}"))
+    with pytest.raises(UserError, match="fine-tuned on rte, which has no questions; of GLUE"):
+        write_answers(run, tmp_path / "out.json", options(f"data={file}"), "rte")
+    for arguments, says in (
+        (["out.json", "--fill"], "--fill: of use with GLUE's archive alone"),
+        (["out.zip", "--task", "rte"], "--task rte: of use with OUT.json and questions alone"),
+    ):
+        with pytest.raises(UserError, match=says):
+            CliRunner().invoke(app, ["submit", str(run), *arguments], catch_exceptions=False)
+
+
+def test_the_longest_row_that_was_seen_stays_known(tmp_path):
+    (tmp_path / "text").mkdir()
+    pretrain(tiny_recipe(make_data(tmp_path / "text").path, "plan.steps=2"), tmp_path / "pretrained")
+
+    def exported(name, data, task, *overrides, of=None):
+        base = ("epochs=0.1", "answering.joint=false", "answering.force_length=true")
+        run, out = tmp_path / name, tmp_path / f"{name}-hf"
+        finetune(recipe_of(tmp_path / "pretrained", data, task, *base, *overrides), run)
+        trial = load_trial(run, task=of)
+        export_run(run, out, task=of)
+        config = json.loads((out / "config.json").read_text())
+        assert trial.trained_length == config["trained_length"] == open_starting_point(out).trained_length
+        return trial.trained_length
+
+    task, questions = write_task(tmp_path), write_questions(tmp_path, "squad-v1.1")
+    assert exported("texts", task, "custom", "custom.kind=classification", "sequence_length=24") == 32
+    assert exported("short", questions, "squad-v1.1", "sequence_length=24") == 32
+    assert exported("long", questions, "squad-v1.1", "sequence_length=40") == 40
+    both = ("several.tasks=['squad-v1.1','custom']", "custom.kind=classification", f"several.folders.custom={task}")
+    assert exported("several", questions, "several", *both, "sequence_length=40", of="custom") == 40

@@ -225,3 +225,21 @@ def test_one_column_file_serves_a_spreadsheet(model, tmp_path):
     for split in ("train", "dev"):
         (tmp_path / f"{split}.tsv").write_text(columns(ask(4, 0)))
     assert lesson_of(model, tmp_path, "custom").num_examples == {"train": 4, "dev": 4}
+
+
+def test_what_is_held_out_for_early_stopping_is_about_other_contexts(model, tmp_path):
+    """Rows of one context need not stand together."""
+    contexts = ask(8, 0)
+    path = write_own(tmp_path, [contexts[number % 8] for number in range(40)], id=None)
+    lesson = lesson_of(model, path, "custom", "early_stopping.share=0.25")
+    splits = lesson.encode(open_starting_point(model))
+    assert splits.num_held_out == 10 and len(splits.held_out.asked.contexts) == 2
+    assert len(splits.train.asked) == 30 and len(splits.train.asked.contexts) == 6
+    assert not set(splits.train.asked.contexts) & set(splits.held_out.asked.contexts)
+
+
+def test_one_context_alone_cannot_be_held_out_which_is_said_before_there_is_a_folder(model, tmp_path):
+    path = write_own(tmp_path, ask(1, 0) * 9, id=None)
+    with pytest.raises(UserError, match=r"of 1 training contexts that holds out \d and leaves"):
+        finetune(recipe_of(model, path, "custom", "early_stopping.share=0.25"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
