@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bertsmith.reports.published import published_scores
-from bertsmith.reports.runs import Log, Run
+from bertsmith.reports.runs import Log, Run, task_and_metric
 
 MOST_POINTS = 2000
 """Of a curve. A browser draws a page of twenty such curves at once."""
@@ -151,8 +151,10 @@ def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int
 
 
 def title(measure: str) -> str:
-    """As people write it."""
-    return TITLES.get(measure) or measure.replace("_", " ").capitalize()
+    """As people write it; a measure of one of several tasks with the task before it."""
+    task, name = task_and_metric(measure)
+    found = TITLES.get(name) or name.replace("_", " ").capitalize()
+    return f"{task}: {found}" if task else found
 
 
 def _measures(logs: Sequence[tuple[Run, Log, str]]) -> list[str]:
