@@ -11,6 +11,7 @@ from bertsmith.answers import predictions
 from bertsmith.config import lay_over
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
+from bertsmith.file_answers import print_predictions
 from bertsmith.grade import grade
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 from bertsmith.tasks.finetune import finetune
@@ -75,6 +76,12 @@ def test_what_predict_prints_and_what_cannot_be_asked(runs):
         model.score("a text")
 
 
+def test_a_file_in_squads_layout_is_sent_to_the_verb_that_answers_it(runs):
+    model = bertsmith.load(runs / "run-squad-v1.1", device="cpu")
+    with pytest.raises(UserError, match=r"`bertsmith submit .*run-squad-v1.1 OUT.json data=dev.json` answers that"):
+        print_predictions(model, [], "dev.json", 5, False, False)
+
+
 FAMILIES = {
     "bert": (lambda folder: make_model(folder), transformers.BertForQuestionAnswering),
     "electra": (lambda folder: make_model(folder, embedding_size=16), transformers.ElectraForQuestionAnswering),
@@ -92,7 +99,9 @@ def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, fami
     theirs, report = their_class.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert "question-answering" in (tmp_path / "out/README.md").read_text()
+    card = (tmp_path / "out/README.md").read_text()
+    assert "question-answering" in card
+    assert "this seed (0)" in card and "median of" not in card, "of one seed its scores once"
     here = bertsmith.load(tmp_path / "run", device="cpu")
     again = bertsmith.load(tmp_path / "out", device="cpu")
     for one in ask(5, 3):
