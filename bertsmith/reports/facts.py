@@ -12,7 +12,7 @@ ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
 
 METRIC_TITLES = {
     "mcc": "Matthews correlation", "f1": "F1", "pearson": "Pearson correlation", "spearman": "Spearman correlation",
-    "f1_micro": "Micro F1", "f1_macro": "Macro F1", "exact": "Exact match",
+    "mean": "Mean over the tasks", "f1_micro": "Micro F1", "f1_macro": "Macro F1", "exact": "Exact match",
     "best_f1": "F1 at its best threshold", "best_exact": "Exact match at its best threshold",
 }  # fmt: skip
 
@@ -108,6 +108,7 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
     examples = run.manifest.get("examples", {})
     counts = [_count(number, f"in {split}", exact=True) for split, number in examples.items()]
     constant = [str(trial["seed"]) for trial in run.trials if trial.get("constant")]
+    of_which = " of one task or more" if "tasks" in run.manifest else ""
     epochs, rate = run.setting("epochs"), run.setting("schedule.learning_rate")
     scores = [
         f"{metric_title(name)} {100 * row['median']:.1f}"
@@ -116,7 +117,7 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
     ]
     return {
         "State": state(run),
-        "Task": run.manifest.get("task") or run.setting("task"),
+        "Task": ", ".join(run.manifest.get("tasks", {})) or run.manifest.get("task") or run.setting("task"),
         "Started from": _joined(
             run.setting("model"), "its weights drawn anew at random" if run.setting("random_weights") else ""
         ),
@@ -130,7 +131,7 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
         "Scores": "; ".join(scores),
         "Seeds": str(len(run.trials)),
         "Chosen": run.chosen,
-        "Same answer to all": f"seed {', '.join(constant)}: nothing was learnt" if constant else "",
+        "Same answer to all": f"seed {', '.join(constant)}: nothing was learnt{of_which}" if constant else "",
         "Time": _seconds(run),
     }  # fmt: skip
 

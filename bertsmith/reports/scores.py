@@ -70,6 +70,7 @@ def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> s
         start += ", weights drawn anew at random" if run.setting("random_weights") else ""
         score = f"<strong>{100 * summary['median']:.1f}</strong>"
         protocol = f"dev set, {'median of ' * (number > 1)}{seeds}" + ", chosen there" * bool(run.chosen)
+        protocol += ", learnt with other tasks" * ("tasks" in run.manifest)
         rows.append((swatch(color) + text(run.name), score, spread, start, protocol, ABSENT))
         classes.append("own")
     for row, score in published_scores(task, metric):

@@ -12,7 +12,7 @@ import plotly.graph_objects
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.files import write_manifest
+from bertsmith.files import read_manifest, write_manifest
 from bertsmith.reports.page import write_page
 
 HOSTILE = "<script>alert(1)</script>"
@@ -96,8 +96,11 @@ def test_published_scores_are_shown_in_their_own_metric(write, make_finetune, tm
 def test_each_of_several_tasks_stands_beside_a_run_of_its_own(write, make_finetune, tmp_path):
     scores = {"rte.accuracy": [0.6, 0.62], "squad-v1.1.exact_match": [0.3, 0.4], "squad-v1.1.f1": [0.5, 0.52]}
     several = make_finetune(tmp_path / "several", "several", scores)
+    tasks = {"tasks": {"rte": {}, "squad-v1.1": {}}}
+    write_manifest(several, "finetune", read_manifest(several, "finetune") | tasks)
     page = write(several, make_finetune(tmp_path / "alone", "rte", {"accuracy": [0.7]}))
-    for words in ("rte: Accuracy × 100", "squad-v1.1: Exact match × 100", "61.0", "35.0", "70.0", "ELECTRA-Small"):
+    for words in ("rte, squad-v1.1", "rte: Accuracy × 100", "squad-v1.1: Exact match × 100", "61.0", "35.0", "70.0",
+                  "dev set, median of 2 seeds, learnt with other tasks", "ELECTRA-Small"):  # fmt: skip
         assert words in page.texts, words
     assert "squad-v1.1: F1 51.0 (mean 51.0 ± 1.0)" in page.text
     together = page.text.split("rte: Accuracy × 100")[1].split("squad-v1.1: Exact match × 100")[0]
