@@ -136,10 +136,10 @@ def _show_pretraining(path: Path, manifest: dict[str, Any]) -> str:
 
 def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
     results = path / "results.json"
-    facts: dict[str, Any] = {"trials": "none finished"}
+    facts: dict[str, Any] = {"finished": manifest["finished"], "task": manifest["task"], "trials": "none finished"}
     if results.is_file():
         content = json.loads(results.read_text(encoding="utf-8"))
-        facts = {"task": content["task"], "trials": len(content["trials"])}
+        facts["trials"] = f"{len(content['trials'])} of {manifest['recipe']['seeds']}"
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
     _print_own_recipe(path, "finetune")
@@ -180,7 +180,8 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
     print(title)
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        print(f"  {name:<{width}}  {value}")
+        said = ("yes" if value else "no") if isinstance(value, bool) else value
+        print(f"  {name:<{width}}  {said}")
 
 
 def _plain(value: Any) -> str:

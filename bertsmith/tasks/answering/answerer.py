@@ -85,9 +85,10 @@ class Answerer(NamedTuple):
         if len(questions) != len(contexts):
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; each question needs its own")
         most = self.objective.settings.question_length
-        for question, ids in zip(questions, self.tokenizer.encode_each(list(questions)), strict=True):
+        encoded = self.tokenizer.encode_each(list(questions))
+        for number, (question, ids) in enumerate(zip(questions, encoded, strict=True), start=1):
             if not question.strip():
-                raise UserError(f"{self.path}: a question without any text; ask something of its context")
+                raise UserError(f"question {number} of {len(questions)} has no text; ask something of its context")
             if len(ids) > most and not truncate:
                 raise UserError(
                     f"a question has {len(ids)} tokens, and the model was fine-tuned on {most}; shorten it, or have it "

@@ -68,8 +68,8 @@ def test_what_predict_prints_and_what_cannot_be_asked(runs):
     assert model.answer(" ".join(WORDS[:9]), one.context, truncate=True).score is not None
     with pytest.raises(UserError, match="2 questions and 1 contexts"):
         model.answer([one.question] * 2, [one.context])
-    with pytest.raises(UserError, match="a question without any text"):
-        model.answer(" ", one.context)
+    with pytest.raises(UserError, match="question 2 of 2 has no text"):
+        model.answer([one.question, " "], [one.context] * 2)
     with pytest.raises(UserError, match=r"answers questions \(`answer`\), so it knows no classes"):
         model.classify("a text")
     with pytest.raises(UserError, match="a fine-tuned model, which cannot score texts"):
