@@ -4,8 +4,9 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from bertsmith.reports.metric_names import SHARES, metric_title, task_and_metric
 from bertsmith.reports.published import published_scores
-from bertsmith.reports.runs import Log, Run, task_and_metric
+from bertsmith.reports.runs import Log, Run
 
 MOST_POINTS = 2000
 """Of a curve. A browser draws a page of twenty such curves at once."""
@@ -151,10 +152,11 @@ def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int
 
 
 def title(measure: str) -> str:
-    """As people write it; a measure of one of several tasks with the task before it."""
+    """As people write it."""
     task, name = task_and_metric(measure)
-    found = TITLES.get(name) or name.replace("_", " ").capitalize()
-    return f"{task}: {found}" if task else found
+    if name not in TITLES:
+        return metric_title(measure)
+    return f"{task}: {TITLES[name]}" if task else TITLES[name]
 
 
 def _measures(logs: Sequence[tuple[Run, Log, str]]) -> list[str]:
@@ -203,7 +205,7 @@ def _curve_chart(measure: str, curves: Sequence[Curve]) -> Chart:
         layout["yaxis"]["exponentformat"] = "power"
     if measure in FROM_ZERO:
         layout["yaxis"]["rangemode"] = "tozero"
-    if measure.endswith(("_accuracy", "_share", "blimp")):
+    if measure.endswith(("_accuracy", "_share", "blimp")) or task_and_metric(measure)[1] in SHARES:
         layout["yaxis"]["tickformat"] = "~p"
         for trace in traces:
             trace["hovertemplate"] = "%{y:.1%}"

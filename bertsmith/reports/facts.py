@@ -6,15 +6,10 @@ from typing import Any, NamedTuple
 
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.reports.glue_table import seeds_of
-from bertsmith.reports.runs import Run, task_and_metric
+from bertsmith.reports.metric_names import metric_title, task_and_metric
+from bertsmith.reports.runs import Run
 
 ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
-
-METRIC_TITLES = {
-    "mcc": "Matthews correlation", "f1": "F1", "pearson": "Pearson correlation", "spearman": "Spearman correlation",
-    "mean": "Mean over the tasks", "f1_micro": "Micro F1", "f1_macro": "Macro F1", "exact": "Exact match",
-    "best_f1": "F1 at its best threshold", "best_exact": "Exact match at its best threshold",
-}  # fmt: skip
 
 
 class Figure(NamedTuple):
@@ -73,13 +68,6 @@ def _headlines(run: Run) -> list[str]:
     for name in run.summary:
         by_task.setdefault(task_and_metric(name)[0], name)
     return list(by_task.values())
-
-
-def metric_title(name: str) -> str:
-    """As people write it; a metric of one of several tasks with the task before it."""
-    task, metric = task_and_metric(name)
-    title = METRIC_TITLES.get(metric, metric.replace("_", " ").capitalize())
-    return f"{task}: {title}" if task else title
 
 
 def _pretraining(run: Run) -> dict[str, Any]:

@@ -64,12 +64,6 @@ class Run:
         return [line[name] for line in lines if line.get(name) is not None]
 
 
-def task_and_metric(name: str) -> tuple[str, str]:
-    """What a measure of a fine-tuning run is of; the task, whose name may have points in it, is "" where it has one."""
-    task, _, metric = name.rpartition(".")
-    return task, metric
-
-
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """The runs in the order given; of a search those of its combinations, the best first.
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bertsmith.reports.charts import Chart, score_chart
-from bertsmith.reports.facts import metric_title
 from bertsmith.reports.markup import ABSENT, swatch, table, text
+from bertsmith.reports.metric_names import metric_title, task_and_metric
 from bertsmith.reports.published import METRICS, published_scores
-from bertsmith.reports.runs import Run, task_and_metric
+from bertsmith.reports.runs import Run
 
 
 class TaskScores(NamedTuple):

@@ -107,6 +107,16 @@ def test_each_of_several_tasks_stands_beside_a_run_of_its_own(write, make_finetu
     assert "several" in together and "alone" in together
 
 
+def test_what_was_held_out_is_called_and_counted_as_the_scores_are(write, make_finetune, tmp_path):
+    run = make_finetune(tmp_path / "stopped", "custom", {"f1_micro": [0.8]})
+    with (run / "trials" / "seed-0" / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"split": "heldout", "step": 50, "f1_micro": 0.7, "mcc": 0.5}) + "\n")
+    page = write(run)
+    assert page.texts.count("Micro F1") >= 2 and "Matthews correlation" in page.texts
+    percent = [chart["figure"]["layout"]["yaxis"].get("tickformat") for chart in page.charts.values()]
+    assert percent.count("~p") == 1
+
+
 def test_of_one_seed_there_is_no_spread(write, make_finetune, tmp_path):
     page = write(make_finetune(tmp_path / "one", "squad-v2.0", {"best_f1": [0.5], "exact": [0.25]}))
     assert "±" not in page.text.replace("Mean ± std", "") and "median" not in page.text
