@@ -222,6 +222,15 @@ def test_what_is_wrong_with_ones_own_is_named(model, tmp_path, changed, override
         lesson_of(model, write_own(tmp_path, ask(3, 0), **changed), "custom", *overrides)
 
 
+def test_line_ends_inside_a_context_count_as_the_characters_that_they_are(model, tmp_path):
+    for split in ("train", "dev"):
+        rows = 'question,context,answer,at\r\nw1,"w2\r\nw3 w4",w4,7\r\nw1,w2 w3,w3,3\r\n'
+        (tmp_path / f"{split}.csv").write_bytes(rows.encode("utf-8-sig"))
+    train = lesson_of(model, tmp_path, "custom", "custom.start=at").data.train
+    assert train.contexts == ["w2\r\nw3 w4", "w2 w3"]
+    assert train.answers == [[(7, "w4")], [(3, "w3")]]
+
+
 def test_lines_without_a_usable_answer_are_left_out_where_that_is_wanted_and_counted(model, tmp_path, capsys):
     path, asked = write_own(tmp_path, ask(3, 0)), ask(3, 0)
     unusable = ['{"question": 7}', json.dumps({"question": "w0", "context": "w1 w2", "answer": "zebra"})]
