@@ -104,17 +104,18 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
             f"without compat to export"
         )
     head = HEADS[trial.recipe.kind]
-    summary = {
-        f"{metric}, median of {len(trial.results['trials'])} seeds": values["median"]
-        for metric, values in trial.results["summary"].items()
-    }
+    num_seeds, summary = len(trial.results["trials"]), trial.results["summary"]
+    medians = {f"{metric}, median of {num_seeds} seeds": values["median"] for metric, values in summary.items()}
     this = next(found["metrics"] for found in trial.results["trials"] if found["seed"] == trial.seed)
     card = model_card(
         run.name,
         head=head,
         recipe=_recipe_text(run),
         data={"task": trial.results["task"]},
-        results={**summary, **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()}},
+        results={
+            **(medians if num_seeds > 1 else {}),
+            **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()},
+        },
         trained_length=trial.trained_length,
         onnx=opset is not None,
     )

@@ -29,6 +29,8 @@ def print_predictions(
         UserError: the model cannot answer; a column is missing; a text is not one, or is too long.
     """
     ending = Path(file).suffix if file is not None else ""
+    if ending == ".json" and model.answers_questions:
+        raise UserError(f"{file}: in SQuAD's layout? `bertsmith submit {model.path} OUT.json data={file}` answers that")
     if ending in ENDINGS:
         _print(_of_table(model, Path(file), most, truncate), as_json, "\t")
     elif ending == WORDS_ENDING:

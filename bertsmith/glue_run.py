@@ -106,8 +106,9 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
         _open(out, job, fingerprint, overwrite)
         for task, why in job.absent.items():
             print(f"{task}: left out ({why})", file=sys.stderr)
-        for task in job.present:
+        for number, task in enumerate(job.present, start=1):
             loaded = job.recipes[task]
+            print(f"{task}: {number} of {len(job.present)}", file=sys.stderr)
             with redirect_stdout(sys.stderr):
                 if job.settings.from_mnli and task in FROM_MNLI:
                     loaded = _recipe(task, _mnli_model(out), job.settings, _shared(overrides))

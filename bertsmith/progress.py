@@ -4,24 +4,35 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 PLAIN_SECONDS = 10.0
 """Between two lines when standard error is not a terminal (a log file, a batch job)."""
+
+PATIENCE_SECONDS = 10.0
+"""That a job may take in silence, where most of its kind take less."""
 
 
 class Progress:
     """How far a job is: call `update` with what is done so far, as often as you like."""
 
-    def __init__(self, label: str, total: float, initial: float = 0):
+    def __init__(self, label: str, total: float, initial: float = 0, patience: float = 0.0):
         self.label, self.total = label, total
         self.initial, self.started_at, self.printed_at = initial, time.monotonic(), float("-inf")
+        self.patience = patience
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the job has taken long enough to be shown."""
+        return time.monotonic() - self.started_at >= self.patience
 
     def update(self, done: float, details: str = "") -> None:
         """Show `done` of `total` (same unit), the time left, and `details`, as in "loss 3.21, 41,000 tokens/s"."""
         now = time.monotonic()
-        if now - self.printed_at >= PLAIN_SECONDS or done >= self.total:
+        if self.is_due and (now - self.printed_at >= PLAIN_SECONDS or done >= self.total):
             self.printed_at = now
-            self.line(f"{self.label} {self.share(done):4.0%}  {details}  {self.time_left(done)}")
+            parts = [f"{self.label} {self.share(done):4.0%}", details, self.time_left(done)]
+            self.line("  ".join(part for part in parts if part))
 
     def line(self, text: str) -> None:
         """A line that stays, beside or above the bar."""
@@ -40,12 +51,21 @@ class Progress:
 
 
 class _Bar(Progress):
-    def __init__(self, label: str, total: float, initial: float, bar: "rich.progress.Progress"):  # noqa: F821
-        super().__init__(label, total, initial)
+    def __init__(
+        self,
+        label: str,
+        total: float,
+        initial: float,
+        patience: float,
+        bar: "rich.progress.Progress",  # noqa: F821
+    ):
+        super().__init__(label, total, initial, patience)
         self.bar = bar
         self.task = bar.add_task(label, total=1.0, details="")
 
     def update(self, done: float, details: str = "") -> None:
+        if self.is_due and not self.bar.live.is_started:
+            self.bar.start()
         self.bar.update(self.task, completed=self.share(done), details=f"{details}  {self.time_left(done)}")
 
     def line(self, text: str) -> None:
@@ -53,12 +73,11 @@ class _Bar(Progress):
 
 
 @contextmanager
-def progress(label: str, total: float, initial: float = 0) -> Iterator[Progress]:
-    """A `Progress` fit for standard error as it is now."""
+def progress(label: str, total: float, initial: float = 0, patience: float = 0.0) -> Iterator[Progress]:
+    """A `Progress` fit for standard error as it is now, which shows nothing in its first `patience` seconds."""
     if not sys.stderr.isatty():
-        yield Progress(label, total, initial)
+        yield Progress(label, total, initial, patience)
         return
-    from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
@@ -68,8 +87,22 @@ def progress(label: str, total: float, initial: float = 0) -> Iterator[Progress]
         TaskProgressColumn(),
         TextColumn("{task.fields[details]}"),
     )
-    with RichProgress(*columns, console=Console(stderr=True)) as bar:
-        yield _Bar(label, total, initial, bar)
+    bar = RichProgress(*columns, console=_console())
+    if patience == 0:
+        bar.start()
+    try:
+        yield _Bar(label, total, initial, patience, bar)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+@cache
+def _console() -> "rich.console.Console":  # noqa: F821
+    """One for all bars: of those that share it, one that begins inside another is drawn below it."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 def format_seconds(seconds: float) -> str:

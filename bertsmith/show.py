@@ -1,5 +1,6 @@
 """`bertsmith show`: every setting of a recipe; what a data folder or a run holds."""
 
+import difflib
 import json
 import shlex
 from collections.abc import Sequence
@@ -33,9 +34,14 @@ def show(what: str, overrides: Sequence[str] = ()) -> str:
 
 def _show_recipe(what: str, overrides: Sequence[str]) -> str:
     """The verb of a shipped recipe follows from its name; a file is read as the first kind that it fits."""
-    verbs = [verb for verb in ("prepare", "pretrain", "finetune") if what in shipped_recipes(verb)]
+    shipped = {verb: shipped_recipes(verb) for verb in ("prepare", "pretrain", "finetune")}
+    verbs = [verb for verb, names in shipped.items() if what in names]
+    if not verbs and not Path(what).is_file():
+        near = difflib.get_close_matches(what, [name for names in shipped.values() for name in names])
+        hint = f"did you mean {' or '.join(near)}?" if near else _listed(shipped)
+        raise UserError(f"{what}: neither a folder, nor a recipe's file or name; {hint}")
     faults = []
-    for verb in verbs or ("prepare", "pretrain", "finetune"):
+    for verb in verbs or shipped:
         try:
             loaded = load_incomplete(verb, what, overrides)
             _print_settings(loaded, f"bertsmith {verb} {what}")
@@ -44,6 +50,10 @@ def _show_recipe(what: str, overrides: Sequence[str]) -> str:
         except UserError as error:
             faults.append(f"as a {verb} recipe: {str(error).splitlines()[0]}")
     raise UserError("\n".join(faults) if Path(what).is_file() else faults[0].partition(": ")[2])
+
+
+def _listed(shipped: dict[str, list[str]]) -> str:
+    return "shipped are\n" + "; ".join(f"for {verb} {', '.join(names)}" for verb, names in shipped.items())
 
 
 def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Loaded:
@@ -126,10 +136,10 @@ def _show_pretraining(path: Path, manifest: dict[str, Any]) -> str:
 
 def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
     results = path / "results.json"
-    facts: dict[str, Any] = {"trials": "none finished"}
+    facts: dict[str, Any] = {"finished": manifest["finished"], "task": manifest["task"], "trials": "none finished"}
     if results.is_file():
         content = json.loads(results.read_text(encoding="utf-8"))
-        facts = {"task": content["task"], "trials": len(content["trials"])}
+        facts["trials"] = f"{len(content['trials'])} of {manifest['recipe']['seeds']}"
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
     _print_own_recipe(path, "finetune")
@@ -170,7 +180,8 @@ def print_facts(title: str, facts: dict[str, Any]) -> None:
     print(title)
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        print(f"  {name:<{width}}  {value}")
+        said = ("yes" if value else "no") if isinstance(value, bool) else value
+        print(f"  {name:<{width}}  {said}")
 
 
 def _plain(value: Any) -> str:

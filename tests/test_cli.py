@@ -110,6 +110,12 @@ def test_a_mistake_is_one_or_two_lines_and_status_2(tmp_path, arguments, parts):
     assert not (tmp_path / "data").exists() and not (tmp_path / "run").exists(), "something half-written is left"
 
 
+def test_a_name_that_show_does_not_know_is_looked_for_among_all_recipes(tmp_path):
+    assert "did you mean squad-v" in bertsmith("show", "squad", cwd=tmp_path).stderr
+    listed = bertsmith("show", "runs/mine", cwd=tmp_path).stderr
+    assert "openwebtext" in listed and "bert-tiny" in listed and "squad-v2.0" in listed
+
+
 def test_the_stack_is_shown_to_those_who_ask(tmp_path):
     assert "Traceback" in bertsmith("show", "none", "--traceback", cwd=tmp_path).stderr
 

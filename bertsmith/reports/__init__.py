@@ -10,6 +10,7 @@ In reading order:
     averages     the two ways of averaging GLUE
     glue_table   all of GLUE as text, with both averages beside published ones
     charts       measures by step → charts (plain plotly figures)
+    metric_names what metrics are called, for people
     markup       escaped text, tables
     template     the page's style, script and frame
 """

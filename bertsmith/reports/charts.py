@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from bertsmith.reports.metric_names import SHARES, metric_title, task_and_metric
 from bertsmith.reports.published import published_scores
 from bertsmith.reports.runs import Log, Run
 
@@ -152,7 +153,10 @@ def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int
 
 def title(measure: str) -> str:
     """As people write it."""
-    return TITLES.get(measure) or measure.replace("_", " ").capitalize()
+    task, name = task_and_metric(measure)
+    if name not in TITLES:
+        return metric_title(measure)
+    return f"{task}: {TITLES[name]}" if task else TITLES[name]
 
 
 def _measures(logs: Sequence[tuple[Run, Log, str]]) -> list[str]:
@@ -201,7 +205,7 @@ def _curve_chart(measure: str, curves: Sequence[Curve]) -> Chart:
         layout["yaxis"]["exponentformat"] = "power"
     if measure in FROM_ZERO:
         layout["yaxis"]["rangemode"] = "tozero"
-    if measure.endswith(("_accuracy", "_share", "blimp")):
+    if measure.endswith(("_accuracy", "_share", "blimp")) or task_and_metric(measure)[1] in SHARES:
         layout["yaxis"]["tickformat"] = "~p"
         for trace in traces:
             trace["hovertemplate"] = "%{y:.1%}"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.reports.glue_table import seeds_of
+from bertsmith.reports.metric_names import metric_title, task_and_metric
 from bertsmith.reports.runs import Run
 
 ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
@@ -30,19 +31,21 @@ def facts(run: Run) -> dict[str, str]:
 
 
 def headline(run: Run) -> list[Figure]:
-    """At most four figures that say how the run went."""
+    """A few figures that say how the run went; of several tasks each one's first metric."""
     if run.kind == "pretrain":
         figures = [_perplexity(run), _amount(run.last("tokens"), "tokens"), _duration(run), _rate(run)]
     elif run.kind == "glue":
         figures = [*_averages(run), Figure(str(len(run.glue["tasks"])), "tasks"), _duration(run)]
     else:
-        name, scores = next(iter(run.summary.items()), ("", {}))
+        several = len(run.trials) > 1
+        scores = {name: run.summary[name] for name in _headlines(run)}
         figures = [
-            Figure(f"{100 * scores['median']:.1f}", f"{metric_title(name)}, median") if scores else None,
-            Figure(f"{100 * scores['std']:.1f}", "standard deviation") if len(run.trials) > 1 else None,
-            Figure(str(len(run.trials)), "seeds" if len(run.trials) != 1 else "seed"),
-            _duration(run),
+            Figure(f"{100 * row['median']:.1f}", metric_title(name) + ", median" * several)
+            for name, row in scores.items()
         ]
+        if several and len(scores) == 1:
+            figures.append(Figure(f"{100 * next(iter(scores.values()))['std']:.1f}", "standard deviation"))
+        figures += [Figure(str(len(run.trials)), "seeds" if len(run.trials) != 1 else "seed"), _duration(run)]
     return [figure for figure in figures if figure]
 
 
@@ -59,12 +62,12 @@ def state(run: Run) -> str:
     return f"unfinished: step {step:,} of {steps:,}" if steps else f"unfinished: step {step:,}"
 
 
-def metric_title(name: str) -> str:
-    """As people write it; of a run of several tasks "rte.accuracy" is a task's."""
-    task, _, metric = name.rpartition(".")
-    titles = {"mcc": "Matthews correlation", "pearson": "Pearson correlation", "spearman": "Spearman correlation"}
-    title = titles.get(metric, metric.replace("_", " ").capitalize()).replace("f1", "F1")
-    return f"{task}: {title}" if task else title
+def _headlines(run: Run) -> list[str]:
+    """The first metric of each task of a fine-tuning run."""
+    by_task: dict[str, str] = {}
+    for name in run.summary:
+        by_task.setdefault(task_and_metric(name)[0], name)
+    return list(by_task.values())
 
 
 def _pretraining(run: Run) -> dict[str, Any]:
@@ -93,14 +96,16 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
     examples = run.manifest.get("examples", {})
     counts = [_count(number, f"in {split}", exact=True) for split, number in examples.items()]
     constant = [str(trial["seed"]) for trial in run.trials if trial.get("constant")]
+    of_which = " of one task or more" if "tasks" in run.manifest else ""
     epochs, rate = run.setting("epochs"), run.setting("schedule.learning_rate")
     scores = [
-        f"{metric_title(name)} {100 * row['median']:.1f} (mean {100 * row['mean']:.1f} ± {100 * row['std']:.1f})"
+        f"{metric_title(name)} {100 * row['median']:.1f}"
+        + f" (mean {100 * row['mean']:.1f} ± {100 * row['std']:.1f})" * (len(run.trials) > 1)
         for name, row in run.summary.items()
     ]
     return {
         "State": state(run),
-        "Task": run.manifest.get("task") or run.setting("task"),
+        "Task": ", ".join(run.manifest.get("tasks", {})) or run.manifest.get("task") or run.setting("task"),
         "Started from": _joined(
             run.setting("model"), "its weights drawn anew at random" if run.setting("random_weights") else ""
         ),
@@ -113,7 +118,8 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
         ),
         "Scores": "; ".join(scores),
         "Seeds": str(len(run.trials)),
-        "Same answer to all": f"seed {', '.join(constant)}: nothing was learnt" if constant else "",
+        "Chosen": run.chosen,
+        "Same answer to all": f"seed {', '.join(constant)}: nothing was learnt{of_which}" if constant else "",
         "Time": _seconds(run),
     }  # fmt: skip
 

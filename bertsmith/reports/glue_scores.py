@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from bertsmith.reports.averages import PROTOCOLS
 from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_chart, score_chart
-from bertsmith.reports.facts import metric_title
 from bertsmith.reports.glue_table import reservations, seeds_of
 from bertsmith.reports.markup import ABSENT, listed, swatch, table, text
+from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.published import METRICS, PUBLISHED, PUBLISHED_AVERAGES, published_scores
 from bertsmith.reports.runs import Run
 

@@ -74,7 +74,7 @@ class _Page:
                 f"<div><dt>{text(figure.label)}</dt><dd>{text(figure.value)}</dd></div>" for figure in headline(run)
             )
             name = f"<h3>{swatch(color)}{text(run.name)}</h3>" if len(self.runs) > 1 else ""
-            kind = f"<p>{KIND_TITLES[run.kind]}, {text(state(run))}</p>"
+            kind = f"<p>{KIND_TITLES[run.kind]}, {text(state(run))}{', chosen by the search' * bool(run.chosen)}</p>"
             cards.append(f'<div class="card">{name}{kind}<dl>{figures}</dl></div>')
         return f'<div class="cards">{"".join(cards)}</div>'
 

@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,9 @@ from bertsmith.files import read_manifest
 from bertsmith.training.metrics import read_metrics
 
 KINDS = ("pretrain", "finetune", "glue")
+
+SEARCH = "search"
+"""A folder of fine-tuning runs, which are shown instead of it."""
 
 
 class Log(NamedTuple):
@@ -39,6 +42,8 @@ class Run:
     """Metric → "median", "mean" and "std" over the trials; the task's headline comes first."""
     glue: dict[str, Any] = field(default_factory=dict)
     """Of a GLUE run: the "tasks", "absent" and "averages" of its results.json."""
+    chosen: str = ""
+    """Of the run that a search chose: by what, among how many."""
 
     def setting(self, key: str, default: Any = None) -> Any:
         """The value of the dotted `key` in the recipe."""
@@ -60,13 +65,33 @@ class Run:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs in the order given.
+    """The runs in the order given; of a search those of its combinations, the best first.
 
     Raises:
         UserError: a folder is not a run's, is of a newer format, or its recipe or results are damaged.
     """
-    resolved = list(dict.fromkeys(folder.resolve() for folder in folders))
-    return [_read_run(folder, name) for folder, name in zip(resolved, _names(resolved), strict=True)]
+    chosen: dict[Path, str] = {}
+    for folder in folders:
+        chosen |= _searched(folder.resolve()) or {folder.resolve(): ""}
+    resolved = list(chosen)
+    return [
+        replace(_read_run(folder, name), chosen=chosen[folder])
+        for folder, name in zip(resolved, _names(resolved), strict=True)
+    ]
+
+
+def _searched(folder: Path) -> dict[Path, str]:
+    """Of a search, the folder of each combination with why it was chosen; "" where it was not."""
+    if (_read_json(folder / "manifest.json") or {}).get("kind") != SEARCH:
+        return {}
+    read_manifest(folder, SEARCH)
+    found = _read_json(folder / "results.json")
+    if found is None:
+        raise UserError(f"{folder}: a search that has no scores yet; run `bertsmith search` on it again")
+    grid, metric = found["grid"], found["metric"]
+    names = sorted(grid, key=lambda name: -grid[name]["summary"][metric]["mean"])
+    why = f"by {found['chosen_by']}, as the best of {len(grid)}, so its score there is optimistic"
+    return {folder / "grid" / name: why if name == found["chosen"] else "" for name in names}
 
 
 def _read_run(folder: Path, name: str) -> Run:
@@ -122,7 +147,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     kind = content.get("kind")
     if kind not in KINDS:
-        raise UserError(f"{folder}: a {kind or 'foreign'} folder; a page is made of runs of {', '.join(KINDS)}")
+        raise UserError(
+            f"{folder}: a {kind or 'foreign'} folder; a page is made of runs of {', '.join((*KINDS, SEARCH))}"
+        )
     return read_manifest(folder, kind)
 
 

@@ -1,11 +1,12 @@
 """Fine-tuning scores beside published ones, a task at a time."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from bertsmith.reports.charts import Chart, score_chart
-from bertsmith.reports.facts import metric_title
 from bertsmith.reports.markup import ABSENT, swatch, table, text
+from bertsmith.reports.metric_names import metric_title, task_and_metric
 from bertsmith.reports.published import METRICS, published_scores
 from bertsmith.reports.runs import Run
 
@@ -23,9 +24,9 @@ class TaskScores(NamedTuple):
 
 def task_scores(runs: Sequence[tuple[Run, str]]) -> Iterator[TaskScores]:
     """The tasks of those runs (each with its colour) that have scores, in the order of the runs."""
-    scored = [(run, color) for run, color in runs if run.summary]
-    for task in dict.fromkeys(_task(run) for run, _ in scored):
-        chosen = [pair for pair in scored if _task(pair[0]) == task]
+    scored = [(task, (view, color)) for run, color in runs for task, view in _by_task(run).items()]
+    for task in dict.fromkeys(task for task, _ in scored):
+        chosen = [pair for name, pair in scored if name == task]
         metric = _shared_metric(task, [run for run, _ in chosen])
         comparable = [pair for pair in chosen if metric in pair[0].summary]
         yield TaskScores(
@@ -37,8 +38,20 @@ def task_scores(runs: Sequence[tuple[Run, str]]) -> Iterator[TaskScores]:
         )
 
 
-def _task(run: Run) -> str:
-    return str(run.manifest.get("task") or run.setting("task", "task")).lower()
+def _by_task(run: Run) -> dict[str, Run]:
+    """The run as if it were of each of its tasks alone."""
+    views: dict[str, Run] = {}
+    for task in dict.fromkeys(task_and_metric(name)[0] for name in run.summary):
+        own = {name: task_and_metric(name)[1] for name in run.summary if task_and_metric(name)[0] == task}
+        summary = {metric: run.summary[name] for name, metric in own.items()}
+        trials = [trial | {"metrics": _renamed(trial["metrics"], own)} for trial in run.trials]
+        title = task or str(run.manifest.get("task") or run.setting("task", "task"))
+        views[title.lower()] = replace(run, summary=summary, trials=trials)
+    return views
+
+
+def _renamed(values: dict[str, float], names: dict[str, str]) -> dict[str, float]:
+    return {names[name]: value for name, value in values.items() if name in names}
 
 
 def _shared_metric(task: str, runs: Sequence[Run]) -> str:
@@ -56,7 +69,9 @@ def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> s
         start = text(run.setting("model", ABSENT))
         start += ", weights drawn anew at random" if run.setting("random_weights") else ""
         score = f"<strong>{100 * summary['median']:.1f}</strong>"
-        rows.append((swatch(color) + text(run.name), score, spread, start, f"dev set, median of {seeds}", ABSENT))
+        protocol = f"dev set, {'median of ' * (number > 1)}{seeds}" + ", chosen there" * bool(run.chosen)
+        protocol += ", learnt with other tasks" * ("tasks" in run.manifest)
+        rows.append((swatch(color) + text(run.name), score, spread, start, protocol, ABSENT))
         classes.append("own")
     for row, score in published_scores(task, metric):
         cells = (row.model, f"{score:.1f}", ABSENT, row.pretraining, row.protocol, row.source)

@@ -7,6 +7,7 @@ import numpy as np
 from torch import nn
 
 from bertsmith.model.tokens import Tokens
+from bertsmith.progress import PATIENCE_SECONDS, progress
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.batches import by_length
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
@@ -39,13 +40,17 @@ class Takeable(Protocol):
 
 def scored(objective: nn.Module, rows: Takeable, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
     """All rows, those of similar length together: their numbers, themselves, and what `objective.scores` gives. The
-    objective ends in training mode."""
+    objective ends in training mode. What takes long shows how far it is."""
     objective.eval()
-    for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
-        tokens = rows.take(chosen)
-        if machine.device.type != "cpu":
-            tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
-        with machine.inference():
-            scores = objective.scores(tokens)
-        yield chosen, tokens, scores
+    done = 0
+    with progress("predicting", int(rows.lengths.sum()), patience=PATIENCE_SECONDS) as bar:
+        for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
+            tokens = rows.take(chosen)
+            if machine.device.type != "cpu":
+                tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
+            with machine.inference():
+                scores = objective.scores(tokens)
+            yield chosen, tokens, scores
+            done += int(rows.lengths[chosen].sum())
+            bar.update(done)
     objective.train()

@@ -232,10 +232,13 @@ class _Reader(NamedTuple):
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Only line feeds end a line: GLUE has texts with other separators of Unicode inside."""
-    lines = text.rstrip("\n").split("\n") if text.strip() else []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_ended_lines(text), start=1):
         yield number, line.removesuffix("\r")
+
+
+def _ended_lines(text: str) -> list[str]:
+    """Only line feeds end a line: GLUE has texts with other separators of Unicode inside."""
+    return text.rstrip("\n").split("\n") if text.strip() else []
 
 
 def _plain_rows(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -245,7 +248,8 @@ def _plain_rows(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _quoted_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     previous = csv.field_size_limit(CSV_FIELD_SIZE)
-    reader = csv.reader((f"{line}\n" for _, line in _lines(text)), strict=True)
+    # With their carriage returns: in quotes they are characters of the text, which positions in it count.
+    reader = csv.reader((f"{line}\n" for line in _ended_lines(text)), strict=True)
     try:
         for cells in reader:
             yield reader.line_num, cells

@@ -145,7 +145,9 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
             })  # fmt: skip
 
         def look(state: State, step: Step) -> bool:
-            log.write("heldout", state.step, watch.look(objective, state.step))
+            scores = watch.look(objective, state.step)
+            log.write("heldout", state.step, scores)
+            bar.line(f"step {state.step:,}: {watch.metric} {scores[watch.metric]:.4f} on what is held out")
             return watch.has_seen_enough
 
         events = [Event(1, show), Event(LOG_STEPS, write)]

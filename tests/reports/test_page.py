@@ -12,7 +12,8 @@ import plotly.graph_objects
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.reports.facts import metric_title
+from bertsmith.files import read_manifest, write_manifest
+from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.page import write_page
 
 HOSTILE = "<script>alert(1)</script>"
@@ -91,6 +92,53 @@ def test_published_scores_are_shown_in_their_own_metric(write, make_finetune, tm
     page = write(make_finetune(tmp_path / "mrpc", "mrpc", scores))
     assert "mrpc: Accuracy × 100" in page.texts
     assert "86.3" in page.texts and "BERT-Base" not in page.texts
+
+
+def test_each_of_several_tasks_stands_beside_a_run_of_its_own(write, make_finetune, tmp_path):
+    scores = {"rte.accuracy": [0.6, 0.62], "squad-v1.1.exact_match": [0.3, 0.4], "squad-v1.1.f1": [0.5, 0.52]}
+    several = make_finetune(tmp_path / "several", "several", scores)
+    tasks = {"tasks": {"rte": {}, "squad-v1.1": {}}}
+    write_manifest(several, "finetune", read_manifest(several, "finetune") | tasks)
+    page = write(several, make_finetune(tmp_path / "alone", "rte", {"accuracy": [0.7]}))
+    for words in ("rte, squad-v1.1", "rte: Accuracy × 100", "squad-v1.1: Exact match × 100", "61.0", "35.0", "70.0",
+                  "dev set, median of 2 seeds, learnt with other tasks", "ELECTRA-Small"):  # fmt: skip
+        assert words in page.texts, words
+    assert "squad-v1.1: F1 51.0 (mean 51.0 ± 1.0)" in page.text
+    together = page.text.split("rte: Accuracy × 100")[1].split("squad-v1.1: Exact match × 100")[0]
+    assert "several" in together and "alone" in together
+
+
+def test_what_was_held_out_is_called_and_counted_as_the_scores_are(write, make_finetune, tmp_path):
+    run = make_finetune(tmp_path / "stopped", "custom", {"f1_micro": [0.8]})
+    with (run / "trials" / "seed-0" / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"split": "heldout", "step": 50, "f1_micro": 0.7, "mcc": 0.5}) + "\n")
+    page = write(run)
+    assert page.texts.count("Micro F1") >= 2 and "Matthews correlation" in page.texts
+    percent = [chart["figure"]["layout"]["yaxis"].get("tickformat") for chart in page.charts.values()]
+    assert percent.count("~p") == 1
+
+
+def test_of_one_seed_there_is_no_spread(write, make_finetune, tmp_path):
+    page = write(make_finetune(tmp_path / "one", "squad-v2.0", {"best_f1": [0.5], "exact": [0.25]}))
+    assert "±" not in page.text.replace("Mean ± std", "") and "median" not in page.text
+    assert "F1 at its best threshold 50.0; Exact match 25.0" in page.text
+
+
+def test_a_search_is_its_combinations_the_best_first_and_what_its_choice_is_worth(write, make_finetune, tmp_path):
+    grid = {}
+    for name, score in {"lr-0.1": 0.5, "lr-0.2": 0.7, "lr-0.3": 0.6}.items():
+        run = make_finetune(tmp_path / "search" / "grid" / name, "rte", {"accuracy": [score]})
+        grid[name] = json.loads((run / "results.json").read_text())
+    write_manifest(tmp_path / "search", "search", {"finished": True})
+    with pytest.raises(UserError, match="search: a search that has no scores yet"):
+        write(tmp_path / "search")
+    results = {"metric": "accuracy", "chosen": "lr-0.2", "chosen_by": "the mean of accuracy on dev", "grid": grid}
+    (tmp_path / "search" / "results.json").write_text(json.dumps(results))
+    page = write(tmp_path / "search")
+    places = [page.texts.index(name) for name in ("lr-0.2", "lr-0.3", "lr-0.1")]
+    assert places == sorted(places)
+    assert page.texts.count("dev set, 1 seed, chosen there") == 1
+    assert "by the mean of accuracy on dev, as the best of 3, so its score there is optimistic" in page.texts
 
 
 def test_a_task_that_nobody_published_has_its_own_scores_alone(write, make_finetune, tmp_path):

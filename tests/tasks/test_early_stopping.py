@@ -1,6 +1,7 @@
 """Early stopping: what is held out, when training stops, which weights are kept, and that dev has no say."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -135,6 +136,7 @@ def test_all_seeds_hold_out_the_same_and_it_is_said(toy, tmp_path, monkeypatch, 
     monkeypatch.setattr(program, "run_trial", watch)
     overrides = ["early_stopping.share=0.1", "epochs=0.1"]
     finetune(toy_recipe(*toy, *overrides, "seeds=1"), tmp_path / "run")
+    assert re.search(r"^step 3: accuracy 0\.\d{4} on what is held out$", capsys.readouterr().err, re.MULTILINE)
     finetune(toy_recipe(*toy, *overrides, "seeds=2"), tmp_path / "run")
     assert len(seen) == 2 and seen[0] == seen[1]
     said = capsys.readouterr().err

@@ -91,9 +91,11 @@ class Answerer(NamedTuple):
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; each question needs its own")
         most = self.objective.settings.question_length
         encoded = self.tokenizer.encode_each(list(questions))
-        for question, context, ids in zip(questions, contexts, encoded, strict=True):
+        for number, (question, context, ids) in enumerate(zip(questions, contexts, encoded, strict=True), start=1):
             if not question.strip():
-                raise UserError(f"a question without any text; ask something of its context, {context!r:.60}")
+                raise UserError(
+                    f"question {number} of {len(questions)} has no text; ask something of its context, {context!r:.60}"
+                )
             if len(ids) > most and not truncate:
                 raise UserError(
                     f"a question has {len(ids)} tokens, and the model was fine-tuned on {most}; shorten it, or have it "

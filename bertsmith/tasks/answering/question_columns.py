@@ -16,6 +16,7 @@ def read_question_columns(
 
     Args:
         training, nearest: as for SQuAD's files, where the file has a column of starts.
+        skip_malformed: leave out, and count, malformed lines and those whose answer is not in their context.
 
     Raises:
         UserError: a file or a column is missing; a line is malformed; an id is there twice; an answer is empty where
@@ -38,6 +39,9 @@ def read_question_columns(
             raise UserError(
                 f"{where}: {settings.answer} is empty; custom.unanswerable=true where that means that there is none"
             )
+        if skip_malformed and answer and answer not in context:
+            found.leave_out("lines whose answer is not in their context", id)
+            continue
         given = [(_place(answer, context, start, where), answer)] if answer else []
         if training:
             found.add_to_learn_from(id, text, context, given, nearest)
@@ -50,7 +54,10 @@ def _place(answer: str, context: str, start: Any, where: str) -> int:
     if start is None or start == "":
         place = context.find(answer)
         if place < 0:
-            raise UserError(f"{where}: the answer {answer!r:.60} is not in its context; an answer is a stretch of it")
+            raise UserError(
+                f"{where}: the answer {answer!r:.60} is not in its context; an answer is a stretch of it; mend the "
+                f"line, or set skip_malformed=true"
+            )
         return place
     try:
         return int(start)

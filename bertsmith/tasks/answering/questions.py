@@ -10,6 +10,9 @@ import numpy as np
 
 from bertsmith.errors import UserError
 
+MISPLACED = "answers that do not stand at their offset"
+"""A reason to leave them out, for which there is a remedy."""
+
 
 @dataclass
 class Questions:
@@ -76,7 +79,7 @@ class Questions:
             if not wanted or start < 0 or context[start : start + len(wanted)] != wanted:
                 places = occurrences(context, wanted) if nearest else []
                 if not places:
-                    self.leave_out("answers that do not stand at their offset", id)
+                    self.leave_out("answers that are nowhere in their context" if nearest else MISPLACED, id)
                     continue
                 start = min(places, key=lambda place: abs(place - start))
             answers.append((start, wanted))
@@ -97,10 +100,15 @@ class Questions:
 
     def notes(self) -> list[str]:
         """What was left out, a line a reason."""
-        return [
-            f"{self.path}: {number:,} {reason}, left out; the first is of question {self.first_left_out[reason]!r}"
-            for reason, number in self.left_out.items()
-        ]
+        lines = []
+        for reason, number in self.left_out.items():
+            parts = [f"{self.path}: {number:,} {reason}, left out"]
+            if reason in self.first_left_out:  # which malformed lines are not
+                parts.append(f"the first is of question {self.first_left_out[reason]!r}")
+            if reason == MISPLACED:
+                parts.append("answering.nearest=true takes their nearest occurrences")
+            lines.append("; ".join(parts))
+        return lines
 
     def some(self) -> "Questions":
         """Itself. Raises UserError where it has no question."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.model.tokens import Tokens
+from bertsmith.progress import PATIENCE_SECONDS, progress
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -166,9 +167,12 @@ def _shortened(texts: Pieces, most: int) -> Pieces:
 
 def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[Pieces, np.ndarray]:
     ids, offsets, lengths = [], [], []
-    for start in range(0, len(texts), CONTEXTS_AT_ONCE):
-        for encoded in tokenizer.fast.encode_batch(texts[start : start + CONTEXTS_AT_ONCE], add_special_tokens=False):
-            ids.append(np.array(encoded.ids, dtype=tokenizer.dtype))
-            offsets.append(np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2))
-            lengths.append(len(encoded.ids))
+    with progress("reading contexts", len(texts), patience=PATIENCE_SECONDS) as bar:
+        for start in range(0, len(texts), CONTEXTS_AT_ONCE):
+            some = texts[start : start + CONTEXTS_AT_ONCE]
+            for encoded in tokenizer.fast.encode_batch(some, add_special_tokens=False):
+                ids.append(np.array(encoded.ids, dtype=tokenizer.dtype))
+                offsets.append(np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2))
+                lengths.append(len(encoded.ids))
+            bar.update(start + len(some))
     return Pieces(np.concatenate(ids), np.cumsum(lengths)), np.concatenate(offsets)

@@ -14,6 +14,7 @@ from bertsmith.command_line import what_next
 from bertsmith.config import lay_over
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
+from bertsmith.file_answers import print_predictions
 from bertsmith.grade import grade
 from bertsmith.importing import ImportSettings, import_model
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
@@ -77,12 +78,18 @@ def test_what_predict_prints_and_what_cannot_be_asked(runs):
     assert model.answer(" ".join(WORDS[:9]), one.context, truncate=True).score is not None
     with pytest.raises(UserError, match="2 questions and 1 contexts"):
         model.answer([one.question] * 2, [one.context])
-    with pytest.raises(UserError, match="a question without any text"):
-        model.answer(" ", one.context)
+    with pytest.raises(UserError, match="question 2 of 2 has no text"):
+        model.answer([one.question, " "], [one.context] * 2)
     with pytest.raises(UserError, match=r"answers questions \(`answer`\), so it knows no classes"):
         model.classify("a text")
     with pytest.raises(UserError, match="a fine-tuned model, which cannot score texts"):
         model.score("a text")
+
+
+def test_a_file_in_squads_layout_is_sent_to_the_verb_that_answers_it(runs):
+    model = bertsmith.load(runs / "run-squad-v1.1", device="cpu")
+    with pytest.raises(UserError, match=r"`bertsmith submit .*run-squad-v1.1 OUT.json data=dev.json` answers that"):
+        print_predictions(model, [], "dev.json", 5, False, False)
 
 
 FAMILIES = {
@@ -102,7 +109,9 @@ def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, fami
     theirs, report = their_class.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert "question-answering" in (tmp_path / "out/README.md").read_text()
+    card = (tmp_path / "out/README.md").read_text()
+    assert "question-answering" in card
+    assert "this seed (0)" in card and "median of" not in card, "of one seed its scores once"
     here = bertsmith.load(tmp_path / "run", device="cpu")
     again = bertsmith.load(tmp_path / "out", device="cpu")
     for one in ask(5, 3):

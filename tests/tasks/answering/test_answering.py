@@ -114,7 +114,8 @@ def test_what_is_left_out_of_training_is_shown_with_its_first_question(model, da
     assert lesson_of(*given).num_examples == {"train": 27, "dev": 60}
     shown = capsys.readouterr().err
     assert f"{train}: 1 empty questions, left out; the first is of question 'q4'\n" in shown
-    assert f"{train}: 2 answers that do not stand at their offset, left out; the first is of question 'q7'\n" in shown
+    assert f"{train}: 2 answers that do not stand at their offset, left out; the first is of question 'q7'; " in shown
+    assert "answering.nearest=true takes their nearest occurrences\n" in shown
     assert lesson_of(*given, "answering.nearest=true").num_examples["train"] == 29
     assert "offset" not in capsys.readouterr().err
     lesson = lesson_of(*given, "sequence_length=6", "answering.question_length=1")
@@ -219,6 +220,26 @@ def test_ones_own_columns(model, tmp_path):
 def test_what_is_wrong_with_ones_own_is_named(model, tmp_path, changed, overrides, says):
     with pytest.raises(UserError, match=says):
         lesson_of(model, write_own(tmp_path, ask(3, 0), **changed), "custom", *overrides)
+
+
+def test_line_ends_inside_a_context_count_as_the_characters_that_they_are(model, tmp_path):
+    for split in ("train", "dev"):
+        rows = 'question,context,answer,at\r\nw1,"w2\r\nw3 w4",w4,7\r\nw1,w2 w3,w3,3\r\n'
+        (tmp_path / f"{split}.csv").write_bytes(rows.encode("utf-8-sig"))
+    train = lesson_of(model, tmp_path, "custom", "custom.start=at").data.train
+    assert train.contexts == ["w2\r\nw3 w4", "w2 w3"]
+    assert train.answers == [[(7, "w4")], [(3, "w3")]]
+
+
+def test_lines_without_a_usable_answer_are_left_out_where_that_is_wanted_and_counted(model, tmp_path, capsys):
+    path, asked = write_own(tmp_path, ask(3, 0)), ask(3, 0)
+    unusable = ['{"question": 7}', json.dumps({"question": "w0", "context": "w1 w2", "answer": "zebra"})]
+    with (path / "train.jsonl").open("a") as file:
+        file.write("".join(f"{line}\n" for line in unusable))
+    assert lesson_of(model, path, "custom", "skip_malformed=true").num_examples == {"train": len(asked), "dev": 3}
+    shown = capsys.readouterr().err
+    assert f"{path / 'train.jsonl'}: 1 malformed lines, left out\n" in shown
+    assert "1 lines whose answer is not in their context, left out; the first is of question '5'\n" in shown
 
 
 def test_one_column_file_serves_a_spreadsheet(model, tmp_path):
