@@ -33,8 +33,11 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings) -> str:
     """
     if out.suffix != ".json" or out.is_dir():
         raise UserError(f"{out}: answers to questions are a JSON object; name a file that ends in .json")
+    path = Path(options.data)
+    if path.suffix in (".tsv", ".csv", ".parquet"):
+        raise UserError(f"{path}: not SQuAD's layout or MRQA's; `bertsmith predict {run} --file {path}` answers it")
     make_folder(out.resolve().parent)
-    run, path = chosen_run(run), Path(options.data)
+    run = chosen_run(run)
     asked = (read_asked_mrqa if ".jsonl" in path.suffixes else read_asked_squad)(path)
     seed = load_trial(run, options.seed).seed
     answerer = open_answering_trial(run, options.machine, seed)
