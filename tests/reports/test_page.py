@@ -149,8 +149,9 @@ def test_a_task_that_nobody_published_has_its_own_scores_alone(write, make_finet
 @pytest.mark.parametrize(
     ("name", "title"),
     [
-        ("accuracy_mismatched", "Accuracy mismatched"), ("best_f1", "Best F1"), ("f1_micro", "F1 micro"),
-        ("mcc", "Matthews correlation"), ("mean", "Mean"), ("squad-v1.1.f1", "squad-v1.1: F1"),
+        ("accuracy_mismatched", "Accuracy mismatched"), ("best_f1", "F1 at its best threshold"),
+        ("f1_micro", "Micro F1"),
+        ("mcc", "Matthews correlation"), ("mean", "Mean over the tasks"), ("squad-v1.1.f1", "squad-v1.1: F1"),
         ("sts-b.pearson", "sts-b: Pearson correlation"),
     ],
 )  # fmt: skip

@@ -67,5 +67,5 @@ def _read_asked(path: Path) -> Questions:
     if ".jsonl" in path.suffixes:
         return read_asked_mrqa(path)
     if path.suffix in ENDINGS:
-        raise UserError(f"{path}: a table, whose rows `bertsmith predict RUN --file {path}` answers")
+        raise UserError(f"{path}: not SQuAD's layout or MRQA's; `bertsmith predict RUN --file {path}` answers its rows")
     return read_asked_squad(path)

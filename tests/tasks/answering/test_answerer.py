@@ -90,6 +90,9 @@ def test_a_file_in_squads_layout_is_sent_to_the_verb_that_answers_it(runs):
     model = bertsmith.load(runs / "run-squad-v1.1", device="cpu")
     with pytest.raises(UserError, match=r"`bertsmith submit .*run-squad-v1.1 OUT.json data=dev.json` answers that"):
         print_predictions(model, [], "dev.json", 5, False, False)
+    with pytest.raises(UserError, match=r"`bertsmith predict .*run-squad-v1.1 --file dev.csv` answers it"):
+        options = lay_over(AnswerFileSettings, {}, ["data=dev.csv"]).settings
+        write_answers(runs / "run-squad-v1.1", runs / "out.json", options)
 
 
 FAMILIES = {
