@@ -90,7 +90,7 @@ def test_a_file_in_squads_layout_is_sent_to_the_verb_that_answers_it(runs):
     model = bertsmith.load(runs / "run-squad-v1.1", device="cpu")
     with pytest.raises(UserError, match=r"`bertsmith submit .*run-squad-v1.1 OUT.json data=dev.json` answers that"):
         print_predictions(model, [], "dev.json", 5, False, False)
-    with pytest.raises(UserError, match=r"`bertsmith predict .*run-squad-v1.1 --file dev.csv` answers it"):
+    with pytest.raises(UserError, match=r"`bertsmith predict RUN --file dev.csv` answers its rows"):
         options = lay_over(AnswerFileSettings, {}, ["data=dev.csv"]).settings
         write_answers(runs / "run-squad-v1.1", runs / "out.json", options)
 
@@ -173,7 +173,9 @@ def test_a_file_of_questions_is_answered_for_the_server(runs, tmp_path):
         write_answers(run, out, options(f"data={tmp_path}/none.json"))
     with pytest.raises(UserError, match=r"null_threshold: .* learnt that each question has an answer; leave it out"):
         write_answers(runs / "run-squad-v1.1", out, options(f"data={file}", "null_threshold=0"))
-    with pytest.raises(UserError, match=r"test.tsv: a table, whose rows `bertsmith predict RUN --file .*` answers"):
+    with pytest.raises(
+        UserError, match=r"test.tsv: not SQuAD's layout or MRQA's; `bertsmith predict RUN --file .*` answers its"
+    ):
         write_answers(run, out, options(f"data={tmp_path}/test.tsv"))
     with pytest.raises(UserError, match=r"no run of `bertsmith finetune`; one that was fine-tuned on questions"):
         write_answers(runs / "model", out, options(f"data={file}"))
