@@ -14,7 +14,7 @@ POOLED_BATCHES = 32
 
 
 def batches(
-    split: Split, batch_size: int, seed: int, similar_lengths: bool = True
+    split: Split, batch_size: int, seed: int, similar_lengths: bool = False
 ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
     """Without end: every example once an epoch, in an order drawn for that epoch.
 

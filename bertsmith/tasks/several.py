@@ -76,7 +76,7 @@ class SeveralSplit(NamedTuple):
         return shares([len(split.lengths) for split in self.splits.values()], self.power)
 
     def batches(
-        self, batch_size: int, seed: int, similar_lengths: bool = True
+        self, batch_size: int, seed: int, similar_lengths: bool = False
     ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
         """Without end, each batch of a task that is drawn by the shares. Each task goes through its own epochs: all its
         examples come before any comes again."""

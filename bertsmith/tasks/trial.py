@@ -115,8 +115,8 @@ def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
 def _batches(setup: Setup, seed: int) -> Iterator[tuple[Batch, tuple[int, ...]]]:
     train, recipe = setup.splits.train, setup.recipe
     if isinstance(train, SeveralSplit):
-        return train.batches(recipe.batch_size, seed, not recipe.compat)
-    return batches(train, recipe.batch_size, seed, not recipe.compat)
+        return train.batches(recipe.batch_size, seed, recipe.similar_lengths)
+    return batches(train, recipe.batch_size, seed, recipe.similar_lengths)
 
 
 def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path, watch: Watch | None = None) -> State:

@@ -49,7 +49,7 @@ def toy(tmp_path_factory) -> Path:
 
 def recipe_of(folder: Path, *overrides: str) -> Loaded:
     base = [
-        f"several.tasks={list(TASKS)}", f"model={folder / 'model'}", f"data={folder}", "seeds=2", "epochs=5",
+        f"several.tasks={list(TASKS)}", f"model={folder / 'model'}", f"data={folder}", "seeds=2", "epochs=10",
         f"several.folders.custom={folder / 'task'}", f"several.folders.chunk={folder / 'tagging'}", "batch_size=8",
         "sequence_length=32", "layerwise_lr_decay=1", "schedule.learning_rate=3e-3", "check_counts=false",
         "machine.device=cpu",

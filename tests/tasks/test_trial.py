@@ -47,8 +47,8 @@ def test_rows_of_similar_length_share_a_batch(monkeypatch):
         tokens = [batch.tokens for batch, _ in islice(batches(split, 8, seed=0, **options), 12)]
         return 1 - sum(part.num_tokens for part in tokens) / sum(part.num_rows * part.length for part in tokens)
 
-    assert padding() < 0.5 * padding(similar_lengths=False)
-    longest = [batch.tokens.length for batch, _ in islice(batches(split, 8, seed=0), 12)]
+    assert padding(similar_lengths=True) < 0.5 * padding()
+    longest = [batch.tokens.length for batch, _ in islice(batches(split, 8, seed=0, similar_lengths=True), 12)]
     assert longest != sorted(longest)
 
 

@@ -42,7 +42,7 @@ def write_topics(folder, ending="tsv", topics=TOPICS):
 
 
 def recipe_of(model, data, *overrides):
-    return toy_recipe(model, data, "custom.kind=multi-label", "seeds=1", "epochs=12", *overrides)
+    return toy_recipe(model, data, "custom.kind=multi-label", "seeds=1", "epochs=30", *overrides)
 
 
 @pytest.fixture(scope="module")
