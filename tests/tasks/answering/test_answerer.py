@@ -173,9 +173,7 @@ def test_a_file_of_questions_is_answered_for_the_server(runs, tmp_path):
         write_answers(run, out, options(f"data={tmp_path}/none.json"))
     with pytest.raises(UserError, match=r"null_threshold: .* learnt that each question has an answer; leave it out"):
         write_answers(runs / "run-squad-v1.1", out, options(f"data={file}", "null_threshold=0"))
-    with pytest.raises(
-        UserError, match=r"test.tsv: not SQuAD's layout or MRQA's; `bertsmith predict RUN"
-    ):
+    with pytest.raises(UserError, match=r"test.tsv: not SQuAD's layout or MRQA's; `bertsmith predict RUN"):
         write_answers(run, out, options(f"data={tmp_path}/test.tsv"))
     with pytest.raises(UserError, match=r"no run of `bertsmith finetune`; one that was fine-tuned on questions"):
         write_answers(runs / "model", out, options(f"data={file}"))
