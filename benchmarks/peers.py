@@ -82,6 +82,7 @@ def train_and_predict(
     """The logits of all of `dev`, after training with `recipe`'s hyper-parameters."""
     from transformers import Trainer, TrainingArguments
 
+    on_cpu = recipe.machine.device == "cpu"
     steps = -(-len(train) // recipe.batch_size) * int(recipe.epochs)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
@@ -89,7 +90,8 @@ def train_and_predict(
             per_device_eval_batch_size=recipe.batch_size, learning_rate=LEARNING_RATE,
             warmup_steps=round(steps * WARMUP), weight_decay=recipe.optimizer.weight_decay,
             max_grad_norm=recipe.optimizer.clip_norm, save_strategy="no",
-            report_to=[], logging_steps=10_000, disable_tqdm=True, use_cpu=True, seed=seed,
+            report_to=[], logging_steps=10_000, disable_tqdm=True, seed=seed,
+            use_cpu=on_cpu, tf32=None if on_cpu else True,  # as here
         )  # fmt: skip
         trainer = Trainer(model, arguments, train_dataset=train, data_collator=collator)
         trainer.train()

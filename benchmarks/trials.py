@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,29 @@ class Trials:
         """Run each contestant `repeats` times, in turns; a contestant returns its figures by name."""
         for number in range(repeats):
             for who, measure in contestants.items():
-                key = {"what": what, "who": who, "number": number}
-                if any(key.items() <= trial.items() for trial in self.content["trials"]):
-                    continue
-                figures = measure()
-                self.content["trials"].append(key | {"commit": self.commit} | figures)
-                print(f"{what}, {who}, {number + 1} of {repeats}: {_say(figures)}", flush=True)
-                self._save()
+                if not self._done(what, who, number):
+                    self._add(what, who, number, measure())
+
+    def side_by_side(self, measures: dict[tuple[str, str, int], Callable[[], dict[str, float]]], jobs: int) -> None:
+        """Run what is measured in processes of its own, by (what, who, number), so many at a time; for figures that do
+        not depend on who else is at work. One that dies is named, and does not end the others."""
+        with ThreadPoolExecutor(jobs) as pool:
+            begun = {pool.submit(measure): key for key, measure in measures.items() if not self._done(*key)}
+            for ended in as_completed(begun):
+                try:
+                    self._add(*begun[ended], ended.result())
+                except subprocess.CalledProcessError as error:
+                    print(f"{begun[ended]}: died with code {error.returncode}", flush=True)
+
+    def _done(self, what: str, who: str, number: int) -> bool:
+        key = {"what": what, "who": who, "number": number}
+        return any(key.items() <= trial.items() for trial in self.content["trials"])
+
+    def _add(self, what: str, who: str, number: int, figures: dict[str, float]) -> None:
+        key = {"what": what, "who": who, "number": number}
+        self.content["trials"].append(key | {"commit": self.commit} | figures)
+        print(f"{what}, {who}, {number + 1}: {_say(figures)}", flush=True)
+        self._save()
 
     def figures(self, what: str, who: str, name: str) -> list[float]:
         return [trial[name] for trial in self.content["trials"] if (trial["what"], trial["who"]) == (what, who)]
