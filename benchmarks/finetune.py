@@ -114,7 +114,7 @@ def measure_training(setup: Setup, who: str, steps: int, seed: int) -> dict[str,
 
 def set_up(recipe: FinetuneRecipe) -> Setup:
     start, lesson = open_starting_point(Path(recipe.model)), read_lesson(recipe)
-    return Setup(recipe, lesson, start, choose_machine(recipe.machine), lesson.encode(start))
+    return Setup(recipe, lesson, start, choose_machine(recipe.machine, compile_on_gpu=False), lesson.encode(start))
 
 
 def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> dict[str, float]:

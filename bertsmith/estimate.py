@@ -51,9 +51,11 @@ ASSUMPTIONS = Assumptions()
 
 
 def usual_utilisation(hidden_size: int) -> float:
-    """Narrow layers wait for memory: what they do for each number they read grows with their width. Measured at 256 wide
-    on an H100 with 128 rows of 128 0.09, with 1,024 0.13; at 768 wide on an H200 with 256 rows 0.30 (ELECTRA) and 0.34
-    (BERT); see benchmarks/gpu-*.json. GPUs with less arithmetic for their memory's speed reach more."""
+    """Narrow layers wait for memory: what they do for each number they read grows with their width.
+
+    Measured (benchmarks/gpu-*.json): at 256 wide on an H100 0.09 with 128 rows of 128, 0.13 with 1,024; at 768 wide on
+    an H200 with 256 rows 0.30 (ELECTRA) and 0.34 (BERT). GPUs with less arithmetic for their memory's speed reach more.
+    """
     return min(0.4, 0.1 * hidden_size / 256)
 
 

@@ -135,8 +135,8 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
 
         def show(state: State, step: Step) -> None:
             total[:] = [total[0] + step.losses if total else step.losses]
-            rate = format_count(state.tokens / max(state.seconds, 1e-9))
-            bar.update(state.step, f"step {state.step:,}, {rate} tokens/s")
+            rate = f", {format_count(state.tokens / state.seconds)} tokens/s" if state.seconds else ""  # it compiled
+            bar.update(state.step, f"step {state.step:,}{rate}")
 
         def write(state: State, step: Step) -> None:
             log.write("train", state.step, {

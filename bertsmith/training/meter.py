@@ -23,13 +23,14 @@ class Meter:
         """Count from these totals on; a token costs so many operations, forward and backward."""
         self.tokens, self.seconds, self.flops_per_token = tokens, seconds, flops_per_token
 
-    def read(self, tokens: int, seconds: float) -> dict[str, float]:
-        """Since the last reading, given the totals now: `tokens_per_second`, `peak_share`; and `memory_bytes`."""
-        rate = (tokens - self.tokens) / max(seconds - self.seconds, 1e-9)
+    def read(self, tokens: int, seconds: float) -> dict[str, float | None]:
+        """Since the last reading, given the totals now: `tokens_per_second`, `peak_share`; and `memory_bytes`. The
+        rates are None where no time was counted: of a single step that compiled."""
+        rate = (tokens - self.tokens) / (seconds - self.seconds) if seconds > self.seconds else None
         self.tokens, self.seconds = tokens, seconds
         return {
             "tokens_per_second": rate,
-            "peak_share": rate * self.flops_per_token / self.peak_flops,
+            "peak_share": None if rate is None else rate * self.flops_per_token / self.peak_flops,
             "memory_bytes": memory_bytes(self.machine.device),
         }
 

@@ -214,7 +214,8 @@ class _Watch:
             "gradient_norm": step.gradient_norm, "skipped_steps": state.skipped, **rates,
         })  # fmt: skip
         named = ", ".join(f"{name.replace('_', ' ')} {losses[name]:.3f}" for name in losses if name.endswith("_loss"))
-        self.means = f", {named}, {format_count(rates['tokens_per_second'])} tokens/s"
+        rate = rates["tokens_per_second"]
+        self.means = f", {named}" + ("" if rate is None else f", {format_count(rate)} tokens/s")
 
     def evaluate(self, objective: PretrainingObjective, batches: list[Batch], state: State) -> None:
         if not batches and not self.probes:
