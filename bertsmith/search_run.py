@@ -97,11 +97,11 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
     first = next(iter(job.recipes.values())).settings
     start, lesson = open_starting_point(Path(first.model)), read_lesson(first)
     check_rows(first, start, lesson)
-    fingerprint, metric = start.fingerprint(), lesson.metrics[0]
+    ground, metric = {"model": start.fingerprint()} | lesson.identity(), lesson.metrics[0]
     del start, lesson  # `finetune` opens them anew
     make_folder(out)
     with locked(out):
-        _open(out, job, fingerprint, overwrite)
+        _open(out, job, ground, overwrite)
         for number, (name, loaded) in enumerate(job.recipes.items(), start=1):
             print(f"{name}: {number} of {len(job.recipes)}", file=sys.stderr)
             with redirect_stdout(sys.stderr):
@@ -155,11 +155,11 @@ def _name(chosen: dict[str, float]) -> str:
     return "-".join(parts)
 
 
-def _open(out: Path, job: Job, fingerprint: str, overwrite: bool) -> None:
-    """Check that `out` is this job's, or make it so."""
+def _open(out: Path, job: Job, ground: dict[str, Any], overwrite: bool) -> None:
+    """Check that `out` is this job's, on this model and these files, or make it so."""
     searched = [KEYS[key] for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
-    mine = fixed | {"model": fingerprint, "searched": searched}
+    mine = fixed | ground | {"searched": searched}
     if overwrite:
         _clear(out)
     if (out / "manifest.json").exists():

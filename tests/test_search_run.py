@@ -122,6 +122,11 @@ def test_values_are_added_and_what_was_tried_stays_in_the_choice(given, tmp_path
 
 def test_another_search_is_refused(given, run, tmp_path, monkeypatch):
     monkeypatch.setattr("bertsmith.tasks.finetune.run_trial", never)
+    other = write_task(tmp_path)
+    train = other / "train.tsv"
+    train.write_text(train.read_text().rpartition("\n")[0].rpartition("\n")[0] + "\n")
+    with pytest.raises(UserError, match=r"another search \(data: another one\)"):
+        run_search("custom", [*given, "search.learning_rate=[1e-5]", "search.epochs=[2]", f"data={other}"], run)
     with pytest.raises(UserError, match=r"another search \(sequence_length: 32 → 16\)"):
         run_search("custom", [*given, *GRID, "sequence_length=16"], run)
     with pytest.raises(UserError, match=r"another search \(searched: .*\)"):
