@@ -175,7 +175,8 @@ def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT instead of dying of them; a second one is obeyed at once."""
+    """Collects SIGTERM and SIGINT instead of dying of them; a second one is obeyed at once, and so is one that came too
+    late for this, as soon as this is over."""
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield requests
@@ -193,3 +194,5 @@ def _stop_requests() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if requests:
+        signal.raise_signal(requests[0])
