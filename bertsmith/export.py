@@ -103,7 +103,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
             f"{run}: tagged under compat, where every segment id is 1, as no one who loads it would give it; fine-tune "
             f"without compat to export"
         )
-    head = HEADS[trial.recipe.kind]
+    head, before = HEADS[trial.recipe.kind], trial.manifest.get("learnt_before", [])
     num_seeds, summary = len(trial.results["trials"]), trial.results["summary"]
     medians = {f"{metric}, median of {num_seeds} seeds": values["median"] for metric, values in summary.items()}
     this = next(found["metrics"] for found in trial.results["trials"] if found["seed"] == trial.seed)
@@ -111,7 +111,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
         run.name,
         head=head,
         recipe=_recipe_text(run),
-        data={"task": trial.results["task"]},
+        data={"task": trial.results["task"], **({"learnt before": ", ".join(before)} if before else {})},
         results={
             **(medians if num_seeds > 1 else {}),
             **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()},
@@ -135,6 +135,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
         card=card,
         trained_length=trial.trained_length,
         opset=opset,
+        learnt=[*before, trial.results["task"]],
     )
     _say(out, difference)
 

@@ -15,7 +15,7 @@ from bertsmith.errors import UserError
 from bertsmith.predictor import Predictor
 from bertsmith.tasks.custom import ENDINGS
 from bertsmith.tasks.scoring.tagged import read_words, without_documents
-from bertsmith.tasks.tables import column_names, read_table
+from bertsmith.tasks.table_files import column_names, read_table
 
 WORDS_ENDING = ".conll"
 
@@ -49,7 +49,10 @@ def _of_table(model: Predictor, path: Path, most: int, truncate: bool) -> Iterat
     """Rows are read at once and answered some at a time; one without any text is answered by an empty line."""
     wanted = _columns(model, path)
     table = read_table(path, wanted, remedy="mend the line")
-    texts = [table.texts(column) for column in wanted]
+    if model.tags_words:
+        texts = [[" ".join(words) for words in table.word_lists(column)] for column in wanted]
+    else:
+        texts = [table.texts(column) for column in wanted]
     for begin in range(0, len(table.lines), LINES_AT_ONCE):
         some = [column[begin : begin + LINES_AT_ONCE] for column in texts]
         rows = [row for row in zip(*some, strict=True) if any(text.strip() for text in row)]
@@ -80,7 +83,7 @@ def _columns(model: Predictor, path: Path) -> Sequence[str]:
     for wanted in choices:
         if set(wanted) <= set(names):
             return wanted
-    if choices == [("text",)] and len(names) == 1:
+    if ("text",) in choices and len(names) == 1:
         print(f"{path}: its only column, {names[0]!r}, is taken for the texts", file=sys.stderr)
         return names
     shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:39]}…") for name in names[:10])

@@ -150,9 +150,7 @@ def _grade_labels(name: str, gold_path: Path, path: Path) -> Grade:
     task = GLUE[name].task
     gold = read_dev_labels(name, gold_path)
     predicted = read_predicted_labels(path, task, gold)
-    notes = []
-    if gold.skipped:
-        notes.append(f"{gold.path}: {gold.skipped:,} malformed lines left out; no index counts them")
+    notes = [f"{line}; no index counts them" for line in gold.left_out]
     for values, what in ((predicted, "predictions"), (gold.answers, "labels")):
         if is_constant(values):
             value = f"{values[0]:g}" if task.is_regression else task.labels[values[0]]

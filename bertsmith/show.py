@@ -137,6 +137,8 @@ def _show_pretraining(path: Path, manifest: dict[str, Any]) -> str:
 def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
     results = path / "results.json"
     facts: dict[str, Any] = {"finished": manifest["finished"], "task": manifest["task"], "trials": "none finished"}
+    if manifest.get("learnt_before"):
+        facts["learnt before"] = ", ".join(manifest["learnt_before"])
     if results.is_file():
         content = json.loads(results.read_text(encoding="utf-8"))
         facts["trials"] = f"{len(content['trials'])} of {manifest['recipe']['seeds']}"

@@ -105,6 +105,8 @@ def test_other_models_read_the_column_text_or_the_only_one(tmp_path, runs):
     assert len(run("predict", runs["exported"], "--file", tmp_path / "only.jsonl").splitlines()) == 2
     tagged = run("predict", runs["words"], "--file", write_table(tmp_path, "tsv", {"text": ["ba be", "du"]}))
     assert [len(line.split()) for line in tagged.splitlines()] == [2, 1]
+    (tmp_path / "lists.jsonl").write_text('{"sentence": ["ba", "be"]}\n{"sentence": ["du"]}\n')
+    assert run("predict", runs["words"], "--file", tmp_path / "lists.jsonl") == tagged
 
 
 def test_words_a_line_are_tagged_as_the_grader_reads_them(tmp_path, runs):

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from bertsmith import glue_run
 from bertsmith.cli import app
 from bertsmith.errors import Interrupted, UserError
+from bertsmith.export import export_run
 from bertsmith.glue_run import read_job, run_glue
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
@@ -148,7 +149,12 @@ def test_small_tasks_from_mnli_are_marked_everywhere(model, tmp_path):
     best = load_trial(tmp_path / "run/tasks/mnli")
     assert manifest["mnli_seed"] == best.seed
     started = json.loads((tmp_path / "run/tasks/rte/manifest.json").read_text())
-    assert started["recipe"]["model"] == str(tmp_path / "run/mnli-model")
+    assert started["recipe"]["model"] == str(tmp_path / "run/mnli-model") and started["learnt_before"] == ["mnli"]
+    rte = tmp_path / "run/tasks/rte"
+    assert "learnt before" in CliRunner().invoke(app, ["show", str(rte)]).stdout
+    export_run(rte, tmp_path / "rte-hf")
+    assert "learnt before | mnli" in (tmp_path / "rte-hf/README.md").read_text(encoding="utf-8")
+    assert open_starting_point(tmp_path / "rte-hf").learnt == ("mnli", "rte")
     exported = open_starting_point(tmp_path / "run/mnli-model").weights
     assert len(exported) > 10 and all(torch.equal(tensor, best.weights[name]) for name, tensor in exported.items())
     run_glue(model, [*asked, "seeds=3"], tmp_path / "run")  # whatever seed is best now

@@ -137,7 +137,8 @@ def test_one_class_is_a_zero_with_a_warning(tmp_path):
         "all predictions are 1", "mcc 0 by definition: not defined for these predictions and labels",
     ]  # fmt: skip
     broken = write(tmp_path / "broken.tsv", "x\t0\t\ttext\nx\n" + "x\t1\t\ttext\n" * 2)
-    assert f"{broken}: 1 malformed lines left out" in printed("cola", broken, predictions)[1]
+    notes = printed("cola", broken, predictions)[1]
+    assert f"{broken}: 1 malformed lines left out; the first is line 2: 1 columns where there should be 4" in notes
 
 
 @pytest.mark.parametrize("task", ["squad-v1.1", "squad-v2.0", "mrqa", "rte", "conll2000"])

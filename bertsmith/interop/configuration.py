@@ -93,6 +93,8 @@ class Described(NamedTuple):
     """Names of the classes in the order of their ids, where config.json has them."""
     multi_label: bool
     """Whether a text may have any number of these classes."""
+    learnt: tuple[str, ...]
+    """Our own key: the tasks that it was fine-tuned on, the last one last."""
 
 
 def family_of(settings: EncoderSettings) -> Family:
@@ -175,10 +177,13 @@ def read_config(path: Path) -> Described:
     energies = config.get("energies", False)
     if type(energies) is not bool or (energies and head != "replaced_tokens"):
         raise UserError(f"{path}: energies = {energies!r}; it must be true or false, and true of a discriminator only")
-    multi_label = config.get("problem_type") == MULTI_LABEL
+    learnt = config.get("learnt", [])
+    if not isinstance(learnt, list) or not all(isinstance(task, str) for task in learnt):
+        raise UserError(f"{path}: learnt = {learnt!r}; it must be a list of tasks")
     return Described(
-        found[0], family, head, settings, config["vocab_size"], trained_length, energies, labels, multi_label
-    )
+        found[0], family, head, settings, config["vocab_size"], trained_length, energies, labels,
+        config.get("problem_type") == MULTI_LABEL, tuple(learnt),
+    )  # fmt: skip
 
 
 def _labels(config: dict[str, Any]) -> tuple[str, ...]:

@@ -4,14 +4,13 @@ Weights are read and written as safetensors only.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
@@ -30,6 +29,7 @@ from bertsmith.interop.names import (
     their_names,
 )
 from bertsmith.interop.onnx import write_onnx
+from bertsmith.interop.tensors import read_tensors
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
@@ -70,6 +70,8 @@ class Imported:
     dropped: list[str]
     """Hugging Face's names of the tensors that have no place here, sorted."""
     multi_label: bool = False
+    learnt: tuple[str, ...] = ()
+    """The tasks that it was fine-tuned on, the last one last, where config.json says so."""
 
 
 def write_folder(
@@ -88,6 +90,7 @@ def write_folder(
     pooler: Mapping[str, Tensor] = MappingProxyType({}),
     opset: int | None = None,
     multi_label: bool = False,
+    learnt: Sequence[str] = (),
 ) -> float | None:
     """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
 
@@ -106,6 +109,7 @@ def write_folder(
         pooler: as `Imported.pooler`.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
         multi_label: whether a text may have any number of the classes; as `Imported.multi_label`.
+        learnt: the tasks that it was fine-tuned on, which are kept in config.json.
 
     Returns:
         How far the ONNX file's logits are from ours, at most.
@@ -123,9 +127,8 @@ def write_folder(
     tokenizer = Tokenizer.load(tokenizer_folder)
     assert tokenizer.vocab_size <= vocab_size
     config = describe(family, settings, head, labels, multi_label) | _ids(family, tokenizer)
-    config |= {"vocab_size": vocab_size} | ({"energies": True} if energies else {})
-    if trained_length is not None:
-        config["trained_length"] = trained_length
+    own = {"trained_length": trained_length, "energies": energies, "learnt": list(learnt)}
+    config |= {"vocab_size": vocab_size} | {key: value for key, value in own.items() if value}
     tensors = _to_theirs(weights, their_names(family, settings, head))
     tensors |= {POOLER[name]: tensor.contiguous() for name, tensor in pooler.items()}
     with atomic_folder(out) as folder:
@@ -161,7 +164,7 @@ def read_folder(path: Path) -> Imported:
     """
     described = read_config(path / "config.json")
     family, head, settings, vocab_size = described.family, described.head, described.settings, described.vocab_size
-    read = _read_tensors(path, described.architecture)
+    read = read_tensors(path, described.architecture)
     theirs = {canonical(name, family): tensor for name, tensor in read.items()}
     _drop_copies(theirs, path)
     names = their_names(family, settings, head)
@@ -178,6 +181,7 @@ def read_folder(path: Path) -> Imported:
     return Imported(
         family, settings, vocab_size, head, weights, pooler, num_labels, described.trained_length, described.energies,
         _labels(described, num_labels), path, sorted(dropped), described.multi_label,
+        described.learnt,
     )  # fmt: skip
 
 
@@ -232,45 +236,6 @@ def _tell_tokenizer(path: Path, family: Family, length: int) -> None:
     """What the model takes, and where to cut: without that a long text ends in an index error of transformers'."""
     config = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, config | {"model_max_length": length, "model_input_names": list(INPUTS[family])})
-
-
-def _read_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
-    file, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if file.is_file():
-        return _load_file(file)
-    if index.is_file():
-        return _read_shards(index)
-    pickled = (folder / "pytorch_model.bin").is_file()
-    why = "its pytorch_model.bin is a pickle, which can run code" if pickled else "no weights"
-    raise UserError(
-        f"{folder}: no model.safetensors ({why}); if you trust the folder, convert it: "
-        f'transformers.{architecture}.from_pretrained("{folder}").save_pretrained("NEW_FOLDER")'
-    )
-
-
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    """The tensors of a model in several files, which the index names one by one."""
-    try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(places.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{index}: cannot be read ({error}); fetch it again") from None
-    for name in files:
-        if not isinstance(name, str) or Path(name).name != name:
-            raise UserError(f"{index}: names {name!r}, which is no file of this folder; fetch it again")
-    read = [_load_file(index.parent / name) for name in files]
-    tensors = {name: tensor for shard in read for name, tensor in shard.items()}
-    if tensors.keys() != places.keys() or sum(map(len, read)) != len(places):
-        wrong = min(tensors.keys() ^ places.keys(), default="a tensor that is there twice")
-        raise UserError(f"{index}: it and its files do not agree on {wrong}; fetch them again")
-    return tensors
-
-
-def _load_file(file: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: damaged or not a safetensors file ({error}); fetch it again") from None
 
 
 def _drop_copies(theirs: dict[str, Tensor], path: Path) -> None:

@@ -109,6 +109,7 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
         "Started from": _joined(
             run.setting("model"), "its weights drawn anew at random" if run.setting("random_weights") else ""
         ),
+        "Learnt before": ", ".join(run.manifest.get("learnt_before", [])),
         "Data": run.setting("data"),
         "Examples": _joined(*counts),
         "Encoder": _encoder(run.manifest.get("encoder", {})),

@@ -68,6 +68,7 @@ def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> s
         seeds = "1 seed" if number == 1 else f"{number} seeds"
         start = text(run.setting("model", ABSENT))
         start += ", weights drawn anew at random" if run.setting("random_weights") else ""
+        start += "".join(f", then {text(task)}" for task in run.manifest.get("learnt_before", []))
         score = f"<strong>{100 * summary['median']:.1f}</strong>"
         protocol = f"dev set, {'median of ' * (number > 1)}{seeds}" + ", chosen there" * bool(run.chosen)
         protocol += ", learnt with other tasks" * ("tasks" in run.manifest)

@@ -19,7 +19,8 @@ In reading order:
     answering/      answers to questions, found in a text
     rows            token rows, of which batches are taken
     inference       what a fine-tuned model says of them
-    tables          TSV, CSV, JSONL and Parquet files → columns
+    table_files     TSV, CSV, JSONL and Parquet files …
+    table           … → columns of texts, labels or numbers
     custom          how a task of one's own is described
     runs            a run folder, read: what export starts from
     scoring/        predicted texts, tags and labels, anybody's, against gold files

@@ -4,7 +4,7 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.tables import did_you_mean, shortened
+from bertsmith.tasks.table import did_you_mean, shortened
 from bertsmith.tasks.task import Task
 
 
@@ -16,7 +16,8 @@ def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
     if weights and recipe.class_weights != "none":
         raise UserError(f"custom.weights and class_weights={recipe.class_weights}: give one of them")
     if task.is_regression and (weights or recipe.class_weights != "none"):
-        raise UserError(f"{'custom.weights' if weights else 'class_weights'}: {task.name} has no classes to weigh")
+        key = "custom.weights" if weights else "class_weights"
+        raise UserError(f"{key}: {task.name} has no classes to weigh; leave it out")
     for label in weights:
         if label not in task.labels:
             raise UserError(

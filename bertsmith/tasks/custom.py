@@ -24,8 +24,8 @@ class CustomSettings:
     kind: Literal["classification", "multi-label", "regression", "tagging", "answering"] = setting(
         "classification",
         "classification: the answer is one of the training file's labels; multi-label: any number of them; regression: "
-        "a number; tagging: a tag for each word, of files with a word a line and its tag in the last column; "
-        "answering: a stretch of a context",
+        "a number; tagging: a tag for each word, in lists, or a word a line with its tag in the last column of a .txt "
+        "or .conll; answering: a stretch of a context",
     )
     separator: str = setting(
         ",", "multi-label: what parts the labels in a cell of a TSV or CSV; the other layouts have lists", min_length=1

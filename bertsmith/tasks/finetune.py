@@ -28,8 +28,6 @@ from bertsmith.files import (
 )
 from bertsmith.model.encoder import check_length
 from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
-from bertsmith.tasks.class_weights import check_weights
-from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.mixing import SEVERAL, task_and_metric
@@ -80,6 +78,8 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         write_json(out / "results.json", results)
         write_manifest(out, "finetune", read_manifest(out, "finetune") | {"finished": True})
     _show(results, out)
+    if start.learnt:
+        _say(f"started from a model that had learnt {', '.join(start.learnt)} before")
     return results
 
 
@@ -91,16 +91,12 @@ def read_lesson(recipe: FinetuneRecipe) -> Lesson:
 
 
 def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> None:
-    """Raises UserError where the model cannot have such rows, the task has no classes to weigh, or there are too few
-    examples to hold a share of them out."""
+    """Raises UserError where the model cannot have such rows, or `Lesson.check` refuses it."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
     lesson.check(start)
-    check_weights(recipe, lesson.task)
-    if recipe.early_stopping.share:
-        divide(lesson.num_examples["train"], recipe.early_stopping.share)
 
 
 def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
@@ -124,7 +120,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesso
     write_manifest(out, "finetune", {
         "identity": mine, "recipe": to_dict(recipe), **_described(lesson),
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "trained_length": start.trained_length, "finished": False,
+        "trained_length": start.trained_length, "learnt_before": start.learnt, "finished": False,
     })  # fmt: skip
 
 

@@ -66,7 +66,8 @@ class Lesson(Protocol):
         """What tells a run on these files from one on others: hashes of their content."""
 
     def check(self, start: StartingPoint) -> None:
-        """Raises UserError where a model like this cannot learn it."""
+        """Raises UserError where a model like this cannot learn it, it has no classes to weigh, or too few examples to
+        hold a share of them out."""
 
     def encode(self, start: StartingPoint) -> Splits:
         """Token rows for this model; what was cut or left out is said on standard error."""

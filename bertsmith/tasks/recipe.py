@@ -83,8 +83,9 @@ class FinetuneRecipe:
             self.several.check(get_args(get_type_hints(FinetuneRecipe)["task"]))
 
     def of_task(self, name: str) -> "FinetuneRecipe":
-        """The recipe of one of several tasks."""
-        return replace(self, task=name, data=self.several.folders.get(name, self.data))
+        """The recipe of one of several tasks; `custom` is of the custom one alone."""
+        custom = self.custom if name == "custom" else CustomSettings()
+        return replace(self, task=name, data=self.several.folders.get(name, self.data), custom=custom)
 
     @property
     def kind(self) -> Literal["texts", "words", "questions"]:

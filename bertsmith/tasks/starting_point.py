@@ -25,6 +25,8 @@ class StartingPoint:
     tokenizer: Tokenizer
     trained_length: int | None = None
     """Longest row seen in pre-training, in tokens; None where nobody says."""
+    learnt: tuple[str, ...] = ()
+    """The tasks that it was fine-tuned on already, the last one last."""
 
     def fingerprint(self) -> str:
         """Hex sha256 of names and values of the weights, and of what the tokenizer does."""
@@ -46,5 +48,5 @@ def open_starting_point(path: Path) -> StartingPoint:
     if network.head == "classification":
         weights |= {name: tensor for name, tensor in network.weights.items() if name.startswith("head.dense.")}
     return StartingPoint(
-        network.family, network.settings, model.vocab_size, weights, model.tokenizer, model.trained_length
+        network.family, network.settings, model.vocab_size, weights, model.tokenizer, model.trained_length, model.learnt
     )

@@ -31,6 +31,8 @@ class Model(NamedTuple):
     """Longest row seen in pre-training, in tokens; None where nobody says."""
     run: PretrainingRun | None = None
     """Where the path is a run of ours."""
+    learnt: tuple[str, ...] = ()
+    """The tasks that it was fine-tuned on, the last one last, where the folder says so."""
 
     @property
     def length(self) -> int:
@@ -120,4 +122,4 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
         )
         for name, found in read.items()
     ]
-    return Model(path, networks, first.vocab_size, tokenizer, first.trained_length)
+    return Model(path, networks, first.vocab_size, tokenizer, first.trained_length, learnt=first.learnt)

@@ -21,7 +21,7 @@ from bertsmith.show import show
 from bertsmith.tasks.finetune import finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial, read_recipe
-from bertsmith.tasks.several import Several, SeveralSplit
+from bertsmith.tasks.several import Several, SeveralLesson, SeveralSplit
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.text_lesson import TextSplit
@@ -180,6 +180,26 @@ def test_a_head_begins_as_it_would_alone(toy):
     weights = build_objective(setup, 0).state_dict()
     assert torch.equal(weights["heads.custom.head.dense.weight"], start.weights["head.dense.weight"])
     assert all(torch.equal(weights[name], start.weights[name]) for name in weights if name.startswith("encoder."))
+
+
+def test_each_task_is_weighed_and_held_out_by_its_own_numbers(toy):
+    start = open_starting_point(toy / "model")
+
+    def check(*overrides: str) -> SeveralLesson:
+        recipe = recipe_of(toy, *overrides).settings
+        lesson = read_lesson(recipe)
+        lesson.check(start)
+        return lesson
+
+    with pytest.raises(UserError, match="class_weights: sts-b has no classes to weigh"):
+        check("class_weights=balanced")
+    both = "several.tasks=['custom','chunk']"
+    splits = check(both, "class_weights=balanced").encode(start).train.splits
+    assert all("weights" in split.batch(np.arange(4)).targets for split in splits.values())
+    splits = check(both, "custom.weights.with=5").encode(start).train.splits
+    assert ["weights" in split.batch(np.arange(4)).targets for split in splits.values()] == [True, False]
+    with pytest.raises(UserError, match=r"early_stopping.share = 0.02: of 24 training examples that holds out 0"):
+        check("early_stopping.share=0.02")
 
 
 def test_it_stops_early_by_the_mean_over_what_is_held_out_of_each_task(toy, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.tables import column_names, read_table
+from bertsmith.tasks.table_files import column_names, read_table
 
 ROWS = [("a plain text", 1), ('some "quotes" and , commas', 0), ("other\u2028separators\x85of lines", 1)]
 
@@ -102,7 +102,9 @@ def test_malformed_lines_can_be_left_out(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("text\tlabel\ngood\t1\nbad\nfine\t0\n")
     table = read_table(path, ("text", "label"), skip_malformed=True)
-    assert (table.texts("text"), table.lines, table.skipped) == (["good", "fine"], [2, 4], 1)
+    assert (table.texts("text"), table.lines) == (["good", "fine"], [2, 4])
+    first = "line 3: 1 columns where there should be 2"
+    assert table.left_out == f"{path}: 1 malformed lines left out; the first is {first}"
 
 
 def test_values_of_a_wrong_kind(tmp_path):

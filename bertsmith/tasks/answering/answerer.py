@@ -1,6 +1,7 @@
 """A fine-tuned model that answers questions, opened: a trial of ours, or a Hugging Face folder with its head."""
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from bertsmith.files import read_json
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.tasks.answering.answering import Answering
-from bertsmith.tasks.answering.answering_lesson import build_answering
+from bertsmith.tasks.answering.answering_lesson import build_answering, questions_cut
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
@@ -68,6 +69,8 @@ class Answerer(NamedTuple):
         alone is read."""
         settings = self.objective.settings
         windows = cut_into_windows(asked, self.tokenizer, self.length, settings.stride, settings.question_length)
+        if windows.questions_cut:
+            print(questions_cut(str(self.path), windows, settings), file=sys.stderr)
         candidates = find_candidates(self.objective, windows, self.machine)
         best = best_answers(candidates, windows, asked)
         odds: list[float | None] = [None] * len(asked)
@@ -119,8 +122,16 @@ def open_answering_trial(
     machine = placed(objective, tokenizer, machine_settings)
     threshold = found.recipe.answering.null_threshold if objective.may_have_none else math.inf
     if threshold is None:
-        threshold = read_json(trial_folder(run, found.seed) / (task or "") / "eval.json")["best_f1_thresh"]
+        threshold = _best_on_dev(read_json(trial_folder(run, found.seed) / (task or "") / "eval.json"))
+        if threshold == -math.inf:
+            print(f"{run}: did best on dev by giving no answer at all, and gives none", file=sys.stderr)
     return Answerer(run, objective, tokenizer, machine, found.recipe.sequence_length, threshold)
+
+
+def _best_on_dev(scores: dict[str, float]) -> float:
+    """The threshold that gave the best F1. The script's 0 for answering nothing is of odds that are probabilities."""
+    answering_nothing = 100.0 * scores.get("NoAns_total", 0) / scores["total"]
+    return scores["best_f1_thresh"] if scores["best_f1"] > answering_nothing else -math.inf
 
 
 def open_exported_answerer(model: Model, machine_settings: MachineSettings) -> Answerer:

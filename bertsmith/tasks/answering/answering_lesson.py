@@ -19,6 +19,7 @@ from bertsmith.tasks.answering.files import AskedTask, read_asked
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
+from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.lesson import Outcome, Splits
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -100,9 +101,10 @@ class AnsweringLesson(NamedTuple):
         if trained is not None and trained < wanted and not settings.force_length:
             raise UserError(
                 f"{recipe.model}: has seen no row of more than {trained} tokens, and sequence_length = {wanted}; first "
-                f"`bertsmith pretrain bert-small-512 init={recipe.model}` (an ELECTRA: electra-small-512), or "
-                f"answering.force_length=true"
+                f"`bertsmith pretrain bert-small-512 init={recipe.model}` (an ELECTRA: electra-small-512; another "
+                f"shape: its own recipe with rows.length={wanted}), or answering.force_length=true"
             )
+        check_weights(recipe, self.task)
         if share := recipe.early_stopping.share:
             divide(len(self.data.train.contexts), share, "contexts")
         if wanted - 3 - settings.question_length < 1:
@@ -136,6 +138,8 @@ class AnsweringLesson(NamedTuple):
         windows = cut_into_windows(
             asked, start.tokenizer, self.recipe.sequence_length, settings.stride, settings.question_length
         )
+        if windows.questions_cut:
+            print(questions_cut(str(asked.path), windows, settings), file=sys.stderr)
         return AnsweredSplit(self.data, asked, windows, first_answers(asked, windows), settings)
 
 
@@ -150,6 +154,15 @@ def read_answering_lesson(recipe: FinetuneRecipe) -> AnsweringLesson:
         for note in asked.notes():
             print(note, file=sys.stderr)
     return AnsweringLesson(recipe, data)
+
+
+def questions_cut(whose: str, windows: Windows, settings: AnsweringSettings) -> str:
+    """A line that says so, where there are any."""
+    total = len(windows.context_of)
+    return (
+        f"{whose}: {windows.questions_cut:,} of {total:,} questions were cut to {settings.question_length} tokens "
+        f"(answering.question_length)"
+    )
 
 
 def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: Family) -> Answering:

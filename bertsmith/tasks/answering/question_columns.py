@@ -6,7 +6,7 @@ from typing import Any
 from bertsmith.errors import UserError
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.custom import CustomSettings
-from bertsmith.tasks.tables import read_table
+from bertsmith.tasks.table_files import read_table
 
 
 def read_question_columns(
@@ -25,16 +25,14 @@ def read_question_columns(
     keys = ("question", "context", "answer", "start", "id")
     named_by = {name: f"custom.{key}" for key in keys if (name := getattr(settings, key)) is not None}
     table = read_table(path, list(named_by), skip_malformed=skip_malformed, named_by=named_by)
-    found = Questions(path)
-    if table.skipped:
-        found.left_out["malformed lines"] = table.skipped
+    found = Questions(path, malformed=table.left_out)
     table.columns[settings.answer] = ["" if answer is None else answer for answer in table.columns[settings.answer]]
     starts: list[Any] = table.columns[settings.start] if settings.start else [None] * len(table.lines)
     ids = [str(id) for id in (table.columns[settings.id] if settings.id else table.lines)]
     columns = (table.texts(name) for name in (settings.question, settings.context, settings.answer))
     for id, line, start, text, context, answer in zip(ids, table.lines, starts, *columns, strict=True):
         where = f"{path}, line {line}"
-        found.refuse_twice(id, f"{where}: the id {id!r}")
+        found.refuse_twice(id, f"{where}: question {id!r}")
         if not answer and not settings.unanswerable:
             raise UserError(
                 f"{where}: {settings.answer} is empty; custom.unanswerable=true where that means that there is none"
@@ -60,6 +58,9 @@ def _place(answer: str, context: str, start: Any, where: str) -> int:
             )
         return place
     try:
-        return int(start)
-    except (TypeError, ValueError):
+        number = int(start)
+        if isinstance(start, float) and number != start:
+            raise ValueError
+        return number
+    except (TypeError, ValueError, OverflowError):
         raise UserError(f"{where}: the answer begins at {start!r}; it must be a whole number, in characters") from None

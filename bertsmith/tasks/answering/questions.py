@@ -31,12 +31,14 @@ class Questions:
     """[Q], places in `contexts`."""
     answers: list[list[tuple[int, str]]] = field(default_factory=list)
     """[Q]: where in the context each begins, in characters, with its text; none where the context has no answer."""
+    malformed: str = ""
+    """What `Table.left_out` says of the file, where it is a table."""
     left_out: Counter = field(default_factory=Counter)
     """What was skipped, by reason."""
     first_left_out: dict[str, str] = field(default_factory=dict)
-    """By reason, the id of the first question that it was so with."""
-    seen: set[str] = field(default_factory=set)
-    """All ids of the file."""
+    """By reason, the first question that it was so with: what `seen` calls it."""
+    seen: dict[str, str] = field(default_factory=dict)
+    """Every id of the file → what the question is called in a message: its file, its line where it has one, its id."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,22 +94,18 @@ class Questions:
         """Raises UserError where a question of this id was there before; `where` calls it by its name."""
         if id in self.seen:
             raise UserError(f"{where} is there twice; leave one of them")
-        self.seen.add(id)
+        self.seen[id] = where
 
     def leave_out(self, reason: str, id: str) -> None:
         self.left_out[reason] += 1
-        self.first_left_out.setdefault(reason, id)
+        self.first_left_out.setdefault(reason, self.seen[id])
 
     def notes(self) -> list[str]:
         """What was left out, a line a reason."""
-        lines = []
+        lines = [self.malformed] if self.malformed else []
         for reason, number in self.left_out.items():
-            parts = [f"{self.path}: {number:,} {reason}, left out"]
-            if reason in self.first_left_out:  # which malformed lines are not
-                parts.append(f"the first is of question {self.first_left_out[reason]!r}")
-            if reason == MISPLACED:
-                parts.append("answering.nearest=true takes their nearest occurrences")
-            lines.append("; ".join(parts))
+            remedy = "; answering.nearest=true takes their nearest occurrences" if reason == MISPLACED else ""
+            lines.append(f"{number:,} {reason}, left out; the first: {self.first_left_out[reason]}{remedy}")
         return lines
 
     def some(self) -> "Questions":

@@ -57,6 +57,8 @@ class Windows:
     """[W] int64: how many of them are in it."""
     special_ids: tuple[int, int]
     """[CLS], [SEP]."""
+    questions_cut: int
+    """Questions that lost their end."""
 
     def __len__(self) -> int:
         return len(self.question_of)
@@ -155,8 +157,9 @@ def cut_into_windows(
     starts = number * np.minimum(stride, room)[question_of]
     sizes = np.minimum(room[question_of], totals[question_of] - starts)
     return Windows(
-        questions, contexts, offsets, context_of, question_of, starts, sizes, (tokenizer.cls_id, tokenizer.sep_id)
-    )
+        questions, contexts, offsets, context_of, question_of, starts, sizes, (tokenizer.cls_id, tokenizer.sep_id),
+        int((np.diff(ends, prepend=0) > question_length).sum()),
+    )  # fmt: skip
 
 
 def _shortened(texts: Pieces, most: int) -> Pieces:

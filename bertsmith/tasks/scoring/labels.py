@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.tables import read_table
+from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.texts.glue import DevLabels
 

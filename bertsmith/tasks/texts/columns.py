@@ -7,7 +7,8 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import CustomSettings, find_file
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.tables import Table, read_table
+from bertsmith.tasks.table import Table
+from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
 from bertsmith.tasks.texts.glue import GLUE
@@ -17,12 +18,12 @@ def text_columns(recipe: FinetuneRecipe) -> list[tuple[str, ...]]:
     """The column or the two columns that hold the texts: of a GLUE task as GLUE names them, and as the hub does; of
     questions theirs and their contexts'.
 
-    A tagging task has no columns, so what is to be tagged is just "text".
+    A file with a word a line has no columns, so what is to be tagged may be called "text" as well.
     """
     if recipe.kind == "questions":
         return [(recipe.custom.question, recipe.custom.context)]
     if recipe.tags_words:
-        return [("text",)]
+        return [(recipe.custom.text,), ("text",)] if recipe.task == "custom" else [("text",)]
     if recipe.task == "custom":
         return [tuple(name for name in (recipe.custom.text, recipe.custom.second_text) if name is not None)]
     return list(dict.fromkeys([GLUE[recipe.task].texts, GLUE[recipe.task].hub_texts]))
@@ -91,11 +92,11 @@ _TASKS = {"classification": _classes, "multi-label": _labels, "regression": _reg
 
 
 def _examples(table: Table, texts: list[str], settings: CustomSettings, task: Task) -> Examples:
-    columns = [table.texts(name) for name in texts]
+    columns, left_out = [table.texts(name) for name in texts], (table.left_out,) if table.left_out else ()
     if task.is_regression:
         targets = table.numbers(settings.label).astype(np.float32)
     elif task.is_multi_label:
         targets = table.label_grid(settings.label, task.labels, settings.separator)
     else:
         targets = table.class_ids(settings.label, task.labels)
-    return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, table.skipped)
+    return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, left_out)

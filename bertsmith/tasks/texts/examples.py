@@ -18,8 +18,8 @@ class Examples(NamedTuple):
     targets: np.ndarray | None
     """[N]: int64 class ids, or float32 answers as the file has them; [N, C] bool where a text has any number of C
     labels; None where the split has no labels."""
-    skipped: int = 0
-    """Malformed lines that were left out."""
+    left_out: tuple[str, ...] = ()
+    """Of each file with malformed lines, what `Table.left_out` says."""
 
     @property
     def num_examples(self) -> int:
@@ -33,7 +33,7 @@ class Examples(NamedTuple):
         """The labelled examples of these numbers, in this order."""
         assert self.targets is not None
         second = None if self.second is None else [self.second[number] for number in numbers]
-        return Examples([self.first[number] for number in numbers], second, self.targets[numbers], self.skipped)
+        return Examples([self.first[number] for number in numbers], second, self.targets[numbers])
 
     def fingerprint(self) -> str:
         """Hex sha256 of texts and targets, whatever file they came from."""
@@ -63,5 +63,4 @@ def in_both_orders(examples: Examples) -> Examples:
         [*examples.first, *examples.second],
         [*examples.second, *examples.first],
         np.concatenate([examples.targets, examples.targets]),
-        examples.skipped,
     )

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.tables import Table, read_table
+from bertsmith.tasks.table import Table
+from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
 
@@ -49,8 +50,8 @@ class DevLabels(NamedTuple):
     """The file, or the first of several."""
     answers: np.ndarray
     """[N]: int64 class ids, or float64 numbers as the file has them."""
-    skipped: int
-    """Malformed lines that were left out; they count for no index."""
+    left_out: tuple[str, ...]
+    """Of each file with malformed lines, what `Table.left_out` says; no index counts them."""
 
 
 NOT, YES = "not_entailment", "entailment"
@@ -184,7 +185,7 @@ def read_split(
             f"{paths[0]}: {len(columns[0]):,} examples where {' or '.join(f'{n:,}' for n in row.rows[split])} were "
             f"published; fetch the file again, or set check_counts=false"
         )
-    return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, sum(t.skipped for t in tables))
+    return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, _left_out(tables))
 
 
 def read_dev_labels(name: str, gold: Path) -> DevLabels:
@@ -208,7 +209,11 @@ def read_dev_labels(name: str, gold: Path) -> DevLabels:
     label, header = ("label", None) if paths[0].suffix == ".parquet" else (row.label, row.header)
     tables = [read_table(path, [label], header=header, skip_malformed=True) for path in paths]
     targets = np.concatenate([_targets(row, table, label) for table in tables])
-    return DevLabels(paths[0], targets, sum(table.skipped for table in tables))
+    return DevLabels(paths[0], targets, _left_out(tables))
+
+
+def _left_out(tables: Sequence[Table]) -> tuple[str, ...]:
+    return tuple(table.left_out for table in tables if table.left_out)
 
 
 def _targets(row: GlueTask, table: Table, label: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of, make_folder, read_json, read_manifest
+from bertsmith.files import kind_of, make_folder, read_manifest
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_trial
@@ -37,7 +37,8 @@ class TaskRun(NamedTuple):
     seed: int
     score: str
     """The trial's headline on dev, for people."""
-    from_mnli: bool
+    learnt_before: list[str]
+    """Tasks that the model it started from was fine-tuned on."""
 
 
 class Work(NamedTuple):
@@ -97,15 +98,11 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
 
 def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
     """Task → its run, of those that have a finished trial."""
-    transferred: list[str] = []
     folders = {"": run}
     kind = kind_of(run)
     if kind == "glue":
         read_manifest(run, "glue")
         folders = {task: folder for task in GLUE if (folder := run / "tasks" / task).is_dir()}
-        if (run / "results.json").is_file():
-            tasks = read_json(run / "results.json")["tasks"]
-            transferred = [task for task, row in tasks.items() if row["from_mnli"]]
     elif kind != "finetune":
         raise UserError(
             f"{run}: neither a GLUE run nor a fine-tuning run; name a folder that `bertsmith glue` or `finetune` wrote"
@@ -127,7 +124,7 @@ def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
             chosen = choose_seed(folder, results, metric, seed)
             [score] = [trial["metrics"][metric] for trial in results["trials"] if trial["seed"] == chosen]
             told = f"{metric} {100 * score:.2f} on dev"
-            found[task] = TaskRun(folder, task, Path(recipe.data), chosen, told, task in transferred)
+            found[task] = TaskRun(folder, task, Path(recipe.data), chosen, told, own.get("learnt_before", []))
     if not found:
         raise UserError(f"{run}: no task has a finished trial; run `bertsmith {kind}` again, which goes on")
     return found
@@ -190,8 +187,8 @@ def _source(work: Work) -> str:
     if work.run is None:
         filler = work.filler if isinstance(work.filler, str) else f"{work.filler:.3f}"
         return f"filler {filler}: {work.why}"
-    transferred = " (from MNLI)" if work.run.from_mnli else ""
-    return f"{work.run.folder}, seed {work.run.seed}{transferred}, {work.run.score}"
+    before = f" (from a model of {', '.join(work.run.learnt_before)})" if work.run.learnt_before else ""
+    return f"{work.run.folder}, seed {work.run.seed}{before}, {work.run.score}"
 
 
 def _say(text: str) -> None:

@@ -13,7 +13,7 @@ from bertsmith.files import atomic_write
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.class_weights import class_weights
+from bertsmith.tasks.class_weights import check_weights, class_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.lesson import Outcome, Splits
@@ -104,6 +104,9 @@ class TextLesson(NamedTuple):
             raise UserError(
                 f"{self.recipe.model}: knows one kind of segment, and {self.recipe.task} has pairs of texts"
             )
+        check_weights(self.recipe, self.task)
+        if share := self.recipe.early_stopping.share:
+            divide(self.data.train.num_examples, share)
 
     def encode(self, start: StartingPoint) -> Splits:
         train, held_out = self.data.train, None
@@ -164,9 +167,9 @@ def read_text_lesson(recipe: FinetuneRecipe) -> TextLesson:
     else:
         options = {"check_counts": recipe.check_counts, "skip_malformed": recipe.skip_malformed}
         data = read_glue(recipe.task, Path(recipe.data), **options)
-    for name, examples in (("train", data.train), ("dev", data.dev), ("mismatched dev", data.mismatched)):
-        if examples is not None and examples.skipped:
-            print(f"{recipe.data}: {examples.skipped:,} malformed lines of {name} left out", file=sys.stderr)
+    for examples in (data.train, data.dev, data.mismatched):
+        for line in () if examples is None else examples.left_out:
+            print(line, file=sys.stderr)
     return TextLesson(recipe, data)
 
 

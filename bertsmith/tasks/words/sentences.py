@@ -1,4 +1,7 @@
-"""Word-per-line files → a tagging task: chunks and names in BIO or BIOES, or plain tags such as parts of speech."""
+"""Sentences with tags → a tagging task: chunks and names in BIO or BIOES, or plain tags such as parts of speech.
+
+A file has a word a line, or is a table with a sentence a row.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.custom import WORD_ENDINGS, find_file
+from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
 from bertsmith.tasks.scoring.entities import parse_tag
 from bertsmith.tasks.scoring.tagged import DOCUMENT, Word, read_words, without_documents
+from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
 
 ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
@@ -69,33 +73,36 @@ def read_chunking(data: Path) -> LabelledSentences:
         UserError: as `read_sentences`, and as `tagging_task`.
     """
     dev = data / "dev.txt"
-    return tagging_task("chunk", data / "train.txt", dev if dev.is_file() else data / "test.txt")
+    paths = (data / "train.txt", dev if dev.is_file() else data / "test.txt")
+    return tagging_task("chunk", *map(read_sentences, paths))
 
 
-def read_tagging(data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
+def read_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
     """Files of one's own: one file train.* and one file dev.* in the folder `data`.
 
     Raises:
-        UserError: a file is missing; malformed lines are to be skipped. As `tagging_task`.
+        UserError: a file is missing; malformed lines are to be skipped. As `read_sentences`, `read_sentence_rows` and
+            `tagging_task`.
     """
     if skip_malformed:
         raise UserError("skip_malformed = true: a sentence would lose words with its lines; mend them instead")
-    return tagging_task("custom", *(find_file(data, split, WORD_ENDINGS) for split in ("train", "dev")))
+    read = []
+    for split in ("train", "dev"):
+        path = find_file(data, split, WORD_ENDINGS + ENDINGS)
+        read.append(read_sentences(path) if path.suffix in WORD_ENDINGS else read_sentence_rows(path, settings))
+    return tagging_task("custom", *read)
 
 
-def tagging_task(name: str, train_path: Path, dev_path: Path) -> LabelledSentences:
+def tagging_task(name: str, train: Sentences, dev: Sentences) -> LabelledSentences:
     """The task that the two files are.
 
     Raises:
-        UserError: a file is missing, empty or malformed; training has one tag only, or tags of BIO and others as well;
-            a tag of dev is none that the model could give.
+        UserError: training has one tag only, or tags of BIO and others as well; a tag of dev is none that the model
+            could give.
     """
-    train, dev = read_sentences(train_path), read_sentences(dev_path)
     labels, metrics = _labels(train)
     if not 2 <= len(labels) <= MOST_LABELS:
-        raise UserError(
-            f"{train.path}: {len(labels):,} different tags in the last column; tagging has 2 to {MOST_LABELS:,}"
-        )
+        raise UserError(f"{train.path}: {len(labels):,} different tags; tagging has 2 to {MOST_LABELS:,}")
     known = set(labels)
     for word in dev.flat():
         if word.columns[-1] not in known:
@@ -125,6 +132,22 @@ def read_sentences(path: Path) -> Sentences:
     return Sentences(path, words)
 
 
+def read_sentence_rows(path: Path, settings: CustomSettings) -> Sentences:
+    """The sentences of a table: a column of their words (`settings.text`) and one of their tags (`settings.label`).
+
+    Raises:
+        UserError: as `read_table` and `Table.word_lists`; a sentence has not as many tags as words.
+    """
+    named_by = {settings.label: "custom.label", settings.text: "custom.text"}
+    table = read_table(path, [settings.text, settings.label], remedy="mend the line", named_by=named_by)
+    words, tags = table.word_lists(settings.text), table.word_lists(settings.label)
+    for line, some, theirs in zip(table.lines, words, tags, strict=True):
+        if len(some) != len(theirs) or not some:
+            raise UserError(f"{path}, line {line}: {len(some)} words and {len(theirs)} tags; each word has one tag")
+    rows = zip(table.lines, words, tags, strict=True)
+    return Sentences(path, [[Word(line, list(both)) for both in zip(*row, strict=True)] for line, *row in rows])
+
+
 def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the model can give, and by what it is measured.
 
@@ -132,7 +155,7 @@ def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:
     I-LST, of which its training has the B-LST only.
     """
     first = {word.columns[-1]: word for word in reversed(list(train.flat()))}
-    parsed = {text: parse_tag(text) for text in first}
+    parsed = {text: None if text.endswith("-") else parse_tag(text) for text in first}  # "B-" names no type
     others = sorted((text for text, tag in parsed.items() if tag is None), key=lambda text: first[text].line)
     if others and not any("-" in text for text, tag in parsed.items() if tag is not None):
         return tuple(sorted(parsed)), PLAIN_METRICS

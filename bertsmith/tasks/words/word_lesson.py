@@ -12,7 +12,7 @@ import torch
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.class_weights import class_weights
+from bertsmith.tasks.class_weights import check_weights, class_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.lesson import Outcome, Splits
@@ -86,7 +86,9 @@ class WordLesson(NamedTuple):
         return {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
 
     def check(self, start: StartingPoint) -> None:
-        pass
+        check_weights(self.recipe, self.task)
+        if share := self.recipe.early_stopping.share:
+            divide(self.data.train.num_examples, share)
 
     def encode(self, start: StartingPoint) -> Splits:
         guess = fallback(self.task, self.data.train)
@@ -136,7 +138,7 @@ class WordLesson(NamedTuple):
 
 
 def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
-    """CoNLL-2000, or files of one's own with a word a line.
+    """CoNLL-2000, or files of one's own.
 
     Raises:
         UserError: as `read_chunking`, and as `read_tagging`.
@@ -149,7 +151,7 @@ def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
                 file=sys.stderr,
             )
         return WordLesson(recipe, data)
-    return WordLesson(recipe, read_tagging(Path(recipe.data), skip_malformed=recipe.skip_malformed))
+    return WordLesson(recipe, read_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed))
 
 
 def encode_tagged(

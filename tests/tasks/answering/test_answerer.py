@@ -1,6 +1,7 @@
 """A fine-tuned answerer, used: asked, exported and asked elsewhere, and its answers to a file of questions."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -203,6 +204,18 @@ def test_a_threshold_of_the_recipe_is_what_is_asked_by(runs, tmp_path):
     finetune(recipe, tmp_path / "run")
     one = ask(1, 7)[0]
     assert bertsmith.load(tmp_path / "run", device="cpu").answer(one.question, one.context).text == ""
+
+
+def test_where_dev_was_best_served_by_no_answer_none_is_given(runs, tmp_path, capsys):
+    run = shutil.copytree(runs / "run-squad-v2.0", tmp_path / "run")
+    path, one = run / "trials/seed-0/eval.json", ask(1, 7)[0]
+    scores = json.loads(path.read_text())
+    path.write_text(json.dumps(scores | {"best_f1_thresh": 1e9}))
+    assert bertsmith.load(run, device="cpu").answer(one.question, one.context).text
+    nothing = 100 * scores["NoAns_total"] / scores["total"]
+    path.write_text(json.dumps(scores | {"best_f1": nothing, "best_f1_thresh": 0.0}))
+    assert bertsmith.load(run, device="cpu").answer(one.question, one.context).text == ""
+    assert "did best on dev by giving no answer at all" in capsys.readouterr().err
 
 
 def test_of_a_run_of_several_tasks_the_questions_are_asked_and_handed_in_by_name(several, tmp_path):

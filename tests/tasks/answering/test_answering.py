@@ -105,7 +105,7 @@ def test_an_unusable_dev_question_counts_in_the_score(model, data, tmp_path):
 
 def test_what_is_left_out_of_training_is_shown_with_its_first_question(model, data, tmp_path, capsys):
     asked = ask(30, 3)
-    asked[4].question = ""
+    asked[4].question, asked[5].question = "", f"{asked[5].question} {asked[5].question}"
     asked[7].start += 1
     asked[8].start += 1
     train = tmp_path / "train.json"
@@ -113,14 +113,16 @@ def test_what_is_left_out_of_training_is_shown_with_its_first_question(model, da
     given = (model, data["squad-v1.1"], "squad-v1.1", f"answering.train={train}")
     assert lesson_of(*given).num_examples == {"train": 27, "dev": 60}
     shown = capsys.readouterr().err
-    assert f"{train}: 1 empty questions, left out; the first is of question 'q4'\n" in shown
-    assert f"{train}: 2 answers that do not stand at their offset, left out; the first is of question 'q7'; " in shown
+    assert f"1 empty questions, left out; the first: {train}: question 'q4'\n" in shown
+    assert f"2 answers that do not stand at their offset, left out; the first: {train}: question 'q7'; " in shown
     assert "answering.nearest=true takes their nearest occurrences\n" in shown
     assert lesson_of(*given, "answering.nearest=true").num_examples["train"] == 29
     assert "offset" not in capsys.readouterr().err
     lesson = lesson_of(*given, "sequence_length=6", "answering.question_length=1")
     lesson.encode(open_starting_point(model))
-    assert "questions have their answer whole in no window" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "questions have their answer whole in no window" in shown
+    assert f"{train}: 1 of 27 questions were cut to 1 tokens (answering.question_length)\n" in shown
 
 
 def test_names_of_files(model, data, tmp_path):
@@ -213,7 +215,9 @@ def test_ones_own_columns(model, tmp_path):
     [
         ({"answer": "zebra"}, [], r"train.jsonl, line 1: the answer 'zebra' is not in its context"),
         ({"at": "x"}, ["custom.start=at"], r"line 1: the answer begins at 'x'; it must be a whole number"),
-        ({"id": 7}, ["custom.id=id"], r"train.jsonl, line 2: the id '7' is there twice"),
+        ({"at": 0.5}, ["custom.start=at"], r"line 1: the answer begins at 0.5; it must be a whole number"),
+        ({"at": float("inf")}, ["custom.start=at"], r"line 1: the answer begins at inf; it must be a whole number"),
+        ({"id": 7}, ["custom.id=id"], r"train.jsonl, line 2: question '7' is there twice"),
         ({}, ["custom.question=q"], r"line 1: no column 'q'; there are .*; custom.question=… names it"),
     ],
 )
@@ -238,8 +242,10 @@ def test_lines_without_a_usable_answer_are_left_out_where_that_is_wanted_and_cou
         file.write("".join(f"{line}\n" for line in unusable))
     assert lesson_of(model, path, "custom", "skip_malformed=true").num_examples == {"train": len(asked), "dev": 3}
     shown = capsys.readouterr().err
-    assert f"{path / 'train.jsonl'}: 1 malformed lines, left out\n" in shown
-    assert "1 lines whose answer is not in their context, left out; the first is of question '5'\n" in shown
+    train = path / "train.jsonl"
+    assert f"{train}: 1 malformed lines left out; the first is line 4: no column 'context'; there are " in shown
+    reason = "lines whose answer is not in their context"
+    assert f"1 {reason}, left out; the first: {train}, line 5: question '5'\n" in shown
 
 
 def test_one_column_file_serves_a_spreadsheet(model, tmp_path):

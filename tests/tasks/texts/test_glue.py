@@ -79,7 +79,7 @@ def test_dev_labels_alone(tmp_path, name):
     path = write_tsv(tmp_path, name, "dev", rows=3)
     for gold in (path, path.parent, tmp_path):
         found = read_dev_labels(name, gold)
-        assert (found.path, len(found.answers), found.skipped) == (path, 3, 0)
+        assert (found.path, len(found.answers), found.left_out) == (path, 3, ())
         labels = GLUE[name].task.labels
         assert [labels[answer] if labels else f"{answer:g}" for answer in found.answers] == [LABELS[name]] * 3
 
@@ -89,7 +89,9 @@ def test_dev_labels_of_the_hub_and_of_mnlis_editions(tmp_path):
     mismatched = matched.with_name("dev_mismatched.tsv")
     mismatched.write_text(matched.read_text(encoding="utf-8") + "no columns here\n", encoding="utf-8")
     assert read_dev_labels("mnli", tmp_path / "MNLI").path == matched
-    assert (read_dev_labels("mnli", mismatched).path, read_dev_labels("mnli", mismatched).skipped) == (mismatched, 1)
+    found = read_dev_labels("mnli", mismatched)
+    assert found.path == mismatched
+    assert f"{mismatched}: 1 malformed lines left out; the first is line 4: " in found.left_out[0]
     hub = tmp_path / "validation_matched-00000-of-00001.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"label": [0, 1, 2]}), hub)
     names = [GLUE["mnli"].task.labels[answer] for answer in read_dev_labels("mnli", hub).answers]

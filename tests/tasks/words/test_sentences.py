@@ -1,13 +1,29 @@
-"""Word-per-line files: what task they are, and what is refused."""
+"""Files of sentences with tags: what task they are, and what is refused."""
 
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from bertsmith.config import load
 from bertsmith.errors import UserError
+from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, read_chunking, read_tagging
+from bertsmith.tasks.words.sentences import (
+    ENTITY_METRICS,
+    PLAIN_METRICS,
+    LabelledSentences,
+    read_chunking,
+    read_tagging,
+)
 
 GOOD = "the DT B-NP\ncat NN I-NP\nsat VB B-VP\n. . O\n\nit PRP B-NP\n"
+
+
+def own(folder: Path, *, skip_malformed: bool = False, **settings: str) -> LabelledSentences:
+    return read_tagging(CustomSettings(**settings), folder, skip_malformed=skip_malformed)
 
 
 def write(folder, train=GOOD, dev=GOOD, ending="txt"):
@@ -17,7 +33,7 @@ def write(folder, train=GOOD, dev=GOOD, ending="txt"):
 
 
 def test_entities_have_every_prefix_of_training_with_every_type(tmp_path):
-    data = read_tagging(write(tmp_path, dev="sat VB I-VP\n"))
+    data = own(write(tmp_path, dev="sat VB I-VP\n"))
     assert data.task.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
     assert data.task.metrics == ENTITY_METRICS
     assert data.train.texts() == [["the", "cat", "sat", "."], ["it"]]
@@ -26,14 +42,14 @@ def test_entities_have_every_prefix_of_training_with_every_type(tmp_path):
 
 
 def test_bioes_and_letters_alone(tmp_path):
-    data = read_tagging(write(tmp_path, "a S-X\nb B-X\nc I-X\nd E-X\n", "a E-X\n", "conll"))
+    data = own(write(tmp_path, "a S-X\nb B-X\nc I-X\nd E-X\n", "a E-X\n", "conll"))
     assert data.task.labels == ("O", "B-X", "E-X", "I-X", "S-X")
     (tmp_path / "letters").mkdir()
-    assert read_tagging(write(tmp_path / "letters", "a B\nb I\n", "a O\n")).task.labels == ("O", "B", "I")
+    assert own(write(tmp_path / "letters", "a B\nb I\n", "a O\n")).task.labels == ("O", "B", "I")
 
 
 def test_plain_tags(tmp_path):
-    data = read_tagging(write(tmp_path, "a DT\nb NN\nc O\n", "a NN\n"))
+    data = own(write(tmp_path, "a DT\nb NN\nc O\n", "a NN\n"))
     assert (data.task.labels, data.task.metrics) == (("DT", "NN", "O"), PLAIN_METRICS)
 
 
@@ -41,7 +57,7 @@ def test_moving_the_files_changes_nothing_and_a_blank_line_does(tmp_path):
     prints = []
     for name, text in (("one", GOOD), ("two", GOOD.replace(" ", "\t")), ("three", GOOD.replace("sat", "\nsat"))):
         (tmp_path / name).mkdir()
-        prints.append(read_tagging(write(tmp_path / name, text)).train.fingerprint())
+        prints.append(own(write(tmp_path / name, text)).train.fingerprint())
     assert prints[0] == prints[1] != prints[2]
 
 
@@ -53,12 +69,12 @@ def test_document_lines_end_a_sentence_and_are_none(tmp_path):
         ("close", "-DOCSTART- -X- O\n" + GOOD.replace("\n\n", "\n-DOCSTART- -X- O\n")),
     ):
         (tmp_path / name).mkdir()
-        data = read_tagging(write(tmp_path / name, text))
+        data = own(write(tmp_path / name, text))
         assert data.train.texts() == [["the", "cat", "sat", "."], ["it"]]
         prints.append((data.train.fingerprint(), data.task))
     assert prints[0] == prints[1] == prints[2]
     with pytest.raises(UserError, match="no words in this file, but for lines -DOCSTART-"):
-        read_tagging(write(tmp_path, "-DOCSTART- O\n"))
+        own(write(tmp_path, "-DOCSTART- O\n"))
 
 
 def test_chunking_scores_dev_where_there_is_one_else_test(tmp_path):
@@ -86,21 +102,63 @@ def test_conll2000(shared_data):
         ("\n\n", GOOD, r"train.txt: no words in this file"),
         (GOOD, "", r"dev.txt: no words in this file"),
         ("a B-NP\nb NN\n", GOOD, r"train.txt, line 2: 'NN' is no tag of BIO or BIOES, which 'B-NP' in line 1 is; mend"),
-        ("a NN\nb NN\n", GOOD, r"train.txt: 1 different tags in the last column; tagging has 2 to 1,000"),
+        ("a B-NP\nb B-\n", GOOD, r"train.txt, line 2: 'B-' is no tag of BIO or BIOES, which 'B-NP' in line 1 is; mend"),
+        ("a NN\nb NN\n", GOOD, r"train.txt: 1 different tags; tagging has 2 to 1,000"),
     ],
 )
 def test_what_is_refused_with_its_place(tmp_path, train, dev, message):
     with pytest.raises(UserError, match=message):
-        read_tagging(write(tmp_path, train, dev))
+        own(write(tmp_path, train, dev))
+
+
+ROWS = {"sentence": [["the", "cat"], ["it", "sat"]], "label": [["B-NP", "I-NP"], ["B-NP", "O"]]}
+
+
+@pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl", "parquet"])
+def test_a_table_has_a_sentence_a_row(tmp_path, ending):
+    for split in ("train", "dev"):
+        path = tmp_path / f"{split}.{ending}"
+        if ending == "parquet":
+            pyarrow.parquet.write_table(pyarrow.table(ROWS), path)
+        elif ending == "jsonl":
+            rows = [dict(zip(ROWS, row, strict=True)) for row in zip(*ROWS.values(), strict=True)]
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        else:
+            between = "," if ending == "csv" else "\t"
+            rows = [list(ROWS), *([" ".join(cell) for cell in row] for row in zip(*ROWS.values(), strict=True))]
+            path.write_text("".join(f"{between.join(row)}\n" for row in rows))
+    data = own(tmp_path)
+    assert data.train.texts() == ROWS["sentence"] and data.train.tags() == ROWS["label"]
+    assert data.task.labels == ("O", "B-NP", "I-NP") and data.task.metrics == ENTITY_METRICS
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"tokens": ["a", "b"], "tags": ["O"]}, r"train.jsonl, line 1: 2 words and 1 tags; each word has one tag"),
+        ({"tokens": [], "tags": []}, r"train.jsonl, line 1: 0 words and 0 tags; each word has one tag"),
+        ({"tokens": ["a", "b"], "tags": [3, 0]}, r"train.jsonl, line 1: tags is \[3, 0\]; it must be words, or names"),
+        ({"tokens": ["a b"], "tags": ["O"]}, r"train.jsonl, line 1: tokens is \['a b'\]; it must be words"),
+        ({"words": ["a"], "tags": ["O"]}, r"train.jsonl, line 1: no column 'tokens'; .*custom.text=… names it"),
+    ],
+)
+def test_what_is_refused_of_a_table(tmp_path, row, message):
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=message):
+        own(tmp_path, text="tokens", label="tags")
 
 
 def test_what_is_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"no file train.txt, .conll in it; data=… names the folder of the task"):
-        read_tagging(tmp_path)
+    with pytest.raises(
+        UserError,
+        match=r"no file train.txt, .conll, .tsv, .csv, .jsonl, .parquet in it; data=… names the folder of the task",
+    ):
+        own(tmp_path)
     with pytest.raises(UserError, match=r"train.txt: "):
         read_chunking(tmp_path)
     with pytest.raises(UserError, match=r"skip_malformed = true: a sentence would lose words"):
-        read_tagging(write(tmp_path), skip_malformed=True)
+        own(write(tmp_path), skip_malformed=True)
 
 
 def test_which_recipes_tag_words():

@@ -1,137 +1,22 @@
-"""TSV, CSV, JSONL and Parquet files in, columns of values out; what is wrong is named with its file and line."""
+"""TSV, CSV, JSONL and Parquet files in, a `Table` out; what is wrong is named with its file and line."""
 
 import contextlib
 import csv
-import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bertsmith.errors import UserError
 from bertsmith.files import read_text
+from bertsmith.tasks.table import Table, did_you_mean, shortened
 
 CSV_FIELD_SIZE = 1 << 30
 """Bytes; the csv module's own limit, 128 kB, is too short for a document."""
 
-MOST_NAMED = 20
-"""Labels or columns in a message."""
-
 LONGEST_NAME = 40
 """Characters of a column's name in a message: where a file has no header, its names are texts."""
-
-LARGEST = float(np.finfo(np.float32).max)
-"""Answers are float32 in training."""
-
-
-class Table(NamedTuple):
-    """The wanted columns of one file, R rows each."""
-
-    path: Path
-    columns: dict[str, list[Any]]
-    lines: list[int]
-    """Line of each row in the file (Parquet: its number), from 1."""
-    skipped: int
-    """Malformed lines that were left out."""
-
-    def texts(self, column: str) -> list[str]:
-        """Raises UserError where a value is not text."""
-        values = self.columns[column]
-        for value, line in zip(values, self.lines, strict=True):
-            if not isinstance(value, str):
-                raise UserError(f"{self.path}, line {line}: {column} is {value!r}; it must be text")
-        return values
-
-    def labels(self, column: str) -> list[str]:
-        """Raises UserError where a value is no label: empty, missing, or of several parts."""
-        for value, line in zip(self.columns[column], self.lines, strict=True):
-            if value is None or value == "" or isinstance(value, list | dict):
-                of_several = " (custom.kind=multi-label takes lists)" if isinstance(value, list) else ""
-                raise UserError(
-                    f"{self.path}, line {line}: {column} is {value!r}; each example needs one label{of_several}"
-                )
-        return [label_name(value) for value in self.columns[column]]
-
-    def class_ids(self, column: str, labels: Sequence[str]) -> np.ndarray:
-        """[R] int64; `labels` in the order of their ids. Raises UserError where a value is none of them."""
-        ids = {label: id for id, label in enumerate(labels)}
-        found = [ids.get(label_name(value)) for value in self.columns[column]]
-        if None in found:
-            row = found.index(None)
-            value, line = self.columns[column][row], self.lines[row]
-            raise UserError(
-                f"{self.path}, line {line}: {column} is {value!r}; the task's labels are {shortened(labels)}"
-                f"{did_you_mean(label_name(value), labels)}"
-            )
-        return np.array(found, dtype=np.int64)
-
-    def label_sets(self, column: str, separator: str) -> list[list[str]]:
-        """Each row's labels, which a TSV or CSV has in one cell and the other layouts as a list. Raises UserError where
-        there is no such list, or an empty label."""
-        cells = self.path.suffix in (".tsv", ".csv")
-        found = []
-        for value, line in zip(self.columns[column], self.lines, strict=True):
-            if cells:
-                labels = [label.strip() for label in value.split(separator)] if value.strip() else []
-            elif isinstance(value, list) and all(isinstance(label, str | bool | int) for label in value):
-                labels = [label_name(label).strip() for label in value]
-            else:
-                raise UserError(
-                    f"{self.path}, line {line}: {column} is {value!r}; it must be a list of labels, [] for none"
-                )
-            if "" in labels:
-                raise UserError(
-                    f"{self.path}, line {line}: {column} is {value!r}, with an empty label in it; mend it (in a TSV or "
-                    f"CSV custom.separator, now {separator!r}, parts the labels)"
-                )
-            found.append(labels)
-        return found
-
-    def label_grid(self, column: str, labels: Sequence[str], separator: str) -> np.ndarray:
-        """[R, C] bool, which of `labels` each row has. Raises UserError where it has others."""
-        ids = {label: id for id, label in enumerate(labels)}
-        grid = np.zeros((len(self.lines), len(labels)), dtype=bool)
-        for row, found in enumerate(self.label_sets(column, separator)):
-            for label in found:
-                if label not in ids:
-                    raise UserError(
-                        f"{self.path}, line {self.lines[row]}: {column} has {label!r}; the task's labels are "
-                        f"{shortened(labels)}{did_you_mean(label, labels)}"
-                    )
-                grid[row, ids[label]] = True
-        return grid
-
-    def numbers(self, column: str) -> np.ndarray:
-        """[R] float64. Raises UserError where a value is not a number, or none that float32 can hold."""
-        numbers = np.empty(len(self.lines))
-        for row, (value, line) in enumerate(zip(self.columns[column], self.lines, strict=True)):
-            try:
-                numbers[row] = float(value)
-            except (TypeError, ValueError, OverflowError):
-                numbers[row] = np.nan
-            if not abs(numbers[row]) <= LARGEST:
-                raise UserError(f"{self.path}, line {line}: {column} is {value!r}; it must be a number")
-        return numbers
-
-
-def shortened(names: Sequence[str]) -> str:
-    """The first of them, for a message, and how many more there are."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """The nearest of `names`, as the end of a message; empty where none is near."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def label_name(value: Any) -> str:
-    """A label as text, alike from all layouts: JSON's true and 1 are "true" and "1"."""
-    return json.dumps(value) if isinstance(value, bool | int) else str(value)
 
 
 def read_table(
@@ -147,7 +32,7 @@ def read_table(
 
     Args:
         header: the names of all columns, for a TSV without a header line.
-        skip_malformed: leave malformed lines out and count them.
+        skip_malformed: leave malformed lines out, see `Table.left_out`.
         remedy: what a user can do about one, where there is no such setting.
         named_by: column → the setting that names it, where there is one.
 
@@ -227,8 +112,9 @@ class _Reader(NamedTuple):
         if not kept:
             malformed = f" ({skipped:,} malformed lines; {first})" if skipped else ""
             raise UserError(f"{self.path}: no examples in this file{malformed}")
+        left_out = f"{self.path}: {skipped:,} malformed lines left out; the first is {first}" if skipped else ""
         columns = {name: list(column) for name, column in zip(self.wanted, zip(*kept, strict=True), strict=True)}
-        return Table(self.path, columns, lines, skipped)
+        return Table(self.path, columns, lines, left_out)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -263,7 +149,7 @@ def _objects(text: str) -> Iterator[tuple[int, Any]]:
     for number, line in _lines(text):
         try:
             yield number, json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield number, None
 
 
@@ -306,4 +192,4 @@ def _read_parquet(path: Path, wanted: Sequence[str], named_by: Mapping[str, str]
     if not table.num_rows:
         raise UserError(f"{path}: no examples in this file")
     columns = {name: table.column(name).to_pylist() for name in wanted}
-    return Table(path, columns, list(range(1, table.num_rows + 1)), 0)
+    return Table(path, columns, list(range(1, table.num_rows + 1)))
