@@ -109,7 +109,7 @@ def measure_training(setup: Setup, who: str, steps: int, seed: int) -> dict[str,
         started_at = time.perf_counter()
         train(setup, objective, Plan(steps=steps), seed, Path(folder))
         seconds = time.perf_counter() - started_at
-    return {"seconds": seconds, **setup.splits.dev[""].score(objective, setup.machine).metrics}
+    return {"seconds": seconds, **setup.splits.dev.score(objective, setup.machine).metrics}
 
 
 def set_up(recipe: FinetuneRecipe) -> Setup:
@@ -126,7 +126,7 @@ def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> dict[str, flo
         TrainingArguments,
     )
 
-    tokenizer, dev = AutoTokenizer.from_pretrained(setup.recipe.model), setup.splits.dev[""]
+    tokenizer, dev = AutoTokenizer.from_pretrained(setup.recipe.model), setup.splits.dev
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(setup.recipe.model, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:

@@ -71,17 +71,16 @@ class Losses:
         return {name: total / counts[name] if counts[name] else float("nan") for name, total in sums.items()}
 
 
+NO_LOSSES = Losses({}, {})
+
+
 def _added(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
     return {**ours, **{name: ours[name] + value if name in ours else value for name, value in theirs.items()}}
 
 
 def sum_losses(parts: Iterable[Losses]) -> Losses:
-    """Of micro-batches, one at least, in their order."""
-    parts = iter(parts)
-    total = next(parts)
-    for losses in parts:
-        total = total + losses
-    return total
+    """Of micro-batches, in their order."""
+    return sum(parts, NO_LOSSES)
 
 
 class Objective(Protocol):

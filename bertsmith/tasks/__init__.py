@@ -5,10 +5,10 @@ In reading order:
     recipe          what it can be told
     task            what a task is: its labels, its metrics
     lesson          what fine-tuning needs of any task: Lesson, Splits, Split
+    single_lesson   … and what lessons of one task have in common
     starting_point  the model that fine-tuning starts from: a pre-training run or a Hugging Face folder
     early_stopping  a share of training that is held out, and when to stop
     class_weights   how much each class counts in the loss
-    order           in which order examples are trained on, and which share a batch
     mixing          several tasks in one run: which, and how often each has its turn
     several         … as one lesson: one encoder, and for each task a head and a loss
     trial           one seed: train, predict, score

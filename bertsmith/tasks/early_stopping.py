@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bertsmith.errors import UserError
 from bertsmith.randomness import generator
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.lesson import Split
+from bertsmith.tasks.lesson import Scored
 from bertsmith.training.machine import Machine
 
 
@@ -46,7 +46,7 @@ def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.
 class Watch:
     """Looks at what is held out, and keeps the weights that did best on it, in the host's memory."""
 
-    def __init__(self, split: Split, metric: str, machine: Machine, patience: int):
+    def __init__(self, split: Scored, metric: str, machine: Machine, patience: int):
         self.split = split
         self.metric = metric
         self.machine = machine

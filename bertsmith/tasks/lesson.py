@@ -1,5 +1,8 @@
 """What fine-tuning needs of any task, whatever it is about: Lesson, Splits, Split."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -8,13 +11,17 @@ from torch import nn
 
 from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import Batch
+from bertsmith.randomness import generator
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
 from bertsmith.training.machine import Machine
 
+POOLED_BATCHES = 32
+"""So many batches of training examples at a time are sorted by length."""
+
 
 class Outcome(NamedTuple):
-    """How a model did on a split."""
+    """How a model did."""
 
     metrics: dict[str, float]
     """By name, as fractions of 1."""
@@ -22,28 +29,70 @@ class Outcome(NamedTuple):
     """Whether every prediction is the same."""
 
 
-class Split(Protocol):
-    """A task's examples as token rows for one model, with their answers; N rows."""
+class Trained(Protocol):
+    """What a model is trained on; N rows."""
 
     @property
     def lengths(self) -> np.ndarray:
         """[N] int64, tokens of each row."""
 
-    def batch(self, rows: np.ndarray) -> Batch:
-        """The rows of these numbers, in this order, with their answers."""
+    def batches(
+        self, batch_size: int, seed: int, similar_lengths: bool = False
+    ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+        """Without end, each batch with the position behind it."""
+
+
+class Scored(Protocol):
+    """What a model is scored on."""
 
     def score(self, objective: nn.Module, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
         """Predict all examples and score them; with a `folder` the predictions are written there, in files that are
         called after `name` where there can be several."""
 
 
+class Split(ABC):
+    """A task's examples as token rows for one model, with their answers: to be trained on, and to be scored on."""
+
+    @property
+    @abstractmethod
+    def lengths(self) -> np.ndarray:
+        """See `Trained`."""
+
+    @abstractmethod
+    def batch(self, rows: np.ndarray) -> Batch:
+        """The rows of these numbers, in this order, with their answers."""
+
+    @abstractmethod
+    def score(self, objective: nn.Module, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
+        """See `Scored`."""
+
+    def batches(
+        self, batch_size: int, seed: int, similar_lengths: bool = False
+    ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+        """Without end: every example once an epoch, in an order drawn for that epoch.
+
+        `similar_lengths` sorts each POOLED_BATCHES batches' worth of examples by length, cuts them into batches and
+        draws the order of these: a batch of short rows then needs little padding. Which examples share a pool is still
+        chance.
+        """
+        lengths = self.lengths
+        for epoch in count():
+            draw = generator(seed, "order", epoch)
+            order = draw.permutation(len(lengths))
+            if similar_lengths:
+                pools = np.arange(len(order)) // (POOLED_BATCHES * batch_size)
+                order = order[np.lexsort((lengths[order], pools))]
+            cut = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+            for number, place in enumerate(draw.permutation(len(cut)) if similar_lengths else range(len(cut)), start=1):
+                yield self.batch(cut[place]), (epoch, number)
+
+
 class Splits(NamedTuple):
     """What is trained on, and what is scored."""
 
-    train: Split
-    dev: dict[str, Split]
-    """By what its name and its metrics' names end with: "" the dev set, "_mismatched" the second one of MNLI."""
-    held_out: Split | None = None
+    train: Trained
+    dev: Scored
+    held_out: Scored | None = None
     """Of the training examples those that are not trained on, for `early_stopping`."""
     num_held_out: int = 0
     """Examples in it."""
@@ -52,7 +101,9 @@ class Splits(NamedTuple):
 class Lesson(Protocol):
     """A task with its files, read: how a model takes them in, and what it learns with."""
 
-    task: Task
+    @property
+    def task(self) -> Task:
+        """What is learnt."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -73,5 +124,5 @@ class Lesson(Protocol):
         """Token rows for this model; what was cut or left out is said on standard error."""
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> nn.Module:
-        """An `Objective`: "encoder", which is this one, shaped as that of `start`, and what sits on it, its weights
-        drawn at random."""
+        """An `Objective`: "encoder", which is this one, shaped as that of `start`, and what sits on it, with the
+        weights that `start` has; a head's others are drawn at random."""

@@ -13,9 +13,8 @@ from bertsmith.files import make_folder
 from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import generator
-from bertsmith.tasks.lesson import Lesson, Outcome, Split, Splits
+from bertsmith.tasks.lesson import Lesson, Outcome, Scored, Splits, Trained
 from bertsmith.tasks.mixing import SEVERAL, head_of, metric_of, shares, task_and_metric
-from bertsmith.tasks.order import batches
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
@@ -60,9 +59,9 @@ class Several(nn.Module):
 
 
 class SeveralSplit(NamedTuple):
-    """What several tasks are trained on."""
+    """What several tasks are trained on; see `bertsmith.tasks.lesson.Trained`."""
 
-    splits: dict[str, Split]
+    splits: dict[str, Trained]
     power: float
     """See `SeveralSettings`."""
 
@@ -80,7 +79,7 @@ class SeveralSplit(NamedTuple):
     ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
         """Without end, each batch of a task that is drawn by the shares. Each task goes through its own epochs: all its
         examples come before any comes again."""
-        streams = [batches(split, batch_size, seed, similar_lengths) for split in self.splits.values()]
+        streams = [split.batches(batch_size, seed, similar_lengths) for split in self.splits.values()]
         tasks, probs = list(self.splits), self.shares()
         for step in count():
             place = generator(seed, "tasks", step).choice(len(tasks), p=probs)
@@ -89,10 +88,9 @@ class SeveralSplit(NamedTuple):
 
 
 class SeveralDev(NamedTuple):
-    """The dev sets of several tasks; see `bertsmith.tasks.lesson.Split`, of which it has what scores."""
+    """The dev sets of several tasks, or what is held out of them; see `bertsmith.tasks.lesson.Scored`."""
 
-    dev: dict[str, dict[str, Split]]
-    """Task → its `Splits.dev`."""
+    dev: dict[str, Scored]
     headlines: dict[str, str]
     """Task → the first of its metrics."""
 
@@ -100,12 +98,11 @@ class SeveralDev(NamedTuple):
         """`MEAN`, and every task's metrics behind the task's name; what a task writes is in a folder of its own."""
         found: dict[str, float] = {}
         constant = []
-        for task, splits in self.dev.items():
+        for task, dev in self.dev.items():
             own = None if folder is None else make_folder(folder / task)
-            for end, split in splits.items():
-                outcome = split.score(objective.objectives[task], machine, own, f"{name}{end}")
-                found |= {metric_of(task, metric + end): score for metric, score in outcome.metrics.items()}
-                constant.append(outcome.constant)
+            outcome = dev.score(objective.objectives[task], machine, own, name)
+            found |= _named(task, outcome.metrics)
+            constant.append(outcome.constant)
         headlines = [found[metric_of(task, metric)] for task, metric in self.headlines.items() if task in self.dev]
         return Outcome({MEAN: float(np.mean(headlines))} | found, any(constant))
 
@@ -147,9 +144,9 @@ class SeveralLesson(NamedTuple):
         headlines = {task: lesson.metrics[0] for task, lesson in self.lessons.items()}
         self._say_shares(train)
         dev = SeveralDev({task: splits.dev for task, splits in encoded.items()}, headlines)
-        held_out = {task: {"": splits.held_out} for task, splits in encoded.items() if splits.held_out is not None}
+        held_out = {task: splits.held_out for task, splits in encoded.items() if splits.held_out is not None}
         watched = SeveralDev(held_out, headlines) if held_out else None
-        return Splits(train, {"": dev}, watched, sum(splits.num_held_out for splits in encoded.values()))
+        return Splits(train, dev, watched, sum(splits.num_held_out for splits in encoded.values()))
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> Several:
         return Several(encoder, {task: lesson.objective(start, encoder) for task, lesson in self.lessons.items()})

@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertsmith.errors import UserError
 from bertsmith.interop.names import Family
 from bertsmith.model.config import EncoderSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.models import fingerprint, open_model
+
+Objective = TypeVar("Objective", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,14 @@ class StartingPoint:
     """Longest row seen in pre-training, in tokens; None where nobody says."""
     learnt: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on already, the last one last."""
+
+    def lend(self, objective: Objective) -> Objective:
+        """The objective itself, with these weights where it has them: the encoder's all, and of a head what is like."""
+        wanted = objective.state_dict()
+        weights = {name: tensor for name, tensor in self.weights.items() if name in wanted}
+        missing = objective.load_state_dict(weights, strict=False).missing_keys
+        assert not self.weights or not any(name.startswith("encoder.") for name in missing), missing
+        return objective
 
     def fingerprint(self) -> str:
         """Hex sha256 of names and values of the weights, and of what the tokenizer does."""

@@ -1,8 +1,8 @@
 """One seed of a task: train, predict, score, in a folder that is whole or absent."""
 
 import math
-from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +11,13 @@ from safetensors.torch import save
 
 from bertsmith.files import atomic_folder, atomic_write, write_json
 from bertsmith.model.encoder import Encoder
-from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.objectives.objective import NO_LOSSES, Objective
 from bertsmith.progress import format_count, progress
 from bertsmith.randomness import derived_seed
 from bertsmith.tasks.early_stopping import Watch
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.lesson import Lesson, Splits
-from bertsmith.tasks.order import batches
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.several import Several, SeveralSplit
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.training.loop import Course, Event, State, Step, fit
 from bertsmith.training.machine import Machine
@@ -64,11 +62,7 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
         if watch is not None:
             watch.restore(objective)
             stopping = {"early_stopping": {"held_out": setup.splits.num_held_out, **watch.to_json()}}
-        metrics, constant = {}, False
-        for end, split in setup.splits.dev.items():
-            outcome = split.score(objective, setup.machine, partial, f"dev{end}")
-            metrics |= {name + end: score for name, score in outcome.metrics.items()}
-            constant |= outcome.constant
+        metrics, constant = setup.splits.dev.score(objective, setup.machine, partial)
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
             "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3), **stopping,
@@ -81,20 +75,10 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
 def build_objective(setup: Setup, seed: int) -> Objective:
     """The model before its first step: pre-trained weights, and what is new drawn from `seed`."""
     torch.manual_seed(derived_seed(seed, "weights"))
-    objective = setup.lesson.objective(setup.start, Encoder(setup.start.settings, setup.start.vocab_size))
-    if not setup.recipe.random_weights:
-        for part in objective.objectives.values() if isinstance(objective, Several) else [objective]:
-            _take_up(part, setup.start)
+    start = replace(setup.start, weights={}) if setup.recipe.random_weights else setup.start
+    objective = setup.lesson.objective(start, Encoder(start.settings, start.vocab_size))
     setup.machine.place(objective)
     return objective
-
-
-def _take_up(objective: Objective, start: StartingPoint) -> None:
-    """Give it the pre-trained weights: the encoder's, and what of a head there is."""
-    wanted = objective.state_dict()
-    weights = {name: tensor for name, tensor in start.weights.items() if name in wanted}
-    missing = objective.load_state_dict(weights, strict=False).missing_keys
-    assert not any(name.startswith("encoder.") for name in missing), missing
 
 
 def watch_of(setup: Setup) -> Watch | None:
@@ -105,18 +89,11 @@ def watch_of(setup: Setup) -> Watch | None:
     return Watch(setup.splits.held_out, setup.lesson.metrics[0], setup.machine, patience)
 
 
-def num_steps(recipe: FinetuneRecipe, num_examples: int) -> int:
+def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
     """Optimiser steps of a trial; a last batch that is not full counts as one. `compat` drops the fraction of a step
     that a broken number of epochs leaves, otherwise it is rounded up."""
-    steps = math.ceil(num_examples / recipe.batch_size) * recipe.epochs
+    steps = math.ceil(num_rows / recipe.batch_size) * recipe.epochs
     return max(1, int(steps) if recipe.compat else math.ceil(steps))
-
-
-def _batches(setup: Setup, seed: int) -> Iterator[tuple[Batch, tuple[int, ...]]]:
-    train, recipe = setup.splits.train, setup.recipe
-    if isinstance(train, SeveralSplit):
-        return train.batches(recipe.batch_size, seed, recipe.similar_lengths)
-    return batches(train, recipe.batch_size, seed, recipe.similar_lengths)
 
 
 def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path, watch: Watch | None = None) -> State:
@@ -131,18 +108,21 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
     )  # fmt: skip
     state = State()
     with closing(MetricsLog(folder, 0, tensorboard=False)) as log, progress(f"seed {seed}", plan.steps) as bar:
-        total: list[Losses] = []
+        total = NO_LOSSES
 
         def show(state: State, step: Step) -> None:
-            total[:] = [total[0] + step.losses if total else step.losses]
+            nonlocal total
+            total += step.losses if math.isfinite(step.gradient_norm) else NO_LOSSES
             rate = f", {format_count(state.tokens / state.seconds)} tokens/s" if state.seconds else ""  # it compiled
             bar.update(state.step, f"step {state.step:,}{rate}")
 
         def write(state: State, step: Step) -> None:
+            nonlocal total
             log.write("train", state.step, {
-                "tokens": state.tokens, "seconds": round(state.seconds, 3), **total.pop().means(),
+                "tokens": state.tokens, "seconds": round(state.seconds, 3), **total.means(),
                 "learning_rate": step.learning_rate, "gradient_norm": step.gradient_norm,
             })  # fmt: skip
+            total = NO_LOSSES
 
         def look(state: State, step: Step) -> bool:
             scores = watch.look(objective, state.step)
@@ -154,5 +134,6 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
         if watch is not None:
             epoch = math.ceil(len(setup.splits.train.lengths) / recipe.batch_size)
             events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), look))
-        fit(objective, _batches(setup, seed), course, events, state)
+        batches = setup.splits.train.batches(recipe.batch_size, seed, recipe.similar_lengths)
+        fit(objective, batches, course, events, state)
     return state

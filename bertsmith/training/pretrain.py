@@ -26,7 +26,7 @@ from bertsmith.objectives import kinds
 from bertsmith.objectives.kinds import ObjectiveSettings
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.mlm import MaskedTokensSettings
-from bertsmith.objectives.objective import Batch, Losses, PretrainingObjective
+from bertsmith.objectives.objective import NO_LOSSES, Batch, PretrainingObjective
 from bertsmith.progress import Progress, format_count, progress
 from bertsmith.randomness import derived_seed
 from bertsmith.settings import setting, settings
@@ -192,7 +192,7 @@ class _Watch:
     ):
         self.recipe, self.machine, self.log, self.bar, self.probes = recipe, machine, log, bar, probes
         self.meter = Meter(machine)
-        self.total: Losses | None = None
+        self.total = NO_LOSSES
         self.means = ""
         self.measures: dict[str, float] = {}
 
@@ -202,13 +202,13 @@ class _Watch:
 
     def add(self, state: State, step: Step) -> None:
         if math.isfinite(step.gradient_norm):
-            self.total = step.losses if self.total is None else self.total + step.losses
+            self.total += step.losses
         self.bar.update(_done(self.recipe.plan, state), f"step {state.step:,}{self.means}")
 
     def log_training(self, state: State, step: Step) -> None:
         rates = self.meter.read(state.tokens, state.seconds)
-        losses = self.total.means() if self.total is not None else {}
-        self.total = None
+        losses = self.total.means()
+        self.total = NO_LOSSES
         self.log.write("train", state.step, {
             "tokens": state.tokens, "seconds": round(state.seconds, 3), **losses, "learning_rate": step.learning_rate,
             "gradient_norm": step.gradient_norm, "skipped_steps": state.skipped, **rates,

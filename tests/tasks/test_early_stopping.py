@@ -95,7 +95,7 @@ def test_it_stops_and_what_is_scored_and_kept_is_what_did_best(toy, tmp_path):
     machine = program.choose_machine(toy_recipe(*toy).settings.machine)
     splits = lesson.encode(start)
     assert splits.held_out.score(kept, machine).metrics["accuracy"] == stopping["score"]
-    assert splits.dev[""].score(kept, machine).metrics == results["metrics"]
+    assert splits.dev.score(kept, machine).metrics == results["metrics"]
 
 
 def test_later_steps_that_harm_do_no_harm(toy, tmp_path):

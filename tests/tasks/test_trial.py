@@ -8,7 +8,6 @@ import torch
 
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import ElectraClassificationHead
-from bertsmith.tasks.order import batches
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.text_lesson import TextSplit, predict
@@ -27,7 +26,7 @@ def rows_of(lengths):
 @pytest.mark.parametrize("similar_lengths", [True, False])
 def test_an_epoch_has_every_example_once(similar_lengths):
     split = TextSplit(None, rows_of([3, 4, 5, 6, 7]), np.arange(5))
-    epochs = list(islice(batches(split, 2, seed=1, similar_lengths=similar_lengths), 6))
+    epochs = list(islice(split.batches(2, seed=1, similar_lengths=similar_lengths), 6))
     orders = [
         [int(answer) for batch, _ in part for answer in batch.targets["answers"]] for part in (epochs[:3], epochs[3:])
     ]
@@ -39,16 +38,16 @@ def test_an_epoch_has_every_example_once(similar_lengths):
 
 
 def test_rows_of_similar_length_share_a_batch(monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.order.POOLED_BATCHES", 4)
+    monkeypatch.setattr("bertsmith.tasks.lesson.POOLED_BATCHES", 4)
     lengths = np.random.default_rng(0).integers(1, 100, 96)
     split = TextSplit(None, rows_of(lengths), np.zeros(96))
 
     def padding(**options) -> float:
-        tokens = [batch.tokens for batch, _ in islice(batches(split, 8, seed=0, **options), 12)]
+        tokens = [batch.tokens for batch, _ in islice(split.batches(8, seed=0, **options), 12)]
         return 1 - sum(part.num_tokens for part in tokens) / sum(part.num_rows * part.length for part in tokens)
 
     assert padding(similar_lengths=True) < 0.5 * padding()
-    longest = [batch.tokens.length for batch, _ in islice(batches(split, 8, seed=0, similar_lengths=True), 12)]
+    longest = [batch.tokens.length for batch, _ in islice(split.batches(8, seed=0, similar_lengths=True), 12)]
     assert longest != sorted(longest)
 
 

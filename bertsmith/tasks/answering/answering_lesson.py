@@ -1,8 +1,9 @@
 """Questions about texts, as a lesson: SQuAD, MRQA 2019, and one's own."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,16 +22,17 @@ from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
 from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.early_stopping import divide
-from bertsmith.tasks.lesson import Outcome, Splits
+from bertsmith.tasks.lesson import Outcome, Split, Splits
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import score_answerable
+from bertsmith.tasks.single_lesson import SingleLesson
 from bertsmith.tasks.starting_point import StartingPoint
-from bertsmith.tasks.task import Task
 from bertsmith.training.machine import Machine
 
 
-class AnsweredSplit(NamedTuple):
+@dataclass(frozen=True)
+class AnsweredSplit(Split):
     """See `bertsmith.tasks.lesson.Split`; its rows are windows."""
 
     task: AskedTask
@@ -72,26 +74,11 @@ class AnsweredSplit(NamedTuple):
         return Outcome(metrics, len(set(texts.values())) == 1)
 
 
-class AnsweringLesson(NamedTuple):
+@dataclass(frozen=True)
+class AnsweringLesson(SingleLesson):
     """See `bertsmith.tasks.lesson.Lesson`."""
 
-    recipe: FinetuneRecipe
     data: AskedTask
-
-    @property
-    def task(self) -> Task:
-        return self.data.task
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return self.task.metrics
-
-    @property
-    def num_examples(self) -> dict[str, int]:
-        return {"train": len(self.data.train), "dev": len(self.data.dev)}
-
-    def identity(self) -> dict[str, Any]:
-        return {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
 
     def check(self, start: StartingPoint) -> None:
         recipe, settings = self.recipe, self.recipe.answering
@@ -125,13 +112,13 @@ class AnsweringLesson(NamedTuple):
                 f"no window, and are learnt as if it were not there; the first is {train.asked.ids[lost[0]]!r}",
                 file=sys.stderr,
             )
-        splits = Splits(train, {"": self._split(self.data.dev, start)})
+        splits = Splits(train, self._split(self.data.dev, start))
         if held_out is None:
             return splits
         return splits._replace(held_out=self._split(held_out, start), num_held_out=len(held_out))
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> Answering:
-        return build_answering(self.recipe, encoder, start.family)
+        return start.lend(build_answering(self.recipe, encoder, start.family))
 
     def _split(self, asked: Questions, start: StartingPoint) -> AnsweredSplit:
         settings = self.recipe.answering

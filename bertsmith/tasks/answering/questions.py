@@ -43,6 +43,10 @@ class Questions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def num_examples(self) -> int:
+        return len(self)
+
     def context(self, question: int) -> str:
         return self.contexts[self.context_of[question]]
 

@@ -1,6 +1,7 @@
 """Classes, labels and numbers of texts, as a lesson: GLUE's tasks, and one's own."""
 
 import sys
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +14,14 @@ from bertsmith.files import atomic_write
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.class_weights import check_weights, class_weights
+from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
-from bertsmith.tasks.lesson import Outcome, Splits
+from bertsmith.tasks.lesson import Outcome, Split, Splits
 from bertsmith.tasks.metrics import is_constant, measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
+from bertsmith.tasks.single_lesson import SingleLesson
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.texts.classification import Classification
@@ -34,7 +36,8 @@ MISMATCHED = "_mismatched"
 """Ends the names of metrics that are of MNLI's second dev set."""
 
 
-class TextSplit(NamedTuple):
+@dataclass(frozen=True)
+class TextSplit(Split):
     """See `bertsmith.tasks.lesson.Split`."""
 
     task: Task
@@ -74,39 +77,44 @@ class TextSplit(NamedTuple):
         return Outcome(metrics, is_constant(predicted))
 
 
-class TextLesson(NamedTuple):
+class TwoDevSets(NamedTuple):
+    """MNLI's; see `bertsmith.tasks.lesson.Scored`."""
+
+    matched: TextSplit
+    mismatched: TextSplit
+
+    def score(
+        self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
+    ) -> Outcome:
+        """The metrics of the second set, and the name of its file, end with `MISMATCHED`."""
+        first = self.matched.score(objective, machine, folder, name)
+        second = self.mismatched.score(objective, machine, folder, name + MISMATCHED)
+        metrics = first.metrics | {metric + MISMATCHED: score for metric, score in second.metrics.items()}
+        return Outcome(metrics, first.constant or second.constant)
+
+
+@dataclass(frozen=True)
+class TextLesson(SingleLesson):
     """See `bertsmith.tasks.lesson.Lesson`."""
 
-    recipe: FinetuneRecipe
     data: LabelledTexts
-
-    @property
-    def task(self) -> Task:
-        return self.data.task
 
     @property
     def metrics(self) -> tuple[str, ...]:
         second = () if self.data.mismatched is None else self.task.metrics
         return (*self.task.metrics, *(name + MISMATCHED for name in second))
 
-    @property
-    def num_examples(self) -> dict[str, int]:
-        return {"train": self.data.train.num_examples, "dev": self.data.dev.num_examples}
-
     def identity(self) -> dict[str, Any]:
-        found = {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
-        if self.data.mismatched is not None:
-            found["mismatched_dev"] = self.data.mismatched.fingerprint()
-        return found
+        if self.data.mismatched is None:
+            return super().identity()
+        return super().identity() | {"mismatched_dev": self.data.mismatched.fingerprint()}
 
     def check(self, start: StartingPoint) -> None:
+        super().check(start)
         if self.data.train.has_pairs and num_segments(start.settings) == 1:
             raise UserError(
                 f"{self.recipe.model}: knows one kind of segment, and {self.recipe.task} has pairs of texts"
             )
-        check_weights(self.recipe, self.task)
-        if share := self.recipe.early_stopping.share:
-            divide(self.data.train.num_examples, share)
 
     def encode(self, start: StartingPoint) -> Splits:
         train, held_out = self.data.train, None
@@ -114,14 +122,15 @@ class TextLesson(NamedTuple):
             train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
         if self.task.symmetric and self.recipe.double_unordered:
             train = in_both_orders(train)
-        dev = {"": self.data.dev} | ({MISMATCHED: self.data.mismatched} if self.data.mismatched is not None else {})
+        others = (self.data.dev, self.data.mismatched, held_out)
+        dev, mismatched, watched = (None if some is None else self._split(some, start) for some in others)
         splits = Splits(
             self._split(train, start, self._weights()),
-            {end: self._split(examples, start) for end, examples in dev.items()},
+            dev if mismatched is None else TwoDevSets(dev, mismatched),
+            watched,
+            0 if held_out is None else held_out.num_examples,
         )
-        if held_out is not None:
-            splits = splits._replace(held_out=self._split(held_out, start), num_held_out=held_out.num_examples)
-        found = [split for split in (splits.train, splits.held_out, *splits.dev.values()) if split is not None]
+        found = [split for split in (splits.train, dev, mismatched, watched) if split is not None]
         truncated = sum(split.rows.truncated for split in found)
         if truncated:
             print(
@@ -135,7 +144,8 @@ class TextLesson(NamedTuple):
         head = CLASSIFICATION_HEADS[start.family]
         if self.recipe.compat:
             head = PlainClassificationHead
-        return Classification(encoder, head(start.settings, self.task.num_outputs), self._loss(), self.recipe.compat)
+        head = head(start.settings, self.task.num_outputs)
+        return start.lend(Classification(encoder, head, self._loss(), self.recipe.compat))
 
     def _loss(self) -> RowLoss:
         if self.task.is_regression:

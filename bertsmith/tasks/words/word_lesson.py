@@ -2,9 +2,9 @@
 
 import sys
 from collections import Counter
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ import torch
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.class_weights import check_weights, class_weights
+from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
-from bertsmith.tasks.lesson import Outcome, Splits
+from bertsmith.tasks.lesson import Outcome, Split, Splits
 from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
+from bertsmith.tasks.single_lesson import SingleLesson
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
@@ -29,7 +30,8 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 
 
-class TaggedSplit(NamedTuple):
+@dataclass(frozen=True)
+class TaggedSplit(Split):
     """See `bertsmith.tasks.lesson.Split`."""
 
     task: Task
@@ -64,31 +66,11 @@ class TaggedSplit(NamedTuple):
         return Outcome(score_tags(ids, self.sentences, self.encoded.ends, self.task, path), is_constant(ids))
 
 
-class WordLesson(NamedTuple):
+@dataclass(frozen=True)
+class WordLesson(SingleLesson):
     """See `bertsmith.tasks.lesson.Lesson`."""
 
-    recipe: FinetuneRecipe
     data: LabelledSentences
-
-    @property
-    def task(self) -> Task:
-        return self.data.task
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        return self.task.metrics
-
-    @property
-    def num_examples(self) -> dict[str, int]:
-        return {"train": self.data.train.num_examples, "dev": self.data.dev.num_examples}
-
-    def identity(self) -> dict[str, Any]:
-        return {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
-
-    def check(self, start: StartingPoint) -> None:
-        check_weights(self.recipe, self.task)
-        if share := self.recipe.early_stopping.share:
-            divide(self.data.train.num_examples, share)
 
     def encode(self, start: StartingPoint) -> Splits:
         guess = fallback(self.task, self.data.train)
@@ -100,20 +82,21 @@ class WordLesson(NamedTuple):
         train, held_out = self.data.train, None
         if share := self.recipe.early_stopping.share:
             train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
-        splits = Splits(encoded(train)._replace(weights=self._weights()), {"": encoded(self.data.dev)})
         counted = f", and count as predicted {self.task.labels[guess]!r}"
+        splits = Splits(replace(encoded(train), weights=self._weights()), encoded(self.data.dev))
         self._say_what_is_lost(splits.train, "")
-        if held_out is not None:
-            splits = splits._replace(held_out=encoded(held_out), num_held_out=held_out.num_examples)
-            self._say_what_is_lost(splits.held_out, counted)
-        self._say_what_is_lost(splits.dev[""], counted)
-        return splits
+        self._say_what_is_lost(splits.dev, counted)
+        if held_out is None:
+            return splits
+        watched = encoded(held_out)
+        self._say_what_is_lost(watched, counted)
+        return splits._replace(held_out=watched, num_held_out=held_out.num_examples)
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> Tagging:
         num_tags = len(self.task.labels)
         if self.recipe.compat:  # the reference has no dropout there when it tags
-            return Tagging(encoder, PlainClassificationHead(start.settings, num_tags, 0.0), compat=True)
-        return Tagging(encoder, TAGGING_HEADS[start.family](start.settings, num_tags))
+            return start.lend(Tagging(encoder, PlainClassificationHead(start.settings, num_tags, 0.0), compat=True))
+        return start.lend(Tagging(encoder, TAGGING_HEADS[start.family](start.settings, num_tags)))
 
     def _weights(self) -> np.ndarray | None:
         found = Counter(word.columns[-1] for word in self.data.train.flat())
