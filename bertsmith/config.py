@@ -159,10 +159,14 @@ def identity(settings: Any) -> dict[str, Any]:
     return {leaf.key: leaf.value for leaf in _walk(settings) if leaf.identity}
 
 
+SAYS_MOST = ("kind", "model", "protocol", "from_mnli")
+"""Last parts of keys that others follow from."""
+
+
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
     before, after = (json.loads(json.dumps(side)) for side in (before, after))
-    keys = sorted(before.keys() | after.keys(), key=lambda key: (not key.endswith("kind"), key))
+    keys = sorted(before.keys() | after.keys(), key=lambda key: (key.rpartition(".")[2] not in SAYS_MOST, key))
     return [f"{key}: {before.get(key)!r} → {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
 
 

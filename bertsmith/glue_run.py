@@ -6,7 +6,6 @@ RUN/manifest.json    what it is: the model, what was asked for; finished or not
     results.json     all scores and both averages, rewritten after each task
 """
 
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -14,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bertsmith.config import Loaded, as_written_now, check, differences, identity, lay_over, read_recipe
+from bertsmith.claim import Kind, claim
+from bertsmith.config import Loaded, check, identity, lay_over, read_recipe
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.files import (
@@ -22,21 +22,20 @@ from bertsmith.files import (
     make_folder,
     read_json,
     read_manifest,
-    refuse_foreign,
-    reported,
     write_json,
     write_manifest,
 )
 from bertsmith.reports.averages import PROTOCOLS, average
 from bertsmith.reports.published import PUBLISHED_AVERAGES
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.finetune import check_rows, finetune, read_lesson, shortened
+from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.texts.glue import GLUE, why_absent
 
 KIND = "glue"
+FOLDER = Kind(KIND, ("tasks", "mnli-model", "results.json"))
 
 FROM_MNLI = ("mrpc", "sts-b", "rte")
 """The tasks that MosaicBERT, ModernBERT and Ettin start from a model of MNLI."""
@@ -178,33 +177,12 @@ def _recipe(task: str, model: Path, settings: GlueSettings, overrides: Sequence[
 def _open(out: Path, job: Job, fingerprint: str, overwrite: bool) -> None:
     """Check that `out` is this job's, or make it so."""
     mine = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
-    if overwrite:
-        _clear(out)
-    before: dict[str, Any] = {}
-    if (out / "manifest.json").exists():
-        before = read_manifest(out, KIND)
-        recipe = next(iter(job.recipes.values())).settings
-        changed = differences(as_written_now(before["identity"], mine, recipe), mine)
-        changed.sort(key=lambda line: line.partition(":")[0] not in ("model", "protocol", "from_mnli"))  # says most
-        if changed:
-            raise UserError(
-                f"{out}: belongs to another run ({shortened(changed)}); choose another --out or --overwrite"
-            )
-    elif any(out.glob("tasks/*")):
-        raise UserError(f"{out}: has tasks but no manifest.json; choose another --out, or --overwrite")
+    recipe = next(iter(job.recipes.values())).settings
+    before = claim(out, FOLDER, mine, recipe, overwrite)
     write_manifest(out, KIND, {
         "identity": mine, "settings": asdict(job.settings), "model": str(job.model),
         "mnli_seed": before.get("mnli_seed"), "finished": False,
     })  # fmt: skip
-
-
-def _clear(out: Path) -> None:
-    refuse_foreign(out, KIND)
-    with reported(out):
-        for name in ("manifest.json", "results.json"):
-            (out / name).unlink(missing_ok=True)
-        for name in ("tasks", "mnli-model"):
-            shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _mnli_model(out: Path) -> Path:

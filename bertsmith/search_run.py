@@ -5,7 +5,6 @@ RUN/manifest.json    what it is: the model, the recipe, what is searched; finish
     results.json     the scores of all of them, and the chosen one, rewritten after each
 """
 
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
@@ -16,23 +15,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertsmith.config import Loaded, as_written_now, differences, identity, lay_over, read_recipe, to_dict
+from bertsmith.claim import Kind, claim
+from bertsmith.config import Loaded, identity, lay_over, read_recipe, to_dict
 from bertsmith.errors import UserError
 from bertsmith.files import (
     locked,
     make_folder,
     read_json,
     read_manifest,
-    refuse_foreign,
-    reported,
     write_json,
     write_manifest,
 )
 from bertsmith.settings import setting, settings
-from bertsmith.tasks.finetune import check_rows, finetune, read_lesson, shortened
+from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import SEARCH
 from bertsmith.tasks.starting_point import open_starting_point
+
+FOLDER = Kind(SEARCH, ("grid", "results.json"))
 
 PREFIX = "search."
 """Begins an override that is of the search."""
@@ -160,28 +160,10 @@ def _open(out: Path, job: Job, ground: dict[str, Any], overwrite: bool) -> None:
     searched = [KEYS[key] for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
     mine = fixed | ground | {"searched": searched}
-    if overwrite:
-        _clear(out)
-    if (out / "manifest.json").exists():
-        before = read_manifest(out, SEARCH)["identity"]
-        changed = differences(as_written_now(before, mine, job.base.settings), mine)
-        if changed:
-            raise UserError(
-                f"{out}: belongs to another search ({shortened(changed)}); choose another --out or --overwrite"
-            )
-    elif any(out.glob("grid/*")):
-        raise UserError(f"{out}: has a grid but no manifest.json; choose another --out, or --overwrite")
+    claim(out, FOLDER, mine, job.base.settings, overwrite)
     write_manifest(out, SEARCH, {
         "identity": mine, "recipe": to_dict(job.base.settings), "searched": searched, "finished": False,
     })  # fmt: skip
-
-
-def _clear(out: Path) -> None:
-    refuse_foreign(out, SEARCH)
-    with reported(out):
-        for name in ("manifest.json", "results.json"):
-            (out / name).unlink(missing_ok=True)
-        shutil.rmtree(out / "grid", ignore_errors=True)
 
 
 def _collect(out: Path, job: Job, metric: str) -> dict[str, Any]:

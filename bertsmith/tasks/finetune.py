@@ -13,15 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import Loaded, as_written_now, differences, identity, to_dict, to_toml
+from bertsmith.claim import Kind, claim
+from bertsmith.config import Loaded, identity, to_dict, to_toml
 from bertsmith.errors import UserError
 from bertsmith.files import (
     TEMPORARY,
     locked,
     make_folder,
     read_manifest,
-    refuse_foreign,
-    reported,
     write_json,
     write_manifest,
     write_text,
@@ -42,6 +41,8 @@ from bertsmith.training.machine import choose_machine
 
 LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": read_answering_lesson}
 """By what is given an answer, see `FinetuneRecipe.kind`."""
+
+FOLDER = Kind("finetune", ("trials", "results.json"))
 
 
 def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -102,17 +103,7 @@ def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> 
 def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
     mine = identity(recipe) | {"model": start.fingerprint()} | lesson.identity()
-    if overwrite:
-        _clear(out)
-    if (out / "manifest.json").exists():
-        before = read_manifest(out, "finetune")["identity"]
-        changed = differences(as_written_now(before, mine, recipe), mine)
-        if changed:
-            raise UserError(
-                f"{out}: belongs to another run ({shortened(changed)}); choose another --out or --overwrite"
-            )
-    elif any(out.glob("trials/seed-*")):
-        raise UserError(f"{out}: has trials but no manifest.json; choose another --out, or --overwrite")
+    claim(out, FOLDER, mine, recipe, overwrite)
     for path in out.glob(f"trials/*{TEMPORARY}"):
         shutil.rmtree(path)
     write_text(out / "recipe.toml", to_toml(recipe))
@@ -131,19 +122,6 @@ def _described(lesson: Lesson) -> dict[str, Any]:
     if isinstance(lesson, SeveralLesson):
         return found | {"tasks": {name: _described(part) for name, part in lesson.lessons.items()}}
     return found | {"labels": task.labels, "multi_label": task.is_multi_label, "low": task.low, "high": task.high}
-
-
-def _clear(out: Path) -> None:
-    refuse_foreign(out, "finetune")
-    with reported(out):
-        for name in ("manifest.json", "results.json"):
-            (out / name).unlink(missing_ok=True)
-        shutil.rmtree(out / "trials", ignore_errors=True)
-
-
-def shortened(changed: list[str]) -> str:
-    """At most four of `differences`, hashes cut short."""
-    return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in changed[:4])
 
 
 def _collect(run: Path, lesson: Lesson) -> dict[str, Any]:

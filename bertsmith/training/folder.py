@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import torch
 
 from bertsmith import __version__
-from bertsmith.config import as_written_now, differences, identity, to_dict, to_toml
-from bertsmith.errors import UserError
-from bertsmith.files import read_manifest, refuse_foreign, write_manifest, write_text
+from bertsmith.claim import Kind, claim
+from bertsmith.config import identity, to_dict, to_toml
+from bertsmith.files import read_manifest, write_manifest, write_text
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
@@ -20,24 +19,20 @@ from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
 from bertsmith.training.plan import Plan
 
+FOLDER = Kind("pretrain", ("checkpoints", "tensorboard", "metrics.jsonl"))
+
 
 def open_run(
-    run: Path, recipe: Any, data: Data, machine: Machine, inputs: dict[str, str]
+    run: Path, recipe: Any, data: Data, machine: Machine, inputs: dict[str, str], overwrite: bool = False
 ) -> checkpoints.Checkpoint | None:
     """Check that `run` is the folder of this recipe, this data and these other inputs (name → fingerprint), or make it
     so; returns the checkpoint to go on from.
 
     Raises:
-        UserError: it belongs to another run; the settings that differ are named.
+        UserError: as `claim`. A plan that is not done may be lengthened.
     """
     mine = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
-    before: dict[str, Any] = {}
-    if (run / "manifest.json").exists():
-        before = read_manifest(run, "pretrain")
-        theirs = json.loads(json.dumps(as_written_now(before["identity"], mine, recipe)))
-        _check_same(run, before | {"identity": theirs}, mine)
-    elif checkpoints.newest_path(run):
-        raise UserError(f"{run}: has checkpoints but no manifest.json; choose another --out or --overwrite")
+    before = claim(run, FOLDER, mine, recipe, overwrite, _only_lengthens)
     checkpoints.remove_partial(run)
     found = checkpoints.load_newest(run)
     if found is not None:
@@ -60,19 +55,6 @@ def open_run(
     return found
 
 
-def clear_run(run: Path) -> None:
-    """Remove what `--overwrite` starts afresh from, and nothing else.
-
-    Raises:
-        UserError: `run` holds something else than a pre-training run.
-    """
-    refuse_foreign(run, "pretrain")
-    for name in ("checkpoints", "tensorboard"):
-        shutil.rmtree(run / name, ignore_errors=True)
-    for name in ("manifest.json", "metrics.jsonl"):
-        (run / name).unlink(missing_ok=True)
-
-
 def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str, Any]:
     """Note in the manifest that the plan is done and what was measured last; returns that."""
     manifest = read_manifest(run, "pretrain")
@@ -92,17 +74,12 @@ def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str,
     return summary
 
 
-def _check_same(run: Path, before: dict[str, Any], mine: dict[str, Any]) -> None:
-    theirs = before["identity"]
-    changed = differences(theirs, mine)
-    if not changed or (_only_lengthens(theirs, mine) and not before["finished"]):
-        return
-    raise UserError(f"{run}: belongs to another run ({'; '.join(changed[:4])}); choose another --out or --overwrite")
-
-
-def _only_lengthens(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether the identities differ in nothing but a plan of the same unit that now ends later. Once the plan is done
-    its learning rate has been at zero, and a longer one would be another run."""
+def _only_lengthens(manifest: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether a run differs in nothing but a plan of the same unit that now ends later. Once the plan is done its
+    learning rate has been at zero, and a longer one would be another run."""
+    if manifest["finished"]:
+        return False
+    before = json.loads(json.dumps(manifest["identity"]))
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     units = {f"plan.{unit}" for unit in Plan.exclusive}
     return changed <= units and all((after.get(key) or 0) > (before.get(key) or float("inf")) for key in changed)

@@ -35,7 +35,7 @@ from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.evaluation import evaluate
-from bertsmith.training.folder import clear_run, finish_run, open_run
+from bertsmith.training.folder import finish_run, open_run
 from bertsmith.training.loop import Course, Event, State, Step, fit
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from bertsmith.training.meter import Meter
@@ -115,9 +115,8 @@ def pretrain(
         initial = open_initial(recipe, data.tokenizer, run)
     make_folder(run)
     with locked(run):
-        if overwrite:
-            clear_run(run)
-        found = open_run(run, recipe, data, machine, {"init": initial.fingerprint} if initial else {})
+        inputs = {"init": initial.fingerprint} if initial else {}
+        found = open_run(run, recipe, data, machine, inputs, overwrite)
         objective = build_objective(recipe, data.tokenizer)
         if initial is not None and found is None:
             set_weights(objective, initial)
