@@ -28,7 +28,7 @@ from bertsmith.files import (
 )
 from bertsmith.training.loop import State
 
-FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+MODEL, OPTIMIZER, STATE = FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
 class Checkpoint(NamedTuple):
@@ -37,6 +37,7 @@ class Checkpoint(NamedTuple):
     path: Path
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    """Empty where it was not asked for."""
     state: State
 
 
@@ -53,10 +54,11 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
         return path  # asked to stop at a step that has just been saved
     with atomic_folder(path) as folder, reported(path):
         # Written by us and not by `save_file`, which does not report a full disk as one.
-        for name, tensors in zip(FILES, (module.state_dict(), _optimizer_tensors(module, optimizer)), strict=False):
+        tensors_of = {MODEL: module.state_dict(), OPTIMIZER: _optimizer_tensors(module, optimizer)}
+        for name, tensors in tensors_of.items():
             with atomic_write(folder / name) as file:
                 file.write(to_bytes(_contiguous(tensors)))
-        write_json(folder / "state.json", state.to_dict())
+        write_json(folder / STATE, state.to_dict())
         write_manifest(folder, "checkpoint", {"files": {name: sha256_file(folder / name) for name in FILES}})
     if keep:
         for old in _newest_first(run)[keep:]:
@@ -64,8 +66,11 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
     return path
 
 
-def load_newest(run: Path) -> Checkpoint | None:
+def load_newest(run: Path, to_resume: bool = True) -> Checkpoint | None:
     """The newest undamaged checkpoint of `run`, or None where there is none at all. Damaged ones are reported.
+
+    Args:
+        to_resume: read the optimizer too, which is twice as large as the model and of no use else.
 
     Raises:
         UserError: there are checkpoints, and every one is damaged.
@@ -73,7 +78,7 @@ def load_newest(run: Path) -> Checkpoint | None:
     found = _newest_first(run)
     for path in found:
         try:
-            return read(path)
+            return read(path, to_resume)
         except UserError as error:
             print(f"{error}; trying the one before it" if path != found[-1] else error, file=sys.stderr)
     if found:
@@ -81,8 +86,8 @@ def load_newest(run: Path) -> Checkpoint | None:
     return None
 
 
-def read(path: Path) -> Checkpoint:
-    """The checkpoint in folder `path`, verified.
+def read(path: Path, to_resume: bool = True) -> Checkpoint:
+    """The checkpoint in folder `path`, as far as it is read verified; see `load_newest`.
 
     Raises:
         UserError: it is not whole, or a file is not the one that was written.
@@ -91,7 +96,7 @@ def read(path: Path) -> Checkpoint:
     from safetensors.torch import load_file
 
     manifest = read_manifest(path, "checkpoint")
-    for name in FILES:
+    for name in FILES if to_resume else (MODEL, STATE):
         try:
             if sha256_file(path / name) == manifest["files"][name]:
                 continue
@@ -99,8 +104,8 @@ def read(path: Path) -> Checkpoint:
             pass
         raise UserError(f"{path / name}: damaged (its hash is not the one in manifest.json)")
     try:
-        state = State.from_dict(json.loads((path / "state.json").read_text(encoding="utf-8")))
-        model, optimizer = (load_file(path / name) for name in FILES[:2])
+        state = State.from_dict(json.loads((path / STATE).read_text(encoding="utf-8")))
+        model, optimizer = load_file(path / MODEL), load_file(path / OPTIMIZER) if to_resume else {}
     except (SafetensorError, ValueError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     return Checkpoint(path, model, optimizer, state)

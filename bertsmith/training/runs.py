@@ -96,7 +96,7 @@ def load_run(run: Path) -> PretrainingRun:
         recipe = check(PretrainRecipe, tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(f"{run / 'recipe.toml'}: cannot be read ({error})") from None
-    checkpoint = checkpoints.load_newest(run)
+    checkpoint = checkpoints.load_newest(run, to_resume=False)
     if checkpoint is None:
         raise UserError(f"{run}: has no checkpoint yet; let `bertsmith pretrain` run until its first one")
     return PretrainingRun(run, recipe, manifest, checkpoint.model, checkpoint.state.step)
