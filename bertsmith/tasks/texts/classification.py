@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from bertsmith.interop.names import Family
 from bertsmith.model.encoder import Encoder
+from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.model.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.texts.row_losses import CrossEntropy, RowLoss
@@ -39,3 +41,11 @@ class Classification(nn.Module):
 
     def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
         return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
+
+
+def build_classification(
+    encoder: Encoder, family: Family, num_outputs: int, compat: bool = False, loss: RowLoss | None = None
+) -> Classification:
+    """The objective with a head of random weights."""
+    head = PlainClassificationHead if compat else CLASSIFICATION_HEADS[family]
+    return Classification(encoder, head(encoder.settings, num_outputs), loss, compat)

@@ -8,12 +8,11 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
-from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import GLUE
@@ -126,9 +125,8 @@ def open_trial(
         UserError: as `load_trial`.
     """
     found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
-    head = CLASSIFICATION_HEADS[found.family] if "head.dense.weight" in found.weights else PlainClassificationHead
     encoder = Encoder(found.encoder, found.vocab_size)
-    objective = Classification(encoder, head(found.encoder, len(found.labels) or 1))
+    objective = build_classification(encoder, found.family, len(found.labels) or 1, found.recipe.compat)
     objective.load_state_dict(found.weights)
     return Classifier(
         run, objective, tokenizer, placed(objective, tokenizer, machine_settings), found.recipe.sequence_length,
@@ -140,8 +138,7 @@ def open_exported(model: Model, machine_settings: MachineSettings) -> Classifier
     """A Hugging Face folder whose head tells classes apart, gives any number of labels, or gives a number."""
     network = model.networks[0]
     outputs = len(network.weights["head.output.bias"])
-    head = CLASSIFICATION_HEADS[network.family](network.settings, outputs)
-    objective = Classification(Encoder(network.settings, model.vocab_size), head)
+    objective = build_classification(Encoder(network.settings, model.vocab_size), network.family, outputs)
     objective.load_state_dict(network.weights)
     machine = placed(objective, model.tokenizer, machine_settings)
     return Classifier(

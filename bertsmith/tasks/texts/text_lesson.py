@@ -12,7 +12,6 @@ import torch
 from bertsmith.errors import UserError
 from bertsmith.files import atomic_write
 from bertsmith.model.encoder import Encoder, num_segments
-from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.early_stopping import divide
@@ -24,7 +23,7 @@ from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.single_lesson import SingleLesson
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
-from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.columns import read_columns
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
@@ -141,11 +140,8 @@ class TextLesson(SingleLesson):
         return splits
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> Classification:
-        head = CLASSIFICATION_HEADS[start.family]
-        if self.recipe.compat:
-            head = PlainClassificationHead
-        head = head(start.settings, self.task.num_outputs)
-        return start.lend(Classification(encoder, head, self._loss(), self.recipe.compat))
+        compat, outputs = self.recipe.compat, self.task.num_outputs
+        return start.lend(build_classification(encoder, start.family, outputs, compat, self._loss()))
 
     def _loss(self) -> RowLoss:
         if self.task.is_regression:

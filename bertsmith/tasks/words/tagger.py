@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
-from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.words.encode_words import encode_words
-from bertsmith.tasks.words.tagging import Tagging
+from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.tasks.words.word_lesson import predict_tags
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
@@ -70,9 +69,8 @@ def open_tagging_trial(
         UserError: as `load_trial`.
     """
     found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
-    compat = found.recipe.compat
-    head = PlainClassificationHead if compat else TAGGING_HEADS[found.family]
-    objective = Tagging(Encoder(found.encoder, found.vocab_size), head(found.encoder, len(found.labels)))
+    encoder = Encoder(found.encoder, found.vocab_size)
+    objective = build_tagging(encoder, found.family, len(found.labels), found.recipe.compat)
     objective.load_state_dict(found.weights)
     machine = placed(objective, tokenizer, machine_settings)
     segment = found.recipe.segment_of_words(num_segments(found.encoder))
@@ -82,8 +80,7 @@ def open_tagging_trial(
 def open_exported_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
     """A Hugging Face folder whose head tags tokens."""
     network = model.networks[0]
-    head = TAGGING_HEADS[network.family](network.settings, len(network.labels))
-    objective = Tagging(Encoder(network.settings, model.vocab_size), head)
+    objective = build_tagging(Encoder(network.settings, model.vocab_size), network.family, len(network.labels))
     objective.load_state_dict(network.weights)
     machine = placed(objective, model.tokenizer, machine_settings)
     return Tagger(objective, model.tokenizer, machine, model.length, network.labels)

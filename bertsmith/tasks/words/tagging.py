@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bertsmith.interop.names import Family
 from bertsmith.model.encoder import Encoder
+from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
 from bertsmith.model.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.words.encode_words import IGNORED
@@ -47,6 +49,13 @@ class Tagging(nn.Module):
 
     def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
         return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
+
+
+def build_tagging(encoder: Encoder, family: Family, num_tags: int, compat: bool = False) -> Tagging:
+    """The objective with a head of random weights. The reference's has no dropout."""
+    if compat:
+        return Tagging(encoder, PlainClassificationHead(encoder.settings, num_tags, 0.0), compat=True)
+    return Tagging(encoder, TAGGING_HEADS[family](encoder.settings, num_tags))
 
 
 def _flat(batch: Batch, name: str, fill: int) -> Tensor:

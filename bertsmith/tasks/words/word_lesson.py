@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from bertsmith.model.encoder import Encoder, num_segments
-from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.early_stopping import divide
@@ -25,7 +24,7 @@ from bertsmith.tasks.task import Task
 from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
 from bertsmith.tasks.words.sentences import LabelledSentences, Sentences, read_chunking, read_tagging
 from bertsmith.tasks.words.tag_scores import fallback, score_tags
-from bertsmith.tasks.words.tagging import Tagging
+from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 
@@ -93,10 +92,7 @@ class WordLesson(SingleLesson):
         return splits._replace(held_out=watched, num_held_out=held_out.num_examples)
 
     def objective(self, start: StartingPoint, encoder: Encoder) -> Tagging:
-        num_tags = len(self.task.labels)
-        if self.recipe.compat:  # the reference has no dropout there when it tags
-            return start.lend(Tagging(encoder, PlainClassificationHead(start.settings, num_tags, 0.0), compat=True))
-        return start.lend(Tagging(encoder, TAGGING_HEADS[start.family](start.settings, num_tags)))
+        return start.lend(build_tagging(encoder, start.family, len(self.task.labels), self.recipe.compat))
 
     def _weights(self) -> np.ndarray | None:
         found = Counter(word.columns[-1] for word in self.data.train.flat())
