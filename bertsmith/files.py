@@ -67,6 +67,8 @@ def reported(path: Path) -> Iterator[None]:
     """Turn what the operating system says of `path` (no space, no permission) into a `UserError`."""
     try:
         yield
+    except BrokenPipeError:  # of standard output, whose reader has gone
+        raise
     except OSError as error:
         place = error.filename2 or error.filename or path  # of a renaming the name that was wanted
         raise UserError(f"{place}: {os.strerror(error.errno) if error.errno else error}") from error

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from bertsmith.errors import UserError
 from bertsmith.tasks.metrics import is_constant, measure, undefined
 from bertsmith.tasks.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
-from bertsmith.tasks.scoring.labels import read_predicted_labels
 from bertsmith.tasks.scoring.questions import read_mrqa, read_null_odds, read_predicted_texts, read_squad
 from bertsmith.tasks.scoring.tagged import read_tagging
 from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import NULL_THRESHOLD, score_answerable
 from bertsmith.tasks.texts.glue import GLUE, read_dev_labels
+from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 
 TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
 

@@ -106,11 +106,6 @@ class FinetuneRecipe:
         """Whether a class of Hugging Face's is like the head."""
         return not (self.kind == "questions" and self.answering.joint)
 
-    @property
-    def tags_words(self) -> bool:
-        """Whether there is an answer for each word."""
-        return self.kind == "words"
-
     def segment_of_words(self, num_segments: int) -> int:
         """The segment id of every token of a tagged sentence, of an encoder that tells `num_segments` apart. The
         reference has them all in segment 1 (finetune/tagging/tagging_tasks.py)."""

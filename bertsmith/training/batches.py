@@ -130,7 +130,7 @@ def by_length(lengths: np.ndarray, most: int) -> Iterator[np.ndarray]:
 
 
 def ahead(items: Iterator[Item], depth: int = 4) -> Iterator[Item]:
-    """The same items, made by a thread up to `depth` ahead of their use."""
+    """The same items, which have no end, made by a thread up to `depth` ahead of their use."""
     made: queue.Queue = queue.Queue(depth)
     stopped = threading.Event()
 

@@ -9,7 +9,6 @@ In reading order:
     questions     SQuAD's and MRQA's gold files, predicted texts, no-answer odds
     entities      tags of words → entities → precision, recall, F1: conlleval, seqeval
     tagged        word-per-line files
-    labels        predicted classes and numbers of GLUE, in the layout of its submissions
 
-The metrics of classes and numbers are in `bertsmith.tasks.metrics`.
+The metrics of classes and numbers are in `bertsmith.tasks.metrics`, their files in `bertsmith.tasks.texts`.
 """

@@ -1,14 +1,15 @@
 """Texts and pairs of texts in, classes, labels or numbers out.
 
 In reading order:
-    text_lesson     the lesson: files → rows, a head, scores and predictions
-    examples        texts with their answers
-    glue            the GLUE tasks, one row a task
-    columns         a task of one's own
-    encode          texts and pairs of texts → token rows
-    row_losses      the loss of a class, of any number of labels, of a number
-    classification  the objective: encoder, head, loss
-    classifier      a fine-tuned model, opened, and its answers about texts
-    submission      the GLUE server's files
-    submit          the test sets, answered by a run's trials, as such files
+    text_lesson       the lesson: files → rows, a head, scores and predictions
+    examples          texts with their answers
+    glue              the GLUE tasks, one row a task
+    columns           a task of one's own
+    encode            texts and pairs of texts → token rows
+    row_losses        the loss of a class, of any number of labels, of a number
+    classification    the objective: encoder, head, loss
+    classifier        a fine-tuned model, opened, and its answers about texts
+    submission        the GLUE server's files
+    predicted_labels  … read: anybody's predicted classes and numbers
+    submit            the test sets, answered by a run's trials, as such files
 """

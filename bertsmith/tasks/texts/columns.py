@@ -6,27 +6,10 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import CustomSettings, find_file
-from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
-from bertsmith.tasks.texts.glue import GLUE
-
-
-def text_columns(recipe: FinetuneRecipe) -> list[tuple[str, ...]]:
-    """The column or the two columns that hold the texts: of a GLUE task as GLUE names them, and as the hub does; of
-    questions theirs and their contexts'.
-
-    A file with a word a line has no columns, so what is to be tagged may be called "text" as well.
-    """
-    if recipe.kind == "questions":
-        return [(recipe.custom.question, recipe.custom.context)]
-    if recipe.tags_words:
-        return [(recipe.custom.text,), ("text",)] if recipe.task == "custom" else [("text",)]
-    if recipe.task == "custom":
-        return [tuple(name for name in (recipe.custom.text, recipe.custom.second_text) if name is not None)]
-    return list(dict.fromkeys([GLUE[recipe.task].texts, GLUE[recipe.task].hub_texts]))
 
 
 def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledTexts:

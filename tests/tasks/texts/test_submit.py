@@ -15,8 +15,8 @@ from bertsmith.glue_run import run_glue
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.scoring.labels import read_predicted_labels
 from bertsmith.tasks.texts.glue import GLUE, DevLabels
+from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 from bertsmith.tasks.texts.submission import SHEETS
 from bertsmith.tasks.texts.submit import SubmitSettings, submit
 from tests.tasks.texts.toy_glue import SIZES, write_glue, write_split

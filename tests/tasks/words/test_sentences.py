@@ -163,7 +163,7 @@ def test_what_is_not_there(tmp_path):
 
 def test_which_recipes_tag_words():
     def tags(name, *overrides):
-        return load(FinetuneRecipe, "finetune", name, ["model=m", "data=d", *overrides]).settings.tags_words
+        return load(FinetuneRecipe, "finetune", name, ["model=m", "data=d", *overrides]).settings.kind == "words"
 
     assert tags("chunk") and tags("custom", "custom.kind=tagging")
     assert not tags("custom") and not tags("cola", "custom.kind=tagging")

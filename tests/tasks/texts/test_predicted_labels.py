@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.scoring.labels import read_predicted_labels
 from bertsmith.tasks.texts.glue import GLUE, DevLabels
+from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 
 GOLD = DevLabels(Path("dev.tsv"), np.array([0, 1, 1]), 0)
 
