@@ -15,6 +15,7 @@ from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint, what_
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.training.runs import PARTS
+from bertsmith.training.models import check_place
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
 """Those that can be brought in."""
@@ -45,7 +46,8 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
         settings: see there.
 
     Raises:
-        UserError: `path` is neither, or does not agree with itself; `out` cannot be written.
+        UserError: `path` is neither, or does not agree with itself; `out` is `path`, holds another model or what is not
+            ours to replace, or cannot be written.
     """
     is_huggingface = any(path.glob("model.safetensors*"))  # such a folder may hold TensorFlow's files besides
     prefix = None if is_huggingface else find_checkpoint(path)
@@ -63,8 +65,10 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
             f"{path}: no model; name a Hugging Face folder (config.json), or a TensorFlow checkpoint's prefix or "
             f"folder (PREFIX.index, PREFIX.data-…)"
         )
-    if len(networks) > 1 and (out / "config.json").exists():
-        raise UserError(f"{out}: holds one model, and {path} is two; name another folder")
+    sources = [Path(source).resolve() for source in (path, settings.generator) if source is not None]
+    if any((out / name).resolve() in sources for name in networks):
+        raise UserError(f"{out}: there lies what is to be brought in; name another folder to write to")
+    check_place(out, networks)
     with TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
         for name, network in networks.items():

@@ -297,8 +297,22 @@ def test_two_folders_become_one_model(pair, tmp_path):
         np.testing.assert_array_equal(ours(tmp_path / "out", name), ours(pair, name))
     import_(pair / "discriminator", tmp_path / "alone")
     np.testing.assert_array_equal(ours(tmp_path / "alone"), ours(pair, "discriminator"))
-    with pytest.raises(UserError, match="holds one model"):
+    with pytest.raises(UserError, match=r"holds another model \(.*alone/config\.json\)"):
         import_(pair / "discriminator", tmp_path / "alone", f"generator={pair / 'generator'}")
+    with pytest.raises(UserError, match=r"holds another model \(.*discriminator/config\.json\)"):
+        import_(tmp_path / "alone", pair)
+
+
+def test_a_model_is_not_brought_in_over_itself(pair, tmp_path):
+    before = sorted((path, path.stat().st_mtime_ns) for path in pair.rglob("*"))
+    generator = f"generator={pair / 'generator'}"
+    for out, overrides in ((pair / "discriminator", []), (pair, [generator]), (pair / "generator" / "..", [generator])):
+        with pytest.raises(UserError, match="there lies what is to be brought in"):
+            import_(pair / "discriminator", out, *overrides)
+    transformers.AutoModelForMaskedLM.from_pretrained(pair / "generator").save_pretrained(tmp_path / "theirs")
+    with pytest.raises(UserError, match=r"theirs: holds model\.safetensors, and no sign that we wrote it"):
+        import_(pair / "discriminator", tmp_path / "theirs")
+    assert sorted((path, path.stat().st_mtime_ns) for path in pair.rglob("*")) == before
 
 
 def test_a_pair_that_is_none(pair, tmp_path):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
-from bertsmith.files import atomic_folder, atomic_write, reported, write_json, write_text
+from bertsmith.files import atomic_folder, atomic_write, write_json, write_text
 from bertsmith.interop.configuration import Described, describe, read_config
 from bertsmith.interop.names import (
     COPIES,
@@ -30,17 +30,13 @@ from bertsmith.interop.names import (
     their_names,
 )
 from bertsmith.interop.onnx import write_onnx
+from bertsmith.interop.replaceable import SIGNED, WEIGHTS, check_replaceable
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.text.tokenizer import Tokenizer
-
-_FILES = {
-    "README.md", "config.json", "model.onnx", "model.safetensors",
-    "tokenizer.json", "tokenizer_config.json", "vocab.txt",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def write_folder(
 ) -> float | None:
     """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
 
-    An `out` that an earlier export wrote is replaced.
+    An `out` that was written here before is replaced.
 
     Args:
         family: whose classes are to load it; BERT's know no projection and no replaced tokens.
@@ -111,7 +107,7 @@ def write_folder(
         How far the ONNX file's logits are from ours, at most.
 
     Raises:
-        UserError: the head is the plain one of compat; `out` holds files that no export wrote, or cannot be written;
+        UserError: the head is the plain one of compat; `out` holds what was not written here, or cannot be written;
             `write_onnx` refuses the model.
     """
     if head == "classification" and "head.dense.weight" not in weights:
@@ -119,7 +115,7 @@ def write_folder(
             f"{out}: compat's plain classification head has no Hugging Face class; fine-tune without compat to export"
         )
     out = out.resolve()  # "." has no name to put a temporary one beside
-    _check_replaceable(out)
+    check_replaceable(out)
     tokenizer = Tokenizer.load(tokenizer_folder)
     assert tokenizer.vocab_size <= vocab_size
     config = describe(family, settings, head, labels, multi_label) | _ids(family, tokenizer)
@@ -130,8 +126,8 @@ def write_folder(
     tensors |= {POOLER[name]: tensor.contiguous() for name, tensor in pooler.items()}
     with atomic_folder(out) as folder:
         write_json(folder / "config.json", config)
-        with atomic_write(folder / "model.safetensors") as file:  # `save_file` would hide a full disk from it
-            file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
+            file.write(safetensors.torch.save(tensors, metadata=SIGNED))
         tokenizer.save(folder)
         _tell_tokenizer(folder / "tokenizer_config.json", family, trained_length or settings.max_position_embeddings)
         write_text(folder / "README.md", card)
@@ -188,17 +184,6 @@ def _labels(described: Described, num_labels: int | None) -> tuple[str, ...]:
     return described.labels if len(described.labels) == num_labels else tuple(f"LABEL_{id}" for id in range(num_labels))
 
 
-def _check_replaceable(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UserError(f"{out}: a file; name a folder to export to")
-    with reported(out):
-        foreign = sorted({entry.name for entry in out.iterdir()} - _FILES)
-    if foreign:
-        raise UserError(f"{out}: holds {foreign[0]}, which no export wrote; name another folder")
-
-
 def _to_theirs(weights: dict[str, Tensor], names: dict[str, tuple[str, ...]]) -> dict[str, Tensor]:
     assert weights.keys() == names.keys(), weights.keys() ^ names.keys()
     tensors = {}
@@ -235,7 +220,7 @@ def _tell_tokenizer(path: Path, family: Family, length: int) -> None:
 
 
 def _read_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
-    file, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    file, index = folder / WEIGHTS, folder / "model.safetensors.index.json"
     if file.is_file():
         return _load_file(file)
     if index.is_file():

@@ -3,7 +3,7 @@ import` wrote. Whatever starts from a model, or asks it something, opens it here
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,6 +53,25 @@ def open_model(path: Path) -> Model:
     if (path / "manifest.json").is_file():
         return _from_run(path)
     raise UserError(f"{path}: no model; name a pre-training run (manifest.json) or a Hugging Face folder (config.json)")
+
+
+def check_place(out: Path, names: Collection[str]) -> None:
+    """Make sure that networks of these names, of `PARTS` or the empty one, can be written to `out`, where `open_model`
+    will find them and no others.
+
+    Raises:
+        UserError: an earlier model would stay beside them; or what they would replace was not written by us.
+    """
+    from bertsmith.interop.replaceable import check_replaceable
+
+    for name in ("", *PARTS):
+        other = out / name / "config.json"
+        if name not in names and other.exists():
+            raise UserError(
+                f"{out}: holds another model ({other}), which would stay there; remove it, or name another folder"
+            )
+    for name in names:
+        check_replaceable(out / name)
 
 
 def build_network(network: Network, vocab_size: int) -> nn.Module:
