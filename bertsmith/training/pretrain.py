@@ -80,7 +80,7 @@ class PretrainRecipe:
 
     def __post_init__(self) -> None:
         check_length(self.model, "rows.length", self.rows.length)
-        kinds.check_fits(self.objective, self.model)
+        kinds.check_fits(self.objective, self.model, self.compat)
         if self.compat and self.objective.masking.whole_words:
             raise ValueError("objective.masking.whole_words: the reference draws single tokens; leave compat out")
         if self.objective.masking.final_prob is not None and self.plan.unit == "hours":
