@@ -220,7 +220,7 @@ def import_(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="generator=, vocab=, lowercase=, heads=")
     ] = None,
 ) -> None:
-    """Read somebody's BERT, ELECTRA or ModernBERT: a Hugging Face folder or a TensorFlow checkpoint."""
+    """Read somebody's BERT, ELECTRA or WordPiece ModernBERT: a Hugging Face folder or a TensorFlow checkpoint."""
     from bertsmith.config import lay_over
     from bertsmith.importing import ImportSettings, import_model
 
