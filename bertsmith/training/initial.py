@@ -17,7 +17,13 @@ from bertsmith.model.config import EncoderSettings
 from bertsmith.objectives.electric import ElectricSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.objectives.rtd import beside_towers, discriminator_weights, joined_weights, new_generator_weights
+from bertsmith.objectives.rtd import (
+    beside_towers,
+    discriminator_weights,
+    has_two_towers,
+    joined_weights,
+    new_generator_weights,
+)
 from bertsmith.training.models import Model, fingerprint, open_model
 from bertsmith.training.pretrain import PretrainRecipe
 from bertsmith.training.runs import PARTS, Network
@@ -53,7 +59,7 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
 
     Raises:
         UserError: there is no such model; its vocabulary is not the beginning of the data's; its sizes are not the
-            recipe's; the recipe trains a generator, and the model is a discriminator without one.
+            recipe's; the recipe trains a generator, and the model is an ELECTRA's discriminator alone.
     """
     if not recipe.init:
         raise UserError("init is empty: this recipe goes on from a model; name it with init=PATH")
@@ -156,13 +162,15 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
             except UserError as error:
                 raise UserError(f"{error} (a table of its own: objective.generator.sharing=nothing)") from None
             chosen.append(generator)
-        elif first.head == "replaced_tokens":
+        elif first.head == "replaced_tokens" and model.run is None and not first.energies:
             raise UserError(
                 f"init = {recipe.init}: a discriminator without its generator; bring that in with `bertsmith import "
                 f"{recipe.init} OUT generator=PATH`, or do without one: objective.generator.kind=uniform"
             )
     elif generator is not None:
         dropped.append("generator")
+    if model.run is not None and has_two_towers(model.run.weights):
+        dropped.append("two towers")
     return chosen, [f"dropped: {', '.join(dropped) or 'nothing'}"]
 
 

@@ -163,6 +163,31 @@ def test_what_is_dropped_and_what_is_new_is_said(data, electra, tmp_path, capsys
     assert f"  dropped: {dropped}" in said and f"  new, with random weights: {new}" in said
 
 
+@pytest.mark.parametrize(
+    ("first", "way", "dropped", "new"),
+    [
+        (UNIFORM, "run", "nothing", "generator"),
+        ((*UNIFORM[:1], "objective.generator.kind=two_towers"), "run", "two towers", "generator"),
+        (("objective.kind=electric",), "run", "replaced-token head, two towers", "replaced-token head, generator"),
+        (("objective.kind=electric",), "export", "replaced-token head", "replaced-token head, generator"),
+    ],
+    ids=["uniform", "two towers", "electric", "electric, exported"],
+)
+def test_where_there_was_no_generator_of_masked_tokens_a_new_one_begins(
+    data, tmp_path, capsys, first, way, dropped, new
+):
+    pretrain(tiny_recipe(data, *first, "model.embedding_size=8", "plan.steps=1"), tmp_path / "first")
+    start = tmp_path / "first" if way == "run" else export_run(tmp_path / "first", tmp_path / "out")
+    capsys.readouterr()
+    recipe = tiny_recipe(data, *ELECTRA, f"init={start}", "plan.steps=1", "schedule.learning_rate=1e-9")
+    pretrain(recipe, tmp_path / "second")
+    said = capsys.readouterr().err.splitlines()
+    assert f"  dropped: {dropped}" in said and f"  new, with random weights: {new}" in said
+    before, after = (load_run(tmp_path / run).networks[0].weights for run in ("first", "second"))
+    taken = {name for name in before if name.startswith("encoder.") or "head" not in new}
+    assert all(torch.allclose(after[name], before[name], rtol=0, atol=1e-6) for name in taken)
+
+
 # What does not fit.
 
 
