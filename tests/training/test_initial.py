@@ -218,12 +218,26 @@ def test_a_generator_that_does_not_fit_or_is_missing(data, electra, tmp_path):
     for settings, message in (
         (
             (f"init={electra}", "objective.generator.hidden_fraction=1.0"),
-            r"another generator .*its hidden_size: 16 → 8",
+            r"another generator .*its hidden_size: 16 → 8.*\); set objective\.generator\.hidden_fraction=0\.5$",
+        ),
+        (
+            (f"init={electra}", "objective.generator.layers_fraction=0.5"),
+            r"its num_hidden_layers: 1 → 2\); set objective\.generator\.layers_fraction=1\.0$",
         ),
         ((f"init={electra / 'discriminator'}",), r"without its generator; .*generator=PATH.*kind=uniform"),
     ):
         with pytest.raises(UserError, match=message):
             pretrain(tiny_recipe(data, *ELECTRA, *settings), tmp_path / "run")
+
+
+def test_a_folded_table_asks_for_one_of_its_own(data, tmp_path):
+    modern = (*ELECTRA, "model.kind=modern", "model.local_attention=4", "model.embedding_size=16")
+    pretrain(tiny_recipe(data, *modern, "plan.steps=1"), tmp_path / "run")
+    out = export_run(tmp_path / "run", tmp_path / "out")
+    with pytest.raises(UserError, match=r"its embedding_size: 16 → 8\); set objective\.generator\.sharing=nothing$"):
+        pretrain(tiny_recipe(data, *modern, f"init={out}"), tmp_path / "again")
+    remedied = tiny_recipe(data, *modern, f"init={out}", "objective.generator.sharing=nothing", "plan.steps=1")
+    pretrain(remedied, tmp_path / "again")
 
 
 def test_networks_that_do_not_share_are_not_made_to(data, tmp_path):
