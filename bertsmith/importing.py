@@ -11,11 +11,12 @@ from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
 from bertsmith.interop.huggingface import Imported, read_folder, write_folder
-from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint, what_is_dropped
+from bertsmith.interop.names import what_is_dropped
+from bertsmith.interop.tensorflow import dropped_variable, find_checkpoint, read_checkpoint
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
-from bertsmith.training.runs import PARTS
 from bertsmith.training.models import check_place
+from bertsmith.training.runs import PARTS
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
 """Those that can be brought in."""
@@ -108,7 +109,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
     first = read_folder(path)
     if first.head not in _HEADS:
         raise UserError(f"{path}: a fine-tuned model; name the model that it was fine-tuned from")
-    tokenizer = Tokenizer.load(first.tokenizer_folder)
+    tokenizer = Tokenizer.load(first.folder)
     if tokenizer.vocab_size > first.vocab_size:
         raise UserError(
             f"{path}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
@@ -161,13 +162,7 @@ def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
         )
     casing = {True: ", lower-cased", False: ", cased", None: ""}[tokenizer.lowercase]
     lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens{casing}")
-    dropped = Counter(_kind(name) for name in {name for network in networks.values() for name in network.dropped})
+    names = {name for network in networks.values() for name in network.dropped}
+    dropped = Counter(what_is_dropped(name) or dropped_variable(name) for name in names)
     lines.append(f"dropped: {', '.join(f'{what} ({count})' for what, count in sorted(dropped.items())) or 'nothing'}")
     return lines
-
-
-def _kind(dropped: str) -> str:
-    """What a dropped tensor, of either kind of name, belongs to."""
-    kinds = {"cls.seq_relationship.": "next-sentence head", "discriminator_predictions.": "replaced-token head"}
-    found = next((kind for beginning, kind in kinds.items() if dropped.startswith(beginning)), None)
-    return found or what_is_dropped(dropped) or dropped.rpartition(".")[2]

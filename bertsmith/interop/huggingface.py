@@ -19,7 +19,6 @@ from bertsmith.files import atomic_folder, atomic_write, write_json, write_text
 from bertsmith.interop.configuration import Described, describe, read_config
 from bertsmith.interop.names import (
     COPIES,
-    DROPPED,
     INPUTS,
     LABELLED,
     POOLER,
@@ -28,6 +27,7 @@ from bertsmith.interop.names import (
     canonical,
     first_of,
     their_names,
+    what_is_dropped,
 )
 from bertsmith.interop.onnx import write_onnx
 from bertsmith.interop.replaceable import SIGNED, WEIGHTS, check_replaceable
@@ -62,7 +62,8 @@ class Imported:
     """Whether the logits of a replaced-token head are energies."""
     labels: tuple[str, ...]
     """Names of these; empty where the head gives a number."""
-    tokenizer_folder: Path
+    folder: Path
+    """Where all of it lay, and the tokenizer's files."""
     dropped: list[str]
     """Hugging Face's names of the tensors that have no place here, sorted."""
     multi_label: bool = False
@@ -162,7 +163,7 @@ def read_folder(path: Path) -> Imported:
     _drop_copies(theirs, path)
     names = their_names(family, settings, head)
     wanted = {name for group in names.values() for name in group}
-    dropped = [name for name in theirs if name.startswith(DROPPED) and name not in wanted]
+    dropped = [name for name in theirs if what_is_dropped(name) and name not in wanted]
     for name in dropped:
         del theirs[name]
     pooler = {}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bertsmith.config import differences
 from bertsmith.errors import UserError
+from bertsmith.interop.names import what_is_dropped
 from bertsmith.model.config import EncoderSettings
 from bertsmith.objectives.electric import ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
@@ -171,6 +172,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
         dropped.append("generator")
     if model.run is not None and has_two_towers(model.run.weights):
         dropped.append("two towers")
+    dropped += sorted({what_is_dropped(name) for network in model.networks for name in network.dropped})
     return chosen, [f"dropped: {', '.join(dropped) or 'nothing'}"]
 
 

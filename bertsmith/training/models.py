@@ -113,7 +113,7 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
 
     read = {name: read_folder(folder) for name, folder in folders.items()}
     first = next(iter(read.values()))
-    tokenizer = Tokenizer.load(first.tokenizer_folder)
+    tokenizer = Tokenizer.load(first.folder)
     for found in read.values():
         if found.vocab_size != first.vocab_size:
             raise UserError(
@@ -136,6 +136,7 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
             found.energies,
             found.labels,
             found.multi_label,
+            tuple(found.dropped),
         )
         for name, found in read.items()
     ]

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from bertsmith.config import load
@@ -161,6 +162,19 @@ def test_what_is_dropped_and_what_is_new_is_said(data, electra, tmp_path, capsys
     pretrain(tiny_recipe(data, *settings, f"init={electra}", "plan.steps=1"), tmp_path)
     said = capsys.readouterr().err.splitlines()
     assert f"  dropped: {dropped}" in said and f"  new, with random weights: {new}" in said
+
+
+def test_what_a_folder_of_somebodys_holds_besides_is_said(data, bert, tmp_path, capsys):
+    weights = export_run(bert, tmp_path / "out") / "model.safetensors"
+    others = {
+        "cls.seq_relationship.weight": torch.zeros(2, 16), "cls.seq_relationship.bias": torch.zeros(2),
+        "bert.embeddings.position_ids": torch.arange(64)[None],
+        "bert.pooler.dense.weight": torch.zeros(16, 16), "bert.pooler.dense.bias": torch.zeros(16),
+    }  # fmt: skip
+    safetensors.torch.save_file(safetensors.torch.load_file(weights) | others, weights)
+    capsys.readouterr()
+    pretrain(tiny_recipe(data, f"init={tmp_path / 'out'}", "plan.steps=1"), tmp_path / "run")
+    assert "  dropped: pooler, next-sentence head, position_ids" in capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.parametrize(
