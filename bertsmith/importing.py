@@ -15,7 +15,7 @@ from bertsmith.interop.names import what_is_dropped
 from bertsmith.interop.tensorflow import dropped_variable, find_checkpoint, read_checkpoint
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
-from bertsmith.training.models import check_place
+from bertsmith.training.models import check_place, shared_tokenizer
 from bertsmith.training.runs import PARTS
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
@@ -109,14 +109,8 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
     first = read_folder(path)
     if first.head not in _HEADS:
         raise UserError(f"{path}: a fine-tuned model; name the model that it was fine-tuned from")
-    tokenizer = Tokenizer.load(first.folder)
-    if tokenizer.vocab_size > first.vocab_size:
-        raise UserError(
-            f"{path}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
-            f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
-        )
     if settings.generator is None:
-        return {"": first}, tokenizer
+        return {"": first}, shared_tokenizer([first])
     second = read_folder(Path(settings.generator))
     if first.head != "replaced_tokens" and (first.family, first.head) != ("electra", None):
         raise UserError(f"{path}: no discriminator of an ELECTRA, so it has no generator; leave generator=… away")
@@ -125,12 +119,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
             f"generator = {settings.generator}: no masked-token model of the same kind as {path}; name the "
             f"generator's folder"
         )
-    if first.vocab_size != second.vocab_size:
-        raise UserError(
-            f"generator = {settings.generator}: a vocabulary of {second.vocab_size:,} where {path} has "
-            f"{first.vocab_size:,}; name the one that was trained beside it"
-        )
-    return dict(zip(PARTS, (first, second), strict=True)), tokenizer
+    return dict(zip(PARTS, (first, second), strict=True)), shared_tokenizer([first, second])
 
 
 def _write(out: Path, network: Imported, tokenizer_folder: Path, source: Path) -> None:
@@ -161,7 +150,9 @@ def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
             f"attention heads of {settings.head_size}, embeddings of {settings.embedding}, {', '.join(heads)}"
         )
     casing = {True: ", lower-cased", False: ", cased", None: ""}[tokenizer.lowercase]
-    lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens{casing}")
+    unused = next(iter(networks.values())).vocab_size - tokenizer.vocab_size
+    padded = f", {unused:,} rows of the token table belong to no token" if unused else ""
+    lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens{casing}{padded}")
     names = {name for network in networks.values() for name in network.dropped}
     dropped = Counter(what_is_dropped(name) or dropped_variable(name) for name in names)
     lines.append(f"dropped: {', '.join(f'{what} ({count})' for what, count in sorted(dropped.items())) or 'nothing'}")

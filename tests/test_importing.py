@@ -337,6 +337,36 @@ def test_a_pair_that_is_none(pair, tmp_path):
         import_(pair / "discriminator", tmp_path / "out", "heads=4")
 
 
+def test_two_vocabularies_of_one_size_are_no_pair(pair, tmp_path):
+    tokens = (pair / "generator" / "vocab.txt").read_text().splitlines()
+    (pair / "generator" / "tokenizer.json").unlink()
+    (pair / "generator" / "vocab.txt").write_text("\n".join([*tokens[:6], *reversed(tokens[6:])]) + "\n")
+    for open_it in (
+        lambda: open_model(pair),
+        lambda: import_(pair / "discriminator", tmp_path / "out", f"generator={pair / 'generator'}"),
+    ):
+        with pytest.raises(UserError, match=r"generator: other tokens than those of .*discriminator; take the two"):
+            open_it()
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (pair / "generator" / name).unlink()
+    assert open_model(pair).vocab_size == VOCAB_SIZE, "a folder of weights alone reads the other's"
+
+
+def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path):
+    folder = pair / "discriminator"
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 96}))
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    padded = {
+        name: torch.cat([tensor, torch.zeros(10, *tensor.shape[1:])]) if len(tensor) == VOCAB_SIZE else tensor
+        for name, tensor in weights.items()
+    }
+    safetensors.torch.save_file(padded, folder / "model.safetensors")
+    lines = import_(folder, tmp_path / "out")
+    assert lines[1] == "vocabulary: 86 tokens, lower-cased, 10 rows of the token table belong to no token"
+    assert open_model(tmp_path / "out").vocab_size == 96
+
+
 def test_weights_in_several_files_are_read_and_none_outside_the_folder(pair, tmp_path):
     folder = pair / "discriminator"
     expected = read_folder(folder).weights
