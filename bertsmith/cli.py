@@ -54,7 +54,7 @@ def _program(
 
 @app.command()
 def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False) -> None:
-    """The whole job in ten minutes, on text that is already on this machine."""
+    """The whole job in six minutes, on text that is already on this machine."""
     from bertsmith.quickstart import quickstart
 
     with stopping(f"bertsmith quickstart --out {out}"):

@@ -41,7 +41,7 @@ OF_THE_DATA = "the data folder's own; bertsmith prepare decides it"
 NO_TPU = "there is no TPU here; machine.device is cpu, cuda or cuda:N"
 RUN_FOLDER = "--out names the run's folder"
 DATA_FOLDER = "data=... names a folder made by bertsmith prepare; TFRecords are not read"
-EVALUATION = "a run trains, and looks at held-out rows every plan.evaluate_steps"
+EVALUATION = "a run trains, and looks at held-out rows every plan.evaluate_steps; that alone: bertsmith evaluate RUN"
 
 
 def _objective(given: Hparams) -> dict[str, Any]:
