@@ -12,7 +12,8 @@ of 128 tokens, in bfloat16, compiled, with fused AdamW; compilation is not count
 
 All have the same batch; who runs out of memory cuts it in halves. The share of the peak counts the operations that the
 objective needs (scores over the vocabulary at masked positions only), for all contestants alike. What fails, and what
-there is no time for, is in the JSON with its reason; the JSON is written after each result.
+there is no time for, is in the JSON with its reason; the JSON is written after each result. The exit status is 1 where
+a check has not passed, or where nothing could be measured.
 
 `--toy` runs all of it on the CPU in seconds, which says that it runs, and nothing about speed.
 """
@@ -285,8 +286,17 @@ class Benchmark:
         if not self.toy:
             for name, rate in CASES["ELECTRA-small"].known.items():
                 print(f"{'ELECTRA-small':36}{name:24}{rate:12,.0f}")
-        failed = [name for name, figures in self.trials.content.get("checks", {}).items() if not figures["passed"]]
-        print(f"checks: {'all passed' if not failed else 'FAILED: ' + ', '.join(failed)}")
+        print(f"checks: {'all passed' if not self.failed else 'FAILED: ' + ', '.join(self.failed)}")
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that have not passed."""
+        return [name for name, figures in self.trials.content.get("checks", {}).items() if not figures["passed"]]
+
+    @property
+    def status(self) -> int:
+        """The program's: 1 where the device cannot be trusted, or nothing is known of it."""
+        return int(bool(self.failed) or ("skipped" in self.trials.content and not self.trials.content["trials"]))
 
     def found(self, what: str, who: str, name: str) -> list[float]:
         trials = self.trials.content["trials"]
@@ -314,7 +324,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.toy and not torch.cuda.is_available():
         sys.exit("torch sees no GPU; --toy runs on the CPU, to show that it runs")
-    Benchmark(arguments).run()
+    benchmark = Benchmark(arguments)
+    benchmark.run()
+    sys.exit(benchmark.status)
 
 
 if __name__ == "__main__":

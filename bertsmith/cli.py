@@ -54,7 +54,7 @@ def _program(
 
 @app.command()
 def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False) -> None:
-    """The whole job in ten minutes, on text that is already on this machine."""
+    """The whole job in six minutes, on text that is already on this machine."""
     from bertsmith.quickstart import quickstart
 
     with stopping(f"bertsmith quickstart --out {out}"):
@@ -220,7 +220,7 @@ def import_(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="generator=, vocab=, lowercase=, heads=")
     ] = None,
 ) -> None:
-    """Read somebody's BERT, ELECTRA or ModernBERT: a Hugging Face folder or a TensorFlow checkpoint."""
+    """Read somebody's BERT, ELECTRA or WordPiece ModernBERT: a Hugging Face folder or a TensorFlow checkpoint."""
     from bertsmith.config import lay_over
     from bertsmith.importing import ImportSettings, import_model
 

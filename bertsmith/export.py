@@ -13,6 +13,7 @@ from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
 from bertsmith.objectives.rtd import has_two_towers
 from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
+from bertsmith.training.models import check_place
 from bertsmith.training.runs import PARTS, load_run
 
 HEADS: dict[str, Head] = {"texts": "classification", "words": "tagging", "questions": "answering"}
@@ -29,7 +30,8 @@ def export_run(run: Path, out: Path, opset: int | None = None, task: str | None 
 
     Raises:
         UserError: `run` is neither, has no weights yet, or has a head that no Hugging Face class is like; or no ONNX
-            file of this opset can be written here; or there is no such task, or none is named of several.
+            file of this opset can be written here; or there is no such task, or none is named of several; or `out`
+            holds another model, or what is not ours to replace.
     """
     if opset is not None:
         check_onnx(opset)
@@ -60,6 +62,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
     data = found.manifest["data"]
     if has_two_towers(found.weights):
         print(f"left out: the generator, since no Hugging Face class is like its two towers; {run} keeps them")
+    check_place(out, [network.name for network in found.networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
     for network in found.networks:
         folder = out / network.name
@@ -103,6 +106,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
             f"{run}: tagged under compat, where every segment id is 1, as no one who loads it would give it; fine-tune "
             f"without compat to export"
         )
+    check_place(out, [""])
     head, before = HEADS[trial.recipe.kind], trial.manifest.get("learnt_before", [])
     num_seeds, summary = len(trial.results["trials"]), trial.results["summary"]
     medians = {f"{metric}, median of {num_seeds} seeds": values["median"] for metric, values in summary.items()}

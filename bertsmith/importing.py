@@ -11,9 +11,11 @@ from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
 from bertsmith.interop.huggingface import Imported, read_folder, write_folder
-from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint, what_is_dropped
+from bertsmith.interop.names import what_is_dropped
+from bertsmith.interop.tensorflow import dropped_variable, find_checkpoint, read_checkpoint
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.training.models import check_place, shared_tokenizer
 from bertsmith.training.runs import PARTS
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
@@ -45,7 +47,8 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
         settings: see there.
 
     Raises:
-        UserError: `path` is neither, or does not agree with itself; `out` cannot be written.
+        UserError: `path` is neither, or does not agree with itself; `out` is `path`, holds another model or what is not
+            ours to replace, or cannot be written.
     """
     is_huggingface = any(path.glob("model.safetensors*"))  # such a folder may hold TensorFlow's files besides
     prefix = None if is_huggingface else find_checkpoint(path)
@@ -63,8 +66,10 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
             f"{path}: no model; name a Hugging Face folder (config.json), or a TensorFlow checkpoint's prefix or "
             f"folder (PREFIX.index, PREFIX.data-…)"
         )
-    if len(networks) > 1 and (out / "config.json").exists():
-        raise UserError(f"{out}: holds one model, and {path} is two; name another folder")
+    sources = [Path(source).resolve() for source in (path, settings.generator) if source is not None]
+    if any((out / name).resolve() in sources for name in networks):
+        raise UserError(f"{out}: there lies what is to be brought in; name another folder to write to")
+    check_place(out, networks)
     with TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
         for name, network in networks.items():
@@ -104,14 +109,8 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
     first = read_folder(path)
     if first.head not in _HEADS:
         raise UserError(f"{path}: a fine-tuned model; name the model that it was fine-tuned from")
-    tokenizer = Tokenizer.load(first.tokenizer_folder)
-    if tokenizer.vocab_size > first.vocab_size:
-        raise UserError(
-            f"{path}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
-            f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
-        )
     if settings.generator is None:
-        return {"": first}, tokenizer
+        return {"": first}, shared_tokenizer([first])
     second = read_folder(Path(settings.generator))
     if first.head != "replaced_tokens" and (first.family, first.head) != ("electra", None):
         raise UserError(f"{path}: no discriminator of an ELECTRA, so it has no generator; leave generator=… away")
@@ -120,12 +119,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
             f"generator = {settings.generator}: no masked-token model of the same kind as {path}; name the "
             f"generator's folder"
         )
-    if first.vocab_size != second.vocab_size:
-        raise UserError(
-            f"generator = {settings.generator}: a vocabulary of {second.vocab_size:,} where {path} has "
-            f"{first.vocab_size:,}; name the one that was trained beside it"
-        )
-    return dict(zip(PARTS, (first, second), strict=True)), tokenizer
+    return dict(zip(PARTS, (first, second), strict=True)), shared_tokenizer([first, second])
 
 
 def _write(out: Path, network: Imported, tokenizer_folder: Path, source: Path) -> None:
@@ -156,14 +150,10 @@ def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
             f"attention heads of {settings.head_size}, embeddings of {settings.embedding}, {', '.join(heads)}"
         )
     casing = {True: ", lower-cased", False: ", cased", None: ""}[tokenizer.lowercase]
-    lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens{casing}")
-    dropped = Counter(_kind(name) for name in {name for network in networks.values() for name in network.dropped})
+    unused = next(iter(networks.values())).vocab_size - tokenizer.vocab_size
+    padded = f", {unused:,} rows of the token table belong to no token" if unused else ""
+    lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens{casing}{padded}")
+    names = {name for network in networks.values() for name in network.dropped}
+    dropped = Counter(what_is_dropped(name) or dropped_variable(name) for name in names)
     lines.append(f"dropped: {', '.join(f'{what} ({count})' for what, count in sorted(dropped.items())) or 'nothing'}")
     return lines
-
-
-def _kind(dropped: str) -> str:
-    """What a dropped tensor, of either kind of name, belongs to."""
-    kinds = {"cls.seq_relationship.": "next-sentence head", "discriminator_predictions.": "replaced-token head"}
-    found = next((kind for beginning, kind in kinds.items() if dropped.startswith(beginning)), None)
-    return found or what_is_dropped(dropped) or dropped.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The whole job in ten minutes, on text that every installation carries: raw text in, a scored BERT out.
+"""The whole job in six minutes, on text that every installation carries: raw text in, a scored BERT out.
 
 OUT/corpus.jsonl               docstrings of the installed packages; those of task/dev.jsonl are not among them
     task/                      which package is this text from: train.jsonl, dev.jsonl
@@ -48,7 +48,7 @@ FOLDERS = ("task", "vocab", "data", "bert", "pretrained", "random", "hf")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything; the defaults are ten minutes of two cores."""
+    """How much of everything; the defaults are six minutes of two cores."""
 
     vocabulary: int = 8000
     """Tokens."""

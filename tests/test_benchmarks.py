@@ -69,6 +69,26 @@ def test_every_contestant_is_measured_in_every_case(ran):
     assert "torch" in content["machine"] and content["peak"]["measured TFLOP/s"] > 0
 
 
+def exit_status(gpu) -> int:
+    with pytest.raises(SystemExit) as ended:
+        gpu.main()
+    return ended.value.code
+
+
+def test_a_check_that_does_not_pass_is_the_programs_status(tmp_path, monkeypatch, capsys):
+    from benchmarks import gpu
+
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr(sys, "argv", ["gpu", "--toy", "--out", str(out), "--parts", "checks"])
+    monkeypatch.setattr(gpu, "losses_agree", lambda *arguments: {"passed": False, "difference": 1.0})
+    monkeypatch.setattr(gpu, "compiles_once", lambda *arguments: {"passed": True})
+    assert exit_status(gpu) == 1
+    assert not json.loads(out.read_text())["checks"]["masked tokens agree, float32"]["passed"]
+    assert "checks: FAILED: masked tokens agree, float32" in capsys.readouterr().out
+    monkeypatch.setattr(gpu, "losses_agree", lambda *arguments: {"passed": True})
+    assert exit_status(gpu) == 0, "what is measured anew takes the old one's place"
+
+
 def test_what_fails_or_comes_too_late_is_noted_and_the_rest_goes_on(tmp_path, monkeypatch, capsys):
     from benchmarks import gpu
 
@@ -82,13 +102,13 @@ def test_what_fails_or_comes_too_late_is_noted_and_the_rest_goes_on(tmp_path, mo
         raise RuntimeError("the peer's compiler died")
 
     monkeypatch.setattr(gpu, "Transformers", fail)
-    gpu.main()
+    assert exit_status(gpu) == 0, "one contestant of three"
     content = json.loads(out.read_text())
     assert content["skipped"]["toy BERT-small, transformers"] == "RuntimeError: the peer's compiler died"
     assert {trial["who"] for trial in content["trials"]} == {"bertsmith", "bertsmith, no dropout"}
 
     late = tmp_path / "late.json"
     monkeypatch.setattr(sys, "argv", ["gpu", "--toy", "--out", str(late), "--seconds", "-1"])
-    gpu.main()
+    assert exit_status(gpu) == 1
     assert all("out of time" in reason for reason in json.loads(late.read_text())["skipped"].values())
     assert not json.loads(late.read_text())["trials"]

@@ -1,6 +1,7 @@
 """Journeys of an ELECTRA run: trained, resumed, exported as two networks, fine-tuned, exported again."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
+from bertsmith.training.plan import Plan
 from bertsmith.training.pretrain import PretrainRecipe, build_objective, pretrain
 from bertsmith.training.runs import load_run
 from tests.tasks.toy_task import toy_recipe, write_task
@@ -140,6 +142,32 @@ def test_a_uniform_generator_is_not_exported(data, tmp_path):
     pretrain(electra(data, "objective.generator.kind=uniform"), tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["discriminator"]
+
+
+def test_no_earlier_model_stays_to_be_opened_instead(data, tmp_path):
+    uniform = electra(data, "objective.generator.kind=uniform")
+    for name, recipe in (("bert", tiny_recipe(data)), ("electra", electra(data)), ("uniform", uniform)):
+        pretrain(replace(recipe, plan=Plan(steps=1)), tmp_path / name)
+    finetune(toy_recipe(tmp_path / "bert", write_task(tmp_path), "seeds=1", "epochs=1"), tmp_path / "tuned")
+    export_run(tmp_path / "bert", tmp_path / "one")
+    export_run(tmp_path / "electra", tmp_path / "two")
+    for run, out, stays in (
+        ("electra", "one", "one/config"),
+        ("uniform", "one", "one/config"),
+        ("uniform", "two", "two/generator/config"),
+        ("bert", "two", "two/discriminator/config"),
+        ("tuned", "two", "two/discriminator/config"),
+    ):
+        before = sorted(path for path in (tmp_path / out).rglob("*"))
+        with pytest.raises(UserError, match=rf"holds another model \(.*/{stays}\.json\), which would stay"):
+            export_run(tmp_path / run, tmp_path / out)
+        assert sorted(path for path in (tmp_path / out).rglob("*")) == before
+    export_run(tmp_path / "electra", tmp_path / "two")
+    (tmp_path / "two" / "generator" / "notes.txt").write_text("mine")
+    before = (tmp_path / "two" / "discriminator").stat().st_ino
+    with pytest.raises(UserError, match=r"generator: holds notes\.txt"):
+        export_run(tmp_path / "electra", tmp_path / "two")
+    assert (tmp_path / "two" / "discriminator").stat().st_ino == before, "refused before the first is written"
 
 
 def test_another_objective_is_another_run(data, tmp_path):

@@ -135,6 +135,13 @@ def test_overrides_of_the_model_and_what_follows_from_its_width():
     assert "# model_hparam_overrides.vocab_size: the data folder's own" in text
 
 
+def test_a_model_of_one_kind_of_segment_has_rows_of_one():
+    typed = {"model_hparam_overrides": {"type_vocab_size": 1}}
+    recipe = pretrain_recipe(**typed)
+    assert (recipe.model.type_vocab_size, recipe.rows.kind) == (1, "windows")
+    assert "# model_hparam_overrides.type_vocab_size: one kind" in recipe_from_electra(json.dumps(typed)).text
+
+
 def test_debug_is_the_references_toy_and_a_typed_value_wins_over_it():
     recipe = pretrain_recipe(debug=True, model_hparam_overrides={"hidden_size": 999, "hidden_dropout_prob": 0.0})
     assert (recipe.batch_size, recipe.plan.steps, recipe.evaluate_rows) == (8, 20, 8)

@@ -297,8 +297,22 @@ def test_two_folders_become_one_model(pair, tmp_path):
         np.testing.assert_array_equal(ours(tmp_path / "out", name), ours(pair, name))
     import_(pair / "discriminator", tmp_path / "alone")
     np.testing.assert_array_equal(ours(tmp_path / "alone"), ours(pair, "discriminator"))
-    with pytest.raises(UserError, match="holds one model"):
+    with pytest.raises(UserError, match=r"holds another model \(.*alone/config\.json\)"):
         import_(pair / "discriminator", tmp_path / "alone", f"generator={pair / 'generator'}")
+    with pytest.raises(UserError, match=r"holds another model \(.*discriminator/config\.json\)"):
+        import_(tmp_path / "alone", pair)
+
+
+def test_a_model_is_not_brought_in_over_itself(pair, tmp_path):
+    before = sorted((path, path.stat().st_mtime_ns) for path in pair.rglob("*"))
+    generator = f"generator={pair / 'generator'}"
+    for out, overrides in ((pair / "discriminator", []), (pair, [generator]), (pair / "generator" / "..", [generator])):
+        with pytest.raises(UserError, match="there lies what is to be brought in"):
+            import_(pair / "discriminator", out, *overrides)
+    transformers.AutoModelForMaskedLM.from_pretrained(pair / "generator").save_pretrained(tmp_path / "theirs")
+    with pytest.raises(UserError, match=r"theirs: holds model\.safetensors, and no sign that we wrote it"):
+        import_(pair / "discriminator", tmp_path / "theirs")
+    assert sorted((path, path.stat().st_mtime_ns) for path in pair.rglob("*")) == before
 
 
 def test_a_pair_that_is_none(pair, tmp_path):
@@ -321,6 +335,36 @@ def test_a_pair_that_is_none(pair, tmp_path):
         import_(pair / "discriminator", tmp_path / "out", f"generator={pair / 'generator'}")
     with pytest.raises(UserError, match=r"heads = 4: .* which says it itself"):
         import_(pair / "discriminator", tmp_path / "out", "heads=4")
+
+
+def test_two_vocabularies_of_one_size_are_no_pair(pair, tmp_path):
+    tokens = (pair / "generator" / "vocab.txt").read_text().splitlines()
+    (pair / "generator" / "tokenizer.json").unlink()
+    (pair / "generator" / "vocab.txt").write_text("\n".join([*tokens[:6], *reversed(tokens[6:])]) + "\n")
+    for open_it in (
+        lambda: open_model(pair),
+        lambda: import_(pair / "discriminator", tmp_path / "out", f"generator={pair / 'generator'}"),
+    ):
+        with pytest.raises(UserError, match=r"generator: other tokens than those of .*discriminator; take the two"):
+            open_it()
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (pair / "generator" / name).unlink()
+    assert open_model(pair).vocab_size == VOCAB_SIZE, "a folder of weights alone reads the other's"
+
+
+def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path):
+    folder = pair / "discriminator"
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 96}))
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    padded = {
+        name: torch.cat([tensor, torch.zeros(10, *tensor.shape[1:])]) if len(tensor) == VOCAB_SIZE else tensor
+        for name, tensor in weights.items()
+    }
+    safetensors.torch.save_file(padded, folder / "model.safetensors")
+    lines = import_(folder, tmp_path / "out")
+    assert lines[1] == "vocabulary: 86 tokens, lower-cased, 10 rows of the token table belong to no token"
+    assert open_model(tmp_path / "out").vocab_size == 96
 
 
 def test_weights_in_several_files_are_read_and_none_outside_the_folder(pair, tmp_path):

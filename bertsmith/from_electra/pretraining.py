@@ -41,7 +41,7 @@ OF_THE_DATA = "the data folder's own; bertsmith prepare decides it"
 NO_TPU = "there is no TPU here; machine.device is cpu, cuda or cuda:N"
 RUN_FOLDER = "--out names the run's folder"
 DATA_FOLDER = "data=... names a folder made by bertsmith prepare; TFRecords are not read"
-EVALUATION = "a run trains, and looks at held-out rows every plan.evaluate_steps"
+EVALUATION = "a run trains, and looks at held-out rows every plan.evaluate_steps; that alone: bertsmith evaluate RUN"
 
 
 def _objective(given: Hparams) -> dict[str, Any]:
@@ -78,7 +78,8 @@ def _model(given: Hparams) -> dict[str, Any]:
     }  # fmt: skip
     if given["embedding_size"] is not None:
         sizes["embedding_size"] = given["embedding_size"]
-    return {
+    rows = {"rows.kind": "windows"} if sizes.get("type_vocab_size") == 1 else {}
+    return rows | {
         f"model.{name}": value
         for name, value in sizes.items()
         if name not in ("vocab_size", "hidden_act") and value != follows.get(name)
@@ -223,4 +224,6 @@ def _about_values(given: Hparams) -> list[str]:
         ]
     if given["model_hparam_overrides"].vocab_size is not None:
         lines.append(f"model_hparam_overrides.vocab_size: {OF_THE_DATA}")
+    if given["model_hparam_overrides"].type_vocab_size == 1:
+        lines.append("model_hparam_overrides.type_vocab_size: one kind of segment, so rows.kind is windows, not pairs")
     return lines

@@ -4,6 +4,8 @@ In reading order:
     names           our tensors' names beside Hugging Face's
     configuration   config.json ↔ the settings of our encoder
     huggingface     a trained model → a folder that transformers loads without us, and back
+    tensors         the tensors of such a folder, in one file or several
+    replaceable     which folders may be written over
     onnx            a trained model → one file that onnxruntime runs
     bundle          a TensorFlow checkpoint's files → tensors by name
     tensorflow      such tensors of Google's BERT and ELECTRA → our weights

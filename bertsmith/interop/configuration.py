@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from bertsmith.config import check
 from bertsmith.errors import UserError
@@ -59,6 +59,15 @@ _MODERN_FIXED = {
 }
 _FIXED = {"bert": _CLASSIC_FIXED, "electra": _CLASSIC_FIXED, "modernbert": _MODERN_FIXED}
 """What our encoder is and cannot be otherwise: key → the value it has, which is Hugging Face's default too."""
+
+_READ_BY: dict[str, tuple[Head, ...]] = {
+    "decoder_bias": ("masked_tokens",),
+    "classifier_bias": get_args(Head),
+    "classifier_activation": get_args(Head),
+    "classifier_pooling": ("classification",),
+}
+"""Of these keys: the heads that they say something of. The published ModernBERTs pool by the mean, but as they are
+pre-trained nothing is pooled."""
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 _CLASSIC_SIZES = (*_SIZES, "type_vocab_size")
@@ -156,7 +165,7 @@ def read_config(path: Path) -> Described:
     if (family, head) == ("modernbert", "tagging") and len(labels) == 1:
         head = "replaced_tokens"
     for key, value in _FIXED[family].items():
-        if config.get(key, value) != value:
+        if config.get(key, value) != value and head in _READ_BY.get(key, (head,)):
             raise UserError(f"{path}: {key} = {config[key]!r}; bertsmith's encoder knows only {value!r}")
     cls, sizes, others = ClassicSettings, _CLASSIC_SIZES, _CLASSIC_OTHERS
     if family == "electra":

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
-from bertsmith.files import atomic_folder, atomic_write, reported, write_json, write_text
+from bertsmith.files import atomic_folder, atomic_write, write_json, write_text
 from bertsmith.interop.configuration import Described, describe, read_config
 from bertsmith.interop.names import (
     COPIES,
-    DROPPED,
     INPUTS,
     LABELLED,
     POOLER,
@@ -27,8 +26,10 @@ from bertsmith.interop.names import (
     canonical,
     first_of,
     their_names,
+    what_is_dropped,
 )
 from bertsmith.interop.onnx import write_onnx
+from bertsmith.interop.replaceable import SIGNED, WEIGHTS, check_replaceable
 from bertsmith.interop.tensors import read_tensors
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.config import EncoderSettings
@@ -36,11 +37,6 @@ from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.text.tokenizer import Tokenizer
-
-_FILES = {
-    "README.md", "config.json", "model.onnx", "model.safetensors",
-    "tokenizer.json", "tokenizer_config.json", "vocab.txt",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,8 @@ class Imported:
     """Whether the logits of a replaced-token head are energies."""
     labels: tuple[str, ...]
     """Names of these; empty where the head gives a number."""
-    tokenizer_folder: Path
+    folder: Path
+    """Where all of it lay, and the tokenizer's files."""
     dropped: list[str]
     """Hugging Face's names of the tensors that have no place here, sorted."""
     multi_label: bool = False
@@ -94,7 +91,7 @@ def write_folder(
 ) -> float | None:
     """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
 
-    An `out` that an earlier export wrote is replaced.
+    An `out` that was written here before is replaced.
 
     Args:
         family: whose classes are to load it; BERT's know no projection and no replaced tokens.
@@ -115,7 +112,7 @@ def write_folder(
         How far the ONNX file's logits are from ours, at most.
 
     Raises:
-        UserError: the head is the plain one of compat; `out` holds files that no export wrote, or cannot be written;
+        UserError: the head is the plain one of compat; `out` holds what was not written here, or cannot be written;
             `write_onnx` refuses the model.
     """
     if head == "classification" and "head.dense.weight" not in weights:
@@ -123,7 +120,7 @@ def write_folder(
             f"{out}: compat's plain classification head has no Hugging Face class; fine-tune without compat to export"
         )
     out = out.resolve()  # "." has no name to put a temporary one beside
-    _check_replaceable(out)
+    check_replaceable(out)
     tokenizer = Tokenizer.load(tokenizer_folder)
     assert tokenizer.vocab_size <= vocab_size
     config = describe(family, settings, head, labels, multi_label) | _ids(family, tokenizer)
@@ -133,8 +130,8 @@ def write_folder(
     tensors |= {POOLER[name]: tensor.contiguous() for name, tensor in pooler.items()}
     with atomic_folder(out) as folder:
         write_json(folder / "config.json", config)
-        with atomic_write(folder / "model.safetensors") as file:  # `save_file` would hide a full disk from it
-            file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
+            file.write(safetensors.torch.save(tensors, metadata=SIGNED))
         tokenizer.save(folder)
         _tell_tokenizer(folder / "tokenizer_config.json", family, trained_length or settings.max_position_embeddings)
         write_text(folder / "README.md", card)
@@ -169,7 +166,7 @@ def read_folder(path: Path) -> Imported:
     _drop_copies(theirs, path)
     names = their_names(family, settings, head)
     wanted = {name for group in names.values() for name in group}
-    dropped = [name for name in theirs if name.startswith(DROPPED) and name not in wanted]
+    dropped = [name for name in theirs if what_is_dropped(name) and name not in wanted]
     for name in dropped:
         del theirs[name]
     pooler = {}
@@ -190,17 +187,6 @@ def _labels(described: Described, num_labels: int | None) -> tuple[str, ...]:
     if num_labels is None or (num_labels == 1 and described.head == "classification" and not described.multi_label):
         return ()
     return described.labels if len(described.labels) == num_labels else tuple(f"LABEL_{id}" for id in range(num_labels))
-
-
-def _check_replaceable(out: Path) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UserError(f"{out}: a file; name a folder to export to")
-    with reported(out):
-        foreign = sorted({entry.name for entry in out.iterdir()} - _FILES)
-    if foreign:
-        raise UserError(f"{out}: holds {foreign[0]}, which no export wrote; name another folder")
 
 
 def _to_theirs(weights: dict[str, Tensor], names: dict[str, tuple[str, ...]]) -> dict[str, Tensor]:

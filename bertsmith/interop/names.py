@@ -88,13 +88,18 @@ COPIES = {
 }
 """What some folders hold twice: the copy, and the tensor that it must equal."""
 
-DROPPED = (
-    "bert.embeddings.position_ids",  # 0, 1, 2, …
-    "electra.embeddings.position_ids",
-    "cls.seq_relationship.",  # next-sentence prediction
-    "discriminator_predictions.",  # replaced-token detection, beside another head
-)
-"""Beginnings of names that we read nothing from, unless they are the head's own."""
+DROPPED = {
+    "bert.embeddings.position_ids": "position_ids",  # 0, 1, 2, …
+    "electra.embeddings.position_ids": "position_ids",
+    "cls.seq_relationship.": "next-sentence head",
+    "discriminator_predictions.": "replaced-token head",  # beside another head
+}
+"""Beginnings of names that we read nothing from, unless they are the head's own → what that is."""
+
+
+def what_is_dropped(name: str) -> str | None:
+    """What of `DROPPED` a tensor is."""
+    return next((what for beginning, what in DROPPED.items() if name.startswith(beginning)), None)
 
 
 def their_names(family: Family, settings: EncoderSettings, head: Head | None) -> dict[str, tuple[str, ...]]:

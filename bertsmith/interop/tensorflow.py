@@ -107,7 +107,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
             one of the model's nor in `DROPPED`; the config disagrees.
     """
     bundle = Bundle(prefix)
-    dropped = sorted(name for name in bundle.entries if what_is_dropped(name))
+    dropped = sorted(name for name in bundle.entries if dropped_variable(name))
     left = bundle.entries.keys() - set(dropped)
     config_path, config = _read_config(prefix.parent)
     networks: dict[str, Imported] = {}
@@ -144,7 +144,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
             trained_length=None,
             energies=False,
             labels=(),
-            tokenizer_folder=prefix.parent,
+            folder=prefix.parent,
             dropped=dropped,
         )
     if left:
@@ -155,7 +155,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
     return networks
 
 
-def what_is_dropped(variable: str) -> str | None:
+def dropped_variable(variable: str) -> str | None:
     """The entry of `DROPPED` that a variable falls under."""
     return next((what for what, pattern in DROPPED.items() if re.fullmatch(pattern, variable)), None)
 

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from bertsmith.errors import UserError
+from bertsmith.interop.replaceable import WEIGHTS
 
 
 def read_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
@@ -19,7 +20,7 @@ def read_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
     Raises:
         UserError: there are none, or only in a pickle; a file is missing or damaged.
     """
-    file, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    file, index = folder / WEIGHTS, folder / f"{WEIGHTS}.index.json"
     if file.is_file():
         return _load_file(file)
     if index.is_file():
@@ -27,7 +28,7 @@ def read_tensors(folder: Path, architecture: str) -> dict[str, Tensor]:
     pickled = (folder / "pytorch_model.bin").is_file()
     why = "its pytorch_model.bin is a pickle, which can run code" if pickled else "no weights"
     raise UserError(
-        f"{folder}: no model.safetensors ({why}); if you trust the folder, convert it: "
+        f"{folder}: no {WEIGHTS} ({why}); if you trust the folder, convert it: "
         f'transformers.{architecture}.from_pretrained("{folder}").save_pretrained("NEW_FOLDER")'
     )
 

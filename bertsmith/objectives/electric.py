@@ -37,6 +37,19 @@ class ElectricSettings:
                 f"use two_towers"
             )
 
+    def check_noise(self) -> None:
+        """Raises ValueError where tokens are drawn with other probabilities than the generator's own, which are what
+        is taken for the noise's: the energies would be off by the difference."""
+        for name, value, plain in (
+            ("temperature", self.generator.temperature, 1.0),
+            ("disallow_correct", self.generator.disallow_correct, False),
+        ):
+            if value != plain:
+                raise ValueError(
+                    f"objective.generator.{name} = {value!r}: Electric must know how likely its noise is; leave it out "
+                    f"(compat=true has the reference's wrong energies)"
+                )
+
 
 class Electric(ReplacedTokens):
     """Replaced-token detection whose answer is known to depend on the noise: `logits` are energies.

@@ -19,10 +19,13 @@ def build(
     return _CLASSES[type(settings)](encoder, vocabulary, settings, compat)
 
 
-def check_fits(settings: ObjectiveSettings, encoder: EncoderSettings) -> None:
-    """Raises ValueError where the objective cannot be built on this encoder."""
+def check_fits(settings: ObjectiveSettings, encoder: EncoderSettings, compat: bool = False) -> None:
+    """Raises ValueError where the objective cannot be built on this encoder, or would learn what is not so; the latter
+    is let pass with `compat`, as the reference does."""
     if isinstance(settings, MaskedTokensSettings):
         return
+    if isinstance(settings, ElectricSettings) and not compat:
+        settings.check_noise()
     settings.generator.encoder(encoder)
     if settings.generator.kind != "two_towers":
         return

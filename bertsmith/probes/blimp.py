@@ -125,7 +125,8 @@ def blimp_of(network: Network, folder: Path, pairs: int, tokenizer: Tokenizer, m
 
 
 def blimp_probes(recipe: PretrainRecipe) -> list[Probe]:
-    """The probe that a recipe's `blimp` asks for, if it does: the measure `blimp`, overall accuracy on a sample.
+    """The probe that a recipe's `blimp` asks for, if it does: the measure `blimp`, overall accuracy on a sample, in the
+    float32 of `bertsmith evaluate` whatever the recipe's `machine.dtype`.
 
     Raises:
         UserError: as `read_blimp`; a sentence is longer than the model; the recipe's data cannot be read.

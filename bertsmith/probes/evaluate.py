@@ -23,7 +23,8 @@ class EvaluateSettings:
     blimp: str | None = setting(None, "folder of BLiMP's 67 files")
     pairs: int = setting(200, "of each paradigm of BLiMP; 1000 for all", ge=1)
     machine: MachineSettings = setting(
-        MachineSettings(compile=False), "on what; compiling takes longer than most evaluations"
+        MachineSettings(compile=False),
+        "on what; compiling takes longer than most evaluations; BLiMP is in float32 whatever the dtype",
     )
 
 

@@ -71,7 +71,7 @@ def _recipe(model: Model, data: str) -> PretrainRecipe:
                         f"fine-tuning")  # fmt: skip
     length = model.trained_length or min(DEFAULT_LENGTH, model.length)
     settings = model.networks[0].settings
-    kind = "two_segments" if num_segments(settings) > 1 else "windows"
+    kind = "windows" if num_segments(settings) == 1 else "two_segments"
     return PretrainRecipe(data=data, model=settings, objective=objective, rows=RowSettings(kind=kind, length=length),
                           plan=Plan(steps=1))  # fmt: skip
 

@@ -3,7 +3,7 @@
 A masked-token model is asked for each token in turn, that one masked; the logarithms of the true tokens' probabilities
 are added up. That is a row a token: n² tokens for a sentence of n, and less is not to be had, since in a bidirectional
 model every vector depends on what is masked. A discriminator says of all tokens in one pass how well each fits.
-[CLS] and [SEP] do not count.
+[CLS] and [SEP] do not count. All of it is in float32, also while a model is trained in bfloat16 (`rows.asking`).
 
 Source: Salazar et al. 2020, Masked Language Model Scoring, section 2; for one pass, Electric, arXiv 2012.08561.
 """

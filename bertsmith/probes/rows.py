@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -55,11 +56,14 @@ def in_one_pass(ask: Callable[[Tokens], Tensor], rows: Sequence[np.ndarray], mac
 
 @contextmanager
 def asking(network: nn.Module, machine: Machine) -> Iterator[None]:
-    """Evaluation mode without gradients, in the machine's number format; afterwards `network` is as it was."""
-    was_training = network.training
+    """Evaluation mode without gradients, in float32 and with whole products, whatever the machine's format: answers are
+    compared with one another, often by little. Afterwards `network` is as it was, and so is torch."""
+    was_training, precision = network.training, torch.get_float32_matmul_precision()
     network.eval()
+    torch.set_float32_matmul_precision("highest")  # TF32, which a GPU is set to, keeps 10 bits of each factor
     try:
-        with machine.inference():
+        with replace(machine, dtype=torch.float32).inference():
             yield
     finally:
+        torch.set_float32_matmul_precision(precision)
         network.train(was_training)

@@ -257,7 +257,10 @@ def _check_vocabulary(fast: tokenizers.Tokenizer, source: str) -> list[str]:
     """The tokens of `fast` in the order of their ids; raises UserError for what `Tokenizer` cannot be built on."""
     if not isinstance(fast.model, models.WordPiece):
         kind = type(fast.model).__name__
-        raise UserError(f"{source}: a {kind} tokenizer; bertsmith reads WordPiece, so name a BERT model's file")
+        raise UserError(
+            f"{source}: a {kind} tokenizer; bertsmith reads WordPiece alone, so take a model with such a vocabulary, "
+            f"as BERT's and ELECTRA's are"
+        )
     ids = fast.get_vocab(with_added_tokens=True)
     _check_special_tokens(ids, source)
     if fast.model.unk_token != "[UNK]" or fast.model.token_to_id("[UNK]") is None:

@@ -3,8 +3,10 @@
 Only the weights: optimiser, schedule and State begin anew, which is not what resuming does (docs/continuing.md).
 """
 
+import contextlib
 import sys
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,11 +15,19 @@ from torch import Tensor
 
 from bertsmith.config import differences
 from bertsmith.errors import UserError
+from bertsmith.interop.names import what_is_dropped
 from bertsmith.model.config import EncoderSettings
 from bertsmith.objectives.electric import ElectricSettings
+from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.objectives.rtd import beside_towers, discriminator_weights, joined_weights, new_generator_weights
+from bertsmith.objectives.rtd import (
+    beside_towers,
+    discriminator_weights,
+    has_two_towers,
+    joined_weights,
+    new_generator_weights,
+)
 from bertsmith.training.models import Model, fingerprint, open_model
 from bertsmith.training.pretrain import PretrainRecipe
 from bertsmith.training.runs import PARTS, Network
@@ -53,7 +63,7 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
 
     Raises:
         UserError: there is no such model; its vocabulary is not the beginning of the data's; its sizes are not the
-            recipe's; the recipe trains a generator, and the model is a discriminator without one.
+            recipe's; the recipe trains a generator, and the model is an ELECTRA's discriminator alone.
     """
     if not recipe.init:
         raise UserError("init is empty: this recipe goes on from a model; name it with init=PATH")
@@ -149,31 +159,48 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
         dropped += [] if first.head is None else [_HEADS.get(first.head, f"{first.head} head")]
     if finds and settings.generator.kind == "masked_tokens":
         if generator is not None:
-            own = settings.generator.encoder(recipe.model)
-            what = f"init = {recipe.init}: another generator than objective.generator makes"
-            try:
-                _check_same(what, "its ", own, generator.settings)
-            except UserError as error:
-                raise UserError(f"{error} (a table of its own: objective.generator.sharing=nothing)") from None
+            what, theirs = f"init = {recipe.init}: another generator than objective.generator makes", generator.settings
+            remedy = _how_to_make(theirs, settings.generator, recipe.model)
+            _check_same(what, "its ", settings.generator.encoder(recipe.model), theirs, remedy)
             chosen.append(generator)
-        elif first.head == "replaced_tokens":
+        elif first.head == "replaced_tokens" and model.run is None and not first.energies:
             raise UserError(
                 f"init = {recipe.init}: a discriminator without its generator; bring that in with `bertsmith import "
                 f"{recipe.init} OUT generator=PATH`, or do without one: objective.generator.kind=uniform"
             )
     elif generator is not None:
         dropped.append("generator")
+    if model.run is not None and has_two_towers(model.run.weights):
+        dropped.append("two towers")
+    dropped += sorted({what_is_dropped(name) for network in model.networks for name in network.dropped})
     return chosen, [f"dropped: {', '.join(dropped) or 'nothing'}"]
 
 
-def _check_same(what: str, prefix: str, mine: EncoderSettings, theirs: EncoderSettings) -> None:
+def _how_to_make(theirs: EncoderSettings, rule: GeneratorSettings, discriminator: EncoderSettings) -> str | None:
+    """What to set so that a generator by `rule` has these sizes; None where nothing does."""
+    width = theirs.hidden_size / discriminator.hidden_size
+    depth = theirs.num_hidden_layers / discriminator.num_hidden_layers
+    sharings = dict.fromkeys((rule.sharing, "embeddings", "nothing"))
+    for sharing, hidden, layers in product(sharings, (rule.hidden_fraction, width), (rule.layers_fraction, depth)):
+        fitting = replace(rule, sharing=sharing, hidden_fraction=hidden, layers_fraction=layers)
+        with contextlib.suppress(ValueError):  # no such encoder can be
+            if max(hidden, layers) <= 1 and _sizes(fitting.encoder(discriminator), "") == _sizes(theirs, ""):
+                changed = [
+                    field.name for field in fields(rule) if getattr(rule, field.name) != getattr(fitting, field.name)
+                ]
+                return "set " + " ".join(f"objective.generator.{name}={getattr(fitting, name)}" for name in changed)
+    return None
+
+
+def _check_same(
+    what: str, prefix: str, mine: EncoderSettings, theirs: EncoderSettings, remedy: str | None = None
+) -> None:
     changed = differences(_sizes(mine, prefix), _sizes(theirs, prefix))
     if mine.kind != theirs.kind:  # all else follows
         changed = [line for line in changed if line.startswith(f"{prefix}kind:")]
     if changed:
-        raise UserError(
-            f"{what} (recipe → model: {'; '.join(changed)}); set the recipe to what the model has, or name another"
-        )
+        remedy = remedy or "set the recipe to what the model has, or name another"
+        raise UserError(f"{what} (recipe → model: {'; '.join(changed)}); {remedy}")
 
 
 def _sizes(settings: EncoderSettings, prefix: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@ import` wrote. Whatever starts from a model, or asks it something, opens it here
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,7 @@ from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.training.runs import PARTS, Network, PretrainingRun, load_run
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
+    from bertsmith.interop.huggingface import Imported
     from bertsmith.text.tokenizer import Tokenizer
 
 
@@ -57,6 +58,25 @@ def open_model(path: Path) -> Model:
     raise UserError(f"{path}: no model; name a pre-training run (manifest.json) or a Hugging Face folder (config.json)")
 
 
+def check_place(out: Path, names: Collection[str]) -> None:
+    """Make sure that networks of these names, of `PARTS` or the empty one, can be written to `out`, where `open_model`
+    will find them and no others.
+
+    Raises:
+        UserError: an earlier model would stay beside them; or what they would replace was not written by us.
+    """
+    from bertsmith.interop.replaceable import check_replaceable
+
+    for name in ("", *PARTS):
+        other = out / name / "config.json"
+        if name not in names and other.exists():
+            raise UserError(
+                f"{out}: holds another model ({other}), which would stay there; remove it, or name another folder"
+            )
+    for name in names:
+        check_replaceable(out / name)
+
+
 def build_network(network: Network, vocab_size: int) -> nn.Module:
     """The module with its weights, in evaluation mode: a MaskedTokenModel, a ReplacedTokenModel, or the bare Encoder
     of a network without either head."""
@@ -70,6 +90,37 @@ def build_network(network: Network, vocab_size: int) -> nn.Module:
         weights = {name.removeprefix("encoder."): tensor for name, tensor in network.encoder_weights.items()}
     module.load_state_dict(weights)
     return module.eval()
+
+
+def shared_tokenizer(networks: Sequence["Imported"]) -> "Tokenizer":
+    """The first network's, if all of them read its ids.
+
+    Raises:
+        UserError: it has more tokens than the network has vectors; another network has vectors for more or fewer, or a
+            vocabulary of its own beside it that differs.
+    """
+    from bertsmith.text.tokenizer import Tokenizer
+
+    first, *others = networks
+    tokenizer = Tokenizer.load(first.folder)
+    if tokenizer.vocab_size > first.vocab_size:
+        raise UserError(
+            f"{first.folder}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
+            f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
+        )
+    for other in others:
+        if other.vocab_size != first.vocab_size:
+            raise UserError(
+                f"{other.folder}: a vocabulary of {other.vocab_size:,} where {first.folder} has {first.vocab_size:,} "
+                f"(vocab_size); take the two that were trained beside each other"
+            )
+        has_vocabulary = any((other.folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+        if has_vocabulary and Tokenizer.load(other.folder).fingerprint != tokenizer.fingerprint:
+            raise UserError(
+                f"{other.folder}: other tokens than those of {first.folder}; take the two that were trained beside "
+                f"each other"
+            )
+    return tokenizer
 
 
 def fingerprint(tokenizer: "Tokenizer", weights: Mapping[str, Tensor]) -> str:
@@ -92,22 +143,9 @@ def _from_run(path: Path) -> Model:
 
 def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
     from bertsmith.interop.huggingface import read_folder
-    from bertsmith.text.tokenizer import Tokenizer
 
     read = {name: read_folder(folder) for name, folder in folders.items()}
-    first = next(iter(read.values()))
-    tokenizer = Tokenizer.load(first.tokenizer_folder)
-    for found in read.values():
-        if found.vocab_size != first.vocab_size:
-            raise UserError(
-                f"{path}: its networks have vocabularies (vocab_size) of {first.vocab_size:,} and "
-                f"{found.vocab_size:,}; put the two beside each other that were trained together"
-            )
-    if tokenizer.vocab_size > first.vocab_size:
-        raise UserError(
-            f"{path}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
-            f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
-        )
+    tokenizer = shared_tokenizer(list(read.values()))
     networks = [
         Network(
             name,
@@ -119,7 +157,9 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
             found.energies,
             found.labels,
             found.multi_label,
+            tuple(found.dropped),
         )
         for name, found in read.items()
     ]
+    first = next(iter(read.values()))
     return Model(path, networks, first.vocab_size, tokenizer, first.trained_length, learnt=first.learnt)

@@ -20,7 +20,7 @@ import torch
 from bertsmith.errors import UserError
 from bertsmith.files import locked, make_folder
 from bertsmith.model.config import ClassicSettings, EncoderSettings
-from bertsmith.model.encoder import check_length
+from bertsmith.model.encoder import check_length, num_segments
 from bertsmith.model.flops import training_flops
 from bertsmith.objectives import kinds
 from bertsmith.objectives.kinds import ObjectiveSettings
@@ -80,7 +80,11 @@ class PretrainRecipe:
 
     def __post_init__(self) -> None:
         check_length(self.model, "rows.length", self.rows.length)
-        kinds.check_fits(self.objective, self.model)
+        kinds.check_fits(self.objective, self.model, self.compat)
+        if self.rows.kind == "two_segments" and num_segments(self.model) == 1:
+            raise ValueError(
+                "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
+            )
         if self.compat and self.objective.masking.whole_words:
             raise ValueError("objective.masking.whole_words: the reference draws single tokens; leave compat out")
         if self.objective.masking.final_prob is not None and self.plan.unit == "hours":

@@ -44,6 +44,8 @@ class Network:
     """Of a classification head's classes; empty where it gives a number, or where there is no such head."""
     multi_label: bool = False
     """Whether a text may have any number of these."""
+    dropped: tuple[str, ...] = ()
+    """Hugging Face's names of what lay beside the weights and has no place here."""
 
     @property
     def encoder_weights(self) -> dict[str, Tensor]:

@@ -274,7 +274,7 @@ def test_write_and_read_give_the_same_tensors(settings, make, tokenizer_folder, 
     assert imported.pooler == {}
     assert imported.vocab_size == VOCAB_SIZE
     assert imported.num_labels == (5 if isinstance(model, Classifier) else None)
-    assert Tokenizer.load(imported.tokenizer_folder).fingerprint == Tokenizer.load(tokenizer_folder).fingerprint
+    assert Tokenizer.load(imported.folder).fingerprint == Tokenizer.load(tokenizer_folder).fingerprint
     for name in ("heads", "feed_forward", "embedding"):
         assert getattr(imported.settings, name) == getattr(settings, name)
     derived = ("num_attention_heads", "intermediate_size", "embedding_size")
@@ -411,7 +411,7 @@ def test_minilm_gives_the_hidden_states_of_transformers(rows):
     assert (imported.settings.num_hidden_layers, imported.settings.hidden_size, imported.head) == (6, 384, None)
     assert imported.dropped == ["bert.embeddings.position_ids"]
     assert imported.pooler["head.dense.weight"].shape == (384, 384)
-    assert Tokenizer.load(imported.tokenizer_folder).vocab_size == imported.vocab_size == 30522
+    assert Tokenizer.load(imported.folder).vocab_size == imported.vocab_size == 30522
     tokens = rows.tokens.with_ids(rows.tokens.ids * 400 + 1000)
     theirs = transformers.AutoModel.from_pretrained(folder).eval()
     grid = rows.theirs | {"input_ids": rows.theirs["input_ids"] * 400 + 1000}

@@ -188,3 +188,22 @@ def test_what_is_no_modernbert_of_ours_is_refused(change, message, tokenizer_fol
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         read_folder(tmp_path / "out")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_key_counts_for_the_heads_that_read_it(head, tokenizer_folder, tmp_path):
+    """The published models say of themselves that they pool by the mean."""
+    ours = HEADS[head][0](SHAPES["wide windows"], VOCAB_SIZE)
+    path = export(tmp_path / "out", ours, head, tokenizer_folder) / "config.json"
+    written = json.loads(path.read_text())
+    for key, value, readers in (
+        ("classifier_pooling", "mean", {"classification"}),
+        ("decoder_bias", False, {"masked_tokens"}),
+        ("classifier_activation", "silu", set(HEADS)),
+    ):
+        path.write_text(json.dumps(written | {key: value}))
+        if head in readers:
+            with pytest.raises(UserError, match=rf"{key} = {value!r}"):
+                read_folder(tmp_path / "out")
+        else:
+            assert read_folder(tmp_path / "out").head == head

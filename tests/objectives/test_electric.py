@@ -179,3 +179,13 @@ def test_what_cannot_be_is_refused():
 def test_a_share_of_noise_that_changes_is_refused():
     with pytest.raises(ValueError, match=r"masking.final_prob"):
         ElectricSettings(masking=MaskingSettings(final_prob=0.1))
+
+
+@pytest.mark.parametrize("rule", [{"temperature": 0.5}, {"disallow_correct": True}], ids=str)
+def test_noise_of_another_probability_than_the_generators_is_refused_but_as_the_reference_has_it(rule):
+    [(name, value)] = rule.items()
+    towers = GeneratorSettings(kind="two_towers", **rule)
+    with pytest.raises(ValueError, match=rf"objective\.generator\.{name} = {value}: Electric .*compat=true"):
+        check_fits(ElectricSettings(generator=towers), ENCODER)
+    check_fits(ElectricSettings(generator=towers), ENCODER, compat=True)
+    check_fits(ReplacedTokensSettings(generator=towers), ENCODER)  # which asks for no probability

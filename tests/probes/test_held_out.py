@@ -12,10 +12,14 @@ from bertsmith.training.pretrain import pretrain
 from tests.toys import make_data, tiny_recipe
 
 DEFAULT_MASKS = ("objective.masking.mask_token_prob=0.85", "objective.masking.random_token_prob=0")
-OBJECTIVES = {
+MODERN = ("model.kind=modern", "model.local_attention=4", "model.num_attention_heads=2")
+MODELS = {
     "mlm": (),
     "rtd": ("objective.kind=rtd", "objective.generator.hidden_fraction=0.5", "model.embedding_size=8"),
     "disentangled": ("objective.kind=rtd", "objective.generator.sharing=gradient_disentangled"),
+    "modern": MODERN,
+    "modern rtd": (*MODERN, "objective.kind=rtd", "objective.generator.hidden_fraction=0.5"),
+    "one segment": ("model.type_vocab_size=1", "rows.kind=windows"),
 }
 
 
@@ -29,12 +33,10 @@ def evaluate(path, *asked):
     return evaluate_model(open_model(path), settings).to_json()["heldout"]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_run_and_its_export_measure_what_training_logged_last(data, tmp_path, objective):
+@pytest.mark.parametrize("model", MODELS)
+def test_a_run_and_its_export_measure_what_training_logged_last(data, tmp_path, model):
     """With the default masks and batch, which an export is measured with, they are the same rows and masks."""
-    recipe = tiny_recipe(
-        data, *DEFAULT_MASKS, *OBJECTIVES[objective], "batch_size=128", "evaluate_rows=32", "plan.steps=6"
-    )
+    recipe = tiny_recipe(data, *DEFAULT_MASKS, *MODELS[model], "batch_size=128", "evaluate_rows=32", "plan.steps=6")
     pretrain(recipe, tmp_path / "run")
     logged = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["split"] == "heldout"][-1]
     expected = {name: value for name, value in logged.items() if name not in ("split", "step", "tokens", "seconds")}
@@ -46,7 +48,7 @@ def test_a_run_and_its_export_measure_what_training_logged_last(data, tmp_path, 
 
 
 def test_what_cannot_be_measured_is_refused_with_the_remedy(data, tmp_path):
-    pretrain(tiny_recipe(data, *OBJECTIVES["rtd"]), tmp_path / "run")
+    pretrain(tiny_recipe(data, *MODELS["rtd"]), tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "out")
     with pytest.raises(UserError, match="data=DIR"):
         evaluate(tmp_path / "out")

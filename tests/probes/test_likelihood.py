@@ -11,6 +11,7 @@ import transformers
 from bertsmith.errors import UserError
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.probes.likelihood import likelihoods, preferred, scoring_head, standard_error, token_likelihoods
+from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import build_network, open_model
 from tests.probes.toy_models import cpu, toy_network, toy_tokenizer, write_network
 
@@ -105,6 +106,23 @@ def test_a_network_in_training_is_asked_without_dropout_and_left_in_training(tok
     network.train()
     np.testing.assert_array_equal(likelihoods(network, SENTENCES, tokenizer, cpu()), expected)
     assert network.training and all(part.training for part in network.modules())
+
+
+@pytest.mark.parametrize("kind", [MaskedTokenModel, ReplacedTokenModel])
+def test_a_machine_of_less_precision_gives_the_same_bits(tokenizer, kind):
+    """As a GPU, which is set to bfloat16 and TF32: sentences are told apart by less than these round off."""
+    network, coarse = toy_network(kind, tokenizer), choose_machine(MachineSettings(device="cpu", dtype="bfloat16"))
+    expected, precision = likelihoods(network, SENTENCES, tokenizer, cpu()), torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    seen = []
+    network.encoder.register_forward_pre_hook(lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    try:
+        found = likelihoods(network, SENTENCES, tokenizer, coarse)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    np.testing.assert_array_equal(found, expected)
+    assert set(seen) == {"highest"}
 
 
 def test_no_sentences_and_empty_ones_are_no_trouble(tokenizer):

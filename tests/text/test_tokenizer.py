@@ -281,7 +281,7 @@ BAD_FILES = {
     "BPE": (
         "tokenizer.json",
         b'{"added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}',
-        "a BPE tokenizer; bertsmith reads WordPiece",
+        "a BPE tokenizer; bertsmith reads WordPiece alone, so take a model with such a vocabulary",
     ),
 }
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from bertsmith.config import load
@@ -163,6 +164,44 @@ def test_what_is_dropped_and_what_is_new_is_said(data, electra, tmp_path, capsys
     assert f"  dropped: {dropped}" in said and f"  new, with random weights: {new}" in said
 
 
+def test_what_a_folder_of_somebodys_holds_besides_is_said(data, bert, tmp_path, capsys):
+    weights = export_run(bert, tmp_path / "out") / "model.safetensors"
+    others = {
+        "cls.seq_relationship.weight": torch.zeros(2, 16), "cls.seq_relationship.bias": torch.zeros(2),
+        "bert.embeddings.position_ids": torch.arange(64)[None],
+        "bert.pooler.dense.weight": torch.zeros(16, 16), "bert.pooler.dense.bias": torch.zeros(16),
+    }  # fmt: skip
+    safetensors.torch.save_file(safetensors.torch.load_file(weights) | others, weights)
+    capsys.readouterr()
+    pretrain(tiny_recipe(data, f"init={tmp_path / 'out'}", "plan.steps=1"), tmp_path / "run")
+    assert "  dropped: pooler, next-sentence head, position_ids" in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("first", "way", "dropped", "new"),
+    [
+        (UNIFORM, "run", "nothing", "generator"),
+        ((*UNIFORM[:1], "objective.generator.kind=two_towers"), "run", "two towers", "generator"),
+        (("objective.kind=electric",), "run", "replaced-token head, two towers", "replaced-token head, generator"),
+        (("objective.kind=electric",), "export", "replaced-token head", "replaced-token head, generator"),
+    ],
+    ids=["uniform", "two towers", "electric", "electric, exported"],
+)
+def test_where_there_was_no_generator_of_masked_tokens_a_new_one_begins(
+    data, tmp_path, capsys, first, way, dropped, new
+):
+    pretrain(tiny_recipe(data, *first, "model.embedding_size=8", "plan.steps=1"), tmp_path / "first")
+    start = tmp_path / "first" if way == "run" else export_run(tmp_path / "first", tmp_path / "out")
+    capsys.readouterr()
+    recipe = tiny_recipe(data, *ELECTRA, f"init={start}", "plan.steps=1", "schedule.learning_rate=1e-9")
+    pretrain(recipe, tmp_path / "second")
+    said = capsys.readouterr().err.splitlines()
+    assert f"  dropped: {dropped}" in said and f"  new, with random weights: {new}" in said
+    before, after = (load_run(tmp_path / run).networks[0].weights for run in ("first", "second"))
+    taken = {name for name in before if name.startswith("encoder.") or "head" not in new}
+    assert all(torch.allclose(after[name], before[name], rtol=0, atol=1e-6) for name in taken)
+
+
 # What does not fit.
 
 
@@ -193,12 +232,26 @@ def test_a_generator_that_does_not_fit_or_is_missing(data, electra, tmp_path):
     for settings, message in (
         (
             (f"init={electra}", "objective.generator.hidden_fraction=1.0"),
-            r"another generator .*its hidden_size: 16 → 8",
+            r"another generator .*its hidden_size: 16 → 8.*\); set objective\.generator\.hidden_fraction=0\.5$",
+        ),
+        (
+            (f"init={electra}", "objective.generator.layers_fraction=0.5"),
+            r"its num_hidden_layers: 1 → 2\); set objective\.generator\.layers_fraction=1\.0$",
         ),
         ((f"init={electra / 'discriminator'}",), r"without its generator; .*generator=PATH.*kind=uniform"),
     ):
         with pytest.raises(UserError, match=message):
             pretrain(tiny_recipe(data, *ELECTRA, *settings), tmp_path / "run")
+
+
+def test_a_folded_table_asks_for_one_of_its_own(data, tmp_path):
+    modern = (*ELECTRA, "model.kind=modern", "model.local_attention=4", "model.embedding_size=16")
+    pretrain(tiny_recipe(data, *modern, "plan.steps=1"), tmp_path / "run")
+    out = export_run(tmp_path / "run", tmp_path / "out")
+    with pytest.raises(UserError, match=r"its embedding_size: 16 → 8\); set objective\.generator\.sharing=nothing$"):
+        pretrain(tiny_recipe(data, *modern, f"init={out}"), tmp_path / "again")
+    remedied = tiny_recipe(data, *modern, f"init={out}", "objective.generator.sharing=nothing", "plan.steps=1")
+    pretrain(remedied, tmp_path / "again")
 
 
 def test_networks_that_do_not_share_are_not_made_to(data, tmp_path):

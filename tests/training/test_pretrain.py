@@ -324,3 +324,17 @@ def test_a_share_that_falls_needs_a_plan_that_can_be_repeated(data):
         tiny_recipe(data, "objective.masking.final_prob=0.1", "plan.hours=1")
     with pytest.raises(UserError, match=r"whole_words: the reference draws single tokens"):
         tiny_recipe(data, "objective.masking.whole_words=true", "compat=true")
+
+
+def test_pairs_need_a_model_that_tells_segments_apart_or_knows_of_none(data, tmp_path):
+    with pytest.raises(UserError, match=r"rows\.kind = 'two_segments': .*\(model\.type_vocab_size\); use windows"):
+        tiny_recipe(data, "model.type_vocab_size=1")
+    pretrain(tiny_recipe(data, "model.type_vocab_size=1", "rows.kind=windows", "plan.steps=1"), tmp_path)
+    assert tiny_recipe(data, "model.kind=modern").rows.kind == "two_segments"
+
+
+def test_electrics_noise_is_known_unless_the_reference_is_followed(data):
+    electric = ("objective.kind=electric", "objective.generator.temperature=0.5")
+    with pytest.raises(UserError, match=r"objective\.generator\.temperature = 0\.5: Electric"):
+        tiny_recipe(data, *electric)
+    assert tiny_recipe(data, *electric, "compat=true").objective.generator.temperature == 0.5
