@@ -18,7 +18,8 @@ from bertsmith.text.segments import RowSettings, assemble, rows_of
 from bertsmith.text.shards import open_data
 from bertsmith.training.batches import RowStream, masked_batches
 from bertsmith.training.plan import Plan
-from bertsmith.training.pretrain import PretrainRecipe, build_objective
+from bertsmith.training.pretrain import build_objective
+from bertsmith.training.recipe import PretrainRecipe
 
 TARGET = 5e6
 

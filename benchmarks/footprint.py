@@ -29,7 +29,7 @@ from bertsmith.randomness import generator
 from bertsmith.training.footprint import footprint
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.optimizers import build_optimizer, clip_gradients
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 
 VOCAB_SIZE = 30_522
 CASES = {

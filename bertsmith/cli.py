@@ -114,7 +114,8 @@ def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
     """Train an encoder on token shards; the same command continues it."""
     from bertsmith.config import load
     from bertsmith.probes.blimp import blimp_probes
-    from bertsmith.training.pretrain import PretrainRecipe, pretrain
+    from bertsmith.training.pretrain import pretrain
+    from bertsmith.training.recipe import PretrainRecipe
 
     loaded = load(PretrainRecipe, "pretrain", recipe, overrides or ())
     with stopping(command_of("pretrain", recipe, overrides, out)):

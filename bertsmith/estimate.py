@@ -26,7 +26,7 @@ from bertsmith.progress import format_count, format_seconds
 from bertsmith.show import load_incomplete, print_facts
 from bertsmith.text.shards import open_data
 from bertsmith.training.footprint import Footprint, footprint
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 
 BERT_VOCAB_SIZE = 30_522
 

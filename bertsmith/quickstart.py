@@ -38,7 +38,8 @@ from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
 from bertsmith.training.evaluation import evaluate
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.pretrain import PretrainRecipe, Probe, build_objective, held_out_batches, pretrain
+from bertsmith.training.pretrain import Probe, build_objective, held_out_batches, pretrain
+from bertsmith.training.recipe import PretrainRecipe
 
 WIDTH = 100
 """Of what is printed, in characters, on a terminal and in a log alike."""

@@ -81,7 +81,7 @@ def _class_of(verb: str) -> type:
 
         return PrepareRecipe
     if verb == "pretrain":
-        from bertsmith.training.pretrain import PretrainRecipe
+        from bertsmith.training.recipe import PretrainRecipe
 
         return PretrainRecipe
     from bertsmith.tasks.recipe import FinetuneRecipe

@@ -134,7 +134,7 @@ def test_every_command_in_the_readme_and_of_own_tasks_is_one():
     from bertsmith.tasks.recipe import FinetuneRecipe
     from bertsmith.text.learning import TokenizerRecipe
     from bertsmith.text.prepare import PrepareRecipe
-    from bertsmith.training.pretrain import PretrainRecipe
+    from bertsmith.training.recipe import PretrainRecipe
 
     classes = {
         "tokenizer": (TokenizerRecipe, "prepare"), "prepare": (PrepareRecipe, "prepare"),

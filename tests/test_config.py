@@ -10,7 +10,7 @@ from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.rtd import ReplacedTokensSettings
 from bertsmith.schema import without_defaults
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 
 
 def recipe_with(*overrides: str) -> PretrainRecipe:

@@ -19,7 +19,8 @@ from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.plan import Plan
-from bertsmith.training.pretrain import PretrainRecipe, build_objective, pretrain
+from bertsmith.training.pretrain import build_objective, pretrain
+from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run
 from tests.tasks.toy_task import toy_recipe, write_task
 from tests.toys import make_data, tiny_recipe

@@ -13,7 +13,7 @@ from bertsmith.errors import UserError
 from bertsmith.from_electra import finetuning, pretraining
 from bertsmith.from_electra.recipe import recipe_from_electra, recipe_values, to_text, translate
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import learning_rate
 from tests.test_cli import bertsmith
 

@@ -17,7 +17,7 @@ from bertsmith.tasks.answering.answer_file import AnswerFileSettings
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.texts.submit import SubmitSettings
 from bertsmith.text.prepare import PrepareRecipe
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 
 PACKAGE = Path(__file__).resolve().parents[1] / "bertsmith"
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -8,7 +8,7 @@ from bertsmith.config import load
 from bertsmith.model.tokens import Tokens
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 
 WORDS = [f"{first}{second}" for first in "bcdfghjklm" for second in ("a", "e", "i", "o", "u", "ay", "ow", "um")]
 

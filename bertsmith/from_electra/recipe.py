@@ -99,7 +99,7 @@ def command(verb: str, recipe: str) -> str:
 
 def _class_of(verb: str) -> type:
     if verb == "pretrain":
-        from bertsmith.training.pretrain import PretrainRecipe
+        from bertsmith.training.recipe import PretrainRecipe
 
         return PretrainRecipe
     from bertsmith.tasks.recipe import FinetuneRecipe

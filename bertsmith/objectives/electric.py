@@ -5,28 +5,25 @@ negative sum over a text is a pseudo-log-likelihood in one pass. Source: Electri
 """
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from bertsmith.model.config import EncoderSettings
 from bertsmith.model.tokens import Tokens
 from bertsmith.objectives.generator import Filled, GeneratorSettings
-from bertsmith.objectives.masking import Asked, MaskingSettings, Vocabulary
-from bertsmith.objectives.rtd import ReplacedTokens
+from bertsmith.objectives.masking import Asked
+from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
 from bertsmith.settings import setting, settings
 
 
 @settings
-class ElectricSettings:
+class ElectricSettings(ReplacedTokensSettings):
     """The Electric objective."""
 
     kind: Literal["electric"] = setting("electric", "electric: tell tokens from noise whose probability is known")
-    masking: MaskingSettings = setting(MaskingSettings(), "which tokens the generator replaces")
     generator: GeneratorSettings = setting(GeneratorSettings(kind="two_towers"), "what replaces them")
-    generator_weight: float = setting(1.0, "of the generator's loss in the sum", ge=0)
-    discriminator_weight: float = setting(50.0, "of the discriminator's loss in the sum", ge=0)
+    energies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.masking.final_prob is not None:
@@ -56,12 +53,6 @@ class Electric(ReplacedTokens):
 
     Source: arXiv 2012.08561, section 2.2; google-research/electra, run_pretraining.py, _get_discriminator_output.
     """
-
-    def __init__(
-        self, encoder: EncoderSettings, vocabulary: Vocabulary, settings: ElectricSettings, compat: bool = False
-    ):
-        super().__init__(encoder, vocabulary, settings, compat)
-        self.energies = True
 
     def question(self, tokens: Tokens, wanted: Asked, replaced: Tensor, filled: Filled) -> tuple[Tensor, Tensor]:
         """Is it noise? Every asked place is, also where the generator drew the original token again."""

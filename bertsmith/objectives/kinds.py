@@ -22,9 +22,9 @@ def build(
 def check_fits(settings: ObjectiveSettings, encoder: EncoderSettings, compat: bool = False) -> None:
     """Raises ValueError where the objective cannot be built on this encoder, or would learn what is not so; the latter
     is let pass with `compat`, as the reference does."""
-    if isinstance(settings, MaskedTokensSettings):
+    if settings.generator is None:
         return
-    if isinstance(settings, ElectricSettings) and not compat:
+    if settings.energies and not compat:
         settings.check_noise()
     settings.generator.encoder(encoder)
     if settings.generator.kind != "two_towers":

@@ -1,7 +1,7 @@
 """Masked-token prediction: BERT without next-sentence prediction."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +23,10 @@ class MaskedTokensSettings:
 
     kind: Literal["mlm"] = setting("mlm", "mlm: predict masked tokens (BERT)")
     masking: MaskingSettings = setting(MaskingSettings(), "which tokens are predicted")
+    head: ClassVar[str] = "masked_tokens"
+    """Of the network that fine-tuning starts from, as `bertsmith.interop.names` calls it."""
+    generator: ClassVar[None] = None
+    energies: ClassVar[bool] = False
 
 
 class MaskedTokens(MaskedTokenModel):

@@ -1,7 +1,7 @@
 """Replaced-token detection, ELECTRA: a small generator fills masks, and the encoder finds what it got wrong."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ class ReplacedTokensSettings:
     generator: GeneratorSettings = setting(GeneratorSettings(), "what replaces them")
     generator_weight: float = setting(1.0, "of the generator's loss in the sum", ge=0)
     discriminator_weight: float = setting(50.0, "of the discriminator's loss in the sum", ge=0)
+    head: ClassVar[str] = "replaced_tokens"
+    energies: ClassVar[bool] = False
+    """What the head's logits are; see `ReplacedTokenModel`."""
 
 
 class ReplacedTokens(ReplacedTokenModel):
@@ -44,7 +47,7 @@ class ReplacedTokens(ReplacedTokenModel):
     def __init__(
         self, encoder: EncoderSettings, vocabulary: Vocabulary, settings: ReplacedTokensSettings, compat: bool = False
     ):
-        super().__init__(encoder, vocabulary.size)
+        super().__init__(encoder, vocabulary.size, settings.energies)
         self.generator = _build_generator(settings.generator, encoder, vocabulary)
         if self.generator is not None and settings.generator.sharing == "gradient_disentangled":
             nn.init.zeros_(self.encoder.embeddings.token.weight)

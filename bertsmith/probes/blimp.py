@@ -21,7 +21,8 @@ from bertsmith.randomness import generator
 from bertsmith.text.shards import open_data
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, choose_machine
-from bertsmith.training.pretrain import PretrainRecipe, Probe
+from bertsmith.training.pretrain import Probe
+from bertsmith.training.recipe import PretrainRecipe
 
 PAIRS_AT_ONCE = 1000
 """Between two signs of life."""

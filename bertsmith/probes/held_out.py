@@ -20,7 +20,8 @@ from bertsmith.training.evaluation import evaluate
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network
 from bertsmith.training.plan import Plan
-from bertsmith.training.pretrain import PretrainRecipe, build_objective, held_out_batches
+from bertsmith.training.pretrain import build_objective, held_out_batches
+from bertsmith.training.recipe import PretrainRecipe
 
 DEFAULT_LENGTH = 128
 """Of rows, where a folder does not say what its model was trained on."""

@@ -2,6 +2,7 @@
 
 In reading order:
     pretrain     the program: data, model, objective, optimiser, schedule, events, then `fit`
+    recipe       what it can be told
     loop         `fit` and the State it carries
     plan         when training ends
     schedules    the learning rate

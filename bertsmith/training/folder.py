@@ -18,12 +18,13 @@ from bertsmith.training import checkpoints
 from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
 from bertsmith.training.plan import Plan
+from bertsmith.training.recipe import PretrainRecipe
 
 FOLDER = Kind("pretrain", ("checkpoints", "tensorboard", "metrics.jsonl"))
 
 
 def open_run(
-    run: Path, recipe: Any, data: Data, machine: Machine, inputs: dict[str, str], overwrite: bool = False
+    run: Path, recipe: PretrainRecipe, data: Data, machine: Machine, inputs: dict[str, str], overwrite: bool = False
 ) -> checkpoints.Checkpoint | None:
     """Check that `run` is the folder of this recipe, this data and these other inputs (name → fingerprint), or make it
     so; returns the checkpoint to go on from.

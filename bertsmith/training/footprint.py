@@ -10,7 +10,7 @@ from bertsmith.model.encoder import num_parameters
 from bertsmith.objectives.cross_entropy import rows_at_once
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.training.machine import Machine
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 
 
 @dataclass(frozen=True)

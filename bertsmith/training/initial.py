@@ -17,9 +17,7 @@ from bertsmith.config import differences
 from bertsmith.errors import UserError
 from bertsmith.interop.names import what_is_dropped
 from bertsmith.model.config import EncoderSettings
-from bertsmith.objectives.electric import ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
-from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import (
     beside_towers,
@@ -29,7 +27,7 @@ from bertsmith.objectives.rtd import (
     new_generator_weights,
 )
 from bertsmith.training.models import Model, fingerprint, open_model
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import PARTS, Network
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
@@ -108,18 +106,16 @@ def _joined(initial: Initial, drawn: dict[str, Tensor], new: list[str]) -> dict[
     """The objective's weights out of the networks', and out of the `drawn` ones for what these lack, which is added to
     `new`."""
     settings, (first, *others) = initial.recipe.objective, initial.networks
-    if isinstance(settings, MaskedTokensSettings):
-        weights, head = drawn | first.encoder_weights, "masked_tokens"
-    else:
-        weights, head = discriminator_weights(drawn, settings) | first.encoder_weights, "replaced_tokens"
-    if first.head == head:
-        weights |= first.weights
-    else:
-        new.append(_HEADS[head])
-    if not isinstance(settings, MaskedTokensSettings) and settings.generator.kind == "two_towers":
+    own = drawn if settings.generator is None else discriminator_weights(drawn, settings)
+    weights = own | (first.weights if first.head == settings.head else first.encoder_weights)
+    if first.head != settings.head:
+        new.append(_HEADS[settings.head])
+    if settings.generator is None or settings.generator.kind == "uniform":
+        return weights
+    if settings.generator.kind == "two_towers":
         new.append("generator")
         weights = beside_towers(weights, drawn, settings)
-    elif not isinstance(settings, MaskedTokensSettings) and settings.generator.kind != "uniform":
+    else:
         new += [] if others else ["generator"]
         generator = others[0].weights if others else new_generator_weights(drawn, weights, settings)
         try:
@@ -137,7 +133,7 @@ def _same_networks(recipe: PretrainRecipe, theirs: PretrainRecipe) -> bool:
     mine = recipe.objective
     if mine.kind != theirs.objective.kind or differences(_sizes(recipe.model, ""), _sizes(theirs.model, "")):
         return False
-    if isinstance(mine, MaskedTokensSettings):
+    if mine.generator is None:
         return True
     parts = [(one.kind, one.hidden_fraction, one.layers_fraction, one.sharing)
              for one in (mine.generator, theirs.objective.generator)]  # fmt: skip
@@ -149,15 +145,13 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     settings, first = recipe.objective, model.networks[0]
     generator = next((network for network in model.networks[1:] if network.head == "masked_tokens"), None)
     _check_same(f"init = {recipe.init}: another encoder", "model.", recipe.model, first.settings)
-    finds = not isinstance(settings, MaskedTokensSettings)
     dropped = ["pooler"] if first.pooler else []
-    fits = first.head == ("replaced_tokens" if finds else "masked_tokens")
-    if fits and first.energies == isinstance(settings, ElectricSettings):
+    if first.head == settings.head and first.energies == settings.energies:
         chosen = [first]
     else:  # also where one head gives energies and the other the log-odds of a replacement
         chosen = [replace(first, head=None, weights=first.encoder_weights)]
         dropped += [] if first.head is None else [_HEADS.get(first.head, f"{first.head} head")]
-    if finds and settings.generator.kind == "masked_tokens":
+    if settings.generator is not None and settings.generator.kind == "masked_tokens":
         if generator is not None:
             what, theirs = f"init = {recipe.init}: another generator than objective.generator makes", generator.settings
             remedy = _how_to_make(theirs, settings.generator, recipe.model)

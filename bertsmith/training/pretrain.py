@@ -19,30 +19,25 @@ import torch
 
 from bertsmith.errors import UserError
 from bertsmith.files import locked, make_folder
-from bertsmith.model.config import ClassicSettings, EncoderSettings
-from bertsmith.model.encoder import check_length, num_segments
 from bertsmith.model.flops import training_flops
 from bertsmith.objectives import kinds
-from bertsmith.objectives.kinds import ObjectiveSettings
 from bertsmith.objectives.masking import Vocabulary
-from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import NO_LOSSES, Batch, PretrainingObjective
 from bertsmith.progress import Progress, format_count, progress
 from bertsmith.randomness import derived_seed
-from bertsmith.settings import setting, settings
-from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.evaluation import evaluate
 from bertsmith.training.folder import finish_run, open_run
+from bertsmith.training.initial import open_initial, set_weights
 from bertsmith.training.loop import Course, Event, State, Step, fit
-from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.machine import Machine, choose_machine
 from bertsmith.training.meter import Meter
 from bertsmith.training.metrics import MetricsLog
-from bertsmith.training.optimizers import OptimizerSettings, build_optimizer
+from bertsmith.training.optimizers import build_optimizer
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import ScheduleSettings
+from bertsmith.training.recipe import PretrainRecipe
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.text.tokenizer import Tokenizer
@@ -50,51 +45,6 @@ if TYPE_CHECKING:  # the room imports with torch and numpy alone
 Probe = Callable[[PretrainingObjective, Callable[[str], None]], dict[str, float]]
 """Looks at a model at each held-out evaluation: returns measures, which are logged beside the losses, and may show
 lines below them with the function it is given. It leaves the model as it found it."""
-
-
-@settings
-class PretrainRecipe:
-    """Everything that `bertsmith pretrain` can be told."""
-
-    data: str = setting(description="data folder made by `bertsmith prepare`", identity=False)
-    init: str | None = setting(
-        None, "a model whose weights to begin with: a run, or what `import` or `export` wrote; by default random ones",
-        identity=False,  # the weights' fingerprint is
-    )  # fmt: skip
-    seed: int = setting(0, "of weights, rows, order, masks and dropout", ge=0)
-    batch_size: int = setting(128, "rows a step", ge=1)
-    compat: bool = setting(False, "do as the reference also where that is odd; docs/departures.md lists where")
-    model: EncoderSettings = setting(ClassicSettings(), "the encoder", discriminator="kind")
-    objective: ObjectiveSettings = setting(MaskedTokensSettings(), "what is learnt", discriminator="kind")
-    rows: RowSettings = setting(RowSettings(), "how documents become rows")
-    optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
-    schedule: ScheduleSettings = setting(ScheduleSettings(), "how fast")
-    plan: Plan = setting(description="for how long")
-    machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
-    evaluate_rows: int = setting(1024, "held-out rows in an evaluation; all there are if fewer", ge=1, identity=False)
-    blimp: str | None = setting(
-        None, "folder of BLiMP; given, its accuracy on a sample is measured at each evaluation", identity=False
-    )
-    blimp_pairs: int = setting(5, "of each of its 67 paradigms, in that sample", ge=1, identity=False)
-    tensorboard: bool = setting(True, "write TensorBoard's event files as well", identity=False)
-
-    def __post_init__(self) -> None:
-        check_length(self.model, "rows.length", self.rows.length)
-        kinds.check_fits(self.objective, self.model, self.compat)
-        if self.rows.kind == "two_segments" and num_segments(self.model) == 1:
-            raise ValueError(
-                "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
-            )
-        if self.compat and self.objective.masking.whole_words:
-            raise ValueError("objective.masking.whole_words: the reference draws single tokens; leave compat out")
-        if self.objective.masking.final_prob is not None and self.plan.unit == "hours":
-            raise ValueError(
-                "objective.masking.final_prob: needs a plan in steps or tokens, so that masks can be repeated"
-            )
-
-    def progress(self, step: int) -> float:
-        """How much of the plan is done before this step, from 0 to 1; every row is taken for a full one."""
-        return self.plan.progress(step, step * self.batch_size * self.rows.length, 0)
 
 
 def pretrain(
@@ -114,8 +64,6 @@ def pretrain(
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     initial = None
     if recipe.init is not None:
-        from bertsmith.training.initial import open_initial, set_weights  # here: it imports this file
-
         initial = open_initial(recipe, data.tokenizer, run)
     make_folder(run)
     with locked(run):

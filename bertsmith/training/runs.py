@@ -14,11 +14,9 @@ from bertsmith.interop.configuration import family_of
 from bertsmith.interop.names import Family, Head
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.model.encoder import fold_projection
-from bertsmith.objectives.electric import ElectricSettings
-from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.rtd import discriminator_weights, generator_weights
 from bertsmith.training import checkpoints
-from bertsmith.training.pretrain import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe
 
 PARTS = ("discriminator", "generator")
 """Names of the networks of a model that has two, and of their folders."""
@@ -71,11 +69,10 @@ class PretrainingRun:
     def networks(self) -> list[Network]:
         """What Hugging Face would call models, the one that fine-tuning starts from first."""
         settings, objective = self.recipe.model, self.recipe.objective
-        if isinstance(objective, MaskedTokensSettings):
-            return [_network("", settings, "masked_tokens", self.weights)]
+        if objective.generator is None:
+            return [_network("", settings, objective.head, self.weights)]
         found = discriminator_weights(self.weights, objective)
-        energies = isinstance(objective, ElectricSettings)
-        networks = [replace(_network(PARTS[0], settings, "replaced_tokens", found), energies=energies)]
+        networks = [replace(_network(PARTS[0], settings, objective.head, found), energies=objective.energies)]
         if found := generator_weights(self.weights):
             networks.append(_network(PARTS[1], objective.generator.encoder(settings), "masked_tokens", found))
         return networks

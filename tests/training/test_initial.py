@@ -15,7 +15,8 @@ from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
-from bertsmith.training.pretrain import PretrainRecipe, build_objective, pretrain
+from bertsmith.training.pretrain import build_objective, pretrain
+from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run
 from tests.toys import WORDS, make_data, tiny_recipe, write_corpus
 

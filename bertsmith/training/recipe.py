@@ -1,0 +1,58 @@
+"""What pre-training can be told."""
+
+from bertsmith.model.config import ClassicSettings, EncoderSettings
+from bertsmith.model.encoder import check_length, num_segments
+from bertsmith.objectives import kinds
+from bertsmith.objectives.kinds import ObjectiveSettings
+from bertsmith.objectives.mlm import MaskedTokensSettings
+from bertsmith.settings import setting, settings
+from bertsmith.text.segments import RowSettings
+from bertsmith.training.machine import MachineSettings
+from bertsmith.training.optimizers import OptimizerSettings
+from bertsmith.training.plan import Plan
+from bertsmith.training.schedules import ScheduleSettings
+
+
+@settings
+class PretrainRecipe:
+    """Everything that `bertsmith pretrain` can be told."""
+
+    data: str = setting(description="data folder made by `bertsmith prepare`", identity=False)
+    init: str | None = setting(
+        None, "a model whose weights to begin with: a run, or what `import` or `export` wrote; by default random ones",
+        identity=False,  # the weights' fingerprint is
+    )  # fmt: skip
+    seed: int = setting(0, "of weights, rows, order, masks and dropout", ge=0)
+    batch_size: int = setting(128, "rows a step", ge=1)
+    compat: bool = setting(False, "do as the reference also where that is odd; docs/departures.md lists where")
+    model: EncoderSettings = setting(ClassicSettings(), "the encoder", discriminator="kind")
+    objective: ObjectiveSettings = setting(MaskedTokensSettings(), "what is learnt", discriminator="kind")
+    rows: RowSettings = setting(RowSettings(), "how documents become rows")
+    optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
+    schedule: ScheduleSettings = setting(ScheduleSettings(), "how fast")
+    plan: Plan = setting(description="for how long")
+    machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
+    evaluate_rows: int = setting(1024, "held-out rows in an evaluation; all there are if fewer", ge=1, identity=False)
+    blimp: str | None = setting(
+        None, "folder of BLiMP; given, its accuracy on a sample is measured at each evaluation", identity=False
+    )
+    blimp_pairs: int = setting(5, "of each of its 67 paradigms, in that sample", ge=1, identity=False)
+    tensorboard: bool = setting(True, "write TensorBoard's event files as well", identity=False)
+
+    def __post_init__(self) -> None:
+        check_length(self.model, "rows.length", self.rows.length)
+        kinds.check_fits(self.objective, self.model, self.compat)
+        if self.rows.kind == "two_segments" and num_segments(self.model) == 1:
+            raise ValueError(
+                "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
+            )
+        if self.compat and self.objective.masking.whole_words:
+            raise ValueError("objective.masking.whole_words: the reference draws single tokens; leave compat out")
+        if self.objective.masking.final_prob is not None and self.plan.unit == "hours":
+            raise ValueError(
+                "objective.masking.final_prob: needs a plan in steps or tokens, so that masks can be repeated"
+            )
+
+    def progress(self, step: int) -> float:
+        """How much of the plan is done before this step, from 0 to 1; every row is taken for a full one."""
+        return self.plan.progress(step, step * self.batch_size * self.rows.length, 0)
