@@ -6,6 +6,7 @@ JSON), so that answers stay beside their texts.
 
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import compress, islice
@@ -118,7 +119,7 @@ def show_evaluation(found: Evaluation, as_json: bool, paradigms: bool, out: Path
 def _print_tables(found: Evaluation, paradigms: bool) -> None:
     """The held-out measures, then BLiMP's table; with a line for each paradigm if wanted."""
     for name, value in (found.heldout or {}).items():
-        print(f"{name.replace('_', ' '):<24}{value:>10.4f}")
+        print(f"{name.replace('_', ' '):<24}{'–' if math.isnan(value) else f'{value:.4f}':>10}")
     if found.blimp is None:
         return
     width = max(map(len, found.blimp.paradigms if paradigms else found.blimp.phenomena))

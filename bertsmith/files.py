@@ -8,10 +8,11 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -125,6 +126,13 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg}); write the file again") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; a thousand nested brackets
         raise UserError(f"{path}: cannot be read as JSON ({error}); write the file again") from None
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with None for numbers that are not finite, of which JSON has none."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -122,7 +122,8 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> str:
 
 
 def _show_pretraining(path: Path, manifest: dict[str, Any]) -> str:
-    measures = {name: f"{value:.4g}" for name, value in manifest.get("measures", {}).items()}
+    found = manifest.get("measures", {}).items()
+    measures = {name: "–" if value is None else f"{value:.4g}" for name, value in found}
     print_facts(f"{path}: pre-training", {
         "finished": manifest["finished"],
         "data": f"{manifest['data']['path']} ({format_count(manifest['data']['tokens']['train'])} tokens)",

@@ -8,6 +8,7 @@ from bertsmith.errors import UserError
 from bertsmith.files import (
     atomic_folder,
     atomic_write,
+    finite,
     locked,
     make_folder,
     read_json,
@@ -131,3 +132,9 @@ def test_json_that_is_none(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(UserError, match=message):
         read_json(path)
+
+
+def test_numbers_that_json_lacks_become_none():
+    assert finite({"a": float("nan"), "b": float("inf"), "c": 0.5, "d": 3, "e": "nan"}) == {
+        "a": None, "b": None, "c": 0.5, "d": 3, "e": "nan"
+    }  # fmt: skip

@@ -89,6 +89,8 @@ def _table(title: str, rows: Mapping[str, Any]) -> str:
 
 
 def _show(value: Any) -> str:
+    if value is None:  # a measure of nothing
+        return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if type(value) is int else str(value)

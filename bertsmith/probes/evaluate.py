@@ -1,9 +1,9 @@
 """`bertsmith evaluate`: a model in, its held-out measures and its BLiMP accuracies out."""
 
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bertsmith.files import finite
 from bertsmith.probes.blimp import BlimpScores, blimp_of
 from bertsmith.probes.held_out import held_out
 from bertsmith.probes.likelihood import scoring_head
@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
         """Plain values for a file or for other programs; a measure of nothing is null."""
         found: dict[str, Any] = {}
         if self.heldout is not None:
-            found["heldout"] = {name: value if math.isfinite(value) else None for name, value in self.heldout.items()}
+            found["heldout"] = finite(self.heldout)
         if self.blimp is not None:
             found["blimp"] = self.blimp.to_json()
         return found

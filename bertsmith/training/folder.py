@@ -11,7 +11,7 @@ import torch
 from bertsmith import __version__
 from bertsmith.claim import Kind, claim
 from bertsmith.config import identity, to_dict, to_toml
-from bertsmith.files import read_manifest, write_manifest, write_text
+from bertsmith.files import finite, read_manifest, write_manifest, write_text
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
@@ -64,7 +64,7 @@ def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str,
         "tokens": state.tokens,
         "seconds": state.seconds,
         "skipped_steps": state.skipped,
-        "measures": measures or manifest.get("measures", {}),
+        "measures": finite(measures) or manifest.get("measures", {}),
     }
     write_manifest(run, "pretrain", manifest | summary | {"finished": True})
     skipped = f", {state.skipped} steps skipped" if state.skipped else ""

@@ -1,11 +1,10 @@
 """metrics.jsonl, one JSON object a line, and TensorBoard's event files beside it."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-from bertsmith.files import atomic_write, reported
+from bertsmith.files import atomic_write, finite, reported
 
 
 class MetricsLog:
@@ -23,16 +22,13 @@ class MetricsLog:
             self._events = SummaryWriter(run / "tensorboard", purge_step=step + 1)
 
     def write(self, split: str, step: int, values: dict[str, Any]) -> None:
-        """Add one line; numbers that are not finite become null, as JSON has none."""
-        finite = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in values.items()
-        }
+        """Add one line; numbers that are not finite become null."""
+        values = finite(values)
         with reported(self.path):
-            self._file.write(json.dumps({"split": split, "step": step, **finite}) + "\n")
+            self._file.write(json.dumps({"split": split, "step": step, **values}) + "\n")
             self._file.flush()
         if self._events is not None:
-            for name, value in finite.items():
+            for name, value in values.items():
                 if value is not None and name not in ("tokens", "seconds"):
                     self._events.add_scalar(f"{name}/{split}", value, step)
 
