@@ -39,6 +39,11 @@ class GeneratorSettings:
     temperature: float = setting(1.0, "divides the scores before a token is drawn", gt=0)
     disallow_correct: bool = setting(False, "never draw the original token")
 
+    @property
+    def disentangles(self) -> bool:
+        """Whether the discriminator's token vectors are the generator's and what is added to them."""
+        return self.sharing == "gradient_disentangled" and self.kind != "uniform"
+
     def encoder(self, discriminator: EncoderSettings) -> EncoderSettings:
         """What the generator's encoder is made of; heads and feed-forward follow from its own width.
 
@@ -76,8 +81,6 @@ class Filled(NamedTuple):
 class MaskedTokenGenerator(nn.Module):
     """The parts of a masked-token model that the discriminator does not lend it."""
 
-    loss, counted = "mlm_loss", "weights"
-
     def __init__(self, settings: GeneratorSettings, discriminator: EncoderSettings, vocab_size: int):
         super().__init__()
         self.settings = settings
@@ -98,6 +101,10 @@ class MaskedTokenGenerator(nn.Module):
     def table(self, discriminator: Encoder) -> Tensor:
         """[V, E], the vocabulary's vectors."""
         return (self.embeddings or discriminator.embeddings).token.weight
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """See `Objective.counts`, of what it learns by."""
+        return {"mlm_loss": max(1.0, float(batch.targets["weights"].sum()))}
 
     def fill(self, batch: Batch, wanted: Asked, discriminator: Encoder) -> Filled:
         """Loss, accuracy and accuracy of what was drawn, a predicted token; the tokens drawn."""
@@ -126,9 +133,31 @@ class MaskedTokenGenerator(nn.Module):
         return encoder_bytes_per_token(own, length, form) + share_predicted * masked_token_head_bytes(own, form)
 
 
-def fill_uniformly(batch: Batch, wanted: Asked, vocab_size: int, settings: GeneratorSettings) -> Filled:
-    """Any token; how often it is the original."""
-    draws = wanted.pick(batch.targets["draws"])
-    sampled = sample_uniformly(draws, wanted.labels, vocab_size, settings.disallow_correct)
-    correct = ((sampled == wanted.labels) * wanted.weights).sum()
-    return Filled(Losses({"sampled_accuracy": correct}, {"sampled_accuracy": wanted.weights.sum()}), sampled)
+class UniformGenerator(nn.Module):
+    """Any token is as likely: nothing is learnt, and it has no weights."""
+
+    def __init__(self, settings: GeneratorSettings, vocab_size: int):
+        super().__init__()
+        self.settings = settings
+        self.vocab_size = vocab_size
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """As `MaskedTokenGenerator.counts`: none."""
+        return {}
+
+    def fill(self, batch: Batch, wanted: Asked, discriminator: Encoder) -> Filled:
+        """Tokens, and how often they are the original."""
+        draws = wanted.pick(batch.targets["draws"])
+        sampled = sample_uniformly(draws, wanted.labels, self.vocab_size, self.settings.disallow_correct)
+        correct = ((sampled == wanted.labels) * wanted.weights).sum()
+        return Filled(Losses({"sampled_accuracy": correct}, {"sampled_accuracy": wanted.weights.sum()}), sampled)
+
+    def flops_per_token(self, discriminator: EncoderSettings, share_predicted: float, length: int) -> float:
+        """As `MaskedTokenGenerator.flops_per_token`: none."""
+        return 0.0
+
+    def kept_bytes_per_token(
+        self, discriminator: EncoderSettings, share_predicted: float, length: int, form: Format
+    ) -> float:
+        """As `MaskedTokenGenerator.kept_bytes_per_token`: none."""
+        return 0.0

@@ -17,7 +17,7 @@ from bertsmith.model.config import EncoderSettings
 from bertsmith.model.flops import encoder_flops_per_token, replaced_token_head_flops
 from bertsmith.model.networks import ReplacedTokenModel
 from bertsmith.model.tokens import Tokens
-from bertsmith.objectives.generator import Filled, GeneratorSettings, MaskedTokenGenerator, fill_uniformly
+from bertsmith.objectives.generator import Filled, GeneratorSettings, MaskedTokenGenerator, UniformGenerator
 from bertsmith.objectives.masking import Asked, MaskingSettings, Rule, Vocabulary, asked, mask_tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.towers import TwoTowerGenerator
@@ -49,7 +49,7 @@ class ReplacedTokens(ReplacedTokenModel):
     ):
         super().__init__(encoder, vocabulary.size, settings.energies)
         self.generator = _build_generator(settings.generator, encoder, vocabulary)
-        if self.generator is not None and settings.generator.sharing == "gradient_disentangled":
+        if settings.generator.disentangles:
             nn.init.zeros_(self.encoder.embeddings.token.weight)
         self.vocabulary = vocabulary
         self.settings = settings
@@ -68,17 +68,12 @@ class ReplacedTokens(ReplacedTokenModel):
         return Batch(batch.tokens, batch.targets | targets)
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        counts = {"rtd_loss": float(batch.tokens.row_lengths.sum())}
-        if self.generator is not None:
-            counts[self.generator.loss] = max(1.0, float(batch.targets[self.generator.counted].sum()))
-        return counts
+        return {"rtd_loss": float(batch.tokens.row_lengths.sum())} | self.generator.counts(batch)
 
     def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
-        total = self.settings.discriminator_weight * losses.sums["rtd_loss"] / counts["rtd_loss"]
-        if self.generator is not None:
-            name = self.generator.loss
-            total = total + self.settings.generator_weight * losses.sums[name] / counts[name]
-        return total
+        means = {name: losses.sums[name] / count for name, count in counts.items()}
+        total = self.settings.discriminator_weight * means.pop("rtd_loss")
+        return total + self.settings.generator_weight * sum(means.values())  # of the generator's: one, or none
 
     def losses(self, batch: Batch) -> Losses:
         """Sums over their counts are:
@@ -94,10 +89,7 @@ class ReplacedTokens(ReplacedTokenModel):
         replaced_share           of the real tokens
         """
         wanted = asked(batch)
-        if self.generator is None:
-            filled = fill_uniformly(batch, wanted, self.vocabulary.size, self.settings.generator)
-        else:
-            filled = self.generator.fill(batch, wanted, self.encoder)
+        filled = self.generator.fill(batch, wanted, self.encoder)
         tokens, replaced = _replace(batch.tokens, wanted, filled.sampled)
         logits, answers = self.question(tokens, wanted, replaced, filled)
         real = tokens.real()
@@ -110,34 +102,31 @@ class ReplacedTokens(ReplacedTokenModel):
 
     def logits(self, tokens: Tokens) -> Tensor:
         base = None
-        if self.generator is not None and self.settings.generator.sharing == "gradient_disentangled":
+        if self.settings.generator.disentangles:
             base = self.generator.embeddings.token.weight.detach()
         return self.head(self.encoder.contextualize(self.encoder.embeddings(tokens, base), tokens))
 
     def flops_per_token(self, length: int) -> float:
         settings = self.encoder.settings
         discriminator = encoder_flops_per_token(settings, length) + replaced_token_head_flops(settings)
-        if self.generator is None:
-            return discriminator
-        return discriminator + self.generator.flops_per_token(
-            settings, self.settings.masking.share_predicted(length), length
-        )
+        predicted = self.settings.masking.share_predicted(length)
+        return discriminator + self.generator.flops_per_token(settings, predicted, length)
 
     def kept_bytes_per_token(self, length: int, form: Format) -> float:
         settings = self.encoder.settings
         discriminator = encoder_bytes_per_token(settings, length, form) + replaced_token_head_bytes(settings, form)
-        if self.generator is None:
-            return discriminator
         predicted = self.settings.masking.budget(length) / length
         return discriminator + self.generator.kept_bytes_per_token(settings, predicted, length, form)
 
 
 def _build_generator(
     settings: GeneratorSettings, encoder: EncoderSettings, vocabulary: Vocabulary
-) -> MaskedTokenGenerator | TwoTowerGenerator | None:
+) -> MaskedTokenGenerator | TwoTowerGenerator | UniformGenerator:
+    if settings.kind == "uniform":
+        return UniformGenerator(settings, vocabulary.size)
     if settings.kind == "two_towers":
         return TwoTowerGenerator(settings, encoder, vocabulary.size, vocabulary.never_masked)
-    return MaskedTokenGenerator(settings, encoder, vocabulary.size) if settings.kind == "masked_tokens" else None
+    return MaskedTokenGenerator(settings, encoder, vocabulary.size)
 
 
 def _replace(masked: Tokens, wanted: Asked, sampled: Tensor) -> tuple[Tokens, Tensor]:
@@ -194,7 +183,7 @@ _SHARED = {"embeddings": ("encoder.embeddings.",), "everything": ("encoder.",)}
 def discriminator_weights(weights: Mapping[str, Tensor], settings: ReplacedTokensSettings) -> dict[str, Tensor]:
     """ "encoder.…" and "head.…" out of the weights of `ReplacedTokens`, as a model of its own has them."""
     own = {name: tensor for name, tensor in weights.items() if not name.startswith("generator.")}
-    if settings.generator.sharing == "gradient_disentangled" and settings.generator.kind != "uniform":
+    if settings.generator.disentangles:
         own[_TABLE] = own[_TABLE] + weights["generator.embeddings.token.weight"]
     return own
 

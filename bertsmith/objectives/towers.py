@@ -27,8 +27,6 @@ class TwoTowerGenerator(nn.Module):
     TwoTowerClozeTransformer.
     """
 
-    loss, counted = "cloze_loss", "maskable"
-
     def __init__(
         self,
         settings: GeneratorSettings,
@@ -58,6 +56,10 @@ class TwoTowerGenerator(nn.Module):
     def table(self, discriminator: Encoder) -> Tensor:
         """[V, E], the vocabulary's vectors."""
         return (self.embeddings or discriminator.embeddings).token.weight
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """See `Objective.counts`, of what it learns by."""
+        return {"cloze_loss": max(1.0, float(batch.targets["maskable"].sum()))}
 
     def fill(self, batch: Batch, wanted: Asked, discriminator: Encoder) -> Filled:
         """Loss and accuracy, a token that may be masked; accuracy of what was drawn, an asked one; the tokens drawn."""
