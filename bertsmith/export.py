@@ -139,7 +139,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
         card=card,
         trained_length=trial.trained_length,
         opset=opset,
-        learnt=[*before, trial.results["task"]],
+        learnt=[*before, *trial.manifest.get("tasks", [trial.results["task"]])],
     )
     _say(out, difference)
 

@@ -64,7 +64,7 @@ class Predictor:
         """`task` says which, of a run of several tasks. Raises UserError where `path` holds no model, or `device` is
         not there."""
         self.path = chosen_run(Path(path))
-        # In float32, as all that `probes` asks: the same answers on all machines, or nearly.
+        # The same answers on all machines, or nearly: likelihoods need more, see `probes.rows.asking`.
         self._machine_settings = MachineSettings(device=device, dtype="float32", compile=False)
         self._networks: dict[str, Any] = {}
         self._model: Model | None = None

@@ -23,7 +23,7 @@ from typing import Any
 from bertsmith.config import load
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
-from bertsmith.files import TEMPORARY, locked, make_folder, write_json
+from bertsmith.files import TEMPORARY, finite, locked, make_folder, write_json
 from bertsmith.package_task import split_texts, write_task, write_texts
 from bertsmith.probes.guesses import show_guesses
 from bertsmith.probes.likelihood import standard_error
@@ -177,7 +177,7 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
         machine.place(objective)
         batches = held_out_batches(data, recipe, objective)
         measures = evaluate(objective, batches, machine, recipe.rows.length) | read_word_order(objective, print)
-        write_json(start, measures)
+        write_json(start, finite(measures))
     done = pretrain(recipe, out / "bert", probes=probes)
     before = json.loads(start.read_text(encoding="utf-8"))
     return {

@@ -15,7 +15,7 @@ from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.texts.glue import GLUE
 from tests.tasks.texts.toy_glue import write_glue, write_split
-from tests.tasks.toy_task import make_model
+from tests.tasks.toy_task import make_model, toy_recipe
 
 SMALL = ("epochs=1", "sequence_length=16", "check_counts=false", "machine.device=cpu")
 
@@ -155,6 +155,9 @@ def test_small_tasks_from_mnli_are_marked_everywhere(model, tmp_path):
     export_run(rte, tmp_path / "rte-hf")
     assert "learnt before | mnli" in (tmp_path / "rte-hf/README.md").read_text(encoding="utf-8")
     assert open_starting_point(tmp_path / "rte-hf").learnt == ("mnli", "rte")
+    drawn = ["task=rte", "seeds=1", "random_weights=true", *SMALL]
+    glue_run.finetune(toy_recipe(tmp_path / "rte-hf", folder, *drawn), tmp_path / "drawn")
+    assert json.loads((tmp_path / "drawn/manifest.json").read_text())["learnt_before"] == []
     exported = open_starting_point(tmp_path / "run/mnli-model").weights
     assert len(exported) > 10 and all(torch.equal(tensor, best.weights[name]) for name, tensor in exported.items())
     run_glue(model, [*asked, "seeds=3"], tmp_path / "run")  # whatever seed is best now

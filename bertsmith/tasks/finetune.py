@@ -10,6 +10,7 @@ RUN/recipe.toml          every setting of the run
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     """
     recipe: FinetuneRecipe = loaded.settings
     start = open_starting_point(Path(recipe.model))
+    if recipe.random_weights:
+        start = replace(start, learnt=())
     lesson = read_lesson(recipe)
     check_rows(recipe, start, lesson)
     machine = choose_machine(recipe.machine, start.tokenizer.pad_id, compile_on_gpu=False)

@@ -12,7 +12,7 @@ SEVERAL = "several"
 
 @settings
 class SeveralSettings:
-    """The tasks of a run of several; every other setting is for all of them."""
+    """The tasks of a run of several; every other setting but `custom.…` is for all of them."""
 
     tasks: tuple[str, ...] = setting((), "names of two tasks at least")
     power: float = setting(

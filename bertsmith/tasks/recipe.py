@@ -81,10 +81,12 @@ class FinetuneRecipe:
     def __post_init__(self) -> None:
         if self.task == SEVERAL:
             self.several.check(get_args(get_type_hints(FinetuneRecipe)["task"]))
+            if self.custom.weights and "custom" not in self.several.tasks:
+                raise ValueError("custom.weights: several.tasks has no custom task; leave them out")
 
     def of_task(self, name: str) -> "FinetuneRecipe":
-        """The recipe of one of several tasks; `custom` is of the custom one alone."""
-        custom = self.custom if name == "custom" else CustomSettings()
+        """The recipe of one of several tasks; `custom.weights` are of the custom one alone."""
+        custom = self.custom if name == "custom" else replace(self.custom, weights={})
         return replace(self, task=name, data=self.several.folders.get(name, self.data), custom=custom)
 
     @property

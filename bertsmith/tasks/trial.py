@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import save
 
+from bertsmith.errors import Interrupted
 from bertsmith.files import atomic_folder, atomic_write, write_json
 from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import NO_LOSSES, Objective
@@ -135,5 +136,7 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
             epoch = math.ceil(len(setup.splits.train.lengths) / recipe.batch_size)
             events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), look))
         batches = setup.splits.train.batches(recipe.batch_size, seed, recipe.similar_lengths)
-        fit(objective, batches, course, events, state)
+        asked_to_stop = fit(objective, batches, course, events, state)
+    if asked_to_stop is not None:
+        raise Interrupted(asked_to_stop)
     return state

@@ -91,9 +91,10 @@ def fit(
     course: Course,
     events: Sequence[Event],
     state: State,
-) -> None:
+) -> int | None:
     """Train from `state.step` to the end of the plan, or to the step that an event makes the last; every event sees the
-    state after its step.
+    state after its step. Returns the signal that asked to stop when the last step was begun, and nothing was left to
+    stop here; None where there was none.
 
     Args:
         objective: a module on `course.machine`.
@@ -140,6 +141,7 @@ def fit(
                     last = event.act(state, step) or last
             if stopped and not last:
                 raise Interrupted(requests[0])
+        return requests[0] if requests else None
 
 
 def progress(plan: Plan, state: State) -> float:
@@ -175,8 +177,7 @@ def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT instead of dying of them; a second one is obeyed at once, and so is one that came too
-    late for this, as soon as this is over."""
+    """Collects SIGTERM and SIGINT instead of dying of them; a second one is obeyed at once."""
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield requests
@@ -194,5 +195,3 @@ def _stop_requests() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    if requests:
-        signal.raise_signal(requests[0])

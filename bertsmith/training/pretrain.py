@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bertsmith.errors import UserError
+from bertsmith.errors import Interrupted, UserError
 from bertsmith.files import locked, make_folder
 from bertsmith.model.flops import training_flops
 from bertsmith.objectives import kinds
@@ -57,7 +57,7 @@ def pretrain(
     Raises:
         UserError: the data or the model of `init` cannot be used, `run` belongs to another recipe (the differing keys
             are named) or to another process, memory or disk is full, the gradients are not finite.
-        Interrupted: by SIGTERM or SIGINT, after a checkpoint was written.
+        Interrupted: by SIGTERM or SIGINT, after a checkpoint was written; in the last step, after the run was finished.
     """
     data = open_data(recipe.data)
     _check_data(data, recipe)
@@ -106,11 +106,14 @@ def pretrain(
                 Event(recipe.plan.checkpoint_steps, save, when_stopped=True),
             ]
             try:
-                fit(objective, batches, course, events, state)
+                asked_to_stop = fit(objective, batches, course, events, state)
             except UserError as error:
                 last = checkpoints.newest_path(run)
                 raise UserError(f"{error}\nlast checkpoint: {last or 'none'}") from None
-        return finish_run(run, state, watch.measures)
+        summary = finish_run(run, state, watch.measures)
+    if asked_to_stop is not None:
+        raise Interrupted(asked_to_stop)
+    return summary
 
 
 def build_objective(

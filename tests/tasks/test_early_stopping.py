@@ -1,13 +1,15 @@
 """Early stopping: what is held out, when training stops, which weights are kept, and that dev has no say."""
 
 import json
+import os
 import re
+import signal
 
 import numpy as np
 import pytest
 import torch
 
-from bertsmith.errors import UserError
+from bertsmith.errors import Interrupted, UserError
 from bertsmith.model.encoder import Encoder
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.early_stopping import Watch, divide
@@ -76,6 +78,17 @@ def test_the_earliest_best_weights_are_kept_and_patience_counts_looks_in_a_row()
     watch.restore(module)
     assert module.weight.item() == 3
     assert watch.to_json() == {"metric": "accuracy", "score": 0.7, "step": 3}
+
+
+def test_asked_to_stop_in_its_last_step_a_trial_does_not_go_on(toy, tmp_path, monkeypatch):
+    def look(self, objective, step) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {self.metric: 0.0}
+
+    monkeypatch.setattr(Watch, "look", look)
+    with pytest.raises(Interrupted):
+        finetune(toy_recipe(*toy, "early_stopping.share=0.2", "epochs=1"), tmp_path / "run")
+    assert not list((tmp_path / "run" / "trials").glob("seed-*"))
 
 
 def test_it_stops_and_what_is_scored_and_kept_is_what_did_best(toy, tmp_path):

@@ -196,6 +196,8 @@ def test_each_task_is_weighed_and_held_out_by_its_own_numbers(toy):
     both = "several.tasks=['custom','chunk']"
     splits = check(both, "class_weights=balanced").encode(start).train.splits
     assert all("weights" in split.batch(np.arange(4)).targets for split in splits.values())
+    with pytest.raises(UserError, match=r"custom.weights: several.tasks has no custom task"):
+        load(FinetuneRecipe, "finetune", "several", ["model=m", "data=d", "custom.weights.with=5"])
     splits = check(both, "custom.weights.with=5").encode(start).train.splits
     assert ["weights" in split.batch(np.arange(4)).targets for split in splits.values()] == [True, False]
     with pytest.raises(UserError, match=r"early_stopping.share = 0.02: of 24 training examples that holds out 0"):
@@ -223,6 +225,7 @@ def test_one_task_exported_answers_in_transformers_as_here(run, tmp_path, monkey
     text = f"{WORDS[0]} {WORDS[10]} {WORDS[40]}"
     for task, kind in (("custom", "SequenceClassification"), ("chunk", "TokenClassification")):
         out = export_run(run, tmp_path / task, task=task)
+        assert open_starting_point(out).learnt == TASKS, "all of which its encoder has learnt"
         theirs, report = getattr(transformers, f"BertFor{kind}").from_pretrained(out, output_loading_info=True)
         assert not any(report.values()), report
         tokenizer = transformers.AutoTokenizer.from_pretrained(out)

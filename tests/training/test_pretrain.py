@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from bertsmith.config import to_toml
-from bertsmith.errors import UserError
-from bertsmith.files import sha256_file
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.files import read_manifest, sha256_file
 from bertsmith.objectives import masking
 from bertsmith.training import batches, checkpoints, machine
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
@@ -120,6 +120,19 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(data, tmp_path, number, st
     assert process.returncode == status, errors
     assert "To go on" in errors and "bertsmith pretrain" in errors
     assert checkpoints.load_newest(tmp_path / "run").state.step > 0
+
+
+def test_asked_to_stop_in_its_last_step_it_finishes_first(data, tmp_path):
+    def ask(objective, show) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"asked": 1.0}
+
+    recipe = tiny_recipe(data, "plan.evaluate_steps=12")
+    with pytest.raises(Interrupted):
+        pretrain(recipe, tmp_path, probes=[ask])
+    manifest = read_manifest(tmp_path, "pretrain")
+    assert manifest["finished"] and manifest["measures"]["asked"] == 1 and "mlm_loss" in manifest["measures"]
+    assert pretrain(recipe, tmp_path)["measures"] == manifest["measures"]
 
 
 def test_another_recipe_is_refused_by_its_keys(data, tmp_path):

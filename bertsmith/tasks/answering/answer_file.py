@@ -1,5 +1,6 @@
 """A run's answers to a file of questions, as SQuAD's and MRQA's servers and scripts take them: a text by id."""
 
+import math
 from pathlib import Path
 
 from bertsmith.errors import UserError
@@ -50,14 +51,13 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
         raise UserError(f"null_threshold: {run} learnt that each question has an answer; leave it out")
     asked = _read_asked(Path(options.data))
     seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
-    answerer = open_answering_trial(run, options.machine, seed, task)
-    if options.null_threshold is not None:
-        answerer = answerer._replace(threshold=options.null_threshold)
+    answerer = open_answering_trial(run, options.machine, seed, task, options.null_threshold)
     found = answerer.decided(answerer.answer_all(asked))
     num_none = sum(not answer.text for answer in found)
     none_said = ""
     if answerer.objective.may_have_none:
-        none_said = f", {num_none:,} without an answer (null odds above {answerer.threshold:g})"
+        why = f" (null odds above {answerer.threshold:g})" if math.isfinite(answerer.threshold) else ""
+        none_said = f", {num_none:,} without an answer{why}"
     write_json(out, {id: answer.text for id, answer in zip(asked.ids, found, strict=True)})
     return f"{len(asked):,} questions answered by {run}, seed {seed}{none_said}"
 

@@ -107,11 +107,15 @@ class Answerer(NamedTuple):
 
 
 def open_answering_trial(
-    run: Path, machine_settings: MachineSettings, seed: int | None = None, task: str | None = None
+    run: Path,
+    machine_settings: MachineSettings,
+    seed: int | None = None,
+    task: str | None = None,
+    threshold: float | None = None,
 ) -> Answerer:
     """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev. Of several tasks
-    `task` is asked. Where questions may be without an answer, the threshold is the recipe's; without one, what gave the
-    trial its best F1 on dev.
+    `task` is asked. Where questions may be without an answer and no `threshold` is given, it is the recipe's; without
+    one, what gave the trial its best F1 on dev.
 
     Raises:
         UserError: as `load_trial`.
@@ -120,7 +124,10 @@ def open_answering_trial(
     objective = build_answering(found.recipe, Encoder(found.encoder, found.vocab_size), found.family)
     objective.load_state_dict(found.weights)
     machine = placed(objective, tokenizer, machine_settings)
-    threshold = found.recipe.answering.null_threshold if objective.may_have_none else math.inf
+    if not objective.may_have_none:
+        threshold = math.inf
+    elif threshold is None:
+        threshold = found.recipe.answering.null_threshold
     if threshold is None:
         threshold = _best_on_dev(read_json(trial_folder(run, found.seed) / (task or "") / "eval.json"))
         if threshold == -math.inf:

@@ -2,7 +2,7 @@
 
 In reading order:
     word_lesson   the lesson: files → rows, a head, scores and predictions
-    sentences     word-per-line files → a tagging task
+    sentences     word-per-line files and tables → a tagging task
     encode_words  sentences of words → token rows, and where each word's first piece is
     tagging       the objective: encoder, head, loss, with an answer a word
     tag_scores    predicted tags → scores

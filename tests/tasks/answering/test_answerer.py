@@ -267,3 +267,6 @@ def test_the_longest_row_that_was_seen_stays_known(tmp_path):
     assert exported("long", questions, "squad-v1.1", "sequence_length=40") == 40
     both = ("several.tasks=['squad-v1.1','custom']", "custom.kind=classification", f"several.folders.custom={task}")
     assert exported("several", questions, "several", *both, "sequence_length=40", of="custom") == 40
+    own, glue = write_questions(tmp_path, "custom"), write_glue(tmp_path / "glue", "rte")
+    both = ("several.tasks=['rte','custom']", f"several.folders.rte={glue}", "check_counts=false")
+    assert exported("own", own, "several", *both, "sequence_length=40", of="rte") == 40

@@ -9,7 +9,7 @@ from bertsmith.errors import UserError
 from bertsmith.tasks.texts.glue import GLUE, DevLabels
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 
-GOLD = DevLabels(Path("dev.tsv"), np.array([0, 1, 1]), 0)
+GOLD = DevLabels(Path("dev.tsv"), np.array([0, 1, 1]), ())
 
 
 def read(folder, content, task="rte", name="p.tsv"):

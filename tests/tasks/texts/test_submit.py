@@ -77,7 +77,7 @@ def test_every_task_that_was_run_is_answered(run, tmp_path):
         if sheet.file in contents:  # as `grade` reads them, with labels outside the task's set refused
             path = tmp_path / sheet.file
             path.write_text(contents[sheet.file])
-            gold = DevLabels(path, np.zeros(SIZES["test"]), 0)
+            gold = DevLabels(path, np.zeros(SIZES["test"]), ())
             assert contents[sheet.file].startswith("index\tprediction\n0\t")
             assert len(read_predicted_labels(path, GLUE[sheet.task].task, gold)) == SIZES["test"]
     best = load_trial(run / "tasks" / "rte").seed
