@@ -15,19 +15,30 @@ def main() -> None:
     traceback = "--traceback" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
     try:
-        app(args=arguments, prog_name="bertsmith")
+        try:
+            app(args=arguments, prog_name="bertsmith")
+        finally:
+            sys.stdout.flush()  # what is wrong with it is said here, and not as the interpreter ends
     except UserError as error:
         if traceback:
             raise
         print(f"bertsmith: {error}", file=sys.stderr)
         sys.exit(2)
-    except PermissionError as error:  # already of a look whether something is there, in a folder that is closed
+    except BrokenPipeError:  # as of `bertsmith show … | head`
+        _leave_standard_output()
+        sys.exit(1)
+    except OSError as error:  # a closed folder, a name that is too long, a disk that standard output has filled
         if traceback:
             raise
-        print(f"bertsmith: {error.filename}: {error.strerror}", file=sys.stderr)
+        if error.filename is None:
+            _leave_standard_output()
+        print(f"bertsmith: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(1)
+
+
+def _leave_standard_output() -> None:
+    """What is still to be written there goes nowhere, lest the interpreter tries once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ def read_lines(source: str) -> Iterator[str]:
     Raises:
         UserError: it cannot be read, or a line is not UTF-8.
     """
+    if source == "-" and sys.stdin is None:
+        raise UserError("standard input is closed; name a file")
     opened = contextlib.nullcontext(sys.stdin.buffer) if source == "-" else _open(source)
     with opened as file:
         for number, line in enumerate(file, start=1):
@@ -59,6 +61,8 @@ def _open(source: str) -> IO[bytes]:
 
 def lines_of(texts: list[str], file: str | None) -> Iterable[str]:
     """The texts of the command line, or the lines of a file; not both. "-" for either is standard input."""
+    if file == "":
+        raise UserError("--file: no name; give that of a file with a text a line, or - for standard input")
     if bool(texts) == (file is not None):
         raise UserError("give texts, or --file FILE with a text a line (- for standard input); one of the two")
     return read_lines(file or "-") if file or texts == ["-"] else texts

@@ -19,7 +19,9 @@ class Kind(NamedTuple):
     name: str
     """As its manifest has it."""
     contents: tuple[str, ...]
-    """What is made in it besides the manifest, and cleared with it; first what a folder has only with a manifest."""
+    """What is made in it besides the manifest, and cleared with it."""
+    described: tuple[str, ...] = ()
+    """What is written anew at each command."""
 
 
 def never(theirs: dict[str, Any], mine: dict[str, Any]) -> bool:
@@ -41,22 +43,25 @@ def claim(
     Args:
         mine: the run's identity; its manifest keeps it under "identity".
         settings: what the identity is of, for the defaults of those that an older manifest lacks.
-        overwrite: remove what such a run has made, and nothing else.
+        overwrite: remove what such a run has made, and nothing of anybody else's.
         takes_over: asked about the manifest and `mine` where the two differ.
 
     Raises:
         UserError: it is of another kind, or of another run (what differs is named), or has contents without a manifest.
     """
+    if not (folder / "manifest.json").exists():
+        for name in (*kind.contents, *(() if overwrite else kind.described)):
+            if (folder / name).exists():
+                raise UserError(
+                    f"{folder}: has {name}, and no manifest.json to say that we wrote it; move it away, or choose "
+                    f"another --out"
+                )
+        return {}
     if overwrite:
         _clear(folder, kind)
-    if not (folder / "manifest.json").exists():
-        if any((folder / kind.contents[0]).glob("*")):
-            raise UserError(
-                f"{folder}: has {kind.contents[0]} but no manifest.json; choose another --out, or --overwrite"
-            )
         return {}
     manifest = read_manifest(folder, kind.name)
-    manifest["identity"] = as_written_now(manifest["identity"], mine, settings)
+    manifest["identity"] = as_written_now(manifest.get("identity", {}), mine, settings)
     changed = differences(manifest["identity"], mine)
     if changed and not takes_over(manifest, mine):
         which = "search" if kind.name == "search" else "run"
@@ -75,7 +80,7 @@ def _named(changed: list[str]) -> str:
 def _clear(folder: Path, kind: Kind) -> None:
     refuse_foreign(folder, kind.name)
     with reported(folder):
-        for name in ("manifest.json", *kind.contents):  # the manifest first: what is cut short is not taken for whole
+        for name in (*kind.contents, "manifest.json"):  # which says to the end whose the rest is
             path = folder / name
             if path.is_dir():
                 shutil.rmtree(path)

@@ -142,12 +142,13 @@ def evaluate(
     """Held-out measures (data=DIR; a run's own data without it), or BLiMP's (blimp=DIR pairs=200)."""
     from bertsmith.answers import show_evaluation
     from bertsmith.config import lay_over
-    from bertsmith.files import make_folder
+    from bertsmith.files import make_folder, refuse_folder
     from bertsmith.predictor import Predictor
     from bertsmith.probes.evaluate import EvaluateSettings, evaluate_model
 
     settings = lay_over(EvaluateSettings, {}, asked or ()).settings
     if out is not None:
+        refuse_folder(out)
         make_folder(out.resolve().parent)
     show_evaluation(evaluate_model(Predictor(model).pretrained("be evaluated"), settings), as_json, paradigms, out)
 
@@ -238,10 +239,12 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="the page to write")] = None,
 ) -> None:
     """Write one HTML page about one run or several side by side."""
+    from bertsmith.files import refuse_folder
     from bertsmith.reports.page import write_page
 
     if out is None:
         out = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
+    refuse_folder(out)
     print(f"wrote {write_page(runs, out)}")
     say_next(f"open {out} in a browser")
 

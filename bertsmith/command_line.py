@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from bertsmith.errors import Interrupted
+from bertsmith.signals import leave_terminal, stop_signals
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or the path of a TOML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="settings laid over the recipe")]
@@ -58,13 +59,16 @@ def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path) -
 
 
 def _interrupt(number: int, frame: object) -> None:
+    leave_terminal(number)
     raise Interrupted(number)
 
 
 @contextmanager
 def stopping(command: str) -> Iterator[None]:
-    """Ends the program with 130 or 143 when it was asked to stop, and says how to go on."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Ends the program with 128 and the signal's number when it was asked to stop, and says how to go on."""
+    for number in stop_signals():
+        if number != signal.SIGINT:  # a KeyboardInterrupt
+            signal.signal(number, _interrupt)
     try:
         yield
     except (KeyboardInterrupt, Interrupted) as error:

@@ -109,7 +109,7 @@ def read_recipe(verb: str, recipe: str) -> dict[str, Any]:
     path = Path(recipe)
     try:
         if path.is_file():
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            return tomllib.loads(path.read_text(encoding="utf-8-sig"))
         shipped = resources.files("bertsmith.recipes") / verb / f"{recipe}.toml"
         if shipped.is_file():
             return tomllib.loads(shipped.read_text(encoding="utf-8"))

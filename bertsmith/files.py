@@ -82,10 +82,16 @@ def make_folder(path: Path) -> Path:
     probe = path / f"probe{TEMPORARY}"
     try:
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may look at the same moment
     except OSError as error:
         raise UserError(f"{path}: nothing can be written here ({error.strerror})") from error
     return path
+
+
+def refuse_folder(path: Path) -> None:
+    """Raises UserError where a file is to be written and a folder has its name."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; name a file to write")
 
 
 def read_text(path: Path) -> str:

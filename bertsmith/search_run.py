@@ -118,6 +118,9 @@ def read_job(recipe: str, overrides: Sequence[str]) -> Job:
     theirs = [text for text in overrides if not text.startswith(PREFIX)]
     asked = lay_over(SearchOptions, {}, own).settings.search
     values = {field.name: getattr(asked, field.name) for field in fields(asked) if getattr(asked, field.name)}
+    for override in own:
+        if override.partition("=")[0].removeprefix(PREFIX) not in values:
+            raise UserError(f"{override}: no value to search; name some, or leave it out")
     values = values or {"learning_rate": LEARNING_RATES}
     for key, found in values.items():
         if len(set(found)) < len(found):

@@ -10,6 +10,7 @@ from typing import Any
 from bertsmith.command_line import what_next
 from bertsmith.config import Loaded, load, read_recipe, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
+from bertsmith.files import read_json
 from bertsmith.progress import format_count
 
 
@@ -141,7 +142,7 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
     if manifest.get("learnt_before"):
         facts["learnt before"] = ", ".join(manifest["learnt_before"])
     if results.is_file():
-        content = json.loads(results.read_text(encoding="utf-8"))
+        content = read_json(results)
         facts["trials"] = f"{len(content['trials'])} of {manifest['recipe']['seeds']}"
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
@@ -157,7 +158,7 @@ def _show_glue(path: Path, manifest: dict[str, Any]) -> str:
         **{name: _plain(value) for name, value in manifest["settings"].items()},
     })  # fmt: skip
     if (path / "results.json").is_file():
-        print("\n".join(glue_table(json.loads((path / "results.json").read_text(encoding="utf-8")))))
+        print("\n".join(glue_table(read_json(path / "results.json"))))
     return f"bertsmith submit {path} {path}.zip"
 
 
@@ -167,7 +168,7 @@ def _show_search(path: Path, manifest: dict[str, Any]) -> str:
     print_facts(f"{path}: a search", {"finished": manifest["finished"], "searched": ", ".join(manifest["searched"])})
     if not (path / "results.json").is_file():
         return ""
-    results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+    results = read_json(path / "results.json")
     print("\n".join(search_table(results)))
     return what_next(path / "grid" / results["chosen"], Path(f"{path}-hf"))
 

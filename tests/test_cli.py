@@ -93,6 +93,10 @@ def test_the_main_job_from_the_command_line(tmp_path):
         (["import", "none", "out"], ["none", "config.json"]),
         (["import", "none", "out", "vocabulary=x"], ["vocabulary", "vocab"]),
         (["report", "none"], ["none"]),
+        (["report", "corpus", "--out", "."], [".: a folder; name a file to write"]),
+        (["evaluate", "corpus", "--out", "corpus"], ["corpus: a folder; name a file to write"]),
+        (["import", ".", "out"], ["no model"]),
+        (["predict", "corpus", "--file", ""], ["--file: no name"]),
         (["recipe", "--from-electra", "none.json"], ["none.json"]),
         (["show", "none"], ["none"]),
         (["download", "everything", "--out", "data"], ["everything"]),
@@ -159,6 +163,16 @@ def test_every_command_in_the_readme_and_of_own_tasks_is_one():
             cls, folder = classes[verb]
             recipe, settings = rest[0], [word for word in rest[1:] if "=" in word]
             load(cls, folder, recipe, settings)
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "says"),
+    [("| head -n 1", 1, ""), ("> /dev/full", 2, "bertsmith: standard output: No space left on device\n")],
+)
+def test_what_standard_output_does_not_take_is_no_traceback(where, status, says):
+    command = f"{shlex.quote(sys.executable)} -m bertsmith show bert-small-owt {where}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.returncode) == (says, status)
 
 
 def test_a_closed_folder_is_said_in_one_line(monkeypatch, capsys):

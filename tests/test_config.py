@@ -166,3 +166,9 @@ def test_a_recipe_of_one_kind_lends_another_what_it_knows():
             "electra-base",
             ["data=d", "objective.generator.temperature=2", "objective.kind=mlm"],
         )
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path):
+    path = tmp_path / "my.toml"
+    path.write_text("seed = 7\n[plan]\nsteps = 3\n", encoding="utf-8-sig")
+    assert load(PretrainRecipe, "pretrain", str(path), ["data=d"]).settings.seed == 7

@@ -120,6 +120,11 @@ def test_values_are_added_and_what_was_tried_stays_in_the_choice(given, tmp_path
     assert list(results["grid"]) == ["lr-0.000001", "lr-0.003"] and results["chosen"] == "lr-0.003"
 
 
+def test_a_search_over_nothing_is_refused(given, tmp_path):
+    with pytest.raises(UserError, match=r"search.epochs=\[\]: no value to search; name some, or leave it out"):
+        run_search("custom", [*given, "search.epochs=[]"], tmp_path / "run")
+
+
 def test_another_search_is_refused(given, run, tmp_path, monkeypatch):
     monkeypatch.setattr("bertsmith.tasks.finetune.run_trial", never)
     other = write_task(tmp_path)

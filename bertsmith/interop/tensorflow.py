@@ -74,6 +74,7 @@ def find_checkpoint(path: Path) -> Path | None:
     Raises:
         UserError: there are several, or it is of TensorFlow's first format.
     """
+    path = path.resolve()  # "." has no name
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if prefix.with_name(f"{prefix.name}.index").is_file():
         return prefix

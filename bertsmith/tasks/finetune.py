@@ -7,7 +7,6 @@ RUN/recipe.toml          every setting of the run
     results.json         all trials' scores, rewritten after each
 """
 
-import json
 import shutil
 import sys
 from dataclasses import replace
@@ -21,6 +20,7 @@ from bertsmith.files import (
     TEMPORARY,
     locked,
     make_folder,
+    read_json,
     read_manifest,
     write_json,
     write_manifest,
@@ -43,7 +43,7 @@ from bertsmith.training.machine import choose_machine
 LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": read_answering_lesson}
 """By what is given an answer, see `FinetuneRecipe.kind`."""
 
-FOLDER = Kind("finetune", ("trials", "results.json"))
+FOLDER = Kind("finetune", ("trials", "results.json"), ("recipe.toml", "tokenizer.json"))
 
 
 def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _described(lesson: Lesson) -> dict[str, Any]:
 
 def _collect(run: Path, lesson: Lesson) -> dict[str, Any]:
     """The content of results.json, out of all finished trials."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in run.glob("trials/seed-*[0-9]/results.json")]
+    found = [read_json(path) for path in run.glob("trials/seed-*[0-9]/results.json")]
     trials = [
         {"seed": trial["seed"], "metrics": trial["metrics"]} for trial in sorted(found, key=lambda trial: trial["seed"])
     ]
@@ -143,7 +143,7 @@ def _show(results: dict[str, Any], run: Path) -> None:
         _show_task(task or results["task"], [name for name in results["summary"] if task_and_metric(name)[0] == task],
                    results)  # fmt: skip
     for trial in results["trials"]:
-        details = json.loads((trial_folder(run, trial["seed"]) / "results.json").read_text(encoding="utf-8"))
+        details = read_json(trial_folder(run, trial["seed"]) / "results.json")
         if stopping := details.get("early_stopping"):
             _say(
                 f"seed {trial['seed']}: the weights of step {stopping['step']} of {details['steps']} are kept, "

@@ -90,6 +90,10 @@ def column_names(path: Path) -> list[str]:
     return header
 
 
+class _Fault(str):
+    """In the place of a row, what is wrong with it."""
+
+
 class _Reader(NamedTuple):
     path: Path
     wanted: Sequence[str]
@@ -148,12 +152,19 @@ def _quoted_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 def _objects(text: str) -> Iterator[tuple[int, Any]]:
     for number, line in _lines(text):
         try:
-            yield number, json.loads(line)
+            row = json.loads(line)
+            if "\\ud" in line.lower():
+                json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            row = _Fault(f"half a character ({error.object[error.start]!a}), as where an emoji was cut in two")
         except (ValueError, RecursionError):
-            yield number, None
+            row = _Fault("not a JSON object")
+        yield number, row
 
 
 def _of_object(row: Any, wanted: Sequence[str], named_by: Mapping[str, str]) -> list[Any] | str:
+    if isinstance(row, _Fault):
+        return row
     if not isinstance(row, dict):
         return "not a JSON object"
     missing = [name for name in wanted if name not in row]

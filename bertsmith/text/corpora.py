@@ -61,15 +61,20 @@ class Corpus:
         return units.texts(self.files, self.recipe.documents == "blank_lines")
 
 
-def open_corpus(recipe: CorpusRecipe) -> Corpus:
+def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus:
     """The corpus that `recipe` names. Of a folder, or of what a glob finds, the files with the layout's suffixes; a
     file, or a glob that finds none of those, is taken at its word.
+
+    Args:
+        apart_from: files and folders that are no part of it, wherever they are: what is made of it, and a vocabulary.
 
     Raises:
         UserError: nothing is there, or nothing of the recipe's layout.
     """
     path = recipe.corpus
     files = _list_url(path) if "://" in path else _list_local(path)
+    others = tuple(os.path.abspath(other) for other in apart_from)
+    files = [file for file in files if not _is_in(os.path.abspath(file.path), others)]
     kinds = _SUFFIXES[recipe.layout]
     for suffixes in kinds:
         if chosen := [file for file in files if file.path.endswith(suffixes)]:
@@ -101,11 +106,23 @@ def _list_local(path: str) -> list[File]:
         return sorted(File(name, os.path.getsize(name)) for name in names if not os.path.isdir(name))
 
 
+def _is_in(path: str, others: Sequence[str]) -> bool:
+    return any(path == other or path.startswith(f"{other}{os.sep}") for other in others)
+
+
 def _walk(folder: str) -> Iterator[str]:
+    """All files below it, but hidden ones; links are followed, and no folder is entered twice."""
+
     def fail(error: OSError) -> None:
         raise error
 
-    for parent, folders, names in os.walk(folder, onerror=fail):
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (os.path.join(parent, name) for name in names if not name.startswith("."))
 

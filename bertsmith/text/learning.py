@@ -41,7 +41,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
         UserError: a path or a setting is wrong, an archive is broken (unless `on_error` is "skip"), the corpus has no
             text, `out` was made with other settings, is in use or cannot be written.
     """
-    corpus = open_corpus(recipe)
+    corpus = open_corpus(recipe, (out, *([] if recipe.extend is None else [Path(recipe.extend)])))
     own = identity(recipe) | {"corpus": corpus.fingerprint}
     casing = {"lowercase": recipe.lowercase, "strip_accents": recipe.strip_accents}
     base = Tokenizer.load(recipe.extend, **casing) if recipe.extend is not None else None

@@ -102,7 +102,7 @@ def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
     workers = recipe.workers or cores
     if workers > 1:
         start_server()  # while the corpus and the vocabulary are looked at
-    corpus = open_corpus(recipe)
+    corpus = open_corpus(recipe, (out, Path(recipe.vocab)))
     tokenizer = Tokenizer.load(
         recipe.vocab, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents, compat=recipe.compat
     )

@@ -141,8 +141,9 @@ def remove_partial(run: Path) -> None:
 
 
 def _newest_first(run: Path) -> list[Path]:
-    folder = run / "checkpoints"
-    return sorted((path for path in folder.glob("step-*") if not path.name.endswith(TEMPORARY)), reverse=True)
+    """Those that we have written: a copy that somebody calls otherwise is left alone."""
+    found = (run / "checkpoints").glob("step-*")
+    return sorted((path for path in found if path.name.removeprefix("step-").isdecimal()), reverse=True)
 
 
 def _optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from bertsmith.training.machine import Machine
 from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
 
-FOLDER = Kind("pretrain", ("checkpoints", "tensorboard", "metrics.jsonl"))
+FOLDER = Kind("pretrain", ("checkpoints", "tensorboard", "metrics.jsonl"), ("recipe.toml", "tokenizer.json"))
 
 
 def open_run(
@@ -78,7 +78,7 @@ def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str,
 def _only_lengthens(manifest: dict[str, Any], after: dict[str, Any]) -> bool:
     """Whether a run differs in nothing but a plan of the same unit that now ends later. Once the plan is done its
     learning rate has been at zero, and a longer one would be another run."""
-    if manifest["finished"]:
+    if manifest.get("finished"):
         return False
     before = json.loads(json.dumps(manifest["identity"]))
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}

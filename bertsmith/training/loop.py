@@ -15,6 +15,7 @@ from torch import Tensor
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import derived_seed
+from bertsmith.signals import leave_terminal, stop_signals
 from bertsmith.training.machine import Machine, Prepared
 from bertsmith.training.optimizers import clip_gradients, set_learning_rate
 from bertsmith.training.plan import Plan
@@ -104,7 +105,7 @@ def fit(
         state: changed in place.
 
     Raises:
-        Interrupted: SIGTERM or SIGINT came; the state is that of a whole step.
+        Interrupted: one of `stop_signals` came; the state is that of a whole step.
         UserError: several steps in a row had gradients that are not finite.
     """
     plan, machine = course.plan, course.machine
@@ -177,16 +178,19 @@ def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT instead of dying of them; a second one is obeyed at once."""
+    """Collects what asks to stop instead of dying of it; a second one is obeyed at once, but of SIGHUP, of which a
+    closed terminal sends several."""
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.getsignal(number) for number in stop_signals()}
 
     def note(number: int, frame: object) -> None:
         requests.append(number)
-        signal.signal(number, previous[number])
+        leave_terminal(number)
+        if number != signal.SIGHUP:
+            signal.signal(number, previous[number])
 
     for number in previous:
         signal.signal(number, note)

@@ -138,3 +138,12 @@ def test_numbers_keep_their_precision_and_are_no_greater_than_training_can_hold(
         path.write_text(f'{{"label": {number}}}\n')
         with pytest.raises(UserError, match=r"a.jsonl, line 1: label is .*; it must be a number"):
             read_table(path, ("label",)).numbers("label")
+
+
+def test_half_a_character_is_malformed(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "whole \\ud83d\\ude00"}\n{"text": "half \\ud83d"}\n' + "[" * 10_000 + "\n")
+    with pytest.raises(UserError, match=r"a.jsonl, line 2: half a character \('\\ud83d'\), as where an emoji was cut"):
+        read_table(path, ["text"])
+    table = read_table(path, ["text"], skip_malformed=True)
+    assert table.texts("text") == ["whole \U0001f600"] and "2 malformed lines left out" in table.left_out

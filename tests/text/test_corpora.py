@@ -52,6 +52,27 @@ def test_every_layout_holds_the_same_documents_by_path_folder_and_url(tmp_path, 
         assert corpus.num_bytes == sum(file.stat().st_size for file in (tmp_path / "corpus").glob("[!.R]*"))
 
 
+def test_links_to_folders_are_followed_and_none_is_entered_twice(tmp_path):
+    layouts.write_texts(tmp_path / "elsewhere", TEXTS[:3])
+    layouts.write_texts(tmp_path / "corpus", TEXTS[3:5])
+    (tmp_path / "corpus" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "corpus" / "round").symlink_to(tmp_path / "corpus")
+    assert sorted(documents(opened(tmp_path / "corpus", "text"))) == sorted(TEXTS[:5])
+
+
+def test_what_is_made_of_a_corpus_is_no_part_of_it(tmp_path):
+    path = layouts.write_texts(tmp_path / "corpus", TEXTS)
+    plain = opened(path, "text").fingerprint
+    for name in ("vocab.txt", "out/vocab.txt", "outer.txt"):
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text("[PAD]")
+    corpus = open_corpus(
+        CorpusRecipe(corpus=str(path), layout="text"), [path / "out", path / "vocab.txt", path / "outer.txt"]
+    )
+    assert corpus.fingerprint == plain
+    assert len(opened(path, "text").files) == len(corpus.files) + 3
+
+
 def test_a_url_of_another_file_system_is_read():
     with fsspec.open("memory://corpora/a/1.txt", "wb") as file:
         file.write(b"one")

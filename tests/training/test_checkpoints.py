@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -72,3 +74,13 @@ def test_a_model_is_read_without_its_optimizer_which_may_be_gone(tmp_path, capsy
     assert torch.equal(found.model["weight"], module.weight) and not found.optimizer and not capsys.readouterr().err
     with pytest.raises(UserError, match="every checkpoint is damaged"):
         checkpoints.load_newest(tmp_path)
+
+
+def test_a_copy_under_another_name_is_left_alone(tmp_path):
+    module, optimizer = trained(1)
+    first = checkpoints.save(tmp_path, State(step=1), module, optimizer)
+    best = shutil.copytree(first, first.with_name(f"{first.name}-best"))
+    for step in (2, 3, 4):
+        checkpoints.save(tmp_path, State(step=step), module, optimizer, keep=1)
+    assert best.is_dir() and not first.exists()
+    assert checkpoints.load_newest(tmp_path).state.step == 4
