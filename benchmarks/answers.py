@@ -40,11 +40,12 @@ def main() -> None:
         return
     trials = Trials(arguments.out)
     files = (f"squad={arguments.squad}", f"vocab={arguments.vocab}")
-    trials.alternate("recovered", {"bertsmith": partial(recovered, arguments.squad, arguments.vocab)}, 1)
+    trials.alternate("recovered", {"bertsmith": partial(recovered, arguments.squad, arguments.vocab, trials)}, 1)
     trials.alternate("memory", {"bertsmith": partial(in_own_process, "answers", *files, "--measure")}, 1)
 
 
-def recovered(squad: Path, vocab: Path) -> dict[str, float]:
+def recovered(squad: Path, vocab: Path, trials: Trials) -> dict[str, float]:
+    """The share of questions; the others are printed with their answers, and noted with the reason."""
     asked = read_questions(squad, training=False)
     windows = cut_into_windows(asked, Tokenizer.load(vocab), LENGTH)
     first = np.searchsorted(windows.question_of, np.arange(len(asked) + 1))
@@ -59,8 +60,9 @@ def recovered(squad: Path, vocab: Path) -> dict[str, float]:
         ]
         found += any(normalize(text) in gold for text in back)
         if not any(normalize(text) in gold for text in back):
-            why = f"a token holds more: {sorted(set(back))}" if back else "in no window whole"
-            print(f"  {asked.ids[question]}: {sorted({text for _, text in answers})}; {why}")
+            why = "a token holds more" if back else "in no window whole"
+            print(f"  {asked.ids[question]}: {sorted({text for _, text in answers})}; {why}: {sorted(set(back))}")
+            trials.note("not recovered", asked.ids[question], why)
     return {"share": found / len(asked), "questions": len(asked), "lost": len(asked) - found}
 
 
