@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
-from bertsmith.interop.huggingface import Imported, read_folder, write_folder
+from bertsmith.interop.huggingface import read_folder, write_folder
 from bertsmith.interop.names import what_is_dropped
+from bertsmith.interop.network import Imported
 from bertsmith.interop.tensorflow import dropped_variable, find_checkpoint, read_checkpoint
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer

@@ -2,6 +2,7 @@
 
 In reading order:
     names           our tensors' names beside Hugging Face's
+    network         a trained network, whoever trained it
     configuration   config.json ↔ the settings of our encoder
     huggingface     a trained model → a folder that transformers loads without us, and back
     tensors         the tensors of such a folder, in one file or several

@@ -5,7 +5,6 @@ Weights are read and written as safetensors only.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,6 +27,7 @@ from bertsmith.interop.names import (
     their_names,
     what_is_dropped,
 )
+from bertsmith.interop.network import Imported
 from bertsmith.interop.onnx import write_onnx
 from bertsmith.interop.replaceable import SIGNED, WEIGHTS, check_replaceable
 from bertsmith.interop.tensors import read_tensors
@@ -37,38 +37,6 @@ from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.text.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What a Hugging Face folder holds, in our names."""
-
-    family: Family
-    """Whose classes it was written for."""
-    settings: EncoderSettings
-    vocab_size: int
-    head: Head | None
-    """Which of our heads is in `weights`."""
-    weights: dict[str, Tensor]
-    """float32; "encoder.…", and "head.…" where there is a head: all that the modules need, nothing else."""
-    pooler: dict[str, Tensor]
-    """Of a BERT folder without classes, "head.dense.…": what a BertClassificationHead may start from, as Hugging
-    Face's does. Empty where the folder has no pooler, or `weights` has it."""
-    num_labels: int | None
-    """Classes of a classification head, tags of a tagging one."""
-    trained_length: int | None
-    """Longest row seen in pre-training, in tokens, where config.json says so."""
-    energies: bool
-    """Whether the logits of a replaced-token head are energies."""
-    labels: tuple[str, ...]
-    """Names of these; empty where the head gives a number."""
-    folder: Path
-    """Where all of it lay, and the tokenizer's files."""
-    dropped: list[str]
-    """Hugging Face's names of the tensors that have no place here, sorted."""
-    multi_label: bool = False
-    learnt: tuple[str, ...] = ()
-    """The tasks that it was fine-tuned on, the last one last, where config.json says so."""
 
 
 def write_folder(
@@ -176,10 +144,21 @@ def read_folder(path: Path) -> Imported:
     num_labels = len(theirs[names["head.output.bias"][0]]) if head in LABELLED else None
     weights = _to_ours(theirs, names, shapes_of(family, settings, vocab_size, head, num_labels), path)
     return Imported(
-        family, settings, vocab_size, head, weights, pooler, num_labels, described.trained_length, described.energies,
-        _labels(described, num_labels), path, sorted(dropped), described.multi_label,
-        described.learnt,
-    )  # fmt: skip
+        family=family,
+        settings=settings,
+        head=head,
+        weights=weights,
+        pooler=pooler,
+        energies=described.energies,
+        labels=_labels(described, num_labels),
+        multi_label=described.multi_label,
+        dropped=tuple(sorted(dropped)),
+        vocab_size=vocab_size,
+        folder=path,
+        num_labels=num_labels,
+        trained_length=described.trained_length,
+        learnt=described.learnt,
+    )
 
 
 def _labels(described: Described, num_labels: int | None) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from torch import Tensor
 from bertsmith.config import check
 from bertsmith.errors import UserError
 from bertsmith.interop.bundle import Bundle, Entry
-from bertsmith.interop.huggingface import Imported, shapes_of
+from bertsmith.interop.huggingface import shapes_of
 from bertsmith.interop.names import POOLER, Family, Head, first_of, their_names
+from bertsmith.interop.network import Imported
 from bertsmith.model.config import ClassicSettings
 
 DROPPED = {
@@ -135,18 +136,14 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
             taken |= also
         left = left - taken
         networks[part.name] = Imported(
-            part.family,
-            settings,
-            vocab_size,
-            part.head,
-            weights,
-            pooler,
-            num_labels=None,
-            trained_length=None,
-            energies=False,
-            labels=(),
+            family=part.family,
+            settings=settings,
+            head=part.head,
+            weights=weights,
+            pooler=pooler,
+            dropped=tuple(dropped),
+            vocab_size=vocab_size,
             folder=prefix.parent,
-            dropped=dropped,
         )
     if left:
         raise UserError(

@@ -16,6 +16,7 @@ from torch import Tensor
 from bertsmith.config import differences
 from bertsmith.errors import UserError
 from bertsmith.interop.names import what_is_dropped
+from bertsmith.interop.network import Network
 from bertsmith.model.config import EncoderSettings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.objective import PretrainingObjective
@@ -28,7 +29,7 @@ from bertsmith.objectives.rtd import (
 )
 from bertsmith.training.models import Model, fingerprint, open_model
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runs import PARTS, Network
+from bertsmith.training.runs import PARTS
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.text.tokenizer import Tokenizer

@@ -4,6 +4,7 @@ import` wrote. Whatever starts from a model, or asks it something, opens it here
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 
 from bertsmith.errors import UserError
 from bertsmith.files import kind_of
+from bertsmith.interop.network import Network
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
-from bertsmith.training.runs import PARTS, Network, PretrainingRun, load_run
+from bertsmith.training.runs import PARTS, PretrainingRun, load_run
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
-    from bertsmith.interop.huggingface import Imported
+    from bertsmith.interop.network import Imported
     from bertsmith.text.tokenizer import Tokenizer
 
 
@@ -146,20 +148,6 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
 
     read = {name: read_folder(folder) for name, folder in folders.items()}
     tokenizer = shared_tokenizer(list(read.values()))
-    networks = [
-        Network(
-            name,
-            found.family,
-            found.settings,
-            found.head,
-            found.weights,
-            found.pooler,
-            found.energies,
-            found.labels,
-            found.multi_label,
-            tuple(found.dropped),
-        )
-        for name, found in read.items()
-    ]
+    networks = [replace(found, name=name) for name, found in read.items()]
     first = next(iter(read.values()))
     return Model(path, networks, first.vocab_size, tokenizer, first.trained_length, learnt=first.learnt)

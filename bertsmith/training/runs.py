@@ -1,7 +1,7 @@
 """A pre-training run's folder, read."""
 
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from bertsmith.config import check
 from bertsmith.errors import UserError
 from bertsmith.files import read_manifest
 from bertsmith.interop.configuration import family_of
-from bertsmith.interop.names import Family, Head
+from bertsmith.interop.names import Head
+from bertsmith.interop.network import Network
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.model.encoder import fold_projection
 from bertsmith.objectives.rtd import discriminator_weights, generator_weights
@@ -20,34 +21,6 @@ from bertsmith.training.recipe import PretrainRecipe
 
 PARTS = ("discriminator", "generator")
 """Names of the networks of a model that has two, and of their folders."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """One network, as a model of its own."""
-
-    name: str
-    """One of `PARTS`; empty where the model has but one."""
-    family: Family
-    """Whose classes it is of."""
-    settings: EncoderSettings
-    head: Head | None
-    weights: dict[str, Tensor]
-    """float32; "encoder.…", and "head.…" where there is a head."""
-    pooler: dict[str, Tensor] = field(default_factory=dict)
-    """Of a BERT without classes, "head.dense.…" that a classification head may go on with; mostly empty."""
-    energies: bool = False
-    """What the logits of a replaced-token head are; see `ReplacedTokenModel`."""
-    labels: tuple[str, ...] = ()
-    """Of a classification head's classes; empty where it gives a number, or where there is no such head."""
-    multi_label: bool = False
-    """Whether a text may have any number of these."""
-    dropped: tuple[str, ...] = ()
-    """Hugging Face's names of what lay beside the weights and has no place here."""
-
-    @property
-    def encoder_weights(self) -> dict[str, Tensor]:
-        return {name: tensor for name, tensor in self.weights.items() if name.startswith("encoder.")}
 
 
 @dataclass(frozen=True)
@@ -81,7 +54,7 @@ class PretrainingRun:
 def _network(name: str, settings: EncoderSettings, head: Head, weights: dict[str, Tensor]) -> Network:
     settings, weights = fold_projection(settings, weights)
     family = "electra" if name and isinstance(settings, ClassicSettings) else family_of(settings)
-    return Network(name, family, settings, head, weights)
+    return Network(name=name, family=family, settings=settings, head=head, weights=weights)
 
 
 def load_run(run: Path) -> PretrainingRun:

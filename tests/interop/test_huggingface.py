@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from bertsmith.errors import UserError
 from bertsmith.interop.configuration import family_of
-from bertsmith.interop.huggingface import Imported, read_folder, write_folder
+from bertsmith.interop.huggingface import read_folder, write_folder
+from bertsmith.interop.network import Imported
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, MaskedTokenHead, PlainClassificationHead, ReplacedTokenHead
@@ -270,7 +271,7 @@ def test_write_and_read_give_the_same_tensors(settings, make, tokenizer_folder, 
     expected = model.state_dict()
     assert imported.weights.keys() == expected.keys()
     assert all(torch.equal(imported.weights[name], tensor) for name, tensor in expected.items())
-    assert imported.dropped == []
+    assert imported.dropped == ()
     assert imported.pooler == {}
     assert imported.vocab_size == VOCAB_SIZE
     assert imported.num_labels == (5 if isinstance(model, Classifier) else None)
@@ -385,7 +386,7 @@ def test_the_first_checkpoints_names_and_copies_are_read(tmp_path):
     old["bert.embeddings.position_ids"] = torch.arange(24)[None]
     safetensors.torch.save_file(old, tmp_path / "model.safetensors")
     imported = read_folder(tmp_path)
-    assert imported.dropped == ["bert.embeddings.position_ids"]
+    assert imported.dropped == ("bert.embeddings.position_ids",)
     assert all(torch.equal(imported.weights[name], tensor) for name, tensor in expected.items())
 
     old["cls.predictions.decoder.weight"][4, 4] += 1e-3
@@ -409,7 +410,7 @@ def test_minilm_gives_the_hidden_states_of_transformers(rows):
     folder = Path(package.__file__).parent / "model"
     imported = read_folder(folder)
     assert (imported.settings.num_hidden_layers, imported.settings.hidden_size, imported.head) == (6, 384, None)
-    assert imported.dropped == ["bert.embeddings.position_ids"]
+    assert imported.dropped == ("bert.embeddings.position_ids",)
     assert imported.pooler["head.dense.weight"].shape == (384, 384)
     assert Tokenizer.load(imported.folder).vocab_size == imported.vocab_size == 30522
     tokens = rows.tokens.with_ids(rows.tokens.ids * 400 + 1000)
