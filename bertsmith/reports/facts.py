@@ -136,12 +136,18 @@ def _glue(run: Run) -> dict[str, Any]:
         ),
         "Started from a model of MNLI": ", ".join(transferred),
         "Data": run.setting("data"),
-        "Hyper-parameters": {"reference": "each task's shipped recipe", "cramming": "Cramming's one set"}.get(
-            run.setting("protocol", ""), ""
-        ),
+        "Hyper-parameters": _hyperparameters(run),
         "Seeds": seeds_of(tasks),
         "Time": _seconds(run),
     }  # fmt: skip
+
+
+def _hyperparameters(run: Run) -> str:
+    """The protocol's, and where they are not."""
+    protocol = run.setting("protocol", "")
+    named = {"reference": "each task's shipped recipe", "cramming": "Cramming's one set"}.get(protocol, "")
+    found = run.glue["averages"].get(protocol, {})
+    return "; ".join([named, *found.get("departures", [])]) if named else ""
 
 
 def _averages(run: Run) -> list[Figure]:

@@ -52,6 +52,9 @@ class CustomSettings:
 
 def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:
     """The file of this split in the folder. Raises UserError where there is none, or more than one."""
+    if not data.is_dir():
+        what = "a file" if data.exists() else "no such folder"
+        raise UserError(f"{data}: {what}; data=… names the folder of the task")
     found = [path for ending in endings if (path := data / f"{split}{ending}").is_file()]
     if not found:
         raise UserError(f"{data}: no file {split}{', '.join(endings)} in it; data=… names the folder of the task")

@@ -62,6 +62,12 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         start = replace(start, learnt=())
     lesson = read_lesson(recipe)
     check_rows(recipe, start, lesson)
+    seen = start.trained_length
+    if seen is not None and recipe.sequence_length > seen and not recipe.random_weights:
+        _say(
+            f"{recipe.model}: has seen no row of more than {seen} tokens; what lies behind them in one of "
+            f"{recipe.sequence_length} (sequence_length) is new to it"
+        )
     machine = choose_machine(recipe.machine, start.tokenizer.pad_id, compile_on_gpu=False)
     make_folder(out)
     with locked(out):

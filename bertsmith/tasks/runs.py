@@ -46,13 +46,10 @@ class Finetuned:
 
     @property
     def trained_length(self) -> int | None:
-        """Longest row that the encoder is known to have seen, in tokens, where less than it can hold."""
+        """Longest row that the encoder may have seen, in tokens, where less than it can hold: an export takes what the
+        run itself does."""
         before = self.manifest.get("trained_length")
-        if before is None:
-            return None
-        learnt = self.manifest.get("tasks", [self.recipe.task])
-        asked = any(self.recipe.of_task(task).kind == "questions" for task in learnt)
-        return max(before, self.recipe.sequence_length) if asked else before
+        return None if before is None else max(before, self.recipe.sequence_length)
 
 
 class TaskRecord(NamedTuple):
@@ -103,6 +100,8 @@ def read_run(run: Path, task: str | None = None) -> TaskRecord:
         UserError: as `read_recipe`; not a fine-tuning run, or no trial is finished.
     """
     manifest, recipe = read_manifest(run, "finetune"), read_recipe(run, task)
+    if not (run / "results.json").exists():
+        raise UserError(f"{run}: no trial is finished yet; run `bertsmith finetune` again, which goes on")
     try:
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
         if "tasks" in manifest:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bertsmith.errors import UserError
-from bertsmith.files import reported, sha256_json
+from bertsmith.files import kind_of, reported, sha256_json
 from bertsmith.settings import setting, settings
 from bertsmith.text import units
 from bertsmith.text.units import File, Unit
@@ -74,6 +74,8 @@ def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus
     path = recipe.corpus
     files = _list_url(path) if "://" in path else _list_local(path)
     others = tuple(os.path.abspath(other) for other in apart_from)
+    if _is_in(os.path.abspath(path), others):
+        raise UserError(f"{path}: the corpus itself; choose another --out")
     files = [file for file in files if not _is_in(os.path.abspath(file.path), others)]
     kinds = _SUFFIXES[recipe.layout]
     for suffixes in kinds:
@@ -111,7 +113,8 @@ def _is_in(path: str, others: Sequence[str]) -> bool:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """All files below it, but hidden ones; links are followed, and no folder is entered twice."""
+    """All files below it, but hidden ones and those of folders that we have written; links are followed, and no folder
+    is entered twice."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -119,7 +122,7 @@ def _walk(folder: str) -> Iterator[str]:
     seen = set()
     for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
         place = os.path.realpath(parent)
-        if place in seen:
+        if place in seen or (parent != folder and kind_of(Path(parent)) is not None):
             folders.clear()
             continue
         seen.add(place)

@@ -95,6 +95,12 @@ def test_a_run_from_before_there_was_a_setting_goes_on_with_its_default(toy, run
     finetune(toy_recipe(*toy), tmp_path / "run")
 
 
+def test_a_run_without_a_finished_trial_says_so(run, tmp_path):
+    (shutil.copytree(run, tmp_path / "run") / "results.json").unlink()
+    with pytest.raises(UserError, match="no trial is finished yet; run `bertsmith finetune` again, which goes on"):
+        load_trial(tmp_path / "run")
+
+
 def test_another_recipe_model_or_data_is_refused(toy, run, tmp_path):
     model, data = toy
     with pytest.raises(UserError, match=r"another run \(schedule.learning_rate: 0.003 → 0.02\)"):

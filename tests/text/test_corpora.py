@@ -7,6 +7,7 @@ import fsspec
 import pytest
 
 from bertsmith.errors import UserError
+from bertsmith.files import write_manifest
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from tests.text import layouts
 from tests.text.layouts import make_documents
@@ -70,6 +71,11 @@ def test_what_is_made_of_a_corpus_is_no_part_of_it(tmp_path):
         CorpusRecipe(corpus=str(path), layout="text"), [path / "out", path / "vocab.txt", path / "outer.txt"]
     )
     assert corpus.fingerprint == plain
+    with pytest.raises(UserError, match="the corpus itself; choose another --out"):
+        open_corpus(CorpusRecipe(corpus=str(path), layout="text"), [path])
+    write_manifest(path / "out", "data", {})
+    assert not any("/out/" in file.path for file in opened(path, "text").files), "made of it by an earlier command"
+    (path / "out" / "manifest.json").unlink()
     assert len(opened(path, "text").files) == len(corpus.files) + 3
 
 

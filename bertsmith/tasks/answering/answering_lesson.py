@@ -109,7 +109,8 @@ class AnsweringLesson(SingleLesson):
         if len(lost):
             print(
                 f"{self.data.train.path}: {len(lost):,} of {len(train.asked):,} questions have their answer whole in "
-                f"no window, and are learnt as if it were not there; the first is {train.asked.ids[lost[0]]!r}",
+                f"no window, and are learnt as if it were not there; the first is {train.asked.ids[lost[0]]!r}; a "
+                f"smaller answering.stride has windows overlap more",
                 file=sys.stderr,
             )
         splits = Splits(train, self._split(self.data.dev, start))

@@ -247,7 +247,7 @@ def test_what_cannot_be_handed_in_is_said(several, tmp_path):
             CliRunner().invoke(app, ["submit", str(run), *arguments], catch_exceptions=False)
 
 
-def test_the_longest_row_that_was_seen_stays_known(tmp_path):
+def test_the_longest_row_that_was_seen_stays_known(tmp_path, capsys):
     (tmp_path / "text").mkdir()
     pretrain(tiny_recipe(make_data(tmp_path / "text").path, "plan.steps=2"), tmp_path / "pretrained")
 
@@ -263,6 +263,11 @@ def test_the_longest_row_that_was_seen_stays_known(tmp_path):
 
     task, questions = write_task(tmp_path), write_questions(tmp_path, "squad-v1.1")
     assert exported("texts", task, "custom", "custom.kind=classification", "sequence_length=24") == 32
+    assert exported("wide", task, "custom", "custom.kind=classification", "sequence_length=40") == 40
+    said = capsys.readouterr().err
+    assert (
+        said.count("has seen no row of more than 32 tokens; what lies behind them in one of 40 (sequence_length)") == 1
+    )
     assert exported("short", questions, "squad-v1.1", "sequence_length=24") == 32
     assert exported("long", questions, "squad-v1.1", "sequence_length=40") == 40
     both = ("several.tasks=['squad-v1.1','custom']", "custom.kind=classification", f"several.folders.custom={task}")
