@@ -164,6 +164,10 @@ def test_no_earlier_model_stays_to_be_opened_instead(data, tmp_path):
             export_run(tmp_path / run, tmp_path / out)
         assert sorted(path for path in (tmp_path / out).rglob("*")) == before
     export_run(tmp_path / "electra", tmp_path / "two")
+    with pytest.raises(
+        UserError, match=r"electra: holds checkpoints, which is no part of a model; name another folder"
+    ):
+        export_run(tmp_path / "electra", tmp_path / "electra")
     (tmp_path / "two" / "generator" / "notes.txt").write_text("mine")
     before = (tmp_path / "two" / "discriminator").stat().st_ino
     with pytest.raises(UserError, match=r"generator: holds notes\.txt"):

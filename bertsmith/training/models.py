@@ -65,7 +65,8 @@ def check_place(out: Path, names: Collection[str]) -> None:
     will find them and no others.
 
     Raises:
-        UserError: an earlier model would stay beside them; or what they would replace was not written by us.
+        UserError: an earlier model, or anything else, would stay beside them; or what they would replace was not
+            written by us.
     """
     from bertsmith.interop.replaceable import check_replaceable
 
@@ -75,6 +76,10 @@ def check_place(out: Path, names: Collection[str]) -> None:
             raise UserError(
                 f"{out}: holds another model ({other}), which would stay there; remove it, or name another folder"
             )
+    if "" not in names and out.is_dir():
+        foreign = sorted(path.name for path in out.iterdir() if path.name not in PARTS and path.name[0] != ".")
+        if foreign:
+            raise UserError(f"{out}: holds {foreign[0]}, which is no part of a model; name another folder")
     for name in names:
         check_replaceable(out / name)
 
