@@ -115,13 +115,14 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesso
     claim(out, FOLDER, mine, recipe, overwrite)
     for path in out.glob(f"trials/*{TEMPORARY}"):
         shutil.rmtree(path)
-    write_text(out / "recipe.toml", to_toml(recipe))
-    start.tokenizer.save(out)
     write_manifest(out, "finetune", {
         "identity": mine, "recipe": to_dict(recipe), **_described(lesson),
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
         "trained_length": start.trained_length, "learnt_before": start.learnt, "finished": False,
     })  # fmt: skip
+    # Behind the manifest: killed between them, the folder is known for ours.
+    write_text(out / "recipe.toml", to_toml(recipe))
+    start.tokenizer.save(out)
 
 
 def _described(lesson: Lesson) -> dict[str, Any]:

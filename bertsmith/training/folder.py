@@ -38,8 +38,6 @@ def open_run(
     found = checkpoints.load_newest(run)
     if found is not None:
         checkpoints.remove_newer(run, found)
-    write_text(run / "recipe.toml", to_toml(recipe))
-    data.tokenizer.save(run)
     described = {
         "identity": mine,
         "recipe": to_dict(recipe),
@@ -53,6 +51,9 @@ def open_run(
         },
     }
     write_manifest(run, "pretrain", {"finished": False, **before, **described})
+    # Behind the manifest: killed between them, the folder is known for ours.
+    write_text(run / "recipe.toml", to_toml(recipe))
+    data.tokenizer.save(run)
     return found
 
 

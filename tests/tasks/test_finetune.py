@@ -95,6 +95,17 @@ def test_a_run_from_before_there_was_a_setting_goes_on_with_its_default(toy, run
     finetune(toy_recipe(*toy), tmp_path / "run")
 
 
+def test_killed_before_anything_but_the_manifest_was_written_it_goes_on(toy, tmp_path, monkeypatch):
+    def killed(*_):
+        raise Interrupted(9)
+
+    monkeypatch.setattr("bertsmith.tasks.finetune.write_text", killed)
+    with pytest.raises(Interrupted):
+        finetune(toy_recipe(*toy, "seeds=1", "epochs=0.1"), tmp_path / "run")
+    monkeypatch.undo()
+    assert finetune(toy_recipe(*toy, "seeds=1", "epochs=0.1"), tmp_path / "run")["trials"]
+
+
 def test_a_run_without_a_finished_trial_says_so(run, tmp_path):
     (shutil.copytree(run, tmp_path / "run") / "results.json").unlink()
     with pytest.raises(UserError, match="no trial is finished yet; run `bertsmith finetune` again, which goes on"):

@@ -11,7 +11,7 @@ from bertsmith.files import read_json
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.tasks.answering.answering import Answering
-from bertsmith.tasks.answering.answering_lesson import build_answering, questions_cut
+from bertsmith.tasks.answering.answering_lesson import build_answering, say_what_is_cut
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
@@ -69,8 +69,7 @@ class Answerer(NamedTuple):
         alone is read."""
         settings = self.objective.settings
         windows = cut_into_windows(asked, self.tokenizer, self.length, settings.stride, settings.question_length)
-        if windows.questions_cut:
-            print(questions_cut(str(self.path), windows, settings), file=sys.stderr)
+        say_what_is_cut(self.path, windows, settings)
         candidates = find_candidates(self.objective, windows, self.machine)
         best = best_answers(candidates, windows, asked)
         odds: list[float | None] = [None] * len(asked)

@@ -126,8 +126,7 @@ class AnsweringLesson(SingleLesson):
         windows = cut_into_windows(
             asked, start.tokenizer, self.recipe.sequence_length, settings.stride, settings.question_length
         )
-        if windows.questions_cut:
-            print(questions_cut(str(asked.path), windows, settings), file=sys.stderr)
+        say_what_is_cut(asked.path, windows, settings)
         return AnsweredSplit(self.data, asked, windows, first_answers(asked, windows), settings)
 
 
@@ -144,13 +143,14 @@ def read_answering_lesson(recipe: FinetuneRecipe) -> AnsweringLesson:
     return AnsweringLesson(recipe, data)
 
 
-def questions_cut(whose: str, windows: Windows, settings: AnsweringSettings) -> str:
-    """A line that says so, where there are any."""
-    total = len(windows.context_of)
-    return (
-        f"{whose}: {windows.questions_cut:,} of {total:,} questions were cut to {settings.question_length} tokens "
-        f"(answering.question_length)"
-    )
+def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -> None:
+    """A line on standard error where questions have lost their end; `path` is of their file, or of who is asked."""
+    if windows.questions_cut:
+        print(
+            f"{path}: {windows.questions_cut:,} of {len(windows.context_of):,} questions were cut to "
+            f"{settings.question_length} tokens (answering.question_length)",
+            file=sys.stderr,
+        )
 
 
 def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: Family) -> Answering:
