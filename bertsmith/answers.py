@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from bertsmith.errors import UserError
-from bertsmith.files import reported, write_json
+from bertsmith.files import reported
+from bertsmith.json_files import write_json
 from bertsmith.predictor import Filled, Predictor, TokenValues
 from bertsmith.probes.blimp import Accuracy
 from bertsmith.probes.evaluate import Evaluation

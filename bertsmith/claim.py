@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from bertsmith.config import as_written_now, differences
 from bertsmith.errors import UserError
-from bertsmith.files import read_manifest, refuse_foreign, reported
+from bertsmith.files import reported
+from bertsmith.manifests import read_manifest, refuse_foreign
 
 MOST_NAMED = 4
 """Differences in a message."""

@@ -1,14 +1,22 @@
-"""What a user may meet: a mistake that can be mended, and a run that was asked to stop."""
+"""Errors that a user can meet: a mistake that can be corrected, and a job that was asked to stop."""
 
 import signal
+import unicodedata
+
+MAX_QUOTED = 200
+"""Characters of a value that a message quotes."""
 
 
 class UserError(Exception):
-    """A mistake in what we were given: a path, a setting, a file's content.
+    """A mistake in what bertsmith was given: a path, a setting, a file's content.
 
     The message names the thing, its value and the remedy, in one or two lines. The command line prints it without a
     traceback and exits with status 2; library users catch it like any other exception.
     """
+
+    def __str__(self) -> str:
+        """Return the message, without control characters: it may quote a file's content, and is for a terminal."""
+        return printable(super().__str__())
 
 
 class Interrupted(Exception):
@@ -21,3 +29,39 @@ class Interrupted(Exception):
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with whatever could steer a terminal escaped, as in `\x1b[2J`; line ends and tabs stay.
+
+    Escaped are control characters (C0, C1), Unicode's format characters that turn the direction of text, line and
+    paragraph separators, and lone surrogates (bytes of a path that are not UTF-8).
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if char in "\n\t" or not _steers(char) else _escape(char) for char in text)
+
+
+def _steers(char: str) -> bool:
+    category = unicodedata.category(char)
+    return category in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(char) in _DIRECTIONS
+
+
+_DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def quoted(value: object, limit: int = MAX_QUOTED) -> str:
+    """Return `value` as a message quotes it: its `repr`, cut after `limit` characters."""
+    if isinstance(value, str | bytes) and len(value) > limit:
+        value, cut = value[:limit], "…"
+    else:
+        cut = ""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an int of thousands of digits; a list a thousand deep
+        return f"a {type(value).__name__} that cannot be shown"
+    return text[:limit] + "…" if len(text) > limit + 2 else text + cut

@@ -6,11 +6,12 @@ from pathlib import Path
 from torch import Tensor
 
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of, make_folder
+from bertsmith.files import make_folder
 from bertsmith.interop.card import model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
+from bertsmith.manifests import kind_of
 from bertsmith.objectives.rtd import has_two_towers
 from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
 from bertsmith.training.models import check_place

@@ -8,19 +8,13 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import math
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from bertsmith import __version__
 from bertsmith.errors import UserError
-
-FORMAT_VERSION = 1
-"""Of run folders, data folders and checkpoints; raised when a reader of the older ones would misread."""
 
 TEMPORARY = ".partial"
 """Suffix of a file or folder that is being written; whatever carries it is rubbish after a crash."""
@@ -94,16 +88,22 @@ def refuse_folder(path: Path) -> None:
         raise UserError(f"{path}: a folder; name a file to write")
 
 
-def read_text(path: Path) -> str:
-    """The whole of a UTF-8 file, without a byte order mark.
+def read_text(path: Path, max_bytes: int | None = None) -> str:
+    """Return the whole of a UTF-8 file, without a byte order mark.
 
     Raises:
-        UserError: there is no such file, it cannot be read, or a line of it is not UTF-8.
+        UserError: there is no such file, it is no regular file, is larger than `max_bytes`, cannot be read, or a line
+            of it is not UTF-8.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
     with reported(path):
-        content = path.read_bytes()
+        if not path.exists():
+            raise UserError(f"{path}: no such file")
+        if not path.is_file():
+            raise UserError(f"{path}: not a regular file")
+        with path.open("rb") as file:
+            content = file.read() if max_bytes is None else file.read(max_bytes + 1)
+    if max_bytes is not None and len(content) > max_bytes:
+        raise UserError(f"{path}: larger than {max_bytes:,} bytes, the most that is read of such a file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -111,94 +111,9 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}, line {line}: not UTF-8; convert the file") from None
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file of somebody's says.
-
-    Raises:
-        UserError: as `read_text`; the file is not JSON, or an object in it has a key twice (readers differ in which of
-            the two they keep).
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) != len(pairs):
-            [(key, times)] = Counter(key for key, _ in pairs).most_common(1)
-            raise UserError(f"{path}: {key!r} is there {times} times in one object; leave one of them")
-        return content
-
-    try:
-        return json.loads(read_text(path), object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg}); write the file again") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; a thousand nested brackets
-        raise UserError(f"{path}: cannot be read as JSON ({error}); write the file again") from None
-
-
-def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with None for numbers that are not finite, of which JSON has none."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
-    }
-
-
-def write_json(path: Path, content: Any) -> None:
-    with atomic_write(path, "w") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-
-
 def write_text(path: Path, text: str) -> None:
     with atomic_write(path, "w") as file:
         file.write(text)
-
-
-def write_manifest(folder: Path, kind: str, content: dict[str, Any]) -> None:
-    """Declare `folder` whole: a `manifest.json` that names its kind, the format and the package version."""
-    head = {"kind": kind, "format_version": FORMAT_VERSION, "bertsmith_version": __version__}
-    write_json(folder / "manifest.json", head | content)
-
-
-def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
-    """The manifest of a whole folder of this `kind`.
-
-    Raises:
-        UserError: there is none, it is of another kind, or of a format newer than this version reads.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: not a finished {kind} folder (it has no manifest.json)") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); make the folder again") from None
-    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
-        found = manifest.get("kind") if isinstance(manifest, dict) else None
-        raise UserError(f"{folder}: a {found or 'foreign'} folder where a {kind} folder is needed")
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{folder}: format {manifest.get('format_version')}, written by bertsmith "
-            f"{manifest.get('bertsmith_version')}; this is {__version__}, which reads format {FORMAT_VERSION}"
-        )
-    return manifest
-
-
-def kind_of(folder: Path) -> str | None:
-    """The kind that the manifest names; None where there is no such manifest, or a damaged one."""
-    try:
-        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def refuse_foreign(folder: Path, kind: str) -> None:
-    """Raises UserError where `folder` is another kind's: `--overwrite` must not clear it away."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        found = manifest.get("kind") if isinstance(manifest, dict) else None
-    except (OSError, ValueError):
-        return  # none, or a damaged one: nothing that says it is someone else's
-    if found != kind:
-        raise UserError(f"{folder}: a {found or 'foreign'} folder, not a {kind} one; choose another --out")
 
 
 def sha256_file(path: Path) -> str:

@@ -17,14 +17,9 @@ from bertsmith.claim import Kind, claim
 from bertsmith.config import Loaded, check, identity, lay_over, read_recipe
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
-from bertsmith.files import (
-    locked,
-    make_folder,
-    read_json,
-    read_manifest,
-    write_json,
-    write_manifest,
-)
+from bertsmith.files import locked, make_folder
+from bertsmith.json_files import read_json, write_json
+from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.reports.averages import PROTOCOLS, average
 from bertsmith.reports.published import PUBLISHED_AVERAGES
 from bertsmith.settings import setting, settings

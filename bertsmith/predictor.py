@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from bertsmith.config import check
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of
 from bertsmith.interop.names import Head
+from bertsmith.manifests import kind_of
 from bertsmith.probes.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.probes.likelihood import scoring_head, token_likelihoods
 from bertsmith.probes.masks import Guesses, filled, guess_masks

@@ -23,7 +23,8 @@ from typing import Any
 from bertsmith.config import load
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
-from bertsmith.files import TEMPORARY, finite, locked, make_folder, write_json
+from bertsmith.files import TEMPORARY, locked, make_folder
+from bertsmith.json_files import finite, write_json
 from bertsmith.package_task import split_texts, write_task, write_texts
 from bertsmith.probes.guesses import show_guesses
 from bertsmith.probes.likelihood import standard_error

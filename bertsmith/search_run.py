@@ -18,14 +18,9 @@ import numpy as np
 from bertsmith.claim import Kind, claim
 from bertsmith.config import Loaded, identity, lay_over, read_recipe, to_dict
 from bertsmith.errors import UserError
-from bertsmith.files import (
-    locked,
-    make_folder,
-    read_json,
-    read_manifest,
-    write_json,
-    write_manifest,
-)
+from bertsmith.files import locked, make_folder
+from bertsmith.json_files import read_json, write_json
+from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe

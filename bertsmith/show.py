@@ -10,7 +10,7 @@ from typing import Any
 from bertsmith.command_line import what_next
 from bertsmith.config import Loaded, load, read_recipe, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
-from bertsmith.files import read_json
+from bertsmith.json_files import read_json
 from bertsmith.progress import format_count
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bertsmith.claim import Kind, claim
 from bertsmith.errors import UserError
-from bertsmith.files import write_manifest
+from bertsmith.manifests import write_manifest
 from bertsmith.training.optimizers import OptimizerSettings
 
 KIND = Kind("toy", ("trials", "results.json"), ("recipe.toml",))

@@ -9,8 +9,8 @@ import pytest
 
 import bertsmith
 from bertsmith.export import export_run
-from bertsmith.files import write_manifest
 from bertsmith.grade import grade
+from bertsmith.manifests import write_manifest
 from bertsmith.model.networks import MaskedTokenModel
 from bertsmith.tasks.finetune import finetune
 from tests.probes.toy_models import toy_network, toy_tokenizer, write_network

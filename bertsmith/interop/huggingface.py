@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
-from bertsmith.files import atomic_folder, atomic_write, write_json, write_text
+from bertsmith.files import atomic_folder, atomic_write, write_text
 from bertsmith.interop.configuration import Described, describe, read_config
 from bertsmith.interop.names import (
     COPIES,
@@ -31,6 +31,7 @@ from bertsmith.interop.network import Imported
 from bertsmith.interop.onnx import write_onnx
 from bertsmith.interop.replaceable import SIGNED, WEIGHTS, check_replaceable
 from bertsmith.interop.tensors import read_tensors
+from bertsmith.json_files import write_json
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bertsmith.files import finite
+from bertsmith.json_files import finite
 from bertsmith.probes.blimp import BlimpScores, blimp_of
 from bertsmith.probes.held_out import held_out
 from bertsmith.probes.likelihood import scoring_head

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError
-from bertsmith.files import read_manifest
+from bertsmith.manifests import read_manifest
 from bertsmith.training.metrics import read_metrics
 
 KINDS = ("pretrain", "finetune", "glue")

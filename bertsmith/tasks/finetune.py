@@ -16,16 +16,9 @@ from typing import Any
 from bertsmith.claim import Kind, claim
 from bertsmith.config import Loaded, identity, to_dict, to_toml
 from bertsmith.errors import UserError
-from bertsmith.files import (
-    TEMPORARY,
-    locked,
-    make_folder,
-    read_json,
-    read_manifest,
-    write_json,
-    write_manifest,
-    write_text,
-)
+from bertsmith.files import TEMPORARY, locked, make_folder, write_text
+from bertsmith.json_files import read_json, write_json
+from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.model.encoder import check_length
 from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
 from bertsmith.tasks.lesson import Lesson

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from bertsmith.config import check
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of, read_json, read_manifest
 from bertsmith.interop.configuration import family_of
 from bertsmith.interop.names import Family
+from bertsmith.json_files import read_json
+from bertsmith.manifests import kind_of, read_manifest
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.schema import kinds_of
 from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric

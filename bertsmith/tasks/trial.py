@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save
 
 from bertsmith.errors import Interrupted
-from bertsmith.files import atomic_folder, atomic_write, write_json
+from bertsmith.files import atomic_folder, atomic_write
+from bertsmith.json_files import write_json
 from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import NO_LOSSES, Objective
 from bertsmith.progress import format_count, progress

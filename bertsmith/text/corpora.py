@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of, reported, sha256_json
+from bertsmith.files import reported, sha256_json
+from bertsmith.manifests import kind_of
 from bertsmith.settings import setting, settings
 from bertsmith.text import units
 from bertsmith.text.units import File, Unit

@@ -15,7 +15,8 @@ import numpy as np
 
 from bertsmith.config import differences
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, read_manifest, reported
+from bertsmith.files import TEMPORARY, reported
+from bertsmith.manifests import read_manifest
 from bertsmith.text.shards import PARTS, SPLITS, Position, ShardWriter
 
 NAME = "journal.jsonl"

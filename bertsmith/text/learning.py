@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bertsmith.config import identity
 from bertsmith.errors import UserError
-from bertsmith.files import locked, make_folder, read_manifest, write_manifest
+from bertsmith.files import locked, make_folder
+from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.progress import format_count, progress
 from bertsmith.settings import setting, settings
 from bertsmith.text.archives import BrokenArchive

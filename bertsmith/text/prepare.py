@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 from bertsmith.config import identity
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, locked, make_folder, write_manifest
+from bertsmith.files import TEMPORARY, locked, make_folder
+from bertsmith.manifests import write_manifest
 from bertsmith.progress import Progress, format_count, format_seconds, progress
 from bertsmith.settings import setting, settings
 from bertsmith.text import journal

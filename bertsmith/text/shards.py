@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, read_manifest, reported, sha256_file, sha256_json
+from bertsmith.files import TEMPORARY, reported, sha256_file, sha256_json
+from bertsmith.manifests import read_manifest
 
 if TYPE_CHECKING:  # training imports this file where there is torch and numpy alone
     from bertsmith.text.tokenizer import Tokenizer

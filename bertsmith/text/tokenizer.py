@@ -17,7 +17,8 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from bertsmith.errors import UserError
-from bertsmith.files import reported, sha256_json, write_json, write_text
+from bertsmith.files import reported, sha256_json, write_text
+from bertsmith.json_files import write_json
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """What every vocabulary must hold."""

@@ -16,16 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
-from bertsmith.files import (
-    TEMPORARY,
-    atomic_folder,
-    atomic_write,
-    read_manifest,
-    reported,
-    sha256_file,
-    write_json,
-    write_manifest,
-)
+from bertsmith.files import TEMPORARY, atomic_folder, atomic_write, reported, sha256_file
+from bertsmith.json_files import write_json
+from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.training.loop import State
 
 MODEL, OPTIMIZER, STATE = FILES = ("model.safetensors", "optimizer.safetensors", "state.json")

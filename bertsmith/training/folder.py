@@ -11,7 +11,9 @@ import torch
 from bertsmith import __version__
 from bertsmith.claim import Kind, claim
 from bertsmith.config import identity, to_dict, to_toml
-from bertsmith.files import finite, read_manifest, write_manifest, write_text
+from bertsmith.files import write_text
+from bertsmith.json_files import finite
+from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bertsmith.files import atomic_write, finite, reported
+from bertsmith.files import atomic_write, reported
+from bertsmith.json_files import finite
 
 
 class MetricsLog:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of
 from bertsmith.interop.network import Network
+from bertsmith.manifests import kind_of
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.training.runs import PARTS, PretrainingRun, load_run

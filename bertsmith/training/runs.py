@@ -9,10 +9,10 @@ from torch import Tensor
 
 from bertsmith.config import check
 from bertsmith.errors import UserError
-from bertsmith.files import read_manifest
 from bertsmith.interop.configuration import family_of
 from bertsmith.interop.names import Head
 from bertsmith.interop.network import Network
+from bertsmith.manifests import read_manifest
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.model.encoder import fold_projection
 from bertsmith.objectives.rtd import discriminator_weights, generator_weights

@@ -16,7 +16,8 @@ import torch
 
 from bertsmith.config import to_toml
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.files import read_manifest, sha256_file
+from bertsmith.files import sha256_file
+from bertsmith.manifests import read_manifest
 from bertsmith.objectives import masking
 from bertsmith.training import batches, checkpoints, machine
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW

@@ -4,7 +4,9 @@ import math
 from pathlib import Path
 
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of, make_folder, write_json
+from bertsmith.files import make_folder
+from bertsmith.json_files import write_json
+from bertsmith.manifests import kind_of
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.answering.answerer import open_answering_trial
 from bertsmith.tasks.answering.mrqa import read_asked_mrqa

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.errors import UserError
-from bertsmith.files import read_json
+from bertsmith.json_files import read_json
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.tasks.answering.answering import Answering

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from bertsmith.errors import UserError
-from bertsmith.files import write_json
 from bertsmith.interop.names import Family
+from bertsmith.json_files import write_json
 from bertsmith.model.answer_heads import JointAnswerHead, plain_answer_head
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from bertsmith.errors import UserError
-from bertsmith.files import read_json, reported
+from bertsmith.files import reported
+from bertsmith.json_files import read_json
 
 GZIP = b"\x1f\x8b"
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import kind_of, make_folder, read_manifest
+from bertsmith.files import make_folder
+from bertsmith.manifests import kind_of, read_manifest
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_trial
