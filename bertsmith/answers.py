@@ -19,9 +19,11 @@ from bertsmith.json_files import write_json
 from bertsmith.predictor import Filled, Predictor, TokenValues
 from bertsmith.probes.blimp import Accuracy
 from bertsmith.probes.evaluate import Evaluation
+from bertsmith.probes.likelihood import MEASURES
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.texts.classifier import Answer, Labels
 from bertsmith.tasks.words.tagger import TaggedWords
+from bertsmith.terminal import say
 
 LINES_AT_ONCE = 1024
 
@@ -96,12 +98,20 @@ def predictions(model: Predictor, texts: list[str], most: int, truncate: bool) -
     return [next(filled if fills else judged) for fills in to_fill]
 
 
+def print_scores(model: Predictor, file: str, per_token: bool, truncate: bool, as_json: bool) -> None:
+    """Print a line for each line of `file`, and for people what the scores are the sums of."""
+    if not as_json:
+        say(f"score: {MEASURES[model.score_measure]}", error=True)
+    print_answers(read_lines(file), lambda some: scores(model, some, per_token, truncate), as_json, "\t")
+
+
 def scores(model: Predictor, texts: list[str], per_token: bool, truncate: bool) -> list[Line]:
-    """Pseudo-log-likelihood and number of tokens; `per_token` adds each token's share."""
-    lines = []
+    """Score and number of tokens, and in JSON what the score is the sum of; `per_token` adds each token's share."""
+    lines, measure = [], model.score_measure
     for tokens in model.score_tokens(texts, truncate):
         total = sum(value for _, value in tokens)
-        parts, content = [f"{total:.4f}", str(len(tokens))], {"score": total, "num_tokens": len(tokens)}
+        parts = [f"{total:.4f}", str(len(tokens))]
+        content = {"score": total, "num_tokens": len(tokens), "sum_of": measure}
         if per_token:
             parts.append(_listed(tokens, 4))
             content["tokens"] = [{"token": token, "score": value} for token, value in tokens]

@@ -188,12 +188,12 @@ def score(
     truncate: Truncate = False,
     device: Device = "auto",
 ) -> None:
-    """A line for each line of FILE: its pseudo-log-likelihood in nats, and its number of tokens."""
-    from bertsmith.answers import print_answers, read_lines, scores
+    """A line for each line of FILE: its pseudo-log-likelihood in nats (of a discriminator, how well its tokens fit),
+    and its number of tokens."""
+    from bertsmith.answers import print_scores
     from bertsmith.predictor import Predictor
 
-    asked = Predictor(model, device)
-    print_answers(read_lines(file), lambda some: scores(asked, some, per_token, truncate), as_json, "\t")
+    print_scores(Predictor(model, device), file, per_token, truncate, as_json)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from bertsmith.errors import UserError
 from bertsmith.interop.names import Head
 from bertsmith.manifests import kind_of
 from bertsmith.probes.evaluate import EvaluateSettings, Evaluation, evaluate_model
-from bertsmith.probes.likelihood import scoring_head, token_likelihoods
+from bertsmith.probes.likelihood import measure_of, scoring_head, token_likelihoods
 from bertsmith.probes.masks import Guesses, filled, guess_masks
 from bertsmith.probes.replaced import replaced_probs
 from bertsmith.tasks.answering.answerer import Answerer, FoundAnswer, open_answering_trial, open_exported_answerer
@@ -148,12 +148,22 @@ class Predictor:
 
     @_one_or_many
     def score(self, texts: list[str], truncate: bool = False) -> list[float]:
-        """The pseudo-log-likelihood of each text, in nats; see `bertsmith.probes.likelihood`.
+        """How likely each text is, in nats: the sum that `score_measure` names, a masked-token model's
+        pseudo-log-likelihood; see `bertsmith.probes.likelihood`.
 
         Raises:
             UserError: the model cannot say; a text is too long.
         """
         return [sum(value for _, value in tokens) for tokens in self.score_tokens(texts, truncate)]
+
+    @property
+    def score_measure(self) -> str:
+        """What `score` adds up, one of `bertsmith.probes.likelihood.MEASURES`.
+
+        Raises:
+            UserError: the model cannot score texts.
+        """
+        return measure_of(self.pretrained("score texts"))
 
     @_one_or_many
     def score_tokens(self, texts: list[str], truncate: bool = False) -> list[TokenValues]:

@@ -1,4 +1,4 @@
-"""`bertsmith show`: every setting of a recipe; what a data folder or a run holds."""
+"""`bertsmith show`: every setting of a recipe; what a data folder, a run or a model's folder holds."""
 
 import difflib
 import json
@@ -15,20 +15,27 @@ from bertsmith.progress import format_count
 
 
 def show(what: str, overrides: Sequence[str] = ()) -> str:
-    """Print what `what` is: the name or path of a recipe, a data folder, or a run's folder; returns the next command.
+    """Print what `what` is: the name or path of a recipe, a data folder, a run's folder, or a model's; returns the next
+    command.
 
     Raises:
         UserError: it is none of these.
     """
     path = Path(what)
     if path.is_dir():
+        from bertsmith.training.description import describe_model, is_model_folder
+
+        if is_model_folder(path):
+            title, facts, following = describe_model(path)
+            print_facts(title, facts)
+            return following
         manifest = _manifest(path)
         printers = {
             "data": _show_data, "pretrain": _show_pretraining, "finetune": _show_finetuning, "glue": _show_glue,
             "search": _show_search,
         }  # fmt: skip
         if manifest.get("kind") not in printers:
-            raise UserError(f"{path}: neither a data folder nor a run")
+            raise UserError(f"{path}: neither a data folder, nor a run, nor a model")
         return printers[manifest["kind"]](path, manifest)
     return _show_recipe(what, overrides)
 

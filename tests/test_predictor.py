@@ -130,6 +130,20 @@ def test_a_file_has_as_many_answers_as_lines_in_order(tmp_path, runs, filler, mo
     assert contents[3]["score"] == pytest.approx(bertsmith.load(filler).score(lines[3]), abs=1e-4)
 
 
+def test_score_says_what_it_sums(tmp_path, filler, finder):
+    tokenizer = toy_tokenizer(tmp_path)
+    electric = toy_network(ReplacedTokenModel, tokenizer, energies=True)
+    for folder, measure, words in (
+        (filler, "log_prob_of_masked_token", "masked in turn"),
+        (finder, "log_prob_of_not_replaced", "was not replaced, .* no likelihood of the text"),
+        (write_network(tmp_path / "electric", electric, tokenizer), "negative_energy", "minus the energy"),
+    ):
+        done = CliRunner().invoke(app, ["score", str(folder), "-"], input="ba be\n")
+        assert re.search(rf"^score: .*{words}", done.stderr) and len(done.stdout.splitlines()) == 1
+        [content] = map(json.loads, run("score", folder, "-", "--json", stdin="ba be").splitlines())
+        assert content["sum_of"] == measure == bertsmith.load(folder).score_measure
+
+
 def test_what_predict_prints(filler, finder, runs):
     best = bertsmith.load(filler).fill("ba [MASK] bi")
     shown = run("predict", filler, "ba [MASK] bi", "--top", "2").splitlines()

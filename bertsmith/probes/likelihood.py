@@ -25,6 +25,14 @@ from bertsmith.training.models import Model
 Network = MaskedTokenModel | ReplacedTokenModel
 """What can be asked; the pre-training objectives are such networks too."""
 
+MEASURES = {
+    "log_prob_of_masked_token": "the log-probability of each token, masked in turn, added up (pseudo-log-likelihood)",
+    "log_prob_of_not_replaced": "the log-probability that a token was not replaced, added up over the tokens: how well "
+    "they fit by a discriminator, which is no likelihood of the text",
+    "negative_energy": "minus the energy of each token, added up (an Electric's estimate of the pseudo-log-likelihood)",
+}
+"""What a score is the sum of, as JSON names it and as people are told."""
+
 
 def scoring_head(model: Model) -> Head:
     """The head of the first network of a pre-trained model, which says how likely sentences are: of two networks, the
@@ -40,6 +48,17 @@ def scoring_head(model: Model) -> Head:
             f"the model as it was pre-trained (a folder of …ForMaskedLM or …ForPreTraining)"
         )
     return head
+
+
+def measure_of(model: Model) -> str:
+    """Return which of `MEASURES` the scores of a pre-trained model are.
+
+    Raises:
+        UserError: as `scoring_head`.
+    """
+    if scoring_head(model) == "masked_tokens":
+        return "log_prob_of_masked_token"
+    return "negative_energy" if model.networks[0].energies else "log_prob_of_not_replaced"
 
 
 def likelihoods(

@@ -16,6 +16,7 @@ In reading order:
     folder       the run's folder: made, recognised, closed
     runs         a run's folder, read
     models       a pre-trained model, opened: a run, or a Hugging Face folder
+    description  such a folder, described for people
     initial      such a model → the weights that a run begins with
     metrics      metrics.jsonl and TensorBoard
     meter        tokens a second and the share of the hardware's peak

@@ -1,0 +1,111 @@
+"""A description of a Hugging Face folder for people: what the model is, how large, and what it can be used for."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bertsmith.model.config import ClassicSettings
+from bertsmith.training.models import Model, open_model
+from bertsmith.training.runs import PARTS
+
+if TYPE_CHECKING:  # the room imports with torch and numpy alone
+    from bertsmith.interop.names import Head
+    from bertsmith.interop.network import Network
+
+_CLASSIC = {"bert": "BERT", "electra": "ELECTRA"}
+_HEADS = {
+    None: "none",
+    "masked_tokens": "masked tokens",
+    "replaced_tokens": "replaced tokens (a discriminator)",
+    "classification": "classes",
+    "tagging": "a tag a word",
+    "answering": "answers in a context",
+}
+_USES = {
+    None: "finetune, pretrain init=",
+    "masked_tokens": "predict (fills [MASK]), score, evaluate, finetune, pretrain init=",
+    "replaced_tokens": "predict (marks replaced tokens), score, finetune, pretrain init=",
+    "classification": "predict, finetune",
+    "tagging": "predict, finetune",
+    "answering": "predict, finetune",
+}
+
+
+def is_model_folder(path: Path) -> bool:
+    """Return whether `path` is a Hugging Face folder, or one of a discriminator and its generator."""
+    return (path / "config.json").is_file() or (path / PARTS[0] / "config.json").is_file()
+
+
+def describe_model(path: Path) -> tuple[str, dict[str, Any], str]:
+    """Return a title, names and values of what the model's folder holds, and a command that uses it.
+
+    Raises:
+        UserError: as `open_model`.
+    """
+    model = open_model(path)
+    facts: dict[str, Any] = {}
+    for network in model.networks:
+        prefix = f"{network.name} " if network.name else ""
+        facts |= {f"{prefix}{name}": value for name, value in _network_facts(network).items()}
+    first = model.networks[0]
+    facts |= _token_facts(model)
+    if model.learnt:
+        facts["fine-tuned on"] = ", ".join(model.learnt)
+    uses = _USES[first.head]
+    if first.head == "replaced_tokens" and len(model.networks) == 2:
+        uses = f"predict (marks replaced tokens, fills [MASK]), evaluate{uses.partition('tokens)')[2]}"
+    facts["use it with"] = uses
+    return f"{path}: a model", facts, _what_next(path, first.head)
+
+
+def _what_next(path: Path, head: "Head | None") -> str:
+    if head is None:
+        command = ["finetune", "cola", f"model={path}", "data=data/glue", "--out", "runs/cola"]
+    elif head == "masked_tokens":
+        command = ["predict", str(path), "a text with a [MASK]"]
+    elif head == "replaced_tokens":
+        command = ["predict", str(path), "a text with a word that does not fit"]
+    else:
+        command = ["predict", str(path), "--file", "FILE"]
+    return shlex.join(["bertsmith", *command])
+
+
+def _network_facts(network: "Network") -> dict[str, Any]:
+    settings = network.settings
+    is_classic = isinstance(settings, ClassicSettings)
+    sizes = f"{settings.num_hidden_layers} layers of {settings.hidden_size}, {settings.heads} attention heads, " \
+        f"feed-forward part of {settings.feed_forward}, embeddings of {settings.embedding}"  # fmt: skip
+    count = sum(tensor.numel() for part in (network.weights, network.pooler) for tensor in part.values())
+    facts = {
+        "architecture": f"{_CLASSIC[network.family]} (classic encoder)"
+        if is_classic
+        else "ModernBERT (modern encoder)",
+        "sizes": sizes,
+        "parameters": f"{count:,}",
+        "head": _HEADS[network.head] + (", which gives energies (an Electric)" if network.energies else ""),
+    }
+    if network.pooler:
+        facts["head"] = f"{facts['head']}; a pooler beside it"
+    if network.labels:
+        facts["labels"] = _listed(network.labels) + (" (any number a text)" if network.multi_label else "")
+    if network.dropped:
+        facts["not used"] = _listed(network.dropped)
+    return facts
+
+
+def _token_facts(model: Model) -> dict[str, Any]:
+    tokenizer = model.tokenizer
+    casing = {True: "lower-cased", False: "cased", None: "with a normalizer of its own"}[tokenizer.lowercase]
+    unused = model.vocab_size - tokenizer.vocab_size
+    rows = f"; {unused:,} more rows of the token table" if unused else ""
+    settings = model.networks[0].settings
+    trained = f", trained on rows of {model.trained_length}" if model.trained_length else ""
+    return {
+        "tokenizer": f"WordPiece, {tokenizer.vocab_size:,} tokens, {casing}{rows}",
+        "longest row": f"{settings.max_position_embeddings:,} tokens{trained}",
+    }
+
+
+def _listed(names: tuple[str, ...], most: int = 8) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
