@@ -53,7 +53,6 @@ _MODERN_FIXED = {
     "decoder_bias": True,
     "classifier_bias": False,
     "classifier_activation": "gelu",
-    "classifier_pooling": "cls",
     "tie_word_embeddings": True,
     "quantization_config": None,
 }
@@ -64,10 +63,8 @@ _READ_BY: dict[str, tuple[Head, ...]] = {
     "decoder_bias": ("masked_tokens",),
     "classifier_bias": get_args(Head),
     "classifier_activation": get_args(Head),
-    "classifier_pooling": ("classification",),
 }
-"""Of these keys: the heads that they say something of. The published ModernBERTs pool by the mean, but as they are
-pre-trained nothing is pooled."""
+"""Of these keys: the heads that they say something of."""
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
 _CLASSIC_SIZES = (*_SIZES, "type_vocab_size")
@@ -82,6 +79,7 @@ _MODERN_OTHERS = (
     "mlp_dropout",
     "initializer_range",
     "norm_eps",
+    "classifier_pooling",
 )
 """Settings whose defaults here are Hugging Face's, so that a config.json may leave them out."""
 

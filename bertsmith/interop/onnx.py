@@ -123,7 +123,7 @@ class _Graph(nn.Module):
         if isinstance(self.model, ReplacedTokenModel):
             return self.model.logits(tokens)
         encoder, head = self.model.encoder, self.model.head
-        return head(encoder(tokens) if self.by_token else encoder.first_of_rows(tokens))
+        return head(encoder(tokens) if self.by_token else encoder.pooled(tokens))
 
 
 def _trace(graph: _Graph, inputs: tuple[str, ...], opset: int) -> bytes:

@@ -83,6 +83,9 @@ class ModernSettings(_Sizes):
         0.02, "standard deviation of initial weights, cut at two of them; less by √(2 × layers) before a sum", gt=0
     )
     norm_eps: float = setting(1e-5, "added to the variance in layer norms", gt=0)
+    classifier_pooling: Literal["cls", "mean"] = setting(
+        "cls", "what fine-tuning reads a row's classes from: the vector of [CLS], or the mean of all its tokens'"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

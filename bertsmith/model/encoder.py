@@ -111,6 +111,15 @@ class Encoder(Trunk):
         """The vector of each row's first token, [CLS]: [N, D]."""
         return self(tokens)[tokens.row_starts]
 
+    def mean_of_rows(self, tokens: Tokens) -> Tensor:
+        """The mean of the vectors of each row's tokens, [CLS] and [SEP] among them: [N, D]."""
+        return tokens.mean_of_rows(self(tokens))
+
+    def pooled(self, tokens: Tokens) -> Tensor:
+        """What a row's classes are read from, [N, D]: of a modern encoder as its settings say, else [CLS]."""
+        by_mean = isinstance(self.settings, ModernSettings) and self.settings.classifier_pooling == "mean"
+        return self.mean_of_rows(tokens) if by_mean else self.first_of_rows(tokens)
+
 
 def build_embeddings(settings: EncoderSettings, vocab_size: int) -> nn.Module:
     """What goes below a trunk of these settings."""

@@ -113,6 +113,14 @@ class Tokens:
         flat = grid.reshape(self.num_rows * self.length, *grid.shape[2:])
         return flat if self.slots is None else _gather(flat, self.slots)
 
+    def mean_of_rows(self, flat: Tensor) -> Tensor:
+        """[T, D] → [N, D]: of each row the mean over its real tokens."""
+        grid = self.to_grid(flat)
+        mask = self.key_mask()
+        if mask is not None:
+            grid = grid.masked_fill(~mask[:, 0, 0, :, None], 0.0)
+        return grid.sum(dim=1) / self.row_lengths[:, None]
+
     def real(self) -> Tensor | None:
         """[T], true at real tokens; None where there is no padding."""
         return None if self.slots is not None or not self.gaps else self._grid_mask().flatten()

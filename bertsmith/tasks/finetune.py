@@ -53,6 +53,8 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     start = open_starting_point(Path(recipe.model))
     if recipe.random_weights:
         start = replace(start, learnt=())
+    if pooling := "cls" if recipe.compat else recipe.classifier_pooling:
+        start = start.pooled_by(pooling)
     lesson = read_lesson(recipe)
     check_rows(recipe, start, lesson)
     seen = start.trained_length

@@ -59,6 +59,11 @@ class FinetuneRecipe:
         "balanced: in the loss examples count for more, the rarer their class, N / (classes × examples of the class); "
         "of multi-label those with a label, as often as there are examples without it. custom.weights gives others",
     )
+    classifier_pooling: Literal["cls", "mean"] | None = setting(
+        None,
+        "of texts, for a modern encoder: read classes from the vector of [CLS], or the mean of the row; left out: as "
+        "the model says (its classifier_pooling)",
+    )
     random_weights: bool = setting(
         False, "take only the model's shape and tokenizer and start from random weights, the mark to beat"
     )
@@ -79,6 +84,8 @@ class FinetuneRecipe:
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
 
     def __post_init__(self) -> None:
+        if self.compat and self.classifier_pooling == "mean":
+            raise ValueError("classifier_pooling = 'mean': the reference reads [CLS]; leave it or compat out")
         if self.task == SEVERAL:
             self.several.check(get_args(get_type_hints(FinetuneRecipe)["task"]))
             if self.custom.weights and "custom" not in self.several.tasks:

@@ -1,14 +1,14 @@
 """What fine-tuning takes from a pre-trained model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
 from bertsmith.interop.names import Family
-from bertsmith.model.config import EncoderSettings
+from bertsmith.model.config import EncoderSettings, ModernSettings
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.models import fingerprint, open_model
 
@@ -38,6 +38,21 @@ class StartingPoint:
         missing = objective.load_state_dict(weights, strict=False).missing_keys
         assert not self.weights or not any(name.startswith("encoder.") for name in missing), missing
         return objective
+
+    def pooled_by(self, pooling: Literal["cls", "mean"]) -> "StartingPoint":
+        """The same, whose classes are read from each row's [CLS] or from its mean.
+
+        Raises:
+            UserError: the encoder is a classic one, whose classification classes read [CLS].
+        """
+        if isinstance(self.settings, ModernSettings):
+            return replace(self, settings=replace(self.settings, classifier_pooling=pooling))
+        if pooling == "mean":
+            raise UserError(
+                "classifier_pooling = 'mean': the classes of a BERT or ELECTRA are read from [CLS]; leave it out, or "
+                "pre-train with model.kind=modern"
+            )
+        return self
 
     def fingerprint(self) -> str:
         """Hex sha256 of names and values of the weights, and of what the tokenizer does."""

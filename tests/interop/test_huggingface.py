@@ -65,7 +65,7 @@ class Classifier(nn.Module):
         self.head = CLASSIFICATION_HEADS[family_of(settings)](settings, num_labels)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        return self.head(self.encoder.first_of_rows(tokens))
+        return self.head(self.encoder.pooled(tokens))
 
 
 class MaskedTokens(MaskedTokenModel):

@@ -27,6 +27,9 @@ SHAPES = {
         global_attn_every_n_layers=2, global_rope_theta=500.0, local_rope_theta=50.0, norm_eps=1e-3,
         max_position_embeddings=64,
     ),
+    "mean of the row": ModernSettings(
+        hidden_size=64, num_hidden_layers=3, local_attention=8, classifier_pooling="mean"
+    ),
 }  # fmt: skip
 
 
@@ -47,7 +50,7 @@ class Classifier(nn.Module):
         self.head = ModernClassificationHead(settings, 3, dropout_prob=0.0)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        return self.head(self.encoder.first_of_rows(tokens))
+        return self.head(self.encoder.pooled(tokens))
 
 
 HEADS = {
@@ -192,12 +195,10 @@ def test_what_is_no_modernbert_of_ours_is_refused(change, message, tokenizer_fol
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_key_counts_for_the_heads_that_read_it(head, tokenizer_folder, tmp_path):
-    """The published models say of themselves that they pool by the mean."""
     ours = HEADS[head][0](SHAPES["wide windows"], VOCAB_SIZE)
     path = export(tmp_path / "out", ours, head, tokenizer_folder) / "config.json"
     written = json.loads(path.read_text())
     for key, value, readers in (
-        ("classifier_pooling", "mean", {"classification"}),
         ("decoder_bias", False, {"masked_tokens"}),
         ("classifier_activation", "silu", set(HEADS)),
     ):
@@ -207,3 +208,19 @@ def test_a_key_counts_for_the_heads_that_read_it(head, tokenizer_folder, tmp_pat
                 read_folder(tmp_path / "out")
         else:
             assert read_folder(tmp_path / "out").head == head
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_classes_are_read_from_is_the_folders_own(head, tokenizer_folder, tmp_path):
+    """The published models say that they pool by the mean, though as they are pre-trained nothing is pooled."""
+    ours = HEADS[head][0](SHAPES["mean of the row"], VOCAB_SIZE)
+    path = export(tmp_path / "out", ours, head, tokenizer_folder) / "config.json"
+    written = json.loads(path.read_text())
+    assert written["classifier_pooling"] == "mean"
+    assert read_folder(tmp_path / "out").settings.classifier_pooling == "mean"
+    del written["classifier_pooling"]
+    path.write_text(json.dumps(written))
+    assert read_folder(tmp_path / "out").settings.classifier_pooling == "cls"  # transformers' default
+    path.write_text(json.dumps(written | {"classifier_pooling": "max"}))
+    with pytest.raises(UserError, match="classifier_pooling"):
+        read_folder(tmp_path / "out")

@@ -33,6 +33,9 @@ ELECTRA = ClassicSettings(
     hidden_size=64, embedding_size=24, num_attention_heads=4, num_hidden_layers=1, max_position_embeddings=24
 )
 MODERN = ModernSettings(hidden_size=64, num_hidden_layers=2, local_attention=4, max_position_embeddings=24)
+MEAN = ModernSettings(
+    hidden_size=64, num_hidden_layers=2, local_attention=4, max_position_embeddings=24, classifier_pooling="mean"
+)
 REPLACED = {"family": "electra", "head": "replaced_tokens"}
 NETWORKS = {
     "bert masked": (18, MaskedTokens(BERT), {}, transformers.AutoModelForMaskedLM),
@@ -41,6 +44,7 @@ NETWORKS = {
     "electra replaced": (21, ReplacedTokens(ELECTRA), REPLACED, transformers.AutoModelForPreTraining),
     "electra regression": (22, Classifier(ELECTRA, 1), {}, transformers.AutoModelForSequenceClassification),
     "modern masked": (18, MaskedTokens(MODERN), {}, transformers.AutoModelForMaskedLM),
+    "modern classes of the mean": (19, Classifier(MEAN, 3), {}, transformers.AutoModelForSequenceClassification),
 }
 
 

@@ -54,6 +54,7 @@ def test_padded_rows_are_packed_rows(settings, tokens):
     real = padded.key_mask().flatten()
     torch.testing.assert_close(model(padded)[real], model(tokens))
     torch.testing.assert_close(model.first_of_rows(padded), model.first_of_rows(tokens))
+    torch.testing.assert_close(model.mean_of_rows(padded), model.mean_of_rows(tokens))
 
 
 def test_gradients_of_packed_and_padded_rows_are_the_sum_over_rows_alone(tokens):
@@ -79,6 +80,8 @@ def test_the_first_of_each_row(tokens):
     model = encoder(BERT)
     firsts = [0, 5, 6, 15]
     torch.testing.assert_close(model.first_of_rows(tokens), model(tokens)[firsts])
+    rows = model(tokens).split(tokens.row_lengths.tolist())
+    torch.testing.assert_close(model.mean_of_rows(tokens), torch.stack([row.mean(dim=0) for row in rows]))
 
 
 def test_what_a_token_is_made_of(tokens):

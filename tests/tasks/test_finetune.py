@@ -2,14 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import transformers
 
+import bertsmith
 from bertsmith.config import load
 from bertsmith.errors import Interrupted, UserError
+from bertsmith.export import export_run
 from bertsmith.interop.huggingface import read_folder, write_folder
+from bertsmith.model.config import ModernSettings
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -18,7 +24,7 @@ from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.texts.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
-from tests.toys import make_data, tiny_recipe
+from tests.toys import WORDS, make_data, tiny_recipe
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -203,6 +209,36 @@ def test_a_trained_trial_exported_is_a_starting_point(run, tmp_path):
     start = open_starting_point(tmp_path / "out")
     assert torch.equal(start.weights["head.dense.weight"], trial.weights["head.dense.weight"])
     assert "head.output.weight" not in start.weights
+
+
+MODERN = ModernSettings(
+    hidden_size=32, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64, initializer_range=0.2
+)
+
+
+@pytest.mark.parametrize("said_by", ["model", "recipe"])
+def test_classes_read_from_the_mean_of_the_row_are_exported_so(tmp_path, said_by):
+    own, settings = (["mean"], []) if said_by == "model" else (["cls"], ["classifier_pooling=mean"])
+    model = make_model(tmp_path, replace(MODERN, classifier_pooling=own[0]))
+    finetune(toy_recipe(model, write_task(tmp_path), "seeds=1", "epochs=1", *settings), tmp_path / "run")
+    assert load_trial(tmp_path / "run").encoder.classifier_pooling == "mean"
+    export_run(tmp_path / "run", tmp_path / "out")
+    texts = [" ".join(WORDS[5:9]), " ".join(WORDS[12:19]), WORDS[3]]
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
+    assert theirs.config.classifier_pooling == "mean"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    with torch.no_grad():
+        expected = theirs(**tokenizer(texts, padding=True, return_tensors="pt")).logits.softmax(dim=1)
+    for folder in (tmp_path / "run", tmp_path / "out"):
+        found = [list(answer.probs.values()) for answer in bertsmith.load(folder).classify(texts)]
+        np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_what_pooling_is_refused(toy, tmp_path):
+    with pytest.raises(UserError, match=r"classifier_pooling = 'mean': the classes of a BERT .* read from \[CLS\]"):
+        finetune(toy_recipe(*toy, "classifier_pooling=mean"), tmp_path / "run")
+    with pytest.raises(UserError, match=r"classifier_pooling = 'mean': the reference reads"):
+        toy_recipe(*toy, "classifier_pooling=mean", "compat=true")
 
 
 def test_what_cannot_be_used(toy, tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 from bertsmith.config import Loaded, load
 from bertsmith.interop.configuration import family_of
 from bertsmith.interop.huggingface import write_folder
-from bertsmith.model.config import ClassicSettings
+from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -17,12 +17,12 @@ from bertsmith.text.tokenizer import Tokenizer
 from tests.toys import WORDS, write_vocabulary
 
 
-def make_model(folder: Path, **settings) -> Path:
-    """A classifier of three classes, which fine-tuning takes the encoder of; default width 32, one layer."""
+def make_model(folder: Path, encoder: EncoderSettings | None = None, **settings) -> Path:
+    """A classifier of three classes, which fine-tuning takes the encoder of; default a BERT of width 32, one layer."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64,
              "initializer_range": 0.2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
-    encoder = ClassicSettings(**(sizes | settings))
+    encoder = encoder or ClassicSettings(**(sizes | settings))
     family = family_of(encoder)
     head = CLASSIFICATION_HEADS[family](encoder, 3)
     tokenizer = Tokenizer.load(write_vocabulary(folder))

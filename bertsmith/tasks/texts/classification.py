@@ -13,7 +13,7 @@ from bertsmith.tasks.texts.row_losses import CrossEntropy, RowLoss
 
 
 class Classification(nn.Module):
-    """An encoder with a head on each row's [CLS], and a loss of what the head gives.
+    """An encoder with a head on each row's [CLS] or mean, and a loss of what the head gives.
 
     With `compat` the loss is the sum over the batch instead of its mean, as in google-research/electra,
     finetune/classification/classification_tasks.py and run_finetuning.py.
@@ -29,7 +29,7 @@ class Classification(nn.Module):
 
     def scores(self, tokens: Tokens) -> Tensor:
         """[N, C]: a logit a class or label, or the number."""
-        return self.head(self.encoder.first_of_rows(tokens))
+        return self.head(self.encoder.pooled(tokens))
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {"loss": float(self.loss.count(batch.targets))}
