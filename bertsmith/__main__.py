@@ -9,36 +9,77 @@ def main() -> None:
     # Threads that spin while they wait for each other starve when anything else runs: beside two busy processes on two
     # cores a small model's step took 2 to 3 times as long. Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from bertsmith.cli import app
-    from bertsmith.errors import UserError
+    from bertsmith.terminal import leave_standard_output, open_streams
 
-    traceback = "--traceback" in sys.argv
+    open_streams()
     arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
     try:
         try:
-            app(args=arguments, prog_name="bertsmith")
+            status = _run(arguments)
         finally:
             sys.stdout.flush()  # what is wrong with it is said here, and not as the interpreter ends
-    except UserError as error:
-        if traceback:
+    except Exception as error:
+        if isinstance(error, BrokenPipeError):  # as of `bertsmith show … | head`
+            leave_standard_output()
+            sys.exit(1)
+        if "--traceback" in sys.argv or not (message := _message(error)):
             raise
-        print(f"bertsmith: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # as of `bertsmith show … | head`
-        _leave_standard_output()
-        sys.exit(1)
-    except OSError as error:  # a closed folder, a name that is too long, a disk that standard output has filled
-        if traceback:
+        if isinstance(error, OSError) and error.filename is None:
+            leave_standard_output()
+        _end(message)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BaseException as error:  # a panic in a library that is written in Rust is no Exception
+        if type(error).__name__ != "PanicException" or "--traceback" in sys.argv:
             raise
-        if error.filename is None:
-            _leave_standard_output()
-        print(f"bertsmith: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"a library failed ({' '.join(str(error).split())}): a file that was given is probably damaged")
+    sys.exit(status)
 
 
-def _leave_standard_output() -> None:
-    """What is still to be written there goes nowhere, lest the interpreter tries once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _run(arguments: list[str]) -> int:
+    """Return the exit status."""
+    from bertsmith.cli import app
+    from bertsmith.usage import usage_message
+
+    try:
+        status = app(args=arguments, prog_name="bertsmith", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except Exception as error:
+        if type(error).__name__ == "Abort":  # what some versions of the parser make of Ctrl-C
+            raise KeyboardInterrupt from None
+        if (message := usage_message(error, arguments)) is None:
+            raise
+        _end(message)
+
+
+def _message(error: Exception) -> str | None:
+    """Return what is said of an error that is not ours to mend; None of one that is."""
+    from bertsmith.errors import UserError
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+        return f"out of memory{_asked(error)}: give it a smaller model, batch or input, or end what else runs here"
+    if isinstance(error, OSError):  # a closed folder, a name that is too long, a disk that standard output has filled
+        return f"{error.filename or 'standard output'}: {error.strerror or error}"
+    return None
+
+
+def _asked(error: Exception) -> str:
+    """Return how much memory was asked for at last, if the error tells."""
+    import re
+
+    if found := re.search(r"tried to allocate (\d+) bytes", str(error)):
+        return f" ({int(found[1]) / 1e9:,.1f} GB more were asked for)"
+    found = re.search(r"Unable to allocate ([\d.]+ \w+)", str(error))
+    return f" ({found[1]} more were asked for)" if found else ""
+
+
+def _end(message: str) -> None:
+    from bertsmith.terminal import say
+
+    say(f"bertsmith: {message}", error=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

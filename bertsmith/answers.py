@@ -5,7 +5,6 @@ JSON), so that answers stay beside their texts.
 """
 
 import contextlib
-import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,7 @@ from bertsmith.probes.likelihood import MEASURES
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.texts.classifier import Answer, Labels
 from bertsmith.tasks.words.tagger import TaggedWords
-from bertsmith.terminal import say
+from bertsmith.terminal import say, say_json, tell
 
 LINES_AT_ONCE = 1024
 
@@ -79,7 +78,15 @@ def print_answers(texts: Iterable[str], answer: Callable[[list[str]], list[Line]
         answers = iter(answer(asked) if asked else [])
         for text in some:
             line = next(answers) if text.strip() else Line([], None)
-            print(json.dumps(line.content, ensure_ascii=False) if as_json else between.join(line.parts))
+            say_line(line, as_json, between)
+
+
+def say_line(line: Line, as_json: bool, between: str) -> None:
+    """Print one answer; `between` separates its parts."""
+    if as_json:
+        say_json(line.content)
+    else:
+        say(between.join(line.parts))
 
 
 def predictions(model: Predictor, texts: list[str], most: int, truncate: bool) -> list[Line]:
@@ -124,30 +131,30 @@ def show_evaluation(found: Evaluation, as_json: bool, paradigms: bool, out: Path
     if out is not None:
         write_json(out, found.to_json())
     if as_json:
-        print(json.dumps(found.to_json()))
+        say_json(found.to_json())
         return
     _print_tables(found, paradigms)
     if out is not None:
-        print(f"wrote {out}")
+        tell(f"wrote {out}")
 
 
 def _print_tables(found: Evaluation, paradigms: bool) -> None:
     """The held-out measures, then BLiMP's table; with a line for each paradigm if wanted."""
     for name, value in (found.heldout or {}).items():
-        print(f"{name.replace('_', ' '):<24}{'–' if math.isnan(value) else f'{value:.4f}':>10}")
+        say(f"{name.replace('_', ' '):<24}{'–' if math.isnan(value) else f'{value:.4f}':>10}")
     if found.blimp is None:
         return
     width = max(map(len, found.blimp.paradigms if paradigms else found.blimp.phenomena))
-    print(f"{'BLiMP':<{width}}  accuracy  ± error   pairs")
+    say(f"{'BLiMP':<{width}}  accuracy  ± error   pairs")
     for name, accuracy in found.blimp.phenomena.items():
-        print(_row(name.replace("_", " "), accuracy, width))
+        say(_row(name.replace("_", " "), accuracy, width))
     if paradigms:
-        print()
+        say()
         for name, accuracy in found.blimp.paradigms.items():
-            print(_row(name, accuracy, width))
-        print()
-    print(_row("overall", found.blimp.overall, width))
-    print("half of them would be right by chance")
+            say(_row(name, accuracy, width))
+        say()
+    say(_row("overall", found.blimp.overall, width))
+    say("half of them would be right by chance")
 
 
 def _row(name: str, found: Accuracy, width: int) -> str:

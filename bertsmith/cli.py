@@ -1,7 +1,5 @@
 """The command line: one function a verb. Each imports its room when it is called, so that `--help` stays instant."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +19,16 @@ from bertsmith.command_line import (
     Traceback,
     Truncate,
     command_of,
+    content_of,
+    refuse_ranks,
     say_next,
     stopping,
+    written,
 )  # fmt: skip
+from bertsmith.planning_verbs import add_verbs as add_planning_verbs
+from bertsmith.shell import command, quote
 from bertsmith.task_verbs import add_verbs
+from bertsmith.terminal import say, tell
 
 app = typer.Typer(
     name="bertsmith",
@@ -38,7 +42,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"bertsmith {__version__}")
+        say(f"bertsmith {__version__}")
         raise typer.Exit
 
 
@@ -57,7 +61,8 @@ def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False)
     """The whole job in six minutes, on text that is already on this machine."""
     from bertsmith.quickstart import quickstart
 
-    with stopping(f"bertsmith quickstart --out {out}"):
+    refuse_ranks("quickstart")
+    with stopping(command("bertsmith", "quickstart", "--out", out)):
         quickstart(out, overwrite)
 
 
@@ -67,18 +72,20 @@ def download(
     out: Out = Path("data"),
 ) -> None:
     """Fetch OpenWebText, GLUE or BERT's vocabulary; a cut transfer is resumed."""
-    from bertsmith.download import download
+    from bertsmith.download import download, present
 
+    before = present(what, out)
     for path in download(what, out):
-        print(f"wrote {path}")
-    archive = out / "openwebtext.tar.xz"
-    corpus = ("openwebtext", archive) if archive.exists() else ("parquet", out / "openwebtext")
-    following = {
-        "openwebtext": f"bertsmith prepare {corpus[0]} corpus={corpus[1]} vocab={out}/vocab.txt --out data/owt",
-        "glue": f"bertsmith finetune cola model=RUN data={out} --out runs/cola",
-        "vocab": f"bertsmith prepare openwebtext corpus=PATH vocab={out}/vocab.txt --out data/owt",
-    }
-    say_next(following.get(what, ""))
+        tell(f"{path} is there" if path in before else f"wrote {path}")
+    archive, vocab = out / "openwebtext.tar.xz", f"vocab={out / 'vocab.txt'}"
+    recipe, corpus = ("openwebtext", archive) if archive.exists() else ("parquet", out / "openwebtext")
+    match what:
+        case "openwebtext":
+            say_next("prepare", recipe, f"corpus={corpus}", vocab, "--out", "data/owt")
+        case "glue":
+            say_next("finetune", "cola", "model=RUN", f"data={out}", "--out", "runs/cola")
+        case "vocab":
+            say_next("prepare", "openwebtext", "corpus=PATH", vocab, "--out", "data/owt")
 
 
 @app.command()
@@ -90,8 +97,8 @@ def tokenizer(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overw
     loaded = load(TokenizerRecipe, "prepare", recipe, overrides or ())
     with stopping(command_of("tokenizer", recipe, overrides, out)):
         train_tokenizer(loaded.settings, out, overwrite)
-    print(f"wrote {out}/tokenizer.json and vocab.txt")
-    say_next(f"bertsmith prepare {recipe} corpus={loaded.settings.corpus} vocab={out} --out data/prepared")
+    tell(f"wrote {out}/tokenizer.json and vocab.txt")
+    say_next("prepare", recipe, f"corpus={loaded.settings.corpus}", f"vocab={out}", "--out", "data/prepared")
 
 
 @app.command()
@@ -101,12 +108,12 @@ def prepare(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwri
     from bertsmith.text.prepare import PrepareRecipe, prepare
 
     loaded = load(PrepareRecipe, "prepare", recipe, overrides or ())
+    before = content_of(out)
     with stopping(command_of("prepare", recipe, overrides, out)):
         data = prepare(loaded.settings, out, overwrite)
-    print(
-        f"wrote {data.path}: {data.num_tokens('train'):,} training and {data.num_tokens('heldout'):,} held-out tokens"
-    )
-    say_next(f"bertsmith pretrain bert-small-owt data={out} --out runs/bert-small-owt")
+    counts = f"{data.num_tokens('train'):,} training and {data.num_tokens('heldout'):,} held-out tokens"
+    tell(f"{written(out, before)}: {counts}")
+    say_next("pretrain", "bert-small-owt", f"data={out}", "--out", "runs/bert-small-owt")
 
 
 @app.command()
@@ -118,10 +125,12 @@ def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
     from bertsmith.training.recipe import PretrainRecipe
 
     loaded = load(PretrainRecipe, "pretrain", recipe, overrides or ())
+    refuse_ranks("pretrain")
+    before = content_of(out)
     with stopping(command_of("pretrain", recipe, overrides, out)):
         pretrain(loaded.settings, out, overwrite, blimp_probes(loaded.settings))
-    print(f"wrote {out}")
-    say_next(f"bertsmith finetune cola model={out} data=data/glue --out {out}-cola")
+    tell(written(out, before))
+    say_next("finetune", "cola", f"model={out}", "data=data/glue", "--out", Path(f"{out}-cola"))
 
 
 add_verbs(app)
@@ -210,8 +219,8 @@ def export(
 
     if onnx and opset is None:
         opset = DEFAULT_OPSET
-    print(f"wrote {export_run(run, out, opset, task)}")
-    say_next(how_to_load(out))
+    tell(f"wrote {export_run(run, out, opset, task)}")
+    tell(f"next: {how_to_load(out)}")
 
 
 @app.command(name="import")
@@ -227,10 +236,10 @@ def import_(
     from bertsmith.importing import ImportSettings, import_model
 
     for line in import_model(path, out, lay_over(ImportSettings, {}, overrides or ()).settings):
-        print(line)
-    print(f"wrote {out}")
+        tell(line)
+    tell(f"wrote {out}")
     model = out / "discriminator" if (out / "discriminator").is_dir() else out
-    say_next(f"bertsmith prepare text corpus=PATH vocab={model} --out data/mine")
+    say_next("prepare", "text", "corpus=PATH", f"vocab={model}", "--out", "data/mine")
 
 
 @app.command()
@@ -245,75 +254,8 @@ def report(
     if out is None:
         out = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
     refuse_folder(out)
-    print(f"wrote {write_page(runs, out)}")
-    say_next(f"open {out} in a browser")
+    tell(f"wrote {write_page(runs, out)}")
+    tell(f"next: open {quote(out)} in a browser")
 
 
-@app.command()
-def recipe(
-    context: typer.Context,
-    hparams: Annotated[
-        str | None, typer.Option("--from-electra", metavar="HPARAMS", help="its --hparams: JSON, or a .json file")
-    ] = None,
-    finetuning: Annotated[
-        bool, typer.Option("--finetune", help="they are of fine-tuning, though none says so")
-    ] = False,
-    compat: Annotated[bool, typer.Option("--compat", help="with the reference's oddities")] = False,
-) -> None:
-    """Print the recipe that settings of google-research/electra mean."""
-    if hparams is None:
-        print(context.get_help())
-        return
-    from bertsmith.from_electra.recipe import command, recipe_from_electra
-
-    written = recipe_from_electra(hparams, finetune=finetuning, compat=compat)
-    print(written.text, end="")
-    print(f"next: {command(written.verb, 'my.toml')}", file=sys.stderr)
-
-
-@app.command()
-def show(what: Annotated[str, typer.Argument(metavar="RECIPE|DATA|RUN")], overrides: Overrides = None) -> None:
-    """Every setting with its value, origin and meaning; or what a data folder or a run holds."""
-    from bertsmith.show import show
-
-    say_next(show(what, overrides or ()))
-
-
-@app.command()
-def plan(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    *,
-    gpu: Annotated[
-        list[str] | None, typer.Option("--gpu", help="on this GPU; may be repeated; left out: on all")
-    ] = None,
-    utilisation: Annotated[
-        float | None, typer.Option("--utilisation", help="share of the GPU's peak that is reached; left out: by width")
-    ] = None,
-    price: Annotated[float | None, typer.Option("--price", help="USD an hour; left out: an assumed one")] = None,
-    vocab_size: Annotated[
-        int | None, typer.Option("--vocab-size", help="left out: that of data=FOLDER, else BERT's")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """What pre-training takes, without training: parameters, FLOPs, memory, time and cost."""
-    from dataclasses import asdict
-
-    from bertsmith.estimate import Assumptions, estimate, print_estimate
-
-    found = estimate(recipe, overrides or (), Assumptions(utilisation, gpu or (), price, vocab_size))
-    if as_json:
-        print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
-    else:
-        say_next(print_estimate(found))
-
-
-@app.command()
-def doctor() -> None:
-    """Versions, GPU and kernels, disk, and what will be used; exit status 1 when a GPU is present but unusable."""
-    from bertsmith.doctor import doctor
-
-    status = doctor()
-    if not status:
-        say_next("bertsmith quickstart")
-    raise typer.Exit(status)
+add_planning_verbs(app)

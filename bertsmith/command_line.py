@@ -1,9 +1,7 @@
 """What the verbs of the command line share: their arguments, what they say last, and how they are stopped."""
 
-import json
-import shlex
+import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +9,10 @@ from typing import Annotated
 
 import typer
 
-from bertsmith.errors import Interrupted
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.shell import command
 from bertsmith.signals import leave_terminal, stop_signals
+from bertsmith.terminal import say, tell
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or the path of a TOML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="settings laid over the recipe")]
@@ -34,28 +34,62 @@ OfTask = Annotated[str | None, typer.Option("--task", help="which one, of a run 
 Traceback = Annotated[bool, typer.Option("--traceback", help="show the stack of an error")]
 
 
-def say_next(command: str) -> None:
-    """What to type now, if there is a good guess."""
-    if command:
-        print(f"next: {command}")
+def say_next(*words: object) -> None:
+    """Say which command to type now, by its verb and arguments (see `bertsmith.shell.command`); without any nothing."""
+    if words:
+        tell(f"next: {command('bertsmith', *words)}")
 
 
-def what_next(run: Path, out: Path) -> str:
-    """The command that exports a fine-tuning run, of several tasks the first that can be; or asks it, where none
-    can."""
+def what_next(run: Path, out: Path) -> list[object]:
+    """Return the words of the command that exports a fine-tuning run, of several tasks the first that can be; or of the
+    one that asks it, where none can."""
+    from bertsmith.manifests import read_manifest
     from bertsmith.tasks.runs import read_recipe
 
-    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    option = {task: f" --task {task}" for task in manifest.get("tasks", ())} or {None: ""}
-    for task in option:
+    tasks = list(read_manifest(run, "finetune").get("tasks", ())) or [None]
+    for task in tasks:
         if read_recipe(run, task).exports:
-            return f"bertsmith export {run} {out}{option[task]}"
-    return f"bertsmith predict {run} --file questions.tsv{next(iter(option.values()))}"
+            return ["export", run, out, *_of(task)]
+    return ["predict", run, "--file", "questions.tsv", *_of(tasks[0])]
+
+
+def _of(task: str | None) -> list[str]:
+    return [] if task is None else ["--task", task]
 
 
 def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path) -> str:
-    """The command line that was given."""
-    return shlex.join(["bertsmith", verb, recipe, *(overrides or ()), "--out", str(out)])
+    """Return the command line that was given."""
+    first = Path(recipe) if recipe.startswith("-") else recipe
+    return command("bertsmith", verb, first, *(overrides or ()), "--out", out)
+
+
+def content_of(path: Path) -> bytes | None:
+    """Return the content of a file, or of a folder's manifest; None where there is none."""
+    try:
+        return (path / "manifest.json" if path.is_dir() else path).read_bytes()
+    except OSError:
+        return None
+
+
+def written(path: Path, before: bytes | None) -> str:
+    """Return a line that says whether `path` was written, or stands as it did `before` (see `content_of`)."""
+    if before is not None and content_of(path) == before:
+        return f"{path} was finished before; nothing was left to do"
+    return f"wrote {path}"
+
+
+def refuse_ranks(verb: str) -> None:
+    """Refuse to train in one of several processes that are to share the work, as torchrun starts them.
+
+    Raises:
+        UserError: the environment says that there are several.
+    """
+    size = os.environ.get("WORLD_SIZE", "")
+    if size.strip().isdecimal() and len(size) < 10 and int(size) > 1:
+        raise UserError(
+            f"WORLD_SIZE={size}: `bertsmith {verb}` trains in one process, on one GPU; several processes cannot share "
+            f"a run. Start it without torchrun, or with WORLD_SIZE unset"
+        )
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -64,14 +98,16 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 @contextmanager
-def stopping(command: str) -> Iterator[None]:
-    """Ends the program with 128 and the signal's number when it was asked to stop, and says how to go on."""
-    for number in stop_signals():
-        if number != signal.SIGINT:  # a KeyboardInterrupt
-            signal.signal(number, _interrupt)
+def stopping(again: str) -> Iterator[None]:
+    """End the program with 128 and the signal's number when it is asked to stop, and say how to go on."""
+    caught = [number for number in stop_signals() if number != signal.SIGINT]  # which is a KeyboardInterrupt
+    previous = {number: signal.signal(number, _interrupt) for number in caught}
     try:
         yield
     except (KeyboardInterrupt, Interrupted) as error:
         number = error.number if isinstance(error, Interrupted) else signal.SIGINT
-        print(f"stopped; what is finished is kept. To go on:\n  {command}", file=sys.stderr)
+        say(f"stopped; what is finished is kept. To go on:\n  {again}", error=True)
         raise SystemExit(128 + number) from None
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -52,6 +52,12 @@ def download(
         return [path for item in catalogue[what] for path in _obtain(item, out, pauses)]
 
 
+def present(what: str, out: Path, catalogue: Mapping[str, Sequence[Item]] = CATALOGUE) -> set[Path]:
+    """Return what is in `out` of the files of `what`, from whichever source."""
+    files = (file for item in catalogue.get(what, ()) for source in item.sources for file in source)
+    return {path for file in files for path in (out / kept for kept in file.kept) if path.exists()}
+
+
 def _obtain(item: Item, out: Path, pauses: Sequence[float]) -> list[Path]:
     """The item's files from the first source that gives all of them; one that was begun goes before the others."""
     reasons = []

@@ -2,6 +2,7 @@
 
 import signal
 import unicodedata
+from collections.abc import Callable
 
 MAX_QUOTED = 200
 """Characters of a value that a message quotes."""
@@ -37,9 +38,14 @@ def printable(text: str) -> str:
     Escaped are control characters (C0, C1), Unicode's format characters that turn the direction of text, line and
     paragraph separators, and lone surrogates (bytes of a path that are not UTF-8).
     """
+    return escaped(text, _escape)
+
+
+def escaped(text: str, escape: Callable[[str], str]) -> str:
+    """Return `text` with `escape` of each character that `printable` escapes."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char if char in "\n\t" or not _steers(char) else _escape(char) for char in text)
+    return "".join(char if char in "\n\t" or not _steers(char) else escape(char) for char in text)
 
 
 def _steers(char: str) -> bool:

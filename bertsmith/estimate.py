@@ -1,7 +1,6 @@
 """`bertsmith plan`: parameters, operations, memory, time and cost of a pre-training, without doing it."""
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import ReplacedTokensSettings
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.show import load_incomplete, print_facts
+from bertsmith.terminal import say
 from bertsmith.text.shards import open_data
 from bertsmith.training.footprint import Footprint, footprint
 from bertsmith.training.recipe import PretrainRecipe
@@ -240,19 +240,18 @@ class _Job:
         return OnGPU(gpu.name, dtype, peak, price, memory, rate, rate * seconds, seconds, seconds / 3600 * price)
 
 
-def print_estimate(found: Estimate) -> str:
-    """Two tables for people: what it takes, and where; returns the next command."""
+def print_estimate(found: Estimate) -> list[object]:
+    """Print two tables for people: what it takes, and where; return the words of the next command."""
     print_facts(f"{found.recipe}: what it takes, without training", _facts(found))
     share = f"{100 * found.utilisation:g} % of its data sheet's peak"
-    print(f"\none GPU at {share} and assumed prices; --utilisation, --price")
+    say(f"\none GPU at {share} and assumed prices; --utilisation, --price")
     headings = ("", "numbers", "peak", "rows at once", "memory", "tokens/s", "tokens", "time", "USD an hour", "USD")
     rows = [headings, *(_row(on) for on in found.gpus)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
     for name, *cells in rows:
-        print("  ".join(["", name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]))
+        say("  ".join(["", name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]))
     data = ["data=DATA"] if found.data is None else []
-    out = f"runs/{Path(found.recipe).stem}"
-    return shlex.join(["bertsmith", "pretrain", found.recipe, *found.overrides, *data, "--out", out])
+    return ["pretrain", found.recipe, *found.overrides, *data, "--out", f"runs/{Path(found.recipe).stem}"]
 
 
 def _facts(found: Estimate) -> dict[str, str]:

@@ -13,7 +13,9 @@ from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
 from bertsmith.manifests import kind_of
 from bertsmith.objectives.rtd import has_two_towers
+from bertsmith.shell import command
 from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
+from bertsmith.terminal import tell
 from bertsmith.training.models import check_place
 from bertsmith.training.runs import PARTS, load_run
 
@@ -55,14 +57,14 @@ def how_to_load(out: Path) -> str:
     """A command that loads what was exported to `out`; of two networks the discriminator."""
     folder = out if (out / "config.json").exists() else out / PARTS[0]
     name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
-    return f'python -c "from transformers import {name}; {name}.from_pretrained({str(folder)!r})"'
+    return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
 
 
 def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
     found = load_run(run)
     data = found.manifest["data"]
     if has_two_towers(found.weights):
-        print(f"left out: the generator, since no Hugging Face class is like its two towers; {run} keeps them")
+        tell(f"left out: the generator, since no Hugging Face class is like its two towers; {run} keeps them")
     check_place(out, [network.name for network in found.networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
     for network in found.networks:
@@ -147,7 +149,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
 
 def _say(folder: Path, difference: float | None) -> None:
     if difference is not None:
-        print(f"{folder / 'model.onnx'}: onnxruntime's logits are within {difference:.1e} of ours")
+        tell(f"{folder / 'model.onnx'}: onnxruntime's logits are within {difference:.1e} of ours")
 
 
 def _in_units_of_the_answers(trial: Finetuned) -> dict[str, Tensor]:

@@ -4,18 +4,17 @@ A file's name says what it is. A table (.tsv, .csv, .jsonl, .parquet) is read by
 fine-tuned with; .conll has a word a line, and a blank line ends a sentence; all else is a text a line.
 """
 
-import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bertsmith.answers import LINES_AT_ONCE, Line, answer_line, class_line, predictions, print_answers
+from bertsmith.answers import LINES_AT_ONCE, Line, answer_line, class_line, predictions, print_answers, say_line
 from bertsmith.errors import UserError
 from bertsmith.predictor import Predictor
 from bertsmith.tasks.custom import ENDINGS
 from bertsmith.tasks.scoring.tagged import read_words, without_documents
 from bertsmith.tasks.table_files import column_names, read_table
+from bertsmith.terminal import say
 
 WORDS_ENDING = ".conll"
 
@@ -42,7 +41,7 @@ def print_predictions(
 
 def _print(lines: Iterable[Line], as_json: bool, between: str) -> None:
     for line in lines:
-        print(json.dumps(line.content, ensure_ascii=False) if as_json else between.join(line.parts))
+        say_line(line, as_json, between)
 
 
 def _of_table(model: Predictor, path: Path, most: int, truncate: bool) -> Iterator[Line]:
@@ -84,7 +83,7 @@ def _columns(model: Predictor, path: Path) -> Sequence[str]:
         if set(wanted) <= set(names):
             return wanted
     if ("text",) in choices and len(names) == 1:
-        print(f"{path}: its only column, {names[0]!r}, is taken for the texts", file=sys.stderr)
+        say(f"{path}: its only column, {names[0]!r}, is taken for the texts", error=True)
         return names
     shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:39]}…") for name in names[:10])
     wanted = " or ".join(" and ".join(map(repr, columns)) for columns in choices)

@@ -28,6 +28,7 @@ from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.texts.glue import GLUE, why_absent
+from bertsmith.terminal import say
 
 KIND = "glue"
 FOLDER = Kind(KIND, ("tasks", "mnli-model", "results.json"))
@@ -99,10 +100,10 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
     with locked(out):
         _open(out, job, fingerprint, overwrite)
         for task, why in job.absent.items():
-            print(f"{task}: left out ({why})", file=sys.stderr)
+            say(f"{task}: left out ({why})", error=True)
         for number, task in enumerate(job.present, start=1):
             loaded = job.recipes[task]
-            print(f"{task}: {number} of {len(job.present)}", file=sys.stderr)
+            say(f"{task}: {number} of {len(job.present)}", error=True)
             with redirect_stdout(sys.stderr):
                 if job.settings.from_mnli and task in FROM_MNLI:
                     loaded = _recipe(task, _mnli_model(out), job.settings, _shared(overrides))

@@ -1,8 +1,6 @@
 """Anybody's prediction file, scored as the official script of its task does; what `bertsmith grade` prints."""
 
 import difflib
-import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import NULL_THRESHOLD, score_answerable
 from bertsmith.tasks.texts.glue import GLUE, read_dev_labels
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
+from bertsmith.terminal import say, say_json
 
 TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
 
@@ -70,11 +69,11 @@ def grade(task: str, gold: Path, predictions: Path | None, null_odds: NullOdds |
 def show_grade(task: str, found: Grade, as_json: bool) -> None:
     """Scores on standard output, notes on standard error."""
     for note in found.notes:
-        print(note, file=sys.stderr)
+        say(note, error=True)
     if as_json:
-        print(json.dumps({"task": task} | found.scores, indent=2, ensure_ascii=False))
+        say_json({"task": task} | found.scores, indent=2)
     else:
-        print("\n".join([f"{task}: {found.about}", *found.table]))
+        say("\n".join([f"{task}: {found.about}", *found.table]))
 
 
 def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | None) -> Grade:

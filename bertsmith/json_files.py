@@ -122,11 +122,14 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
-def finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with None for numbers that are not finite, of which JSON has none."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
-    }
+def finite(value: Any) -> Any:
+    """Return `value`, mappings and lists of whatever depth, with None for numbers that are not finite, of which JSON
+    has none."""
+    if isinstance(value, Mapping):
+        return {name: finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, content: Any) -> None:

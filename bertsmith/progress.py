@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from bertsmith.errors import printable
+from bertsmith.terminal import Tolerant, say
+
 PLAIN_SECONDS = 10.0
 """Between two lines when standard error is not a terminal (a log file, a batch job)."""
 
@@ -36,7 +39,7 @@ class Progress:
 
     def line(self, text: str) -> None:
         """A line that stays, beside or above the bar."""
-        print(text, file=sys.stderr, flush=True)
+        say(text, error=True)
 
     def share(self, done: float) -> float:
         return min(1.0, done / self.total) if self.total else 1.0
@@ -61,7 +64,7 @@ class _Bar(Progress):
     ):
         super().__init__(label, total, initial, patience)
         self.bar = bar
-        self.task = bar.add_task(label, total=1.0, details="")
+        self.task = bar.add_task(printable(label), total=1.0, details="")
 
     def update(self, done: float, details: str = "") -> None:
         if self.is_due and not self.bar.live.is_started:
@@ -69,25 +72,25 @@ class _Bar(Progress):
         self.bar.update(self.task, completed=self.share(done), details=f"{details}  {self.time_left(done)}")
 
     def line(self, text: str) -> None:
-        self.bar.console.print(text, markup=False, highlight=False)
+        self.bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(label: str, total: float, initial: float = 0, patience: float = 0.0) -> Iterator[Progress]:
     """A `Progress` fit for standard error as it is now, which shows nothing in its first `patience` seconds."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield Progress(label, total, initial, patience)
         return
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[details]}"),
+        TextColumn("{task.fields[details]}", markup=False),
     )
-    bar = RichProgress(*columns, console=_console())
+    bar = RichProgress(*columns, console=_console(), redirect_stdout=False)
     if patience == 0:
         bar.start()
     try:
@@ -102,7 +105,7 @@ def _console() -> "rich.console.Console":  # noqa: F821
     """One for all bars: of those that share it, one that begins inside another is drawn below it."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(file=Tolerant(sys.stderr))  # a bar whose terminal has gone is drawn nowhere
 
 
 def format_seconds(seconds: float) -> str:

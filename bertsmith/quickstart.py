@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -31,8 +32,10 @@ from bertsmith.probes.likelihood import standard_error
 from bertsmith.probes.word_order import find_pairs, word_order
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.reports.page import write_page
+from bertsmith.shell import command
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.terminal import tell
 from bertsmith.text.docstrings import documents
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
@@ -125,7 +128,7 @@ def _clear(out: Path) -> None:
 
 
 def _heading(number: int, name: str, what: str) -> None:
-    print("\n" + fill(f"[{number}/6] {name}: {what}", WIDTH, subsequent_indent=" " * 6), flush=True)
+    tell("\n" + fill(f"[{number}/6] {name}: {what}", WIDTH, subsequent_indent=" " * 6))
 
 
 def _settings(cls: type, verb: str, recipe: str, overrides: Sequence[str]) -> Any:
@@ -135,7 +138,7 @@ def _settings(cls: type, verb: str, recipe: str, overrides: Sequence[str]) -> An
 def _collect(out: Path, texts: Callable[[], Iterable[tuple[str, str]]], sizes: Sizes) -> None:
     """The corpus and the labelled task; the corpus is written last, so that its presence means both are whole."""
     if (out / "corpus.jsonl").exists():
-        print(f"{out / 'corpus.jsonl'} is there", flush=True)
+        tell(f"{out / 'corpus.jsonl'} is there")
         return
     started_at = time.monotonic()
     found = list(texts())
@@ -145,11 +148,10 @@ def _collect(out: Path, texts: Callable[[], Iterable[tuple[str, str]]], sizes: S
     write_task(out / "task", train, dev)
     write_texts(out / "corpus.jsonl", rest)
     counts = Counter(package for package, _ in found)
-    print(
+    tell(
         f"{len(found):,} texts, {format_count(sum(len(text) for _, text in found))} characters in "
         f"{format_seconds(time.monotonic() - started_at)}: "
-        + ", ".join(f"{package} {count:,}" for package, count in counts.most_common()),
-        flush=True,
+        + ", ".join(f"{package} {count:,}" for package, count in counts.most_common())
     )
 
 
@@ -177,7 +179,7 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
     if not start.exists():
         machine.place(objective)
         batches = held_out_batches(data, recipe, objective)
-        measures = evaluate(objective, batches, machine, recipe.rows.length) | read_word_order(objective, print)
+        measures = evaluate(objective, batches, machine, recipe.rows.length) | read_word_order(objective, tell)
         write_json(start, finite(measures))
     done = pretrain(recipe, out / "bert", probes=probes)
     before = json.loads(start.read_text(encoding="utf-8"))
@@ -193,7 +195,7 @@ def _finetune(out: Path, name: str, sizes: Sizes) -> dict[str, float]:
         f"model={out / 'bert'}", f"data={out / 'task'}", f"random_weights={str(name == 'random').lower()}",
         *sizes.finetune,
     ])  # fmt: skip
-    print(f"{name} weights:", flush=True)
+    tell(f"{name} weights:")
     results = finetune(loaded, out / name)
     return results["summary"]["accuracy"] | {"seeds": len(results["trials"])}
 
@@ -225,18 +227,18 @@ def _show(results: dict[str, Any], out: Path) -> None:
         *(f"{side['mean']:.3f} ± {side['std']:.3f}" for side in (random, pretrained)),
         f"{results['commonest_label']:.3f} is the commonest",
     )
-    console = Console(width=WIDTH, highlight=False)
-    print()
+    console = Console(file=StringIO(), width=WIDTH, highlight=False)
     console.print(table)
+    tell(f"\n{console.file.getvalue()}")
     seconds = max(results["seconds"], 1e-9)
-    print(
+    tell(
         f"Pre-trained {format_count(results['parameters'])} parameters for {format_seconds(results['seconds'])}: "
         f"{results['steps']:,} steps, {format_count(results['tokens'])} tokens, "
         f"{format_count(results['tokens'] / seconds)} tokens/s."
     )
-    print(_verdict(random, pretrained, results["seconds"]))
-    print(f"wrote {out / 'report.html'}, {out / 'hf'}\nnext: bertsmith pretrain quickstart data={out / 'data'} "
-          f"plan.hours=2 --out {out}-2h")  # fmt: skip
+    tell(_verdict(random, pretrained, results["seconds"]))
+    longer = ["quickstart", f"data={out / 'data'}", "plan.hours=2", "--out", Path(f"{out}-2h")]
+    tell(f"wrote {out / 'report.html'}, {out / 'hf'}\nnext: {command('bertsmith', 'pretrain', *longer)}")
 
 
 def _order(share: float, pairs: int) -> str:

@@ -26,6 +26,7 @@ from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import SEARCH
 from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.terminal import say
 
 FOLDER = Kind(SEARCH, ("grid", "results.json"))
 
@@ -98,7 +99,7 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
     with locked(out):
         _open(out, job, ground, overwrite)
         for number, (name, loaded) in enumerate(job.recipes.items(), start=1):
-            print(f"{name}: {number} of {len(job.recipes)}", file=sys.stderr)
+            say(f"{name}: {number} of {len(job.recipes)}", error=True)
             with redirect_stdout(sys.stderr):
                 finetune(loaded, out / "grid" / name)
             results = _collect(out, job, metric)

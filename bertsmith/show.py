@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ from bertsmith.config import Loaded, load, read_recipe, rows, set_keys, shipped_
 from bertsmith.errors import UserError
 from bertsmith.json_files import read_json
 from bertsmith.progress import format_count
+from bertsmith.shell import command
+from bertsmith.terminal import say, say_table
 
 
-def show(what: str, overrides: Sequence[str] = ()) -> str:
-    """Print what `what` is: the name or path of a recipe, a data folder, a run's folder, or a model's; returns the next
-    command.
+def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
+    """Print what `what` is: the name or path of a recipe, a data folder, a run's folder, or a model's; return the words
+    of the next command.
 
     Raises:
         UserError: it is none of these.
@@ -40,7 +41,7 @@ def show(what: str, overrides: Sequence[str] = ()) -> str:
     return _show_recipe(what, overrides)
 
 
-def _show_recipe(what: str, overrides: Sequence[str]) -> str:
+def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:
     """The verb of a shipped recipe follows from its name; a file is read as the first kind that it fits."""
     shipped = {verb: shipped_recipes(verb) for verb in ("prepare", "pretrain", "finetune")}
     verbs = [verb for verb, names in shipped.items() if what in names]
@@ -52,9 +53,9 @@ def _show_recipe(what: str, overrides: Sequence[str]) -> str:
     for verb in verbs or shipped:
         try:
             loaded = load_incomplete(verb, what, overrides)
-            _print_settings(loaded, f"bertsmith {verb} {what}")
+            _print_settings(loaded, command("bertsmith", verb, what))
             needed = [f"{key}=PATH" for key, origin in loaded.origins.items() if origin == "needed"]
-            return shlex.join(["bertsmith", verb, what, *overrides, *needed, "--out", "DIR"])
+            return [verb, what, *overrides, *needed, "--out", "DIR"]
         except UserError as error:
             faults.append(f"as a {verb} recipe: {str(error).splitlines()[0]}")
     raise UserError("\n".join(faults) if Path(what).is_file() else faults[0].partition(": ")[2])
@@ -98,22 +99,17 @@ def _class_of(verb: str) -> type:
 
 
 def _print_settings(loaded: Loaded, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("setting", "value", "from", "meaning"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "setting")
-    for row in rows(loaded):
-        value = "–" if row.value is None else json.dumps(row.value, ensure_ascii=False)
-        style = "bold" if row.origin != "default" else ""
-        table.add_row(*(Text(cell, style=style) for cell in (row.key, value, row.origin, row.description)))
-    console = Console()
-    Console(width=console.width if console.is_terminal else 160).print(table)
+    found = list(rows(loaded))
+    cells = [(row.key, _value(row.value), row.origin, row.description) for row in found]
+    chosen = [row.origin != "default" for row in found]
+    say_table(title, ("setting", "value", "from", "meaning"), cells, chosen, box=None, padding=(0, 2, 0, 0))
 
 
-def _show_data(path: Path, manifest: dict[str, Any]) -> str:
+def _value(value: Any) -> str:
+    return "–" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:
     from bertsmith.text.shards import open_data
 
     data = open_data(path)
@@ -126,10 +122,10 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> str:
         "hash": data.hash,
         "corpus": _plain(manifest.get("corpus", manifest.get("recipe", {}).get("corpus", "–"))),
     })  # fmt: skip
-    return f"bertsmith pretrain bert-small-owt data={path} --out runs/bert-small-owt"
+    return ["pretrain", "bert-small-owt", f"data={path}", "--out", "runs/bert-small-owt"]
 
 
-def _show_pretraining(path: Path, manifest: dict[str, Any]) -> str:
+def _show_pretraining(path: Path, manifest: dict[str, Any]) -> list[object]:
     found = manifest.get("measures", {}).items()
     measures = {name: "–" if value is None else f"{value:.4g}" for name, value in found}
     print_facts(f"{path}: pre-training", {
@@ -140,10 +136,10 @@ def _show_pretraining(path: Path, manifest: dict[str, Any]) -> str:
         **measures,
     })  # fmt: skip
     _print_own_recipe(path, "pretrain")
-    return f"bertsmith finetune cola model={path} data=data/glue --out {path}-cola"
+    return ["finetune", "cola", f"model={path}", "data=data/glue", "--out", Path(f"{path}-cola")]
 
 
-def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
+def _show_finetuning(path: Path, manifest: dict[str, Any]) -> list[object]:
     results = path / "results.json"
     facts: dict[str, Any] = {"finished": manifest["finished"], "task": manifest["task"], "trials": "none finished"}
     if manifest.get("learnt_before"):
@@ -157,7 +153,7 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> str:
     return what_next(path, Path(f"{path}-hf"))
 
 
-def _show_glue(path: Path, manifest: dict[str, Any]) -> str:
+def _show_glue(path: Path, manifest: dict[str, Any]) -> list[object]:
     from bertsmith.reports.glue_table import glue_table
 
     print_facts(f"{path}: all of GLUE", {
@@ -165,18 +161,18 @@ def _show_glue(path: Path, manifest: dict[str, Any]) -> str:
         **{name: _plain(value) for name, value in manifest["settings"].items()},
     })  # fmt: skip
     if (path / "results.json").is_file():
-        print("\n".join(glue_table(read_json(path / "results.json"))))
-    return f"bertsmith submit {path} {path}.zip"
+        say("\n".join(glue_table(read_json(path / "results.json"))))
+    return ["submit", path, Path(f"{path}.zip")]
 
 
-def _show_search(path: Path, manifest: dict[str, Any]) -> str:
+def _show_search(path: Path, manifest: dict[str, Any]) -> list[object]:
     from bertsmith.search_run import search_table
 
     print_facts(f"{path}: a search", {"finished": manifest["finished"], "searched": ", ".join(manifest["searched"])})
     if not (path / "results.json").is_file():
-        return ""
+        return []
     results = read_json(path / "results.json")
-    print("\n".join(search_table(results)))
+    say("\n".join(search_table(results)))
     return what_next(path / "grid" / results["chosen"], Path(f"{path}-hf"))
 
 
@@ -188,11 +184,11 @@ def _print_own_recipe(path: Path, verb: str) -> None:
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
     """The title, and below it names and values in two columns."""
-    print(title)
+    say(title)
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         said = ("yes" if value else "no") if isinstance(value, bool) else value
-        print(f"  {name:<{width}}  {said}")
+        say(f"  {name:<{width}}  {said}")
 
 
 def _plain(value: Any) -> str:

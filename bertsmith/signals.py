@@ -1,4 +1,5 @@
-"""What asks a command to stop: SIGTERM, SIGINT, and SIGHUP of a terminal that goes away."""
+"""The signals that ask a command to stop: SIGTERM, SIGINT, SIGUSR1 (a batch system's warning that the time is nearly
+up, as of SLURM's --signal=USR1@120), and SIGHUP of a terminal that goes away."""
 
 import os
 import signal
@@ -6,9 +7,9 @@ import sys
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """The signals; not SIGHUP where it is ignored, as under nohup."""
-    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    return (signal.SIGTERM, signal.SIGINT, *(() if ignored else (signal.SIGHUP,)))
+    """Return the signals; SIGHUP and SIGUSR1 only where they are not ignored, as SIGHUP is under nohup."""
+    others = [number for number in (signal.SIGHUP, signal.SIGUSR1) if signal.getsignal(number) != signal.SIG_IGN]
+    return (signal.SIGTERM, signal.SIGINT, *others)
 
 
 def leave_terminal(number: int) -> None:

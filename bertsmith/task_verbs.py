@@ -1,6 +1,5 @@
 """The verbs of labelled tasks; `cli` takes them up beside its own."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +13,16 @@ from bertsmith.command_line import (
     Overwrite,
     Recipe,
     command_of,
+    content_of,
+    refuse_ranks,
     say_next,
     stopping,
     what_next,
+    written,
 )
+from bertsmith.terminal import say_json, tell
+
+RESULTS = "results.json"
 
 TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
 
@@ -34,10 +39,12 @@ def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwr
     from bertsmith.tasks.finetune import FinetuneRecipe, finetune
 
     loaded = load(FinetuneRecipe, "finetune", recipe, overrides or ())
+    refuse_ranks("finetune")
+    before = content_of(out / RESULTS)
     with stopping(command_of("finetune", recipe, overrides, out)):
         finetune(loaded, out, overwrite)
-    print(f"wrote {out}/results.json")
-    say_next(what_next(out, Path(f"{out}-hf")))
+    tell(written(out / RESULTS, before))
+    say_next(*what_next(out, Path(f"{out}-hf")))
 
 
 def search(
@@ -57,14 +64,16 @@ def search(
     """Fine-tune with every combination of some settings, and choose one by dev; the same command continues it."""
     from bertsmith.search_run import run_search, search_table
 
+    refuse_ranks("search")
+    before = content_of(out / RESULTS)
     with stopping(command_of("search", recipe, overrides, out)):
         results = run_search(recipe, overrides or (), out, overwrite)
     if as_json:
-        print(json.dumps(results, indent=2, ensure_ascii=False))
+        say_json(results, indent=2)
         return
-    print("\n".join(search_table(results)))
-    print(f"wrote {out}/results.json")
-    say_next(what_next(out / "grid" / results["chosen"], Path(f"{out}-hf")))
+    tell("\n".join(search_table(results)))
+    tell(written(out / RESULTS, before))
+    say_next(*what_next(out / "grid" / results["chosen"], Path(f"{out}-hf")))
 
 
 def glue(
@@ -84,14 +93,16 @@ def glue(
     from bertsmith.glue_run import run_glue, with_published
     from bertsmith.reports.glue_table import glue_table
 
+    refuse_ranks("glue")
+    before = content_of(out / RESULTS)
     with stopping(command_of("glue", str(model), overrides, out)):
         results = run_glue(model, overrides or (), out, overwrite)
     if as_json:
-        print(json.dumps(with_published(results), indent=2, ensure_ascii=False))
+        say_json(with_published(results), indent=2)
         return
-    print("\n".join(glue_table(results)))
-    print(f"wrote {out}/results.json")
-    say_next(f"bertsmith submit {out} {out}.zip")
+    tell("\n".join(glue_table(results)))
+    tell(written(out / RESULTS, before))
+    say_next("submit", out, Path(f"{out}.zip"))
 
 
 def submit(
@@ -115,20 +126,20 @@ def submit(
 
         if fill:
             raise UserError("--fill: of use with GLUE's archive alone; of a file of questions each one is answered")
-        print(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings, task))
-        print(f"wrote {out}")
+        tell(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings, task))
+        tell(f"wrote {out}")
         return
     from bertsmith.tasks.texts.submit import SubmitSettings, submit
 
     if task is not None:
         raise UserError(f"--task {task}: of use with OUT.json and questions alone; GLUE's archive holds all tasks")
     found = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
-    print("\n".join(found.written))
+    tell("\n".join(found.written))
     for line in found.left_out:
-        print(f"left out: {line}")
-    print(f"wrote {out}")
+        tell(f"left out: {line}")
+    tell(f"wrote {out}")
     if found.left_out:
-        say_next(f"bertsmith submit {run} {out} --fill")
+        say_next("submit", run, out, "--fill")
 
 
 def grade(

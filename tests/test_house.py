@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 import subprocess
 import sys
 import typing
@@ -24,7 +25,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     "errors": 0, "settings": 0, "schema": 0, "config": 0, "files": 0, "claim": 0, "memory": 0, "progress": 0,
-    "randomness": 0, "recipes": 0, "signals": 0, "json_files": 0, "manifests": 0, "terminal": 0,
+    "randomness": 0, "recipes": 0, "signals": 0, "json_files": 0, "manifests": 0, "terminal": 0, "shell": 0,
     "text": 1, "model": 1, "objectives": 2, "interop": 2, "training": 3, "tasks": 4, "probes": 4, "reports": 4,
 }  # fmt: skip
 ROOF = 5
@@ -81,6 +82,33 @@ def test_files_and_functions_stay_small_and_say_what_they_give(path: Path):
             assert node.end_lineno - node.lineno < 70, f"{node.name} is long"
             assert len([a for a in node.args.args if a.arg not in ("self", "cls", "ctx")]) <= 6, (
                 f"{node.name}: arguments"
+            )
+
+
+def prints(node: ast.AST) -> bool:
+    """Whether a call writes to a standard stream itself."""
+    if not isinstance(node, ast.Call):
+        return False
+    called = ast.unparse(node.func)
+    drawn = called.endswith("Console") and not any(keyword.arg == "file" for keyword in node.keywords)
+    return drawn or called == "print" or called.endswith((".echo", ".secho", "stdout.write", "stderr.write"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_terminal_prints(path: Path):
+    if path.name != "terminal.py":
+        lines = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if prints(node)]
+        assert not lines, f"{path.name}, lines {lines}: use bertsmith.terminal, which escapes and does not fail"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_command_is_put_together_without_a_shell_in_mind(path: Path):
+    """`next: bertsmith … {path}` is for `bertsmith.shell.command`, which quotes what has a blank in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            literals = [part.value for part in node.values if isinstance(part, ast.Constant)]
+            assert not any(re.search(r"^bertsmith [a-z]+ |next: bertsmith [a-z]+ ", text) for text in literals), (
+                f"{path.name}, line {node.lineno}"
             )
 
 

@@ -8,7 +8,6 @@ RUN/recipe.toml          every setting of the run
 """
 
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from bertsmith.tasks.starting_point import StartingPoint, open_starting_point
 from bertsmith.tasks.texts.text_lesson import read_text_lesson
 from bertsmith.tasks.trial import Setup, run_trial
 from bertsmith.tasks.words.word_lesson import read_word_lesson
+from bertsmith.terminal import say, tell
 from bertsmith.training.machine import choose_machine
 
 LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": read_answering_lesson}
@@ -166,12 +166,12 @@ def _show_task(title: str, names: list[str], results: dict[str, Any]) -> None:
     def line(title: str, scores: dict[str, float]) -> str:
         return f"{title:>10}" + "".join(f"{scores[name]:>{width}.4f}" for name, width in widths.items())
 
-    print(f"{title:>10}" + "".join(f"{task_and_metric(name)[1]:>{width}}" for name, width in widths.items()))
+    tell(f"{title:>10}" + "".join(f"{task_and_metric(name)[1]:>{width}}" for name, width in widths.items()))
     for trial in results["trials"]:
-        print(line(f"seed {trial['seed']}", trial["metrics"]))
+        tell(line(f"seed {trial['seed']}", trial["metrics"]))
     for row in ("median", "mean", "std") if len(results["trials"]) > 1 else ():
-        print(line(row, {name: summary[name][row] for name in names}))
+        tell(line(row, {name: summary[name][row] for name in names}))
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text, error=True)

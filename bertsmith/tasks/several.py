@@ -1,6 +1,5 @@
 """Several tasks as one lesson: one encoder for all, and for each a head and a loss; a batch is of one task."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -18,6 +17,7 @@ from bertsmith.tasks.mixing import SEVERAL, head_of, metric_of, shares, task_and
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
+from bertsmith.terminal import say
 from bertsmith.training.machine import Machine
 
 MEAN = "mean"
@@ -156,7 +156,7 @@ class SeveralLesson(NamedTuple):
         for (task, split), share in zip(train.splits.items(), train.shares(), strict=True):
             size = len(split.lengths)
             seen = self.recipe.epochs * share * total / size
-            print(f"{task}: {size:,} rows, {share:.1%} of the batches, each row {seen:.3g} times", file=sys.stderr)
+            say(f"{task}: {size:,} rows, {share:.1%} of the batches, each row {seen:.3g} times", error=True)
 
 
 def _named(task: str, values: Mapping[str, Value]) -> dict[str, Value]:

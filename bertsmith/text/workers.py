@@ -109,7 +109,8 @@ def _start(encoder: Encoder) -> None:
     global _encoder
     _encoder = encoder
     keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends its workers
+    for number in (signal.SIGINT, signal.SIGUSR1):  # they go to the whole group; the parent ends its workers
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

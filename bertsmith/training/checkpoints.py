@@ -8,7 +8,6 @@ checkpoints/step-00001000/model.safetensors       the objective's parameters
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from bertsmith.errors import UserError
 from bertsmith.files import TEMPORARY, atomic_folder, atomic_write, reported, sha256_file
 from bertsmith.json_files import write_json
 from bertsmith.manifests import read_manifest, write_manifest
+from bertsmith.terminal import say
 from bertsmith.training.loop import State
 
 MODEL, OPTIMIZER, STATE = FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -73,7 +73,7 @@ def load_newest(run: Path, to_resume: bool = True) -> Checkpoint | None:
         try:
             return read(path, to_resume)
         except UserError as error:
-            print(f"{error}; trying the one before it" if path != found[-1] else error, file=sys.stderr)
+            say(f"{error}; trying the one before it" if path != found[-1] else str(error), error=True)
     if found:
         raise UserError(f"{run}/checkpoints: every checkpoint is damaged; start afresh with --overwrite")
     return None

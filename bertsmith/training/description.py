@@ -1,6 +1,5 @@
 """A description of a Hugging Face folder for people: what the model is, how large, and what it can be used for."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +35,8 @@ def is_model_folder(path: Path) -> bool:
     return (path / "config.json").is_file() or (path / PARTS[0] / "config.json").is_file()
 
 
-def describe_model(path: Path) -> tuple[str, dict[str, Any], str]:
-    """Return a title, names and values of what the model's folder holds, and a command that uses it.
+def describe_model(path: Path) -> tuple[str, dict[str, Any], list[object]]:
+    """Return a title, names and values of what the model's folder holds, and the words of a command that uses it.
 
     Raises:
         UserError: as `open_model`.
@@ -58,16 +57,14 @@ def describe_model(path: Path) -> tuple[str, dict[str, Any], str]:
     return f"{path}: a model", facts, _what_next(path, first.head)
 
 
-def _what_next(path: Path, head: "Head | None") -> str:
+def _what_next(path: Path, head: "Head | None") -> list[object]:
     if head is None:
-        command = ["finetune", "cola", f"model={path}", "data=data/glue", "--out", "runs/cola"]
-    elif head == "masked_tokens":
-        command = ["predict", str(path), "a text with a [MASK]"]
-    elif head == "replaced_tokens":
-        command = ["predict", str(path), "a text with a word that does not fit"]
-    else:
-        command = ["predict", str(path), "--file", "FILE"]
-    return shlex.join(["bertsmith", *command])
+        return ["finetune", "cola", f"model={path}", "data=data/glue", "--out", "runs/cola"]
+    if head == "masked_tokens":
+        return ["predict", path, "a text with a [MASK]"]
+    if head == "replaced_tokens":
+        return ["predict", path, "a text with a word that does not fit"]
+    return ["predict", path, "--file", "FILE"]
 
 
 def _network_facts(network: "Network") -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from bertsmith.files import write_text
 from bertsmith.json_files import finite
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.progress import format_count, format_seconds
+from bertsmith.terminal import say
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
 from bertsmith.training.loop import State
@@ -71,9 +71,9 @@ def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str,
     }
     write_manifest(run, "pretrain", manifest | summary | {"finished": True})
     skipped = f", {state.skipped} steps skipped" if state.skipped else ""
-    print(
+    say(
         f"{state.step:,} steps, {format_count(state.tokens)} tokens, {format_seconds(state.seconds)}{skipped}",
-        file=sys.stderr,
+        error=True,
     )
     return summary
 

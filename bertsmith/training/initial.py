@@ -4,7 +4,6 @@ Only the weights: optimiser, schedule and State begin anew, which is not what re
 """
 
 import contextlib
-import sys
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
@@ -27,6 +26,7 @@ from bertsmith.objectives.rtd import (
     joined_weights,
     new_generator_weights,
 )
+from bertsmith.terminal import say
 from bertsmith.training.models import Model, fingerprint, open_model
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import PARTS
@@ -100,7 +100,7 @@ def set_weights(objective: PretrainingObjective, initial: Initial) -> None:
     weights = drawn | initial.whole if initial.whole is not None else _joined(initial, drawn, new)
     objective.load_state_dict(weights)
     notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}"]
-    print(f"starting from {initial.recipe.init}", *notes, sep="\n  ", file=sys.stderr)
+    say("\n  ".join([f"starting from {initial.recipe.init}", *notes]), error=True)
 
 
 def _joined(initial: Initial, drawn: dict[str, Tensor], new: list[str]) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ RUN/recipe.toml     every setting of the run
 """
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -25,6 +24,7 @@ from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.objective import NO_LOSSES, Batch, PretrainingObjective
 from bertsmith.progress import Progress, format_count, progress
 from bertsmith.randomness import derived_seed
+from bertsmith.terminal import say
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
@@ -77,7 +77,7 @@ def pretrain(
         state = State()
         if found is not None:
             state = checkpoints.restore(found, objective, optimizer)
-            print(f"continuing from {found.path} (step {state.step:,})", file=sys.stderr)
+            say(f"continuing from {found.path} (step {state.step:,})", error=True)
         course = Course(
             optimizer, recipe.schedule, recipe.plan, machine, recipe.optimizer.clip_norm, recipe.rows.length,
             recipe.seed, recipe.compat,
@@ -131,7 +131,7 @@ def build_objective(
 def held_out_batches(data: Data, recipe: PretrainRecipe, objective: PretrainingObjective) -> list[Batch]:
     """The same masked held-out rows whenever asked; none where nothing was held out."""
     if not data.num_tokens("heldout"):
-        print(f"{data.path}: nothing was held out; there will be no evaluation", file=sys.stderr)
+        say(f"{data.path}: nothing was held out; there will be no evaluation", error=True)
         return []
     stream = RowStream(data, "heldout", recipe.rows, recipe.seed, recipe.compat)
     rows = stream.first(recipe.evaluate_rows, recipe.batch_size)

@@ -3,7 +3,6 @@
 On an H100, ELECTRA-small on 128 rows of 128 tokens: its 1,700 kernels take 74 ms launched one by one, 15 ms replayed.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.terminal import say
 
 RUNS_BEFORE = 2
 """Runs of a shape before it is recorded: they compile it, and load what it needs."""
@@ -79,7 +79,7 @@ class Recorder:
             self.recordings[shape] = _Recording(self.run_eagerly, batch.to(device), counts, self.pool)
         except RuntimeError as error:
             self.failed = True
-            print(f"steps are not recorded as CUDA graphs, which would be faster: {error}", file=sys.stderr)
+            say(f"steps are not recorded as CUDA graphs, which would be faster: {error}", error=True)
         torch.cuda.set_rng_state(random_state, device)
         return not self.failed
 

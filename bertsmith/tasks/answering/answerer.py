@@ -1,7 +1,6 @@
 """A fine-tuned model that answers questions, opened: a trial of ours, or a Hugging Face folder with its head."""
 
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.runs import load_trial, trial_folder
+from bertsmith.terminal import say
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
@@ -130,7 +130,7 @@ def open_answering_trial(
     if threshold is None:
         threshold = _best_on_dev(read_json(trial_folder(run, found.seed) / (task or "") / "eval.json"))
         if threshold == -math.inf:
-            print(f"{run}: did best on dev by giving no answer at all, and gives none", file=sys.stderr)
+            say(f"{run}: did best on dev by giving no answer at all, and gives none", error=True)
     return Answerer(run, objective, tokenizer, machine, found.recipe.sequence_length, threshold)
 
 

@@ -1,6 +1,5 @@
 """Questions about texts, as a lesson: SQuAD, MRQA 2019, and one's own."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import score_answerable
 from bertsmith.tasks.single_lesson import SingleLesson
 from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.terminal import say
 from bertsmith.training.machine import Machine
 
 
@@ -107,11 +107,11 @@ class AnsweringLesson(SingleLesson):
         train = self._split(asked, start)
         lost = lost_answers(train)
         if len(lost):
-            print(
+            say(
                 f"{self.data.train.path}: {len(lost):,} of {len(train.asked):,} questions have their answer whole in "
                 f"no window, and are learnt as if it were not there; the first is {train.asked.ids[lost[0]]!r}; a "
                 f"smaller answering.stride has windows overlap more",
-                file=sys.stderr,
+                error=True,
             )
         splits = Splits(train, self._split(self.data.dev, start))
         if held_out is None:
@@ -139,17 +139,17 @@ def read_answering_lesson(recipe: FinetuneRecipe) -> AnsweringLesson:
     data = read_asked(recipe)
     for asked in (data.train, data.dev):
         for note in asked.notes():
-            print(note, file=sys.stderr)
+            say(note, error=True)
     return AnsweringLesson(recipe, data)
 
 
 def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -> None:
     """A line on standard error where questions have lost their end; `path` is of their file, or of who is asked."""
     if windows.questions_cut:
-        print(
+        say(
             f"{path}: {windows.questions_cut:,} of {len(windows.context_of):,} questions were cut to "
             f"{settings.question_length} tokens (answering.question_length)",
-            file=sys.stderr,
+            error=True,
         )
 
 

@@ -1,6 +1,5 @@
 """A GLUE run's answers to the test sets, as the archive that the GLUE server takes; what `bertsmith submit` does."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from bertsmith.tasks.texts.classifier import Classifier, open_trial
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, read_split, why_absent
 from bertsmith.tasks.texts.submission import SHEETS, Sheet, sheet_text, write_submission
+from bertsmith.terminal import say
 from bertsmith.training.machine import MachineSettings
 
 
@@ -193,4 +193,4 @@ def _source(work: Work) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text, error=True)

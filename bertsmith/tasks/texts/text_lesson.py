@@ -1,6 +1,5 @@
 """Classes, labels and numbers of texts, as a lesson: GLUE's tasks, and one's own."""
 
-import sys
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -29,6 +28,7 @@ from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
 from bertsmith.tasks.texts.glue import read_glue
 from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, RowLoss, SquaredError
+from bertsmith.terminal import say
 from bertsmith.training.machine import Machine
 
 MISMATCHED = "_mismatched"
@@ -132,10 +132,10 @@ class TextLesson(SingleLesson):
         found = [split for split in (splits.train, dev, mismatched, watched) if split is not None]
         truncated = sum(split.rows.truncated for split in found)
         if truncated:
-            print(
+            say(
                 f"{self.task.name}: {truncated:,} of {sum(len(split.answers) for split in found):,} examples were "
                 f"cut to {self.recipe.sequence_length} tokens (sequence_length)",
-                file=sys.stderr,
+                error=True,
             )
         return splits
 
@@ -175,7 +175,7 @@ def read_text_lesson(recipe: FinetuneRecipe) -> TextLesson:
         data = read_glue(recipe.task, Path(recipe.data), **options)
     for examples in (data.train, data.dev, data.mismatched):
         for line in () if examples is None else examples.left_out:
-            print(line, file=sys.stderr)
+            say(line, error=True)
     return TextLesson(recipe, data)
 
 

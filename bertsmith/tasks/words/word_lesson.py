@@ -1,6 +1,5 @@
 """Tags of words, as a lesson: chunks, names, parts of speech."""
 
-import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -25,6 +24,7 @@ from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
 from bertsmith.tasks.words.sentences import LabelledSentences, Sentences, read_chunking, read_tagging
 from bertsmith.tasks.words.tag_scores import fallback, score_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
+from bertsmith.terminal import say
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 
@@ -102,17 +102,17 @@ class WordLesson(SingleLesson):
     def _say_what_is_lost(self, split: TaggedSplit, outcome: str) -> None:
         path, kept, unknown = split.sentences.path, split.encoded.kept, split.encoded.unknown
         if not kept.all():
-            print(
+            say(
                 f"{path}: {split.rows.truncated:,} of {split.sentences.num_examples:,} sentences were cut to "
                 f"{self.recipe.sequence_length} tokens (sequence_length); {(~kept).sum():,} words are lost{outcome}",
-                file=sys.stderr,
+                error=True,
             )
         if len(unknown):
             word = next(islice(split.sentences.flat(), int(unknown[0]), None))
-            print(
+            say(
                 f"{path}, line {word.line}: the tokenizer makes nothing of {word.columns[0]!r}, so it is [UNK]; "
                 f"{len(unknown):,} of {len(kept):,} words are",
-                file=sys.stderr,
+                error=True,
             )
 
 
@@ -125,9 +125,9 @@ def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
     if recipe.task == "chunk":
         data = read_chunking(Path(recipe.data))
         if data.dev.path.name != "dev.txt":
-            print(
+            say(
                 f"{data.dev.path}: the official test file is what is scored, since there is no dev.txt beside it",
-                file=sys.stderr,
+                error=True,
             )
         return WordLesson(recipe, data)
     return WordLesson(recipe, read_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed))

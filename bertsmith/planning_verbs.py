@@ -1,0 +1,81 @@
+"""The verbs that train nothing: `recipe`, `show`, `plan`, `doctor`; `cli` takes them up beside its own."""
+
+from typing import Annotated
+
+import typer
+
+from bertsmith.command_line import AsJson, Overrides, Recipe, say_next
+from bertsmith.terminal import say, say_json
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Make the functions of this file verbs of `app`."""
+    for verb in (recipe, show, plan, doctor):
+        app.command()(verb)
+
+
+def recipe(
+    context: typer.Context,
+    hparams: Annotated[
+        str | None, typer.Option("--from-electra", metavar="HPARAMS", help="its --hparams: JSON, or a .json file")
+    ] = None,
+    finetuning: Annotated[
+        bool, typer.Option("--finetune", help="they are of fine-tuning, though none says so")
+    ] = False,
+    compat: Annotated[bool, typer.Option("--compat", help="with the reference's oddities")] = False,
+) -> None:
+    """Print the recipe that settings of google-research/electra mean."""
+    if hparams is None:
+        say(context.get_help())
+        return
+    from bertsmith.from_electra.recipe import command as usage
+    from bertsmith.from_electra.recipe import recipe_from_electra
+
+    written = recipe_from_electra(hparams, finetune=finetuning, compat=compat)
+    say(written.text.removesuffix("\n"))
+    say(f"next: {usage(written.verb, 'my.toml')}", error=True)
+
+
+def show(what: Annotated[str, typer.Argument(metavar="RECIPE|DATA|RUN")], overrides: Overrides = None) -> None:
+    """Every setting with its value, origin and meaning; or what a data folder or a run holds."""
+    from bertsmith.show import show
+
+    say_next(*show(what, overrides or ()))
+
+
+def plan(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    gpu: Annotated[
+        list[str] | None, typer.Option("--gpu", help="on this GPU; may be repeated; left out: on all")
+    ] = None,
+    utilisation: Annotated[
+        float | None, typer.Option("--utilisation", help="share of the GPU's peak that is reached; left out: by width")
+    ] = None,
+    price: Annotated[float | None, typer.Option("--price", help="USD an hour; left out: an assumed one")] = None,
+    vocab_size: Annotated[
+        int | None, typer.Option("--vocab-size", help="left out: that of data=FOLDER, else BERT's")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What pre-training takes, without training: parameters, FLOPs, memory, time and cost."""
+    from dataclasses import asdict
+
+    from bertsmith.estimate import Assumptions, estimate, print_estimate
+
+    found = estimate(recipe, overrides or (), Assumptions(utilisation, gpu or (), price, vocab_size))
+    if as_json:
+        say_json(asdict(found), indent=2)
+    else:
+        say_next(*print_estimate(found))
+
+
+def doctor() -> None:
+    """Versions, GPU and kernels, disk, and what will be used; exit status 1 when a GPU is present but unusable."""
+    from bertsmith.doctor import doctor
+
+    status = doctor()
+    if not status:
+        say_next("quickstart")
+    raise typer.Exit(status)
