@@ -9,7 +9,6 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from bertsmith.cli import plan
 from bertsmith.config import shipped_recipes
 from bertsmith.errors import UserError
 from bertsmith.estimate import Assumptions, estimate, print_estimate
@@ -19,6 +18,7 @@ from bertsmith.model.flops import training_flops
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
+from bertsmith.planning_verbs import plan
 from bertsmith.randomness import generator
 from tests.toys import make_data, random_tokens, tiny_recipe
 

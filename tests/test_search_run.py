@@ -15,6 +15,7 @@ from bertsmith.export import export_run
 from bertsmith.interop.huggingface import read_folder
 from bertsmith.reports.page import write_page
 from bertsmith.search_run import LEARNING_RATES, read_job, run_search, search_table
+from bertsmith.shell import command
 from bertsmith.show import show
 from bertsmith.tasks.runs import chosen_run, load_trial
 from bertsmith.tasks.texts.submit import SubmitSettings, submit
@@ -83,7 +84,7 @@ def test_the_run_of_a_search_stands_for_the_chosen_one(run, chosen, tmp_path, ca
     best = load_trial(run / "grid" / chosen)
     exported = read_folder(export_run(run, tmp_path / "out"))
     assert torch.equal(exported.weights["head.output.weight"], best.weights["head.output.weight"])
-    assert show(str(run)) == f"bertsmith export {run}/grid/{chosen} {run}-hf"
+    assert command("bertsmith", *show(str(run))) == f"bertsmith export {run}/grid/{chosen} {run}-hf"
     assert "schedule.learning_rate, epochs" in capsys.readouterr().out
     page = write_page([run], tmp_path / "page.html").read_text()
     assert "4 runs side by side" in page and page.count("finished, chosen by the search") == 1

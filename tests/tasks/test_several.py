@@ -17,6 +17,7 @@ from bertsmith.export import export_run
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import ElectraClassificationHead
 from bertsmith.objectives.objective import Losses
+from bertsmith.shell import command
 from bertsmith.show import show
 from bertsmith.tasks.finetune import finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -151,7 +152,7 @@ def test_every_task_is_scored_and_the_mean_of_the_headlines_is_first(run, capsys
     assert {"custom.loss", "chunk.loss", "sts-b.loss"} <= lines[-1].keys() | lines[0].keys()
     found = {f"{path.parent.name}/{path.name}" for path in (run / "trials/seed-0").glob("*/*")}
     assert found == {"custom/predictions-dev.tsv", "chunk/predictions-dev.txt", "sts-b/predictions-dev.tsv"}
-    assert show(str(run)) == f"bertsmith export {run} {run}-hf --task custom"
+    assert command("bertsmith", *show(str(run))) == f"bertsmith export {run} {run}-hf --task custom"
     assert "sts-b.spearman" in capsys.readouterr().out
 
 

@@ -18,6 +18,7 @@ from bertsmith.export import export_run
 from bertsmith.file_answers import print_predictions
 from bertsmith.grade import grade
 from bertsmith.importing import ImportSettings, import_model
+from bertsmith.shell import command
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.finetune import finetune
@@ -230,7 +231,7 @@ def test_of_a_run_of_several_tasks_the_questions_are_asked_and_handed_in_by_name
     one = ask(1, 7)[0]
     answer = bertsmith.load(run, device="cpu", task="squad-v2.0").answer(one.question, one.context)
     assert answer.null_odds is not None
-    assert what_next(run, tmp_path / "hf") == f"bertsmith export {run} {tmp_path}/hf --task rte"
+    assert command("bertsmith", *what_next(run, tmp_path / "hf")) == f"bertsmith export {run} {tmp_path}/hf --task rte"
 
 
 def test_what_cannot_be_handed_in_is_said(several, tmp_path):
