@@ -12,7 +12,7 @@ from bertsmith.answers import LINES_AT_ONCE, Line, answer_line, class_line, pred
 from bertsmith.errors import UserError
 from bertsmith.predictor import Predictor
 from bertsmith.tasks.custom import ENDINGS
-from bertsmith.tasks.scoring.tagged import read_words, without_documents
+from bertsmith.tasks.scoring.word_lines import read_words, refuse_numbers
 from bertsmith.tasks.table_files import column_names, read_table
 from bertsmith.terminal import say
 
@@ -97,7 +97,9 @@ def _of_words(model: Predictor, path: Path, truncate: bool) -> Iterator[Line]:
     """A sentence's words, each with its tag: lines as `grade conll2000` reads them."""
     if not model.tags_words:
         raise UserError(f"{path}: a word a line, and {model.path} tags no words; give it a text a line (.txt)")
-    sentences = [[word.columns[0] for word in sentence] for sentence in without_documents(read_words(path))]
+    read = read_words(path)
+    refuse_numbers(path, read)
+    sentences = [[word.columns[0] for word in sentence] for sentence in read]
     for begin in range(0, len(sentences), LINES_AT_ONCE):
         for tagged in model.tag_words(sentences[begin : begin + LINES_AT_ONCE], truncate):
             content: dict[str, Any] = {"words": [word for word, _ in tagged], "tags": [tag for _, tag in tagged]}

@@ -8,7 +8,8 @@ In reading order:
     unanswerable  the same where some questions have no answer: SQuAD 2.0, its thresholds
     questions     SQuAD's and MRQA's gold files, predicted texts, no-answer odds
     entities      tags of words → entities → precision, recall, F1: conlleval, seqeval
-    tagged        word-per-line files
+    word_lines    word-per-line files, and which of their lines are words
+    tagged        gold and predicted tags out of them
 
 The metrics of classes and numbers are in `bertsmith.tasks.metrics`, their files in `bertsmith.tasks.texts`.
 """

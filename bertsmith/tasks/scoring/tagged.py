@@ -1,31 +1,12 @@
-"""Word-per-line files: a word and its columns a line, sentences between blank lines; CoNLL-2000's layout.
+"""Gold and predicted tags of the same words, out of word-per-line files."""
 
-Columns are parted by spaces or tabs, of which a word may contain the other kinds that Unicode has.
-"""
-
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.errors import UserError
-from bertsmith.files import read_text
 from bertsmith.tasks.scoring.entities import Tag, parse_tag
-
-BETWEEN = re.compile(r"[ \t]+")
-
-BOUNDARY = "-X-"
-"""In the place of a word it ends a sentence, as a blank line does; so `conlleval` has it."""
-
-DOCUMENT = "-DOCSTART-"
-"""In the place of a word it begins a document, in CoNLL-2003's layout."""
-
-
-class Word(NamedTuple):
-    """One line."""
-
-    line: int
-    columns: list[str]
+from bertsmith.tasks.scoring.word_lines import DOCUMENT, Word, read_words
 
 
 class Tagging(NamedTuple):
@@ -38,7 +19,8 @@ class Tagging(NamedTuple):
 def read_tagging(gold: Path, predictions: Path | None = None) -> Tagging:
     """Gold and predicted tags.
 
-    A line -DOCSTART- is a word, as for `conlleval`, unless the file of predictions leaves all of them out, as ours do.
+    A line -DOCSTART- is no word (for `conlleval` it is one, which all taggers get right), also where the predictions
+    are tags alone and there is one for it.
 
     Args:
         gold: its last column is the gold tag; without `predictions` that is the predicted one, and the gold tag is the
@@ -60,51 +42,28 @@ def read_tagging(gold: Path, predictions: Path | None = None) -> Tagging:
         hint = "without a file of predictions the last two columns are the gold and the predicted tag"
         return Tagging(_tags(gold, sentences, -2, hint), _tags(gold, sentences, -1, hint))
     tagged = read_words(predictions)
-    if _num_words(tagged) == _num_words(without := without_documents(sentences)):
-        sentences = without
+    are_tags_alone = len(tagged[0][0].columns) == 1
+    if are_tags_alone and _num_words(tagged) != _num_words(sentences):
+        whole = read_words(gold, documents=True)
+        if _num_words(tagged) == _num_words(whole):
+            _check_alike(gold, whole, predictions, tagged)
+            tagged = _without_documents(tagged, whole)
     _check_alike(gold, sentences, predictions, tagged)
     hint = "the last column is the tag"
     return Tagging(_tags(gold, sentences, -1, hint), _tags(predictions, tagged, -1, hint))
 
 
-def read_words(path: Path) -> list[list[Word]]:
-    """The sentences of a file, at least one, with the same number of columns in every line.
-
-    Raises:
-        UserError: the file is missing, not UTF-8 or empty; a line has another number of columns than the first.
-    """
-    sentences: list[list[Word]] = [[]]
-    num_columns = 0
-    for number, text in enumerate(read_text(path).split("\n"), start=1):
-        columns = [column for column in BETWEEN.split(text.rstrip("\r")) if column]
-        if columns:
-            num_columns = num_columns or len(columns)
-            if len(columns) != num_columns:
-                raise UserError(
-                    f"{path}, line {number}: {len(columns)} columns where the lines before have {num_columns}; "
-                    f"mend the line"
-                )
-            if columns[0] != BOUNDARY:
-                sentences[-1].append(Word(number, columns))
-        if (not columns or columns[0] == BOUNDARY) and sentences[-1]:
-            sentences.append([])
-    if not sentences[-1]:
-        sentences.pop()
-    if not sentences:
-        raise UserError(f"{path}: no words in this file")
-    return sentences
-
-
-def without_documents(sentences: Sequence[Sequence[Word]]) -> list[list[Word]]:
-    """The same without lines -DOCSTART-, each of which ends a sentence and is none."""
+def _without_documents(tagged: Sequence[Sequence[Word]], whole: Sequence[Sequence[Word]]) -> list[list[Word]]:
+    """Return `tagged`, whose sentences are those of `whole`, without what `whole` has as -DOCSTART-; a sentence ends
+    there."""
     found: list[list[Word]] = []
-    for sentence in sentences:
+    for tags, words in zip(tagged, whole, strict=True):
         found.append([])
-        for word in sentence:
-            if word.columns[0] != DOCUMENT:
-                found[-1].append(word)
-            elif found[-1]:
+        for tag, word in zip(tags, words, strict=True):
+            if word.columns[0] == DOCUMENT:
                 found.append([])
+            else:
+                found[-1].append(tag)
     return [sentence for sentence in found if sentence]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
 from bertsmith.tasks.scoring.entities import parse_tag
-from bertsmith.tasks.scoring.tagged import DOCUMENT, Word, read_words, without_documents
+from bertsmith.tasks.scoring.word_lines import Word, read_words, refuse_numbers
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
 
@@ -89,7 +89,7 @@ def read_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool =
     read = []
     for split in ("train", "dev"):
         path = find_file(data, split, WORD_ENDINGS + ENDINGS)
-        read.append(read_sentences(path) if path.suffix in WORD_ENDINGS else read_sentence_rows(path, settings))
+        read.append(read_sentences(path) if path.suffix.lower() in WORD_ENDINGS else read_sentence_rows(path, settings))
     return tagging_task("custom", *read)
 
 
@@ -114,15 +114,13 @@ def tagging_task(name: str, train: Sentences, dev: Sentences) -> LabelledSentenc
 
 
 def read_sentences(path: Path) -> Sentences:
-    """The words of a file with their tags. A line -DOCSTART- ends a sentence and is none.
+    """Return the words of a file with their tags.
 
     Raises:
-        UserError: the file is missing, not UTF-8 or empty; a line has one column, or another number of columns than
-            the first.
+        UserError: as `read_words` and `refuse_numbers`; a line has one column.
     """
-    words = without_documents(read_words(path))
-    if not words:
-        raise UserError(f"{path}: no words in this file, but for lines {DOCUMENT}")
+    words = read_words(path)
+    refuse_numbers(path, words)
     first = words[0][0]
     if len(first.columns) < 2:
         raise UserError(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import TaggingHead
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.scoring.tagged import Word
+from bertsmith.tasks.scoring.word_lines import Word
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.words.encode_words import IGNORED, encode_words
 from bertsmith.tasks.words.sentences import Sentences

@@ -1,0 +1,139 @@
+"""Word-per-line files: a word and its columns a line, sentences between blank lines; CoNLL-2000's layout.
+
+Columns are parted by spaces or tabs, of which a word may contain the other kinds that Unicode has. What is no word:
+
+- a blank line, be it of spaces of any kind, and a line -X-, as for `conlleval`: they end a sentence;
+- a line -DOCSTART-, whatever its columns: it ends a sentence too;
+- a comment: a line that begins with # and stands before its sentence's first word, unless it has as many columns as
+  the words and a tag that words have, for then it is the word # or a hashtag.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bertsmith.errors import UserError, quoted
+from bertsmith.files import read_text
+from bertsmith.tasks.scoring.entities import parse_tag
+
+LINE_END = re.compile(r"\r\n?|\n")
+
+BETWEEN = re.compile(r"[ \t]+")
+
+BOUNDARY = "-X-"
+"""In the place of a word it ends a sentence, as a blank line does; so `conlleval` has it."""
+
+DOCUMENT = "-DOCSTART-"
+"""In the place of a word it begins a document, in CoNLL-2003's layout."""
+
+KEY_AND_VALUE = re.compile(r"#\s*[\w.:-]+\s+=(\s|$)")
+"""A comment of CoNLL-U: "# text = …"."""
+
+INSERTED = re.compile(r"\d+[-.]\d+")
+"""In CoNLL-U's column of numbers, a token of several words ("3-4"), or a word that is not written ("8.1")."""
+
+
+class Word(NamedTuple):
+    """One line."""
+
+    line: int
+    columns: list[str]
+
+
+def read_words(path: Path, documents: bool = False) -> list[list[Word]]:
+    """Return the sentences of a file, at least one, with the same number of columns in every line.
+
+    Args:
+        documents: take lines -DOCSTART- for words, which end no sentence.
+
+    Raises:
+        UserError: the file is missing, not UTF-8 or without words; a line has another number of columns than the first;
+            a line may be a comment or a word.
+    """
+    lines = list(_lines(path))
+    surely = _surely_words(lines)
+    num_columns = len(surely[0].columns) if surely else 0
+    tags = {word.columns[-1] for word in surely}
+    sentences: list[list[Word]] = [[]]
+    is_first = True
+    for word in lines:
+        is_document = bool(word.columns) and word.columns[0] == DOCUMENT
+        if _is_blank(word) or (is_document and not documents):
+            is_first = True
+            if sentences[-1]:
+                sentences.append([])
+            continue
+        if is_first and surely and _is_comment(path, word, num_columns, tags):
+            continue
+        num_columns = num_columns or len(word.columns)
+        if len(word.columns) != num_columns and not is_document:
+            raise UserError(
+                f"{path}, line {word.line}: {len(word.columns)} columns where other lines have {num_columns}; mend the "
+                f"line"
+            )
+        is_first = is_document
+        sentences[-1].append(word)
+    if not sentences[-1]:
+        sentences.pop()
+    if not sentences:
+        raise UserError(f"{path}: no words in this file")
+    return sentences
+
+
+def refuse_numbers(path: Path, sentences: Sequence[Sequence[Word]]) -> None:
+    """Raise UserError where the first column counts the words of each sentence, as in CoNLL-U: it is not the word."""
+    for sentence in sentences:
+        numbers = [word.columns[0] for word in sentence if not INSERTED.fullmatch(word.columns[0])]
+        if numbers != list(map(str, range(1, len(numbers) + 1))):
+            return
+    first = max(sentences, key=len)[0]
+    if len(first.columns) > 1 and max(map(len, sentences)) > 1:
+        raise UserError(
+            f"{path}, line {first.line}: the first column numbers the words, as in CoNLL-U; it has to be the word, and "
+            f"the last one its tag: cut out the others (`grep -v '^#' {path.name} | cut -f 2,4` keeps columns 2 and 4)"
+        )
+
+
+def _lines(path: Path) -> Iterator[Word]:
+    for number, text in enumerate(LINE_END.split(read_text(path)), start=1):
+        columns = [column for column in BETWEEN.split(text) if column] if text.strip() else []
+        yield Word(number, columns)
+
+
+def _is_blank(word: Word) -> bool:
+    return not word.columns or word.columns[0] == BOUNDARY
+
+
+def _surely_words(lines: Sequence[Word]) -> list[Word]:
+    """Return the lines that are words wherever comments are: without those that begin with # and have only such lines
+    between them and their sentence's start."""
+    found, is_first = [], True
+    for word in lines:
+        if _is_blank(word) or word.columns[0] == DOCUMENT:
+            is_first = True
+        elif not (is_first and word.columns[0].startswith("#")):
+            is_first = False
+            found.append(word)
+    return found
+
+
+def _is_comment(path: Path, word: Word, num_columns: int, tags: Collection[str]) -> bool:
+    """Return whether a line before its sentence's first word is a comment; `tags` are those of the other lines.
+
+    Raises:
+        UserError: it may be either.
+    """
+    if not word.columns[0].startswith("#"):
+        return False
+    if len(word.columns) != num_columns or KEY_AND_VALUE.match(" ".join(word.columns)):
+        return True
+    tag = word.columns[-1]
+    if num_columns == 1 or tag in tags:
+        return False
+    if all(map(parse_tag, tags)):
+        return parse_tag(tag) is None
+    raise UserError(
+        f"{path}, line {word.line}: begins with {quoted(word.columns[0], 40)} and ends with {quoted(tag, 40)}, a tag "
+        f"that no other line has: a comment? take it out (a comment of another number of columns is passed over)"
+    )
