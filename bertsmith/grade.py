@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 from bertsmith.errors import UserError
 from bertsmith.tasks.metrics import is_constant, measure, undefined
 from bertsmith.tasks.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
-from bertsmith.tasks.scoring.questions import read_mrqa, read_null_odds, read_predicted_texts, read_squad
+from bertsmith.tasks.scoring.questions import (
+    paired_ids,
+    read_mrqa,
+    read_null_odds,
+    read_predicted_texts,
+    read_squad,
+)
 from bertsmith.tasks.scoring.tagged import read_tagging
 from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import NULL_THRESHOLD, score_answerable
@@ -78,7 +84,7 @@ def show_grade(task: str, found: Grade, as_json: bool) -> None:
 
 def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | None) -> Grade:
     gold = read_mrqa(gold_path) if task == "mrqa" else read_squad(gold_path, answerable=task == "squad-v1.1")
-    predicted = read_predicted_texts(path)
+    predicted = _by_gold_ids(gold, read_predicted_texts(path))
     unanswered, unknown = _without(gold, predicted), _without(predicted, gold)
     notes = _counted(unanswered, len(gold), f"questions of {gold_path} are not in {path}, and count as wrong")
     notes += _counted(unknown, len(predicted), f"ids of {path} are not in {gold_path}, and count for nothing")
@@ -89,7 +95,7 @@ def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | N
     elif null_odds is None:
         scores = dict(score_answerable(gold, predicted))
     else:
-        odds = read_null_odds(null_odds.path)
+        odds = _by_gold_ids(gold, read_null_odds(null_odds.path))
         missing = [id for id in _without(predicted, odds) if id in gold]
         if missing:
             raise UserError(
@@ -169,6 +175,12 @@ def _number(value: float) -> str:
 
 def _without(ids: Iterable[str], others: Mapping[str, Any]) -> list[str]:
     return [id for id in ids if id not in others]
+
+
+def _by_gold_ids(gold: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` by the ids of `gold`, where a whole number may be written "10" or "10.0"."""
+    renamed = {old: new for old, new in paired_ids(gold, given).items() if new not in given}
+    return {renamed.get(id, id): value for id, value in given.items()}
 
 
 def _counted(ids: Sequence[str], total: int, what: str) -> list[str]:

@@ -79,6 +79,12 @@ def test_mrqa(tmp_path):
     assert (found["exact_match"], found["f1"], found["total"]) == (100.0, 100.0, 1)
 
 
+def test_ids_that_are_numbers_pair_whichever_way_they_are_written(tmp_path):
+    gold = write_squad(tmp_path / "dev.json", {119640: ["Ann Lee"], 8.0: ["in May"], "x": ["no"]})
+    predictions = write(tmp_path / "p.json", {"119640.0": "Ann Lee", "8": "May", "x": "no"})
+    assert in_json("squad-v1.1", gold, predictions)["exact_match"] == pytest.approx(200 / 3)
+
+
 def test_tags(tmp_path):
     gold = write(tmp_path / "gold.txt", "the B-NP\ncat I-NP\nsat B-VP\n\nits B-NP\n")
     tags = write(tmp_path / "tags.txt", "B-NP\nI-NP\nI-VP\n\nB-PP\n")

@@ -24,15 +24,16 @@ def read_mrqa_questions(path: Path, *, training: bool, nearest: bool = False) ->
             no question is left.
     """
     found = Questions(path)
-    for question, text, context, where in _asked(found, path):
+    for question, id, text, context, where in _asked(found, path):
         if training:
             detected = part_of(question, "detected_answers", list, where)
             given = [_first_place(answer, context, f"{where}: a detected answer") for answer in detected]
+            given = [(start, wanted) for start, wanted in given if wanted.strip()]
             if not given:
                 raise UserError(f"{where} has no detected answer; take it out, nothing can be learnt from it")
-            found.add_to_learn_from(question["qid"], text, context, given, nearest)
+            found.add_to_learn_from(id, text, context, given, nearest)
         else:  # where they stand is not asked
-            found.add(question["qid"], text, context, [(0, answer) for answer in mrqa_answers(question, where)])
+            found.add(id, text, context, [(0, answer) for answer in mrqa_answers(question, where)])
     return found.some()
 
 
@@ -43,17 +44,17 @@ def read_asked_mrqa(path: Path) -> Questions:
         UserError: as `read_mrqa_questions`.
     """
     found = Questions(path)
-    for question, text, context, _ in _asked(found, path):
-        found.add(question["qid"], text, context, [])
+    for _, id, text, context, _ in _asked(found, path):
+        found.add(id, text, context, [])
     return found.some()
 
 
-def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, str, str]]:
-    """For each question of the file: itself, its text, its context, and what to call it; an id comes once."""
-    for line, question, where in mrqa_questions_of(path):
-        found.refuse_twice(question["qid"], where)
+def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
+    """For each question of the file: itself, its id, its text, its context, and what to call it; an id comes once."""
+    for line, question, id, where in mrqa_questions_of(path):
+        found.refuse_twice(id, where)
         context, text = part_of(line, "context", str, where), part_of(question, "question", str, where)
-        yield question, text, context, where
+        yield question, id, text, context, where
 
 
 def _first_place(answer: Any, context: str, where: str) -> tuple[int, str]:

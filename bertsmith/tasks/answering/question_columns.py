@@ -26,7 +26,7 @@ def read_question_columns(
     named_by = {name: f"custom.{key}" for key in keys if (name := getattr(settings, key)) is not None}
     table = read_table(path, list(named_by), skip_malformed=skip_malformed, named_by=named_by)
     found = Questions(path, malformed=table.left_out)
-    table.columns[settings.answer] = ["" if answer is None else answer for answer in table.columns[settings.answer]]
+    table.columns[settings.answer] = [_or_none(answer) for answer in table.columns[settings.answer]]
     starts: list[Any] = table.columns[settings.start] if settings.start else [None] * len(table.lines)
     ids = [str(id) for id in (table.columns[settings.id] if settings.id else table.lines)]
     columns = (table.texts(name) for name in (settings.question, settings.context, settings.answer))
@@ -46,6 +46,11 @@ def read_question_columns(
         else:
             found.add(id, text, context, given)
     return found.some()
+
+
+def _or_none(answer: Any) -> Any:
+    """Return an answer, of white space alone the empty one."""
+    return "" if answer is None or (isinstance(answer, str) and not answer.strip()) else answer
 
 
 def _place(answer: str, context: str, start: Any, where: str) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,20 +76,22 @@ class Questions:
     def add_to_learn_from(
         self, id: str, text: str, context: str, given: list[tuple[int, str]], nearest: bool = False
     ) -> None:
-        """One question more with those of its answers that stand where they are said to, or else, with `nearest`, with
-        their nearest occurrences; left out where it has no text, or answers none of which is found."""
+        """One question more with those of its answers that stand where they are said to, but for white space, or else,
+        with `nearest`, with their nearest occurrences; left out where it has no text, or answers none of which is
+        found."""
         if not text.strip():
             self.leave_out("empty questions", id)
             return
         answers = []
         for start, wanted in given:
-            if not wanted or start < 0 or context[start : start + len(wanted)] != wanted:
-                places = occurrences(context, wanted) if nearest else []
+            found = _standing(context, start, wanted)
+            if found is None:
+                places = occurrences(context, wanted.strip()) if nearest else []
                 if not places:
                     self.leave_out("answers that are nowhere in their context" if nearest else MISPLACED, id)
                     continue
-                start = min(places, key=lambda place: abs(place - start))
-            answers.append((start, wanted))
+                found = min(places, key=lambda place: abs(place - start)), wanted.strip()
+            answers.append(found)
         if given and not answers:
             self.leave_out("questions none of whose answers can be found", id)
         else:
@@ -128,6 +131,18 @@ class Questions:
         for context in self.contexts:
             digest.update(f"{json.dumps(context)}\n".encode())
         return digest.hexdigest()
+
+
+def _standing(context: str, start: int, wanted: str) -> tuple[int, str] | None:
+    """Return where in `context` the answer begins that is said to stand at `start`, and the context's text of it, which
+    may differ in white space: around it, in front of it, or of another kind between its words. None where it is not
+    there."""
+    if start < 0 or not wanted.strip():
+        return None
+    if context.startswith(wanted, start) and wanted == wanted.strip():
+        return start, wanted
+    found = re.compile(r"\s*(" + r"\s+".join(map(re.escape, wanted.split())) + ")").match(context, start)
+    return (found.start(1), found[1]) if found else None
 
 
 def occurrences(context: str, wanted: str) -> list[int]:

@@ -6,11 +6,11 @@ from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.scoring.questions import part_of, questions_of
+from bertsmith.tasks.scoring.questions import is_impossible, part_of, place_of, questions_of
 
 
 def read_questions(path: Path, *, training: bool, nearest: bool = False, answerable: bool = False) -> Questions:
-    """All questions of a file in SQuAD's layout, 1.1 or 2.0.
+    """All questions of a file in SQuAD's layout, 1.1 or 2.0. An answer of white space alone is none.
 
     Args:
         training: an answer has to stand where it is said to, since it is learnt from, and a question has to have a
@@ -23,18 +23,21 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False, answera
             answer and has none; no question is left.
     """
     found = Questions(path)
-    for question, text, context, where in _asked(found, path):
+    for question, id, text, context, where in _asked(found, path):
+        impossible = is_impossible(question, where)
         given = []
-        if not (training and question.get("is_impossible", False)):
-            for answer in part_of(question, "answers", list, where):
-                start = part_of(answer, "answer_start", int, f"{where}: an answer")
-                given.append((start, part_of(answer, "text", str, f"{where}: an answer")))
+        for answer in part_of(question, "answers", list, where) if not (training and impossible) else []:
+            called = f"{where}: an answer"
+            if (wanted := part_of(answer, "text", str, called)).strip():
+                given.append((place_of(answer, called), wanted))
         if answerable and not given:
             raise UserError(f"{where} has no answer; questions without one are of squad-v2.0")
-        if training:
-            found.add_to_learn_from(question["id"], text, context, given, nearest)
+        if training and impossible is False and not given:
+            found.leave_out("questions that are said to have an answer and have none", id)
+        elif training:
+            found.add_to_learn_from(id, text, context, given, nearest)
         else:
-            found.add(question["id"], text, context, given)
+            found.add(id, text, context, given)
     return found.some()
 
 
@@ -45,14 +48,14 @@ def read_asked_squad(path: Path) -> Questions:
         UserError: as `read_questions`.
     """
     found = Questions(path)
-    for question, text, context, _ in _asked(found, path):
-        found.add(question["id"], text, context, [])
+    for _, id, text, context, _ in _asked(found, path):
+        found.add(id, text, context, [])
     return found.some()
 
 
-def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, str, str]]:
-    """For each question of the file: itself, its text, its context, and what to call it; an id comes once."""
-    for paragraph, question, where in questions_of(path):
-        found.refuse_twice(question["id"], where)
+def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
+    """For each question of the file: itself, its id, its text, its context, and what to call it; an id comes once."""
+    for paragraph, question, id, where in questions_of(path):
+        found.refuse_twice(id, where)
         context = part_of(paragraph, "context", str, f"{where}: its paragraph")
-        yield question, part_of(question, "question", str, where), context, where
+        yield question, id, part_of(question, "question", str, where), context, where

@@ -4,21 +4,21 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.files import reported
-from bertsmith.json_files import read_json
+from bertsmith.json_files import MAX_BYTES, parse_json, read_json
 
 GZIP = b"\x1f\x8b"
 
-NAMES = {list: "list", dict: "object", str: "text", int: "whole number"}
+NAMES = {list: "list", dict: "object", str: "text"}
 
 
 def read_squad(path: Path, answerable: bool) -> dict[str, list[str]]:
-    """Gold answers by question id, in the file's order; SQuAD's layout, 1.1 or 2.0.
+    """Gold answers by question id, in the file's order; SQuAD's layout, 1.1 or 2.0. One of white space alone is none.
 
     Args:
         answerable: whether each question has to have an answer.
@@ -28,18 +28,18 @@ def read_squad(path: Path, answerable: bool) -> dict[str, list[str]]:
             one without an answer where each has to have one.
     """
     gold: dict[str, list[str]] = {}
-    for _, question, where in questions_of(path):
-        answers = [
-            part_of(answer, "text", str, f"{where}: an answer") for answer in part_of(question, "answers", list, where)
-        ]
+    for _, question, id, where in questions_of(path):
+        given = part_of(question, "answers", list, where)
+        answers = [part_of(answer, "text", str, f"{where}: an answer") for answer in given]
+        answers = [answer for answer in answers if answer.strip()]
         if answerable and not answers:
             raise UserError(f"{where} has no answer; questions without one are of squad-v2.0")
-        _add(gold, question["id"], answers, path)
+        _add(gold, id, answers, path)
     return _some(gold, path)
 
 
-def questions_of(path: Path) -> Iterator[tuple[Any, Any, str]]:
-    """For each question of a file in SQuAD's layout: its paragraph, itself, which has an id, and how to call it.
+def questions_of(path: Path) -> Iterator[tuple[Any, Any, str, str]]:
+    """For each question of a file in SQuAD's layout: its paragraph, itself, its id, and how to call it.
 
     Raises:
         UserError: the file is missing, not JSON or laid out otherwise.
@@ -48,45 +48,42 @@ def questions_of(path: Path) -> Iterator[tuple[Any, Any, str]]:
         for place, paragraph in enumerate(part_of(article, "paragraphs", list, f"{path}: data[{number}]")):
             where = f"{path}: data[{number}].paragraphs[{place}]"
             for question in part_of(paragraph, "qas", list, where):
-                id = part_of(question, "id", str, f"{where}: a question")
-                yield paragraph, question, f"{path}: question {id!r}"
+                id = id_of(question, "id", f"{where}: a question")
+                yield paragraph, question, id, f"{path}: question {quoted(id)}"
 
 
 def read_mrqa(path: Path) -> dict[str, list[str]]:
     """Gold answers by question id, in the file's order; MRQA 2019's JSON lines, compressed by gzip or not.
 
     The answers are `answers`, as in the official script; where a question has none of these, the texts of its
-    `detected_answers`.
+    `detected_answers`. One of white space alone is none.
 
     Raises:
         UserError: the file is missing or damaged; a line is not JSON or laid out otherwise; an id is there twice; a
             question has no answer.
     """
     gold: dict[str, list[str]] = {}
-    for _, question, where in mrqa_questions_of(path):
-        _add(gold, question["qid"], mrqa_answers(question, where), path)
+    for _, question, id, where in mrqa_questions_of(path):
+        _add(gold, id, mrqa_answers(question, where), path)
     return _some(gold, path)
 
 
-def mrqa_questions_of(path: Path) -> Iterator[tuple[Any, Any, str]]:
-    """For each question of a file of MRQA's JSON lines: its line's object, itself, which has a qid, and how to call it.
+def mrqa_questions_of(path: Path) -> Iterator[tuple[Any, Any, str, str]]:
+    """For each question of a file of MRQA's JSON lines: its line's object, itself, its id, and how to call it.
 
     Raises:
         UserError: the file is missing or damaged; a line is not JSON or laid out otherwise.
     """
     for number, line in _lines(path):
         where = f"{path}, line {number}"
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
-            raise UserError(f"{where}: not JSON; MRQA's files have an object a line") from None
-        if isinstance(content, dict) and "header" in content:
+        content = parse_json(line, str(path), dict, first_line=number)
+        if "header" in content:
             if number == 1:
                 continue
             raise UserError(f"{where}: a header, which only line 1 can be; take the line out")
         for question in part_of(content, "qas", list, where):
-            id = part_of(question, "qid", str, f"{where}: a question")
-            yield content, question, f"{where}: question {id!r}"
+            id = id_of(question, "qid", f"{where}: a question")
+            yield content, question, id, f"{where}: question {quoted(id)}"
 
 
 def mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
@@ -98,6 +95,7 @@ def mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
     else:
         detected = part_of(question, "detected_answers", list, where)
         answers = [part_of(answer, "text", str, f"{where}: a detected answer") for answer in detected]
+    answers = [answer for answer in answers if answer.strip()]
     if not answers:
         raise UserError(f"{where} has no answer; take it out, it cannot be scored")
     return answers
@@ -131,7 +129,7 @@ def _read_mapping(path: Path, what: str, fits: Callable[[Any], bool]) -> dict[st
         raise UserError(f"{path}: not a JSON object; it has to give a {what} for each question id")
     for id, value in content.items():
         if not fits(value):
-            raise UserError(f"{path}: the value of {id!r} is {json.dumps(value):.60}; it must be a {what}")
+            raise UserError(f"{path}: the value of {quoted(id)} is {json.dumps(value):.60}; it must be a {what}")
     return content
 
 
@@ -143,9 +141,60 @@ def part_of(holder: Any, name: str, kind: type, where: str) -> Any:
     return value
 
 
+def id_of(question: Any, name: str, where: str) -> str:
+    """Return a question's id as text: of a whole number, 10 or 10.0, its digits. Raises UserError where it is none."""
+    value = question.get(name) if isinstance(question, dict) else None
+    number = _whole(value)
+    if isinstance(value, str) or number is None:
+        return part_of(question, name, str, where)
+    return str(number)
+
+
+def place_of(answer: Any, where: str) -> int:
+    """Return the character that an answer of SQuAD's layout begins with. Raises UserError where it has none."""
+    value = answer.get("answer_start") if isinstance(answer, dict) else None
+    number = _whole(value)
+    if number is None:
+        raise UserError(f"{where}: answer_start is {quoted(value, 60)}; it must be a whole number, in characters")
+    return number
+
+
+def is_impossible(question: dict[str, Any], where: str) -> bool | None:
+    """Return what SQuAD 2.0 says of a question, be it in JSON's booleans, 0 and 1, or "true" and "false"; None where it
+    says nothing. Raises UserError where it is something else."""
+    value = question.get("is_impossible")
+    known = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+    if value is None:
+        return None
+    if isinstance(value, list | dict) or str(value).strip().lower() not in known:
+        raise UserError(f"{where}: is_impossible is {quoted(value, 60)}; it must be true or false")
+    return known[str(value).strip().lower()]
+
+
+def paired_ids(gold: Mapping[str, Any], others: Iterable[str]) -> dict[str, str]:
+    """Return, for ids that are none of `gold` but the same whole number as one, that one: {"10.0": "10"}."""
+    numbers = {_digits(id): id for id in gold}
+    unknown = [id for id in others if id not in gold]
+    return {id: numbers[_digits(id)] for id in unknown if _digits(id) in numbers}
+
+
+def _digits(id: str) -> str:
+    digits, _, zeros = id.partition(".")
+    return digits if digits.isascii() and digits.isdigit() and not zeros.strip("0") else id
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number, be it written 10, 10.0 or "10"; None where it is none."""
+    if isinstance(value, str):
+        return int(value) if len(value) < 20 and value.strip().isdecimal() else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        return None
+    return int(value)
+
+
 def _add(gold: dict[str, list[str]], id: str, answers: list[str], path: Path) -> None:
     if id in gold:
-        raise UserError(f"{path}: question {id!r} is there twice; leave one of them")
+        raise UserError(f"{path}: question {quoted(id)} is there twice; leave one of them")
     gold[id] = answers
 
 
@@ -157,16 +206,20 @@ def _some(gold: dict[str, list[str]], path: Path) -> dict[str, list[str]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1."""
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    with reported(path), open(path, "rb") as file:
-        unpacked: IO[bytes] = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
-        number = 0
-        try:
-            for number, line in enumerate(unpacked, start=1):
-                if line.strip():
-                    yield number, line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise UserError(f"{path}, line {number}: not UTF-8; convert the file") from None
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path}, after line {number}: damaged ({error}); fetch it again") from None
+    with reported(path):
+        if not path.is_file():
+            raise UserError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        with open(path, "rb") as file:
+            unpacked: IO[bytes] = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
+            number = 0
+            try:
+                while line := unpacked.readline(MAX_BYTES + 1):
+                    number += 1
+                    if len(line) > MAX_BYTES:
+                        raise UserError(f"{path}, line {number}: longer than {MAX_BYTES:,} bytes; is it JSON lines?")
+                    if text := line.decode("utf-8-sig").strip():
+                        yield number, text
+            except UnicodeDecodeError:
+                raise UserError(f"{path}, line {number}: not UTF-8; convert the file") from None
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise UserError(f"{path}, after line {number}: damaged ({error}); fetch it again") from None

@@ -57,3 +57,47 @@ def test_questions_without_answers_are_kept_and_empty_ones_are_counted(tmp_path)
 def test_what_is_wrong_is_named(tmp_path, questions, says):
     with pytest.raises(UserError, match=says):
         read_questions(write(tmp_path / "a.json", *questions), training=True)
+
+
+@pytest.mark.parametrize(
+    ("start", "text", "found"),
+    [
+        (4, "cat ", (4, "cat")),
+        (3, " cat", (4, "cat")),
+        (3, "cat", (4, "cat")),
+        (4, " cat", (4, "cat")),
+        (0, "The\u00a0 cat", (0, "The cat")),
+        ("4", "cat", (4, "cat")),
+        (4.0, "cat", (4, "cat")),
+        (3, "dog", None),
+        (5, "cat", None),
+        (-44, "cat", None),
+    ],
+)
+def test_an_answer_stands_where_it_does_but_for_white_space(tmp_path, start, text, found):
+    path = write(tmp_path / "a.json", question(answers=((start, text),)), question("2"))
+    assert read_questions(path, training=True).answers == ([[found]] if found else []) + [[(4, "cat")]]
+
+
+@pytest.mark.parametrize("start", [None, "four", 4.5, True, [4], "", "-4"])
+def test_a_place_that_is_none_is_refused(tmp_path, start):
+    with pytest.raises(UserError, match=r"question '1': an answer: answer_start is .*; it must be a whole number"):
+        read_questions(write(tmp_path / "a.json", question(answers=((start, "cat"),))), training=False)
+
+
+def test_an_answer_of_white_space_is_none_and_one_given_twice_is_one_place(tmp_path):
+    path = write(
+        tmp_path / "a.json",
+        question(answers=((3, " "), (4, "cat"), (4, "cat"))),
+        question(" 2", answers=((7, "\u00a0"),)),
+        question(3, answers=((7, ""),), is_impossible="true"),
+        question(4.0, answers=((7, " "),), is_impossible=0),
+        question("5", answers=((4, "cat"),), is_impossible="TRUE"),
+    )
+    found = read_questions(path, training=True)
+    assert dict(zip(found.ids, found.answers, strict=True)) == {"1": [(4, "cat")] * 2, " 2": [], "3": [], "5": []}
+    assert found.left_out == {"questions that are said to have an answer and have none": 1}
+    asked = read_questions(path, training=False)
+    assert asked.gold() == {"1": ["cat", "cat"], " 2": [], "3": [], "4": [], "5": ["cat"]}
+    with pytest.raises(UserError, match="question ' 2' has no answer"):
+        read_questions(path, training=False, answerable=True)

@@ -8,7 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.scoring.questions import read_mrqa, read_null_odds, read_predicted_texts, read_squad
+from bertsmith.tasks.scoring.questions import (
+    is_impossible,
+    paired_ids,
+    read_mrqa,
+    read_null_odds,
+    read_predicted_texts,
+    read_squad,
+)
 
 HEADER = {"header": {"dataset": "NewsQA", "split": "dev"}}
 
@@ -121,8 +128,59 @@ def test_predictions_and_odds(tmp_path):
     assert read_predicted_texts(write(tmp_path / "p.json", '\ufeff{"1": "é", "2": ""}')) == {"1": "é", "2": ""}
     assert read_null_odds(write(tmp_path / "o.json", {"2": -2.75, "1": 3})) == {"2": -2.75, "1": 3}
     for value in ('"x"', "NaN", "Infinity", "true", "null", "1e999"):
-        with pytest.raises(UserError, match=r"o.json: the value of '2' is .*; it must be a finite number"):
+        with pytest.raises(UserError, match=r"o.json: (the value of '2' is .*; it must be a finite number|.* as JSON)"):
             read_null_odds(write(tmp_path / "o.json", f'{{"1": 0.5, "2": {value}}}'))
+
+
+@pytest.mark.parametrize(
+    ("id", "read"), [(7, "7"), (7.0, "7"), (-7, "-7"), ("7.0", "7.0"), (" x", " x"), (2**60, str(2**60))]
+)
+def test_ids_that_are_numbers(tmp_path, id, read):
+    assert read_squad(write(tmp_path / "dev.json", squad(question(id, "x"))), answerable=True) == {read: ["x"]}
+    lines = mrqa_lines({"context": "c", "qas": [{"qid": id, "answers": ["x"]}]})
+    assert read_mrqa(write(tmp_path / "dev.jsonl", lines)) == {read: ["x"]}
+
+
+@pytest.mark.parametrize("id", [None, True, 7.5, [7], {}])
+def test_ids_that_are_none(tmp_path, id):
+    with pytest.raises(UserError, match=r"paragraphs\[0\]: a question has no text 'id'"):
+        read_squad(write(tmp_path / "dev.json", squad(question(id, "x"))), answerable=True)
+
+
+def test_a_number_and_its_text_are_one_id(tmp_path):
+    with pytest.raises(UserError, match="question '7' is there twice"):
+        read_squad(write(tmp_path / "dev.json", squad(question("7", "x"), question(7.0, "x"))), answerable=True)
+
+
+def test_ids_are_paired_by_their_number():
+    assert paired_ids({"10": 0, "a.0": 0, "8.0": 0, "3": 0}, ["10.0", "a", "8", "3", "4.0", "10.5"]) == {
+        "10.0": "10",
+        "8": "8.0",
+    }
+
+
+def test_an_answer_of_white_space_is_none(tmp_path):
+    path = write(tmp_path / "dev.json", squad(question("1", " ", "x"), question("2", " \u00a0\n"), question("3", "")))
+    assert read_squad(path, answerable=False) == {"1": ["x"], "2": [], "3": []}
+    with pytest.raises(UserError, match="question '2' has no answer"):
+        read_squad(path, answerable=True)
+    blank = {"context": "c", "qas": [{"qid": "1", "answers": ["\t"]}]}
+    with pytest.raises(UserError, match="line 1: question '1' has no answer"):
+        read_mrqa(write(tmp_path / "dev.jsonl", mrqa_lines(blank)))
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(True, True), (False, False), ("true", True), ("False", False), (1, True), (0, False), (0.0, False), (None, None)],
+)
+def test_what_is_said_of_a_question_without_an_answer(value, read):
+    assert is_impossible({"is_impossible": value}, "here") is read
+
+
+@pytest.mark.parametrize("value", ["", "no", 2, -1, [], [False], {}])
+def test_what_says_neither(value):
+    with pytest.raises(UserError, match=r"here: is_impossible is .*; it must be true or false"):
+        is_impossible({"is_impossible": value}, "here")
 
 
 KEYS = ("data", "paragraphs", "qas", "id", "qid", "answers", "detected_answers", "text", "header")
