@@ -11,6 +11,7 @@ from typing import Any
 from bertsmith.answers import LINES_AT_ONCE, Line, answer_line, class_line, predictions, print_answers, say_line
 from bertsmith.errors import UserError
 from bertsmith.predictor import Predictor
+from bertsmith.tasks.cells import text, words
 from bertsmith.tasks.custom import ENDINGS
 from bertsmith.tasks.scoring.word_lines import read_words, refuse_numbers
 from bertsmith.tasks.table_files import column_names, read_table
@@ -27,7 +28,7 @@ def print_predictions(
     Raises:
         UserError: the model cannot answer; a column is missing; a text is not one, or is too long.
     """
-    ending = Path(file).suffix if file is not None else ""
+    ending = Path(file).suffix.lower() if file is not None else ""
     if ending == ".json" and model.answers_questions:
         raise UserError(f"{file}: in SQuAD's layout? `bertsmith submit {model.path} OUT.json data={file}` answers that")
     if ending in ENDINGS:
@@ -47,11 +48,10 @@ def _print(lines: Iterable[Line], as_json: bool, between: str) -> None:
 def _of_table(model: Predictor, path: Path, most: int, truncate: bool) -> Iterator[Line]:
     """Rows are read at once and answered some at a time; one without any text is answered by an empty line."""
     wanted = _columns(model, path)
-    table = read_table(path, wanted, remedy="mend the line")
+    table = read_table(path, dict.fromkeys(wanted, words if model.tags_words else text), remedy="fix the line")
+    texts = [table.columns[column] for column in wanted]
     if model.tags_words:
-        texts = [[" ".join(words) for words in table.word_lists(column)] for column in wanted]
-    else:
-        texts = [table.texts(column) for column in wanted]
+        texts = [[" ".join(found) for found in column] for column in texts]
     for begin in range(0, len(table.lines), LINES_AT_ONCE):
         some = [column[begin : begin + LINES_AT_ONCE] for column in texts]
         rows = [row for row in zip(*some, strict=True) if any(text.strip() for text in row)]

@@ -82,6 +82,11 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def ending(path: Path) -> str:
+    """Return the ending of a file's name, such as ".csv", in lower case: `.CSV` is the same."""
+    return path.suffix.lower()
+
+
 def refuse_folder(path: Path) -> None:
     """Raises UserError where a file is to be written and a folder has its name."""
     if path.is_dir():

@@ -46,30 +46,54 @@ def parse_json(
             another type.
     """
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) != len(pairs):
-            [(key, times)] = Counter(key for key, _ in pairs).most_common(1)
-            raise UserError(f"{where}: {quoted(key)} is there {times} times in one object; leave one of them")
-        return content
-
     try:
-        value = json.loads(text, object_pairs_hook=unique, parse_float=_finite, parse_constant=_refuse_constant)
-        deep = _is_deep(value)
+        value = json_value(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         raise UserError(f"{where}, line {line}: not JSON ({error.msg}); write the file again") from None
     except UnicodeDecodeError:
         raise UserError(f"{where}: not UTF-8; convert the file") from None
-    except RecursionError:  # before a depth of a thousand
-        deep = True
-    except ValueError as error:  # a number of thousands of digits, or one that is not finite
-        raise UserError(f"{where}: cannot be read as JSON ({error}); write the file again") from None
-    if deep:
-        raise UserError(f"{where}: JSON nested deeper than {MAX_DEPTH} levels; write the file again")
+    except ValueError as error:
+        raise UserError(f"{where}: {error}; write the file again") from None
     if not _is_of(value, expected):
         raise UserError(f"{where}: must hold {_names(expected)}, not {quoted(value, 60)}")
     return value
+
+
+def json_value(text: str | bytes, non_finite: bool = False) -> Any:
+    """Return the value of one JSON text, bounded as `parse_json` has it.
+
+    Args:
+        non_finite: whether to read NaN, Infinity and numbers of that size, as Python writes and reads them.
+
+    Raises:
+        ValueError: it is not JSON (then a `JSONDecodeError`), or not within the bounds; says which, without a place.
+    """
+    numbers = {} if non_finite else {"parse_float": _finite, "parse_constant": _refuse_constant}
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, **numbers)
+        deep = _is_deep(value)
+    except (json.JSONDecodeError, UnicodeDecodeError, _NotWanted):
+        raise
+    except RecursionError:  # before a depth of a thousand
+        deep = True
+    except ValueError as error:  # a number of thousands of digits, or one that is not finite
+        raise ValueError(f"cannot be read as JSON ({error})") from None
+    if deep:
+        raise ValueError(f"JSON nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+class _NotWanted(ValueError):
+    """JSON that is refused whole."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        [(key, times)] = Counter(key for key, _ in pairs).most_common(1)
+        raise _NotWanted(f"{quoted(key)} is there {times} times in one object, of which one may stay")
+    return content
 
 
 def member(content: Mapping[str, Any], key: str, expected: type | tuple[type, ...], where: str, *default: Any) -> Any:
@@ -130,6 +154,19 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """Return `content` as JSON for programs, with null for numbers that are not finite, of which JSON has none."""
+    return json.dumps(_without_non_finite(content), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _without_non_finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_non_finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_non_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -121,7 +121,7 @@ def submit(
     from bertsmith.config import lay_over
     from bertsmith.errors import UserError
 
-    if out.suffix == ".json":
+    if out.suffix.lower() == ".json":
         from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 
         if fill:

@@ -147,9 +147,9 @@ def test_a_table_without_the_columns_says_which_and_how_its_lines_are_read(tmp_p
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.jsonl", '{"sentence": "ba"}\n{"sentence": null}\n', "line 2: sentence is None; it must be text"),
+        ("a.jsonl", '{"sentence": "ba"}\n{"sentence": 5}\n', "line 2: sentence is 5; it must be text; fix the line"),
         ("a.jsonl", '{"sentence": "ba"}\n{"other": "ba"}\n', "line 2: no column 'sentence'"),
-        ("a.tsv", "id\tsentence\n1\tba\n2\n", "line 3: 1 columns where there should be 2; mend the line"),
+        ("a.tsv", "id\tsentence\n1\tba\n2\n", "line 3: 1 columns where there should be 2; fix the line"),
         ("a.tsv", "sentence\tsentence\nba\tba\n", "line 1: 2 columns are named 'sentence'"),
         ("a.tsv", "sentence\n" + "ba " * 40, "lines 2 to 2: 1 of 1 texts are longer than the model's 32 tokens"),
         ("a.conll", "ba\n", "tags no words"),

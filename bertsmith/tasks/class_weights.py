@@ -3,9 +3,11 @@
 import numpy as np
 
 from bertsmith.errors import UserError
+from bertsmith.tasks.cells import did_you_mean, shortened
+from bertsmith.tasks.labels import alike_in_case, ids_of, key_of
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.table import did_you_mean, shortened
 from bertsmith.tasks.task import Task
+from bertsmith.terminal import say
 
 
 def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
@@ -18,8 +20,9 @@ def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
     if task.is_regression and (weights or recipe.class_weights != "none"):
         key = "custom.weights" if weights else "class_weights"
         raise UserError(f"{key}: {task.name} has no classes to weigh; leave it out")
+    ids = ids_of(task.labels)
     for label in weights:
-        if label not in task.labels:
+        if key_of(label) not in ids:
             raise UserError(
                 f"custom.weights: {label!r} is no label of the task; there are {shortened(task.labels)}"
                 f"{did_you_mean(label, task.labels)}"
@@ -39,10 +42,30 @@ def class_weights(recipe: FinetuneRecipe, task: Task, counts: np.ndarray, num_ex
     """
     weights = recipe.custom.weights
     if weights:
-        return np.array([weights.get(label, 1.0) for label in task.labels], dtype=np.float32)
+        by_key = {key_of(label): weight for label, weight in weights.items()}
+        return np.array([by_key.get(key_of(label), 1.0) for label in task.labels], dtype=np.float32)
     if recipe.class_weights == "none":
         return None
     some = np.maximum(counts, 1)  # a class that training lacks is never weighed
     if task.is_multi_label:
         return (np.maximum(num_examples - counts, 1) / some).astype(np.float32)
     return (num_examples / (np.count_nonzero(counts) * some)).astype(np.float32)
+
+
+def say_classes(task: Task, counts: np.ndarray, of_what: str) -> None:
+    """Say on standard error which classes a task has, so that a user sees what was understood.
+
+    Args:
+        counts: [C], training examples (or words) of each.
+        of_what: how many examples (or words) there are, and their name.
+    """
+    kind = "labels" if task.is_multi_label else "classes"
+    counted = [
+        f"{label if len(label) <= 30 else f'{label[:29]}…'} ({count:,})"
+        for label, count in zip(task.labels, counts.tolist(), strict=True)
+    ]
+    say(f"{task.name}: {len(task.labels):,} {kind} in {of_what}: {shortened(counted)}", error=True)
+    for label, other in alike_in_case(task.labels)[:5]:
+        say(
+            f"{task.name}: {label!r} and {other!r} differ in upper and lower case alone, and are two {kind}", error=True
+        )

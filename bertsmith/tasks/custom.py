@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from bertsmith.errors import UserError
+from bertsmith.files import ending, reported
 from bertsmith.settings import setting, settings
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
@@ -28,7 +29,9 @@ class CustomSettings:
         "or .conll; answering: a stretch of a context",
     )
     separator: str = setting(
-        ",", "multi-label: what parts the labels in a cell of a TSV or CSV; the other layouts have lists", min_length=1
+        ",",
+        "multi-label: what separates the labels in a cell of a TSV or CSV; other layouts have lists, and so may a cell",
+        min_length=1,
     )
     weights: dict[str, float] = setting(
         {}, "label → how much its examples count in the loss, 1 where none is given; of multi-label those that have it"
@@ -51,11 +54,14 @@ class CustomSettings:
 
 
 def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:
-    """The file of this split in the folder. Raises UserError where there is none, or more than one."""
+    """Return the file of this split in the folder, whose ending may be in upper case. Raises UserError where there is
+    none, or more than one."""
     if not data.is_dir():
         what = "a file" if data.exists() else "no such folder"
         raise UserError(f"{data}: {what}; data=… names the folder of the task")
-    found = [path for ending in endings if (path := data / f"{split}{ending}").is_file()]
+    with reported(data):
+        there = sorted(path for path in data.iterdir() if path.stem == split and path.is_file())
+    found = [path for wanted in endings for path in there if ending(path) == wanted]
     if not found:
         raise UserError(f"{data}: no file {split}{', '.join(endings)} in it; data=… names the folder of the task")
     if len(found) > 1:

@@ -1,206 +1,120 @@
 """TSV, CSV, JSONL and Parquet files in, a `Table` out; what is wrong is named with its file and line."""
 
-import contextlib
-import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bertsmith.errors import UserError
-from bertsmith.files import read_text
-from bertsmith.tasks.table import Table, did_you_mean, shortened
+from bertsmith.errors import UserError, quoted
+from bertsmith.files import ending
+from bertsmith.tasks.cells import Cell, did_you_mean, shortened
+from bertsmith.tasks.table import Table
+from bertsmith.tasks.table_rows import Fault, Rows, read_rows, refuse_double
 
-CSV_FIELD_SIZE = 1 << 30
-"""Bytes; the csv module's own limit, 128 kB, is too short for a document."""
-
-LONGEST_NAME = 40
-"""Characters of a column's name in a message: where a file has no header, its names are texts."""
+REMEDY = "fix the line, or set skip_malformed=true"
 
 
 def read_table(
     path: Path,
-    wanted: Sequence[str],
+    wanted: Mapping[str, Cell],
     *,
     header: Sequence[str] | None = None,
     skip_malformed: bool = False,
-    remedy: str = "mend the line, or set skip_malformed=true",
+    remedy: str = REMEDY,
     named_by: Mapping[str, str] = MappingProxyType({}),
+    check: Callable[[dict[str, Any]], None] | None = None,
 ) -> Table:
-    """The columns `wanted` of `path`, whose name ends in .tsv (no quoting), .csv (RFC 4180), .jsonl or .parquet.
+    """Return the columns `wanted` of `path`, whose name ends in .tsv (no quoting), .csv (RFC 4180), .jsonl or .parquet.
 
     Args:
+        wanted: column → the kind of its cells.
         header: the names of all columns, for a TSV without a header line.
-        skip_malformed: leave malformed lines out, see `Table.left_out`.
+        skip_malformed: leave malformed rows out, see `Table.left_out`: those that cannot be read, have another number
+            of columns, or a cell that is none of its kind.
         remedy: what a user can do about one, where there is no such setting.
         named_by: column → the setting that names it, where there is one.
+        check: raises `ValueError` where the values of a row, by column, do not go together.
 
     Raises:
-        UserError: the file is missing, not UTF-8 or empty; a column is missing; a line is malformed.
+        UserError: the file is missing, damaged or empty; a column is missing; a row is malformed.
     """
-    if not path.is_file():
-        raise _no_file(path)
-    if path.suffix == ".parquet":
-        return _read_parquet(path, wanted, named_by)
-    text = read_text(path)
-    reader = _Reader(path, wanted, skip_malformed, remedy)
-    if path.suffix == ".jsonl":
-        return reader.read(_objects(text), lambda row: _of_object(row, wanted, named_by))
-    rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
-    if header is None:
-        _, header = next(rows, (1, []))
-    if not header:
-        raise UserError(f"{path}: no examples in this file")
-    missing = [name for name in wanted if name not in header]
-    if missing:
-        raise UserError(f"{path}: {_no_column(missing[0], header, named_by, ' (line 1 names them)')}")
-    twice = [name for name in wanted if header.count(name) > 1]
-    if twice:
-        raise UserError(f"{path}, line 1: {header.count(twice[0])} columns are named {twice[0]!r}; rename the others")
-    places, num_columns = [header.index(name) for name in wanted], len(header)
-
-    def cells_of(cells: list[str]) -> list[str] | str:
-        if len(cells) != num_columns:
-            return f"{len(cells)} columns where there should be {num_columns}"
-        return [cells[place] for place in places]
-
-    return reader.read(rows, cells_of)
-
-
-def column_names(path: Path) -> list[str]:
-    """Of a file as `read_table` takes it; of JSONL those of the first line. Empty where the file is.
-
-    Raises:
-        UserError: the file is missing, not UTF-8 or damaged.
-    """
-    if not path.is_file():
-        raise _no_file(path)
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        with _parquet_reported(path):
-            return pyarrow.parquet.read_schema(path).names
-    text = read_text(path)
-    if path.suffix == ".jsonl":
-        _, row = next(_objects(text), (1, {}))
-        return list(row) if isinstance(row, dict) else []
-    rows = _quoted_rows(path, text) if path.suffix == ".csv" else _plain_rows(text)
-    _, header = next(rows, (1, []))
-    return header
-
-
-class _Fault(str):
-    """In the place of a row, what is wrong with it."""
+    found = read_rows(path, list(wanted), header)
+    if ending(path) != ".jsonl":
+        _check_names(path, found, wanted, named_by)
+    return _Reader(path, wanted, skip_malformed, remedy, named_by, check).read(found.rows)
 
 
 class _Reader(NamedTuple):
     path: Path
-    wanted: Sequence[str]
+    wanted: Mapping[str, Cell]
     skip_malformed: bool
     remedy: str
+    named_by: Mapping[str, str]
+    check: Callable[[dict[str, Any]], None] | None
 
-    def read(self, rows: Iterator[tuple[int, Any]], values_of: Callable[[Any], list[Any] | str]) -> Table:
-        """`values_of` gives the wanted values of a row, or what is wrong with it."""
-        kept, lines, skipped, first = [], [], 0, ""
+    def read(self, rows: Iterator[tuple[int, Mapping[str, Any] | Fault]]) -> Table:
+        columns: dict[str, list[Any]] = {name: [] for name in self.wanted}
+        lines, skipped, first = [], 0, ""
         for line, row in rows:
-            values = values_of(row)
-            if not isinstance(values, str):
-                kept.append(values)
+            values = self.values(row)
+            if not isinstance(values, Fault):
                 lines.append(line)
+                for name, value in values.items():
+                    columns[name].append(value)
             elif self.skip_malformed:
                 skipped += 1
                 first = first or f"line {line}: {values}"
             else:
                 raise UserError(f"{self.path}, line {line}: {values}; {self.remedy}")
-        if not kept:
+        if not lines:
             malformed = f" ({skipped:,} malformed lines; {first})" if skipped else ""
             raise UserError(f"{self.path}: no examples in this file{malformed}")
         left_out = f"{self.path}: {skipped:,} malformed lines left out; the first is {first}" if skipped else ""
-        columns = {name: list(column) for name, column in zip(self.wanted, zip(*kept, strict=True), strict=True)}
         return Table(self.path, columns, lines, left_out)
 
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(_ended_lines(text), start=1):
-        yield number, line.removesuffix("\r")
-
-
-def _ended_lines(text: str) -> list[str]:
-    """Only line feeds end a line: GLUE has texts with other separators of Unicode inside."""
-    return text.rstrip("\n").split("\n") if text.strip() else []
-
-
-def _plain_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in _lines(text):
-        yield number, line.split("\t")
-
-
-def _quoted_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    previous = csv.field_size_limit(CSV_FIELD_SIZE)
-    # With their carriage returns: in quotes they are characters of the text, which positions in it count.
-    reader = csv.reader((f"{line}\n" for line in _ended_lines(text)), strict=True)
-    try:
-        for cells in reader:
-            yield reader.line_num, cells
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: not CSV ({error}); mend the quotes") from None
-    finally:
-        csv.field_size_limit(previous)
-
-
-def _objects(text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in _lines(text):
+    def values(self, row: Mapping[str, Any] | Fault) -> dict[str, Any] | Fault:
+        """Return a row's values by column, or what is wrong with it."""
+        if isinstance(row, Fault):
+            return row
+        missing = [name for name in self.wanted if name not in row]
+        if missing:
+            return Fault(_no_column(missing[0], list(row), self.named_by))
+        values: dict[str, Any] = {}
         try:
-            row = json.loads(line)
-            if "\\ud" in line.lower():
-                json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            row = _Fault(f"half a character ({error.object[error.start]!a}), as where an emoji was cut in two")
-        except (ValueError, RecursionError):
-            row = _Fault("not a JSON object")
-        yield number, row
+            for name, cell in self.wanted.items():
+                values[name] = cell(row[name])
+        except ValueError as error:
+            return Fault(f"{name} {error}")
+        try:
+            if self.check is not None:
+                self.check(values)
+        except ValueError as error:
+            return Fault(error)
+        return values
 
 
-def _of_object(row: Any, wanted: Sequence[str], named_by: Mapping[str, str]) -> list[Any] | str:
-    if isinstance(row, _Fault):
-        return row
-    if not isinstance(row, dict):
-        return "not a JSON object"
-    missing = [name for name in wanted if name not in row]
-    return _no_column(missing[0], list(row), named_by) if missing else [row[name] for name in wanted]
+def _check_names(path: Path, found: Rows, wanted: Mapping[str, Cell], named_by: Mapping[str, str]) -> None:
+    """Raises UserError where a column is missing, or is there twice."""
+    if not found.names:
+        raise UserError(f"{path}: no examples in this file")
+    missing = [name for name in wanted if name not in found.names]
+    if missing:
+        note = "" if ending(path) == ".parquet" else " (line 1 names them)"
+        raise UserError(f"{path}: {_no_column(missing[0], found.names, named_by, note)}")
+    refuse_double(path, found.names, list(wanted))
+
+
+def column_names(path: Path) -> Sequence[str]:
+    """Return those of a file as `read_table` takes it; empty where the file is.
+
+    Raises:
+        UserError: the file is missing, or damaged.
+    """
+    return read_rows(path, []).names
 
 
 def _no_column(name: str, names: Sequence[str], named_by: Mapping[str, str], note: str = "") -> str:
-    found = shortened([repr(other if len(other) <= LONGEST_NAME else f"{other[:LONGEST_NAME]}…") for other in names])
+    # Where a file has no header, its names are texts.
+    found = shortened([quoted(other, 40) for other in names])
     remedy = did_you_mean(name, names) or (f"; {named_by[name]}=… names it" if name in named_by else "")
-    return f"no column {name!r}; there are {found or 'none'}{note}{remedy}"
-
-
-@contextlib.contextmanager
-def _parquet_reported(path: Path) -> Iterator[None]:
-    import pyarrow
-
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: damaged or not Parquet ({error}); fetch it again") from None
-
-
-def _no_file(path: Path) -> UserError:
-    return UserError(f"{path}: a folder, where a file is wanted" if path.is_dir() else f"{path}: no such file")
-
-
-def _read_parquet(path: Path, wanted: Sequence[str], named_by: Mapping[str, str]) -> Table:
-    import pyarrow.parquet
-
-    with _parquet_reported(path), pyarrow.parquet.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        missing = [name for name in wanted if name not in names]
-        if missing:
-            raise UserError(f"{path}: {_no_column(missing[0], names, named_by)}")
-        table = file.read(columns=list(wanted))
-    if not table.num_rows:
-        raise UserError(f"{path}: no examples in this file")
-    columns = {name: table.column(name).to_pylist() for name in wanted}
-    return Table(path, columns, list(range(1, table.num_rows + 1)))
+    return f"no column {quoted(name, 40)}; there are {found or 'none'}{note}{remedy}"

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from bertsmith.errors import UserError
-from bertsmith.files import make_folder
+from bertsmith.files import ending, make_folder
 from bertsmith.json_files import write_json
 from bertsmith.manifests import kind_of
 from bertsmith.settings import setting, settings
@@ -40,7 +40,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
         UserError: the run was not fine-tuned on questions, or has no such trial or task; the file is missing or laid
             out otherwise; `out` cannot be written.
     """
-    if out.suffix != ".json" or out.is_dir():
+    if ending(out) != ".json" or out.is_dir():
         raise UserError(f"{out}: answers to questions are a JSON object; name a file that ends in .json")
     make_folder(out.resolve().parent)
     run = chosen_run(run)
@@ -66,8 +66,8 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
 
 def _read_asked(path: Path) -> Questions:
     """The questions of the file, whatever its layout."""
-    if ".jsonl" in path.suffixes:
+    if ".jsonl" in path.name.lower():
         return read_asked_mrqa(path)
-    if path.suffix in ENDINGS:
+    if ending(path) in ENDINGS:
         raise UserError(f"{path}: not SQuAD's layout or MRQA's; `bertsmith predict RUN --file {path}` answers its rows")
     return read_asked_squad(path)

@@ -1,11 +1,15 @@
 """Questions of one's own: files with a question a line, its context, its answer."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.cells import Cell, identifier, optional_answer, optional_place, text
 from bertsmith.tasks.custom import CustomSettings
+from bertsmith.tasks.labels import MISSING_NAMES
 from bertsmith.tasks.table_files import read_table
 
 
@@ -24,48 +28,46 @@ def read_question_columns(
     """
     keys = ("question", "context", "answer", "start", "id")
     named_by = {name: f"custom.{key}" for key in keys if (name := getattr(settings, key)) is not None}
-    table = read_table(path, list(named_by), skip_malformed=skip_malformed, named_by=named_by)
+    wanted: dict[str, Cell] = {settings.question: text, settings.context: text, settings.answer: optional_answer}
+    if len(wanted) < 3:
+        raise UserError("custom.question, custom.context and custom.answer: each names a column of its own")
+    if settings.start is not None:
+        wanted[settings.start] = optional_place
+    if settings.id is not None:
+        wanted[settings.id] = identifier
+    checked = _check(settings, skip_malformed)
+    table = read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=checked)
     found = Questions(path, malformed=table.left_out)
-    table.columns[settings.answer] = [_or_none(answer) for answer in table.columns[settings.answer]]
-    starts: list[Any] = table.columns[settings.start] if settings.start else [None] * len(table.lines)
-    ids = [str(id) for id in (table.columns[settings.id] if settings.id else table.lines)]
-    columns = (table.texts(name) for name in (settings.question, settings.context, settings.answer))
-    for id, line, start, text, context, answer in zip(ids, table.lines, starts, *columns, strict=True):
+    starts = table.columns[settings.start] if settings.start else [None] * len(table.lines)
+    ids = table.columns[settings.id] if settings.id else [str(line) for line in table.lines]
+    columns = (table.columns[name] for name in (settings.question, settings.context, settings.answer))
+    for id, line, start, question, context, answer in zip(ids, table.lines, starts, *columns, strict=True):
         where = f"{path}, line {line}"
-        found.refuse_twice(id, f"{where}: question {id!r}")
-        if not answer and not settings.unanswerable:
-            raise UserError(
-                f"{where}: {settings.answer} is empty; custom.unanswerable=true where that means that there is none"
-            )
+        found.refuse_twice(id, f"{where}: question {quoted(id, 80)}")
         if skip_malformed and answer and answer not in context:
             found.leave_out("lines whose answer is not in their context", id)
             continue
-        given = [(_place(answer, context, start, where), answer)] if answer else []
+        given = [(context.find(answer) if start is None else start, answer)] if answer else []
         if training:
-            found.add_to_learn_from(id, text, context, given, nearest)
+            found.add_to_learn_from(id, question, context, given, nearest)
         else:
-            found.add(id, text, context, given)
+            found.add(id, question, context, given)
     return found.some()
 
 
-def _or_none(answer: Any) -> Any:
-    """Return an answer, of white space alone the empty one."""
-    return "" if answer is None or (isinstance(answer, str) and not answer.strip()) else answer
+def _check(settings: CustomSettings, skip_malformed: bool) -> Callable[[dict[str, Any]], None]:
+    """Return what raises `ValueError` where a line's question, context and answer do not go together."""
 
-
-def _place(answer: str, context: str, start: Any, where: str) -> int:
-    if start is None or start == "":
-        place = context.find(answer)
-        if place < 0:
-            raise UserError(
-                f"{where}: the answer {answer!r:.60} is not in its context; an answer is a stretch of it; mend the "
-                f"line, or set skip_malformed=true"
+    def check(row: dict[str, Any]) -> None:
+        answer, context = row[settings.answer], row[settings.context]
+        start = row[settings.start] if settings.start else None
+        if not answer and not settings.unanswerable:
+            raise ValueError(
+                f"{settings.answer} is empty; custom.unanswerable=true where that means that there is none"
             )
-        return place
-    try:
-        number = int(start)
-        if isinstance(start, float) and number != start:
-            raise ValueError
-        return number
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{where}: the answer begins at {start!r}; it must be a whole number, in characters") from None
+        if answer in MISSING_NAMES and not re.search(rf"\b{re.escape(answer)}\b", context):
+            raise ValueError(f"{settings.answer} is {answer!r}, as a missing value is written; leave its cell empty")
+        if answer and start is None and answer not in context and not skip_malformed:
+            raise ValueError(f"the answer {quoted(answer, 60)} is not in its context; an answer is a stretch of it")
+
+    return check

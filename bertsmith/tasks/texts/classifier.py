@@ -16,7 +16,7 @@ from bertsmith.tasks.texts.classification import Classification, build_classific
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import GLUE
-from bertsmith.tasks.texts.text_lesson import predict
+from bertsmith.tasks.texts.text_lesson import on_scale, predict
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
@@ -97,7 +97,7 @@ class Classifier(NamedTuple):
         """An answer a row."""
         scores = predict(self.objective, rows, self.machine)
         if not self.labels:
-            return [Answer(None, float(score), {}) for score in scores[:, 0] * (self.high - self.low) + self.low]
+            return [Answer(None, value, {}) for value in on_scale(scores[:, 0], self.low, self.high).tolist()]
         if self.multi_label:
             from scipy.special import expit
 

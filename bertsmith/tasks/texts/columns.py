@@ -1,11 +1,16 @@
 """Texts of one's own: a task in files with columns."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
+from bertsmith.files import ending
+from bertsmith.tasks.cells import Cell, are_zeros_and_ones, label_set, number, text, unknown
 from bertsmith.tasks.custom import CustomSettings, find_file
+from bertsmith.tasks.labels import class_names, ids_of, is_blank, label_of
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
@@ -13,58 +18,98 @@ from bertsmith.tasks.texts.examples import Examples, LabelledTexts
 
 
 def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledTexts:
-    """The task in the folder `data`, which holds one file train.* and one file dev.*.
+    """Return the task in the folder `data`, which holds one file train.* and one file dev.*.
 
     Classes, and the labels of which a text may have any number, are the training file's, in numeric order where all are
     numbers, otherwise in alphabetical order. A regression's smallest and largest training answers become the model's 0
     and 1.
 
     Raises:
-        UserError: a file or a column is missing; a line is malformed; there is one label only, or a label that the
-            training file does not have, or none in a line; an answer is no number, or of multi-label no list of labels.
+        UserError: a file or a column is missing; a line is malformed, without a text, or without an answer of its kind;
+            there is one label only, or a label that the training file does not have.
     """
-    texts = [name for name in (settings.text, settings.second_text) if name is not None]
+    texts = list(dict.fromkeys(name for name in (settings.text, settings.second_text) if name is not None))
+    if settings.label in texts:
+        raise UserError(f"custom.label = {settings.label!r}: the column of a text; name that of the answers")
     named_by = {getattr(settings, key): f"custom.{key}" for key in ("label", "second_text", "text")}
-    wanted = list(dict.fromkeys([*texts, settings.label]))
-    train, dev = (
-        read_table(find_file(data, split), wanted, skip_malformed=skip_malformed, named_by=named_by)
-        for split in ("train", "dev")
-    )
+    paths = [find_file(data, split) for split in ("train", "dev")]
+
+    def read(path: Path, answer: Cell) -> Table:
+        wanted: dict[str, Cell] = {settings.label: answer} | dict.fromkeys(texts, text)
+        options = {"skip_malformed": skip_malformed, "named_by": named_by, "check": _has_a_text(texts)}
+        return read_table(path, wanted, **options)
+
+    train = read(paths[0], _answer(settings, paths[0]))
     task = _TASKS[settings.kind](train, settings)
-    return LabelledTexts(task, _examples(train, texts, settings, task), _examples(dev, texts, settings, task))
+    dev = read(paths[1], _known(_answer(settings, paths[1]), task))
+    return LabelledTexts(task, *(_examples(table, texts, settings.label, task) for table in (train, dev)))
+
+
+def _answer(settings: CustomSettings, path: Path) -> Cell:
+    """Return the kind of the cells that hold answers."""
+    if settings.kind == "regression":
+        return number
+    if settings.kind == "multi-label":
+        return label_set(settings.separator, in_cells=ending(path) in (".tsv", ".csv"))
+    return label_of
+
+
+def _known(answer: Cell, task: Task) -> Cell:
+    """Return the same kind, of labels that the task has."""
+    if task.is_regression:
+        return answer
+    ids = ids_of(task.labels)
+
+    def known(value: Any) -> Any:
+        found = answer(value)
+        for label in found if task.is_multi_label else [found]:
+            if label.key not in ids:
+                what = f"has {quoted(label.name, 80)}" if task.is_multi_label else f"is {quoted(value, 80)}"
+                raise ValueError(unknown(what, label.name, task.labels))
+        return found
+
+    return known
+
+
+def _has_a_text(texts: Sequence[str]) -> Callable[[dict[str, Any]], None]:
+    def check(values: dict[str, Any]) -> None:
+        if all(is_blank(values[name]) for name in texts):
+            raise ValueError(f"{' and '.join(texts)} {'are' if len(texts) > 1 else 'is'} empty; there must be a text")
+
+    return check
 
 
 def _classes(train: Table, settings: CustomSettings) -> Task:
     column = settings.label
-    labels = _ordered(set(train.labels(column)))
+    labels = class_names(zip(train.columns[column], train.lines, strict=True), train.path, column)
     if not 2 <= len(labels) <= MOST_LABELS:
         raise UserError(
             f"{train.path}: {column} has {len(labels):,} different values; a classification has 2 to {MOST_LABELS:,} "
             f"(custom.label names the column; custom.kind=regression is for numbers, multi-label for several labels)"
         )
-    return Task("custom", ("accuracy", "f1", "mcc"), labels)
+    return Task("custom", ("accuracy", "f1", "mcc"), tuple(labels.values()))
 
 
 def _labels(train: Table, settings: CustomSettings) -> Task:
-    column, separator = settings.label, settings.separator
-    labels = _ordered({label for found in train.label_sets(column, separator) for label in found})
+    column, separator, sets = settings.label, settings.separator, train.columns[settings.label]
+    if len(sets[0]) > 1 and all(len(found) == len(sets[0]) and are_zeros_and_ones(found) for found in sets):
+        raise UserError(
+            f"{train.path}: {column} has {len(sets[0])} zeros and ones in every line, a vector of them (multi-hot)? "
+            f"Write the names of the labels that each text has"
+        )
+    by_line = ((label, line) for found, line in zip(sets, train.lines, strict=True) for label in found)
+    labels = class_names(by_line, train.path, column)
     if not 1 <= len(labels) <= MOST_LABELS:
         raise UserError(
             f"{train.path}: {column} has {len(labels):,} different labels; a task has 1 to {MOST_LABELS:,} "
-            f"(custom.label names the column; custom.separator, now {separator!r}, parts labels in a TSV or CSV)"
+            f"(custom.label names the column; custom.separator, now {separator!r}, separates labels in a TSV or CSV)"
         )
-    return Task("custom", ("f1_micro", "f1_macro", "subset_accuracy"), labels, separator)
-
-
-def _ordered(labels: set[str]) -> tuple[str, ...]:
-    in_order = sorted(labels)
-    return tuple(sorted(in_order, key=int) if all(label.isdecimal() for label in in_order) else in_order)
+    return Task("custom", ("f1_micro", "f1_macro", "subset_accuracy"), tuple(labels.values()), separator)
 
 
 def _regression(train: Table, settings: CustomSettings) -> Task:
-    column = settings.label
-    numbers = train.numbers(column).astype(np.float32)
-    low, high = float(numbers.min()), float(numbers.max())
+    column, numbers = settings.label, train.columns[settings.label]
+    low, high = min(numbers), max(numbers)
     if low == high:
         raise UserError(f"{train.path}: {column} is {low:g} in every line; there is nothing to learn")
     return Task("custom", ("pearson", "spearman"), low=low, high=high)
@@ -74,12 +119,16 @@ _TASKS = {"classification": _classes, "multi-label": _labels, "regression": _reg
 """By `CustomSettings.kind`."""
 
 
-def _examples(table: Table, texts: list[str], settings: CustomSettings, task: Task) -> Examples:
-    columns, left_out = [table.texts(name) for name in texts], (table.left_out,) if table.left_out else ()
+def _examples(table: Table, texts: Sequence[str], column: str, task: Task) -> Examples:
+    answers, left_out = table.columns[column], (table.left_out,) if table.left_out else ()
+    ids = ids_of(task.labels)
     if task.is_regression:
-        targets = table.numbers(settings.label).astype(np.float32)
+        targets = np.array(answers, dtype=np.float64)
     elif task.is_multi_label:
-        targets = table.label_grid(settings.label, task.labels, settings.separator)
+        targets = np.zeros((len(answers), len(ids)), dtype=bool)
+        for row, found in enumerate(answers):
+            targets[row, [ids[label.key] for label in found]] = True
     else:
-        targets = table.class_ids(settings.label, task.labels)
-    return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, left_out)
+        targets = np.array([ids[label.key] for label in answers], dtype=np.int64)
+    first, *second = (table.columns[name] for name in texts)
+    return Examples(first, second[0] if second else None, targets, left_out)

@@ -16,7 +16,7 @@ class Examples(NamedTuple):
     second: Sequence[str] | None
     """None for a task of single texts."""
     targets: np.ndarray | None
-    """[N]: int64 class ids, or float32 answers as the file has them; [N, C] bool where a text has any number of C
+    """[N]: int64 class ids, or float64 answers as the file has them; [N, C] bool where a text has any number of C
     labels; None where the split has no labels."""
     left_out: tuple[str, ...] = ()
     """Of each file with malformed lines, what `Table.left_out` says."""
@@ -42,8 +42,17 @@ class Examples(NamedTuple):
             for text in texts:
                 digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
             digest.update(b"\1")
-        digest.update(b"" if self.targets is None else self.targets.tobytes())
+        digest.update(b"" if self.targets is None else _bytes_of(self.targets))
         return digest.hexdigest()
+
+
+def _bytes_of(targets: np.ndarray) -> bytes:
+    """Return what stands for the targets in a hash: of numbers their float32, as in versions that had no others, and
+    all that they have where that tells fewer of them apart."""
+    if targets.dtype != np.float64:
+        return targets.tobytes()
+    short = targets.astype(np.float32)
+    return short.tobytes() + (targets.tobytes() if len(np.unique(short)) < len(np.unique(targets)) else b"")
 
 
 class LabelledTexts(NamedTuple):

@@ -5,12 +5,15 @@ of google-research/electra, finetune/classification/classification_tasks.py.
 """
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from bertsmith.errors import UserError
+from bertsmith.files import ending
+from bertsmith.tasks.cells import Cell, class_of, given_text, number
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import Task
@@ -169,17 +172,15 @@ def read_split(
     paths = _split_files(row, _find_folder(row, data), split)
     texts, label = row.texts, row.label
     header = row.header if split != "test" else None
-    if paths[0].suffix == ".parquet":
+    if ending(paths[0]) == ".parquet":
         texts, label, header = row.hub_texts, "label", None
-    wanted = texts if split == "test" else (*texts, label)
-    remedy = {"remedy": "mend the line"} if split == "test" else {}  # a line less, and all indices behind it are wrong
-    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed, **remedy) for path in paths]
-    columns = [[text for table in tables for text in table.texts(column)] for column in texts]
-    targets = None
+    wanted: dict[str, Cell] = dict.fromkeys(texts, given_text)
     if split != "test":
-        targets = np.concatenate([_targets(row, table, label) for table in tables])
-        if row.task.is_regression:
-            targets = targets.astype(np.float32)
+        wanted[label] = _target(row, paths[0])
+    remedy = {"remedy": "fix the line"} if split == "test" else {}  # a line less, and all indices after it are wrong
+    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed, **remedy) for path in paths]
+    columns = [[text for table in tables for text in table.columns[column]] for column in texts]
+    targets = None if split == "test" else _targets(row, tables, label)
     if check_counts and len(columns[0]) not in row.rows[split]:
         raise UserError(
             f"{paths[0]}: {len(columns[0]):,} examples where {' or '.join(f'{n:,}' for n in row.rows[split])} were "
@@ -206,32 +207,45 @@ def read_dev_labels(name: str, gold: Path) -> DevLabels:
         paths = _split_files(row, next(inner, gold), "dev")
     else:
         paths = [gold]
-    label, header = ("label", None) if paths[0].suffix == ".parquet" else (row.label, row.header)
-    tables = [read_table(path, [label], header=header, skip_malformed=True) for path in paths]
-    targets = np.concatenate([_targets(row, table, label) for table in tables])
-    return DevLabels(paths[0], targets, _left_out(tables))
+    label, header = ("label", None) if ending(paths[0]) == ".parquet" else (row.label, row.header)
+    # A label that is none is an error all the same: without its row, all indices after it would be wrong.
+    tables = [read_table(path, {label: lambda value: value}, header=header, skip_malformed=True) for path in paths]
+    target = _target(row, paths[0])
+    for table in tables:
+        for place, line in enumerate(table.lines):
+            try:
+                table.columns[label][place] = target(table.columns[label][place])
+            except ValueError as error:
+                raise UserError(f"{table.path}, line {line}: {label} {error}") from None
+    return DevLabels(paths[0], _targets(row, tables, label), _left_out(tables))
 
 
 def _left_out(tables: Sequence[Table]) -> tuple[str, ...]:
     return tuple(table.left_out for table in tables if table.left_out)
 
 
-def _targets(row: GlueTask, table: Table, label: str) -> np.ndarray:
-    """[R]: int64 class ids, or float64 numbers."""
+def _target(row: GlueTask, path: Path) -> Cell:
+    """Return the kind of the cells with the task's answers: a class id, or a number."""
     task = row.task
-    if task.is_regression:
-        numbers = table.numbers(label)
-        outside = np.flatnonzero((numbers < task.low) | (numbers > task.high))
-        if len(outside):
-            line, number = table.lines[outside[0]], numbers[outside[0]]
-            raise UserError(
-                f"{table.path}, line {line}: {label} is {number:g}; it must be {task.low:g} to {task.high:g}"
-            )
-        return numbers
-    if table.path.suffix == ".parquet":
-        hub_ids = table.class_ids(label, [str(id) for id in range(len(row.hub_labels))])
-        return np.array([task.labels.index(name) for name in row.hub_labels])[hub_ids]
-    return table.class_ids(label, task.labels)
+    if not task.is_regression:
+        if ending(path) != ".parquet":
+            return class_of(task.labels)
+        hub_id = class_of([str(id) for id in range(len(row.hub_labels))])
+        return lambda value: task.labels.index(row.hub_labels[hub_id(value)])
+
+    def score(value: Any) -> float:
+        found = number(value)
+        if not task.low <= found <= task.high:
+            raise ValueError(f"is {found:g}; it must be {task.low:g} to {task.high:g}")
+        return found
+
+    return score
+
+
+def _targets(row: GlueTask, tables: Sequence[Table], label: str) -> np.ndarray:
+    """[R]: int64 class ids, or float64 numbers."""
+    answers = [answer for table in tables for answer in table.columns[label]]
+    return np.array(answers, dtype=np.float64 if row.task.is_regression else np.int64)
 
 
 def _find_folder(row: GlueTask, data: Path) -> Path:
@@ -249,11 +263,12 @@ def _split_files(row: GlueTask, folder: Path, split: Split) -> Sequence[Path]:
     names = {"train": ("train",), "dev": ("dev", "validation"), "test": row.test_names}[split]
     endings = [edition] if row.only_edition or not edition else [edition, ""]
     stems = [name + ending for name in names for ending in endings]
+    there = sorted(path for path in folder.iterdir() if path.is_file())
     for stem in stems:
-        for path in (folder / f"{stem}.tsv", folder / f"{stem}.parquet"):
-            if path.is_file():
-                return [path]
-        parts = sorted(folder.glob(f"{stem}-*-of-*.parquet"))
+        for wanted in (".tsv", ".parquet"):
+            if found := [path for path in there if path.stem == stem and ending(path) == wanted]:
+                return found[:1]
+        parts = [path for path in there if fnmatchcase(path.stem, f"{stem}-*-of-*") and ending(path) == ".parquet"]
         if parts:
             _check_parts(parts)
             return parts

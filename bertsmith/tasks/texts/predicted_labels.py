@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.errors import UserError
+from bertsmith.tasks.cells import class_of, number, whole_number
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.texts.glue import DevLabels
@@ -22,8 +23,9 @@ def read_predicted_labels(path: Path, task: Task, gold: DevLabels) -> np.ndarray
         UserError: the file or a column is missing; a line is malformed; a prediction is not the task's; an index is no
             whole number, is there twice, or is none of the dev file's; examples are without a prediction.
     """
-    table = read_table(path, ("index", "prediction"), remedy="mend the line")
-    answers = table.numbers("prediction") if task.is_regression else table.class_ids("prediction", task.labels)
+    wanted = {"index": whole_number, "prediction": number if task.is_regression else class_of(task.labels)}
+    table = read_table(path, wanted, remedy="fix the line")
+    answers = np.array(table.columns["prediction"], dtype=np.float64 if task.is_regression else np.int64)
     num_examples = len(gold.answers)
     if len(answers) > num_examples:
         raise UserError(
@@ -31,12 +33,10 @@ def read_predicted_labels(path: Path, task: Task, gold: DevLabels) -> np.ndarray
             f"another split?"
         )
     lines: dict[int, int] = {}
-    for value, line in zip(table.columns["index"], table.lines, strict=True):
-        text = str(value).strip()
-        index = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
+    for index, line in zip(table.columns["index"], table.lines, strict=True):
         if not 0 <= index < num_examples:
             raise UserError(
-                f"{path}, line {line}: index is {value!r}; it counts the examples of {gold.path}, 0 to "
+                f"{path}, line {line}: index is '{index}'; it counts the examples of {gold.path}, 0 to "
                 f"{num_examples - 1}"
             )
         if index in lines:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import make_folder
+from bertsmith.files import ending, make_folder
 from bertsmith.manifests import kind_of, read_manifest
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
@@ -78,7 +78,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
             missing, malformed or not as long as the official one; `out` cannot be written. Nothing is written then, and
             an archive that was there before stays.
     """
-    if out.suffix != ".zip" or out.is_dir():
+    if ending(out) != ".zip" or out.is_dir():
         raise UserError(f"{out}: the server takes an archive; name a file that ends in .zip (of questions, in .json)")
     make_folder(out.resolve().parent)
     runs = _task_runs(chosen_run(run), options.seed)

@@ -1,5 +1,6 @@
 """Classes, labels and numbers of texts, as a lesson: GLUE's tasks, and one's own."""
 
+import math
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -12,7 +13,7 @@ from bertsmith.errors import UserError
 from bertsmith.files import atomic_write
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.class_weights import class_weights
+from bertsmith.tasks.class_weights import class_weights, say_classes
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.lesson import Outcome, Split, Splits
@@ -46,6 +47,8 @@ class TextSplit(Split):
     a text has any number of C labels."""
     weights: np.ndarray | None = None
     """[C] float32, how much each class counts in the loss; of labels, where a text has them."""
+    numbers: np.ndarray | None = None
+    """[N] float64: a regression's answers as the file has them."""
 
     @property
     def lengths(self) -> np.ndarray:
@@ -65,7 +68,7 @@ class TextSplit(Split):
         """predictions-NAME.tsv gets an example a line, in the order of the dev file."""
         predicted, answers = predict(objective, self.rows, machine), self.answers
         if self.task.is_regression:
-            predicted, answers = (_unscaled(numbers, self.task) for numbers in (predicted[:, 0], answers))
+            predicted, answers = on_scale(predicted[:, 0], self.task.low, self.task.high), self.numbers
         elif self.task.is_multi_label:
             predicted = predicted >= 0  # a probability of at least 0.5
         else:
@@ -150,16 +153,25 @@ class TextLesson(SingleLesson):
 
     def _weights(self) -> np.ndarray | None:
         if self.task.is_regression:
+            answers = self.data.train.targets
+            say(
+                f"{self.task.name}: numbers from {answers.min():.6g} to {answers.max():.6g} in {len(answers):,} "
+                f"examples to learn from",
+                error=True,
+            )
             return None
         answers, num_labels = self.data.train.targets, len(self.task.labels)
         counts = answers.sum(axis=0) if self.task.is_multi_label else np.bincount(answers, minlength=num_labels)
+        say_classes(self.task, counts, f"{len(answers):,} examples to learn from")
         return class_weights(self.recipe, self.task, counts, len(answers))
 
     def _split(self, examples: Examples, start: StartingPoint, weights: np.ndarray | None = None) -> TextSplit:
         answers, task = examples.targets, self.task
+        rows = encode(examples, start.tokenizer, self.recipe.sequence_length)
         if task.is_regression:
-            answers = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
-        return TextSplit(task, encode(examples, start.tokenizer, self.recipe.sequence_length), answers, weights)
+            scaled = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
+            return TextSplit(task, rows, scaled, weights, answers)
+        return TextSplit(task, rows, answers, weights)
 
 
 def read_text_lesson(recipe: FinetuneRecipe) -> TextLesson:
@@ -187,18 +199,26 @@ def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarr
     return scores
 
 
-def _unscaled(answers: np.ndarray, task: Task) -> np.ndarray:
-    return answers * (task.high - task.low) + task.low
+def on_scale(answers: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return a model's numbers [N] float32, for which `low` is 0 and `high` 1, as float64 on the task's scale."""
+    return answers.astype(np.float64) * (high - low) + low
+
+
+def number_text(value: float, low: float, high: float, digits: int) -> str:
+    """Return a number of a task's scale with so many digits behind the first one of the scale's width."""
+    return f"{value:.{max(0, digits - math.floor(math.log10(high - low)))}f}"
 
 
 def _write_predictions(path: Path, predicted: np.ndarray, answers: np.ndarray, task: Task) -> None:
     def text(answer: Any) -> str:
         if task.is_regression:
-            return f"{answer:.6g}"
+            return answer if isinstance(answer, str) else number_text(answer, task.low, task.high, 6)
         if task.is_multi_label:
             return " ".join(task.separator.join(compress(task.labels, answer)).split())
         return " ".join(task.labels[int(answer)].split())
 
+    if task.is_regression:  # as the file has it
+        answers = [repr(answer).removesuffix(".0") for answer in answers.tolist()]
     with atomic_write(path, "w") as file:
         file.write("index\tprediction\tlabel\n")
         file.writelines(

@@ -6,11 +6,13 @@ A file has a word a line, or is a table with a sentence a row.
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bertsmith.errors import UserError
+from bertsmith.files import ending
+from bertsmith.tasks.cells import tags, words
 from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
 from bertsmith.tasks.scoring.entities import parse_tag
 from bertsmith.tasks.scoring.word_lines import Word, read_words, refuse_numbers
@@ -29,6 +31,8 @@ class Sentences(NamedTuple):
     path: Path
     words: list[list[Word]]
     """A list a sentence; of a word's columns the first is the word, the last its tag."""
+    left_out: str = ""
+    """Of a table, what `Table.left_out` says."""
 
     @property
     def num_examples(self) -> int:
@@ -84,12 +88,17 @@ def read_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool =
         UserError: a file is missing; malformed lines are to be skipped. As `read_sentences`, `read_sentence_rows` and
             `tagging_task`.
     """
-    if skip_malformed:
-        raise UserError("skip_malformed = true: a sentence would lose words with its lines; mend them instead")
     read = []
     for split in ("train", "dev"):
         path = find_file(data, split, WORD_ENDINGS + ENDINGS)
-        read.append(read_sentences(path) if path.suffix.lower() in WORD_ENDINGS else read_sentence_rows(path, settings))
+        if ending(path) not in WORD_ENDINGS:
+            read.append(read_sentence_rows(path, settings, skip_malformed=skip_malformed))
+        elif skip_malformed:
+            raise UserError(
+                f"skip_malformed = true: a sentence would lose words with its lines in {path}; fix them instead"
+            )
+        else:
+            read.append(read_sentences(path))
     return tagging_task("custom", *read)
 
 
@@ -130,20 +139,27 @@ def read_sentences(path: Path) -> Sentences:
     return Sentences(path, words)
 
 
-def read_sentence_rows(path: Path, settings: CustomSettings) -> Sentences:
-    """The sentences of a table: a column of their words (`settings.text`) and one of their tags (`settings.label`).
+def read_sentence_rows(path: Path, settings: CustomSettings, *, skip_malformed: bool = False) -> Sentences:
+    """Return the sentences of a table: a column of their words (`settings.text`) and one of their tags
+    (`settings.label`).
 
     Raises:
-        UserError: as `read_table` and `Table.word_lists`; a sentence has not as many tags as words.
+        UserError: as `read_table`; a sentence has not as many tags as words.
     """
     named_by = {settings.label: "custom.label", settings.text: "custom.text"}
-    table = read_table(path, [settings.text, settings.label], remedy="mend the line", named_by=named_by)
-    words, tags = table.word_lists(settings.text), table.word_lists(settings.label)
-    for line, some, theirs in zip(table.lines, words, tags, strict=True):
-        if len(some) != len(theirs) or not some:
-            raise UserError(f"{path}, line {line}: {len(some)} words and {len(theirs)} tags; each word has one tag")
-    rows = zip(table.lines, words, tags, strict=True)
-    return Sentences(path, [[Word(line, list(both)) for both in zip(*row, strict=True)] for line, *row in rows])
+    if settings.text == settings.label:
+        raise UserError(f"custom.text and custom.label are both {settings.text!r}; name the columns of words and tags")
+
+    def check(row: dict[str, Any]) -> None:
+        num_words, num_tags = len(row[settings.text]), len(row[settings.label])
+        if num_words != num_tags or not num_words:
+            raise ValueError(f"{num_words} words and {num_tags} tags; each word has one tag")
+
+    wanted = {settings.text: words, settings.label: tags}
+    table = read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=check)
+    rows = zip(table.lines, table.columns[settings.text], table.columns[settings.label], strict=True)
+    sentences = [[Word(line, list(both)) for both in zip(*row, strict=True)] for line, *row in rows]
+    return Sentences(path, sentences, table.left_out)
 
 
 def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -10,7 +10,7 @@ import torch
 
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.class_weights import class_weights
+from bertsmith.tasks.class_weights import class_weights, say_classes
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.lesson import Outcome, Split, Splits
@@ -97,6 +97,7 @@ class WordLesson(SingleLesson):
     def _weights(self) -> np.ndarray | None:
         found = Counter(word.columns[-1] for word in self.data.train.flat())
         counts = np.array([found[label] for label in self.task.labels])
+        say_classes(self.task, counts, f"{int(counts.sum()):,} words to learn from")
         return class_weights(self.recipe, self.task, counts, int(counts.sum()))
 
     def _say_what_is_lost(self, split: TaggedSplit, outcome: str) -> None:
@@ -130,7 +131,11 @@ def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
                 error=True,
             )
         return WordLesson(recipe, data)
-    return WordLesson(recipe, read_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed))
+    data = read_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
+    for sentences in (data.train, data.dev):
+        if sentences.left_out:
+            say(sentences.left_out, error=True)
+    return WordLesson(recipe, data)
 
 
 def encode_tagged(

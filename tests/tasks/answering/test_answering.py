@@ -214,9 +214,9 @@ def test_ones_own_columns(model, tmp_path):
     ("changed", "overrides", "says"),
     [
         ({"answer": "zebra"}, [], r"train.jsonl, line 1: the answer 'zebra' is not in its context"),
-        ({"at": "x"}, ["custom.start=at"], r"line 1: the answer begins at 'x'; it must be a whole number"),
-        ({"at": 0.5}, ["custom.start=at"], r"line 1: the answer begins at 0.5; it must be a whole number"),
-        ({"at": float("inf")}, ["custom.start=at"], r"line 1: the answer begins at inf; it must be a whole number"),
+        ({"at": "x"}, ["custom.start=at"], r"line 1: at is 'x'; it must be a whole number"),
+        ({"at": 0.5}, ["custom.start=at"], r"line 1: at is 0.5; it must be a whole number"),
+        ({"at": float("inf")}, ["custom.start=at"], r"line 1: at is inf; it must be a whole number"),
         ({"id": 7}, ["custom.id=id"], r"train.jsonl, line 2: question '7' is there twice"),
         ({}, ["custom.question=q"], r"line 1: no column 'q'; there are .*; custom.question=… names it"),
     ],

@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from bertsmith.errors import UserError
@@ -66,3 +68,105 @@ def test_files_are_missing_or_double(tmp_path):
     write(tmp_path, ["sentence,label", "x,1"], ["sentence,label", "x,1"], "csv")
     with pytest.raises(UserError, match=r"both train.tsv and train.csv"):
         read_columns(CustomSettings(), tmp_path)
+
+
+def of_rows(folder, rows, dev=None, ending="jsonl", **settings):
+    """The task of rows of texts with labels, or of lines of a file as they stand."""
+    for split, some in (("train", rows), ("dev", rows if dev is None else dev)):
+        if ending == "jsonl":
+            lines = [json.dumps({"sentence": f"text {n}", "label": label}) for n, label in enumerate(some)]
+        elif ending == "csv":
+            lines = ["sentence,label", *(f'text {n},"{label}"' for n, label in enumerate(some))]
+        else:
+            columns = {"sentence": [f"text {n}" for n in range(len(some))], "label": some}
+            pyarrow.parquet.write_table(pyarrow.table(columns), folder / f"{split}.parquet")
+            continue
+        (folder / f"{split}.{ending}").write_text("\n".join(lines), encoding="utf-8")
+    skip = settings.pop("skip_malformed", False)
+    return read_columns(CustomSettings(**settings), folder, skip_malformed=skip)
+
+
+@pytest.mark.parametrize(
+    ("ending", "rows", "dev", "labels", "targets"),
+    [
+        ("jsonl", [1, 0.0, 1.0], None, ("0", "1"), [1, 0, 1]),
+        ("jsonl", [2.0, 10.0, 1.0], [1, "2", "10.0"], ("1.0", "2.0", "10.0"), [1, 2, 0]),
+        ("csv", ["1.0", "0", "1", "0.0"], ["1", "0."], ("0", "1"), [1, 0, 1, 0]),
+        ("csv", ["spam", "ham ", " spam\u00a0", "ham\u200b"], ["ham"], ("ham", "spam"), [1, 0, 1, 0]),
+        ("csv", ["cafe\u0301", "tea", "caf\u00e9"], ["tea"], ("caf\u00e9", "tea"), [0, 1, 0]),
+        ("csv", ["True", "FALSE", "true"], ["False"], ("false", "true"), [1, 0, 1]),
+        ("parquet", [b"good", b"bad"], [b"bad"], ("bad", "good"), [1, 0]),
+        ("parquet", [1.0, 0.0, 1.0], [0.0], ("0.0", "1.0"), [1, 0, 1]),
+    ],
+)
+def test_one_label_is_one_class_however_it_is_written(tmp_path, ending, rows, dev, labels, targets):
+    data = of_rows(tmp_path, rows, dev, ending)
+    assert (data.task.labels, data.train.targets.tolist()) == (labels, targets)
+
+
+@pytest.mark.parametrize(
+    ("ending", "value"),
+    [("jsonl", None), ("jsonl", float("nan")), ("jsonl", "nan"), ("jsonl", "None"), ("csv", ""), ("csv", "nan"),
+     ("csv", "NaN"), ("csv", "null"), ("csv", "  "), ("csv", "b'bad'"), ("csv", "['bad']"), ("jsonl", ["bad"]),
+     ("parquet", None), ("parquet", "nan"), ("parquet", "\u200b")],
+)  # fmt: skip
+def test_a_missing_label_is_no_class(tmp_path, ending, value):
+    rows = ["bad", "good", value, "bad"]
+    with pytest.raises(UserError, match=r"train\.\w+, line \d: label is .*; .* set skip_malformed=true"):
+        of_rows(tmp_path, rows, ["bad", "good"], ending)
+    data = of_rows(tmp_path, rows, ["bad", "good"], ending, skip_malformed=True)
+    assert (data.task.labels, data.train.first) == (("bad", "good"), ["text 0", "text 1", "text 3"])
+    assert "1 malformed lines left out; the first is line " in data.train.left_out[0]
+
+
+def test_a_label_that_only_dev_has_can_be_left_out(tmp_path):
+    with pytest.raises(UserError, match=r"dev.csv, line 3: label is 'bda'.*did you mean 'bad'\?; .*skip_malformed"):
+        of_rows(tmp_path, ["bad", "good"], ["bad", "bda"], "csv")
+    data = of_rows(tmp_path, ["bad", "good"], ["bad", "bda"], "csv", skip_malformed=True)
+    assert data.dev.targets.tolist() == [0] and "line 3: label is 'bda'" in data.dev.left_out[0]
+
+
+def test_missing_texts(tmp_path):
+    for name, content in (
+        ("jsonl", '{"sentence": null, "label": 1}\n{"sentence": "a", "label": 0}\n{"sentence": "b", "label": 1}\n'),
+        ("csv", "sentence,label\n,1\na,0\nb,1\n"), ("tsv", "sentence\tlabel\n\u200b\t1\na\t0\nb\t1\n"),
+    ):  # fmt: skip
+        folder = tmp_path / name
+        folder.mkdir()
+        for split in ("train", "dev"):
+            (folder / f"{split}.{name.upper()}").write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match=r"train\.\w+, line [12]: sentence is empty; .*set skip_malformed=true"):
+            read_columns(CustomSettings(), folder)
+        data = read_columns(CustomSettings(), folder, skip_malformed=True)
+        assert (data.train.first, data.train.targets.tolist()) == (["a", "b"], [0, 1])
+    pair = CustomSettings(text="title", second_text="body")
+    (tmp_path / "train.csv").write_text("title,body,label\na,,1\n,b,0\n")
+    (tmp_path / "dev.csv").write_text("title,body,label\n,,1\n")
+    with pytest.raises(UserError, match=r"dev.csv, line 2: title and body are empty"):
+        read_columns(pair, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("ending", "rows"),
+    [("jsonl", [[1, 1, 0], [0, 0, 1]]), ("csv", ["[0. 1. 0.]", "[1. 0. 0.]"]), ("csv", ["[0, 1]", "[1, 0]"]),
+     ("jsonl", [[0, 1], [1, 0]]), ("parquet", [[True, False], [False, True]]), ("csv", ["1,0", "0,1"]),
+     ("parquet", [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])],
+)  # fmt: skip
+@pytest.mark.parametrize("skip", [False, True])
+def test_vectors_of_zeros_and_ones_are_no_sets_of_labels(tmp_path, ending, rows, skip):
+    with pytest.raises(UserError, match=r"train\.\w+.*zeros and ones"):
+        of_rows(tmp_path, rows, None, ending, kind="multi-label", skip_malformed=skip)
+
+
+def test_sets_of_labels_as_lists_in_cells(tmp_path):
+    data = of_rows(tmp_path, ["['a', 'b']", "[]", "['b' 'c']", "a"], None, "csv", kind="multi-label")
+    assert data.task.labels == ("a", "b", "c")
+    assert data.train.targets.astype(int).tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0]]
+
+
+def test_numbers_keep_float64(tmp_path):
+    data = of_rows(tmp_path, [1700000000.25, 1700000000.5, 1700000001.0], None, "jsonl", kind="regression")
+    assert (data.task.low, data.task.high) == (1700000000.25, 1700000001.0)
+    assert data.train.targets.tolist() == [1700000000.25, 1700000000.5, 1700000001.0]
+    other = of_rows(tmp_path, [1700000000.25, 1700000000.75, 1700000001.0], None, "jsonl", kind="regression")
+    assert other.train.fingerprint() != data.train.fingerprint()

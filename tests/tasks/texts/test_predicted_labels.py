@@ -36,6 +36,8 @@ def test_a_trials_own_file_and_other_layouts(tmp_path):
     assert read(tmp_path, "index,prediction\n0,1\n1,0\n2,1\n", "qqp", "p.csv").tolist() == [1, 0, 1]
     lines = "".join(f'{{"index": {index}, "prediction": {index % 2}}}\n' for index in range(3))
     assert read(tmp_path, lines, "wnli", "p.jsonl").tolist() == [0, 1, 0]
+    as_pandas = "index\tprediction\r2.0\t1.0\r0.0\t0.0\r1.0\t0.0\r\r"
+    assert read(tmp_path, as_pandas, "cola").tolist() == [0, 0, 1]
 
 
 ROWS = "0\tentailment\n1\tentailment\n"
@@ -46,15 +48,14 @@ ROWS = "0\tentailment\n1\tentailment\n"
     [
         ("", r"p.tsv: no examples in this file"),
         (ROWS, r"p.tsv: no column 'index'; there are '0', 'entailment' \(line 1 names them\)"),
-        ("\nindex\tprediction\n" + ROWS, r"p.tsv: no column 'index'"),
         ("index\tlabel\n" + ROWS, r"p.tsv: no column 'prediction'; there are 'index', 'label'"),
         ("index\tprediction\n" + ROWS + "2\tmaybe\n", r"line 4: prediction is 'maybe'; .* entailment, not_entailment"),
         ("index\tprediction\n" + ROWS + "2\t1\n", r"line 4: prediction is '1'; .* entailment, not_entailment"),
-        ("index\tprediction\n" + ROWS + "2\n", r"line 4: 1 columns where there should be 2; mend the line$"),
+        ("index\tprediction\n" + ROWS + "2\n", r"line 4: 1 columns where there should be 2; fix the line$"),
         ("index\tprediction\n" + ROWS + "1\tentailment\n", r"line 4: index 1 is in line 3 too"),
         ("index\tprediction\n" + ROWS + "3\tentailment\n", r"line 4: index is '3'; .* dev.tsv, 0 to 2"),
         ("index\tprediction\n" + ROWS + "-1\tentailment\n", r"line 4: index is '-1'"),
-        ("index\tprediction\n" + ROWS + "2.0\tentailment\n", r"line 4: index is '2.0'"),
+        ("index\tprediction\n" + ROWS + "2.5\tentailment\n", r"line 4: index is '2.5'; it must be a whole number"),
         ("index\tprediction\n" + ROWS + "٢\tentailment\n", r"line 4: index is '٢'"),
         ("index\tprediction\n" + ROWS, r"1 of 3 examples have no prediction, the first is index 2"),
         ("index\tprediction\n" + ROWS * 2, r"4 predictions for the 3 examples of dev.tsv; .*another split"),

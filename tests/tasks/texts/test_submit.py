@@ -152,7 +152,7 @@ def test_what_cannot_be_submitted(run, model, data, tmp_path):
     with pytest.raises(UserError, match=r"RTE/test.tsv: no column 'sentence1'; there are 'index', 'sentence_1'"):
         submit(run, out, asked)
     test.write_text("index\tsentence1\tsentence2\n0\tone\n")
-    with pytest.raises(UserError, match=r"RTE/test.tsv, line 2: 2 columns where there should be 3; mend the line$"):
+    with pytest.raises(UserError, match=r"RTE/test.tsv, line 2: 2 columns where there should be 3; fix the line$"):
         submit(run, out, asked)
     test.unlink()
     with pytest.raises(UserError, match=r"RTE/test.tsv: no such file, and no test.parquet"):

@@ -1,5 +1,6 @@
 """Files of sentences with tags: what task they are, and what is refused."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -167,3 +168,45 @@ def test_which_recipes_tag_words():
 
     assert tags("chunk") and tags("custom", "custom.kind=tagging")
     assert not tags("custom") and not tags("cola", "custom.kind=tagging")
+
+
+WORDS_AND_TAGS = [(["Ann", "Lee", "wrote"], ["B-PER", "I-PER", "O"]), (["Rome", "1\u00a0000"], ["B-LOC", "O"])]
+
+
+@pytest.mark.parametrize(
+    ("ending", "shown"),
+    [
+        ("csv", str), ("csv", lambda words: "[" + " ".join(map(repr, words)) + "]"), ("csv", json.dumps),
+        ("CSV", lambda words: str(tuple(words))), ("tsv", " ".join), ("TSV", str),
+        ("csv", lambda words: f"array({words!r}, dtype=object)"),
+    ],
+)  # fmt: skip
+def test_lists_in_cells_are_the_words_and_tags_in_them(tmp_path, ending, shown):
+    for split in ("train", "dev"):
+        with open(tmp_path / f"{split}.{ending}", "w", newline="", encoding="utf-8") as file:
+            rows = [["sentence", "label"], *([shown(words), shown(tags)] for words, tags in WORDS_AND_TAGS)]
+            if ending.lower() == "csv":
+                csv.writer(file).writerows(rows)
+            else:
+                file.writelines("\t".join(row) + "\r\n" for row in rows)
+    found = read_tagging(CustomSettings(kind="tagging"), tmp_path)
+    assert found.train.texts() == [words for words, _ in WORDS_AND_TAGS]
+    assert found.train.tags() == [tags for _, tags in WORDS_AND_TAGS]
+    assert found.task.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+
+
+def test_rows_of_a_table_can_be_left_out(tmp_path):
+    rows = [{"sentence": words, "label": tags} for words, tags in WORDS_AND_TAGS]
+    odd = [
+        {"sentence": ["a"], "label": ["O", "O"]},
+        {"sentence": None, "label": ["O"]},
+        {"sentence": ["a"], "label": [0]},
+    ]
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, [*odd, *rows])))
+    settings = CustomSettings(kind="tagging")
+    with pytest.raises(UserError, match=r"train.jsonl, line 1: 1 words and 2 tags; .*; fix the line, or set skip_malf"):
+        read_tagging(settings, tmp_path)
+    found = read_tagging(settings, tmp_path, skip_malformed=True)
+    assert found.train.texts() == [words for words, _ in WORDS_AND_TAGS]
+    assert "3 malformed lines left out; the first is line 1: 1 words and 2 tags" in found.train.left_out

@@ -1,0 +1,102 @@
+"""Lists as text in a cell: as Python, pandas, NumPy and JSON write them."""
+
+import ast
+import json
+import re
+from typing import Any
+
+_STRING = r"""[bBuUrR]{0,2}(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NAMES = {
+    "None": None, "null": None, "nan": float("nan"), "NaN": float("nan"), "True": True, "true": True, "False": False,
+    "false": False,
+}  # fmt: skip
+_ITEM = re.compile(
+    rf"(?:np\.\w+\()?(?:(?P<string>{_STRING})|(?P<number>{_NUMBER})|(?P<name>{'|'.join(_NAMES)})\b)\)?", re.DOTALL
+)
+_BETWEEN = re.compile(r"\s*,\s*|\s+")
+_ARRAY = re.compile(r"(?:(?:np|numpy)\.)?array\((.*?)(?:,\s*dtype=[^()]*)?\)", re.DOTALL)
+_CUT = re.compile(r"(?<=[\s,'\"])\.\.\.(?=[\s,'\"])")
+_PYTHON_SET = re.compile(r"\{\s*['\"].*['\"]\s*\}", re.DOTALL)
+_PYTHON_BYTES = re.compile(r"[bB](?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")", re.DOTALL)
+
+
+def listed(text: str) -> list[Any] | None:
+    """Return the items of a list that `text` is: Python's or JSON's `['a', 'b']`, a tuple, NumPy's `['a' 'b']` or
+    `[0. 1.]`; None where it is none of these, as "[UNK]" or "(or so)".
+
+    Raises:
+        ValueError: it is a list that cannot be read: cut short as NumPy prints a long one, or one of lists.
+    """
+    text = text.strip()
+    if found := _ARRAY.fullmatch(text):
+        text = found[1].strip()
+    if len(text) < 2 or (text[0], text[-1]) not in (("[", "]"), ("(", ")")):
+        return None
+    if text[0] == "[":
+        items = _of_json(text)
+        if items is not None:
+            return items
+    items = _scanned(text[1:-1])
+    if items is None and re.match(r"[\[(]\s*(?:[\[(]\s*['\"\d]|(?:np\.|numpy\.)?array\(|list\()", text):
+        raise ValueError("is a list of lists")
+    if items is not None and text[0] == "(" and "," not in text:
+        return None  # a tuple has a comma
+    return items
+
+
+def is_python_set(text: str) -> bool:
+    """Return whether `text` is a set or an object as Python writes one of texts."""
+    return _PYTHON_SET.fullmatch(text.strip()) is not None
+
+
+def is_python_bytes(text: str) -> bool:
+    """Return whether `text` is bytes as Python writes them, `b'…'`."""
+    return text[:2] in ("b'", 'b"', "B'", 'B"') and _PYTHON_BYTES.fullmatch(text) is not None
+
+
+def _of_json(text: str) -> list[Any] | None:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _scanned(inside: str) -> list[Any] | None:
+    """Return the items between the brackets, which are separated by commas or by white space, all in one way."""
+    padded, inside = inside[-1:] == " ", inside.strip()
+    items: list[Any] = []
+    separators = set()
+    place = 0
+    while place < len(inside):
+        if inside.startswith("...", place) and _CUT.search(f" {inside} "):
+            raise ValueError("is a list that is cut short with '...', as NumPy prints long ones")
+        item = _ITEM.match(inside, place)
+        if item is None:
+            return None
+        items.append(_value(item))
+        place = item.end()
+        between = _BETWEEN.match(inside, place)
+        if between is not None:
+            separators.add("," in between[0])
+            place = between.end()
+        elif place < len(inside):
+            return None
+    if len(separators) > 1 and not inside.endswith(","):
+        return None
+    # "[ 1 2 ]" are four words and no list of NumPy's, which pads its first number alone.
+    if padded and True not in separators and not any(isinstance(item, str) for item in items):
+        return None
+    return items
+
+
+def _value(item: re.Match) -> Any:
+    if item["string"] is not None:
+        try:
+            return ast.literal_eval(item["string"])
+        except (ValueError, SyntaxError):
+            raise ValueError("is a list with a text in it that cannot be read") from None
+    if item["number"] is not None:
+        text = item["number"]
+        return int(text) if re.fullmatch(r"[+-]?\d{1,4000}", text) else float(text)
+    return _NAMES[item["name"]]
