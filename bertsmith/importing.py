@@ -13,7 +13,7 @@ from bertsmith.files import make_folder
 from bertsmith.interop.huggingface import read_folder, write_folder
 from bertsmith.interop.names import what_is_dropped
 from bertsmith.interop.network import Imported
-from bertsmith.interop.tensorflow import dropped_variable, find_checkpoint, read_checkpoint
+from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.training.models import check_place, shared_tokenizer
@@ -154,7 +154,16 @@ def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
     unused = next(iter(networks.values())).vocab_size - tokenizer.vocab_size
     padded = f", {unused:,} rows of the token table belong to no token" if unused else ""
     lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens{casing}{padded}")
-    names = {name for network in networks.values() for name in network.dropped}
-    dropped = Counter(what_is_dropped(name) or dropped_variable(name) for name in names)
+    lines += [
+        f"concluded: {f'{name}: ' if name else ''}{line}"
+        for name, network in networks.items()
+        for line in network.concluded
+    ]
+    kinds = {
+        name: network.dropped_kinds.get(name) or what_is_dropped(name)
+        for network in networks.values()
+        for name in network.dropped
+    }
+    dropped = Counter(kinds.values())
     lines.append(f"dropped: {', '.join(f'{what} ({count})' for what, count in sorted(dropped.items())) or 'nothing'}")
     return lines

@@ -17,8 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.files import reported
+
+MAX_INDEX_BYTES = 64 << 20
+"""Of an index: about 100 bytes a variable."""
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
@@ -56,24 +59,32 @@ class Bundle:
         """
         self.prefix = prefix
         self.index = prefix.with_name(f"{prefix.name}.index")
-        with reported(self.index):
-            content = self.index.read_bytes()
+        with reported(self.index), self.index.open("rb") as file:
+            content = file.read(MAX_INDEX_BYTES + 1)
         try:
+            if len(content) > MAX_INDEX_BYTES:
+                raise _Damaged(f"larger than {MAX_INDEX_BYTES:,} bytes")
             rows = dict(_rows(content))
             header = _message(rows.pop(b""))
-            self.num_shards = header.get(1, [0])[0]
-            endianness = header.get(2, [0])[0]
+            self.num_shards = _number(header, 1)
+            endianness = _number(header, 2)
             self.entries = {name.decode(): _entry(value) for name, value in rows.items()}
         except (_Damaged, IndexError, KeyError, TypeError, AttributeError, ValueError, struct.error) as error:
-            raise UserError(f"{self.index}: damaged, or no TensorFlow checkpoint ({error}); fetch it again") from None
+            why = quoted(str(error), 100)[1:-1]
+            raise UserError(f"{self.index}: damaged, or no TensorFlow checkpoint ({why}); fetch it again") from None
         if endianness:
             raise UserError(f"{self.index}: written on a big-endian machine; save it again on another")
 
-    def read(self, name: str) -> Tensor:
-        """A variable of floats, as it was stored.
+    def rename(self, names: dict[str, str]) -> None:
+        """Call each variable by the name that `names` has for it."""
+        self.entries = {names[name]: entry for name, entry in self.entries.items()}
+
+    def check(self, name: str) -> Path:
+        """Make sure that a variable holds floats, and that there are as many bytes as its shape asks for; returns the
+        file that they are in.
 
         Raises:
-            UserError: it holds no floats, or its bytes are not there or not those that were written.
+            UserError: one of these is not so.
         """
         entry = self.entries[name]
         file = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self.num_shards:05d}")
@@ -87,11 +98,20 @@ class Bundle:
             raise UserError(f"{file}: no such file, and {name} is in it; put it beside {self.index.name}")
         if file.stat().st_size < entry.offset + entry.size:
             raise UserError(f"{file}: ends before or within {name}; fetch it again")
+        return file
+
+    def read(self, name: str) -> Tensor:
+        """A variable of floats, as it was stored.
+
+        Raises:
+            UserError: as `check`, or its bytes are not those that were written.
+        """
+        entry, file = self.entries[name], self.check(name)
         with reported(file):
             stored = np.fromfile(file, np.uint8, entry.size, offset=entry.offset)
         if _masked(checksum(stored)) != entry.checksum:
             raise UserError(f"{file}: damaged within {name} (its checksum is not the index's); fetch it again")
-        return torch.from_numpy(stored).view(dtype).reshape(entry.shape)
+        return torch.from_numpy(stored).view(_FLOATS[entry.dtype]).reshape(entry.shape)
 
 
 class _Damaged(Exception):
@@ -105,8 +125,16 @@ def _rows(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = len(content) - _FOOTER
     _, at = _varint(content, at)  # the directory of statistics, which TensorFlow leaves empty
     _, at = _varint(content, at)
+    last, left = None, len(content)
     for _, handle in _block(content, at):
-        yield from _block(handle, 0, content)
+        left -= _varint(handle, _varint(handle, 0)[1])[0]
+        if left < 0:
+            raise _Damaged("its blocks lie over each other")
+        for key, value in _block(handle, 0, content):
+            if last is not None and key <= last:
+                raise _Damaged("its keys are not in order")
+            last = key
+            yield key, value
 
 
 def _block(handle: bytes, at: int, content: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
@@ -122,10 +150,14 @@ def _block(handle: bytes, at: int, content: bytes | None = None) -> Iterator[tup
         raise _Damaged("it is compressed")
     (num_restarts,) = struct.unpack("<I", block[-4:])
     at, end, key = 0, len(block) - 4 * (num_restarts + 1), b""
+    if end < 0:
+        raise _Damaged("a block is too short")
     while at < end:
         shared, at = _varint(block, at)
         added, at = _varint(block, at)
         length, at = _varint(block, at)
+        if shared > len(key) or at + added + length > end:
+            raise _Damaged("an entry is longer than its block")
         key = key[:shared] + block[at : at + added]
         yield key, block[at + added : at + added + length]
         at += added + length
@@ -156,6 +188,8 @@ def _message(data: bytes) -> dict[int, list[Any]]:
         elif kind == 2:
             length, at = _varint(data, at)
             value, at = data[at : at + length], at + length
+            if at > len(data):
+                raise _Damaged("a field is longer than its message")
         elif kind == 5:
             (value,), at = struct.unpack("<I", data[at : at + 4]), at + 4
         else:
@@ -164,11 +198,19 @@ def _message(data: bytes) -> dict[int, list[Any]]:
     return fields
 
 
+def _number(fields: dict[int, list[Any]], number: int) -> int:
+    """The last of a field's values, as protocol buffers are read; 0 where it is left out."""
+    value = fields.get(number, [0])[-1]
+    if not isinstance(value, int):
+        raise _Damaged("a field is of another type")
+    return value
+
+
 def _entry(data: bytes) -> Entry:
     fields = _message(data)
     dims = _message(fields.get(2, [b""])[0]).get(2, [])
-    shape = tuple(_message(dim).get(1, [0])[0] for dim in dims)
-    dtype, shard, offset, size, stored = (fields.get(number, [0])[0] for number in (1, 3, 4, 5, 6))
+    shape = tuple(_number(_message(dim), 1) for dim in dims)
+    dtype, shard, offset, size, stored = (_number(fields, number) for number in (1, 3, 4, 5, 6))
     return Entry(dtype, shape, shard, offset, size, stored, is_sliced=7 in fields)
 
 

@@ -1,46 +1,35 @@
 """config.json ↔ what our encoder is made of."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from bertsmith.config import check
-from bertsmith.errors import UserError
-from bertsmith.interop.names import Family, Head
+from bertsmith.errors import UserError, quoted
+from bertsmith.interop.architecture import CLASSES, architecture
+from bertsmith.interop.layout import named, with_tied
+from bertsmith.interop.names import LABELLED, Family, Head
+from bertsmith.interop.sizes import agreed, sizes_of
+from bertsmith.json_files import member
 from bertsmith.model.config import ClassicSettings, EncoderSettings, ModernSettings
 
 MULTI_LABEL = "multi_label_classification"
 """The `problem_type` of a head for any number of labels a text."""
 
-_CLASSES: dict[str, tuple[Family, Head | None]] = {
-    "BertForMaskedLM": ("bert", "masked_tokens"),
-    "BertForSequenceClassification": ("bert", "classification"),
-    "BertForTokenClassification": ("bert", "tagging"),
-    "BertForQuestionAnswering": ("bert", "answering"),
-    "ElectraForMaskedLM": ("electra", "masked_tokens"),
-    "ElectraForPreTraining": ("electra", "replaced_tokens"),
-    "ElectraForSequenceClassification": ("electra", "classification"),
-    "ElectraForTokenClassification": ("electra", "tagging"),
-    "ElectraForQuestionAnswering": ("electra", "answering"),
-    "ModernBertForMaskedLM": ("modernbert", "masked_tokens"),
-    "ModernBertForTokenClassification": ("modernbert", "tagging"),
-    "ModernBertForSequenceClassification": ("modernbert", "classification"),
-    "ModernBertForQuestionAnswering": ("modernbert", "answering"),
-    # These are only read.
-    "BertModel": ("bert", None),
-    "BertForPreTraining": ("bert", "masked_tokens"),
-    "ElectraModel": ("electra", None),
-    "ModernBertModel": ("modernbert", None),
-}
+PROBLEM_TYPES = (None, "regression", "single_label_classification", MULTI_LABEL)
 
 _REPLACED = {"id2label": {"0": "replaced"}, "label2id": {"replaced": 0}}
 """Of a ModernBertForTokenClassification that is a discriminator; one with several labels tags words."""
+
+GELU = ("gelu", "gelu_python")
+"""transformers' names of the exact GELU; its others (gelu_new, gelu_fast, gelu_pytorch_tanh, …) are approximations."""
 
 _CLASSIC_FIXED = {
     "hidden_act": "gelu",
     "position_embedding_type": "absolute",
     "is_decoder": False,
     "add_cross_attention": False,
+    "is_encoder_decoder": False,
     "tie_word_embeddings": True,
     "pruned_heads": {},
     "quantization_config": None,
@@ -53,10 +42,13 @@ _MODERN_FIXED = {
     "decoder_bias": True,
     "classifier_bias": False,
     "classifier_activation": "gelu",
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "rope_scaling": None,
     "tie_word_embeddings": True,
     "quantization_config": None,
 }
-_FIXED = {"bert": _CLASSIC_FIXED, "electra": _CLASSIC_FIXED, "modernbert": _MODERN_FIXED}
+FIXED = {"bert": _CLASSIC_FIXED, "electra": _CLASSIC_FIXED, "modernbert": _MODERN_FIXED}
 """What our encoder is and cannot be otherwise: key → the value it has, which is Hugging Face's default too."""
 
 _READ_BY: dict[str, tuple[Head, ...]] = {
@@ -66,8 +58,6 @@ _READ_BY: dict[str, tuple[Head, ...]] = {
 }
 """Of these keys: the heads that they say something of."""
 
-_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
-_CLASSIC_SIZES = (*_SIZES, "type_vocab_size")
 _CLASSIC_OTHERS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps")
 _MODERN_OTHERS = (
     "global_attn_every_n_layers",
@@ -102,6 +92,8 @@ class Described(NamedTuple):
     """Whether a text may have any number of these classes."""
     learnt: tuple[str, ...]
     """Our own key: the tasks that it was fine-tuned on, the last one last."""
+    concluded: tuple[str, ...]
+    """What config.json does not say and the tensors do, a line each."""
 
 
 def family_of(settings: EncoderSettings) -> Family:
@@ -119,7 +111,7 @@ def describe(
     discriminator = (family, head) == ("modernbert", "replaced_tokens")
     written = (family, "tagging" if discriminator else head)
     config = {
-        "architectures": [next(name for name, value in _CLASSES.items() if value == written)],
+        "architectures": [next(name for name, value in CLASSES.items() if value == written)],
         "model_type": family,
         "hidden_size": settings.hidden_size,
         "num_hidden_layers": settings.num_hidden_layers,
@@ -148,87 +140,129 @@ def describe(
     return config
 
 
-def read_config(path: Path) -> Described:
-    """Read a config.json.
+def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[int, ...]]) -> Described:
+    """Return what a config.json says of a folder's tensors, and what these say where it says nothing.
+
+    Args:
+        path: of config.json, for messages.
+        config: its content.
+        plain: the tensors' shapes by their names, without wrappers' prefixes.
 
     Raises:
-        UserError: it is missing or no JSON; it names a class, or gives a key a value, that is not our encoder's.
+        UserError: it names a class, or gives a key a value, that is not our encoder's; it and the tensors disagree.
     """
-    config = _read_json(path)
-    found = config.get("architectures")
-    if not isinstance(found, list) or len(found) != 1 or found[0] not in _CLASSES:
-        raise UserError(f"{path}: architectures = {found!r}; bertsmith reads {', '.join(_CLASSES)}")
-    family, head = _CLASSES[found[0]]
-    labels = _labels(config)
+    where = str(path)
+    name, notes = architecture(config, plain, where)
+    family, head = CLASSES[name]
+    names = named({short: short for short in plain}, family, where)
+    names, tied = with_tied(names, family)
+    labels = _labels(config, where) if head in LABELLED else ()
     if (family, head) == ("modernbert", "tagging") and len(labels) == 1:
         head = "replaced_tokens"
-    for key, value in _FIXED[family].items():
-        if config.get(key, value) != value and head in _READ_BY.get(key, (head,)):
-            raise UserError(f"{path}: {key} = {config[key]!r}; bertsmith's encoder knows only {value!r}")
-    cls, sizes, others = ClassicSettings, _CLASSIC_SIZES, _CLASSIC_OTHERS
-    if family == "electra":
-        sizes = (*sizes, "embedding_size")
-    elif family == "modernbert":
-        cls, sizes, others = ModernSettings, _SIZES, _MODERN_OTHERS
-        config |= _pattern(config, path)
-    for key in (*sizes, "vocab_size"):
+    refuse_other_networks(config, family, head, where)
+    found = sizes_of(family, {own: plain[short] for own, short in names.items()}, str(path.parent))
+    sizes, absent = agreed(config, found, where)
+    cls, others = ClassicSettings, _CLASSIC_OTHERS
+    needed: tuple[str, ...] = ("num_attention_heads",)
+    if family == "modernbert":
+        cls, others, needed = ModernSettings, _MODERN_OTHERS, ("num_attention_heads", "max_position_embeddings")
+        config = config | _pattern(config, sizes["num_hidden_layers"], where)
+    for key in needed:
         if type(config.get(key)) is not int or config[key] < 1:
-            raise UserError(f"{path}: {key} = {config.get(key)!r}; it must be a whole number above 0")
+            raise UserError(f"{where}: {key} = {quoted(config.get(key), 60)}; it must be a whole number above 0")
+        sizes[key] = config[key]
+    vocab_size = sizes.pop("vocab_size")
+    kind = member(config, "problem_type", (str, type(None)), where, None)
+    if kind not in PROBLEM_TYPES or (kind == "regression" and head == "classification" and len(labels) > 1):
+        raise UserError(f"{where}: problem_type = {quoted(kind, 60)} with {len(labels)} labels, which is not read")
     try:
-        settings = check(cls, {key: config[key] for key in (*sizes, *others) if key in config})
+        settings = check(cls, sizes | {key: config[key] for key in others if key in config})
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    trained_length = config.get("trained_length")
-    if trained_length is not None and (type(trained_length) is not int or trained_length < 1):
-        raise UserError(f"{path}: trained_length = {trained_length!r}; it must be a whole number above 0")
-    energies = config.get("energies", False)
-    if type(energies) is not bool or (energies and head != "replaced_tokens"):
-        raise UserError(f"{path}: energies = {energies!r}; it must be true or false, and true of a discriminator only")
-    learnt = config.get("learnt", [])
-    if not isinstance(learnt, list) or not all(isinstance(task, str) for task in learnt):
-        raise UserError(f"{path}: learnt = {learnt!r}; it must be a list of tasks")
+        raise UserError(f"{where}: {error}") from None
     return Described(
-        found[0], family, head, settings, config["vocab_size"], trained_length, energies, labels,
-        config.get("problem_type") == MULTI_LABEL, tuple(learnt),
+        name, family, head, settings, vocab_size, labels=labels, multi_label=kind == MULTI_LABEL,
+        concluded=(*notes, *tied, *absent), **_own(config, head, where),
     )  # fmt: skip
 
 
-def _labels(config: dict[str, Any]) -> tuple[str, ...]:
-    names = config.get("id2label")
-    if not isinstance(names, dict) or names.keys() != {str(id) for id in range(len(names))}:
+def refuse_other_networks(config: Mapping[str, Any], family: Family, head: Head | None, where: str) -> None:
+    """Raises UserError where a key makes another network of the tensors than our encoder is."""
+    for key, value in FIXED[family].items():
+        said = config.get(key, value)
+        if not _is(said, value) and head in _READ_BY.get(key, (head,)):
+            exact = " (the exact one)" if value == GELU[0] else ""
+            raise UserError(f"{where}: {key} = {quoted(said, 60)}; bertsmith's encoder knows only {value!r}{exact}")
+    if family == "modernbert":
+        window = member(config, "sliding_window", (int, type(None)), where, None)
+        if window is not None and window * 2 != config.get("local_attention", 128):
+            raise UserError(f"{where}: sliding_window = {window} is not half of local_attention; leave it away")
+
+
+def _is(said: Any, value: Any) -> bool:
+    """Whether a key that holds `said` means `value`."""
+    if value == GELU[0]:
+        return isinstance(said, str) and said in GELU
+    if said is None:
+        return not value
+    return type(said) is type(value) and said == value
+
+
+def _own(config: Mapping[str, Any], head: Head | None, where: str) -> dict[str, Any]:
+    """The keys that we write."""
+    trained_length = member(config, "trained_length", (int, type(None)), where, None)
+    if trained_length is not None and trained_length < 1:
+        raise UserError(f"{where}: trained_length = {trained_length!r}; it must be a whole number above 0")
+    energies = config.get("energies", False)
+    if type(energies) is not bool or (energies and head != "replaced_tokens"):
+        raise UserError(
+            f"{where}: energies = {quoted(energies, 60)}; it must be true or false, and true of a discriminator only"
+        )
+    learnt = member(config, "learnt", list, where, [])
+    if not all(isinstance(task, str) for task in learnt):
+        raise UserError(f"{where}: learnt = {quoted(learnt)}; it must be a list of tasks")
+    return {"trained_length": trained_length, "energies": energies, "learnt": tuple(learnt)}
+
+
+def _labels(config: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The names of the classes in the order of their ids; none where config.json has none."""
+    names = member(config, "id2label", (dict, type(None)), where, None)
+    if not names:
         return ()
-    return tuple(str(names[str(id)]) for id in range(len(names)))
+    wrong = names.keys() != {str(id) for id in range(len(names))}
+    if wrong or not all(isinstance(name, str | int | float) for name in names.values()):
+        raise UserError(f"{where}: id2label = {quoted(names, 100)}; it must name 0 to {len(names) - 1}, each once")
+    labels = tuple(str(names[str(id)]) for id in range(len(names)))
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise UserError(f"{where}: id2label calls two classes {quoted(twice, 60)}; give each a name of its own")
+    return labels
 
 
-def _pattern(config: dict[str, Any], path: Path) -> dict[str, Any]:
+def _pattern(config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
     """What transformers 5 writes about ModernBERT's layers one by one, as the settings that it is written from."""
     found: dict[str, Any] = {}
-    kinds, ropes = config.get("layer_types"), config.get("rope_parameters")
+    kinds = member(config, "layer_types", (list, type(None)), where, None)
+    ropes = member(config, "rope_parameters", (dict, type(None)), where, None) or {}
     if kinds is not None:
+        if len(kinds) != num_layers:
+            raise UserError(f"{where}: layer_types names {len(kinds)} layers, and the tensors are of {num_layers}")
         every = next((n for n in range(1, len(kinds)) if kinds[n] == "full_attention"), max(1, len(kinds)))
         if kinds != ["sliding_attention" if layer % every else "full_attention" for layer in range(len(kinds))]:
             raise UserError(
-                f"{path}: layer_types = {kinds!r}; bertsmith's layers see the whole row at regular intervals"
+                f"{where}: layer_types = {quoted(kinds)}; bertsmith's layers see the whole row at regular intervals"
             )
         found["global_attn_every_n_layers"] = every
     for kind, key in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
-        rope = (ropes or {}).get(kind)
-        if rope is not None:
-            if rope.get("rope_type", "default") != "default":
-                raise UserError(f"{path}: rope_type = {rope['rope_type']!r}; bertsmith's encoder knows only 'default'")
-            found[key] = float(rope["rope_theta"])
+        rope = member(ropes, kind, (dict, type(None)), f"{where}: rope_parameters", None)
+        if rope is None:
+            continue
+        place = f"{where}: rope_parameters.{kind}"
+        if rope.get("rope_type", "default") != "default":
+            raise UserError(
+                f"{place}: rope_type = {quoted(rope['rope_type'], 60)}; bertsmith's encoder knows only 'default'"
+            )
+        if other := sorted(rope.keys() - {"rope_type", "rope_theta"}):
+            raise UserError(f"{place}: {quoted(other[0], 60)}, which bertsmith's encoder does not know")
+        if "rope_theta" in rope:
+            found[key] = float(member(rope, "rope_theta", float, place))
     return found
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; name a folder that `bertsmith export` or save_pretrained wrote"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); fetch it again") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: holds no table of settings; name a folder that save_pretrained wrote")
-    return config

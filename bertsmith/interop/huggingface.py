@@ -3,10 +3,10 @@
 Weights are read and written as safetensors only.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -14,7 +14,18 @@ from torch import Tensor, nn
 
 from bertsmith.errors import UserError
 from bertsmith.files import atomic_folder, atomic_write, write_text
-from bertsmith.interop.configuration import Described, describe, read_config
+from bertsmith.interop.architecture import CLASSES
+from bertsmith.interop.configuration import describe, read_config
+from bertsmith.interop.finite import check_finite
+from bertsmith.interop.folder_checks import (
+    check_copies,
+    check_names,
+    check_pooler,
+    check_shapes,
+    count_labels,
+    labels_of,
+)
+from bertsmith.interop.layout import named, unwrapped, with_tied
 from bertsmith.interop.names import (
     COPIES,
     INPUTS,
@@ -22,22 +33,23 @@ from bertsmith.interop.names import (
     POOLER,
     Family,
     Head,
-    canonical,
-    first_of,
     their_names,
     what_is_dropped,
 )
 from bertsmith.interop.network import Imported
 from bertsmith.interop.onnx import write_onnx
 from bertsmith.interop.replaceable import SIGNED, WEIGHTS, check_replaceable
-from bertsmith.interop.tensors import read_tensors
-from bertsmith.json_files import write_json
+from bertsmith.interop.tensors import Stored, find_tensors, read_tensors
+from bertsmith.json_files import read_json, write_json
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.text.tokenizer import Tokenizer
+
+MAX_CONFIG_BYTES = 64 << 20
+"""Of config.json: the largest name some hundred thousand classes."""
 
 
 def write_folder(
@@ -95,8 +107,8 @@ def write_folder(
     config = describe(family, settings, head, labels, multi_label) | _ids(family, tokenizer)
     own = {"trained_length": trained_length, "energies": energies, "learnt": list(learnt)}
     config |= {"vocab_size": vocab_size} | {key: value for key, value in own.items() if value}
-    tensors = _to_theirs(weights, their_names(family, settings, head))
-    tensors |= {POOLER[name]: tensor.contiguous() for name, tensor in pooler.items()}
+    tensors = _to_theirs(weights, their_names(family, settings, head), pooler)
+    check_finite(tensors, out)
     with atomic_folder(out) as folder:
         write_json(folder / "config.json", config)
         with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
@@ -124,26 +136,37 @@ def _ids(family: Family, tokenizer: Tokenizer) -> dict[str, int]:
 def read_folder(path: Path) -> Imported:
     """Read a folder of `write_folder`, or of Hugging Face's save_pretrained for a BERT or ELECTRA model.
 
+    What its files do not say is concluded from the tensors' names and shapes, and said in `concluded`. Nothing is built
+    before config.json and the shapes agree.
+
     Raises:
         UserError: a file is missing or damaged; the weights are a pickle; config.json has a class or a value that our
-            encoder does not know; a tensor is missing, unknown, or of another shape than config.json says.
+            encoder does not know; a tensor is missing, unknown, not finite, or of another shape than config.json says.
     """
-    described = read_config(path / "config.json")
+    config = _read_config_file(path / "config.json")
+    stored = find_tensors(path, _class_of(config))
+    plain, wrapped = unwrapped(stored, str(path))
+    described = read_config(path / "config.json", config, {short: stored[name].shape for name, short in plain.items()})
     family, head, settings, vocab_size = described.family, described.head, described.settings, described.vocab_size
-    read = read_tensors(path, described.architecture)
-    theirs = {canonical(name, family): tensor for name, tensor in read.items()}
-    _drop_copies(theirs, path)
+    theirs, _ = with_tied(named(plain, family, str(path)), family)
     names = their_names(family, settings, head)
     wanted = {name for group in names.values() for name in group}
+    copies = {name: theirs.pop(name) for name in COPIES.keys() & theirs.keys()}
     dropped = [name for name in theirs if what_is_dropped(name) and name not in wanted]
     for name in dropped:
         del theirs[name]
-    pooler = {}
-    if head != "classification":
-        pooler = {ours: theirs.pop(name).float() for ours, name in POOLER.items() if name in theirs}
-    _check_names(theirs, wanted, path)
-    num_labels = len(theirs[names["head.output.bias"][0]]) if head in LABELLED else None
-    weights = _to_ours(theirs, names, shapes_of(family, settings, vocab_size, head, num_labels), path)
+    pooler_names = {} if head == "classification" else {ours: name for ours, name in POOLER.items() if name in theirs}
+    if pooler_names:
+        wanted |= set(POOLER.values())
+    check_names(theirs, wanted, path)
+    num_labels = count_labels(stored[theirs[names["head.output.bias"][0]]], path) if head in LABELLED else None
+    shapes = shapes_of(family, settings, vocab_size, head, num_labels)
+    check_shapes(stored, theirs, names, shapes, path)
+    tensors = _read(stored, theirs, wanted)
+    check_copies(tensors, copies, stored, path)
+    pooler = {ours: tensors[name] for ours, name in pooler_names.items()}
+    check_pooler(pooler, settings, path)
+    weights = {ours: torch.cat([tensors[name] for name in group]) for ours, group in names.items()}
     return Imported(
         family=family,
         settings=settings,
@@ -151,7 +174,7 @@ def read_folder(path: Path) -> Imported:
         weights=weights,
         pooler=pooler,
         energies=described.energies,
-        labels=_labels(described, num_labels),
+        labels=labels_of(described, num_labels, path),
         multi_label=described.multi_label,
         dropped=tuple(sorted(dropped)),
         vocab_size=vocab_size,
@@ -159,70 +182,43 @@ def read_folder(path: Path) -> Imported:
         num_labels=num_labels,
         trained_length=described.trained_length,
         learnt=described.learnt,
+        concluded=(*wrapped, *described.concluded),
     )
 
 
-def _labels(described: Described, num_labels: int | None) -> tuple[str, ...]:
-    """Those that config.json names; else transformers' names for as many as the head has."""
-    if num_labels is None or (num_labels == 1 and described.head == "classification" and not described.multi_label):
-        return ()
-    return described.labels if len(described.labels) == num_labels else tuple(f"LABEL_{id}" for id in range(num_labels))
+def _read_config_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a folder that `bertsmith export` or save_pretrained wrote")
+    return read_json(path, dict, MAX_CONFIG_BYTES)
 
 
-def _to_theirs(weights: dict[str, Tensor], names: dict[str, tuple[str, ...]]) -> dict[str, Tensor]:
+def _class_of(config: dict[str, Any]) -> str:
+    """The class of transformers that a message about a pickle names."""
+    found = config.get("architectures")
+    return found[0] if isinstance(found, list) and found and found[0] in list(CLASSES) else "AutoModel"
+
+
+def _read(stored: Mapping[str, Stored], theirs: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Tensor]:
+    """The wanted tensors by the family's names."""
+    tensors = read_tensors(stored, [theirs[name] for name in wanted])
+    return {name: tensors[theirs[name]] for name in wanted}
+
+
+def _to_theirs(
+    weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...]], pooler: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     assert weights.keys() == names.keys(), weights.keys() ^ names.keys()
     tensors = {}
     for ours, theirs in names.items():
         parts = weights[ours].detach().to("cpu", torch.float32).chunk(len(theirs))
         tensors |= {name: part.contiguous() for name, part in zip(theirs, parts, strict=True)}
-    return tensors
-
-
-def _to_ours(
-    theirs: dict[str, Tensor], names: dict[str, tuple[str, ...]], shapes: dict[str, torch.Size], path: Path
-) -> dict[str, Tensor]:
-    assert names.keys() == shapes.keys(), names.keys() ^ shapes.keys()
-    weights = {}
-    for ours, group in names.items():
-        rows, *columns = shapes[ours]
-        for name in group:
-            expected, found = [rows // len(group), *columns], list(theirs[name].shape)
-            if found != expected or not theirs[name].is_floating_point():
-                by_token = ours.endswith("embeddings.token.weight") and found[1:] == expected[1:]
-                key = "its vocab_size" if by_token else "its sizes"
-                raise UserError(
-                    f"{path}: {name} is {theirs[name].dtype} {found} where config.json ({key}) asks for floats "
-                    f"{expected}; put the config.json that belongs to these weights beside them"
-                )
-        weights[ours] = torch.cat([theirs[name].float() for name in group])
-    return weights
+    return tensors | {POOLER[name]: tensor.contiguous() for name, tensor in pooler.items()}
 
 
 def _tell_tokenizer(path: Path, family: Family, length: int) -> None:
     """What the model takes, and where to cut: without that a long text ends in an index error of transformers'."""
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path, dict)
     write_json(path, config | {"model_max_length": length, "model_input_names": list(INPUTS[family])})
-
-
-def _drop_copies(theirs: dict[str, Tensor], path: Path) -> None:
-    for name in COPIES.keys() & theirs.keys():
-        copy, original = theirs.pop(name), theirs.get(COPIES[name])
-        if original is None or not torch.equal(copy, original):
-            raise UserError(f"{path}: {name} is not {COPIES[name]}; bertsmith's output layer is the token table itself")
-
-
-def _check_names(theirs: dict[str, Tensor], wanted: set[str], path: Path) -> None:
-    missing, unknown = sorted(wanted - theirs.keys()), sorted(theirs.keys() - wanted)
-    if missing:
-        raise UserError(
-            f"{path}: no {first_of(missing)}, which config.json asks for; put the config.json that belongs to these "
-            f"weights beside them, or all of the weights"
-        )
-    if unknown:
-        raise UserError(
-            f"{path}: {first_of(unknown)}: not of the class that config.json names; "
-            f"load the folder with transformers and save the class you want"
-        )
 
 
 def shapes_of(

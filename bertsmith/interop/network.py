@@ -1,5 +1,6 @@
 """A trained network as a model of its own, whoever trained it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,3 +53,7 @@ class Imported(Network):
     """Longest row seen in pre-training, in tokens, where config.json says so."""
     learnt: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on, the last one last, where config.json says so."""
+    concluded: tuple[str, ...] = ()
+    """What its files do not say and was concluded from the tensors' names and shapes, a line each."""
+    dropped_kinds: Mapping[str, str] = field(default_factory=dict)
+    """What each of `dropped` is, where a reader knows it better than `names.what_is_dropped`."""

@@ -6,7 +6,6 @@ Source: google-research/bert and google-research/electra, model/modeling.py and 
 their releases transformers, models/electra/convert_electra_original_tf_checkpoint_to_pytorch.py.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +15,29 @@ import torch
 from torch import Tensor
 
 from bertsmith.config import check
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.interop.bundle import Bundle, Entry
-from bertsmith.interop.huggingface import shapes_of
+from bertsmith.interop.configuration import refuse_other_networks
+from bertsmith.interop.finite import to_float32
+from bertsmith.interop.huggingface import MAX_CONFIG_BYTES, shapes_of
 from bertsmith.interop.names import POOLER, Family, Head, first_of, their_names
 from bertsmith.interop.network import Imported
+from bertsmith.json_files import member, read_json
 from bertsmith.model.config import ClassicSettings
 
+SLOTS = "optimiser slots"
 DROPPED = {
-    "optimiser slots": r".*/(adam_[mv]|AdamWeightDecayOptimizer(_1)?)",
-    "next-sentence head": r"cls/seq_relationship/.*",
+    "moving averages": r".*/ExponentialMovingAverage",
+    SLOTS: r".*/(adam_[mv]|AdamWeightDecayOptimizer(_1)?)|beta[12]_power",
+    "next-sentence head": r"cls/seq_relationship/[^/]+",
     "global_step": r"global_step",
+    "loss scale": r"(current_|dynamic_)?loss_scale|good_steps",
     "generator_predictions/temperature": r"generator_predictions/temperature",  # of ELECTRA's releases; used by nothing
 }
-"""What is read from no checkpoint: what it is, and its variables' names."""
+"""What is read from no checkpoint: what it is, and its variables' names. Slots of other optimizers are known by what
+they are; see `_slots`."""
+
+_SCALARS = "scalars of training"
 
 _RENAMED = {
     "cls.predictions.bias": "cls/predictions/output_bias",
@@ -109,16 +117,21 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
             one of the model's nor in `DROPPED`; the config disagrees.
     """
     bundle = Bundle(prefix)
-    dropped = sorted(name for name in bundle.entries if dropped_variable(name))
-    left = bundle.entries.keys() - set(dropped)
+    concluded = _take_prefix_off(bundle)
+    dropped = _slots(bundle) | {
+        name: what for name in bundle.entries if (what := dropped_variable(name, bundle.entries[name].shape))
+    }
+    left = bundle.entries.keys() - dropped.keys()
     config_path, config = _read_config(prefix.parent)
+    refuse_other_networks(config, "bert", None, str(config_path))
     networks: dict[str, Imported] = {}
     for part in _parts(left, bundle.index):
         sizes = _sizes(bundle, part)
         if not networks:
             _check_config(config_path, config, sizes, bundle.index)
         if part.scope != "generator":
-            sizes["num_attention_heads"] = heads or config.get("num_attention_heads")
+            said = member(config, "num_attention_heads", (int, type(None)), str(config_path), None)
+            sizes["num_attention_heads"] = heads or said
         vocab_size = sizes.pop("vocab_size")
         try:
             settings = check(ClassicSettings, sizes | {key: config[key] for key in _OTHERS if key in config})
@@ -141,9 +154,11 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
             head=part.head,
             weights=weights,
             pooler=pooler,
-            dropped=tuple(dropped),
+            dropped=tuple(sorted(dropped)),
             vocab_size=vocab_size,
             folder=prefix.parent,
+            concluded=tuple(concluded) if not networks else (),
+            dropped_kinds=dropped,
         )
     if left:
         raise UserError(
@@ -153,9 +168,37 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
     return networks
 
 
-def dropped_variable(variable: str) -> str | None:
-    """The entry of `DROPPED` that a variable falls under."""
-    return next((what for what, pattern in DROPPED.items() if re.fullmatch(pattern, variable)), None)
+def dropped_variable(variable: str, shape: tuple[int, ...]) -> str | None:
+    """The entry of `DROPPED` that a variable falls under. No weight is a single number without an axis."""
+    found = next((what for what, pattern in DROPPED.items() if re.fullmatch(pattern, variable)), None)
+    return found or (None if shape else _SCALARS)
+
+
+def _slots(bundle: Bundle) -> dict[str, str]:
+    """Variables that an optimizer keeps beside another one: X/SLOT, of the shape of X."""
+    entries = bundle.entries
+    found = {}
+    for name, entry in entries.items():
+        owner = entries.get(name.rpartition("/")[0])
+        if owner is not None and owner.shape == entry.shape:
+            found[name] = SLOTS
+    return found
+
+
+def _take_prefix_off(bundle: Bundle) -> list[str]:
+    """Rename the variables that somebody's module has put a scope before, in place; returns lines that say so."""
+    names = list(bundle.entries)
+    scopes = {
+        match[1] for name in names if (match := re.fullmatch(r"(.+/)(?:bert|electra)/embeddings/word_embeddings", name))
+    }
+    if len(scopes) != 1 or any(re.match("(bert|electra)/", name) for name in names):
+        return []
+    [prefix] = scopes
+    shorter = {name: name.removeprefix(prefix) for name in names}
+    if len(set(shorter.values())) < len(names):
+        raise UserError(f"{bundle.index}: {quoted(prefix, 80)} is before some variables and not before their likes")
+    bundle.rename(shorter)
+    return [f"the prefix {quoted(prefix, 80)} taken off the variables' names"]
 
 
 def _parts(variables: set[str], source: Path) -> list[_Part]:
@@ -226,13 +269,14 @@ def _read(bundle: Bundle, name: str, shape: list[int]) -> Tensor:
             f"{bundle.index}: {name} is {found} where the other variables ask for {expected}; they are not of one "
             f"model such as Google's BERT and ELECTRA"
         )
-    tensor = bundle.read(name).float()
+    tensor = to_float32(name, bundle.read(name), bundle.index)
     return tensor.T.contiguous() if is_kernel else tensor
 
 
 def _entry(bundle: Bundle, name: str) -> Entry:
     if name not in bundle.entries:
         raise UserError(f"{bundle.index}: {name} is missing; name a whole checkpoint of pre-training")
+    bundle.check(name)
     return bundle.entries[name]
 
 
@@ -240,13 +284,7 @@ def _read_config(folder: Path) -> tuple[Path, dict[str, Any]]:
     for name in ("bert_config.json", "config.json"):
         path = folder / name
         if path.is_file():
-            try:
-                config = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise UserError(f"{path}: cannot be read ({error}); mend or remove it") from None
-            if not isinstance(config, dict):
-                raise UserError(f"{path}: holds no table of settings; mend or remove it")
-            return path, config
+            return path, read_json(path, dict, MAX_CONFIG_BYTES)
     return folder, {}
 
 
@@ -254,7 +292,5 @@ def _check_config(path: Path, config: dict[str, Any], sizes: dict[str, Any], sou
     for key, found in sizes.items():
         if config.get(key, found) != found:
             raise UserError(
-                f"{path}: {key} = {config[key]!r} where {source.name} has {found}; they are not of one model"
+                f"{path}: {key} = {quoted(config[key], 60)} where {source.name} has {found}; they are not of one model"
             )
-    if config.get("hidden_act", "gelu") != "gelu":
-        raise UserError(f"{path}: hidden_act = {config['hidden_act']!r}; bertsmith's encoder knows only 'gelu'")

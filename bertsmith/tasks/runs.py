@@ -13,6 +13,7 @@ from torch import Tensor
 from bertsmith.config import check
 from bertsmith.errors import UserError
 from bertsmith.interop.configuration import family_of
+from bertsmith.interop.finite import check_finite
 from bertsmith.interop.names import Family
 from bertsmith.json_files import read_json
 from bertsmith.manifests import kind_of, read_manifest
@@ -131,6 +132,7 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
         weights = load_file(trial_folder(run, seed) / "model.safetensors")
         if "tasks" in manifest:
             weights = _weights_of(weights, task)
+        check_finite(weights, trial_folder(run, seed))
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
     multi_label = manifest.get("multi_label", False)  # runs of version 0.1.0 do not say

@@ -15,6 +15,7 @@ from bertsmith.interop.network import Network
 from bertsmith.manifests import kind_of
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.terminal import say
 from bertsmith.training.runs import PARTS, PretrainingRun, load_run
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
@@ -152,6 +153,9 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
     from bertsmith.interop.huggingface import read_folder
 
     read = {name: read_folder(folder) for name, folder in folders.items()}
+    for found in read.values():
+        for line in found.concluded:
+            say(f"{found.folder}: {line}", error=True)
     tokenizer = shared_tokenizer(list(read.values()))
     networks = [replace(found, name=name) for name, found in read.items()]
     first = next(iter(read.values()))

@@ -10,6 +10,7 @@ from torch import Tensor
 from bertsmith.config import check
 from bertsmith.errors import UserError
 from bertsmith.interop.configuration import family_of
+from bertsmith.interop.finite import check_finite
 from bertsmith.interop.names import Head
 from bertsmith.interop.network import Network
 from bertsmith.manifests import read_manifest
@@ -61,7 +62,7 @@ def load_run(run: Path) -> PretrainingRun:
     """The newest undamaged checkpoint of a pre-training run.
 
     Raises:
-        UserError: not such a folder, or no checkpoint in it.
+        UserError: not such a folder, no checkpoint in it, or weights that are not finite.
     """
     manifest = read_manifest(run, "pretrain")
     try:
@@ -71,4 +72,5 @@ def load_run(run: Path) -> PretrainingRun:
     checkpoint = checkpoints.load_newest(run, to_resume=False)
     if checkpoint is None:
         raise UserError(f"{run}: has no checkpoint yet; let `bertsmith pretrain` run until its first one")
+    check_finite(checkpoint.model, checkpoint.path)
     return PretrainingRun(run, recipe, manifest, checkpoint.model, checkpoint.state.step)

@@ -6,7 +6,6 @@ import torch
 import transformers
 from torch import nn
 
-from bertsmith.interop.configuration import read_config
 from bertsmith.interop.huggingface import read_folder, write_folder
 from bertsmith.model.config import ClassicSettings, ModernSettings
 from bertsmith.model.encoder import Encoder
@@ -110,8 +109,8 @@ def test_a_modern_discriminator_has_one_label_and_no_tags(tokenizer_folder, tmp_
     export(tmp_path / "out", "modernbert", tokenizer_folder)
     config = transformers.AutoConfig.from_pretrained(tmp_path / "out")
     config.id2label = {0: "replaced"}
-    config.save_pretrained(tmp_path / "discriminator")
-    assert read_config(tmp_path / "discriminator/config.json").head == "replaced_tokens"
+    transformers.ModernBertForTokenClassification(config).save_pretrained(tmp_path / "discriminator")
+    assert read_folder(tmp_path / "discriminator").head == "replaced_tokens"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

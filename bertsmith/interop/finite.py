@@ -1,0 +1,44 @@
+"""The one check that weights are numbers: nothing is imported, asked, trained from or exported with NaN or infinity."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bertsmith.errors import UserError, quoted
+
+
+def check_finite(tensors: Mapping[str, Tensor], where: Path | str) -> None:
+    """Make sure that no tensor of floats holds NaN or infinity.
+
+    Args:
+        where: what a message calls the place that they are from, or go to.
+
+    Raises:
+        UserError: names the first tensor that does, and how many of its numbers.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            faults = int((~torch.isfinite(tensor)).sum())
+            raise UserError(
+                f"{where}: {quoted(name)[1:-1]} has {faults:,} of {tensor.numel():,} numbers that are NaN or infinite; "
+                f"such weights answer nothing, so take them from an earlier checkpoint"
+            )
+
+
+def to_float32(name: str, tensor: Tensor, where: Path | str) -> Tensor:
+    """Return a tensor of floats as float32.
+
+    Raises:
+        UserError: a number of it is NaN or infinite, or too large for float32.
+    """
+    converted = tensor.to(torch.float32)
+    if not torch.isfinite(converted).all():
+        check_finite({name: tensor}, where)
+        largest = tensor.abs().max().item()
+        raise UserError(
+            f"{where}: {quoted(name)[1:-1]} holds {largest:.3g}, which is infinite in float32; such weights answer "
+            f"nothing, so take them from an earlier checkpoint"
+        )
+    return converted
