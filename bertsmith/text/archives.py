@@ -1,118 +1,162 @@
-"""Compressed files and tar archives, read forwards and never unpacked: bytes in, members' contents out.
+"""Tar archives, read forwards and never unpacked: bytes in, members' contents out.
 
 The standard library's `tarfile` makes an object of every member, which takes more time than decompressing it: two
 processes read 24 MB/s of OpenWebText with it and 70 with the walk below. A member's name is looked at only to refuse a
-hostile one.
+hostile one, and to pass over hidden ones, as in folders.
 """
 
-import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from collections import Counter
+from collections.abc import Iterator
 
-import zstandard
+from bertsmith.errors import quoted
+from bertsmith.text.compression import BrokenArchive, OnBroken, refuse, truncated
 
-from bertsmith.errors import UserError
+LARGEST_MEMBER = 64 << 20
+"""Bytes; a larger one is passed over or stops the work. A document is never that long."""
 
-XZ_MAGIC = b"\xfd7zXZ\x00"
+_LARGEST_NAME = 1 << 20
+"""Bytes of what is said of the next member ahead of its header."""
 
-LARGEST_MEMBER = 1 << 30
-"""Bytes; a document is never that long, so a header that says so is damaged or hostile."""
-
-_BLOCK = 512
+_UNIT = 512
 """Tar's unit: headers take one, contents a whole number of them."""
 
-_CHUNK = 1 << 14
-"""Bytes handed to a decoder at once: few, because xz expands zeros 7,000 times, and zstd even more."""
+_FILES = (b"0", b"\0", b"7")
+_WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
+"""Links, devices, folders and pipes: their size field, where it is filled in, counts nothing that follows."""
+_COUNTED_AS = {
+    b"1": "archive link", b"2": "archive link", b"3": "archive device", b"4": "archive device", b"6": "archive device",
+    b"S": "sparse archive member", b"5": None, b"D": None, b"V": None,
+}  # fmt: skip
+"""Members that are no texts, by what they are counted as; folders, and an archive's own name, are not counted."""
 
 
-class BrokenArchive(UserError):
-    """An archive that is truncated, corrupt or hostile; `on_error = "skip"` passes over it."""
+def members(
+    blocks: Iterator[bytes], source: str, skipped: Counter[str] | None = None, broken: OnBroken = refuse
+) -> Iterator[bytes]:
+    """Contents of the files in a tar archive, in its order; other members, and hidden files, are counted in `skipped`.
 
+    Reads the old, POSIX (ustar, pax) and GNU formats, and archives that were appended to one another.
 
-def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
-    """What `file` holds, in blocks: gzip, xz or zstd is recognised by its first bytes, anything else is as it is.
-
-    Source is what errors name.
-
-    Raises:
-        BrokenArchive: the data is corrupt or ends too early.
-    """
-    chunk = file.read(_CHUNK)
-    new_decoder = next((new for magic, new in _DECODERS.items() if chunk.startswith(magic)), None)
-    if new_decoder is None:
-        while chunk:
-            yield chunk
-            chunk = file.read(_CHUNK)
-        return
-    decoder = None
-    while chunk:
-        if decoder is None:
-            decoder = new_decoder()
-        try:
-            yield decoder.decompress(chunk)
-        except (lzma.LZMAError, zlib.error, zstandard.ZstdError) as error:
-            raise BrokenArchive(f"{source}: corrupt ({error}); fetch it again") from None
-        chunk = b""
-        if decoder.eof:  # another stream may follow, after zeros for padding
-            chunk, decoder = decoder.unused_data.lstrip(b"\0"), None
-        chunk = chunk or file.read(_CHUNK)
-    if decoder is not None:
-        raise _truncated(source)
-
-
-def members(blocks: Iterator[bytes], source: str) -> Iterator[bytes]:
-    """Contents of the files in a tar archive, in its order; folders, links and devices hold no text: passed over.
-
-    Reads the old, POSIX (ustar, pax) and GNU formats.
+    Args:
+        broken: is told of members that are too large.
 
     Raises:
         BrokenArchive: not a tar archive, a damaged header, an early end, or a member whose name leads out of the
             archive's folder (an absolute path, or one with `..`).
     """
-    buffer, start = b"", 0
-    long_name = None
+    skipped = Counter() if skipped is None else skipped
+    buffer, start, has_ended, ahead = b"", 0, False, _Ahead()
     while True:
-        if len(buffer) < start + _BLOCK:
-            buffer, start = _refill(buffer[start:], _BLOCK, blocks, source), 0
-        header = buffer[start : start + _BLOCK]
+        if len(buffer) < start + _UNIT:
+            buffer, start = _refill(buffer[start:], _UNIT, blocks), 0
+            if len(buffer) < _UNIT:
+                if has_ended and not buffer.strip(b"\0"):
+                    return
+                raise truncated(source)
+        header = buffer[start : start + _UNIT]
+        start += _UNIT
         if not header[0] and not header.strip(b"\0"):
-            break
+            has_ended = True  # unless another archive was appended
+            continue
+        has_ended = False
         size, kind = _parse(header, source)
-        start += _BLOCK
-        padded = size + -size % _BLOCK
+        if ahead.size is not None and kind in _FILES:
+            size = ahead.size
+        padded = size + -size % _UNIT
+        if kind == b"S" and header[482]:  # more of the map of its holes
+            buffer, start = _skip_map(buffer[start:], blocks, source), 0
+        if size > (LARGEST_MEMBER if kind not in b"LKxg" else _LARGEST_NAME):
+            if kind in b"LKxg":
+                raise BrokenArchive(f"{source}: a name of {size:,} bytes; do not trust this archive, fetch it again")
+            broken(_too_large(source, size))
+            buffer, start, ahead = _skip(buffer[start:], padded, blocks, source), 0, _Ahead()
+            continue
         if len(buffer) < start + padded:
-            buffer, start = _refill(buffer[start:], padded, blocks, source), 0
+            buffer, start = _refill(buffer[start:], padded, blocks), 0
+            if len(buffer) < padded:
+                raise truncated(source)
         content = buffer[start : start + size]
         start += padded
         if kind in b"LKxg":
-            long_name = _name_in(kind, content) or long_name
+            ahead.take_in(kind, content)
             continue
-        if long_name or b".." in header or b"/" in (header[:1], header[345:346]):
-            _check_name(long_name or _name(header), source)
-            long_name = None
-        if kind in _FILES:
+        what = _COUNTED_AS.get(kind, "archive member of unknown kind") if kind not in _FILES else ahead.counted_as
+        hidden = False
+        if ahead.name or b".." in header or b"/." in header or header[0] in b"./" or header[345:346] == b"/":
+            hidden = _check_name(ahead.name or _name(header), source)
+        if ahead.is_filled:
+            ahead = _Ahead()
+        if hidden and kind in _FILES:
+            skipped["hidden archive member"] += 1
+        elif what is not None:
+            skipped[what] += 1
+        elif kind in _FILES:
             yield content
-    for _ in blocks:  # the checksum of what was compressed comes last
-        pass
 
 
-def _refill(buffer: bytes, size: int, blocks: Iterator[bytes], source: str) -> bytes:
-    """`buffer` with as many blocks after it as make `size` bytes."""
+class _Ahead:
+    """What a GNU long-name block ("L") or pax records ("x") say of the next member."""
+
+    name: bytes | None = None
+    size: int | None = None
+    counted_as: str | None = None
+    is_filled = False
+
+    def take_in(self, kind: bytes, content: bytes) -> None:
+        self.is_filled = True
+        if kind == b"L":
+            self.name = content.rstrip(b"\0")
+        elif kind == b"x":
+            records = dict(_RECORD.findall(content))
+            self.name = records.get(b"path", self.name)
+            if records.get(b"size", b"").isdigit() and len(records[b"size"]) < 20:
+                self.size = int(records[b"size"])
+            if any(key.startswith(b"GNU.sparse") for key in records):
+                self.counted_as = "sparse archive member"
+
+
+_RECORD = re.compile(rb"(?:\A|(?<=\n))\d+ ([^=\n]+)=([^\n]*)\n")
+
+
+def _refill(buffer: bytes, size: int, blocks: Iterator[bytes]) -> bytes:
+    """`buffer` with as many blocks after it as make `size` bytes; fewer at the end."""
     parts, held = [buffer], len(buffer)
     while held < size:
         block = next(blocks, None)
         if block is None:
-            raise _truncated(source)
+            break
         parts.append(block)
         held += len(block)
     return b"".join(parts)
 
 
-_FILES = (b"0", b"\0", b"7")
-_WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
-"""Links, devices, folders and pipes: their size field, where it is filled in, counts nothing that follows."""
+def _skip(buffer: bytes, size: int, blocks: Iterator[bytes], source: str) -> bytes:
+    """What of `buffer` and the blocks after it is behind `size` bytes."""
+    while len(buffer) < size:
+        size -= len(buffer)
+        block = next(blocks, None)
+        if block is None:
+            raise truncated(source)
+        buffer = block
+    return buffer[size:]
+
+
+def _skip_map(buffer: bytes, blocks: Iterator[bytes], source: str) -> bytes:
+    goes_on = True
+    while goes_on:
+        buffer = _refill(buffer, _UNIT, blocks)
+        if len(buffer) < _UNIT:
+            raise truncated(source)
+        goes_on, buffer = bool(buffer[504]), buffer[_UNIT:]
+    return buffer
+
+
+def _too_large(source: str, size: int) -> BrokenArchive:
+    return BrokenArchive(
+        f"{source}: a member of {size:,} bytes, and at most {LARGEST_MEMBER:,} are read of one; cut it into documents"
+    )
 
 
 def _parse(header: bytes, source: str) -> tuple[int, bytes]:
@@ -129,7 +173,7 @@ def _parse(header: bytes, source: str) -> tuple[int, bytes]:
             return 0, kind
         octal = header[124:136].strip(b"\0 ") or b"0"
         size = int.from_bytes(header[125:136]) if header[124] & 0x80 else int(octal, 8)
-        if not 0 <= size <= LARGEST_MEMBER:
+        if not 0 <= size < 1 << 62:
             raise ValueError(f"a member of {size} bytes")
     except ValueError as error:
         raise BrokenArchive(f"{source}: not a tar archive, or a damaged one ({error}); fetch it again") from None
@@ -141,28 +185,12 @@ def _name(header: bytes) -> bytes:
     return prefix + b"/" + name if prefix else name
 
 
-def _name_in(kind: bytes, content: bytes) -> bytes | None:
-    """The name that a GNU long-name block ("L") or pax records ("x") give the next member."""
-    if kind == b"L":
-        return content.rstrip(b"\0")
-    path = re.search(rb"(?:\A|\n)\d+ path=([^\n]*)\n", content) if kind == b"x" else None
-    return path[1] if path else None
-
-
-def _check_name(name: bytes, source: str) -> None:
-    if name.startswith(b"/") or (b".." in name and b".." in name.split(b"/")):
+def _check_name(name: bytes, source: str) -> bool:
+    """Return whether a member is hidden. Raises BrokenArchive where its name leads out of the archive's folder."""
+    parts = name.split(b"/")
+    if name.startswith(b"/") or b".." in parts:
         raise BrokenArchive(
-            f"{source}: member {name.decode(errors='replace')!r} leads out of the archive's folder; "
-            "do not trust this archive, fetch it from its publisher"
+            f"{source}: member {quoted(name.decode(errors='replace'))} leads out of the archive's folder; do not trust "
+            f"this archive, fetch it from its publisher"
         )
-
-
-def _truncated(source: str) -> BrokenArchive:
-    return BrokenArchive(f"{source}: ends too early, it is truncated; fetch it again")
-
-
-_DECODERS: dict[bytes, Callable[[], Any]] = {
-    XZ_MAGIC: lzma.LZMADecompressor,
-    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
-    b"\x28\xb5\x2f\xfd": lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj(),
-}
+    return parts[-1].startswith(b".")

@@ -3,7 +3,9 @@
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +27,7 @@ class CorpusRecipe:
     )
     layout: Literal["openwebtext", "text", "jsonl", "parquet"] = setting(
         description="openwebtext: its archive, the archives in it, or their texts; text: .txt files; jsonl: JSON "
-        "lines, plain or compressed (.gz, .xz, .zst); parquet: Parquet files"
+        "lines, plain or compressed (.gz, .xz, .zst, .bz2); parquet: Parquet files"
     )
     documents: Literal["file", "blank_lines"] = setting(
         "file", "of layout text, what a document is: file: each file; blank_lines: what stands between blank lines"
@@ -40,16 +42,25 @@ class Corpus:
         recipe: the recipe.
         files: in the order in which they are read.
         num_bytes: of all files together, as stored.
+        passed_over: how many other files are there, by their ending.
         fingerprint: hash of the files' names below their common folder and of their sizes.
     """
 
-    def __init__(self, recipe: CorpusRecipe, files: Sequence[File]):
-        self.recipe, self.files = recipe, files
+    def __init__(self, recipe: CorpusRecipe, files: Sequence[File], passed_over: Counter[str]):
+        self.recipe, self.files, self.passed_over = recipe, files, passed_over
         self.num_bytes = sum(file.size for file in files)
         paths = [re.sub("/+", "/", file.path) for file in files]  # as `commonpath` writes them, URLs too
         folder = os.path.commonpath([os.path.dirname(path) for path in paths])
         names = [path.removeprefix(folder).lstrip("/") for path in paths]
         self.fingerprint = sha256_json([[name, file.size] for name, file in zip(names, files, strict=True)])
+
+    def say_what_is_passed_over(self, say: Callable[[str], None]) -> None:
+        """Say how many files are not read, in a line, where there are any."""
+        if self.passed_over:
+            found = self.passed_over.most_common()
+            shown = ", ".join(f"{count:,} {ending}" for ending, count in found[:MOST_ENDINGS])
+            more = sum(count for _, count in found[MOST_ENDINGS:])
+            say(f"{self.recipe.corpus}: passed over: {shown}{f' and {more:,} more' if more else ''}")
 
     def units(self) -> Iterator[Unit]:
         """All units in order: the same ones whenever they are asked for."""
@@ -57,7 +68,7 @@ class Corpus:
             return units.json_lines(self.files, self.recipe.field)
         if self.recipe.layout == "parquet":
             return units.parquet(self.files, self.recipe.field)
-        if self.recipe.layout == "openwebtext" and not self.files[0].path.endswith(".txt"):
+        if self.recipe.layout == "openwebtext" and not self.files[0].path.lower().endswith(".txt"):
             return units.archives(self.files)
         return units.texts(self.files, self.recipe.documents == "blank_lines")
 
@@ -73,17 +84,19 @@ def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus
         UserError: nothing is there, or nothing of the recipe's layout.
     """
     path = recipe.corpus
-    files = _list_url(path) if "://" in path else _list_local(path)
+    passed_over: Counter[str] = Counter()
+    files = _list_url(path) if "://" in path else _list_local(path, passed_over)
     others = tuple(os.path.abspath(other) for other in apart_from)
     if _is_in(os.path.abspath(path), others):
         raise UserError(f"{path}: the corpus itself; choose another --out")
     files = [file for file in files if not _is_in(os.path.abspath(file.path), others)]
     kinds = _SUFFIXES[recipe.layout]
     for suffixes in kinds:
-        if chosen := [file for file in files if file.path.endswith(suffixes)]:
-            return Corpus(recipe, chosen)
+        if chosen := [file for file in files if file.path.lower().endswith(suffixes)]:
+            read = {file.path for file in chosen}
+            return Corpus(recipe, chosen, passed_over + _endings(file.path for file in files if file.path not in read))
     if files and not os.path.isdir(path):
-        return Corpus(recipe, files)
+        return Corpus(recipe, files, passed_over)
     found = f"{len(files)} files, such as {os.path.basename(files[0].path)}" if files else "no file"
     wanted = ", ".join("*" + suffix for suffixes in kinds for suffix in suffixes)
     raise UserError(f"{path}: {found}; layout = {recipe.layout!r} reads {wanted}")
@@ -91,29 +104,53 @@ def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus
 
 _SUFFIXES = {
     # The first kind that is there: a folder may hold the big archive beside what was taken out of it.
-    "openwebtext": (("_data.xz",), (".tar.xz", ".tar"), (".txt",)),
+    "openwebtext": (
+        ("_data.xz",),
+        (".tar.xz", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2"),
+        (".txt",),
+    ),
     "text": ((".txt",),),
-    "jsonl": ((".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst"),),
+    "jsonl": ((".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".jsonl.bz2"),),
     "parquet": ((".parquet",),),
 }
 
 
-def _list_local(path: str) -> list[File]:
+MOST_ENDINGS = 8
+"""That are named."""
+
+
+def _endings(paths: Iterable[str]) -> Counter[str]:
+    names = (os.path.basename(path) for path in paths)
+    endings = ("".join(Path(name.lstrip(".")).suffixes[-2:]) for name in names)
+    return Counter(f"*{ending[-20:]}" if ending else "without an ending" for ending in endings)
+
+
+def _list_local(path: str, passed_over: Counter[str]) -> list[File]:
+    """The regular files that there are; what else has a name, a pipe or a device, is counted and never opened."""
     with reported(Path(path)):
         if os.path.isdir(path):
-            names = _walk(path)
+            names = _walk(path, passed_over)
         else:
             names = [path] if os.path.exists(path) else glob.glob(path, recursive=True)
             if not names:
                 raise UserError(f"{path}: no such file or folder; set corpus=… to where the text is")
-        return sorted(File(name, os.path.getsize(name)) for name in names if not os.path.isdir(name))
+        files = []
+        for name in names:
+            status = os.stat(name)
+            if stat.S_ISREG(status.st_mode):
+                files.append(File(name, status.st_size))
+            elif name == path:
+                raise UserError(f"{path}: neither a file nor a folder; write what it gives to a file")
+            elif not stat.S_ISDIR(status.st_mode):
+                passed_over["pipe, device or socket"] += 1
+        return sorted(files)
 
 
 def _is_in(path: str, others: Sequence[str]) -> bool:
     return any(path == other or path.startswith(f"{other}{os.sep}") for other in others)
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str, passed_over: Counter[str]) -> Iterator[str]:
     """All files below it, but hidden ones and those of folders that we have written; links are followed, and no folder
     is entered twice."""
 
@@ -128,6 +165,9 @@ def _walk(folder: str) -> Iterator[str]:
             continue
         seen.add(place)
         folders[:] = [name for name in folders if not name.startswith(".")]
+        hidden = sum(name.startswith(".") for name in names)
+        if hidden:
+            passed_over["hidden"] += hidden
         yield from (os.path.join(parent, name) for name in names if not name.startswith("."))
 
 

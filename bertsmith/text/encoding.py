@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from bertsmith.errors import UserError
+from bertsmith.text.blank_lines import unified
 from bertsmith.text.shards import Shard
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 
@@ -35,7 +36,8 @@ class Encoded(NamedTuple):
 
 
 def encode(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: float) -> Encoded:
-    """Encode documents and find their lines; a line that gives no token, such as a blank one, is none.
+    """Encode documents and find their lines, which end as `unified` has it; one that gives no token, such as a blank
+    one, is none.
 
     A document's split depends on a hash of its bytes, without the white space around them: on average the share
     `heldout_fraction` goes to "heldout", and equal documents stay together. (CRC-32 is enough for that; a cryptographic
@@ -46,21 +48,17 @@ def encode(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: f
     skipped: Counter[str] = Counter()
     shares, sizes = [], []
     for document in documents:
-        document = document.strip()
+        document = unified(document.strip())
         if not _is_utf8(document):
             skipped["not UTF-8"] += 1
             continue
         text.add(document)
         shares.append(crc32(document))
         sizes.append(len(document))
-    tokens = text.tokens()
-
-    is_mark = (tokens == tokenizer.sep_id) | (tokens == tokenizer.cls_id)
-    marks = np.flatnonzero(is_mark)
-    ends = marks - np.arange(len(marks))  # positions once the marks are out
-    document_ends = ends[tokens[marks] == tokenizer.cls_id]
+    tokens, ends, closes = text.encoded()
+    document_ends = ends[closes]
     full = np.diff(document_ends, prepend=0) > 0
-    shard = Shard(tokens[~is_mark], ends[np.diff(ends, prepend=0) > 0], document_ends[full])
+    shard = Shard(tokens, ends[np.diff(ends, prepend=0) > 0], document_ends[full])
     heldout = np.array(shares, np.uint32)[full] < heldout_fraction * 2.0**32
     num_bytes = int(np.array(sizes, np.int64)[full].sum())
     counts = Counter(documents=len(heldout), lines=len(shard.line_ends), tokens=len(shard.tokens), bytes=num_bytes)
@@ -101,6 +99,9 @@ class _Text:
         self._batch: list[bytes] = []
         self._batch_size = 0
         self._tokens = [np.empty(0, tokenizer.dtype)]
+        self._ends = [np.empty(0, np.int64)]
+        self._closes = [np.empty(0, bool)]
+        self._size = 0
 
     def add(self, document: bytes) -> None:
         for piece in (document,) if len(document) <= BATCH_BYTES else _pieces(document):
@@ -110,15 +111,21 @@ class _Text:
                 self._encode()
         self._batch.append(_DOCUMENT_END)
 
-    def tokens(self) -> np.ndarray:
-        """Of all documents, with their marks."""
+    def encoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The tokens of all documents; the position after each line and each document; whether it is a document's."""
         self._encode()
-        return np.concatenate(self._tokens)
+        tokens, self._tokens = np.concatenate(self._tokens), []  # what is joined is let go: it is as much again
+        return tokens, np.concatenate(self._ends), np.concatenate(self._closes)
 
     def _encode(self) -> None:
         tokens, _ = self._tokenizer.encode_batch([b"".join(self._batch).replace(b"\n", _LINE_END)])
-        self._tokens.append(tokens)
         self._batch, self._batch_size = [], 0
+        is_mark = (tokens == self._tokenizer.sep_id) | (tokens == self._tokenizer.cls_id)
+        marks = np.flatnonzero(is_mark)
+        self._ends.append(marks - np.arange(len(marks)) + self._size)  # positions once the marks are out
+        self._closes.append(tokens[marks] == self._tokenizer.cls_id)
+        self._tokens.append(tokens[~is_mark])
+        self._size += len(tokens) - len(marks)
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from bertsmith.config import identity
-from bertsmith.errors import UserError
 from bertsmith.files import locked, make_folder
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.progress import format_count, progress
 from bertsmith.settings import setting, settings
-from bertsmith.text.archives import BrokenArchive
+from bertsmith.text.blank_lines import unified
+from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, open_corpus
 from bertsmith.text.extension import extend
 from bertsmith.text.journal import describe, refuse_foreign, refuse_other
@@ -18,6 +19,7 @@ from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.text.tokenizer import TOKENIZER_FILES, Tokenizer
 from bertsmith.text.units import Unit
 from bertsmith.text.vocabulary import SMALLEST_SIZE, train
+from bertsmith.text.workers import note_broken
 
 
 @settings
@@ -74,6 +76,7 @@ def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str]) -> Ite
     size, due, share = 0, 1.0, 1.0
     skipped: Counter[str] = Counter()
     with progress("reading", corpus.num_bytes) as bar:
+        corpus.say_what_is_passed_over(bar.line)
         for unit in corpus.units():
             if due >= 1.0:
                 due -= 1.0
@@ -90,13 +93,15 @@ def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str]) -> Ite
 
 
 def _documents(unit: Unit, skip_broken: bool, skipped: Counter[str]) -> Iterator[str]:
+    broken: list[str] = []
+    note = partial(note_broken, skip_broken, broken)
     try:
-        for document in unit.documents(skipped):
+        for document in unit.documents(skipped, note):
             try:
-                yield document.decode()
+                yield unified(document).decode()
             except UnicodeDecodeError:
                 skipped["not UTF-8"] += 1
     except BrokenArchive as error:
-        if not skip_broken:
-            raise UserError(f"{error}, or go on without it: on_error=skip") from None
-        skipped["broken archive"] += 1
+        note(error)
+    if broken:
+        skipped["broken archive"] += len(broken)

@@ -19,7 +19,7 @@ from bertsmith.manifests import write_manifest
 from bertsmith.progress import Progress, format_count, format_seconds, progress
 from bertsmith.settings import setting, settings
 from bertsmith.text import journal
-from bertsmith.text.archives import BrokenArchive
+from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
 from bertsmith.text.journal import Done, Journal, describe, refuse_foreign, refuse_other
@@ -30,6 +30,9 @@ from bertsmith.text.workers import Encoder, Result, encode_units, start_server
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
 """Beginnings of documents that both tokenizer libraries encode before the start: 0.2 s."""
+
+SHOWN_BROKEN = 3
+"""Of the broken files or members of a unit that are named."""
 
 SHOWN_TOKENS = 64
 """Of the row that is decoded before the start."""
@@ -143,6 +146,7 @@ def _write_shards(job: _Job, book: Journal) -> None:
         bar = stack.enter_context(progress("prepare", job.corpus.num_bytes, size))
         results = stack.enter_context(encode_units(units, encoder, job.workers))
         writers = {split: stack.enter_context(closing(_writer(job, book, split))) for split in SPLITS}
+        job.corpus.say_what_is_passed_over(bar.line)
         if book.done.units:
             bar.line(f"{job.out}: goes on after {_summary(book.done)}")
         job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
@@ -152,8 +156,10 @@ def _write_shards(job: _Job, book: Journal) -> None:
                 _announce(job, unit, result, bar)
                 is_announced = True
             _commit(book, writers, result.encoded)
-            if result.encoded.skipped["broken archive"]:
-                bar.line(f"{unit.source}: broken, passed over")
+            for reason in result.broken[:SHOWN_BROKEN]:
+                bar.line(f"passed over: {reason}")
+            if len(result.broken) > SHOWN_BROKEN:
+                bar.line(f"passed over: {len(result.broken) - SHOWN_BROKEN:,} more in {unit.source}")
             size += unit.size
             rate = (book.done.counts["bytes"] - num_bytes) / (time.monotonic() - started_at) / 1e6
             bar.update(size, f"{format_count(book.done.counts['documents'])} documents, {rate:.1f} MB/s")

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
-from bertsmith.text.archives import BrokenArchive
+from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.encoding import Encoded, encode
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
@@ -33,8 +34,8 @@ class Encoder:
 
     Attributes:
         tokenizer, heldout_fraction: as for `bertsmith.text.encoding.encode`.
-        skip_broken: whether a broken archive counts as one skipped "broken archive" with no document in it, instead of
-            ending the work with a UserError.
+        skip_broken: whether a broken archive or member counts as one skipped "broken archive" with no document in it,
+            instead of ending the work with a UserError.
     """
 
     tokenizer: Tokenizer
@@ -44,21 +45,32 @@ class Encoder:
     def __call__(self, unit: Unit) -> "Result":
         started_at = time.perf_counter()
         skipped: Counter[str] = Counter()
+        broken: list[str] = []
+        note = partial(note_broken, self.skip_broken, broken)
         try:
-            encoded = encode(unit.documents(skipped), self.tokenizer, self.heldout_fraction)
+            encoded = encode(unit.documents(skipped, note), self.tokenizer, self.heldout_fraction)
         except BrokenArchive as error:
-            if not self.skip_broken:
-                raise UserError(f"{error}, or go on without it: on_error=skip") from None
+            note(error)
             encoded = encode((), self.tokenizer, self.heldout_fraction)
-            skipped = Counter({"broken archive": 1})
+            skipped.clear()
         encoded.skipped.update(skipped)
-        return Result(encoded, time.perf_counter() - started_at)
+        encoded.skipped.update({"broken archive": len(broken)} if broken else {})
+        return Result(encoded, time.perf_counter() - started_at, tuple(broken))
+
+
+def note_broken(skip_broken: bool, broken: list[str], error: BrokenArchive) -> None:
+    """Add an error to `broken`. Raises UserError where what is broken is not skipped."""
+    if not skip_broken:
+        raise UserError(f"{error}, or go on without it: on_error=skip")
+    broken.append(str(error))
 
 
 class Result(NamedTuple):
     encoded: Encoded
     seconds: float
     """That reading and encoding took."""
+    broken: tuple[str, ...] = ()
+    """What was passed over, and why."""
 
 
 @contextmanager

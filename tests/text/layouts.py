@@ -1,5 +1,6 @@
 """The same documents in every layout that `prepare` reads, and a small vocabulary for them."""
 
+import bz2
 import gzip
 import io
 import json
@@ -15,7 +16,7 @@ from pyarrow import parquet
 
 SYLLABLES = [first + second for first in "bdfgklmnprst" for second in "aeiou"]
 
-COMPRESS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+COMPRESS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress, ".bz2": bz2.compress}
 
 
 def write_vocabulary(folder: Path) -> Path:

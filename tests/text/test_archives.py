@@ -1,17 +1,21 @@
 """What an archive holds comes out as it went in; what is cut, damaged or hostile is refused, whatever it is."""
 
+import bz2
 import contextlib
 import gzip
 import io
 import lzma
 import tarfile
+from collections import Counter
 
 import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertsmith.text.archives import BrokenArchive, decompressed, members
+from bertsmith.text import archives
+from bertsmith.text.archives import members
+from bertsmith.text.compression import BrokenArchive, decompressed
 from tests.text.layouts import COMPRESS, tar
 
 CONTENTS = st.lists(st.binary(max_size=3000), max_size=6)
@@ -41,17 +45,71 @@ def test_a_member_larger_than_a_block_of_the_stream_comes_out_whole():
     assert read(tar(contents)) == contents
 
 
-def test_what_is_not_a_file_is_passed_over():
+def member(name: str, content: bytes = b"", **more) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def packed(*found: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
-            member = tarfile.TarInfo("thing")
-            member.type, member.linkname = kind, "/etc/passwd"
-            archive.addfile(member)
-        member = tarfile.TarInfo("a.txt")
-        member.size = 3
-        archive.addfile(member, io.BytesIO(b"abc"))
-    assert read(file.getvalue()) == [b"abc"]
+    with tarfile.open(fileobj=file, mode="w", format=form) as archive:
+        for info, content in found:
+            archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def test_what_is_no_text_is_counted_by_what_it_is():
+    kinds = [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE]
+    others = [member("thing", type=kind, linkname="/etc/passwd") for kind in [*kinds, b"9"]]
+    hidden = [member("a/._x", b"\0\5\x16\7"), member(".DS_Store", b"a"), member("./.git/x", b"read")]
+    skipped: Counter[str] = Counter()
+    archive = packed(*others, *hidden, member("./a.txt", b"abc"), member("a/...b"), member("empty"))
+    assert list(members(iter([archive]), "a.tar", skipped)) == [b"read", b"abc", b""]
+    assert skipped == {
+        "archive link": 2, "archive device": 3, "archive member of unknown kind": 1, "hidden archive member": 3,
+    }  # fmt: skip
+
+
+def test_sparse_members_are_counted_and_what_is_behind_them_is_read():
+    """In GNU's old layout with more of the map behind the header, and as pax records say it."""
+    old = bytearray(packed(member("hole", b"x" * 700), form=tarfile.GNU_FORMAT)[: 512 + 1024])
+    old[156:157], old[482] = b"S", 1
+    old[148:156] = b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old[:512])
+    maps = bytearray(1024)
+    maps[504] = 1
+    pax = packed(member("hole2", b"y" * 10, pax_headers={"GNU.sparse.major": "1", "GNU.sparse.name": "hole2"}))
+    archive = bytes(old[:512] + maps + old[512:]) + pax[:-8192] + packed(member("a", b"abc"))
+    skipped: Counter[str] = Counter()
+    assert list(members(iter([archive]), "a.tar", skipped)) == [b"abc"]
+    assert skipped == {"sparse archive member": 2}
+
+
+def test_archives_one_after_the_other_are_one():
+    first, second = tar([b"one", b"two"]), tar([b"three"], form=tarfile.PAX_FORMAT)
+    assert read(first + second) == read(gzip.compress(first) + gzip.compress(second)) == [b"one", b"two", b"three"]
+    assert read(first[:2048] + second) == [b"one", b"two", b"three"], "as tar --concatenate makes it"
+    found = members(iter([first + b"rubbish" * 100]), "a.tar")
+    assert [next(found), next(found)] == [b"one", b"two"]
+    with pytest.raises(BrokenArchive, match=r"a\.tar: not a tar archive, or a damaged one"):
+        next(found)
+    with pytest.raises(BrokenArchive, match=r"a\.tar: ends too early"):
+        read(first + b"rubbish")
+
+
+def test_a_member_that_is_too_large_is_told_of_and_those_behind_it_are_read(monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_MEMBER", 1000)
+    archive = tar([b"one", b"x" * 1001, b"y" * 1000, b"z" * 70_000, b"two"])
+    broken: list[BrokenArchive] = []
+    assert list(members(iter([archive[:3000], archive[3000:]]), "a.tar", broken=broken.append)) == [
+        b"one", b"y" * 1000, b"two",
+    ]  # fmt: skip
+    assert [str(error).split(",")[0] for error in broken] == ["a.tar: a member of 1"] * 1 + ["a.tar: a member of 70"]
+    with pytest.raises(BrokenArchive, match="a member of 1,001 bytes, and at most 1,000 are read"):
+        read(archive)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../x.txt", "a/../../x.txt", "..", "a/" * 80 + "../x.txt"])
@@ -109,7 +167,7 @@ def test_any_bytes_are_an_archive_or_a_broken_one(junk: bytes):
         assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize(("field", "size"), [(b"77777777777\0", "8589934591"), (b"-1000      \0", "-512")])
+@pytest.mark.parametrize(("field", "size"), [(b"77777777777\0", "8,589,934,591"), (b"-1000      \0", "-512")])
 def test_a_member_that_claims_an_impossible_size_is_refused(field: bytes, size: str):
     archive = bytearray(tar([b"a"]))
     archive[124:136] = field
@@ -119,7 +177,7 @@ def test_a_member_that_claims_an_impossible_size_is_refused(field: bytes, size: 
         read(bytes(archive))
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.compress])
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.compress, bz2.compress])
 def test_streams_one_after_the_other_are_one(compress):
     assert stream(compress(b"ab" * 50_000) + compress(b"") + compress(b"cd")) == b"ab" * 50_000 + b"cd"
 
@@ -137,3 +195,44 @@ def test_the_walk_agrees_with_tarfile_on_real_archives(shared_data):
                 break
     with tarfile.open(fileobj=io.BytesIO(content)) as inner:
         assert read(content) == [inner.extractfile(member).read() for member in inner]
+
+
+def test_frames_of_zstd_that_are_to_be_skipped_are():
+    frame = b"\x53\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"hello"
+    whole = frame + zstandard.compress(b"ab" * 9000) + frame + zstandard.compress(b"cd") + frame
+    assert stream(whole) == b"ab" * 9000 + b"cd"
+
+
+def test_the_older_layout_of_lzma_is_read():
+    assert stream(lzma.compress(b"ab" * 9000, format=lzma.FORMAT_ALONE)) == b"ab" * 9000
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.XZ", "a.jsonl.zst", "a.bz2", "a.lzma"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"\x1f", b"caf\xe9 {}", b"\xff\xfea\0"])
+def test_what_is_neither_compressed_nor_text_is_broken(name, content):
+    with pytest.raises(BrokenArchive, match=f"{name}: (empty|neither compressed nor text), whatever its name says"):
+        list(decompressed(io.BytesIO(content), name))
+    text = ("é" * 9000).encode()  # the first block ends inside a character
+    assert b"".join(decompressed(io.BytesIO(b"x" + text), name)) == b"x" + text
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.compress, bz2.compress])
+def test_rubbish_behind_a_stream_is_broken(compress):
+    with pytest.raises(BrokenArchive, match=r"a: (corrupt|ends too early)"):
+        stream(compress(b"ab" * 5000) + b"rubbish")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.compress, bz2.compress])
+def test_what_expands_a_thousandfold_comes_in_bounded_blocks(compress):
+    largest = max(map(len, decompressed(io.BytesIO(compress(bytes(100 << 20))), "a")))
+    assert largest <= 17 << 20
+
+
+def test_a_decoder_that_asks_for_much_memory_is_refused():
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}]
+    with pytest.raises(BrokenArchive, match="Memory usage limit"):
+        stream(lzma.compress(b"a", filters=filters))
+    window = zstandard.ZstdCompressionParameters(window_log=30, enable_ldm=True)
+    compressor = zstandard.ZstdCompressor(compression_params=window).compressobj()
+    with pytest.raises(BrokenArchive, match="corrupt"):
+        stream(compressor.compress(b"a") + compressor.flush())

@@ -1,7 +1,11 @@
 """Which files a corpus is, in which order, and what is said when there is none."""
 
+import gzip
+import os
 import shutil
+import socket
 from collections import Counter
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -141,3 +145,48 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(UserError, match="Permission denied"):
         opened(tmp_path, "text")
+
+
+def test_endings_are_read_in_any_case_and_what_is_passed_over_is_counted(tmp_path):
+    names = ["a.TXT", "b.txt", "c.md", "d.md", "e.txt.gz", "README", ".hidden.txt", "sub/F.Txt", "sub/g.txt~"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    os.mkfifo(tmp_path / "pipe.txt")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(tmp_path / "s.txt"))
+    (tmp_path / "null.txt").symlink_to("/dev/zero")
+    corpus = opened(tmp_path, "text")
+    server.close()
+    assert documents(corpus) == [b"a.TXT", b"b.txt", b"sub/F.Txt"]
+    assert corpus.passed_over == {
+        "*.md": 2, "*.txt.gz": 1, "without an ending": 1, "hidden": 1, "*.txt~": 1, "pipe, device or socket": 3,
+    }  # fmt: skip
+    said: list[str] = []
+    corpus.say_what_is_passed_over(said.append)
+    assert said[0].startswith(f"{tmp_path}: passed over: 3 pipe, device or socket, 2 *.md, 1 ")
+
+
+@pytest.mark.parametrize("layout", ["text", "jsonl", "parquet", "openwebtext"])
+def test_a_pipe_is_never_opened(tmp_path, layout):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: neither a file nor a folder"):
+        opened(tmp_path / "pipe", layout)
+    with pytest.raises(UserError, match="/dev/zero: neither a file nor a folder"):
+        opened(Path("/dev/zero"), layout)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"), [("A.JSONL.ZST", "jsonl"), ("B.Parquet", "parquet"), ("C.TAR.GZ", "openwebtext")]
+)
+def test_every_layout_reads_endings_in_any_case(tmp_path, name, layout):
+    write = {
+        "jsonl": lambda folder: layouts.write_jsonl(folder, TEXTS, ".zst"),
+        "parquet": lambda folder: layouts.write_parquet(folder, TEXTS),
+    }
+    if layout == "openwebtext":
+        (tmp_path / name).write_bytes(gzip.compress(layouts.tar(TEXTS)))
+    else:
+        write[layout](tmp_path / "other").rename(tmp_path / name)
+        (tmp_path / "other").rmdir()
+    assert documents(opened(tmp_path, layout)) == TEXTS

@@ -1,5 +1,6 @@
 """Tokens and boundaries are those of the tokenizer, line by line; splits take each document whole, once."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def expected_lines(documents: list[bytes], tokenizer: Tokenizer) -> list[list[li
             continue
         for token in SPECIAL_TOKENS:
             text = text.replace(token, f"[ {token[1:-1]} ]")
-        lines = [tokenizer.encode_batch([line])[0].tolist() for line in text.split("\n")]
+        lines = [tokenizer.encode_batch([line])[0].tolist() for line in re.split(r"\r\n?|\n", text)]
         found.append([line for line in lines if line])
     return [lines for lines in found if lines]
 

@@ -1,6 +1,9 @@
 """Cutting a corpus into units loses and changes nothing, wherever the cuts fall; bad content is counted or refused."""
 
+import bz2
+import gzip
 import json
+import lzma
 import pickle
 import re
 from collections import Counter
@@ -8,19 +11,58 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
 from bertsmith.errors import UserError
-from bertsmith.text import units
-from bertsmith.text.archives import BrokenArchive
-from bertsmith.text.units import File, JsonLines
-from tests.text.layouts import make_documents, tar, write_archives, write_jsonl, write_openwebtext, write_parquet
+from bertsmith.text import text_files, unit_kinds, units
+from bertsmith.text.compression import BrokenArchive
+from bertsmith.text.text_files import File
+from bertsmith.text.unit_kinds import JsonLines
+from tests.text.layouts import (
+    archives,
+    make_documents,
+    tar,
+    write_archives,
+    write_jsonl,
+    write_openwebtext,
+    write_parquet,
+)
 
 quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 LINE = st.binary(max_size=40).map(lambda line: re.sub(rb"[\r\n]", b" ", line))
+
+
+PIECES = [
+    "a",
+    "é",
+    "\u3042",
+    "\u201d",
+    "\u00a0",
+    "\u3000",
+    "\u2028",
+    "\x85",
+    "\x1c",
+    " ",
+    "\t",
+    *["\n", "\r", "\r\n"] * 4,
+]
+"""Letters, some of bytes that spaces have too; spaces; line ends."""
+
+
+def stripped_by_python(text: str) -> list[bytes]:
+    """Documents between blank lines, as a loop over lines finds them that are stripped, as the reference's is."""
+    documents, lines = [], []
+    for line in [*text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), ""]:
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            documents.append("\n".join(lines).encode().strip())
+            lines = []
+    return documents
 
 
 def file(path: Path) -> File:
@@ -32,20 +74,25 @@ def read(found, skipped: Counter | None = None) -> list[bytes]:
     return [document for unit in found for document in pickle.loads(pickle.dumps(unit)).documents(skipped)]
 
 
+def read_leniently(found) -> tuple[list[bytes], list[BrokenArchive]]:
+    """As `read`, with what was broken and passed over."""
+    broken: list[BrokenArchive] = []
+    return [document for unit in found for document in unit.documents(Counter(), broken.append)], broken
+
+
 @quick
-@given(content=st.lists(LINE, max_size=60).map(b"\n".join), unit=st.integers(1, 300))
+@given(content=st.lists(st.sampled_from(PIECES), max_size=80).map("".join).map(str.encode), unit=st.integers(1, 60))
 def test_blank_lines_part_the_same_documents_wherever_units_end(content: bytes, unit: int, tmp_path, monkeypatch):
     monkeypatch.setattr(units, "UNIT_BYTES", unit)
     path = tmp_path / "a.txt"
     path.write_bytes(content)
-    expected = [part.strip() for part in re.split(rb"\n\s*\n", content) if part.strip()]
-    assert read(units.texts([file(path)], blank_lines=True)) == expected
+    assert read(units.texts([file(path)], blank_lines=True)) == stripped_by_python(content.decode())
 
 
 @quick
 @given(content=st.text(alphabet="ab é漢\n", max_size=3000).map(str.encode), limit=st.integers(50, 500))
 def test_a_document_beyond_the_limit_goes_on_in_the_next_one(content: bytes, limit: int, tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "LONGEST_DOCUMENT", limit)
+    monkeypatch.setattr(text_files, "LONGEST_DOCUMENT", limit)
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     found = read(units.texts([file(path)], blank_lines=False))
@@ -54,7 +101,7 @@ def test_a_document_beyond_the_limit_goes_on_in_the_next_one(content: bytes, lim
 
 
 def test_a_long_document_is_cut_at_a_line_if_there_is_one_and_else_at_a_word(tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "LONGEST_DOCUMENT", 10)
+    monkeypatch.setattr(text_files, "LONGEST_DOCUMENT", 10)
     (tmp_path / "a.txt").write_bytes(b"aa bb\ncc dd ee ff gg")
     assert read(units.texts([file(tmp_path / "a.txt")], False)) == [b"aa bb", b"\ncc dd ee", b" ff gg"]
 
@@ -113,11 +160,17 @@ def test_a_faulty_line_is_counted_by_its_reason(line: bytes, reason: str):
     assert skipped == {reason: 1}
 
 
-def test_a_line_too_long_to_hold_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "LONGEST_LINE", 1 << 20)
-    path = write_jsonl(tmp_path, [b"a" * (2 << 20)], ".zst")
-    with pytest.raises(BrokenArchive, match="a line of over 1 MB"):
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst", ".bz2"])
+def test_a_line_too_long_to_hold_is_refused_and_those_around_it_are_not(tmp_path, monkeypatch, suffix):
+    for module in (units, unit_kinds):
+        monkeypatch.setattr(module, "LONGEST_LINE", 1 << 16)
+    path = write_jsonl(tmp_path, [b"one", b"a" * (1 << 21), b"two", b"b" * (1 << 16), b"three"], suffix)
+    with pytest.raises(BrokenArchive, match="a line of over 0 MB"):
         read(units.json_lines([file(path)], "text"))
+    broken: list[BrokenArchive] = []
+    found = list(units.json_lines([file(path)], "text"))
+    assert [text for unit in found for text in unit.documents(Counter(), broken.append)] == [b"one", b"two", b"three"]
+    assert len(broken) == 2
 
 
 def test_a_broken_file_ends_with_a_broken_unit_and_the_next_file_follows(tmp_path):
@@ -187,3 +240,101 @@ def test_a_missing_file_is_named(tmp_path):
             read(found([File(str(tmp_path / "gone"), 3)], "text"))
     with pytest.raises(UserError, match="gone"):
         read(units.archives([File(str(tmp_path / "gone"), 3)]))
+
+
+def test_each_member_of_an_archive_is_judged_by_itself(tmp_path):
+    documents = make_documents(30)
+    inner = archives(documents, 10)
+    names = ["._x", "README", "empty", "a/1_data.xz", "a/note", "a/2.tar.gz", "a/3.tar", "z.zip"]
+    second, third = gzip.compress(lzma.decompress(inner[1])), lzma.decompress(inner[2])
+    contents = [b"\0\5\x16\7", b"read me", b"", inner[0], b"a note", second, third, b"PK\3\4..."]
+    (tmp_path / "a.tar.zst").write_bytes(zstandard.compress(tar(contents, names)))
+    found = list(units.archives([file(tmp_path / "a.tar.zst")]))
+    skipped, broken = Counter(), []
+    read_all = [document for unit in found for document in unit.documents(skipped, broken.append)]
+    assert read_all == [b"read me", b"", *documents[:10], b"a note", *documents[10:]]
+    assert skipped == {"hidden archive member": 1}
+    assert [str(error) for error in broken] == [
+        f"{tmp_path}/a.tar.zst, archive 4 in it: zip among texts; unpack it, or take it out"
+    ]
+    with pytest.raises(BrokenArchive, match="zip among texts"):
+        read(found)
+
+
+def test_a_large_archive_in_an_archive_is_read_where_units_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "LARGEST_INNER", 100)
+    documents = make_documents(20)
+    whole = archives(documents, 10)
+    (tmp_path / "a.tar").write_bytes(tar([b"first", whole[0], whole[1][:-60], b"last"]))
+    broken: list[BrokenArchive] = []
+    found = [
+        text for unit in units.archives([file(tmp_path / "a.tar")]) for text in unit.documents(Counter(), broken.append)
+    ]
+    assert found[:11] == [b"first", *documents[:10]] and found[-1] == b"last"
+    assert len(broken) == 1 and "archive 2 in it: ends too early" in str(broken[0])
+
+
+@pytest.mark.parametrize("kind", ["xz", "gzip", "zstd", "bzip2", "tar", "zip"])
+def test_an_archive_among_texts_is_told_of_and_the_others_are_read(tmp_path, kind):
+    content = {
+        "xz": lzma.compress(b"a"), "gzip": gzip.compress(b"a"), "zstd": zstandard.compress(b"a"),
+        "bzip2": bz2.compress(b"a"), "tar": tar([b"a"]), "zip": b"PK\3\4",
+    }[kind]  # fmt: skip
+    for name, text in (("1.txt", b"one"), ("2.txt", content), ("3.TXT", b"three")):
+        (tmp_path / name).write_bytes(text)
+    (tmp_path / "x_data.xz").write_bytes(lzma.compress(tar([b"one", content, b"three"])))
+    for found in (
+        units.texts((file(path) for path in sorted(tmp_path.glob("[0-9]*"))), False),
+        units.archives([file(tmp_path / "x_data.xz")]),
+    ):
+        [unit] = found
+        broken: list[BrokenArchive] = []
+        assert list(unit.documents(Counter(), broken.append)) == [b"one", b"three"]
+        assert len(broken) == 1 and f": {kind} among texts; unpack it" in str(broken[0])
+        with pytest.raises(BrokenArchive, match="among texts"):
+            list(unit.documents(Counter()))
+
+
+def test_an_archive_that_expands_beyond_the_limit_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setattr(unit_kinds, "LONGEST_DOCUMENT", 10_000)
+    (tmp_path / "a_data.xz").write_bytes(lzma.compress(tar([bytes(3000)] * 4)))
+    [unit] = units.archives([file(tmp_path / "a_data.xz")])
+    with pytest.raises(BrokenArchive, match="of text, the most of an archive that is read as one piece; unpack it"):
+        list(unit.documents(Counter()))
+
+
+def test_a_cell_that_is_too_long_is_told_of_and_the_others_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(units, "LONGEST_DOCUMENT", 1000)
+    path = write_parquet(tmp_path, [b"one", b"a" * 1001, b"b" * 1000])
+    found, broken = read_leniently(units.parquet([file(path)], "text"))
+    assert found == [b"one", b"b" * 1000] and len(broken) == 1
+
+
+def test_the_checksums_of_parquet_pages_are_looked_at(tmp_path):
+    path, texts = tmp_path / "a.parquet", [f"the {number} th text" for number in range(100)]
+    parquet.write_table(
+        pa.table({"text": texts}), path, write_page_checksum=True, compression="none", use_dictionary=False
+    )
+    assert len(read(units.parquet([file(path)], "text"))) == 100
+    content = path.read_bytes()
+    assert content.count(b"the 57 th text") == 1
+    path.write_bytes(content.replace(b"the 57 th text", b"the 58 th text"))
+    with pytest.raises(BrokenArchive, match=r"not a Parquet file, or a damaged one .*CRC"):
+        read(units.parquet([file(path)], "text"))
+
+
+def test_what_is_before_the_damage_is_kept_where_it_is_skipped(tmp_path):
+    path = write_jsonl(tmp_path, make_documents(50), ".gz")
+    path.write_bytes(path.read_bytes()[:-20])
+    broken: list[BrokenArchive] = []
+    found = [
+        text for unit in units.json_lines([file(path)], "text") for text in unit.documents(Counter(), broken.append)
+    ]
+    assert len(broken) == 1 and len(found) > 20 and found == make_documents(50)[: len(found)]
+
+
+def test_lines_of_json_that_are_blank_to_the_eye_are_none(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\r\n\u00a0\n \u3000\r\n\n{"text": "b"}')
+    skipped: Counter[str] = Counter()
+    assert read(units.json_lines([file(path)], "text"), skipped) == [b"a", b"b"] and not skipped

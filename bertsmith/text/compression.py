@@ -1,0 +1,147 @@
+"""Compressed files, read forwards and never unpacked: bytes in, bytes out, in bounded memory."""
+
+import bz2
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, BinaryIO
+
+import zstandard
+
+from bertsmith.errors import UserError
+
+ENDINGS = (".gz", ".xz", ".zst", ".bz2", ".lzma")
+
+_CHUNK = 1 << 14
+"""Bytes handed to a decoder at once."""
+
+_ZSTD_CHUNK = 512
+"""Few, because zstd has no limit on what it makes of them, and expands zeros 30,000 times."""
+
+_BLOCK = 1 << 22
+"""Bytes that a decoder gives at once, about, where it has a limit."""
+
+_DECODER_MEMORY = 512 << 20
+"""Bytes of what a decoder may look back on (its dictionary or window), which the file asks for."""
+
+
+class BrokenArchive(UserError):
+    """An archive that is truncated, corrupt, hostile or too large; `on_error = "skip"` passes over it."""
+
+
+OnBroken = Callable[[BrokenArchive], None]
+"""What is done about a part that is broken, where reading can go on behind it: it raises the error, or counts it."""
+
+
+def refuse(error: BrokenArchive) -> None:
+    raise error
+
+
+def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
+    """What `file` holds, in blocks: a compressed format is recognised by its first bytes, anything else is as it is.
+
+    Source is what errors name.
+
+    Raises:
+        BrokenArchive: the data is corrupt, ends too early, or takes a decoder more than `_DECODER_MEMORY`; the name
+            says that it is compressed, and it is neither that nor text.
+    """
+    chunk = file.read(_CHUNK)
+    kind = archive_kind(chunk)
+    new_decoder = _DECODERS.get(kind or "")
+    if new_decoder is None:
+        if kind is None:
+            _refuse_unless_text(chunk, source)
+        while chunk:
+            yield chunk
+            chunk = file.read(_CHUNK)
+        return
+    decoder = None
+    while chunk:
+        if decoder is None:
+            decoder = new_decoder()
+        try:
+            chunk = yield from _decoded(decoder, chunk, _ZSTD_CHUNK if kind == "zstd" else _CHUNK)
+        except (lzma.LZMAError, zlib.error, zstandard.ZstdError, OSError, EOFError) as error:
+            if getattr(error, "errno", None):
+                raise  # of the file system
+            raise BrokenArchive(f"{source}: corrupt ({error}); fetch it again") from None
+        if decoder.eof:  # another stream may follow, after zeros for padding
+            chunk, decoder = chunk.lstrip(b"\0"), None
+        chunk = chunk or file.read(_CHUNK)
+    if decoder is not None:
+        raise truncated(source)
+
+
+def _refuse_unless_text(beginning: bytes, source: str) -> None:
+    """Raise BrokenArchive where a file's name says that it is compressed, and its content is neither that nor text."""
+    if not source.lower().endswith(ENDINGS):
+        return
+    is_text = bool(beginning) and not re.search(rb"[\0-\x08\x0e-\x1f]", beginning)
+    try:
+        beginning.decode()
+    except UnicodeDecodeError as error:
+        is_text = is_text and error.start > len(beginning) - 4  # a character that is cut
+    if not is_text:
+        what = "neither compressed nor text" if beginning else "empty"
+        raise BrokenArchive(f"{source}: {what}, whatever its name says; fetch it again")
+
+
+def archive_kind(content: bytes) -> str | None:
+    """Return what kind of archive or compressed file `content` is; None where it is none, as far as its beginning
+    tells."""
+    if found := _ARCHIVE.match(content):
+        return found.lastgroup
+    return "tar" if content[257:262] == b"ustar" else None
+
+
+def is_readable(kind: str) -> bool:
+    """Return whether `decompressed` and `bertsmith.text.archives.members` can read such an archive."""
+    return kind == "tar" or kind in _DECODERS
+
+
+def truncated(source: str) -> BrokenArchive:
+    return BrokenArchive(f"{source}: ends too early, it is truncated; fetch it again")
+
+
+def _decoded(decoder: Any, chunk: bytes, step: int) -> Generator[bytes, None, bytes]:
+    """Yield what `chunk` expands to, of decoders without a limit `step` bytes at a time; return what of it is behind
+    the stream's end."""
+    if isinstance(decoder, lzma.LZMADecompressor | bz2.BZ2Decompressor):
+        yield decoder.decompress(chunk, _BLOCK)
+        while not decoder.eof and not decoder.needs_input:
+            yield decoder.decompress(b"", _BLOCK)
+        return decoder.unused_data
+    for start in range(0, len(chunk), step):
+        yield decoder.decompress(chunk[start : start + step])
+        if decoder.eof:
+            return decoder.unused_data + chunk[start + step :]
+    return b""
+
+
+def _new_zstd() -> Any:
+    return zstandard.ZstdDecompressor(max_window_size=_DECODER_MEMORY).decompressobj()
+
+
+def _new_lzma() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(memlimit=_DECODER_MEMORY)
+
+
+_ARCHIVE = re.compile(
+    rb"""(?xs)
+    (?P<xz>\xfd7zXZ\x00) | (?P<gzip>\x1f\x8b) | (?P<zstd>\x28\xb5\x2f\xfd | [\x50-\x5f]\x2a\x4d\x18)
+    | (?P<bzip2>BZh[1-9](?:1AY&SY|\x17rE8P\x90)) | (?P<lzma>\x5d\x00\x00) | (?P<compress>\x1f\x9d)
+    | (?P<zip>PK\x03\x04) | (?P<sevenzip>7z\xbc\xaf\x27\x1c) | (?P<rar>Rar!\x1a\x07) | (?P<lz4>\x04\x22\x4d\x18)
+    | (?P<parquet>PAR1)
+    """
+)
+"""What such files begin with; of zstd its skippable frames as well."""
+
+_DECODERS: dict[str, Callable[[], Any]] = {
+    "xz": _new_lzma,
+    "gzip": lambda: zlib.decompressobj(wbits=31),
+    "zstd": _new_zstd,
+    "bzip2": bz2.BZ2Decompressor,
+    "lzma": _new_lzma,
+}
