@@ -119,12 +119,11 @@ def prepare(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwri
 @app.command()
 def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
     """Train an encoder on token shards; the same command continues it."""
-    from bertsmith.config import load
     from bertsmith.probes.blimp import blimp_probes
+    from bertsmith.training.architecture import load_pretraining
     from bertsmith.training.pretrain import pretrain
-    from bertsmith.training.recipe import PretrainRecipe
 
-    loaded = load(PretrainRecipe, "pretrain", recipe, overrides or ())
+    loaded = load_pretraining(recipe, overrides or ())
     refuse_ranks("pretrain")
     before = content_of(out)
     with stopping(command_of("pretrain", recipe, overrides, out)):

@@ -9,7 +9,7 @@ import difflib
 import functools
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -25,7 +25,7 @@ class Loaded(NamedTuple):
 
     settings: Any
     origins: dict[str, str]
-    """dotted key → "recipe" or "command line"; a key that is absent has its default."""
+    """dotted key → "recipe", "command line" or what else it was taken from; a key that is absent has its default."""
 
 
 class Row(NamedTuple):
@@ -37,17 +37,26 @@ class Row(NamedTuple):
     description: str
 
 
-def load(cls: type[Settings], verb: str, recipe: str, overrides: Sequence[str] = ()) -> Loaded:
-    """Read `recipe` (a path or the name of a shipped one for `verb`), lay `overrides` over it, check against `cls`.
+Complete = Callable[[dict[str, Any], dict[str, str]], None]
+"""Adds to a recipe's nested values, and to their origins, what follows from them; before they are checked."""
+
+
+def load(
+    cls: type[Settings], verb: str, recipe: str, overrides: Sequence[str] = (), complete: Complete | None = None
+) -> Loaded:
+    """Read `recipe` (a path or the name of a shipped one for `verb`), lay `overrides` over it, `complete` them, check
+    against `cls`.
 
     Raises:
         UserError: the recipe is not found or not TOML, a key is unknown (the nearest right one is named), a value has
             the wrong type or is impossible.
     """
-    return lay_over(cls, read_recipe(verb, recipe), overrides)
+    return lay_over(cls, read_recipe(verb, recipe), overrides, complete)
 
 
-def lay_over(cls: type[Settings], values: dict[str, Any], overrides: Sequence[str]) -> Loaded:
+def lay_over(
+    cls: type[Settings], values: dict[str, Any], overrides: Sequence[str], complete: Complete | None = None
+) -> Loaded:
     """Check `overrides` laid over a recipe's nested `values`; for what has no recipe these are {}.
 
     Raises:
@@ -62,6 +71,8 @@ def lay_over(cls: type[Settings], values: dict[str, Any], overrides: Sequence[st
         _drop_strangers(cls, values, origins, key)
         origins[key] = "command line"
         texts[key] = text
+    if complete is not None:
+        complete(values, origins)
     return Loaded(check(cls, values, texts), origins)
 
 

@@ -75,7 +75,10 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
     given = {override.partition("=")[0] for override in overrides}
     empty = [key for key, value in read_recipe(verb, what).items() if value == ""]  # what it leaves to the command line
     missing = [f"{key}=…" for key in (*required, *empty) if key not in given and not _says(verb, what, key)]
-    loaded = load(_class_of(verb), verb, what, [*overrides, *missing])
+    complete = None
+    if verb == "pretrain" and "init=…" not in missing:
+        from bertsmith.training.architecture import take_architecture as complete
+    loaded = load(_class_of(verb), verb, what, [*overrides, *missing], complete)
     origins = loaded.origins | {text.removesuffix("=…"): "needed" for text in missing}
     return Loaded(loaded.settings, origins)
 

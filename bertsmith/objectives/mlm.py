@@ -63,6 +63,10 @@ class MaskedTokens(MaskedTokenModel):
             sums["mlm_accuracy"] = ((predicted.likeliest == labels) * weights).sum()
         return Losses(sums, dict.fromkeys(sums, weights.sum()))
 
+    def hidden(self, tokens: Tokens) -> Tensor:
+        """[T] → [T, D]."""
+        return self.encoder(tokens)
+
     def flops_per_token(self, length: int) -> float:
         settings, predicted = self.encoder.settings, self.masking.share_predicted(length)
         return encoder_flops_per_token(settings, length) + predicted * masked_token_head_flops(

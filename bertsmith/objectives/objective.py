@@ -105,6 +105,9 @@ class PretrainingObjective(Objective, Protocol):
         """Packed rows with what is asked about them, on the host; no row is longer than `length` tokens, and `progress`
         of the plan, from 0 to 1, is done."""
 
+    def hidden(self, tokens: Tokens) -> Tensor:
+        """The vectors that the encoder makes of tokens: [T] → [T, D]."""
+
     def flops_per_token(self, length: int) -> float:
         """Forward, for one token of a row of `length` tokens."""
 

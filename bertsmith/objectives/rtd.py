@@ -101,10 +101,14 @@ class ReplacedTokens(ReplacedTokenModel):
         return self.logits(tokens).float(), replaced
 
     def logits(self, tokens: Tokens) -> Tensor:
+        return self.head(self.hidden(tokens))
+
+    def hidden(self, tokens: Tokens) -> Tensor:
+        """[T] → [T, D], of the discriminator."""
         base = None
         if self.settings.generator.disentangles:
             base = self.generator.embeddings.token.weight.detach()
-        return self.head(self.encoder.contextualize(self.encoder.embeddings(tokens, base), tokens))
+        return self.encoder.contextualize(self.encoder.embeddings(tokens, base), tokens)
 
     def flops_per_token(self, length: int) -> float:
         settings = self.encoder.settings

@@ -12,11 +12,13 @@ In reading order:
     footprint    the memory of a step, counted beforehand
     batches      shards → rows → masked batches, in an order that can be resumed
     evaluation   held-out losses
+    cautions     what a run is warned of
     checkpoints  whole or absent, verified when read
     folder       the run's folder: made, recognised, closed
     runs         a run's folder, read
     models       a pre-trained model, opened: a run, or a Hugging Face folder
     description  such a folder, described for people
+    architecture what a recipe with init takes from such a model
     initial      such a model → the weights that a run begins with
     metrics      metrics.jsonl and TensorBoard
     meter        tokens a second and the share of the hardware's peak

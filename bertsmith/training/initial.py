@@ -3,11 +3,9 @@
 Only the weights: optimiser, schedule and State begin anew, which is not what resuming does (docs/continuing.md).
 """
 
-import contextlib
-from dataclasses import fields, replace
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +25,14 @@ from bertsmith.objectives.rtd import (
     new_generator_weights,
 )
 from bertsmith.terminal import say
-from bertsmith.training.models import Model, fingerprint, open_model
+from bertsmith.training.architecture import (
+    GENERATOR_SIZES,
+    fitting_generator,
+    open_init,
+    refuse_differences,
+    sizes,
+)
+from bertsmith.training.models import Model, fingerprint
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import PARTS
 
@@ -68,10 +73,7 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
         raise UserError("init is empty: this recipe goes on from a model; name it with init=PATH")
     if Path(recipe.init).resolve() == run.resolve():
         raise UserError(f"init = {recipe.init}: the run itself; leave init away to resume it, or choose another --out")
-    try:
-        model = open_model(Path(recipe.init))
-    except UserError as error:
-        raise UserError(f"init: {error}") from None
+    model = open_init(recipe.init)
     whole = model.run.weights if model.run is not None and _same_networks(recipe, model.run.recipe) else None
     chosen, notes = _choose(recipe, model) if whole is None else (model.networks, ["dropped: nothing"])
     pieces = _new_tokens(recipe, model, tokenizer)
@@ -132,7 +134,7 @@ def _joined(initial: Initial, drawn: dict[str, Tensor], new: list[str]) -> dict[
 def _same_networks(recipe: PretrainRecipe, theirs: PretrainRecipe) -> bool:
     """Whether a run of the recipe `theirs` has trained all that `recipe` trains, and nothing else."""
     mine = recipe.objective
-    if mine.kind != theirs.objective.kind or differences(_sizes(recipe.model, ""), _sizes(theirs.model, "")):
+    if mine.kind != theirs.objective.kind or differences(sizes(recipe.model, ""), sizes(theirs.model, "")):
         return False
     if mine.generator is None:
         return True
@@ -173,40 +175,17 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
 
 def _how_to_make(theirs: EncoderSettings, rule: GeneratorSettings, discriminator: EncoderSettings) -> str | None:
     """What to set so that a generator by `rule` has these sizes; None where nothing does."""
-    width = theirs.hidden_size / discriminator.hidden_size
-    depth = theirs.num_hidden_layers / discriminator.num_hidden_layers
-    sharings = dict.fromkeys((rule.sharing, "embeddings", "nothing"))
-    for sharing, hidden, layers in product(sharings, (rule.hidden_fraction, width), (rule.layers_fraction, depth)):
-        fitting = replace(rule, sharing=sharing, hidden_fraction=hidden, layers_fraction=layers)
-        with contextlib.suppress(ValueError):  # no such encoder can be
-            if max(hidden, layers) <= 1 and _sizes(fitting.encoder(discriminator), "") == _sizes(theirs, ""):
-                changed = [
-                    field.name for field in fields(rule) if getattr(rule, field.name) != getattr(fitting, field.name)
-                ]
-                return "set " + " ".join(f"objective.generator.{name}={getattr(fitting, name)}" for name in changed)
-    return None
+    fitting = fitting_generator(theirs, rule, discriminator)
+    if fitting is None:
+        return None
+    changed = [name for name in GENERATOR_SIZES if getattr(rule, name) != getattr(fitting, name)]
+    return "set " + " ".join(f"objective.generator.{name}={getattr(fitting, name)}" for name in changed)
 
 
 def _check_same(
     what: str, prefix: str, mine: EncoderSettings, theirs: EncoderSettings, remedy: str | None = None
 ) -> None:
-    changed = differences(_sizes(mine, prefix), _sizes(theirs, prefix))
-    if mine.kind != theirs.kind:  # all else follows
-        changed = [line for line in changed if line.startswith(f"{prefix}kind:")]
-    if changed:
-        remedy = remedy or "set the recipe to what the model has, or name another"
-        raise UserError(f"{what} (recipe → model: {'; '.join(changed)}); {remedy}")
-
-
-def _sizes(settings: EncoderSettings, prefix: str) -> dict[str, Any]:
-    """What decides the shapes of the weights and what they compute; not dropout, nor how they were drawn."""
-    sizes = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    sizes |= {
-        "num_attention_heads": settings.heads, "intermediate_size": settings.feed_forward,
-        "embedding_size": settings.embedding,
-    }  # fmt: skip
-    free = ("dropout", "dropout_prob", "initializer_range")
-    return {f"{prefix}{name}": value for name, value in sizes.items() if not name.endswith(free)}
+    refuse_differences(what, prefix, sizes(mine, ""), sizes(theirs, ""), remedy)
 
 
 def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") -> list[list[int]]:

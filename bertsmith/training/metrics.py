@@ -25,13 +25,20 @@ class MetricsLog:
     def write(self, split: str, step: int, values: dict[str, Any]) -> None:
         """Add one line; numbers that are not finite become null."""
         values = finite(values)
-        with reported(self.path):
-            self._file.write(json.dumps({"split": split, "step": step, **values}) + "\n")
-            self._file.flush()
+        self._add({"split": split, "step": step, **values})
         if self._events is not None:
             for name, value in values.items():
                 if value is not None and name not in ("tokens", "seconds"):
                     self._events.add_scalar(f"{name}/{split}", value, step)
+
+    def warn(self, step: int, text: str) -> None:
+        """Add a line with a warning, of the split "warning"."""
+        self._add({"split": "warning", "step": step, "text": text})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        with reported(self.path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         self._file.close()

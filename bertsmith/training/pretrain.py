@@ -28,6 +28,7 @@ from bertsmith.terminal import say
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
+from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.evaluation import evaluate
 from bertsmith.training.folder import finish_run, open_run
 from bertsmith.training.initial import open_initial, set_weights
@@ -146,6 +147,7 @@ class _Watch:
     ):
         self.recipe, self.machine, self.log, self.bar, self.probes = recipe, machine, log, bar, probes
         self.meter = Meter(machine)
+        self.cautions = Cautions(recipe, self.warn)
         self.total = NO_LOSSES
         self.means = ""
         self.measures: dict[str, float] = {}
@@ -153,10 +155,17 @@ class _Watch:
     def start(self, objective: PretrainingObjective, state: State) -> None:
         flops_per_token = training_flops(objective.flops_per_token(self.recipe.rows.length))
         self.meter.start(state.tokens, state.seconds, flops_per_token)
+        self.cautions.before_training(state)
+
+    def warn(self, step: int, text: str) -> None:
+        """Show a warning, and keep it beside the metrics."""
+        self.log.warn(step, text)
+        self.bar.line(f"warning: {text}")
 
     def add(self, state: State, step: Step) -> None:
         if math.isfinite(step.gradient_norm):
             self.total += step.losses
+        self.cautions.after_step(state)
         self.bar.update(_done(self.recipe.plan, state), f"step {state.step:,}{self.means}")
 
     def log_training(self, state: State, step: Step) -> None:
@@ -178,7 +187,11 @@ class _Watch:
         shown: list[str] = []
         for probe in self.probes:
             self.measures |= probe(objective, shown.append)
-        self.log.write("heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures})
+        cosine = mean_cosine(objective, batches[0], self.machine, self.recipe.rows.length) if batches else None
+        alike = {} if cosine is None else {"hidden_cosine": cosine}
+        self.log.write(
+            "heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures, **alike}
+        )
         plain = "mlm_" if not any(name.startswith("rtd_") for name in self.measures) else ""  # there is but one network
         self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
             f"{name.removeprefix(plain).replace('_', ' ')} {'–' if math.isnan(value) else f'{value:.4g}'}"
@@ -186,6 +199,8 @@ class _Watch:
         ))  # fmt: skip
         for line in shown:
             self.bar.line(line)
+        if batches:
+            self.cautions.after_evaluation(state, self.measures, batches, cosine)
 
 
 def _done(plan: Plan, state: State) -> float:

@@ -1,0 +1,136 @@
+"""What a run is warned of: settings that rarely do well, and training that has stopped to learn. A line each, once."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from bertsmith.objectives.masking import asked
+from bertsmith.objectives.objective import Batch, PretrainingObjective
+from bertsmith.training.loop import State, progress
+from bertsmith.training.machine import Machine
+from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.schedules import learning_rate
+
+LARGEST_RATE_OF_TRAINED_WEIGHTS = 1e-4
+"""At 2e-4 without warm-up MiniLM's representations collapsed in 150 steps (docs/log.md); bert-small-512 takes 1e-4."""
+EVALUATIONS = 4
+"""As many in a row are looked at."""
+ALIKE = 0.99
+"""Mean cosine of the hidden vectors of different tokens in different rows, above which they tell nothing."""
+ALIKE_ROWS = 32
+REMEDY = "a lower schedule.learning_rate or a larger schedule.warmup_proportion may help"
+
+
+class Cautions:
+    """Watches one run; what it has said it does not say again."""
+
+    def __init__(self, recipe: PretrainRecipe, say: Callable[[int, str], None]):
+        """`say` takes a step and a warning."""
+        self.recipe = recipe
+        self._say = say
+        self._said: set[str] = set()
+        self._scores: list[float] = []
+        self._alike = 0
+        self._constant: float | None = None
+
+    def before_training(self, state: State) -> None:
+        """Look at the learning rate."""
+        rate = self.recipe.schedule.learning_rate
+        if self.recipe.init is not None and state.step == 0 and rate > LARGEST_RATE_OF_TRAINED_WEIGHTS:
+            self._warn(
+                "rate", state,
+                f"schedule.learning_rate = {rate:g} is made for random weights and can undo what the model of init "
+                f"has learnt; the recipe `continue` takes 5e-05",
+            )  # fmt: skip
+
+    def after_step(self, state: State) -> None:
+        """Look at the warm-up, after the first step that was timed."""
+        warmup, done = self.recipe.schedule.warmup_proportion, progress(self.recipe.plan, state)
+        if "warm-up" not in self._said and state.step <= 2 and done > warmup * state.step * (1 + 1e-9):
+            self._warn(
+                "warm-up", state,
+                f"schedule.warmup_proportion = {warmup:g} of this plan is less than one step, so training begins at "
+                f"the full learning rate; 0.06 to 0.1 is usual for a short plan",
+            )  # fmt: skip
+
+    def after_evaluation(
+        self, state: State, measures: dict[str, float], batches: Sequence[Batch], cosine: float
+    ) -> None:
+        """Look at what was measured on the held-out `batches`, and at the mean `cosine` of hidden vectors."""
+        self._alike = self._alike + 1 if cosine > ALIKE else 0
+        if self._alike >= (1 if self.recipe.init is not None else EVALUATIONS):
+            self._warn(
+                "alike", state,
+                f"all outputs are alike: hidden vectors of different tokens have a mean cosine of {cosine:.3f}, so the "
+                f"model no longer tells texts apart; {REMEDY}",
+            )  # fmt: skip
+        name = score_of(measures)
+        schedule, done = self.recipe.schedule, progress(self.recipe.plan, state)
+        if name is None or (done < schedule.warmup_proportion and self.recipe.init is None):
+            return
+        self._scores.append(measures[name])
+        if self._constant is None:
+            self._constant = constant_score(batches, name)
+        why = standing_still(self._scores, self._constant)
+        moves = learning_rate(schedule, done, done) >= 0.1 * schedule.learning_rate
+        if why and moves:
+            stands = f"held-out {name.replace('_', ' ')} has stood still at {self._scores[-1]:.3f}"
+            self._warn("still", state, f"{stands} for {EVALUATIONS} evaluations{why}; {REMEDY}")
+
+    def _warn(self, kind: str, state: State, text: str) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            self._say(state.step, text)
+
+
+def standing_still(scores: Sequence[float], constant: float) -> str | None:
+    """Return what is wrong with the last scores, all in [0, 1]; None where nothing is. Those of a model that has learnt
+    and no longer gets better are right."""
+    last = scores[-EVALUATIONS:]
+    if len(last) < EVALUATIONS:
+        return None
+    highest, spread = max(last), max(last) - min(last)
+    if highest <= constant + 0.01:
+        return f", where always giving the commonest answer has {constant:.3f}"
+    if spread <= 0.002 and highest < max(scores) - 0.02:
+        return f", after it had been at {max(scores):.3f}"
+    if spread <= 1e-4 and highest < 0.95:
+        return ""
+    return None
+
+
+def score_of(measures: dict[str, float]) -> str | None:
+    """Return the name of the measure that shows whether the network learns that fine-tuning starts from."""
+    return next((name for name in ("rtd_auc", "mlm_accuracy") if name in measures), None)
+
+
+def constant_score(batches: Sequence[Batch], name: str) -> float:
+    """Return what always giving the commonest answer scores, of this measure."""
+    if name == "rtd_auc":
+        return 0.5
+    answers = [asked(batch) for batch in batches]
+    counts = torch.bincount(
+        torch.cat([answer.labels for answer in answers]), torch.cat([answer.weights for answer in answers])
+    )
+    return float(counts.max() / counts.sum().clamp(min=1))
+
+
+def mean_cosine(objective: PretrainingObjective, batch: Batch, machine: Machine, length: int) -> float:
+    """Return the mean cosine of hidden vectors of different rows, one of each of the first rows, of tokens in different
+    places. The objective ends in training mode."""
+    objective.eval()
+    with machine.inference():
+        part = machine.micro_batches(next(batch.split(ALIKE_ROWS)), length)[0]
+        tokens, rows = part.tokens, torch.arange(part.tokens.num_rows, device=part.tokens.ids.device)
+        inner = (tokens.row_lengths - 2).clamp(min=1)  # neither [CLS] nor the last [SEP]
+        found = objective.hidden(tokens)[tokens.row_starts + 1 + rows * 17 % inner]
+    objective.train()
+    return _mean_cosine(found.float())
+
+
+def _mean_cosine(vectors: Tensor) -> float:
+    """Of all pairs of different rows of [N, D]; 0 where there is but one."""
+    num = len(vectors)
+    unit = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return float((unit.sum(dim=0).square().sum() - unit.square().sum()) / (num * (num - 1))) if num > 1 else 0.0
