@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bertsmith.cli import plan, show
+from bertsmith.planning_verbs import plan, show
 from bertsmith.config import load
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
