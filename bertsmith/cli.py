@@ -227,7 +227,8 @@ def import_(
     path: Annotated[Path, typer.Argument(metavar="PATH")],
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="generator=, vocab=, lowercase=, heads=")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE …]", help="generator=, vocab=, lowercase=, strip_accents=, heads="),
     ] = None,
 ) -> None:
     """Read somebody's BERT, ELECTRA or WordPiece ModernBERT: a Hugging Face folder or a TensorFlow checkpoint."""

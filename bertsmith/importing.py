@@ -2,7 +2,6 @@
 generator. Every tensor is accounted for, and what has no place here is said.
 """
 
-import re
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ from bertsmith.interop.names import what_is_dropped
 from bertsmith.interop.network import Imported
 from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint
 from bertsmith.settings import setting, settings
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.models import check_place, shared_tokenizer
 from bertsmith.training.runs import PARTS
 
@@ -32,7 +31,11 @@ class ImportSettings:
         None, "of a TensorFlow checkpoint: vocab.txt, tokenizer.json or a folder; by default what lies beside it"
     )
     lowercase: bool | None = setting(
-        None, "of a vocab.txt: whether text is lower-cased; by default if no token of it has a capital"
+        None,
+        "whether text is lower-cased; by default as the vocabulary's files say, else if no word of it has a capital",
+    )
+    strip_accents: bool | None = setting(
+        None, "whether accents are taken off; by default as the files say, else if text is lower-cased"
     )
     heads: int | None = setting(
         None, "attention heads of a TensorFlow checkpoint without a config; by default hidden size / 64", ge=1
@@ -86,9 +89,7 @@ def _from_tensorflow(prefix: Path, settings: ImportSettings) -> tuple[dict[str, 
     if settings.vocab is None and not any((prefix.parent / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
         raise UserError(f"{prefix.parent}: no vocab.txt beside the checkpoint; say where it is: vocab=PATH")
     place = Path(settings.vocab) if settings.vocab is not None else prefix.parent
-    tokenizer = Tokenizer.load(place, lowercase=False)
-    lowercase = not _has_capitals(tokenizer) if settings.lowercase is None else settings.lowercase
-    tokenizer = Tokenizer.load(place, lowercase=lowercase)
+    tokenizer = Tokenizer.load(place, lowercase=settings.lowercase, strip_accents=settings.strip_accents)
     rows = next(iter(networks.values())).vocab_size
     if tokenizer.vocab_size != rows:
         raise UserError(
@@ -98,20 +99,16 @@ def _from_tensorflow(prefix: Path, settings: ImportSettings) -> tuple[dict[str, 
     return networks, tokenizer
 
 
-def _has_capitals(tokenizer: Tokenizer) -> bool:
-    tokens = (tokenizer.token(id) for id in range(tokenizer.vocab_size))
-    return any(re.search("[A-Z]", token) for token in tokens if token not in SPECIAL_TOKENS)
-
-
 def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, Imported], Tokenizer]:
-    for key in ("vocab", "lowercase", "heads"):
+    for key in ("vocab", "heads"):
         if getattr(settings, key) is not None:
             raise UserError(f"{key} = {getattr(settings, key)}: {path} is a Hugging Face folder, which says it itself")
     first = read_folder(path)
+    casing = {"lowercase": settings.lowercase, "strip_accents": settings.strip_accents}
     if first.head not in _HEADS:
         raise UserError(f"{path}: a fine-tuned model; name the model that it was fine-tuned from")
     if settings.generator is None:
-        return {"": first}, shared_tokenizer([first])
+        return {"": first}, shared_tokenizer([first], **casing)
     second = read_folder(Path(settings.generator))
     if first.head != "replaced_tokens" and (first.family, first.head) != ("electra", None):
         raise UserError(f"{path}: no discriminator of an ELECTRA, so it has no generator; leave generator=… away")
@@ -120,7 +117,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
             f"generator = {settings.generator}: no masked-token model of the same kind as {path}; name the "
             f"generator's folder"
         )
-    return dict(zip(PARTS, (first, second), strict=True)), shared_tokenizer([first, second])
+    return dict(zip(PARTS, (first, second), strict=True)), shared_tokenizer([first, second], **casing)
 
 
 def _write(out: Path, network: Imported, tokenizer_folder: Path, source: Path) -> None:
@@ -150,10 +147,15 @@ def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
             f"{name or network.family}: {settings.num_hidden_layers} layers of {settings.hidden_size}, "
             f"attention heads of {settings.head_size}, embeddings of {settings.embedding}, {', '.join(heads)}"
         )
-    casing = {True: ", lower-cased", False: ", cased", None: ""}[tokenizer.lowercase]
     unused = next(iter(networks.values())).vocab_size - tokenizer.vocab_size
-    padded = f", {unused:,} rows of the token table belong to no token" if unused else ""
-    lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens{casing}{padded}")
+    padded = f"; {unused:,} rows of the token table belong to no token" if unused else ""
+    lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens, {tokenizer.casing}{padded}")
+    lines += tokenizer.notes()
+    if unused:
+        lines.append(
+            f"warning: {unused:,} rows more than tokens: padding does that, but where a line was taken out of the "
+            f"vocabulary, each token after it has another one's row; put [unused9999] in its place"
+        )
     lines += [
         f"concluded: {f'{name}: ' if name else ''}{line}"
         for name, network in networks.items()

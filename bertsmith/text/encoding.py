@@ -9,17 +9,18 @@ from zlib import crc32
 
 import numpy as np
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.text.blank_lines import unified
 from bertsmith.text.shards import Shard
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import has_plain_marks
 
 BATCH_BYTES = 4 << 20
 """Of text handed to the tokenizer at once, and the longest piece of a document: more is no faster and takes memory."""
 
 _LINE_END, _DOCUMENT_END = b" [SEP] ", b" [CLS] "
 """Marks in the tokenizer's input, found again in its output: a batch is then one text, which takes 30 % less time than
-a list of its lines."""
+a list of its lines. Where a token of the tokenizer's own could span a mark, it is that list (`has_plain_marks`)."""
 
 _SPECIAL = re.compile(rb"\[(%s)\]" % b"|".join(token[1:-1].encode() for token in SPECIAL_TOKENS))
 
@@ -44,7 +45,7 @@ def encode(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: f
     hash would take 4 % of the time.) A special token spelt out in a text
     ("[MASK]") is taken for ordinary characters, as the reference's tokenizer does.
     """
-    text = _Text(tokenizer)
+    text = _Text(tokenizer) if has_plain_marks(tokenizer.fast) else _Lines(tokenizer)
     skipped: Counter[str] = Counter()
     shares, sizes = [], []
     for document in documents:
@@ -67,14 +68,12 @@ def encode(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: f
 
 
 def check_marks(tokenizer: Tokenizer) -> None:
-    """Raise UserError if `encode` cannot find lines and documents in this tokenizer's output."""
-    tokens, _ = tokenizer.encode_batch([b"a" + _LINE_END + b"a" + _DOCUMENT_END + b"a"])
-    if [token for token in tokens if token in (tokenizer.sep_id, tokenizer.cls_id)] != [
-        tokenizer.sep_id,
-        tokenizer.cls_id,
-    ]:
+    """Raise UserError if this tokenizer makes tokens of the white space between words and lines."""
+    ids, _ = tokenizer.encode_batch([b" ", b"\n", b"\t"])
+    if len(ids):
         raise UserError(
-            "vocab: its tokenizer does not know [SEP] and [CLS] in a text; add them to it as special tokens"
+            f"vocab: its tokenizer makes tokens of white space, as {quoted(tokenizer.token(int(ids[0])), 40)}, so that "
+            f"words and lines cannot be found; give it a pre-tokenizer such as BertPreTokenizer"
         )
 
 
@@ -126,6 +125,27 @@ class _Text:
         self._closes.append(tokens[marks] == self._tokenizer.cls_id)
         self._tokens.append(tokens[~is_mark])
         self._size += len(tokens) - len(marks)
+
+
+class _Lines(_Text):
+    """The same, a line at a time, for tokenizers whose output may hold anything.
+
+    A document's special tokens are none, however they come about: [UNK] takes their place.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        super().__init__(tokenizer)
+        special = {tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id}
+        self._special = np.array(sorted(special), tokenizer.dtype)
+
+    def add(self, document: bytes) -> None:
+        lines = (_SPECIAL.sub(rb"[ \1 ]", document) if b"[" in document else document).split(b"\n")
+        ids, ends = self._tokenizer.encode_batch(lines)
+        ids[np.isin(ids, self._special)] = self._tokenizer.unk_id
+        self._tokens.append(ids)
+        self._ends.append(ends + self._size)
+        self._closes.append(np.arange(len(lines)) == len(lines) - 1)
+        self._size += len(ids)
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ class TokenizerRecipe(PrepareRecipe):
     """What text a vocabulary is trained on. A prepare recipe serves as it is; what only `prepare` needs is not read."""
 
     vocab: str | None = setting(None, "not read: it is what comes out", identity=False)
+    lowercase: bool | None = setting(None, "lower-case the text; by default it is, or as the vocabulary to extend")
     heldout_fraction: float = setting(0.005, "not read", identity=False, ge=0, lt=1)
     compat: bool = setting(False, "not read", identity=False)
     size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=SMALLEST_SIZE)
@@ -46,10 +47,17 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
     """
     corpus = open_corpus(recipe, (out, *([] if recipe.extend is None else [Path(recipe.extend)])))
     own = identity(recipe) | {"corpus": corpus.fingerprint}
-    casing = {"lowercase": recipe.lowercase, "strip_accents": recipe.strip_accents}
-    base = Tokenizer.load(recipe.extend, **casing) if recipe.extend is not None else None
-    if base is not None:
+    if recipe.extend is None:
+        base, notes = None, [f"vocabulary: {'cased' if recipe.lowercase is False else 'lower-cased'} (lowercase)"]
+        casing = {"lowercase": recipe.lowercase is not False, "strip_accents": recipe.strip_accents}
+    else:
+        base = Tokenizer.load(recipe.extend, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)
+        casing, notes = (
+            {"lowercase": base.lowercase, "strip_accents": base.strip_accents},
+            [f"{recipe.extend}: {base.casing}", *base.notes()],
+        )
         own["extend"] = base.fingerprint
+    own |= casing
     make_folder(out)
     with locked(out):
         refuse_foreign(out, "tokenizer")
@@ -57,7 +65,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
             refuse_other(out, read_manifest(out, "tokenizer")["identity"], own)
             return Tokenizer.load(out)
         counts: Counter[str] = Counter()
-        texts = _texts(corpus, recipe, counts)
+        texts = _texts(corpus, recipe, counts, notes)
         tokenizer = train(texts, recipe.size, **casing) if base is None else extend(base, texts, recipe.size)
         (out / "manifest.json").unlink(missing_ok=True)
         content = {"identity": own, "counts": dict(counts), "fingerprint": tokenizer.fingerprint}
@@ -71,12 +79,14 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
         return tokenizer
 
 
-def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str]) -> Iterator[str]:
+def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str], notes: list[str]) -> Iterator[str]:
     """Documents of every n-th unit, so that about `recipe.megabytes` of text come from all parts of the corpus."""
     size, due, share = 0, 1.0, 1.0
     skipped: Counter[str] = Counter()
     with progress("reading", corpus.num_bytes) as bar:
         corpus.say_what_is_passed_over(bar.line)
+        for note in notes:
+            bar.line(note)
         for unit in corpus.units():
             if due >= 1.0:
                 due -= 1.0

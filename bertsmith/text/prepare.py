@@ -45,9 +45,11 @@ class PrepareRecipe(CorpusRecipe):
     vocab: str = setting(
         description="vocab.txt, tokenizer.json, or a folder with one of them; may move between two runs", identity=False
     )
-    lowercase: bool = setting(True, "lower-case the text; for a vocab.txt (a tokenizer.json says it itself)")
+    lowercase: bool | None = setting(
+        None, "lower-case the text; by default as the vocabulary's files say, else if no word of it has a capital"
+    )
     strip_accents: bool | None = setting(
-        None, "take accents off; by default if lowercase, as BERT does; for a vocab.txt"
+        None, "take accents off; by default as the vocabulary's files say, else if lowercase, as BERT does"
     )
     compat: bool = setting(
         False, "words of up to 200 characters are cut into pieces, as the reference does, not of 100"
@@ -81,7 +83,7 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
             if not (out / "manifest.json").exists():
                 _make(job)
             data = open_data(out)
-            refuse_other(out, data.manifest["identity"], job.identity)
+            _refuse_other(job, data.manifest["identity"])
             (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right behind the manifest
             return data
     finally:
@@ -112,7 +114,15 @@ def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
     )
     check_marks(tokenizer)
     fingerprints = {"corpus": corpus.fingerprint, "vocab": tokenizer.fingerprint}
-    return _Job(recipe, corpus, tokenizer, out, identity(recipe) | fingerprints, workers)
+    decided = {"lowercase": tokenizer.lowercase, "strip_accents": tokenizer.strip_accents}
+    return _Job(recipe, corpus, tokenizer, out, identity(recipe) | decided | fingerprints, workers)
+
+
+def _refuse_other(job: _Job, before: dict[str, Any]) -> None:
+    """As `refuse_other`; how text is cased is part of the vocabulary's fingerprint, and was noted otherwise before."""
+    if before.get("vocab") == job.identity["vocab"]:
+        before = before | {key: job.identity[key] for key in ("lowercase", "strip_accents")}
+    refuse_other(job.out, before, job.identity)
 
 
 def _make(job: _Job) -> None:
@@ -147,6 +157,8 @@ def _write_shards(job: _Job, book: Journal) -> None:
         results = stack.enter_context(encode_units(units, encoder, job.workers))
         writers = {split: stack.enter_context(closing(_writer(job, book, split))) for split in SPLITS}
         job.corpus.say_what_is_passed_over(bar.line)
+        for note in (f"{job.recipe.vocab}: {job.tokenizer.casing}", *job.tokenizer.notes()):
+            bar.line(note)
         if book.done.units:
             bar.line(f"{job.out}: goes on after {_summary(book.done)}")
         job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start

@@ -6,7 +6,7 @@ its cache is warm; `tokenizers` at 2.4), `tokenizers` reads and writes the files
 """
 
 import json
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,18 @@ from typing import Any
 import nanotoken
 import numpy as np
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import models, normalizers
 
-from bertsmith.errors import UserError
-from bertsmith.files import reported, sha256_json, write_text
+from bertsmith.errors import UserError, quoted
+from bertsmith.files import sha256_json, write_text
 from bertsmith.json_files import write_json
-
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""What every vocabulary must hold."""
+from bertsmith.text import casing
+from bertsmith.text.tokenizer_folder import Casing, Read, read_file, read_folder
+from bertsmith.text.vocabulary_file import check_special_tokens, write_vocabulary
+from bertsmith.text.wordpiece import SPECIAL_TOKENS, fill_holes, guarded, not_wordpiece
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 """What `Tokenizer.save` writes."""
-
-WORD_LENGTH = 100
-"""Characters of the longest word that is cut into pieces; a longer one becomes [UNK] (Hugging Face's value)."""
 
 COMPAT_WORD_LENGTH = 200
 """The same in google-research/electra, model/tokenization.py, WordpieceTokenizer."""
@@ -48,26 +46,28 @@ class Tokenizer:
         lowercase, strip_accents: of a BERT normaliser; None where a tokenizer file has a normaliser of its own.
     """
 
-    def __init__(self, fast: tokenizers.Tokenizer, source: str = "tokenizer") -> None:
-        """Take `fast` for the definition; `source` is what errors name.
+    def __init__(self, fast: tokenizers.Tokenizer, source: str = "tokenizer", read: Read | None = None) -> None:
+        """Take `fast` for the definition; `source` is what errors name, `read` how it came about.
 
         Raises:
             UserError: not a WordPiece tokenizer, a special token is missing, ids that are not each used once.
         """
         fast.no_truncation()
         fast.no_padding()
+        fast = fill_holes(fast, source)
         self.fast = fast
+        self._source, self._read = source, read
         self._tokens = _check_vocabulary(fast, source)
+        _check_added_tokens(fast, source)
         self._ids = {token: id for id, token in enumerate(self._tokens)}
         self.vocab_size = len(self._tokens)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self._ids[token] for token in SPECIAL_TOKENS
         )
         definition = fast.to_str()
-        try:
-            self._encoder = nanotoken.WordPieceTokenizer.from_json(definition)
-        except ValueError as error:
-            raise UserError(f"{source}: {error}; use a BERT tokenizer") from None
+        self._encoder: nanotoken.WordPieceTokenizer = guarded(
+            lambda: nanotoken.WordPieceTokenizer.from_json(definition), source, "use a BERT tokenizer"
+        )
         self.fingerprint = _fingerprint(json.loads(definition), self._tokens)
         bert = isinstance(fast.normalizer, normalizers.BertNormalizer)
         self.lowercase: bool | None = fast.normalizer.lowercase if bert else None
@@ -75,29 +75,52 @@ class Tokenizer:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, lowercase: bool = True, strip_accents: bool | None = None, compat: bool = False
+        cls,
+        path: str | Path,
+        *,
+        lowercase: bool | None = None,
+        strip_accents: bool | None = None,
+        compat: bool = False,
     ) -> "Tokenizer":
-        """The tokenizer of a `vocab.txt`, a `tokenizer.json`, or a folder with one of them (`tokenizer.json` first).
+        """The tokenizer of a `vocab.txt`, a `tokenizer.json`, or a folder with one of them, which is read as
+        transformers' AutoTokenizer reads it (see `bertsmith.text.tokenizer_folder`).
 
         Args:
             path: the file or folder.
-            lowercase, strip_accents: for a `vocab.txt`; None strips accents when lower-casing, BERT's rule. A file that
-                says its own casing decides instead: `tokenizer.json`, or `tokenizer_config.json` in the folder.
+            lowercase: whether text is lower-cased; None: as the files say, and where they do not, if no word of the
+                vocabulary has a capital.
+            strip_accents: None: as the files say, and where they do not, if lower-casing, which is BERT's rule.
             compat: cut words of up to 200 characters, as the reference does, instead of 100.
 
         Raises:
-            UserError: the file is missing, unreadable, not UTF-8, not a WordPiece tokenizer; the vocabulary lacks a
-                special token, or holds a token twice.
+            UserError: a file is missing, unreadable, not UTF-8, not a WordPiece tokenizer; the vocabulary lacks a
+                special token; a key or class cannot be honoured; the files say another casing than the arguments.
         """
-        file = _find(Path(path))
-        if file.suffix == ".json":
-            fast = _read_tokenizer(file)
+        path = Path(path)
+        said = Casing(lowercase, strip_accents)
+        if path.is_dir():
+            if not any((path / name).is_file() for name in TOKENIZER_FILES[:2]):
+                raise UserError(
+                    f"{path}: no tokenizer.json and no vocab.txt in this folder; name the file or another folder"
+                )
+            read = read_folder(path, said)
+        elif path.exists():
+            read = read_file(path, said)
         else:
-            casing = {"lowercase": lowercase, "strip_accents": strip_accents}
-            fast = build(_read_vocabulary(file), **(casing | _casing(Path(path))))
+            raise UserError(f"{path}: no such file; name a vocab.txt, a tokenizer.json or a folder with one of them")
         if compat:
-            fast.model.max_input_chars_per_word = COMPAT_WORD_LENGTH
-        return cls(fast, str(file))
+            read.fast.model.max_input_chars_per_word = COMPAT_WORD_LENGTH
+        return cls(read.fast, str(path), read)
+
+    @property
+    def casing(self) -> str:
+        """Whether text is lower-cased, and from what that was decided, for people."""
+        words = {True: "lower-cased", False: "cased", None: "normalized"}[self.lowercase]
+        return words if self._read is None else f"{words} ({self._read.casing})"
+
+    def notes(self) -> list[str]:
+        """Lines for people: lines of the vocabulary that belong to no token, pieces that no text gives."""
+        return [*(self._read.notes if self._read else ()), *casing.warnings(self._tokens, self.fast.normalizer)]
 
     def encode_batch(self, texts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts end to end, and where each text ends, on the calling thread and without special tokens.
@@ -138,7 +161,7 @@ class Tokenizer:
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json`, `vocab.txt` and the `tokenizer_config.json` that AutoTokenizer looks for."""
         write_text(folder / "tokenizer.json", self.fast.to_str(pretty=True))
-        write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in self._tokens))
+        write_text(folder / "vocab.txt", write_vocabulary(self._tokens))
         write_json(folder / "tokenizer_config.json", self._transformers_config())
 
     def check_against_reference(self, texts: Iterable[str | bytes]) -> None:
@@ -163,9 +186,11 @@ class Tokenizer:
 
     def _transformers_config(self) -> dict[str, Any]:
         """`PreTrainedTokenizerFast` takes tokenizer.json as it is; `BertTokenizer` (transformers 5) would build the
-        tokenizer anew from its vocabulary and lose the word length."""
-        names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-        return dict(zip(names, SPECIAL_TOKENS, strict=True)) | {
+        tokenizer anew from its vocabulary and lose the word length. A special token is named only where it is one in
+        texts: naming it makes it one."""
+        names = zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
+        added = {token.content for token in self.fast.get_added_tokens_decoder().values()}
+        return {name: token for name, token in names if token in added} | {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
             "do_lower_case": self.lowercase,
@@ -173,109 +198,36 @@ class Tokenizer:
         }
 
 
-def build(tokens: Sequence[str], *, lowercase: bool = True, strip_accents: bool | None = None) -> tokenizers.Tokenizer:
-    """BERT's tokenizer over `tokens` (id = place in the list), equal to transformers' BertTokenizerFast."""
-    ids = {token: id for id, token in enumerate(tokens)}
-    fast = tokenizers.Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=WORD_LENGTH))
-    fast.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
-    fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    fast.decoder = decoders.WordPiece(prefix="##")
-    fast.add_special_tokens([token for token in SPECIAL_TOKENS if token in ids])
-    if "[CLS]" in ids and "[SEP]" in ids:
-        fast.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")],
-        )
-    return fast
-
-
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for name in ("tokenizer.json", "vocab.txt"):
-        if (path / name).is_file():
-            return path / name
-    raise UserError(f"{path}: no tokenizer.json and no vocab.txt in this folder; name the file or another folder")
-
-
-def _read(path: Path) -> str:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; name a vocab.txt, a tokenizer.json or a folder with one of them")
-    with reported(path):
-        try:
-            return path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 at byte {error.start}; convert it, or name another file") from None
-
-
-def _read_tokenizer(path: Path) -> tokenizers.Tokenizer:
-    text = _read(path)
-    try:
-        return tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the library raises nothing narrower
-        raise UserError(f"{path}: not a tokenizer.json ({error}); name one of a BERT model, or a vocab.txt") from None
-
-
-def _read_vocabulary(path: Path) -> list[str]:
-    """Tokens in the order of their ids: one a line, white space after them ignored, as `tokenizers` reads it."""
-    tokens = [line.rstrip() for line in _read(path).removesuffix("\n").split("\n")]
-    first: dict[str, int] = {}
-    for line, token in enumerate(tokens, start=1):
-        if not token:
-            raise UserError(f"{path}, line {line}: empty; a vocabulary has one token a line")
-        if first.setdefault(token, line) != line:
+def _check_added_tokens(fast: tokenizers.Tokenizer, source: str) -> None:
+    """Raise UserError for added tokens on which the two libraries differ, or the slow one stops."""
+    seen: dict[str, str] = {}
+    for token in fast.get_added_tokens_decoder().values():
+        content = token.content
+        found = fast.normalizer.normalize_str(content) if token.normalized and fast.normalizer else content
+        if not content.strip() or content != content.strip() or not found.strip():
             raise UserError(
-                f"{path}, line {line}: {token!r} is there already, in line {first[token]}; remove one of them"
+                f"{source}: the added token {quoted(content, 60)} is empty, begins or ends with white space, or "
+                f"vanishes when it is normalized; take it away"
             )
-    _check_special_tokens(first, str(path))
-    return tokens
-
-
-def _casing(folder: Path) -> dict[str, bool | None]:
-    """What the tokenizer_config.json of a Hugging Face folder, if there is one, says of `build`'s arguments."""
-    path = folder / "tokenizer_config.json"
-    if not path.is_file():
-        return {}
-    try:
-        config = json.loads(_read(path))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); mend or remove it") from None
-    names = {"do_lower_case": "lowercase", "strip_accents": "strip_accents"}
-    said = {name: config.get(key) for key, name in names.items()} if isinstance(config, dict) else {}
-    if not all(value in (True, False, None) for value in said.values()):
-        raise UserError(f"{path}: do_lower_case and strip_accents must be true, false or absent; mend or remove it")
-    return {name: value for name, value in said.items() if value is not None}
-
-
-def _check_special_tokens(tokens: Container[str], source: str) -> None:
-    missing = [token for token in SPECIAL_TOKENS if token not in tokens]
-    if missing:
-        raise UserError(f"{source}: no {', '.join(missing)} in this vocabulary; BERT needs {' '.join(SPECIAL_TOKENS)}")
+        if token.normalized and seen.setdefault(found, content) != content:
+            raise UserError(
+                f"{source}: the added tokens {quoted(seen[found], 60)} and {quoted(content, 60)} are one when they are "
+                f"normalized; take one of them away"
+            )
 
 
 def _check_vocabulary(fast: tokenizers.Tokenizer, source: str) -> list[str]:
     """The tokens of `fast` in the order of their ids; raises UserError for what `Tokenizer` cannot be built on."""
     if not isinstance(fast.model, models.WordPiece):
-        kind = type(fast.model).__name__
-        raise UserError(
-            f"{source}: a {kind} tokenizer; bertsmith reads WordPiece alone, so take a model with such a vocabulary, "
-            f"as BERT's and ELECTRA's are"
-        )
+        raise UserError(not_wordpiece(source, type(fast.model).__name__))
     ids = fast.get_vocab(with_added_tokens=True)
-    _check_special_tokens(ids, source)
+    check_special_tokens(ids, source)
     if fast.model.unk_token != "[UNK]" or fast.model.token_to_id("[UNK]") is None:
         raise UserError(
-            f"{source}: unknown words become {fast.model.unk_token!r}; they must become [UNK] of the vocabulary"
+            f"{source}: unknown words become {quoted(fast.model.unk_token, 60)}; they must become [UNK] of the "
+            f"vocabulary"
         )
-    tokens = sorted(ids, key=ids.__getitem__)
-    for expected, token in enumerate(tokens):
-        if ids[token] != expected:
-            fault = f"no token has id {expected}" if ids[token] > expected else f"{token!r} shares id {ids[token]}"
-            raise UserError(
-                f"{source}: {fault}; ids must be 0 to {len(tokens) - 1}, each once (a token was there twice?)"
-            )
-    return tokens
+    return sorted(ids, key=ids.__getitem__)
 
 
 def _fingerprint(definition: dict[str, Any], tokens: list[str]) -> str:

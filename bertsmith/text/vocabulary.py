@@ -12,7 +12,8 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from bertsmith.errors import UserError
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, WORD_LENGTH, Tokenizer, build
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.wordpiece import SPECIAL_TOKENS, WORD_LENGTH, build
 
 SMALLEST_SIZE = 100
 """Of a vocabulary: below it there is hardly room for an alphabet."""

@@ -100,8 +100,8 @@ def build_network(network: Network, vocab_size: int) -> nn.Module:
     return module.eval()
 
 
-def shared_tokenizer(networks: Sequence["Imported"]) -> "Tokenizer":
-    """The first network's, if all of them read its ids.
+def shared_tokenizer(networks: Sequence["Imported"], **casing: bool | None) -> "Tokenizer":
+    """The first network's, if all of them read its ids; `casing` is for `Tokenizer.load`.
 
     Raises:
         UserError: it has more tokens than the network has vectors; another network has vectors for more or fewer, or a
@@ -110,7 +110,7 @@ def shared_tokenizer(networks: Sequence["Imported"]) -> "Tokenizer":
     from bertsmith.text.tokenizer import Tokenizer
 
     first, *others = networks
-    tokenizer = Tokenizer.load(first.folder)
+    tokenizer = Tokenizer.load(first.folder, **casing)
     if tokenizer.vocab_size > first.vocab_size:
         raise UserError(
             f"{first.folder}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
@@ -123,7 +123,7 @@ def shared_tokenizer(networks: Sequence["Imported"]) -> "Tokenizer":
                 f"(vocab_size); take the two that were trained beside each other"
             )
         has_vocabulary = any((other.folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
-        if has_vocabulary and Tokenizer.load(other.folder).fingerprint != tokenizer.fingerprint:
+        if has_vocabulary and Tokenizer.load(other.folder, **casing).fingerprint != tokenizer.fingerprint:
             raise UserError(
                 f"{other.folder}: other tokens than those of {first.folder}; take the two that were trained beside "
                 f"each other"

@@ -21,7 +21,8 @@ from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, MaskedTokenHead, PlainClassificationHead, ReplacedTokenHead
 from bertsmith.model.networks import MaskedTokenModel
 from bertsmith.model.tokens import Tokens
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
+from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import build
 
 WORDS = ["the", "cat", "dog", "sat", "on", "a", "mat", "##s", "##ting", ".", ",", "un", "##able"]
 VOCAB_SIZE = 64  # larger than the tokenizer's: tables are often rounded up

@@ -15,7 +15,8 @@ from bertsmith.model.encoder import Encoder, fold_projection
 from bertsmith.model.heads import ModernClassificationHead
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.model.tokens import Tokens
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
+from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import build
 
 VOCAB_SIZE = 64
 LENGTHS = [23, 1, 40, 7]

@@ -17,7 +17,8 @@ from bertsmith.interop import onnx
 from bertsmith.interop.names import INPUTS
 from bertsmith.interop.onnx import OPSETS, write_onnx
 from bertsmith.model.config import ClassicSettings, ModernSettings
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
+from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import build
 from tests.interop.test_huggingface import (
     VOCAB_SIZE,
     Classifier,

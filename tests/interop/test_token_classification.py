@@ -11,7 +11,8 @@ from bertsmith.model.config import ClassicSettings, ModernSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import TAGGING_HEADS
 from bertsmith.model.tokens import Tokens
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
+from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import build
 
 VOCAB_SIZE = 60
 LENGTHS = [16, 1, 9, 12]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
 
 from bertsmith.errors import UserError
@@ -57,6 +58,8 @@ def expected_lines(documents: list[bytes], tokenizer: Tokenizer) -> list[list[li
         found.append([line for line in lines if line])
     return [lines for lines in found if lines]
 
+
+MARKS = ["［SEP］ ba".encode(), b"[sep] [Cls] ba te", b"ba\nte [ba", b"ba]\n[te", b"e\nb [mask] te\n te", b"ba \n"]
 
 TEXT = st.text(alphabet=st.sampled_from("ba te[]MASKé\n\r\t\0 ,.") | st.characters(codec="utf-8"), max_size=80)
 DOCUMENT = TEXT.map(str.encode) | st.binary(max_size=40) | st.sampled_from([b"[SEP]", b"a [CLS]\n\n[MASK][PAD]", b"\n"])
@@ -152,11 +155,50 @@ def test_choosing_all_or_none():
     assert [array.tolist() for array in vars(last).values()] == [[3, 4, 5], [3], [3]]
 
 
-def test_a_tokenizer_without_special_tokens_in_texts_is_refused(tokenizer):
+def other_tokenizers(tokenizer: Tokenizer) -> dict[str, Tokenizer]:
+    """Those in whose output no mark can be told from text, or could be a part of something else."""
+    found = {}
+    for name in ("no special tokens", "tokens over marks", "special tokens of any case", "normalized to marks"):
+        fast = FastTokenizer(tokenizer.fast.model)
+        fast.normalizer, fast.pre_tokenizer = tokenizer.fast.normalizer, tokenizer.fast.pre_tokenizer
+        if name == "tokens over marks":
+            fast.add_special_tokens(list(SPECIAL_TOKENS))
+            contents = ("ba te", "] [", "e [SEP] b", "ba [CLS]", "[SEP] te")
+            fast.add_tokens([AddedToken(content, lstrip=True, rstrip=True) for content in contents])
+        elif name == "special tokens of any case":
+            fast.add_tokens([AddedToken(token, special=True, normalized=True) for token in SPECIAL_TOKENS])
+        elif name == "normalized to marks":
+            fast.add_special_tokens(list(SPECIAL_TOKENS))
+            fast.normalizer, fast.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.WhitespaceSplit()
+        found[name] = Tokenizer(fast)
+    return found
+
+
+@given(st.lists(DOCUMENT | st.sampled_from(MARKS), max_size=12))
+@settings(deadline=None, max_examples=60)
+def test_lines_are_found_whatever_the_tokenizer_makes_of_marks(tokenizer, documents: list[bytes]):
+    for name, other in other_tokenizers(tokenizer).items():
+        check_marks(other)
+        shard = encode(documents, other, 0.0).splits["train"]
+        check_boundaries(shard)
+        expected = [
+            [[other.unk_id if id in SPECIAL_IDS or id == other.pad_id else id for id in line] for line in lines]
+            for lines in expected_lines(documents, other)
+        ]
+        assert lines_of(shard) == expected, name
+
+
+def pre_tokenizer_of(name: str):
+    return {"none": None, "digits": pre_tokenizers.Digits(), "punctuation": pre_tokenizers.Punctuation()}[name]
+
+
+@pytest.mark.parametrize("name", ["none", "digits", "punctuation"])
+def test_a_tokenizer_that_makes_tokens_of_white_space_is_refused(name: str, tokenizer):
     check_marks(tokenizer)
     fast = FastTokenizer(tokenizer.fast.model)
-    fast.normalizer, fast.pre_tokenizer = tokenizer.fast.normalizer, tokenizer.fast.pre_tokenizer
-    with pytest.raises(UserError, match="does not know \\[SEP\\] and \\[CLS\\]"):
+    fast.normalizer, fast.pre_tokenizer = tokenizer.fast.normalizer, pre_tokenizer_of(name)
+    fast.add_special_tokens(list(SPECIAL_TOKENS))
+    with pytest.raises(UserError, match=r"^vocab: its tokenizer makes tokens of white space, as '\[UNK\]', so that .*"):
         check_marks(Tokenizer(fast))
 
 

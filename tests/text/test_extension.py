@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
 from bertsmith.text.extension import extend, extends, pieces
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
+from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import build
 
 LETTERS = "abcdez"
 TOKENS = [*SPECIAL_TOKENS, *LETTERS, *(f"##{letter}" for letter in LETTERS), "ab", "##cd", "abc"]

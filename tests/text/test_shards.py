@@ -9,6 +9,7 @@ from bertsmith.errors import UserError
 from bertsmith.text import shards
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import PARTS, Data, Position, Shard, ShardWriter, open_data
+from bertsmith.text.tokenizer import Tokenizer
 from tests.text.layouts import make_documents, write_texts, write_vocabulary
 
 DTYPE = np.dtype(np.uint16)
@@ -142,8 +143,7 @@ def test_a_missing_file_is_named_when_opened(data):
 def test_another_tokenizer_in_the_folder_is_noticed(data):
     vocabulary = write_vocabulary(data.path.parent / "other")
     vocabulary.write_text(vocabulary.read_text().replace("ba\n", "zz\n"))
-    (data.path / "tokenizer.json").unlink()
-    (data.path / "vocab.txt").write_text(vocabulary.read_text())
+    Tokenizer.load(vocabulary).save(data.path)
     with pytest.raises(UserError, match="damaged"):
         _ = open_data(data.path).tokenizer
 

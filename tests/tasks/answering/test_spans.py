@@ -15,7 +15,8 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.task import Task
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
+from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import build
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW
 

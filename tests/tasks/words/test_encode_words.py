@@ -15,7 +15,8 @@ from bertsmith.tasks.words.encode_words import IGNORED, encode_words
 from bertsmith.tasks.words.sentences import Sentences
 from bertsmith.tasks.words.tagging import Tagging
 from bertsmith.tasks.words.word_lesson import encode_tagged, predict_tags
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
+from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import build
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW
 
