@@ -189,16 +189,37 @@ def test_the_newest_of_several_is_taken_and_no_path_in_a_file_is_followed(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("capital", "overrides", "lowercase"),
-    [(False, [], True), (True, [], False), (False, ["lowercase=false"], False), (True, ["lowercase=true"], True)],
+    ("word", "overrides", "lowercase"),
+    [
+        ("ba", [], True),
+        ("[Ba]", [], True),
+        ("Ba", [], False),
+        ("Βήτα", [], False),
+        ("ba", ["lowercase=false"], False),
+        ("Ba", ["lowercase=true"], True),
+    ],
 )
-def test_casing_follows_from_the_vocabulary(capital, overrides, lowercase, tmp_path):
+def test_casing_follows_from_the_vocabulary(word, overrides, lowercase, tmp_path):
     prefix = write(bert(), tmp_path / "google")
     path = tmp_path / "google" / "vocab.txt"
-    if capital:
-        path.write_text(path.read_text().replace("ba\n", "Ba\n", 1))
+    path.write_text(path.read_text().replace("ba\n", f"{word}\n", 1))
     import_(prefix, tmp_path / "out", *overrides)
     assert Tokenizer.load(tmp_path / "out").lowercase is lowercase
+    silent = tmp_path / "out"  # as a Hugging Face folder from before tokenizer.json, which does not say it either
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (silent / name).unlink()
+    lines = import_(silent, tmp_path / "again", *overrides)
+    assert Tokenizer.load(tmp_path / "again").lowercase is lowercase
+    reason = "lowercase=" if overrides else "no word of the vocabulary" if lowercase else "1 of the vocabulary's words"
+    assert f"tokens, {'lower-' if lowercase else ''}cased ({reason}" in lines[1]
+
+
+def test_a_folder_that_says_its_casing_is_not_contradicted(pair, tmp_path):
+    with pytest.raises(
+        UserError, match=r"lowercase = false: .*tokenizer\.json says true itself; leave lowercase=… away"
+    ):
+        import_(pair / "discriminator", tmp_path / "out", "lowercase=false")
+    import_(pair / "discriminator", tmp_path / "out", "lowercase=true")
 
 
 def remove(name):

@@ -1,7 +1,11 @@
 """Text in, token shards out; no torch in this room.
 
 In reading order:
-    tokenizer   WordPiece: a vocabulary file or a tokenizer file → ids, as transformers' fast BERT tokenizer gives them
+    wordpiece   WordPiece tokenizers of the `tokenizers` library: BERT's own, and those of a JSON definition
+    vocabulary_file  vocab.txt ↔ tokens in the order of their ids
+    casing      tokens → whether they are of lower-cased text; which of them no text gives
+    added_tokens, tokenizer_folder  a Hugging Face folder → its tokenizer, by the rules of transformers' AutoTokenizer
+    tokenizer   files or a folder → ids, as transformers' fast BERT tokenizer gives them
     vocabulary  texts → a WordPiece vocabulary
     extension   a vocabulary → one with more words at its end
     learning    a corpus → a tokenizer's folder: what `bertsmith tokenizer` does

@@ -187,6 +187,8 @@ def _rebuilt(folder: Path, config: dict[str, Any], definition: dict[str, Any], s
     if not definition:
         vocabulary = read_vocabulary(folder / "vocab.txt")
         switches, reason = _switches(path, config, {}, said, vocabulary)
+        if not switches["lowercase"] and config.get("do_lower_case") is None:
+            reason += "; transformers lower-cases it until tokenizer_config.json says do_lower_case"
         return Read(build_bare(vocabulary.tokens, **switches), reason, vocabulary.notes, vocabulary.counts_on)
     normalizer = definition.get("normalizer")
     _refuse_other_rules(folder, definition)
