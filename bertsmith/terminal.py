@@ -73,10 +73,10 @@ def say_table(
     from rich.text import Text
 
     width, right = options.pop("width", None), options.pop("right", False)
-    table = Table(title=printable(title) or None, title_justify="left", pad_edge=False, **options)
+    table = Table(title=Text(printable(title)) if title else None, title_justify="left", pad_edge=False, **options)
     for number, heading in enumerate(headings):
         justify = "right" if right and number else "left"
-        table.add_column(heading, overflow="fold", no_wrap=heading == "setting", justify=justify)
+        table.add_column(Text(printable(heading)), overflow="fold", no_wrap=heading == "setting", justify=justify)
     styles = iter(bold)
     for row in rows:
         style = "bold" if next(styles, False) else ""
