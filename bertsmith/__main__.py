@@ -1,6 +1,7 @@
 """The program `bertsmith`, also as `python -m bertsmith`."""
 
 import os
+import re
 import sys
 
 
@@ -38,11 +39,16 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     """Return the exit status."""
+    from typer.main import get_command
+
     from bertsmith.cli import app
+    from bertsmith.command_line import refuse_addresses
     from bertsmith.usage import usage_message
 
+    program = get_command(app)
+    refuse_addresses(program)
     try:
-        status = app(args=arguments, prog_name="bertsmith", standalone_mode=False)
+        status = program(args=arguments, prog_name="bertsmith", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except Exception as error:
         if type(error).__name__ == "Abort":  # what some versions of the parser make of Ctrl-C
@@ -58,17 +64,21 @@ def _message(error: Exception) -> str | None:
 
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and TOO_LARGE.search(str(error))):
         return f"out of memory{_asked(error)}: give it a smaller model, batch or input, or end what else runs here"
+    if isinstance(error, OverflowError):
+        return f"a number is too large ({error}); look at the settings that were given"
     if isinstance(error, OSError):  # a closed folder, a name that is too long, a disk that standard output has filled
         return f"{error.filename or 'standard output'}: {error.strerror or error}"
     return None
 
 
+TOO_LARGE = re.compile("allocate memory|not enough memory|[Ss]torage size|overflow|invalid memory size")
+"""What torch's errors say of a tensor that has no room."""
+
+
 def _asked(error: Exception) -> str:
     """Return how much memory was asked for at last, if the error tells."""
-    import re
-
     if found := re.search(r"tried to allocate (\d+) bytes", str(error)):
         return f" ({int(found[1]) / 1e9:,.1f} GB more were asked for)"
     found = re.search(r"Unable to allocate ([\d.]+ \w+)", str(error))
@@ -76,9 +86,10 @@ def _asked(error: Exception) -> str:
 
 
 def _end(message: str) -> None:
+    from bertsmith.errors import UserError
     from bertsmith.terminal import say
 
-    say(f"bertsmith: {message}", error=True)
+    say(f"bertsmith: {UserError(message)}", error=True)  # which bounds its length
     sys.exit(2)
 
 

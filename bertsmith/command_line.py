@@ -2,14 +2,15 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bertsmith.errors import Interrupted, UserError
+from bertsmith.files import refuse_address
 from bertsmith.shell import command
 from bertsmith.signals import leave_terminal, stop_signals
 from bertsmith.terminal import say, tell
@@ -32,6 +33,30 @@ Truncate = Annotated[bool, typer.Option("--truncate", help="cut texts that are l
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
 OfTask = Annotated[str | None, typer.Option("--task", help="which one, of a run of several tasks")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="show the stack of an error")]
+
+
+NO_PATHS = ("texts", "overrides", "asked")
+"""Parameters whose text may be an address: what is predicted, and settings, which `bertsmith.config` checks."""
+
+
+def refuse_addresses(program: Any) -> None:
+    """Make every verb of typer's `program` refuse an address such as s3://… where it expects a local path."""
+    for verb in program.commands.values():
+        for parameter in verb.params:
+            if parameter.name not in NO_PATHS:
+                parameter.process_value = _local(parameter)
+
+
+def _local(parameter: Any) -> Callable[[Any, Any], Any]:
+    process, before = parameter.process_value, f"{parameter.opts[0]} " if parameter.opts[0].startswith("-") else ""
+
+    def process_local(context: Any, value: Any) -> Any:
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                refuse_address(text, before)
+        return process(context, value)
+
+    return process_local
 
 
 def say_next(*words: object) -> None:

@@ -14,10 +14,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted, shortened
+from bertsmith.files import read_text, refuse_address
 from bertsmith.schema import class_of, fields_of, keys_of, path_of, with_defaults
 
 Settings = TypeVar("Settings")
+
+
+MAX_RECIPE_BYTES = 1 << 20
 
 
 class Loaded(NamedTuple):
@@ -93,7 +97,7 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
     adapter = _adapter(cls)
     for _ in range(len(texts) + 1):
         try:
-            return adapter.validate_json(json.dumps(values, default=str))
+            return _usable(adapter.validate_json(json.dumps(values, default=str)))
         except ValidationError as error:
             faults = error.errors(include_url=False)
             retyped = [
@@ -108,6 +112,30 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
     raise AssertionError("unreachable: each round turns at least one value into text")
 
 
+MAX_NUMBER = 10**15
+"""What no setting exceeds: a number beyond it is a slip of the hand, and overflows where it is multiplied."""
+
+
+def _usable(settings: Settings) -> Settings:
+    """Refuse values that no setting can have: numbers out of any range, addresses where a local path is meant."""
+    for leaf in _walk(settings):
+        for value in _values(leaf.value):
+            if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+                raise UserError(f"{leaf.key} = {quoted(value)}: out of range; at most {MAX_NUMBER:.0e}")
+            if isinstance(value, str) and not leaf.url:
+                refuse_address(value, f"{leaf.key} = ")
+    return settings
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """Every single value of a setting: of a list or table each."""
+    if isinstance(value, dict | list | tuple):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _values(entry)
+    else:
+        yield value
+
+
 @functools.cache
 def _adapter(cls: type) -> Any:
     from pydantic import TypeAdapter
@@ -117,21 +145,36 @@ def _adapter(cls: type) -> Any:
 
 def read_recipe(verb: str, recipe: str) -> dict[str, Any]:
     """The nested values of a recipe: a path that exists, else a shipped recipe's name."""
-    path = Path(recipe)
+    path, name = Path(recipe), shortened(recipe)
     try:
         if path.is_file():
-            return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            text = read_text(path, MAX_RECIPE_BYTES)
+            if "\0" in text:
+                raise UserError(f"{name}: not a TOML recipe: it holds NUL characters")
+            return _checked_toml(text.replace("\r\n", "\n"), name)
         shipped = resources.files("bertsmith.recipes") / verb / f"{recipe}.toml"
         if shipped.is_file():
             return tomllib.loads(shipped.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{recipe}: not a TOML recipe: {error}") from None
     except OSError as error:
-        raise UserError(f"{recipe}: cannot be read: {error.strerror}") from None
+        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
     names = shipped_recipes(verb)
     near = difflib.get_close_matches(recipe, names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"shipped for {verb}: {', '.join(names)}"
-    raise UserError(f"{recipe}: no such recipe, neither a file nor a shipped one; {hint}")
+    raise UserError(f"{name}: no such recipe, neither a file nor a shipped one; {hint}")
+
+
+def _checked_toml(text: str, name: str) -> dict[str, Any]:
+    """Parse TOML. Raises UserError: it is none, or holds what no setting can have."""
+    try:
+        values = tomllib.loads(text)
+        if any(isinstance(value, int) and abs(value) > MAX_NUMBER for value in _values(values)):
+            raise UserError(f"{name}: a number out of range; at most {MAX_NUMBER:.0e}")
+        return values
+    except RecursionError:
+        raise UserError(f"{name}: not a recipe: its values are nested too deeply") from None
+    except ValueError as error:  # not TOML; or a number of thousands of digits, which Python does not read
+        fault = "a number of too many digits" if "integer string" in str(error) else error
+        raise UserError(f"{name}: not a TOML recipe: {fault}") from None
 
 
 def shipped_recipes(verb: str) -> list[str]:
@@ -194,6 +237,7 @@ class _Leaf(NamedTuple):
     default: Any
     description: str
     identity: bool
+    url: bool
 
 
 def _walk(settings: Any, defaults: Any = None, prefix: str = "", identity: bool = True) -> Iterator[_Leaf]:
@@ -207,7 +251,8 @@ def _walk(settings: Any, defaults: Any = None, prefix: str = "", identity: bool 
             nested = default if dataclasses.is_dataclass(default) else None
             yield from _walk(value, nested, f"{prefix}{field.name}.", matters)
         else:
-            yield _Leaf(f"{prefix}{field.name}", value, default, field.metadata["description"], matters)
+            description, url = field.metadata["description"], field.metadata["url"]
+            yield _Leaf(f"{prefix}{field.name}", value, default, description, matters, url)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
@@ -223,22 +268,25 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _split_override(override: str) -> tuple[str, str]:
+    if not override.isascii() and override.encode(errors="replace").decode() != override:
+        raise UserError(f"{shortened(override)}: not UTF-8; rename the file or folder")
     key, equals, text = override.partition("=")
     if not equals or not key or not all(part.replace("-", "_").isidentifier() for part in key.split(".")):
         raise UserError(
-            f"{override}: a setting on the command line is written key=value, as in plan.steps=1000; a name with a "
-            f"point in it goes into a table, as in several.folders=\"{{'squad-v1.1'='data/squad'}}\""
+            f"{shortened(override)}: a setting on the command line is written key=value, as in plan.steps=1000; a "
+            f"name with a point in it goes into a table, as in several.folders=\"{{'squad-v1.1'='data/squad'}}\""
         )
     return key, text
 
 
 def _parse_value(text: str) -> Any:
-    """TOML where it is TOML, text otherwise, so that `corpus=data/owt` needs no quotes."""
+    """Parse TOML; anything else is text, so that `corpus=data/owt` needs no quotes."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML, or a number of more digits than Python reads
         return text
-    return parsed["value"] if set(parsed) == {"value"} else text
+    huge = any(isinstance(value, int) and abs(value) > MAX_NUMBER for value in _values(parsed))
+    return parsed["value"] if set(parsed) == {"value"} and not huge else text
 
 
 def _put(values: dict[str, Any], key: str, value: Any, override: str) -> None:
@@ -246,7 +294,7 @@ def _put(values: dict[str, Any], key: str, value: Any, override: str) -> None:
     for name in tables:
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
-            raise UserError(f"{override}: {name} is a single value, not a table of settings")
+            raise UserError(f"{shortened(override)}: {name} is a single value, not a table of settings")
     values[last] = value
 
 
@@ -291,11 +339,11 @@ def _say(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
     if fault["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
         return f"{key}: needs a value, in the recipe or as {key}=… on the command line"
     if fault["type"] == "union_tag_invalid":
-        return f"{key} = {fault['ctx']['tag']!r}: there are {fault['ctx']['expected_tags']}"
+        return f"{key} = {quoted(fault['ctx']['tag'])}: there are {fault['ctx']['expected_tags']}"
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{key}: {reason}" if key else reason
-    return f"{key} = {fault['input']!r}: {reason[0].lower()}{reason[1:]}"
+    return f"{key} = {quoted(fault['input'])}: {reason[0].lower()}{reason[1:]}"
 
 
 def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> str:

@@ -1,11 +1,15 @@
 """Errors that a user can meet: a mistake that can be corrected, and a job that was asked to stop."""
 
+import re
 import signal
 import unicodedata
 from collections.abc import Callable
 
 MAX_QUOTED = 200
 """Characters of a value that a message quotes."""
+
+MAX_LINE = 600
+"""Characters of a line of a message."""
 
 
 class UserError(Exception):
@@ -16,8 +20,10 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        """Return the message, without control characters: it may quote a file's content, and is for a terminal."""
-        return printable(super().__str__())
+        """Return the message, without control characters and of bounded length: it may quote a file's content, and is
+        for a terminal."""
+        lines = super().__str__().split("\n")
+        return printable("\n".join(shortened(_short_words(line), MAX_LINE) for line in lines))
 
 
 class Interrupted(Exception):
@@ -58,6 +64,19 @@ _DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str, limit: int = MAX_QUOTED) -> str:
+    """Return `text` with an ellipsis for the middle of what has more than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    kept = (limit - 1) // 3
+    return f"{text[: limit - 1 - kept]}…{text[-kept:]}"
+
+
+def _short_words(line: str) -> str:
+    """Shorten paths and other words without a blank in them that are longer than a message should quote."""
+    return re.sub(rf"\S{{{MAX_QUOTED + 56},}}", lambda found: shortened(found[0]), line)
 
 
 def quoted(value: object, limit: int = MAX_QUOTED) -> str:

@@ -9,12 +9,13 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, shortened
 
 TEMPORARY = ".partial"
 """Suffix of a file or folder that is being written; whatever carries it is rubbish after a crash."""
@@ -85,6 +86,15 @@ def make_folder(path: Path) -> Path:
 def ending(path: Path) -> str:
     """Return the ending of a file's name, such as ".csv", in lower case: `.CSV` is the same."""
     return path.suffix.lower()
+
+
+def refuse_address(text: str, before: str = "") -> None:
+    """Raise UserError where an address stands for a local path: `Path("s3://bucket")` is a folder called "s3:"."""
+    if found := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text):
+        raise UserError(
+            f"{before}{shortened(text)}: an address ({found[1]}://), which only corpus= of `prepare` and `tokenizer` "
+            f"may be; give a local path"
+        )
 
 
 def refuse_folder(path: Path) -> None:

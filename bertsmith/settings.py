@@ -15,7 +15,12 @@ Settings = TypeVar("Settings")
 
 
 def setting(
-    default: Any = dataclasses.MISSING, description: str = "", *, identity: bool = True, **constraints: Any
+    default: Any = dataclasses.MISSING,
+    description: str = "",
+    *,
+    identity: bool = True,
+    url: bool = False,
+    **constraints: Any,
 ) -> Any:
     """A field of a settings class.
 
@@ -24,10 +29,12 @@ def setting(
         description: what it means, with unit and range; shown by `bertsmith show`.
         identity: whether another value makes it another run. False for what cannot change the result (workers,
             intervals, where the data lies): such a setting may differ when a command is run again on its folder.
+        url: whether its text may be an address (`s3://…`, `https://…`); elsewhere that is refused, lest it be taken
+            for a local path.
         constraints: pydantic's names: `gt`, `ge`, `lt`, `le`, `min_length`, `pattern`, `discriminator`.
     """
     assert description, "every setting says what it means"
-    metadata = {"description": description, "identity": identity, **constraints}
+    metadata = {"description": description, "identity": identity, "url": url, **constraints}
     if dataclasses.is_dataclass(default) or isinstance(default, dict | list):
         value = default
         return dataclasses.field(default_factory=lambda: value, metadata=metadata)

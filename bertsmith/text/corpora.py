@@ -24,6 +24,7 @@ class CorpusRecipe:
     corpus: str = setting(
         description="file, folder, glob or URL (s3://…, gs://…, hf://…) of the text; may move between two runs",
         identity=False,
+        url=True,
     )
     layout: Literal["openwebtext", "text", "jsonl", "parquet"] = setting(
         description="openwebtext: its archive, the archives in it, or their texts; text: .txt files; jsonl: JSON "

@@ -1,0 +1,85 @@
+"""Recipes: read with the values that the standard library finds, or refused; and what they mean is estimated."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from attack import attack, few_and_many
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mutation import ODD_VALUES, mutated
+
+from bertsmith.config import MAX_NUMBER, lay_over, load, to_dict, to_toml
+from bertsmith.errors import UserError
+from bertsmith.estimate import estimate
+from bertsmith.schema import keys_of
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.text.prepare import PrepareRecipe
+from bertsmith.training.recipe import PretrainRecipe
+
+CONTENT = """# A recipe of many settings.
+data = "no such folder"
+batch_size = 4
+seed = 7
+
+[model]
+hidden_size = 32
+num_hidden_layers = 2
+num_attention_heads = 4
+
+[objective]
+kind = "mlm"
+
+[rows]
+length = 32
+
+[plan]
+tokens = 100000
+log_steps = 0x10
+
+[schedule]
+learning_rate = 1e-4
+"""
+
+
+def read(folder: Path) -> None:
+    path = folder / "recipe.toml"
+    found = load(PretrainRecipe, "pretrain", str(path)).settings
+    said, meant = tomllib.loads(path.read_text(encoding="utf-8-sig")), to_dict(found)
+    for key in ("data", "batch_size", "seed"):
+        assert key not in said or said[key] == meant[key]
+    assert to_dict(lay_over(PretrainRecipe, tomllib.loads(to_toml(found)), ()).settings) == meant
+    estimate(str(path))
+
+
+@few_and_many
+def test_bytes(examples: int, tmp_path: Path):
+    original = tmp_path / "original"
+    original.mkdir()
+    (original / "recipe.toml").write_text(CONTENT)
+    attack(mutated(CONTENT.encode()), examples, original, "recipe.toml", read, tmp_path)
+
+
+VALUES = [*map(json.dumps, ODD_VALUES), "9" * 5000, "0x" + "f" * 5000, "-1", "1e308", "1e999", "inf", "nan",
+          "[" * 3000, "1979-05-27", "'" + "a" * 9000, "\x1b[2J", "caf\udce9", "true", "{a=1}", "[[1]]",
+          str(MAX_NUMBER)]  # fmt: skip
+
+
+@pytest.mark.parametrize("cls", [PretrainRecipe, FinetuneRecipe, PrepareRecipe], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("examples", [150, pytest.param(2000, marks=pytest.mark.slow)])
+def test_odd_values_on_the_command_line_are_taken_or_refused_in_few_words(cls: type, examples: int):
+    needed = {"data": "d", "model": "m", "task": "custom", "corpus": "c", "vocab": "v", "layout": "text"}
+    keys = list(keys_of(cls))
+
+    @settings(max_examples=examples, derandomize=True, database=None)
+    @given(st.sampled_from(keys), st.sampled_from(VALUES) | st.text(max_size=20))
+    def attempt(key: str, text: str) -> None:
+        given_first = [f"{name}={value}" for name, value in needed.items() if name in keys]
+        try:
+            lay_over(cls, {}, [*given_first, f"{key}={text}"])
+        except UserError as error:
+            lines = str(error).split("\n")
+            assert len(lines) <= 3 and all(line.isprintable() and len(line) <= 600 for line in lines), lines
+
+    attempt()
