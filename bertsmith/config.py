@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from bertsmith.errors import UserError, quoted, shortened
+from bertsmith.faults import fault_line
 from bertsmith.files import read_text, refuse_address
-from bertsmith.schema import class_of, fields_of, keys_of, path_of, with_defaults
+from bertsmith.schema import class_of, fields_of, path_of, with_defaults
 
 Settings = TypeVar("Settings")
 
@@ -106,7 +107,7 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
                 if key in texts
             ]
             if not retyped:
-                raise UserError("\n".join(_say(cls, fault, values) for fault in faults[:3])) from None
+                raise UserError("\n".join(fault_line(cls, fault, values) for fault in faults[:3])) from None
             for key in retyped:
                 _put(values, key, texts[key], key)
     raise AssertionError("unreachable: each round turns at least one value into text")
@@ -328,33 +329,3 @@ def _drop_strangers(cls: type, values: dict[str, Any], origins: dict[str, str], 
             del values[stranger]
             for origin in inside:
                 del origins[origin]
-
-
-def _say(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
-    """One line for one of pydantic's faults: the key's full name, the value, what is wrong."""
-    path = path_of(cls, fault, values)
-    key, tables = ".".join(path), path[:-1]
-    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{key}: no such setting; {_nearest(cls, key, tables, values)}"
-    if fault["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
-        return f"{key}: needs a value, in the recipe or as {key}=… on the command line"
-    if fault["type"] == "union_tag_invalid":
-        return f"{key} = {quoted(fault['ctx']['tag'])}: there are {fault['ctx']['expected_tags']}"
-    reason = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"{key}: {reason}" if key else reason
-    return f"{key} = {quoted(fault['input'])}: {reason[0].lower()}{reason[1:]}"
-
-
-def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> str:
-    here = list(fields_of(class_of(cls, tables, values)))
-    everywhere = list(keys_of(cls))
-    last = key.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(last, here, n=1)
-    if near:
-        return f"did you mean {'.'.join([*tables, near[0]])}?"
-    elsewhere = [name for name in everywhere if name.rsplit(".", 1)[-1] == last]
-    elsewhere = elsewhere or difflib.get_close_matches(key, everywhere, n=1)
-    if elsewhere:
-        return f"did you mean {elsewhere[0]}?"
-    return f"there are {', '.join(here)}"
