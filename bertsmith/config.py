@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.faults import fault_line
 from bertsmith.files import read_text, refuse_address
-from bertsmith.schema import class_of, fields_of, path_of, with_defaults
+from bertsmith.schema import drop_rivals, drop_strangers, path_of, with_defaults
 
 Settings = TypeVar("Settings")
 
@@ -71,9 +71,9 @@ def lay_over(
     texts = {}
     for override in overrides:
         key, text = _split_override(override)
-        _drop_rivals(cls, values, origins, key)
+        drop_rivals(cls, values, origins, key)
         _put(values, key, _parse_value(text), override)
-        _drop_strangers(cls, values, origins, key)
+        drop_strangers(cls, values, origins, key)
         origins[key] = "command line"
         texts[key] = text
     if complete is not None:
@@ -297,35 +297,3 @@ def _put(values: dict[str, Any], key: str, value: Any, override: str) -> None:
         if not isinstance(values, dict):
             raise UserError(f"{shortened(override)}: {name} is a single value, not a table of settings")
     values[last] = value
-
-
-def _drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
-    """A class may name settings of which exactly one is given (`exclusive`): a new one replaces the recipe's."""
-    *tables, last = key.split(".")
-    owner = class_of(cls, tables, values)
-    rivals = getattr(owner, "exclusive", ())
-    if last not in rivals:
-        return
-    for name in tables:
-        values = values.get(name, {})
-    for rival in rivals:
-        full = ".".join([*tables, rival])
-        if rival != last and origins.get(full) == "recipe":  # two on the command line are the user's mistake
-            del values[rival], origins[full]
-
-
-def _drop_strangers(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
-    """A table that was given another `kind` keeps of the recipe's settings those that this kind knows too."""
-    *tables, last = key.split(".")
-    known = fields_of(class_of(cls, tables, values))
-    if last != "kind" or "kind" not in known:
-        return
-    for name in tables:
-        values = values[name]
-    for stranger in values.keys() - known.keys():
-        full = ".".join([*tables, stranger])
-        inside = [origin for origin in origins if origin == full or origin.startswith(f"{full}.")]
-        if all(origins[origin] == "recipe" for origin in inside):  # what was typed is the user's mistake
-            del values[stranger]
-            for origin in inside:
-                del origins[origin]

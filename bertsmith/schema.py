@@ -107,3 +107,35 @@ def keys_of(cls: type, prefix: str = "") -> Iterator[str]:
                 yield from keys_of(member, f"{prefix}{field.name}.")
             else:
                 yield f"{prefix}{field.name}"
+
+
+def drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
+    """A class may name settings of which exactly one is given (`exclusive`): a new one replaces the recipe's."""
+    *tables, last = key.split(".")
+    owner = class_of(cls, tables, values)
+    rivals = getattr(owner, "exclusive", ())
+    if last not in rivals:
+        return
+    for name in tables:
+        values = values.get(name, {})
+    for rival in rivals:
+        full = ".".join([*tables, rival])
+        if rival != last and origins.get(full) == "recipe":  # two on the command line are the user's mistake
+            del values[rival], origins[full]
+
+
+def drop_strangers(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
+    """A table that was given another `kind` keeps of the recipe's settings those that this kind knows too."""
+    *tables, last = key.split(".")
+    known = fields_of(class_of(cls, tables, values))
+    if last != "kind" or "kind" not in known:
+        return
+    for name in tables:
+        values = values[name]
+    for stranger in values.keys() - known.keys():
+        full = ".".join([*tables, stranger])
+        inside = [origin for origin in origins if origin == full or origin.startswith(f"{full}.")]
+        if all(origins[origin] == "recipe" for origin in inside):  # what was typed is the user's mistake
+            del values[stranger]
+            for origin in inside:
+                del origins[origin]
