@@ -12,7 +12,8 @@ from bertsmith.interop.huggingface import read_folder
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS
 from bertsmith.model.tokens import Tokens
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer, build
+from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.text.wordpiece import build
 from bertsmith.training.models import build_network
 
 TOKENS = [*SPECIAL_TOKENS, *(f"w{number}" for number in range(27))]
