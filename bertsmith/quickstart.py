@@ -1,7 +1,7 @@
 """The whole job in six minutes, on text that every installation carries: raw text in, a scored BERT out.
 
-OUT/corpus.jsonl               docstrings of the installed packages; those of task/dev.jsonl are not among them
-    task/                      which package is this text from: train.jsonl, dev.jsonl
+OUT/corpus.jsonl               docstrings of the installed packages; those that task/ is made of are not among them
+    task/                      are a sentence's words in order, or shuffled: train.jsonl, dev.jsonl
     vocab/  data/  bert/       what `bertsmith tokenizer`, `prepare` and `pretrain` write
     pretrained/  random/       what `bertsmith finetune` writes, from bert/'s weights and from random ones
     hf/                        what `bertsmith export` writes, of pretrained/
@@ -10,7 +10,7 @@ OUT/corpus.jsonl               docstrings of the installed packages; those of ta
 Each part is whole, continued, or absent, so a second call finds itself done and a killed one goes on.
 """
 
-import json
+import math
 import shutil
 import time
 from collections import Counter
@@ -25,9 +25,10 @@ from bertsmith.config import load
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.files import TEMPORARY, locked, make_folder
-from bertsmith.json_files import finite, write_json
-from bertsmith.package_task import split_texts, write_task, write_texts
-from bertsmith.probes.guesses import show_guesses
+from bertsmith.json_files import finite, read_json, write_json
+from bertsmith.order_task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
+from bertsmith.predictor import Predictor
+from bertsmith.probes.guesses import SENTENCES, show_guesses
 from bertsmith.probes.likelihood import standard_error
 from bertsmith.probes.word_order import find_pairs, word_order
 from bertsmith.progress import format_count, format_seconds
@@ -59,7 +60,7 @@ class Sizes:
     """Tokens."""
     heldout_fraction: float = 0.025
     train_examples: int = 1000
-    dev_examples: int = 500
+    dev_examples: int = 1000
     pairs: int = 300
     """Of the word-order test, at most."""
     pretrain: Sequence[str] = ()
@@ -100,13 +101,19 @@ def quickstart(
         data = prepare(_settings(PrepareRecipe, "prepare", "jsonl", [*corpus, f"vocab={out / 'vocab'}"]), out / "data")
         recipe = _settings(PretrainRecipe, "pretrain", "quickstart", [f"data={out / 'data'}", *sizes.pretrain])
         pretraining = _pretrain(recipe, data, out, sizes)
-        _heading(5, "fine-tune", "which package is a text from, its name hidden? First from random weights, the mark "
-                 "to beat, then from the pre-trained ones")  # fmt: skip
+        _heading(5, "fine-tune", f"are a sentence's words in order, or shuffled? {sizes.train_examples:,} labelled "
+                 f"sentences: first from random weights, then from the pre-trained ones. TF-IDF with logistic "
+                 f"regression on the same is the other mark to beat")  # fmt: skip
         scores = {name: _finetune(out, name, sizes) for name in ("random", "pretrained")}
+        train, dev = (read_task(out / "task", split) for split in ("train", "dev"))
+        results = pretraining | {
+            "guesses": _guesses(out), "classification": scores, "tfidf": tfidf_accuracy(train, dev),
+            "examples": {"train": len(train), "dev": len(dev)},
+        }  # fmt: skip
         _heading(6, "export", "a Hugging Face folder, and a page about the runs")
         export_run(out / "pretrained", out / "hf")
-        write_page([out / name for name in ("bert", "pretrained", "random")], out / "report.html")
-        results = pretraining | {"classification": scores, "commonest_label": _commonest(out)}
+        about = [*_told(results), "In the place of [MASK]: " + "; ".join(results["guesses"])]
+        write_page([out / name for name in ("bert", "pretrained", "random")], out / "report.html", about)
         write_json(out / "results.json", results)
     _show(results, out)
     return results
@@ -142,11 +149,14 @@ def _collect(out: Path, texts: Callable[[], Iterable[tuple[str, str]]], sizes: S
         return
     started_at = time.monotonic()
     found = list(texts())
-    if len(found) <= sizes.train_examples + sizes.dev_examples:
-        raise UserError(f"{len(found):,} docstrings on this machine; the quickstart needs those of torch, scipy, numpy")
-    dev, train, rest = split_texts(found, sizes.train_examples, sizes.dev_examples)
-    write_task(out / "task", train, dev)
-    write_texts(out / "corpus.jsonl", rest)
+    split = split_texts(found, sizes.train_examples, sizes.dev_examples)
+    if len(split.train) < sizes.train_examples or not split.rest:
+        raise UserError(
+            f"{len(split.train) + len(split.dev):,} sentences for the labelled task in {len(found):,} docstrings on "
+            f"this machine; the quickstart needs those of torch, scipy, numpy"
+        )
+    write_task(out / "task", split)
+    write_texts(out / "corpus.jsonl", split.rest)
     counts = Counter(package for package, _ in found)
     tell(
         f"{len(found):,} texts, {format_count(sum(len(text) for _, text in found))} characters in "
@@ -182,7 +192,7 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
         measures = evaluate(objective, batches, machine, recipe.rows.length) | read_word_order(objective, tell)
         write_json(start, finite(measures))
     done = pretrain(recipe, out / "bert", probes=probes)
-    before = json.loads(start.read_text(encoding="utf-8"))
+    before = read_json(start)
     return {
         "parameters": size, "before": before, "after": done["measures"], "pairs": len(pairs),
         "steps": done["steps"], "tokens": done["tokens"], "seconds": done["seconds"],
@@ -200,11 +210,13 @@ def _finetune(out: Path, name: str, sizes: Sizes) -> dict[str, float]:
     return results["summary"]["accuracy"] | {"seeds": len(results["trials"])}
 
 
-def _commonest(out: Path) -> float:
-    """Accuracy of always answering the commonest label."""
-    lines = (out / "task" / "dev.jsonl").read_text(encoding="utf-8").splitlines()
-    labels = Counter(json.loads(line)["package"] for line in lines)
-    return labels.most_common(1)[0][1] / len(lines)
+def _guesses(out: Path) -> list[str]:
+    """What the pre-trained model puts in the place of [MASK] in a few sentences."""
+    found = Predictor(out / "bert").fill(list(SENTENCES), most=3)
+    return [
+        f"{sentence}  {', '.join(f'{token} {prob:.0%}' for token, prob in filled.masks[0])}"
+        for sentence, filled in zip(SENTENCES, found, strict=True)
+    ]
 
 
 def _show(results: dict[str, Any], out: Path) -> None:
@@ -213,8 +225,7 @@ def _show(results: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    before, after = results["before"], results["after"]
-    random, pretrained = (results["classification"][name] for name in ("random", "pretrained"))
+    before, after, scores = results["before"], results["after"], results["classification"]
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("")
     for column in ("random weights", "pre-trained", "for scale"):
@@ -223,38 +234,69 @@ def _show(results: dict[str, Any], out: Path) -> None:
     orders = [_order(side["word_order"], results["pairs"]) for side in (before, after)]
     table.add_row("word order, ± standard error", *orders, "0.500 is chance")
     table.add_row(
-        "which package, accuracy ± deviation",
-        *(f"{side['mean']:.3f} ± {side['std']:.3f}" for side in (random, pretrained)),
-        f"{results['commonest_label']:.3f} is the commonest",
+        "in order or shuffled, ± standard error",
+        *(_plus_minus(scores[name]["mean"], _error(results, name)) for name in ("random", "pretrained")),
+        f"{_plus_minus(results['tfidf'], _error(results, 'tfidf'))} TF-IDF",
     )
     console = Console(file=StringIO(), width=WIDTH, highlight=False)
     console.print(table)
     tell(f"\n{console.file.getvalue()}")
-    seconds = max(results["seconds"], 1e-9)
-    tell(
-        f"Pre-trained {format_count(results['parameters'])} parameters for {format_seconds(results['seconds'])}: "
-        f"{results['steps']:,} steps, {format_count(results['tokens'])} tokens, "
-        f"{format_count(results['tokens'] / seconds)} tokens/s."
-    )
-    tell(_verdict(random, pretrained, results["seconds"]))
+    for guess in results["guesses"]:
+        tell(f"  {guess}")
+    tell()
+    for line in _told(results):
+        tell(fill(line, WIDTH))
     longer = ["quickstart", f"data={out / 'data'}", "plan.hours=2", "--out", Path(f"{out}-2h")]
     tell(f"wrote {out / 'report.html'}, {out / 'hf'}\nnext: {command('bertsmith', 'pretrain', *longer)}")
 
 
-def _order(share: float, pairs: int) -> str:
-    return f"{share:.3f} ± {standard_error(share, pairs):.3f}"
+def _told(results: dict[str, Any]) -> list[str]:
+    """What was done, and what it was worth, in a sentence or two each."""
+    seconds, tokens, before, after = (results[key] for key in ("seconds", "tokens", "before", "after"))
+    return [
+        f"Pre-trained {format_count(results['parameters'])} parameters for {format_seconds(seconds)}: "
+        f"{results['steps']:,} steps, {format_count(tokens)} tokens, "
+        f"{format_count(tokens / max(seconds, 1e-9))} tokens/s. Held-out loss {before['mlm_loss']:.2f} → "
+        f"{after['mlm_loss']:.2f}; word order {before['word_order']:.2f} → {after['word_order']:.2f}.",
+        _verdict(results),
+    ]
 
 
-def _verdict(random: dict[str, float], pretrained: dict[str, float], seconds: float) -> str:
-    """What the two accuracies allow to say: a difference within two standard errors of it says nothing."""
-    difference = pretrained["mean"] - random["mean"]
-    error = ((random["std"] ** 2 + pretrained["std"] ** 2) / pretrained["seeds"]) ** 0.5
-    measured = f"({difference:+.3f} ± {error:.3f} over {pretrained['seeds']} seeds)"
-    if difference > 2 * error:
-        return f"Pre-training lifted the classification {measured}; more text and time lift it further."
-    verdict = "does not help the classification yet" if difference >= -2 * error else "hurts the classification as yet"
-    return fill(
-        f"So little pre-training {verdict} {measured}. What it takes is more of it: about 100 times the tokens, which "
-        f"is {format_seconds(100 * seconds)} of this machine or well under a day of one GPU (both estimated).",
-        WIDTH,
+def _verdict(results: dict[str, Any]) -> str:
+    """What the accuracies allow to say: a difference within two standard errors of it says nothing."""
+    mean, error = results["classification"]["pretrained"]["mean"], _error(results, "pretrained")
+    marks = {"random weights": ("random", results["classification"]["random"]["mean"]),
+             "TF-IDF with logistic regression": ("tfidf", results["tfidf"])}  # fmt: skip
+    parts, signs = [], set()
+    for title, (name, mark) in marks.items():
+        difference, either = mean - mark, math.hypot(error, _error(results, name))
+        signs.add(0 if abs(difference) <= 2 * either else math.copysign(1, difference))
+        parts.append(f"{difference:+.3f} ± {either:.3f} against {title}")
+    seeds = results["classification"]["pretrained"]["seeds"]
+    measured = f"{' and '.join(parts)} ({seeds} seeds, {results['examples']['dev']:,} dev sentences)"
+    if signs == {1}:
+        return f"Pre-training lifted the classification: {measured}; more text and time lift it further."
+    verdict = (
+        "leaves the classification below a mark" if -1 in signs else "does not lift the classification over both marks"
     )
+    return (
+        f"So little pre-training {verdict}: {measured}. What it takes is more of it: about 100 times the tokens, "
+        f"which is {format_seconds(100 * results['seconds'])} of this machine or well under a day of one GPU (both "
+        f"estimated)."
+    )
+
+
+def _error(results: dict[str, Any], name: str) -> float:
+    """Standard error of an accuracy: of the mean over its seeds, if it has any, and of so many dev sentences."""
+    if name == "tfidf":
+        return standard_error(results["tfidf"], results["examples"]["dev"])
+    found = results["classification"][name]
+    return math.hypot(found["std"] / found["seeds"] ** 0.5, standard_error(found["mean"], results["examples"]["dev"]))
+
+
+def _order(share: float, pairs: int) -> str:
+    return _plus_minus(share, standard_error(share, pairs))
+
+
+def _plus_minus(value: float, error: float) -> str:
+    return f"{value:.3f} ± {error:.3f}"

@@ -23,8 +23,9 @@ PROTOCOLS = (
 """The point: richarddwang/electra_pytorch's best-of-10 GLUE average 81.38 over 14 pre-trainings, against 80.36."""
 
 
-def write_page(runs: Sequence[Path], out: Path) -> Path:
-    """Write one HTML page about these run folders, which may be unfinished, side by side; returns `out`.
+def write_page(runs: Sequence[Path], out: Path, about: Sequence[str] = ()) -> Path:
+    """Write one HTML page about these run folders, which may be unfinished, side by side; returns `out`. What is said
+    `about` them, a paragraph each, stands at its head.
 
     The page carries all that it shows, plotly.js (4.8 MB) included, and fetches nothing.
 
@@ -34,7 +35,7 @@ def write_page(runs: Sequence[Path], out: Path) -> Path:
     from plotly.offline import get_plotlyjs
 
     read = read_runs(runs)
-    page = _Page(read)
+    page = _Page(read, about)
     body = page.body()
     write_text(out, template.frame(_title(read), body, embedded_json(page.charts), get_plotlyjs()))
     return out
@@ -53,13 +54,16 @@ SEEDS_NOTE = (
 class _Page:
     """Puts the body together and, on the way, collects its charts by the ids of their elements."""
 
-    def __init__(self, runs: Sequence[Run]):
+    def __init__(self, runs: Sequence[Run], about: Sequence[str]):
+        self.about = about
         self.runs = list(zip(runs, run_colors(len(runs)), strict=True))
         self.charts: dict[str, Any] = {}
 
     def body(self) -> str:
         runs = [run for run, _ in self.runs]
-        parts = [f'<p class="maker">bertsmith {__version__}</p>', f"<h1>{_title(runs)}</h1>", self._cards()]
+        parts = [f'<p class="maker">bertsmith {__version__}</p>', f"<h1>{_title(runs)}</h1>"]
+        parts += [f"<p>{text(paragraph)}</p>" for paragraph in self.about]
+        parts.append(self._cards())
         parts += ["<noscript><p>The charts need JavaScript; the tables do not.</p></noscript>"]
         for kind in KINDS:
             of_kind = [(run, color) for run, color in self.runs if run.kind == kind]
