@@ -21,11 +21,11 @@ def test_the_command_line_wins_over_the_recipe_and_the_recipe_over_defaults():
     loaded = load(PretrainRecipe, "pretrain", "bert-tiny", ["data=data/owt", "schedule.learning_rate=2e-3"])
     assert loaded.settings.schedule.learning_rate == 2e-3
     assert loaded.settings.model.hidden_size == 128
-    assert loaded.settings.optimizer.beta2 == 0.999
+    assert loaded.settings.optimizer.beta1 == 0.9
     origins = {row.key: row.origin for row in rows(loaded)}
     assert origins["schedule.learning_rate"] == "command line"
     assert origins["model.hidden_size"] == "recipe"
-    assert origins["optimizer.beta2"] == "default"
+    assert origins["optimizer.beta1"] == "default"
 
 
 @pytest.mark.parametrize("value", ["data/owt", "2024", "true", "s3/bucket/a b", "=x", "[1]"])
