@@ -2,6 +2,12 @@
 
 import contextlib
 import ctypes
+import os
+from pathlib import Path
+
+GROWTH = 1.15
+"""How much larger than in its first steps a process may become before it gives back what is free."""
+FIRST_STEPS = 3
 
 
 def keep_freed_memory() -> None:
@@ -15,3 +21,45 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
+class Surplus:
+    """Keeps freed memory from adding up, over hundreds of steps, to more than the steps need.
+
+    Batches differ in tokens and masks by some percent, so a freed array seldom has the size of the next one, and the
+    heap gets holes: a step touches other pages than the one before it, and all of them stay. BERT-tiny's process was
+    0.8 GB after 5 steps and 1.2 GB after 45. Given back at every step the pages would cost what keeping them saves.
+    """
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._usual = 0
+        self._gave_back = False
+
+    def after_step(self) -> None:
+        """Give free pages back to the system where the process has grown beyond its first steps' size."""
+        resident = resident_bytes()
+        if resident is None:
+            return
+        self._steps += 1
+        if self._steps <= FIRST_STEPS or self._gave_back:  # what is resident now, one step needs
+            self._usual = max(self._usual, resident)
+        self._gave_back = False
+        if resident > GROWTH * self._usual:
+            self._gave_back = give_back_free_memory()
+
+
+def give_back_free_memory() -> bool:
+    """Give the heap's free pages back to the system; False where the C library cannot be told."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    return False
+
+
+def resident_bytes() -> int | None:
+    """Memory of this process that is there and not only promised; None where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""The GPU benchmark runs on the CPU at toy size, where torch and transformers are all that is installed."""
+"""Benchmarks at toy size on the CPU; that of the GPU where torch and transformers are all that is installed."""
 
 import json
 import os
@@ -7,9 +7,14 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zstandard
+from typer.testing import CliRunner
 
+from tests.tasks.toy_task import make_model
 from tests.test_imports import PACKAGE, with_requirements
+from tests.toys import WORDS, write_corpus
 
 CONTESTANTS = {"bertsmith", "bertsmith, no dropout", "transformers"}
 CASES = {
@@ -112,3 +117,69 @@ def test_what_fails_or_comes_too_late_is_noted_and_the_rest_goes_on(tmp_path, mo
     assert exit_status(gpu) == 1
     assert all("out of time" in reason for reason in json.loads(late.read_text())["skipped"].values())
     assert not json.loads(late.read_text())["trials"]
+
+
+def toy_glue(folder: Path) -> None:
+    """CoLA and STS-B in their layouts, of a few lines."""
+    draw = np.random.default_rng(0)
+    for split, size in (("train", 12), ("dev", 8)):
+        for task in ("CoLA", "STS-B"):
+            (folder / task).mkdir(parents=True, exist_ok=True)
+        texts = [" ".join(draw.choice(WORDS, 4)) for _ in range(size)]
+        cola = [f"s\t{number % 2}\t\t{text}" for number, text in enumerate(texts)]
+        (folder / "CoLA" / f"{split}.tsv").write_text("\n".join(cola) + "\n")
+        names = "index genre filename year old_index source1 source2 sentence1 sentence2 score".split()  # noqa: SIM905
+        pairs = [f"{number}\tg\tf\ty\to\ts\ts\t{text}\t{texts[0]}\t{number % 5}" for number, text in enumerate(texts)]
+        (folder / "STS-B" / f"{split}.tsv").write_text("\n".join(["\t".join(names), *pairs]) + "\n")
+
+
+def test_going_on_from_a_model_is_run_collected_and_judged(tmp_path, monkeypatch, capsys):
+    from benchmarks import continuing
+    from benchmarks.trials import Trials
+    from bertsmith.cli import app
+
+    model, shared, calls = make_model(tmp_path), tmp_path / "shared", []
+    (shared / "corpora").mkdir(parents=True)
+    texts = [path.read_text() for path in sorted(write_corpus(tmp_path, documents=40).iterdir())]
+    books = "".join(json.dumps({"text": text}) + "\n" for text in ["x" * continuing.LARGEST_BOOK, *texts])
+    (shared / "corpora" / "books.jsonl.zst").write_bytes(zstandard.compress(books.encode()))
+    toy_glue(shared / "glue")
+
+    def in_this_process(*arguments) -> None:
+        calls.append(arguments[0])
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        assert done.exit_code == 0, done.output
+
+    sizes = ("hidden_size=32", "num_hidden_layers=1", "num_attention_heads=2", "max_position_embeddings=64")
+    runs = continuing.RUNS | {"as before": ("bert-base", *(f"model.{size}" for size in sizes))}
+    monkeypatch.setattr(continuing, "RUNS", runs)
+    monkeypatch.setattr(continuing, "_bertsmith", in_this_process)
+    work = tmp_path / "work"
+    continuing.run_all(work, model, shared, continuing.TOY)
+    assert calls == ["prepare", "pretrain", "pretrain", *["finetune"] * 4]
+    assert len((work / "books.jsonl").read_text().splitlines()) == 20
+    continuing.collect(work, model, shared, Trials(tmp_path / "continuing.json"))
+    content = json.loads((tmp_path / "continuing.json").read_text())
+    assert [line["step"] for line in content["runs"]["continue"]["held out"]] == [0, 2, 4]
+    assert any("made for random weights" in text for text in content["runs"]["as before"]["warnings"])
+    assert not any("made for random weights" in text for text in content["runs"]["continue"]["warnings"])
+    assert set(content["cosine of unrelated sentences"]) == {"MiniLM", "continue", "as before"}
+    assert {len(content["results"][task][side]) for task in ("cola", "sts-b") for side in ("before", "after")} == {2}
+    assert "cosine of unrelated sentences, continue" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reached"),
+    [
+        ([0.80, 0.81, 0.82], [0.80, 0.81, 0.82], True),
+        ([0.80, 0.81, 0.82], [0.79, 0.80, 0.81], True),
+        ([0.80, 0.81, 0.82], [0.77, 0.78, 0.79], False),
+        ([0.80, 0.81, 0.82], [0.90, 0.91, 0.92], True),
+    ],
+)
+def test_after_may_be_below_before_by_the_noise_of_seeds(before, after, reached):
+    from benchmarks.continuing import _judge
+
+    judged = _judge("cola", before, after)
+    assert judged["reached"] == reached
+    assert judged["margin"] == pytest.approx(2 * 0.01 * (2 / 3) ** 0.5)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.errors import Interrupted, UserError
+from bertsmith.memory import Surplus
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import derived_seed
 from bertsmith.signals import leave_terminal, stop_signals
@@ -109,6 +110,7 @@ def fit(
         UserError: several steps in a row had gradients that are not finite.
     """
     plan, machine = course.plan, course.machine
+    surplus = Surplus() if machine.device.type == "cpu" else None
     objective.train()
 
     def prepare() -> tuple[Prepared, tuple[int, ...]]:
@@ -136,6 +138,8 @@ def fit(
             _check_finite(state, step, position)
             state.position = position
             last = progress(plan, state) >= 1.0
+            if surplus is not None:
+                surplus.after_step()
             stopped = bool(requests) and not last
             for event in events:
                 if last or state.step % event.every == 0 or (stopped and event.when_stopped):
