@@ -7,9 +7,10 @@ JSON), so that answers stay beside their texts.
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import compress, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 from bertsmith.errors import UserError
@@ -21,7 +22,7 @@ from bertsmith.probes.evaluate import Evaluation
 from bertsmith.probes.likelihood import MEASURES
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.texts.classifier import Answer, Labels
-from bertsmith.tasks.words.tagger import TaggedWords
+from bertsmith.tasks.words.tagger import TagsWithProbs
 from bertsmith.terminal import say, say_json, tell
 
 LINES_AT_ONCE = 1024
@@ -37,10 +38,17 @@ class Line(NamedTuple):
     """Separated by tabs, or on lines of their own."""
     content: Any
     """For JSON."""
+    columns: Mapping[str, Any] = MappingProxyType({})
+    """For a table: "prediction", of most "probability", and what else there is."""
+
+
+NO_ANSWER = Line([], None)
+"""To a text that is blank."""
 
 
 def read_lines(source: str) -> Iterator[str]:
-    """The lines of a file, of standard input where `source` is "-", without their ends.
+    """The lines of a file, of standard input where `source` is "-", without their ends: line feeds, carriage returns or
+    both.
 
     Raises:
         UserError: it cannot be read, or a line is not UTF-8.
@@ -51,9 +59,11 @@ def read_lines(source: str) -> Iterator[str]:
     with opened as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield line.decode("utf-8").rstrip("\r\n")
+                text = line.decode("utf-8")
             except UnicodeDecodeError:
                 raise UserError(f"{source}, line {number}: not UTF-8; convert the file") from None
+            text = text.removeprefix("\ufeff") if number == 1 else text
+            yield from text.removesuffix("\n").removesuffix("\r").split("\r")
 
 
 def _open(source: str) -> IO[bytes]:
@@ -72,13 +82,18 @@ def lines_of(texts: list[str], file: str | None) -> Iterable[str]:
 
 def print_answers(texts: Iterable[str], answer: Callable[[list[str]], list[Line]], as_json: bool, between: str) -> None:
     """A line for each text, in order; `between` separates its parts."""
+    for _, line in answered(texts, answer):
+        say_line(line, as_json, between)
+
+
+def answered(texts: Iterable[str], answer: Callable[[list[str]], list[Line]]) -> Iterator[tuple[str, Line]]:
+    """Each text with its answer, in order; the answer to a blank one has nothing in it."""
     texts = iter(texts)
     while some := list(islice(texts, LINES_AT_ONCE)):
         asked = [text for text in some if text.strip()]
         answers = iter(answer(asked) if asked else [])
         for text in some:
-            line = next(answers) if text.strip() else Line([], None)
-            say_line(line, as_json, between)
+            yield text, next(answers) if text.strip() else NO_ANSWER
 
 
 def say_line(line: Line, as_json: bool, between: str) -> None:
@@ -97,7 +112,7 @@ def predictions(model: Predictor, texts: list[str], most: int, truncate: bool) -
     if model.answers_questions:
         return _answered(model, texts, truncate)
     if model.tags_words:
-        return [_tagged(words) for words in model.tag(texts, truncate)]
+        return [tag_line(words) for words in model.tag_with_probs([text.split() for text in texts], truncate)]
     to_fill = ["[MASK]" in text or not model.judges for text in texts]
     filled = map(_filled, model.fill(list(compress(texts, to_fill)), most, truncate) if any(to_fill) else [])
     plain = [text for text, fills in zip(texts, to_fill, strict=True) if not fills]
@@ -180,11 +195,14 @@ def class_line(answer: Answer | Labels) -> Line:
     """A class with its probability, any number of labels, of none at all a dash, or a number."""
     if isinstance(answer, Labels):
         chosen = [(label, answer.probs[label]) for label in answer.labels]
-        return Line([_listed(chosen, 4) or "-"], {"labels": list(answer.labels), "probs": answer.probs})
+        columns = {"prediction": list(answer.labels), "probability": [prob for _, prob in chosen]}
+        return Line([_listed(chosen, 4) or "-"], {"labels": list(answer.labels), "probs": answer.probs}, columns)
     if answer.label is None:
-        return Line([f"{answer.value:.4f}"], {"value": answer.value})
+        number = f"{answer.value:.{answer.decimals}f}"
+        return Line([number], {"value": answer.value}, {"prediction": answer.value})
     content = {"label": answer.label, "prob": answer.value, "probs": answer.probs}
-    return Line([f"{answer.label}\t{answer.value:.4f}"], content)
+    columns = {"prediction": answer.label, "probability": answer.value}
+    return Line([f"{answer.label}\t{answer.value:.4f}"], content, columns)
 
 
 def _answered(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
@@ -198,24 +216,35 @@ def _answered(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
 
 def answer_line(answer: FoundAnswer) -> Line:
     """The text in one line, of no answer a dash, and its score; for JSON character by character."""
-    content = {key: value for key, value in answer._asdict().items() if key != "null_odds" or value is not None}
+    content = {"text": answer.text, "start": answer.start, "score": answer.score}
+    if answer.null_odds is not None:
+        content["null_odds"] = answer.null_odds
+    columns = {"prediction": answer.text, "probability": answer.prob, **content}
+    del columns["text"]
     score = [] if answer.score is None else [f"{answer.score:.4f}"]
-    return Line(["\t".join([" ".join(answer.text.split()) or "-", *score])], content)
+    return Line(["\t".join([" ".join(answer.text.split()) or "-", *score])], content, columns)
 
 
-def _tagged(words: TaggedWords) -> Line:
-    content = {"words": [word for word, _ in words], "tags": [tag for _, tag in words]}
-    return Line([" ".join(f"{word}/{tag}" for word, tag in words)], content)
+def tag_line(words: TagsWithProbs, a_word_a_line: bool = False) -> Line:
+    """Words with their tags, in one line, or as `grade conll2000` reads them."""
+    content = {"words": [word for word, _, _ in words], "tags": [tag for _, tag, _ in words]}
+    columns = {"words": content["words"], "prediction": content["tags"], "probability": [prob for _, _, prob in words]}
+    if a_word_a_line:
+        return Line([*(f"{word} {tag}" for word, tag, _ in words), ""], content, columns)
+    return Line([" ".join(f"{word}/{tag}" for word, tag, _ in words)], content, columns)
 
 
 def _filled(found: Filled) -> Line:
     masks = [[{"token": token, "prob": prob} for token, prob in guesses] for guesses in found.masks]
-    return Line([found.text, *(_listed(guesses, 3) for guesses in found.masks)], {"text": found.text, "masks": masks})
+    columns = {"prediction": found.text, "probability": [guesses[0][1] for guesses in found.masks]}
+    parts = [found.text, *(_listed(guesses, 3) for guesses in found.masks)]
+    return Line(parts, {"text": found.text, "masks": masks}, columns)
 
 
 def _judged(tokens: TokenValues) -> Line:
     content = {"tokens": [{"token": token, "replaced_prob": prob} for token, prob in tokens]}
-    return Line([_marked(tokens), _listed(tokens, 2)], content)
+    columns = {"prediction": [token for token, _ in tokens], "probability": [prob for _, prob in tokens]}
+    return Line([_marked(tokens), _listed(tokens, 2)], content, columns)
 
 
 def _marked(tokens: TokenValues) -> str:

@@ -177,14 +177,23 @@ def predict(
     truncate: Truncate = False,
     device: Device = "auto",
     task: OfTask = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="a table to write instead: rows with answers (.csv, .tsv, .jsonl, .parquet)"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace that table if it is there")] = False,
 ) -> None:
     """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies, tags or answers."""
     from bertsmith.answers import lines_of
+    from bertsmith.errors import UserError
     from bertsmith.file_answers import print_predictions
     from bertsmith.predictor import Predictor
 
+    if out is not None and as_json:
+        raise UserError("--json and --out: give one of them; an --out that ends in .jsonl has an object a line")
     lines = lines_of(texts or [], file)
-    print_predictions(Predictor(model, device, task), lines, file, top, truncate, as_json)
+    asked = Predictor(model, device, task)
+    print_predictions(asked, lines, file, top, truncate, as_json, out=out, overwrite=overwrite)
 
 
 @app.command()

@@ -29,7 +29,10 @@ File = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead, for programs")]
-Truncate = Annotated[bool, typer.Option("--truncate", help="cut texts that are longer than the model")]
+Truncate = Annotated[
+    bool,
+    typer.Option("--truncate", help="cut texts that are longer than the model; fine-tuned ones do"),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
 OfTask = Annotated[str | None, typer.Option("--task", help="which one, of a run of several tasks")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="show the stack of an error")]

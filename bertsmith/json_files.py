@@ -156,19 +156,6 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def json_text(content: Any, indent: int | None = None) -> str:
-    """Return `content` as JSON for programs, with null for numbers that are not finite, of which JSON has none."""
-    return json.dumps(_without_non_finite(content), ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def _without_non_finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _without_non_finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_without_non_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write `content` whole or not at all."""
     with atomic_write(path, "w") as file:

@@ -22,7 +22,7 @@ from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import chosen_run, read_recipe
 from bertsmith.tasks.texts.classifier import Answer, Classifier, Labels, open_exported, open_trial
 from bertsmith.tasks.texts.glue import GLUE
-from bertsmith.tasks.words.tagger import TaggedWords, Tagger, open_exported_tagger, open_tagging_trial
+from bertsmith.tasks.words.tagger import TaggedWords, Tagger, TagsWithProbs, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network, open_model
 
@@ -73,6 +73,8 @@ class Predictor:
         self._answerer: Answerer | None = None
         self.text_columns: list[tuple[str, ...]] = [("text",)]
         """What the columns of a table that hold its texts are called; several where they go by several names."""
+        self.num_cut = 0
+        """Texts that `truncate` has cut, since the model was opened."""
         if kind_of(self.path) == "glue":
             raise UserError(f"{self.path}: a GLUE run of many models; name one of its tasks, as {self.path}/tasks/rte")
         if kind_of(self.path) == "finetune":
@@ -111,6 +113,17 @@ class Predictor:
     def answers_questions(self) -> bool:
         """Whether it was fine-tuned to find answers in a text, for `answer`."""
         return self._answerer is not None
+
+    @property
+    def was_finetuned(self) -> bool:
+        """Whether it learnt a labelled task."""
+        return self.classifies or self.tags_words or self.answers_questions
+
+    @property
+    def length(self) -> int:
+        """Longest row, in tokens."""
+        finetuned = self._classifier or self._tagger or self._answerer
+        return self._model.length if finetuned is None else finetuned.length
 
     @property
     def judges(self) -> bool:
@@ -186,7 +199,12 @@ class Predictor:
             why = "tags words (`tag`)" if self.tags_words else "not fine-tuned"
             why = "answers questions (`answer`)" if self.answers_questions else why
             raise UserError(f"{self.path}: {why}, so it knows no classes; `bertsmith finetune` makes one that does")
-        return self._classifier.classify(texts, [second] if isinstance(second, str) else second, truncate)
+        second = [second] if isinstance(second, str) else second
+        if not truncate:
+            return self._classifier.classify(texts, second)
+        answers, num_cut = self._classifier.ask(texts, second)
+        self.num_cut += num_cut
+        return answers
 
     @_one_or_many
     def tag(self, texts: list[str], truncate: bool = False) -> list[TaggedWords]:
@@ -196,6 +214,12 @@ class Predictor:
             UserError: the model was not fine-tuned on tags; a text is too long.
         """
         return self._word_tagger().tag(texts, truncate)
+
+    def tag_with_probs(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TagsWithProbs]:
+        """As `tag_words`, with the probability of each tag."""
+        found, num_cut = self._word_tagger().ask(sentences, truncate)
+        self.num_cut += num_cut
+        return found
 
     def tag_words(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TaggedWords]:
         """As `tag`, of sentences that are cut into words already."""
@@ -227,7 +251,7 @@ class Predictor:
 
     def pretrained(self, purpose: str) -> Model:
         """The model as it was pre-trained; `purpose` is what an error says that a fine-tuned one cannot do."""
-        if self.classifies or self.tags_words or self.answers_questions:
+        if self.was_finetuned:
             raise UserError(f"{self.path}: a fine-tuned model, which cannot {purpose}; name the pre-trained one")
         return self._model
 
@@ -258,6 +282,7 @@ class Predictor:
                     f"{_shortened(text)} has {len(row)} tokens, the model takes {most}; shorten it, or have it cut "
                     f"(--truncate, truncate=True)"
                 )
+            self.num_cut += len(row) > most
         return [row[:most] for row in ids]
 
     def _by_token(self, ids: list[list[int]], values: Sequence[Any]) -> list[TokenValues]:

@@ -11,7 +11,7 @@ from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.tasks.answering.answering import Answering
 from bertsmith.tasks.answering.answering_lesson import build_answering, say_what_is_cut
-from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
+from bertsmith.tasks.answering.best_answers import Answer, best_answers, find_candidates, null_odds
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
@@ -35,6 +35,8 @@ class FoundAnswer(NamedTuple):
     context."""
     null_odds: float | None
     """The greater, the less there is an answer; None of a model that was not fine-tuned to say so."""
+    prob: float | None = None
+    """Of the likeliest stretch, in the part of the context that was read at once; None where there is no score."""
 
 
 class Answerer(NamedTuple):
@@ -76,7 +78,7 @@ class Answerer(NamedTuple):
         if self.objective.may_have_none:
             odds = null_odds(candidates, windows, best, settings.joint).tolist()
         return [
-            FoundAnswer(*answers[0], value) if answers else FoundAnswer("", None, None, value)
+            _found(answers[0], value) if answers else FoundAnswer("", None, None, value)
             for answers, value in zip(best, odds, strict=True)
         ]
 
@@ -86,7 +88,7 @@ class Answerer(NamedTuple):
         def is_none(answer: FoundAnswer) -> bool:
             return answer.null_odds is not None and answer.null_odds > self.threshold
 
-        return [answer._replace(text="", start=None) if is_none(answer) else answer for answer in found]
+        return [answer._replace(text="", start=None, prob=None) if is_none(answer) else answer for answer in found]
 
     def _check(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool) -> None:
         if len(questions) != len(contexts):
@@ -103,6 +105,10 @@ class Answerer(NamedTuple):
                     f"a question has {len(ids)} tokens, and the model was fine-tuned on {most}; shorten it, or have it "
                     f"cut (--truncate, truncate=True): {question:.60}"
                 )
+
+
+def _found(best: Answer, null_odds: float | None) -> FoundAnswer:
+    return FoundAnswer(best.text, best.start, best.score, null_odds, best.prob)
 
 
 def open_answering_trial(

@@ -38,6 +38,8 @@ class Spans(NamedTuple):
     """[N, K] int64, the last place."""
     scores: Tensor
     """[N, K] float32; `NEVER` where the row has no more spans."""
+    log_totals: Tensor | float = 0.0
+    """[N] float32: what a score less this is the logarithm of a probability of, in its row."""
 
 
 def context_places(tokens: Tokens) -> Tensor:
@@ -82,7 +84,8 @@ class Answering(nn.Module):
         context = context_places(tokens)
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
         ends = _from_each_place(scores.ends.masked_fill(~context, NEVER), self.settings.answer_length)  # [N, L, A]
-        return _best(starts[..., None] + ends, torch.arange(tokens.length, device=starts.device), most)
+        best = _best(starts[..., None] + ends, torch.arange(tokens.length, device=starts.device), most)
+        return best._replace(log_totals=scores.starts.logsumexp(dim=1) + scores.ends.logsumexp(dim=1))
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {"loss": float(batch.tokens.num_rows)}

@@ -1,5 +1,6 @@
 """What a model says of windows → the best answers of each question, in the context's own characters."""
 
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ class Answer(NamedTuple):
     """The character of the context that it begins with."""
     score: float
     """The greater, the likelier; comparable among the answers to one question."""
+    prob: float
+    """Of this stretch, in the window that it was found in."""
 
 
 class Candidates(NamedTuple):
@@ -33,6 +36,8 @@ class Candidates(NamedTuple):
     """[W, K], the last place."""
     scores: np.ndarray
     """[W, K] float32; -inf where the window has no more spans."""
+    log_totals: np.ndarray
+    """[W] float32: what a score less this is the logarithm of a probability of, in its window."""
     nones: np.ndarray | None
     """[W] float32: the greater, the less an answer is there; None where each question has one."""
 
@@ -41,7 +46,7 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, mo
     """Of each window, the best spans that begin where it has more context than the question's other windows."""
     shape = (len(windows), most)
     starts, ends = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
-    scores = np.full(shape, -np.inf, dtype=np.float32)
+    scores, log_totals = np.full(shape, -np.inf, dtype=np.float32), np.zeros(len(windows), dtype=np.float32)
     nones = np.zeros(len(windows), dtype=np.float32) if objective.may_have_none else None
     own = windows.has_most_context()
     for chosen, tokens, found in scored(objective, windows, machine):
@@ -49,11 +54,12 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, mo
         with machine.inference():
             spans = objective.spans(found, tokens, begins, most)
         num_found = spans.scores.shape[1]
-        for array, values in zip((starts, ends, scores), spans, strict=True):
+        for array, values in zip((starts, ends, scores), spans[:3], strict=True):
             array[chosen, :num_found] = values.cpu().numpy()
+        log_totals[chosen] = spans.log_totals if isinstance(spans.log_totals, float) else spans.log_totals.cpu().numpy()
         if nones is not None:
             nones[chosen] = found.nones.cpu().numpy()
-    return Candidates(starts, ends, scores, nones)
+    return Candidates(starts, ends, scores, log_totals, nones)
 
 
 def best_answers(candidates: Candidates, windows: Windows, asked: Questions, most: int = 1) -> list[list[Answer]]:
@@ -69,7 +75,9 @@ def best_answers(candidates: Candidates, windows: Windows, asked: Questions, mos
 
     def answer(number: int, at: int) -> Answer:
         place = windows.characters(window[at], starts[at], ends[at])
-        return Answer(asked.context(number)[place], place.start, float(scores[at]))
+        score = float(scores[at])
+        prob = math.exp(min(0.0, score - float(candidates.log_totals[window[at]])))
+        return Answer(asked.context(number)[place], place.start, score, prob)
 
     return [
         [answer(number, at) for at in order[begin : min(end, begin + most)]]

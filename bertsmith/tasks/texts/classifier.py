@@ -1,5 +1,6 @@
 """A fine-tuned model, opened, and the answers that it gives: a trial of ours, or a Hugging Face folder with classes."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,8 @@ class Answer(NamedTuple):
     """Its probability; of a regression the number, on the task's scale."""
     probs: dict[str, float]
     """Of all classes."""
+    decimals: int = 4
+    """Of a number, how many behind the point have a meaning on the task's scale."""
 
 
 class Labels(NamedTuple):
@@ -73,16 +76,25 @@ class Classifier(NamedTuple):
             UserError: one text where the task has two, or two where it has one; a text longer than the model, unless
                 `truncate` cuts it.
         """
+        answers, num_cut = self.ask(first, second)
+        if num_cut and not truncate:
+            raise UserError(
+                f"{num_cut} of {len(first)} texts are longer than the model's {self.length} tokens; shorten them, or "
+                f"have them cut (truncate=True)"
+            )
+        return answers
+
+    def ask(self, first: Sequence[str], second: Sequence[str] | None = None) -> tuple[list[Answer] | list[Labels], int]:
+        """An answer a text, or a pair of texts, and how many of them were cut, as they were in training.
+
+        Raises:
+            UserError: one text where the task has two, or two where it has one.
+        """
         if not first:
             self._check(second)
-            return []
+            return [], 0
         rows = self.encode(first, second)
-        if rows.truncated and not truncate:
-            raise UserError(
-                f"{rows.truncated} of {len(first)} texts are longer than the model's {self.length} tokens; shorten "
-                f"them, or have them cut (--truncate, truncate=True)"
-            )
-        return self.answer(rows)
+        return self.answer(rows), rows.truncated
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None) -> Rows:
         """At least one text, or pair of texts, as rows; `truncated` of them were cut to the model's length.
@@ -97,7 +109,9 @@ class Classifier(NamedTuple):
         """An answer a row."""
         scores = predict(self.objective, rows, self.machine)
         if not self.labels:
-            return [Answer(None, value, {}) for value in on_scale(scores[:, 0], self.low, self.high).tolist()]
+            decimals = max(0, 4 - math.floor(math.log10(self.high - self.low)))
+            numbers = on_scale(scores[:, 0], self.low, self.high).tolist()
+            return [Answer(None, value, {}, decimals) for value in numbers]
         if self.multi_label:
             from scipy.special import expit
 

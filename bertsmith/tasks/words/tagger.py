@@ -4,19 +4,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
-from bertsmith.tasks.inference import placed
+from bertsmith.tasks.inference import placed, scored
+from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.words.encode_words import encode_words
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
-from bertsmith.tasks.words.word_lesson import predict_tags
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
 TaggedWords = list[tuple[str, str]]
 """A text's words, in order, with their tags."""
+
+TagsWithProbs = list[tuple[str, str, float | None]]
+"""The same with the probability of each tag; None where a word was not read."""
+
+UNREAD_TAG = "O"
+"""Of words that do not fit into a row, where the model has this tag."""
 
 
 class Tagger(NamedTuple):
@@ -45,18 +53,42 @@ class Tagger(NamedTuple):
         Raises:
             UserError: a sentence is longer than the model, unless `truncate` leaves out its last words.
         """
+        found, _ = self.ask(sentences, truncate)
+        return [[(word, tag) for word, tag, prob in words if prob is not None] for words in found]
+
+    def ask(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> tuple[list[TagsWithProbs], int]:
+        """As `tag_words`, with the probability of each tag, and how many sentences were cut; of their last words the
+        tag is `UNREAD_TAG`, as in training, or a dash, and its probability None."""
         if not any(sentences):
-            return [[] for _ in sentences]
+            return [[] for _ in sentences], 0
         encoded = encode_words(sentences, self.tokenizer, self.length, self.segment)
         if encoded.rows.truncated and not truncate:
             raise UserError(
                 f"{encoded.rows.truncated} of {len(sentences)} texts are longer than the model's {self.length} tokens; "
-                f"shorten them, or have them cut (--truncate, truncate=True)"
+                f"shorten them, or have them cut (truncate=True)"
             )
-        ids = encoded.gather(predict_tags(self.objective, encoded.rows, self.machine), -1)
-        tags = iter(ids.tolist())
-        pairs = [[(word, next(tags)) for word in words] for words in sentences]
-        return [[(word, self.labels[id]) for word, id in words if id >= 0] for words in pairs]
+        ids, probs = (grid[encoded.row_of, encoded.place_of] for grid in self._likeliest(encoded.rows))
+        tags = iter(zip(ids.tolist(), probs.tolist(), strict=True))
+        kept = iter(encoded.kept.tolist())
+        unread = (UNREAD_TAG if UNREAD_TAG in self.labels else "-", None)
+
+        def tag() -> tuple[str, float | None]:
+            if not next(kept):
+                return unread
+            id, prob = next(tags)
+            return self.labels[id], prob
+
+        return [[(word, *tag()) for word in words] for words in sentences], encoded.rows.truncated
+
+    def _likeliest(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """The id of each token's likeliest tag, [N, L] int16, and its probability, [N, L] float32."""
+        shape = (len(rows.lengths), int(rows.lengths.max()))
+        ids, probs = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.float32)
+        for chosen, tokens, scores in scored(self.objective, rows, self.machine):
+            best = scores.float().softmax(dim=1).max(dim=1)
+            ids[chosen, : tokens.length] = tokens.to_grid(best.indices).cpu().numpy()
+            probs[chosen, : tokens.length] = tokens.to_grid(best.values).cpu().numpy()
+        return ids, probs
 
 
 def open_tagging_trial(
