@@ -72,8 +72,8 @@ def is_missing(value: Any) -> bool:
 def number(value: Any) -> float:
     """Return a number that float32 can hold."""
     if isinstance(value, str | bytes):
-        written = clean(given_text(value))
-        found = float(written) if _NUMBER.fullmatch(written) else math.nan
+        written = clean(given_text(value))  # and whatever was dropped was around it
+        found = float(written) if _NUMBER.fullmatch(written) and written in given_text(value) else math.nan
     elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         try:
             found = float(value)

@@ -88,6 +88,12 @@ def _decoded(path: Path) -> str:
         return content.decode("utf-8-sig", "surrogateescape")  # each row is looked at
 
 
+def _damage(text: str) -> Fault | None:
+    if _UNDECODABLE.search(text):
+        return Fault("not UTF-8")
+    return Fault("zero bytes, as a power cut leaves them") if "\0" in text else None
+
+
 def _by_name(
     records: Iterator[tuple[int, list[str]]], header: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str] | Fault]]:
@@ -95,8 +101,8 @@ def _by_name(
         if len(cells) != len(header):
             if len(cells) > 1 or cells[0].strip():
                 yield line, Fault(f"{len(cells)} columns where there should be {len(header)}")
-        elif _UNDECODABLE.search("".join(cells)):
-            yield line, Fault("not UTF-8")
+        elif damage := _damage("".join(cells)):
+            yield line, damage
         else:
             yield line, dict(zip(header, cells, strict=True))
 
@@ -134,8 +140,8 @@ def _objects(text: str) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
 
 
 def _object(line: str) -> dict[str, Any] | Fault:
-    if _UNDECODABLE.search(line):
-        return Fault("not UTF-8")
+    if damage := _damage(line):
+        return damage
     try:
         row = json_value(line, non_finite=True)
         if "\\ud" in line.lower():

@@ -153,6 +153,10 @@ def test_malformed_lines_can_be_left_out(tmp_path):
     assert table.lines == [2, 4]
     first = "line 3: 1 columns where there should be 2"
     assert table.left_out == f"{path}: 4 malformed lines left out; the first is {first}"
+    for end in (b"\0" * 9, b"5\0"):
+        (tmp_path / "b.csv").write_bytes(b"text,label\na,1\nb,1" + end)
+        with pytest.raises(UserError, match=r"b.csv, line 3: zero bytes"):
+            column(tmp_path / "b.csv", number)
     for line, fault in ((5, "not UTF-8"), (6, "label is ''; each example needs one label"), (7, "text is ''; it must")):
         lines = path.read_bytes().split(b"\n")
         (tmp_path / "b.tsv").write_bytes(b"\n".join([lines[0], lines[line - 1]]))
@@ -186,7 +190,19 @@ def test_numbers_keep_their_precision_and_are_no_greater_than_training_can_hold(
     path.write_text("text\tlabel\nx\t2.500000001\ny\t3.4e38\n")
     assert column(path, number) == [2.500000001, 3.4e38]
     path = tmp_path / "a.jsonl"
-    for written in ("3.5e38", "1" + "0" * 400, "NaN", "Infinity", "true", '"1_000"', '"٣"', '"3,5"', '"nan"', '""'):
+    for written in (
+        "3.5e38",
+        "1" + "0" * 400,
+        "NaN",
+        "Infinity",
+        "true",
+        '"1_000"',
+        '"٣"',
+        '"3,5"',
+        '"nan"',
+        '""',
+        '"1\\u200b0"',
+    ):
         path.write_text(f'{{"label": {written}}}\n', encoding="utf-8")
         with pytest.raises(UserError, match=r"a.jsonl, line 1: label is .*; it must be a number") as refused:
             column(path, number)
