@@ -88,7 +88,7 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
     after all where the setting is text (`vocab=2024`).
 
     Raises:
-        UserError: as `load`; every fault is named, one a line, at most three.
+        UserError: as `load`; every fault is named, one a line, at most two.
     """
     from pydantic import ValidationError  # here: `show` and `--help` need not wait for it
 
@@ -107,7 +107,7 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
                 if key in texts
             ]
             if not retyped:
-                raise UserError("\n".join(fault_line(cls, fault, values) for fault in faults[:3])) from None
+                raise UserError("\n".join(fault_line(cls, fault, values) for fault in faults[:2])) from None
             for key in retyped:
                 _put(values, key, texts[key], key)
     raise AssertionError("unreachable: each round turns at least one value into text")
@@ -149,10 +149,7 @@ def read_recipe(verb: str, recipe: str) -> dict[str, Any]:
     path, name = Path(recipe), shortened(recipe)
     try:
         if path.is_file():
-            text = read_text(path, MAX_RECIPE_BYTES)
-            if "\0" in text:
-                raise UserError(f"{name}: not a TOML recipe: it holds NUL characters")
-            return _checked_toml(text.replace("\r\n", "\n"), name)
+            return read_toml(path)
         shipped = resources.files("bertsmith.recipes") / verb / f"{recipe}.toml"
         if shipped.is_file():
             return tomllib.loads(shipped.read_text(encoding="utf-8"))
@@ -162,6 +159,14 @@ def read_recipe(verb: str, recipe: str) -> dict[str, Any]:
     near = difflib.get_close_matches(recipe, names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"shipped for {verb}: {', '.join(names)}"
     raise UserError(f"{name}: no such recipe, neither a file nor a shipped one; {hint}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds. Raises UserError as `read_text`, or where it holds what no setting can have."""
+    text, name = read_text(path, MAX_RECIPE_BYTES), shortened(str(path))
+    if "\0" in text:
+        raise UserError(f"{name}: not a TOML recipe: it holds NUL characters")
+    return _checked_toml(text.replace("\r\n", "\n"), name)
 
 
 def _checked_toml(text: str, name: str) -> dict[str, Any]:
@@ -176,6 +181,20 @@ def _checked_toml(text: str, name: str) -> dict[str, Any]:
     except ValueError as error:  # not TOML; or a number of thousands of digits, which Python does not read
         fault = "a number of too many digits" if "integer string" in str(error) else error
         raise UserError(f"{name}: not a TOML recipe: {fault}") from None
+
+
+def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
+    """Return the settings in a run's recipe.toml, which `verb` wrote.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        return check(cls, read_toml(run / "recipe.toml"))
+    except UserError as error:
+        path = "" if str(error).startswith(str(run)) else f"{run / 'recipe.toml'}: "
+        first = str(error).partition("\n")[0]
+        raise UserError(f"{path}{first}\nrun `bertsmith {verb}` on the folder again, which writes it anew") from None
 
 
 def shipped_recipes(verb: str) -> list[str]:

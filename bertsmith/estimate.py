@@ -168,7 +168,7 @@ class _Vocabulary(NamedTuple):
 
 
 def _vocabulary(path: str | None, assumed: Assumptions) -> _Vocabulary:
-    data = open_data(path) if path and Path(path).exists() else None
+    data = open_data(path, check=False) if path and Path(path).exists() else None
     tokens = data.num_tokens("train") if data else None
     if assumed.vocab_size is not None:
         return _Vocabulary(assumed.vocab_size, "as given", tokens)

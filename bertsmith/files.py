@@ -1,24 +1,27 @@
-"""Files that are whole or absent: atomic writes, hashes, format versions, folder locks.
+"""Files that are whole or absent: atomic writes, hashes, folder locks; and none is written through a link.
 
 Every artefact is written under a temporary name in its own folder and renamed; a folder's manifest goes last, so that
-its presence means the folder is whole.
+its presence means the folder is whole. A rename is followed by an fsync of its folder, to survive a power cut.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from bertsmith.errors import UserError, shortened
 
-TEMPORARY = ".partial"
-"""Suffix of a file or folder that is being written; whatever carries it is rubbish after a crash."""
+TEMPORARY = ".bertsmith-partial"
+"""Suffix of a file or folder that is being written. Whatever carries it is ours, and rubbish after a crash; a
+NAME.partial may be anybody's and is left alone."""
 
 
 @contextlib.contextmanager
@@ -28,11 +31,11 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises:
         UserError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
+    temporary = temporary_of(path)
     encoding = None if "b" in mode else "utf-8"
     with reported(path):
         try:
-            with open(temporary, mode, encoding=encoding) as file:
+            with os.fdopen(create(temporary), mode, encoding=encoding) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -40,22 +43,114 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        sync_folder(path.parent)
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A fresh folder under a temporary name that becomes `path` (replacing it) when the block ends without an error."""
-    temporary = path.with_name(path.name + TEMPORARY)
+def atomic_folder(path: Path, names: Collection[str] = ()) -> Iterator[Path]:
+    """Give a fresh folder that takes the name `path` when the block ends without an error.
+
+    Args:
+        path: in a folder that is there. An earlier folder of that name is replaced, and is there whole until then.
+        names: what the earlier one may hold.
+
+    Raises:
+        UserError: the earlier folder holds something else; the disk is full or cannot be written.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    temporary, old = temporary_of(path), temporary_of(path.with_name(f"{path.name}.old"))
     with reported(path):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        if old.is_dir() and not path.exists():  # killed between the two renames below
+            old.rename(path)
+        for rubbish in (temporary, old):
+            remove_tree(rubbish)
+        temporary.mkdir()
         try:
             yield temporary
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.replace(path)
+            sync_folder(temporary)
+            if path.is_dir():
+                for name in sorted(os.listdir(path)):
+                    if name not in names:
+                        raise UserError(f"{path}: holds {name}, which we did not write; move it to another folder")
+                path.rename(old)
+            temporary.rename(path)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if old.is_dir() and not path.exists():
+                old.rename(path)
+            remove_tree(temporary)
             raise
+        remove_tree(old)
+        sync_folder(path.parent)
+
+
+def temporary_of(path: Path) -> Path:
+    """Return the name that `path` has while it is written."""
+    return path.with_name(path.name + TEMPORARY)
+
+
+def create(path: Path) -> int:
+    """Return a descriptor of a new file to write, in place of the file or link of that name, which must be ours."""
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Return a descriptor of a file of ours that is written in place.
+
+    Raises:
+        UserError: the name is a link's, so that what is written would end elsewhere; or no regular file's.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{path}: a symbolic link, and we write through none; remove it") from None
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        what = "has a second name (a hard link), whose content would change too" if found.st_nlink > 1 else "no file"
+        raise UserError(f"{path}: {what}; put a copy in its place, or remove it")
+    return descriptor
+
+
+def refuse_links(folder: Path, names: Iterable[str]) -> None:
+    """Raises UserError where one of these names in a folder of ours is a link, through which we would write."""
+    for name in names:
+        if (folder / name).is_symlink():
+            raise UserError(
+                f"{folder / name}: a symbolic link in a folder that we write in, and we write through none; remove it"
+            )
+
+
+def own_folder(path: Path) -> Path:
+    """Make a folder inside of one of ours, which must exist.
+
+    Raises:
+        UserError: the name is a link's or a file's; or the outer folder is gone.
+    """
+    refuse_links(path.parent, [path.name])
+    with reported(path):
+        path.mkdir(exist_ok=True)
+    return path
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or folder whose name says that it is all ours; of a link the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in `folder` would survive a power cut."""
+    with contextlib.suppress(OSError):  # there are file systems that cannot, and folders that may not be opened
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -76,6 +171,7 @@ def make_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     probe = path / f"probe{TEMPORARY}"
     try:
+        probe.unlink(missing_ok=True)  # a link of that name would be written through
         probe.touch()
         probe.unlink(missing_ok=True)  # another process may look at the same moment
     except OSError as error:
@@ -141,18 +237,52 @@ def sha256_json(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+class Held(NamedTuple):
+    """A folder that this process works in."""
+
+    path: Path
+    descriptor: int
+    """Of the folder itself."""
+
+    def check(self) -> None:
+        """Raises UserError where the folder is no longer there, or another one is in its place."""
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            there = None
+        if there is None or not os.path.samestat(there, os.fstat(self.descriptor)):
+            raise UserError(
+                f"{self.path}: was removed, renamed or replaced while this command worked in it; the command stops, "
+                f"and has written nothing in its place"
+            )
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[Held]:
     """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it; its .lock is a link.
     """
-    with reported(folder), open(folder / ".lock", "w") as lock:
+    with reported(folder), contextlib.ExitStack() as stack:
+        try:
+            lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise UserError(f"{folder / '.lock'}: a symbolic link, and we write through none; remove it") from None
+            raise
+        stack.callback(os.close, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"{folder}: in use by another bertsmith process; wait for it or choose another --out"
             ) from None
-        yield
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, descriptor)
+        held = Held(folder, descriptor)
+        try:
+            yield held
+        except (OSError, UserError):
+            held.check()  # whatever failed first: a folder that is gone says more than a file in it
+            raise

@@ -6,6 +6,7 @@ RUN/manifest.json    what it is: the model, what was asked for; finished or not
     results.json     all scores and both averages, rewritten after each task
 """
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -13,11 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bertsmith.claim import Kind, claim
 from bertsmith.config import Loaded, check, identity, lay_over, read_recipe
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
-from bertsmith.files import locked, make_folder
+from bertsmith.files import locked, make_folder, own_folder, refuse_links
+from bertsmith.folder_kinds import KINDS
+from bertsmith.folders import open_run_folder
 from bertsmith.json_files import read_json, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.reports.averages import PROTOCOLS, average
@@ -31,7 +33,6 @@ from bertsmith.tasks.texts.glue import GLUE, why_absent
 from bertsmith.terminal import say
 
 KIND = "glue"
-FOLDER = Kind(KIND, ("tasks", "mnli-model", "results.json"))
 
 FROM_MNLI = ("mrpc", "sts-b", "rte")
 """The tasks that MosaicBERT, ModernBERT and Ettin start from a model of MNLI."""
@@ -97,17 +98,19 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
     fingerprint = start.fingerprint()
     del start  # `finetune` opens it anew
     make_folder(out)
-    with locked(out):
+    with locked(out) as held:
         _open(out, job, fingerprint, overwrite)
         for task, why in job.absent.items():
             say(f"{task}: left out ({why})", error=True)
         for number, task in enumerate(job.present, start=1):
             loaded = job.recipes[task]
             say(f"{task}: {number} of {len(job.present)}", error=True)
+            held.check()
             with redirect_stdout(sys.stderr):
                 if job.settings.from_mnli and task in FROM_MNLI:
                     loaded = _recipe(task, _mnli_model(out), job.settings, _shared(overrides))
-                finetune(loaded, out / "tasks" / task)
+                finetune(loaded, own_folder(out / "tasks") / task)
+            held.check()
             results = _collect(out, job)
             write_json(out / "results.json", results)
         write_manifest(out, KIND, read_manifest(out, KIND) | {"finished": True})
@@ -174,20 +177,22 @@ def _open(out: Path, job: Job, fingerprint: str, overwrite: bool) -> None:
     """Check that `out` is this job's, or make it so."""
     mine = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
     recipe = next(iter(job.recipes.values())).settings
-    before = claim(out, FOLDER, mine, recipe, overwrite)
+    before = open_run_folder(out, KINDS[KIND], mine, recipe, overwrite)
     write_manifest(out, KIND, {
         "identity": mine, "settings": asdict(job.settings), "model": str(job.model),
-        "mnli_seed": before.get("mnli_seed"), "finished": False,
+        "mnli_seed": before.get("mnli_seed"), "names": before.get("names", []), "finished": False,
     })  # fmt: skip
 
 
 def _mnli_model(out: Path) -> Path:
     """The best trial of MNLI as a folder to start from, chosen once."""
     folder, manifest = out / "mnli-model", read_manifest(out, KIND)
+    refuse_links(out, [folder.name])
     if manifest["mnli_seed"] is None or not folder.is_dir():
         seed = load_trial(out / "tasks" / "mnli").seed
         export_run(out / "tasks" / "mnli", folder)
-        write_manifest(out, KIND, manifest | {"mnli_seed": seed})
+        names = [f"{folder.name}/{name}" for name in os.listdir(folder)]  # ours from here on
+        write_manifest(out, KIND, manifest | {"mnli_seed": seed, "names": names})
     return folder
 
 

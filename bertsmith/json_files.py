@@ -113,6 +113,36 @@ def member(content: Mapping[str, Any], key: str, expected: type | tuple[type, ..
     return content[key]
 
 
+def check_shape(value: Any, shape: Any, where: str, key: str = "") -> None:
+    """Hold a JSON value to a shape.
+
+    Args:
+        value: what was read.
+        shape: a type or several; [shape of each]; {"key": shape}, where "key?" may be absent and other keys are let
+            pass; or {str: shape of every value}.
+        where: what a message calls the file.
+        key: what it calls the value; empty for the whole of it.
+
+    Raises:
+        UserError: a part of it is absent or of another type; it is named.
+    """
+    outer = dict if isinstance(shape, Mapping) else list if isinstance(shape, list) else shape
+    if not _is_of(value, outer):
+        raise UserError(f"{where}: {key or 'it'} must be {_names(outer)}, not {quoted(value, 60)}")
+    if isinstance(shape, list):
+        for number, item in enumerate(value):
+            check_shape(item, shape[0], where, f"{key}[{number}]")
+    elif isinstance(shape, Mapping):
+        parts = dict.fromkeys(value, shape[str]) if str in shape else shape
+        for name, part in parts.items():
+            plain = name if str in shape else name.removesuffix("?")
+            inside = f"{key}.{plain}" if key else plain
+            if plain in value:
+                check_shape(value[plain], part, where, inside if len(inside) < 100 else f"{inside[:100]}…")
+            elif plain == name:
+                raise UserError(f"{where}: has no {quoted(inside)}")
+
+
 def _is_of(value: Any, expected: type | tuple[type, ...]) -> bool:
     types = expected if isinstance(expected, tuple) else (expected,)
     if isinstance(value, bool):

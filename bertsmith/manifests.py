@@ -1,27 +1,31 @@
-"""A folder's manifest: its kind, the format's and the package's version, and what the folder holds."""
+"""A folder's manifest: its kind, the format's and the package's version, which names in the folder are ours, and what
+it holds."""
 
 from pathlib import Path
 from typing import Any
 
 from bertsmith import __version__
-from bertsmith.errors import UserError
-from bertsmith.json_files import read_json, write_json
+from bertsmith.errors import UserError, quoted
+from bertsmith.folder_kinds import KINDS
+from bertsmith.json_files import check_shape, read_json, write_json
 
 FORMAT_VERSION = 1
 """Of run folders, data folders and checkpoints; raised when a reader of the older ones would misread."""
 
 
 def write_manifest(folder: Path, kind: str, content: dict[str, Any]) -> None:
-    """Declare `folder` whole: a `manifest.json` that names its kind, the format and the package version."""
+    """Declare `folder` whole: a `manifest.json` that names its kind, the format, the package version, and what is made
+    in such a folder, which is all that is ever removed from it."""
     head = {"kind": kind, "format_version": FORMAT_VERSION, "bertsmith_version": __version__}
-    write_json(folder / "manifest.json", head | content)
+    names = {*(KINDS[kind].names if kind in KINDS else ()), *content.get("names", ())}
+    write_json(folder / "manifest.json", head | content | ({"names": sorted(names)} if names else {}))
 
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     """The manifest of a whole folder of this `kind`.
 
     Raises:
-        UserError: there is none, it is of another kind, or of a format newer than this version reads.
+        UserError: there is none, it is of another kind, or of a format newer than this version reads; or it is damaged.
     """
     path = folder / "manifest.json"
     try:
@@ -31,13 +35,18 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
             raise UserError(f"{folder}: not a finished {kind} folder (it has no manifest.json)") from None
         raise UserError(str(error).replace("write the file again", "make the folder again")) from None
     if manifest.get("kind") != kind:
-        found = manifest.get("kind")
-        raise UserError(f"{folder}: a {found or 'foreign'} folder where a {kind} folder is needed")
+        found = word(manifest.get("kind"))
+        raise UserError(f"{folder}: a {found} folder where a {kind} folder is needed")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise UserError(
-            f"{folder}: format {manifest.get('format_version')}, written by bertsmith "
-            f"{manifest.get('bertsmith_version')}; this is {__version__}, which reads format {FORMAT_VERSION}"
+            f"{folder}: format {quoted(manifest.get('format_version'), 40)}, written by bertsmith "
+            f"{word(manifest.get('bertsmith_version'))}; this is {__version__}, which reads format {FORMAT_VERSION}"
         )
+    if kind in KINDS:
+        try:
+            check_shape(manifest, {"names?": [str], **KINDS[kind].content}, str(path))
+        except UserError as error:
+            raise UserError(f"{error}; make the folder again") from None
     return manifest
 
 
@@ -50,11 +59,6 @@ def kind_of(folder: Path) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-def refuse_foreign(folder: Path, kind: str) -> None:
-    """Raises UserError where `folder` is another kind's: `--overwrite` must not clear it away."""
-    try:
-        found = read_json(folder / "manifest.json", dict).get("kind")
-    except UserError:
-        return  # none, or a damaged one: nothing that says it is someone else's
-    if found != kind:
-        raise UserError(f"{folder}: a {found or 'foreign'} folder, not a {kind} one; choose another --out")
+def word(value: object) -> str:
+    """A word out of a manifest, as a message has it."""
+    return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 40 else "foreign"

@@ -1,6 +1,7 @@
 """The whole job in six minutes, on text that every installation carries: raw text in, a scored BERT out.
 
-OUT/corpus.jsonl               docstrings of the installed packages; those that task/ is made of are not among them
+OUT/manifest.json              what of the folder is ours
+    corpus.jsonl               docstrings of the installed packages; those that task/ is made of are not among them
     task/                      are a sentence's words in order, or shuffled: train.jsonl, dev.jsonl
     vocab/  data/  bert/       what `bertsmith tokenizer`, `prepare` and `pretrain` write
     pretrained/  random/       what `bertsmith finetune` writes, from bert/'s weights and from random ones
@@ -11,7 +12,7 @@ Each part is whole, continued, or absent, so a second call finds itself done and
 """
 
 import math
-import shutil
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -24,8 +25,11 @@ from typing import Any
 from bertsmith.config import load
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
-from bertsmith.files import TEMPORARY, locked, make_folder
-from bertsmith.json_files import finite, read_json, write_json
+from bertsmith.files import TEMPORARY, Held, locked, make_folder, refuse_links
+from bertsmith.folder_kinds import KINDS
+from bertsmith.folders import clear, read_own
+from bertsmith.json_files import finite, member, read_json, write_json
+from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.order_task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
 from bertsmith.predictor import Predictor
 from bertsmith.probes.guesses import SENTENCES, show_guesses
@@ -49,7 +53,7 @@ from bertsmith.training.recipe import PretrainRecipe
 WIDTH = 100
 """Of what is printed, in characters, on a terminal and in a log alike."""
 
-FOLDERS = ("task", "vocab", "data", "bert", "pretrained", "random", "hf")
+KIND = KINDS["quickstart"]
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,8 @@ def quickstart(
         Interrupted: by SIGTERM or SIGINT; what was done is kept.
     """
     make_folder(out)
-    with locked(out):
-        _refuse_foreign(out)
-        if overwrite:
-            _clear(out)
+    with locked(out) as held:
+        _open(out, overwrite)
         _heading(1, "text", "docstrings of the installed packages; nothing is downloaded")
         _collect(out, texts, sizes)
         _heading(2, "vocabulary", f"a WordPiece vocabulary of {sizes.vocabulary:,} tokens")
@@ -98,20 +100,22 @@ def quickstart(
         train_tokenizer(_settings(TokenizerRecipe, "prepare", "jsonl", [*corpus, f"size={sizes.vocabulary}"]),
                         out / "vocab")  # fmt: skip
         _heading(3, "prepare", "text → token shards")
+        held.check()
         data = prepare(_settings(PrepareRecipe, "prepare", "jsonl", [*corpus, f"vocab={out / 'vocab'}"]), out / "data")
         recipe = _settings(PretrainRecipe, "pretrain", "quickstart", [f"data={out / 'data'}", *sizes.pretrain])
+        held.check()
         pretraining = _pretrain(recipe, data, out, sizes)
         _heading(5, "fine-tune", f"are a sentence's words in order, or shuffled? {sizes.train_examples:,} labelled "
                  f"sentences: first from random weights, then from the pre-trained ones. TF-IDF with logistic "
                  f"regression on the same is the other mark to beat")  # fmt: skip
-        scores = {name: _finetune(out, name, sizes) for name in ("random", "pretrained")}
+        scores = {name: _finetune(out, name, sizes, held) for name in ("random", "pretrained")}
         train, dev = (read_task(out / "task", split) for split in ("train", "dev"))
         results = pretraining | {
             "guesses": _guesses(out), "classification": scores, "tfidf": tfidf_accuracy(train, dev),
             "examples": {"train": len(train), "dev": len(dev)},
         }  # fmt: skip
         _heading(6, "export", "a Hugging Face folder, and a page about the runs")
-        export_run(out / "pretrained", out / "hf")
+        _export(out, held)
         about = [*_told(results), "In the place of [MASK]: " + "; ".join(results["guesses"])]
         write_page([out / name for name in ("bert", "pretrained", "random")], out / "report.html", about)
         write_json(out / "results.json", results)
@@ -119,19 +123,25 @@ def quickstart(
     return results
 
 
-def _refuse_foreign(out: Path) -> None:
-    """A folder named "data" may be anyone's: `out` is ours if the corpus is in it, or nothing but its beginnings."""
-    beginnings = (".lock", "task", f"corpus.jsonl{TEMPORARY}")
-    others = sorted(path.name for path in out.iterdir() if path.name not in beginnings)
-    if others and "corpus.jsonl" not in others:
-        raise UserError(f"{out}: holds {others[0]}, which no quickstart wrote; choose another --out")
+def _open(out: Path, overwrite: bool) -> None:
+    """Make `out` ours, empty with `overwrite`, or refuse it: a folder named "data" may be anyone's."""
+    if not (out / "manifest.json").exists():
+        for name in sorted(os.listdir(out)):
+            if name != ".lock" and not name.endswith(TEMPORARY):
+                raise UserError(f"{out}: holds {name}, which no quickstart wrote; choose another --out")
+    elif overwrite:
+        clear(out, KIND)
+    before = read_own(out, KIND) if (out / "manifest.json").exists() else {}
+    write_manifest(out, KIND.name, before)
+    refuse_links(out, ("task", *KIND.parts))
 
 
-def _clear(out: Path) -> None:
-    for name in ("corpus.jsonl", "results.json", "start.json", "report.html"):
-        (out / name).unlink(missing_ok=True)
-    for name in FOLDERS:
-        shutil.rmtree(out / name, ignore_errors=True)
+def _export(out: Path, held: Held) -> None:
+    """Write hf/, and note down which files of it are ours."""
+    held.check()
+    export_run(out / "pretrained", out / "hf")
+    names = [f"hf/{name}" for name in os.listdir(out / "hf")]
+    write_manifest(out, KIND.name, read_manifest(out, KIND.name) | {"names": names})
 
 
 def _heading(number: int, name: str, what: str) -> None:
@@ -192,20 +202,28 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
         measures = evaluate(objective, batches, machine, recipe.rows.length) | read_word_order(objective, tell)
         write_json(start, finite(measures))
     done = pretrain(recipe, out / "bert", probes=probes)
-    before = read_json(start)
     return {
-        "parameters": size, "before": before, "after": done["measures"], "pairs": len(pairs),
+        "parameters": size, "before": _read_start(start), "after": done["measures"], "pairs": len(pairs),
         "steps": done["steps"], "tokens": done["tokens"], "seconds": done["seconds"],
     }  # fmt: skip
 
 
-def _finetune(out: Path, name: str, sizes: Sizes) -> dict[str, float]:
+def _read_start(path: Path) -> dict[str, float]:
+    """What the network measured before it was trained."""
+    before = read_json(path, dict)
+    for name in ("mlm_loss", "word_order"):
+        member(before, name, float, f"{path}, which is damaged (remove it, with {path.parent / 'bert'})")
+    return before
+
+
+def _finetune(out: Path, name: str, sizes: Sizes, held: Held) -> dict[str, float]:
     """Accuracy over the seeds: median, mean, standard deviation and the number of seeds."""
     loaded = load(FinetuneRecipe, "finetune", "quickstart", [
         f"model={out / 'bert'}", f"data={out / 'task'}", f"random_weights={str(name == 'random').lower()}",
         *sizes.finetune,
     ])  # fmt: skip
     tell(f"{name} weights:")
+    held.check()
     results = finetune(loaded, out / name)
     return results["summary"]["accuracy"] | {"seeds": len(results["trials"])}
 

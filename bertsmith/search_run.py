@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertsmith.claim import Kind, claim
 from bertsmith.config import Loaded, identity, lay_over, read_recipe, to_dict
 from bertsmith.errors import UserError
-from bertsmith.files import locked, make_folder
+from bertsmith.files import locked, make_folder, own_folder
+from bertsmith.folder_kinds import KINDS
+from bertsmith.folders import open_run_folder
 from bertsmith.json_files import read_json, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.settings import setting, settings
@@ -27,8 +28,6 @@ from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import SEARCH
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.terminal import say
-
-FOLDER = Kind(SEARCH, ("grid", "results.json"))
 
 PREFIX = "search."
 """Begins an override that is of the search."""
@@ -96,12 +95,14 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
     ground, metric = {"model": start.fingerprint()} | lesson.identity(), lesson.metrics[0]
     del start, lesson  # `finetune` opens them anew
     make_folder(out)
-    with locked(out):
+    with locked(out) as held:
         _open(out, job, ground, overwrite)
         for number, (name, loaded) in enumerate(job.recipes.items(), start=1):
             say(f"{name}: {number} of {len(job.recipes)}", error=True)
+            held.check()
             with redirect_stdout(sys.stderr):
-                finetune(loaded, out / "grid" / name)
+                finetune(loaded, own_folder(out / "grid") / name)
+            held.check()
             results = _collect(out, job, metric)
             write_json(out / "results.json", results)
         write_manifest(out, SEARCH, read_manifest(out, SEARCH) | {"finished": True})
@@ -159,7 +160,7 @@ def _open(out: Path, job: Job, ground: dict[str, Any], overwrite: bool) -> None:
     searched = [KEYS[key] for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
     mine = fixed | ground | {"searched": searched}
-    claim(out, FOLDER, mine, job.base.settings, overwrite)
+    open_run_folder(out, KINDS[SEARCH], mine, job.base.settings, overwrite)
     write_manifest(out, SEARCH, {
         "identity": mine, "recipe": to_dict(job.base.settings), "searched": searched, "finished": False,
     })  # fmt: skip

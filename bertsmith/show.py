@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.command_line import what_next
-from bertsmith.config import Loaded, load, read_recipe, rows, set_keys, shipped_recipes
+from bertsmith.config import Loaded, load, read_own_recipe, read_recipe, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
-from bertsmith.json_files import read_json
+from bertsmith.manifests import kind_of, read_manifest
 from bertsmith.progress import format_count
+from bertsmith.results import read_glue_results, read_run_results, read_search_results
 from bertsmith.shell import command
 from bertsmith.terminal import say, say_table
 
@@ -123,18 +124,20 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:
         **{f"{split} shards": data.num_shards(split) for split in manifest["shards"]},
         "vocabulary": f"{data.tokenizer.vocab_size:,} tokens",
         "hash": data.hash,
-        "corpus": _plain(manifest.get("corpus", manifest.get("recipe", {}).get("corpus", "–"))),
+        "corpus": _plain(manifest.get("corpus", "–")),
     })  # fmt: skip
     return ["pretrain", "bert-small-owt", f"data={path}", "--out", "runs/bert-small-owt"]
 
 
 def _show_pretraining(path: Path, manifest: dict[str, Any]) -> list[object]:
+    from bertsmith.training.checkpoints import checkpoint_paths
+
     found = manifest.get("measures", {}).items()
     measures = {name: "–" if value is None else f"{value:.4g}" for name, value in found}
     print_facts(f"{path}: pre-training", {
         "finished": manifest["finished"],
         "data": f"{manifest['data']['path']} ({format_count(manifest['data']['tokens']['train'])} tokens)",
-        "checkpoints": ", ".join(sorted(found.name for found in path.glob("checkpoints/step-*"))) or "none",
+        "checkpoints": ", ".join(found.name for found in checkpoint_paths(path)) or "none",
         "environment": _plain(manifest["environment"]),
         **measures,
     })  # fmt: skip
@@ -148,8 +151,9 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> list[object]:
     if manifest.get("learnt_before"):
         facts["learnt before"] = ", ".join(manifest["learnt_before"])
     if results.is_file():
-        content = read_json(results)
-        facts["trials"] = f"{len(content['trials'])} of {manifest['recipe']['seeds']}"
+        content = read_run_results(results)
+        recipe = read_own_recipe(_class_of("finetune"), path, "finetune")
+        facts["trials"] = f"{len(content['trials'])} of {recipe.seeds}"
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
     _print_own_recipe(path, "finetune")
@@ -164,25 +168,26 @@ def _show_glue(path: Path, manifest: dict[str, Any]) -> list[object]:
         **{name: _plain(value) for name, value in manifest["settings"].items()},
     })  # fmt: skip
     if (path / "results.json").is_file():
-        say("\n".join(glue_table(read_json(path / "results.json"))))
+        say("\n".join(glue_table(read_glue_results(path / "results.json"))))
     return ["submit", path, Path(f"{path}.zip")]
 
 
 def _show_search(path: Path, manifest: dict[str, Any]) -> list[object]:
     from bertsmith.search_run import search_table
 
-    print_facts(f"{path}: a search", {"finished": manifest["finished"], "searched": ", ".join(manifest["searched"])})
+    searched = ", ".join(manifest.get("searched", []))
+    print_facts(f"{path}: a search", {"finished": manifest["finished"], "searched": searched})
     if not (path / "results.json").is_file():
         return []
-    results = read_json(path / "results.json")
+    results = read_search_results(path / "results.json")
     say("\n".join(search_table(results)))
     return what_next(path / "grid" / results["chosen"], Path(f"{path}-hf"))
 
 
 def _print_own_recipe(path: Path, verb: str) -> None:
     """A run's recipe.toml holds all settings; which of them were chosen shows in their values."""
-    loaded = load(_class_of(verb), verb, str(path / "recipe.toml"))
-    _print_settings(Loaded(loaded.settings, dict.fromkeys(set_keys(loaded.settings), "recipe")), "\nrecipe")
+    recipe = read_own_recipe(_class_of(verb), path, verb)
+    _print_settings(Loaded(recipe, dict.fromkeys(set_keys(recipe), "recipe")), "\nrecipe")
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
@@ -203,10 +208,7 @@ def _plain(value: Any) -> str:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict):
+    kind = kind_of(path)
+    if kind is None:
         raise UserError(f"{path}: neither a data folder nor a run (no readable manifest.json)")
-    return manifest
+    return read_manifest(path, kind)

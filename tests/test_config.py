@@ -128,7 +128,7 @@ def test_a_recipe_that_is_not_there_names_the_nearest(tmp_path):
     with pytest.raises(UserError, match="not a TOML recipe"):
         read_recipe("pretrain", str(tmp_path / "bad.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="not UTF-8"):
+    with pytest.raises(UserError, match=r"binary.toml, line 1: not UTF-8"):
         read_recipe("pretrain", str(tmp_path / "binary.toml"))
 
 

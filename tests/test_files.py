@@ -60,18 +60,26 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
 
 
 def test_manifests_name_kind_and_format(tmp_path):
-    with pytest.raises(UserError, match="not a finished data folder"):
-        read_manifest(tmp_path, "data")
-    write_manifest(tmp_path, "data", {"x": 1})
-    assert read_manifest(tmp_path, "data")["x"] == 1
-    with pytest.raises(UserError, match="a data folder where a pretrain folder is needed"):
+    with pytest.raises(UserError, match="not a finished toy folder"):
+        read_manifest(tmp_path, "toy")
+    write_manifest(tmp_path, "toy", {"x": 1})
+    assert read_manifest(tmp_path, "toy")["x"] == 1
+    with pytest.raises(UserError, match="a toy folder where a pretrain folder is needed"):
         read_manifest(tmp_path, "pretrain")
-    write_manifest(tmp_path, "data", {"format_version": 99})
+    write_manifest(tmp_path, "toy", {"format_version": 99})
     with pytest.raises(UserError, match="format 99"):
-        read_manifest(tmp_path, "data")
+        read_manifest(tmp_path, "toy")
     (tmp_path / "manifest.json").write_text("[")
     with pytest.raises(UserError, match=r"manifest.json, line 1: not JSON .*; make the folder again"):
-        read_manifest(tmp_path, "data")
+        read_manifest(tmp_path, "toy")
+
+
+def test_a_manifest_says_which_names_are_ours_and_has_the_shape_of_its_kind(tmp_path):
+    write_manifest(tmp_path, "search", {"finished": True, "names": ["more.json"]})
+    assert read_manifest(tmp_path, "search")["names"] == ["grid/", "more.json", "results.json"]
+    write_manifest(tmp_path, "search", {"finished": "yes"})
+    with pytest.raises(UserError, match=r"manifest.json: finished must be true or false, not 'yes'; make the folder"):
+        read_manifest(tmp_path, "search")
 
 
 def _try_lock(folder, answer) -> None:

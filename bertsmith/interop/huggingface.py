@@ -38,7 +38,7 @@ from bertsmith.interop.names import (
 )
 from bertsmith.interop.network import Imported
 from bertsmith.interop.onnx import write_onnx
-from bertsmith.interop.replaceable import SIGNED, WEIGHTS, check_replaceable
+from bertsmith.interop.replaceable import FILES, SIGNED, WEIGHTS, check_replaceable
 from bertsmith.interop.tensors import Stored, find_tensors, read_tensors
 from bertsmith.json_files import read_json, write_json
 from bertsmith.model.answer_heads import plain_answer_head
@@ -109,7 +109,7 @@ def write_folder(
     config |= {"vocab_size": vocab_size} | {key: value for key, value in own.items() if value}
     tensors = _to_theirs(weights, their_names(family, settings, head), pooler)
     check_finite(tensors, out)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, FILES) as folder:
         write_json(folder / "config.json", config)
         with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
             file.write(safetensors.torch.save(tensors, metadata=SIGNED))

@@ -135,7 +135,7 @@ def blimp_probes(recipe: PretrainRecipe) -> list[Probe]:
     if recipe.blimp is None:
         return []
     paradigms = read_blimp(Path(recipe.blimp), recipe.blimp_pairs)
-    tokenizer = open_data(recipe.data).tokenizer
+    tokenizer = open_data(recipe.data, check=False).tokenizer
     texts = [sentence for paradigm in paradigms for pair in paradigm.pairs for sentence in pair]
     _check_length(tokenizer.encode_each(texts), recipe.model.max_position_embeddings)
     machine = choose_machine(recipe.machine, tokenizer.pad_id)

@@ -1,14 +1,15 @@
 """A run folder, finished or not, read for its page."""
 
-import json
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bertsmith.config import read_toml
 from bertsmith.errors import UserError
-from bertsmith.manifests import read_manifest
+from bertsmith.json_files import read_json
+from bertsmith.manifests import read_manifest, word
+from bertsmith.results import read_glue_results, read_run_results, read_search_results, read_trial_results
 from bertsmith.training.metrics import read_metrics
 
 KINDS = ("pretrain", "finetune", "glue")
@@ -85,9 +86,9 @@ def _searched(folder: Path) -> dict[Path, str]:
     if (_read_json(folder / "manifest.json") or {}).get("kind") != SEARCH:
         return {}
     read_manifest(folder, SEARCH)
-    found = _read_json(folder / "results.json")
-    if found is None:
+    if not (folder / "results.json").exists():
         raise UserError(f"{folder}: a search that has no scores yet; run `bertsmith search` on it again")
+    found = read_search_results(folder / "results.json")
     grid, metric = found["grid"], found["metric"]
     names = sorted(grid, key=lambda name: -grid[name]["summary"][metric]["mean"])
     why = f"by {found['chosen_by']}, as the best of {len(grid)}, so its score there is optimistic"
@@ -100,8 +101,9 @@ def _read_run(folder: Path, name: str) -> Run:
         return _read_glue(folder, name, manifest)
     recipe = _read_recipe(folder / "recipe.toml")
     if manifest["kind"] == "pretrain":
-        return Run(name, "pretrain", manifest, recipe, [Log("", _read_lines(folder))], [], {})
-    results = _read_json(folder / "results.json") or {}
+        return Run(name, "pretrain", manifest, recipe, [Log("", read_metrics(folder / "metrics.jsonl"))], [], {})
+    path = folder / "results.json"
+    results = read_run_results(path) if path.exists() else {}
     logs, trials = _read_trials(folder, results.get("trials", []))
     return Run(name, "finetune", manifest, recipe, logs, trials, results.get("summary", {}))
 
@@ -111,14 +113,17 @@ def _read_trials(folder: Path, listed: Sequence[dict[str, Any]]) -> tuple[list[L
     logs, trials = [], []
     for trial in sorted(listed, key=lambda trial: trial["seed"]):
         label = f"seed-{trial['seed']}"
-        logs.append(Log(label, _read_lines(folder / "trials" / label)))
-        trials.append((_read_json(folder / "trials" / label / "results.json") or {}) | trial)
+        inside = folder / "trials" / label
+        logs.append(Log(label, read_metrics(inside / "metrics.jsonl")))
+        details = read_trial_results(inside, trial["seed"]) if (inside / "results.json").exists() else {}
+        trials.append(details | trial)
     return logs, trials
 
 
 def _read_glue(folder: Path, name: str, manifest: dict[str, Any]) -> Run:
     """Its recipe is what the tasks share; where they differ in a setting, each value with the tasks that have it."""
-    found = {"tasks": {}, "absent": {}, "averages": {}} | (_read_json(folder / "results.json") or {})
+    path = folder / "results.json"
+    found = read_glue_results(path) if path.exists() else {"tasks": {}, "absent": {}, "averages": {}}
     logs = []
     for task, row in found["tasks"].items():
         of_task, row["trials"] = _read_trials(folder / "tasks" / task, row["trials"])
@@ -147,38 +152,28 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     kind = content.get("kind")
     if kind not in KINDS:
-        raise UserError(
-            f"{folder}: a {kind or 'foreign'} folder; a page is made of runs of {', '.join((*KINDS, SEARCH))}"
-        )
+        raise UserError(f"{folder}: a {word(kind)} folder; a page is made of runs of {', '.join((*KINDS, SEARCH))}")
     return read_manifest(folder, kind)
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); a run's recipe is not meant to be edited") from None
+    try:
+        return read_toml(path)
+    except UserError as error:
+        raise UserError(f"{error}\na run's recipe is not meant to be edited; run its command again") from None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     """None where there is no such file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run the command that wrote it again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a JSON object; run the command that wrote it again")
-    return content
-
-
-def _read_lines(folder: Path) -> list[dict[str, Any]]:
-    lines = read_metrics(folder / "metrics.jsonl")
-    # A line that a crash cut may still be JSON, as the beginning of a number is.
-    return [line for line in lines if isinstance(line, dict) and "split" in line and isinstance(line.get("step"), int)]
+    try:
+        return read_json(path, dict)
+    except UserError as error:
+        reason = str(error).removesuffix("; write the file again")
+        raise UserError(f"{reason}; run the command that wrote it again") from None
 
 
 def _names(folders: Sequence[Path]) -> Iterator[str]:

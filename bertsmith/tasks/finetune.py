@@ -7,18 +7,19 @@ RUN/recipe.toml          every setting of the run
     results.json         all trials' scores, rewritten after each
 """
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bertsmith.claim import Kind, claim
 from bertsmith.config import Loaded, identity, to_dict, to_toml
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, locked, make_folder, write_text
-from bertsmith.json_files import read_json, write_json
+from bertsmith.files import locked, make_folder, own_folder, write_text
+from bertsmith.folder_kinds import KINDS
+from bertsmith.folders import number_of, open_run_folder, remove_unfinished
+from bertsmith.json_files import member, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.model.encoder import check_length
+from bertsmith.results import read_trial_results
 from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
@@ -35,8 +36,6 @@ from bertsmith.training.machine import choose_machine
 
 LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": read_answering_lesson}
 """By what is given an answer, see `FinetuneRecipe.kind`."""
-
-FOLDER = Kind("finetune", ("trials", "results.json"), ("recipe.toml", "tokenizer.json"))
 
 
 def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         )
     machine = choose_machine(recipe.machine, start.tokenizer.pad_id, compile_on_gpu=False)
     make_folder(out)
-    with locked(out):
+    with locked(out) as held:
         _open(out, recipe, start, lesson, overwrite)
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
@@ -78,6 +77,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
                 )
             for seed in missing:
                 run_trial(setup, seed, trial_folder(out, seed))
+                held.check()
                 write_json(out / "results.json", _collect(out, lesson))
         results = _collect(out, lesson)
         write_json(out / "results.json", results)
@@ -107,13 +107,13 @@ def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> 
 def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
     mine = identity(recipe) | {"model": start.fingerprint()} | lesson.identity()
-    claim(out, FOLDER, mine, recipe, overwrite)
-    for path in out.glob(f"trials/*{TEMPORARY}"):
-        shutil.rmtree(path)
+    open_run_folder(out, KINDS["finetune"], mine, recipe, overwrite)
+    remove_unfinished(own_folder(out / "trials"), "seed-")
     write_manifest(out, "finetune", {
         "identity": mine, "recipe": to_dict(recipe), **_described(lesson),
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "trained_length": start.trained_length, "learnt_before": start.learnt, "finished": False,
+        "trained_length": start.trained_length, "learnt_before": start.learnt,
+        "tokenizer": start.tokenizer.fingerprint, "finished": False,
     })  # fmt: skip
     # Behind the manifest: killed between them, the folder is known for ours.
     write_text(out / "recipe.toml", to_toml(recipe))
@@ -131,10 +131,16 @@ def _described(lesson: Lesson) -> dict[str, Any]:
 
 def _collect(run: Path, lesson: Lesson) -> dict[str, Any]:
     """The content of results.json, out of all finished trials."""
-    found = [read_json(path) for path in run.glob("trials/seed-*[0-9]/results.json")]
-    trials = [
-        {"seed": trial["seed"], "metrics": trial["metrics"]} for trial in sorted(found, key=lambda trial: trial["seed"])
-    ]
+    numbers = (number_of(path.name, "seed-") for path in (run / "trials").iterdir())
+    seeds = sorted(number for number in numbers if number is not None)
+    found = [read_trial_results(trial_folder(run, seed), seed) for seed in seeds]
+    trials = []
+    for seed, details in zip(seeds, found, strict=True):
+        path = str(trial_folder(run, seed) / "results.json")
+        metrics = member(details, "metrics", dict, path)
+        for name in lesson.metrics:
+            member(metrics, name, float, path)
+        trials.append({"seed": seed, "metrics": metrics})
     summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in lesson.metrics}
     return {"task": lesson.task.name, "trials": trials, "summary": summary}
 
@@ -145,13 +151,13 @@ def _show(results: dict[str, Any], run: Path) -> None:
         _show_task(task or results["task"], [name for name in results["summary"] if task_and_metric(name)[0] == task],
                    results)  # fmt: skip
     for trial in results["trials"]:
-        details = read_json(trial_folder(run, trial["seed"]) / "results.json")
+        details = read_trial_results(trial_folder(run, trial["seed"]), trial["seed"])
         if stopping := details.get("early_stopping"):
             _say(
                 f"seed {trial['seed']}: the weights of step {stopping['step']} of {details['steps']} are kept, "
                 f"{stopping['metric']} {stopping['score']:.4f} on what is held out"
             )
-        if details["constant"]:
+        if details.get("constant"):
             whose = "of a task " if results["task"] == SEVERAL else ""
             _say(
                 f"seed {trial['seed']}: every dev prediction {whose}is the same; more epochs or another learning rate "

@@ -1,26 +1,33 @@
 """A fine-tuning run's folder, read: what `export` and the Python user start from."""
 
-import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from bertsmith.config import check
-from bertsmith.errors import UserError
+from bertsmith.config import check, read_own_recipe
+from bertsmith.errors import UserError, quoted
+from bertsmith.files import sha256_file
 from bertsmith.interop.configuration import family_of
 from bertsmith.interop.finite import check_finite
 from bertsmith.interop.names import Family
-from bertsmith.json_files import read_json
+from bertsmith.json_files import member
 from bertsmith.manifests import kind_of, read_manifest
 from bertsmith.model.config import ClassicSettings, EncoderSettings
+from bertsmith.model.encoder import Encoder
+from bertsmith.results import read_run_results, read_search_results
 from bertsmith.schema import kinds_of
 from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.training.checkpoints import check_tensors
+from bertsmith.training.runs import read_tokenizer
+
+WEIGHTS = "model.safetensors"
 
 SEARCH = "search"
 """The kind of a folder that `bertsmith search` wrote."""
@@ -30,6 +37,8 @@ SEARCH = "search"
 class Finetuned:
     """One trial of a fine-tuning run, read: what `export` starts from. Of several tasks it is one, as if alone."""
 
+    path: Path
+    """The run's."""
     recipe: FinetuneRecipe
     family: Family
     """Whose head it has."""
@@ -42,6 +51,7 @@ class Finetuned:
     """Whether a text may have any number of the classes."""
     weights: dict[str, Tensor]
     """"encoder.…" and "head.…"."""
+    tokenizer: Tokenizer
     seed: int
     results: dict[str, Any]
     manifest: dict[str, Any]
@@ -74,7 +84,7 @@ def chosen_run(run: Path) -> Path:
         raise UserError(
             f"{run}: a search that is not finished; run `bertsmith search` again, or name a folder in {run / 'grid'}"
         )
-    return run / "grid" / read_json(run / "results.json")["chosen"]
+    return run / "grid" / read_search_results(run / "results.json")["chosen"]
 
 
 def read_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
@@ -83,10 +93,7 @@ def read_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
     Raises:
         UserError: there is none, or it is damaged; the run has no such task, or several where none is named.
     """
-    try:
-        recipe = check(FinetuneRecipe, tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+    recipe = read_own_recipe(FinetuneRecipe, run, "finetune")
     tasks = recipe.several.tasks if recipe.task == SEVERAL else (recipe.task,)
     if task is None and recipe.task == SEVERAL:
         raise UserError(f"{run}: learnt several tasks; name one with --task (task= in Python): {', '.join(tasks)}")
@@ -104,12 +111,14 @@ def read_run(run: Path, task: str | None = None) -> TaskRecord:
     manifest, recipe = read_manifest(run, "finetune"), read_recipe(run, task)
     if not (run / "results.json").exists():
         raise UserError(f"{run}: no trial is finished yet; run `bertsmith finetune` again, which goes on")
-    try:
-        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
-        if "tasks" in manifest:
-            manifest, results = manifest | manifest["tasks"][task], _results_of(results, task)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+    results = read_run_results(run / "results.json")
+    if "tasks" in manifest:
+        if task not in manifest["tasks"]:
+            raise UserError(f"{run / 'manifest.json'}: says nothing of {task}; run `bertsmith finetune` again")
+        manifest, results = manifest | manifest["tasks"][task], _results_of(results, task)
+    [metric, *_] = member(manifest, "metrics", list, str(run / "manifest.json")) or [None]
+    if not results["trials"] or any(metric not in trial["metrics"] for trial in results["trials"]):
+        raise UserError(f"{run / 'results.json'}: has no trial with {metric}; run `bertsmith finetune` again")
     return TaskRecord(recipe, manifest, results)
 
 
@@ -123,23 +132,81 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
         UserError: not a fine-tuning run, no such trial or task, or a damaged file.
     """
     recipe, manifest, results = read_run(run, task)
+    where = str(run / "manifest.json")
+    described = member(manifest, "encoder", dict, where)
+    kinds, kind = kinds_of(EncoderSettings), described.get("kind", ClassicSettings.kind)  # version 0.1.0 does not say
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UserError(f"{where}: encoder.kind is {quoted(kind, 60)}; there are {', '.join(kinds)}")
     try:
-        kind = manifest["encoder"].get("kind", ClassicSettings.kind)  # runs of version 0.1.0 do not say
-        encoder = check(kinds_of(EncoderSettings)[kind], manifest["encoder"])
-        family = manifest.get("family", family_of(encoder))
-        headline = manifest["metrics"][0]
-        seed = choose_seed(run, results, headline, seed)
-        weights = load_file(trial_folder(run, seed) / "model.safetensors")
-        if "tasks" in manifest:
-            weights = _weights_of(weights, task)
-        check_finite(weights, trial_folder(run, seed))
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"{run}: cannot be read ({error}); run `bertsmith finetune` again") from None
+        encoder = check(kinds[kind], described)
+    except UserError as error:
+        raise UserError(f"{where}: encoder.{error}") from None
+    family = manifest.get("family", family_of(encoder))
+    if family not in get_args(Family):
+        raise UserError(f"{where}: family is {quoted(family, 60)}; there are {', '.join(get_args(Family))}")
+    seed = choose_seed(run, results, manifest["metrics"][0], seed)
+    weights, vocab_size = _read_weights(run, seed, results), member(manifest, "vocab_size", int, where)
+    if "tasks" in manifest:
+        weights = _weights_of(weights, task)
+    check_finite(weights, trial_folder(run, seed))
+    _check_encoder(weights, encoder, vocab_size, trial_folder(run, seed) / WEIGHTS)
+    tokenizer = read_tokenizer(run, manifest, vocab_size)
     multi_label = manifest.get("multi_label", False)  # runs of version 0.1.0 do not say
     return Finetuned(
-        recipe, family, encoder, manifest["vocab_size"], tuple(manifest["labels"]), multi_label, weights, seed, results,
-        manifest,
+        run, recipe, family, encoder, vocab_size, tuple(member(manifest, "labels", list, where)), multi_label, weights,
+        tokenizer, seed, results, manifest,
     )  # fmt: skip
+
+
+def load_weights(objective: nn.Module, found: Finetuned) -> None:
+    """Give a trial's weights to the module that the run describes.
+
+    Raises:
+        UserError: they are not that module's.
+    """
+    check_tensors(found.weights, objective.state_dict(), trial_folder(found.path, found.seed) / WEIGHTS)
+    objective.load_state_dict(found.weights)
+
+
+def _check_encoder(weights: dict[str, Tensor], settings: EncoderSettings, vocab_size: int, path: Path) -> None:
+    """Raises UserError where the encoder that the manifest describes is another one than the weights'; none is built
+    whose sizes are beyond theirs."""
+    own = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    size = sum(tensor.numel() for tensor in own.values())
+    if max(vocab_size, settings.hidden_size) > size or settings.num_hidden_layers > len(own):
+        raise UserError(f"{path}: damaged (smaller than the encoder in manifest.json)")
+    with torch.device("meta"):
+        expected = Encoder(settings, vocab_size).state_dict()
+    check_tensors(own, {f"encoder.{name}": tensor for name, tensor in expected.items()}, path)
+
+
+def _read_weights(run: Path, seed: int, results: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights of a trial, which are those that were written; where they are not, the message says which trials are
+    whole."""
+    if fault := _fault(trial_folder(run, seed)):
+        others = [trial["seed"] for trial in results["trials"] if trial["seed"] != seed]
+        whole = [str(other) for other in others if not _fault(trial_folder(run, other))]
+        left = f"whole: {'seed' if len(whole) == 1 else 'seeds'} {', '.join(whole)}" if whole else "no trial is whole"
+        raise UserError(
+            f"{trial_folder(run, seed) / WEIGHTS}: damaged ({fault}); {left}\nremove {trial_folder(run, seed)}, and "
+            f"`bertsmith finetune` trains this seed again"
+        )
+    return load_file(trial_folder(run, seed) / WEIGHTS)
+
+
+def _fault(trial: Path) -> str:
+    """What is wrong with the weights of a trial; empty if nothing is."""
+    path = trial / WEIGHTS
+    try:
+        # Trials of version 0.1.0 have no hash.
+        known = read_manifest(trial, "trial")["files"].get(WEIGHTS) if (trial / "manifest.json").exists() else None
+        if known is not None and sha256_file(path) != known:
+            return "its hash is not the one in manifest.json"
+        with safe_open(path, "pt") as file:
+            file.keys()
+    except (SafetensorError, OSError, UserError) as error:
+        return " ".join(str(error).split())[:200]
+    return ""
 
 
 def _results_of(results: dict[str, Any], task: str) -> dict[str, Any]:

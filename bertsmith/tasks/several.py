@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from bertsmith.files import make_folder
+from bertsmith.files import own_folder
 from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import generator
@@ -99,7 +99,7 @@ class SeveralDev(NamedTuple):
         found: dict[str, float] = {}
         constant = []
         for task, dev in self.dev.items():
-            own = None if folder is None else make_folder(folder / task)
+            own = None if folder is None else own_folder(folder / task)
             outcome = dev.score(objective.objectives[task], machine, own, name)
             found |= _named(task, outcome.metrics)
             constant.append(outcome.constant)

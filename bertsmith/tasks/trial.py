@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save
 
 from bertsmith.errors import Interrupted
-from bertsmith.files import atomic_folder, atomic_write
+from bertsmith.files import atomic_folder, atomic_write, own_folder, sha256_file
 from bertsmith.json_files import write_json
+from bertsmith.manifests import write_manifest
 from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import NO_LOSSES, Objective
 from bertsmith.progress import format_count, progress
@@ -50,11 +51,13 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
         predictions-dev.…    what it said of dev: see the lesson's splits; of questions preds.json, eval.json and
                              null_odds.json; of several tasks in a folder each
         metrics.jsonl        losses and learning rate by step
+        manifest.json        hashes of all these, written last
 
     Raises:
         Interrupted: by SIGTERM or SIGINT; nothing is left, the trial has to begin anew.
         UserError: memory or disk is full, gradients are not finite.
     """
+    own_folder(folder.parent)
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
         plan = Plan(steps=num_steps(setup.recipe, len(setup.splits.train.lengths)))
@@ -67,10 +70,14 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
         metrics, constant = setup.splits.dev.score(objective, setup.machine, partial)
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
-            "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3), **stopping,
+            "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
+            "threads": torch.get_num_threads(), **stopping,
         })  # fmt: skip
         with atomic_write(partial / "model.safetensors") as file:
             file.write(save({name: tensor.cpu().contiguous() for name, tensor in objective.state_dict().items()}))
+        files = sorted(path for path in partial.rglob("*") if path.is_file())
+        hashes = {path.relative_to(partial).as_posix(): sha256_file(path) for path in files}
+        write_manifest(partial, "trial", {"files": hashes})
     return metrics
 
 

@@ -3,6 +3,7 @@
 A line is written after the data that it speaks of. A line cut off by a crash is as good as none.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -13,13 +14,30 @@ from typing import Any
 
 import numpy as np
 
+from bertsmith import __version__
 from bertsmith.config import differences
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, reported
-from bertsmith.manifests import read_manifest
-from bertsmith.text.shards import PARTS, SPLITS, Position, ShardWriter
+from bertsmith.files import TEMPORARY, atomic_write, open_own, reported, temporary_of
+from bertsmith.folder_kinds import KINDS
+from bertsmith.json_files import check_shape, parse_json
+from bertsmith.manifests import FORMAT_VERSION, read_manifest
+from bertsmith.text.shards import PARTS, SPLITS, Position, ShardWriter, shard_file
 
 NAME = "journal.jsonl"
+
+KIND = "journal of a preparation"
+"""What the first line says, which makes a journal.jsonl one of ours."""
+
+MAX_LINE_BYTES = 1 << 20
+"""A line has about 500."""
+
+_HEAD = {"kind": str, "format_version": int, "bertsmith_version?": str, "identity": dict}
+_COUNTS = {str: int}
+_POSITIONS = {"train?": list, "heldout?": list}
+_UNIT = {"positions": _POSITIONS, "counts": _COUNTS, "skipped": _COUNTS}
+_CLOSED = {
+    "positions": _POSITIONS, "closed": str, "lengths": dict.fromkeys(PARTS, int), "files": {str: str}
+}  # fmt: skip
 
 SYNC_SECONDS = 10.0
 """Work that a power cut may cost; a killed process loses none."""
@@ -70,15 +88,19 @@ class Journal:
         self.path = folder / NAME
         self.done = Done()
         self._synced_at = time.monotonic()
+        head = {"kind": KIND, "format_version": FORMAT_VERSION, "bertsmith_version": __version__, "identity": identity}
+        lines = []
+        if self.path.exists():
+            before, *lines = read_journal(self.path)
+            refuse_other(folder, before, identity)
+            lines = self._take_in(lines, folder, dtype)
+        else:
+            self._refuse_strangers(folder)
+        self._sum = ""
+        with atomic_write(self.path) as file:  # whole from its first line on, and without a torn end
+            file.writelines(map(self._sealed, [head, *lines]))
         with reported(self.path):
-            lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
-            if lines:
-                refuse_other(folder, json.loads(lines[0]), identity)
-                lines = self._take_in(lines, folder, dtype)
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115, see `close`
-            self._file.truncate(sum(len(line) + 1 for line in lines))
-        if not lines:
-            self._append(identity)
+            self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
 
     def commit(self, writers: dict[str, ShardWriter], counts: Counter[str], skipped: Counter[str]) -> None:
         """Note down that the next unit is in the shards."""
@@ -110,18 +132,110 @@ class Journal:
 
     def _append(self, line: dict[str, Any]) -> None:
         with reported(self.path):
-            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.write(self._sealed(line))
 
-    def _take_in(self, lines: list[bytes], folder: Path, dtype: np.dtype) -> list[bytes]:
+    def _sealed(self, line: dict[str, Any]) -> bytes:
+        """The line with the sum that holds it to itself and to all before it."""
+        self._sum = _sum_of(line, self._sum)
+        return json.dumps(line | {"sum": self._sum}).encode() + b"\n"
+
+    def _take_in(self, lines: list[dict[str, Any]], folder: Path, dtype: np.dtype) -> list[dict[str, Any]]:
         """The lines whose data is there, noted as done: a power cut may have kept the last ones and lost their data."""
-        for count in range(len(lines), 0, -1):
+        for count in range(len(lines), -1, -1):
             self.done = Done()
-            for line in lines[1:count]:
-                self.done.add(json.loads(line))
+            for line in lines[:count]:
+                self.done.add(line)
             positions = self.done.positions.items()
             if all(position.is_on_disk(folder, split, dtype) for split, position in positions):
                 break
         return lines[:count]
+
+    def _refuse_strangers(self, folder: Path) -> None:
+        """Raises UserError where a name that will be written is taken before there is a journal to list it."""
+        names = [*KINDS["data"].files, *(shard_file(split, 0, part) for split in SPLITS for part in PARTS)]
+        for name in names:
+            for path in (folder / name, temporary_of(folder / name)):
+                if os.path.lexists(path) and name != NAME:
+                    raise UserError(f"{path}: is there, and no journal of ours lists it; choose another --out")
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """Return a preparation's identity and then the lines of its journal, in order, up to the first that is damaged:
+    what follows is done again.
+
+    Raises:
+        UserError: it is no journal of ours.
+    """
+    with reported(path):
+        first, *texts = path.read_bytes().split(b"\n")[:-1] or [b""]
+    try:
+        head = parse_json(first[: MAX_LINE_BYTES + 1], str(path), dict)
+        is_sealed, before = "kind" in head, ""
+        if is_sealed:
+            check_shape(head, _HEAD, str(path))
+            before = _check_sum(head, "", str(path))
+        elif {"corpus", "vocab", "lowercase", "heldout_fraction"} <= head.keys():  # as version 0.1.0 began it
+            head = {"kind": KIND, "format_version": FORMAT_VERSION, "identity": head}
+        if head.get("kind") != KIND:
+            raise UserError("another file of that name")
+    except UserError:
+        raise UserError(f"{path}: not the journal of a preparation; move it away, or choose another --out") from None
+    if head["format_version"] != FORMAT_VERSION:
+        raise UserError(f"{path}: format {head['format_version']}, where this version reads {FORMAT_VERSION}")
+    lines = [head["identity"]]
+    for text in texts:
+        try:
+            line = _read_line(text, str(path))
+            before = _check_sum(line, before, str(path)) if is_sealed else ""
+        except UserError:
+            break
+        lines.append(line)
+    return lines
+
+
+def _sum_of(line: dict[str, Any], before: str) -> str:
+    return hashlib.sha256(f"{before}{json.dumps(line)}".encode()).hexdigest()[:16]
+
+
+def _check_sum(line: dict[str, Any], before: str, where: str) -> str:
+    """Take the sum out of a line and return it. Raises UserError where it is not the line's after the one before."""
+    found = line.pop("sum", None)
+    if found != _sum_of(line, before):
+        raise UserError(f"{where}: a line that was not written so")
+    return found
+
+
+def journal_names(path: Path) -> list[str]:
+    """Return the names in the folder that are ours by a journal: closed shards, the open ones, and what follows them.
+
+    Raises:
+        UserError: as `read_journal`.
+    """
+    done, names = Done(), [*KINDS["data"].files]
+    for line in read_journal(path)[1:]:
+        done.add(line)
+        names += line.get("files", ())
+    for split, position in done.positions.items():
+        # The next one too: a line is written after the data that it speaks of.
+        names += [shard_file(split, index, part) for index in (position.index, position.index + 1) for part in PARTS]
+    return names
+
+
+def _read_line(text: bytes, where: str) -> dict[str, Any]:
+    if len(text) > MAX_LINE_BYTES:
+        raise UserError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes")
+    line = parse_json(text, where, dict)
+    check_shape(line, _CLOSED if "closed" in line else _UNIT, where)
+    for split, position in line["positions"].items():
+        check_shape(position, [(int, list)], where, f"positions.{split}")
+        index, lengths = position if len(position) == 2 else (None, None)
+        check_shape(index, int, where, f"positions.{split}[0]")
+        check_shape(lengths, [int], where, f"positions.{split}[1]")
+        if split not in SPLITS or len(lengths) != len(PARTS) or min(index, *lengths) < 0:
+            raise UserError(f"{where}: positions.{split} is no position of a shard")
+    if "closed" in line and (line["closed"] not in SPLITS or any("/" in name for name in line["files"])):
+        raise UserError(f"{where}: closed is none of {', '.join(SPLITS)}")
+    return line
 
 
 def refuse_foreign(folder: Path, kind: str) -> None:
@@ -129,7 +243,7 @@ def refuse_foreign(folder: Path, kind: str) -> None:
     if (folder / "manifest.json").exists():
         read_manifest(folder, kind)
         return
-    for path in folder.iterdir():
+    for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.suffix != TEMPORARY:
             raise UserError(f"{folder}: not a {kind} folder, there is {path.name} in it; choose another --out")
 

@@ -14,7 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 from bertsmith.config import identity
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, locked, make_folder
+from bertsmith.files import Held, locked, make_folder, reported
+from bertsmith.folder_kinds import KINDS
+from bertsmith.folders import clear, remove_names
 from bertsmith.manifests import write_manifest
 from bertsmith.progress import Progress, format_count, format_seconds, progress
 from bertsmith.settings import setting, settings
@@ -22,9 +24,9 @@ from bertsmith.text import journal
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
-from bertsmith.text.journal import Done, Journal, describe, refuse_foreign, refuse_other
+from bertsmith.text.journal import Done, Journal, describe, journal_names, refuse_foreign, refuse_other
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
-from bertsmith.text.tokenizer import TOKENIZER_FILES, Tokenizer
+from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
 from bertsmith.text.workers import Encoder, Result, encode_units, start_server
 
@@ -75,20 +77,24 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     is_new = not out.exists()
     make_folder(out)
     try:
-        with locked(out):
-            if not (out / journal.NAME).exists():
+        with locked(out) as held:
+            if not os.path.lexists(out / journal.NAME) or (out / "manifest.json").exists():
                 refuse_foreign(out, "data")
             if overwrite:
                 _clear(out)
-            if not (out / "manifest.json").exists():
-                _make(job)
-            data = open_data(out)
+            is_made = not (out / "manifest.json").exists()
+            if is_made:
+                _make(job, held)
+            data = open_data(out, check=False)
             _refuse_other(job, data.manifest["identity"])
             (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right behind the manifest
+            if not is_made:
+                data.verify(remember=False)  # what `prepare` leaves depends on nothing but its input
             return data
     finally:
-        if is_new and not any(path.name != ".lock" for path in out.iterdir()):
-            shutil.rmtree(out)
+        if is_new and out.is_dir() and os.listdir(out) == [".lock"]:
+            remove_names(out, [".lock"])
+            out.rmdir()
 
 
 class _Job(NamedTuple):
@@ -125,11 +131,11 @@ def _refuse_other(job: _Job, before: dict[str, Any]) -> None:
     refuse_other(job.out, before, job.identity)
 
 
-def _make(job: _Job) -> None:
+def _make(job: _Job, held: Held) -> None:
     book = Journal(job.out, job.identity, job.tokenizer.dtype)
     with closing(book):
         try:
-            _write_shards(job, book)
+            _write_shards(job, book, held)
             if not book.done.counts["documents"]:
                 reason = describe(book.done.skipped) or "it is empty"
                 raise UserError(f"{job.recipe.corpus}: no usable document ({reason}); check corpus, layout and field")
@@ -147,7 +153,7 @@ def _make(job: _Job) -> None:
             raise
 
 
-def _write_shards(job: _Job, book: Journal) -> None:
+def _write_shards(job: _Job, book: Journal, held: Held) -> None:
     encoder = Encoder(job.tokenizer, job.recipe.heldout_fraction, job.recipe.on_error == "skip")
     units = job.corpus.units()
     size = sum(unit.size for unit in islice(units, book.done.units))
@@ -167,6 +173,7 @@ def _write_shards(job: _Job, book: Journal) -> None:
             if not is_announced and result.encoded.counts["documents"] and unit.size:
                 _announce(job, unit, result, bar)
                 is_announced = True
+            held.check()
             _commit(book, writers, result.encoded)
             for reason in result.broken[:SHOWN_BROKEN]:
                 bar.line(f"passed over: {reason}")
@@ -240,10 +247,12 @@ def _summary(done: Done) -> str:
 
 
 def _clear(out: Path) -> None:
-    """Remove what `prepare` writes and nothing else. The journal stays until the end: if this is cut short, it still
-    says whose the rest is."""
-    (out / journal.NAME).touch()
-    (out / "manifest.json").unlink(missing_ok=True)
-    for pattern in ("*.npy", f"*.npy{TEMPORARY}", *TOKENIZER_FILES, journal.NAME):
-        for path in out.glob(pattern):
-            path.unlink()
+    """Remove what a manifest or a journal of ours lists and nothing else. Either stays until the end: if this is cut
+    short, it still says whose the rest is."""
+    if (out / "manifest.json").exists():
+        clear(out, KINDS["data"])
+    elif (out / journal.NAME).exists():
+        names = [name for name in journal_names(out / journal.NAME) if name != journal.NAME]
+        with reported(out):
+            remove_names(out, names)
+            (out / journal.NAME).unlink()

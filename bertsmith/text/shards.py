@@ -3,6 +3,7 @@
     manifest.json                                                   written last
     train-00000.tokens.npy   train-00000.lines.npy   train-00000.documents.npy      and so on; likewise heldout-…
     tokenizer.json   vocab.txt   tokenizer_config.json
+    checked.json                                                    which files were compared with their hashes
 
 Each file of a shard is a plain NumPy array, which `np.load` reads without this package.
 """
@@ -10,15 +11,16 @@ Each file of a shard is a plain NumPy array, which `np.load` reads without this 
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO, FileIO
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, reported, sha256_file, sha256_json
+from bertsmith.files import create, open_own, reported, sha256_file, sha256_json, sync_folder, temporary_of
 from bertsmith.manifests import read_manifest
+from bertsmith.text.shard_checks import HEADER_SIZE, Shard, compare_hashes, dtypes_of, faults, npy_header
 
 if TYPE_CHECKING:  # training imports this file where there is torch and numpy alone
     from bertsmith.text.tokenizer import Tokenizer
@@ -31,25 +33,6 @@ PARTS = ("tokens", "lines", "documents")
 SHARD_TOKENS = 1 << 24
 """A shard is closed once it holds this many: one file for a small corpus, about 560 for OpenWebText's 9 G tokens."""
 
-_HEADER_SIZE = 128
-"""Of a .npy file whose array has one axis; NumPy pads it so that the length can be filled in later."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive documents of one split.
-
-    Attributes:
-        tokens: [T] uint16 or uint32, ids of all documents end to end, no special tokens between them.
-        line_ends: [lines] uint32, the position in `tokens` after a line's last token; strictly increasing.
-        document_ends: [documents] uint32, the position in `tokens` after a document's last token; strictly increasing,
-            each also a line's end.
-    """
-
-    tokens: np.ndarray
-    line_ends: np.ndarray
-    document_ends: np.ndarray
-
 
 class Data:
     """A whole data folder, read-only.
@@ -61,6 +44,7 @@ class Data:
 
     def __init__(self, path: Path, manifest: dict[str, Any]):
         self.path, self.manifest = path, manifest
+        self._sound: set[tuple[str, int]] = set()
 
     @cached_property
     def hash(self) -> str:
@@ -77,7 +61,8 @@ class Data:
         from bertsmith.text.tokenizer import Tokenizer
 
         tokenizer = Tokenizer.load(self.path)
-        if tokenizer.fingerprint != self.manifest["tokenizer"]["fingerprint"]:
+        known = self.manifest["tokenizer"]
+        if (tokenizer.fingerprint, tokenizer.vocab_size) != (known["fingerprint"], known["vocab_size"]):
             raise _damaged(self.path / "tokenizer.json", "not the tokenizer of manifest.json")
         return tokenizer
 
@@ -97,43 +82,63 @@ class Data:
             UserError: a file is damaged in a way that shows without reading it through (see `verify`).
         """
         lengths = self.manifest["shards"][split][index]
-        return Shard(*(self._array(shard_file(split, index, part), lengths[part]) for part in PARTS))
+        vocab_size = self.manifest["tokenizer"]["vocab_size"]
+        arrays = zip(PARTS, dtypes_of(vocab_size), strict=True)
+        shard = Shard(*(self._array(shard_file(split, index, part), dtype, lengths[part]) for part, dtype in arrays))
+        if (split, index) not in self._sound:
+            for part, fault in zip(PARTS, faults(shard, vocab_size), strict=True):
+                if fault:
+                    raise _damaged(self.path / shard_file(split, index, part), fault)
+            self._sound.add((split, index))
+        return shard
 
-    def verify(self) -> None:
-        """Read every file through and compare it with its hash in the manifest.
+    def verify(self, remember: bool = True) -> None:
+        """Compare every file with its hash in the manifest, but those that were compared before and have not changed
+        since; see `bertsmith.text.shard_checks`.
+
+        Args:
+            remember: note down what was compared, where the folder can be written.
 
         Raises:
             UserError: a file is missing or differs; it is named.
         """
-        for name, expected in self.manifest["files"].items():
-            with reported(self.path / name):
-                found = sha256_file(self.path / name)
-            if found != expected:
-                raise _damaged(self.path / name, "its hash is not the one in manifest.json")
+        fault = compare_hashes(self.path, self.manifest["files"], remember)
+        if fault:
+            raise _damaged(self.path / fault, "its hash is not the one in manifest.json")
 
-    def _array(self, name: str, length: int) -> np.ndarray:
+    def _array(self, name: str, dtype: np.dtype, length: int) -> np.ndarray:
         path = self.path / name
-        with reported(path):
-            try:
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (ValueError, EOFError) as error:
-                raise _damaged(path, str(error)) from None
-        if array.shape != (length,):
-            raise _damaged(path, f"{array.shape} entries where manifest.json says {length}")
-        return array
+        if not path.is_file():
+            raise UserError(f"{path}: is gone; bring the folder back, or prepare it again")
+        with reported(path), path.open("rb") as file:
+            header, size = file.read(HEADER_SIZE), path.stat().st_size
+            if size != HEADER_SIZE + length * dtype.itemsize or header != npy_header(dtype, length):
+                raise _damaged(path, f"not {length:,} entries of {dtype}, as manifest.json says")
+            return np.memmap(file, dtype, "r", HEADER_SIZE, (length,)) if length else np.empty(0, dtype)
 
 
-def open_data(path: str | Path) -> Data:
+def open_data(path: str | Path, check: bool = True) -> Data:
     """The data folder at `path`.
 
+    Args:
+        path: see above.
+        check: compare the files with their hashes, see `Data.verify`; without it no token is to be trusted.
+
     Raises:
-        UserError: it is not one, it is not finished, or a shard's file is missing.
+        UserError: it is not one, it is not finished, or a shard's file is missing or damaged.
     """
     path = Path(path)
     data = Data(path, read_manifest(path, "data"))
+    shards = data.manifest["shards"]
+    names = {shard_file(split, index, part) for split in SPLITS for index in range(len(shards.get(split, ())))
+             for part in PARTS}  # fmt: skip
+    if names != data.manifest["files"].keys() or shards.keys() != set(SPLITS):
+        raise _damaged(path / "manifest.json", "its shards and its files do not agree")
     for name in data.manifest["files"]:
         if not (path / name).is_file():
             raise _damaged(path / name, "missing")
+    if check:
+        data.verify()
     return data
 
 
@@ -184,9 +189,10 @@ class ShardWriter:
                 _write_header(file, dtype, length)
                 os.fsync(file.fileno())
             path = self.folder / shard_file(self.split, self.position.index, part)
-            hashes[path.name] = sha256_file(_partial(path))
-            _partial(path).replace(path)
+            hashes[path.name] = sha256_file(temporary_of(path))
+            temporary_of(path).replace(path)
         if self._files:
+            sync_folder(self.folder)
             self._files = []
             self.position = Position(self.position.index + 1)
         return hashes
@@ -204,16 +210,16 @@ class ShardWriter:
 
     def _create(self, part: str) -> FileIO:
         path = self.folder / shard_file(self.split, self.position.index, part)
-        file = open(_partial(path), "wb", buffering=0)  # noqa: SIM115, closed with its shard
-        _write(file, bytes(_HEADER_SIZE))
+        file = FileIO(create(temporary_of(path)), "w")
+        _write(file, bytes(HEADER_SIZE))
         return file
 
     def _reopen(self, part: str, dtype: np.dtype, length: int) -> FileIO:
         path = self.folder / shard_file(self.split, self.position.index, part)
         if path.exists():  # killed while closing this shard
-            path.replace(_partial(path))
-        file = open(_partial(path), "r+b", buffering=0)  # noqa: SIM115, closed with its shard
-        file.truncate(_HEADER_SIZE + length * dtype.itemsize)
+            path.replace(temporary_of(path))
+        file = FileIO(open_own(temporary_of(path), os.O_RDWR), "r+")
+        file.truncate(HEADER_SIZE + length * dtype.itemsize)
         file.seek(0, os.SEEK_END)
         return file
 
@@ -229,14 +235,10 @@ class Position:
         """Whether the open shard's files are as long as this position says (a power cut may have shortened them)."""
         for part, itemsize, length in zip(PARTS, (dtype.itemsize, 4, 4), self.lengths, strict=True):
             path = folder / shard_file(split, self.index, part)
-            path = path if path.exists() else _partial(path)
-            if length and (not path.exists() or path.stat().st_size < _HEADER_SIZE + length * itemsize):
+            path = path if path.exists() else temporary_of(path)
+            if length and (not path.exists() or path.stat().st_size < HEADER_SIZE + length * itemsize):
                 return False
         return True
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(path.name + TEMPORARY)
 
 
 def _write(file: FileIO, content: bytes | memoryview) -> None:
@@ -247,12 +249,8 @@ def _write(file: FileIO, content: bytes | memoryview) -> None:
 
 
 def _write_header(file: FileIO, dtype: np.dtype, length: int) -> None:
-    header = BytesIO()
-    content = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
-    np.lib.format.write_array_header_1_0(header, content)
-    assert header.tell() == _HEADER_SIZE, "NumPy's header has another size than we left room for"
     file.seek(0)
-    _write(file, header.getvalue())
+    _write(file, npy_header(dtype, length))
 
 
 def _damaged(path: Path, reason: str) -> UserError:

@@ -43,13 +43,30 @@ class RowStream:
             raise UserError(f"{data.path}: holds no {split} text; prepare more of it, or another heldout_fraction")
         self.num_groups = -(-data.num_shards(split) // GROUP_SHARDS)
         self.specials = (data.tokenizer.cls_id, data.tokenizer.sep_id)
+        self._opened: dict[tuple[int, int], _Group] = {}
+
+    def check(self, position: tuple[int, ...], num_rows: int) -> None:
+        """Raises UserError where this is not a position that `batches` gives after `num_rows` rows: (epoch, group,
+        row), or () before the first."""
+        if not position and not num_rows:
+            return
+        if len(position) != 3:
+            raise UserError(f"position {list(position)} is not an epoch, a group and a row")
+        epoch, index, row = position
+        if index >= self.num_groups or epoch > num_rows or row > num_rows or not num_rows:
+            raise UserError(f"position {list(position)} after {num_rows:,} rows of {self.num_groups:,} groups")
+        group = self._group(epoch, index)
+        self._opened[epoch, index] = group  # it is needed at once
+        if row > len(group.row):
+            raise UserError(f"row {row:,} of a group of {len(group.row):,}")
 
     def batches(self, size: int, position: tuple[int, ...] = ()) -> Iterator[tuple[Assembled, tuple[int, ...]]]:
         """`size` rows at a time from `position` on, each with the position behind them."""
         epoch, index, row = position or (0, 0, 0)
         parts, missing = [], size
         while True:
-            group = self._group(epoch, index)
+            group = self._opened.pop((epoch, index), None) or self._group(epoch, index)
+            self._opened.clear()
             while row < len(group.row):
                 taken = slice(row, min(row + missing, len(group.row)))
                 parts.append(self._assemble(group, taken))

@@ -6,22 +6,39 @@ checkpoints/step-00001000/model.safetensors       the objective's parameters
                           manifest.json           hashes of the three, written last
 """
 
-import json
-import shutil
+import math
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, atomic_folder, atomic_write, reported, sha256_file
-from bertsmith.json_files import write_json
+from bertsmith.errors import UserError, quoted
+from bertsmith.files import atomic_folder, atomic_write, own_folder, reported, sha256_file
+from bertsmith.folder_kinds import KINDS
+from bertsmith.folders import number_of, remove_member, remove_unfinished
+from bertsmith.json_files import check_shape, read_json, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.terminal import say
-from bertsmith.training.loop import State
+from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW, State
 
-MODEL, OPTIMIZER, STATE = FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+KIND = KINDS["checkpoint"]
+MODEL, OPTIMIZER, STATE = FILES = KIND.files
+
+OPTIMIZER_KEYS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of a parameter; the first is a number, the others are of the parameter's shape."""
+
+MAX_STATE_BYTES = 1 << 20
+"""Of a state.json, which has a few numbers."""
+
+_STATE = {
+    "step": int, "tokens": int, "seconds": float, "position": [int], "skipped": int, "skipped_in_a_row": int
+}  # fmt: skip
+
+Check = Callable[["Checkpoint"], None]
+"""Raises UserError where a checkpoint is not of the run that it lies in."""
 
 
 class Checkpoint(NamedTuple):
@@ -42,7 +59,7 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
     """
     from safetensors.torch import save as to_bytes  # here: the room imports with torch and numpy alone
 
-    path = run / "checkpoints" / f"step-{state.step:08d}"
+    path = own_folder(run / "checkpoints") / f"step-{state.step:08d}"
     if path == newest_path(run):
         return path  # asked to stop at a step that has just been saved
     with atomic_folder(path) as folder, reported(path):
@@ -52,18 +69,19 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
             with atomic_write(folder / name) as file:
                 file.write(to_bytes(_contiguous(tensors)))
         write_json(folder / STATE, state.to_dict())
-        write_manifest(folder, "checkpoint", {"files": {name: sha256_file(folder / name) for name in FILES}})
+        write_manifest(folder, KIND.name, {"files": {name: sha256_file(folder / name) for name in FILES}})
     if keep:
         for old in _newest_first(run)[keep:]:
-            shutil.rmtree(old, ignore_errors=True)
+            remove_member(old, KIND)
     return path
 
 
-def load_newest(run: Path, to_resume: bool = True) -> Checkpoint | None:
+def load_newest(run: Path, to_resume: bool = True, check: Check = lambda checkpoint: None) -> Checkpoint | None:
     """The newest undamaged checkpoint of `run`, or None where there is none at all. Damaged ones are reported.
 
     Args:
         to_resume: read the optimizer too, which is twice as large as the model and of no use else.
+        check: what a checkpoint has to stand besides; one that does not is damaged.
 
     Raises:
         UserError: there are checkpoints, and every one is damaged.
@@ -71,7 +89,9 @@ def load_newest(run: Path, to_resume: bool = True) -> Checkpoint | None:
     found = _newest_first(run)
     for path in found:
         try:
-            return read(path, to_resume)
+            checkpoint = read(path, to_resume)
+            check(checkpoint)
+            return checkpoint
         except UserError as error:
             say(f"{error}; trying the one before it" if path != found[-1] else str(error), error=True)
     if found:
@@ -88,38 +108,97 @@ def read(path: Path, to_resume: bool = True) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    manifest = read_manifest(path, "checkpoint")
+    manifest = read_manifest(path, KIND.name)
     for name in FILES if to_resume else (MODEL, STATE):
         try:
-            if sha256_file(path / name) == manifest["files"][name]:
+            if sha256_file(path / name) == manifest["files"].get(name):
                 continue
         except OSError:
             pass
         raise UserError(f"{path / name}: damaged (its hash is not the one in manifest.json)")
+    state = _read_state(path / STATE)
+    if f"step-{state.step:08d}" != path.name:
+        raise UserError(f"{path / STATE}: damaged (it is of step {state.step})")
     try:
-        state = State.from_dict(json.loads((path / STATE).read_text(encoding="utf-8")))
         model, optimizer = load_file(path / MODEL), load_file(path / OPTIMIZER) if to_resume else {}
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from None
     return Checkpoint(path, model, optimizer, state)
 
 
+def _read_state(path: Path) -> State:
+    values = read_json(path, dict, MAX_STATE_BYTES)
+    check_shape(values, _STATE, str(path))
+    if strangers := sorted(values.keys() - _STATE.keys()):
+        raise UserError(f"{path}: damaged (it has {quoted(strangers[0], 60)}, which no state has)")
+    state = State.from_dict(values)
+    numbers = (state.step, state.tokens, state.seconds, state.skipped, state.skipped_in_a_row, *state.position)
+    if min(numbers) < 0 or max(numbers) >= 1 << 62 or not math.isfinite(state.seconds):
+        raise UserError(f"{path}: damaged (a number is negative or too large)")
+    if not state.skipped_in_a_row <= state.skipped <= state.step or state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+        raise UserError(f"{path}: damaged ({state.skipped} of {state.step} steps were skipped)")
+    return state
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: object) -> None:
+    """Hold tensors to those that a module has, before any is copied.
+
+    Raises:
+        UserError: one is missing, is of no use, or is of another shape or format; it is named.
+    """
+    missing, strange = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or strange:
+        what = f"has no {missing[0]}" if missing else f"has {quoted(strange[0], 100)}, which this model lacks"
+        raise UserError(f"{where}: damaged (it {what})")
+    for name, tensor in found.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise UserError(
+                f"{where}: damaged ({name} is {_described(tensor)} where the model has {_described(wanted)})"
+            )
+
+
+def check_fits(checkpoint: Checkpoint, module: nn.Module) -> None:
+    """Raises UserError where a tensor of the model or of its optimizer is missing, or not as `module` has it: the fused
+    optimizer trusts their sizes, and would write past a short one's end."""
+    check_tensors(checkpoint.model, module.state_dict(), checkpoint.path / MODEL)
+    expected = {}
+    for name, parameter in module.named_parameters():
+        like = dict.fromkeys(OPTIMIZER_KEYS, parameter) | {"step": torch.empty((), dtype=torch.float32)}
+        expected |= {f"{name}.{key}": tensor for key, tensor in like.items()}
+    check_tensors(checkpoint.optimizer, expected, checkpoint.path / OPTIMIZER)
+
+
 def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """Copy `checkpoint` into `module` and `optimizer`, wherever they are; returns its state."""
+    """Copy `checkpoint` into `module` and `optimizer`, wherever they are; returns its state.
+
+    Raises:
+        UserError: as `check_fits`; nothing is copied.
+    """
+    check_fits(checkpoint, module)
     module.load_state_dict(checkpoint.model)
     for name, parameter in module.named_parameters():
-        values = {
-            key: checkpoint.optimizer[f"{name}.{key}"].to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
-        }
+        values = {key: checkpoint.optimizer[f"{name}.{key}"].to(parameter.device) for key in OPTIMIZER_KEYS}
         optimizer.state[parameter] = values
     return checkpoint.state
 
 
 def remove_newer(run: Path, checkpoint: Checkpoint) -> None:
-    """Remove checkpoints after `checkpoint`: they are damaged, and would pass for the newest that are kept."""
+    """Remove checkpoints after `checkpoint`: they are damaged, and would pass for the newest that are kept.
+
+    Raises:
+        UserError: somebody else's file is in one of them, which stays.
+    """
     for path in _newest_first(run):
-        if path > checkpoint.path:
-            shutil.rmtree(path, ignore_errors=True)
+        if _step_of(path) > _step_of(checkpoint.path):
+            remove_member(path, KIND)
+            if path.exists():
+                raise UserError(f"{path}: holds {os.listdir(path)[0]}, which we did not write; move it elsewhere")
+
+
+def checkpoint_paths(run: Path) -> list[Path]:
+    """Return the folders of a run's checkpoints, unread, by their steps."""
+    return _newest_first(run)[::-1]
 
 
 def newest_path(run: Path) -> Path | None:
@@ -129,14 +208,22 @@ def newest_path(run: Path) -> Path | None:
 
 def remove_partial(run: Path) -> None:
     """Remove what a killed writer left."""
-    for path in (run / "checkpoints").glob(f"*{TEMPORARY}"):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_unfinished(run / "checkpoints", "step-", 8)
 
 
 def _newest_first(run: Path) -> list[Path]:
-    """Those that we have written: a copy that somebody calls otherwise is left alone."""
-    found = (run / "checkpoints").glob("step-*")
-    return sorted((path for path in found if path.name.removeprefix("step-").isdecimal()), reverse=True)
+    """Those that we have written, by their steps: a copy that somebody calls otherwise is left alone, and so is a
+    link."""
+    found = [path for path in (run / "checkpoints").glob("step-*") if _step_of(path) is not None]
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_step_of, reverse=True)
+
+
+def _step_of(path: Path) -> int | None:
+    return number_of(path.name, "step-", 8)
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

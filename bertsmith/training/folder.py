@@ -2,61 +2,107 @@
 
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from bertsmith import __version__
-from bertsmith.claim import Kind, claim
 from bertsmith.config import identity, to_dict, to_toml
-from bertsmith.files import write_text
+from bertsmith.errors import UserError
+from bertsmith.files import own_folder, write_text
+from bertsmith.folder_kinds import KINDS
+from bertsmith.folders import open_run_folder
 from bertsmith.json_files import finite
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.progress import format_count, format_seconds
 from bertsmith.terminal import say
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
+from bertsmith.training.checkpoints import Checkpoint
 from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
 from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
 
-FOLDER = Kind("pretrain", ("checkpoints", "tensorboard", "metrics.jsonl"), ("recipe.toml", "tokenizer.json"))
-
 
 def open_run(
     run: Path, recipe: PretrainRecipe, data: Data, machine: Machine, inputs: dict[str, str], overwrite: bool = False
-) -> checkpoints.Checkpoint | None:
+) -> dict[str, Any]:
     """Check that `run` is the folder of this recipe, this data and these other inputs (name → fingerprint), or make it
-    so; returns the checkpoint to go on from.
+    so; returns what its manifest said before, {} where there was none.
 
     Raises:
-        UserError: as `claim`. A plan that is not done may be lengthened.
+        UserError: as `open_run_folder`. A plan that is not done may be lengthened.
     """
     mine = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
-    before = claim(run, FOLDER, mine, recipe, overwrite, _only_lengthens)
-    checkpoints.remove_partial(run)
-    found = checkpoints.load_newest(run)
-    if found is not None:
-        checkpoints.remove_newer(run, found)
+    before = open_run_folder(run, KINDS["pretrain"], mine, recipe, overwrite, _only_lengthens)
     described = {
         "identity": mine,
         "recipe": to_dict(recipe),
         "data": _describe(data),
         "vocab_size": data.tokenizer.vocab_size,
+        "tokenizer": data.tokenizer.fingerprint,
         "environment": {
             "bertsmith": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
             "machine": _name(machine.device),
         },
+        "threads": list(dict.fromkeys([*before.get("threads", []), torch.get_num_threads()])),
     }
     write_manifest(run, "pretrain", {"finished": False, **before, **described})
     # Behind the manifest: killed between them, the folder is known for ours.
     write_text(run / "recipe.toml", to_toml(recipe))
     data.tokenizer.save(run)
+    own_folder(run / "checkpoints")
+    return before
+
+
+def newest_checkpoint(run: Path, module: nn.Module, check_state: Callable[[State], None]) -> Checkpoint | None:
+    """Return the checkpoint to go on from, None where there is none yet: the newest that is whole, fits `module`, and
+    whose state is one of this run. Newer ones are removed.
+
+    Args:
+        run: a folder that `open_run` has opened.
+        module: what the run trains.
+        check_state: raises UserError for a state that this run cannot have been in.
+
+    Raises:
+        UserError: there are checkpoints, and every one is damaged.
+    """
+
+    def check(found: Checkpoint) -> None:
+        checkpoints.check_fits(found, module)
+        try:
+            check_state(found.state)
+        except UserError as error:
+            raise UserError(f"{found.path / checkpoints.STATE}: damaged ({error})") from None
+
+    checkpoints.remove_partial(run)
+    found = checkpoints.load_newest(run, check=check)
+    if found is not None:
+        checkpoints.remove_newer(run, found)
     return found
+
+
+def note_threads(before: dict[str, Any], device: torch.device) -> None:
+    """Say where a run goes on with another number of threads than it had: on the CPU sums are then added in another
+    order, and the end is not the same bits."""
+    threads, now = before.get("threads", []), torch.get_num_threads()
+    if device.type == "cpu" and threads and threads != [now]:
+        had = ", ".join(map(str, threads))
+        say(f"this run had {had} threads so far and has {now} now, so its end will not be the same bits as without the "
+            f"stop; OMP_NUM_THREADS={threads[0]} gives it as many as it began with", error=True)  # fmt: skip
+
+
+def note_events(run: Path, names: list[str]) -> None:
+    """Add TensorBoard's files of this process to those that the manifest lists as ours."""
+    if names:
+        manifest = read_manifest(run, "pretrain")
+        write_manifest(run, "pretrain", manifest | {"events": [*manifest.get("events", []), *names]})
 
 
 def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str, Any]:

@@ -1,29 +1,46 @@
 """metrics.jsonl, one JSON object a line, and TensorBoard's event files beside it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from bertsmith.files import atomic_write, reported
-from bertsmith.json_files import finite
+from bertsmith.errors import UserError
+from bertsmith.files import atomic_write, open_own, own_folder, reported
+from bertsmith.json_files import check_shape, finite, parse_json
+
+MAX_LINE_BYTES = 1 << 20
+"""A line has about 300."""
 
 
 class MetricsLog:
-    """What a run measured, by step. A resumed run first forgets what it measured after its checkpoint."""
+    """What a run measured, by step. A resumed run first forgets what it measured after its checkpoint.
+
+    Attributes:
+        events: names of the files in tensorboard/ that this object writes.
+    """
 
     def __init__(self, run: Path, step: int, tensorboard: bool = True):
         self.path = run / "metrics.jsonl"
         self._forget_after(step)
         with reported(self.path):
-            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115, open as long as the run
+            self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
         self._events = None
+        self.events: list[str] = []
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-            self._events = SummaryWriter(run / "tensorboard", purge_step=step + 1)
+            folder = own_folder(run / "tensorboard")
+            before = set(os.listdir(folder))
+            self._events = SummaryWriter(folder, purge_step=step + 1)
+            self.events = sorted(set(os.listdir(folder)) - before)
 
     def write(self, split: str, step: int, values: dict[str, Any]) -> None:
-        """Add one line; numbers that are not finite become null."""
+        """Add one line; numbers that are not finite become null.
+
+        Raises:
+            UserError: the disk is full, or somebody has removed the file.
+        """
         values = finite(values)
         self._add({"split": split, "step": step, **values})
         if self._events is not None:
@@ -39,6 +56,12 @@ class MetricsLog:
         with reported(self.path):
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
+            if not os.fstat(self._file.fileno()).st_nlink:
+                raise UserError(f"{self.path}: was removed while the run wrote it; the run stops")
+
+    def sync(self) -> None:
+        """Return when the lines would survive a power cut, as a checkpoint that is saved next does."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
@@ -47,17 +70,44 @@ class MetricsLog:
 
     def _forget_after(self, step: int) -> None:
         kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-        with atomic_write(self.path, "w") as file:
+        with atomic_write(self.path, "w") as file:  # a new file: a hard link of the old one stays as it is
             file.writelines(json.dumps(line) + "\n" for line in kept)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; one that was cut short by a crash is left out."""
-    lines = []
-    if path.exists():
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
-    return lines
+    """Return the lines of a metrics.jsonl, each with a "split" and a "step"; none where there is no such file. A torn
+    end, as a kill or a power cut leaves it, is left out.
+
+    Raises:
+        UserError: a line before the end is damaged.
+    """
+    if not path.exists():
+        return []
+    with reported(path), path.open("rb") as file:
+        lines = file.read().split(b"\n")
+    # A line without its line feed may still be JSON, as the beginning of a number is.
+    read, first_fault = [], None
+    for number, text in enumerate(lines[:-1], start=1):
+        try:
+            line = _read_line(text, f"{path}, line {number}")
+        except UserError as error:
+            first_fault = first_fault or error
+            continue
+        if first_fault is not None:
+            raise UserError(f"{str(first_fault).removesuffix('; write the file again')}; remove that line") from None
+        read.append(line)
+    return read
+
+
+def _read_line(text: bytes, where: str) -> dict[str, Any]:
+    if len(text) > MAX_LINE_BYTES:
+        raise UserError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes")
+    line = parse_json(text, where, dict)
+    measures = {key: _MEASURE for key in line if key != "text"}  # a warning's
+    check_shape(line, measures | {"split": str, "step": int, "text?": str}, where)
+    if line["step"] < 0:
+        raise UserError(f"{where}: step {line['step']} is negative")
+    return line
+
+
+_MEASURE = (int, float, type(None))

@@ -16,7 +16,7 @@ from bertsmith.manifests import kind_of
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.terminal import say
-from bertsmith.training.runs import PARTS, PretrainingRun, load_run
+from bertsmith.training.runs import PARTS, PretrainingRun, load_run, read_tokenizer
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.interop.network import Imported
@@ -141,12 +141,11 @@ def fingerprint(tokenizer: "Tokenizer", weights: Mapping[str, Tensor]) -> str:
 
 
 def _from_run(path: Path) -> Model:
-    from bertsmith.text.tokenizer import Tokenizer
-
     if kind_of(path) == "finetune":  # whatever else is wrong with it, `load_run` says
         raise UserError(f"{path}: a fine-tuning run; `bertsmith export` it and name that folder instead")
     run = load_run(path)
-    return Model(path, run.networks, run.vocab_size, Tokenizer.load(path), run.recipe.rows.length, run)
+    tokenizer = read_tokenizer(path, run.manifest, run.vocab_size)
+    return Model(path, run.networks, run.vocab_size, tokenizer, run.recipe.rows.length, run)
 
 
 def _from_folders(path: Path, folders: dict[str, Path]) -> Model:

@@ -11,9 +11,11 @@ class Plan:
 
     exclusive: ClassVar[tuple[str, ...]] = ("steps", "tokens", "hours")
 
-    steps: int | None = setting(None, "optimiser steps in all, those before a resumption included", ge=1)
-    tokens: int | None = setting(None, "tokens seen in all", ge=1)
-    hours: float | None = setting(None, "hours of training in all (start-up and evaluation not counted)", gt=0)
+    steps: int | None = setting(None, "optimiser steps in all, those before a resumption included", ge=1, le=10**9)
+    tokens: int | None = setting(None, "tokens seen in all", ge=1, le=10**15)
+    hours: float | None = setting(
+        None, "hours of training in all (start-up and evaluation not counted)", gt=0, le=10**6
+    )
     checkpoint_steps: int = setting(1000, "steps between checkpoints", ge=1, identity=False)
     keep_checkpoints: int = setting(2, "newest checkpoints to keep; 0 keeps all", ge=0, identity=False)
     evaluate_steps: int = setting(1000, "steps between held-out evaluations", ge=1, identity=False)

@@ -8,8 +8,9 @@ RUN/recipe.toml     every setting of the run
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.files import locked, make_folder
+from bertsmith.files import Held, locked, make_folder
 from bertsmith.model.flops import training_flops
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
@@ -30,7 +31,7 @@ from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.evaluation import evaluate
-from bertsmith.training.folder import finish_run, open_run
+from bertsmith.training.folder import finish_run, newest_checkpoint, note_events, note_threads, open_run
 from bertsmith.training.initial import open_initial, set_weights
 from bertsmith.training.loop import Course, Event, State, Step, fit
 from bertsmith.training.machine import Machine, choose_machine
@@ -67,10 +68,12 @@ def pretrain(
     if recipe.init is not None:
         initial = open_initial(recipe, data.tokenizer, run)
     make_folder(run)
-    with locked(run):
+    with locked(run) as held:
         inputs = {"init": initial.fingerprint} if initial else {}
-        found = open_run(run, recipe, data, machine, inputs, overwrite)
+        before = open_run(run, recipe, data, machine, inputs, overwrite)
         objective = build_objective(recipe, data.tokenizer)
+        stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
+        found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
         if initial is not None and found is None:
             set_weights(objective, initial)
         machine.place(objective)
@@ -79,11 +82,11 @@ def pretrain(
         if found is not None:
             state = checkpoints.restore(found, objective, optimizer)
             say(f"continuing from {found.path} (step {state.step:,})", error=True)
+            note_threads(before, machine.device)
         course = Course(
             optimizer, recipe.schedule, recipe.plan, machine, recipe.optimizer.clip_norm, recipe.rows.length,
             recipe.seed, recipe.compat,
         )  # fmt: skip
-        stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         start = (state.step, state.position)
         batches = ahead(masked_batches(stream, objective, recipe.batch_size, start, recipe.progress))
         with (
@@ -91,6 +94,7 @@ def pretrain(
             closing(batches),
             progress("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
         ):
+            note_events(run, log.events)
             watch = _Watch(recipe, machine, log, bar, probes)
             held_out = held_out_batches(data, recipe, objective)
             watch.start(objective, state)
@@ -98,6 +102,8 @@ def pretrain(
                 watch.evaluate(objective, held_out, state)
 
             def save(state: State, step: Step) -> None:
+                held.check()
+                log.sync()
                 checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
 
             events = [
@@ -106,11 +112,8 @@ def pretrain(
                 Event(recipe.plan.evaluate_steps, lambda state, step: watch.evaluate(objective, held_out, state)),
                 Event(recipe.plan.checkpoint_steps, save, when_stopped=True),
             ]
-            try:
+            with _naming_the_last_checkpoint(held):
                 asked_to_stop = fit(objective, batches, course, events, state)
-            except UserError as error:
-                last = checkpoints.newest_path(run)
-                raise UserError(f"{error}\nlast checkpoint: {last or 'none'}") from None
         summary = finish_run(run, state, watch.measures)
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
@@ -205,6 +208,27 @@ class _Watch:
 
 def _done(plan: Plan, state: State) -> float:
     return plan.done(state.step, state.tokens, state.seconds)
+
+
+@contextmanager
+def _naming_the_last_checkpoint(held: Held) -> Iterator[None]:
+    """Add to an error where the run can be continued from."""
+    try:
+        yield
+    except UserError as error:
+        held.check()
+        last = checkpoints.newest_path(held.path)
+        raise UserError(f"{error}\nlast checkpoint: {last or 'none'}") from None
+
+
+def _check_state(recipe: PretrainRecipe, stream: RowStream, state: State) -> None:
+    """Raises UserError where a run of this recipe on these rows cannot have been in this state."""
+    plan, num_rows = recipe.plan, state.step * recipe.batch_size
+    if plan.unit == "steps" and state.step > plan.steps:
+        raise UserError(f"step {state.step:,} of a plan of {plan.steps:,}")
+    if state.tokens > num_rows * recipe.rows.length:
+        raise UserError(f"{state.tokens:,} tokens in {num_rows:,} rows of {recipe.rows.length}")
+    stream.check(state.position, num_rows)
 
 
 def _check_data(data: Data, recipe: PretrainRecipe) -> None:

@@ -1,24 +1,30 @@
 """A pre-training run's folder, read."""
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
-from bertsmith.config import check
+from bertsmith.config import read_own_recipe
 from bertsmith.errors import UserError
 from bertsmith.interop.configuration import family_of
 from bertsmith.interop.finite import check_finite
 from bertsmith.interop.names import Head
 from bertsmith.interop.network import Network
+from bertsmith.json_files import member
 from bertsmith.manifests import read_manifest
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.model.encoder import fold_projection
+from bertsmith.objectives import kinds
+from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.rtd import discriminator_weights, generator_weights
 from bertsmith.training import checkpoints
 from bertsmith.training.recipe import PretrainRecipe
+
+if TYPE_CHECKING:  # the room imports with torch and numpy alone
+    from bertsmith.text.tokenizer import Tokenizer
 
 PARTS = ("discriminator", "generator")
 """Names of the networks of a model that has two, and of their folders."""
@@ -65,12 +71,41 @@ def load_run(run: Path) -> PretrainingRun:
         UserError: not such a folder, no checkpoint in it, or weights that are not finite.
     """
     manifest = read_manifest(run, "pretrain")
-    try:
-        recipe = check(PretrainRecipe, tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run / 'recipe.toml'}: cannot be read ({error})") from None
-    checkpoint = checkpoints.load_newest(run, to_resume=False)
+    recipe = read_own_recipe(PretrainRecipe, run, "pretrain")
+    vocab_size = member(manifest, "vocab_size", int, str(run / "manifest.json"))
+
+    def check(found: checkpoints.Checkpoint) -> None:
+        checkpoints.check_tensors(found.model, _expected(recipe, vocab_size, found), found.path / checkpoints.MODEL)
+
+    checkpoint = checkpoints.load_newest(run, to_resume=False, check=check)
     if checkpoint is None:
         raise UserError(f"{run}: has no checkpoint yet; let `bertsmith pretrain` run until its first one")
     check_finite(checkpoint.model, checkpoint.path)
     return PretrainingRun(run, recipe, manifest, checkpoint.model, checkpoint.state.step)
+
+
+def read_tokenizer(run: Path, manifest: dict[str, Any], vocab_size: int) -> "Tokenizer":
+    """Return the tokenizer of a run of ours, which is the one that it was trained with.
+
+    Raises:
+        UserError: its files are missing or damaged, or another tokenizer's.
+    """
+    from bertsmith.text.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(run)
+    known = manifest.get("tokenizer", tokenizer.fingerprint)  # manifests of version 0.1.0 do not say
+    if tokenizer.fingerprint != known or tokenizer.vocab_size != vocab_size:
+        raise UserError(
+            f"{run / 'tokenizer.json'}: damaged (not the tokenizer of manifest.json); run the command that wrote {run} "
+            f"again, which writes it anew"
+        )
+    return tokenizer
+
+
+def _expected(recipe: PretrainRecipe, vocab_size: int, found: checkpoints.Checkpoint) -> dict[str, Tensor]:
+    """Name → empty tensor of what the recipe's objective has; not built where its sizes are beyond what is there."""
+    size = sum(tensor.numel() for tensor in found.model.values())
+    if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(found.model):
+        raise UserError(f"{found.path / checkpoints.MODEL}: damaged (smaller than the recipe's model)")
+    with torch.device("meta"):
+        return kinds.build(recipe.objective, recipe.model, Vocabulary(vocab_size, 0, ()), recipe.compat).state_dict()

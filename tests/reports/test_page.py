@@ -241,8 +241,8 @@ def test_a_run_that_was_killed_or_has_not_begun_has_a_page(write, make_pretrain,
     [
         (None, "not a run folder"),
         ('{"kind": "data"}', "a data folder"),
-        ("{", "cannot be read"),
-        ("[]", "not a JSON object"),
+        ("{", "line 1: not JSON .* run the command that wrote it again"),
+        ("[]", r"must hold an object, not \[\]"),
         ('{"kind": "pretrain", "format_version": 999}', "format 999"),
     ],
 )

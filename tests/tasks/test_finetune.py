@@ -145,7 +145,7 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(toy, run, tmp_pa
         with pytest.raises(Interrupted):
             finetune(toy_recipe(*toy, "seeds=1"), tmp_path)
     assert not list((tmp_path / "trials").iterdir())
-    (tmp_path / "trials/seed-0.partial").mkdir()  # as a killed one leaves it
+    (tmp_path / "trials/seed-0.bertsmith-partial").mkdir()  # as a killed one leaves it
     monkeypatch.setattr(program, "run_trial", real)
     finetune(toy_recipe(*toy, "seeds=1"), tmp_path)
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["seed-0"]

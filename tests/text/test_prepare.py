@@ -171,7 +171,7 @@ def test_a_power_cut_that_kept_the_journal_and_lost_data_costs_only_the_lost_uni
     corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
     whole = prepare(recipe(tmp_path, corpus), tmp_path / "whole")
     out = interrupted(tmp_path, corpus, monkeypatch, after=4)
-    path = next(out.glob("train-*.tokens.npy.partial"))
+    path = next(out.glob("train-*.tokens.npy.bertsmith-partial"))
     os.truncate(path, path.stat().st_size - 100)
     assert content(prepare(recipe(tmp_path, corpus), out).path) == content(whole.path)
 

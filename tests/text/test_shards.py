@@ -43,7 +43,7 @@ def test_a_writer_goes_on_from_any_position(tmp_path_factory, sizes: list[int], 
     first.append(batch(np.random.default_rng(99), 4))
     first.close()
     for part in PARTS:
-        with open(continued / f"train-00000.{part}.npy.partial", "ab") as file:
+        with open(continued / f"train-00000.{part}.npy.bertsmith-partial", "ab") as file:
             file.write(b"x" * junk)
     assert position.is_on_disk(continued, "train", DTYPE)
     second = ShardWriter(continued, "train", DTYPE, position)
@@ -73,7 +73,7 @@ def test_closing_is_done_again_after_a_crash_in_its_middle(tmp_path):
     writer.append(batch(np.random.default_rng(0), 3))
     position, hashes = writer.position, writer.close_shard()
     before = files(tmp_path)
-    (tmp_path / "train-00000.lines.npy").rename(tmp_path / "train-00000.lines.npy.partial")
+    (tmp_path / "train-00000.lines.npy").rename(tmp_path / "train-00000.lines.npy.bertsmith-partial")
     assert position.is_on_disk(tmp_path, "train", DTYPE)
     assert ShardWriter(tmp_path, "train", DTYPE, position).close_shard() == hashes
     assert files(tmp_path) == before
@@ -83,7 +83,7 @@ def test_a_file_that_a_power_cut_shortened_is_noticed(tmp_path):
     writer = ShardWriter(tmp_path, "train", DTYPE)
     writer.append(batch(np.random.default_rng(0), 3))
     writer.close()
-    with open(tmp_path / "train-00000.lines.npy.partial", "r+b") as file:
+    with open(tmp_path / "train-00000.lines.npy.bertsmith-partial", "r+b") as file:
         file.truncate(130)
     assert not writer.position.is_on_disk(tmp_path, "train", DTYPE)
 

@@ -60,7 +60,7 @@ def test_a_damaged_newest_one_is_reported_and_the_one_before_used(tmp_path, name
 
 
 def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
-    (tmp_path / "checkpoints" / "step-00000009.partial").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step-00000009.bertsmith-partial").mkdir(parents=True)
     assert checkpoints.load_newest(tmp_path) is None
     checkpoints.remove_partial(tmp_path)
     assert not list((tmp_path / "checkpoints").iterdir())

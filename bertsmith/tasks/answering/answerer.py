@@ -16,7 +16,7 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.inference import placed
-from bertsmith.tasks.runs import load_trial, trial_folder
+from bertsmith.tasks.runs import load_trial, load_weights, trial_folder
 from bertsmith.terminal import say
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
@@ -125,9 +125,10 @@ def open_answering_trial(
     Raises:
         UserError: as `load_trial`.
     """
-    found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
+    found = load_trial(run, seed, task)
+    tokenizer = found.tokenizer
     objective = build_answering(found.recipe, Encoder(found.encoder, found.vocab_size), found.family)
-    objective.load_state_dict(found.weights)
+    load_weights(objective, found)
     machine = placed(objective, tokenizer, machine_settings)
     if not objective.may_have_none:
         threshold = math.inf

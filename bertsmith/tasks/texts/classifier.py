@@ -12,7 +12,7 @@ from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.runs import load_trial, load_weights
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples
@@ -138,13 +138,15 @@ def open_trial(
     Raises:
         UserError: as `load_trial`.
     """
-    found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
+    found = load_trial(run, seed, task)
+    tokenizer = found.tokenizer
     encoder = Encoder(found.encoder, found.vocab_size)
     objective = build_classification(encoder, found.family, len(found.labels) or 1, found.recipe.compat)
-    objective.load_state_dict(found.weights)
+    load_weights(objective, found)
     return Classifier(
         run, objective, tokenizer, placed(objective, tokenizer, machine_settings), found.recipe.sequence_length,
-        found.labels, _takes_pairs(found.recipe), found.manifest["low"], found.manifest["high"], found.multi_label,
+        found.labels, _takes_pairs(found.recipe), found.manifest.get("low"), found.manifest.get("high"),
+        found.multi_label,
     )  # fmt: skip
 
 

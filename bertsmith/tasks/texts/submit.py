@@ -8,6 +8,7 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.files import ending, make_folder
+from bertsmith.json_files import member
 from bertsmith.manifests import kind_of, read_manifest
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
@@ -113,7 +114,7 @@ def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
         if not (folder / "results.json").is_file():
             continue  # stopped before its first trial was finished
         manifest = read_manifest(folder, "finetune")
-        tasks = list(manifest.get("tasks", [manifest["task"]]))
+        tasks = list(manifest.get("tasks", [member(manifest, "task", str, str(folder / "manifest.json"))]))
         if not any(task in GLUE for task in tasks):
             raise UserError(
                 f"{folder}: a run of the task {', '.join(tasks)}, which is none of GLUE's; `bertsmith predict` asks it "
@@ -121,7 +122,7 @@ def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
             )
         for task in (task for task in tasks if task in GLUE):
             recipe, own, results = read_run(folder, task)
-            metric = own["metrics"][0]
+            metric = own["metrics"][0]  # `read_run` has seen to it
             chosen = choose_seed(folder, results, metric, seed)
             [score] = [trial["metrics"][metric] for trial in results["trials"] if trial["seed"] == chosen]
             told = f"{metric} {100 * score:.2f} on dev"

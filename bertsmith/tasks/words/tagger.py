@@ -10,7 +10,7 @@ from bertsmith.errors import UserError
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.tasks.inference import placed, scored
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.runs import load_trial, load_weights
 from bertsmith.tasks.words.encode_words import encode_words
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.text.tokenizer import Tokenizer
@@ -100,10 +100,11 @@ def open_tagging_trial(
     Raises:
         UserError: as `load_trial`.
     """
-    found, tokenizer = load_trial(run, seed, task), Tokenizer.load(run)
+    found = load_trial(run, seed, task)
+    tokenizer = found.tokenizer
     encoder = Encoder(found.encoder, found.vocab_size)
     objective = build_tagging(encoder, found.family, len(found.labels), found.recipe.compat)
-    objective.load_state_dict(found.weights)
+    load_weights(objective, found)
     machine = placed(objective, tokenizer, machine_settings)
     segment = found.recipe.segment_of_words(num_segments(found.encoder))
     return Tagger(objective, tokenizer, machine, found.recipe.sequence_length, found.labels, segment)

@@ -2,17 +2,18 @@
 
 import pytest
 
-from bertsmith.claim import Kind, claim
 from bertsmith.errors import UserError
+from bertsmith.folder_kinds import Kind
+from bertsmith.folders import open_run_folder
 from bertsmith.manifests import write_manifest
 from bertsmith.training.optimizers import OptimizerSettings
 
-KIND = Kind("toy", ("trials", "results.json"), ("recipe.toml",))
+KIND = Kind("toy", ("results.json",), ("recipe.toml",), members={"trials": "trial"})
 SETTINGS = OptimizerSettings()
 
 
 def claimed(folder, identity, **options):
-    before = claim(folder, KIND, identity, SETTINGS, **options)
+    before = open_run_folder(folder, KIND, identity, SETTINGS, **options)
     write_manifest(folder, "toy", {"identity": identity})
     (folder / "trials").mkdir(exist_ok=True)
     return before
@@ -49,9 +50,6 @@ def test_overwrite_clears_what_a_run_made_and_nothing_else(tmp_path):
 def test_without_a_manifest_what_has_our_names_is_somebodys(tmp_path, name):
     (tmp_path / name).write_text("mine")
     for overwrite in (False, True):
-        if (name, overwrite) == ("recipe.toml", True):
-            claimed(tmp_path, {}, overwrite=True)
-            continue
         with pytest.raises(UserError, match=f"has {name}, and no manifest.json to say that we wrote it; move it away"):
             claimed(tmp_path, {}, overwrite=overwrite)
         assert (tmp_path / name).read_text() == "mine"

@@ -1,0 +1,123 @@
+"""What holds a shard to its manifest and to what a shard is: hashes, formats, ranges, order."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertsmith.errors import UserError
+from bertsmith.files import reported, sha256_file
+from bertsmith.json_files import read_json, write_json
+from bertsmith.progress import PATIENCE_SECONDS, progress
+
+CHECKED = "checked.json"
+"""In a data folder: file name → size and times of a file when its hash was compared. It may be lost."""
+
+MAX_CHECKED_BYTES = 64 << 20
+"""Of that file, which has about 100 for each of a shard's."""
+
+
+HEADER_SIZE = 128
+"""Of a .npy file whose array has one axis; NumPy pads it so that the length can be filled in later."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive documents of one split.
+
+    Attributes:
+        tokens: [T] uint16 or uint32, ids of all documents end to end, no special tokens between them.
+        line_ends: [lines] uint32, the position in `tokens` after a line's last token; strictly increasing.
+        document_ends: [documents] uint32, the position in `tokens` after a document's last token; strictly increasing,
+            each also a line's end.
+    """
+
+    tokens: np.ndarray
+    line_ends: np.ndarray
+    document_ends: np.ndarray
+
+
+def compare_hashes(folder: Path, files: Mapping[str, str], remember: bool = True) -> str:
+    """Read files through and compare them with their hashes, but those whose size, time of modification and time of
+    change are as they were when that was done last.
+
+    Args:
+        folder: where they are.
+        files: name → hex sha256.
+        remember: note down in `CHECKED` what was compared, where the folder can be written.
+
+    Returns:
+        The first file that differs; empty if none does.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    before = _read_checked(folder / CHECKED)
+    now = {name: _stamp(folder / name) for name in files}
+    unchecked = [name for name, stamp in now.items() if before.get(name) != stamp]
+    total, done = sum(now[name][0] for name in unchecked), 0
+    with progress(f"checking {folder}", total, patience=PATIENCE_SECONDS) as bar:
+        for name in unchecked:
+            with reported(folder / name):
+                if sha256_file(folder / name) != files[name]:
+                    return name
+            done += now[name][0]
+            bar.update(done)
+    if unchecked and remember:
+        with suppress(UserError):  # of a folder that cannot be written
+            write_json(folder / CHECKED, now)
+    return ""
+
+
+def npy_header(dtype: np.dtype, length: int) -> bytes:
+    """Return the beginning of the .npy file of an array with one axis, as every shard's file has it."""
+    header = BytesIO()
+    content = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(header, content)
+    assert header.tell() == HEADER_SIZE, "NumPy's header has another size than we left room for"
+    return header.getvalue()
+
+
+def dtypes_of(vocab_size: int) -> tuple[np.dtype, np.dtype, np.dtype]:
+    """Return the formats of a shard's arrays."""
+    narrow, positions = np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32), np.dtype(np.uint32)
+    return narrow, positions, positions
+
+
+def faults(shard: Shard, vocab_size: int) -> tuple[str, str, str]:
+    """Return what is wrong with each of a shard's arrays, though its hash may be right; empty where nothing is."""
+    end, tokens, documents = len(shard.tokens), "", _rising(shard.document_ends, len(shard.tokens))
+    lines = _rising(shard.line_ends, end)
+    if end and shard.tokens.max() >= vocab_size:
+        tokens = f"id {shard.tokens.max()} in a vocabulary of {vocab_size:,} tokens"
+    if not (lines or documents) and end:
+        places = np.searchsorted(shard.line_ends, shard.document_ends)
+        if (shard.line_ends[places] != shard.document_ends).any():
+            documents = "a document ends where no line ends"
+    return tokens, lines, documents
+
+
+def _rising(positions: np.ndarray, end: int) -> str:
+    """Positions rise strictly from above 0 to exactly `end`; of no tokens there are none."""
+    if not len(positions) and not end:
+        return ""
+    rises = len(positions) and positions[0] > 0 and (positions[1:] > positions[:-1]).all()
+    return "" if rises and positions[-1] == end else f"positions that do not rise to {end:,}, the end of the tokens"
+
+
+def _stamp(path: Path) -> list[int]:
+    """Size and times of a file; any writing changes one of them."""
+    with reported(path):
+        found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _read_checked(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path, dict, MAX_CHECKED_BYTES)
+    except UserError:  # none, or a damaged one
+        return {}
