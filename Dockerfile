@@ -4,7 +4,12 @@
 #   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD/data:/data" bertsmith doctor
 #
 # BASE_IMAGE may be any Debian or Ubuntu, with or without Python; TORCH_INDEX points pip at another build of torch, as
-# in the Makefile. pip's own torch carries CUDA: of NVIDIA, the host needs the driver and its container toolkit only.
+# in the Makefile. A tag moves; for an image that can be built again as it was, name the base by its digest:
+#
+#   docker buildx imagetools inspect python:3.11-slim --format '{{.Manifest.Digest}}'
+#   docker build --build-arg BASE_IMAGE=python:3.11-slim@sha256:… -t bertsmith .
+#
+# pip's own torch carries CUDA: of NVIDIA, the host needs the driver and its container toolkit only.
 
 ARG BASE_IMAGE=python:3.11-slim
 FROM ${BASE_IMAGE}

@@ -48,9 +48,10 @@ make_base() {
 }
 
 # The build finds the packages that this machine's pip finds: its settings go in as /etc/pip.conf, and the folders and
-# the certificate that they name as read-only mounts; nothing of it stays in the image.
+# files that they name (wheels, indexes, a `constraint` file, a certificate) as read-only mounts; nothing of it stays in
+# the image.
 pip_volumes() {
-    local key values value folder
+    local key values value place
     echo "[global]" >"$WORK/pip.conf"
     echo "--volume=$WORK/pip.conf:/etc/pip.conf:ro"
     # Lines :env:.find-links='…' and global.find-links='…'; the environment comes first, and wins as it does in pip.
@@ -63,12 +64,12 @@ pip_volumes() {
             echo "$key = $values" >>"$WORK/pip.conf"
             for value in $values; do
                 case $value in
-                    file://*) folder=$(dirname "${value#file://}") ;; # an index: its files lie beside it
-                    *) folder=$value ;;
+                    file://*) place=$(dirname "${value#file://}") ;; # an index: its files lie beside it
+                    *) place=$value ;;
                 esac
-                case $folder in /*) [ ! -d "$folder" ] || echo "--volume=$folder:$folder:ro" ;; esac
+                case $place in /*) [ ! -e "$place" ] || echo "--volume=$place:$place:ro" ;; esac
             done
-        done
+        done | awk '!seen[$0]++'
 }
 
 build() {
