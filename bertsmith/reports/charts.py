@@ -14,6 +14,8 @@ MOST_POINTS = 2000
 COLORS = ("#3f83e0", "#dd6b2f", "#2a9d70", "#b35fcf", "#b8930b", "#d94a78", "#1d9cb3", "#8d7059")
 """Of the runs, in turn; each has a contrast of at least 2.9 to white and of 3.9 to #14161a."""
 
+DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
+
 PUBLISHED_MARKER = {"color": "#8b919b", "size": 12, "symbol": "diamond-open", "line": {"width": 2}}
 
 TITLES = {
@@ -64,7 +66,8 @@ class Curve(NamedTuple):
     """One measure of one log."""
 
     label: str
-    color: str
+    style: dict[str, str]
+    """Colour and dash."""
     split: str
     lines: list[dict[str, Any]]
     values: list[float | None]
@@ -83,6 +86,22 @@ class ScoreRow(NamedTuple):
     """What is shown → the score of a seed."""
 
 
+def curve_styles(runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]:
+    """What to call each log, and the colour and dash of its curves, of runs each with its colour.
+
+    The seeds of a run that stands alone have a colour each; beside other runs a dash each, in their run's colour.
+    """
+    alone = len(runs) == 1
+    styles = []
+    for run, color in runs:
+        for number, log in enumerate(run.logs):
+            name = " · ".join(part for part in ("" if alone and log.label else run.name, log.label) if part)
+            own = COLORS[number % len(COLORS)] if alone else color
+            round_of = number // len(COLORS) if alone else number
+            styles.append((name, {"color": own, "dash": DASHES[round_of % len(DASHES)]}))
+    return styles
+
+
 def run_colors(number: int) -> list[str]:
     """A colour for each of so many runs."""
     return [COLORS[position % len(COLORS)] for position in range(number)]
@@ -93,12 +112,14 @@ def curve_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
 
     Losses come first; training and held-out are drawn together.
     """
-    logs = [(run, log, color) for run, color in runs for log in run.logs]
+    styles = (style for _, style in curve_styles(runs))
+    logs = [(run, log, next(styles)) for run, _ in runs for log in run.logs]
     charts = []
     for measure in _measures(logs):
-        curves = [curve for run, log, color in logs for curve in _curves(run, log, color, measure)]
+        curves = [curve for run, log, style in logs for curve in _curves(run, log, style, measure)]
         if curves:
-            charts.append(_curve_chart(measure, curves))
+            owners = {has_generator(run) for run, log, _ in logs if any(measure in line for line in log.lines)}
+            charts.append(_curve_chart(title(measure, *owners), measure, curves))
     return charts
 
 
@@ -151,15 +172,25 @@ def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int
     return sorted(kept)
 
 
-def title(measure: str) -> str:
-    """As people write it."""
+def has_generator(run: Run) -> bool:
+    """Whether masked tokens are filled in by a generator, beside the network that the run is for."""
+    return any(name.startswith("rtd_") for log in run.logs for line in log.lines for name in line)
+
+
+def title(measure: str, *of_generator: bool) -> str:
+    """Return what people call a measure; of masked tokens with whose it is, where the runs say (`has_generator`)."""
     task, name = task_and_metric(measure)
     if name not in TITLES:
         return metric_title(measure)
-    return f"{task}: {TITLES[name]}" if task else TITLES[name]
+    found = TITLES[name]
+    if name.startswith("mlm_") and True in of_generator:
+        found = (
+            f"Generator's {found[0].lower()}{found[1:]}" if all(of_generator) else f"{found} (ELECTRA: its generator's)"
+        )
+    return f"{task}: {found}" if task else found
 
 
-def _measures(logs: Sequence[tuple[Run, Log, str]]) -> list[str]:
+def _measures(logs: Sequence[tuple[Run, Log, dict[str, str]]]) -> list[str]:
     names = dict.fromkeys(
         name for _, log, _ in logs for line in log.lines for name, value in line.items() if _is_number(value)
     )
@@ -169,7 +200,7 @@ def _measures(logs: Sequence[tuple[Run, Log, str]]) -> list[str]:
     return losses + others + [name for name in TRAILING if name in names]
 
 
-def _curves(run: Run, log: Log, color: str, measure: str) -> Iterator[Curve]:
+def _curves(run: Run, log: Log, style: dict[str, str], measure: str) -> Iterator[Curve]:
     for split in ("train", "heldout"):
         lines = [line for line in log.lines if line["split"] == split and measure in line]
         values = [line[measure] if _is_number(line[measure]) else None for line in lines]
@@ -179,10 +210,10 @@ def _curves(run: Run, log: Log, color: str, measure: str) -> Iterator[Curve]:
             values = [value and value / 2**30 for value in values]
         kept = thinned(values)
         label = " · ".join(part for part in (run.name, log.label, "held-out" if split == "heldout" else "") if part)
-        yield Curve(label, color, split, [lines[at] for at in kept], [_rounded(values[at]) for at in kept])
+        yield Curve(label, style, split, [lines[at] for at in kept], [_rounded(values[at]) for at in kept])
 
 
-def _curve_chart(measure: str, curves: Sequence[Curve]) -> Chart:
+def _curve_chart(heading: str, measure: str, curves: Sequence[Curve]) -> Chart:
     axes = {}
     for name, (key, unit) in AXES.items():
         if all(_is_number(line.get(key)) for curve in curves for line in curve.lines):
@@ -193,14 +224,19 @@ def _curve_chart(measure: str, curves: Sequence[Curve]) -> Chart:
         few = curve.split == "heldout" or len(curve.values) < 3
         traces.append({
             "type": "scatter", "mode": "lines+markers" if few else "lines", "name": _chart_text(curve.label),
-            "y": curve.values, "line": {"color": curve.color, "width": 2 if few else 1.4},
-            "marker": {"size": 5}, "opacity": 0.5 if faint and not few else 1, "hovertemplate": "%{y:.4~g}",
+            "y": curve.values, "line": {**curve.style, "width": 2 if few else 1.4},
+            "marker": {"size": 5 if len(curve.values) > 1 else 9},
+            "opacity": 0.5 if faint and not few else 1, "hovertemplate": "%{y:.4~g}",
         })  # fmt: skip
     for trace, positions in zip(traces, axes["steps"], strict=True):
         trace["x"] = positions
     layout = _layout("steps")
     if measure.endswith("_perplexity"):
         layout["yaxis"]["type"] = "log"
+    if len({position for positions in axes["steps"] for position in positions}) == 1:
+        layout["xaxis"]["rangemode"] = "tozero"  # else a lone point has an axis from one below it to one above
+    if len({value for curve in curves for value in curve.values}) == 1:
+        layout["yaxis"] |= {"rangemode": "tozero", "type": "linear"}
     if measure == "learning_rate":
         layout["yaxis"]["exponentformat"] = "power"
     if measure in FROM_ZERO:
@@ -209,7 +245,7 @@ def _curve_chart(measure: str, curves: Sequence[Curve]) -> Chart:
         layout["yaxis"]["tickformat"] = "~p"
         for trace in traces:
             trace["hovertemplate"] = "%{y:.1%}"
-    return Chart(title(measure), {"data": traces, "layout": layout}, axes, 300)
+    return Chart(heading, {"data": traces, "layout": layout}, axes, 300)
 
 
 def _markers(row: int, scores: dict[str, float], marker: dict[str, Any]) -> dict[str, Any]:

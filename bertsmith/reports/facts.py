@@ -1,10 +1,11 @@
 """What was trained on what, for how long and how fast: a run as rows of a table, and as a few headline figures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
 from bertsmith.progress import format_count, format_seconds
+from bertsmith.reports.charts import has_generator, title
 from bertsmith.reports.glue_table import seeds_of
 from bertsmith.reports.metric_names import metric_title, task_and_metric
 from bertsmith.reports.runs import Run
@@ -47,6 +48,36 @@ def headline(run: Run) -> list[Figure]:
             figures.append(Figure(f"{100 * next(iter(scores.values()))['std']:.1f}", "standard deviation"))
         figures += [Figure(str(len(run.trials)), "seeds" if len(run.trials) != 1 else "seed"), _duration(run)]
     return [figure for figure in figures if figure]
+
+
+def cautions(runs: Sequence[Run]) -> list[str]:
+    """Return what keeps measures of these runs, of one kind, from being compared."""
+    said = []
+    if runs[0].kind == "pretrain":
+        if len({run.vocabulary for run in runs if run.vocabulary}) > 1:
+            said.append("These runs have different vocabularies, so a loss a token or a perplexity of one does not "
+                        "compare with another's: their tokens are not the same.")  # fmt: skip
+        elif len({run.manifest.get("data", {}).get("hash") for run in runs} - {None}) > 1:
+            said.append("These runs were trained and measured on different data, so their held-out measures compare "
+                        "only as far as the texts are alike.")  # fmt: skip
+    if runs[0].kind == "finetune":
+        dev_sets: dict[str, set[str]] = {}
+        for run in runs:
+            for task, found in _dev_sets(run):
+                dev_sets.setdefault(task, set()).add(found)
+        said += [
+            f"{task}: these runs were scored on different dev sets, so their scores do not compare."
+            for task, found in dev_sets.items()
+            if len(found) > 1
+        ]
+    return said
+
+
+def _dev_sets(run: Run) -> list[tuple[str, str]]:
+    """The run's task with the fingerprint of its dev set, where its manifest has one."""
+    found = run.manifest.get("identity", {}).get("data")
+    task = str(run.manifest.get("task") or run.setting("task", ""))
+    return [(task, str(found[1]))] if isinstance(found, list) and len(found) == 2 else []
 
 
 def state(run: Run) -> str:
@@ -180,18 +211,23 @@ def _measures(run: Run) -> str:
     lines = [line for log in run.logs for line in log.lines if line["split"] == "heldout"]
     if not lines:
         return ""
-    known = ("split", "step", "tokens", "seconds")
+    known, generator = ("split", "step", "tokens", "seconds"), has_generator(run)
     return ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}"
+        f"{_uncapitalised(title(name, generator))}: {value:.4g}"
         for name, value in lines[-1].items()
         if name not in known and isinstance(value, int | float)
     )
 
 
+def _uncapitalised(text: str) -> str:
+    return text if text[:2].isupper() else f"{text[:1].lower()}{text[1:]}"
+
+
 def _perplexity(run: Run) -> Figure | None:
     perplexity, loss = run.last("mlm_perplexity", "heldout"), run.last("mlm_loss")
     if perplexity is not None:
-        return Figure(f"{perplexity:,.1f}", "held-out perplexity")
+        whose = "the generator" if has_generator(run) else "masked tokens"
+        return Figure(f"{perplexity:,.1f}", f"held-out perplexity of {whose}")
     return Figure(f"{loss:.2f}", "training loss") if loss is not None else None
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import __version__
-from bertsmith.files import write_text
+from bertsmith.files import make_folder, write_text
 from bertsmith.reports import template
-from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, run_colors
-from bertsmith.reports.facts import facts, headline, state
+from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, curve_styles, run_colors
+from bertsmith.reports.facts import cautions, facts, headline, state
 from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
 from bertsmith.reports.markup import ABSENT, embedded_json, swatch, table, text
 from bertsmith.reports.runs import KINDS, Run, read_runs
@@ -37,6 +37,7 @@ def write_page(runs: Sequence[Path], out: Path, about: Sequence[str] = ()) -> Pa
     read = read_runs(runs)
     page = _Page(read, about)
     body = page.body()
+    make_folder(out.resolve().parent)
     write_text(out, template.frame(_title(read), body, embedded_json(page.charts), get_plotlyjs()))
     return out
 
@@ -85,6 +86,7 @@ class _Page:
     def _section(self, kind: str, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
         yield f"<section><h2>{KIND_TITLES[kind]}</h2>"
         yield _side_by_side({run.name: facts(run) for run, _ in runs}, runs)
+        yield from (f'<p class="note caution">{text(line)}</p>' for line in cautions([run for run, _ in runs]))
         if kind == "glue":
             yield from self._averages(runs)
             yield from self._tasks(runs)
@@ -127,7 +129,7 @@ class _Page:
             yield '<p class="note">Nothing measured yet.</p>'
             return
         yield "<h3>Curves</h3>"
-        names = "".join(f"<span>{swatch(color)}{text(run.name)}</span>" for run, color in runs)
+        names = "".join(f"<span>{swatch(style['color'])}{text(name)}</span>" for name, style in _legend(runs))
         if any(line["split"] == "heldout" for run, _ in runs for log in run.logs for line in log.lines):
             names += "<span>line: training</span><span>line with dots: held-out</span>"
         yield f'<div class="legend">{names}</div>'
@@ -146,6 +148,13 @@ class _Page:
         caption = f"<figcaption>{text(chart.title)}</figcaption>" if chart.title else ""
         plot = f'<div class="plot" id="{identifier}" style="height:{chart.height}px"></div>'
         return f"<figure>{caption}{plot}</figure>"
+
+
+def _legend(runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]:
+    """The seeds of a run that stands alone; else the runs."""
+    if len(runs) == 1:
+        return [(name or runs[0][0].name, style) for name, style in curve_styles(runs)]
+    return [(run.name, {"color": color}) for run, color in runs]
 
 
 def _title(runs: Sequence[Run]) -> str:

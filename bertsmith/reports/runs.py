@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from bertsmith.config import read_toml
 from bertsmith.errors import UserError
+from bertsmith.files import sha256_file
 from bertsmith.json_files import read_json
 from bertsmith.manifests import read_manifest, word
 from bertsmith.results import read_glue_results, read_run_results, read_search_results, read_trial_results
@@ -43,6 +44,8 @@ class Run:
     """Metric → "median", "mean" and "std" over the trials; the task's headline comes first."""
     glue: dict[str, Any] = field(default_factory=dict)
     """Of a GLUE run: the "tasks", "absent" and "averages" of its results.json."""
+    vocabulary: str = ""
+    """Of a pre-training run: a hash of its tokens with their ids."""
     chosen: str = ""
     """Of the run that a search chose: by what, among how many."""
 
@@ -101,11 +104,20 @@ def _read_run(folder: Path, name: str) -> Run:
         return _read_glue(folder, name, manifest)
     recipe = _read_recipe(folder / "recipe.toml")
     if manifest["kind"] == "pretrain":
-        return Run(name, "pretrain", manifest, recipe, [Log("", read_metrics(folder / "metrics.jsonl"))], [], {})
+        log, vocabulary = Log("", read_metrics(folder / "metrics.jsonl")), _vocabulary(folder)
+        return Run(name, "pretrain", manifest, recipe, [log], [], {}, vocabulary=vocabulary)
     path = folder / "results.json"
     results = read_run_results(path) if path.exists() else {}
     logs, trials = _read_trials(folder, results.get("trials", []))
     return Run(name, "finetune", manifest, recipe, logs, trials, results.get("summary", {}))
+
+
+def _vocabulary(folder: Path) -> str:
+    """Hash of vocab.txt; empty where there is none."""
+    try:
+        return sha256_file(folder / "vocab.txt")
+    except OSError:
+        return ""
 
 
 def _read_trials(folder: Path, listed: Sequence[dict[str, Any]]) -> tuple[list[Log], list[dict[str, Any]]]:

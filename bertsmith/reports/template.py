@@ -25,6 +25,7 @@ h3 { font-size: 1.05rem; margin: 2.25rem 0 0.75rem; }
 .maker, .note, .card p, figcaption, dt { color: var(--soft); }
 .maker { margin: 0; font-size: 0.875rem; letter-spacing: 0.02em; }
 .note { font-size: 0.875rem; max-width: 44rem; }
+.caution { color: var(--text); background: var(--mark); padding: 0.5rem 0.9rem; border-radius: 8px; }
 .swatch { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 50%; margin-right: 0.5em; }
 .cards { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); }
 .card { border: 1px solid var(--line); border-radius: 12px; background: var(--panel); padding: 1.25rem 1.4rem; }
@@ -82,7 +83,27 @@ code { font: 0.85em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .plot .hoverlayer text { fill: var(--text) !important; }
 .plot .spikeline { stroke: var(--soft) !important; stroke-width: 1px !important; }
 @media (pointer: coarse) { .plot .drag { touch-action: pan-y !important; } }
-@media print { figure, .card { break-inside: avoid; } }
+@page { margin: 14mm; }
+@media print {
+  :root {
+    color-scheme: light;
+    --page: #ffffff; --panel: #f8f8f9; --text: #1b1e23; --soft: #626974; --line: #d5d8dd; --mark: #fdf3d8;
+  }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  body { font-size: 12px; }
+  main { max-width: none; padding: 0; }
+  h1 { font-size: 1.8rem; }
+  h2 { margin-top: 2rem; padding-top: 1rem; }
+  h2, h3, summary, .legend, figcaption, thead { break-after: avoid; }
+  .axis, noscript { display: none; }
+  figure, .card, tr, li { break-inside: avoid; }
+  .scroll { overflow: visible; border-radius: 0; border-width: 1px 0; }
+  table { font-size: 0.75rem; }
+  th, td { padding: 0.25rem 0.5rem; }
+  :is(table, .scores, .averages, .tasks) :is(td, th):is(td, th) { min-width: 0; white-space: normal; }
+  .charts { grid-template-columns: 1fr 1fr; }
+  .charts .plot { height: 230px !important; }
+}
 """
 
 SCRIPT = """
@@ -96,6 +117,18 @@ for (const [id, chart] of Object.entries(charts)) {
   }
   Plotly.newPlot(id, data, layout, { responsive: true, displayModeBar: false });
 }
+// The sheet is laid out when its width is not known yet: charts get the width that theirs has on A4 and on Letter.
+const plots = document.querySelectorAll(".plot");
+const onPaper = (plot) => (plot.closest(".charts") ? { width: 314, height: 230 } : { width: 640 });
+addEventListener("beforeprint", () => {
+  for (const plot of plots) Plotly.relayout(plot, { autosize: false, ...onPaper(plot) });
+});
+addEventListener("afterprint", () => {
+  for (const plot of plots) {
+    Plotly.relayout(plot, { width: null, height: null, autosize: true });
+    Plotly.Plots.resize(plot);
+  }
+});
 for (const choice of document.querySelectorAll(".axis")) {
   choice.addEventListener("change", (event) => {
     const axis = event.target.value;

@@ -263,6 +263,79 @@ def test_a_file_is_no_run(tmp_path):
         write_page([tmp_path / "file"], tmp_path / "report.html")
 
 
-def test_a_page_that_cannot_be_written_is_said(pretrain_run, tmp_path):
-    with pytest.raises(UserError, match="No such file or directory"):
-        write_page([pretrain_run], tmp_path / "absent" / "report.html")
+def test_a_page_that_cannot_be_written_is_said_and_a_folder_for_it_is_made(pretrain_run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"Not a directory|File exists"):
+        write_page([pretrain_run], tmp_path / "file" / "report.html")
+    assert write_page([pretrain_run], tmp_path / "new" / "folder" / "report.html").is_file()
+
+
+def with_measure(run: Path, **measures: float) -> Path:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"split": "heldout", "step": 7, "tokens": 70, "seconds": 1.0, **measures}) + "\n")
+    return run
+
+
+def test_a_perplexity_is_named_by_whose_it_is(write, pretrain_run, make_pretrain, tmp_path):
+    electra = with_measure(make_pretrain(tmp_path / "electra"), rtd_loss=0.3, mlm_perplexity=9.0)
+    page = write(pretrain_run)
+    assert "held-out perplexity of masked tokens" in page.texts and "Masked-token perplexity" in page.texts
+    page = write(electra)
+    assert "held-out perplexity of the generator" in page.texts and "Generator's masked-token perplexity" in page.texts
+    assert "Masked-token perplexity (ELECTRA: its generator's)" in write(pretrain_run, electra).texts
+
+
+@pytest.mark.parametrize(("measure", "value"), [("blimp", 0.5), ("mlm_perplexity", 50.0)])
+def test_one_evaluation_is_a_point_on_axes_that_begin_at_zero(write, make_pretrain, tmp_path, measure, value):
+    run = make_pretrain(tmp_path / "once", num_steps=0)
+    page = write(with_measure(run, **{measure: value}))
+    (chart,) = page.charts.values()
+    layout, (trace,) = chart["figure"]["layout"], chart["figure"]["data"]
+    assert (trace["x"], trace["y"], trace["mode"]) == ([7], [value], "lines+markers")
+    assert layout["xaxis"]["rangemode"] == layout["yaxis"]["rangemode"] == "tozero"
+    assert layout["yaxis"].get("type") != "log"
+
+
+def test_each_seed_has_a_colour_and_is_in_the_legend(write, make_finetune, tmp_path):
+    first, second = (make_finetune(tmp_path / name, "rte", {"accuracy": [0.5, 0.6, 0.7]}) for name in ("a", "b"))
+    page = write(first)
+    loss = next(chart for chart in page.charts.values() if len(chart["figure"]["data"]) == 3)["figure"]["data"]
+    assert len({trace["line"]["color"] for trace in loss}) == 3
+    assert [trace["name"] for trace in loss] == [f"a · seed-{seed}" for seed in range(3)]
+    assert {"seed-0", "seed-1", "seed-2"} <= set(page.texts)
+    both = next(chart for chart in write(first, second).charts.values() if len(chart["figure"]["data"]) == 6)
+    lines = [trace["line"] for trace in both["figure"]["data"]]
+    assert len({line["color"] for line in lines}) == 2
+    assert len({(line["color"], line["dash"]) for line in lines}) == 6
+
+
+def test_runs_that_do_not_compare_are_said_to(write, make_pretrain, make_finetune, tmp_path):
+    def pretrained(name: str, data_hash: str, words: str) -> Path:
+        run = make_pretrain(tmp_path / name)
+        manifest = read_manifest(run, "pretrain")
+        write_manifest(run, "pretrain", manifest | {"data": manifest["data"] | {"hash": data_hash}})
+        (run / "vocab.txt").write_text(words)
+        return run
+
+    first, same = pretrained("first", "1", "a\nb\n"), pretrained("same", "1", "a\nb\n")
+    other_data, other_words = pretrained("data", "2", "a\nb\n"), pretrained("words", "3", "a\nc\n")
+    assert "caution" not in write(first, same).html.split("</style>")[1]
+    assert "different data" in write(first, other_data).text
+    page = write(first, other_data, other_words)
+    assert "different vocabularies" in page.text and "different data" not in page.text
+
+    def tuned(name: str, dev: str) -> Path:
+        run = make_finetune(tmp_path / name, "custom", {"accuracy": [0.5]})
+        write_manifest(run, "finetune", read_manifest(run, "finetune") | {"identity": {"data": ["train", dev]}})
+        return run
+
+    assert "different dev sets" not in write(tuned("x", "1"), tuned("y", "1")).text
+    assert "custom: these runs were scored on different dev sets" in write(tuned("v", "1"), tuned("w", "2")).text
+
+
+def test_paper_is_white_holds_tables_whole_and_charts_in_their_cards(write, pretrain_run):
+    html = write(pretrain_run).html
+    paper = html[html.index("@media print") : html.index("</style>")]
+    for rule in ("--page: #ffffff", "overflow: visible", "break-after: avoid", "break-inside: avoid"):
+        assert rule in paper, rule
+    assert 'addEventListener("beforeprint"' in html and 'addEventListener("afterprint"' in html
