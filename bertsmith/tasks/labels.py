@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +54,11 @@ def label_of(value: Any) -> Label:
     if not isinstance(value, str):
         of_several = " (custom.kind=multi-label takes lists)" if isinstance(value, list) else ""
         raise ValueError(f"is {quoted(value, 80)}; each example needs one label{of_several}")
+    return _of_text(value)
+
+
+@lru_cache(maxsize=4096)
+def _of_text(value: str) -> Label:
     name = clean(value)
     if name in MISSING_NAMES:
         raise ValueError(f"is {quoted(value)}, as a missing value is written; each example needs one label")

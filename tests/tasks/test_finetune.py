@@ -11,6 +11,7 @@ import torch
 import transformers
 
 import bertsmith
+from bertsmith.answers import class_line
 from bertsmith.config import load
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.export import export_run
@@ -174,6 +175,39 @@ def test_regression_of_pairs_with_a_projection(tmp_path):
     assert 1.2 < min(predicted) < max(predicted) < 2.8, "in the units of the file, 1.5 and 2.5"
     trial = load_trial(tmp_path / "run")
     assert trial.labels == () and trial.seed == 0
+
+
+@pytest.mark.parametrize(("low", "width"), [(1.7e9, 0.5), (0.0, 2e-7), (-5.0, 1e6)])
+def test_numbers_of_every_scale_keep_their_digits(tmp_path, low, width):
+    """Float32 tells no two of the first scale's numbers apart."""
+    data = tmp_path / "data"
+    data.mkdir()
+    numbers = [low + width * step / 8 for step in range(9)]
+    lines = [f"{WORDS[step]}\t{number!r}" for step, number in enumerate(numbers)]
+    for split in ("train", "dev"):
+        (data / f"{split}.tsv").write_text("\n".join(["sentence\tlabel", *lines]))
+    recipe = toy_recipe(make_model(tmp_path), data, "seeds=1", "custom.kind=regression", "epochs=60")
+    results = finetune(recipe, tmp_path / "run")
+    written = (tmp_path / "run/trials/seed-0/predictions-dev.tsv").read_text().splitlines()[1:]
+    predicted, gold = zip(*((float(cell) for cell in line.split("\t")[1:]) for line in written), strict=True)
+    assert list(gold) == numbers
+    assert len(set(predicted)) == 9 and results["summary"]["spearman"]["median"] > 0.9
+    assert all(abs(one - other) < width / 3 for one, other in zip(predicted, gold, strict=True))
+    found = bertsmith.load(tmp_path / "run", device="cpu").classify(WORDS[8])
+    assert found.value == pytest.approx(predicted[8], abs=width * 1e-4)
+    assert float(class_line(found).parts[0]) == pytest.approx(found.value, abs=width * 1e-4)
+
+
+def test_a_run_says_its_classes_before_it_trains(tmp_path, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = ["ba\tSpam", "be\tham", "bi\tspam", "bo\tham ", "bu\tham"]
+    for split in ("train", "dev"):
+        (data / f"{split}.tsv").write_text("\n".join(["sentence\tlabel", *rows]))
+    finetune(toy_recipe(make_model(tmp_path), data, "seeds=1", "epochs=0.1"), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "custom: 3 classes in 5 examples to learn from: Spam (1), ham (3), spam (1)\n" in said
+    assert "'Spam' and 'spam' differ in upper and lower case alone, and are two classes" in said
 
 
 def test_compat_has_the_plain_head(toy, tmp_path):

@@ -132,6 +132,11 @@ def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, fami
         first, last = divmod(int(scores.argmax()), len(inside))
         assert one.context[offsets[first, 0] : offsets[last, 1]] == answer.text
         assert answer.score == pytest.approx(float(scores.max()), abs=1e-4)
+        inside[0] = True  # [CLS], where no answer is
+        both = [
+            some[0].masked_fill(~inside, -torch.inf).softmax(0) for some in (logits.start_logits, logits.end_logits)
+        ]
+        assert answer.prob == pytest.approx(float(both[0][first] * both[1][last]), rel=1e-3)
     with pytest.raises(UserError, match="a fine-tuned model; name the model that it was fine-tuned from"):
         import_model(tmp_path / "out", tmp_path / "imported", lay_over(ImportSettings, {}, []).settings)
     start = open_starting_point(tmp_path / "out")
@@ -276,3 +281,31 @@ def test_the_longest_row_that_was_seen_stays_known(tmp_path, capsys):
     own, glue = write_questions(tmp_path, "custom"), write_glue(tmp_path / "glue", "rte")
     both = ("several.tasks=['rte','custom']", f"several.folders.rte={glue}", "check_counts=false")
     assert exported("own", own, "several", *both, "sequence_length=40", of="rte") == 40
+
+
+@pytest.mark.parametrize(("run", "may_have_none"), [("run-squad-v1.1", False), ("run-squad-v2.0", True)])
+def test_answers_are_written_in_a_table(runs, tmp_path, run, may_have_none):
+    asked = [*ask(6, 7), *ask(2, 8, none=True)]
+    rows = [{"question": one.question, "context": one.context, "id": one.id} for one in asked]
+    rows.insert(3, {"question": " ", "context": asked[0].context, "id": "blank"})
+    (tmp_path / "new.JSONL").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    arguments = [
+        "predict",
+        str(runs / run),
+        "--file",
+        str(tmp_path / "new.JSONL"),
+        "--out",
+        str(tmp_path / "out.jsonl"),
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in found] == [row["id"] for row in rows]
+    assert found[3]["prediction"] is None
+    model = bertsmith.load(runs / run, device="cpu")
+    for row in found[:3] + found[4:]:
+        answer = model.answer(row["question"], row["context"])
+        assert (row["prediction"], row["start"]) == (answer.text, answer.start)
+        assert row["probability"] == pytest.approx(answer.prob, abs=1e-5) or not answer.text
+        assert row["probability"] is None or 0 < row["probability"] <= 1
+        assert ("null_odds" in row) == may_have_none

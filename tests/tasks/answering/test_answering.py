@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from safetensors.torch import load_file
 
@@ -270,3 +272,47 @@ def test_one_context_alone_cannot_be_held_out_which_is_said_before_there_is_a_fo
     with pytest.raises(UserError, match=r"of 1 training contexts that holds out \d and leaves"):
         finetune(recipe_of(model, path, "custom", "early_stopping.share=0.25"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "CSV", "parquet"])
+def test_what_pandas_makes_of_places_ids_and_missing_answers(model, tmp_path, ending):
+    """A column of whole numbers in which one is missing is one of floats; a missing text is NaN."""
+    rows = [
+        {"question": "w0", "context": "w1 w2 w1", "answer": "w1", "at": 6.0, "id": 10.0},
+        {"question": "w0", "context": "financial w2", "answer": None, "at": None, "id": 11.0},
+        {"question": "w0", "context": "w1 w2", "answer": "w2", "at": None, "id": 12.0},
+    ]
+    for split in ("train", "dev"):
+        path = tmp_path / f"{split}.{ending}"
+        if ending == "parquet":
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        elif ending == "jsonl":
+            text = "".join(f"{json.dumps(row)}\n" for row in rows)
+            path.write_text(text.replace('"at": null', '"at": NaN').replace('"answer": null', '"answer": NaN'))
+        else:
+            cells = [["" if value is None else str(value) for value in row.values()] for row in rows]
+            path.write_bytes("\r\n".join(",".join(line) for line in [list(rows[0]), *cells]).encode())
+    overrides = ("custom.start=at", "custom.id=id", "custom.unanswerable=true")
+    found = lesson_of(model, tmp_path, "custom", *overrides).data.train
+    assert found.ids == ["10", "11", "12"] and found.answers == [[(6, "w1")], [], [(3, "w2")]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"answer": "nan", "context": "financial"}, "answer is 'nan', as a missing value is written"),
+        ({"answer": " "}, "answer is empty"), ({"answer": ["w1"]}, "must be text"), ({"answer": "['w1']"}, "a list"),
+        ({"at": True}, "at is True; it must be a whole number"), ({"id": None}, "id is None; it must be an id"),
+        ({"id": float("nan")}, "id is nan"), ({"context": "b'w1 w2'"}, "bytes"), ({"at": 10**30}, "whole number"),
+    ],
+)  # fmt: skip
+def test_questions_that_cannot_be_used_are_left_out_where_that_is_wanted(model, tmp_path, changed, says):
+    good = [{"question": "w0", "context": "w1 w2", "answer": "w1", "at": 0, "id": number} for number in range(2)]
+    for split in ("train", "dev"):
+        lines = [json.dumps(row) for row in [good[0] | {"id": 7} | changed, *good]]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    overrides = ("custom.start=at", "custom.id=id")
+    with pytest.raises(UserError, match=rf"train.jsonl, line 1: .*{says}.*; fix the line, or set skip_malformed=true"):
+        lesson_of(model, tmp_path, "custom", *overrides)
+    found = lesson_of(model, tmp_path, "custom", *overrides, "skip_malformed=true").data.train
+    assert found.ids == ["0", "1"] and "1 malformed lines left out" in found.malformed

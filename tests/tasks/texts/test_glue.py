@@ -193,3 +193,28 @@ def test_the_real_diagnostic_set(shared_data):
     if not (shared_data / "glue" / "diagnostic").is_dir():
         pytest.skip("no diagnostic in the shared data")
     assert len(read_split("ax", shared_data / "glue", "test").first) == 1104
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
+def test_line_ends_blank_lines_and_endings_change_nothing(tmp_path, end):
+    """Quotes mean nothing in GLUE's files, and stay."""
+    lines = ["index\tsentence1\tsentence2\tlabel", '0\t"a b\tc" d\tentailment', '1\tx\u2028y\t"\tnot_entailment']
+    (tmp_path / "RTE").mkdir()
+    for name in ("train.tsv", "dev.TSV"):
+        content = "\ufeff" + end.join([*lines[:2], "", lines[2], "", ""])
+        (tmp_path / "RTE" / name).write_bytes(content.encode())
+    data = read_glue("rte", tmp_path, check_counts=False)
+    for examples in (data.train, data.dev):
+        assert (examples.first, examples.second) == (['"a b', "x\u2028y"], ['c" d', '"'])
+        assert examples.targets.tolist() == [0, 1]
+
+
+def test_a_label_that_is_none_is_left_out_in_training_and_an_error_in_grading(tmp_path):
+    """Without its row, all indices of predictions after it would be of other rows."""
+    path = write_tsv(tmp_path, "mnli", "dev")
+    write_tsv(tmp_path, "mnli", "train")
+    path.write_text(path.read_text() + path.read_text().splitlines()[1].replace("neutral", "-") + "\n")
+    data = read_glue("mnli", tmp_path, check_counts=False, skip_malformed=True)
+    assert data.dev.num_examples == 2 and "gold_label is '-'" in data.dev.left_out[0]
+    with pytest.raises(UserError, match=r"dev_matched.tsv, line 4: gold_label is '-'"):
+        read_dev_labels("mnli", path)
