@@ -27,6 +27,7 @@ import torch
 import zstandard
 
 from benchmarks.trials import Trials
+from bertsmith.manifests import read_manifest
 from bertsmith.model.tokens import Tokens
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import build_network, open_model
@@ -103,7 +104,7 @@ def collect(work: Path, model: Path, shared: Path, trials: Trials) -> None:
     trials.note("cosine of unrelated sentences", "MiniLM", unrelated_cosine(model, sentences))
     for name in RUNS:
         run = work / name.replace(" ", "-")
-        if not (run / "metrics.jsonl").exists():
+        if not run.is_dir() or not read_manifest(run, "pretrain")["finished"]:
             continue
         lines = read_metrics(run / "metrics.jsonl")
         held_out = [{key: line[key] for key in ("step", "mlm_loss", "mlm_accuracy", "hidden_cosine") if key in line}

@@ -1,15 +1,20 @@
 """How near `training/footprint.py` comes to the memory that a training step takes.
 
     python -m benchmarks.footprint [--device cuda] --out footprint.json
+    python -m benchmarks.footprint --process --out footprint-process.json
 
-Full rows of random tokens. "counted" is the estimate, "tensors" what torch holds at the peak of the third step, weights
-and moments included, "process" by how much the process had grown after two (on the CPU). Each measurement has a process
-of its own.
+With --process what `plan` says of the CPU, "promised", against the peak of a whole `bertsmith pretrain`, of 60 steps on
+made-up text. Without it full rows of random tokens: "counted" is the estimate, "tensors" what torch holds at the peak
+of the third step, weights and moments included, "process" by how much the process had grown after two (on the CPU).
+Each measurement has a process of its own.
 """
 
 import argparse
 import json
+import os
 import resource
+import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -20,12 +25,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config import load
+from bertsmith.estimate import estimate
 from bertsmith.model.activations import Format
 from bertsmith.model.encoder import num_parameters
 from bertsmith.model.tokens import Tokens
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.randomness import generator
+from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.training.footprint import footprint
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.optimizers import build_optimizer, clip_gradients
@@ -46,18 +53,35 @@ CASES = {
 }  # fmt: skip
 
 
+PROCESSES = {
+    "tiny": ("bert-tiny",),
+    "mini, 32 rows": ("bert-mini", "batch_size=32"),
+    "MiniLM's size, 32 rows": (
+        "bert-base", "model.hidden_size=384", "model.num_hidden_layers=6", "model.num_attention_heads=12",
+        "batch_size=32",
+    ),
+    "modern 7 × 256, 32 rows of 128": ("modern-7x256", "batch_size=32", "rows.length=128"),
+    "ELECTRA-small, 32 rows": ("electra-small-owt", "batch_size=32"),
+}  # fmt: skip
+STEPS = 60
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--process", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=PROCESSES, default=list(PROCESSES), help="of --process")
     parser.add_argument("--measure", metavar="WHAT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments.device)))
         return
     trials = Trials(arguments.out)
-    for what in CASES:
+    for what in arguments.only if arguments.process else ():
+        trials.alternate(what, {"bertsmith": partial(measure_process, *PROCESSES[what])}, arguments.repeats)
+    for what in CASES if not arguments.process else ():
         own = partial(in_own_process, "footprint", "--device", arguments.device, "--measure", what)
         trials.alternate(what, {"bertsmith": own}, arguments.repeats)
 
@@ -95,6 +119,39 @@ def measure(what: str, device: str) -> dict[str, float]:
         tensors = 12 * num_parameters(objective) + peak_of_tensors(step)
     figures = {"counted MB": counted / 1e6, "tensors MB": tensors / 1e6, "counted / tensors": counted / tensors}
     return figures if form.cuda else figures | {"process MB": process / 1e6}
+
+
+def measure_process(recipe: str, *overrides: str, steps: int = STEPS) -> dict[str, float]:
+    """Train for some steps in a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        said = [
+            f"data={make_data(folder)}", *overrides, f"plan.steps={steps}", "machine.device=cpu", "evaluate_rows=64",
+            f"plan.evaluate_steps={steps // 2}",
+        ]  # fmt: skip
+        with open(folder / "said.txt", "wb") as said_to:
+            command = [sys.executable, "-m", "bertsmith", "pretrain", recipe, *said, "--out", str(folder / "run")]
+            process = subprocess.Popen(command, stdout=said_to, stderr=said_to)
+            _, status, used = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit((folder / "said.txt").read_text(encoding="utf-8"))
+        promised = estimate(recipe, said).memory_on_cpu.process
+    peak = used.ru_maxrss * 1024
+    return {"promised MB": promised / 1e6, "process MB": peak / 1e6, "promised / process": promised / peak}
+
+
+def make_data(folder: Path) -> Path:
+    """A data folder with a vocabulary of BERT's size and documents of made-up words, some shorter than a row."""
+    words = [f"w{number}" for number in range(VOCAB_SIZE - 5)]
+    vocabulary = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])
+    (folder / "vocab.txt").write_text(vocabulary + "\n", encoding="utf-8")
+    draw = np.random.default_rng(0)
+    with open(folder / "documents.jsonl", "w", encoding="utf-8") as file:
+        for _ in range(2000):
+            lines = [" ".join(draw.choice(words, draw.integers(5, 40))) for _ in range(draw.integers(1, 40))]
+            file.write(json.dumps({"text": "\n".join(lines)}) + "\n")
+    said = [f"corpus={folder / 'documents.jsonl'}", f"vocab={folder / 'vocab.txt'}", "heldout_fraction=0.05"]
+    return prepare(load(PrepareRecipe, "prepare", "jsonl", [*said, "workers=1"]).settings, folder / "data").path
 
 
 def peak_of_tensors(step) -> float:

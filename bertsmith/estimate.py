@@ -257,14 +257,14 @@ def print_estimate(found: Estimate) -> list[object]:
 def _facts(found: Estimate) -> dict[str, str]:
     parts = ", ".join(f"{name} {number:,}" for name, number in found.parameters.items() if name != "total")
     memory = found.memory_on_cpu
-    on_cpu = f"{_gigabytes(memory.total)} with {memory.num_rows:,} rows at once"
+    on_cpu = f"{_gigabytes(memory.process)} with {memory.num_rows:,} rows at once"
     return {
         "parameters": f"{found.parameters['total']:,}: {parts}",
         "vocabulary": f"{found.vocab_size:,} tokens ({found.vocab_source})",
         "plan": _plan(found),
         "FLOPs": f"{_flops(found.flops, found.flops_per_token)} (matrix products; backward = 2 × forward)",
         "as the reference counts": _reference(found),
-        "memory on the CPU": f"{on_cpu}; the process takes 1.2 to 1.8 times that",
+        "memory on the CPU": f"{on_cpu}, all of the process; tensors take {_gigabytes(memory.total)} of it",
     }
 
 

@@ -225,3 +225,21 @@ def test_left_out_the_utilisation_follows_from_the_width():
     narrow, wide = estimate("electra-small-owt"), estimate("bert-base")
     assert (narrow.utilisation, wide.utilisation) == (pytest.approx(0.1), pytest.approx(0.3))
     assert estimate("bert-base", [], Assumptions(utilisation=0.5)).utilisation == 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("bert-tiny", "batch_size=16"),
+        ("bert-tiny",),  # of two micro-batches
+        ("bert-mini", "batch_size=16"),
+        ("modern-7x256", "batch_size=16", "rows.length=128"),
+    ],
+)
+def test_the_memory_of_a_process_on_the_cpu_is_as_promised(overrides):
+    """It is the whole process's peak, a checkpoint and an evaluation included."""
+    from benchmarks.footprint import measure_process
+
+    figures = measure_process(*overrides, steps=20)
+    assert figures["promised / process"] == pytest.approx(1, abs=0.2), figures

@@ -12,6 +12,14 @@ from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.training.machine import Machine
 from bertsmith.training.recipe import PretrainRecipe
 
+PROCESS_BYTES = 416e6
+"""Of a process that has imported all that training needs: most of it torch, and what torch loads at its first use."""
+HOLES, HOLES_OF_SEVERAL = 1.4, 2.2
+"""What the heap takes for tensors that come and go, by what they hold, where a step is one micro-batch and where it is
+several: sizes differ from one to the next, and gradients lie between them."""
+SURPLUS = 1.1
+"""By how much a process outgrows its first steps before it gives freed memory back (`memory.Surplus`)."""
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -25,10 +33,16 @@ class Footprint:
     """For the backward pass; compilation may save some of it."""
     passing: float
     """The most scores over the vocabulary that exist at a time, and the gradient for its table."""
+    several: bool = False
+    """Whether a step is of several micro-batches."""
     total: float = field(init=False)
+    process: float = field(init=False)
+    """The most memory of a process that trains on the CPU."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "total", self.state + self.kept + self.passing)
+        come_and_go = (HOLES_OF_SEVERAL if self.several else HOLES) * (self.kept + self.passing)
+        object.__setattr__(self, "process", SURPLUS * (PROCESS_BYTES + self.state + come_and_go))
 
 
 def footprint(
@@ -37,7 +51,7 @@ def footprint(
     """With as many rows at once as training takes: halved until they fit into `limit` bytes, None where no row does.
 
     `objective` may be on torch's "meta" device. Rows are taken as full. On the CPU it is 0 to 15 % more than what torch
-    allocates, and a process takes 1.2 to 1.8 times as much as that (`benchmarks/footprint.py`).
+    allocates; `process` is within 20 % of what the process takes (`benchmarks/footprint.py`).
     """
     length, half = recipe.rows.length, 2 if form.half else 0
     device = torch.device("cuda" if form.cuda else "cpu")
@@ -54,6 +68,7 @@ def footprint(
             state=num_parameters(objective) * (4 * 4 + half),
             kept=num_rows * kept,
             passing=predictions * len(table) * score + 4 * table.numel(),
+            several=num_rows < recipe.batch_size,
         )
         if found.total <= limit:
             return found
