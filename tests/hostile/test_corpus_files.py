@@ -1,0 +1,150 @@
+"""Files of a corpus: what a checksum protects is read as it was or refused, the rest as another reader finds it."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import random
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import zstandard
+from attack import attack, few_and_many
+from mutation import mutated
+from pyarrow import parquet
+
+from bertsmith.text import units
+from bertsmith.text.compression import BrokenArchive
+from bertsmith.text.text_files import File
+
+COMPRESS = {
+    "": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+}  # fmt: skip
+draw = random.Random(0)
+DOCUMENTS = [f"{draw.getrandbits(9000):x} {number}".encode() for number in range(4)]
+"""Hardly compressible, so that no change repeats a whole file: several streams after each other are well-formed."""
+
+
+def tar(contents: list[bytes], ending: str) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for number, content in enumerate(contents):
+            member = tarfile.TarInfo(f"a/{'long' * 30}{number}{ending}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()
+
+
+def documents_of(found) -> list[bytes]:
+    """Leniently first, where nothing may be raised but of a unit as a whole; then as it is by default."""
+    found = list(found)
+    broken: list[BrokenArchive] = []
+    for unit in found:
+        try:
+            list(unit.documents(Counter(), broken.append))
+        except BrokenArchive as error:
+            broken.append(error)
+    documents = [document for unit in found for document in unit.documents(Counter())]
+    assert not broken, "what is broken is told of by default too"
+    return documents
+
+
+def file_in(folder: Path) -> File:
+    [path] = folder.iterdir()
+    return File(str(path), path.stat().st_size)
+
+
+def read_archive(folder: Path) -> None:
+    found = documents_of(units.archives([file_in(folder)]))
+    [path] = folder.iterdir()
+    if path.suffix == ".tar":  # whose contents no checksum protects
+        whole = path.read_bytes()
+        assert all(document in whole for document in found)
+    else:
+        assert found == DOCUMENTS
+
+
+def read_json_lines(folder: Path) -> None:
+    found = documents_of(units.json_lines([file_in(folder)], "text"))
+    [path] = folder.iterdir()
+    if path.suffix != ".jsonl":
+        assert found == DOCUMENTS
+        return
+    expected = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            expected.append(json.loads(line)["text"].encode())
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            continue
+    assert found == expected
+
+
+def read_parquet(folder: Path) -> None:
+    found = documents_of(units.parquet([file_in(folder)], "text"))
+    assert found == DOCUMENTS
+
+
+def read_texts(folder: Path) -> None:
+    [path] = folder.iterdir()
+    text = path.read_bytes().decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
+    expected, lines = [], []
+    for line in [*text.split("\n"), ""]:
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            expected.append("\n".join(lines).encode("utf-8", "surrogateescape").strip())
+            lines = []
+    assert documents_of(units.texts([file_in(folder)], blank_lines=True)) == expected
+
+
+@few_and_many
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_archives(examples: int, suffix: str, tmp_path: Path):
+    original = tmp_path / "original"
+    original.mkdir()
+    whole = COMPRESS[suffix](tar(DOCUMENTS, ".txt"))
+    (original / f"a.tar{suffix}").write_bytes(whole)
+    attack(mutated(whole), examples, original, f"a.tar{suffix}", read_archive, tmp_path)
+
+
+@few_and_many
+def test_archives_in_an_archive(examples: int, tmp_path: Path):
+    original = tmp_path / "original"
+    original.mkdir()
+    inner = [lzma.compress(tar(DOCUMENTS[start : start + 2], ".txt")) for start in (0, 2)]
+    whole = lzma.compress(tar(inner, "_data.xz"))
+    (original / "openwebtext.tar.xz").write_bytes(whole)
+    attack(mutated(whole), examples, original, "openwebtext.tar.xz", read_archive, tmp_path)
+
+
+@few_and_many
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_json_lines(examples: int, suffix: str, tmp_path: Path):
+    original = tmp_path / "original"
+    original.mkdir()
+    whole = COMPRESS[suffix](b"".join(b'{"text": "%s"}\n' % document for document in DOCUMENTS))
+    (original / f"a.jsonl{suffix}").write_bytes(whole)
+    attack(mutated(whole), examples, original, f"a.jsonl{suffix}", read_json_lines, tmp_path)
+
+
+@few_and_many
+def test_parquet(examples: int, tmp_path: Path):
+    original = tmp_path / "original"
+    original.mkdir()
+    table = pa.table({"number": range(4), "text": [document.decode() for document in DOCUMENTS]})
+    parquet.write_table(table, original / "a.parquet", row_group_size=2, write_page_checksum=True)
+    attack(mutated((original / "a.parquet").read_bytes()), examples, original, "a.parquet", read_parquet, tmp_path)
+
+
+@few_and_many
+def test_texts(examples: int, tmp_path: Path):
+    original = tmp_path / "original"
+    original.mkdir()
+    whole = "eins\nzwei\n\u00a0\n\ndrei\r\n\r\n\u3042\n\u201d\n \u2028\nvier\r\rf\u00fcnf\n\t\n".encode()
+    (original / "a.txt").write_bytes(whole)
+    attack(mutated(whole), examples, original, "a.txt", read_texts, tmp_path)
