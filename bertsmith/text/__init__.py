@@ -10,8 +10,13 @@ In reading order:
     extension   a vocabulary → one with more words at its end
     learning    a corpus → a tokenizer's folder: what `bertsmith tokenizer` does
     corpora     a path in any layout → a corpus
-    units       a corpus → pieces that can be read apart, each giving its documents
-    archives    xz, tar and their like, walked in memory
+    units       a corpus → pieces that can be read apart
+    unit_kinds  such a piece → its documents
+    text_files  where big text files are cut
+    blank_lines where blank lines are, whatever ends a line
+    archives    tar, walked in memory
+    compression gzip, xz, zstd, bzip2, in bounded memory
+    columns     a text column of a Parquet file
     encoding    documents → the arrays of a shard
     workers     units → encoded units, in parallel and in corpus order
     journal     what is done so far, so that a killed prepare goes on

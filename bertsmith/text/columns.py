@@ -35,6 +35,10 @@ def cells(file: File, column: str) -> Iterator[tuple[bytes, int]]:
                 done += len(cells)
                 for cell in cells.to_pylist():
                     yield cell or b"", file.size * done // rows
+            if done != rows:  # the library takes a damaged page's header for the end
+                raise BrokenArchive(
+                    f"{file.path}: {done:,} of its {rows:,} rows can be read, it is damaged; fetch it again"
+                )
     except pa.ArrowNotImplementedError:
         raise UserError(f"{file.path}: column {column!r} holds no text; set field= to one that does") from None
     except (pa.ArrowException, OSError) as error:

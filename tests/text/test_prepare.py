@@ -391,3 +391,27 @@ def test_a_line_of_100_mb_takes_bounded_memory(tmp_path):
     memory, documents, lines, tokens, _ = map(int, ended.stdout.split())
     assert memory < 500_000, "kB beyond what the imports take"
     assert (documents, lines, tokens) == (1, 1, 40_000_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["text", "archive", "lines"])
+def test_a_worker_takes_at_most_a_gigabyte_of_the_largest_pieces(tmp_path, kind):
+    """A token a byte, and JSON of empty lists, are what takes most."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    if kind == "text":
+        (corpus / "a.txt").write_bytes(b"." * (128 << 20))
+        layout = "text"
+    elif kind == "archive":
+        (corpus / "a_data.xz").write_bytes(lzma.compress(layouts.tar([b"." * (64 << 20)] * 2), preset=0))
+        layout = "openwebtext"
+    else:
+        (corpus / "a.jsonl").write_bytes(b'{"text": "ba", "other": [' + b"[]," * ((31 << 20) // 3) + b"1]}\n")
+        layout = "jsonl"
+    settings = [f"corpus={corpus}", f"vocab={layouts.write_vocabulary(tmp_path)}", "workers=1", "heldout_fraction=0"]
+    program = LONG.replace('"text", sys.argv', f'"{layout}", sys.argv').replace(" - before", "")
+    command = [sys.executable, "-c", program, str(tmp_path / "data"), *settings]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    memory, documents, _, tokens, _ = map(int, ended.stdout.split())
+    assert memory < 1 << 20, "kB"
+    assert (documents, tokens) == {"text": (1, 128 << 20), "archive": (2, 128 << 20), "lines": (1, 1)}[kind]

@@ -323,6 +323,26 @@ def test_the_checksums_of_parquet_pages_are_looked_at(tmp_path):
         read(units.parquet([file(path)], "text"))
 
 
+def test_a_damaged_header_of_a_page_hides_no_rows(tmp_path):
+    """The library takes some for the end of the column."""
+    path, texts = tmp_path / "a.parquet", [f"{number} text" for number in range(20)]
+    parquet.write_table(
+        pa.table({"text": texts}), path, compression="none", use_dictionary=False, row_group_size=10,
+        write_page_checksum=True,
+    )  # fmt: skip
+    whole, hidden = path.read_bytes(), 0
+    second = whole.index(b"10 text")
+    for place in range(second - 60, second):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        try:
+            assert read(units.parquet([file(path)], "text")) == [text.encode() for text in texts]
+        except BrokenArchive as error:
+            hidden += "10 of its 20 rows can be read, it is damaged" in str(error)
+    assert hidden > 0
+
+
 def test_what_is_before_the_damage_is_kept_where_it_is_skipped(tmp_path):
     path = write_jsonl(tmp_path, make_documents(50), ".gz")
     path.write_bytes(path.read_bytes()[:-20])
