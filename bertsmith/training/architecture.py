@@ -84,13 +84,14 @@ def refuse_differences(
 
 
 def sizes(settings: EncoderSettings, prefix: str) -> dict[str, Any]:
-    """Return what decides the shapes of the weights and what they compute: not dropout, nor how they were drawn."""
+    """Return what decides the shapes of the weights and what they compute: not dropout, nor how they were drawn, nor
+    what fine-tuning reads classes from."""
     found = {field.name: getattr(settings, field.name) for field in fields(settings)}
     found |= {
         "num_attention_heads": settings.heads, "intermediate_size": settings.feed_forward,
         "embedding_size": settings.embedding,
     }  # fmt: skip
-    free = ("dropout", "dropout_prob", "initializer_range")
+    free = ("dropout", "dropout_prob", "initializer_range", "classifier_pooling")
     return {f"{prefix}{name}": value for name, value in found.items() if not name.endswith(free)}
 
 

@@ -54,8 +54,10 @@ def test_a_runs_own_architecture_is_taken_and_kept(data, tmp_path):
 def test_that_of_a_modern_encoder_too_with_its_projected_table(data, tmp_path, way):
     model = trained(data, tmp_path / "first", *MODERN)
     model = model if way == "run" else export_run(model, tmp_path / "out")
-    recipe = continued(model, data, "plan.steps=1", "batch_size=4", "evaluate_rows=4", "tensorboard=false")
+    pooled = "model.classifier_pooling=mean"  # which no weight depends on
+    recipe = continued(model, data, "plan.steps=1", "batch_size=4", "evaluate_rows=4", "tensorboard=false", pooled)
     assert (recipe.model.kind, recipe.model.hidden_size, recipe.model.local_attention) == ("modern", 12, 4)
+    assert recipe.model.classifier_pooling == "mean"
     assert recipe.model.embedding == (8 if way == "run" else 12), "an export has it multiplied into the table"
     pretrain(recipe, tmp_path / "second")
 
