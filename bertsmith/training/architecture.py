@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import Loaded, check, differences, load
-from bertsmith.errors import UserError
+from bertsmith.config import MAX_NUMBER, Loaded, check, differences, load
+from bertsmith.errors import UserError, quoted
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import num_segments
 from bertsmith.objectives.generator import GeneratorSettings
@@ -48,7 +48,7 @@ def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:
     if model.run is not None and model.run.recipe.objective.kind == kind:
         own = model.run.recipe.model  # no table folded, so that all of its weights can be taken
     known = sizes(own, "") | {"kind": own.kind}
-    claimed = {name: known[name] if name not in given else given[name] for name in known}
+    claimed = {name: _comparable(given[name]) if name in given else known[name] for name in known}
     refuse_differences(f"init = {init}: another encoder", "model.", claimed, known)
     _fill(values, origins, "model", asdict(own))
     _fill(values, origins, "rows", _rows_for(model, own))
@@ -146,6 +146,13 @@ def _take_generator(
             rule = fitting_generator(theirs.settings, check(GeneratorSettings, given), discriminator, fixed)
     if rule is not None:
         _fill(values, origins, "objective.generator", {name: getattr(rule, name) for name in GENERATOR_SIZES})
+
+
+def _comparable(value: Any) -> Any:
+    """Return a recipe's value as it can be compared and shown: what no setting of a model is, as text."""
+    if isinstance(value, float | bool) or (isinstance(value, int) and abs(value) <= MAX_NUMBER):
+        return value
+    return value if isinstance(value, str) and len(value) <= 200 else quoted(value)
 
 
 def _of(values: Any, table: str) -> dict[str, Any]:

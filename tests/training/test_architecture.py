@@ -29,6 +29,11 @@ def trained(data: Path, run: Path, *settings: str) -> Path:
     return run
 
 
+@pytest.fixture(scope="module")
+def plain(data, tmp_path_factory) -> Path:
+    return trained(data, tmp_path_factory.mktemp("plain"))
+
+
 def continued(model: Path, data: Path, *settings: str) -> PretrainRecipe:
     return load_pretraining("continue", [f"init={model}", f"data={data}", *settings]).settings
 
@@ -92,17 +97,15 @@ def test_a_generators_sizes_are_taken_with_it(data, tmp_path, capsys, way):
         ("continue", ("init=nowhere",), r"init: nowhere: no model"),
     ],
 )
-def test_a_setting_that_differs_is_refused_by_its_key(data, tmp_path, recipe, settings, message):
-    model = trained(data, tmp_path / "first")
+def test_a_setting_that_differs_is_refused_by_its_key(data, plain, recipe, settings, message):
     with pytest.raises(UserError, match=message) as caught:
-        load_pretraining(recipe, [f"init={model}", f"data={data}", *settings])
+        load_pretraining(recipe, [f"init={plain}", f"data={data}", *settings])
     assert len(str(caught.value).splitlines()) <= 2
 
 
-def test_a_setting_that_agrees_or_changes_no_weight_is_none(data, tmp_path):
-    model = trained(data, tmp_path / "first")
+def test_a_setting_that_agrees_or_changes_no_weight_is_none(data, plain):
     settings = ("model.intermediate_size=64", "model.embedding_size=16", "model.hidden_dropout_prob=0.25")
-    recipe = continued(model, data, *settings)
+    recipe = continued(plain, data, *settings)
     assert recipe.model.hidden_dropout_prob == 0.25 and recipe.model.feed_forward == 64
 
 
@@ -113,16 +116,33 @@ def test_a_model_of_one_kind_of_segment_gets_rows_of_one(data, tmp_path):
         continued(model, data, "rows.kind=two_segments")
 
 
-def test_show_and_plan_know_it_and_do_without_it(data, tmp_path, capsys):
-    model = trained(data, tmp_path / "first")
-    show("continue", [f"init={model}"])
+def test_show_and_plan_know_it_and_do_without_it(data, plain, capsys):
+    show("continue", [f"init={plain}"])
     shown = capsys.readouterr().out
     line = next(line for line in shown.splitlines() if line.startswith("model.hidden_size"))
     assert line.split()[1:3] == ["16", "init"]
-    plan("continue", [f"init={model}", f"data={data}"], as_json=True)
+    plan("continue", [f"init={plain}", f"data={data}"], as_json=True)
     with_model = json.loads(capsys.readouterr().out)
     assert with_model["vocab_size"] == 86 and with_model["length"] == 32
     assert with_model["parameters"]["embeddings"] == 16 * (86 + 64 + 2 + 2)
     show("continue", [])
     shown = capsys.readouterr().out
     assert "init=PATH" in shown and "model.hidden_size" in shown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model = 5", "model.hidden_size = 2020-01-01", "model.hidden_size = 0x" + "f" * 6000, "model.hidden_size = nan",
+        "model.kind = ['classic']", "model.kind = {}", f"model.kind = '{'x' * 5000}'",
+        "model.hidden_size = '16\u001b[2J'",
+        "objective = 'rtd'", "objective.kind = []", "rows = 3", "objective = {kind = 'rtd', generator = 4}",
+    ],
+)  # fmt: skip
+def test_a_value_that_is_none_is_refused_in_a_line_or_two(data, plain, tmp_path, line):
+    recipe = tmp_path / "odd.toml"
+    recipe.write_text(f"init = {json.dumps(str(plain))}\ndata = {json.dumps(str(data))}\nplan.steps = 1\n{line}\n")
+    with pytest.raises(UserError) as caught:
+        load_pretraining(str(recipe))
+    said = str(caught.value)
+    assert len(said.splitlines()) <= 3 and len(said) < 1200 and "\x1b" not in said
