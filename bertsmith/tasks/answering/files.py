@@ -54,13 +54,12 @@ def read_asked(recipe: FinetuneRecipe) -> AskedTask:
 def _read(recipe: FinetuneRecipe, split: str, training: bool) -> Questions:
     named = {"train": recipe.answering.train, "dev": recipe.answering.dev}[split]
     path, nearest = find_questions(recipe, split) if named is None else Path(named), recipe.answering.nearest
+    options = {"training": training, "nearest": nearest, "skip_malformed": recipe.skip_malformed}
     if recipe.task == "custom":
-        return read_question_columns(
-            path, recipe.custom, training=training, nearest=nearest, skip_malformed=recipe.skip_malformed
-        )
+        return read_question_columns(path, recipe.custom, **options)
     if recipe.task in MRQA_NAMES:
-        return read_mrqa_questions(path, training=training, nearest=nearest)
-    return read_questions(path, training=training, nearest=nearest, answerable=recipe.task == "squad-v1.1")
+        return read_mrqa_questions(path, **options)
+    return read_questions(path, answerable=recipe.task == "squad-v1.1", **options)
 
 
 def find_questions(recipe: FinetuneRecipe, split: str) -> Path:

@@ -9,7 +9,9 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.scoring.questions import mrqa_answers, mrqa_questions_of, part_of
 
 
-def read_mrqa_questions(path: Path, *, training: bool, nearest: bool = False) -> Questions:
+def read_mrqa_questions(
+    path: Path, *, training: bool, nearest: bool = False, skip_malformed: bool = False
+) -> Questions:
     """All questions of a file of JSON lines, compressed by gzip or not. A context's [TLE], [DOC] and [PAR] are text
     like any other, as in the reference.
 
@@ -18,6 +20,8 @@ def read_mrqa_questions(path: Path, *, training: bool, nearest: bool = False) ->
             question has to have a text; otherwise they are those that the official script counts, and each question is
             kept.
         nearest: where one does not stand there, take its nearest occurrence in the context.
+        skip_malformed: leave out, and count, questions whose answers are not laid out as they should be, or that have
+            none.
 
     Raises:
         UserError: the file is missing, damaged or laid out otherwise; an id is there twice; a question has no answer;
@@ -25,15 +29,17 @@ def read_mrqa_questions(path: Path, *, training: bool, nearest: bool = False) ->
     """
     found = Questions(path)
     for question, id, text, context, where in _asked(found, path):
+        try:
+            given = _answers(question, context, where) if training else mrqa_answers(question, where)
+        except UserError as error:
+            if not skip_malformed:
+                raise UserError(f"{error} (skip_malformed=true leaves such questions out)") from None
+            found.leave_out("malformed questions", id)
+            continue
         if training:
-            detected = part_of(question, "detected_answers", list, where)
-            given = [_first_place(answer, context, f"{where}: a detected answer") for answer in detected]
-            given = [(start, wanted) for start, wanted in given if wanted.strip()]
-            if not given:
-                raise UserError(f"{where} has no detected answer; take it out, nothing can be learnt from it")
             found.add_to_learn_from(id, text, context, given, nearest)
         else:  # where they stand is not asked
-            found.add(id, text, context, [(0, answer) for answer in mrqa_answers(question, where)])
+            found.add(id, text, context, [(0, answer) for answer in given])
     return found.some()
 
 
@@ -55,6 +61,16 @@ def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, 
         found.refuse_twice(id, where)
         context, text = part_of(line, "context", str, where), part_of(question, "question", str, where)
         yield question, id, text, context, where
+
+
+def _answers(question: dict[str, Any], context: str, where: str) -> list[tuple[int, str]]:
+    """The detected answers, each with its place, at least one."""
+    detected = part_of(question, "detected_answers", list, where)
+    given = [_first_place(answer, context, f"{where}: a detected answer") for answer in detected]
+    given = [(start, wanted) for start, wanted in given if wanted.strip()]
+    if not given:
+        raise UserError(f"{where} has no detected answer; take it out, nothing can be learnt from it")
+    return given
 
 
 def _first_place(answer: Any, context: str, where: str) -> tuple[int, str]:

@@ -9,7 +9,9 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.scoring.questions import is_impossible, part_of, place_of, questions_of
 
 
-def read_questions(path: Path, *, training: bool, nearest: bool = False, answerable: bool = False) -> Questions:
+def read_questions(
+    path: Path, *, training: bool, nearest: bool = False, answerable: bool = False, skip_malformed: bool = False
+) -> Questions:
     """All questions of a file in SQuAD's layout, 1.1 or 2.0. An answer of white space alone is none.
 
     Args:
@@ -17,6 +19,7 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False, answera
             text; otherwise answers may be anywhere, and each question is kept.
         nearest: where it does not stand there, take the nearest occurrence in the context.
         answerable: whether each question has to have an answer.
+        skip_malformed: leave out, and count, questions whose answers are not laid out as they should be.
 
     Raises:
         UserError: the file is missing, not JSON or laid out otherwise; an id is there twice; a question has to have an
@@ -24,14 +27,13 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False, answera
     """
     found = Questions(path)
     for question, id, text, context, where in _asked(found, path):
-        impossible = is_impossible(question, where)
-        given = []
-        for answer in part_of(question, "answers", list, where) if not (training and impossible) else []:
-            called = f"{where}: an answer"
-            if (wanted := part_of(answer, "text", str, called)).strip():
-                given.append((place_of(answer, called), wanted))
-        if answerable and not given:
-            raise UserError(f"{where} has no answer; questions without one are of squad-v2.0")
+        try:
+            impossible, given = _answers(question, where, training, answerable)
+        except UserError as error:
+            if not skip_malformed:
+                raise UserError(f"{error} (skip_malformed=true leaves such questions out)") from None
+            found.leave_out("malformed questions", id)
+            continue
         if training and impossible is False and not given:
             found.leave_out("questions that are said to have an answer and have none", id)
         elif training:
@@ -39,6 +41,20 @@ def read_questions(path: Path, *, training: bool, nearest: bool = False, answera
         else:
             found.add(id, text, context, given)
     return found.some()
+
+
+def _answers(
+    question: dict[str, Any], where: str, training: bool, answerable: bool
+) -> tuple[bool | None, list[tuple[int, str]]]:
+    """Whether a question is said to have no answer, and those that it has, each with its place."""
+    impossible, given = is_impossible(question, where), []
+    for answer in part_of(question, "answers", list, where) if not (training and impossible) else []:
+        called = f"{where}: an answer"
+        if (wanted := part_of(answer, "text", str, called)).strip():
+            given.append((place_of(answer, called), wanted))
+    if answerable and not given:
+        raise UserError(f"{where} has no answer; questions without one are of squad-v2.0")
+    return impossible, given
 
 
 def read_asked_squad(path: Path) -> Questions:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.files import reported
-from bertsmith.json_files import MAX_BYTES, parse_json, read_json
+from bertsmith.json_files import MAX_BYTES, json_value, read_json
 
 GZIP = b"\x1f\x8b"
 
@@ -76,8 +76,12 @@ def mrqa_questions_of(path: Path) -> Iterator[tuple[Any, Any, str, str]]:
     """
     for number, line in _lines(path):
         where = f"{path}, line {number}"
-        content = parse_json(line, str(path), dict, first_line=number)
-        if "header" in content:
+        try:
+            content = json_value(line)
+        except ValueError as error:
+            reason = "not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise UserError(f"{where}: {reason}; MRQA's files have an object a line") from None
+        if isinstance(content, dict) and "header" in content:
             if number == 1:
                 continue
             raise UserError(f"{where}: a header, which only line 1 can be; take the line out")

@@ -58,3 +58,11 @@ def test_of_dev_all_questions_are_kept_with_the_answers_that_the_script_counts(t
 def test_what_is_wrong_is_named(tmp_path, questions, says):
     with pytest.raises(UserError, match=says):
         read_mrqa_questions(write(tmp_path / "a.jsonl", *questions), training=True)
+
+
+def test_malformed_questions_are_left_out_where_that_is_wanted(tmp_path):
+    path = write(tmp_path / "a.jsonl", question(), question("2", answers=()), question("3", answers=((" ", (3, 3)),)))
+    found = read_mrqa_questions(path, training=True, skip_malformed=True)
+    assert found.ids == ["1"] and found.left_out == {"malformed questions": 2}
+    with pytest.raises(UserError, match=r"'2' has no detected answer; .* \(skip_malformed=true leaves such"):
+        read_mrqa_questions(path, training=True)

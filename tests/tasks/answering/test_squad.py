@@ -101,3 +101,20 @@ def test_an_answer_of_white_space_is_none_and_one_given_twice_is_one_place(tmp_p
     assert asked.gold() == {"1": ["cat", "cat"], " 2": [], "3": [], "4": [], "5": ["cat"]}
     with pytest.raises(UserError, match="question ' 2' has no answer"):
         read_questions(path, training=False, answerable=True)
+
+
+def test_malformed_questions_are_left_out_where_that_is_wanted(tmp_path):
+    path = write(
+        tmp_path / "a.json",
+        question(answers=(("four", "cat"),)),
+        question("2", is_impossible="perhaps"),
+        question("3"),
+        question("4", answers=()),
+        {"id": "5", "question": "Who?", "answers": None},
+    )
+    for training in (True, False):
+        found = read_questions(path, training=training, answerable=True, skip_malformed=True)
+        assert found.ids == ["3"] and found.left_out == {"malformed questions": 4}
+        assert "4 malformed questions, left out; the first:" in found.notes()[0]
+        with pytest.raises(UserError, match=r"answer_start is 'four'; .* \(skip_malformed=true leaves such"):
+            read_questions(path, training=training)
