@@ -5,7 +5,7 @@ import os
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.files import atomic_folder, atomic_write, locked, make_folder, read_text
+from bertsmith.files import TEMPORARY, atomic_folder, atomic_write, locked, make_folder, open_own, own_folder, read_text
 from bertsmith.json_files import finite, read_json, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 
@@ -140,3 +140,63 @@ def test_numbers_that_json_lacks_become_none():
     assert finite({"a": float("nan"), "b": float("inf"), "c": 0.5, "d": 3, "e": "nan"}) == {
         "a": None, "b": None, "c": 0.5, "d": 3, "e": "nan"
     }  # fmt: skip
+
+
+def test_nothing_is_written_through_a_link(tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in (".lock", "metrics.jsonl"):
+        (run / name).symlink_to(theirs)
+    (run / "results.json").symlink_to(theirs)
+    (run / f"results.json{TEMPORARY}").symlink_to(theirs)
+    (run / "trials").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=r"\.lock: a symbolic link"), locked(run):
+        pass
+    with pytest.raises(UserError, match=r"metrics\.jsonl: a symbolic link"):
+        open_own(run / "metrics.jsonl", os.O_WRONLY | os.O_APPEND)
+    with pytest.raises(UserError, match=r"trials: a symbolic link"):
+        own_folder(run / "trials")
+    write_json(run / "results.json", {"ours": 1})
+    assert theirs.read_text() == "theirs" and read_json(run / "results.json") == {"ours": 1}
+    os.link(theirs, run / "linked")
+    with pytest.raises(UserError, match="second name"):
+        open_own(run / "linked", os.O_WRONLY | os.O_APPEND)
+
+
+def test_a_lock_is_opened_without_emptying_it_and_notices_that_its_folder_is_gone(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").write_text("kept")
+    with locked(run) as held:
+        held.check()
+        assert (run / ".lock").read_text() == "kept"
+    with pytest.raises(UserError, match="run: was removed, renamed or replaced"), locked(run):
+        run.rename(tmp_path / "moved")
+        run.mkdir()
+        write_json(run / "folder" / "results.json", {})
+    assert not list(run.iterdir())
+
+
+def test_somebodys_partial_file_and_what_is_in_a_replaced_folder_stay(tmp_path):
+    (tmp_path / "a.json.partial").write_text("theirs")
+    write_json(tmp_path / "a.json", {})
+    assert (tmp_path / "a.json.partial").read_text() == "theirs"
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("1")
+    (tmp_path / "model/notes.md").write_text("theirs")
+    with pytest.raises(UserError, match=r"model: holds notes\.md"), atomic_folder(tmp_path / "model", ["weights"]):
+        pass
+    (tmp_path / "model/notes.md").unlink()
+    with atomic_folder(tmp_path / "model", ["weights"]) as folder:
+        (folder / "weights").write_text("2")
+    assert (tmp_path / "model/weights").read_text() == "2" and len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_folder_that_is_a_link_is_replaced_where_it_lies(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "weights").touch()
+    assert (tmp_path / "out").is_symlink() and [path.name for path in (tmp_path / "disk").iterdir()] == ["weights"]

@@ -3,9 +3,10 @@
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.folder_kinds import Kind
-from bertsmith.folders import open_run_folder
+from bertsmith.folder_kinds import KINDS, TOKENIZER, Kind
+from bertsmith.folders import clear, number_of, open_run_folder
 from bertsmith.manifests import write_manifest
+from bertsmith.text.tokenizer import TOKENIZER_FILES
 from bertsmith.training.optimizers import OptimizerSettings
 
 KIND = Kind("toy", ("results.json",), ("recipe.toml",), members={"trials": "trial"})
@@ -53,3 +54,60 @@ def test_without_a_manifest_what_has_our_names_is_somebodys(tmp_path, name):
         with pytest.raises(UserError, match=f"has {name}, and no manifest.json to say that we wrote it; move it away"):
             claimed(tmp_path, {}, overwrite=overwrite)
         assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_somebody_put_among_checkpoints_and_trials_stays(tmp_path):
+    kind = KINDS["finetune"]
+    for seed in (0, 1):
+        trial = tmp_path / "trials" / f"seed-{seed}"
+        trial.mkdir(parents=True)
+        for name in ("results.json", "model.safetensors", "notes.md"):
+            (trial / name).write_text(name)
+    write_manifest(tmp_path / "trials/seed-0", "trial", {"files": {"model.safetensors": "", "../../keep.txt": ""}})
+    for name in ("keep.txt", "trials/seed-1.partial", "trials/seed-7.old", "results.json.partial"):
+        (tmp_path / name).write_text("theirs")
+    (tmp_path / "trials/seed-01").mkdir()
+    (tmp_path / "results.json").write_text("{}")
+    write_manifest(
+        tmp_path, "finetune", {"task": "rte", "metrics": [], "finished": True, "names": ["/etc/hosts", "a/../b"]}
+    )
+    clear(tmp_path, kind)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {
+        "keep.txt", "results.json.partial", "trials/seed-7.old", "trials/seed-0/notes.md", "trials/seed-1/notes.md"
+    }  # fmt: skip
+    assert (tmp_path / "trials/seed-01").is_dir()
+
+
+def test_clearing_follows_no_link(tmp_path):
+    (tmp_path / "theirs/seed-0").mkdir(parents=True)
+    (tmp_path / "theirs/seed-0/results.json").write_text("theirs")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "trials").symlink_to(tmp_path / "theirs")
+    (run / "results.json").symlink_to(tmp_path / "theirs/seed-0/results.json")
+    write_manifest(run, "finetune", {"task": "rte", "metrics": [], "finished": True})
+    clear(run, KINDS["finetune"])
+    assert (tmp_path / "theirs/seed-0/results.json").read_text() == "theirs"
+    assert not list(run.iterdir())
+
+
+def test_a_damaged_manifest_says_nothing_of_whose_the_folder_is(tmp_path):
+    (tmp_path / "results.json").write_text("theirs")
+    (tmp_path / "manifest.json").write_bytes(bytes(100))
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match=r"manifest.json, line 1: not JSON(.|\n)*choose another --out, or remove"):
+            open_run_folder(tmp_path, KINDS["finetune"], {}, SETTINGS, overwrite)
+    assert (tmp_path / "results.json").read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("step-00000012", 12), ("step-100000000", 100_000_000), ("step-12", None), ("step-0000001٣", None)],
+)
+def test_numbers_in_names_are_those_that_we_give(name, number):
+    assert number_of(name, "step-", 8) == number
+
+
+def test_our_tokenizer_files_are_known_by_name():
+    assert set(TOKENIZER) == set(TOKENIZER_FILES)

@@ -46,7 +46,9 @@ class MachineSettings:
         None, "rows run at once; left out: all on a GPU, 4,096 tokens' worth on the CPU; halved when memory runs out",
         ge=1, identity=False,
     )  # fmt: skip
-    deterministic: bool = setting(False, "bit-for-bit repeatable on a GPU, at some cost (the CPU always is)")
+    deterministic: bool = setting(
+        False, "bit-for-bit repeatable on a GPU, at some cost (the CPU always is, with the same number of threads)"
+    )
 
 
 class Prepared(NamedTuple):
