@@ -231,8 +231,9 @@ def _finetune(out: Path, name: str, sizes: Sizes, held: Held) -> dict[str, float
 def _guesses(out: Path) -> list[str]:
     """What the pre-trained model puts in the place of [MASK] in a few sentences."""
     found = Predictor(out / "bert").fill(list(SENTENCES), most=3)
+    width = max(map(len, SENTENCES))
     return [
-        f"{sentence}  {', '.join(f'{token} {prob:.0%}' for token, prob in filled.masks[0])}"
+        f"{sentence:{width}}  {', '.join(f'{token} {prob:.0%}' for token, prob in filled.masks[0])}"
         for sentence, filled in zip(SENTENCES, found, strict=True)
     ]
 
