@@ -11,13 +11,11 @@ OUT/manifest.json              what of the folder is ours
 Each part is whole, continued, or absent, so a second call finds itself done and a killed one goes on.
 """
 
-import math
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -36,8 +34,8 @@ from bertsmith.probes.guesses import SENTENCES, show_guesses
 from bertsmith.probes.likelihood import standard_error
 from bertsmith.probes.word_order import find_pairs, word_order
 from bertsmith.progress import format_count, format_seconds
+from bertsmith.quickstart_results import WIDTH, show, told
 from bertsmith.reports.page import write_page
-from bertsmith.shell import command
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.terminal import tell
@@ -49,9 +47,6 @@ from bertsmith.training.evaluation import evaluate
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.pretrain import Probe, build_objective, held_out_batches, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-
-WIDTH = 100
-"""Of what is printed, in characters, on a terminal and in a log alike."""
 
 KIND = KINDS["quickstart"]
 
@@ -116,10 +111,10 @@ def quickstart(
         }  # fmt: skip
         _heading(6, "export", "a Hugging Face folder, and a page about the runs")
         _export(out, held)
-        about = [*_told(results), "In the place of [MASK]: " + "; ".join(results["guesses"])]
+        about = [*told(results), "In the place of [MASK]: " + "; ".join(results["guesses"])]
         write_page([out / name for name in ("bert", "pretrained", "random")], out / "report.html", about)
         write_json(out / "results.json", results)
-    _show(results, out)
+    show(results, out)
     return results
 
 
@@ -236,86 +231,3 @@ def _guesses(out: Path) -> list[str]:
         f"{sentence:{width}}  {', '.join(f'{token} {prob:.0%}' for token, prob in filled.masks[0])}"
         for sentence, filled in zip(SENTENCES, found, strict=True)
     ]
-
-
-def _show(results: dict[str, Any], out: Path) -> None:
-    """The table, what it says about pre-training, and where to go from here."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    before, after, scores = results["before"], results["after"], results["classification"]
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("")
-    for column in ("random weights", "pre-trained", "for scale"):
-        table.add_column(column, justify="right")
-    table.add_row("held-out loss, nats a token", *(f"{side['mlm_loss']:.2f}" for side in (before, after)), "")
-    orders = [_order(side["word_order"], results["pairs"]) for side in (before, after)]
-    table.add_row("word order, ± standard error", *orders, "0.500 is chance")
-    table.add_row(
-        "in order or shuffled, ± standard error",
-        *(_plus_minus(scores[name]["mean"], _error(results, name)) for name in ("random", "pretrained")),
-        f"{_plus_minus(results['tfidf'], _error(results, 'tfidf'))} TF-IDF",
-    )
-    console = Console(file=StringIO(), width=WIDTH, highlight=False)
-    console.print(table)
-    tell(f"\n{console.file.getvalue()}")
-    for guess in results["guesses"]:
-        tell(f"  {guess}")
-    tell()
-    for line in _told(results):
-        tell(fill(line, WIDTH))
-    longer = ["quickstart", f"data={out / 'data'}", "plan.hours=2", "--out", Path(f"{out}-2h")]
-    tell(f"wrote {out / 'report.html'}, {out / 'hf'}\nnext: {command('bertsmith', 'pretrain', *longer)}")
-
-
-def _told(results: dict[str, Any]) -> list[str]:
-    """What was done, and what it was worth, in a sentence or two each."""
-    seconds, tokens, before, after = (results[key] for key in ("seconds", "tokens", "before", "after"))
-    return [
-        f"Pre-trained {format_count(results['parameters'])} parameters for {format_seconds(seconds)}: "
-        f"{results['steps']:,} steps, {format_count(tokens)} tokens, "
-        f"{format_count(tokens / max(seconds, 1e-9))} tokens/s. Held-out loss {before['mlm_loss']:.2f} → "
-        f"{after['mlm_loss']:.2f}; word order {before['word_order']:.2f} → {after['word_order']:.2f}.",
-        _verdict(results),
-    ]
-
-
-def _verdict(results: dict[str, Any]) -> str:
-    """What the accuracies allow to say: a difference within two standard errors of it says nothing."""
-    mean, error = results["classification"]["pretrained"]["mean"], _error(results, "pretrained")
-    marks = {"random weights": ("random", results["classification"]["random"]["mean"]),
-             "TF-IDF with logistic regression": ("tfidf", results["tfidf"])}  # fmt: skip
-    parts, signs = [], set()
-    for title, (name, mark) in marks.items():
-        difference, either = mean - mark, math.hypot(error, _error(results, name))
-        signs.add(0 if abs(difference) <= 2 * either else math.copysign(1, difference))
-        parts.append(f"{difference:+.3f} ± {either:.3f} against {title}")
-    seeds = results["classification"]["pretrained"]["seeds"]
-    measured = f"{' and '.join(parts)} ({seeds} seeds, {results['examples']['dev']:,} dev sentences)"
-    if signs == {1}:
-        return f"Pre-training lifted the classification: {measured}; more text and time lift it further."
-    verdict = (
-        "leaves the classification below a mark" if -1 in signs else "does not lift the classification over both marks"
-    )
-    return (
-        f"So little pre-training {verdict}: {measured}. What it takes is more of it: about 100 times the tokens, "
-        f"which is {format_seconds(100 * results['seconds'])} of this machine or well under a day of one GPU (both "
-        f"estimated)."
-    )
-
-
-def _error(results: dict[str, Any], name: str) -> float:
-    """Standard error of an accuracy: of the mean over its seeds, if it has any, and of so many dev sentences."""
-    if name == "tfidf":
-        return standard_error(results["tfidf"], results["examples"]["dev"])
-    found = results["classification"][name]
-    return math.hypot(found["std"] / found["seeds"] ** 0.5, standard_error(found["mean"], results["examples"]["dev"]))
-
-
-def _order(share: float, pairs: int) -> str:
-    return _plus_minus(share, standard_error(share, pairs))
-
-
-def _plus_minus(value: float, error: float) -> str:
-    return f"{value:.3f} ± {error:.3f}"

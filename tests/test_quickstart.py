@@ -9,7 +9,8 @@ import pytest
 
 from bertsmith.errors import UserError
 from bertsmith.order_task import KEPT, SHUFFLED, Example, read_task, sentences, split_texts, tfidf_accuracy
-from bertsmith.quickstart import Sizes, _verdict, quickstart
+from bertsmith.quickstart import Sizes, quickstart
+from bertsmith.quickstart_results import verdict
 from bertsmith.text.docstrings import documents
 
 NOUNS = ("matrix", "graph", "tensor", "module", "array", "signal", "vector")
@@ -158,4 +159,4 @@ def results(pretrained, random=0.5, tfidf=0.65, std=0.01):
     ],
 )
 def test_the_verdict_follows_the_figures(measured, said):
-    assert said in _verdict(measured)
+    assert said in verdict(measured)
