@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 _STRING = r"""[bBuUrR]{0,2}(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _NAMES = {
     "None": None, "null": None, "nan": float("nan"), "NaN": float("nan"), "True": True, "true": True, "False": False,
     "false": False,

@@ -26,7 +26,7 @@ MAX_NAMED = 20
 
 _WHITE_SPACE = re.compile(r"[ \t\n\r\f\v]+")
 """Between words; a word may hold the other kinds that Unicode has, as in a file with a word a line."""
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 
 

@@ -15,6 +15,9 @@ from bertsmith.tasks.cell_lists import is_python_bytes, is_python_set, listed
 MISSING_NAMES = frozenset(("nan", "NaN", "NAN", "-nan", "-NaN", "<NA>", "NaT", "None", "null", "NULL"))
 """How pandas, Python and databases write a value that is not there, as text."""
 
+MAX_LENGTH = 500
+"""Characters of a label; more are a text, read by mistake."""
+
 _JOINERS = "\u200c\u200d\ufe0e\ufe0f"
 """They have a meaning inside words of some scripts and inside emoji, so they stay in a name."""
 _BLANKS = "\u034f\u115f\u1160\u2800\u3164\uffa0"
@@ -62,6 +65,10 @@ def _of_text(value: str) -> Label:
     name = clean(value)
     if name in MISSING_NAMES:
         raise ValueError(f"is {quoted(value)}, as a missing value is written; each example needs one label")
+    if len(name) > MAX_LENGTH:
+        raise ValueError(
+            f"is {quoted(value, 80)}, a text of {len(name):,} characters; a label has {MAX_LENGTH} at most"
+        )
     if is_python_bytes(name):
         raise ValueError(f"is {quoted(value, 80)}, bytes as Python writes them; write the text that they stand for")
     if is_python_set(name) or listed(name) is not None:
@@ -105,6 +112,8 @@ def _alike(key: str) -> str:
     """Return what two keys share that are hardly meant to be two labels: 01 and 1, true and 1."""
     if key in ("true", "false"):
         return str(int(key == "true"))
+    if not key.isascii():
+        key = unicodedata.normalize("NFKC", key)
     if len(key) <= _LONGEST_NUMBER and _ANY_NUMBER.fullmatch(key):
         return _of_number(format(Decimal(key), "f"))
     return "".join(char for char in key if char not in _JOINERS)

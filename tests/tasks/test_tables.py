@@ -1,5 +1,6 @@
 """Each layout gives the same table; each fault is named with its file and line."""
 
+import contextlib
 import json
 
 import pyarrow
@@ -224,6 +225,17 @@ def test_half_a_character_is_malformed(tmp_path):
     assert table.columns["text"] == ["whole \U0001f600"] and "2 malformed lines left out" in table.left_out
 
 
+@pytest.mark.parametrize(
+    "cell",
+    ["9" * 300_000 + "x", "[" + "9" * 300_000, "['a' " * 50_000, '"' * 300_001, "b'" * 99_999],
+    ids=list("abcde"),
+)
+def test_long_cells_take_no_long_time(cell):
+    for kind in (number, text, words, label_of, label_set(",", in_cells=True)):
+        with contextlib.suppress(ValueError):
+            kind(cell)
+
+
 def test_a_cell_may_be_as_long_as_a_document(tmp_path):
     long = "word " * 100_000
     (tmp_path / "a.csv").write_text(f'text,label\n"{long}",1\n')
@@ -305,7 +317,7 @@ def test_labels_that_are_one(written):
 @pytest.mark.parametrize(
     "value",
     [None, "", " ", "\u200b", float("nan"), float("inf"), "nan", "NaN", "None", "null", "<NA>", "b'pos'", "['pos']",
-     "{'pos'}", b"\xff", ["pos"], {"a": 1}, ("pos",)],
+     "{'pos'}", "9" * 5000, b"\xff", ["pos"], {"a": 1}, ("pos",)],
 )  # fmt: skip
 def test_what_is_no_label(value):
     with pytest.raises(ValueError, match=r"^is "):
@@ -327,7 +339,8 @@ def test_classes_are_called_as_they_are_written():
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("01", "1"), ("+1", 1), (True, 1), ("1e2", 100), ("a\u200db", "ab"), (".5", 0.5)]
+    ("one", "other"),
+    [("01", "1"), ("\uff11", "1"), ("+1", 1), (True, 1), ("1e2", 100), ("a\u200db", "ab"), (".5", 0.5)],
 )
 def test_labels_that_can_hardly_be_two_are_refused(one, other):
     with pytest.raises(UserError, match=r"train.csv, line 4: label has .* in line 2; if they are one label"):

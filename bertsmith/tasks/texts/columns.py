@@ -1,5 +1,6 @@
 """Texts of one's own: a task in files with columns."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+from bertsmith.terminal import say
+
+_BITS = re.compile(r"[01]([ ;|,]*[01])+")
+"""A multi-hot vector as one label."""
 
 
 def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledTexts:
@@ -41,8 +46,29 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
 
     train = read(paths[0], _answer(settings, paths[0]))
     task = _TASKS[settings.kind](train, settings)
+    _say_what_looks_quoted(train, texts)
     dev = read(paths[1], _known(_answer(settings, paths[1]), task))
     return LabelledTexts(task, *(_examples(table, texts, settings.label, task) for table in (train, dev)))
+
+
+def _say_what_looks_quoted(table: Table, texts: Sequence[str]) -> None:
+    """Say where the quotes of a TSV, which are characters of its texts, are written as a CSV writes them."""
+    if ending(table.path) != ".tsv":
+        return
+    cells = (cell for name in texts for cell in zip(table.columns[name], table.lines, strict=True))
+    found = [line for cell, line in cells if _is_quoted(cell)]
+    if found:
+        say(
+            f"{table.path}, line {found[0]}: a text with doubled quotes, as a CSV writes them ({len(found):,} in the "
+            f"file); a TSV has no quoting, so they are read as characters. If that is not meant, write a .csv",
+            error=True,
+        )
+
+
+def _is_quoted(text: str) -> bool:
+    """Return whether a text is in quotes, and has doubled ones inside."""
+    inside = text[1:-1]
+    return text[:1] == text[-1:] == '"' and '""' in inside and '"' not in inside.replace('""', "")
 
 
 def _answer(settings: CustomSettings, path: Path) -> Cell:
@@ -99,6 +125,11 @@ def _labels(train: Table, settings: CustomSettings) -> Task:
         )
     by_line = ((label, line) for found, line in zip(sets, train.lines, strict=True) for label in found)
     labels = class_names(by_line, train.path, column)
+    if labels and all(_BITS.fullmatch(name) for name in labels.values()):
+        raise UserError(
+            f"{train.path}: {column} has zeros and ones alone, as {next(iter(labels.values()))!r}, vectors of them "
+            f"(multi-hot)? Write the names of the labels that each text has"
+        )
     if not 1 <= len(labels) <= MOST_LABELS:
         raise UserError(
             f"{train.path}: {column} has {len(labels):,} different labels; a task has 1 to {MOST_LABELS:,} "

@@ -150,7 +150,7 @@ def test_missing_texts(tmp_path):
     ("ending", "rows"),
     [("jsonl", [[1, 1, 0], [0, 0, 1]]), ("csv", ["[0. 1. 0.]", "[1. 0. 0.]"]), ("csv", ["[0, 1]", "[1, 0]"]),
      ("jsonl", [[0, 1], [1, 0]]), ("parquet", [[True, False], [False, True]]), ("csv", ["1,0", "0,1"]),
-     ("parquet", [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])],
+     ("parquet", [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), ("csv", ["0 1 0", "1 0 0"]), ("csv", ["010", "100"])],
 )  # fmt: skip
 @pytest.mark.parametrize("skip", [False, True])
 def test_vectors_of_zeros_and_ones_are_no_sets_of_labels(tmp_path, ending, rows, skip):
@@ -170,3 +170,14 @@ def test_numbers_keep_float64(tmp_path):
     assert data.train.targets.tolist() == [1700000000.25, 1700000000.5, 1700000001.0]
     other = of_rows(tmp_path, [1700000000.25, 1700000000.75, 1700000001.0], None, "jsonl", kind="regression")
     assert other.train.fingerprint() != data.train.fingerprint()
+
+
+def test_quotes_of_a_tsv_are_characters_and_that_is_said(tmp_path, capsys):
+    write(tmp_path, ["sentence\tlabel", '"he said ""no"""\t1', '"plain"\t0'], ["sentence\tlabel", "x\t1"])
+    assert read_columns(CustomSettings(), tmp_path).train.first == ['"he said ""no"""', '"plain"']
+    assert (
+        "train.tsv, line 2: a text with doubled quotes, as a CSV writes them (1 in the file)" in capsys.readouterr().err
+    )
+    write(tmp_path, ["sentence\tlabel", '"no" he said\t1', '"plain" and "simple"\t0'], ["sentence\tlabel", "x\t1"])
+    read_columns(CustomSettings(), tmp_path)
+    assert "quotes" not in capsys.readouterr().err
