@@ -175,16 +175,27 @@ def _value(value: Any, path: Path, key: str) -> Value | None:
         return value
     if isinstance(value, dict) and value.get("__type") == "AddedToken":
         return _token({flag: value[flag] for flag in value if flag != "__type"}, path, key)
-    raise UserError(f"{path}: {key} = {quoted(value, 80)}: neither a token nor an AddedToken; write the token as text")
+    raise UserError(
+        f"{path}: {shown(key)} = {quoted(value, 80)}: neither a token nor an AddedToken; write the token as text"
+    )
 
 
 def _token(value: Any, path: Path, key: str) -> AddedToken:
     if not isinstance(value, dict) or not isinstance(value.get("content"), str):
-        raise UserError(f"{path}: {key} = {quoted(value, 80)}: no added token, which is an object with a content")
+        raise UserError(
+            f"{path}: {shown(key)} = {quoted(value, 80)}: no added token, which is an object with a content"
+        )
     flags = {flag: value[flag] for flag in value if flag not in ("content", "__type")}
     if not all(flag in _FLAGS and isinstance(on, bool) for flag, on in flags.items()):
-        raise UserError(f"{path}: {key} = {quoted(value, 80)}: an added token has {', '.join(_FLAGS)}, true or false")
+        raise UserError(
+            f"{path}: {shown(key)} = {quoted(value, 80)}: an added token has {', '.join(_FLAGS)}, true or false"
+        )
     return AddedToken(value["content"], **flags)
+
+
+def shown(key: str) -> str:
+    """Return a key of a file as a message names it."""
+    return key if key.isascii() and key.isprintable() and len(key) < 60 else quoted(key, 60)
 
 
 def _content(value: Value) -> str:
