@@ -11,6 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from bertsmith.errors import UserError
 from bertsmith.files import atomic_folder, atomic_write, write_text
@@ -229,11 +230,34 @@ def shapes_of(
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the initial values of modules that are being built: on tensors without numbers they have no effect,
+    and to find that out torch imports its compiler, which takes seconds."""
+
+    _DRAWS = (
+        "normal_",
+        "uniform_",
+        "trunc_normal_",
+        "xavier_uniform_",
+        "kaiming_uniform_",
+        "erfinv_",
+        "zeros_",
+        "ones_",
+    )
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return the tensor as it is where `function` would draw it."""
+        kwargs = kwargs or {}
+        if getattr(function, "__name__", "") in self._DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
 def _empty_model(
     family: Family, settings: EncoderSettings, vocab_size: int, head: Head | None, num_labels: int | None
 ) -> nn.Module:
     """Our module without its numbers: nothing is allocated or drawn."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         if head == "masked_tokens":
             return MaskedTokenModel(settings, vocab_size)
         if head == "replaced_tokens":

@@ -31,7 +31,8 @@ few_and_many = pytest.mark.parametrize("examples", [20, pytest.param(200, marks=
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
     ["pytest", "hypothesis", "hypothesis.strategies", "torch", "numpy", "tokenizers", "pyarrow.parquet", "safetensors",
-     "pydantic", "bertsmith.tasks.recipe", "bertsmith.predictor"]
+     "pydantic.dataclasses", "pydantic.type_adapter", "bertsmith.tasks.recipe", "bertsmith.predictor",
+     "bertsmith.interop.tensorflow"]
 )  # fmt: skip
 """Imported once, in the process from which each attempt's own is forked."""
 
