@@ -157,6 +157,8 @@ def _print_tables(found: Evaluation, paradigms: bool) -> None:
     """The held-out measures, then BLiMP's table; with a line for each paradigm if wanted."""
     for name, value in (found.heldout or {}).items():
         say(f"{name.replace('_', ' '):<24}{'–' if math.isnan(value) else f'{value:.4f}':>10}")
+    if found.how is not None:
+        say(found.how.measuring.describe(found.how.rows))
     if found.blimp is None:
         return
     width = max(map(len, found.blimp.paradigms if paradigms else found.blimp.phenomena))

@@ -1,6 +1,7 @@
 """A run's folder → a Hugging Face folder, or two where it trained a generator as well."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
 from bertsmith.manifests import kind_of
 from bertsmith.objectives.rtd import has_two_towers
+from bertsmith.probes.measuring import measuring_of
 from bertsmith.shell import command
 from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
 from bertsmith.terminal import tell
@@ -93,6 +95,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
             trained_length=found.recipe.rows.length,
             energies=network.energies,
             opset=opset,
+            measured=asdict(measuring_of(found.recipe)),
         )
         _say(folder, difference)
 

@@ -135,6 +135,7 @@ def _write(out: Path, network: Imported, tokenizer_folder: Path, source: Path) -
         trained_length=network.trained_length,
         pooler=network.pooler,
         energies=network.energies,
+        measured=network.measured,
     )
 
 

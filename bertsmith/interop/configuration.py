@@ -92,6 +92,8 @@ class Described(NamedTuple):
     """Whether a text may have any number of these classes."""
     learnt: tuple[str, ...]
     """Our own key: the tasks that it was fine-tuned on, the last one last."""
+    measured: dict[str, Any] | None
+    """Our own key: how its run measured held-out text."""
     concluded: tuple[str, ...]
     """What config.json does not say and the tensors do, a line each."""
 
@@ -220,7 +222,8 @@ def _own(config: Mapping[str, Any], head: Head | None, where: str) -> dict[str, 
     learnt = member(config, "learnt", list, where, [])
     if not all(isinstance(task, str) for task in learnt):
         raise UserError(f"{where}: learnt = {quoted(learnt)}; it must be a list of tasks")
-    return {"trained_length": trained_length, "energies": energies, "learnt": tuple(learnt)}
+    measured = member(config, "measured", (dict, type(None)), where, None)
+    return {"trained_length": trained_length, "energies": energies, "learnt": tuple(learnt), "measured": measured}
 
 
 def _labels(config: Mapping[str, Any], where: str) -> tuple[str, ...]:

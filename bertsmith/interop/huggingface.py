@@ -70,6 +70,7 @@ def write_folder(
     opset: int | None = None,
     multi_label: bool = False,
     learnt: Sequence[str] = (),
+    measured: Mapping[str, Any] | None = None,
 ) -> float | None:
     """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
 
@@ -88,7 +89,7 @@ def write_folder(
         pooler: as `Imported.pooler`.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
         multi_label: whether a text may have any number of the classes; as `Imported.multi_label`.
-        learnt: the tasks that it was fine-tuned on, which are kept in config.json.
+        learnt, measured: as of `Imported`, kept in config.json.
 
     Returns:
         How far the ONNX file's logits are from ours, at most.
@@ -106,7 +107,7 @@ def write_folder(
     tokenizer = Tokenizer.load(tokenizer_folder)
     assert tokenizer.vocab_size <= vocab_size
     config = describe(family, settings, head, labels, multi_label) | _ids(family, tokenizer)
-    own = {"trained_length": trained_length, "energies": energies, "learnt": list(learnt)}
+    own = {"trained_length": trained_length, "energies": energies, "learnt": list(learnt), "measured": measured}
     config |= {"vocab_size": vocab_size} | {key: value for key, value in own.items() if value}
     tensors = _to_theirs(weights, their_names(family, settings, head), pooler)
     check_finite(tensors, out)
@@ -183,6 +184,7 @@ def read_folder(path: Path) -> Imported:
         num_labels=num_labels,
         trained_length=described.trained_length,
         learnt=described.learnt,
+        measured=described.measured,
         concluded=(*wrapped, *described.concluded),
     )
 

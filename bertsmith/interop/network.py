@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -53,6 +54,8 @@ class Imported(Network):
     """Longest row seen in pre-training, in tokens, where config.json says so."""
     learnt: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on, the last one last, where config.json says so."""
+    measured: dict[str, Any] | None = None
+    """How its run measured held-out text, where config.json says so."""
     concluded: tuple[str, ...] = ()
     """What its files do not say and was concluded from the tensors' names and shapes, a line each."""
     dropped_kinds: Mapping[str, str] = field(default_factory=dict)

@@ -74,10 +74,11 @@ def _find_in_shards(index: Path) -> dict[str, Stored]:
     for name in places.values():
         if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
             raise UserError(f"{index}: names {quoted(name, 80)}, which is no file of this folder; fetch it again")
+    files = sorted(set(places.values()))
+    if missing := [name for name in files if not (index.parent / name).is_file()]:
+        raise UserError(f"{index.parent / missing[0]}: no such file, and {index.name} names it; fetch it again")
     found: dict[str, Stored] = {}
-    for name in sorted(set(places.values())):
-        if not (index.parent / name).is_file():
-            raise UserError(f"{index.parent / name}: no such file, and {index.name} names it; fetch it again")
+    for name in files:
         header = _header(index.parent / name)
         for tensor, stored in header.items():
             if tensor in found or places.get(tensor) != name:

@@ -1,11 +1,12 @@
 """`bertsmith evaluate`: a model in, its held-out measures and its BLiMP accuracies out."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.json_files import finite
 from bertsmith.probes.blimp import BlimpScores, blimp_of
-from bertsmith.probes.held_out import held_out
+from bertsmith.probes.held_out import HeldOut, held_out
 from bertsmith.probes.likelihood import scoring_head
 from bertsmith.settings import setting, settings
 from bertsmith.training.machine import MachineSettings, choose_machine
@@ -33,12 +34,16 @@ class Evaluation(NamedTuple):
 
     heldout: dict[str, float] | None
     blimp: BlimpScores | None
+    how: HeldOut | None = None
+    """How the held-out measures were taken."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a file or for other programs; a measure of nothing is null."""
         found: dict[str, Any] = {}
         if self.heldout is not None:
             found["heldout"] = finite(self.heldout)
+        if self.how is not None:
+            found["measured"] = {"heldout_rows": self.how.rows, **asdict(self.how.measuring)}
         if self.blimp is not None:
             found["blimp"] = self.blimp.to_json()
         return found
@@ -50,13 +55,14 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
     Raises:
         UserError: as `held_out` and `read_blimp`; the model has no head to be asked with.
     """
-    measures = None
+    measures = how = None
     if asked.data is not None or asked.blimp is None:
-        measures = held_out(model, asked.data, asked.evaluate_rows, asked.machine)
+        how = held_out(model, asked.data, asked.evaluate_rows, asked.machine)
+        measures = how.measures
     if asked.blimp is None:
-        return Evaluation(measures, None)
+        return Evaluation(measures, None, how)
     machine = choose_machine(asked.machine, model.tokenizer.pad_id)
     scoring_head(model)
     network = build_network(model.networks[0], model.vocab_size)
     machine.place(network)
-    return Evaluation(measures, blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine))
+    return Evaluation(measures, blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine), how)

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from bertsmith.config import check
 from bertsmith.errors import UserError
 from bertsmith.model.encoder import num_segments
 from bertsmith.model.networks import MaskedTokenModel
@@ -14,6 +16,7 @@ from bertsmith.objectives.generator import GeneratorSettings, MaskedTokenGenerat
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import ReplacedTokensSettings
+from bertsmith.probes.measuring import Measuring, measuring_of
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
 from bertsmith.training.evaluation import evaluate
@@ -27,9 +30,18 @@ DEFAULT_LENGTH = 128
 """Of rows, where a folder does not say what its model was trained on."""
 
 
-def held_out(model: Model, data: str | None, rows: int | None, machine_settings: MachineSettings) -> dict[str, float]:
+class HeldOut(NamedTuple):
+    """Measures of held-out text."""
+
+    measures: dict[str, float]
+    measuring: Measuring
+    rows: int
+
+
+def held_out(model: Model, data: str | None, rows: int | None, machine_settings: MachineSettings) -> HeldOut:
     """Means over `rows` held-out rows of `data`. A run is asked what it was trained on, with its own masks and rows,
-    on its own data where none is named; a Hugging Face folder is asked what its heads are for, with 15 % masked.
+    on its own data where none is named; so is its export, which says how in config.json. Another folder is asked what
+    its heads are for, with 15 % masked.
 
     Raises:
         UserError: no data is named and the model is no run; the data is another tokenizer's, or has nothing held out;
@@ -52,16 +64,22 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
         raise UserError(f"{recipe.data}: nothing to measure on; prepare it again with heldout_fraction=0.01 or so")
     machine = choose_machine(machine_settings, found.tokenizer.pad_id)
     machine.place(objective)
-    return evaluate(objective, batches, machine, recipe.rows.length)
+    measures = evaluate(objective, batches, machine, recipe.rows.length)
+    return HeldOut(measures, measuring_of(recipe), sum(len(batch.tokens.row_starts) for batch in batches))
 
 
 def _recipe(model: Model, data: str) -> PretrainRecipe:
-    """As if the folder's model had been trained by us: by its heads, with the defaults."""
+    """As if the folder's model had been trained by us: by its heads, with what it says of its run, or the defaults."""
+    said = None if model.measured is None else _measuring(model)
     heads = [network.head for network in model.networks]
     if heads == ["masked_tokens"]:
-        objective = MaskedTokensSettings()
+        objective = MaskedTokensSettings(**({"masking": said.masking} if said else {}))
     elif heads == ["replaced_tokens", "masked_tokens"] and not model.networks[0].energies:
-        objective = ReplacedTokensSettings(generator=GeneratorSettings(kind="uniform"))  # its own comes later
+        generator = GeneratorSettings(
+            kind="uniform",  # its own comes later
+            **({"temperature": said.temperature, "disallow_correct": said.disallow_correct} if said else {}),
+        )
+        objective = ReplacedTokensSettings(generator=generator, **({"masking": said.masking} if said else {}))
     elif heads[0] == "replaced_tokens":
         raise UserError(
             f"{model.path}: a discriminator without the generator that it was trained beside; name the run, or a "
@@ -73,8 +91,18 @@ def _recipe(model: Model, data: str) -> PretrainRecipe:
     length = model.trained_length or min(DEFAULT_LENGTH, model.length)
     settings = model.networks[0].settings
     kind = "windows" if num_segments(settings) == 1 else "two_segments"
-    return PretrainRecipe(data=data, model=settings, objective=objective, rows=RowSettings(kind=kind, length=length),
-                          plan=Plan(steps=1))  # fmt: skip
+    said = said or Measuring(rows=RowSettings(kind=kind, length=length))
+    return PretrainRecipe(
+        data=data, model=settings, objective=objective, rows=said.rows, seed=said.seed, batch_size=said.batch_size,
+        evaluate_rows=said.evaluate_rows, compat=said.compat, plan=Plan(steps=1),
+    )  # fmt: skip
+
+
+def _measuring(model: Model) -> Measuring:
+    try:
+        return check(Measuring, model.measured)
+    except UserError as error:
+        raise UserError(f"{model.path}: measured, in config.json: {error}") from None
 
 
 def _objective(model: Model, recipe: PretrainRecipe) -> PretrainingObjective:
@@ -84,16 +112,17 @@ def _objective(model: Model, recipe: PretrainRecipe) -> PretrainingObjective:
         return objective
     objective.load_state_dict(model.networks[0].weights)
     if len(model.networks) == 2:
-        objective.generator = _WholeGenerator(build_network(model.networks[1], model.vocab_size))
+        whole = build_network(model.networks[1], model.vocab_size)
+        objective.generator = _WholeGenerator(whole, recipe.objective.generator)
     return objective
 
 
 class _WholeGenerator(MaskedTokenGenerator):
     """A generator that borrows nothing."""
 
-    def __init__(self, model: MaskedTokenModel):
+    def __init__(self, model: MaskedTokenModel, settings: GeneratorSettings):
         nn.Module.__init__(self)
-        self.settings = GeneratorSettings()
+        self.settings = replace(settings, kind="masked_tokens")
         self.cross_entropy = VocabularyCrossEntropy()
         self.model = model
         self.head = model.head

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -37,6 +37,8 @@ class Model(NamedTuple):
     """Where the path is a run of ours."""
     learnt: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on, the last one last, where the folder says so."""
+    measured: dict[str, Any] | None = None
+    """How its run measured held-out text, where the folder says so."""
 
     @property
     def length(self) -> int:
@@ -158,4 +160,4 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
     tokenizer = shared_tokenizer(list(read.values()))
     networks = [replace(found, name=name) for name, found in read.items()]
     first = next(iter(read.values()))
-    return Model(path, networks, first.vocab_size, tokenizer, first.trained_length, learnt=first.learnt)
+    return Model(path, networks, first.vocab_size, tokenizer, first.trained_length, None, first.learnt, first.measured)

@@ -2,9 +2,11 @@
 
 import pytest
 
+from bertsmith.answers import show_evaluation
 from bertsmith.config import lay_over
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
+from bertsmith.importing import ImportSettings, import_model
 from bertsmith.probes.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
@@ -45,6 +47,40 @@ def test_a_run_and_its_export_measure_what_training_logged_last(data, tmp_path, 
     found = evaluate(tmp_path / "out", f"data={data}", "evaluate_rows=32")
     assert found == pytest.approx(expected, abs=1e-4)
     assert evaluate(tmp_path / "run", "evaluate_rows=5") != found
+
+
+OTHERWISE = (
+    "objective.masking.prob=0.3", "objective.masking.mask_token_prob=0.5", "objective.masking.random_token_prob=0.2",
+    "seed=3", "batch_size=7", "evaluate_rows=19", "rows.length=24",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["mlm", "rtd", "modern", "one segment"])
+def test_a_run_that_masks_otherwise_and_its_export_measure_the_same(data, tmp_path, model):
+    """Also after an import, and on the data that both are given by name."""
+    more = ("objective.generator.temperature=2.5",) if model == "rtd" else ()
+    pretrain(tiny_recipe(data, *MODELS[model], *OTHERWISE, *more, "plan.steps=2"), tmp_path / "run")
+    expected = evaluate(tmp_path / "run")
+    export_run(tmp_path / "run", tmp_path / "out")
+    assert evaluate(tmp_path / "out", f"data={data}") == pytest.approx(expected, abs=1e-4)
+    assert evaluate(tmp_path / "run", f"data={data}") == pytest.approx(expected, abs=1e-6)
+    if model == "mlm":
+        import_model(tmp_path / "out", tmp_path / "again", ImportSettings())
+        assert evaluate(tmp_path / "again", f"data={data}") == pytest.approx(expected, abs=1e-4)
+    settings = lay_over(EvaluateSettings, {}, ["machine.device=cpu", f"data={data}"]).settings
+    both = [evaluate_model(open_model(tmp_path / name), settings) for name in ("run", "out")]
+    first, second = (found.to_json()["measured"] for found in both)
+    assert first == second and first["heldout_rows"] == 19 and first["masking"]["prob"] == 0.3
+
+
+def test_it_says_how_it_measured(data, tmp_path, capsys):
+    pretrain(tiny_recipe(data, *OTHERWISE, "plan.steps=2"), tmp_path / "run")
+    settings = lay_over(EvaluateSettings, {}, ["machine.device=cpu"]).settings
+    show_evaluation(evaluate_model(open_model(tmp_path / "run"), settings), False, False, None)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "measured on 19 held-out rows of two segments, of up to 24 tokens, with 30% of them predicted (50% as [MASK], "
+        "20% at random), seed 3, batches of 7"
+    )
 
 
 def test_what_cannot_be_measured_is_refused_with_the_remedy(data, tmp_path):
