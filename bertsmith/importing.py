@@ -15,7 +15,7 @@ from bertsmith.interop.network import Imported
 from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.training.models import check_place, shared_tokenizer
+from bertsmith.training.models import check_place, refuse_hub_name, shared_tokenizer
 from bertsmith.training.runs import PARTS
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
@@ -66,6 +66,7 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
             f"and generator={path / PARTS[1]}"
         )
     else:
+        refuse_hub_name(path)
         raise UserError(
             f"{path}: no model; name a Hugging Face folder (config.json), or a TensorFlow checkpoint's prefix or "
             f"folder (PREFIX.index, PREFIX.data-…)"

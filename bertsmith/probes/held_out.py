@@ -123,7 +123,7 @@ class _WholeGenerator(MaskedTokenGenerator):
     def __init__(self, model: MaskedTokenModel, settings: GeneratorSettings):
         nn.Module.__init__(self)
         self.settings = replace(settings, kind="masked_tokens")
-        self.cross_entropy = VocabularyCrossEntropy()
+        self.cross_entropy = VocabularyCrossEntropy(settings.temperature, settings.disallow_correct)
         self.model = model
         self.head = model.head
 

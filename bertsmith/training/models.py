@@ -3,6 +3,7 @@ import` wrote. Whatever starts from a model, or asks it something, opens it here
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,20 @@ def open_model(path: Path) -> Model:
         return _from_folders(path, {name: path / name for name in PARTS if (path / name / "config.json").is_file()})
     if (path / "manifest.json").is_file():
         return _from_run(path)
+    refuse_hub_name(path)
     raise UserError(f"{path}: no model; name a pre-training run (manifest.json) or a Hugging Face folder (config.json)")
+
+
+def refuse_hub_name(path: Path) -> None:
+    """Raises UserError where `path` is no path and looks like a model's name on Hugging Face's hub: says how to get it,
+    since nothing is fetched by itself."""
+    name = str(path)
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name) and not path.exists():
+        folder = f"models/{path.name}"
+        raise UserError(
+            f"{name}: no such folder; if it is a model on Hugging Face's hub, fetch it and name what was fetched:\n"
+            f"hf download {name} --local-dir {folder}"
+        )
 
 
 def check_place(out: Path, names: Collection[str]) -> None:

@@ -1,18 +1,27 @@
 """Other people's folders: read by what their tensors are, with a line that says what was concluded, or refused."""
 
+import hashlib
 import json
+import re
 import time
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 import transformers
+from typer.testing import CliRunner
 
+from bertsmith.cli import app
 from bertsmith.errors import UserError
 from bertsmith.importing import ImportSettings, import_model
 from bertsmith.interop.huggingface import read_folder
+from bertsmith.tasks.finetune import finetune
 from bertsmith.training.models import open_model
+from bertsmith.training.pretrain import pretrain
 from tests.interop.foreign import CONFIGS, ours, save, tensors_of, theirs, write
+from tests.tasks.toy_task import make_model, toy_recipe, write_task
+from tests.toys import make_data, tiny_recipe
 
 CLASSES = [
     ("BertForMaskedLM", "bert"), ("BertForPreTraining", "bert"), ("BertModel", "bert"),
@@ -385,3 +394,52 @@ def test_files_that_are_not_what_their_name_says(tmp_path):
     eight_bits = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in tensors.items()}
     with pytest.raises(UserError, match=r"is F8_E4M3 .* asks for floats"):
         read_folder(write(folder, eight_bits))
+
+
+def test_a_name_of_the_hub_is_answered_with_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, place in (
+        ("bert-base-uncased", "models/bert-base-uncased"),
+        ("google/electra-small", "models/electra-small"),
+    ):
+        for verb in (
+            ["predict", name, "a text"], ["evaluate", name], ["score", name, "-"], ["import", name, "out"],
+            ["finetune", "cola", f"model={name}", "data=none", "--out", "out"],
+        ):  # fmt: skip
+            done = CliRunner().invoke(app, verb)
+            assert isinstance(done.exception, UserError), (verb, done.output)
+            assert f"hf download {name} --local-dir {place}" in str(done.exception), (verb, str(done.exception))
+            assert len(str(done.exception).splitlines()) <= 2
+    for path in ("./bert-base-uncased", "/no/where/at/all", "models/a/b"):
+        with pytest.raises(UserError, match="no model; name") as caught:
+            open_model(Path(path).absolute())
+        assert "hf download" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "finetune"])
+def test_a_runs_weights_that_are_not_finite_are_refused_wherever_they_are_opened(kind, tmp_path):
+    """The hashes are made again: what is refused is the values."""
+    if kind == "pretrain":
+        run = tmp_path / "run"
+        pretrain(tiny_recipe(make_data(tmp_path).path, "plan.steps=2"), run)
+        weights = next((run / "checkpoints").iterdir()) / "model.safetensors"
+    else:
+        run = tmp_path / "run"
+        finetune(toy_recipe(make_model(tmp_path), write_task(tmp_path), "seeds=1", "epochs=1"), run)
+        weights = run / "trials" / "seed-0" / "model.safetensors"
+    tensors = safetensors.torch.load_file(weights)
+    name = next(name for name in tensors if name.endswith("layers.0.attention.dense.weight"))
+    tensors[name][0, 0] = float("nan")
+    before = hashlib.sha256(weights.read_bytes()).hexdigest()
+    safetensors.torch.save_file(tensors, weights)
+    after = hashlib.sha256(weights.read_bytes()).hexdigest()
+    for manifest in run.rglob("*.json"):
+        manifest.write_text(manifest.read_text().replace(before, after))
+    verbs = [["predict", str(run), "ba be"], ["export", str(run), str(tmp_path / "out")]]
+    if kind == "pretrain":
+        verbs += [["score", str(run), "-"], ["evaluate", str(run)],
+                  ["finetune", "cola", f"model={run}", "data=none", "--out", str(tmp_path / "out")]]  # fmt: skip
+    for verb in verbs:
+        done = CliRunner().invoke(app, verb, input="ba be")
+        assert isinstance(done.exception, UserError), (verb, done.output, done.exception)
+        assert re.search(rf"{name} has 1 of \d+ numbers that are NaN", str(done.exception)), (verb, str(done.exception))

@@ -13,6 +13,9 @@ from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
 from tests.toys import make_data, tiny_recipe
 
+OF_TRAINING = ("split", "step", "tokens", "seconds", "hidden_cosine")
+"""What a line of metrics says of the training."""
+
 DEFAULT_MASKS = ("objective.masking.mask_token_prob=0.85", "objective.masking.random_token_prob=0")
 MODERN = ("model.kind=modern", "model.local_attention=4", "model.num_attention_heads=2")
 MODELS = {
@@ -41,7 +44,7 @@ def test_a_run_and_its_export_measure_what_training_logged_last(data, tmp_path, 
     recipe = tiny_recipe(data, *DEFAULT_MASKS, *MODELS[model], "batch_size=128", "evaluate_rows=32", "plan.steps=6")
     pretrain(recipe, tmp_path / "run")
     logged = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["split"] == "heldout"][-1]
-    expected = {name: value for name, value in logged.items() if name not in ("split", "step", "tokens", "seconds")}
+    expected = {name: value for name, value in logged.items() if name not in OF_TRAINING}
     assert evaluate(tmp_path / "run") == pytest.approx(expected, abs=1e-6)
     export_run(tmp_path / "run", tmp_path / "out")
     found = evaluate(tmp_path / "out", f"data={data}", "evaluate_rows=32")
