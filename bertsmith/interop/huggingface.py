@@ -88,8 +88,7 @@ def write_folder(
         energies: what the logits of a ReplacedTokenHead are, which is kept in config.json.
         pooler: as `Imported.pooler`.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
-        multi_label: whether a text may have any number of the classes; as `Imported.multi_label`.
-        learnt, measured: as of `Imported`, kept in config.json.
+        multi_label, learnt, measured: as of `Imported`, kept in config.json.
 
     Returns:
         How far the ONNX file's logits are from ours, at most.
