@@ -100,7 +100,9 @@ def test_what_cannot_be_measured_is_refused_with_the_remedy(data, tmp_path):
 
 def test_another_tokenizers_data_is_refused(data, tmp_path):
     pretrain(tiny_recipe(data), tmp_path / "run")
-    path = tmp_path / "run" / "tokenizer.json"
-    path.write_text(path.read_text().replace('"bum"', '"boom"'))
+    export_run(tmp_path / "run", tmp_path / "out")
+    for name in ("tokenizer.json", "vocab.txt"):
+        path = tmp_path / "out" / name
+        path.write_text(path.read_text().replace("bum", "boom"))
     with pytest.raises(UserError, match="another tokenizer"):
-        evaluate(tmp_path / "run")
+        evaluate(tmp_path / "out", f"data={data}")
