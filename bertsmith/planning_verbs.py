@@ -36,11 +36,15 @@ def recipe(
     say(f"next: {usage(written.verb, 'my.toml')}", error=True)
 
 
-def show(what: Annotated[str, typer.Argument(metavar="RECIPE|DATA|RUN")], overrides: Overrides = None) -> None:
-    """Every setting with its value, origin and meaning; or what a data folder or a run holds."""
+def show(
+    what: Annotated[str | None, typer.Argument(metavar="[RECIPE|DATA|RUN|MODEL|VERB]")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Every setting with its value, origin and meaning; what a folder holds; without a name, what there is."""
+    from bertsmith.overview import show_overview
     from bertsmith.show import show
 
-    say_next(*show(what, overrides or ()))
+    say_next(*(show_overview() if what is None else show(what, overrides or ())))
 
 
 def plan(

@@ -10,10 +10,12 @@ from bertsmith.command_line import what_next
 from bertsmith.config import Loaded, load, read_own_recipe, read_recipe, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
 from bertsmith.manifests import kind_of, read_manifest
+from bertsmith.overview import show_verb
 from bertsmith.progress import format_count
 from bertsmith.results import read_glue_results, read_run_results, read_search_results
 from bertsmith.shell import command
 from bertsmith.terminal import say, say_table
+from bertsmith.usage import SETTINGS
 
 
 def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
@@ -46,6 +48,8 @@ def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:
     """The verb of a shipped recipe follows from its name; a file is read as the first kind that it fits."""
     shipped = {verb: shipped_recipes(verb) for verb in ("prepare", "pretrain", "finetune")}
     verbs = [verb for verb, names in shipped.items() if what in names]
+    if not verbs and what in SETTINGS and not Path(what).is_file():
+        return show_verb(what)
     if not verbs and not Path(what).is_file():
         near = difflib.get_close_matches(what, [name for names in shipped.values() for name in names])
         hint = f"did you mean {' or '.join(near)}?" if near else _listed(shipped)

@@ -12,7 +12,7 @@ SETTINGS = {
     "pretrain": ("bertsmith.training.recipe:PretrainRecipe",),
     "plan": ("bertsmith.training.recipe:PretrainRecipe",),
     "finetune": ("bertsmith.tasks.recipe:FinetuneRecipe",),
-    "search": ("bertsmith.search_run:SearchSettings", "bertsmith.tasks.recipe:FinetuneRecipe"),
+    "search": ("bertsmith.search_run:SearchOptions", "bertsmith.tasks.recipe:FinetuneRecipe"),
     "glue": ("bertsmith.glue_run:GlueSettings", "bertsmith.tasks.recipe:FinetuneRecipe"),
     "submit": (
         "bertsmith.tasks.texts.submit:SubmitSettings",
@@ -61,11 +61,13 @@ def _value(typed: str, arguments: Sequence[str]) -> str:
     return following[0] if following and not following[0].startswith("--") else "VALUE"
 
 
+def settings_classes(verb: str) -> list[type]:
+    """Return the classes of the settings that `verb` takes as key=value."""
+    names = (name.partition(":") for name in SETTINGS.get(verb, ()))
+    return [getattr(importlib.import_module(module), cls) for module, _, cls in names]
+
+
 def _keys(verb: str) -> list[str]:
     from bertsmith.schema import keys_of
 
-    keys: list[str] = []
-    for name in SETTINGS.get(verb, ()):
-        module, _, cls = name.partition(":")
-        keys += keys_of(getattr(importlib.import_module(module), cls))
-    return keys
+    return [key for cls in settings_classes(verb) for key in keys_of(cls)]

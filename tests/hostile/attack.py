@@ -4,6 +4,7 @@ Promised is: a value that is right, or a `UserError` of one or two lines without
 and a bounded memory; never another exception, a crash, or a hang.
 """
 
+import functools
 import multiprocessing
 import resource
 import shutil
@@ -81,6 +82,7 @@ def outcome(read: Callable[[Path], object], folder: Path) -> str | None:
     Raises:
         AssertionError: it did neither, or the message is not as promised.
     """
+    _start_server()
     ours, theirs = _server.Pipe(duplex=False)
     process = _server.Process(target=_child, args=(read, folder, theirs))
     process.start()
@@ -104,6 +106,14 @@ def outcome(read: Callable[[Path], object], folder: Path) -> str | None:
     assert all(line.replace("\t", " ").isprintable() for line in lines), f"control characters: {text!r}"
     assert all(0 < len(line) <= LINE for line in lines), f"a line of {max(map(len, lines))} characters: {text[:2000]}"
     return text
+
+
+@functools.cache
+def _start_server() -> None:
+    """Have the server import what it preloads, which is no part of an attempt's time."""
+    process = _server.Process(target=int)
+    process.start()
+    process.join()
 
 
 def _child(read: Callable[[Path], object], folder: Path, pipe: Connection) -> None:

@@ -12,7 +12,7 @@ from mutation import ODD_VALUES, mutated
 
 from bertsmith.config import MAX_NUMBER, lay_over, load, to_dict, to_toml
 from bertsmith.errors import UserError
-from bertsmith.estimate import estimate
+from bertsmith.estimate import estimate, print_estimate
 from bertsmith.schema import keys_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.text.prepare import PrepareRecipe
@@ -50,7 +50,6 @@ def read(folder: Path) -> None:
     for key in ("data", "batch_size", "seed"):
         assert key not in said or said[key] == meant[key]
     assert to_dict(lay_over(PretrainRecipe, tomllib.loads(to_toml(found)), ()).settings) == meant
-    estimate(str(path))
 
 
 @few_and_many
@@ -59,6 +58,15 @@ def test_bytes(examples: int, tmp_path: Path):
     original.mkdir()
     (original / "recipe.toml").write_text(CONTENT)
     attack(mutated(CONTENT.encode()), examples, original, "recipe.toml", read, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["plan.steps=1000000000", "plan.hours=1000000", "plan.tokens=1000000000000", "batch_size=1000000000",
+     "model.hidden_size=64 model.num_attention_heads=64", "schedule.learning_rate=1e15"],
+)  # fmt: skip
+def test_the_largest_numbers_are_planned_with(tmp_path: Path, override: str):
+    print_estimate(estimate("bert-tiny", override.split()))
 
 
 VALUES = [*map(json.dumps, ODD_VALUES), "9" * 5000, "0x" + "f" * 5000, "-1", "1e308", "1e999", "inf", "nan",
