@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.vocabulary import count_words
 
@@ -29,6 +29,13 @@ def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
             f"size = {size}: the vocabulary to extend has {base.vocab_size} tokens already; "
             f"say how many there shall be, as size={base.vocab_size + 1000}"
         )
+    definition = json.loads(base.fast.to_str())
+    vocabulary = definition["model"]["vocab"]
+    if behind := [token["content"] for token in definition["added_tokens"] if token["content"] not in vocabulary]:
+        raise UserError(
+            f"the vocabulary to extend has added tokens behind it, as {quoted(behind[0], 60)}, whose ids would move; "
+            f"put them into vocab.txt, in the lines of their ids, and into additional_special_tokens"
+        )
     counts = count_words(texts, base.fast.normalizer)
     words = sorted(word for word, count in counts.items() if count > 1)
     ids, ends = base.encode_batch(words)
@@ -41,7 +48,6 @@ def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
     chosen = sorted((word for word in words if saved[word] > 0), key=lambda word: (-saved[word], word))
     if not chosen:
         raise UserError("no word of this text occurs twice and is cut into pieces; the vocabulary serves as it is")
-    definition = json.loads(base.fast.to_str())
     tokens = chosen[: size - base.vocab_size]
     definition["model"]["vocab"] |= {token: base.vocab_size + place for place, token in enumerate(tokens)}
     return Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(definition)))

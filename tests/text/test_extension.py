@@ -67,3 +67,13 @@ def test_another_casing_or_order_is_no_extension():
 def test_what_cannot_be_extended(texts, size, message):
     with pytest.raises(UserError, match=message):
         extend(BASE, texts, size)
+
+
+def test_added_tokens_behind_the_vocabulary_would_move():
+    fast = build(TOKENS)
+    fast.add_tokens(["<e>"])
+    assert fast.token_to_id("<e>") == len(TOKENS)
+    with pytest.raises(
+        UserError, match=r"has added tokens behind it, as '<e>', whose ids would move; put them into vocab"
+    ):
+        extend(Tokenizer(fast), ["new new words words"], len(TOKENS) + 3)
