@@ -319,7 +319,7 @@ def change_vocabulary(definition: dict) -> None:
 
 
 def drop_tokens(definition: dict) -> None:
-    definition["model"]["vocab"]["world"] = 1_999_999
+    definition["model"]["vocab"]["world"] = 999_999
 
 
 def change_unknown(definition: dict) -> None:
@@ -339,7 +339,7 @@ def change_pre_tokenizer(definition: dict) -> None:
     ("change", "message"),
     [
         (change_vocabulary, "shares id 5 with another token; give each an id of its own"),
-        (drop_tokens, "14 tokens and 1,999,986 ids that no token has"),
+        (drop_tokens, "14 tokens and 999,986 ids that no token has"),
         (change_unknown, r"unknown words become 'hello'; they must become \[UNK\]"),
         (drop_mask, r"no \[MASK\] in this vocabulary"),
         (change_pre_tokenizer, "Metaspace.*; use a BERT tokenizer"),
