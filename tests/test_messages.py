@@ -1,5 +1,6 @@
 """What is said of mistakes, and the commands that are said to be next: short, plain, fit for a shell and a terminal."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from bertsmith.__main__ import main
-from bertsmith.errors import MAX_LINE, UserError, quoted, shortened
+from bertsmith.answers import Line, say_line
+from bertsmith.errors import MAX_LINE, UserError, printable, quoted, shortened
 from bertsmith.shell import command, quote
+from bertsmith.show import print_facts
 
 LONG = "9" * 5000
 
@@ -180,3 +183,29 @@ def test_long_values_keep_their_ends():
     assert len(said) < 300
     assert len(str(UserError("a word " * 1000))) <= MAX_LINE
     assert quoted(10**5000) == "a int that cannot be shown"
+
+
+HOSTILE = "bad\x1b]0;owned\x07\x9b2J\u202elabel"
+
+
+def test_labels_tokens_and_paths_reach_no_terminal_raw(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = Line([f"{HOSTILE}\t0.9"], {"label": HOSTILE, "prob": 0.9})
+    say_line(line, False, "\t")
+    say_line(line, True, "\t")
+    print_facts(HOSTILE, {HOSTILE: HOSTILE, "flag": True})
+    plain, exact, *facts = capsys.readouterr().out.splitlines()
+    assert plain == f"{printable(HOSTILE)}\t0.9" and plain.replace("\t", "").isprintable()
+    assert json.loads(exact) == line.content and exact.isprintable()
+    assert len(facts) == 3 and all(text.isprintable() for text in facts)
+    status, out, _ = run("show", "bert-tiny", f"data={HOSTILE}")
+    assert status == 0 and all(text.isprintable() for text in out.splitlines())
+    assert "$'data=bad\\x1b]0;owned" in out
+    folder = tmp_path / HOSTILE
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"kind": HOSTILE}))
+    for arguments in (["show", HOSTILE], ["report", HOSTILE], ["export", HOSTILE, "out"], ["predict", HOSTILE, "x"],
+                      ["prepare", "text", f"corpus={HOSTILE}", f"vocab={HOSTILE}", "--out", "data"],
+                      ["finetune", "custom", f"model={HOSTILE}", f"data={HOSTILE}", "--out", HOSTILE]):  # fmt: skip
+        status, out, err = run(*arguments)
+        assert (status, out) == (2, "") and all(text.isprintable() for text in err.splitlines()), (arguments, err)
