@@ -102,7 +102,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def _read_line(text: bytes, where: str) -> dict[str, Any]:
     if len(text) > MAX_LINE_BYTES:
         raise UserError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes")
-    line = parse_json(text, where, dict)
+    line = parse_json(text.decode(errors="replace"), where, dict)
     measures = {key: _MEASURE for key in line if key != "text"}  # a warning's
     check_shape(line, measures | {"split": str, "step": int, "text?": str}, where)
     if line["step"] < 0:

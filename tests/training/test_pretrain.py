@@ -352,3 +352,47 @@ def test_electrics_noise_is_known_unless_the_reference_is_followed(data):
     with pytest.raises(UserError, match=r"objective\.generator\.temperature = 0\.5: Electric"):
         tiny_recipe(data, *electric)
     assert tiny_recipe(data, *electric, "compat=true").objective.generator.temperature == 0.5
+
+
+def test_a_folder_that_is_removed_meanwhile_stops_the_run_with_a_line(data, tmp_path):
+    def remove(folder: Path):
+        def act(objective, show) -> dict[str, float]:
+            if folder.exists():
+                shutil.rmtree(folder)
+            return {}
+
+        return act
+
+    run, copy = tmp_path / "run", shutil.copytree(data, tmp_path / "data")
+    with pytest.raises(UserError, match="run: was removed, renamed or replaced while this command worked in it"):
+        pretrain(tiny_recipe(copy), run, probes=[remove(run)])
+    assert not run.exists()
+    with pytest.raises(UserError, match=r"data/train-00000\.tokens\.npy: is gone(.|\n)*last checkpoint: .*step-"):
+        pretrain(tiny_recipe(copy, "plan.steps=5000"), run, probes=[remove(copy)])
+    assert checkpoints.load_newest(run) is not None
+
+
+def test_another_number_of_threads_is_noted_and_said(data, tmp_path, capsys):
+    pretrain(tiny_recipe(data), tmp_path)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["threads"] == [torch.get_num_threads()]
+    path.write_text(json.dumps(manifest | {"threads": [64], "finished": False}))
+    shutil.rmtree(tmp_path / "checkpoints/step-00000012")
+    capsys.readouterr()
+    pretrain(tiny_recipe(data), tmp_path)
+    assert "this run had 64 threads so far and has" in capsys.readouterr().err
+    assert json.loads(path.read_text())["threads"] == [64, torch.get_num_threads()]
+
+
+def test_a_torn_end_of_the_metrics_is_forgotten_and_a_damaged_line_before_it_is_named(data, tmp_path):
+    recipe = tiny_recipe(data)
+    pretrain(recipe, tmp_path)
+    path, whole = tmp_path / "metrics.jsonl", measures(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints/step-00000012")
+    path.write_bytes(path.read_bytes()[:-40] + bytes(300))
+    pretrain(recipe, tmp_path)
+    assert [line["step"] for line in measures(tmp_path)] == [line["step"] for line in whole]
+    path.write_bytes(b"\0" + path.read_bytes())
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 1: not JSON .*; remove that line"):
+        pretrain(recipe, tmp_path)
