@@ -89,7 +89,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     read, first_fault = [], None
     for number, text in enumerate(lines[:-1], start=1):
         try:
-            line = _read_line(text, f"{path}, line {number}")
+            line = _read_line(text, path, number)
         except UserError as error:
             first_fault = first_fault or error
             continue
@@ -99,10 +99,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return read
 
 
-def _read_line(text: bytes, where: str) -> dict[str, Any]:
+def _read_line(text: bytes, path: Path, number: int) -> dict[str, Any]:
+    where = f"{path}, line {number}"
     if len(text) > MAX_LINE_BYTES:
         raise UserError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes")
-    line = parse_json(text.decode(errors="replace"), where, dict)
+    line = parse_json(text.decode(errors="replace"), str(path), dict, number)
     measures = {key: _MEASURE for key in line if key != "text"}  # a warning's
     check_shape(line, measures | {"split": str, "step": int, "text?": str}, where)
     if line["step"] < 0:
