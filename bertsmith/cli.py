@@ -217,17 +217,24 @@ def score(
 def export(
     run: Path,
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE …]", help="card.license=, card.language=, card.base_model=, card.datasets="),
+    ] = None,
+    *,
     onnx: Annotated[bool, typer.Option("--onnx", help="with a model.onnx, for onnxruntime")] = False,
     opset: Annotated[int | None, typer.Option(metavar="N", help="of that file; implies --onnx  [default: 18]")] = None,
     task: OfTask = None,
 ) -> None:
     """Write a run as a Hugging Face folder."""
-    from bertsmith.export import export_run, how_to_load
+    from bertsmith.config import lay_over
+    from bertsmith.export import ExportSettings, export_run, how_to_load
     from bertsmith.interop.onnx import DEFAULT_OPSET
 
     if onnx and opset is None:
         opset = DEFAULT_OPSET
-    tell(f"wrote {export_run(run, out, opset, task)}")
+    told = lay_over(ExportSettings, {}, overrides or ()).settings
+    tell(f"wrote {export_run(run, out, opset, task, told)}")
     tell(f"next: {how_to_load(out)}")
 
 

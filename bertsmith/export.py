@@ -1,31 +1,51 @@
 """A run's folder → a Hugging Face folder, or two where it trained a generator as well."""
 
 import json
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import tomli_w
 from torch import Tensor
 
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
-from bertsmith.interop.card import model_card
+from bertsmith.interop.card import CardSettings, Measured, model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
 from bertsmith.manifests import kind_of
 from bertsmith.objectives.rtd import has_two_towers
 from bertsmith.probes.measuring import measuring_of
+from bertsmith.settings import setting, settings
 from bertsmith.shell import command
 from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
 from bertsmith.terminal import tell
 from bertsmith.training.models import check_place
 from bertsmith.training.runs import PARTS, load_run
 
+_PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
+"""Settings of recipes that name a file or folder."""
+
 HEADS: dict[str, Head] = {"texts": "classification", "words": "tagging", "questions": "answering"}
 """Of a fine-tuned model, by what it was given answers for."""
 
 
-def export_run(run: Path, out: Path, opset: int | None = None, task: str | None = None) -> Path:
+@settings
+class ExportSettings:
+    """What `bertsmith export` can be told besides the run."""
+
+    card: CardSettings = setting(CardSettings(), "for the model card")
+
+
+def export_run(
+    run: Path,
+    out: Path,
+    opset: int | None = None,
+    task: str | None = None,
+    told: ExportSettings = ExportSettings(),  # noqa: B008 - frozen
+) -> Path:
     """Write the newest checkpoint of a pre-training run, or the best trial of a fine-tuning run, to `out`; of a search,
     that of the run which it chose. A run with two networks gives the folders `discriminator` and `generator` in it.
     With an `opset`, each folder has a model.onnx.
@@ -46,9 +66,9 @@ def export_run(run: Path, out: Path, opset: int | None = None, task: str | None 
     if task is not None and kind != "finetune":
         raise UserError(f"{run}: --task {task} is of use with a fine-tuning run of several tasks alone")
     if kind == "pretrain":
-        _export_pretrained(run, out, opset)
+        _export_pretrained(run, out, opset, told.card)
     elif kind == "finetune":
-        _export_finetuned(run, out, opset, task)
+        _export_finetuned(run, out, opset, task, told.card)
     else:
         remedy = f"name one of its tasks, as {run}/tasks/rte" if kind == "glue" else "name a folder that they wrote"
         raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")
@@ -62,7 +82,7 @@ def how_to_load(out: Path) -> str:
     return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
 
 
-def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
+def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettings) -> None:
     found = load_run(run)
     data = found.manifest["data"]
     if has_two_towers(found.weights):
@@ -81,6 +101,8 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
             trained_length=found.recipe.rows.length,
             onnx=opset is not None,
             energies=network.energies,
+            told=told,
+            measured=Measured(run.name, Path(found.recipe.data).name, found.manifest.get("measures", {})),
         )
         difference = write_folder(
             folder,
@@ -100,7 +122,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None) -> None:
         _say(folder, difference)
 
 
-def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None) -> None:
+def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None, told: CardSettings) -> None:
     trial = load_trial(run, task=task)
     if not trial.recipe.exports:
         raise UserError(
@@ -128,6 +150,8 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None)
         },
         trained_length=trial.trained_length,
         onnx=opset is not None,
+        told=told,
+        measured=Measured(run.name, trial.results["task"], this),
     )
     weights, labels = trial.weights, list(trial.labels)
     if head == "classification" and not labels:
@@ -165,4 +189,14 @@ def _in_units_of_the_answers(trial: Finetuned) -> dict[str, Tensor]:
 
 
 def _recipe_text(run: Path) -> str:
-    return (run / "recipe.toml").read_text(encoding="utf-8")
+    """The recipe, with the names of files and folders for their paths: where they lay is nobody's concern."""
+    return tomli_w.dumps(_without_places(tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))))
+
+
+def _without_places(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _without_places(entry, name) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_places(entry, key) for entry in value]
+    is_path = isinstance(value, str) and (key in _PATHS or value.startswith(("/", "~", "./", "../")))
+    return Path(value).name if is_path else value

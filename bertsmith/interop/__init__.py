@@ -3,8 +3,13 @@
 In reading order:
     names           our tensors' names beside Hugging Face's
     network         a trained network, whoever trained it
+    layout          names that tensors have in a file → the family's own
+    architecture    which class a folder holds
+    sizes           an encoder's sizes by its tensors, held to config.json
     configuration   config.json ↔ the settings of our encoder
     huggingface     a trained model → a folder that transformers loads without us, and back
+    folder_checks   what its files must agree on
+    finite          that weights are numbers
     tensors         the tensors of such a folder, in one file or several
     replaceable     which folders may be written over
     onnx            a trained model → one file that onnxruntime runs

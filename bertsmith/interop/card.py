@@ -1,12 +1,55 @@
 """The model card: what a model is, what it was trained on and how well it did, for people who find its folder."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bertsmith import __version__
 from bertsmith.interop.names import Head
+from bertsmith.settings import setting, settings
+
+
+@settings
+class CardSettings:
+    """What only its maker can say of a model, for the card's front matter."""
+
+    license: str | None = setting(None, "the hub's identifier of a license, as apache-2.0")
+    language: str | None = setting(None, "codes of languages, separated by commas, as en,de")
+    base_model: str | None = setting(None, "the hub's name of the model that it was made from")
+    datasets: str | None = setting(None, "the hub's names of data sets, separated by commas")
+
+    def front_matter(self) -> dict[str, Any]:
+        """Return the keys of the hub's schema for what is said."""
+        found = {name: getattr(self, name) for name in ("license", "language", "base_model", "datasets")}
+        lists = ("language", "datasets")
+        return {
+            name: [part.strip() for part in value.split(",")] if name in lists else value
+            for name, value in found.items()
+            if value is not None
+        }
+
+
+class Measured(NamedTuple):
+    """Scores for the card's `model-index`."""
+
+    model: str
+    dataset: str
+    """What they were measured on."""
+    metrics: Mapping[str, float | None]
+
+    def front_matter(self, pipeline: str) -> dict[str, Any]:
+        """Return the `model-index` of the hub's schema; empty where nothing was measured."""
+        metrics = [
+            {"type": name, "value": value}
+            for name, value in self.metrics.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        ]
+        dataset = {"name": self.dataset, "type": self.dataset}
+        result = {"task": {"type": pipeline}, "dataset": dataset, "metrics": metrics}
+        return {"model-index": [{"name": self.model, "results": [result]}]} if metrics else {}
+
 
 _PIPELINES: dict[Head, tuple[str, str]] = {
     "masked_tokens": ("fill-mask", "The capital of France is [MASK]."),
@@ -40,6 +83,8 @@ def model_card(
     trained_length: int | None = None,
     onnx: bool = False,
     energies: bool = False,
+    told: CardSettings = CardSettings(),  # noqa: B008 - frozen
+    measured: Measured | None = None,
 ) -> str:
     """Markdown with the front matter that Hugging Face's hub reads.
 
@@ -52,9 +97,11 @@ def model_card(
         trained_length: longest row seen in training, in tokens, where the model can hold longer ones.
         onnx: whether a model.onnx is beside it.
         energies: whether a discriminator's logits are an Electric's.
+        told, measured: for the front matter.
     """
     pipeline, text = _PIPELINES[head]
     front = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["bertsmith"]}
+    front |= told.front_matter() | (measured.front_matter(pipeline) if measured else {})
     example = (
         f'from transformers import pipeline\n\nprint(pipeline("{pipeline}", model="path/to/this/folder")("{text}"))'
     )

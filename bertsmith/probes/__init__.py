@@ -9,5 +9,6 @@ In reading order:
     guesses      the same of fixed sentences, shown while it learns
     replaced     which tokens it takes for replaced
     held_out     its losses on held-out text
+    measuring    how these are measured, which an export keeps
     evaluate     the program: BLiMP and held-out losses of whatever holds a model
 """

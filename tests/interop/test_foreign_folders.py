@@ -442,7 +442,5 @@ def test_a_runs_weights_that_are_not_finite_are_refused_wherever_they_are_opened
     for verb in verbs:
         done = CliRunner().invoke(app, verb, input="ba be")
         assert isinstance(done.exception, UserError), (verb, done.output, done.exception)
-        assert re.search(rf"{name} has 1 of [\d,]+ numbers that are NaN", str(done.exception)), (
-            verb,
-            str(done.exception),
-        )
+        said = str(done.exception)
+        assert re.search(rf"{name} has 1 of [\d,]+ numbers that are NaN", said), (verb, said)
