@@ -72,7 +72,7 @@ def refuse_hub_name(path: Path) -> None:
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name) and not path.exists():
         folder = f"models/{path.name}"
         raise UserError(
-            f"{name}: no such folder; if it is a model on Hugging Face's hub, fetch it and name what was fetched:\n"
+            f"{name}: no such folder with a config.json; if it is a model on Hugging Face's hub, fetch it first:\n"
             f"hf download {name} --local-dir {folder}"
         )
 
