@@ -42,7 +42,7 @@ def printable(text: str) -> str:
     r"""Return `text` with whatever could steer a terminal escaped, as in `\x1b[2J`; line ends and tabs stay.
 
     Escaped are control characters (C0, C1), Unicode's format characters that turn the direction of text, line and
-    paragraph separators, and lone surrogates (bytes of a path that are not UTF-8).
+    paragraph separators, lone surrogates (bytes of a path that are not UTF-8), and code points that are no characters.
     """
     return escaped(text, _escape)
 
@@ -56,7 +56,7 @@ def escaped(text: str, escape: Callable[[str], str]) -> str:
 
 def _steers(char: str) -> bool:
     category = unicodedata.category(char)
-    return category in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(char) in _DIRECTIONS
+    return category in ("Cc", "Cs", "Zl", "Zp", "Cn", "Co") or unicodedata.bidirectional(char) in _DIRECTIONS
 
 
 _DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")

@@ -11,7 +11,8 @@ _NUMBER = (int, float)
 _METRICS = {str: _NUMBER}
 _TRIALS = [{"seed": int, "metrics": _METRICS}]
 _SUMMARY = {str: {"median": _NUMBER, "mean": _NUMBER, "std?": _NUMBER}}
-_RUN = {"task?": str, "trials": _TRIALS, "summary": _SUMMARY}
+_SPREAD = {str: {"median": _NUMBER, "mean": _NUMBER, "std": _NUMBER}}
+_RUN = {"task?": str, "trials": _TRIALS, "summary": _SPREAD}
 _TRIAL = {
     "seed?": int, "metrics?": _METRICS, "constant?": bool, "steps?": int, "tokens?": int, "seconds?": _NUMBER,
     "early_stopping?": {"held_out?": int, "metric": str, "score": _NUMBER, "step": int},
@@ -107,6 +108,9 @@ def _check_trials(row: dict[str, Any], path: Path, metrics: Collection[str] = ()
     seeds = [trial["seed"] for trial in row["trials"]]
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{path}: damaged (a seed is there twice); {_remedy(path)}")
+    for metric, summary in row["summary"].items():
+        if len(seeds) > 1 and "std" not in summary:
+            raise UserError(f"{path}: damaged ({quoted(metric, 60)} has no 'std'); {_remedy(path)}")
     for trial in row["trials"]:
         for metric in (*metrics, *row["summary"]):
             if metric not in trial["metrics"]:
