@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from bertsmith import __version__
 from bertsmith.__main__ import main
@@ -183,10 +184,13 @@ def test_what_standard_output_does_not_take_is_no_traceback(device, status, says
 
 
 def test_a_closed_folder_is_said_in_one_line(monkeypatch, capsys):
-    def look(**_):
+    program = typer.Typer()
+
+    @program.callback(invoke_without_command=True)
+    def look():
         raise PermissionError(errno.EACCES, "Permission denied", "/closed/train.tsv")
 
-    monkeypatch.setattr("bertsmith.cli.app", look)
+    monkeypatch.setattr("bertsmith.cli.app", program)
     monkeypatch.setattr(sys, "argv", ["bertsmith"])
     with pytest.raises(SystemExit) as caught:
         main()
