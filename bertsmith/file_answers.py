@@ -24,6 +24,7 @@ from bertsmith.answers import (
 from bertsmith.errors import UserError
 from bertsmith.files import ending
 from bertsmith.predictor import Predictor
+from bertsmith.shell import command
 from bertsmith.tasks.cells import is_missing, text, words
 from bertsmith.tasks.custom import ENDINGS
 from bertsmith.tasks.scoring.word_lines import read_words, refuse_numbers
@@ -53,7 +54,8 @@ def print_predictions(
     """
     layout = ending(Path(file)) if file is not None else ""
     if layout == ".json" and model.answers_questions:
-        raise UserError(f"{file}: in SQuAD's layout? `bertsmith submit {model.path} OUT.json data={file}` answers that")
+        answers = command("bertsmith", "submit", model.path, "OUT.json", f"data={file}")
+        raise UserError(f"{file}: in SQuAD's layout? `{answers}` answers that")
     if out is not None:
         check_out(out, file, overwrite)
     truncate, between = truncate or model.was_finetuned, "\t"

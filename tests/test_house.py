@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import itertools
 import re
 import subprocess
 import sys
@@ -111,6 +112,11 @@ def test_no_command_is_put_together_without_a_shell_in_mind(path: Path):
             assert not any(re.search(r"^bertsmith [a-z]+ |next: bertsmith [a-z]+ ", text) for text in literals), (
                 f"{path.name}, line {node.lineno}"
             )
+            for before, part in itertools.pairwise(node.values):
+                if isinstance(before, ast.Constant) and re.search(r"`bertsmith [a-z]+ [^`]*$", before.value):
+                    assert isinstance(part, ast.FormattedValue) and ast.unparse(part.value).startswith("quote("), (
+                        f"{path.name}, line {node.lineno}: quote what a command names"
+                    )
 
 
 def test_the_text_room_has_no_torch():

@@ -20,6 +20,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.files import create, open_own, reported, sha256_file, sha256_json, sync_folder, temporary_of
 from bertsmith.manifests import read_manifest
+from bertsmith.shell import quote
 from bertsmith.text.shard_checks import HEADER_SIZE, Shard, compare_hashes, dtypes_of, faults, npy_header
 
 if TYPE_CHECKING:  # training imports this file where there is torch and numpy alone
@@ -254,4 +255,4 @@ def _write_header(file: FileIO, dtype: np.dtype, length: int) -> None:
 
 
 def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: damaged ({reason}); run `bertsmith prepare … --out {path.parent} --overwrite`")
+    return UserError(f"{path}: damaged ({reason}); run `bertsmith prepare … --out {quote(path.parent)} --overwrite`")

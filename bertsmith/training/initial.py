@@ -24,6 +24,7 @@ from bertsmith.objectives.rtd import (
     joined_weights,
     new_generator_weights,
 )
+from bertsmith.shell import quote
 from bertsmith.terminal import say
 from bertsmith.training.architecture import (
     GENERATOR_SIZES,
@@ -163,7 +164,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
         elif first.head == "replaced_tokens" and model.run is None and not first.energies:
             raise UserError(
                 f"init = {recipe.init}: a discriminator without its generator; bring that in with `bertsmith import "
-                f"{recipe.init} OUT generator=PATH`, or do without one: objective.generator.kind=uniform"
+                f"{quote(recipe.init)} OUT generator=PATH`, or do without one: objective.generator.kind=uniform"
             )
     elif generator is not None:
         dropped.append("generator")
@@ -197,7 +198,7 @@ def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") ->
         place = path if (path / "tokenizer.json").is_file() else path / PARTS[0]
         raise UserError(
             f"{recipe.data}: its vocabulary is neither that of init = {recipe.init} nor an extension of it; prepare "
-            f"the text with vocab={place}, or with what `bertsmith tokenizer … extend={place}` makes of it"
+            f"the text with vocab={place}, or with what `bertsmith tokenizer … {quote(f'extend={place}')}` makes of it"
         )
     known = model.tokenizer.vocab_size
     return [pieces(model.tokenizer, tokenizer.token(id)) for id in range(known, tokenizer.vocab_size)]

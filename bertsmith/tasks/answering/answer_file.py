@@ -8,6 +8,7 @@ from bertsmith.files import ending, make_folder
 from bertsmith.json_files import write_json
 from bertsmith.manifests import kind_of
 from bertsmith.settings import setting, settings
+from bertsmith.shell import quote
 from bertsmith.tasks.answering.answerer import open_answering_trial
 from bertsmith.tasks.answering.mrqa import read_asked_mrqa
 from bertsmith.tasks.answering.questions import Questions
@@ -69,5 +70,7 @@ def _read_asked(path: Path) -> Questions:
     if ".jsonl" in path.name.lower():
         return read_asked_mrqa(path)
     if ending(path) in ENDINGS:
-        raise UserError(f"{path}: not SQuAD's layout or MRQA's; `bertsmith predict RUN --file {path}` answers its rows")
+        raise UserError(
+            f"{path}: not SQuAD's layout or MRQA's; `bertsmith predict RUN --file {quote(path)}` answers its rows"
+        )
     return read_asked_squad(path)

@@ -13,6 +13,7 @@ from bertsmith.json_files import write_json
 from bertsmith.model.answer_heads import JointAnswerHead, plain_answer_head
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
+from bertsmith.shell import quote
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
 from bertsmith.tasks.answering.files import AskedTask, read_asked
@@ -88,8 +89,9 @@ class AnsweringLesson(SingleLesson):
         if trained is not None and trained < wanted and not settings.force_length:
             raise UserError(
                 f"{recipe.model}: has seen no row of more than {trained} tokens, and sequence_length = {wanted}; first "
-                f"`bertsmith pretrain bert-small-512 init={recipe.model}` (an ELECTRA: electra-small-512; another "
-                f"shape: its own recipe with rows.length={wanted}), or answering.force_length=true"
+                f"`bertsmith pretrain bert-small-512 {quote(f'init={recipe.model}')}` (an ELECTRA: "
+                f"electra-small-512; another shape: its own recipe with rows.length={wanted}), or "
+                f"answering.force_length=true"
             )
         check_weights(recipe, self.task)
         if share := recipe.early_stopping.share:
