@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -39,8 +38,8 @@ from bertsmith.interop.names import (
 )
 from bertsmith.interop.network import Imported
 from bertsmith.interop.onnx import write_onnx
-from bertsmith.interop.replaceable import FILES, SIGNED, WEIGHTS, check_replaceable
-from bertsmith.interop.tensors import Stored, find_tensors, read_tensors
+from bertsmith.interop.replaceable import FILES, WEIGHTS, check_replaceable
+from bertsmith.interop.tensors import Stored, find_tensors, read_tensors, serialized
 from bertsmith.json_files import read_json, write_json
 from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.config import EncoderSettings
@@ -113,7 +112,7 @@ def write_folder(
     with atomic_folder(out, FILES) as folder:
         write_json(folder / "config.json", config)
         with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
-            file.write(safetensors.torch.save(tensors, metadata=SIGNED))
+            file.writelines(serialized(tensors))
         tokenizer.save(folder)
         _tell_tokenizer(folder / "tokenizer_config.json", family, trained_length or settings.max_position_embeddings)
         write_text(folder / "README.md", card)

@@ -1,16 +1,18 @@
 """The tensors of a Hugging Face folder: model.safetensors, whole or in several files."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.interop.finite import to_float32
-from bertsmith.interop.replaceable import WEIGHTS
+from bertsmith.interop.replaceable import SIGNED, WEIGHTS
 from bertsmith.json_files import member, read_json
 
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -66,6 +68,18 @@ def read_tensors(stored: Mapping[str, Stored], names: Iterable[str]) -> dict[str
             for name in group:
                 tensors[name] = to_float32(name, file.get_tensor(name), path)
     return tensors
+
+
+def serialized(tensors: Mapping[str, Tensor]) -> tuple[bytes, memoryview]:
+    """Return header and body of a safetensors file, signed, and the same bytes for the same tensors: the library writes
+    the entries of the metadata in an order that changes."""
+    content = memoryview(safetensors.torch.save(dict(tensors), metadata=SIGNED))
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(bytes(content[8 : 8 + size]))
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, content[8 + size :]
 
 
 def _find_in_shards(index: Path) -> dict[str, Stored]:
