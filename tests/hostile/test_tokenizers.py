@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -49,10 +50,9 @@ def read(folder: Path) -> None:
     ids = ours.encode_each(TEXTS)
     assert ids == [ours.fast.encode(text, add_special_tokens=False).ids for text in TEXTS]
     assert all(0 <= id < ours.vocab_size for row in ids for id in row)
-    out = folder / "out"
-    out.mkdir()
-    ours.save(out)
-    assert Tokenizer.load(out).fingerprint == ours.fingerprint
+    with TemporaryDirectory() as out:
+        ours.save(Path(out))
+        assert Tokenizer.load(out).fingerprint == ours.fingerprint
     check_marks(ours)
     shard = encode([b"a\nthe words\n"], ours, 0.0).splits["train"]
     assert shard.tokens.tolist() == [id for line in ("a", "the words") for id in ours.encode_each([line])[0]]
