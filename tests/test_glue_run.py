@@ -72,10 +72,8 @@ def test_again_trains_nothing_and_the_table_is_there_again(run, model, data, mon
     assert "accuracy_mismatched" in result.stdout and "over 6 of 8" in result.stdout and "82.20" in result.stdout
     assert "seed 0" in result.stderr and "seed 0" not in result.stdout
     assert "qqp: left out" in result.stderr and "wnli: 7 of 7\n" in result.stderr
-    assert (
-        result.stdout[: result.stdout.index(f"{run} was finished before")]
-        in CliRunner().invoke(app, ["show", str(run)]).stdout
-    )
+    table = result.stdout[: result.stdout.index(f"{run / 'results.json'} was finished before")]
+    assert table in CliRunner().invoke(app, ["show", str(run)]).stdout
     content = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert {key: content[key] for key in content if key != "published"} == json.loads(
         (run / "results.json").read_text()
