@@ -33,7 +33,9 @@ def main() -> None:
     except BaseException as error:  # a panic in a library that is written in Rust is no Exception
         if type(error).__name__ != "PanicException" or "--traceback" in sys.argv:
             raise
-        _end(f"a library failed ({' '.join(str(error).split())}): a file that was given is probably damaged")
+        from bertsmith.errors import one_line
+
+        _end(f"a library failed ({one_line(error)}): a file that was given is probably damaged")
     sys.exit(status)
 
 

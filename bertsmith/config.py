@@ -107,6 +107,7 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
                 if key in texts
             ]
             if not retyped:
+                faults.sort(key=lambda fault: fault["type"].startswith("missing"))  # what is wrong before what lacks
                 raise UserError("\n".join(fault_line(cls, fault, values) for fault in faults[:2])) from None
             for key in retyped:
                 _put(values, key, texts[key], key)

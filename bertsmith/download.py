@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, one_line
 from bertsmith.files import TEMPORARY, atomic_write, locked, make_folder, reported, sha256_file
 from bertsmith.progress import format_seconds, progress
 from bertsmith.sources import CATALOGUE, File, Item
@@ -153,12 +153,12 @@ def _judge(error: Exception) -> tuple[str, bool]:
     if isinstance(error, FileURLRetrievalError):
         return "Google Drive hands out no link (its quota may be used up)", False
     if isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
-        return " ".join(str(error).split()), False
+        return one_line(error), False
     if isinstance(error, requests.Timeout):
         return "no answer in time", True
     if isinstance(error, requests.ConnectionError):
         return "no connection", True
-    said = " ".join(str(error).split())
+    said = one_line(error)
     return "the connection was cut" if said.startswith("Download is incomplete") else said, True
 
 
@@ -183,7 +183,7 @@ def _unpack(file: File, out: Path) -> None:
                     shutil.copyfileobj(source, target)
     except (zipfile.BadZipFile, KeyError, EOFError, zlib.error) as error:
         archive.unlink()
-        raise Unavailable(f"{_host(file)}: {archive.name} is not as expected ({error})") from error
+        raise Unavailable(f"{_host(file)}: {archive.name} is not as expected ({one_line(error)})") from error
     archive.unlink()
 
 

@@ -74,6 +74,11 @@ def shortened(text: str, limit: int = MAX_QUOTED) -> str:
     return f"{text[: limit - 1 - kept]}…{text[-kept:]}"
 
 
+def one_line(error: BaseException) -> str:
+    """Return what a library says of an error, which may have several lines, on one."""
+    return shortened(" ".join(str(error).split()))
+
+
 def _short_words(line: str) -> str:
     """Shorten paths and other words without a blank in them that are longer than a message should quote."""
     return re.sub(rf"\S{{{MAX_QUOTED + 56},}}", lambda found: shortened(found[0]), line)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from bertsmith.errors import UserError
 from bertsmith.gpus import GPU, find_gpus
 from bertsmith.model.activations import Format
 from bertsmith.model.config import ClassicSettings
 from bertsmith.model.encoder import num_parameters
 from bertsmith.model.flops import training_flops
+from bertsmith.model.initialization import shapes_only
 from bertsmith.model.reference_flops import Pass, published_flops
 from bertsmith.model.reference_flops import training_flops as reference_training_flops
 from bertsmith.objectives import kinds
@@ -180,7 +179,7 @@ def _vocabulary(path: str | None, assumed: Assumptions) -> _Vocabulary:
 
 def _outline(recipe: PretrainRecipe, vocab_size: int) -> PretrainingObjective:
     """The objective with shapes and no weights; which ids are special does not matter."""
-    with torch.device("meta"):
+    with shapes_only():
         return kinds.build(recipe.objective, recipe.model, Vocabulary(vocab_size, 0, ()), recipe.compat)
 
 

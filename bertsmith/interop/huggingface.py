@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from bertsmith.errors import UserError
 from bertsmith.files import atomic_folder, atomic_write, write_text
@@ -45,6 +44,7 @@ from bertsmith.model.answer_heads import plain_answer_head
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
+from bertsmith.model.initialization import shapes_only
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -230,34 +230,11 @@ def shapes_of(
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves out the initial values of modules that are being built: on tensors without numbers they have no effect,
-    and to find that out torch imports its compiler, which takes seconds."""
-
-    _DRAWS = (
-        "normal_",
-        "uniform_",
-        "trunc_normal_",
-        "xavier_uniform_",
-        "kaiming_uniform_",
-        "erfinv_",
-        "zeros_",
-        "ones_",
-    )
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Return the tensor as it is where `function` would draw it."""
-        kwargs = kwargs or {}
-        if getattr(function, "__name__", "") in self._DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **kwargs)
-
-
 def _empty_model(
     family: Family, settings: EncoderSettings, vocab_size: int, head: Head | None, num_labels: int | None
 ) -> nn.Module:
     """Our module without its numbers: nothing is allocated or drawn."""
-    with torch.device("meta"), _Undrawn():
+    with shapes_only():
         if head == "masked_tokens":
             return MaskedTokenModel(settings, vocab_size)
         if head == "replaced_tokens":

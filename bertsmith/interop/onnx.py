@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, one_line
 from bertsmith.files import atomic_write
 from bertsmith.interop.names import Head
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
@@ -46,7 +46,9 @@ def check_onnx(opset: int) -> None:
         try:
             importlib.import_module(library)
         except ImportError as error:
-            raise UserError(f"--onnx needs {library} ({error}); run: pip install onnxscript onnxruntime") from None
+            raise UserError(
+                f"--onnx needs {library} ({one_line(error)}); run: pip install onnxscript onnxruntime"
+            ) from None
 
 
 def write_onnx(path: Path, model: nn.Module, head: Head | None, inputs: tuple[str, ...], opset: int) -> float:

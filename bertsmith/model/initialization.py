@@ -1,6 +1,12 @@
-"""Initial weights."""
+"""Initial weights, and modules without any."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 
 def initialize(module: nn.Module, std: float) -> None:
@@ -12,3 +18,33 @@ def initialize(module: nn.Module, std: float) -> None:
         nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Build modules with shapes and without numbers: nothing is allocated or drawn."""
+    with torch.device("meta"), _Undrawn():
+        yield
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the initial values of modules that are being built: on tensors without numbers they have no effect,
+    and to find that out torch imports its compiler, which takes seconds."""
+
+    _DRAWS = (
+        "normal_",
+        "uniform_",
+        "trunc_normal_",
+        "xavier_uniform_",
+        "kaiming_uniform_",
+        "erfinv_",
+        "zeros_",
+        "ones_",
+    )
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return the tensor as it is where `function` would draw it."""
+        kwargs = kwargs or {}
+        if getattr(function, "__name__", "") in self._DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)

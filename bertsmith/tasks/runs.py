@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bertsmith.config import check, read_own_recipe
-from bertsmith.errors import UserError, quoted
+from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.files import sha256_file
 from bertsmith.interop.configuration import family_of
 from bertsmith.interop.finite import check_finite
@@ -19,6 +18,7 @@ from bertsmith.json_files import member
 from bertsmith.manifests import kind_of, read_manifest
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.model.encoder import Encoder
+from bertsmith.model.initialization import shapes_only
 from bertsmith.results import read_run_results, read_search_results
 from bertsmith.schema import kinds_of
 from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
@@ -175,7 +175,7 @@ def _check_encoder(weights: dict[str, Tensor], settings: EncoderSettings, vocab_
     size = sum(tensor.numel() for tensor in own.values())
     if max(vocab_size, settings.hidden_size) > size or settings.num_hidden_layers > len(own):
         raise UserError(f"{path}: damaged (smaller than the encoder in manifest.json)")
-    with torch.device("meta"):
+    with shapes_only():
         expected = Encoder(settings, vocab_size).state_dict()
     check_tensors(own, {f"encoder.{name}": tensor for name, tensor in expected.items()}, path)
 
@@ -205,7 +205,7 @@ def _fault(trial: Path) -> str:
         with safe_open(path, "pt") as file:
             file.keys()
     except (SafetensorError, OSError, UserError) as error:
-        return " ".join(str(error).split())[:200]
+        return one_line(error)
     return ""
 
 

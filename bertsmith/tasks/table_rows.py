@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bertsmith.errors import UserError, quoted
+from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.files import ending, reported
 from bertsmith.json_files import json_value
 
@@ -165,7 +165,7 @@ def parquet_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise UserError(f"{path}: damaged or not Parquet ({reason}); fetch it again") from None
 
 

@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 
-from bertsmith.errors import quoted
+from bertsmith.errors import one_line, quoted
 from bertsmith.text.compression import BrokenArchive, OnBroken, refuse, truncated
 
 LARGEST_MEMBER = 64 << 20
@@ -176,7 +176,9 @@ def _parse(header: bytes, source: str) -> tuple[int, bytes]:
         if not 0 <= size < 1 << 62:
             raise ValueError(f"a member of {size} bytes")
     except ValueError as error:
-        raise BrokenArchive(f"{source}: not a tar archive, or a damaged one ({error}); fetch it again") from None
+        raise BrokenArchive(
+            f"{source}: not a tar archive, or a damaged one ({one_line(error)}); fetch it again"
+        ) from None
     return size, kind
 
 

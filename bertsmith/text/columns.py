@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, one_line
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.text_files import File, open_file
 
@@ -44,4 +44,6 @@ def cells(file: File, column: str) -> Iterator[tuple[bytes, int]]:
     except (pa.ArrowException, OSError) as error:
         if getattr(error, "errno", None):
             raise  # of the file system, not of what is in the file
-        raise BrokenArchive(f"{file.path}: not a Parquet file, or a damaged one ({error}); fetch it again") from None
+        raise BrokenArchive(
+            f"{file.path}: not a Parquet file, or a damaged one ({one_line(error)}); fetch it again"
+        ) from None

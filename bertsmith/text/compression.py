@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, one_line
 
 ENDINGS = (".gz", ".xz", ".zst", ".bz2", ".lzma")
 
@@ -66,7 +66,7 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
         except (lzma.LZMAError, zlib.error, zstandard.ZstdError, OSError, EOFError) as error:
             if getattr(error, "errno", None):
                 raise  # of the file system
-            raise BrokenArchive(f"{source}: corrupt ({error}); fetch it again") from None
+            raise BrokenArchive(f"{source}: corrupt ({one_line(error)}); fetch it again") from None
         if decoder.eof:  # another stream may follow, after zeros for padding
             chunk, decoder = chunk.lstrip(b"\0"), None
         chunk = chunk or file.read(_CHUNK)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, one_line
 from bertsmith.files import reported, sha256_json
 from bertsmith.manifests import kind_of
 from bertsmith.settings import setting, settings
@@ -179,7 +179,7 @@ def _list_url(url: str) -> list[File]:
         system, path = fsspec.core.url_to_fs(url)
         found = system.glob(path, detail=True) if glob.has_magic(path) else system.find(path, detail=True)
     except (ImportError, ValueError, OSError) as error:
-        raise UserError(f"{url}: cannot be listed: {error}") from None
+        raise UserError(f"{url}: cannot be listed: {one_line(error)}") from None
     if not found:
         raise UserError(f"{url}: nothing there; set corpus=… to where the text is")
     return sorted(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bertsmith.errors import UserError, quoted
+from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.files import atomic_folder, atomic_write, own_folder, reported, sha256_file
 from bertsmith.folder_kinds import KINDS
 from bertsmith.folders import number_of, remove_member, remove_unfinished
@@ -122,7 +122,7 @@ def read(path: Path, to_resume: bool = True) -> Checkpoint:
     try:
         model, optimizer = load_file(path / MODEL), load_file(path / OPTIMIZER) if to_resume else {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from None
+        raise UserError(f"{path}: damaged ({one_line(error)})") from None
     return Checkpoint(path, model, optimizer, state)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from bertsmith.errors import one_line
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.terminal import say
 
@@ -79,7 +80,7 @@ class Recorder:
             self.recordings[shape] = _Recording(self.run_eagerly, batch.to(device), counts, self.pool)
         except RuntimeError as error:
             self.failed = True
-            say(f"steps are not recorded as CUDA graphs, which would be faster: {error}", error=True)
+            say(f"steps are not recorded as CUDA graphs, which would be faster: {one_line(error)}", error=True)
         torch.cuda.set_rng_state(random_state, device)
         return not self.failed
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from bertsmith.config import read_own_recipe
@@ -17,6 +16,7 @@ from bertsmith.json_files import member
 from bertsmith.manifests import read_manifest
 from bertsmith.model.config import ClassicSettings, EncoderSettings
 from bertsmith.model.encoder import fold_projection
+from bertsmith.model.initialization import shapes_only
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.rtd import discriminator_weights, generator_weights
@@ -107,5 +107,5 @@ def _expected(recipe: PretrainRecipe, vocab_size: int, found: checkpoints.Checkp
     size = sum(tensor.numel() for tensor in found.model.values())
     if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(found.model):
         raise UserError(f"{found.path / checkpoints.MODEL}: damaged (smaller than the recipe's model)")
-    with torch.device("meta"):
+    with shapes_only():
         return kinds.build(recipe.objective, recipe.model, Vocabulary(vocab_size, 0, ()), recipe.compat).state_dict()

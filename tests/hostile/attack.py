@@ -33,7 +33,7 @@ _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
     ["pytest", "hypothesis", "hypothesis.strategies", "torch", "numpy", "tokenizers", "pyarrow.parquet", "safetensors",
      "pydantic.dataclasses", "pydantic.type_adapter", "bertsmith.tasks.recipe", "bertsmith.predictor",
-     "bertsmith.interop.tensorflow", "bertsmith.text.encoding"]
+     "bertsmith.interop.tensorflow", "bertsmith.text.encoding", "torch._dynamo"]
 )  # fmt: skip
 """Imported once, in the process from which each attempt's own is forked."""
 

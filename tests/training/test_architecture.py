@@ -94,7 +94,7 @@ def test_a_generators_sizes_are_taken_with_it(data, tmp_path, capsys, way):
         ("continue", ("model.intermediate_size=63",), r"model\.intermediate_size: 63 → 64"),
         ("continue", ("model.hiden_size=16",), r"model\.hiden_size: .*hidden_size"),
         ("continue", ("rows.length=65",), r"rows\.length = 65 is beyond the model's 64 positions"),
-        ("continue", ("init=nowhere",), r"init: nowhere: no model"),
+        ("continue", ("init=nowhere",), r"init: nowhere: no such folder"),
     ],
 )
 def test_a_setting_that_differs_is_refused_by_its_key(data, plain, recipe, settings, message):

@@ -213,7 +213,7 @@ def test_where_there_was_no_generator_of_masked_tokens_a_new_one_begins(
          r"model\.hidden_size: 32 → 16.*model\.num_hidden_layers: 3 → 2"),
         (("model.max_position_embeddings=128", "rows.length=100"), r"model\.max_position_embeddings: 128 → 64"),
         (("init=",), r"init is empty.*init=PATH"),
-        (("init=none",), r"init: none: no model"),
+        (("init=none",), r"init: none: no such folder"),
     ],
 )  # fmt: skip
 def test_a_model_that_does_not_fit_is_refused(data, bert, tmp_path, settings, message):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from bertsmith.errors import UserError, quoted
+from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.files import reported
 from bertsmith.json_files import MAX_BYTES, json_value, read_json
 
@@ -226,4 +226,4 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             except UnicodeDecodeError:
                 raise UserError(f"{path}, line {number}: not UTF-8; convert the file") from None
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-                raise UserError(f"{path}, after line {number}: damaged ({error}); fetch it again") from None
+                raise UserError(f"{path}, after line {number}: damaged ({one_line(error)}); fetch it again") from None
