@@ -11,6 +11,7 @@ import shutil
 import signal
 import traceback
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -30,11 +31,11 @@ few_and_many = pytest.mark.parametrize("examples", [20, pytest.param(200, marks=
 """Decorates a test with how many damaged files it tries: 20 in `make test`, 200 more in `make test-all`."""
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(
-    ["pytest", "hypothesis", "hypothesis.strategies", "torch", "numpy", "tokenizers", "pyarrow.parquet", "safetensors",
-     "pydantic.dataclasses", "pydantic.type_adapter", "bertsmith.tasks.recipe", "bertsmith.predictor",
-     "bertsmith.interop.tensorflow", "bertsmith.text.encoding", "torch._dynamo"]
-)  # fmt: skip
+PRELOADED = [
+    "pytest", "hypothesis", "hypothesis.strategies", "torch", "numpy", "tokenizers", "pyarrow.parquet", "safetensors",
+    "pydantic.dataclasses", "pydantic.type_adapter", "bertsmith.tasks.recipe", "bertsmith.predictor",
+    "bertsmith.interop.tensorflow", "bertsmith.text.encoding", "torch._dynamo",
+]  # fmt: skip
 """Imported once, in the process from which each attempt's own is forked."""
 
 
@@ -110,7 +111,13 @@ def outcome(read: Callable[[Path], object], folder: Path) -> str | None:
 
 @functools.cache
 def _start_server() -> None:
-    """Have the server import what it preloads, which is no part of an attempt's time."""
+    """Have the server import what it preloads, which is no part of an attempt's time.
+
+    A process has one such server: one that `prepare` has started in another test knows nothing of ours, and would have
+    each attempt import all of it.
+    """
+    forkserver._forkserver._stop()
+    _server.set_forkserver_preload(PRELOADED)
     process = _server.Process(target=int)
     process.start()
     process.join()
