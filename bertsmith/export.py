@@ -1,6 +1,5 @@
 """A run's folder → a Hugging Face folder, or two where it trained a generator as well."""
 
-import json
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from bertsmith.interop.card import CardSettings, Measured, model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
+from bertsmith.json_files import read_json
 from bertsmith.manifests import kind_of
 from bertsmith.objectives.rtd import has_two_towers
 from bertsmith.probes.measuring import measuring_of
@@ -78,7 +78,7 @@ def export_run(
 def how_to_load(out: Path) -> str:
     """A command that loads what was exported to `out`; of two networks the discriminator."""
     folder = out if (out / "config.json").exists() else out / PARTS[0]
-    name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    name = read_json(folder / "config.json", dict)["architectures"][0]
     return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
 
 
