@@ -15,7 +15,7 @@ from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
 from bertsmith.json_files import read_json
-from bertsmith.manifests import kind_of
+from bertsmith.manifests import known_kind
 from bertsmith.objectives.rtd import has_two_towers
 from bertsmith.probes.measuring import measuring_of
 from bertsmith.settings import setting, settings
@@ -62,7 +62,7 @@ def export_run(
         check_onnx(opset)
     make_folder(out.resolve().parent)
     run = chosen_run(run)
-    kind = kind_of(run)
+    kind = known_kind(run)
     if task is not None and kind != "finetune":
         raise UserError(f"{run}: --task {task} is of use with a fine-tuning run of several tasks alone")
     if kind == "pretrain":

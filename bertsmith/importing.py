@@ -153,11 +153,6 @@ def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
     padded = f"; {unused:,} row{'s' * (unused > 1)} of the token table belong to no token" if unused else ""
     lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens, {tokenizer.casing}{padded}")
     lines += tokenizer.notes()
-    if unused:
-        lines.append(
-            f"warning: {unused:,} row{'s' * (unused > 1)} more than tokens: padding does that, but where a line was "
-            f"taken out of the vocabulary, each token after it has another one's row; put [unused9999] in its place"
-        )
     lines += [
         f"concluded: {f'{name}: ' if name else ''}{line}"
         for name, network in networks.items()

@@ -28,12 +28,9 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         UserError: there is none, it is of another kind, or of a format newer than this version reads; or it is damaged.
     """
     path = folder / "manifest.json"
-    try:
-        manifest = read_json(path, dict)
-    except UserError as error:
-        if not path.exists():
-            raise UserError(f"{folder}: not a finished {kind} folder (it has no manifest.json)") from None
-        raise UserError(str(error).replace("write the file again", "make the folder again")) from None
+    if not path.exists():
+        raise UserError(f"{folder}: not a finished {kind} folder (it has no manifest.json)")
+    manifest = _read(path)
     if manifest.get("kind") != kind:
         found = word(manifest.get("kind"))
         raise UserError(f"{folder}: a {found} folder where a {kind} folder is needed")
@@ -53,10 +50,28 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
 def kind_of(folder: Path) -> str | None:
     """The kind that the manifest names; None where there is no such manifest, or a damaged one."""
     try:
-        kind = read_json(folder / "manifest.json", dict).get("kind")
+        return known_kind(folder)
     except UserError:
         return None
+
+
+def known_kind(folder: Path) -> str | None:
+    """The kind that the manifest names; None where there is no manifest, or one that is not ours.
+
+    Raises:
+        UserError: it is damaged, so that nobody knows what the folder is.
+    """
+    path = folder / "manifest.json"
+    kind = _read(path).get("kind") if path.exists() else None
     return kind if isinstance(kind, str) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path, dict)
+    except UserError as error:
+        reason = str(error).removeprefix(str(path)).lstrip(",: ").removesuffix("; write the file again")
+        raise UserError(f"{path}: damaged ({reason}); make the folder again") from None
 
 
 def word(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from bertsmith.command_line import what_next
 from bertsmith.config import Loaded, load, read_own_recipe, read_recipe, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
-from bertsmith.manifests import kind_of, read_manifest
+from bertsmith.manifests import known_kind, read_manifest
 from bertsmith.overview import show_verb
 from bertsmith.progress import format_count
 from bertsmith.results import read_glue_results, read_run_results, read_search_results
@@ -212,7 +212,7 @@ def _plain(value: Any) -> str:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    kind = kind_of(path)
+    kind = known_kind(path)
     if kind is None:
-        raise UserError(f"{path}: neither a data folder nor a run (no readable manifest.json)")
+        raise UserError(f"{path}: neither a data folder nor a run (its manifest.json names no kind)")
     return read_manifest(path, kind)

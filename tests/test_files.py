@@ -70,7 +70,7 @@ def test_manifests_name_kind_and_format(tmp_path):
     with pytest.raises(UserError, match="format 99"):
         read_manifest(tmp_path, "toy")
     (tmp_path / "manifest.json").write_text("[")
-    with pytest.raises(UserError, match=r"manifest.json, line 1: not JSON .*; make the folder again"):
+    with pytest.raises(UserError, match=r"manifest.json: damaged \(line 1: not JSON .*\); make the folder again"):
         read_manifest(tmp_path, "toy")
 
 

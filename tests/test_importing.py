@@ -9,12 +9,14 @@ import safetensors.torch
 import torch
 import transformers
 
+import bertsmith
 from bertsmith.config import lay_over
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.importing import ImportSettings, import_model
 from bertsmith.interop.huggingface import read_folder
 from bertsmith.model.tokens import Tokens
+from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.training.models import build_network, open_model
 from bertsmith.training.pretrain import pretrain
@@ -373,7 +375,7 @@ def test_two_vocabularies_of_one_size_are_no_pair(pair, tmp_path):
     assert open_model(pair).vocab_size == VOCAB_SIZE, "a folder of weights alone reads the other's"
 
 
-def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path):
+def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path, capsys):
     folder = pair / "discriminator"
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 96}))
@@ -385,7 +387,11 @@ def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path):
     safetensors.torch.save_file(padded, folder / "model.safetensors")
     lines = import_(folder, tmp_path / "out")
     assert lines[1].startswith("vocabulary: 86 tokens, lower-cased (tokenizer.json says lowercase=true); 10 rows of")
-    assert lines[2].startswith("warning: 10 rows more than tokens: padding does that, but where a line was taken out")
+    warning = "10 rows of the token table more than tokens: padding does that, but where a line was taken out of the"
+    assert f"warning: {folder}: {warning}" in capsys.readouterr().err
+    for open_it in (open_model, open_starting_point, bertsmith.load):
+        open_it(tmp_path / "out")
+        assert f"warning: {tmp_path / 'out'}: {warning}" in capsys.readouterr().err
     assert open_model(tmp_path / "out").vocab_size == 96
 
 

@@ -9,6 +9,7 @@ In reading order:
     configuration   config.json ↔ the settings of our encoder
     huggingface     a trained model → a folder that transformers loads without us, and back
     folder_checks   what its files must agree on
+    buffers         what was not learnt and is computed anew
     finite          that weights are numbers
     tensors         the tensors of such a folder, in one file or several
     replaceable     which folders may be written over

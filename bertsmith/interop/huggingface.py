@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bertsmith.errors import UserError
 from bertsmith.files import atomic_folder, atomic_write, write_text
 from bertsmith.interop.architecture import CLASSES
+from bertsmith.interop.buffers import check_buffers
 from bertsmith.interop.configuration import describe, read_config
 from bertsmith.interop.finite import check_finite
 from bertsmith.interop.folder_checks import (
@@ -32,6 +33,7 @@ from bertsmith.interop.names import (
     POOLER,
     Family,
     Head,
+    buffer_kind,
     their_names,
     what_is_dropped,
 )
@@ -153,6 +155,7 @@ def read_folder(path: Path) -> Imported:
     wanted = {name for group in names.values() for name in group}
     copies = {name: theirs.pop(name) for name in COPIES.keys() & theirs.keys()}
     dropped = [name for name in theirs if what_is_dropped(name) and name not in wanted]
+    check_buffers({name: theirs[name] for name in dropped if buffer_kind(name)}, stored, settings, path)
     for name in dropped:
         del theirs[name]
     pooler_names = {} if head == "classification" else {ours: name for ours, name in POOLER.items() if name in theirs}

@@ -4,6 +4,7 @@ Source: transformers, models/bert/modeling_bert.py, models/electra/modeling_elec
 models/modernbert/modeling_modernbert.py.
 """
 
+import re
 from collections.abc import Collection
 from typing import Literal
 
@@ -88,9 +89,13 @@ COPIES = {
 }
 """What some folders hold twice: the copy, and the tensor that it must equal."""
 
+_BUFFERS = re.compile(
+    r"(?:bert|electra)\.embeddings\.(position_ids|token_type_ids)"
+    r"|model\.(?:layers\.\d+\.attn\.rotary_emb\.|rotary_emb\.(?:full|sliding)_attention_(?:original_)?)(inv_freq)"
+)
+"""Tensors that were not learnt, which versions of transformers have kept in their files."""
+
 DROPPED = {
-    "bert.embeddings.position_ids": "position_ids",  # 0, 1, 2, …
-    "electra.embeddings.position_ids": "position_ids",
     "cls.seq_relationship.": "next-sentence head",
     "discriminator_predictions.": "replaced-token head",  # beside another head
 }
@@ -98,8 +103,14 @@ DROPPED = {
 
 
 def what_is_dropped(name: str) -> str | None:
-    """What of `DROPPED` a tensor is."""
-    return next((what for beginning, what in DROPPED.items() if name.startswith(beginning)), None)
+    """What a tensor is that we read nothing from: a buffer, or one of `DROPPED`."""
+    return buffer_kind(name) or next((what for beginning, what in DROPPED.items() if name.startswith(beginning)), None)
+
+
+def buffer_kind(name: str) -> str | None:
+    """What a tensor is that was not learnt, such as "position_ids"; None for all others."""
+    found = _BUFFERS.fullmatch(name)
+    return found and (found[1] or found[2])
 
 
 def their_names(family: Family, settings: EncoderSettings, head: Head | None) -> dict[str, tuple[str, ...]]:
@@ -148,7 +159,7 @@ def canonical(name: str, family: Family) -> str:
     weight and bias gamma and beta.
     """
     if family == "modernbert":
-        return f"model.{name}" if name.startswith(("embeddings.", "layers.", "final_norm.")) else name
+        return f"model.{name}" if name.startswith(("embeddings.", "layers.", "final_norm.", "rotary_emb.")) else name
     if name.startswith(("embeddings.", "embeddings_project.", "encoder.", "pooler.")):
         name = f"{family}.{name}"
     if name.endswith("LayerNorm.gamma"):

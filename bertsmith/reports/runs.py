@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from bertsmith.config import read_toml
 from bertsmith.errors import UserError
 from bertsmith.files import sha256_file
-from bertsmith.json_files import read_json
-from bertsmith.manifests import read_manifest, word
+from bertsmith.manifests import known_kind, read_manifest, word
 from bertsmith.results import read_glue_results, read_run_results, read_search_results, read_trial_results
 from bertsmith.training.metrics import read_metrics
 
@@ -86,7 +85,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _searched(folder: Path) -> dict[Path, str]:
     """Of a search, the folder of each combination with why it was chosen; "" where it was not."""
-    if (_read_json(folder / "manifest.json") or {}).get("kind") != SEARCH:
+    if known_kind(folder) != SEARCH:
         return {}
     read_manifest(folder, SEARCH)
     if not (folder / "results.json").exists():
@@ -155,14 +154,12 @@ def _by_value(values: dict[str, Any]) -> str:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    content = _read_json(path)
-    if content is None:
+    if not (folder / "manifest.json").exists():
         raise UserError(
             f"{folder}: not a run folder (it has no manifest.json); "
             f"give one that `bertsmith pretrain`, `finetune` or `glue` wrote"
         )
-    kind = content.get("kind")
+    kind = known_kind(folder)
     if kind not in KINDS:
         raise UserError(f"{folder}: a {word(kind)} folder; a page is made of runs of {', '.join((*KINDS, SEARCH))}")
     return read_manifest(folder, kind)
@@ -175,17 +172,6 @@ def _read_recipe(path: Path) -> dict[str, Any]:
         return read_toml(path)
     except UserError as error:
         raise UserError(f"{error}\na run's recipe is not meant to be edited; run its command again") from None
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """None where there is no such file."""
-    if not path.exists():
-        return None
-    try:
-        return read_json(path, dict)
-    except UserError as error:
-        reason = str(error).removesuffix("; write the file again")
-        raise UserError(f"{reason}; run the command that wrote it again") from None
 
 
 def _names(folders: Sequence[Path]) -> Iterator[str]:

@@ -117,7 +117,10 @@ def build_network(network: Network, vocab_size: int) -> nn.Module:
 
 
 def shared_tokenizer(networks: Sequence["Imported"], **casing: bool | None) -> "Tokenizer":
-    """The first network's, if all of them read its ids; `casing` is for `Tokenizer.load`.
+    """The first network's, if all of them read its ids; says where it has fewer tokens than the network has vectors.
+
+    Args:
+        casing: for `Tokenizer.load`.
 
     Raises:
         UserError: it has more tokens than the network has vectors; another network has vectors for more or fewer, or a
@@ -131,6 +134,13 @@ def shared_tokenizer(networks: Sequence["Imported"], **casing: bool | None) -> "
         raise UserError(
             f"{first.folder}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
             f"{first.vocab_size:,}; put the tokenizer's files beside it that it was trained with"
+        )
+    if unused := first.vocab_size - tokenizer.vocab_size:
+        say(
+            f"warning: {first.folder}: {unused:,} row{'s' * (unused > 1)} of the token table more than tokens: padding "
+            f"does that, but where a line was taken out of the vocabulary, each token after it has another one's row; "
+            f"put [unused9999] in its place",
+            error=True,
         )
     for other in others:
         if other.vocab_size != first.vocab_size:

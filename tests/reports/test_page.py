@@ -241,7 +241,7 @@ def test_a_run_that_was_killed_or_has_not_begun_has_a_page(write, make_pretrain,
     [
         (None, "not a run folder"),
         ('{"kind": "data"}', "a data folder"),
-        ("{", "line 1: not JSON .* run the command that wrote it again"),
+        ("{", r"damaged \(line 1: not JSON .*; make the folder again"),
         ("[]", r"must hold an object, not \[\]"),
         ('{"kind": "pretrain", "format_version": 999}', "format 999"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 from bertsmith.errors import UserError
 from bertsmith.files import ending, make_folder
 from bertsmith.json_files import write_json
-from bertsmith.manifests import kind_of
+from bertsmith.manifests import known_kind
 from bertsmith.settings import setting, settings
 from bertsmith.shell import quote
 from bertsmith.tasks.answering.answerer import open_answering_trial
@@ -45,7 +45,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
         raise UserError(f"{out}: answers to questions are a JSON object; name a file that ends in .json")
     make_folder(out.resolve().parent)
     run = chosen_run(run)
-    if kind_of(run) != "finetune":
+    if known_kind(run) != "finetune":
         raise UserError(f"{run}: no run of `bertsmith finetune`; one that was fine-tuned on questions writes a .json")
     recipe, manifest, results = read_run(run, task)
     if recipe.kind != "questions":

@@ -9,7 +9,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.files import ending, make_folder
 from bertsmith.json_files import member
-from bertsmith.manifests import kind_of, read_manifest
+from bertsmith.manifests import known_kind, read_manifest
 from bertsmith.settings import setting, settings
 from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_trial
@@ -101,7 +101,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
 def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
     """Task → its run, of those that have a finished trial."""
     folders = {"": run}
-    kind = kind_of(run)
+    kind = known_kind(run)
     if kind == "glue":
         read_manifest(run, "glue")
         folders = {task: folder for task in GLUE if (folder := run / "tasks" / task).is_dir()}
