@@ -184,6 +184,15 @@ def ending(path: Path) -> str:
     return path.suffix.lower()
 
 
+def files_named(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the regular files in `folder` with one of these names, in upper or lower case, in the names' order."""
+    if not folder.is_dir():
+        return []
+    with reported(folder):
+        there = sorted(path for path in folder.iterdir() if path.is_file())
+    return [path for name in names for path in there if path.name.lower() == name.lower()]
+
+
 def refuse_address(text: str, before: str = "") -> None:
     """Raise UserError where an address stands for a local path: `Path("s3://bucket")` is a folder called "s3:"."""
     if found := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text):

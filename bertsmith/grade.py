@@ -2,12 +2,14 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.metrics import is_constant, measure, undefined
 from bertsmith.tasks.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
+from bertsmith.tasks.scoring.malformed import OF_GRADING, Malformed
 from bertsmith.tasks.scoring.questions import (
     paired_ids,
     read_mrqa,
@@ -45,7 +47,14 @@ class Grade(NamedTuple):
     """What was missing, superfluous or not defined: a line each."""
 
 
-def grade(task: str, gold: Path, predictions: Path | None, null_odds: NullOdds | None = None) -> Grade:
+def grade(
+    task: str,
+    gold: Path,
+    predictions: Path | None,
+    null_odds: NullOdds | None = None,
+    *,
+    skip_malformed: bool = False,
+) -> Grade:
     """Score `predictions` against `gold`.
 
     Args:
@@ -53,6 +62,7 @@ def grade(task: str, gold: Path, predictions: Path | None, null_odds: NullOdds |
         gold: SQuAD's JSON, MRQA's JSON lines, a word-per-line file, or a GLUE task's dev file or folder.
         predictions: texts by question id as JSON, tags (see `read_tagging`; None where they are in `gold`), or
             labels (see `read_predicted_labels`).
+        skip_malformed: leave out, and count, what of `gold` is malformed, as fine-tuning does under that setting.
 
     Raises:
         UserError: there is no such task; a file is missing or not what the task needs, see the readers.
@@ -64,12 +74,12 @@ def grade(task: str, gold: Path, predictions: Path | None, null_odds: NullOdds |
     if null_odds is not None and task != "squad-v2.0":
         raise UserError(f"--null-odds {null_odds.path}: of use for squad-v2.0 only; leave it out for {task}")
     if task == "conll2000":
-        return _grade_tags(gold, predictions)
+        return _grade_tags(gold, predictions, skip_malformed)
     if predictions is None:
         raise UserError(f"{task}: no file of predictions; give it after {gold}")
     if task in GLUE:
-        return _grade_labels(task, gold, predictions)
-    return _grade_texts(task, gold, predictions, null_odds)
+        return _grade_labels(task, gold, predictions, skip_malformed)
+    return _grade_texts(task, gold, predictions, null_odds, Malformed(remedy=OF_GRADING, skip=skip_malformed))
 
 
 def show_grade(task: str, found: Grade, as_json: bool) -> None:
@@ -82,11 +92,13 @@ def show_grade(task: str, found: Grade, as_json: bool) -> None:
         say("\n".join([f"{task}: {found.about}", *found.table]))
 
 
-def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | None) -> Grade:
-    gold = read_mrqa(gold_path) if task == "mrqa" else read_squad(gold_path, answerable=task == "squad-v1.1")
+def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | None, malformed: Malformed) -> Grade:
+    of_squad = partial(read_squad, answerable=task == "squad-v1.1")
+    gold = (read_mrqa if task == "mrqa" else of_squad)(gold_path, malformed=malformed)
     predicted = _by_gold_ids(gold, read_predicted_texts(path))
     unanswered, unknown = _without(gold, predicted), _without(predicted, gold)
-    notes = _counted(unanswered, len(gold), f"questions of {gold_path} are not in {path}, and count as wrong")
+    notes = malformed.note()
+    notes += _counted(unanswered, len(gold), f"questions of {gold_path} are not in {path}, and count as wrong")
     notes += _counted(unknown, len(predicted), f"ids of {path} are not in {gold_path}, and count for nothing")
     if len(unanswered) == len(gold):
         raise UserError(f"{path}: no id of {gold_path} is in it, for example {unanswered[0]!r}; is it of this split?")
@@ -110,7 +122,9 @@ def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | N
     return Grade(f"{gold_path.name}, {len(gold):,} questions", scores, table, notes)
 
 
-def _grade_tags(gold_path: Path, path: Path | None) -> Grade:
+def _grade_tags(gold_path: Path, path: Path | None, skip_malformed: bool) -> Grade:
+    if skip_malformed:
+        raise UserError("--skip-malformed: of use with GLUE's tasks and questions; a file of tags is scored whole")
     if path is not None and path.exists() and gold_path.exists() and path.samefile(gold_path):
         path = None
     gold, predicted = read_tagging(gold_path, path)
@@ -151,9 +165,9 @@ def _shares(counts: Mapping[str, EntityCounts]) -> dict[str, Any]:
     return content(total(counts.values())) | {"types": {kind: content(some) for kind, some in counts.items()}}
 
 
-def _grade_labels(name: str, gold_path: Path, path: Path) -> Grade:
+def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) -> Grade:
     task = GLUE[name].task
-    gold = read_dev_labels(name, gold_path)
+    gold = read_dev_labels(name, gold_path, skip_malformed=skip_malformed)
     predicted = read_predicted_labels(path, task, gold)
     notes = [f"{line}; no index counts them" for line in gold.left_out]
     for values, what in ((predicted, "predictions"), (gold.answers, "labels")):

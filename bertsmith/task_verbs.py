@@ -155,6 +155,10 @@ def grade(
     null_threshold: Annotated[
         float | None, typer.Option("--null-threshold", help="no answer where the odds are greater  [default: 1.0]")
     ] = None,
+    skip_malformed: Annotated[
+        bool,
+        typer.Option("--skip-malformed", help="leave malformed rows of GOLD out, as a run with skip_malformed=true"),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a prediction file as the official script of its task does, in percent."""
@@ -166,4 +170,4 @@ def grade(
     odds = None if null_odds is None else NullOdds(null_odds)
     if null_threshold is not None:
         odds = odds._replace(threshold=null_threshold)
-    show_grade(task, grade(task, gold, predictions, odds), as_json)
+    show_grade(task, grade(task, gold, predictions, odds, skip_malformed=skip_malformed), as_json)

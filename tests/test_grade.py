@@ -5,6 +5,8 @@ import json
 import os
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from scipy.stats import pearsonr, spearmanr
 from typer.testing import CliRunner
@@ -13,6 +15,7 @@ from bertsmith.cli import app
 from bertsmith.errors import UserError
 from bertsmith.grade import TASKS, NullOdds, grade
 from bertsmith.task_verbs import TASK_NAMES
+from bertsmith.tasks.texts.glue import read_glue
 
 SQUAD = {"1": ["cat"], "2": ["black dog"], "3": []}
 
@@ -120,6 +123,71 @@ def test_classes(tmp_path):
     assert in_json("rte", gold, predictions) == {"task": "rte", "accuracy": 50.0, "total": 4}
     assert in_json("rte", tmp_path, predictions) == in_json("rte", gold.parent, predictions)
     assert printed("rte", gold, predictions)[1] == ""
+
+
+def test_a_gold_label_that_is_none_can_be_left_out_as_fine_tuning_leaves_it_out(tmp_path):
+    """Then no index counts its line."""
+    gold = tmp_path / "dev.tsv"
+    gold.write_text("index\tsentence1\tsentence2\tlabel\n" + "".join(
+        f"{n}\ta\tb\t{label}\n" for n, label in enumerate(["entailment", "perhaps", "not_entailment", "entailment"])
+    ))  # fmt: skip
+    predictions = tmp_path / "p.tsv"
+    predictions.write_text("index\tprediction\n0\tentailment\n1\tnot_entailment\n2\tnot_entailment\n")
+    with pytest.raises(
+        UserError, match=r"dev.tsv, line 3: label is 'perhaps'; .* leave them out with --skip-malformed$"
+    ):
+        grade("rte", gold, predictions)
+    found = in_json("rte", gold, predictions, "--skip-malformed")
+    assert (found["accuracy"], found["total"]) == (pytest.approx(200 / 3), 3)
+    assert (
+        "dev.tsv: 1 malformed lines left out; the first is line 3"
+        in printed("rte", gold, predictions, "--skip-malformed")[1]
+    )
+
+
+def test_numbers_out_of_range_and_texts_that_are_none_are_left_out_alike(tmp_path):
+    columns = {"sentence1": ["a", None, "b", "c"], "sentence2": ["d"] * 4, "label": [1.5, 2.0, 9.0, 4.0]}
+    for name in ("train", "validation"):
+        (tmp_path / "STS-B").mkdir(exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"STS-B/{name}.parquet")
+    learnt = read_glue("sts-b", tmp_path, check_counts=False, skip_malformed=True).dev
+    assert learnt.targets.tolist() == [1.5, 4.0]
+    predictions = tmp_path / "p.csv"
+    predictions.write_text("index,prediction\n0,1.0\n1,2.0\n")
+    assert in_json("sts-b", tmp_path, predictions, "--skip-malformed")["pearson"] == pytest.approx(100)
+    with pytest.raises(UserError, match=r"line 3: label is 9; it must be 0 to 5; .*--skip-malformed"):
+        grade("sts-b", tmp_path, predictions)
+
+
+def test_malformed_questions_of_the_gold_file_can_be_left_out(tmp_path):
+    gold = write_squad(tmp_path / "dev.json", {"1": ["cat"], "2": ["dog"], "3": ["owl"]})
+    content = json.loads(gold.read_text())
+    [questions] = [paragraph["qas"] for paragraph in content["data"][0]["paragraphs"]]
+    questions[1]["answers"] = "dog"
+    questions += [{"answers": []}, questions[0], {"id": "4", "question": 5, "answers": [{"text": "x"}]}]
+    write(gold, content)
+    predictions = write(tmp_path / "p.json", {"1": "cat", "3": "cow"})
+    with pytest.raises(
+        UserError, match=r"'2' has no list 'answers'.*\(--skip-malformed leaves such questions out, as a r"
+    ):
+        grade("squad-v1.1", gold, predictions)
+    found = in_json("squad-v1.1", gold, predictions, "--skip-malformed")
+    assert (found["exact_match"], found["total"], found["unanswered"]) == (50.0, 2, 0)
+    assert (
+        "4 malformed questions, left out; the first: "
+        in printed("squad-v1.1", gold, predictions, "--skip-malformed")[1]
+    )
+    lines = [{"qas": [{"qid": "1", "answers": ["the cat"]}]}, {"qas": [{"qid": "2", "answers": [5]}]}, {"qas": 1}]
+    mrqa = write(tmp_path / "dev.jsonl", "\n".join(map(json.dumps, lines)))
+    assert in_json("mrqa", mrqa, write(tmp_path / "q.json", {"1": "cat"}), "--skip-malformed")["total"] == 1
+    with pytest.raises(UserError, match=r"'2': its answers are not all texts.*--skip-malformed"):
+        grade("mrqa", mrqa, tmp_path / "q.json")
+
+
+def test_tags_are_scored_whole(tmp_path):
+    gold = write(tmp_path / "gold.txt", "a O B-X\n")
+    with pytest.raises(UserError, match="--skip-malformed: of use with GLUE's tasks and questions"):
+        grade("conll2000", gold, None, skip_malformed=True)
 
 
 def test_numbers_at_full_precision(tmp_path):

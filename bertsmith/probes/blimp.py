@@ -5,8 +5,8 @@ Zero-shot and without labels: 67 paradigms of 1,000 pairs, a file each, in 12 ph
 Source: Warstadt et al. 2020, BLiMP, arXiv 1912.00582; the files of github.com/alexwarstadt/blimp, data/.
 """
 
-import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
+from bertsmith.files import ending, read_text, reported
+from bertsmith.json_files import json_value
 from bertsmith.probes.likelihood import Network, preferred, standard_error
 from bertsmith.progress import progress
 from bertsmith.randomness import generator
@@ -26,6 +28,8 @@ from bertsmith.training.recipe import PretrainRecipe
 
 PAIRS_AT_ONCE = 1000
 """Between two signs of life."""
+
+LINE_END = re.compile(r"\r\n|\r|\n")
 
 _FIELDS = ("sentence_good", "sentence_bad", "UID", "linguistics_term")
 
@@ -74,7 +78,9 @@ def read_blimp(folder: Path, pairs: int) -> list[Paradigm]:
     Raises:
         UserError: no such folder, no .jsonl file in it, or a line that is not a pair.
     """
-    files = sorted(folder.glob("*.jsonl"))
+    with reported(folder):
+        there = folder.iterdir() if folder.is_dir() else ()
+        files = sorted(path for path in there if ending(path) == ".jsonl" and path.is_file())
     if not files:
         raise UserError(f"{folder}: no .jsonl file; blimp=… names BLiMP's folder of 67 (github.com/alexwarstadt/blimp)")
     return [_read(file, pairs) for file in files]
@@ -147,12 +153,8 @@ def blimp_probes(recipe: PretrainRecipe) -> list[Probe]:
 
 
 def _read(file: Path, pairs: int) -> Paradigm:
-    found = []
-    try:
-        for number, line in enumerate(_lines(file), start=1):
-            found.append(_pair(line, f"{file}, line {number}"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); fetch it again") from None
+    lines = enumerate(LINE_END.split(read_text(file)), start=1)
+    found = [_pair(line, f"{file}, line {number}") for number, line in lines if line.strip()]
     if len({(name, phenomenon) for _, name, phenomenon in found}) != 1:
         raise UserError(f"{file}: not one paradigm (UID, linguistics_term) but {len({row[1:] for row in found})}")
     _, name, phenomenon = found[0]
@@ -160,13 +162,9 @@ def _read(file: Path, pairs: int) -> Paradigm:
     return Paradigm(name, _PHENOMENA.get(phenomenon, phenomenon), [found[number][0] for number in chosen])
 
 
-def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-
-
 def _pair(line: str, where: str) -> tuple[tuple[str, str], str, str]:
     try:
-        row = json.loads(line)
+        row = json_value(line)
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({error}); fetch the file again") from None
     values = [row.get(field) if isinstance(row, dict) else None for field in _FIELDS]

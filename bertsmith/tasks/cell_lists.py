@@ -17,7 +17,16 @@ _ITEM = re.compile(
 _BETWEEN = re.compile(r"\s*,\s*|\s+")
 _ARRAY = re.compile(r"(?:(?:np|numpy)\.)?array\((.*?)(?:,\s*dtype=[^()]*)?\)", re.DOTALL)
 _CUT = re.compile(r"(?<=[\s,'\"])\.\.\.(?=[\s,'\"])")
-_PYTHON_SET = re.compile(r"\{\s*['\"].*['\"]\s*\}", re.DOTALL)
+_SET_OR_MAPPING = re.compile(r"\{\s*(?:['\"].*|[+-]?\d[^{}]*[,:].*|)\}", re.DOTALL)
+_HOLDER_OF_LIST = re.compile(r"(?!(?:(?:np|numpy)\.)?array\()[A-Za-z_][\w.]*\(\s*[\[{].*\)", re.DOTALL)
+"""As in frozenset({'a'}), dict_keys(['a']), Index(['a'], dtype='object')."""
+_OBJECT = re.compile(
+    r"(?:(?:np|numpy|torch|tf|pd|jnp|datetime|decimal|uuid)\.\w+|tensor|Tensor|array|Decimal|Timestamp|UUID)\(.*\)"
+    r"|(?:set|frozenset|dict|deque|list|tuple)\(\)|<[\w.]+(?: object)? at 0x[0-9a-fA-F]+>",
+    re.DOTALL,
+)
+_UNQUOTED = re.compile(r"\[[^\[\]]*,[^\[\]]*\]|\{[^{}]*,[^{}]*\}", re.DOTALL)
+"""A list without quotes around its items, as YAML, Java and databases write it."""
 _PYTHON_BYTES = re.compile(r"[bB](?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")", re.DOTALL)
 
 
@@ -46,8 +55,18 @@ def listed(text: str) -> list[Any] | None:
 
 
 def is_python_set(text: str) -> bool:
-    """Return whether `text` is a set or an object as Python writes one of texts."""
-    return _PYTHON_SET.fullmatch(text.strip()) is not None
+    """Return whether `text` is a set, a mapping, or what holds a list, as Python writes them."""
+    return any(kind.fullmatch(text.strip()) for kind in (_SET_OR_MAPPING, _HOLDER_OF_LIST))
+
+
+def is_python_object(text: str) -> bool:
+    """Return whether `text` is an object as Python writes it: `tensor(1)`, `np.int64(1)`, `<A object at 0x7f>`."""
+    return _OBJECT.fullmatch(text) is not None
+
+
+def is_unquoted_list(text: str) -> bool:
+    """Return whether `text` is a list whose items have no quotes: `[a, b]`, `{a,b}`."""
+    return _UNQUOTED.fullmatch(text.strip()) is not None
 
 
 def is_python_bytes(text: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import quoted
-from bertsmith.tasks.cell_lists import is_python_bytes, is_python_set, listed
+from bertsmith.tasks.cell_lists import is_python_bytes, is_python_object, is_python_set, listed
 from bertsmith.tasks.labels import MISSING_NAMES, Label, clean, ids_of, is_blank, key_of, label_of
 
 Cell = Callable[[Any], Any]
@@ -26,6 +26,10 @@ MAX_NAMED = 20
 
 _WHITE_SPACE = re.compile(r"[ \t\n\r\f\v]+")
 """Between words; a word may hold the other kinds that Unicode has, as in a file with a word a line."""
+_TWO_TAGS = re.compile(r"\w,|,\w")
+_BRACKETS = ("[]", "{}")
+_LIST = 'write a list as JSON does, ["a", "b"]'
+_NO_LIST = f"which is no list that can be read; {_LIST}"
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 
@@ -53,14 +57,6 @@ def text(value: Any) -> str:
         items = listed(found)
         if items and all(isinstance(item, str | bytes) for item in items):
             raise ValueError(f"is {quoted(found, 80)}, a list; write its words with spaces between")
-    return found
-
-
-def some_text(value: Any) -> str:
-    """Return a text that is not blank."""
-    found = text(value)
-    if is_blank(found):
-        raise ValueError(f"is {quoted(value)}; it must be text")
     return found
 
 
@@ -113,7 +109,10 @@ def words(value: Any) -> list[str]:
 
 def tags(value: Any) -> list[str]:
     """Return tags, as `words`, by their names."""
-    return [label_of(tag).name for tag in words(value)]
+    found = [label_of(tag).name for tag in words(value)]
+    if several := next((tag for tag in found if _TWO_TAGS.search(tag)), None):
+        raise ValueError(f"has the tag {quoted(several, 60)}, with a comma in it; separate tags by spaces, or {_LIST}")
+    return found
 
 
 def _items(value: Any) -> list[Any] | None:
@@ -143,6 +142,9 @@ def label_set(separator: str, in_cells: bool) -> Cell:
     def labels(value: Any) -> list[Label]:
         items = listed(value) if isinstance(value, str) and value.strip()[:1] in ("[", "(", "a", "n") else None
         if items is None and in_cells and isinstance(value, str):
+            inside = value.strip()
+            if is_python_set(inside) or is_python_object(inside) or inside[:1] + inside[-1:] in _BRACKETS:
+                raise ValueError(f"is {quoted(value, 80)}, {_NO_LIST}")
             items = value.split(separator) if value.strip() else []
         elif items is None:
             items = value
@@ -184,10 +186,10 @@ def class_of(labels: Sequence[str]) -> Cell:
 
 def unknown(what: str, name: str, labels: Sequence[str]) -> str:
     """Return what is said of a label that a task does not have."""
-    return f"{what}; the task's labels are {shortened(labels)}{did_you_mean(name, labels)}"
+    return f"{what}; the task's labels are {few_of(labels)}{did_you_mean(name, labels)}"
 
 
-def shortened(names: Sequence[str]) -> str:
+def few_of(names: Sequence[str]) -> str:
     """Return the first of them, for a message, and how many more there are."""
     more = len(names) - MAX_NAMED
     cut = [name if len(name) <= 40 else f"{name[:39]}…" for name in names[:MAX_NAMED]]

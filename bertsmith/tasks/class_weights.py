@@ -3,7 +3,7 @@
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.cells import did_you_mean, shortened
+from bertsmith.tasks.cells import did_you_mean, few_of
 from bertsmith.tasks.labels import alike_in_case, ids_of, key_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task import Task
@@ -24,7 +24,7 @@ def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
     for label in weights:
         if key_of(label) not in ids:
             raise UserError(
-                f"custom.weights: {label!r} is no label of the task; there are {shortened(task.labels)}"
+                f"custom.weights: {label!r} is no label of the task; there are {few_of(task.labels)}"
                 f"{did_you_mean(label, task.labels)}"
             )
 
@@ -64,7 +64,7 @@ def say_classes(task: Task, counts: np.ndarray, of_what: str) -> None:
         f"{label if len(label) <= 30 else f'{label[:29]}…'} ({count:,})"
         for label, count in zip(task.labels, counts.tolist(), strict=True)
     ]
-    say(f"{task.name}: {len(task.labels):,} {kind} in {of_what}: {shortened(counted)}", error=True)
+    say(f"{task.name}: {len(task.labels):,} {kind} in {of_what}: {few_of(counted)}", error=True)
     for label, other in alike_in_case(task.labels)[:5]:
         say(
             f"{task.name}: {label!r} and {other!r} differ in upper and lower case alone, and are two {kind}", error=True

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from bertsmith.errors import UserError
-from bertsmith.files import ending, reported
+from bertsmith.files import files_named
 from bertsmith.settings import setting, settings
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
@@ -54,14 +54,12 @@ class CustomSettings:
 
 
 def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:
-    """Return the file of this split in the folder, whose ending may be in upper case. Raises UserError where there is
+    """Return the file of this split in the folder, whose name may be in upper case. Raises UserError where there is
     none, or more than one."""
     if not data.is_dir():
         what = "a file" if data.exists() else "no such folder"
         raise UserError(f"{data}: {what}; data=… names the folder of the task")
-    with reported(data):
-        there = sorted(path for path in data.iterdir() if path.stem == split and path.is_file())
-    found = [path for wanted in endings for path in there if ending(path) == wanted]
+    found = files_named(data, [split + ending for ending in endings])
     if not found:
         raise UserError(f"{data}: no file {split}{', '.join(endings)} in it; data=… names the folder of the task")
     if len(found) > 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.tasks.cell_lists import is_python_bytes, is_python_set, listed
+from bertsmith.tasks.cell_lists import is_python_bytes, is_python_object, is_python_set, is_unquoted_list, listed
 
 MISSING_NAMES = frozenset(("nan", "NaN", "NAN", "-nan", "-NaN", "<NA>", "NaT", "None", "null", "NULL"))
 """How pandas, Python and databases write a value that is not there, as text."""
@@ -71,7 +71,9 @@ def _of_text(value: str) -> Label:
         )
     if is_python_bytes(name):
         raise ValueError(f"is {quoted(value, 80)}, bytes as Python writes them; write the text that they stand for")
-    if is_python_set(name) or listed(name) is not None:
+    if is_python_object(name):
+        raise ValueError(f"is {quoted(value, 80)}, an object as Python writes it; write what it stands for")
+    if is_python_set(name) or is_unquoted_list(name) or listed(name) is not None:
         raise ValueError(
             f"is {quoted(value, 80)}, a list; each example needs one label (custom.kind=multi-label takes lists)"
         )
@@ -109,13 +111,15 @@ def _of_number(text: str) -> str:
 
 
 def _alike(key: str) -> str:
-    """Return what two keys share that are hardly meant to be two labels: 01 and 1, true and 1."""
+    """Return what two keys share that are hardly meant to be two labels: 01 and 1, true and 1, "a" in quotes and a."""
     if key in ("true", "false"):
         return str(int(key == "true"))
     if not key.isascii():
         key = unicodedata.normalize("NFKC", key)
     if len(key) <= _LONGEST_NUMBER and _ANY_NUMBER.fullmatch(key):
         return _of_number(format(Decimal(key), "f"))
+    if len(key) > 2 and key[0] == key[-1] and key[0] in "\"'":
+        return _alike(key[1:-1].strip())
     return "".join(char for char in key if char not in _JOINERS)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.files import ending
-from bertsmith.tasks.cells import Cell, did_you_mean, shortened
+from bertsmith.tasks.cells import Cell, did_you_mean, few_of
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_rows import Fault, Rows, read_rows, refuse_double
 
@@ -115,6 +115,6 @@ def column_names(path: Path) -> Sequence[str]:
 
 def _no_column(name: str, names: Sequence[str], named_by: Mapping[str, str], note: str = "") -> str:
     # Where a file has no header, its names are texts.
-    found = shortened([quoted(other, 40) for other in names])
+    found = few_of([quoted(other, 40) for other in names])
     remedy = did_you_mean(name, names) or (f"; {named_by[name]}=… names it" if name in named_by else "")
     return f"no column {quoted(name, 40)}; there are {found or 'none'}{note}{remedy}"

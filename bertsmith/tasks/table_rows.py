@@ -103,6 +103,8 @@ def _by_name(
                 yield line, Fault(f"{len(cells)} columns where there should be {len(header)}")
         elif damage := _damage("".join(cells)):
             yield line, damage
+        elif len(cells) > 1 and cells == list(header):
+            yield line, Fault("the header once more, as where files were put together")
         else:
             yield line, dict(zip(header, cells, strict=True))
 

@@ -148,7 +148,7 @@ def _make(job: _Job, held: Held) -> None:
             if isinstance(error, OSError):
                 reason = os.strerror(error.errno) if error.errno else error
                 raise UserError(
-                    f"{error.filename or job.out}: {reason}; mend it, then the same command goes on"
+                    f"{error.filename or job.out}: {reason}; fix it, then the same command goes on"
                 ) from error
             raise
 

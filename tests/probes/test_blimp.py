@@ -67,12 +67,21 @@ def test_a_sample_is_the_same_whenever_asked_part_of_a_larger_one_and_not_the_fi
     assert len(read_blimp(folder, 1000)[0].pairs) == 100
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\r"])
+def test_endings_line_ends_and_blank_lines_do_not_matter(tmp_path, end):
+    for name in ("one", "two"):
+        write_paradigm(tmp_path / "blimp", name, [(GOOD, BAD), (f"{GOOD} again", BAD)])
+    expected, path = read_blimp(tmp_path / "blimp", 9), tmp_path / "blimp/two.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", end * 2) + end)
+    path.rename(path.with_name("two.JSONL"))
+    assert read_blimp(tmp_path / "blimp", 9) == expected and len(expected) == 2
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
         ("{", "line 2: not JSON"),
         ("[]", "line 2: needs the texts"),
-        ("", "line 2: not JSON"),
         ('{"sentence_good": "a", "UID": "one", "linguistics_term": "x"}', "line 2: needs the texts sentence_good"),
         ('{"sentence_good": "a", "sentence_bad": " ", "UID": "one", "linguistics_term": "x"}', "line 2: needs"),
         ('{"sentence_good": "a", "sentence_bad": "b", "UID": "two", "linguistics_term": "x"}', "not one paradigm"),

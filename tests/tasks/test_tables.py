@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.cells import class_of, given_text, label_set, number, some_text, tags, text, whole_number, words
+from bertsmith.tasks.cells import class_of, given_text, label_set, number, tags, text, whole_number, words
 from bertsmith.tasks.labels import class_names, label_of
 from bertsmith.tasks.table_files import column_names, read_table
 
@@ -149,16 +149,16 @@ def test_a_folder_in_the_place_of_a_file_is_said(tmp_path):
 def test_malformed_lines_can_be_left_out(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_bytes(b"text\tlabel\ngood\t1\nbad\nfine\t0\n\xff\t1\nnone\t\n\t1\n")
-    wanted = {"text": some_text, "label": label_of}
+    wanted = {"text": given_text, "label": label_of}
     table = read_table(path, wanted, skip_malformed=True)
-    assert table.lines == [2, 4]
+    assert table.lines == [2, 4, 7] and table.columns["text"] == ["good", "fine", ""]
     first = "line 3: 1 columns where there should be 2"
-    assert table.left_out == f"{path}: 4 malformed lines left out; the first is {first}"
+    assert table.left_out == f"{path}: 3 malformed lines left out; the first is {first}"
     for end in (b"\0" * 9, b"5\0"):
         (tmp_path / "b.csv").write_bytes(b"text,label\na,1\nb,1" + end)
         with pytest.raises(UserError, match=r"b.csv, line 3: zero bytes"):
             column(tmp_path / "b.csv", number)
-    for line, fault in ((5, "not UTF-8"), (6, "label is ''; each example needs one label"), (7, "text is ''; it must")):
+    for line, fault in ((5, "not UTF-8"), (6, "label is ''; each example needs one label")):
         lines = path.read_bytes().split(b"\n")
         (tmp_path / "b.tsv").write_bytes(b"\n".join([lines[0], lines[line - 1]]))
         with pytest.raises(UserError, match=rf"b.tsv, line 2: {fault}.*; fix the line, or set skip_malformed=true"):
@@ -216,6 +216,20 @@ def test_numbers_keep_their_precision_and_are_no_greater_than_training_can_hold(
         column(tmp_path / "b.csv", number)
 
 
+@pytest.mark.parametrize("layout", ["tsv", "csv"])
+def test_a_header_that_comes_again_is_no_row(tmp_path, layout):
+    """As where several files were put together; in a column alone its name is a text like any other."""
+    between = "\t" if layout == "tsv" else ","
+    path, rows = tmp_path / f"a.{layout}", [("text", "label"), ("a", "1"), ("text", "label"), ("text", "0")]
+    path.write_text("".join(f"{one}{between}{other}\n" for one, other in rows))
+    with pytest.raises(UserError, match=r", line 3: the header once more"):
+        column(path, label_of)
+    table = read_table(path, {"text": text, "label": raw}, skip_malformed=True)
+    assert table.columns == {"text": ["a", "text"], "label": ["1", "0"]}
+    path.write_text("text\na\ntext\n")
+    assert column(path, text, "text") == ["a", "text"]
+
+
 def test_half_a_character_is_malformed(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "whole \\ud83d\\ude00"}\n{"text": "half \\ud83d"}\n' + "[" * 10_000 + "\n")
@@ -265,6 +279,7 @@ def test_words_that_look_like_lists_and_those_with_quotes():
 @pytest.mark.parametrize(
     "cell",
     ["['a' 'b' ... 'y' 'z']", "[1, 2, 3]", "[['a'], ['b']]", "[array(['a'], dtype=object)]", "{'a', 'b'}", [1, 2],
+     "{'a': 1, 'b': 2}", "Index(['a', 'b'], dtype='object')", "dict_keys(['a', 'b'])", "tensor([1, 2])",
      ["a b"], [""], [None], "['a', None]", None, float("nan"), 5, {"a": 1}, ["b'a'"], "[b'a' 5]"],
 )  # fmt: skip
 def test_what_is_no_list_of_words_is_refused(cell):
@@ -274,6 +289,10 @@ def test_what_is_no_list_of_words_is_refused(cell):
 
 def test_tags_have_the_names_that_they_show():
     assert tags("['B-PER' 'O\u200b']") == ["B-PER", "O"]
+    assert tags("NN , . `` '' -LRB- a|b") == ["NN", ",", ".", "``", "''", "-LRB-", "a|b"]
+    for cell in ("[DT, NN]", "DT,NN", "O,B-PER O"):
+        with pytest.raises(ValueError, match="with a comma in it; separate tags by spaces"):
+            tags(cell)
     for missing in ("O nan", ["O", "None"]):
         with pytest.raises(ValueError, match="missing"):
             tags(missing)
@@ -295,6 +314,10 @@ def test_label_sets(cell, expected):
         ("0,1,1", "vector of zeros"), ([1.0, 0.0, 0.0], "vector"), ("[False  True  True]", "vector"),
         (["a", "a"], "label twice$"), ("a,,b", "empty label"), ([None], "must be a list"), (None, "must be a list"),
         (float("nan"), "must be a list"), ("nan", "missing"), ({"a": 1}, "must be a list"), ([["a"]], "must be a list"),
+        ("[a, b]", "no list"), ("{a,b}", "no list"), ("[a]", "no list"), ("deque(['a'])", "no list"),
+        ("{'a', 'b'}", "no list"), ("{'a': 1, 'b': 0}", "no list"), ("{0: 1}", "no list"), ("{}", "no list"),
+        ("frozenset({'a', 'b'})", "no list"), ("dict_keys(['a', 'b'])", "no list"), ("set()", "no list"),
+        ("Index(['a', 'b'], dtype='object')", "no list"), ("tensor([0, 1])", "no list"),
     ],
 )  # fmt: skip
 def test_what_is_no_label_set_is_refused(cell, message):
@@ -317,11 +340,18 @@ def test_labels_that_are_one(written):
 @pytest.mark.parametrize(
     "value",
     [None, "", " ", "\u200b", float("nan"), float("inf"), "nan", "NaN", "None", "null", "<NA>", "b'pos'", "['pos']",
-     "{'pos'}", "9" * 5000, b"\xff", ["pos"], {"a": 1}, ("pos",)],
+     "{'pos'}", "{'pos': 1}", '{"label": "pos"}', "{1, 2}", "frozenset({'pos'})", "tensor(1)", "np.int64(1)", "[a, b]",
+     "{a,b}", "np.str_('pos')", "<Label object at 0x7f01>", "Timestamp('2020-01-01')", "Index(['pos'])",
+     "9" * 5000, b"\xff", ["pos"], {"a": 1}, ("pos",)],
 )  # fmt: skip
 def test_what_is_no_label(value):
     with pytest.raises(ValueError, match=r"^is "):
         label_of(value)
+
+
+@pytest.mark.parametrize("name", ["[UNK]", "f(x)", "(a, b)", "(or so)", "{x}", "set(a)", "<none>", "a, b", "tensor"])
+def test_labels_with_brackets(name):
+    assert label_of(name).name == name
 
 
 def named(*values, path="train.csv"):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.errors import UserError
+from bertsmith.files import files_named
 from bertsmith.tasks.answering.mrqa import read_mrqa_questions
 from bertsmith.tasks.answering.question_columns import read_question_columns
 from bertsmith.tasks.answering.questions import Questions
@@ -63,18 +64,24 @@ def _read(recipe: FinetuneRecipe, split: str, training: bool) -> Questions:
 
 
 def find_questions(recipe: FinetuneRecipe, split: str) -> Path:
-    """The file of this split: under its published name or the reference's, in the folder `data` or in the task's own
-    folder there. Raises UserError where there is none, or more than one."""
+    """The file of this split: under its published name or the reference's, in upper or lower case, in the folder `data`
+    or in the task's own folder there. Raises UserError where there is none, or more than one."""
     data, task = Path(recipe.data), recipe.task
     if task == "custom":
         return find_file(data, split)
     if task in MRQA_NAMES:
-        folder, stems = task, [split, *(f"{split}/{name}" for name in MRQA_NAMES[task])]
-        names = [f"{stem}{ending}" for stem in stems for ending in (".jsonl", ".jsonl.gz")]
+        folder, endings = task, (".jsonl", ".jsonl.gz")
+        names = [f"{split}{ending}" for ending in endings]
+        published = [f"{split}/{name}{ending}" for name in MRQA_NAMES[task] for ending in endings]
     else:
         folder, names = SQUAD_FOLDERS[task], [f"{split}-{task.removeprefix('squad-')}.json", f"{split}.json"]
-    found = [path for place in (data, data / folder) for name in names if (path := place / name).is_file()]
+        published = []
+    found = []
+    for place in (data, data / folder):
+        found += files_named(place, names)
+        found += files_named(place / split, [Path(name).name for name in published])
     if not found:
+        names += published
         raise UserError(
             f"{data}: no {split} file in it, under none of the names {', '.join(names)}; data=… names the task's "
             f"folder, answering.{split}=… a file"

@@ -6,6 +6,7 @@ from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.tasks.scoring.questions import mrqa_answers, mrqa_questions_of, part_of
 
 
@@ -20,26 +21,24 @@ def read_mrqa_questions(
             question has to have a text; otherwise they are those that the official script counts, and each question is
             kept.
         nearest: where one does not stand there, take its nearest occurrence in the context.
-        skip_malformed: leave out, and count, questions whose answers are not laid out as they should be, or that have
-            none.
+        skip_malformed: leave out, and count, questions that are not laid out as they should be, have no answer, or are
+            there twice, and lines that are not JSON.
 
     Raises:
         UserError: the file is missing, damaged or laid out otherwise; an id is there twice; a question has no answer;
             no question is left.
     """
-    found = Questions(path)
-    for question, id, text, context, where in _asked(found, path):
-        try:
-            given = _answers(question, context, where) if training else mrqa_answers(question, where)
-        except UserError as error:
-            if not skip_malformed:
-                raise UserError(f"{error} (skip_malformed=true leaves such questions out)") from None
-            found.leave_out("malformed questions", id)
-            continue
+    found, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
+    for question, id, text, context, where in _asked(found, path, malformed):
         if training:
-            found.add_to_learn_from(id, text, context, given, nearest)
+            given = malformed.tried(_answers, question, context, where)
+            if given is not None:
+                found.add_to_learn_from(id, text, context, given, nearest)
         else:  # where they stand is not asked
-            found.add(id, text, context, [(0, answer) for answer in given])
+            texts = malformed.tried(mrqa_answers, question, where)
+            if texts is not None:
+                found.add(id, text, context, [(0, answer) for answer in texts])
+    found.leave_out_malformed(malformed)
     return found.some()
 
 
@@ -50,17 +49,21 @@ def read_asked_mrqa(path: Path) -> Questions:
         UserError: as `read_mrqa_questions`.
     """
     found = Questions(path)
-    for _, id, text, context, _ in _asked(found, path):
+    for _, id, text, context, _ in _asked(found, path, Malformed()):
         found.add(id, text, context, [])
     return found.some()
 
 
-def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
+def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
     """For each question of the file: itself, its id, its text, its context, and what to call it; an id comes once."""
-    for line, question, id, where in mrqa_questions_of(path):
+
+    def texts(line: dict[str, Any], question: dict[str, Any], id: str, where: str) -> tuple[str, str]:
         found.refuse_twice(id, where)
-        context, text = part_of(line, "context", str, where), part_of(question, "question", str, where)
-        yield question, id, text, context, where
+        return part_of(question, "question", str, where), part_of(line, "context", str, where)
+
+    for line, question, id, where in mrqa_questions_of(path, malformed):
+        if asked := malformed.tried(texts, line, question, id, where):
+            yield question, id, *asked, where
 
 
 def _answers(question: dict[str, Any], context: str, where: str) -> list[tuple[int, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.errors import UserError
+from bertsmith.tasks.scoring.malformed import Malformed
 
 MISPLACED = "answers that do not stand at their offset"
 """A reason to leave them out, for which there is a remedy."""
@@ -97,15 +98,22 @@ class Questions:
         else:
             self.add(id, text, context, answers)
 
-    def refuse_twice(self, id: str, where: str) -> None:
-        """Raises UserError where a question of this id was there before; `where` calls it by its name."""
+    def refuse_twice(self, id: str, where: str) -> bool:
+        """Return True. Raises UserError where a question of this id was there before; `where` calls it by its name."""
         if id in self.seen:
             raise UserError(f"{where} is there twice; leave one of them")
         self.seen[id] = where
+        return True
 
     def leave_out(self, reason: str, id: str) -> None:
         self.left_out[reason] += 1
         self.first_left_out.setdefault(reason, self.seen[id])
+
+    def leave_out_malformed(self, malformed: Malformed) -> None:
+        """Count what of the file was left out as malformed."""
+        if malformed.count:
+            self.left_out[f"malformed {malformed.what}"] = malformed.count
+            self.first_left_out[f"malformed {malformed.what}"] = malformed.first
 
     def notes(self) -> list[str]:
         """What was left out, a line a reason."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.tasks.scoring.questions import is_impossible, part_of, place_of, questions_of
 
 
@@ -19,27 +20,25 @@ def read_questions(
             text; otherwise answers may be anywhere, and each question is kept.
         nearest: where it does not stand there, take the nearest occurrence in the context.
         answerable: whether each question has to have an answer.
-        skip_malformed: leave out, and count, questions whose answers are not laid out as they should be.
+        skip_malformed: leave out, and count, questions that are not laid out as they should be or are there twice.
 
     Raises:
         UserError: the file is missing, not JSON or laid out otherwise; an id is there twice; a question has to have an
             answer and has none; no question is left.
     """
-    found = Questions(path)
-    for question, id, text, context, where in _asked(found, path):
-        try:
-            impossible, given = _answers(question, where, training, answerable)
-        except UserError as error:
-            if not skip_malformed:
-                raise UserError(f"{error} (skip_malformed=true leaves such questions out)") from None
-            found.leave_out("malformed questions", id)
+    found, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
+    for question, id, text, context, where in _asked(found, path, malformed):
+        answers = malformed.tried(_answers, question, where, training, answerable)
+        if answers is None:
             continue
+        impossible, given = answers
         if training and impossible is False and not given:
             found.leave_out("questions that are said to have an answer and have none", id)
         elif training:
             found.add_to_learn_from(id, text, context, given, nearest)
         else:
             found.add(id, text, context, given)
+    found.leave_out_malformed(malformed)
     return found.some()
 
 
@@ -64,14 +63,19 @@ def read_asked_squad(path: Path) -> Questions:
         UserError: as `read_questions`.
     """
     found = Questions(path)
-    for _, id, text, context, _ in _asked(found, path):
+    for _, id, text, context, _ in _asked(found, path, Malformed()):
         found.add(id, text, context, [])
     return found.some()
 
 
-def _asked(found: Questions, path: Path) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
+def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
     """For each question of the file: itself, its id, its text, its context, and what to call it; an id comes once."""
-    for paragraph, question, id, where in questions_of(path):
+
+    def texts(paragraph: dict[str, Any], question: dict[str, Any], id: str, where: str) -> tuple[str, str]:
         found.refuse_twice(id, where)
         context = part_of(paragraph, "context", str, f"{where}: its paragraph")
-        yield question, id, part_of(question, "question", str, where), context, where
+        return part_of(question, "question", str, where), context
+
+    for paragraph, question, id, where in questions_of(path, malformed):
+        if asked := malformed.tried(texts, paragraph, question, id, where):
+            yield question, id, *asked, where

@@ -1,5 +1,6 @@
 """Files of questions: SQuAD's and MRQA's gold answers, predicted texts, no-answer odds."""
 
+import codecs
 import gzip
 import json
 import math
@@ -11,48 +12,81 @@ from typing import IO, Any
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.files import reported
 from bertsmith.json_files import MAX_BYTES, json_value, read_json
+from bertsmith.tasks.scoring.malformed import Malformed
 
 GZIP = b"\x1f\x8b"
 
 NAMES = {list: "list", dict: "object", str: "text"}
 
 
-def read_squad(path: Path, answerable: bool) -> dict[str, list[str]]:
+def read_squad(path: Path, answerable: bool, malformed: Malformed | None = None) -> dict[str, list[str]]:
     """Gold answers by question id, in the file's order; SQuAD's layout, 1.1 or 2.0. One of white space alone is none.
 
     Args:
         answerable: whether each question has to have an answer.
+        malformed: what is done with malformed questions.
 
     Raises:
         UserError: the file is missing, not JSON or laid out otherwise; an id is there twice; there is no question, or
             one without an answer where each has to have one.
     """
-    gold: dict[str, list[str]] = {}
-    for _, question, id, where in questions_of(path):
+
+    def answers_of(paragraph: Any, question: Any, where: str) -> list[str]:
         given = part_of(question, "answers", list, where)
         answers = [part_of(answer, "text", str, f"{where}: an answer") for answer in given]
         answers = [answer for answer in answers if answer.strip()]
         if answerable and not answers:
             raise UserError(f"{where} has no answer; questions without one are of squad-v2.0")
-        _add(gold, id, answers, path)
-    return _some(gold, path)
+        return answers
+
+    malformed = malformed or Malformed()
+    return _gold(path, questions_of(path, malformed), answers_of, malformed)
 
 
-def questions_of(path: Path) -> Iterator[tuple[Any, Any, str, str]]:
+def _gold(
+    path: Path,
+    questions: Iterable[tuple[Any, Any, str, str]],
+    answers_of: Callable[[Any, Any, str], list[str]],
+    malformed: Malformed,
+) -> dict[str, list[str]]:
+    """Return the answers by id of the questions that are not left out."""
+    gold: dict[str, list[str]] = {}
+
+    def add(holder: Any, question: Any, id: str, where: str) -> None:
+        if malformed.skip:  # as fine-tuning reads them; to be graded they need neither
+            for owner, name in ((holder, "context"), (question, "question")):
+                if name in owner:
+                    part_of(owner, name, str, where)
+        answers = answers_of(holder, question, where)
+        if id in gold:
+            raise UserError(f"{path}: question {quoted(id)} is there twice; leave one of them")
+        gold[id] = answers
+
+    for asked in questions:
+        malformed.tried(add, *asked)
+    if not gold:
+        left_out = f" ({malformed.note()[0]})" if malformed.count else ""
+        raise UserError(f"{path}: no questions in this file{left_out}")
+    return gold
+
+
+def questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, Any, str, str]]:
     """For each question of a file in SQuAD's layout: its paragraph, itself, its id, and how to call it.
 
     Raises:
         UserError: the file is missing, not JSON or laid out otherwise.
     """
     for number, article in enumerate(part_of(read_json(path), "data", list, f"{path}: SQuAD's layout")):
-        for place, paragraph in enumerate(part_of(article, "paragraphs", list, f"{path}: data[{number}]")):
+        paragraphs = malformed.tried(part_of, article, "paragraphs", list, f"{path}: data[{number}]")
+        for place, paragraph in enumerate(paragraphs or ()):
             where = f"{path}: data[{number}].paragraphs[{place}]"
-            for question in part_of(paragraph, "qas", list, where):
-                id = id_of(question, "id", f"{where}: a question")
-                yield paragraph, question, id, f"{path}: question {quoted(id)}"
+            for question in malformed.tried(part_of, paragraph, "qas", list, where) or ():
+                id = malformed.tried(id_of, question, "id", f"{where}: a question")
+                if id is not None:
+                    yield paragraph, question, id, f"{path}: question {quoted(id)}"
 
 
-def read_mrqa(path: Path) -> dict[str, list[str]]:
+def read_mrqa(path: Path, malformed: Malformed | None = None) -> dict[str, list[str]]:
     """Gold answers by question id, in the file's order; MRQA 2019's JSON lines, compressed by gzip or not.
 
     The answers are `answers`, as in the official script; where a question has none of these, the texts of its
@@ -62,13 +96,11 @@ def read_mrqa(path: Path) -> dict[str, list[str]]:
         UserError: the file is missing or damaged; a line is not JSON or laid out otherwise; an id is there twice; a
             question has no answer.
     """
-    gold: dict[str, list[str]] = {}
-    for _, question, id, where in mrqa_questions_of(path):
-        _add(gold, id, mrqa_answers(question, where), path)
-    return _some(gold, path)
+    malformed = malformed or Malformed()
+    return _gold(path, mrqa_questions_of(path, malformed), lambda _, *asked: mrqa_answers(*asked), malformed)
 
 
-def mrqa_questions_of(path: Path) -> Iterator[tuple[Any, Any, str, str]]:
+def mrqa_questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, Any, str, str]]:
     """For each question of a file of MRQA's JSON lines: its line's object, itself, its id, and how to call it.
 
     Raises:
@@ -76,18 +108,28 @@ def mrqa_questions_of(path: Path) -> Iterator[tuple[Any, Any, str, str]]:
     """
     for number, line in _lines(path):
         where = f"{path}, line {number}"
-        try:
-            content = json_value(line)
-        except ValueError as error:
-            reason = "not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise UserError(f"{where}: {reason}; MRQA's files have an object a line") from None
-        if isinstance(content, dict) and "header" in content:
-            if number == 1:
-                continue
+        content = malformed.tried(_mrqa_line, line, where, number == 1) or {"qas": ()}
+        for question in content["qas"]:
+            id = malformed.tried(id_of, question, "qid", f"{where}: a question")
+            if id is not None:
+                yield content, question, id, f"{where}: question {quoted(id)}"
+
+
+def _mrqa_line(line: bytes, where: str, is_first: bool) -> dict[str, Any]:
+    """Return the object of a line with its list "qas"; an empty one of a header."""
+    try:
+        content = json_value(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: not UTF-8; convert the file") from None
+    except ValueError as error:
+        reason = "not JSON" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise UserError(f"{where}: {reason}; MRQA's files have an object a line") from None
+    if isinstance(content, dict) and "header" in content:
+        if not is_first:
             raise UserError(f"{where}: a header, which only line 1 can be; take the line out")
-        for question in part_of(content, "qas", list, where):
-            id = id_of(question, "qid", f"{where}: a question")
-            yield content, question, id, f"{where}: question {quoted(id)}"
+        return {}
+    part_of(content, "qas", list, where)
+    return content
 
 
 def mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
@@ -196,20 +238,8 @@ def _whole(value: Any) -> int | None:
     return int(value)
 
 
-def _add(gold: dict[str, list[str]], id: str, answers: list[str], path: Path) -> None:
-    if id in gold:
-        raise UserError(f"{path}: question {quoted(id)} is there twice; leave one of them")
-    gold[id] = answers
-
-
-def _some(gold: dict[str, list[str]], path: Path) -> dict[str, list[str]]:
-    if not gold:
-        raise UserError(f"{path}: no questions in this file")
-    return gold
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers from 1."""
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank, with their numbers from 1; they end with a line feed, a carriage return, or both."""
     with reported(path):
         if not path.is_file():
             raise UserError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
@@ -218,12 +248,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             number = 0
             try:
                 while line := unpacked.readline(MAX_BYTES + 1):
-                    number += 1
                     if len(line) > MAX_BYTES:
+                        number += 1
                         raise UserError(f"{path}, line {number}: longer than {MAX_BYTES:,} bytes; is it JSON lines?")
-                    if text := line.decode("utf-8-sig").strip():
-                        yield number, text
-            except UnicodeDecodeError:
-                raise UserError(f"{path}, line {number}: not UTF-8; convert the file") from None
+                    for part in line.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
+                        number += 1
+                        if part.removeprefix(codecs.BOM_UTF8).strip():
+                            yield number, part
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise UserError(f"{path}, after line {number}: damaged ({one_line(error)}); fetch it again") from None

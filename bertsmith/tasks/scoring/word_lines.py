@@ -9,6 +9,7 @@ Columns are parted by spaces or tabs, of which a word may contain the other kind
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from bertsmith.errors import UserError, quoted
 from bertsmith.files import read_text
 from bertsmith.tasks.scoring.entities import parse_tag
+from bertsmith.tasks.scoring.malformed import Malformed
 
 LINE_END = re.compile(r"\r\n?|\n")
 
@@ -41,21 +43,24 @@ class Word(NamedTuple):
     columns: list[str]
 
 
-def read_words(path: Path, documents: bool = False) -> list[list[Word]]:
+def read_words(path: Path, documents: bool = False, malformed: Malformed | None = None) -> list[list[Word]]:
     """Return the sentences of a file, at least one, with the same number of columns in every line.
 
     Args:
         documents: take lines -DOCSTART- for words, which end no sentence.
+        malformed: what is done with sentences that have a malformed line.
 
     Raises:
         UserError: the file is missing, not UTF-8 or without words; a line has another number of columns than the first;
             a line may be a comment or a word.
     """
+    malformed = malformed or Malformed("sentences")
     lines = list(_lines(path))
     surely = _surely_words(lines)
-    num_columns = len(surely[0].columns) if surely else 0
+    num_columns = Counter(len(word.columns) for word in surely).most_common(1)[0][0] if surely else 0
     tags = {word.columns[-1] for word in surely}
     sentences: list[list[Word]] = [[]]
+    unusable: set[int] = set()
     is_first = True
     for word in lines:
         is_document = bool(word.columns) and word.columns[0] == DOCUMENT
@@ -64,21 +69,32 @@ def read_words(path: Path, documents: bool = False) -> list[list[Word]]:
             if sentences[-1]:
                 sentences.append([])
             continue
-        if is_first and surely and _is_comment(path, word, num_columns, tags):
-            continue
+        if is_first and surely:
+            is_comment = malformed.tried(_is_comment, path, word, num_columns, tags)
+            if is_comment is None:
+                unusable.add(len(sentences))
+            if is_comment or is_comment is None:
+                continue
         num_columns = num_columns or len(word.columns)
-        if len(word.columns) != num_columns and not is_document:
-            raise UserError(
-                f"{path}, line {word.line}: {len(word.columns)} columns where other lines have {num_columns}; mend the "
-                f"line"
-            )
+        is_checked = not is_document and len(sentences) not in unusable
+        if is_checked and malformed.tried(_check_columns, path, word, num_columns) is None:
+            unusable.add(len(sentences))
         is_first = is_document
         sentences[-1].append(word)
-    if not sentences[-1]:
-        sentences.pop()
-    if not sentences:
-        raise UserError(f"{path}: no words in this file")
-    return sentences
+    found = [sentence for number, sentence in enumerate(sentences, start=1) if sentence and number not in unusable]
+    if not found:
+        left_out = f" ({malformed.note()[0]})" if malformed.count else ""
+        raise UserError(f"{path}: no words in this file{left_out}")
+    return found
+
+
+def _check_columns(path: Path, word: Word, num_columns: int) -> Word:
+    """Return the word. Raises UserError where its line has another number of columns."""
+    if len(word.columns) != num_columns:
+        raise UserError(
+            f"{path}, line {word.line}: {len(word.columns)} columns where other lines have {num_columns}; fix the line"
+        )
+    return word
 
 
 def refuse_numbers(path: Path, sentences: Sequence[Sequence[Word]]) -> None:
@@ -97,6 +113,11 @@ def refuse_numbers(path: Path, sentences: Sequence[Sequence[Word]]) -> None:
 
 def _lines(path: Path) -> Iterator[Word]:
     for number, text in enumerate(LINE_END.split(read_text(path)), start=1):
+        if "\0" in text:
+            raise UserError(
+                f"{path}, line {number}: zero bytes, as UTF-16 has them, or as a power cut leaves them; convert the "
+                f"file, or take them out"
+            )
         columns = [column for column in BETWEEN.split(text) if column] if text.strip() else []
         yield Word(number, columns)
 

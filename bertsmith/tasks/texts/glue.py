@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import ending
+from bertsmith.files import ending, files_named, reported
 from bertsmith.tasks.cells import Cell, class_of, given_text, number
 from bertsmith.tasks.table import Table
-from bertsmith.tasks.table_files import read_table
+from bertsmith.tasks.table_files import column_names, read_table
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
 
@@ -189,34 +189,42 @@ def read_split(
     return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, _left_out(tables))
 
 
-def read_dev_labels(name: str, gold: Path) -> DevLabels:
+def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> DevLabels:
     """The labels of a dev set alone.
 
     Args:
         name: a key of `GLUE`.
         gold: a dev file in either layout, the task's folder, or the folder of all tasks; of MNLI a folder stands for
             its matched edition.
+        skip_malformed: leave out lines without a label of the task, or without a text where the file has the texts, as
+            `read_split` does; otherwise those alone that cannot be read.
 
     Raises:
         UserError: there is no such file or folder, no dev file in it, or no column of labels; a label is not the
             task's.
     """
     row = GLUE[name]
-    if gold.is_dir():
-        inner = (gold / folder for folder in row.folders if (gold / folder).is_dir())
-        paths = _split_files(row, next(inner, gold), "dev")
-    else:
-        paths = [gold]
-    label, header = ("label", None) if ending(paths[0]) == ".parquet" else (row.label, row.header)
-    # A label that is none is an error all the same: without its row, all indices after it would be wrong.
-    tables = [read_table(path, {label: lambda value: value}, header=header, skip_malformed=True) for path in paths]
+    paths = _split_files(row, _inner_folder(row, gold) or gold, "dev") if gold.is_dir() else [gold]
+    texts, label, header = row.texts, row.label, row.header
+    if ending(paths[0]) == ".parquet":
+        texts, label, header = row.hub_texts, "label", None
     target = _target(row, paths[0])
+    if skip_malformed:
+        there = column_names(paths[0]) if header is None else header
+        wanted = {label: target} | {name: given_text for name in texts if name in there}
+        tables = [read_table(path, wanted, header=header, skip_malformed=True) for path in paths]
+        return DevLabels(paths[0], _targets(row, tables, label), _left_out(tables))
+    # A label that is none is an error: without its row, all indices after it would be of other rows.
+    tables = [read_table(path, {label: lambda value: value}, header=header, skip_malformed=True) for path in paths]
     for table in tables:
         for place, line in enumerate(table.lines):
             try:
                 table.columns[label][place] = target(table.columns[label][place])
             except ValueError as error:
-                raise UserError(f"{table.path}, line {line}: {label} {error}") from None
+                raise UserError(
+                    f"{table.path}, line {line}: {label} {error}; fix it, or where no index of the predictions counts "
+                    f"such lines (a run's with skip_malformed=true) leave them out with --skip-malformed"
+                ) from None
     return DevLabels(paths[0], _targets(row, tables, label), _left_out(tables))
 
 
@@ -251,10 +259,22 @@ def _targets(row: GlueTask, tables: Sequence[Table], label: str) -> np.ndarray:
 def _find_folder(row: GlueTask, data: Path) -> Path:
     if not data.is_dir():
         raise Absent(f"{data}: no such folder; data=… names the folder of all GLUE tasks")
-    folder = next((data / name for name in row.folders if (data / name).is_dir()), None)
+    folder = _inner_folder(row, data)
     if folder is None:
         raise Absent(f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks")
     return folder
+
+
+def _inner_folder(row: GlueTask, data: Path) -> Path | None:
+    """Return the task's folder in that of all tasks, whose name may be in any case; None where there is none."""
+    with reported(data):
+        there = sorted(path for path in data.iterdir() if path.is_dir())
+    for name in row.folders:
+        if found := [path for path in there if path.name == name] or [
+            path for path in there if path.name.lower() == name.lower()
+        ]:
+            return found[0]
+    return None
 
 
 def _split_files(row: GlueTask, folder: Path, split: Split) -> Sequence[Path]:
@@ -263,12 +283,15 @@ def _split_files(row: GlueTask, folder: Path, split: Split) -> Sequence[Path]:
     names = {"train": ("train",), "dev": ("dev", "validation"), "test": row.test_names}[split]
     endings = [edition] if row.only_edition or not edition else [edition, ""]
     stems = [name + ending for name in names for ending in endings]
-    there = sorted(path for path in folder.iterdir() if path.is_file())
+    with reported(folder):
+        there = sorted(path for path in folder.iterdir() if path.is_file())
     for stem in stems:
         for wanted in (".tsv", ".parquet"):
-            if found := [path for path in there if path.stem == stem and ending(path) == wanted]:
-                return found[:1]
-        parts = [path for path in there if fnmatchcase(path.stem, f"{stem}-*-of-*") and ending(path) == ".parquet"]
+            if found := files_named(folder, [stem + wanted]):
+                if len(found) > 1:
+                    raise UserError(f"{folder}: both {found[0].name} and {found[1].name}; leave one of them there")
+                return found
+        parts = [path for path in there if fnmatchcase(path.name.lower(), f"{stem}-*-of-*.parquet")]
         if parts:
             _check_parts(parts)
             return parts

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertsmith.errors import UserError
-from bertsmith.files import ending
+from bertsmith.errors import UserError, quoted
+from bertsmith.files import ending, files_named
 from bertsmith.tasks.cells import tags, words
 from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
 from bertsmith.tasks.scoring.entities import parse_tag
+from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.tasks.scoring.word_lines import Word, read_words, refuse_numbers
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
@@ -32,7 +33,7 @@ class Sentences(NamedTuple):
     words: list[list[Word]]
     """A list a sentence; of a word's columns the first is the word, the last its tag."""
     left_out: str = ""
-    """Of a table, what `Table.left_out` says."""
+    """What was left out as malformed; empty where nothing was."""
 
     @property
     def num_examples(self) -> int:
@@ -70,40 +71,45 @@ class LabelledSentences(NamedTuple):
     dev: Sentences
 
 
-def read_chunking(data: Path) -> LabelledSentences:
+def read_chunking(data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
     """CoNLL-2000's train.txt, and its dev.txt; where there is none, as there is none in the shared task, its test.txt.
 
     Raises:
         UserError: as `read_sentences`, and as `tagging_task`.
     """
-    dev = data / "dev.txt"
-    paths = (data / "train.txt", dev if dev.is_file() else data / "test.txt")
-    return tagging_task("chunk", *map(read_sentences, paths))
+    dev = "dev.txt" if files_named(data, ["dev.txt"]) else "test.txt"
+    paths = [_only(data, name) for name in ("train.txt", dev)]
+    read = (read_sentences(path, skip_malformed=skip_malformed) for path in paths)
+    return tagging_task("chunk", *read, skip_malformed=skip_malformed)
+
+
+def _only(data: Path, name: str) -> Path:
+    """Return the file of this name, in upper or lower case; where there is none, what it would be called."""
+    found = files_named(data, [name])
+    if len(found) > 1:
+        raise UserError(f"{data}: both {found[0].name} and {found[1].name}; leave one of them there")
+    return found[0] if found else data / name
 
 
 def read_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
     """Files of one's own: one file train.* and one file dev.* in the folder `data`.
 
     Raises:
-        UserError: a file is missing; malformed lines are to be skipped. As `read_sentences`, `read_sentence_rows` and
-            `tagging_task`.
+        UserError: a file is missing. As `read_sentences`, `read_sentence_rows` and `tagging_task`.
     """
     read = []
     for split in ("train", "dev"):
         path = find_file(data, split, WORD_ENDINGS + ENDINGS)
-        if ending(path) not in WORD_ENDINGS:
-            read.append(read_sentence_rows(path, settings, skip_malformed=skip_malformed))
-        elif skip_malformed:
-            raise UserError(
-                f"skip_malformed = true: a sentence would lose words with its lines in {path}; fix them instead"
-            )
+        if ending(path) in WORD_ENDINGS:
+            read.append(read_sentences(path, skip_malformed=skip_malformed))
         else:
-            read.append(read_sentences(path))
-    return tagging_task("custom", *read)
+            read.append(read_sentence_rows(path, settings, skip_malformed=skip_malformed))
+    return tagging_task("custom", *read, skip_malformed=skip_malformed)
 
 
-def tagging_task(name: str, train: Sentences, dev: Sentences) -> LabelledSentences:
-    """The task that the two files are.
+def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed: bool = False) -> LabelledSentences:
+    """The task that the two files are; with `skip_malformed` without dev's sentences that have a tag of no word of
+    training.
 
     Raises:
         UserError: training has one tag only, or tags of BIO and others as well; a tag of dev is none that the model
@@ -112,23 +118,32 @@ def tagging_task(name: str, train: Sentences, dev: Sentences) -> LabelledSentenc
     labels, metrics = _labels(train)
     if not 2 <= len(labels) <= MOST_LABELS:
         raise UserError(f"{train.path}: {len(labels):,} different tags; tagging has 2 to {MOST_LABELS:,}")
-    known = set(labels)
-    for word in dev.flat():
-        if word.columns[-1] not in known:
-            raise UserError(
-                f"{dev.path}, line {word.line}: the tag {word.columns[-1]!r}, which {train.path.name} does not have; "
-                f"mend the tag, or train on words that have it"
-            )
-    return LabelledSentences(Task(name, metrics, labels), train, dev)
+    known, malformed = set(labels), Malformed("sentences", OF_A_RUN, skip_malformed)
+
+    def check(sentence: list[Word]) -> list[Word]:
+        for word in sentence:
+            if word.columns[-1] not in known:
+                raise UserError(
+                    f"{dev.path}, line {word.line}: the tag {quoted(word.columns[-1], 60)}, which {train.path.name} "
+                    f"does not have; fix the tag, or train on words that have it"
+                )
+        return sentence
+
+    sentences = [sentence for sentence in dev.words if malformed.tried(check, sentence)]
+    if not sentences:
+        raise UserError(f"{dev.path}: no examples in this file ({malformed.note()[0]})")
+    left_out = "\n".join(filter(None, [dev.left_out, *malformed.note()]))
+    return LabelledSentences(Task(name, metrics, labels), train, dev._replace(words=sentences, left_out=left_out))
 
 
-def read_sentences(path: Path) -> Sentences:
-    """Return the words of a file with their tags.
+def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:
+    """Return the words of a file with their tags; with `skip_malformed` without sentences that have a malformed line.
 
     Raises:
         UserError: as `read_words` and `refuse_numbers`; a line has one column.
     """
-    words = read_words(path)
+    malformed = Malformed("sentences", OF_A_RUN, skip_malformed)
+    words = read_words(path, malformed=malformed)
     refuse_numbers(path, words)
     first = words[0][0]
     if len(first.columns) < 2:
@@ -136,7 +151,7 @@ def read_sentences(path: Path) -> Sentences:
             f"{path}, line {first.line}: one column ({first.columns[0]!r}); a line is a word, …, and its tag, and a "
             f"blank line ends a sentence"
         )
-    return Sentences(path, words)
+    return Sentences(path, words, "".join(malformed.note()))
 
 
 def read_sentence_rows(path: Path, settings: CustomSettings, *, skip_malformed: bool = False) -> Sentences:
@@ -177,7 +192,7 @@ def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:
         entity = min((text for text, tag in parsed.items() if tag and "-" in text), key=lambda text: first[text].line)
         raise UserError(
             f"{train.path}, line {first[others[0]].line}: {others[0]!r} is no tag of BIO or BIOES, which {entity!r} in "
-            f"line {first[entity].line} is; mend one, or leave plain tags only"
+            f"line {first[entity].line} is; fix one, or leave plain tags only"
         )
     prefixes = sorted({tag.prefix for tag in parsed.values()} - {"O"})
     kinds = sorted({text.partition("-")[2] for text in parsed if text != "O"})

@@ -124,14 +124,14 @@ def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
         UserError: as `read_chunking`, and as `read_tagging`.
     """
     if recipe.task == "chunk":
-        data = read_chunking(Path(recipe.data))
-        if data.dev.path.name != "dev.txt":
+        data = read_chunking(Path(recipe.data), skip_malformed=recipe.skip_malformed)
+        if data.dev.path.name.lower() != "dev.txt":
             say(
                 f"{data.dev.path}: the official test file is what is scored, since there is no dev.txt beside it",
                 error=True,
             )
-        return WordLesson(recipe, data)
-    data = read_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
+    else:
+        data = read_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
     for sentences in (data.train, data.dev):
         if sentences.left_out:
             say(sentences.left_out, error=True)

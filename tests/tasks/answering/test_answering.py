@@ -143,6 +143,40 @@ def test_names_of_files(model, data, tmp_path):
         lesson_of(model, data["squad-v2.0"], "squad-v1.1", f"answering.train={data['squad-v2.0']}/train-v2.0.json")
 
 
+@pytest.mark.parametrize(
+    ("task", "names", "content"),
+    [
+        ("squad-v1.1", ("Train.JSON", "Dev-V1.1.json"), squad),
+        ("squad-v1.1", ("squadv1/TRAIN.json", "DEV.JSON"), squad),
+        ("searchqa", ("Train.JSONL", "dev.JsonL"), mrqa), ("newsqa", ("train/newsqa.JSONL", "dev/NewsQA.jsonl"), mrqa),
+        ("custom", ("Train.TSV", "DEV.tsv"), columns),
+    ],
+)  # fmt: skip
+def test_names_of_files_in_capitals_are_the_same(model, tmp_path, task, names, content):
+    for name, number in zip(names, (3, 2), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content(ask(number, 0)))
+    assert lesson_of(model, tmp_path, task).num_examples == {"train": 3, "dev": 2}
+    path = tmp_path / names[0]
+    path.with_name(path.name.swapcase()).write_text("")
+    with pytest.raises(UserError, match=r"both "):
+        lesson_of(model, tmp_path, task)
+
+
+def test_an_id_that_is_there_twice_can_be_left_out(model, tmp_path, capsys):
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.csv").write_text(
+            "question,context,answer,id\nw0,w1 w2,w1,1\nw0,w1 w2,w2,1.0\nw0,w3,w3,2\n"
+        )
+    with pytest.raises(
+        UserError, match=r"train.csv, line 3: question '1' is there twice; .*skip_malformed=true leaves"
+    ):
+        lesson_of(model, tmp_path, "custom", "custom.id=id")
+    found = lesson_of(model, tmp_path, "custom", "custom.id=id", "skip_malformed=true").data.train
+    assert found.ids == ["1", "2"] and found.answers == [[(0, "w1")], [(0, "w3")]]
+    assert "1 malformed lines, left out; the first: " in capsys.readouterr().err
+
+
 def test_a_model_of_short_rows_is_refused_with_what_to_do(data, tmp_path):
     (tmp_path / "text").mkdir()
     pretrain(tiny_recipe(make_data(tmp_path / "text").path, "plan.steps=2"), tmp_path / "short")

@@ -60,6 +60,30 @@ def test_what_is_wrong_is_named(tmp_path, questions, says):
         read_mrqa_questions(write(tmp_path / "a.jsonl", *questions), training=True)
 
 
+def test_whatever_makes_a_line_unusable_is_left_out_where_that_is_wanted(tmp_path):
+    path = write(tmp_path / "a.jsonl", question(), question(), question("2") | {"question": None}, question("3"))
+    odd = [b"not json", b"[]", b'{"qas": 1, "context": "a"}', b'{"header": {}}', b'{"qas": [], "context": "\xff"}']
+    path.write_bytes(path.read_bytes() + b"\n".join(odd) + b"\n")
+    for training in (True, False):
+        found = read_mrqa_questions(path, training=training, skip_malformed=True)
+        assert found.ids == ["1", "3"] and found.left_out == {"malformed questions": 7}
+        with pytest.raises(UserError, match=r"question '1' is there twice; .* \(skip_malformed=true leaves such"):
+            read_mrqa_questions(path, training=training)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_line_ends_do_not_matter(tmp_path, end, packed):
+    path = write(tmp_path / "a.jsonl", question(), question("2"))
+    content = path.read_bytes().replace(b"\n", end.encode()) + end.encode() * 2
+    path.write_bytes(gzip.compress(content) if packed else content)
+    found = read_mrqa_questions(path, training=True)
+    assert found.ids == ["1", "2"] and found.answers[0] == found.answers[1] != []
+    path.write_bytes(content + b"no json")
+    with pytest.raises(UserError, match=r"a.jsonl, line 5: not JSON"):
+        read_mrqa_questions(path, training=True)
+
+
 def test_malformed_questions_are_left_out_where_that_is_wanted(tmp_path):
     path = write(tmp_path / "a.jsonl", question(), question("2", answers=()), question("3", answers=((" ", (3, 3)),)))
     found = read_mrqa_questions(path, training=True, skip_malformed=True)

@@ -103,6 +103,25 @@ def test_an_answer_of_white_space_is_none_and_one_given_twice_is_one_place(tmp_p
         read_questions(path, training=False, answerable=True)
 
 
+def test_whatever_makes_a_question_unusable_is_left_out_where_that_is_wanted(tmp_path):
+    usable = question("1", answers=((4, "cat"),))
+    odd = [{"id": [1], "question": "Who?", "answers": []}, "no question", question("2") | {"question": 7}]
+    path = write(tmp_path / "a.json", usable, question("1"), *odd, question("3"))
+    content = json.loads(path.read_text())
+    paragraph = content["data"][0]["paragraphs"][0]
+    content["data"] += [{"title": "none"}, {"paragraphs": [{"context": 5, "qas": [question("4")]}, {"context": "x"}]}]
+    path.write_text(json.dumps(content))
+    assert paragraph["qas"][0] == usable
+    for training in (True, False):
+        found = read_questions(path, training=training, skip_malformed=True)
+        assert found.ids == ["1", "3"] and found.left_out == {"malformed questions": 7}
+        assert f"the first: {path}: question '1' is there twice" in found.notes()[0]
+        with pytest.raises(
+            UserError, match=r"question '1' is there twice; .* \(skip_malformed=true leaves such questions"
+        ):
+            read_questions(path, training=training)
+
+
 def test_malformed_questions_are_left_out_where_that_is_wanted(tmp_path):
     path = write(
         tmp_path / "a.json",

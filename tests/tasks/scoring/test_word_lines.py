@@ -78,6 +78,13 @@ def test_numbers_in_the_place_of_words_are_refused(tmp_path, content):
         refuse_numbers(path, read_words(path))
 
 
+def test_zero_bytes_are_no_part_of_a_word(tmp_path):
+    for content in ("a O\nb\0 B-X\n", "a O\n\nb O\n\0\0\0\0", "a O\nb O\n".encode("utf-16-le").decode()):
+        (tmp_path / "a.txt").write_text(content)
+        with pytest.raises(UserError, match=r"a.txt, line [124]: zero bytes, as UTF-16 has them"):
+            read_words(tmp_path / "a.txt")
+
+
 @pytest.mark.parametrize("content", ["1 CD\n\n1 CD\n", "1 CD\n3 CD\n", "1\n2\n", "1 CD\n2 CD\n\nof IN\n"])
 def test_words_that_are_numbers_stay(tmp_path, content):
     path = tmp_path / "a.txt"

@@ -70,6 +70,15 @@ def test_files_are_missing_or_double(tmp_path):
         read_columns(CustomSettings(), tmp_path)
 
 
+def test_file_names_in_capitals_are_the_same_and_not_two(tmp_path):
+    for name in ("Train.CSV", "DEV.csv"):
+        (tmp_path / name).write_text("sentence,label\na,1\nb,0\n")
+    assert read_columns(CustomSettings(), tmp_path).train.targets.tolist() == [1, 0]
+    (tmp_path / "train.csv").write_text("sentence,label\na,1\nb,0\n")
+    with pytest.raises(UserError, match=r"both Train.CSV and train.csv"):
+        read_columns(CustomSettings(), tmp_path)
+
+
 def of_rows(folder, rows, dev=None, ending="jsonl", **settings):
     """The task of rows of texts with labels, or of lines of a file as they stand."""
     for split, some in (("train", rows), ("dev", rows if dev is None else dev)):

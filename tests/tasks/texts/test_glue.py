@@ -209,6 +209,18 @@ def test_line_ends_blank_lines_and_endings_change_nothing(tmp_path, end):
         assert examples.targets.tolist() == [0, 1]
 
 
+def test_folders_and_files_in_capitals_are_the_same(tmp_path):
+    for split in ("Train", "DEV"):
+        path = write_tsv(tmp_path, "rte", split.lower())
+        path.rename(path.with_name(f"{split}.TSV"))
+    path.parent.rename(tmp_path / "Rte")
+    data = read_glue("rte", tmp_path, check_counts=False)
+    assert data.dev.num_examples and read_dev_labels("rte", tmp_path).answers.tolist() == data.dev.targets.tolist()
+    (tmp_path / "Rte/dev.tsv").write_text("")
+    with pytest.raises(UserError, match=r"both DEV.TSV and dev.tsv"):
+        read_glue("rte", tmp_path, check_counts=False)
+
+
 def test_a_label_that_is_none_is_left_out_in_training_and_an_error_in_grading(tmp_path):
     """Without its row, all indices of predictions after it would be of other rows."""
     path = write_tsv(tmp_path, "mnli", "dev")

@@ -102,8 +102,8 @@ def test_conll2000(shared_data):
         ("\nthe DT B-NP\ncat\n", GOOD, r"train.txt, line 3: 1 columns where other lines have 3"),
         ("\n\n", GOOD, r"train.txt: no words in this file"),
         (GOOD, "", r"dev.txt: no words in this file"),
-        ("a B-NP\nb NN\n", GOOD, r"train.txt, line 2: 'NN' is no tag of BIO or BIOES, which 'B-NP' in line 1 is; mend"),
-        ("a B-NP\nb B-\n", GOOD, r"train.txt, line 2: 'B-' is no tag of BIO or BIOES, which 'B-NP' in line 1 is; mend"),
+        ("a B-NP\nb NN\n", GOOD, r"train.txt, line 2: 'NN' is no tag of BIO or BIOES, which 'B-NP' in line 1 is; fix"),
+        ("a B-NP\nb B-\n", GOOD, r"train.txt, line 2: 'B-' is no tag of BIO or BIOES, which 'B-NP' in line 1 is; fix"),
         ("a NN\nb NN\n", GOOD, r"train.txt: 1 different tags; tagging has 2 to 1,000"),
     ],
 )
@@ -158,8 +158,44 @@ def test_what_is_not_there(tmp_path):
         own(tmp_path)
     with pytest.raises(UserError, match=r"train.txt: "):
         read_chunking(tmp_path)
-    with pytest.raises(UserError, match=r"skip_malformed = true: a sentence would lose words"):
-        own(write(tmp_path), skip_malformed=True)
+
+
+@pytest.mark.parametrize("conll", [False, True])
+def test_sentences_with_a_malformed_line_can_be_left_out(tmp_path, conll):
+    """Whole, and whichever line it is; of dev those with a tag that training does not have too."""
+    odd = "cat NN\na DT B-NP\n\n# of NN I-XX\nb NN I-NP\n\n"
+    write(tmp_path, odd + GOOD, GOOD + "\nx NN B-PP\ny NN B-NP\n\nz NN B-NP\nw NN I-NP O\n")
+
+    def read(skip):
+        return read_chunking(tmp_path, skip_malformed=skip) if conll else own(tmp_path, skip_malformed=skip)
+
+    message = (
+        r"train.txt, line 1: 2 columns where other lines have 3; fix the line \(skip_malformed=true leaves such sent"
+    )
+    with pytest.raises(UserError, match=message):
+        read(False)
+    found, words = read(True), [["the", "cat", "sat", "."], ["it"]]
+    assert found.train.texts() == [["b"], *words] and found.dev.texts() == words
+    assert found.task.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
+    assert (
+        f"1 malformed sentences, left out; the first: {tmp_path / 'train.txt'}, line 1: 2 col" in found.train.left_out
+    )
+    columns, tag = found.dev.left_out.split("\n")
+    assert columns.startswith("1 malformed sentences, left out") and "line 12: 4 columns" in columns
+    assert "1 malformed sentences, left out" in tag and "line 8: the tag 'B-PP', which train.txt does not have" in tag
+    with pytest.raises(UserError, match=r"line 8: the tag 'B-PP'.*\(skip_malformed=true leaves such sentences out\)"):
+        write(tmp_path, GOOD, GOOD + "\nx NN B-PP\n")
+        read(False)
+
+
+def test_file_names_in_capitals_are_the_same(tmp_path):
+    (tmp_path / "Train.TXT").write_text(GOOD)
+    (tmp_path / "DEV.txt").write_text(GOOD)
+    assert own(tmp_path).train.texts() == read_chunking(tmp_path).dev.texts() == [["the", "cat", "sat", "."], ["it"]]
+    (tmp_path / "train.txt").write_text(GOOD)
+    for read in (own, read_chunking):
+        with pytest.raises(UserError, match=r"both Train.TXT and train.txt"):
+            read(tmp_path)
 
 
 def test_which_recipes_tag_words():
