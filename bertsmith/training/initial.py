@@ -93,17 +93,23 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
     return Initial(recipe, networks, whole, notes, found)
 
 
-def set_weights(objective: PretrainingObjective, initial: Initial) -> None:
-    """Put the model's weights in place of the objective's random ones, and say what stays random.
+def set_weights(objective: PretrainingObjective, initial: Initial, quiet: bool = False) -> frozenset[str]:
+    """Put the model's weights in place of the objective's random ones, say what stays random unless `quiet`, and return
+    its names.
 
     Raises:
         UserError: the two networks do not share what the recipe makes them share.
     """
     drawn, new = objective.state_dict(), []
     weights = drawn | initial.whole if initial.whole is not None else _joined(initial, drawn, new)
+    stays = frozenset(name for name, tensor in weights.items() if tensor.data_ptr() == drawn[name].data_ptr())
     objective.load_state_dict(weights)
-    notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}"]
-    say("\n  ".join([f"starting from {initial.recipe.init}", *notes]), error=True)
+    alone = initial.recipe.head_warmup
+    learns = f", which for {alone.steps} steps learns alone" if new and alone.steps else ""
+    notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}{learns}"]
+    if not quiet:
+        say("\n  ".join([f"starting from {initial.recipe.init}", *notes]), error=True)
+    return stays
 
 
 def _joined(initial: Initial, drawn: dict[str, Tensor], new: list[str]) -> dict[str, Tensor]:

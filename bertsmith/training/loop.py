@@ -20,7 +20,7 @@ from bertsmith.signals import leave_terminal, stop_signals
 from bertsmith.training.machine import Machine, Prepared
 from bertsmith.training.optimizers import clip_gradients, set_learning_rate
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import ScheduleSettings, learning_rate
+from bertsmith.training.schedules import HeadWarmup, ScheduleSettings, learning_rate
 
 MOST_SKIPPED_IN_A_ROW = 5
 """Steps without finite gradients, one after the other, before training stops."""
@@ -82,6 +82,7 @@ class Course(NamedTuple):
     """The first step's learning rate is 0, as in the reference."""
     static_shapes: bool = True
     """Where rows are padded, to `length`; else to a multiple of 32 that holds the batch's longest."""
+    head_warmup: HeadWarmup = HeadWarmup()
 
     def padded_length(self, batch: Batch) -> int:
         return self.length if self.static_shapes else min(self.length, -(-batch.tokens.length // 32) * 32)
@@ -125,10 +126,12 @@ def fit(
             started_at = time.perf_counter()
             prepared, position = upcoming
             losses, norm, rate = _launch(objective, prepared, course, state, last_seconds)
+            new_rate = course.head_warmup.rate(state.step)
             upcoming = prepare()  # while a GPU is at work
-            step = Step(losses, rate, float(norm), prepared.batch.tokens.num_tokens)
+            used = rate if new_rate is None else new_rate
+            step = Step(losses, used, float(norm), prepared.batch.tokens.num_tokens)
             if math.isfinite(step.gradient_norm):
-                set_learning_rate(course.optimizer, rate)
+                set_learning_rate(course.optimizer, rate, new_rate)
                 course.optimizer.step()
             last_seconds = time.perf_counter() - started_at if warm else 1.0
             state.seconds += last_seconds if warm else 0.0  # a first step that compiles is start-up

@@ -1,6 +1,6 @@
 """Adam as the reference has it, its weight-decay groups, and clipping."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -26,25 +26,32 @@ class OptimizerSettings:
 
 
 def build_optimizer(
-    module: nn.Module, settings: OptimizerSettings, rate_of: Callable[[str], float] = lambda name: 1.0
+    module: nn.Module,
+    settings: OptimizerSettings,
+    rate_of: Callable[[str], float] = lambda name: 1.0,
+    new: Collection[str] = (),
 ) -> torch.optim.AdamW:
-    """An optimiser over all parameters of `module`.
+    """Build an optimizer over all parameters of `module`.
 
     Args:
         module: on the device it will be trained on.
         settings: see there.
         rate_of: the factor on the learning rate of the parameter of this name (layer-wise decay).
+        new: names of the parameters that warm up alone (see `set_learning_rate`).
 
     Source: google-research/electra, model/optimization.py, AdamWeightDecayOptimizer: no bias correction, epsilon
     outside the root, decay decoupled, none on names with "LayerNorm", "layer_norm" or "bias".
     """
-    groups: dict[tuple[float, float], list[Tensor]] = {}
+    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         spared = parameter.ndim < 2  # biases and norms; tables and matrices decay
-        key = (0.0 if spared else settings.weight_decay, rate_of(name))
+        key = (0.0 if spared else settings.weight_decay, rate_of(name), name in new)
         groups.setdefault(key, []).append(parameter)
     optimizer = torch.optim.AdamW(
-        [{"params": members, "weight_decay": decay, "rate": rate} for (decay, rate), members in groups.items()],
+        [
+            {"params": members, "weight_decay": decay, "rate": rate, "new": is_new}
+            for (decay, rate, is_new), members in groups.items()
+        ],
         lr=0.0,
         betas=(settings.beta1, settings.beta2),
         eps=settings.epsilon,
@@ -60,9 +67,10 @@ def build_optimizer(
     return optimizer
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, new_rate: float | None = None) -> None:
+    """Set each group's learning rate; with `new_rate` that of new parameters, and 0 for all others."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate"]
+        group["lr"] = rate * group["rate"] if new_rate is None else new_rate if group["new"] else 0.0
 
 
 def clip_gradients(module: nn.Module, clip_norm: float) -> Tensor:

@@ -40,6 +40,7 @@ from bertsmith.training.metrics import MetricsLog
 from bertsmith.training.optimizers import build_optimizer
 from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.schedules import HeadWarmup
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.text.tokenizer import Tokenizer
@@ -74,10 +75,9 @@ def pretrain(
         objective = build_objective(recipe, data.tokenizer)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
-        if initial is not None and found is None:
-            set_weights(objective, initial)
+        new = set_weights(objective, initial, quiet=found is not None) if initial is not None else frozenset()
         machine.place(objective)
-        optimizer = build_optimizer(objective, recipe.optimizer)
+        optimizer = build_optimizer(objective, recipe.optimizer, new=new)
         state = State()
         if found is not None:
             state = checkpoints.restore(found, objective, optimizer)
@@ -85,7 +85,7 @@ def pretrain(
             note_threads(before, machine.device)
         course = Course(
             optimizer, recipe.schedule, recipe.plan, machine, recipe.optimizer.clip_norm, recipe.rows.length,
-            recipe.seed, recipe.compat,
+            recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(),
         )  # fmt: skip
         start = (state.step, state.position)
         batches = ahead(masked_batches(stream, objective, recipe.batch_size, start, recipe.progress))

@@ -10,7 +10,7 @@ from bertsmith.text.segments import RowSettings
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers import OptimizerSettings
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import ScheduleSettings
+from bertsmith.training.schedules import HeadWarmup, ScheduleSettings
 
 
 @settings
@@ -30,6 +30,7 @@ class PretrainRecipe:
     rows: RowSettings = setting(RowSettings(), "how documents become rows")
     optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
     schedule: ScheduleSettings = setting(ScheduleSettings(), "how fast")
+    head_warmup: HeadWarmup = setting(HeadWarmup(), "with init: what it lacks learns first, alone")
     plan: Plan = setting(description="for how long")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
     evaluate_rows: int = setting(1024, "held-out rows in an evaluation; all there are if fewer", ge=1, identity=False)
@@ -46,6 +47,8 @@ class PretrainRecipe:
             raise ValueError(
                 "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
             )
+        if self.head_warmup.steps and self.init is None:
+            raise ValueError("head_warmup.steps: without init all weights are new; leave it out")
         if self.compat and self.objective.masking.whole_words:
             raise ValueError("objective.masking.whole_words: the reference draws single tokens; leave compat out")
         if self.objective.masking.final_prob is not None and self.plan.unit == "hours":

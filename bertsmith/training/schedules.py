@@ -1,4 +1,4 @@
-"""The learning rate, as a pure function of how far the plan is."""
+"""The learning rate, as a pure function of how far the plan is; and of new weights that warm up first."""
 
 from bertsmith.settings import setting, settings
 
@@ -24,3 +24,23 @@ def learning_rate(settings: ScheduleSettings, before: float, after: float, compa
     risen = before if compat else after
     warmup = min(1.0, risen / settings.warmup_proportion) if settings.warmup_proportion else 1.0
     return settings.learning_rate * decay * warmup
+
+
+@settings
+class HeadWarmup:
+    """Steps in which only weights that the model of `init` lacks learn, and its own stand still.
+
+    A new head's first gradients are noise to an encoder that is trained. Measured in docs/log.md.
+    """
+
+    steps: int = setting(0, "with init: steps in which only weights that its model lacks (a new head) learn", ge=0)
+    learning_rate: float = setting(1e-3, "of these weights in these steps", gt=0)
+
+    def rate(self, step: int) -> float | None:
+        """Return the learning rate of new weights in this step, counted from 0, after a short rise; None where all
+        weights learn."""
+        return None if step >= self.steps else self.learning_rate * min(1.0, (step + 1) / (RISE * self.steps))
+
+
+RISE = 0.1
+"""Share of a head's warm-up in which its learning rate rises."""

@@ -14,6 +14,7 @@ from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.training import checkpoints
+from bertsmith.training.architecture import open_init
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import build_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
@@ -106,6 +107,73 @@ def test_a_run_goes_on_with_all_of_its_weights_also_those_that_no_export_has(dat
     assert "dropped: nothing" in said and "new, with random weights: nothing" in said
     last, first = held_out(tmp_path / "first")[-1], held_out(tmp_path / "second")[0]
     assert all(first[name] == pytest.approx(last[name], rel=1e-5) for name in last if name.endswith("_loss"))
+
+
+# A new head learns first, alone.
+
+
+@pytest.mark.parametrize("settings", [(), ("optimizer.bias_correction=true", "optimizer.weight_decay=0.5")])
+def test_a_new_head_learns_alone_until_its_warm_up_ends(data, electra, tmp_path, capsys, settings):
+    recipe = tiny_recipe(
+        data, "model.embedding_size=8", f"init={electra}", "head_warmup.steps=4", "plan.steps=8",
+        "plan.checkpoint_steps=4", "plan.keep_checkpoints=0", "plan.log_steps=1", *settings,
+    )  # fmt: skip
+    pretrain(recipe, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "new, with random weights: masked-token head, which for 4 steps learns alone" in said
+    warmed, end = (checkpoints.read(tmp_path / "run" / "checkpoints" / f"step-{step:08d}").model for step in (4, 8))
+    start = open_init(str(electra)).networks[0].weights
+    drawn = initial_weights(recipe, data)
+    assert {name.split(".")[0] for name in warmed} == {"encoder", "head"}
+    for name, tensor in warmed.items():
+        if name.startswith("encoder."):
+            assert torch.equal(tensor, start[name]), name
+        else:
+            assert not torch.equal(tensor, drawn[name]), name
+        assert not torch.equal(tensor, end[name]), name
+    lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["split"] == "train"]
+    assert [line["learning_rate"] for line in lines[:4]] == [1e-3] * 4
+    assert lines[4]["learning_rate"] == pytest.approx(5e-3 * 0.5)
+
+
+def test_a_warm_up_of_a_head_is_resumed_bit_for_bit(data, electra, tmp_path):
+    recipe = tiny_recipe(
+        data, "model.embedding_size=8", f"init={electra}", "head_warmup.steps=5", "plan.steps=8",
+        "plan.checkpoint_steps=2", "plan.keep_checkpoints=0",
+    )  # fmt: skip
+    pretrain(recipe, tmp_path / "whole")
+    for kept in (1, 3):  # the last one within the warm-up, and after it
+        shutil.copytree(tmp_path / "whole", tmp_path / f"resumed-{kept}")
+        for later in sorted((tmp_path / f"resumed-{kept}" / "checkpoints").iterdir())[kept:]:
+            shutil.rmtree(later)
+        pretrain(recipe, tmp_path / f"resumed-{kept}")
+        ends = [checkpoints.load_newest(tmp_path / run).model for run in ("whole", f"resumed-{kept}")]
+        assert all(torch.equal(ends[0][name], tensor) for name, tensor in ends[1].items())
+
+
+def test_where_nothing_is_new_there_is_no_warm_up_of_a_head(data, bert, tmp_path, capsys):
+    for name, settings in (("with", ("head_warmup.steps=4",)), ("without", ())):
+        pretrain(tiny_recipe(data, f"init={bert}", "plan.steps=4", *settings), tmp_path / name)
+    assert "learns alone" not in capsys.readouterr().err
+    ends = [checkpoints.load_newest(tmp_path / run).model for run in ("with", "without")]
+    assert all(torch.equal(ends[0][name], tensor) for name, tensor in ends[1].items())
+
+
+def test_a_new_generator_learns_alone_beside_the_discriminator_that_is_known(data, bert, tmp_path):
+    recipe = tiny_recipe(
+        data, *ELECTRA[:2], f"init={bert}", "head_warmup.steps=4", "plan.steps=4", "plan.checkpoint_steps=4"
+    )
+    pretrain(recipe, tmp_path / "run")
+    start, end = load_run(bert).weights, load_run(tmp_path / "run").weights
+    drawn = initial_weights(recipe, data)
+    assert all(torch.equal(end[name], tensor) for name, tensor in start.items() if name.startswith("encoder."))
+    for name in ("head.dense.weight", "generator.head.dense.weight"):
+        assert not torch.equal(end[name], drawn[name])
+
+
+def test_without_init_a_warm_up_of_a_head_is_refused(data):
+    with pytest.raises(UserError, match=r"head_warmup\.steps: without init all weights are new; leave it out"):
+        tiny_recipe(data, "head_warmup.steps=4")
 
 
 # What becomes of each part.

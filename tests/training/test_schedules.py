@@ -1,7 +1,7 @@
 import pytest
 
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import ScheduleSettings, learning_rate
+from bertsmith.training.schedules import HeadWarmup, ScheduleSettings, learning_rate
 
 REFERENCE = ScheduleSettings(learning_rate=5e-4, warmup_proportion=0.01)
 
@@ -39,3 +39,11 @@ def test_no_warm_up_starts_at_the_top():
 def test_progress_is_counted_in_the_plans_unit(plan: Plan, half):
     assert plan.progress(*half) == 0.5
     assert plan.progress(*(4 * value for value in half)) == 1.0
+
+
+def test_a_heads_warm_up_rises_over_its_first_tenth_and_ends():
+    warmup = HeadWarmup(steps=20, learning_rate=1e-2)
+    rates = [warmup.rate(step) for step in range(22)]
+    assert rates[:3] == pytest.approx([5e-3, 1e-2, 1e-2])
+    assert rates[19] == 1e-2 and rates[20:] == [None, None]
+    assert HeadWarmup().rate(0) is None
