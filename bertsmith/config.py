@@ -229,27 +229,14 @@ def set_keys(settings: Any) -> list[str]:
     return [leaf.key for leaf in _walk(settings) if leaf.value != leaf.default]
 
 
+def defaults(settings: Any) -> dict[str, Any]:
+    """Dotted key → default of the settings that have one."""
+    return {leaf.key: leaf.default for leaf in _walk(settings) if leaf.default is not dataclasses.MISSING}
+
+
 def identity(settings: Any) -> dict[str, Any]:
     """Dotted key → value of the settings that make a run this run (see `bertsmith.settings.setting`)."""
     return {leaf.key: leaf.value for leaf in _walk(settings) if leaf.identity}
-
-
-SAYS_MOST = ("kind", "model", "protocol", "from_mnli")
-"""Last parts of keys that others follow from."""
-
-
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
-    before, after = (json.loads(json.dumps(side)) for side in (before, after))
-    keys = sorted(before.keys() | after.keys(), key=lambda key: (key.rpartition(".")[2] not in SAYS_MOST, key))
-    return [f"{key}: {before.get(key)!r} → {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
-
-
-def as_written_now(before: dict[str, Any], after: dict[str, Any], settings: Any) -> dict[str, Any]:
-    """An identity with those of `after` that there was no setting for when it was written: such a run did what their
-    defaults do."""
-    leaves = {leaf.key: leaf.default for leaf in _walk(settings) if leaf.default is not dataclasses.MISSING}
-    return {key: leaves[key] for key in after if key in leaves} | before
 
 
 class _Leaf(NamedTuple):

@@ -7,53 +7,60 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bertsmith import __version__
-from bertsmith.terminal import say
 
 PACKAGES = ("torch", "numpy", "nanotoken", "tokenizers", "safetensors", "pydantic", "scikit-learn", "transformers")
 
 
-def doctor() -> int:
-    """Print the findings; returns the exit status: 1 when a GPU is present but cannot be used."""
+def doctor() -> tuple[list[str], bool]:
+    """Return a line for each finding, and whether all is well: no GPU is present that cannot be used."""
     import torch
 
-    say(f"bertsmith {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    say("packages: " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
-    say(f"processor: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
     free = shutil.disk_usage(Path.cwd()).free
-    say(f"disk: {free / 1e9:,.0f} GB free here (OpenWebText needs 12 to download and 18 prepared)")
     compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
-    say(f"compiler: {compiler or 'none; compile=true needs g++'}")
+    lines = [
+        f"bertsmith {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        "packages: " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        f"processor: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
+        f"disk: {free / 1e9:,.0f} GB free here (OpenWebText needs 12 to download and 18 prepared)",
+        f"compiler: {compiler or 'none; compile=true needs g++'}",
+    ]
+    found, usable = _check_gpus() if torch.cuda.is_available() else _without_gpus()
+    return lines + found, usable
+
+
+def _without_gpus() -> tuple[list[str], bool]:
+    import torch
+
     present = _gpu_present()
-    if torch.cuda.is_available():
-        return _check_gpus()
-    if present:
-        build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
-        say(f"GPU: PRESENT BUT UNUSABLE ({present}); this torch {torch.__version__} is built {build}.")
-        say("  Install a torch that fits the driver: make TORCH_INDEX=<torch's index for your CUDA> quickstart")
-        return 1
-    say("GPU: none; training runs on the CPU in float32")
-    return 0
+    if present is None:
+        return ["GPU: none; training runs on the CPU in float32"], True
+    build = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    return [
+        f"GPU: PRESENT BUT UNUSABLE ({present}); this torch {torch.__version__} is built {build}.",
+        "  Install a torch that fits the driver: make TORCH_INDEX=<torch's index for your CUDA> quickstart",
+    ], False
 
 
-def _check_gpus() -> int:
+def _check_gpus() -> tuple[list[str], bool]:
     """Run a small product on each GPU: being listed is not being usable."""
     import torch
 
-    status = 0
+    lines, usable = [], True
     for index in range(torch.cuda.device_count()):
         name = torch.cuda.get_device_name(index)
         try:
             torch.ones(64, 64, device=f"cuda:{index}").matmul(torch.ones(64, 64, device=f"cuda:{index}")).sum().item()
         except RuntimeError as error:
-            say(f"GPU {index}: {name}, UNUSABLE: {str(error).splitlines()[0]}")
-            status = 1
+            lines.append(f"GPU {index}: {name}, UNUSABLE: {str(error).splitlines()[0]}")
+            usable = False
             continue
         memory = torch.cuda.get_device_properties(index).total_memory
         major, minor = torch.cuda.get_device_capability(index)
         form = "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
         flash = "row-wise flash attention" if major >= 8 and form == "bfloat16" else "padded attention"
-        say(f"GPU {index}: {name}, {memory / 1e9:.0f} GB, capability {major}.{minor}; {form}, compiled, {flash}")
-    return status
+        capability = f"{memory / 1e9:.0f} GB, capability {major}.{minor}"
+        lines.append(f"GPU {index}: {name}, {capability}; {form}, compiled, {flash}")
+    return lines, usable
 
 
 def _gpu_present() -> str | None:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from bertsmith.config import as_written_now, differences
 from bertsmith.errors import UserError
 from bertsmith.files import TEMPORARY, remove_tree, reported, temporary_of
 from bertsmith.folder_kinds import KINDS, Kind
+from bertsmith.identities import as_written_now, differences
 from bertsmith.manifests import kind_of, read_manifest, word, write_manifest
 
 MOST_NAMED = 4
@@ -31,7 +31,7 @@ def open_run_folder(
     folder: Path,
     kind: Kind,
     mine: dict[str, Any],
-    settings: Any,
+    defaults: dict[str, Any],
     overwrite: bool = False,
     takes_over: Callable[[dict[str, Any], dict[str, Any]], bool] = never,
 ) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def open_run_folder(
 
     Args:
         mine: the run's identity; its manifest keeps it under "identity".
-        settings: what the identity is of, for the defaults of those that an older manifest lacks.
+        defaults: of the settings in it, for those that an older manifest lacks.
         overwrite: remove what such a run has made, and nothing of anybody else's.
         takes_over: asked about the manifest and `mine` where the two differ.
 
@@ -60,7 +60,7 @@ def open_run_folder(
         clear(folder, kind)
         return {}
     manifest = read_own(folder, kind)
-    manifest["identity"] = as_written_now(manifest.get("identity", {}), mine, settings)
+    manifest["identity"] = as_written_now(manifest.get("identity", {}), mine, defaults)
     changed = differences(manifest["identity"], mine)
     if changed and not takes_over(manifest, mine):
         which = "search" if kind.name == "search" else "run"

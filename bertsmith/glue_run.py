@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bertsmith.config import Loaded, check, identity, lay_over, read_recipe
+from bertsmith.config import Loaded, check, defaults, identity, lay_over, read_recipe
 from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.files import locked, make_folder, own_folder, refuse_links
@@ -177,7 +177,7 @@ def _open(out: Path, job: Job, fingerprint: str, overwrite: bool) -> None:
     """Check that `out` is this job's, or make it so."""
     mine = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
     recipe = next(iter(job.recipes.values())).settings
-    before = open_run_folder(out, KINDS[KIND], mine, recipe, overwrite)
+    before = open_run_folder(out, KINDS[KIND], mine, defaults(recipe), overwrite)
     write_manifest(out, KIND, {
         "identity": mine, "settings": asdict(job.settings), "model": str(job.model),
         "mnli_seed": before.get("mnli_seed"), "names": before.get("names", []), "finished": False,

@@ -66,7 +66,8 @@ def plan(
     """What pre-training takes, without training: parameters, FLOPs, memory, time and cost."""
     from dataclasses import asdict
 
-    from bertsmith.estimate import Assumptions, estimate, print_estimate
+    from bertsmith.estimate import Assumptions, estimate
+    from bertsmith.print_estimate import print_estimate
 
     found = estimate(recipe, overrides or (), Assumptions(utilisation, gpu or (), price, vocab_size))
     if as_json:
@@ -79,7 +80,9 @@ def doctor() -> None:
     """Versions, GPU and kernels, disk, and what will be used; exit status 1 when a GPU is present but unusable."""
     from bertsmith.doctor import doctor
 
-    status = doctor()
-    if not status:
-        say_next("quickstart")
-    raise typer.Exit(status)
+    lines, usable = doctor()
+    for line in lines:
+        say(line)
+    if not usable:
+        raise typer.Exit(1)
+    say_next("quickstart")

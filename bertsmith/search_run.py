@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertsmith.config import Loaded, identity, lay_over, read_recipe, to_dict
+from bertsmith.config import Loaded, defaults, identity, lay_over, read_recipe, to_dict
 from bertsmith.errors import UserError
 from bertsmith.files import locked, make_folder, own_folder
 from bertsmith.folder_kinds import KINDS
@@ -160,7 +160,7 @@ def _open(out: Path, job: Job, ground: dict[str, Any], overwrite: bool) -> None:
     searched = [KEYS[key] for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
     mine = fixed | ground | {"searched": searched}
-    open_run_folder(out, KINDS[SEARCH], mine, job.base.settings, overwrite)
+    open_run_folder(out, KINDS[SEARCH], mine, defaults(job.base.settings), overwrite)
     write_manifest(out, SEARCH, {
         "identity": mine, "recipe": to_dict(job.base.settings), "searched": searched, "finished": False,
     })  # fmt: skip

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.command_line import what_next
-from bertsmith.config import Loaded, load, read_own_recipe, read_recipe, rows, set_keys, shipped_recipes
+from bertsmith.config import Loaded, read_own_recipe, rows, set_keys, shipped_recipes
 from bertsmith.errors import UserError
+from bertsmith.incomplete import load_incomplete, recipe_class
 from bertsmith.manifests import known_kind, read_manifest
 from bertsmith.overview import show_verb
 from bertsmith.progress import format_count
@@ -70,42 +71,6 @@ def _listed(shipped: dict[str, list[str]]) -> str:
     return "shipped are\n" + "; ".join(f"for {verb} {', '.join(names)}" for verb, names in shipped.items())
 
 
-def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Loaded:
-    """A recipe that need not say its paths: those missing are "…", and their origin is "needed".
-
-    Raises:
-        UserError: as `bertsmith.config.load`.
-    """
-    required = {"prepare": ("corpus", "vocab"), "pretrain": ("data",), "finetune": ("model", "data")}[verb]
-    given = {override.partition("=")[0] for override in overrides}
-    empty = [key for key, value in read_recipe(verb, what).items() if value == ""]  # what it leaves to the command line
-    missing = [f"{key}=…" for key in (*required, *empty) if key not in given and not _says(verb, what, key)]
-    complete = None
-    if verb == "pretrain" and "init=…" not in missing:
-        from bertsmith.training.architecture import take_architecture as complete
-    loaded = load(_class_of(verb), verb, what, [*overrides, *missing], complete)
-    origins = loaded.origins | {text.removesuffix("=…"): "needed" for text in missing}
-    return Loaded(loaded.settings, origins)
-
-
-def _says(verb: str, what: str, key: str) -> bool:
-    return read_recipe(verb, what).get(key, "") != ""
-
-
-def _class_of(verb: str) -> type:
-    if verb == "prepare":
-        from bertsmith.text.prepare import PrepareRecipe
-
-        return PrepareRecipe
-    if verb == "pretrain":
-        from bertsmith.training.recipe import PretrainRecipe
-
-        return PretrainRecipe
-    from bertsmith.tasks.recipe import FinetuneRecipe
-
-    return FinetuneRecipe
-
-
 def _print_settings(loaded: Loaded, title: str) -> None:
     found = list(rows(loaded))
     cells = [(row.key, _value(row.value), row.origin, row.description) for row in found]
@@ -156,7 +121,7 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> list[object]:
         facts["learnt before"] = ", ".join(manifest["learnt_before"])
     if results.is_file():
         content = read_run_results(results)
-        recipe = read_own_recipe(_class_of("finetune"), path, "finetune")
+        recipe = read_own_recipe(recipe_class("finetune"), path, "finetune")
         facts["trials"] = f"{len(content['trials'])} of {recipe.seeds}"
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
@@ -190,7 +155,7 @@ def _show_search(path: Path, manifest: dict[str, Any]) -> list[object]:
 
 def _print_own_recipe(path: Path, verb: str) -> None:
     """A run's recipe.toml holds all settings; which of them were chosen shows in their values."""
-    recipe = read_own_recipe(_class_of(verb), path, verb)
+    recipe = read_own_recipe(recipe_class(verb), path, verb)
     _print_settings(Loaded(recipe, dict.fromkeys(set_keys(recipe), "recipe")), "\nrecipe")
 
 

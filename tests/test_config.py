@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.config import check, differences, identity, load, read_recipe, rows, shipped_recipes, to_dict, to_toml
+from bertsmith.config import check, identity, load, read_recipe, rows, shipped_recipes, to_dict, to_toml
 from bertsmith.errors import UserError
+from bertsmith.identities import differences
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.rtd import ReplacedTokensSettings
 from bertsmith.schema import without_defaults

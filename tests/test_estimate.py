@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bertsmith.config import shipped_recipes
 from bertsmith.errors import UserError
-from bertsmith.estimate import Assumptions, estimate, print_estimate
+from bertsmith.estimate import Assumptions, estimate
 from bertsmith.gpus import GPUS, find_gpus
 from bertsmith.model.activations import Format
 from bertsmith.model.flops import training_flops
@@ -19,6 +19,7 @@ from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
 from bertsmith.planning_verbs import plan
+from bertsmith.print_estimate import print_estimate
 from bertsmith.randomness import generator
 from tests.toys import make_data, random_tokens, tiny_recipe
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bertsmith.config import defaults
 from bertsmith.errors import UserError
 from bertsmith.folder_kinds import KINDS, TOKENIZER, Kind
 from bertsmith.folders import clear, number_of, open_run_folder
@@ -14,7 +15,7 @@ SETTINGS = OptimizerSettings()
 
 
 def claimed(folder, identity, **options):
-    before = open_run_folder(folder, KIND, identity, SETTINGS, **options)
+    before = open_run_folder(folder, KIND, identity, defaults(SETTINGS), **options)
     write_manifest(folder, "toy", {"identity": identity})
     (folder / "trials").mkdir(exist_ok=True)
     return before
@@ -97,7 +98,7 @@ def test_a_damaged_manifest_says_nothing_of_whose_the_folder_is(tmp_path):
     (tmp_path / "manifest.json").write_bytes(bytes(100))
     for overwrite in (False, True):
         with pytest.raises(UserError, match=r"manifest.json, line 1: not JSON(.|\n)*choose another --out, or remove"):
-            open_run_folder(tmp_path, KINDS["finetune"], {}, SETTINGS, overwrite)
+            open_run_folder(tmp_path, KINDS["finetune"], {}, {}, overwrite)
     assert (tmp_path / "results.json").read_text() == "theirs"
 
 

@@ -27,7 +27,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
     "errors": 0, "settings": 0, "schema": 0, "config": 0, "files": 0, "memory": 0, "progress": 0,
     "randomness": 0, "recipes": 0, "signals": 0, "json_files": 0, "manifests": 0, "terminal": 0, "shell": 0,
-    "faults": 0, "folders": 0, "folder_kinds": 0, "results": 0,
+    "faults": 0, "folders": 0, "folder_kinds": 0, "identities": 0, "results": 0,
     "text": 1, "model": 1, "objectives": 2, "interop": 2, "training": 3, "tasks": 4, "probes": 4, "reports": 4,
 }  # fmt: skip
 ROOF = 5

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import Loaded, identity, to_dict, to_toml
+from bertsmith.config import Loaded, defaults, identity, to_dict, to_toml
 from bertsmith.errors import UserError
 from bertsmith.files import locked, make_folder, own_folder, write_text
 from bertsmith.folder_kinds import KINDS
@@ -107,7 +107,7 @@ def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> 
 def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
     mine = identity(recipe) | {"model": start.fingerprint()} | lesson.identity()
-    open_run_folder(out, KINDS["finetune"], mine, recipe, overwrite)
+    open_run_folder(out, KINDS["finetune"], mine, defaults(recipe), overwrite)
     remove_unfinished(own_folder(out / "trials"), "seed-")
     write_manifest(out, "finetune", {
         "identity": mine, "recipe": to_dict(recipe), **_described(lesson),

@@ -10,8 +10,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import MAX_NUMBER, Loaded, check, differences, load
+from bertsmith.config import MAX_NUMBER, Loaded, check, load
 from bertsmith.errors import UserError, quoted
+from bertsmith.identities import differences
 from bertsmith.model.config import EncoderSettings
 from bertsmith.model.encoder import num_segments
 from bertsmith.objectives.generator import GeneratorSettings

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bertsmith import __version__
-from bertsmith.config import identity, to_dict, to_toml
+from bertsmith.config import defaults, identity, to_dict, to_toml
 from bertsmith.errors import UserError
 from bertsmith.files import own_folder, write_text
 from bertsmith.folder_kinds import KINDS
@@ -38,7 +38,7 @@ def open_run(
         UserError: as `open_run_folder`. A plan that is not done may be lengthened.
     """
     mine = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
-    before = open_run_folder(run, KINDS["pretrain"], mine, recipe, overwrite, _only_lengthens)
+    before = open_run_folder(run, KINDS["pretrain"], mine, defaults(recipe), overwrite, _only_lengthens)
     described = {
         "identity": mine,
         "recipe": to_dict(recipe),

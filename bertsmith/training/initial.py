@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from bertsmith.config import differences
 from bertsmith.errors import UserError
+from bertsmith.identities import differences
 from bertsmith.interop.names import what_is_dropped
 from bertsmith.interop.network import Network
 from bertsmith.model.config import EncoderSettings

@@ -12,7 +12,8 @@ from mutation import ODD_VALUES, mutated
 
 from bertsmith.config import MAX_NUMBER, lay_over, load, to_dict, to_toml
 from bertsmith.errors import UserError
-from bertsmith.estimate import estimate, print_estimate
+from bertsmith.estimate import estimate
+from bertsmith.print_estimate import print_estimate
 from bertsmith.schema import keys_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.text.prepare import PrepareRecipe
