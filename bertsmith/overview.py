@@ -3,7 +3,7 @@ all of its settings."""
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any, get_type_hints
 
@@ -14,13 +14,9 @@ from bertsmith.usage import SETTINGS, settings_classes
 WITH_RECIPES = ("prepare", "pretrain", "finetune")
 
 
-def show_overview() -> list[object]:
-    """Print what there is to choose from; return the words of a command to go on with."""
-    from typer.main import get_command
-
-    from bertsmith.cli import app
-
-    verbs = get_command(app).commands
+def show_overview(verbs: Mapping[str, Any]) -> list[object]:
+    """Print what there is to choose from: the program's `verbs` (name → the parser's command), recipes and settings;
+    return the words of a command to go on with."""
     say_table("verbs", ("verb", "what it does"), [
         (name, " ".join((verb.help or "").split())) for name, verb in verbs.items()
     ], box=None, padding=(0, 2, 0, 0))  # fmt: skip

@@ -37,6 +37,7 @@ def recipe(
 
 
 def show(
+    context: typer.Context,
     what: Annotated[str | None, typer.Argument(metavar="[RECIPE|DATA|RUN|MODEL|VERB]")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -44,7 +45,7 @@ def show(
     from bertsmith.overview import show_overview
     from bertsmith.show import show
 
-    say_next(*(show_overview() if what is None else show(what, overrides or ())))
+    say_next(*(show_overview(context.find_root().command.commands) if what is None else show(what, overrides or ())))
 
 
 def plan(

@@ -117,7 +117,7 @@ def test_a_model_of_one_kind_of_segment_gets_rows_of_one(data, tmp_path):
 
 
 def test_show_and_plan_know_it_and_do_without_it(data, plain, capsys):
-    show("continue", [f"init={plain}"])
+    show(None, "continue", [f"init={plain}"])
     shown = capsys.readouterr().out
     line = next(line for line in shown.splitlines() if line.startswith("model.hidden_size"))
     assert line.split()[1:3] == ["16", "init"]
@@ -125,7 +125,7 @@ def test_show_and_plan_know_it_and_do_without_it(data, plain, capsys):
     with_model = json.loads(capsys.readouterr().out)
     assert with_model["vocab_size"] == 86 and with_model["length"] == 32
     assert with_model["parameters"]["embeddings"] == 16 * (86 + 64 + 2 + 2)
-    show("continue", [])
+    show(None, "continue", [])
     shown = capsys.readouterr().out
     assert "init=PATH" in shown and "model.hidden_size" in shown
 
