@@ -25,7 +25,6 @@ from bertsmith.objectives.rtd import (
     new_generator_weights,
 )
 from bertsmith.shell import quote
-from bertsmith.terminal import say
 from bertsmith.training.architecture import (
     GENERATOR_SIZES,
     fitting_generator,
@@ -93,23 +92,27 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
     return Initial(recipe, networks, whole, notes, found)
 
 
-def set_weights(objective: PretrainingObjective, initial: Initial, quiet: bool = False) -> frozenset[str]:
-    """Put the model's weights in place of the objective's random ones, say what stays random unless `quiet`, and return
-    its names.
+def set_weights(objective: PretrainingObjective, initial: Initial) -> tuple[frozenset[str], str]:
+    """Put the model's weights in place of the objective's random ones; return the names of those that stay random, and
+    lines that say what was taken, dropped and is new.
 
     Raises:
-        UserError: the two networks do not share what the recipe makes them share.
+        UserError: the two networks do not share what the recipe makes them share; new weights would learn alone until
+            the plan ends.
     """
     drawn, new = objective.state_dict(), []
     weights = drawn | initial.whole if initial.whole is not None else _joined(initial, drawn, new)
     stays = frozenset(name for name, tensor in weights.items() if tensor.data_ptr() == drawn[name].data_ptr())
     objective.load_state_dict(weights)
-    alone = initial.recipe.head_warmup
+    alone, plan = initial.recipe.head_warmup, initial.recipe.plan
+    if stays and plan.steps and alone.steps >= plan.steps:
+        raise UserError(
+            f"head_warmup.steps = {alone.steps} of a plan of {plan.steps:,} steps: only {', '.join(new)} would learn; "
+            f"lower it, or lengthen the plan"
+        )
     learns = f", which for {alone.steps} steps learns alone" if new and alone.steps else ""
     notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}{learns}"]
-    if not quiet:
-        say("\n  ".join([f"starting from {initial.recipe.init}", *notes]), error=True)
-    return stays
+    return stays, "\n  ".join([f"starting from {initial.recipe.init}", *notes])
 
 
 def _joined(initial: Initial, drawn: dict[str, Tensor], new: list[str]) -> dict[str, Tensor]:

@@ -65,17 +65,19 @@ def pretrain(
     data = open_data(recipe.data)
     _check_data(data, recipe)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
-    initial = None
+    objective = build_objective(recipe, data.tokenizer)
+    new, beginning, inputs = frozenset(), "", {}
     if recipe.init is not None:
         initial = open_initial(recipe, data.tokenizer, run)
+        new, beginning = set_weights(objective, initial)
+        inputs = {"init": initial.fingerprint}
     make_folder(run)
     with locked(run) as held:
-        inputs = {"init": initial.fingerprint} if initial else {}
         before = open_run(run, recipe, data, machine, inputs, overwrite)
-        objective = build_objective(recipe, data.tokenizer)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
-        new = set_weights(objective, initial, quiet=found is not None) if initial is not None else frozenset()
+        if beginning and found is None:
+            say(beginning, error=True)
         machine.place(objective)
         optimizer = build_optimizer(objective, recipe.optimizer, new=new)
         state = State()
@@ -98,7 +100,7 @@ def pretrain(
             watch = _Watch(recipe, machine, log, bar, probes)
             held_out = held_out_batches(data, recipe, objective)
             watch.start(objective, state)
-            if initial is not None and found is None:
+            if beginning and found is None:
                 watch.evaluate(objective, held_out, state)
 
             def save(state: State, step: Step) -> None:

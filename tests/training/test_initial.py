@@ -161,14 +161,23 @@ def test_where_nothing_is_new_there_is_no_warm_up_of_a_head(data, bert, tmp_path
 
 def test_a_new_generator_learns_alone_beside_the_discriminator_that_is_known(data, bert, tmp_path):
     recipe = tiny_recipe(
-        data, *ELECTRA[:2], f"init={bert}", "head_warmup.steps=4", "plan.steps=4", "plan.checkpoint_steps=4"
-    )
+        data, *ELECTRA[:2], f"init={bert}", "head_warmup.steps=4", "plan.steps=5", "plan.checkpoint_steps=4",
+        "plan.keep_checkpoints=0",
+    )  # fmt: skip
     pretrain(recipe, tmp_path / "run")
-    start, end = load_run(bert).weights, load_run(tmp_path / "run").weights
+    start = load_run(bert).weights
+    end = checkpoints.read(tmp_path / "run" / "checkpoints" / "step-00000004").model
     drawn = initial_weights(recipe, data)
     assert all(torch.equal(end[name], tensor) for name, tensor in start.items() if name.startswith("encoder."))
     for name in ("head.dense.weight", "generator.head.dense.weight"):
         assert not torch.equal(end[name], drawn[name])
+
+
+def test_a_warm_up_of_a_head_ends_before_the_plan_does(data, electra, tmp_path):
+    recipe = tiny_recipe(data, "model.embedding_size=8", f"init={electra}", "head_warmup.steps=50", "plan.steps=50")
+    with pytest.raises(UserError, match="50 of a plan of 50 steps: only masked-token head would learn; lower it, or"):
+        pretrain(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_init_a_warm_up_of_a_head_is_refused(data):
