@@ -97,7 +97,7 @@ def test_a_damaged_manifest_says_nothing_of_whose_the_folder_is(tmp_path):
     (tmp_path / "results.json").write_text("theirs")
     (tmp_path / "manifest.json").write_bytes(bytes(100))
     for overwrite in (False, True):
-        with pytest.raises(UserError, match=r"manifest.json, line 1: not JSON(.|\n)*choose another --out, or remove"):
+        with pytest.raises(UserError, match=r"manifest.json: damaged \(line 1: not JSON(.|\n)*choose another --out"):
             open_run_folder(tmp_path, KINDS["finetune"], {}, {}, overwrite)
     assert (tmp_path / "results.json").read_text() == "theirs"
 
