@@ -1,6 +1,6 @@
 """results.json of a trial, a fine-tuning run, a search and a GLUE run: read, with the shape that readers rely on."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ _SUMMARY = {str: {"median": _NUMBER, "mean": _NUMBER, "std?": _NUMBER}}
 _SPREAD = {str: {"median": _NUMBER, "mean": _NUMBER, "std": _NUMBER}}
 _RUN = {"task?": str, "trials": _TRIALS, "summary": _SPREAD}
 _TRIAL = {
-    "seed?": int, "metrics?": _METRICS, "constant?": bool, "steps?": int, "tokens?": int, "seconds?": _NUMBER,
+    "seed?": int, "metrics?": _METRICS, "constant?": bool, "cautions?": [str], "steps?": int,
+    "tokens?": int, "seconds?": _NUMBER,
     "early_stopping?": {"held_out?": int, "metric": str, "score": _NUMBER, "step": int},
 }  # fmt: skip
 _AVERAGE = {
@@ -32,6 +33,11 @@ _SEARCH = {
     "grid": {str: {"settings?": dict, "trials": _TRIALS, "summary": {str: {"median": _NUMBER, "mean": _NUMBER,
                                                                           "std": _NUMBER}}}},
 }  # fmt: skip
+
+
+def cautions_of(trial: Mapping[str, Any]) -> list[str]:
+    """Return what a trial was warned of, by its results; in those of earlier versions only that all was the same."""
+    return trial.get("cautions", ["every dev prediction is the same"] if trial.get("constant") else [])
 
 
 def read_run_results(path: Path, metrics: Collection[str] = ()) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from bertsmith.reports.charts import has_generator, title
 from bertsmith.reports.glue_table import seeds_of
 from bertsmith.reports.metric_names import metric_title, task_and_metric
 from bertsmith.reports.runs import Run
+from bertsmith.results import cautions_of
 
 ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
 
@@ -126,8 +127,7 @@ def _pretraining(run: Run) -> dict[str, Any]:
 def _fine_tuning(run: Run) -> dict[str, Any]:
     examples = run.manifest.get("examples", {})
     counts = [_count(number, f"in {split}", exact=True) for split, number in examples.items()]
-    constant = [str(trial["seed"]) for trial in run.trials if trial.get("constant")]
-    of_which = " of one task or more" if "tasks" in run.manifest else ""
+    warnings = [f"seed {trial['seed']}: {caution}" for trial in run.trials for caution in cautions_of(trial)]
     epochs, rate = run.setting("epochs"), run.setting("schedule.learning_rate")
     scores = [
         f"{metric_title(name)} {100 * row['median']:.1f}"
@@ -151,7 +151,7 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
         "Scores": "; ".join(scores),
         "Seeds": str(len(run.trials)),
         "Chosen": run.chosen,
-        "Same answer to all": f"seed {', '.join(constant)}: nothing was learnt{of_which}" if constant else "",
+        "Warnings": ". ".join(warnings),
         "Time": _seconds(run),
     }  # fmt: skip
 

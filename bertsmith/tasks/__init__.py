@@ -13,6 +13,7 @@ In reading order:
     several         … as one lesson: one encoder, and for each task a head and a loss
     trial           one seed: train, predict, score
     layer_rates     how fast each layer learns
+    cautions        what a trial is warned of
     metrics         predicted classes and numbers → scores, and scores of several trials → their spread
     texts/          classes, labels and numbers of texts and of pairs of texts
     words/          tags of words

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bertsmith.errors import UserError
 from bertsmith.randomness import generator
 from bertsmith.settings import setting, settings
+from bertsmith.tasks.cautions import stood_still
 from bertsmith.tasks.lesson import Scored
 from bertsmith.training.machine import Machine
 
@@ -46,7 +47,8 @@ def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.
 class Watch:
     """Looks at what is held out, and keeps the weights that did best on it, in the host's memory."""
 
-    def __init__(self, split: Scored, metric: str, machine: Machine, patience: int):
+    def __init__(self, split: Scored, metric: str, machine: Machine, patience: int, num_examples: int = 0):
+        """`num_examples` are in the split."""
         self.split = split
         self.metric = metric
         self.machine = machine
@@ -54,11 +56,19 @@ class Watch:
         self.best_score = -math.inf
         self.best_step = 0
         self._weights: dict[str, Tensor] = {}
+        self.cautions: list[str] = []
+        """That the score stood still, once."""
+        self._num_examples = num_examples
+        self._scores: list[float] = []
         self._looks_since = 0
 
     def look(self, objective: nn.Module, step: int) -> dict[str, float]:
         """The scores of the model as it is after this step."""
-        metrics = self.split.score(objective, self.machine).metrics
+        metrics, _, baseline, _ = self.split.score(objective, self.machine)
+        self._scores.append(metrics[self.metric])
+        caution = stood_still(self.metric, self._scores, baseline, self._num_examples)
+        if caution is not None and not self.cautions:
+            self.cautions.append(caution)
         self._looks_since += 1
         if metrics[self.metric] > self.best_score:
             self.best_score, self.best_step, self._looks_since = metrics[self.metric], step, 0

@@ -19,7 +19,7 @@ from bertsmith.folders import number_of, open_run_folder, remove_unfinished
 from bertsmith.json_files import member, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.model.encoder import check_length
-from bertsmith.results import read_trial_results
+from bertsmith.results import cautions_of, read_trial_results
 from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
 from bertsmith.tasks.lesson import Lesson
 from bertsmith.tasks.metrics import summarize
@@ -157,12 +157,8 @@ def _show(results: dict[str, Any], run: Path) -> None:
                 f"seed {trial['seed']}: the weights of step {stopping['step']} of {details['steps']} are kept, "
                 f"{stopping['metric']} {stopping['score']:.4f} on what is held out"
             )
-        if details.get("constant"):
-            whose = "of a task " if results["task"] == SEVERAL else ""
-            _say(
-                f"seed {trial['seed']}: every dev prediction {whose}is the same; more epochs or another learning rate "
-                f"may help"
-            )
+        for caution in cautions_of(details):
+            _say(f"seed {trial['seed']}: {caution}")
 
 
 def _show_task(title: str, names: list[str], results: dict[str, Any]) -> None:

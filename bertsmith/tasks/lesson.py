@@ -12,6 +12,7 @@ from torch import nn
 from bertsmith.model.encoder import Encoder
 from bertsmith.objectives.objective import Batch
 from bertsmith.randomness import generator
+from bertsmith.tasks.cautions import Look
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
 from bertsmith.training.machine import Machine
@@ -27,6 +28,16 @@ class Outcome(NamedTuple):
     """By name, as fractions of 1."""
     constant: bool
     """Whether every prediction is the same."""
+    baseline: float | None = None
+    """The headline's score of always giving the commonest answer; None where all gold answers are the same."""
+    cautions: tuple[str, ...] = ()
+    """What there is to say of outputs that are alike, or no better than that."""
+
+
+def outcome_of(metrics: dict[str, float], look: Look) -> Outcome:
+    """Return how a model did on one dev set."""
+    caution = look.caution()
+    return Outcome(metrics, look.same, look.constant, () if caution is None else (caution,))
 
 
 class Trained(Protocol):

@@ -97,14 +97,20 @@ class SeveralDev(NamedTuple):
     def score(self, objective: Several, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
         """`MEAN`, and every task's metrics behind the task's name; what a task writes is in a folder of its own."""
         found: dict[str, float] = {}
-        constant = []
+        outcomes: dict[str, Outcome] = {}
         for task, dev in self.dev.items():
             own = None if folder is None else own_folder(folder / task)
             outcome = dev.score(objective.objectives[task], machine, own, name)
             found |= _named(task, outcome.metrics)
-            constant.append(outcome.constant)
+            outcomes[task] = outcome
         headlines = [found[metric_of(task, metric)] for task, metric in self.headlines.items() if task in self.dev]
-        return Outcome({MEAN: float(np.mean(headlines))} | found, any(constant))
+        baselines = [outcome.baseline for outcome in outcomes.values()]
+        return Outcome(
+            {MEAN: float(np.mean(headlines))} | found,
+            any(outcome.constant for outcome in outcomes.values()),
+            None if None in baselines else float(np.mean(baselines)),
+            tuple(f"{task}: {line}" for task, outcome in outcomes.items() for line in outcome.cautions),
+        )
 
 
 class SeveralLesson(NamedTuple):

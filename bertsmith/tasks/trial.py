@@ -46,8 +46,8 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     """Train with `seed`, score on dev, and write `folder`; returns the metrics.
 
         model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
-        results.json         the seed, the metrics, how long it took; with early stopping also at which step the weights
-                             that are kept did best on what was held out, and how well
+        results.json         the seed, the metrics, what it is warned of, how long it took; with early stopping also at
+                             which step the weights that are kept did best on what was held out, and how well
         predictions-dev.…    what it said of dev: see the lesson's splits; of questions preds.json, eval.json and
                              null_odds.json; of several tasks in a folder each
         metrics.jsonl        losses and learning rate by step
@@ -67,9 +67,10 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
         if watch is not None:
             watch.restore(objective)
             stopping = {"early_stopping": {"held_out": setup.splits.num_held_out, **watch.to_json()}}
-        metrics, constant = setup.splits.dev.score(objective, setup.machine, partial)
+        metrics, constant, _, cautions = setup.splits.dev.score(objective, setup.machine, partial)
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
+            "cautions": [*cautions, *(watch.cautions if watch is not None else ())],
             "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
             "threads": torch.get_num_threads(), **stopping,
         })  # fmt: skip
@@ -95,7 +96,7 @@ def watch_of(setup: Setup) -> Watch | None:
     if setup.splits.held_out is None:
         return None
     patience = setup.recipe.early_stopping.patience
-    return Watch(setup.splits.held_out, setup.lesson.metrics[0], setup.machine, patience)
+    return Watch(setup.splits.held_out, setup.lesson.metrics[0], setup.machine, patience, setup.splits.num_held_out)
 
 
 def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:

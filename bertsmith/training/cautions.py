@@ -91,7 +91,7 @@ def standing_still(scores: Sequence[float], constant: float) -> str | None:
     if len(last) < EVALUATIONS:
         return None
     highest, spread = max(last), max(last) - min(last)
-    if highest <= constant + 0.01:
+    if highest <= constant + 0.01 * (1 - constant):
         return f", where always giving the commonest answer has {constant:.3f}"
     if spread <= 0.002 and highest < max(scores) - 0.02:
         return f", after it had been at {max(scores):.3f}"

@@ -1,5 +1,7 @@
 """Questions about texts, as a lesson: SQuAD, MRQA 2019, and one's own."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,15 @@ from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
 from bertsmith.shell import quote
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
-from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
+from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds, spread_of_places
 from bertsmith.tasks.answering.files import AskedTask, read_asked
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
+from bertsmith.tasks.cautions import Look
 from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.early_stopping import divide
-from bertsmith.tasks.lesson import Outcome, Split, Splits
+from bertsmith.tasks.lesson import Outcome, Split, Splits, outcome_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import score_answerable
@@ -72,7 +75,20 @@ class AnsweredSplit(Split):
             for file, content in (written | {"eval": scores}).items():
                 write_json(folder / f"{file}.json", content)
         metrics = {metric: scores[metric] / 100 for metric in self.task.task.metrics}
-        return Outcome(metrics, len(set(texts.values())) == 1)
+        headline = self.task.task.metrics[0]
+        same = len(set(texts.values())) == 1
+        return outcome_of(
+            metrics, Look(headline, metrics[headline], constant_score(gold), same, spread_of_places(best, self.asked))
+        )
+
+
+def constant_score(gold: Mapping[str, list[str]]) -> float | None:
+    """The headline's score of always giving the commonest answer, or none, by F1; None where there is no other."""
+    commonest = Counter(text for answers in gold.values() for text in set(answers) or {""}).most_common(1)[0][0]
+    if all(commonest in (answers or [""]) for answers in gold.values()):
+        return None
+    texts = dict.fromkeys(gold, commonest)
+    return score_answerable(gold, texts)["f1"] / 100
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """What a model says of windows → the best answers of each question, in the context's own characters."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -13,6 +15,9 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.windows import Windows
 from bertsmith.tasks.inference import scored
 from bertsmith.training.machine import Machine
+
+FEW = 20
+"""Answers, of which most may begin at one place by chance."""
 
 
 class Answer(NamedTuple):
@@ -83,6 +88,18 @@ def best_answers(candidates: Candidates, windows: Windows, asked: Questions, mos
         [answer(number, at) for at in order[begin : min(end, begin + most)]]
         for number, (begin, end) in enumerate(pairwise(bounds))
     ]
+
+
+def spread_of_places(best: list[list[Answer]], asked: Questions) -> float | None:
+    """Return the share of answers that begin elsewhere in their contexts than most do; None where that shows nothing,
+    since there are few, or the right ones begin alike too."""
+    found = _share_elsewhere([answers[0].start for answers in best if answers])
+    right = _share_elsewhere([answers[0][0] for answers in asked.answers if answers])
+    return found if right is not None and right > 0.1 else None
+
+
+def _share_elsewhere(starts: Sequence[int]) -> float | None:
+    return 1 - max(Counter(starts).values()) / len(starts) if len(starts) >= FEW else None
 
 
 def null_odds(candidates: Candidates, windows: Windows, best: list[list[Answer]], joint: bool) -> np.ndarray:

@@ -13,11 +13,12 @@ from bertsmith.errors import UserError
 from bertsmith.files import atomic_write
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.cautions import of_texts
 from bertsmith.tasks.class_weights import class_weights, say_classes
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
-from bertsmith.tasks.lesson import Outcome, Split, Splits
-from bertsmith.tasks.metrics import is_constant, measure
+from bertsmith.tasks.lesson import Outcome, Split, Splits, outcome_of
+from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.single_lesson import SingleLesson
@@ -66,17 +67,17 @@ class TextSplit(Split):
         self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
     ) -> Outcome:
         """predictions-NAME.tsv gets an example a line, in the order of the dev file."""
-        predicted, answers = predict(objective, self.rows, machine), self.answers
+        scores, answers = predict(objective, self.rows, machine), self.answers
         if self.task.is_regression:
-            predicted, answers = on_scale(predicted[:, 0], self.task.low, self.task.high), self.numbers
+            predicted, answers = on_scale(scores[:, 0], self.task.low, self.task.high), self.numbers
         elif self.task.is_multi_label:
-            predicted = predicted >= 0  # a probability of at least 0.5
+            predicted = scores >= 0  # a probability of at least 0.5
         else:
-            predicted = predicted.argmax(axis=1)
+            predicted = scores.argmax(axis=1)
         if folder is not None:
             _write_predictions(folder / f"predictions-{name}.tsv", predicted, answers, self.task)
         metrics = measure(self.task.metrics, predicted, answers, len(self.task.labels))
-        return Outcome(metrics, is_constant(predicted))
+        return outcome_of(metrics, of_texts(self.task, metrics[self.task.metrics[0]], scores, predicted, answers))
 
 
 class TwoDevSets(NamedTuple):
@@ -92,7 +93,8 @@ class TwoDevSets(NamedTuple):
         first = self.matched.score(objective, machine, folder, name)
         second = self.mismatched.score(objective, machine, folder, name + MISMATCHED)
         metrics = first.metrics | {metric + MISMATCHED: score for metric, score in second.metrics.items()}
-        return Outcome(metrics, first.constant or second.constant)
+        cautions = (*first.cautions, *(f"mismatched: {line}" for line in second.cautions))
+        return Outcome(metrics, first.constant or second.constant, first.baseline, cautions)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Tags of words, as a lesson: chunks, names, parts of speech."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -10,10 +11,11 @@ import torch
 
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.cautions import Look, spread_of
 from bertsmith.tasks.class_weights import class_weights, say_classes
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
-from bertsmith.tasks.lesson import Outcome, Split, Splits
+from bertsmith.tasks.lesson import Outcome, Split, Splits, outcome_of
 from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
@@ -22,7 +24,7 @@ from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
 from bertsmith.tasks.words.sentences import LabelledSentences, Sentences, read_chunking, read_tagging
-from bertsmith.tasks.words.tag_scores import fallback, score_tags
+from bertsmith.tasks.words.tag_scores import constant_score, fallback, score_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.terminal import say
 from bertsmith.text.tokenizer import Tokenizer
@@ -60,9 +62,13 @@ class TaggedSplit(Split):
 
     def score(self, objective: Tagging, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
         """predictions-NAME.txt gets a word a line, as `grade conll2000` reads."""
-        ids = self.encoded.gather(predict_tags(objective, self.rows, machine), self.fallback)
+        grid, spread = predict_tags(objective, self.rows, machine)
+        ids = self.encoded.gather(grid, self.fallback)
         path = None if folder is None else folder / f"predictions-{name}.txt"
-        return Outcome(score_tags(ids, self.sentences, self.encoded.ends, self.task, path), is_constant(ids))
+        metrics = score_tags(ids, self.sentences, self.encoded.ends, self.task, path)
+        headline = self.task.metrics[0]
+        constant = constant_score(self.task, self.sentences)
+        return outcome_of(metrics, Look(headline, metrics[headline], constant, is_constant(ids), spread))
 
 
 @dataclass(frozen=True)
@@ -148,9 +154,16 @@ def encode_tagged(
     return TaggedSplit(task, sentences, encoded, encoded.spread(tags[encoded.kept], IGNORED), fallback)
 
 
-def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> np.ndarray:
-    """The id of each token's likeliest tag, [N, L] int16; 0 where there is no token."""
+def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, float]:
+    """The id of each token's likeliest tag, [N, L] int16, 0 where there is no token; and how much the tags'
+    probabilities differ from token to token."""
     grid = np.zeros((len(rows.lengths), int(rows.lengths.max())), dtype=np.int16)
-    for chosen, tokens, scores in scored(objective, rows, machine):
-        grid[chosen, : tokens.length] = tokens.to_grid(scores.float().argmax(dim=1)).cpu().numpy()
-    return grid
+
+    def probs() -> Iterator[np.ndarray]:
+        for chosen, tokens, scores in scored(objective, rows, machine):
+            exact = scores.float()
+            grid[chosen, : tokens.length] = tokens.to_grid(exact.argmax(dim=1)).cpu().numpy()
+            yield exact.softmax(dim=1).cpu().numpy()
+
+    spread = spread_of(probs())
+    return grid, spread

@@ -118,8 +118,11 @@ def test_a_batch_that_lost_all_its_words_has_no_loss():
 def test_tags_do_not_depend_on_company(split, monkeypatch):
     monkeypatch.setattr("bertsmith.tasks.inference.PREDICTED_TOKENS", 40)
     objective = objective_of()
-    found = predict_tags(objective, split.rows, choose_machine(MachineSettings(device="cpu")))
+    found, spread = predict_tags(objective, split.rows, choose_machine(MachineSettings(device="cpu")))
     for number, length in enumerate(split.rows.lengths):
         alone = objective.eval().scores(split.rows.take(np.array([number]))).argmax(dim=1)
         assert found[number, :length].tolist() == alone.tolist()
         assert not found[number, length:].any()
+    every = [objective.eval().scores(split.rows.take(np.array([number]))) for number in range(len(split.lengths))]
+    probs = torch.cat(every).softmax(dim=1).double().detach().numpy()
+    assert spread == pytest.approx(np.sqrt(probs.var(axis=0).sum()), rel=1e-5)

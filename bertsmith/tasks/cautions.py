@@ -1,0 +1,112 @@
+"""What a trial is warned of: outputs that are all alike, and scores that the commonest answer would have too."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bertsmith.tasks.metrics import is_constant, measure
+from bertsmith.tasks.task import Task
+from bertsmith.training.cautions import EVALUATIONS, standing_still
+
+LEAST_SPREAD = 0.01
+"""Of probabilities over the rows, and of numbers as a share of the gold ones' spread: below it outputs are alike."""
+MARGIN = 0.01
+"""Of what the commonest answer leaves to be won: a score has to be above its by more."""
+FEW = 100
+"""Examples, of which a score that is right may stand still, since each is a large step."""
+REMEDY = "more epochs or another learning rate may help"
+
+
+class Look(NamedTuple):
+    """What shows whether a model has learnt, on one dev set."""
+
+    metric: str
+    """The headline."""
+    score: float
+    constant: float | None
+    """What always giving the commonest answer scores; None where dev has one answer alone, so that nothing shows."""
+    same: bool
+    """Whether every prediction is the same."""
+    spread: float | None = None
+    """How far outputs are from being the same for all rows (see `spread_of`); None where that is not known."""
+
+    def caution(self) -> str | None:
+        """Return what there is to say; None where the model seems to have learnt."""
+        if self.constant is None:
+            return None
+        score = f"{self.metric} {self.score:.4f}"
+        if self.same:
+            return f"every dev prediction is the same ({score}); {REMEDY}"
+        no_better = "" if self.score > self.constant + MARGIN * (1 - self.constant) else (
+            f"{score} on dev is no better than always giving the same answer, which has {self.constant:.4f}"
+        )  # fmt: skip
+        alike = "" if self.spread is None or self.spread >= LEAST_SPREAD else (
+            f"outputs for all dev rows are nearly alike (their spread is {self.spread:.2g}; {LEAST_SPREAD:g} is little)"
+        )  # fmt: skip
+        return f"{', and '.join(filter(None, [no_better, alike]))}; {REMEDY}" if no_better or alike else None
+
+
+def spread_of(probs: Iterable[np.ndarray]) -> float:
+    """Return how much answers differ from row to row: the root of the summed variances, over all rows, of each class's
+    probability. 0 where all rows have the same.
+
+    Args:
+        probs: of some rows after the other, [N, C].
+    """
+    count, sums, squares = 0, 0.0, 0.0
+    for some in probs:
+        exact = some.astype(np.float64)
+        count, sums, squares = count + len(exact), sums + exact.sum(axis=0), squares + (exact**2).sum(axis=0)
+    return float(np.sqrt(np.maximum(squares / count - (sums / count) ** 2, 0.0).sum())) if count else 0.0
+
+
+def of_texts(task: Task, score: float, scores: np.ndarray, predicted: np.ndarray, answers: np.ndarray) -> Look:
+    """Return how a model does on texts.
+
+    Args:
+        score: of the task's headline metric.
+        scores: [N, C], what the model gives.
+        predicted, answers: [N], class ids, or numbers on the task's scale; or [N, C] bool, labels.
+    """
+    if task.is_regression:
+        width = float(np.std(answers))
+        spread = float(np.std(predicted)) / width if width else None
+    elif task.is_multi_label:
+        spread = spread_of([1 / (1 + np.exp(-np.clip(scores, -80, 80)))])
+    else:
+        spread = spread_of([softmax(scores)])
+    return Look(task.metrics[0], score, _constant_score(task, answers), is_constant(predicted), spread)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Return the probabilities of logits, [N, C]."""
+    exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def _constant_score(task: Task, answers: np.ndarray) -> float | None:
+    if is_constant(answers):
+        return None
+    if task.is_regression:
+        return 0.0
+    if task.is_multi_label:  # always the same few of the commonest labels, as many as score best
+        order = np.argsort(-answers.sum(axis=0), kind="stable")
+        sets = (np.isin(np.arange(len(order)), order[:number]) for number in range(1, len(order) + 1))
+        found = (measure(task.metrics[:1], np.tile(chosen, (len(answers), 1)), answers) for chosen in sets)
+        return max(next(iter(scores.values())) for scores in found)
+    commonest = np.full_like(answers, np.bincount(answers).argmax())
+    [score] = measure(task.metrics[:1], commonest, answers, len(task.labels)).values()
+    return score
+
+
+def stood_still(metric: str, scores: Sequence[float], constant: float | None, num_examples: int) -> str | None:
+    """Return what there is to say of the scores on `num_examples` that were held out, look by look; None where the
+    model has learnt, whether or not it still gets better."""
+    if constant is None:
+        return None
+    why = standing_still(scores, constant)
+    moved = max(scores) - min(scores) > 1e-4
+    if why is None or (not why and (moved or num_examples < FEW)):
+        return None
+    return f"{metric} on what is held out has stood still at {scores[-1]:.4f} for {EVALUATIONS} looks{why}; {REMEDY}"
