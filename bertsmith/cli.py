@@ -25,6 +25,7 @@ from bertsmith.command_line import (
     stopping,
     written,
 )  # fmt: skip
+from bertsmith.folders import no_empty_folder
 from bertsmith.planning_verbs import add_verbs as add_planning_verbs
 from bertsmith.shell import command, quote
 from bertsmith.task_verbs import add_verbs
@@ -136,6 +137,7 @@ add_verbs(app)
 
 
 @app.command()
+@no_empty_folder("out")
 def evaluate(
     model: Model,
     asked: Annotated[

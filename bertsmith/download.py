@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from bertsmith.errors import UserError, one_line
 from bertsmith.files import TEMPORARY, atomic_write, locked, make_folder, reported, sha256_file
+from bertsmith.folders import no_empty_folder
 from bertsmith.progress import format_seconds, progress
 from bertsmith.sources import CATALOGUE, File, Item
 
@@ -34,6 +35,7 @@ class Unavailable(Exception):
     """Why a source does not give a file; the next source is tried."""
 
 
+@no_empty_folder("out")
 def download(
     what: str,
     out: Path,

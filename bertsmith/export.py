@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
+from bertsmith.folders import no_empty_folder
 from bertsmith.interop.card import CardSettings, Measured, model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.names import Head
@@ -39,6 +40,7 @@ class ExportSettings:
     card: CardSettings = setting(CardSettings(), "for the model card")
 
 
+@no_empty_folder("out")
 def export_run(
     run: Path,
     out: Path,

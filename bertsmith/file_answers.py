@@ -23,6 +23,7 @@ from bertsmith.answers import (
 )
 from bertsmith.errors import UserError
 from bertsmith.files import ending
+from bertsmith.folders import no_empty_folder
 from bertsmith.predictor import Predictor
 from bertsmith.shell import command
 from bertsmith.tasks.cells import is_missing, text, words
@@ -34,6 +35,7 @@ from bertsmith.terminal import say, tell
 WORDS_ENDING = ".conll"
 
 
+@no_empty_folder("out")
 def print_predictions(
     model: Predictor,
     lines: Iterable[str],

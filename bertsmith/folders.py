@@ -4,16 +4,20 @@ Removed is what a manifest of ours names, file by file. What somebody else has p
 """
 
 import contextlib
+import functools
+import inspect
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from bertsmith.errors import UserError
 from bertsmith.files import TEMPORARY, remove_tree, reported, temporary_of
 from bertsmith.folder_kinds import KINDS, Kind
 from bertsmith.identities import as_written_now, differences
 from bertsmith.manifests import kind_of, read_manifest, word, write_manifest
+
+Value = TypeVar("Value")
 
 MOST_NAMED = 4
 """Differences in a message."""
@@ -114,6 +118,35 @@ def remove_names(folder: Path, names: Iterable[str]) -> None:
     for path in sorted(outer, key=lambda path: len(path.parts), reverse=True):
         with contextlib.suppress(OSError):  # somebody else's files are in it
             path.rmdir()
+
+
+def no_empty_folder(parameter: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
+    """Return a decorator for a function that makes and locks the folders of its path `parameter`: where it ends in an
+    error, those that were not there before and hold nothing go again, and so does a lock that alone is new."""
+
+    def decorate(function: Callable[..., Value]) -> Callable[..., Value]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def run(*args: Any, **options: Any) -> Value:
+            path = signature.bind(*args, **options).arguments.get(parameter)
+            places = [] if path is None else [Path(path), *Path(path).parents]
+            new = [place for place in places if not os.path.lexists(place)]
+            before = set(os.listdir(path)) if path is not None and _is_folder(Path(path)) else set()
+            try:
+                return function(*args, **options)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    if path is not None and set(os.listdir(path)) - before == {".lock"}:
+                        (Path(path) / ".lock").unlink()
+                for folder in new:
+                    with contextlib.suppress(OSError):  # it was not made, or holds something
+                        folder.rmdir()
+                raise
+
+        return run
+
+    return decorate
 
 
 def number_of(name: str, prefix: str, width: int = 1) -> int | None:

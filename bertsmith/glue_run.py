@@ -19,7 +19,7 @@ from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.files import locked, make_folder, own_folder, refuse_links
 from bertsmith.folder_kinds import KINDS
-from bertsmith.folders import open_run_folder
+from bertsmith.folders import no_empty_folder, open_run_folder
 from bertsmith.json_files import read_json, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.reports.averages import PROTOCOLS, average
@@ -75,6 +75,7 @@ class Job:
         return sorted(found, key=lambda task: self.settings.from_mnli and task != "mnli")  # a stable sort
 
 
+@no_empty_folder("out")
 def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool = False) -> dict[str, Any]:
     """Fine-tune `model` on every task whose training and dev files are there; returns what results.json has.
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
+from bertsmith.folders import no_empty_folder
 from bertsmith.interop.huggingface import read_folder, write_folder
 from bertsmith.interop.names import what_is_dropped
 from bertsmith.interop.network import Imported
@@ -42,6 +43,7 @@ class ImportSettings:
     )
 
 
+@no_empty_folder("out")
 def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
     """Write the model at `path` to `out`; returns lines that say what it is and what was dropped.
 

@@ -25,7 +25,7 @@ from bertsmith.errors import UserError
 from bertsmith.export import export_run
 from bertsmith.files import TEMPORARY, Held, locked, make_folder, refuse_links
 from bertsmith.folder_kinds import KINDS
-from bertsmith.folders import clear, read_own
+from bertsmith.folders import clear, no_empty_folder, read_own
 from bertsmith.json_files import finite, member, read_json, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.order_task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
@@ -67,6 +67,7 @@ class Sizes:
     finetune: Sequence[str] = ()
 
 
+@no_empty_folder("out")
 def quickstart(
     out: Path,
     overwrite: bool = False,

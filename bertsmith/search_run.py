@@ -19,7 +19,7 @@ from bertsmith.config import Loaded, defaults, identity, lay_over, read_recipe, 
 from bertsmith.errors import UserError
 from bertsmith.files import locked, make_folder, own_folder
 from bertsmith.folder_kinds import KINDS
-from bertsmith.folders import open_run_folder
+from bertsmith.folders import no_empty_folder, open_run_folder
 from bertsmith.json_files import read_json, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.settings import setting, settings
@@ -73,6 +73,7 @@ class Job(NamedTuple):
     """The folder of each combination → its recipe."""
 
 
+@no_empty_folder("out")
 def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool = False) -> dict[str, Any]:
     """Fine-tune with every combination, and choose by the mean over the seeds of the task's headline on dev; returns
     what results.json has.

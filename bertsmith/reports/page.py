@@ -6,6 +6,7 @@ from typing import Any
 
 from bertsmith import __version__
 from bertsmith.files import make_folder, write_text
+from bertsmith.folders import no_empty_folder
 from bertsmith.reports import template
 from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, curve_styles, run_colors
 from bertsmith.reports.facts import cautions, facts, headline, state
@@ -23,6 +24,7 @@ PROTOCOLS = (
 """The point: richarddwang/electra_pytorch's best-of-10 GLUE average 81.38 over 14 pre-trainings, against 80.36."""
 
 
+@no_empty_folder("out")
 def write_page(runs: Sequence[Path], out: Path, about: Sequence[str] = ()) -> Path:
     """Write one HTML page about these run folders, which may be unfinished, side by side; returns `out`. What is said
     `about` them, a paragraph each, stands at its head.

@@ -15,7 +15,7 @@ from bertsmith.config import Loaded, defaults, identity, to_dict, to_toml
 from bertsmith.errors import UserError
 from bertsmith.files import locked, make_folder, own_folder, write_text
 from bertsmith.folder_kinds import KINDS
-from bertsmith.folders import number_of, open_run_folder, remove_unfinished
+from bertsmith.folders import no_empty_folder, number_of, open_run_folder, remove_unfinished
 from bertsmith.json_files import member, write_json
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.model.encoder import check_length
@@ -38,6 +38,7 @@ LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": re
 """By what is given an answer, see `FinetuneRecipe.kind`."""
 
 
+@no_empty_folder("out")
 def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, Any]:
     """Run the trials of a `FinetuneRecipe` that the folder `out` does not have yet; returns its results.json.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bertsmith.config import identity
 from bertsmith.files import locked, make_folder
+from bertsmith.folders import no_empty_folder
 from bertsmith.manifests import read_manifest, write_manifest
 from bertsmith.progress import format_count, progress
 from bertsmith.settings import setting, settings
@@ -38,6 +39,7 @@ class TokenizerRecipe(PrepareRecipe):
     megabytes: int = setting(300, "text to train on, in MB, taken evenly from the whole corpus", ge=1)
 
 
+@no_empty_folder("out")
 def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False) -> Tokenizer:
     """The tokenizer folder `out` for `recipe`: trained, or found whole. `prepare` takes the folder as its `vocab`.
 

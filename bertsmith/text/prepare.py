@@ -16,7 +16,7 @@ from bertsmith.config import identity
 from bertsmith.errors import UserError
 from bertsmith.files import Held, locked, make_folder, reported
 from bertsmith.folder_kinds import KINDS
-from bertsmith.folders import clear, remove_names
+from bertsmith.folders import clear, no_empty_folder, remove_names
 from bertsmith.manifests import write_manifest
 from bertsmith.progress import Progress, format_count, format_seconds, progress
 from bertsmith.settings import setting, settings
@@ -63,6 +63,7 @@ class PrepareRecipe(CorpusRecipe):
     workers: int | None = setting(None, "processes; by default as many as there are cores", ge=1, identity=False)
 
 
+@no_empty_folder("out")
 def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     """The data folder `out` for `recipe`: made, continued where it was interrupted, or found whole.
 
@@ -74,27 +75,21 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
             before such an end is kept, and continued when called again.
     """
     job = _plan(recipe, out)
-    is_new = not out.exists()
     make_folder(out)
-    try:
-        with locked(out) as held:
-            if not os.path.lexists(out / journal.NAME) or (out / "manifest.json").exists():
-                refuse_foreign(out, "data")
-            if overwrite:
-                _clear(out)
-            is_made = not (out / "manifest.json").exists()
-            if is_made:
-                _make(job, held)
-            data = open_data(out, check=False)
-            _refuse_other(job, data.manifest["identity"])
-            (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right behind the manifest
-            if not is_made:
-                data.verify(remember=False)  # what `prepare` leaves depends on nothing but its input
-            return data
-    finally:
-        if is_new and out.is_dir() and os.listdir(out) == [".lock"]:
-            remove_names(out, [".lock"])
-            out.rmdir()
+    with locked(out) as held:
+        if not os.path.lexists(out / journal.NAME) or (out / "manifest.json").exists():
+            refuse_foreign(out, "data")
+        if overwrite:
+            _clear(out)
+        is_made = not (out / "manifest.json").exists()
+        if is_made:
+            _make(job, held)
+        data = open_data(out, check=False)
+        _refuse_other(job, data.manifest["identity"])
+        (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right behind the manifest
+        if not is_made:
+            data.verify(remember=False)  # what `prepare` leaves depends on nothing but its input
+        return data
 
 
 class _Job(NamedTuple):

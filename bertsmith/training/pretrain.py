@@ -19,6 +19,7 @@ import torch
 
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.files import Held, locked, make_folder
+from bertsmith.folders import no_empty_folder
 from bertsmith.model.flops import training_flops
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
@@ -50,6 +51,7 @@ Probe = Callable[[PretrainingObjective, Callable[[str], None]], dict[str, float]
 lines below them with the function it is given. It leaves the model as it found it."""
 
 
+@no_empty_folder("run")
 def pretrain(
     recipe: PretrainRecipe, run: Path, overwrite: bool = False, probes: Sequence[Probe] = ()
 ) -> dict[str, Any]:

@@ -83,8 +83,11 @@ def test_scores_stand_beside_published_ones_with_their_protocol(write, finetune_
 
 
 def test_a_trial_that_learnt_nothing_is_said(write, finetune_run):
-    (finetune_run / "trials" / "seed-1" / "results.json").write_text('{"constant": true}')
-    assert "seed 1: nothing was learnt" in write(finetune_run).texts
+    results = [("seed-1", {"constant": True}), ("seed-2", {"cautions": ["mcc <b>0.0</b> is no better", "stood still"]})]
+    for name, content in results:
+        (finetune_run / "trials" / name / "results.json").write_text(json.dumps(content))
+    said = "seed 1: every dev prediction is the same. seed 2: mcc <b>0.0</b> is no better. seed 2: stood still"
+    assert said in write(finetune_run).texts
 
 
 def test_published_scores_are_shown_in_their_own_metric(write, make_finetune, tmp_path):

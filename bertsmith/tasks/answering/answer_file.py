@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bertsmith.errors import UserError
 from bertsmith.files import ending, make_folder
+from bertsmith.folders import no_empty_folder
 from bertsmith.json_files import write_json
 from bertsmith.manifests import known_kind
 from bertsmith.settings import setting, settings
@@ -30,6 +31,7 @@ class AnswerFileSettings:
     machine: MachineSettings = setting(MachineSettings(), "on what")
 
 
+@no_empty_folder("out")
 def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str | None = None) -> str:
     """Answer all questions of a file and write a JSON object of texts by id, "" for no answer; returns what was
     answered, for people.

@@ -8,6 +8,7 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.files import ending, make_folder
+from bertsmith.folders import no_empty_folder
 from bertsmith.json_files import member
 from bertsmith.manifests import known_kind, read_manifest
 from bertsmith.settings import setting, settings
@@ -63,6 +64,7 @@ class Submission(NamedTuple):
     left_out: list[str]
 
 
+@no_empty_folder("out")
 def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) -> Submission:
     """Answer the test sets and write the archive `out`.
 
