@@ -246,7 +246,10 @@ def import_(
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE …]", help="generator=, vocab=, lowercase=, strip_accents=, heads="),
+        typer.Argument(
+            metavar="[KEY=VALUE …]",
+            help="generator=, vocab=, lowercase=, strip_accents=, heads=, card.license= and the card's other keys",
+        ),
     ] = None,
 ) -> None:
     """Read somebody's BERT, ELECTRA or WordPiece ModernBERT: a Hugging Face folder or a TensorFlow checkpoint."""

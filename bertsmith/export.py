@@ -15,6 +15,7 @@ from bertsmith.interop.card import CardSettings, Measured, model_card
 from bertsmith.interop.huggingface import write_folder
 from bertsmith.interop.names import Head
 from bertsmith.interop.onnx import check_onnx
+from bertsmith.interop.sentence import KEPT, kept_modules
 from bertsmith.json_files import read_json
 from bertsmith.manifests import known_kind
 from bertsmith.objectives.rtd import has_two_towers
@@ -91,9 +92,14 @@ def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettin
         tell(f"left out: the generator, since no Hugging Face class is like its two towers; {run} keeps them")
     check_place(out, [network.name for network in found.networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
+    first, *_ = found.networks
+    modules = kept_modules(found.manifest.get(KEPT), first.settings, str(run / "manifest.json"))
+    if modules is not None:
+        modules = modules.cut_at(found.recipe.rows.length)
     for network in found.networks:
         folder = out / network.name
         make_folder(folder.resolve().parent)
+        own_modules = modules if network.name == first.name else None
         card = model_card(
             f"{run.name}, {network.name}" if network.name else run.name,
             head=network.head,
@@ -105,6 +111,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettin
             energies=network.energies,
             told=told,
             measured=Measured(run.name, Path(found.recipe.data).name, found.manifest.get("measures", {})),
+            pooled=None if own_modules is None else own_modules.description,
         )
         difference = write_folder(
             folder,
@@ -120,6 +127,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettin
             energies=network.energies,
             opset=opset,
             measured=asdict(measuring_of(found.recipe)),
+            modules=own_modules,
         )
         _say(folder, difference)
 

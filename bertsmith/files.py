@@ -52,7 +52,7 @@ def atomic_folder(path: Path, names: Collection[str] = ()) -> Iterator[Path]:
 
     Args:
         path: in a folder that is there. An earlier folder of that name is replaced, and is there whole until then.
-        names: what the earlier one may hold.
+        names: what the earlier one may hold; files, some in folders of their own ("task/dev.jsonl").
 
     Raises:
         UserError: the earlier folder holds something else; the disk is full or cannot be written.
@@ -69,9 +69,8 @@ def atomic_folder(path: Path, names: Collection[str] = ()) -> Iterator[Path]:
             yield temporary
             sync_folder(temporary)
             if path.is_dir():
-                for name in sorted(os.listdir(path)):
-                    if name not in names:
-                        raise UserError(f"{path}: holds {name}, which we did not write; move it to another folder")
+                for name in others_in(path, names):
+                    raise UserError(f"{path}: holds {name}, which we did not write; move it to another folder")
                 path.rename(old)
             temporary.rename(path)
         except BaseException:
@@ -81,6 +80,18 @@ def atomic_folder(path: Path, names: Collection[str] = ()) -> Iterator[Path]:
             raise
         remove_tree(old)
         sync_folder(path.parent)
+
+
+def others_in(folder: Path, names: Collection[str], inside: str = "") -> list[str]:
+    """Return what is in a folder and is none of the files of these relative names, sorted; no link is followed."""
+    found = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name, is_folder = inside + entry.name, entry.is_dir(follow_symlinks=False)
+        if is_folder and any(known.startswith(f"{name}/") for known in names):
+            found += others_in(folder / entry.name, names, f"{name}/")
+        elif is_folder or name not in names:
+            found.append(name)
+    return found
 
 
 def temporary_of(path: Path) -> Path:

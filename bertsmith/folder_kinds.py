@@ -74,6 +74,7 @@ _KINDS = (
             "tokenizer?": str,
             "threads?": [int],
             "events?": [str],
+            "sentence_transformers?": dict,
         },
     ),
     Kind(

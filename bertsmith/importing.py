@@ -10,9 +10,11 @@ from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.files import make_folder
 from bertsmith.folders import no_empty_folder
+from bertsmith.interop.card import CardSettings, imported_card
 from bertsmith.interop.huggingface import read_folder, write_folder
 from bertsmith.interop.names import what_is_dropped
 from bertsmith.interop.network import Imported
+from bertsmith.interop.sentence import SentenceModules, encoder_folder, read_modules
 from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint
 from bertsmith.settings import setting, settings
 from bertsmith.text.tokenizer import Tokenizer
@@ -21,6 +23,9 @@ from bertsmith.training.runs import PARTS
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
 """Those that can be brought in."""
+
+_POOLED = ("", PARTS[0])
+"""Networks that sentence-transformers' modules come after."""
 
 
 @settings
@@ -41,6 +46,7 @@ class ImportSettings:
     heads: int | None = setting(
         None, "attention heads of a TensorFlow checkpoint without a config; by default hidden size / 64", ge=1
     )
+    card: CardSettings = setting(CardSettings(), "for the model card")
 
 
 @no_empty_folder("out")
@@ -48,7 +54,8 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
     """Write the model at `path` to `out`; returns lines that say what it is and what was dropped.
 
     Args:
-        path: a Hugging Face folder, or a TensorFlow checkpoint: its prefix, or a folder with one.
+        path: a Hugging Face folder, one of sentence-transformers whatever folder in it has the encoder, or a TensorFlow
+            checkpoint: its prefix, or a folder with one.
         out: a folder as `bertsmith.training.models.open_model` opens.
         settings: see there.
 
@@ -58,10 +65,13 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
     """
     is_huggingface = any(path.glob("model.safetensors*"))  # such a folder may hold TensorFlow's files besides
     prefix = None if is_huggingface else find_checkpoint(path)
+    encoder = _with_config(path)
+    modules, left_out = None, None
     if prefix is not None:
         networks, tokenizer = _from_tensorflow(prefix, settings)
-    elif (path / "config.json").is_file():
-        networks, tokenizer = _from_huggingface(path, settings)
+    elif encoder is not None:
+        networks, tokenizer = _from_huggingface(encoder, settings)
+        modules, left_out = read_modules(path, encoder, next(iter(networks.values())).settings)
     elif (path / PARTS[0] / "config.json").is_file():
         raise UserError(
             f"{path}: two models, which other verbs open as they are; to bring them in again name {path / PARTS[0]} "
@@ -73,7 +83,7 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
             f"{path}: no model; name a Hugging Face folder (config.json), or a TensorFlow checkpoint's prefix or "
             f"folder (PREFIX.index, PREFIX.data-…)"
         )
-    sources = [Path(source).resolve() for source in (path, settings.generator) if source is not None]
+    sources = [Path(source).resolve() for source in (path, encoder, settings.generator) if source is not None]
     if any((out / name).resolve() in sources for name in networks):
         raise UserError(f"{out}: there lies what is to be brought in; name another folder to write to")
     check_place(out, networks)
@@ -81,8 +91,21 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
         tokenizer.save(Path(folder))
         for name, network in networks.items():
             make_folder((out / name).resolve().parent)
-            _write(out / name, network, Path(folder), path)
-    return _describe(networks, tokenizer)
+            _write(out / name, network, Path(folder), path.name, settings.card, modules if name in _POOLED else None)
+    lines = _describe(networks, tokenizer)
+    if modules is not None:
+        lines.append(f"carried over: sentence-transformers' files: {modules.description}")
+    if left_out is not None:
+        lines.append(f"left out: sentence-transformers' files: {left_out}")
+    return lines
+
+
+def _with_config(path: Path) -> Path | None:
+    """The folder in `path`, mostly itself, that has an encoder's config.json."""
+    if (path / "config.json").is_file():
+        return path
+    encoder = encoder_folder(path)
+    return encoder if encoder is not None and (encoder / "config.json").is_file() else None
 
 
 def _from_tensorflow(prefix: Path, settings: ImportSettings) -> tuple[dict[str, Imported], Tokenizer]:
@@ -123,7 +146,19 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
     return dict(zip(PARTS, (first, second), strict=True)), shared_tokenizer([first, second], **casing)
 
 
-def _write(out: Path, network: Imported, tokenizer_folder: Path, source: Path) -> None:
+def _write(
+    out: Path,
+    network: Imported,
+    tokenizer_folder: Path,
+    source: str,
+    told: CardSettings,
+    modules: SentenceModules | None,
+) -> None:
+    about = (
+        f"Converted from `{source}` by `bertsmith import` {__version__}: {_HEADS[network.head]}, "
+        f"{network.settings.num_hidden_layers} layers of {network.settings.hidden_size}."
+    )
+    pooled = None if modules is None else modules.cut_at(network.trained_length).description
     write_folder(
         out,
         family=network.family,
@@ -133,12 +168,12 @@ def _write(out: Path, network: Imported, tokenizer_folder: Path, source: Path) -
         weights=network.weights,
         tokenizer_folder=tokenizer_folder,
         labels=None,
-        card=f"# {source.name}\n\nConverted from `{source.name}` by `bertsmith import` {__version__}: "
-        f"{_HEADS[network.head]}, {network.settings.num_hidden_layers} layers of {network.settings.hidden_size}.\n",
+        card=imported_card(source, head=network.head, about=about, told=told, pooled=pooled),
         trained_length=network.trained_length,
         pooler=network.pooler,
         energies=network.energies,
         measured=network.measured,
+        modules=modules,
     )
 
 

@@ -13,6 +13,8 @@ In reading order:
     finite          that weights are numbers
     tensors         the tensors of such a folder, in one file or several
     replaceable     which folders may be written over
+    sentence        the files by which sentence-transformers pools its vectors
+    sentence_checks what these may say
     onnx            a trained model → one file that onnxruntime runs
     bundle          a TensorFlow checkpoint's files → tensors by name
     tensorflow      such tensors of Google's BERT and ELECTRA → our weights

@@ -51,6 +51,8 @@ class Measured(NamedTuple):
         return {"model-index": [{"name": self.model, "results": [result]}]} if metrics else {}
 
 
+_SENTENCES = "sentence-transformers"
+
 _PIPELINES: dict[Head, tuple[str, str]] = {
     "masked_tokens": ("fill-mask", "The capital of France is [MASK]."),
     "replaced_tokens": ("feature-extraction", "The capital of France is cheese."),
@@ -85,6 +87,7 @@ def model_card(
     energies: bool = False,
     told: CardSettings = CardSettings(),  # noqa: B008 - frozen
     measured: Measured | None = None,
+    pooled: str | None = None,
 ) -> str:
     """Markdown with the front matter that Hugging Face's hub reads.
 
@@ -98,9 +101,14 @@ def model_card(
         onnx: whether a model.onnx is beside it.
         energies: whether a discriminator's logits are an Electric's.
         told, measured: for the front matter.
+        pooled: what the modules of sentence-transformers beside it do, which come from the model that it began as.
     """
     pipeline, text = _PIPELINES[head]
-    front = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["bertsmith"]}
+    front = {
+        "library_name": "transformers",
+        "pipeline_tag": pipeline,
+        "tags": ["bertsmith"] + [_SENTENCES] * bool(pooled),
+    }
     front |= told.front_matter() | (measured.front_matter(pipeline) if measured else {})
     example = (
         f'from transformers import pipeline\n\nprint(pipeline("{pipeline}", model="path/to/this/folder")("{text}"))'
@@ -108,7 +116,7 @@ def model_card(
     if head == "answering":
         example = _ANSWERING
     parts = [
-        "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---"]),  # YAML takes JSON
+        _front(front),
         f"# {_escape(name)}",
         f"Trained with bertsmith {__version__}. Hugging Face transformers loads it without remote code:",
         _fenced(example, "python"),
@@ -121,12 +129,47 @@ def model_card(
             "An Electric: its logits are energies, not the log-odds of a replacement. A text's pseudo-log-likelihood "
             "is minus their sum over its tokens, [CLS] and [SEP] left out: `bertsmith score`."
         )
+    if pooled is not None:
+        parts.append(
+            f"{_SENTENCES} loads it too: {pooled}. That is the pooling of the model that this one began as; since then "
+            f"it was trained on the text below, and on no pairs of sentences."
+        )
     if trained_length is not None:
         parts.append(f"Trained on rows of up to {trained_length} tokens; nothing is known of longer ones.")
     parts += ["## Data", _table("", data)] if data else []
     parts += ["## Results", _table("metric", results)] if results else []
     parts += ["## Recipe", _fenced(recipe.strip("\n"), "toml")]
     return "\n\n".join(parts) + "\n"
+
+
+def imported_card(name: str, *, head: Head | None, about: str, told: CardSettings, pooled: str | None = None) -> str:
+    """Markdown about a model that was converted and not trained.
+
+    Args:
+        name, head, told: as of `model_card`; without a head it is an encoder.
+        about: what was converted, a paragraph.
+        pooled: what the modules of sentence-transformers beside it do.
+    """
+    pipeline = "feature-extraction" if head is None else _PIPELINES[head][0]
+    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["bertsmith"]}
+    parts = [f"# {_escape(name)}", about]
+    if pooled is not None:
+        front |= {"library_name": _SENTENCES, "pipeline_tag": "sentence-similarity"}
+        front["tags"] = ["bertsmith", _SENTENCES, "sentence-similarity", pipeline]
+        parts += [
+            f"{_SENTENCES} makes one vector of a text by it: {pooled}.",
+            _fenced(
+                "from sentence_transformers import SentenceTransformer\n\n"
+                'print(SentenceTransformer("path/to/this/folder").encode(["A text.", "Another one."]).shape)',
+                "python",
+            ),
+        ]
+    return "\n\n".join([_front(front | told.front_matter()), *parts]) + "\n"
+
+
+def _front(content: Mapping[str, Any]) -> str:
+    """The front matter: YAML takes JSON."""
+    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in content.items()), "---"])
 
 
 def _table(title: str, rows: Mapping[str, Any]) -> str:

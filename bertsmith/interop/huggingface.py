@@ -40,6 +40,7 @@ from bertsmith.interop.names import (
 from bertsmith.interop.network import Imported
 from bertsmith.interop.onnx import write_onnx
 from bertsmith.interop.replaceable import FILES, WEIGHTS, check_replaceable
+from bertsmith.interop.sentence import SentenceModules
 from bertsmith.interop.tensors import Stored, find_tensors, read_tensors, serialized
 from bertsmith.json_files import read_json, write_json
 from bertsmith.model.answer_heads import plain_answer_head
@@ -72,6 +73,7 @@ def write_folder(
     multi_label: bool = False,
     learnt: Sequence[str] = (),
     measured: Mapping[str, Any] | None = None,
+    modules: SentenceModules | None = None,
 ) -> float | None:
     """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
 
@@ -90,6 +92,7 @@ def write_folder(
         pooler: as `Imported.pooler`.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
         multi_label, learnt, measured: as of `Imported`, kept in config.json.
+        modules: what sentence-transformers is to do with the encoder's vectors.
 
     Returns:
         How far the ONNX file's logits are from ours, at most.
@@ -118,6 +121,8 @@ def write_folder(
         tokenizer.save(folder)
         _tell_tokenizer(folder / "tokenizer_config.json", family, trained_length or settings.max_position_embeddings)
         write_text(folder / "README.md", card)
+        if modules is not None:
+            modules.cut_at(trained_length).write(folder)
         if opset is None:
             return None
         model = _empty_model(family, settings, vocab_size, head, len(labels or ()))

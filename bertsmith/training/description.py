@@ -48,6 +48,8 @@ def describe_model(path: Path) -> tuple[str, dict[str, Any], list[object]]:
         facts |= {f"{prefix}{name}": value for name, value in _network_facts(network).items()}
     first = model.networks[0]
     facts |= _token_facts(model)
+    if described := _pooling(model):
+        facts["sentence-transformers"] = described
     if model.learnt:
         facts["fine-tuned on"] = ", ".join(model.learnt)
     uses = _USES[first.head]
@@ -101,6 +103,15 @@ def _token_facts(model: Model) -> dict[str, Any]:
         "tokenizer": f"WordPiece, {tokenizer.vocab_size:,} tokens, {casing}{rows}",
         "longest row": f"{settings.max_position_embeddings:,} tokens{trained}",
     }
+
+
+def _pooling(model: Model) -> str | None:
+    """What the files of sentence-transformers beside it say, if there are any."""
+    from bertsmith.interop.sentence import read_modules
+
+    folder = model.networks[0].folder
+    found, left_out = read_modules(folder, folder, model.networks[0].settings)
+    return found.description if found is not None else left_out and f"its files are not carried over: {left_out}"
 
 
 def _listed(names: tuple[str, ...], most: int = 8) -> str:

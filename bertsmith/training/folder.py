@@ -105,6 +105,13 @@ def note_events(run: Path, names: list[str]) -> None:
         write_manifest(run, "pretrain", manifest | {"events": [*manifest.get("events", []), *names]})
 
 
+def note_pooling(run: Path, pooling: dict[str, Any]) -> None:
+    """Keep in the manifest what an export is to say of sentence-transformers' modules."""
+    from bertsmith.interop.sentence import KEPT
+
+    write_manifest(run, "pretrain", read_manifest(run, "pretrain") | {KEPT: pooling})
+
+
 def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str, Any]:
     """Note in the manifest that the plan is done and what was measured last; returns that."""
     manifest = read_manifest(run, "pretrain")

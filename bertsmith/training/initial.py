@@ -5,7 +5,7 @@ Only the weights: optimiser, schedule and State begin anew, which is not what re
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +60,8 @@ class Initial(NamedTuple):
     """What of the model has no place here."""
     fingerprint: str
     """Of the model as it was found."""
+    pooling: dict[str, Any] | None = None
+    """What the run's manifest keeps of sentence-transformers' files beside it."""
 
 
 def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> Initial:
@@ -89,7 +91,25 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
     found = fingerprint(model.tokenizer, {
         f"{network.name}.{name}": tensor for network in model.networks for name, tensor in network.weights.items()
     })  # fmt: skip
-    return Initial(recipe, networks, whole, notes, found)
+    pooling, note = _pooling(model)
+    notes += [note] if note else []
+    return Initial(recipe, networks, whole, notes, found, pooling)
+
+
+def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
+    """What is kept of the files by which sentence-transformers pools the model's vectors, and a line about them."""
+    from bertsmith.interop.sentence import KEPT, after_training, kept_modules, read_modules
+
+    first = model.networks[0]
+    if model.run is not None:
+        where = str(model.path / "manifest.json")
+        found, left_out = kept_modules(model.run.manifest.get(KEPT), first.settings, where), None
+    else:
+        folder = first.folder
+        found, left_out = read_modules(folder, folder, first.settings)
+    if left_out is not None:
+        return None, f"left out: sentence-transformers' files: {left_out}"
+    return after_training(found) if found is not None else (None, None)
 
 
 def set_weights(objective: PretrainingObjective, initial: Initial) -> tuple[frozenset[str], str]:

@@ -16,6 +16,7 @@ from bertsmith.interop.network import Network
 from bertsmith.manifests import kind_of
 from bertsmith.model.encoder import Encoder
 from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.shell import quote
 from bertsmith.terminal import say
 from bertsmith.training.runs import PARTS, PretrainingRun, load_run, read_tokenizer
 
@@ -61,6 +62,11 @@ def open_model(path: Path) -> Model:
         return _from_folders(path, {name: path / name for name in PARTS if (path / name / "config.json").is_file()})
     if (path / "manifest.json").is_file():
         return _from_run(path)
+    if (path / "modules.json").is_file():
+        raise UserError(
+            f"{path}: no config.json beside modules.json, by which sentence-transformers keeps its encoder in a folder "
+            f"of its own; name that one, or bring all of it in: `bertsmith import {quote(path)} OUT`"
+        )
     refuse_hub_name(path)
     raise UserError(f"{path}: no model; name a pre-training run (manifest.json) or a Hugging Face folder (config.json)")
 

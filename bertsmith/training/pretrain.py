@@ -32,7 +32,7 @@ from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.evaluation import evaluate
-from bertsmith.training.folder import finish_run, newest_checkpoint, note_events, note_threads, open_run
+from bertsmith.training.folder import finish_run, newest_checkpoint, note_events, note_pooling, note_threads, open_run
 from bertsmith.training.initial import open_initial, set_weights
 from bertsmith.training.loop import Course, Event, State, Step, fit
 from bertsmith.training.machine import Machine, choose_machine
@@ -68,14 +68,16 @@ def pretrain(
     _check_data(data, recipe)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     objective = build_objective(recipe, data.tokenizer)
-    new, beginning, inputs = frozenset(), "", {}
+    new, beginning, inputs, pooling = frozenset(), "", {}, None
     if recipe.init is not None:
         initial = open_initial(recipe, data.tokenizer, run)
         new, beginning = set_weights(objective, initial)
-        inputs = {"init": initial.fingerprint}
+        inputs, pooling = {"init": initial.fingerprint}, initial.pooling
     make_folder(run)
     with locked(run) as held:
         before = open_run(run, recipe, data, machine, inputs, overwrite)
+        if pooling is not None:
+            note_pooling(run, pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
         if beginning and found is None:
