@@ -88,10 +88,8 @@ def write_folder(
         card: the text of README.md.
         trained_length: longest row seen in pre-training, in tokens, which is kept in config.json: transformers will cut
             longer texts. None: the longest that the model can hold.
-        energies: what the logits of a ReplacedTokenHead are, which is kept in config.json.
-        pooler: as `Imported.pooler`.
+        pooler, energies, multi_label, learnt, measured: as of `Imported`; config.json keeps all but the first.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
-        multi_label, learnt, measured: as of `Imported`, kept in config.json.
         modules: what sentence-transformers is to do with the encoder's vectors.
 
     Returns:
@@ -125,10 +123,14 @@ def write_folder(
             modules.cut_at(trained_length).write(folder)
         if opset is None:
             return None
-        model = _empty_model(family, settings, vocab_size, head, len(labels or ()))
-        numbers = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in weights.items()}
-        model.load_state_dict(numbers, assign=True)
-        return write_onnx(folder / "model.onnx", model.eval(), head, INPUTS[family], opset)
+        model = _with_weights(_empty_model(family, settings, vocab_size, head, len(labels or ())), weights)
+        return write_onnx(folder / "model.onnx", model, head, INPUTS[family], opset)
+
+
+def _with_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    numbers = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in weights.items()}
+    model.load_state_dict(numbers, assign=True)
+    return model.eval()
 
 
 def _ids(family: Family, tokenizer: Tokenizer) -> dict[str, int]:

@@ -105,8 +105,10 @@ def note_events(run: Path, names: list[str]) -> None:
         write_manifest(run, "pretrain", manifest | {"events": [*manifest.get("events", []), *names]})
 
 
-def note_pooling(run: Path, pooling: dict[str, Any]) -> None:
-    """Keep in the manifest what an export is to say of sentence-transformers' modules."""
+def note_pooling(run: Path, pooling: dict[str, Any] | None) -> None:
+    """Keep in the manifest what an export is to say of sentence-transformers' modules, if there are any."""
+    if pooling is None:
+        return
     from bertsmith.interop.sentence import KEPT
 
     write_manifest(run, "pretrain", read_manifest(run, "pretrain") | {KEPT: pooling})

@@ -68,16 +68,13 @@ def pretrain(
     _check_data(data, recipe)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     objective = build_objective(recipe, data.tokenizer)
-    new, beginning, inputs, pooling = frozenset(), "", {}, None
-    if recipe.init is not None:
-        initial = open_initial(recipe, data.tokenizer, run)
-        new, beginning = set_weights(objective, initial)
-        inputs, pooling = {"init": initial.fingerprint}, initial.pooling
+    initial = None if recipe.init is None else open_initial(recipe, data.tokenizer, run)
+    new, beginning = set_weights(objective, initial) if initial else (frozenset(), "")
     make_folder(run)
     with locked(run) as held:
+        inputs = {"init": initial.fingerprint} if initial else {}
         before = open_run(run, recipe, data, machine, inputs, overwrite)
-        if pooling is not None:
-            note_pooling(run, pooling)
+        note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
         if beginning and found is None:
