@@ -23,6 +23,7 @@ from bertsmith.command_line import (
     refuse_ranks,
     say_next,
     stopping,
+    what_to_pretrain,
     written,
 )  # fmt: skip
 from bertsmith.folders import no_empty_folder
@@ -114,7 +115,7 @@ def prepare(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwri
         data = prepare(loaded.settings, out, overwrite)
     counts = f"{data.num_tokens('train'):,} training and {data.num_tokens('heldout'):,} held-out tokens"
     tell(f"{written(out, before)}: {counts}")
-    say_next("pretrain", "bert-small-owt", f"data={out}", "--out", "runs/bert-small-owt")
+    say_next(*what_to_pretrain(out, Path(loaded.settings.vocab), data.num_tokens("train")))
 
 
 @app.command()

@@ -81,6 +81,34 @@ def what_next(run: Path, out: Path) -> list[object]:
     return ["predict", run, "--file", "questions.tsv", *_of(tasks[0])]
 
 
+SMALL_TEXTS = {20_000_000: "bert-tiny", 300_000_000: "bert-mini"}
+"""Recipe by the training tokens from which the next one is of use: a plan of bert-small-owt's goes through billions."""
+
+
+def what_to_pretrain(data: Path, vocab: Path, num_tokens: int) -> list[object]:
+    """Return the words of the command that trains on data of so many training tokens: where `vocab` is a model's folder
+    that goes on from it, else with a recipe of that size."""
+    from bertsmith.manifests import kind_of, read_manifest
+
+    parent, objective = vocab.parent, "mlm"
+    if kind_of(vocab) == "pretrain":
+        recipe = read_manifest(vocab, "pretrain").get("recipe", {})
+        objective = recipe.get("objective", {}).get("kind", objective)
+    elif vocab.name == "discriminator" and _has_weights(parent / "generator"):
+        vocab, objective = parent, "rtd"  # `import` names the one, and training takes both
+    elif not _has_weights(vocab):
+        name = next((name for most, name in SMALL_TEXTS.items() if num_tokens < most), "bert-small-owt")
+        return ["pretrain", name, f"data={data}", "--out", f"runs/{name}"]
+    more = [] if objective == "mlm" else [f"objective.kind={objective}"]
+    return ["pretrain", "continue", f"init={vocab}", *more, f"data={data}", "--out", f"runs/{data.name}"]
+
+
+def _has_weights(folder: Path) -> bool:
+    """Return whether this is a Hugging Face folder with a model, and not with a tokenizer alone."""
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in names)
+
+
 def _of(task: str | None) -> list[str]:
     return [] if task is None else ["--task", task]
 
