@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.files import reported
 from bertsmith.json_files import write_json
 from bertsmith.predictor import Filled, Predictor, TokenValues
@@ -187,7 +187,7 @@ def _classes(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
             text for text, parts in zip(texts, split, strict=True) if len(parts) != len(split[0]) or len(parts) > 2
         )
         raise UserError(
-            f"{odd!r}: {odd.count(chr(9))} tabs; a line is one text, or all are two texts with a tab between"
+            f"{quoted(odd, 60)}: {odd.count(chr(9))} tabs; a line is one text, or all are two texts with a tab between"
         )
     second = [parts[1] for parts in split] if sizes == {2} else None
     return [class_line(answer) for answer in model.classify([parts[0] for parts in split], second, truncate)]
@@ -212,7 +212,7 @@ def _answered(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
     pairs = [text.split("\t") for text in texts]
     for text, parts in zip(texts, pairs, strict=True):
         if len(parts) != 2:
-            raise UserError(f"{text[:60]!r}: {len(parts) - 1} tabs; a line is a question, a tab, and its context")
+            raise UserError(f"{quoted(text, 60)}: {len(parts) - 1} tabs; a line is a question, a tab, and its context")
     return [answer_line(answer) for answer in model.answer(*map(list, zip(*pairs, strict=True)), truncate)]
 
 

@@ -21,7 +21,7 @@ from bertsmith.answers import (
     say_line,
     tag_line,
 )
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.files import ending
 from bertsmith.folders import no_empty_folder
 from bertsmith.predictor import Predictor
@@ -152,7 +152,7 @@ def _columns(model: Predictor, path: Path) -> Sequence[str]:
         if set(wanted) <= set(names):
             return wanted
     if ("text",) in choices and len(names) == 1:
-        say(f"{path}: its only column, {names[0]!r}, is taken for the texts", error=True)
+        say(f"{path}: its only column, {quoted(names[0], 60)}, is taken for the texts", error=True)
         return names
     shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:39]}…") for name in names[:10])
     wanted = " or ".join(" and ".join(map(repr, columns)) for columns in choices)

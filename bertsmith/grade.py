@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.metrics import is_constant, measure, undefined
 from bertsmith.tasks.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
 from bertsmith.tasks.scoring.malformed import OF_GRADING, Malformed
@@ -70,7 +70,7 @@ def grade(
     if task not in TASKS:
         near = difflib.get_close_matches(task, TASKS, n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"{task!r} is no task{meant}; there are {', '.join(TASKS)}")
+        raise UserError(f"{quoted(task, 60)} is no task{meant}; there are {', '.join(TASKS)}")
     if null_odds is not None and task != "squad-v2.0":
         raise UserError(f"--null-odds {null_odds.path}: of use for squad-v2.0 only; leave it out for {task}")
     if task == "conll2000":
@@ -101,7 +101,9 @@ def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | N
     notes += _counted(unanswered, len(gold), f"questions of {gold_path} are not in {path}, and count as wrong")
     notes += _counted(unknown, len(predicted), f"ids of {path} are not in {gold_path}, and count for nothing")
     if len(unanswered) == len(gold):
-        raise UserError(f"{path}: no id of {gold_path} is in it, for example {unanswered[0]!r}; is it of this split?")
+        raise UserError(
+            f"{path}: no id of {gold_path} is in it, for example {quoted(unanswered[0], 80)}; is it of this split?"
+        )
     if task != "squad-v2.0":
         scores: dict[str, Any] = {**score_answers(gold, predicted), "total": len(gold)}
     elif null_odds is None:
@@ -111,7 +113,8 @@ def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | N
         missing = [id for id in _without(predicted, odds) if id in gold]
         if missing:
             raise UserError(
-                f"{null_odds.path}: no odds for {len(missing):,} predicted questions, the first is {missing[0]!r}; "
+                f"{null_odds.path}: no odds for {len(missing):,} predicted questions, the first is "
+                f"{quoted(missing[0], 80)}; "
                 f"there have to be some for each"
             )
         foreign = _without(odds, gold)
@@ -199,4 +202,4 @@ def _by_gold_ids(gold: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
 
 def _counted(ids: Sequence[str], total: int, what: str) -> list[str]:
     """A note with the first of them, if there are any."""
-    return [f"{len(ids):,} of {total:,} {what}; the first is {ids[0]!r}"] if ids else []
+    return [f"{len(ids):,} of {total:,} {what}; the first is {quoted(ids[0], 80)}"] if ids else []

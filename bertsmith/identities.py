@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from bertsmith.errors import quoted
+
 SAYS_MOST = ("kind", "model", "protocol", "from_mnli")
 """Last parts of keys that others follow from."""
 
@@ -11,7 +13,11 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
     before, after = (json.loads(json.dumps(side)) for side in (before, after))
     keys = sorted(before.keys() | after.keys(), key=lambda key: (key.rpartition(".")[2] not in SAYS_MOST, key))
-    return [f"{key}: {before.get(key)!r} → {after.get(key)!r}" for key in keys if before.get(key) != after.get(key)]
+    return [
+        f"{key}: {quoted(before.get(key))} → {quoted(after.get(key))}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
 
 
 def as_written_now(before: dict[str, Any], after: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bertsmith
 from bertsmith.__main__ import main
 from bertsmith.answers import Line, say_line
 from bertsmith.errors import MAX_LINE, UserError, printable, quoted, shortened
@@ -209,3 +210,14 @@ def test_labels_tokens_and_paths_reach_no_terminal_raw(run, capsys, tmp_path, mo
                       ["finetune", "custom", f"model={HOSTILE}", f"data={HOSTILE}", "--out", HOSTILE]):  # fmt: skip
         status, out, err = run(*arguments)
         assert (status, out) == (2, "") and all(text.isprintable() for text in err.splitlines()), (arguments, err)
+
+
+def test_values_of_files_and_of_the_command_line_are_quoted_within_a_bound():
+    """`quoted` cuts what it quotes; a bare repr is for what is ours alone: names of keys, kinds, numbers."""
+    ours = {"value", "recipe.layout", "usual", "near[0]", "name", "weight", "str(folder)"}
+    bare = {
+        found
+        for path in Path(bertsmith.__file__).parent.rglob("*.py")
+        for found in re.findall(r"\{([^{}]+)!r\}", path.read_text())
+    }
+    assert bare <= ours, bare - ours

@@ -7,7 +7,7 @@ import difflib
 from typing import Any, Literal
 
 from bertsmith.config import read_recipe
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.from_electra.hparams import Hparams, Key, Table, Translation, complete, remarks, spread
 from bertsmith.from_electra.pretraining import NO_TPU, ModelOverrides
 from bertsmith.tasks.answering.settings import AnsweringSettings
@@ -36,7 +36,9 @@ def _task(given: Hparams) -> dict[str, Any]:
     for name in names:
         if name not in TASKS:
             near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0)
-            raise UserError(f"task_names = {names}: the reference has no task {name!r}; did you mean {near[0]!r}?")
+            raise UserError(
+                f"task_names = {names}: the reference has no task {quoted(name, 60)}; did you mean {near[0]!r}?"
+            )
     if len(names) == 1:
         return {"task": TASKS[names[0]]}
     ours = [TASKS[name] for name in names]

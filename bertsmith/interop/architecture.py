@@ -70,7 +70,10 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
     if len(found) != 1 or not isinstance(found[0], str) or found[0] not in CLASSES:
         raise UserError(f"{where}: architectures = {quoted(found)}; bertsmith reads {', '.join(CLASSES)}")
     if kind not in (None, CLASSES[found[0]][0]):
-        raise UserError(f"{where}: model_type = {kind!r} and architectures = {found!r} are two families; correct one")
+        raise UserError(
+            f"{where}: model_type = {quoted(kind, 60)} and architectures = {quoted(found, 100)} are two families; "
+            f"correct one"
+        )
     return found[0], []
 
 

@@ -213,7 +213,7 @@ def _own(config: Mapping[str, Any], head: Head | None, where: str) -> dict[str, 
     """The keys that we write."""
     trained_length = member(config, "trained_length", (int, type(None)), where, None)
     if trained_length is not None and trained_length < 1:
-        raise UserError(f"{where}: trained_length = {trained_length!r}; it must be a whole number above 0")
+        raise UserError(f"{where}: trained_length = {quoted(trained_length, 60)}; it must be a whole number above 0")
     energies = config.get("energies", False)
     if type(energies) is not bool or (energies and head != "replaced_tokens"):
         raise UserError(

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bertsmith.errors import quoted
 from bertsmith.model.tokens import Tokens
 from bertsmith.objectives.generator import Filled, GeneratorSettings
 from bertsmith.objectives.masking import Asked
@@ -30,7 +31,8 @@ class ElectricSettings(ReplacedTokensSettings):
             raise ValueError("masking.final_prob: what Electric learns depends on the share of noise; leave it out")
         if self.generator.kind != "two_towers":
             raise ValueError(
-                f"generator.kind = {self.generator.kind!r}: Electric needs the noise's probability at every place; "
+                f"generator.kind = {quoted(self.generator.kind, 60)}: Electric needs the noise's probability at "
+                f"every place; "
                 f"use two_towers"
             )
 
@@ -43,7 +45,8 @@ class ElectricSettings(ReplacedTokensSettings):
         ):
             if value != plain:
                 raise ValueError(
-                    f"objective.generator.{name} = {value!r}: Electric must know how likely its noise is; leave it out "
+                    f"objective.generator.{name} = {quoted(value, 60)}: Electric must know how likely its noise is; "
+                    f"leave it out "
                     f"(compat=true has the reference's wrong energies)"
                 )
 

@@ -153,7 +153,7 @@ def label_set(separator: str, in_cells: bool) -> Cell:
         if any(isinstance(item, str) and is_blank(item) for item in items):
             raise ValueError(
                 f"is {quoted(value, 80)}, with an empty label in it; fix it (in a TSV or CSV custom.separator, now "
-                f"{separator!r}, separates the labels)"
+                f"{quoted(separator, 20)}, separates the labels)"
             )
         found = [label_of(item) for item in items]
         if len({label.key for label in found}) < len(found):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.cells import did_you_mean, few_of
 from bertsmith.tasks.labels import alike_in_case, ids_of, key_of
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -24,7 +24,7 @@ def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
     for label in weights:
         if key_of(label) not in ids:
             raise UserError(
-                f"custom.weights: {label!r} is no label of the task; there are {few_of(task.labels)}"
+                f"custom.weights: {quoted(label, 60)} is no label of the task; there are {few_of(task.labels)}"
                 f"{did_you_mean(label, task.labels)}"
             )
 
@@ -67,5 +67,7 @@ def say_classes(task: Task, counts: np.ndarray, of_what: str) -> None:
     say(f"{task.name}: {len(task.labels):,} {kind} in {of_what}: {few_of(counted)}", error=True)
     for label, other in alike_in_case(task.labels)[:5]:
         say(
-            f"{task.name}: {label!r} and {other!r} differ in upper and lower case alone, and are two {kind}", error=True
+            f"{task.name}: {quoted(label, 60)} and {quoted(other, 60)} differ in upper and lower case alone, and are "
+            f"two {kind}",
+            error=True,
         )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from bertsmith.errors import quoted
 from bertsmith.settings import setting, settings
 
 SEVERAL = "several"
@@ -32,7 +33,7 @@ class SeveralSettings:
         for task in self.tasks:
             if task == SEVERAL or task not in known:
                 there = ", ".join(name for name in known if name != SEVERAL)
-                raise ValueError(f"several.tasks: {task!r} is not one of {there}")
+                raise ValueError(f"several.tasks: {quoted(task, 60)} is not one of {there}")
             if self.tasks.count(task) > 1:
                 raise ValueError(f"several.tasks: {task} is there {self.tasks.count(task)} times; name it once")
         for task in self.folders:

@@ -76,7 +76,9 @@ def refuse_double(path: Path, names: Sequence[str], wanted: Sequence[str]) -> No
     """Raises UserError where two columns have the name of one of `wanted`."""
     twice = [name for name in wanted if names.count(name) > 1]
     if twice:
-        raise UserError(f"{path}, line 1: {names.count(twice[0])} columns are named {twice[0]!r}; rename the others")
+        raise UserError(
+            f"{path}, line 1: {names.count(twice[0])} columns are named {quoted(twice[0], 60)}; rename the others"
+        )
 
 
 def _decoded(path: Path) -> str:

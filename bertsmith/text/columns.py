@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 
-from bertsmith.errors import UserError, one_line
+from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.text_files import File, open_file
 
@@ -28,7 +28,7 @@ def cells(file: File, column: str) -> Iterator[tuple[bytes, int]]:
         with open_file(file.path) as raw, closing(parquet.ParquetFile(raw, **_HOW)) as table:
             names = table.schema_arrow.names
             if column not in names:
-                raise UserError(f"{file.path}: no column {column!r}; set field= to one of {', '.join(names)}")
+                raise UserError(f"{file.path}: no column {quoted(column, 60)}; set field= to one of {', '.join(names)}")
             done, rows = 0, table.metadata.num_rows
             for batch in table.iter_batches(batch_size=256, columns=[column], use_threads=False):
                 cells = batch.column(0).cast(pa.large_binary())
@@ -40,7 +40,9 @@ def cells(file: File, column: str) -> Iterator[tuple[bytes, int]]:
                     f"{file.path}: {done:,} of its {rows:,} rows can be read, it is damaged; fetch it again"
                 )
     except pa.ArrowNotImplementedError:
-        raise UserError(f"{file.path}: column {column!r} holds no text; set field= to one that does") from None
+        raise UserError(
+            f"{file.path}: column {quoted(column, 60)} holds no text; set field= to one that does"
+        ) from None
     except (pa.ArrowException, OSError) as error:
         if getattr(error, "errno", None):
             raise  # of the file system, not of what is in the file

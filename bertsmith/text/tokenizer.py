@@ -177,7 +177,7 @@ class Tokenizer:
             expected = self.fast.encode(text, add_special_tokens=False).ids
             if ids.tolist() != expected:
                 raise UserError(
-                    f"text {number} of the sample, {text[:60]!r}…: nanotoken {version('nanotoken')} and tokenizers "
+                    f"text {number} of the sample, {quoted(text, 60)}: nanotoken {version('nanotoken')} and tokenizers "
                     f"{tokenizers.__version__} disagree on its ids; install the versions in constraints.txt"
                 )
 

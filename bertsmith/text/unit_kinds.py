@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from bertsmith.errors import quoted
 from bertsmith.files import reported
 from bertsmith.text.archives import members
 from bertsmith.text.blank_lines import split_at_blank_lines
@@ -134,7 +135,7 @@ class JsonLines:
                     continue
                 skipped["not JSON"] += 1
             except (KeyError, TypeError, AttributeError):
-                skipped[f"no text in field {self.key!r}"] += 1
+                skipped[f"no text in field {quoted(self.key, 60)}"] += 1
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.memory import keep_freed_memory
 from bertsmith.model.encoder import Embeddings
 from bertsmith.model.heads import MaskedTokenHead, ModernHead, ReplacedTokenHead
@@ -212,15 +212,17 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = name.partition(":")[0]
     if kind not in ("cpu", "cuda"):
-        raise UserError(f"device = {name!r}: not supported; use auto, cpu, cuda or cuda:N")
+        raise UserError(f"device = {quoted(name, 60)}: not supported; use auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device = {name!r}: torch sees no usable GPU; `bertsmith doctor` says why; or use device=cpu")
+        raise UserError(
+            f"device = {quoted(name, 60)}: torch sees no usable GPU; `bertsmith doctor` says why; or use device=cpu"
+        )
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"device = {name!r}: no such device; use auto, cpu, cuda or cuda:N") from None
+        raise UserError(f"device = {quoted(name, 60)}: no such device; use auto, cpu, cuda or cuda:N") from None
     if kind == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
-        raise UserError(f"device = {name!r}: there are {torch.cuda.device_count()} GPUs, counted from 0")
+        raise UserError(f"device = {quoted(name, 60)}: there are {torch.cuda.device_count()} GPUs, counted from 0")
     return device
 
 

@@ -10,7 +10,7 @@ import resource
 import shutil
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,6 +37,15 @@ PRELOADED = [
     "bertsmith.interop.tensorflow", "bertsmith.text.encoding", "torch._dynamo",
 ]  # fmt: skip
 """Imported once, in the process from which each attempt's own is forked."""
+
+
+def example(work: Path, files: Mapping[str, bytes | str]) -> Path:
+    """Return a new folder in `work` with these files, by name: a whole example, to be given to `attack`."""
+    folder = work / "original"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
 
 
 def attack(

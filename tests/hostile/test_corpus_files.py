@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import zstandard
-from attack import attack, few_and_many
+from attack import attack, example, few_and_many
 from mutation import mutated
 from pyarrow import parquet
 
@@ -107,37 +107,30 @@ def read_texts(folder: Path) -> None:
 @few_and_many
 @pytest.mark.parametrize("suffix", COMPRESS)
 def test_archives(examples: int, suffix: str, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
     whole = COMPRESS[suffix](tar(DOCUMENTS, ".txt"))
-    (original / f"a.tar{suffix}").write_bytes(whole)
+    original = example(tmp_path, {f"a.tar{suffix}": whole})
     attack(mutated(whole), examples, original, f"a.tar{suffix}", read_archive, tmp_path)
 
 
 @few_and_many
 def test_archives_in_an_archive(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
     inner = [lzma.compress(tar(DOCUMENTS[start : start + 2], ".txt")) for start in (0, 2)]
     whole = lzma.compress(tar(inner, "_data.xz"))
-    (original / "openwebtext.tar.xz").write_bytes(whole)
+    original = example(tmp_path, {"openwebtext.tar.xz": whole})
     attack(mutated(whole), examples, original, "openwebtext.tar.xz", read_archive, tmp_path)
 
 
 @few_and_many
 @pytest.mark.parametrize("suffix", COMPRESS)
 def test_json_lines(examples: int, suffix: str, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
     whole = COMPRESS[suffix](b"".join(b'{"text": "%s"}\n' % document for document in DOCUMENTS))
-    (original / f"a.jsonl{suffix}").write_bytes(whole)
+    original = example(tmp_path, {f"a.jsonl{suffix}": whole})
     attack(mutated(whole), examples, original, f"a.jsonl{suffix}", read_json_lines, tmp_path)
 
 
 @few_and_many
 def test_parquet(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
+    original = example(tmp_path, {})
     table = pa.table({"number": range(4), "text": [cell.decode() for cell in CELLS]})
     parquet.write_table(table, original / "a.parquet", row_group_size=2, write_page_checksum=True)
     attack(mutated((original / "a.parquet").read_bytes()), examples, original, "a.parquet", read_parquet, tmp_path)
@@ -145,8 +138,6 @@ def test_parquet(examples: int, tmp_path: Path):
 
 @few_and_many
 def test_texts(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
     whole = "eins\nzwei\n\u00a0\n\ndrei\r\n\r\n\u3042\n\u201d\n \u2028\nvier\r\rf\u00fcnf\n\t\n".encode()
-    (original / "a.txt").write_bytes(whole)
+    original = example(tmp_path, {"a.txt": whole})
     attack(mutated(whole), examples, original, "a.txt", read_texts, tmp_path)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from attack import attack, few_and_many
+from attack import attack, example, few_and_many
 from mutation import mutated, mutated_json
 
 from bertsmith.json_files import read_json
@@ -18,16 +18,12 @@ def read(folder: Path) -> None:
 
 @few_and_many
 def test_bytes(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
     content = json.dumps(CONTENT, ensure_ascii=False).encode()
-    (original / "file.json").write_bytes(content)
+    original = example(tmp_path, {"file.json": content})
     attack(mutated(content), examples, original, "file.json", read, tmp_path)
 
 
 @few_and_many
 def test_structure(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
-    (original / "file.json").write_text(json.dumps(CONTENT))
+    original = example(tmp_path, {"file.json": json.dumps(CONTENT)})
     attack(mutated_json(CONTENT), examples, original, "file.json", read, tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attack import attack, few_and_many
+from attack import attack, example, few_and_many
 from mutation import mutated, mutated_json
 
 from bertsmith.grade import NullOdds, grade
@@ -96,10 +96,8 @@ def read_predictions(folder: Path) -> None:
 @few_and_many
 @pytest.mark.parametrize("damage", ["bytes", "structure"])
 def test_squad(examples: int, damage: str, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
     content = json.dumps(SQUAD, indent=1, ensure_ascii=False).encode()
-    (original / "train.json").write_bytes(content)
+    original = example(tmp_path, {"train.json": content})
     damaged = mutated(content) if damage == "bytes" else mutated_json(SQUAD)
     attack(damaged, examples, original, "train.json", read_squad_first, tmp_path)
 
@@ -107,19 +105,15 @@ def test_squad(examples: int, damage: str, tmp_path: Path):
 @few_and_many
 @pytest.mark.parametrize("name", ["train.jsonl", "train.jsonl.gz"])
 def test_mrqa(examples: int, name: str, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
     content = "".join(json.dumps(line) + "\n" for line in MRQA).encode()
     content = gzip.compress(content) if name.endswith(".gz") else content
-    (original / name).write_bytes(content)
+    original = example(tmp_path, {name: content})
     attack(mutated(content), examples, original, name, read_mrqa_file, tmp_path)
 
 
 @few_and_many
 def test_the_structure_of_mrqa(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
-    (original / "train.jsonl").write_text(json.dumps(MRQA[1]))
+    original = example(tmp_path, {"train.jsonl": json.dumps(MRQA[1])})
     attack(mutated_json(MRQA[1]), examples, original, "train.jsonl", read_mrqa_file, tmp_path)
 
 
@@ -127,8 +121,7 @@ def test_the_structure_of_mrqa(examples: int, tmp_path: Path):
 @pytest.mark.parametrize("name", ["preds.json", "odds.json"])
 @pytest.mark.parametrize("damage", ["bytes", "structure"])
 def test_predictions(examples: int, name: str, damage: str, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
+    original = example(tmp_path, {})
     contents = {"gold.json": SQUAD, "preds.json": PREDICTIONS, "odds.json": ODDS}
     for file, content in contents.items():
         (original / file).write_text(json.dumps(content))

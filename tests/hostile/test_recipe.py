@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from attack import attack, few_and_many
+from attack import attack, example, few_and_many
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutation import ODD_VALUES, mutated
@@ -55,9 +55,7 @@ def read(folder: Path) -> None:
 
 @few_and_many
 def test_bytes(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
-    (original / "recipe.toml").write_text(CONTENT)
+    original = example(tmp_path, {"recipe.toml": CONTENT})
     attack(mutated(CONTENT.encode()), examples, original, "recipe.toml", read, tmp_path)
 
 

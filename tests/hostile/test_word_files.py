@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from attack import attack, few_and_many
+from attack import attack, example, few_and_many
 from mutation import SNIPPETS, mutated
 
 from bertsmith.tasks.scoring.tagged import read_tagging
@@ -44,17 +44,13 @@ def read_predictions(folder: Path) -> None:
 
 @few_and_many
 def test_sentences(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
-    (original / "train.txt").write_bytes(WORDS.encode())
+    original = example(tmp_path, {"train.txt": WORDS.encode()})
     attack(mutated(WORDS.encode(), MORE), examples, original, "train.txt", read, tmp_path)
 
 
 @few_and_many
 def test_predicted_tags(examples: int, tmp_path: Path):
-    original = tmp_path / "original"
-    original.mkdir()
-    (original / "gold.txt").write_bytes(WORDS.encode())
+    original = example(tmp_path, {"gold.txt": WORDS.encode()})
     tags = b"Eva B-PER\nrief O\n\n#spring O\nRom I-LOC\n\xe2\x80\x89x O\n\nsie O\n\nnein O\n"
     (original / "tags.txt").write_bytes(tags)
     attack(mutated(tags, MORE), examples, original, "tags.txt", read_predictions, tmp_path)

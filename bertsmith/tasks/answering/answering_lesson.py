@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.interop.names import Family
 from bertsmith.json_files import write_json
 from bertsmith.model.answer_heads import JointAnswerHead, plain_answer_head
@@ -127,7 +127,8 @@ class AnsweringLesson(SingleLesson):
         if len(lost):
             say(
                 f"{self.data.train.path}: {len(lost):,} of {len(train.asked):,} questions have their answer whole in "
-                f"no window, and are learnt as if it were not there; the first is {train.asked.ids[lost[0]]!r}; a "
+                f"no window, and are learnt as if it were not there; the first is "
+                f"{quoted(train.asked.ids[lost[0]], 80)}; a "
                 f"smaller answering.stride has windows overlap more",
                 error=True,
             )

@@ -70,7 +70,9 @@ def _check(settings: CustomSettings, skip_malformed: bool) -> Callable[[dict[str
                 f"{settings.answer} is empty; custom.unanswerable=true where that means that there is none"
             )
         if answer in MISSING_NAMES and not re.search(rf"\b{re.escape(answer)}\b", context):
-            raise ValueError(f"{settings.answer} is {answer!r}, as a missing value is written; leave its cell empty")
+            raise ValueError(
+                f"{settings.answer} is {quoted(answer, 60)}, as a missing value is written; leave its cell empty"
+            )
         if answer and start is None and answer not in context and not skip_malformed:
             raise ValueError(f"the answer {quoted(answer, 60)} is not in its context; an answer is a stretch of it")
 

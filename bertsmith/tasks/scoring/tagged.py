@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.scoring.entities import Tag, parse_tag
 from bertsmith.tasks.scoring.word_lines import DOCUMENT, Word, read_words
 
@@ -80,7 +80,8 @@ def _tags(path: Path, sentences: Sequence[Sequence[Word]], column: int, hint: st
                 tag = parse_tag(text)
                 if tag is None:
                     raise UserError(
-                        f"{path}, line {word.line}: {text!r} is no tag; tags are O and B-, I-, E- or S- with a type "
+                        f"{path}, line {word.line}: {quoted(text, 60)} is no tag; tags are O and B-, I-, E- or S- "
+                        f"with a type "
                         f"({hint})"
                     )
                 known[text] = tag
@@ -101,7 +102,8 @@ def _check_alike(
         for word, other in zip(wanted, given, strict=True):
             if with_words and word.columns[0] != other.columns[0]:
                 raise UserError(
-                    f"{predictions}, line {other.line}: the word {other.columns[0]!r}, which is {word.columns[0]!r} in "
+                    f"{predictions}, line {other.line}: the word {quoted(other.columns[0], 60)}, which is "
+                    f"{quoted(word.columns[0], 60)} in "
                     f"{gold}, line {word.line}; the first of several columns has to be the word"
                 )
     if len(sentences) != len(tagged):

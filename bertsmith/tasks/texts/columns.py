@@ -35,7 +35,7 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
     """
     texts = list(dict.fromkeys(name for name in (settings.text, settings.second_text) if name is not None))
     if settings.label in texts:
-        raise UserError(f"custom.label = {settings.label!r}: the column of a text; name that of the answers")
+        raise UserError(f"custom.label = {quoted(settings.label, 60)}: the column of a text; name that of the answers")
     named_by = {getattr(settings, key): f"custom.{key}" for key in ("label", "second_text", "text")}
     paths = [find_file(data, split) for split in ("train", "dev")]
 
@@ -127,13 +127,15 @@ def _labels(train: Table, settings: CustomSettings) -> Task:
     labels = class_names(by_line, train.path, column)
     if labels and all(_BITS.fullmatch(name) for name in labels.values()):
         raise UserError(
-            f"{train.path}: {column} has zeros and ones alone, as {next(iter(labels.values()))!r}, vectors of them "
+            f"{train.path}: {column} has zeros and ones alone, as {quoted(next(iter(labels.values())), 60)}, vectors "
+            f"of them "
             f"(multi-hot)? Write the names of the labels that each text has"
         )
     if not 1 <= len(labels) <= MOST_LABELS:
         raise UserError(
             f"{train.path}: {column} has {len(labels):,} different labels; a task has 1 to {MOST_LABELS:,} "
-            f"(custom.label names the column; custom.separator, now {separator!r}, separates labels in a TSV or CSV)"
+            f"(custom.label names the column; custom.separator, now {quoted(separator, 20)}, separates labels in a "
+            f"TSV or CSV)"
         )
     return Task("custom", ("f1_micro", "f1_macro", "subset_accuracy"), tuple(labels.values()), separator)
 

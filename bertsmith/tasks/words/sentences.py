@@ -148,7 +148,8 @@ def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:
     first = words[0][0]
     if len(first.columns) < 2:
         raise UserError(
-            f"{path}, line {first.line}: one column ({first.columns[0]!r}); a line is a word, …, and its tag, and a "
+            f"{path}, line {first.line}: one column ({quoted(first.columns[0], 60)}); a line is a word, …, and its "
+            f"tag, and a "
             f"blank line ends a sentence"
         )
     return Sentences(path, words, "".join(malformed.note()))
@@ -163,7 +164,9 @@ def read_sentence_rows(path: Path, settings: CustomSettings, *, skip_malformed: 
     """
     named_by = {settings.label: "custom.label", settings.text: "custom.text"}
     if settings.text == settings.label:
-        raise UserError(f"custom.text and custom.label are both {settings.text!r}; name the columns of words and tags")
+        raise UserError(
+            f"custom.text and custom.label are both {quoted(settings.text, 60)}; name the columns of words and tags"
+        )
 
     def check(row: dict[str, Any]) -> None:
         num_words, num_tags = len(row[settings.text]), len(row[settings.label])
@@ -191,7 +194,8 @@ def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if others:
         entity = min((text for text, tag in parsed.items() if tag and "-" in text), key=lambda text: first[text].line)
         raise UserError(
-            f"{train.path}, line {first[others[0]].line}: {others[0]!r} is no tag of BIO or BIOES, which {entity!r} in "
+            f"{train.path}, line {first[others[0]].line}: {quoted(others[0], 60)} is no tag of BIO or BIOES, which "
+            f"{quoted(entity, 60)} in "
             f"line {first[entity].line} is; fix one, or leave plain tags only"
         )
     prefixes = sorted({tag.prefix for tag in parsed.values()} - {"O"})

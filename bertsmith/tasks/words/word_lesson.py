@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bertsmith.errors import quoted
 from bertsmith.model.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.cautions import Look, spread_of
@@ -87,7 +88,7 @@ class WordLesson(SingleLesson):
         train, held_out = self.data.train, None
         if share := self.recipe.early_stopping.share:
             train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
-        counted = f", and count as predicted {self.task.labels[guess]!r}"
+        counted = f", and count as predicted {quoted(self.task.labels[guess], 60)}"
         splits = Splits(replace(encoded(train), weights=self._weights()), encoded(self.data.dev))
         self._say_what_is_lost(splits.train, "")
         self._say_what_is_lost(splits.dev, counted)
@@ -117,7 +118,8 @@ class WordLesson(SingleLesson):
         if len(unknown):
             word = next(islice(split.sentences.flat(), int(unknown[0]), None))
             say(
-                f"{path}, line {word.line}: the tokenizer makes nothing of {word.columns[0]!r}, so it is [UNK]; "
+                f"{path}, line {word.line}: the tokenizer makes nothing of {quoted(word.columns[0], 60)}, so it is "
+                f"[UNK]; "
                 f"{len(unknown):,} of {len(kept):,} words are",
                 error=True,
             )
