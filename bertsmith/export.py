@@ -94,8 +94,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettin
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
     first, *_ = found.networks
     modules = kept_modules(found.manifest.get(KEPT), first.settings, str(run / "manifest.json"))
-    if modules is not None:
-        modules = modules.cut_at(found.recipe.rows.length)
+    modules = modules and modules.cut_at(found.recipe.rows.length)
     for network in found.networks:
         folder = out / network.name
         make_folder(folder.resolve().parent)

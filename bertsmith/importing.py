@@ -71,7 +71,9 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
         networks, tokenizer = _from_tensorflow(prefix, settings)
     elif encoder is not None:
         networks, tokenizer = _from_huggingface(encoder, settings)
-        modules, left_out = read_modules(path, encoder, next(iter(networks.values())).settings)
+        first, *_ = networks.values()
+        modules, left_out = read_modules(path, encoder, first.settings)
+        modules = modules and modules.cut_at(first.trained_length)
     elif (path / PARTS[0] / "config.json").is_file():
         raise UserError(
             f"{path}: two models, which other verbs open as they are; to bring them in again name {path / PARTS[0]} "
@@ -158,7 +160,6 @@ def _write(
         f"Converted from `{source}` by `bertsmith import` {__version__}: {_HEADS[network.head]}, "
         f"{network.settings.num_hidden_layers} layers of {network.settings.hidden_size}."
     )
-    pooled = None if modules is None else modules.cut_at(network.trained_length).description
     write_folder(
         out,
         family=network.family,
@@ -168,7 +169,7 @@ def _write(
         weights=network.weights,
         tokenizer_folder=tokenizer_folder,
         labels=None,
-        card=imported_card(source, head=network.head, about=about, told=told, pooled=pooled),
+        card=imported_card(source, head=network.head, about=about, told=told, pooled=modules and modules.description),
         trained_length=network.trained_length,
         pooler=network.pooler,
         energies=network.energies,

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.files import atomic_write, make_folder
+from bertsmith.files import atomic_write, make_folder, read_text
+from bertsmith.json_files import check_shape, parse_json
 from bertsmith.randomness import generator
 
 KEPT, SHUFFLED = "in order", "shuffled"
@@ -115,9 +116,19 @@ def write_texts(path: Path, pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def read_task(folder: Path, name: str) -> list[Example]:
-    """What `write_task` wrote."""
-    lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [Example(**json.loads(line)) for line in lines]
+    """What `write_task` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = folder / f"{name}.jsonl"
+    rows = [
+        parse_json(line, str(path), dict, number)
+        for number, line in enumerate(read_text(path).split("\n"), start=1)
+        if line
+    ]
+    check_shape(rows, [{"text": str, "label": str}], str(path), "rows")
+    return [Example(row["text"], row["label"]) for row in rows]
 
 
 def tfidf_accuracy(train: Sequence[Example], dev: Sequence[Example]) -> float:

@@ -309,9 +309,9 @@ def test_compat_is_asked_for():
         ("electra", ["not JSON"]),
         ('["a"]', ["object"]),
         ("3", ["object"]),
-        ("nowhere.json", ["nowhere.json", "No such file"]),
-        ("[" * 100_000, ["not JSON"]),
-        ('{"num_train_steps": ' + "1" * 5000 + "}", ["not JSON"]),
+        ("nowhere.json", ["nowhere.json", "no such file"]),
+        ("[" * 100_000, ["nested deeper"]),
+        ('{"num_train_steps": ' + "1" * 5000 + "}", ["cannot be read as JSON"]),
         ('{"num_train_steps": [1]}', ["num_train_steps = [1]", "integer"]),
         ('{"num_train_steps": {"a": 1}}', ["num_train_steps = {'a': 1}", "integer"]),
         ('{"num_train_steps": 1.5}', ["num_train_steps = 1.5", "integer"]),
@@ -319,8 +319,9 @@ def test_compat_is_asked_for():
         ('{"num_train_steps": 0}', ["num_train_steps: plan.steps = 0"]),
         ('{"num_train_steps": 1e300}', ["num_train_steps"]),
         ('{"learning_rate": [1]}', ["learning_rate = [1]", "number"]),
-        ('{"learning_rate": NaN}', ["learning_rate = nan"]),
-        ('{"learning_rate": 1e400}', ["learning_rate = inf"]),
+        ('{"learning_rate": NaN}', ["NaN is no JSON"]),
+        ('{"learning_rate": 1, "learning_rate": 2}', ["'learning_rate' is there 2 times"]),
+        ('{"learning_rate": 1e400}', ["1e400", "is too large"]),
         ('{"debug": "yes"}', ["debug = 'yes'", "boolean"]),
         ('{"model_size": "huge"}', ["model_size = 'huge'", "'small', 'base' or 'large'"]),
         ('{"model_hparam_overrides": 3}', ["model_hparam_overrides = 3"]),
@@ -341,7 +342,7 @@ def test_compat_is_asked_for():
         ('{"task_names": ["cola"], "num_trials": -1}', ["num_trials = -1"]),
         ('{"task_names": ["cola"], "learning_rate": 0}', ["learning_rate: schedule.learning_rate = 0"]),
     ],
-    ids=range(38),
+    ids=range(39),
 )
 def test_a_mistake_is_named_in_one_or_two_lines(text, parts):
     with pytest.raises(UserError) as error:

@@ -387,7 +387,7 @@ def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path, capsys):
     safetensors.torch.save_file(padded, folder / "model.safetensors")
     lines = import_(folder, tmp_path / "out")
     assert lines[1].startswith("vocabulary: 86 tokens, lower-cased (tokenizer.json says lowercase=true); 10 rows of")
-    warning = "10 rows of the token table more than tokens: padding does that, but where a line was taken out of the"
+    warning = "its token table has 10 more rows than there are tokens: padding does that, but where a line was taken"
     assert f"warning: {folder}: {warning}" in capsys.readouterr().err
     for open_it in (open_model, open_starting_point, bertsmith.load):
         open_it(tmp_path / "out")

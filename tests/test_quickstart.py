@@ -160,3 +160,18 @@ def results(pretrained, random=0.5, tfidf=0.65, std=0.01):
 )
 def test_the_verdict_follows_the_figures(measured, said):
     assert said in verdict(measured)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (bytes(40), "line 1: not JSON"),
+        (b'{"text": "a b", "label": "kept"}\n{"text": "a', "line 2: not JSON"),
+        (b'{"text": "a b"}\n', "rows\\[0\\]\\.label"),
+        (b'{"text": "a b", "label": 1}\n', "rows\\[0\\]\\.label must be text"),
+    ],
+)
+def test_a_damaged_task_is_named(content, said, tmp_path):
+    (tmp_path / "dev.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=f"dev[.]jsonl.*{said}"):
+        read_task(tmp_path, "dev")

@@ -1,13 +1,13 @@
 """The reference's `--hparams`: read, checked by name and type, completed with its defaults."""
 
 import difflib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.config import check
 from bertsmith.errors import UserError
+from bertsmith.json_files import parse_json, read_json
 from bertsmith.settings import setting, settings
 
 Hparams = dict[str, Any]
@@ -56,26 +56,25 @@ def read_hparams(text: str) -> Hparams:
     Raises:
         UserError: there is no such file; it is not JSON, or no object.
     """
-    source = "the hparams"
     if text.endswith(".json"):
-        source = text
+        found = read_json(Path(text), dict)
+    else:
         try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise UserError(f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        found = json.loads(text, parse_float=_number)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{source}: not JSON, and no path that ends in .json: {error}") from None
-    if not isinstance(found, dict):
-        raise UserError(f'{source}: a JSON object is needed, as in \'{{"model_size": "base"}}\'')
-    return found
+            found = parse_json(text, "the hparams", dict)
+        except UserError as error:
+            reason = str(error).removesuffix("; write the file again")
+            raise UserError(f"{reason}\nthey are a JSON object, or the path of its file, which ends in .json") from None
+    return {name: _whole(value) for name, value in found.items()}
 
 
-def _number(text: str) -> float:
+def _whole(value: Any) -> Any:
     """1e6 is the whole number that its writer means."""
-    number = float(text)
-    return int(number) if number.is_integer() and abs(number) <= MOST else number
+    if isinstance(value, dict):
+        return {name: _whole(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_whole(entry) for entry in value]
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= MOST
+    return int(value) if is_whole else value
 
 
 def refuse_unknown(table: Table, other: Table, typed: Hparams) -> None:

@@ -120,7 +120,7 @@ def write_folder(
         _tell_tokenizer(folder / "tokenizer_config.json", family, trained_length or settings.max_position_embeddings)
         write_text(folder / "README.md", card)
         if modules is not None:
-            modules.cut_at(trained_length).write(folder)
+            modules.write(folder)
         if opset is None:
             return None
         model = _with_weights(_empty_model(family, settings, vocab_size, head, len(labels or ())), weights)

@@ -7,6 +7,7 @@ names of ours; those in modules.json are only read from.
 Source: sentence-transformers 6.2, base/model.py, base/modules/ and sentence_transformer/modules/pooling.py.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.files import atomic_write
 from bertsmith.interop.replaceable import DENSE, ENCODER, LIBRARY, MODULES, MOST_MODULES, POOLING, WEIGHTS
 from bertsmith.interop.sentence_checks import NotCarried, check_dense, check_library, check_normalize, pooling_modes
-from bertsmith.interop.tensors import find_tensors, read_tensors, serialized
+from bertsmith.interop.tensors import FLOATS, find_tensors, read_tensors, serialized
 from bertsmith.json_files import check_shape, member, read_json, write_json
 from bertsmith.model.config import EncoderSettings
 
@@ -80,7 +81,7 @@ def encoder_folder(folder: Path) -> Path | None:
     Raises:
         UserError: modules.json is damaged, or names a place outside of the folder.
     """
-    if not (folder / MODULES).is_file():
+    if not os.path.lexists(folder / MODULES):
         return None
     first, *_ = _entries(folder)
     return _inside(folder, first["path"])
@@ -96,7 +97,7 @@ def read_modules(folder: Path, encoder: Path, settings: EncoderSettings) -> tupl
     Raises:
         UserError: a file is damaged, does not fit the encoder, or is named outside of the folder.
     """
-    if not (folder / MODULES).is_file():
+    if not os.path.lexists(folder / MODULES):
         return None, None
     entries = _entries(folder)
     places = [_inside(folder, entry["path"]) for entry in entries]
@@ -199,7 +200,7 @@ def _kind(entry: Mapping[str, Any], number: int) -> str:
 
 
 def _optional(path: Path) -> dict[str, Any]:
-    return read_json(path, dict, MAX_BYTES) if path.is_file() else {}
+    return read_json(path, dict, MAX_BYTES) if os.path.lexists(path) else {}
 
 
 def _tokenizers_length(encoder: Path, longest: int) -> int:
@@ -262,5 +263,9 @@ def _dense_weights(place: Path, contents: Mapping[str, Any], name: str) -> dict[
         found, asked = (str(list(of[key])) if key in of else "none" for of in (shapes, expected))
         raise UserError(
             f"{place / WEIGHTS}: {quoted(key, 60)} is {found} where its config.json asks for {asked}; fetch both again"
+        )
+    if wrong := sorted(key for key, tensor in stored.items() if tensor.dtype not in FLOATS):
+        raise UserError(
+            f"{place / WEIGHTS}: {wrong[0]} is {stored[wrong[0]].dtype} where floats are needed; fetch it again"
         )
     return read_tensors(stored, expected)

@@ -13,7 +13,7 @@ from torch import Tensor
 from bertsmith.errors import UserError, quoted
 from bertsmith.interop.finite import to_float32
 from bertsmith.interop.replaceable import SIGNED, WEIGHTS
-from bertsmith.json_files import member, read_json
+from bertsmith.json_files import json_value, member, read_json
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """safetensors' names of the types that weights are read from; those of eight bits and fewer are quantized."""
@@ -75,7 +75,7 @@ def serialized(tensors: Mapping[str, Tensor]) -> tuple[bytes, memoryview]:
     the entries of the metadata in an order that changes."""
     content = memoryview(safetensors.torch.save(dict(tensors), metadata=SIGNED))
     size = int.from_bytes(content[:8], "little")
-    header = json.loads(bytes(content[8 : 8 + size]))
+    header = json_value(bytes(content[8 : 8 + size]))
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)

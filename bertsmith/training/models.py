@@ -143,9 +143,9 @@ def shared_tokenizer(networks: Sequence["Imported"], **casing: bool | None) -> "
         )
     if unused := first.vocab_size - tokenizer.vocab_size:
         say(
-            f"warning: {first.folder}: {unused:,} row{'s' * (unused > 1)} of the token table more than tokens: padding "
-            f"does that, but where a line was taken out of the vocabulary, each token after it has another one's row; "
-            f"put [unused9999] in its place",
+            f"warning: {first.folder}: its token table has {unused:,} more row{'s' * (unused > 1)} than there are "
+            f"tokens: padding does that, but where a line was taken out of the vocabulary, each token after it has "
+            f"another one's row; put [unused9999] in its place",
             error=True,
         )
     for other in others:

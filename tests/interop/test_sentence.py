@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 from huggingface_hub import ModelCard
@@ -201,6 +202,12 @@ def with_layers_of(folder, size=16, out=4, **keys):
     dense(folder / "2_Dense", size, out, **keys)
 
 
+def whole_numbers(folder):
+    with_layers_of(folder, bias=False)
+    tensors = {"linear.weight": torch.ones(4, 16, dtype=torch.int8)}
+    safetensors.torch.save_file(tensors, folder / "2_Dense/model.safetensors")
+
+
 POOL, CUT, LIBRARY = "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 
 
@@ -249,6 +256,8 @@ def test_what_is_not_carried_over_is_left_out_whole_with_its_reason(change, said
         (changed(CUT, do_lower_case=1), r"do_lower_case must be true or false"),
         (changed(LIBRARY, prompts={"query": 3}), r"prompts\.query must be text"),
         (changed(LIBRARY, default_prompt_name="none"), r"prompts has none of that name"),
+        (lambda folder: (folder / CUT).unlink() or (folder / CUT).symlink_to("gone"), r"config\.json: no such file"),
+        (lambda folder: (folder / "modules.json").unlink() or (folder / "modules.json").mkdir(), r"not a regular file"),
         (lambda folder: (folder / POOL).unlink(), r"1_Pooling/config\.json: no such file"),
         (lambda folder: (folder / POOL).write_text("[" * 9000), r"1_Pooling/config\.json: JSON nested deeper"),
         (lambda folder: (folder / POOL).write_bytes(bytes(90)), r"1_Pooling/config\.json, line 1: not JSON"),
@@ -256,6 +265,7 @@ def test_what_is_not_carried_over_is_left_out_whole_with_its_reason(change, said
         (lambda folder: (folder / "modules.json").write_text("[3]"), r"modules\[0\] must be an object"),
         (lambda folder: with_layers_of(folder, 8), r"2_Dense/config\.json: in_features = 8 where .* have 16"),
         (lambda folder: with_layers_of(folder, out_features=5), r"'linear\.bias' is \[4\] where .* asks for \[5\]"),
+        (whole_numbers, r"linear\.weight is I8 where floats are needed"),
         (lambda folder: with_layers_of(folder, bias=False) or changed("2_Dense/config.json", bias=True)(folder),
          r"'linear\.bias' is none where its config\.json asks for \[4\]"),
     ],
@@ -273,6 +283,14 @@ def test_a_length_is_cut_to_what_the_encoder_holds(tmp_path):
     changed(CUT, max_seq_length=512)(source)
     assert import_(source, tmp_path / "out")[-1].endswith("at most 20 tokens")
     assert read(tmp_path / "out" / CUT) == {"max_seq_length": 20, "do_lower_case": False}
+
+
+def test_a_model_that_was_trained_on_shorter_rows_cuts_there(tmp_path):
+    source = pooled(tmp_path / "source")
+    changed("config.json", trained_length=8)(source)
+    assert import_(source, tmp_path / "out")[-1].endswith("at most 8 tokens")
+    assert read(tmp_path / "out" / CUT)["max_seq_length"] == 8
+    assert "at most 8 tokens" in (tmp_path / "out/README.md").read_text()
 
 
 def test_an_encoder_in_a_folder_of_its_own_is_said_where_it_cannot_be_taken(tmp_path):
