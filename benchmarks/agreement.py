@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.contestants import Bertsmith, Network
-from bertsmith.model.attention import attend
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.attention import attend
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch
 from bertsmith.training.evaluation import evaluate
 from bertsmith.training.loop import Course, Event, State, fit

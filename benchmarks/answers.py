@@ -20,7 +20,7 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_questions
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.scoring.text_answers import normalize
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.meter import memory_bytes
 

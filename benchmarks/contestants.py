@@ -57,7 +57,7 @@ class Bertsmith:
     4,096 tokens on the CPU, or half where memory runs out."""
 
     def __init__(self, network: Network, rows: int, device: str, compiled: bool):
-        from bertsmith.model.tokens import Tokens
+        from bertsmith.encoders.tokens import Tokens
         from bertsmith.randomness import generator
         from bertsmith.training.machine import MachineSettings, choose_machine
         from bertsmith.training.optimizers import OptimizerSettings, build_optimizer, set_learning_rate
@@ -91,7 +91,7 @@ class Bertsmith:
 
 
 def build_objective(network: Network) -> "PretrainingObjective":
-    from bertsmith.model.config import ClassicSettings
+    from bertsmith.encoders.config import ClassicSettings
     from bertsmith.objectives.generator import GeneratorSettings
     from bertsmith.objectives.kinds import build
     from bertsmith.objectives.masking import Vocabulary

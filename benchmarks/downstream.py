@@ -34,7 +34,7 @@ from benchmarks.finetune import AS_TRAINER, set_up
 from benchmarks.gpu import describe
 from benchmarks.peers import peer_scores
 from benchmarks.trials import Trials, in_own_process
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.trial import run_trial
 

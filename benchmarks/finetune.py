@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.trials import Trials, in_own_process
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.tasks.finetune import read_lesson
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.recipe import FinetuneRecipe

@@ -24,11 +24,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.trials import Trials, in_own_process
-from bertsmith.config import load
-from bertsmith.estimate import estimate
-from bertsmith.model.activations import Format
-from bertsmith.model.encoder import num_parameters
-from bertsmith.model.tokens import Tokens
+from bertsmith.config.loading import load
+from bertsmith.planning.estimate import estimate
+from bertsmith.encoders.activations import Format
+from bertsmith.encoders.encoder import num_parameters
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.randomness import generator

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.trials import Trials
-from bertsmith.estimate import estimate
+from bertsmith.planning.estimate import estimate
 
 BUDGETS = {
     "small": ["batch_size=16", {"BERT": 1600, "ELECTRA": 1450}],  # 5.5e13 FLOPs: about 16 minutes of one core

@@ -1,7 +1,8 @@
 """bertsmith: pre-train your own BERT from raw text on one GPU, and know how good it is.
 
-The rooms, in the order the data flows through them: `text`, `model`, `objectives`, `training`, `probes`, `tasks`,
-`interop`, `reports`. Each room's docstring says what comes in, what goes out, and which file to read first.
+The rooms, in the order the data flows through them: `text` and `tokenizers`, `encoders`, `objectives`, `training`,
+`evals`, `tasks`, `convert`, `reports`; `cli` is the program. Each room's docstring says what comes in, what goes out,
+and which file to read first.
 """
 
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # importing does nothing
     from pathlib import Path
 
-    from bertsmith.predictor import Predictor
+    from bertsmith.predict.predictor import Predictor
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,6 @@ def load(path: "str | Path", device: str = "auto", task: str | None = None) -> "
     Raises:
         UserError: no model there, or no such device.
     """
-    from bertsmith.predictor import Predictor
+    from bertsmith.predict.predictor import Predictor
 
     return Predictor(path, device, task)

@@ -10,7 +10,7 @@ def main() -> None:
     # Threads that spin while they wait for each other starve when anything else runs: beside two busy processes on two
     # cores a small model's step took 2 to 3 times as long. Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from bertsmith.terminal import leave_standard_output, open_streams
+    from bertsmith.console.terminal import leave_standard_output, open_streams
 
     open_streams()
     arguments = [argument for argument in sys.argv[1:] if argument != "--traceback"]
@@ -43,9 +43,9 @@ def _run(arguments: list[str]) -> int:
     """Return the exit status."""
     from typer.main import get_command
 
-    from bertsmith.cli import app
-    from bertsmith.command_line import refuse_addresses
-    from bertsmith.usage import usage_message
+    from bertsmith.cli.app import app
+    from bertsmith.cli.arguments import refuse_addresses
+    from bertsmith.cli.usage import usage_message
 
     program = get_command(app)
     refuse_addresses(program)
@@ -89,7 +89,7 @@ def _asked(error: Exception) -> str:
 
 def _end(message: str) -> None:
     from bertsmith.errors import UserError
-    from bertsmith.terminal import say
+    from bertsmith.console.terminal import say
 
     say(f"bertsmith: {UserError(message)}", error=True)  # which bounds its length
     sys.exit(2)

@@ -136,7 +136,7 @@ def toy_glue(folder: Path) -> None:
 def test_going_on_from_a_model_is_run_collected_and_judged(tmp_path, monkeypatch, capsys):
     from benchmarks import continuing
     from benchmarks.trials import Trials
-    from bertsmith.cli import app
+    from bertsmith.cli.app import app
 
     model, shared, calls = make_model(tmp_path), tmp_path / "shared", []
     (shared / "corpora").mkdir(parents=True)

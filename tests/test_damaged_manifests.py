@@ -3,8 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from bertsmith.cli import app
-from bertsmith.manifests import write_manifest
+from bertsmith.cli.app import app
+from bertsmith.storage.manifests import write_manifest
 
 VERBS = {
     "export": ["export", "FOLDER", "out"],

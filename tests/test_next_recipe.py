@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bertsmith.cli import app
-from bertsmith.command_line import what_to_pretrain
-from bertsmith.export import export_run
+from bertsmith.cli.app import app
+from bertsmith.cli.arguments import what_to_pretrain
+from bertsmith.convert.export import export_run
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.toy_task import make_model
 from tests.toys import make_data, tiny_recipe

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bertsmith.cli import app
+from bertsmith.cli.app import app
 from tests.tasks.toy_task import make_model
 from tests.toys import WORDS
 

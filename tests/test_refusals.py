@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bertsmith.cli import app
+from bertsmith.cli.app import app
 from bertsmith.errors import UserError
-from bertsmith.export import export_run
+from bertsmith.convert.export import export_run
 from bertsmith.tasks.finetune import finetune
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.toy_task import make_model, toy_recipe, write_task

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bertsmith.config import load
-from bertsmith.model.tokens import Tokens
+from bertsmith.config.loading import load
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
 from bertsmith.training.recipe import PretrainRecipe

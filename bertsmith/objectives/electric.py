@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from bertsmith.errors import quoted
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.generator import Filled, GeneratorSettings
 from bertsmith.objectives.masking import Asked
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 
 @settings

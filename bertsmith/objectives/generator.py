@@ -6,17 +6,17 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from bertsmith.model.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
-from bertsmith.model.config import EncoderSettings
-from bertsmith.model.encoder import Encoder, Trunk, build_embeddings
-from bertsmith.model.flops import encoder_flops_per_token, masked_token_head_flops
-from bertsmith.model.heads import masked_token_head
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
+from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.encoder import Encoder, Trunk, build_embeddings
+from bertsmith.encoders.flops import encoder_flops_per_token, masked_token_head_flops
+from bertsmith.encoders.heads import masked_token_head
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.masking import Asked
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.sampling import sample_uniformly
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -1,6 +1,6 @@
 """The objectives there are, by the `kind` of their settings."""
 
-from bertsmith.model.config import EncoderSettings
+from bertsmith.encoders.config import EncoderSettings
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings

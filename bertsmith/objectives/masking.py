@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -6,15 +6,15 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
-from bertsmith.model.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
-from bertsmith.model.config import EncoderSettings
-from bertsmith.model.flops import encoder_flops_per_token, masked_token_head_flops
-from bertsmith.model.networks import MaskedTokenModel
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
+from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.flops import encoder_flops_per_token, masked_token_head_flops
+from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.masking import MaskingSettings, Rule, Vocabulary, asked, mask_tokens
 from bertsmith.objectives.objective import Batch, Losses
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 
 @settings
@@ -24,7 +24,7 @@ class MaskedTokensSettings:
     kind: Literal["mlm"] = setting("mlm", "mlm: predict masked tokens (BERT)")
     masking: MaskingSettings = setting(MaskingSettings(), "which tokens are predicted")
     head: ClassVar[str] = "masked_tokens"
-    """Of the network that fine-tuning starts from, as `bertsmith.interop.names` calls it."""
+    """Of the network that fine-tuning starts from, as `bertsmith.hub.names` calls it."""
     generator: ClassVar[None] = None
     energies: ClassVar[bool] = False
 

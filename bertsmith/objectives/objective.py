@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertsmith.model.activations import Format
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.tokens import Tokens, copy_to
+from bertsmith.encoders.activations import Format
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.tokens import Tokens, copy_to
 
 
 @dataclass(frozen=True)

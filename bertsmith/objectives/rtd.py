@@ -8,20 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.model.activations import (
+from bertsmith.encoders.activations import (
     Format,
     encoder_bytes_per_token,
     replaced_token_head_bytes,
 )
-from bertsmith.model.config import EncoderSettings
-from bertsmith.model.flops import encoder_flops_per_token, replaced_token_head_flops
-from bertsmith.model.networks import ReplacedTokenModel
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.flops import encoder_flops_per_token, replaced_token_head_flops
+from bertsmith.encoders.networks import ReplacedTokenModel
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.generator import Filled, GeneratorSettings, MaskedTokenGenerator, UniformGenerator
 from bertsmith.objectives.masking import Asked, MaskingSettings, Rule, Vocabulary, asked, mask_tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.towers import TwoTowerGenerator
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -6,13 +6,13 @@ So it predicts every token of an unmasked row in one pass, and its probabilities
 import torch
 from torch import Tensor, nn
 
-from bertsmith.model.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
-from bertsmith.model.attention import LEFTWARD, RIGHTWARD
-from bertsmith.model.config import EncoderSettings
-from bertsmith.model.encoder import Encoder, Trunk, build_embeddings
-from bertsmith.model.flops import encoder_flops_per_token
-from bertsmith.model.heads import MaskedTokenHead
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
+from bertsmith.encoders.attention import LEFTWARD, RIGHTWARD
+from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.encoder import Encoder, Trunk, build_embeddings
+from bertsmith.encoders.flops import encoder_flops_per_token
+from bertsmith.encoders.heads import MaskedTokenHead
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.generator import Filled, GeneratorSettings
 from bertsmith.objectives.masking import Asked

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from bertsmith.progress import format_count, format_seconds
+from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.reports.charts import has_generator, title
 from bertsmith.reports.glue_table import seeds_of
 from bertsmith.reports.metric_names import metric_title, task_and_metric
 from bertsmith.reports.runs import Run
-from bertsmith.results import cautions_of
+from bertsmith.storage.results import cautions_of
 
 ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
 

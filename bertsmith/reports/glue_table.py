@@ -15,7 +15,7 @@ def glue_table(results: Mapping[str, Any]) -> list[str]:
     """Lines for people, scores × 100.
 
     Args:
-        results: the content of a GLUE run's results.json; see `bertsmith.glue_run`.
+        results: the content of a GLUE run's results.json; see `bertsmith.sweeps.glue`.
     """
     lines = [f"{'task':<18}{'metric':<21}{'seeds':>5}{'median':>9}{'mean':>9}{'std':>9}"]
     for task, row in results["tasks"].items():

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import __version__
-from bertsmith.files import make_folder, write_text
-from bertsmith.folders import no_empty_folder
+from bertsmith.storage.files import make_folder, write_text
+from bertsmith.storage.folders import no_empty_folder
 from bertsmith.reports import template
 from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, curve_styles, run_colors
 from bertsmith.reports.facts import cautions, facts, headline, state

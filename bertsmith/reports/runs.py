@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bertsmith.config import read_toml
+from bertsmith.config.loading import read_toml
 from bertsmith.errors import UserError
-from bertsmith.files import sha256_file
-from bertsmith.manifests import known_kind, read_manifest, word
-from bertsmith.results import read_glue_results, read_run_results, read_search_results, read_trial_results
+from bertsmith.storage.files import sha256_file
+from bertsmith.storage.manifests import known_kind, read_manifest, word
+from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results, read_trial_results
 from bertsmith.training.metrics import read_metrics
 
 KINDS = ("pretrain", "finetune", "glue")

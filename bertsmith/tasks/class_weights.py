@@ -7,7 +7,7 @@ from bertsmith.tasks.cells import did_you_mean, few_of
 from bertsmith.tasks.labels import alike_in_case, ids_of, key_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task import Task
-from bertsmith.terminal import say
+from bertsmith.console.terminal import say
 
 
 def check_weights(recipe: FinetuneRecipe, task: Task) -> None:

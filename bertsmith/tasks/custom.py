@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from bertsmith.errors import UserError
-from bertsmith.files import files_named
-from bertsmith.settings import setting, settings
+from bertsmith.storage.files import files_named
+from bertsmith.config.fields import setting, settings
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
 

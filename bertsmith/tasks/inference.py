@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from bertsmith.model.tokens import Tokens
-from bertsmith.progress import PATIENCE_SECONDS, progress
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.encoders.tokens import Tokens
+from bertsmith.console.progress import PATIENCE_SECONDS, progress
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.batches import by_length
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import nn
 
-from bertsmith.model.encoder import Encoder
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch
 from bertsmith.randomness import generator
 from bertsmith.tasks.cautions import Look

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from bertsmith.errors import quoted
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 SEVERAL = "several"
 """The task of such a run."""

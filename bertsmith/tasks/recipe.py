@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal, get_args, get_type_hints
 
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.early_stopping import EarlyStoppingSettings

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.model.tokens import Tokens
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.encoders.tokens import Tokens
+from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
 class Rows(NamedTuple):

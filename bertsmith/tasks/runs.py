@@ -8,22 +8,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bertsmith.config import check, read_own_recipe
+from bertsmith.config.loading import check, read_own_recipe
 from bertsmith.errors import UserError, one_line, quoted
-from bertsmith.files import sha256_file
-from bertsmith.interop.configuration import family_of
-from bertsmith.interop.finite import check_finite
-from bertsmith.interop.names import Family
-from bertsmith.json_files import member
-from bertsmith.manifests import kind_of, read_manifest
-from bertsmith.model.config import ClassicSettings, EncoderSettings
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.initialization import shapes_only
-from bertsmith.results import read_run_results, read_search_results
-from bertsmith.schema import kinds_of
+from bertsmith.storage.files import sha256_file
+from bertsmith.hub.configuration import family_of
+from bertsmith.hub.finite import check_finite
+from bertsmith.hub.names import Family
+from bertsmith.storage.json_files import member
+from bertsmith.storage.manifests import kind_of, read_manifest
+from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.initialization import shapes_only
+from bertsmith.storage.results import read_run_results, read_search_results
+from bertsmith.config.schema import kinds_of
 from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.checkpoints import check_tensors
 from bertsmith.training.runs import read_tokenizer
 

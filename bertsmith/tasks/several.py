@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from bertsmith.files import own_folder
-from bertsmith.model.encoder import Encoder
+from bertsmith.storage.files import own_folder
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import generator
 from bertsmith.tasks.lesson import Lesson, Outcome, Scored, Splits, Trained
@@ -17,7 +17,7 @@ from bertsmith.tasks.mixing import SEVERAL, head_of, metric_of, shares, task_and
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
-from bertsmith.terminal import say
+from bertsmith.console.terminal import say
 from bertsmith.training.machine import Machine
 
 MEAN = "mean"

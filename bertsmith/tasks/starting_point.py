@@ -7,9 +7,9 @@ from typing import Literal, TypeVar
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
-from bertsmith.interop.names import Family
-from bertsmith.model.config import EncoderSettings, ModernSettings
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.hub.names import Family
+from bertsmith.encoders.config import EncoderSettings, ModernSettings
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import fingerprint, open_model
 
 Objective = TypeVar("Objective", bound=nn.Module)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.files import ending
+from bertsmith.storage.files import ending
 from bertsmith.tasks.cells import Cell, did_you_mean, few_of
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_rows import Fault, Rows, read_rows, refuse_double

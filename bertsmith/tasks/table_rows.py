@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError, one_line, quoted
-from bertsmith.files import ending, reported
-from bertsmith.json_files import json_value
+from bertsmith.storage.files import ending, reported
+from bertsmith.storage.json_files import json_value
 
 CSV_FIELD_SIZE = 1 << 30
 """Bytes; the csv module's own limit, 128 kB, is too short for a document."""

@@ -12,8 +12,8 @@ import numpy as np
 from bertsmith.errors import UserError, quoted
 from bertsmith.text.blank_lines import unified
 from bertsmith.text.shards import Shard
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
-from bertsmith.text.wordpiece import has_plain_marks
+from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.wordpiece import has_plain_marks
 
 BATCH_BYTES = 4 << 20
 """Of text handed to the tokenizer at once, and the longest piece of a document: more is no faster and takes memory."""

@@ -16,11 +16,11 @@ import numpy as np
 
 from bertsmith import __version__
 from bertsmith.errors import UserError
-from bertsmith.files import TEMPORARY, atomic_write, open_own, reported, temporary_of
-from bertsmith.folder_kinds import KINDS
-from bertsmith.identities import differences
-from bertsmith.json_files import check_shape, parse_json
-from bertsmith.manifests import FORMAT_VERSION, read_manifest
+from bertsmith.storage.files import TEMPORARY, atomic_write, open_own, reported, temporary_of
+from bertsmith.storage.folder_kinds import KINDS
+from bertsmith.storage.identities import differences
+from bertsmith.storage.json_files import check_shape, parse_json
+from bertsmith.storage.manifests import FORMAT_VERSION, read_manifest
 from bertsmith.text.shards import PARTS, SPLITS, Position, ShardWriter, shard_file
 
 NAME = "journal.jsonl"

@@ -12,21 +12,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bertsmith.config import identity
+from bertsmith.config.loading import identity
 from bertsmith.errors import UserError
-from bertsmith.files import Held, locked, make_folder, reported
-from bertsmith.folder_kinds import KINDS
-from bertsmith.folders import clear, no_empty_folder, remove_names
-from bertsmith.manifests import write_manifest
-from bertsmith.progress import Progress, format_count, format_seconds, progress
-from bertsmith.settings import setting, settings
+from bertsmith.storage.files import Held, locked, make_folder, reported
+from bertsmith.storage.folder_kinds import KINDS
+from bertsmith.storage.folders import clear, no_empty_folder, remove_names
+from bertsmith.storage.manifests import write_manifest
+from bertsmith.console.progress import Progress, format_count, format_seconds, progress
+from bertsmith.config.fields import setting, settings
 from bertsmith.text import journal
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
 from bertsmith.text.journal import Done, Journal, describe, journal_names, refuse_foreign, refuse_other
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
 from bertsmith.text.workers import Encoder, Result, encode_units, start_server
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 from bertsmith.text.shards import Shard
 
 SINGLE_SEGMENT_PROB = 0.1

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import create, open_own, reported, sha256_file, sha256_json, sync_folder, temporary_of
-from bertsmith.manifests import read_manifest
-from bertsmith.shell import quote
+from bertsmith.storage.files import create, open_own, reported, sha256_file, sha256_json, sync_folder, temporary_of
+from bertsmith.storage.manifests import read_manifest
+from bertsmith.console.shell import quote
 from bertsmith.text.shard_checks import HEADER_SIZE, Shard, compare_hashes, dtypes_of, faults, npy_header
 
 if TYPE_CHECKING:  # training imports this file where there is torch and numpy alone
-    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.tokenizers.tokenizer import Tokenizer
 
 SPLITS = ("train", "heldout")
 
@@ -59,7 +59,7 @@ class Data:
         Raises:
             UserError: the folder's tokenizer files are damaged.
         """
-        from bertsmith.text.tokenizer import Tokenizer
+        from bertsmith.tokenizers.tokenizer import Tokenizer
 
         tokenizer = Tokenizer.load(self.path)
         known = self.manifest["tokenizer"]

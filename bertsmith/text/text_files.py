@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from bertsmith.files import reported
+from bertsmith.storage.files import reported
 from bertsmith.text.blank_lines import find_blank_line
 
 LONGEST_DOCUMENT = 128 << 20

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from bertsmith.errors import quoted
-from bertsmith.files import reported
+from bertsmith.storage.files import reported
 from bertsmith.text.archives import members
 from bertsmith.text.blank_lines import split_at_blank_lines
 from bertsmith.text.compression import BrokenArchive, OnBroken, archive_kind, decompressed, refuse

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from bertsmith.files import reported
+from bertsmith.storage.files import reported
 from bertsmith.text.archives import members
 from bertsmith.text.columns import cells
 from bertsmith.text.compression import BrokenArchive, archive_kind, decompressed, is_readable

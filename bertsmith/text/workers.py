@@ -21,7 +21,7 @@ from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.encoding import Encoded, encode
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
 
 IN_FLIGHT = 4

@@ -10,11 +10,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import MAX_NUMBER, Loaded, check, load
+from bertsmith.config.loading import MAX_NUMBER, Loaded, check, load
 from bertsmith.errors import UserError, quoted
-from bertsmith.identities import differences
-from bertsmith.model.config import EncoderSettings
-from bertsmith.model.encoder import num_segments
+from bertsmith.storage.identities import differences
+from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.encoder import num_segments
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.models import Model, open_model
@@ -28,7 +28,7 @@ def load_pretraining(recipe: str, overrides: Sequence[str] = ()) -> Loaded:
     """Load a pre-training recipe; with `init` its architecture is the model's.
 
     Raises:
-        UserError: as `bertsmith.config.load`; there is no such model; a setting of the recipe differs from it.
+        UserError: as `bertsmith.config.loading.load`; there is no such model; a setting of the recipe differs from it.
     """
     return load(PretrainRecipe, "pretrain", recipe, overrides, take_architecture)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch, PretrainingObjective
 from bertsmith.randomness import generator
 from bertsmith.text.segments import Assembled, Rows, RowSettings, assemble, rows_of

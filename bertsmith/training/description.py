@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.model.config import ClassicSettings
+from bertsmith.encoders.config import ClassicSettings
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import PARTS
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
-    from bertsmith.interop.names import Head
-    from bertsmith.interop.network import Network
+    from bertsmith.hub.names import Head
+    from bertsmith.hub.network import Network
 
 _CLASSIC = {"bert": "BERT", "electra": "ELECTRA"}
 _HEADS = {
@@ -107,7 +107,7 @@ def _token_facts(model: Model) -> dict[str, Any]:
 
 def _pooling(model: Model) -> str | None:
     """What the files of sentence-transformers beside it say, if there are any."""
-    from bertsmith.interop.sentence import read_modules
+    from bertsmith.hub.sentence import read_modules
 
     folder = model.networks[0].folder
     found, left_out = read_modules(folder, folder, model.networks[0].settings)

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from bertsmith import __version__
-from bertsmith.config import defaults, identity, to_dict, to_toml
+from bertsmith.config.loading import defaults, identity, to_dict, to_toml
 from bertsmith.errors import UserError
-from bertsmith.files import own_folder, write_text
-from bertsmith.folder_kinds import KINDS
-from bertsmith.folders import open_run_folder
-from bertsmith.json_files import finite
-from bertsmith.manifests import read_manifest, write_manifest
-from bertsmith.progress import format_count, format_seconds
-from bertsmith.terminal import say
+from bertsmith.storage.files import own_folder, write_text
+from bertsmith.storage.folder_kinds import KINDS
+from bertsmith.storage.folders import open_run_folder
+from bertsmith.storage.json_files import finite
+from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.console.progress import format_count, format_seconds
+from bertsmith.console.terminal import say
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
@@ -109,7 +109,7 @@ def note_pooling(run: Path, pooling: dict[str, Any] | None) -> None:
     """Keep in the manifest what an export is to say of sentence-transformers' modules, if there are any."""
     if pooling is None:
         return
-    from bertsmith.interop.sentence import KEPT
+    from bertsmith.hub.sentence import KEPT
 
     write_manifest(run, "pretrain", read_manifest(run, "pretrain") | {KEPT: pooling})
 

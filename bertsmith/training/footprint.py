@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bertsmith.model.activations import Format
-from bertsmith.model.encoder import num_parameters
+from bertsmith.encoders.activations import Format
+from bertsmith.encoders.encoder import num_parameters
 from bertsmith.objectives.cross_entropy import rows_at_once
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.training.machine import Machine

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bertsmith.errors import UserError
-from bertsmith.identities import differences
-from bertsmith.interop.names import what_is_dropped
-from bertsmith.interop.network import Network
-from bertsmith.model.config import EncoderSettings
+from bertsmith.storage.identities import differences
+from bertsmith.hub.names import what_is_dropped
+from bertsmith.hub.network import Network
+from bertsmith.encoders.config import EncoderSettings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import (
@@ -24,7 +24,7 @@ from bertsmith.objectives.rtd import (
     joined_weights,
     new_generator_weights,
 )
-from bertsmith.shell import quote
+from bertsmith.console.shell import quote
 from bertsmith.training.architecture import (
     GENERATOR_SIZES,
     fitting_generator,
@@ -37,7 +37,7 @@ from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import PARTS
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
-    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.tokenizers.tokenizer import Tokenizer
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head"}
 
@@ -98,7 +98,7 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
 
 def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
     """What is kept of the files by which sentence-transformers pools the model's vectors, and a line about them."""
-    from bertsmith.interop.sentence import KEPT, after_training, kept_modules, read_modules
+    from bertsmith.hub.sentence import KEPT, after_training, kept_modules, read_modules
 
     first = model.networks[0]
     if model.run is not None:
@@ -220,7 +220,7 @@ def _check_same(
 
 def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") -> list[list[int]]:
     """The model's ids for each token of the data that is not among the model's."""
-    from bertsmith.text.extension import extends, pieces
+    from bertsmith.tokenizers.extension import extends, pieces
 
     if not extends(tokenizer, model.tokenizer):
         path = Path(recipe.init)

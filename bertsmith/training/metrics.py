@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
-from bertsmith.files import atomic_write, open_own, own_folder, reported
-from bertsmith.json_files import check_shape, finite, parse_json
+from bertsmith.storage.files import atomic_write, open_own, own_folder, reported
+from bertsmith.storage.json_files import check_shape, finite, parse_json
 
 MAX_LINE_BYTES = 1 << 20
 """A line has about 300."""

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 
 from bertsmith.errors import UserError
-from bertsmith.interop.network import Network
-from bertsmith.manifests import kind_of
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
-from bertsmith.shell import quote
-from bertsmith.terminal import say
+from bertsmith.hub.network import Network
+from bertsmith.storage.manifests import kind_of
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.console.shell import quote
+from bertsmith.console.terminal import say
 from bertsmith.training.runs import PARTS, PretrainingRun, load_run, read_tokenizer
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
-    from bertsmith.interop.network import Imported
-    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.hub.network import Imported
+    from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
 class Model(NamedTuple):
@@ -91,7 +91,7 @@ def check_place(out: Path, names: Collection[str]) -> None:
         UserError: an earlier model, or anything else, would stay beside them; or what they would replace was not
             written by us.
     """
-    from bertsmith.interop.replaceable import check_replaceable
+    from bertsmith.hub.replaceable import check_replaceable
 
     for name in ("", *PARTS):
         other = out / name / "config.json"
@@ -132,7 +132,7 @@ def shared_tokenizer(networks: Sequence["Imported"], **casing: bool | None) -> "
         UserError: it has more tokens than the network has vectors; another network has vectors for more or fewer, or a
             vocabulary of its own beside it that differs.
     """
-    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.tokenizers.tokenizer import Tokenizer
 
     first, *others = networks
     tokenizer = Tokenizer.load(first.folder, **casing)
@@ -181,7 +181,7 @@ def _from_run(path: Path) -> Model:
 
 
 def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
-    from bertsmith.interop.huggingface import read_folder
+    from bertsmith.hub.huggingface import read_folder
 
     read = {name: read_folder(folder) for name, folder in folders.items()}
     for found in read.values():

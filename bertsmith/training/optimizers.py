@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor, nn
 
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 CONVERGED_STEP = 2.0**24
 """A step count at which Adam's bias corrections are exactly 1, and which float32 no longer counts up from."""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.files import Held, locked, make_folder
-from bertsmith.folders import no_empty_folder
-from bertsmith.model.flops import training_flops
+from bertsmith.storage.files import Held, locked, make_folder
+from bertsmith.storage.folders import no_empty_folder
+from bertsmith.encoders.flops import training_flops
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.objective import NO_LOSSES, Batch, PretrainingObjective
-from bertsmith.progress import Progress, format_count, progress
+from bertsmith.console.progress import Progress, format_count, progress
 from bertsmith.randomness import derived_seed
-from bertsmith.terminal import say
+from bertsmith.console.terminal import say
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
@@ -44,7 +44,7 @@ from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import HeadWarmup
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
-    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.tokenizers.tokenizer import Tokenizer
 
 Probe = Callable[[PretrainingObjective, Callable[[str], None]], dict[str, float]]
 """Looks at a model at each held-out evaluation: returns measures, which are logged beside the losses, and may show

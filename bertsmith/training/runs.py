@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from bertsmith.config import read_own_recipe
+from bertsmith.config.loading import read_own_recipe
 from bertsmith.errors import UserError
-from bertsmith.interop.configuration import family_of
-from bertsmith.interop.finite import check_finite
-from bertsmith.interop.names import Head
-from bertsmith.interop.network import Network
-from bertsmith.json_files import member
-from bertsmith.manifests import read_manifest
-from bertsmith.model.config import ClassicSettings, EncoderSettings
-from bertsmith.model.encoder import fold_projection
-from bertsmith.model.initialization import shapes_only
+from bertsmith.hub.configuration import family_of
+from bertsmith.hub.finite import check_finite
+from bertsmith.hub.names import Head
+from bertsmith.hub.network import Network
+from bertsmith.storage.json_files import member
+from bertsmith.storage.manifests import read_manifest
+from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.encoder import fold_projection
+from bertsmith.encoders.initialization import shapes_only
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.rtd import discriminator_weights, generator_weights
@@ -24,7 +24,7 @@ from bertsmith.training import checkpoints
 from bertsmith.training.recipe import PretrainRecipe
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
-    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.tokenizers.tokenizer import Tokenizer
 
 PARTS = ("discriminator", "generator")
 """Names of the networks of a model that has two, and of their folders."""
@@ -90,7 +90,7 @@ def read_tokenizer(run: Path, manifest: dict[str, Any], vocab_size: int) -> "Tok
     Raises:
         UserError: its files are missing or damaged, or another tokenizer's.
     """
-    from bertsmith.text.tokenizer import Tokenizer
+    from bertsmith.tokenizers.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(run)
     known = manifest.get("tokenizer", tokenizer.fingerprint)  # manifests of version 0.1.0 do not say

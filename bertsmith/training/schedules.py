@@ -1,6 +1,6 @@
 """The learning rate, as a pure function of how far the plan is; and of new weights that warm up first."""
 
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -33,8 +33,8 @@ few_and_many = pytest.mark.parametrize("examples", [20, pytest.param(200, marks=
 _server = multiprocessing.get_context("forkserver")
 PRELOADED = [
     "pytest", "hypothesis", "hypothesis.strategies", "torch", "numpy", "tokenizers", "pyarrow.parquet", "safetensors",
-    "pydantic.dataclasses", "pydantic.type_adapter", "bertsmith.tasks.recipe", "bertsmith.predictor",
-    "bertsmith.interop.tensorflow", "bertsmith.text.encoding", "torch._dynamo",
+    "pydantic.dataclasses", "pydantic.type_adapter", "bertsmith.tasks.recipe", "bertsmith.predict.predictor",
+    "bertsmith.hub.tensorflow", "bertsmith.text.encoding", "torch._dynamo",
 ]  # fmt: skip
 """Imported once, in the process from which each attempt's own is forked."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from attack import attack, example, few_and_many
 from mutation import mutated, mutated_json
 
-from bertsmith.json_files import read_json
+from bertsmith.storage.json_files import read_json
 
 CONTENT = {"kind": "run", "sizes": [1, 2, 3.5], "names": {"é": None, "b": True}, "text": "line\nline"}
 

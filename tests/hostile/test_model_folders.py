@@ -14,11 +14,11 @@ from attack import attack, few_and_many, outcome
 from hypothesis import strategies as st
 from mutation import mutated, mutated_json
 
-from bertsmith.interop.huggingface import read_folder
-from bertsmith.interop.tensorflow import find_checkpoint, read_checkpoint
-from bertsmith.model.networks import MaskedTokenModel
-from tests.interop.bundles import Google, write_bundle
-from tests.probes.toy_models import toy_network, toy_tokenizer, write_network
+from bertsmith.hub.huggingface import read_folder
+from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
+from bertsmith.encoders.networks import MaskedTokenModel
+from tests.hub.bundles import Google, write_bundle
+from tests.evals.toy_models import toy_network, toy_tokenizer, write_network
 
 TABLE, NAME = "electra.embeddings.word_embeddings.weight", "encoder.embeddings.token.weight"
 
@@ -155,7 +155,7 @@ def test_a_tensorflow_checkpoint(examples, name, checkpoint, tmp_path):
 @few_and_many
 def test_a_tensorflow_index_whose_checksums_are_right(examples, tmp_path, checkpoint):
     """What is wrong with it is what it says: sizes, offsets, types and shards of any value."""
-    from tests.interop.bundles import crc32c, field, masked, table
+    from tests.hub.bundles import crc32c, field, masked, table
 
     google = Google()
     google.add_embeddings("electra", 20, 8, positions=6)

@@ -9,7 +9,7 @@ import pytest
 from attack import attack, example, few_and_many
 from mutation import mutated, mutated_json
 
-from bertsmith.grade import NullOdds, grade
+from bertsmith.tasks.grade import NullOdds, grade
 from bertsmith.tasks.answering.mrqa import read_mrqa_questions
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_questions

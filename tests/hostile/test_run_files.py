@@ -11,12 +11,12 @@ from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 from safetensors.torch import load_file
 
-from bertsmith import show as program
-from bertsmith.config import load, read_toml, to_toml
+from bertsmith.cli.app import show as program
+from bertsmith.config.loading import load, read_toml, to_toml
 from bertsmith.errors import UserError
-from bertsmith.files import sha256_file
-from bertsmith.json_files import read_json
-from bertsmith.manifests import kind_of
+from bertsmith.storage.files import sha256_file
+from bertsmith.storage.json_files import read_json
+from bertsmith.storage.manifests import kind_of
 from bertsmith.text.shards import open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream

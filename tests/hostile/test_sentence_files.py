@@ -7,9 +7,9 @@ import pytest
 from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 
-from bertsmith.interop.replaceable import FILES
-from bertsmith.interop.sentence import read_modules
-from bertsmith.model.config import ClassicSettings
+from bertsmith.hub.replaceable import FILES
+from bertsmith.hub.sentence import read_modules
+from bertsmith.encoders.config import ClassicSettings
 
 SETTINGS = ClassicSettings(
     hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, max_position_embeddings=20
@@ -31,7 +31,7 @@ def read(folder: Path) -> None:
 
 @pytest.fixture
 def original(tmp_path):
-    from tests.interop.pooled import pooled  # transformers, which no attempt needs
+    from tests.hub.pooled import pooled  # transformers, which no attempt needs
 
     return pooled(tmp_path / "original")
 

@@ -18,7 +18,7 @@ from tokenizers import models
 
 from bertsmith.errors import UserError
 from bertsmith.text.encoding import check_marks, encode
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 TOKENS = [
     *SPECIAL_TOKENS,

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bertsmith.model.config import ClassicSettings, ModernSettings
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.config import ClassicSettings, ModernSettings
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.kinds import check_fits

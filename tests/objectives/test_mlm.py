@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.model.config import ClassicSettings
+from bertsmith.encoders.config import ClassicSettings
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
 from bertsmith.randomness import generator
@@ -61,7 +61,7 @@ def test_corrupting_follows_from_the_generator():
 
 
 def test_a_row_of_special_tokens_only_asks_nothing():
-    from bertsmith.model.tokens import Tokens
+    from bertsmith.encoders.tokens import Tokens
 
     model = objective()
     asked = model.corrupt(Tokens.pack(np.array([2, 3]), np.zeros(2), np.array([2])), 8, generator(0, "masks"))

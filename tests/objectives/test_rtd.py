@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_auc_score
 
-from bertsmith.model.config import ClassicSettings
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import MaskedTokenHead, ReplacedTokenHead
+from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import MaskedTokenHead, ReplacedTokenHead
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.masking import MaskingSettings, Vocabulary, asked
 from bertsmith.objectives.objective import Batch
@@ -206,7 +206,7 @@ def test_compat_gives_a_place_drawn_twice_the_mean_of_both_ids():
 
 
 def test_rows_of_special_tokens_only_are_judged_and_nothing_else():
-    from bertsmith.model.tokens import Tokens
+    from bertsmith.encoders.tokens import Tokens
 
     model = objective()
     tokens = Tokens.pack(np.array([2, 3, 2, 3]), np.zeros(4), np.array([2, 2]))

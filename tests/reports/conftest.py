@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from bertsmith.manifests import write_manifest
+from bertsmith.storage.manifests import write_manifest
 from bertsmith.reports.averages import PROTOCOLS, average
 
 PRETRAIN_RECIPE = {

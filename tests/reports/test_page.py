@@ -12,7 +12,7 @@ import plotly.graph_objects
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.manifests import read_manifest, write_manifest
+from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.page import write_page
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.model.encoder import Encoder
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.early_stopping import Watch, divide
 from bertsmith.tasks.finetune import finetune, read_lesson

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import ElectraClassificationHead
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import ElectraClassificationHead
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.text_lesson import TextSplit, predict

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.tasks.answering.answering_lesson import constant_score as constant_of_questions
 from bertsmith.tasks.answering.best_answers import Answer, spread_of_places
 from bertsmith.tasks.answering.questions import Questions

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from bertsmith.config import Loaded, load
-from bertsmith.interop.configuration import family_of
-from bertsmith.interop.huggingface import write_folder
-from bertsmith.model.config import ClassicSettings, EncoderSettings
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import CLASSIFICATION_HEADS
+from bertsmith.config.loading import Loaded, load
+from bertsmith.hub.configuration import family_of
+from bertsmith.hub.huggingface import write_folder
+from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import CLASSIFICATION_HEADS
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.toys import WORDS, write_vocabulary
 
 

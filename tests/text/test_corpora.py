@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.manifests import write_manifest
+from bertsmith.storage.manifests import write_manifest
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from tests.text import layouts
 from tests.text.layouts import make_documents

@@ -15,7 +15,7 @@ from bertsmith.errors import UserError
 from bertsmith.text import encoding
 from bertsmith.text.encoding import Encoded, check_marks, encode, select
 from bertsmith.text.shards import Shard
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from tests.text.layouts import make_documents, write_vocabulary
 
 SPECIAL_IDS = range(2, 5)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.text import units
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.text import journal, shards, units
 from bertsmith.text.prepare import PrepareRecipe, prepare
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.text import layouts
 from tests.text.layouts import make_documents
 
@@ -89,7 +89,7 @@ def test_the_same_bytes_for_any_number_of_workers(tmp_path, small):
 KILLED = """
 import os, sys
 from pathlib import Path
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.text import journal, shards, units
 from bertsmith.text.prepare import PrepareRecipe, prepare
 
@@ -373,7 +373,7 @@ def test_a_worker_that_is_killed_is_told(tmp_path, monkeypatch):
 LONG = """
 import resource, sys
 from pathlib import Path
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.text.prepare import PrepareRecipe, prepare
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 data = prepare(load(PrepareRecipe, "prepare", "text", sys.argv[2:]).settings, Path(sys.argv[1]))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.randomness import generator
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.segments import RowSettings, assemble, rows_of

@@ -9,7 +9,7 @@ from bertsmith.errors import UserError
 from bertsmith.text import shards
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import PARTS, Data, Position, Shard, ShardWriter, open_data
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.text.layouts import make_documents, write_texts, write_vocabulary
 
 DTYPE = np.dtype(np.uint16)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch
 from bertsmith.training.cautions import Cautions, constant_score, mean_cosine, standing_still
 from bertsmith.training.loop import State

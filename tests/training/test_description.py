@@ -2,9 +2,9 @@
 
 from typer.testing import CliRunner
 
-from bertsmith.cli import app
-from bertsmith.model.networks import MaskedTokenModel, ReplacedTokenModel
-from tests.probes.toy_models import toy_network, toy_tokenizer, write_network
+from bertsmith.cli.app import app
+from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from tests.evals.toy_models import toy_network, toy_tokenizer, write_network
 
 
 def shown(folder) -> dict[str, str]:

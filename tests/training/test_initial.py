@@ -7,12 +7,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.errors import UserError
-from bertsmith.export import export_run
+from bertsmith.convert.export import export_run
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.architecture import open_init
 from bertsmith.training.metrics import read_metrics

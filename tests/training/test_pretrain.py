@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertsmith.config import to_toml
+from bertsmith.config.loading import to_toml
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.files import sha256_file
-from bertsmith.manifests import read_manifest
+from bertsmith.storage.files import sha256_file
+from bertsmith.storage.manifests import read_manifest
 from bertsmith.objectives import masking
 from bertsmith.training import batches, checkpoints, machine
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
@@ -250,7 +250,7 @@ def test_gradients_that_are_not_finite_are_skipped_counted_and_in_the_end_stop_t
 
 
 def _hold(run: Path, ready, done) -> None:
-    from bertsmith.files import locked
+    from bertsmith.storage.files import locked
 
     with locked(run):
         ready.set()

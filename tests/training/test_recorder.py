@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.model.config import ClassicSettings
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.objective import Batch, Losses

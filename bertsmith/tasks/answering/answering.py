@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.model.answer_heads import JointAnswerHead
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.tokens import Tokens
+from bertsmith.encoders.answer_heads import JointAnswerHead
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.answering.settings import AnsweringSettings
 
@@ -64,7 +64,7 @@ class Answering(nn.Module):
         may_have_none: bool = False,
         compat: bool = False,
     ):
-        """`head` is one of `bertsmith.model.answer_heads`'s; `may_have_none`, whether a question may be without an
+        """`head` is one of `bertsmith.encoders.answer_heads`'s; `may_have_none`, whether a question may be without an
         answer."""
         super().__init__()
         self.encoder = encoder

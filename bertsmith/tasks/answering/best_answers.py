@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bertsmith.model.tokens import copy_to
+from bertsmith.encoders.tokens import copy_to
 from bertsmith.tasks.answering.answering import Answering
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.windows import Windows

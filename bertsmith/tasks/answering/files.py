@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.errors import UserError
-from bertsmith.files import files_named
+from bertsmith.storage.files import files_named
 from bertsmith.tasks.answering.mrqa import read_mrqa_questions
 from bertsmith.tasks.answering.question_columns import read_question_columns
 from bertsmith.tasks.answering.questions import Questions

@@ -1,6 +1,6 @@
 """What question answering can be told."""
 
-from bertsmith.settings import setting, settings
+from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.model.tokens import Tokens
-from bertsmith.progress import PATIENCE_SECONDS, progress
+from bertsmith.encoders.tokens import Tokens
+from bertsmith.console.progress import PATIENCE_SECONDS, progress
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 
 CONTEXTS_AT_ONCE = 256
 """Given to the tokenizer, whose objects take a hundred times the memory of what is kept of them."""

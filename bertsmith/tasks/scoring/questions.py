@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from bertsmith.errors import UserError, one_line, quoted
-from bertsmith.files import reported
-from bertsmith.json_files import MAX_BYTES, json_value, read_json
+from bertsmith.storage.files import reported
+from bertsmith.storage.json_files import MAX_BYTES, json_value, read_json
 from bertsmith.tasks.scoring.malformed import Malformed
 
 GZIP = b"\x1f\x8b"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.files import read_text
+from bertsmith.storage.files import read_text
 from bertsmith.tasks.scoring.entities import parse_tag
 from bertsmith.tasks.scoring.malformed import Malformed
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from bertsmith.interop.names import Family
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import CLASSIFICATION_HEADS, PlainClassificationHead
-from bertsmith.model.tokens import Tokens
+from bertsmith.hub.names import Family
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import CLASSIFICATION_HEADS, PlainClassificationHead
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.texts.row_losses import CrossEntropy, RowLoss
 
@@ -20,7 +20,7 @@ class Classification(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module, loss: RowLoss | None = None, compat: bool = False):
-        """`head` is one of `bertsmith.model.heads`'s for classes; without a `loss` that of classes counts."""
+        """`head` is one of `bertsmith.encoders.heads`'s for classes; without a `loss` that of classes counts."""
         super().__init__()
         self.encoder = encoder
         self.head = head

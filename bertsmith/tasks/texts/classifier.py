@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder, num_segments
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
@@ -18,7 +18,7 @@ from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import GLUE
 from bertsmith.tasks.texts.text_lesson import on_scale, predict
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 

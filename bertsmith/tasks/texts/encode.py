@@ -4,7 +4,7 @@ import numpy as np
 
 from bertsmith.tasks.rows import Rows, lay_out
 from bertsmith.tasks.texts.examples import Examples
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
 def encode(examples: Examples, tokenizer: Tokenizer, length: int) -> Rows:

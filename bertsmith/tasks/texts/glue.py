@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.files import ending, files_named, reported
+from bertsmith.storage.files import ending, files_named, reported
 from bertsmith.tasks.cells import Cell, class_of, given_text, number
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import column_names, read_table

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.files import atomic_write
+from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
 

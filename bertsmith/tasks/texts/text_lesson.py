@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from bertsmith.errors import UserError
-from bertsmith.files import atomic_write
-from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.storage.files import atomic_write
+from bertsmith.encoders.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.cautions import of_texts
 from bertsmith.tasks.class_weights import class_weights, say_classes
@@ -30,7 +30,7 @@ from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
 from bertsmith.tasks.texts.glue import read_glue
 from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, RowLoss, SquaredError
-from bertsmith.terminal import say
+from bertsmith.console.terminal import say
 from bertsmith.training.machine import Machine
 
 MISMATCHED = "_mismatched"

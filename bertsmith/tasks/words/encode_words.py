@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.tasks.rows import Rows, lay_out
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 
 IGNORED = -100
 """In the place of a tag where there is none to give: at [CLS], at [SEP], and at a word's further pieces."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.files import ending, files_named
+from bertsmith.storage.files import ending, files_named
 from bertsmith.tasks.cells import tags, words
 from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
 from bertsmith.tasks.scoring.entities import parse_tag

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bertsmith.files import atomic_write
+from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.scoring.entities import Tag, count_entities, parse_tag, total
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.words.sentences import Sentences

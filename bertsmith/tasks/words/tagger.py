@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder, num_segments
 from bertsmith.tasks.inference import placed, scored
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.runs import load_trial, load_weights
 from bertsmith.tasks.words.encode_words import encode_words
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.interop.names import Family
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import TAGGING_HEADS, PlainClassificationHead
-from bertsmith.model.tokens import Tokens
+from bertsmith.hub.names import Family
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import TAGGING_HEADS, PlainClassificationHead
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.words.encode_words import IGNORED
 
@@ -21,7 +21,7 @@ class Tagging(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module, compat: bool = False):
-        """`head` is one of `bertsmith.model.heads`'s for tags."""
+        """`head` is one of `bertsmith.encoders.heads`'s for tags."""
         super().__init__()
         self.encoder = encoder
         self.head = head

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bertsmith.errors import quoted
-from bertsmith.model.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder, num_segments
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.cautions import Look, spread_of
 from bertsmith.tasks.class_weights import class_weights, say_classes
@@ -27,8 +27,8 @@ from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
 from bertsmith.tasks.words.sentences import LabelledSentences, Sentences, read_chunking, read_tagging
 from bertsmith.tasks.words.tag_scores import constant_score, fallback, score_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
-from bertsmith.terminal import say
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.console.terminal import say
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 
 

@@ -9,16 +9,16 @@ import transformers
 from typer.testing import CliRunner
 
 import bertsmith
-from bertsmith.answers import answer_line, predictions
-from bertsmith.cli import app
-from bertsmith.command_line import what_next
-from bertsmith.config import lay_over
+from bertsmith.predict.answers import answer_line, predictions
+from bertsmith.cli.app import app
+from bertsmith.cli.arguments import what_next
+from bertsmith.config.loading import lay_over
 from bertsmith.errors import UserError
-from bertsmith.export import export_run
-from bertsmith.file_answers import print_predictions
-from bertsmith.grade import grade
-from bertsmith.importing import ImportSettings, import_model
-from bertsmith.shell import command
+from bertsmith.convert.export import export_run
+from bertsmith.predict.file_answers import print_predictions
+from bertsmith.tasks.grade import grade
+from bertsmith.convert.importing import ImportSettings, import_model
+from bertsmith.console.shell import command
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.finetune import finetune

@@ -8,9 +8,9 @@ import pytest
 from safetensors.torch import load_file
 
 from bertsmith.errors import UserError
-from bertsmith.export import export_run
-from bertsmith.grade import NullOdds, grade
-from bertsmith.model.encoder import Encoder
+from bertsmith.convert.export import export_run
+from bertsmith.tasks.grade import NullOdds, grade
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.tasks.answering.answering import JointAnswering
 from bertsmith.tasks.finetune import finetune, read_lesson
 from bertsmith.tasks.starting_point import open_starting_point

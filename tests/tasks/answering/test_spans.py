@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bertsmith.model.answer_heads import JointAnswerHead, plain_answer_head
-from bertsmith.model.encoder import Encoder
+from bertsmith.encoders.answer_heads import JointAnswerHead, plain_answer_head
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.answering_lesson import AnsweredSplit, first_answers
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
@@ -15,8 +15,8 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.task import Task
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
-from bertsmith.text.wordpiece import build
+from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.wordpiece import build
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
-from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.text.wordpiece import build
+from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.tokenizers.wordpiece import build
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *(f"##{letter}" for letter in "abcdefgh"), "?"]
 TOKENIZER = Tokenizer(build(WORDS, lowercase=True, strip_accents=None))

@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bertsmith.model.config import ClassicSettings
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import ElectraClassificationHead, PlainClassificationHead
+from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import ElectraClassificationHead, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.texts.classification import Classification

@@ -5,8 +5,8 @@ import pytest
 
 from bertsmith.tasks.texts.encode import encode, truncate_pairs
 from bertsmith.tasks.texts.examples import Examples, in_both_orders
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
-from bertsmith.text.wordpiece import build
+from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.wordpiece import build
 
 WORDS = [f"word{number}" for number in range(50)]
 

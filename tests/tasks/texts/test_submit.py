@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from bertsmith import load as load_model
-from bertsmith.cli import app
-from bertsmith.config import lay_over, load
+from bertsmith.cli.app import app
+from bertsmith.config.loading import lay_over, load
 from bertsmith.errors import UserError
-from bertsmith.glue_run import run_glue
+from bertsmith.sweeps.glue import run_glue
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial

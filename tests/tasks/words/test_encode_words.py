@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.model.encoder import Encoder
-from bertsmith.model.heads import TaggingHead
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import TaggingHead
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.scoring.word_lines import Word
 from bertsmith.tasks.task import Task
@@ -15,8 +15,8 @@ from bertsmith.tasks.words.encode_words import IGNORED, encode_words
 from bertsmith.tasks.words.sentences import Sentences
 from bertsmith.tasks.words.tagging import Tagging
 from bertsmith.tasks.words.word_lesson import encode_tagged, predict_tags
-from bertsmith.text.tokenizer import SPECIAL_TOKENS, Tokenizer
-from bertsmith.text.wordpiece import build
+from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.wordpiece import build
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW
 

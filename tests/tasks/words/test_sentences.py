@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from bertsmith.config import load
+from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.recipe import FinetuneRecipe

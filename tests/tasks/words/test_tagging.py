@@ -7,10 +7,10 @@ import torch
 import transformers
 
 import bertsmith
-from bertsmith.answers import predictions
+from bertsmith.predict.answers import predictions
 from bertsmith.errors import UserError
-from bertsmith.export import export_run
-from bertsmith.grade import grade
+from bertsmith.convert.export import export_run
+from bertsmith.tasks.grade import grade
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.runs import load_trial

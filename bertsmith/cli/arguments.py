@@ -1,0 +1,169 @@
+"""What the verbs of the command line share: their arguments, what they say last, and how they are stopped."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.storage.files import refuse_address
+from bertsmith.console.shell import command
+from bertsmith.console.signals import leave_terminal, stop_signals
+from bertsmith.console.terminal import say, tell
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or the path of a TOML file")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="settings laid over the recipe")]
+Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="start afresh instead of continuing")]
+Model = Annotated[Path, typer.Argument(metavar="RUN", help="a run, or a Hugging Face folder")]
+File = Annotated[
+    str | None,
+    typer.Option(
+        "--file",
+        help="a text a line, - for standard input; .tsv, .csv, .jsonl, .parquet: rows, by the columns learnt from; "
+        ".conll: a word a line",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead, for programs")]
+Truncate = Annotated[
+    bool,
+    typer.Option("--truncate", help="cut texts that are longer than the model; fine-tuned ones do"),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
+OfTask = Annotated[str | None, typer.Option("--task", help="which one, of a run of several tasks")]
+Traceback = Annotated[bool, typer.Option("--traceback", help="show the stack of an error")]
+
+
+NO_PATHS = ("texts", "overrides", "asked")
+"""Parameters whose text may be an address: what is predicted, and settings, which `bertsmith.config.loading` checks."""
+
+
+def refuse_addresses(program: Any) -> None:
+    """Make every verb of typer's `program` refuse an address such as s3://… where it expects a local path."""
+    for verb in program.commands.values():
+        for parameter in verb.params:
+            if parameter.name not in NO_PATHS:
+                parameter.process_value = _local(parameter)
+
+
+def _local(parameter: Any) -> Callable[[Any, Any], Any]:
+    process, before = parameter.process_value, f"{parameter.opts[0]} " if parameter.opts[0].startswith("-") else ""
+
+    def process_local(context: Any, value: Any) -> Any:
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str):
+                refuse_address(text, before)
+        return process(context, value)
+
+    return process_local
+
+
+def say_next(*words: object) -> None:
+    """Say which command to type now, by its verb and arguments (see `shell.command`); without any nothing."""
+    if words:
+        tell(f"next: {command('bertsmith', *words)}")
+
+
+def what_next(run: Path, out: Path) -> list[object]:
+    """Return the words of the command that exports a fine-tuning run, of several tasks the first that can be; or of the
+    one that asks it, where none can."""
+    from bertsmith.storage.manifests import read_manifest
+    from bertsmith.tasks.runs import read_recipe
+
+    tasks = list(read_manifest(run, "finetune").get("tasks", ())) or [None]
+    for task in tasks:
+        if read_recipe(run, task).exports:
+            return ["export", run, out, *_of(task)]
+    return ["predict", run, "--file", "questions.tsv", *_of(tasks[0])]
+
+
+SMALL_TEXTS = {20_000_000: "bert-tiny", 300_000_000: "bert-mini"}
+"""Recipe by the training tokens from which the next one is of use: a plan of bert-small-owt's goes through billions."""
+
+
+def what_to_pretrain(data: Path, vocab: Path, num_tokens: int) -> list[object]:
+    """Return the words of the command that trains on data of so many training tokens: where `vocab` is a model's folder
+    that goes on from it, else with a recipe of that size."""
+    from bertsmith.storage.manifests import kind_of, read_manifest
+
+    parent, objective = vocab.parent, "mlm"
+    if kind_of(vocab) == "pretrain":
+        recipe = read_manifest(vocab, "pretrain").get("recipe", {})
+        objective = recipe.get("objective", {}).get("kind", objective)
+    elif vocab.name == "discriminator" and _has_weights(parent / "generator"):
+        vocab, objective = parent, "rtd"  # `import` names the one, and training takes both
+    elif not _has_weights(vocab):
+        name = next((name for most, name in SMALL_TEXTS.items() if num_tokens < most), "bert-small-owt")
+        return ["pretrain", name, f"data={data}", "--out", f"runs/{name}"]
+    more = [] if objective == "mlm" else [f"objective.kind={objective}"]
+    return ["pretrain", "continue", f"init={vocab}", *more, f"data={data}", "--out", f"runs/{data.name}"]
+
+
+def _has_weights(folder: Path) -> bool:
+    """Return whether this is a Hugging Face folder with a model, and not with a tokenizer alone."""
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return (folder / "config.json").is_file() and any((folder / name).is_file() for name in names)
+
+
+def _of(task: str | None) -> list[str]:
+    return [] if task is None else ["--task", task]
+
+
+def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path) -> str:
+    """Return the command line that was given."""
+    first = Path(recipe) if recipe.startswith("-") else recipe
+    return command("bertsmith", verb, first, *(overrides or ()), "--out", out)
+
+
+def content_of(path: Path) -> bytes | None:
+    """Return the content of a file, or of a folder's manifest; None where there is none."""
+    try:
+        return (path / "manifest.json" if path.is_dir() else path).read_bytes()
+    except OSError:
+        return None
+
+
+def written(path: Path, before: bytes | None) -> str:
+    """Return a line that says whether `path` was written, or stands as it did `before` (see `content_of`)."""
+    if before is not None and content_of(path) == before:
+        return f"{path} was finished before; nothing was left to do"
+    return f"wrote {path}"
+
+
+def refuse_ranks(verb: str) -> None:
+    """Refuse to train in one of several processes that are to share the work, as torchrun starts them.
+
+    Raises:
+        UserError: the environment says that there are several.
+    """
+    size = os.environ.get("WORLD_SIZE", "")
+    if size.strip().isdecimal() and len(size) < 10 and int(size) > 1:
+        raise UserError(
+            f"WORLD_SIZE={size}: `bertsmith {verb}` trains in one process, on one GPU; several processes cannot share "
+            f"a run. Start it without torchrun, or with WORLD_SIZE unset"
+        )
+
+
+def _interrupt(number: int, frame: object) -> None:
+    leave_terminal(number)
+    raise Interrupted(number)
+
+
+@contextmanager
+def stopping(again: str) -> Iterator[None]:
+    """End the program with 128 and the signal's number when it is asked to stop, and say how to go on."""
+    caught = [number for number in stop_signals() if number != signal.SIGINT]  # which is a KeyboardInterrupt
+    previous = {number: signal.signal(number, _interrupt) for number in caught}
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as error:
+        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+        say(f"stopped; what is finished is kept. To go on:\n  {again}", error=True)
+        raise SystemExit(128 + number) from None
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

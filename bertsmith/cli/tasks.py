@@ -1,0 +1,173 @@
+"""The verbs of labelled tasks; `cli` takes them up beside its own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bertsmith.cli.arguments import (
+    AsJson,
+    OfTask,
+    Out,
+    Overrides,
+    Overwrite,
+    Recipe,
+    command_of,
+    content_of,
+    refuse_ranks,
+    say_next,
+    stopping,
+    what_next,
+    written,
+)
+from bertsmith.console.terminal import say_json, tell
+
+RESULTS = "results.json"
+
+TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Make the functions of this file verbs of `app`."""
+    for verb in (finetune, search, glue, submit, grade):
+        app.command()(verb)
+
+
+def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+    """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
+    from bertsmith.config.loading import load
+    from bertsmith.tasks.finetune import FinetuneRecipe, finetune
+
+    loaded = load(FinetuneRecipe, "finetune", recipe, overrides or ())
+    refuse_ranks("finetune")
+    before = content_of(out / RESULTS)
+    with stopping(command_of("finetune", recipe, overrides, out)):
+        finetune(loaded, out, overwrite)
+    tell(written(out / RESULTS, before))
+    say_next(*what_next(out, Path(f"{out}-hf")))
+
+
+def search(
+    recipe: Recipe,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE …]",
+            help="search.learning_rate=[…], search.epochs=, search.batch_size=, search.layerwise_lr_decay=; seeds= and "
+            "the rest of finetune; without any search.… four learning rates",
+        ),
+    ] = None,
+    out: Out = ...,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune with every combination of some settings, and choose one by dev; the same command continues it."""
+    from bertsmith.sweeps.search import run_search, search_table
+
+    refuse_ranks("search")
+    before = content_of(out / RESULTS)
+    with stopping(command_of("search", recipe, overrides, out)):
+        results = run_search(recipe, overrides or (), out, overwrite)
+    if as_json:
+        say_json(results, indent=2)
+        return
+    tell("\n".join(search_table(results)))
+    tell(written(out / RESULTS, before))
+    say_next(*what_next(out / "grid" / results["chosen"], Path(f"{out}-hf")))
+
+
+def glue(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="a pre-training run, or a Hugging Face folder")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE …]",
+            help="data=, protocol=reference or cramming, from_mnli=true; seeds= and the rest of finetune, for all",
+        ),
+    ] = None,
+    out: Out = ...,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune on every GLUE task that is in data=DIR, and average in two ways; the same command continues it."""
+    from bertsmith.sweeps.glue import run_glue, with_published
+    from bertsmith.reports.glue_table import glue_table
+
+    refuse_ranks("glue")
+    before = content_of(out / RESULTS)
+    with stopping(command_of("glue", str(model), overrides, out)):
+        results = run_glue(model, overrides or (), out, overwrite)
+    if as_json:
+        say_json(with_published(results), indent=2)
+        return
+    tell("\n".join(glue_table(results)))
+    tell(written(out / RESULTS, before))
+    say_next("submit", out, Path(f"{out}.zip"))
+
+
+def submit(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="of `glue`, or of `finetune` on GLUE or on questions")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="of questions OUT.json")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE …]", help="data=, seed=, check_counts=, null_threshold=, machine.…"),
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="one answer for all rows of a task that was not run, so that no file lacks")
+    ] = False,
+    task: OfTask = None,
+) -> None:
+    """Answer GLUE's test sets and write the archive that its server takes; or a file of questions (data=FILE)."""
+    from bertsmith.config.loading import lay_over
+    from bertsmith.errors import UserError
+
+    if out.suffix.lower() == ".json":
+        from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
+
+        if fill:
+            raise UserError("--fill: of use with GLUE's archive alone; of a file of questions each one is answered")
+        tell(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings, task))
+        tell(f"wrote {out}")
+        return
+    from bertsmith.tasks.texts.submit import SubmitSettings, submit
+
+    if task is not None:
+        raise UserError(f"--task {task}: of use with OUT.json and questions alone; GLUE's archive holds all tasks")
+    found = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
+    tell("\n".join(found.written))
+    for line in found.left_out:
+        tell(f"left out: {line}")
+    tell(f"wrote {out}")
+    if found.left_out:
+        say_next("submit", run, out, "--fill")
+
+
+def grade(
+    task: Annotated[str, typer.Argument(metavar="TASK", help=TASK_NAMES)],
+    gold: Annotated[Path, typer.Argument(metavar="GOLD", help="the gold file; of GLUE a dev file or its folder")],
+    predictions: Annotated[
+        Path | None, typer.Argument(metavar="PREDICTIONS", help="conll2000: left out where GOLD has them too")
+    ] = None,
+    *,
+    null_odds: Annotated[
+        Path | None, typer.Option("--null-odds", metavar="FILE", help="squad-v2.0: how likely there is no answer")
+    ] = None,
+    null_threshold: Annotated[
+        float | None, typer.Option("--null-threshold", help="no answer where the odds are greater  [default: 1.0]")
+    ] = None,
+    skip_malformed: Annotated[
+        bool,
+        typer.Option("--skip-malformed", help="leave malformed rows of GOLD out, as a run with skip_malformed=true"),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a prediction file as the official script of its task does, in percent."""
+    from bertsmith.errors import UserError
+    from bertsmith.tasks.grade import NullOdds, grade, show_grade
+
+    if null_threshold is not None and null_odds is None:
+        raise UserError(f"--null-threshold {null_threshold:g}: of no use without --null-odds FILE")
+    odds = None if null_odds is None else NullOdds(null_odds)
+    if null_threshold is not None:
+        odds = odds._replace(threshold=null_threshold)
+    show_grade(task, grade(task, gold, predictions, odds, skip_malformed=skip_malformed), as_json)

@@ -1,0 +1,8 @@
+"""A recipe and key=value settings in, a frozen, checked settings object out.
+
+Read in this order:
+    fields    how a settings class is written
+    schema    the shape of a settings class: keys, and which class stands at each table
+    loading   TOML, shipped recipes and overrides → a checked object, and back
+    faults    what is wrong with a setting, in words
+"""

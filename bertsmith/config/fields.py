@@ -1,0 +1,48 @@
+"""How a settings class is written: a frozen dataclass whose every field has a description and a range.
+
+Standard library only, so that the rooms that own settings import without pydantic; `bertsmith.config.loading` reads the
+same metadata and does the checking.
+
+    @settings
+    class Schedule:
+        warmup_steps: int = setting(10_000, "steps of linear warm-up", ge=0)
+"""
+
+import dataclasses
+from typing import Any, TypeVar, dataclass_transform
+
+Settings = TypeVar("Settings")
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    description: str = "",
+    *,
+    identity: bool = True,
+    url: bool = False,
+    **constraints: Any,
+) -> Any:
+    """A field of a settings class.
+
+    Args:
+        default: its value when the recipe is silent; left out, the recipe must give one.
+        description: what it means, with unit and range; shown by `bertsmith show`.
+        identity: whether another value makes it another run. False for what cannot change the result (workers,
+            intervals, where the data lies): such a setting may differ when a command is run again on its folder.
+        url: whether its text may be an address (`s3://…`, `https://…`); elsewhere that is refused, lest it be taken
+            for a local path.
+        constraints: pydantic's names: `gt`, `ge`, `lt`, `le`, `min_length`, `pattern`, `discriminator`.
+    """
+    assert description, "every setting says what it means"
+    metadata = {"description": description, "identity": identity, "url": url, **constraints}
+    if dataclasses.is_dataclass(default) or isinstance(default, dict | list):
+        value = default
+        return dataclasses.field(default_factory=lambda: value, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
+def settings(cls: type[Settings]) -> type[Settings]:
+    """Make `cls` a settings class: frozen, keyword-only, and strict about unknown keys when read from a recipe."""
+    cls.__pydantic_config__ = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)

@@ -1,0 +1,306 @@
+"""Recipes and command-line settings in, a checked frozen settings object out.
+
+A recipe is a TOML file that says only what differs from the defaults. Precedence, last wins: the class's defaults, the
+recipe, `key=value` from the command line. Nothing is changed after loading.
+"""
+
+import dataclasses
+import difflib
+import functools
+import json
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from bertsmith.errors import UserError, quoted, shortened
+from bertsmith.config.faults import fault_line
+from bertsmith.storage.files import read_text, refuse_address
+from bertsmith.config.schema import drop_rivals, drop_strangers, path_of, with_defaults
+
+Settings = TypeVar("Settings")
+
+
+MAX_RECIPE_BYTES = 1 << 20
+
+
+class Loaded(NamedTuple):
+    """A checked settings object, with where each value came from."""
+
+    settings: Any
+    origins: dict[str, str]
+    """dotted key → "recipe", "command line" or what else it was taken from; a key that is absent has its default."""
+
+
+class Row(NamedTuple):
+    """One line of `bertsmith show`."""
+
+    key: str
+    value: Any
+    origin: str
+    description: str
+
+
+Complete = Callable[[dict[str, Any], dict[str, str]], None]
+"""Adds to a recipe's nested values, and to their origins, what follows from them; before they are checked."""
+
+
+def load(
+    cls: type[Settings], verb: str, recipe: str, overrides: Sequence[str] = (), complete: Complete | None = None
+) -> Loaded:
+    """Read `recipe` (a path or the name of a shipped one for `verb`), lay `overrides` over it, `complete` them, check
+    against `cls`.
+
+    Raises:
+        UserError: the recipe is not found or not TOML, a key is unknown (the nearest right one is named), a value has
+            the wrong type or is impossible.
+    """
+    return lay_over(cls, read_recipe(verb, recipe), overrides, complete)
+
+
+def lay_over(
+    cls: type[Settings], values: dict[str, Any], overrides: Sequence[str], complete: Complete | None = None
+) -> Loaded:
+    """Check `overrides` laid over a recipe's nested `values`; for what has no recipe these are {}.
+
+    Raises:
+        UserError: as `load`.
+    """
+    origins = dict.fromkeys(_flatten(values), "recipe")
+    texts = {}
+    for override in overrides:
+        key, text = _split_override(override)
+        drop_rivals(cls, values, origins, key)
+        _put(values, key, _parse_value(text), override)
+        drop_strangers(cls, values, origins, key)
+        origins[key] = "command line"
+        texts[key] = text
+    if complete is not None:
+        complete(values, origins)
+    return Loaded(check(cls, values, texts), origins)
+
+
+def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | None = None) -> Settings:
+    """Build `cls` from nested `values`.
+
+    `texts` holds command-line values as they were typed: one that reads as a TOML number or boolean is taken as text
+    after all where the setting is text (`vocab=2024`).
+
+    Raises:
+        UserError: as `load`; every fault is named, one a line, at most two.
+    """
+    from pydantic import ValidationError  # here: `show` and `--help` need not wait for it
+
+    texts = texts or {}
+    values = with_defaults(cls, values)
+    # Checked as JSON, in which a list may become a tuple while everything else stays strict.
+    adapter = _adapter(cls)
+    for _ in range(len(texts) + 1):
+        try:
+            return _usable(adapter.validate_json(json.dumps(values, default=str)))
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+            retyped = [
+                key
+                for key in (".".join(path_of(cls, fault, values)) for fault in faults if fault["type"] == "string_type")
+                if key in texts
+            ]
+            if not retyped:
+                faults.sort(key=lambda fault: fault["type"].startswith("missing"))  # what is wrong before what lacks
+                raise UserError("\n".join(fault_line(cls, fault, values) for fault in faults[:2])) from None
+            for key in retyped:
+                _put(values, key, texts[key], key)
+    raise AssertionError("unreachable: each round turns at least one value into text")
+
+
+MAX_NUMBER = 10**15
+"""What no setting exceeds: a number beyond it is a slip of the hand, and overflows where it is multiplied."""
+
+
+def _usable(settings: Settings) -> Settings:
+    """Refuse values that no setting can have: numbers out of any range, addresses where a local path is meant."""
+    for leaf in _walk(settings):
+        for value in _values(leaf.value):
+            if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+                raise UserError(f"{leaf.key} = {quoted(value)}: out of range; at most {MAX_NUMBER:.0e}")
+            if isinstance(value, str) and not leaf.url:
+                refuse_address(value, f"{leaf.key} = ")
+    return settings
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """Every single value of a setting: of a list or table each."""
+    if isinstance(value, dict | list | tuple):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _values(entry)
+    else:
+        yield value
+
+
+@functools.cache
+def _adapter(cls: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def read_recipe(verb: str, recipe: str) -> dict[str, Any]:
+    """The nested values of a recipe: a path that exists, else a shipped recipe's name."""
+    path, name = Path(recipe), shortened(recipe)
+    try:
+        if path.is_file():
+            return read_toml(path)
+        shipped = resources.files("bertsmith.recipes") / verb / f"{recipe}.toml"
+        if shipped.is_file():
+            return tomllib.loads(shipped.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+    names = shipped_recipes(verb)
+    near = difflib.get_close_matches(recipe, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped for {verb}: {', '.join(names)}"
+    raise UserError(f"{name}: no such recipe, neither a file nor a shipped one; {hint}")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds. Raises UserError as `read_text`, or where it holds what no setting can have."""
+    text, name = read_text(path, MAX_RECIPE_BYTES), shortened(str(path))
+    if "\0" in text:
+        raise UserError(f"{name}: not a TOML recipe: it holds NUL characters")
+    return _checked_toml(text.replace("\r\n", "\n"), name)
+
+
+def _checked_toml(text: str, name: str) -> dict[str, Any]:
+    """Parse TOML. Raises UserError: it is none, or holds what no setting can have."""
+    try:
+        values = tomllib.loads(text)
+        if any(isinstance(value, int) and abs(value) > MAX_NUMBER for value in _values(values)):
+            raise UserError(f"{name}: a number out of range; at most {MAX_NUMBER:.0e}")
+        return values
+    except RecursionError:
+        raise UserError(f"{name}: not a recipe: its values are nested too deeply") from None
+    except ValueError as error:  # not TOML; or a number of thousands of digits, which Python does not read
+        fault = "a number of too many digits" if "integer string" in str(error) else error
+        raise UserError(f"{name}: not a TOML recipe: {fault}") from None
+
+
+def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
+    """Return the settings in a run's recipe.toml, which `verb` wrote.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        return check(cls, read_toml(run / "recipe.toml"))
+    except UserError as error:
+        path = "" if str(error).startswith(str(run)) else f"{run / 'recipe.toml'}: "
+        first = str(error).partition("\n")[0]
+        raise UserError(f"{path}{first}\nrun `bertsmith {verb}` on the folder again, which writes it anew") from None
+
+
+def shipped_recipes(verb: str) -> list[str]:
+    """Names of the recipes in the package for `verb`, sorted."""
+    folder = resources.files("bertsmith.recipes") / verb
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Nested plain values (what TOML and JSON hold); settings that are None are left out, as TOML has no null."""
+    plain = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return _without_none(plain)
+
+
+def to_toml(settings: Any) -> str:
+    """The recipe file that gives back `settings` exactly."""
+    import tomli_w
+
+    return tomli_w.dumps(to_dict(settings))
+
+
+def rows(loaded: Loaded) -> Iterator[Row]:
+    """Every setting of a loaded recipe, in the order of its class."""
+    for leaf in _walk(loaded.settings):
+        inside = [origin for key, origin in loaded.origins.items() if f"{key}.".startswith(f"{leaf.key}.")]
+        yield Row(leaf.key, leaf.value, min(inside, default="default"), leaf.description)
+
+
+def set_keys(settings: Any) -> list[str]:
+    """Dotted keys of the settings that are not at their defaults."""
+    return [leaf.key for leaf in _walk(settings) if leaf.value != leaf.default]
+
+
+def defaults(settings: Any) -> dict[str, Any]:
+    """Dotted key → default of the settings that have one."""
+    return {leaf.key: leaf.default for leaf in _walk(settings) if leaf.default is not dataclasses.MISSING}
+
+
+def identity(settings: Any) -> dict[str, Any]:
+    """Dotted key → value of the settings that make a run this run (see `bertsmith.config.fields.setting`)."""
+    return {leaf.key: leaf.value for leaf in _walk(settings) if leaf.identity}
+
+
+class _Leaf(NamedTuple):
+    key: str
+    value: Any
+    default: Any
+    description: str
+    identity: bool
+    url: bool
+
+
+def _walk(settings: Any, defaults: Any = None, prefix: str = "", identity: bool = True) -> Iterator[_Leaf]:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        default = field.default if defaults is None else getattr(defaults, field.name)
+        if default is dataclasses.MISSING and isinstance(value, dict):
+            default = field.default_factory()
+        matters = identity and field.metadata["identity"]
+        if dataclasses.is_dataclass(value):
+            nested = default if dataclasses.is_dataclass(default) else None
+            yield from _walk(value, nested, f"{prefix}{field.name}.", matters)
+        else:
+            description, url = field.metadata["description"], field.metadata["url"]
+            yield _Leaf(f"{prefix}{field.name}", value, default, description, matters, url)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _split_override(override: str) -> tuple[str, str]:
+    if not override.isascii() and override.encode(errors="replace").decode() != override:
+        raise UserError(f"{shortened(override)}: not UTF-8; rename the file or folder")
+    key, equals, text = override.partition("=")
+    if not equals or not key or not all(part.replace("-", "_").isidentifier() for part in key.split(".")):
+        raise UserError(
+            f"{shortened(override)}: a setting on the command line is written key=value, as in plan.steps=1000; a "
+            f"name with a point in it goes into a table, as in several.folders=\"{{'squad-v1.1'='data/squad'}}\""
+        )
+    return key, text
+
+
+def _parse_value(text: str) -> Any:
+    """Parse TOML; anything else is text, so that `corpus=data/owt` needs no quotes."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # not TOML, or a number of more digits than Python reads
+        return text
+    huge = any(isinstance(value, int) and abs(value) > MAX_NUMBER for value in _values(parsed))
+    return parsed["value"] if set(parsed) == {"value"} and not huge else text
+
+
+def _put(values: dict[str, Any], key: str, value: Any, override: str) -> None:
+    *tables, last = key.split(".")
+    for name in tables:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise UserError(f"{shortened(override)}: {name} is a single value, not a table of settings")
+    values[last] = value

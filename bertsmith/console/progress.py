@@ -1,0 +1,125 @@
+"""Progress on standard error: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from bertsmith.errors import printable
+from bertsmith.console.terminal import Tolerant, say
+
+PLAIN_SECONDS = 10.0
+"""Between two lines when standard error is not a terminal (a log file, a batch job)."""
+
+PATIENCE_SECONDS = 10.0
+"""That a job may take in silence, where most of its kind take less."""
+
+
+class Progress:
+    """How far a job is: call `update` with what is done so far, as often as you like."""
+
+    def __init__(self, label: str, total: float, initial: float = 0, patience: float = 0.0):
+        self.label, self.total = label, total
+        self.initial, self.started_at, self.printed_at = initial, time.monotonic(), float("-inf")
+        self.patience = patience
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the job has taken long enough to be shown."""
+        return time.monotonic() - self.started_at >= self.patience
+
+    def update(self, done: float, details: str = "") -> None:
+        """Show `done` of `total` (same unit), the time left, and `details`, as in "loss 3.21, 41,000 tokens/s"."""
+        now = time.monotonic()
+        if self.is_due and (now - self.printed_at >= PLAIN_SECONDS or done >= self.total):
+            self.printed_at = now
+            parts = [f"{self.label} {self.share(done):4.0%}", details, self.time_left(done)]
+            self.line("  ".join(part for part in parts if part))
+
+    def line(self, text: str) -> None:
+        """A line that stays, beside or above the bar."""
+        say(text, error=True)
+
+    def share(self, done: float) -> float:
+        return min(1.0, done / self.total) if self.total else 1.0
+
+    def time_left(self, done: float) -> str:
+        """Extrapolated from what this process did itself, so that a continued job is not flattered."""
+        own = done - self.initial
+        if own <= 0:
+            return ""
+        elapsed = time.monotonic() - self.started_at
+        return f"{format_seconds(elapsed / own * max(0.0, self.total - done))} left"
+
+
+class _Bar(Progress):
+    def __init__(
+        self,
+        label: str,
+        total: float,
+        initial: float,
+        patience: float,
+        bar: "rich.progress.Progress",  # noqa: F821
+    ):
+        super().__init__(label, total, initial, patience)
+        self.bar = bar
+        self.task = bar.add_task(printable(label), total=1.0, details="")
+
+    def update(self, done: float, details: str = "") -> None:
+        if self.is_due and not self.bar.live.is_started:
+            self.bar.start()
+        self.bar.update(self.task, completed=self.share(done), details=f"{details}  {self.time_left(done)}")
+
+    def line(self, text: str) -> None:
+        self.bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(label: str, total: float, initial: float = 0, patience: float = 0.0) -> Iterator[Progress]:
+    """A `Progress` fit for standard error as it is now, which shows nothing in its first `patience` seconds."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield Progress(label, total, initial, patience)
+        return
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[details]}", markup=False),
+    )
+    bar = RichProgress(*columns, console=_console(), redirect_stdout=False)
+    if patience == 0:
+        bar.start()
+    try:
+        yield _Bar(label, total, initial, patience, bar)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+@cache
+def _console() -> "rich.console.Console":  # noqa: F821
+    """One for all bars: of those that share it, one that begins inside another is drawn below it."""
+    from rich.console import Console
+
+    return Console(file=Tolerant(sys.stderr))  # a bar whose terminal has gone is drawn nowhere
+
+
+def format_seconds(seconds: float) -> str:
+    """Two units at most: "45 s", "3 min 20 s", "5 h 12 min", "2 d 4 h"."""
+    whole = round(seconds)
+    for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // smaller_size} {smaller}"
+    return f"{whole} s"
+
+
+def format_count(number: float) -> str:
+    """Short for people: "950", "15.4 k", "3.2 M", "9.0 G"."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(number) >= size:
+            return f"{number / (1e3 if unit == 'k' else size):.1f} {unit}"
+    return f"{number:,.0f}"

@@ -1,0 +1,57 @@
+"""Encoders with their heads: what is pre-trained, exported, and asked about text."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import masked_token_head, replaced_token_head
+from bertsmith.encoders.tokens import Tokens
+
+
+class MaskedTokenModel(nn.Module):
+    """An encoder with a masked-token head on the encoder's own token table."""
+
+    def __init__(self, encoder: EncoderSettings, vocab_size: int):
+        super().__init__()
+        self.encoder = Encoder(encoder, vocab_size)
+        self.head = masked_token_head(encoder, vocab_size)
+
+    @property
+    def table(self) -> Tensor:
+        """[V, E], the vocabulary's vectors."""
+        return self.encoder.embeddings.token.weight
+
+    def vectors(self, tokens: Tokens, places: Tensor) -> Tensor:
+        """What is compared with the table at `places` ([M], into the flat tokens), and nowhere else: [M, E]."""
+        found = self.head(self.encoder(tokens).index_select(0, places))
+        return self.encoder.as_wide_as_the_table(found)
+
+    def scores(self, tokens: Tokens, places: Tensor) -> Tensor:
+        """Scores over the vocabulary at `places`: [M, V]."""
+        return F.linear(self.vectors(tokens, places), self.table, self.head.bias)
+
+
+class ReplacedTokenModel(nn.Module):
+    """An encoder that says of each token how ill it fits its place."""
+
+    def __init__(self, encoder: EncoderSettings, vocab_size: int, energies: bool = False):
+        """`energies`: what `logits` are. False: log-odds that a token was replaced (ELECTRA). True: energies, minus the
+        logarithm of a token's probability in its context, but for a constant (Electric)."""
+        super().__init__()
+        self.encoder = Encoder(encoder, vocab_size)
+        self.head = replaced_token_head(encoder)
+        self.energies = energies
+
+    def logits(self, tokens: Tokens) -> Tensor:
+        """[T]; of log-odds, above 0 where a token is likelier replaced than original."""
+        return self.head(self.encoder(tokens))
+
+    def token_likelihoods(self, tokens: Tokens) -> Tensor:
+        """How well each token fits, in nats, from one pass over unmasked tokens: [T] float32. The logarithm of the
+        probability that it is original, or minus its energy.
+
+        Source: for energies, Electric, arXiv 2012.08561, "Fast Pseudo-Log-Likelihood Scoring".
+        """
+        logits = self.logits(tokens).float()
+        return -logits if self.energies else F.logsigmoid(-logits)

@@ -1,0 +1,185 @@
+"""BLiMP: of two sentences that differ in their grammar alone, does the model find the right one likelier?
+
+Zero-shot and without labels: 67 paradigms of 1,000 pairs, a file each, in 12 phenomena. Chance is one half.
+
+Source: Warstadt et al. 2020, BLiMP, arXiv 1912.00582; the files of github.com/alexwarstadt/blimp, data/.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bertsmith.errors import UserError
+from bertsmith.storage.files import ending, read_text, reported
+from bertsmith.storage.json_files import json_value
+from bertsmith.evals.likelihood import Network, preferred, standard_error
+from bertsmith.console.progress import progress
+from bertsmith.randomness import generator
+from bertsmith.text.shards import open_data
+from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.training.machine import Machine, choose_machine
+from bertsmith.training.pretrain import Probe
+from bertsmith.training.recipe import PretrainRecipe
+
+PAIRS_AT_ONCE = 1000
+"""Between two signs of life."""
+
+LINE_END = re.compile(r"\r\n|\r|\n")
+
+_FIELDS = ("sentence_good", "sentence_bad", "UID", "linguistics_term")
+
+_PHENOMENA = {"s-selection": "argument_structure"}
+"""What two of the files call theirs → where the paper counts them."""
+
+
+class Paradigm(NamedTuple):
+    """One file."""
+
+    name: str
+    phenomenon: str
+    pairs: list[tuple[str, str]]
+    """The right sentence and the wrong one."""
+
+
+class Accuracy(NamedTuple):
+    """How often the right sentence is the likelier one; equals count one half."""
+
+    accuracy: float
+    standard_error: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class BlimpScores:
+    """Accuracies. Of a phenomenon, and overall, it is the mean over the paradigms."""
+
+    overall: Accuracy
+    phenomena: dict[str, Accuracy]
+    paradigms: dict[str, Accuracy]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a file or for other programs."""
+        return {
+            "overall": self.overall._asdict(),
+            "phenomena": {name: found._asdict() for name, found in self.phenomena.items()},
+            "paradigms": {name: found._asdict() for name, found in self.paradigms.items()},
+        }
+
+
+def read_blimp(folder: Path, pairs: int) -> list[Paradigm]:
+    """The paradigms in `folder`, by name, with `pairs` pairs of each (or all there are), the same whenever asked: a
+    smaller sample is part of a larger one.
+
+    Raises:
+        UserError: no such folder, no .jsonl file in it, or a line that is not a pair.
+    """
+    with reported(folder):
+        there = folder.iterdir() if folder.is_dir() else ()
+        files = sorted(path for path in there if ending(path) == ".jsonl" and path.is_file())
+    if not files:
+        raise UserError(f"{folder}: no .jsonl file; blimp=… names BLiMP's folder of 67 (github.com/alexwarstadt/blimp)")
+    return [_read(file, pairs) for file in files]
+
+
+def score_blimp(
+    network: Network,
+    paradigms: Sequence[Paradigm],
+    tokenizer: Tokenizer,
+    machine: Machine,
+    watch: Callable[[int], None] = lambda done: None,
+) -> BlimpScores:
+    """Ask for every pair; `watch` is told now and then how many are done.
+
+    Raises:
+        UserError: a sentence is longer than the model.
+    """
+    texts = [pair for paradigm in paradigms for pair in paradigm.pairs]
+    won = np.empty(len(texts))
+    for start in range(0, len(texts), PAIRS_AT_ONCE):
+        some = texts[start : start + PAIRS_AT_ONCE]
+        ids = tokenizer.encode_each([sentence for pair in some for sentence in pair])
+        _check_length(ids, network.encoder.settings.max_position_embeddings)
+        pairs = list(zip(ids[::2], ids[1::2], strict=True))
+        won[start : start + len(some)] = preferred(network, pairs, tokenizer, machine)
+        watch(start + len(some))
+    return collect(paradigms, won)
+
+
+def collect(paradigms: Sequence[Paradigm], won: np.ndarray) -> BlimpScores:
+    """Accuracies out of 1, 0 or one half for each pair, in the order of the paradigms."""
+    ends = np.cumsum([len(paradigm.pairs) for paradigm in paradigms])
+    found: dict[str, Accuracy] = {}
+    for paradigm, part in zip(paradigms, np.split(won, ends[:-1]), strict=True):
+        share = float(part.mean())
+        found[paradigm.name] = Accuracy(share, standard_error(share, len(part)), len(part))
+    phenomena: dict[str, list[Accuracy]] = {}
+    for paradigm in sorted(paradigms, key=lambda paradigm: paradigm.phenomenon):
+        phenomena.setdefault(paradigm.phenomenon, []).append(found[paradigm.name])
+    return BlimpScores(_mean(list(found.values())), {name: _mean(group) for name, group in phenomena.items()}, found)
+
+
+def blimp_of(network: Network, folder: Path, pairs: int, tokenizer: Tokenizer, machine: Machine) -> BlimpScores:
+    """Read, score, and show how far it is."""
+    paradigms = read_blimp(folder, pairs)
+    total = sum(len(paradigm.pairs) for paradigm in paradigms)
+    with progress("blimp", total) as bar:
+        return score_blimp(network, paradigms, tokenizer, machine, lambda done: bar.update(done, f"{done:,} pairs"))
+
+
+def blimp_probes(recipe: PretrainRecipe) -> list[Probe]:
+    """The probe that a recipe's `blimp` asks for, if it does: the measure `blimp`, overall accuracy on a sample, in the
+    float32 of `bertsmith evaluate` whatever the recipe's `machine.dtype`.
+
+    Raises:
+        UserError: as `read_blimp`; a sentence is longer than the model; the recipe's data cannot be read.
+    """
+    if recipe.blimp is None:
+        return []
+    paradigms = read_blimp(Path(recipe.blimp), recipe.blimp_pairs)
+    tokenizer = open_data(recipe.data, check=False).tokenizer
+    texts = [sentence for paradigm in paradigms for pair in paradigm.pairs for sentence in pair]
+    _check_length(tokenizer.encode_each(texts), recipe.model.max_position_embeddings)
+    machine = choose_machine(recipe.machine, tokenizer.pad_id)
+
+    def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
+        return {"blimp": score_blimp(objective, paradigms, tokenizer, machine).overall.accuracy}
+
+    return [probe]
+
+
+def _read(file: Path, pairs: int) -> Paradigm:
+    lines = enumerate(LINE_END.split(read_text(file)), start=1)
+    found = [_pair(line, f"{file}, line {number}") for number, line in lines if line.strip()]
+    if len({(name, phenomenon) for _, name, phenomenon in found}) != 1:
+        raise UserError(f"{file}: not one paradigm (UID, linguistics_term) but {len({row[1:] for row in found})}")
+    _, name, phenomenon = found[0]
+    chosen = generator(0, f"blimp {name}").permutation(len(found))[:pairs]
+    return Paradigm(name, _PHENOMENA.get(phenomenon, phenomenon), [found[number][0] for number in chosen])
+
+
+def _pair(line: str, where: str) -> tuple[tuple[str, str], str, str]:
+    try:
+        row = json_value(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON ({error}); fetch the file again") from None
+    values = [row.get(field) if isinstance(row, dict) else None for field in _FIELDS]
+    if not all(isinstance(value, str) and value.strip() for value in values):
+        raise UserError(f"{where}: needs the texts {', '.join(_FIELDS)}; fetch the file again")
+    good, bad, name, phenomenon = values
+    return (good, bad), name, phenomenon
+
+
+def _check_length(sentences: Sequence[Sequence[int]], most: int) -> None:
+    longest = max(map(len, sentences)) + 2
+    if longest > most:
+        raise UserError(f"blimp: a sentence of {longest} tokens, and the model has {most} positions; use a longer one")
+
+
+def _mean(parts: Sequence[Accuracy]) -> Accuracy:
+    error = math.sqrt(sum(part.standard_error**2 for part in parts)) / len(parts)
+    return Accuracy(sum(part.accuracy for part in parts) / len(parts), error, sum(part.pairs for part in parts))

@@ -1,0 +1,117 @@
+"""How likely a model finds a sentence: its pseudo-log-likelihood, in nats.
+
+A masked-token model is asked for each token in turn, that one masked; the logarithms of the true tokens' probabilities
+are added up. That is a row a token: n² tokens for a sentence of n, and less is not to be had, since in a bidirectional
+model every vector depends on what is masked. A discriminator says of all tokens in one pass how well each fits.
+[CLS] and [SEP] do not count. All of it is in float32, also while a model is trained in bfloat16 (`rows.asking`).
+
+Source: Salazar et al. 2020, Masked Language Model Scoring, section 2; for one pass, Electric, arXiv 2012.08561.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from bertsmith.errors import UserError
+from bertsmith.hub.names import Head
+from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
+from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.training.machine import Machine
+from bertsmith.training.models import Model
+
+Network = MaskedTokenModel | ReplacedTokenModel
+"""What can be asked; the pre-training objectives are such networks too."""
+
+MEASURES = {
+    "log_prob_of_masked_token": "the log-probability of each token, masked in turn, added up (pseudo-log-likelihood)",
+    "log_prob_of_not_replaced": "the log-probability that a token was not replaced, added up over the tokens: how well "
+    "they fit by a discriminator, which is no likelihood of the text",
+    "negative_energy": "minus the energy of each token, added up (an Electric's estimate of the pseudo-log-likelihood)",
+}
+"""What a score is the sum of, as JSON names it and as people are told."""
+
+
+def scoring_head(model: Model) -> Head:
+    """The head of the first network of a pre-trained model, which says how likely sentences are: of two networks, the
+    discriminator's.
+
+    Raises:
+        UserError: it has no head that says so.
+    """
+    head = model.networks[0].head
+    if head not in ("masked_tokens", "replaced_tokens"):
+        raise UserError(
+            f"{model.path}: no masked-token and no discriminator head, so it cannot say how likely a text is; name "
+            f"the model as it was pre-trained (a folder of …ForMaskedLM or …ForPreTraining)"
+        )
+    return head
+
+
+def measure_of(model: Model) -> str:
+    """Return which of `MEASURES` the scores of a pre-trained model are.
+
+    Raises:
+        UserError: as `scoring_head`.
+    """
+    if scoring_head(model) == "masked_tokens":
+        return "log_prob_of_masked_token"
+    return "negative_energy" if model.networks[0].energies else "log_prob_of_not_replaced"
+
+
+def likelihoods(
+    network: Network, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
+) -> np.ndarray:
+    """The pseudo-log-likelihood of each sentence of token ids without special tokens: [len(sentences)] float64."""
+    return np.array([found.sum() for found in token_likelihoods(network, sentences, tokenizer, machine)])
+
+
+def token_likelihoods(
+    network: Network, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
+) -> list[np.ndarray]:
+    """What each token contributes to its sentence's: an array of [number of tokens] float64 for each. Equal sentences
+    have equal numbers to the last bit, whatever they shared a batch with."""
+    distinct = list(dict.fromkeys(tuple(sentence) for sentence in sentences))
+    rows = [framed(sentence, tokenizer) for sentence in distinct]
+    if not rows:
+        return []
+    with asking(network, machine):
+        if isinstance(network, MaskedTokenModel):
+            answers = _one_mask_at_a_time(network, rows, tokenizer, machine)
+        else:
+            answers = in_one_pass(network.token_likelihoods, rows, machine)
+    found = dict(zip(distinct, answers, strict=True))
+    return [found[tuple(sentence)] for sentence in sentences]
+
+
+def preferred(
+    network: Network, pairs: Sequence[tuple[list[int], list[int]]], tokenizer: Tokenizer, machine: Machine
+) -> np.ndarray:
+    """Of each pair of sentences, whether the first is the likelier: 1, or 0, or one half where they are equal."""
+    scores = likelihoods(network, [ids for pair in pairs for ids in pair], tokenizer, machine).reshape(-1, 2)
+    return (np.sign(scores[:, 0] - scores[:, 1]) + 1) / 2
+
+
+def standard_error(share: float, count: int) -> float:
+    """Of a share of `count` independent trials."""
+    return math.sqrt(share * (1 - share) / count) if count else math.nan
+
+
+def _one_mask_at_a_time(
+    network: MaskedTokenModel, rows: Sequence[np.ndarray], tokenizer: Tokenizer, machine: Machine
+) -> list[np.ndarray]:
+    lengths = np.array([len(row) for row in rows])
+    row = np.repeat(np.arange(len(rows)), lengths - 2)  # [Q], a question a token
+    column = np.concatenate([np.arange(1, length - 1) for length in lengths])
+    answers = np.empty(len(row))
+    for chosen in batches(lengths[row], machine):
+        asked = list(zip(row[chosen], column[chosen], strict=True))
+        masked = [np.where(np.arange(lengths[number]) == place, tokenizer.mask_id, rows[number])
+                  for number, place in asked]  # fmt: skip
+        tokens = on_machine(masked, machine)
+        scores = network.scores(tokens, places(tokens, np.arange(len(asked)), column[chosen])).float()  # [M, V]
+        labels = torch.tensor([rows[number][place] for number, place in asked], device=scores.device)
+        answers[chosen] = (scores.gather(1, labels[:, None])[:, 0] - scores.logsumexp(dim=1)).cpu().numpy()
+    return np.split(answers, np.cumsum(lengths - 2)[:-1])

@@ -1,0 +1,47 @@
+"""What a masked-token model puts in the place of [MASK]."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.evals.rows import asking, batches, framed, on_machine, places
+from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.training.machine import Machine
+
+Guesses = list[tuple[str, float]]
+"""Tokens with their probabilities, the likeliest first."""
+
+
+def guess_masks(
+    network: MaskedTokenModel, texts: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine, most: int = 5
+) -> list[list[Guesses]]:
+    """For each text of token ids, for each [MASK] in it, the `most` likeliest tokens. Several in one text are guessed
+    independently: each while the others are still masked."""
+    rows = [framed(text, tokenizer) for text in texts]
+    found: list[list[Guesses]] = [[] for _ in rows]
+    with asking(network, machine):
+        for chosen in batches(np.array([len(row) for row in rows], dtype=np.int64), machine):
+            asked = [(row, column) for row, number in enumerate(chosen.tolist())
+                     for column in np.flatnonzero(rows[number] == tokenizer.mask_id)]  # fmt: skip
+            if not asked:
+                continue
+            row, column = np.array(asked).T
+            tokens = on_machine([rows[number] for number in chosen], machine)
+            scores = network.scores(tokens, places(tokens, row, column)).float()  # [M, V]
+            probs = scores.softmax(dim=1)[:, : tokenizer.vocab_size]  # a table may be larger than its vocabulary
+            best = probs.topk(min(most, tokenizer.vocab_size))
+            for place, ids, values in zip(row.tolist(), best.indices.tolist(), best.values.tolist(), strict=True):
+                guesses = [(tokenizer.token(id), value) for id, value in zip(ids, values, strict=True)]
+                found[chosen[place]].append(guesses)
+    return found
+
+
+def filled(text: str, guesses: Sequence[Guesses]) -> str:
+    """`text` with the likeliest token in the place of each [MASK]; a "##" one goes on with the word before it."""
+    so_far, *rest = text.split("[MASK]")
+    for number, behind in enumerate(rest):
+        token = guesses[number][0][0] if number < len(guesses) else "[MASK]"  # what was cut off stays
+        so_far = so_far.rstrip() + token[2:] if token.startswith("##") else so_far + token
+        so_far += behind
+    return so_far

@@ -1,0 +1,69 @@
+"""Token ids → rows for the machine; a network held in evaluation mode while it is asked."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bertsmith.encoders.tokens import Tokens
+from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.training.batches import by_length
+from bertsmith.training.machine import CPU_MICRO_BATCH_TOKENS, Machine
+
+GPU_BATCH_TOKENS = 32_768
+"""Of short rows with one mask each, 3,000 and more places where the vocabulary is projected: 400 MB of scores."""
+
+
+def framed(ids: Sequence[int] | np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    """[CLS] ids [SEP], int64."""
+    return np.array([tokenizer.cls_id, *ids, tokenizer.sep_id], dtype=np.int64)
+
+
+def batches(lengths: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
+    """Numbers of rows to run together, of similar length, the shortest first."""
+    return by_length(lengths, CPU_MICRO_BATCH_TOKENS if machine.device.type == "cpu" else GPU_BATCH_TOKENS)
+
+
+def on_machine(rows: Sequence[np.ndarray], machine: Machine) -> Tokens:
+    """Rows of ids, special tokens included, on the device; padded to the longest of them off the CPU."""
+    flat = np.concatenate(rows)
+    tokens = Tokens.pack(flat, np.zeros_like(flat), np.array([len(row) for row in rows]))
+    if machine.device.type != "cpu":
+        tokens = tokens.padded(tokens.length, machine.pad_id)
+    return tokens.to(machine.device)
+
+
+def places(tokens: Tokens, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+    """Where in the flat tokens the token in this column of this row lies, for M of them: [M] twice → [M]."""
+    rows_there, columns_there = (torch.from_numpy(part).to(tokens.ids.device) for part in (rows, columns))
+    return tokens.row_starts[rows_there] + columns_there
+
+
+def in_one_pass(ask: Callable[[Tokens], Tensor], rows: Sequence[np.ndarray], machine: Machine) -> list[np.ndarray]:
+    """`ask` gives a number a token, [T]; those of each row between its [CLS] and its last [SEP], float64."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    found: dict[int, np.ndarray] = {}
+    for chosen in batches(lengths, machine):
+        tokens = on_machine([rows[number] for number in chosen], machine)
+        numbers = ask(tokens).double().cpu().numpy()
+        for number, start in zip(chosen.tolist(), tokens.row_starts.tolist(), strict=True):
+            found[number] = numbers[start + 1 : start + lengths[number] - 1]
+    return [found[number] for number in range(len(rows))]
+
+
+@contextmanager
+def asking(network: nn.Module, machine: Machine) -> Iterator[None]:
+    """Evaluation mode without gradients, in float32 and with whole products, whatever the machine's format: answers are
+    compared with one another, often by little. Afterwards `network` is as it was, and so is torch."""
+    was_training, precision = network.training, torch.get_float32_matmul_precision()
+    network.eval()
+    torch.set_float32_matmul_precision("highest")  # TF32, which a GPU is set to, keeps 10 bits of each factor
+    try:
+        with replace(machine, dtype=torch.float32).inference():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        network.train(was_training)

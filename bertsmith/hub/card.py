@@ -1,0 +1,198 @@
+"""The model card: what a model is, what it was trained on and how well it did, for people who find its folder."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from bertsmith import __version__
+from bertsmith.hub.names import Head
+from bertsmith.config.fields import setting, settings
+
+
+@settings
+class CardSettings:
+    """What only its maker can say of a model, for the card's front matter."""
+
+    license: str | None = setting(None, "the hub's identifier of a license, as apache-2.0")
+    language: str | None = setting(None, "codes of languages, separated by commas, as en,de")
+    base_model: str | None = setting(None, "the hub's name of the model that it was made from")
+    datasets: str | None = setting(None, "the hub's names of data sets, separated by commas")
+
+    def front_matter(self) -> dict[str, Any]:
+        """Return the keys of the hub's schema for what is said."""
+        found = {name: getattr(self, name) for name in ("license", "language", "base_model", "datasets")}
+        lists = ("language", "datasets")
+        return {
+            name: [part.strip() for part in value.split(",")] if name in lists else value
+            for name, value in found.items()
+            if value is not None
+        }
+
+
+class Measured(NamedTuple):
+    """Scores for the card's `model-index`."""
+
+    model: str
+    dataset: str
+    """What they were measured on."""
+    metrics: Mapping[str, float | None]
+
+    def front_matter(self, pipeline: str) -> dict[str, Any]:
+        """Return the `model-index` of the hub's schema; empty where nothing was measured."""
+        metrics = [
+            {"type": name, "value": value}
+            for name, value in self.metrics.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        ]
+        dataset = {"name": self.dataset, "type": self.dataset}
+        result = {"task": {"type": pipeline}, "dataset": dataset, "metrics": metrics}
+        return {"model-index": [{"name": self.model, "results": [result]}]} if metrics else {}
+
+
+_SENTENCES = "sentence-transformers"
+
+_PIPELINES: dict[Head, tuple[str, str]] = {
+    "masked_tokens": ("fill-mask", "The capital of France is [MASK]."),
+    "replaced_tokens": ("feature-extraction", "The capital of France is cheese."),
+    "classification": ("text-classification", "The text to classify."),
+    "tagging": ("token-classification", "The words to tag ."),
+    "answering": ("question-answering", ""),
+}
+
+_ANSWERING = """\
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+folder = "path/to/this/folder"
+model, tokenizer = AutoModelForQuestionAnswering.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+inputs = tokenizer("Who wrote it?", "Ann Lee wrote it in May.", return_tensors="pt")
+with torch.no_grad():
+    logits = model(**inputs)
+first, last = logits.start_logits.argmax(), logits.end_logits.argmax()
+print(tokenizer.decode(inputs["input_ids"][0, first : last + 1]))"""
+"""transformers 5 has no pipeline for it."""
+
+
+def model_card(
+    name: str,
+    *,
+    head: Head,
+    recipe: str,
+    data: Mapping[str, Any],
+    results: Mapping[str, Any],
+    trained_length: int | None = None,
+    onnx: bool = False,
+    energies: bool = False,
+    told: CardSettings = CardSettings(),  # noqa: B008 - frozen
+    measured: Measured | None = None,
+    pooled: str | None = None,
+) -> str:
+    """Markdown with the front matter that Hugging Face's hub reads.
+
+    Args:
+        name: the title.
+        head: decides the hub's label and the example.
+        recipe: every setting of the run, as TOML.
+        data: what → value ("corpus", "documents", "tokens", …), in the order to show.
+        results: metric → value; numbers are shown with four digits.
+        trained_length: longest row seen in training, in tokens, where the model can hold longer ones.
+        onnx: whether a model.onnx is beside it.
+        energies: whether a discriminator's logits are an Electric's.
+        told, measured: for the front matter.
+        pooled: what the modules of sentence-transformers beside it do, which come from the model that it began as.
+    """
+    pipeline, text = _PIPELINES[head]
+    front = {
+        "library_name": "transformers",
+        "pipeline_tag": pipeline,
+        "tags": ["bertsmith"] + [_SENTENCES] * bool(pooled),
+    }
+    front |= told.front_matter() | (measured.front_matter(pipeline) if measured else {})
+    example = (
+        f'from transformers import pipeline\n\nprint(pipeline("{pipeline}", model="path/to/this/folder")("{text}"))'
+    )
+    if head == "answering":
+        example = _ANSWERING
+    parts = [
+        _front(front),
+        f"# {_escape(name)}",
+        f"Trained with bertsmith {__version__}. Hugging Face transformers loads it without remote code:",
+        _fenced(example, "python"),
+    ]
+    if onnx:
+        out = "`start_logits` and `end_logits`" if head == "answering" else "`logits`"
+        parts.append(f"`model.onnx` is the same for onnxruntime: what the tokenizer gives goes in, {out} come out.")
+    if energies:
+        parts.append(
+            "An Electric: its logits are energies, not the log-odds of a replacement. A text's pseudo-log-likelihood "
+            "is minus their sum over its tokens, [CLS] and [SEP] left out: `bertsmith score`."
+        )
+    if pooled is not None:
+        parts.append(
+            f"{_SENTENCES} loads it too: {pooled}. That is the pooling of the model that this one began as; since then "
+            f"it was trained on the text below, and on no pairs of sentences."
+        )
+    if trained_length is not None:
+        parts.append(f"Trained on rows of up to {trained_length} tokens; nothing is known of longer ones.")
+    parts += ["## Data", _table("", data)] if data else []
+    parts += ["## Results", _table("metric", results)] if results else []
+    parts += ["## Recipe", _fenced(recipe.strip("\n"), "toml")]
+    return "\n\n".join(parts) + "\n"
+
+
+def imported_card(name: str, *, head: Head | None, about: str, told: CardSettings, pooled: str | None = None) -> str:
+    """Markdown about a model that was converted and not trained.
+
+    Args:
+        name, head, told: as of `model_card`; without a head it is an encoder.
+        about: what was converted, a paragraph.
+        pooled: what the modules of sentence-transformers beside it do.
+    """
+    pipeline = "feature-extraction" if head is None else _PIPELINES[head][0]
+    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["bertsmith"]}
+    parts = [f"# {_escape(name)}", about]
+    if pooled is not None:
+        front |= {"library_name": _SENTENCES, "pipeline_tag": "sentence-similarity"}
+        front["tags"] = ["bertsmith", _SENTENCES, "sentence-similarity", pipeline]
+        parts += [
+            f"{_SENTENCES} makes one vector of a text by it: {pooled}.",
+            _fenced(
+                "from sentence_transformers import SentenceTransformer\n\n"
+                'print(SentenceTransformer("path/to/this/folder").encode(["A text.", "Another one."]).shape)',
+                "python",
+            ),
+        ]
+    return "\n\n".join([_front(front | told.front_matter()), *parts]) + "\n"
+
+
+def _front(content: Mapping[str, Any]) -> str:
+    """The front matter: YAML takes JSON."""
+    return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in content.items()), "---"])
+
+
+def _table(title: str, rows: Mapping[str, Any]) -> str:
+    lines = [f"| {title} | |", "|---|---|"]
+    lines += [f"| {_escape(key)} | {_escape(_show(value))} |" for key, value in rows.items()]
+    return "\n".join(lines)
+
+
+def _show(value: Any) -> str:
+    if value is None:  # a measure of nothing
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def _escape(text: str) -> str:
+    """Text that reads as itself in one line of Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))
+
+
+def _fenced(text: str, language: str) -> str:
+    """A code block whose fence is longer than any run of back ticks inside it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"

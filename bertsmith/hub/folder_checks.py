@@ -1,0 +1,91 @@
+"""What the files of a Hugging Face folder must agree on before anything is made of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bertsmith.errors import UserError
+from bertsmith.hub.configuration import Described
+from bertsmith.hub.names import COPIES, POOLER, first_of
+from bertsmith.hub.tensors import FLOATS, Stored, read_tensors
+from bertsmith.encoders.config import EncoderSettings
+
+
+def count_labels(bias: Stored, path: Path) -> int:
+    if len(bias.shape) != 1 or not bias.shape[0]:
+        raise UserError(
+            f"{path}: the classifier's bias is {list(bias.shape)}, which no such tensor can be; fetch it again"
+        )
+    return bias.shape[0]
+
+
+def labels_of(described: Described, num_labels: int | None, path: Path) -> tuple[str, ...]:
+    """Those that config.json names; else transformers' names for as many as the head has.
+
+    Raises:
+        UserError: it names another number of them than the head has.
+    """
+    if num_labels is None:
+        return ()
+    if described.labels and len(described.labels) != num_labels:
+        raise UserError(
+            f"{path / 'config.json'}: id2label names {len(described.labels)} classes, and the head has {num_labels}; "
+            f"put the config.json that belongs to these weights beside them"
+        )
+    if num_labels == 1 and described.head == "classification" and not described.multi_label:
+        return ()
+    return described.labels or tuple(f"LABEL_{id}" for id in range(num_labels))
+
+
+def check_names(theirs: dict[str, Tensor], wanted: set[str], path: Path) -> None:
+    missing, unknown = sorted(wanted - theirs.keys()), sorted(theirs.keys() - wanted)
+    if missing:
+        raise UserError(
+            f"{path}: no {first_of(missing)}, which config.json asks for; put the config.json that belongs to these "
+            f"weights beside them, or all of the weights"
+        )
+    if unknown:
+        raise UserError(
+            f"{path}: {first_of(unknown)}: not of the class that config.json names; "
+            f"load the folder with transformers and save the class you want"
+        )
+
+
+def check_shapes(
+    stored: Mapping[str, Stored],
+    theirs: Mapping[str, str],
+    names: Mapping[str, tuple[str, ...]],
+    shapes: Mapping[str, torch.Size],
+    path: Path,
+) -> None:
+    """Make sure that what lies in the files has the shapes that our modules need."""
+    assert names.keys() == shapes.keys(), names.keys() ^ shapes.keys()
+    for ours, group in names.items():
+        rows, *columns = shapes[ours]
+        for name in group:
+            expected, found = [rows // len(group), *columns], stored[theirs[name]]
+            if list(found.shape) != expected or found.dtype not in FLOATS:
+                raise UserError(
+                    f"{path}: {name} is {found.dtype} {list(found.shape)} where config.json (its sizes) asks for "
+                    f"floats {expected}; put the config.json that belongs to these weights beside them"
+                )
+
+
+def check_pooler(pooler: Mapping[str, Tensor], settings: EncoderSettings, path: Path) -> None:
+    size = settings.hidden_size
+    for name, tensor in pooler.items():
+        expected = [size, size] if tensor.dim() == 2 and name.endswith("weight") else [size]
+        if list(tensor.shape) != expected:
+            raise UserError(f"{path}: {POOLER[name]} is {list(tensor.shape)}, where the layers are {size} wide")
+
+
+def check_copies(
+    tensors: Mapping[str, Tensor], copies: Mapping[str, str], stored: Mapping[str, Stored], path: Path
+) -> None:
+    """Make sure that what the files hold twice is twice the same."""
+    for name, place in copies.items():
+        original = tensors.get(COPIES[name])
+        if original is None or not torch.equal(read_tensors(stored, [place])[place], original):
+            raise UserError(f"{path}: {name} is not {COPIES[name]}; bertsmith's output layer is the token table itself")

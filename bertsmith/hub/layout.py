@@ -1,0 +1,112 @@
+"""The names that tensors have in a file → those of Hugging Face's classes: what wrappers put in is taken out, of tied
+tensors the one that was kept stands for both.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from bertsmith.errors import UserError, quoted
+from bertsmith.hub.names import COPIES, Family, canonical
+
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Parts of names that DataParallel, torch.compile, FSDP and activation checkpointing put in, wherever they wrap."""
+
+_ANCHORS = {
+    ".embeddings.word_embeddings.weight": ("bert", "electra"),
+    ".embeddings.position_embeddings.weight": ("bert", "electra"),
+    ".embeddings.tok_embeddings.weight": ("model",),
+    ".embeddings.norm.weight": ("model",),
+}
+"""Tensors that each encoder has one of: ends of their names, and what the family's classes have before these."""
+
+_OTHERS = {
+    "roberta": "RoBERTa", "distilbert": "DistilBERT", "deberta": "DeBERTa", "albert": "ALBERT", "mpnet": "MPNet",
+    "transformer": "GPT-2 or XLM", "longformer": "Longformer", "luke": "LUKE", "funnel": "Funnel", "xlnet": "XLNet",
+    "shared": "T5", "h": "GPT-2", "wte": "GPT-2",
+}  # fmt: skip
+"""First parts of the names of other families' tensors."""
+
+_ANYBODYS = ("transformer", "shared", "h", "wte")
+"""Of these: what somebody's own module around a BERT may be called too."""
+
+
+def unwrapped(names: Iterable[str], where: str) -> tuple[dict[str, str], list[str]]:
+    """Return each name without what wrappers put before it or into it, and lines that say what that was.
+
+    Raises:
+        UserError: two names become one; there are two encoders; one name has the prefix and another does not.
+    """
+    plain = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
+    parts = [part for part in _WRAPPERS if any(part in name.split(".") for name in plain)]
+    notes = [f"{' and '.join(f'{part}.' for part in parts)} taken out of the tensors' names"] if parts else []
+    _check_one_each(plain, where)
+    if prefix := _prefix(plain.values(), where):
+        if others := sorted(name for name in plain.values() if not name.startswith(prefix)):
+            raise UserError(
+                f"{where}: the encoder's tensors begin with {quoted(prefix, 80)}, and {quoted(others[0], 80)} does "
+                f"not; save the model with its own class"
+            )
+        plain = {name: short.removeprefix(prefix) for name, short in plain.items()}
+        notes.append(f"the prefix {quoted(prefix, 80)} taken off all tensors' names")
+    return plain, notes
+
+
+def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str]:
+    """Return, for each name that `unwrapped` gave, the family's own name → the name in the file.
+
+    Raises:
+        UserError: two tensors have one name, as LayerNorm.gamma and LayerNorm.weight.
+    """
+    own = {stored: canonical(short, family) for stored, short in plain.items()}
+    _check_one_each(own, where)
+    return {name: stored for stored, name in own.items()}
+
+
+def with_tied(names: dict[str, str], family: Family) -> tuple[dict[str, str], list[str]]:
+    """Return `names` with the copy of a tied tensor for an original that was not kept, and lines that say so."""
+    names, notes = dict(names), []
+    for copy, original in COPIES.items():
+        if copy in names and original not in names and _is_of(original, family):
+            names[original] = names.pop(copy)
+            notes.append(f"no {original}: {copy}, which is the same tensor in such a model, stands for it")
+    return names, notes
+
+
+def other_family(names: Iterable[str]) -> str | None:
+    """Return the name of the family that is not read here and whose tensors begin like one of these."""
+    return next((_OTHERS[name.partition(".")[0]] for name in sorted(names) if name.partition(".")[0] in _OTHERS), None)
+
+
+def _is_of(name: str, family: Family) -> bool:
+    return name.startswith({"bert": ("bert.", "cls."), "electra": "electra.", "modernbert": "model."}[family])
+
+
+def _prefix(names: Iterable[str], where: str) -> str:
+    """What stands before the family's own names, with the dot at its end; empty where nothing does."""
+    names = list(names)
+    for anchor, owns in _ANCHORS.items():
+        found = sorted(name for name in names if f".{name}".endswith(anchor))
+        if len(found) > 1:
+            raise UserError(
+                f"{where}: {quoted(found[0], 80)} and {quoted(found[1], 80)}: two encoders in one file; save each as a "
+                f"folder of its own"
+            )
+        if not found:
+            continue
+        before = f".{found[0]}".removesuffix(anchor)  # "" or ".module.bert"
+        head, _, last = before.rpartition(".")
+        if last in _OTHERS and last not in _ANYBODYS:
+            return ""  # it is refused by its family's name
+        before = head if last in owns else before
+        return f"{before[1:]}." if before else ""
+    return ""
+
+
+def _check_one_each(names: Mapping[str, str], where: str) -> None:
+    first: dict[str, str] = {}
+    for stored, name in names.items():
+        if name in first:
+            raise UserError(
+                f"{where}: {quoted(first[name], 80)} and {quoted(stored, 80)} are one tensor of the model by their "
+                f"names; keep one of them"
+            )
+        first[name] = stored

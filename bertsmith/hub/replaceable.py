@@ -1,0 +1,56 @@
+"""Which folders an export may replace: what an earlier one wrote, and nothing of anybody else's."""
+
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from bertsmith import __version__
+from bertsmith.errors import UserError
+from bertsmith.storage.files import others_in, reported
+
+WEIGHTS = "model.safetensors"
+
+MODULES = "modules.json"
+ENCODER = "sentence_bert_config.json"
+LIBRARY = "config_sentence_transformers.json"
+POOLING = "1_Pooling/config.json"
+DENSE = re.compile(r"\d_Dense/config\.json")
+MOST_MODULES = 9
+"""Of sentence-transformers, after the encoder: the numbers that their folders' names can have."""
+
+FILES = {
+    "README.md", "config.json", "model.onnx", WEIGHTS,
+    "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+    MODULES, ENCODER, LIBRARY, POOLING,
+    *(f"{number}_{name}" for number in range(2, MOST_MODULES + 1)
+      for name in ("Dense/config.json", f"Dense/{WEIGHTS}", "Normalize/config.json")),
+}  # fmt: skip
+"""Names of what an export writes; see `sentence` for the second half."""
+
+SIGNED = {"format": "pt", "bertsmith": __version__}
+"""Metadata of its weights. The files of a download, or of save_pretrained, have the same names, and a config.json keeps
+what is in it through both; the second key is in none but ours."""
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises UserError where `out` is a file, or a folder with anything in it that no export wrote."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(f"{out}: a file; name a folder to export to")
+    with reported(out):
+        found = {entry.name for entry in out.iterdir()}
+        foreign = others_in(out, FILES)
+    if found and not foreign and not _is_signed(out / WEIGHTS):
+        foreign = [WEIGHTS if WEIGHTS in found else min(found)]
+    if foreign:
+        raise UserError(f"{out}: holds {foreign[0]}, and no sign that we wrote it; remove it, or name another folder")
+
+
+def _is_signed(weights: Path) -> bool:
+    try:
+        with safe_open(weights, "pt") as file:
+            return "bertsmith" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False

@@ -1,0 +1,296 @@
+"""Google's TensorFlow checkpoints of BERT and ELECTRA → our weights.
+
+Their variables are named as Hugging Face's tensors with a few letters changed, so the table in `names` serves here too.
+
+Source: google-research/bert and google-research/electra, model/modeling.py and run_pretraining.py; for what else is in
+their releases transformers, models/electra/convert_electra_original_tf_checkpoint_to_pytorch.py.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bertsmith.config.loading import check
+from bertsmith.errors import UserError, quoted
+from bertsmith.hub.bundle import Bundle, Entry
+from bertsmith.hub.configuration import refuse_other_networks
+from bertsmith.hub.finite import to_float32
+from bertsmith.hub.huggingface import MAX_CONFIG_BYTES, shapes_of
+from bertsmith.hub.names import POOLER, Family, Head, first_of, their_names
+from bertsmith.hub.network import Imported
+from bertsmith.storage.json_files import member, read_json
+from bertsmith.encoders.config import ClassicSettings
+
+SLOTS = "optimiser slots"
+DROPPED = {
+    "moving averages": r".*/ExponentialMovingAverage",
+    SLOTS: r".*/(adam_[mv]|AdamWeightDecayOptimizer(_1)?)|beta[12]_power",
+    "next-sentence head": r"cls/seq_relationship/[^/]+",
+    "global_step": r"global_step",
+    "loss scale": r"(current_|dynamic_)?loss_scale|good_steps",
+    "generator_predictions/temperature": r"generator_predictions/temperature",  # of ELECTRA's releases; used by nothing
+}
+"""What is read from no checkpoint: what it is, and its variables' names. Slots of other optimizers are known by what
+they are; see `_slots`."""
+
+_SCALARS = "scalars of training"
+
+_RENAMED = {
+    "cls.predictions.bias": "cls/predictions/output_bias",
+    "generator_lm_head.bias": "generator_predictions/output_bias",
+    "discriminator_predictions.dense_prediction.weight": "discriminator_predictions/dense_1/kernel",
+    "discriminator_predictions.dense_prediction.bias": "discriminator_predictions/dense_1/bias",
+}
+
+_OTHERS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps")
+"""Settings that no shape shows."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One network of a checkpoint."""
+
+    name: str
+    """"discriminator", "generator", or empty for the only one."""
+    family: Family
+    head: Head | None
+    scope: str
+    """What the names of its layers begin with."""
+    embeddings: str
+    """The same for its embeddings, which a generator may borrow."""
+
+    def variable(self, theirs: str) -> str:
+        """Google's name for a tensor of Hugging Face's."""
+        if theirs in _RENAMED:
+            return _RENAMED[theirs]
+        *path, kind = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", theirs).split(".")
+        if path[0] == self.family:
+            path[0] = self.embeddings if path[1] == "embeddings" else self.scope
+        if path[-1] == "LayerNorm":
+            kind = {"weight": "gamma", "bias": "beta"}[kind]
+        elif path[-1].endswith("_embeddings"):
+            return "/".join(path)
+        return "/".join([*path, "kernel" if kind == "weight" else kind])
+
+
+def find_checkpoint(path: Path) -> Path | None:
+    """The prefix of the checkpoint that `path` names: a prefix, its `.index`, or a folder with one; None for no such.
+
+    Raises:
+        UserError: there are several, or it is of TensorFlow's first format.
+    """
+    path = path.resolve()  # "." has no name
+    prefix = path.with_suffix("") if path.suffix == ".index" else path
+    if prefix.with_name(f"{prefix.name}.index").is_file():
+        return prefix
+    if path.is_file():
+        raise UserError(
+            f"{path}: one file without {path.name}.index beside it is a checkpoint of TensorFlow's first format (V1), "
+            f"or none; save it again with tf.compat.v1.train.Saver()"
+        )
+    if not path.is_dir():
+        return None
+    found = sorted(path.glob("*.index"))
+    newest = path / "checkpoint"
+    if len(found) > 1 and newest.is_file():  # TensorFlow's note of the last one that it wrote
+        said = re.search(
+            r'^model_checkpoint_path: "(?:.*/)?([^"/]+)"', newest.read_text(errors="replace"), re.MULTILINE
+        )
+        found = [file for file in found if said and file.name == f"{said[1]}.index"] or found
+    if len(found) > 1:
+        raise UserError(f"{path}: holds {len(found)} checkpoints; name one, as {found[-1].with_suffix('')}")
+    return found[0].with_suffix("") if found else None
+
+
+def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Imported]:
+    """The networks of a checkpoint by name: "discriminator" and "generator", or one without a name.
+
+    Sizes are those of the tensors; a bert_config.json or config.json beside them must agree. Attention heads, which no
+    shape shows, are `heads`, else the config's, else one for each 64 of the width; a generator's are always the last.
+
+    Raises:
+        UserError: the checkpoint is damaged; a variable is missing, of another shape than the others say, or neither
+            one of the model's nor in `DROPPED`; the config disagrees.
+    """
+    bundle = Bundle(prefix)
+    concluded = _take_prefix_off(bundle)
+    dropped = _slots(bundle) | {
+        name: what for name in bundle.entries if (what := dropped_variable(name, bundle.entries[name].shape))
+    }
+    left = bundle.entries.keys() - dropped.keys()
+    config_path, config = _read_config(prefix.parent)
+    refuse_other_networks(config, "bert", None, str(config_path))
+    networks: dict[str, Imported] = {}
+    for part in _parts(left, bundle.index):
+        sizes = _sizes(bundle, part)
+        if not networks:
+            _check_config(config_path, config, sizes, bundle.index)
+        if part.scope != "generator":
+            said = member(config, "num_attention_heads", (int, type(None)), str(config_path), None)
+            sizes["num_attention_heads"] = heads or said
+        vocab_size = sizes.pop("vocab_size")
+        try:
+            settings = check(ClassicSettings, sizes | {key: config[key] for key in _OTHERS if key in config})
+        except UserError as error:
+            raise UserError(f"{prefix}: {error}; heads=N says how many there are") from None
+        shapes = shapes_of(part.family, settings, vocab_size, part.head, None)
+        weights, taken = _read_all(bundle, part, their_names(part.family, settings, part.head), shapes)
+        pooler: dict[str, Tensor] = {}
+        if part.family == "bert" and {part.variable(name) for name in POOLER.values()} & left:
+            square = {"head.dense.weight": torch.Size([settings.hidden_size] * 2)}
+            names = {ours: (name,) for ours, name in POOLER.items()}
+            pooler, also = _read_all(
+                bundle, part, names, square | {"head.dense.bias": torch.Size([settings.hidden_size])}
+            )
+            taken |= also
+        left = left - taken
+        networks[part.name] = Imported(
+            family=part.family,
+            settings=settings,
+            head=part.head,
+            weights=weights,
+            pooler=pooler,
+            dropped=tuple(sorted(dropped)),
+            vocab_size=vocab_size,
+            folder=prefix.parent,
+            concluded=tuple(concluded) if not networks else (),
+            dropped_kinds=dropped,
+        )
+    if left:
+        raise UserError(
+            f"{bundle.index}: {first_of(left)}: not of BERT's or ELECTRA's encoder and pre-training heads; "
+            f"name a checkpoint of pre-training, without a task's own layers"
+        )
+    return networks
+
+
+def dropped_variable(variable: str, shape: tuple[int, ...]) -> str | None:
+    """The entry of `DROPPED` that a variable falls under. No weight is a single number without an axis."""
+    found = next((what for what, pattern in DROPPED.items() if re.fullmatch(pattern, variable)), None)
+    return found or (None if shape else _SCALARS)
+
+
+def _slots(bundle: Bundle) -> dict[str, str]:
+    """Variables that an optimizer keeps beside another one: X/SLOT, of the shape of X."""
+    entries = bundle.entries
+    found = {}
+    for name, entry in entries.items():
+        owner = entries.get(name.rpartition("/")[0])
+        if owner is not None and owner.shape == entry.shape:
+            found[name] = SLOTS
+    return found
+
+
+def _take_prefix_off(bundle: Bundle) -> list[str]:
+    """Rename the variables that somebody's module has put a scope before, in place; returns lines that say so."""
+    names = list(bundle.entries)
+    scopes = {
+        match[1] for name in names if (match := re.fullmatch(r"(.+/)(?:bert|electra)/embeddings/word_embeddings", name))
+    }
+    if len(scopes) != 1 or any(re.match("(bert|electra)/", name) for name in names):
+        return []
+    [prefix] = scopes
+    shorter = {name: name.removeprefix(prefix) for name in names}
+    if len(set(shorter.values())) < len(names):
+        raise UserError(f"{bundle.index}: {quoted(prefix, 80)} is before some variables and not before their likes")
+    bundle.rename(shorter)
+    return [f"the prefix {quoted(prefix, 80)} taken off the variables' names"]
+
+
+def _parts(variables: set[str], source: Path) -> list[_Part]:
+    scopes = {name.partition("/")[0] for name in variables}
+    if "bert" in scopes:
+        has_head = any(name.startswith("cls/predictions/") for name in variables)
+        return [_Part("", "bert", "masked_tokens" if has_head else None, "bert", "bert")]
+    if "electra" not in scopes:
+        first = min(variables, default="nothing")
+        kind = "TensorFlow 2 keeps Keras models so: convert it with transformers, and import that folder"
+        known = "bertsmith reads what Google's BERT and ELECTRA write: bert/…, electra/…"
+        raise UserError(f"{source}: holds {first}; {kind if 'ATTRIBUTES' in first else known}")
+    head: Head | None = "replaced_tokens" if "discriminator_predictions" in scopes else None
+    if head is None and "generator_predictions" in scopes and "generator" not in scopes:
+        return [_Part("", "electra", "masked_tokens", "electra", "electra")]  # electra_objective=false
+    if not scopes & {"generator", "generator_predictions"}:
+        return [_Part("", "electra", head, "electra", "electra")]
+    scope = "generator" if "generator" in scopes else "electra"  # untied_generator=false
+    embeddings = "generator" if any(name.startswith("generator/embeddings/") for name in variables) else "electra"
+    return [
+        _Part("discriminator", "electra", head, "electra", "electra"),
+        _Part("generator", "electra", "masked_tokens", scope, embeddings),
+    ]
+
+
+def _sizes(bundle: Bundle, part: _Part) -> dict[str, Any]:
+    """The sizes of a network, by Hugging Face's names, out of the shapes of some of its variables."""
+
+    def size(theirs: str, axis: int) -> int:
+        name = part.variable(f"{part.family}.{theirs}")
+        shape = _entry(bundle, name).shape
+        if len(shape) <= axis or shape[axis] < 1:
+            raise UserError(f"{bundle.index}: {name} is {list(shape)}, which no such variable can be; fetch it again")
+        return shape[axis]
+
+    pattern = re.compile(rf"{part.scope}/encoder/layer_(\d+)/")
+    layers = {found[1] for name in bundle.entries if (found := pattern.match(name))}
+    return {
+        "vocab_size": size("embeddings.word_embeddings.weight", 0),
+        "embedding_size": size("embeddings.word_embeddings.weight", 1),
+        "max_position_embeddings": size("embeddings.position_embeddings.weight", 0),
+        "type_vocab_size": size("embeddings.token_type_embeddings.weight", 0),
+        "hidden_size": size("encoder.layer.0.attention.output.dense.weight", 1),
+        "intermediate_size": size("encoder.layer.0.intermediate.dense.weight", 1),
+        "num_hidden_layers": len(layers),
+    }
+
+
+def _read_all(
+    bundle: Bundle, part: _Part, names: dict[str, tuple[str, ...]], shapes: dict[str, torch.Size]
+) -> tuple[dict[str, Tensor], set[str]]:
+    """Our weights for `names` (ours → Hugging Face's), and the variables that they were read from."""
+    weights, taken = {}, set()
+    for ours, group in names.items():
+        variables = [part.variable(name) for name in group]
+        rows, *columns = shapes[ours]
+        weights[ours] = torch.cat([_read(bundle, name, [rows // len(group), *columns]) for name in variables])
+        taken |= set(variables)
+    return weights, taken
+
+
+def _read(bundle: Bundle, name: str, shape: list[int]) -> Tensor:
+    """A variable as torch has it: a kernel is [in, out] there and [out, in] here."""
+    is_kernel = name.endswith("/kernel")
+    expected, found = shape[::-1] if is_kernel else shape, list(_entry(bundle, name).shape)
+    if found != expected:
+        raise UserError(
+            f"{bundle.index}: {name} is {found} where the other variables ask for {expected}; they are not of one "
+            f"model such as Google's BERT and ELECTRA"
+        )
+    tensor = to_float32(name, bundle.read(name), bundle.index)
+    return tensor.T.contiguous() if is_kernel else tensor
+
+
+def _entry(bundle: Bundle, name: str) -> Entry:
+    if name not in bundle.entries:
+        raise UserError(f"{bundle.index}: {name} is missing; name a whole checkpoint of pre-training")
+    bundle.check(name)
+    return bundle.entries[name]
+
+
+def _read_config(folder: Path) -> tuple[Path, dict[str, Any]]:
+    for name in ("bert_config.json", "config.json"):
+        path = folder / name
+        if path.is_file():
+            return path, read_json(path, dict, MAX_CONFIG_BYTES)
+    return folder, {}
+
+
+def _check_config(path: Path, config: dict[str, Any], sizes: dict[str, Any], source: Path) -> None:
+    for key, found in sizes.items():
+        if config.get(key, found) != found:
+            raise UserError(
+                f"{path}: {key} = {quoted(config[key], 60)} where {source.name} has {found}; they are not of one model"
+            )

@@ -1,0 +1,237 @@
+"""`bertsmith plan`: parameters, operations, memory, time and cost of a pre-training, without doing it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bertsmith.errors import UserError
+from bertsmith.planning.gpus import GPU, find_gpus
+from bertsmith.planning.incomplete import load_incomplete
+from bertsmith.encoders.activations import Format
+from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.encoder import num_parameters
+from bertsmith.encoders.flops import training_flops
+from bertsmith.encoders.initialization import shapes_only
+from bertsmith.encoders.reference_flops import Pass, published_flops
+from bertsmith.encoders.reference_flops import training_flops as reference_training_flops
+from bertsmith.objectives import kinds
+from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.mlm import MaskedTokensSettings
+from bertsmith.objectives.objective import PretrainingObjective
+from bertsmith.objectives.rtd import ReplacedTokensSettings
+from bertsmith.text.shards import open_data
+from bertsmith.training.footprint import Footprint, footprint
+from bertsmith.training.recipe import PretrainRecipe
+
+BERT_VOCAB_SIZE = 30_522
+
+USABLE_MEMORY = 0.9
+"""Of a GPU's memory; the rest goes to its driver's context, libraries, and gaps between tensors."""
+
+
+class Assumptions(NamedTuple):
+    """What a plan takes for granted."""
+
+    utilisation: float | None = None
+    """Share of the data sheet's peak that training reaches, in (0, 1]; None: `usual_utilisation`."""
+    gpus: Sequence[str] = ()
+    """Names; none: all of `GPUS`."""
+    price: float | None = None
+    """USD an hour, in place of the table's."""
+    vocab_size: int | None = None
+    """In place of the data folder's."""
+
+
+ASSUMPTIONS = Assumptions()
+
+
+def usual_utilisation(hidden_size: int) -> float:
+    """Narrow layers wait for memory: what they do for each number they read grows with their width.
+
+    Measured (benchmarks/gpu-*.json): at 256 wide on an H100 0.09 with 128 rows of 128, 0.13 with 1,024; at 768 wide on
+    an H200 with 256 rows 0.30 (ELECTRA) and 0.34 (BERT). GPUs with less arithmetic for their memory's speed reach more.
+    """
+    return min(0.4, 0.1 * hidden_size / 256)
+
+
+@dataclass(frozen=True)
+class OnGPU:
+    """Training on one GPU. Where not even a row fits, or the format is missing, there is neither rate nor end."""
+
+    name: str
+    dtype: str
+    peak_flops: float | None
+    """A second."""
+    price: float
+    """USD an hour."""
+    memory: Footprint | None = None
+    tokens_per_second: float | None = None
+    tokens: float | None = None
+    """In all."""
+    seconds: float | None = None
+    cost: float | None = None
+    """USD."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a pre-training takes. With a plan in hours, the number of tokens depends on the GPU, and is None here."""
+
+    recipe: str
+    overrides: list[str]
+    data: str | None
+    """The data folder, if one is named; it need not be there."""
+    vocab_size: int
+    vocab_source: str
+    parameters: dict[str, int]
+    """By part, and "total"."""
+    batch_size: int
+    length: int
+    hours: float | None
+    steps: int | None
+    tokens: int | None
+    """Rows taken as full."""
+    data_tokens: int | None
+    """In the data folder, for training; None where there is no folder yet."""
+    flops_per_token: float
+    """Matrix products, the backward pass being two forward ones."""
+    flops: float | None
+    reference_flops_per_token: float | None
+    """As google-research/electra counts; None for what it has no count of."""
+    reference_flops: float | None
+    published_flops: dict[str, float]
+    """In all, of the models in the reference's table, as it counts."""
+    memory_on_cpu: Footprint
+    utilisation: float
+    gpus: list[OnGPU]
+
+
+def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = ASSUMPTIONS) -> Estimate:
+    """What the recipe `what` (a shipped one's name or a file) takes with `overrides`; it needs no data folder.
+
+    Raises:
+        UserError: the recipe, a setting or an assumption is impossible.
+    """
+    _check(assumed)
+    gpus = find_gpus(assumed.gpus)
+    loaded = load_incomplete("pretrain", what, overrides)
+    recipe: PretrainRecipe = loaded.settings
+    path = None if loaded.origins["data"] == "needed" else recipe.data
+    vocabulary = _vocabulary(path, assumed)
+    if assumed.utilisation is None:
+        assumed = assumed._replace(utilisation=usual_utilisation(recipe.model.hidden_size))
+    job = _Job(recipe, _outline(recipe, vocabulary.size), assumed)
+    reference = _reference_flops_per_token(recipe, vocabulary.size)
+    tokens = job.tokens
+    return Estimate(
+        recipe=what,
+        overrides=list(overrides),
+        data=path,
+        vocab_size=vocabulary.size,
+        vocab_source=vocabulary.source,
+        parameters=_parameters(job.objective),
+        batch_size=recipe.batch_size,
+        length=recipe.rows.length,
+        hours=recipe.plan.hours,
+        steps=job.steps,
+        tokens=tokens,
+        data_tokens=vocabulary.data_tokens,
+        flops_per_token=job.flops_per_token,
+        flops=tokens and tokens * job.flops_per_token,
+        reference_flops_per_token=reference,
+        reference_flops=tokens and reference and tokens * reference,
+        published_flops=published_flops(),
+        memory_on_cpu=footprint(recipe, job.objective, Format(half=False, cuda=False)),
+        utilisation=assumed.utilisation,
+        gpus=[job.on(gpu) for gpu in gpus],
+    )
+
+
+def _check(assumed: Assumptions) -> None:
+    if assumed.utilisation is not None and not 0 < assumed.utilisation <= 1:
+        raise UserError(f"--utilisation {assumed.utilisation:g}: a share of the peak, above 0 and at most 1")
+    if assumed.price is not None and not 0 <= assumed.price < math.inf:
+        raise UserError(f"--price {assumed.price:g}: USD an hour, 0 or more")
+    if assumed.vocab_size is not None and assumed.vocab_size < 1:
+        raise UserError(f"--vocab-size {assumed.vocab_size}: a number of tokens, at least 1")
+
+
+class _Vocabulary(NamedTuple):
+    size: int
+    source: str
+    data_tokens: int | None
+
+
+def _vocabulary(path: str | None, assumed: Assumptions) -> _Vocabulary:
+    data = open_data(path, check=False) if path and Path(path).exists() else None
+    tokens = data.num_tokens("train") if data else None
+    if assumed.vocab_size is not None:
+        return _Vocabulary(assumed.vocab_size, "as given", tokens)
+    if data is not None:
+        return _Vocabulary(data.manifest["tokenizer"]["vocab_size"], f"of {path}", tokens)
+    reason = "no data=FOLDER" if path is None else f"there is no {path}"
+    return _Vocabulary(BERT_VOCAB_SIZE, f"BERT's, assumed: {reason}", None)
+
+
+def _outline(recipe: PretrainRecipe, vocab_size: int) -> PretrainingObjective:
+    """The objective with shapes and no weights; which ids are special does not matter."""
+    with shapes_only():
+        return kinds.build(recipe.objective, recipe.model, Vocabulary(vocab_size, 0, ()), recipe.compat)
+
+
+def _parameters(objective: PretrainingObjective) -> dict[str, int]:
+    """By part, shared ones once."""
+    embeddings = num_parameters(objective.encoder.embeddings)
+    parts = {name: number for name, part in objective.named_children() if (number := num_parameters(part))}
+    parts = {"embeddings": embeddings, "layers": parts.pop("encoder") - embeddings} | parts
+    return parts | {"total": num_parameters(objective)}
+
+
+def _reference_flops_per_token(recipe: PretrainRecipe, vocab_size: int) -> float | None:
+    model, length = recipe.model, recipe.rows.length
+    if not isinstance(model, ClassicSettings):
+        return None
+    match recipe.objective:
+        case MaskedTokensSettings():
+            passes = [Pass(model, length, vocab_size)]
+        case ReplacedTokensSettings(generator=generator) if generator.kind != "two_towers":
+            passes = [Pass(model, length, vocab_size, discriminates=True)]
+            if generator.kind != "uniform":
+                passes.append(Pass(generator.encoder(model), length, vocab_size))
+        case _:
+            return None
+    return reference_training_flops(sum(part.flops() for part in passes)) / length
+
+
+class _Job:
+    """A recipe's training, to be put on one machine or another."""
+
+    def __init__(self, recipe: PretrainRecipe, objective: PretrainingObjective, assumed: Assumptions):
+        self.recipe, self.objective, self.assumed = recipe, objective, assumed
+        self.flops_per_token = training_flops(objective.flops_per_token(recipe.rows.length))
+
+    @property
+    def steps(self) -> int | None:
+        plan = self.recipe.plan
+        return math.ceil(plan.tokens / self._tokens_a_step) if plan.tokens else plan.steps
+
+    @property
+    def tokens(self) -> int | None:
+        return None if self.steps is None else self.steps * self._tokens_a_step
+
+    @property
+    def _tokens_a_step(self) -> int:
+        return self.recipe.batch_size * self.recipe.rows.length
+
+    def on(self, gpu: GPU) -> OnGPU:
+        dtype, peak = gpu.peak_flops(self.recipe.machine.dtype)
+        price = gpu.price if self.assumed.price is None else self.assumed.price
+        form = Format(half=dtype == "bfloat16", cuda=True)
+        memory = peak and footprint(self.recipe, self.objective, form, USABLE_MEMORY * gpu.memory_bytes)
+        if not memory:
+            return OnGPU(gpu.name, dtype, peak, price)
+        rate = peak * self.assumed.utilisation / self.flops_per_token
+        seconds = self.recipe.plan.total if self.tokens is None else self.tokens / rate
+        return OnGPU(gpu.name, dtype, peak, price, memory, rate, rate * seconds, seconds, seconds / 3600 * price)

@@ -1,0 +1,42 @@
+"""Recipes to look at, whose paths need not be said: what `show` and `plan` load."""
+
+from collections.abc import Sequence
+
+from bertsmith.config.loading import Loaded, load, read_recipe
+
+
+def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Loaded:
+    """A recipe that need not say its paths: those missing are "…", and their origin is "needed".
+
+    Raises:
+        UserError: as `bertsmith.config.loading.load`.
+    """
+    required = {"prepare": ("corpus", "vocab"), "pretrain": ("data",), "finetune": ("model", "data")}[verb]
+    given = {override.partition("=")[0] for override in overrides}
+    empty = [key for key, value in read_recipe(verb, what).items() if value == ""]  # what it leaves to the command line
+    missing = [f"{key}=…" for key in (*required, *empty) if key not in given and not _says(verb, what, key)]
+    complete = None
+    if verb == "pretrain" and "init=…" not in missing:
+        from bertsmith.training.architecture import take_architecture as complete
+    loaded = load(recipe_class(verb), verb, what, [*overrides, *missing], complete)
+    origins = loaded.origins | {text.removesuffix("=…"): "needed" for text in missing}
+    return Loaded(loaded.settings, origins)
+
+
+def _says(verb: str, what: str, key: str) -> bool:
+    return read_recipe(verb, what).get(key, "") != ""
+
+
+def recipe_class(verb: str) -> type:
+    """Return the class of the settings of `verb`: prepare, pretrain or finetune."""
+    if verb == "prepare":
+        from bertsmith.text.prepare import PrepareRecipe
+
+        return PrepareRecipe
+    if verb == "pretrain":
+        from bertsmith.training.recipe import PretrainRecipe
+
+        return PretrainRecipe
+    from bertsmith.tasks.recipe import FinetuneRecipe
+
+    return FinetuneRecipe

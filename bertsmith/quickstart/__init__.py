@@ -1,0 +1,7 @@
+"""The whole job in minutes, on text that every installation carries: raw text in, a scored BERT out.
+
+Read in this order:
+    run       the six steps
+    task      the labelled task that the text gives for free
+    summary   what is said in the end
+"""

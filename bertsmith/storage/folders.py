@@ -1,0 +1,231 @@
+"""Who may write in a folder: a run's folder is opened for that run, refused to another one, cleared on request.
+
+Removed is what a manifest of ours names, file by file. What somebody else has put beside it stays.
+"""
+
+import contextlib
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from bertsmith.errors import UserError
+from bertsmith.storage.files import TEMPORARY, remove_tree, reported, temporary_of
+from bertsmith.storage.folder_kinds import KINDS, Kind
+from bertsmith.storage.identities import as_written_now, differences
+from bertsmith.storage.manifests import kind_of, read_manifest, word, write_manifest
+
+Value = TypeVar("Value")
+
+MOST_NAMED = 4
+"""Differences in a message."""
+
+EARLIER_TEMPORARY = ".partial"
+"""What version 0.1.0 appended to the names of checkpoints and trials while it wrote them."""
+
+
+def never(theirs: dict[str, Any], mine: dict[str, Any]) -> bool:
+    """For `open_run_folder`: no other run's folder is taken over."""
+    return False
+
+
+def open_run_folder(
+    folder: Path,
+    kind: Kind,
+    mine: dict[str, Any],
+    defaults: dict[str, Any],
+    overwrite: bool = False,
+    takes_over: Callable[[dict[str, Any], dict[str, Any]], bool] = never,
+) -> dict[str, Any]:
+    """Check that `folder` is of the run that `mine` tells from others, or of none yet; returns its manifest, {} where
+    there is none.
+
+    Args:
+        mine: the run's identity; its manifest keeps it under "identity".
+        defaults: of the settings in it, for those that an older manifest lacks.
+        overwrite: remove what such a run has made, and nothing of anybody else's.
+        takes_over: asked about the manifest and `mine` where the two differ.
+
+    Raises:
+        UserError: it is of another kind, or of another run (what differs is named), or has contents without a manifest;
+            its manifest is damaged.
+    """
+    if not os.path.lexists(folder / "manifest.json"):
+        for name in (*kind.files, *kind.members, *kind.parts, *kind.described):
+            if os.path.lexists(folder / name):
+                raise UserError(
+                    f"{folder}: has {name}, and no manifest.json to say that we wrote it; move it away, or choose "
+                    f"another --out"
+                )
+        return {}
+    if overwrite:
+        clear(folder, kind)
+        return {}
+    manifest = read_own(folder, kind)
+    manifest["identity"] = as_written_now(manifest.get("identity", {}), mine, defaults)
+    changed = differences(manifest["identity"], mine)
+    if changed and not takes_over(manifest, mine):
+        which = "search" if kind.name == "search" else "run"
+        raise UserError(
+            f"{folder}: belongs to another {which} ({_named(changed)}); choose another --out or --overwrite"
+        )
+    return manifest
+
+
+def clear(folder: Path, kind: Kind) -> None:
+    """Remove what the manifest of `folder` names, and the manifest last: if this is cut short, it still says whose the
+    rest is. Links are removed and never followed; whatever is not named stays.
+
+    Raises:
+        UserError: there is no such manifest.
+    """
+    found = kind_of(folder)
+    if found not in (None, kind.name):
+        raise UserError(f"{folder}: a {word(found)} folder, not a {kind.name} one; choose another --out")
+    manifest = read_own(folder, kind)
+    with reported(folder):
+        if manifest.get("finished"):
+            write_manifest(folder, kind.name, manifest | {"finished": False})
+        for name, inner in kind.members.items():
+            if _is_folder(folder / name):
+                _clear_members(folder / name, inner, manifest)
+        for name, inner in kind.parts.items():
+            if inner in KINDS and _is_folder(folder / name) and kind_of(folder / name) == inner:
+                clear(folder / name, KINDS[inner])
+                _remove_folder(folder / name, (".lock",))
+        remove_names(folder, [*manifest.get("names", kind.names), *manifest.get("files", ())])
+        (folder / "manifest.json").unlink(missing_ok=True)
+
+
+def remove_names(folder: Path, names: Iterable[str]) -> None:
+    """Remove files of these relative names, and what was being written under them; then folders that this leaves
+    empty."""
+    outer = set()
+    for name in names:
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts or not inside.parts or "\0" in name:
+            continue  # a name that no manifest of ours has
+        place, parents = folder / inside, [folder / parent for parent in inside.parents if parent.parts]
+        if any(parent.is_symlink() for parent in parents):
+            continue
+        outer |= {*parents, *([place] if name.endswith("/") else [])}
+        for path in (place, temporary_of(place)):
+            if path.is_symlink() or not path.is_dir():
+                with contextlib.suppress(NotADirectoryError):
+                    path.unlink(missing_ok=True)
+    for path in sorted(outer, key=lambda path: len(path.parts), reverse=True):
+        with contextlib.suppress(OSError):  # somebody else's files are in it
+            path.rmdir()
+
+
+def no_empty_folder(parameter: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
+    """Return a decorator for a function that makes and locks the folders of its path `parameter`: where it ends in an
+    error, those that were not there before and hold nothing go again, and so does a lock that alone is new."""
+
+    def decorate(function: Callable[..., Value]) -> Callable[..., Value]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def run(*args: Any, **options: Any) -> Value:
+            path = signature.bind(*args, **options).arguments.get(parameter)
+            places = [] if path is None else [Path(path), *Path(path).parents]
+            new = [place for place in places if not os.path.lexists(place)]
+            before = set(os.listdir(path)) if path is not None and _is_folder(Path(path)) else set()
+            try:
+                return function(*args, **options)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    if path is not None and set(os.listdir(path)) - before == {".lock"}:
+                        (Path(path) / ".lock").unlink()
+                for folder in new:
+                    with contextlib.suppress(OSError):  # it was not made, or holds something
+                        folder.rmdir()
+                raise
+
+        return run
+
+    return decorate
+
+
+def number_of(name: str, prefix: str, width: int = 1) -> int | None:
+    """Return the number in a name that we have given, such as "step-00000100"; None where it is not exactly one."""
+    digits = name.removeprefix(prefix)
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 20):
+        return None
+    return int(digits) if name == f"{prefix}{int(digits):0{width}d}" else None
+
+
+def remove_unfinished(folder: Path, prefix: str, width: int = 1) -> None:
+    """Remove what killed writers of numbered folders have left in `folder`."""
+    if not _is_folder(folder):
+        return
+    for path in sorted(folder.iterdir()):
+        for ending in (TEMPORARY, EARLIER_TEMPORARY):
+            name = path.name.removesuffix(ending).removesuffix(".old")
+            if path.name.endswith(ending) and number_of(name, prefix, width) is not None:
+                with reported(path):
+                    remove_tree(path)
+
+
+def remove_member(path: Path, kind: Kind) -> None:
+    """Remove a folder in one of ours: what its manifest names, or, where that is damaged or missing, what a folder of
+    this kind holds. What somebody else has put into it stays, with the folder."""
+    names: Iterable[str] = kind.files
+    with contextlib.suppress(UserError):
+        manifest = read_manifest(path, kind.name)
+        names = {*manifest.get("names", kind.names), *manifest.get("files", ())}
+    with reported(path):
+        _remove_folder(path, [*names, "manifest.json"])
+
+
+def _clear_members(folder: Path, kind: str, manifest: dict[str, Any]) -> None:
+    """The members of one folder of those of ours."""
+    if kind == "events":  # of TensorBoard, which the manifest lists by name
+        remove_names(folder, [name for name in manifest.get("events", ()) if "/" not in name])
+    elif kind in ("checkpoint", "trial"):
+        prefix, width = ("step-", 8) if kind == "checkpoint" else ("seed-", 1)
+        remove_unfinished(folder, prefix, width)
+        for path in sorted(folder.iterdir()):
+            if number_of(path.name, prefix, width) is not None and _is_folder(path):
+                for task in manifest.get("tasks", ()):  # trials of before they had a manifest
+                    if "/" not in task and kind_of(path) is None and _is_folder(path / task):
+                        remove_names(path, [f"{task}/{name}" for name in KINDS[kind].files])
+                remove_member(path, KINDS[kind])
+    else:
+        for path in sorted(folder.iterdir()):
+            if _is_folder(path) and kind_of(path) == kind:
+                clear(path, KINDS[kind])
+                _remove_folder(path, (".lock",))
+    _remove_folder(folder, ())
+
+
+def _remove_folder(folder: Path, names: Iterable[str]) -> None:
+    """Remove these files, and the folder if nothing else is in it."""
+    remove_names(folder, names)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def read_own(folder: Path, kind: Kind) -> dict[str, Any]:
+    """Return the manifest of a folder that is to be written in. Raises UserError where there is none of this kind."""
+    try:
+        return read_manifest(folder, kind.name)
+    except UserError as error:
+        if kind_of(folder) is not None:
+            raise
+        raise UserError(
+            f"{str(error).removesuffix('; make the folder again')}\nNothing else says what of the folder is ours: "
+            f"choose another --out, or remove {folder} yourself"
+        ) from None
+
+
+def _named(changed: list[str]) -> str:
+    """The first few, hashes cut short."""
+    few = changed[:MOST_NAMED]
+    return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in few)

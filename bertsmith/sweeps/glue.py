@@ -1,0 +1,250 @@
+"""All of GLUE from one model: a fine-tuning run a task, and both ways of averaging them; what `bertsmith glue` does.
+
+RUN/manifest.json    what it is: the model, what was asked for; finished or not
+    tasks/TASK/…     an ordinary run of `finetune`
+    mnli-model/      from_mnli: the MNLI model that RTE, MRPC and STS-B start from
+    results.json     all scores and both averages, rewritten after each task
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bertsmith.config.loading import Loaded, check, defaults, identity, lay_over, read_recipe
+from bertsmith.errors import UserError
+from bertsmith.convert.export import export_run
+from bertsmith.storage.files import locked, make_folder, own_folder, refuse_links
+from bertsmith.storage.folder_kinds import KINDS
+from bertsmith.storage.folders import no_empty_folder, open_run_folder
+from bertsmith.storage.json_files import read_json, write_json
+from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.reports.averages import PROTOCOLS, average
+from bertsmith.reports.published import PUBLISHED_AVERAGES
+from bertsmith.config.fields import setting, settings
+from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.texts.glue import GLUE, why_absent
+from bertsmith.console.terminal import say
+
+KIND = "glue"
+
+FROM_MNLI = ("mrpc", "sts-b", "rte")
+"""The tasks that MosaicBERT, ModernBERT and Ettin start from a model of MNLI."""
+
+CRAMMING_EPOCHS = 5
+"""The most that Cramming allows."""
+
+NO_HYPERPARAMETERS = ("task", "check_counts", "skip_malformed")
+"""Of a recipe's identity."""
+
+
+@settings
+class GlueSettings:
+    """What `bertsmith glue` can be told besides the settings of `FinetuneRecipe`, which are for all tasks."""
+
+    data: str = setting(description="the GLUE folder, with a folder a task", identity=False)
+    protocol: Literal["reference", "cramming"] = setting(
+        "reference", "the hyper-parameters: each task's shipped recipe, or Cramming's one set for all tasks"
+    )
+    from_mnli: bool = setting(
+        False, "start RTE, MRPC and STS-B from the MNLI model that was best on dev; marked wherever it shows"
+    )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command, checked."""
+
+    model: Path
+    settings: GlueSettings
+    recipes: dict[str, Loaded]
+    """Of all tasks, present or not."""
+    absent: dict[str, str]
+    """Task → what is missing of its training and dev files."""
+
+    @property
+    def present(self) -> list[str]:
+        """The tasks in the order in which they run."""
+        found = [task for task in GLUE if task not in self.absent]
+        return sorted(found, key=lambda task: self.settings.from_mnli and task != "mnli")  # a stable sort
+
+
+@no_empty_folder("out")
+def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Fine-tune `model` on every task whose training and dev files are there; returns what results.json has.
+
+    What `out` has already stays: tasks, and the seeds of a task. With `from_mnli` the MNLI model is chosen when MNLI is
+    first finished, and kept when seeds are added later. What `finetune` prints goes to standard error.
+
+    Args:
+        model: what `finetune` can start from.
+        overrides: "key=value" of `GlueSettings`, or of `FinetuneRecipe` for all tasks alike.
+
+    Raises:
+        UserError: no task is there; a setting, the model or a file cannot be used (all files are read before anything
+            is trained); `out` belongs to another model or other settings, or to another process.
+        Interrupted: by SIGTERM or SIGINT; finished trials stay.
+    """
+    job = read_job(model, overrides)
+    start = open_starting_point(model)
+    for task in job.present:
+        recipe = job.recipes[task].settings
+        check_rows(recipe, start, read_lesson(recipe))
+    fingerprint = start.fingerprint()
+    del start  # `finetune` opens it anew
+    make_folder(out)
+    with locked(out) as held:
+        _open(out, job, fingerprint, overwrite)
+        for task, why in job.absent.items():
+            say(f"{task}: left out ({why})", error=True)
+        for number, task in enumerate(job.present, start=1):
+            loaded = job.recipes[task]
+            say(f"{task}: {number} of {len(job.present)}", error=True)
+            held.check()
+            with redirect_stdout(sys.stderr):
+                if job.settings.from_mnli and task in FROM_MNLI:
+                    loaded = _recipe(task, _mnli_model(out), job.settings, _shared(overrides))
+                finetune(loaded, own_folder(out / "tasks") / task)
+            held.check()
+            results = _collect(out, job)
+            write_json(out / "results.json", results)
+        write_manifest(out, KIND, read_manifest(out, KIND) | {"finished": True})
+    return results
+
+
+def read_job(model: Path, overrides: Sequence[str]) -> Job:
+    """Check what was asked for, and look which tasks are there.
+
+    Raises:
+        UserError: as `run_glue`.
+    """
+    own = [text for text in overrides if "=" not in text or _key(text) in GlueSettings.__dataclass_fields__]
+    settings = lay_over(GlueSettings, {}, own).settings
+    for text in overrides:
+        if _key(text) in ("task", "model"):
+            remedy = "`bertsmith finetune` runs one task" if _key(text) == "task" else "the model is the first argument"
+            raise UserError(f"{text}: not a setting of `bertsmith glue`; {remedy}")
+    recipes = {task: _recipe(task, model, settings, _shared(overrides)) for task in GLUE}
+    if not Path(settings.data).is_dir():
+        raise UserError(f"{settings.data}: no such folder; data=… names the folder of all GLUE tasks")
+    absent = {task: why for task in GLUE if (why := why_absent(task, Path(settings.data), "train", "dev"))}
+    if len(absent) == len(GLUE):
+        raise UserError(
+            f"{settings.data}: no GLUE task in it with training and dev files; name the folder that has a folder a "
+            f"task, as `bertsmith download glue` makes it"
+        )
+    if settings.from_mnli:
+        recipe = recipes["mnli"].settings
+        if "mnli" in absent:
+            raise UserError(f"from_mnli=true: there is no MNLI to start from ({absent['mnli']})")
+        for key in ("compat", "random_weights"):
+            if getattr(recipe, key):
+                raise UserError(f"from_mnli=true: no task can start from a model of MNLI with {key}=true; drop one")
+    return Job(model, settings, recipes, absent)
+
+
+def with_published(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results with the published averages beside them, as fractions of 1 too."""
+    published = {
+        name: [row._asdict() | {"score": round(row.score / 100, 6)} for row in rows]
+        for name, rows in PUBLISHED_AVERAGES.items()
+    }
+    return dict(results) | {"published": published}
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def _shared(overrides: Sequence[str]) -> list[str]:
+    """Those that go to every task."""
+    return [text for text in overrides if _key(text) not in GlueSettings.__dataclass_fields__]
+
+
+def _recipe(task: str, model: Path, settings: GlueSettings, overrides: Sequence[str]) -> Loaded:
+    values = read_recipe("finetune", task)
+    if settings.protocol == "cramming":
+        values |= read_recipe(KIND, "cramming")
+    return lay_over(FinetuneRecipe, values | {"model": str(model), "data": settings.data}, overrides)
+
+
+def _open(out: Path, job: Job, fingerprint: str, overwrite: bool) -> None:
+    """Check that `out` is this job's, or make it so."""
+    mine = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
+    recipe = next(iter(job.recipes.values())).settings
+    before = open_run_folder(out, KINDS[KIND], mine, defaults(recipe), overwrite)
+    write_manifest(out, KIND, {
+        "identity": mine, "settings": asdict(job.settings), "model": str(job.model),
+        "mnli_seed": before.get("mnli_seed"), "names": before.get("names", []), "finished": False,
+    })  # fmt: skip
+
+
+def _mnli_model(out: Path) -> Path:
+    """The best trial of MNLI as a folder to start from, chosen once."""
+    folder, manifest = out / "mnli-model", read_manifest(out, KIND)
+    refuse_links(out, [folder.name])
+    if manifest["mnli_seed"] is None or not folder.is_dir():
+        seed = load_trial(out / "tasks" / "mnli").seed
+        export_run(out / "tasks" / "mnli", folder)
+        names = [f"{folder.name}/{name}" for name in os.listdir(folder)]  # ours from here on
+        write_manifest(out, KIND, manifest | {"mnli_seed": seed, "names": names})
+    return folder
+
+
+def _collect(out: Path, job: Job) -> dict[str, Any]:
+    """The content of results.json, out of those of all tasks in `out`."""
+    tasks = {}
+    for task in GLUE:
+        path = out / "tasks" / task / "results.json"
+        if not path.is_file():
+            continue
+        found = read_json(path)
+        if len(found["trials"]) == 1:  # one score has no spread
+            for summary in found["summary"].values():
+                del summary["std"]
+        transferred = job.settings.from_mnli and task in FROM_MNLI
+        tasks[task] = {"from_mnli": transferred, "trials": found["trials"], "summary": found["summary"]}
+    departures = _departures(job, tasks)
+    return {
+        "model": str(job.model), "protocol": job.settings.protocol, "tasks": tasks,
+        "absent": {task: why for task, why in job.absent.items() if task not in tasks},
+        "averages": {name: average(protocol, tasks, departures[name]) for name, protocol in PROTOCOLS.items()},
+    }  # fmt: skip
+
+
+def _departures(job: Job, tasks: Iterable[str]) -> dict[str, list[str]]:
+    """Protocol → where the hyper-parameters of these tasks are not the protocol's."""
+    shipped = {task: check(FinetuneRecipe, read_recipe("finetune", task) | {"model": "", "data": ""}) for task in GLUE}
+    theirs = _hyperparameters({task: Loaded(recipe, {}) for task, recipe in shipped.items()}, tasks)
+    ours = _hyperparameters(job.recipes, tasks)
+    found: dict[str, list[str]] = {"reference": [], "cramming": []}
+    changed = [key for key, value in ours.items() if value != theirs[key] and key != "compat"]  # closer, not farther
+    if changed:
+        found["reference"].append(f"not the reference's hyper-parameters ({', '.join(changed)})")
+    varied = [key for key, value in ours.items() if isinstance(value, dict)]
+    if varied:
+        found["cramming"].append(
+            f"not Cramming's protocol, as the hyper-parameters are not one set for all tasks ({', '.join(varied)})"
+        )
+    if max((job.recipes[task].settings.epochs for task in tasks), default=0) > CRAMMING_EPOCHS:
+        found["cramming"].append(f"not Cramming's protocol, as there are more than {CRAMMING_EPOCHS} epochs")
+    return found
+
+
+def _hyperparameters(recipes: Mapping[str, Loaded], tasks: Iterable[str]) -> dict[str, Any]:
+    """Dotted key → its value, or {task: value} where the tasks differ in it."""
+    sides = {task: identity(recipes[task].settings) for task in tasks}
+    merged: dict[str, Any] = {}
+    for key in dict.fromkeys(key for side in sides.values() for key in side):
+        if key in NO_HYPERPARAMETERS or key.startswith(("custom.", "several.")):
+            continue
+        values = {task: side[key] for task, side in sides.items()}
+        alike = len(set(map(repr, values.values()))) == 1
+        merged[key] = next(iter(values.values())) if alike else values
+    return merged

@@ -1,0 +1,187 @@
+"""Every combination of some settings of fine-tuning, and which did best on dev; what `bertsmith search` does.
+
+RUN/manifest.json    what it is: the model, the recipe, what is searched; finished or not
+    grid/lr-0.0001-epochs-3/…   an ordinary run of `finetune` for each combination
+    results.json     the scores of all of them, and the chosen one, rewritten after each
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import fields
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bertsmith.config.loading import Loaded, defaults, identity, lay_over, read_recipe, to_dict
+from bertsmith.errors import UserError
+from bertsmith.storage.files import locked, make_folder, own_folder
+from bertsmith.storage.folder_kinds import KINDS
+from bertsmith.storage.folders import no_empty_folder, open_run_folder
+from bertsmith.storage.json_files import read_json, write_json
+from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.config.fields import setting, settings
+from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.runs import SEARCH
+from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.console.terminal import say
+
+PREFIX = "search."
+"""Begins an override that is of the search."""
+
+KEYS = {
+    "learning_rate": "schedule.learning_rate", "epochs": "epochs", "batch_size": "batch_size",
+    "layerwise_lr_decay": "layerwise_lr_decay",
+}  # fmt: skip
+"""What can be searched → its key in a recipe of fine-tuning."""
+
+SHORT = {"learning_rate": "lr", "epochs": "epochs", "batch_size": "batch", "layerwise_lr_decay": "decay"}
+"""… → what it is called in the name of a folder."""
+
+LEARNING_RATES = (3e-5, 5e-5, 1e-4, 1.5e-4)
+"""Searched where nothing is named: the ones that ELECTRA's authors chose from (Clark et al. 2020, appendix B)."""
+
+
+@settings
+class SearchSettings:
+    """The values that are tried, each with each; what has none is as the recipe says."""
+
+    learning_rate: tuple[float, ...] = setting((), "values of schedule.learning_rate")
+    epochs: tuple[float, ...] = setting((), "values of epochs")
+    batch_size: tuple[int, ...] = setting((), "values of batch_size")
+    layerwise_lr_decay: tuple[float, ...] = setting((), "values of layerwise_lr_decay")
+
+
+@settings
+class SearchOptions:
+    """What `bertsmith search` can be told besides the settings of `FinetuneRecipe`."""
+
+    search: SearchSettings = setting(SearchSettings(), "what is searched")
+
+
+class Job(NamedTuple):
+    """A command, checked."""
+
+    base: Loaded
+    """The recipe, without what is searched."""
+    keys: tuple[str, ...]
+    """What is searched, of `KEYS`."""
+    recipes: dict[str, Loaded]
+    """The folder of each combination → its recipe."""
+
+
+@no_empty_folder("out")
+def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Fine-tune with every combination, and choose by the mean over the seeds of the task's headline on dev; returns
+    what results.json has.
+
+    What `out` has already stays: combinations, and seeds of one; more values and more seeds may be added, and all that
+    was ever tried counts in the choice. What `finetune` prints goes to standard error.
+
+    Args:
+        recipe: as of `finetune`.
+        overrides: "search.key=[value, …]" of `SearchSettings`, or "key=value" of `FinetuneRecipe`.
+
+    Raises:
+        UserError: as `finetune`; a setting is both searched and given; `out` is of another search.
+        Interrupted: by SIGTERM or SIGINT; finished trials stay.
+    """
+    job = read_job(recipe, overrides)
+    first = next(iter(job.recipes.values())).settings
+    start, lesson = open_starting_point(Path(first.model)), read_lesson(first)
+    check_rows(first, start, lesson)
+    ground, metric = {"model": start.fingerprint()} | lesson.identity(), lesson.metrics[0]
+    del start, lesson  # `finetune` opens them anew
+    make_folder(out)
+    with locked(out) as held:
+        _open(out, job, ground, overwrite)
+        for number, (name, loaded) in enumerate(job.recipes.items(), start=1):
+            say(f"{name}: {number} of {len(job.recipes)}", error=True)
+            held.check()
+            with redirect_stdout(sys.stderr):
+                finetune(loaded, own_folder(out / "grid") / name)
+            held.check()
+            results = _collect(out, job, metric)
+            write_json(out / "results.json", results)
+        write_manifest(out, SEARCH, read_manifest(out, SEARCH) | {"finished": True})
+    return results
+
+
+def read_job(recipe: str, overrides: Sequence[str]) -> Job:
+    """Check what was asked for. Raises UserError as `run_search`."""
+    own = [text for text in overrides if text.startswith(PREFIX)]
+    theirs = [text for text in overrides if not text.startswith(PREFIX)]
+    asked = lay_over(SearchOptions, {}, own).settings.search
+    values = {field.name: getattr(asked, field.name) for field in fields(asked) if getattr(asked, field.name)}
+    for override in own:
+        if override.partition("=")[0].removeprefix(PREFIX) not in values:
+            raise UserError(f"{override}: no value to search; name some, or leave it out")
+    values = values or {"learning_rate": LEARNING_RATES}
+    for key, found in values.items():
+        if len(set(found)) < len(found):
+            raise UserError(f"{PREFIX}{key} = {list(found)}: a value is there twice; name each once")
+        if any(text.partition("=")[0] == KEYS[key] for text in theirs):
+            raise UserError(f"{KEYS[key]}: searched ({PREFIX}{key}), so it has no one value; leave it out")
+    base = lay_over(FinetuneRecipe, read_recipe("finetune", recipe), theirs)
+    recipes = {}
+    for combination in product(*values.values()):
+        chosen = dict(zip(values, combination, strict=True))
+        given = [f"{KEYS[key]}={value!r}" for key, value in chosen.items()]
+        recipes[_name(chosen)] = lay_over(FinetuneRecipe, read_recipe("finetune", recipe), [*theirs, *given])
+    return Job(base, tuple(values), recipes)
+
+
+def search_table(results: dict[str, Any]) -> Iterator[str]:
+    """A line a combination, the best first, and what the choice is worth."""
+    metric, grid = results["metric"], results["grid"]
+    width = max(map(len, [*grid, results["task"]])) + 2
+    yield f"{results['task']:<{width}}{metric:>12}{'std':>9}{'seeds':>7}"
+    for name in sorted(grid, key=lambda name: -grid[name]["summary"][metric]["mean"]):
+        summary, number = grid[name]["summary"][metric], len(grid[name]["trials"])
+        std = f"{summary['std']:>9.4f}" if number > 1 else f"{'–':>9}"
+        mark = "  chosen" if name == results["chosen"] else ""
+        yield f"{name:<{width}}{summary['mean']:>12.4f}{std}{number:>7}{mark}"
+    if len(grid) > 1:
+        yield (
+            f"chosen by {results['chosen_by']}, as the best of {len(grid)}: its score there is optimistic; an honest "
+            f"one is on examples that chose nothing"
+        )
+
+
+def _name(chosen: dict[str, float]) -> str:
+    parts = (f"{SHORT[key]}-{np.format_float_positional(value, trim='-')}" for key, value in chosen.items())
+    return "-".join(parts)
+
+
+def _open(out: Path, job: Job, ground: dict[str, Any], overwrite: bool) -> None:
+    """Check that `out` is this job's, on this model and these files, or make it so."""
+    searched = [KEYS[key] for key in job.keys]
+    fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
+    mine = fixed | ground | {"searched": searched}
+    open_run_folder(out, KINDS[SEARCH], mine, defaults(job.base.settings), overwrite)
+    write_manifest(out, SEARCH, {
+        "identity": mine, "recipe": to_dict(job.base.settings), "searched": searched, "finished": False,
+    })  # fmt: skip
+
+
+def _collect(out: Path, job: Job, metric: str) -> dict[str, Any]:
+    """The content of results.json, out of all combinations in `out`, also those of an earlier command."""
+    grid = {}
+    for path in sorted(out.glob("grid/*/results.json")):
+        found, recipe = read_json(path), read_manifest(path.parent, "finetune")["recipe"]
+        given = {key: _value(recipe, KEYS[key]) for key in job.keys}
+        grid[path.parent.name] = {"settings": given, "trials": found["trials"], "summary": found["summary"]}
+    means = {name: row["summary"][metric]["mean"] for name, row in grid.items()}
+    return {
+        "task": job.base.settings.task, "metric": metric, "chosen": max(means, key=means.__getitem__),
+        "chosen_by": f"the mean of {metric} on dev over the seeds", "grid": grid,
+    }  # fmt: skip
+
+
+def _value(recipe: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        recipe = recipe[part]
+    return recipe

@@ -1,0 +1,205 @@
+"""Anybody's prediction file, scored as the official script of its task does; what `bertsmith grade` prints."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bertsmith.errors import UserError, quoted
+from bertsmith.tasks.metrics import is_constant, measure, undefined
+from bertsmith.tasks.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
+from bertsmith.tasks.scoring.malformed import OF_GRADING, Malformed
+from bertsmith.tasks.scoring.questions import (
+    paired_ids,
+    read_mrqa,
+    read_null_odds,
+    read_predicted_texts,
+    read_squad,
+)
+from bertsmith.tasks.scoring.tagged import read_tagging
+from bertsmith.tasks.scoring.text_answers import score_answers
+from bertsmith.tasks.scoring.unanswerable import NULL_THRESHOLD, score_answerable
+from bertsmith.tasks.texts.glue import GLUE, read_dev_labels
+from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
+from bertsmith.console.terminal import say, say_json
+
+TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
+
+
+class NullOdds(NamedTuple):
+    """How likely each question of SQuAD 2.0 has no answer, and from where on that is believed."""
+
+    path: Path
+    threshold: float = NULL_THRESHOLD
+
+
+class Grade(NamedTuple):
+    """What a prediction file scores, and what one has to know to read it."""
+
+    about: str
+    """Of the gold file: its name and size."""
+    scores: dict[str, Any]
+    """For JSON, at full precision; shares and correlations in percent."""
+    table: list[str]
+    """For people."""
+    notes: list[str]
+    """What was missing, superfluous or not defined: a line each."""
+
+
+def grade(
+    task: str,
+    gold: Path,
+    predictions: Path | None,
+    null_odds: NullOdds | None = None,
+    *,
+    skip_malformed: bool = False,
+) -> Grade:
+    """Score `predictions` against `gold`.
+
+    Args:
+        task: one of `TASKS`.
+        gold: SQuAD's JSON, MRQA's JSON lines, a word-per-line file, or a GLUE task's dev file or folder.
+        predictions: texts by question id as JSON, tags (see `read_tagging`; None where they are in `gold`), or
+            labels (see `read_predicted_labels`).
+        skip_malformed: leave out, and count, what of `gold` is malformed, as fine-tuning does under that setting.
+
+    Raises:
+        UserError: there is no such task; a file is missing or not what the task needs, see the readers.
+    """
+    if task not in TASKS:
+        near = difflib.get_close_matches(task, TASKS, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"{quoted(task, 60)} is no task{meant}; there are {', '.join(TASKS)}")
+    if null_odds is not None and task != "squad-v2.0":
+        raise UserError(f"--null-odds {null_odds.path}: of use for squad-v2.0 only; leave it out for {task}")
+    if task == "conll2000":
+        return _grade_tags(gold, predictions, skip_malformed)
+    if predictions is None:
+        raise UserError(f"{task}: no file of predictions; give it after {gold}")
+    if task in GLUE:
+        return _grade_labels(task, gold, predictions, skip_malformed)
+    return _grade_texts(task, gold, predictions, null_odds, Malformed(remedy=OF_GRADING, skip=skip_malformed))
+
+
+def show_grade(task: str, found: Grade, as_json: bool) -> None:
+    """Scores on standard output, notes on standard error."""
+    for note in found.notes:
+        say(note, error=True)
+    if as_json:
+        say_json({"task": task} | found.scores, indent=2)
+    else:
+        say("\n".join([f"{task}: {found.about}", *found.table]))
+
+
+def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | None, malformed: Malformed) -> Grade:
+    of_squad = partial(read_squad, answerable=task == "squad-v1.1")
+    gold = (read_mrqa if task == "mrqa" else of_squad)(gold_path, malformed=malformed)
+    predicted = _by_gold_ids(gold, read_predicted_texts(path))
+    unanswered, unknown = _without(gold, predicted), _without(predicted, gold)
+    notes = malformed.note()
+    notes += _counted(unanswered, len(gold), f"questions of {gold_path} are not in {path}, and count as wrong")
+    notes += _counted(unknown, len(predicted), f"ids of {path} are not in {gold_path}, and count for nothing")
+    if len(unanswered) == len(gold):
+        raise UserError(
+            f"{path}: no id of {gold_path} is in it, for example {quoted(unanswered[0], 80)}; is it of this split?"
+        )
+    if task != "squad-v2.0":
+        scores: dict[str, Any] = {**score_answers(gold, predicted), "total": len(gold)}
+    elif null_odds is None:
+        scores = dict(score_answerable(gold, predicted))
+    else:
+        odds = _by_gold_ids(gold, read_null_odds(null_odds.path))
+        missing = [id for id in _without(predicted, odds) if id in gold]
+        if missing:
+            raise UserError(
+                f"{null_odds.path}: no odds for {len(missing):,} predicted questions, the first is "
+                f"{quoted(missing[0], 80)}; "
+                f"there have to be some for each"
+            )
+        foreign = _without(odds, gold)
+        notes += _counted(foreign, len(odds), f"ids of {null_odds.path} are not in {gold_path}, and count for nothing")
+        scores = dict(score_answerable(gold, predicted, odds, null_odds.threshold))
+    table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
+    scores |= {"unanswered": len(unanswered), "unknown": len(unknown)}
+    return Grade(f"{gold_path.name}, {len(gold):,} questions", scores, table, notes)
+
+
+def _grade_tags(gold_path: Path, path: Path | None, skip_malformed: bool) -> Grade:
+    if skip_malformed:
+        raise UserError("--skip-malformed: of use with GLUE's tasks and questions; a file of tags is scored whole")
+    if path is not None and path.exists() and gold_path.exists() and path.samefile(gold_path):
+        path = None
+    gold, predicted = read_tagging(gold_path, path)
+    scheme = scheme_of(gold, predicted)
+    lenient, strict = (count_entities(gold, predicted, strict) for strict in (None, scheme))
+    num_words = sum(map(len, gold))
+    scores = {
+        "accuracy": tag_accuracy(gold, predicted), **_shares(lenient),
+        "strict": {"scheme": scheme, **_shares(strict)},
+        "words": num_words, "sentences": len(gold),
+    }  # fmt: skip
+    foreign = [kind for kind, counts in lenient.items() if not counts.gold]
+    notes = _counted(foreign, len(lenient), f"types of entities are not in {gold_path}, and count as wrong")
+    for name, what in (("gold", "recall"), ("predicted", "precision")):
+        if not scores[name]:
+            notes.append(f"there is no {name} entity; {what} and F1 are 0 by definition")
+    rows = {"all (conlleval)": lenient, f"all (strict {scheme})": strict}
+    table = [f"accuracy of the tags {scores['accuracy']:.2f}", *_entity_table(rows)]
+    return Grade(f"{gold_path.name}, {len(gold):,} sentences, {num_words:,} words", scores, table, notes)
+
+
+def _entity_table(readings: Mapping[str, Mapping[str, EntityCounts]]) -> list[str]:
+    """A line for each reading of the tags, below that of the first one its types."""
+    rows = [(title, total(counts.values())) for title, counts in readings.items()]
+    rows[1:1] = next(iter(readings.values())).items()
+    width = max(len(title) for title, _ in rows)
+    lines = [" " * width + "".join(f"{title:>11}" for title in (*EntityCounts._fields, "precision", "recall", "F1"))]
+    for title, counts in rows:
+        shares = f"{counts.precision:>11.2f}{counts.recall:>11.2f}{counts.f1:>11.2f}"
+        lines.append(f"{title:<{width}}" + "".join(f"{count:>11,}" for count in counts) + shares)
+    return lines
+
+
+def _shares(counts: Mapping[str, EntityCounts]) -> dict[str, Any]:
+    def content(some: EntityCounts) -> dict[str, Any]:
+        return {"precision": some.precision, "recall": some.recall, "f1": some.f1, **some._asdict()}
+
+    return content(total(counts.values())) | {"types": {kind: content(some) for kind, some in counts.items()}}
+
+
+def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) -> Grade:
+    task = GLUE[name].task
+    gold = read_dev_labels(name, gold_path, skip_malformed=skip_malformed)
+    predicted = read_predicted_labels(path, task, gold)
+    notes = [f"{line}; no index counts them" for line in gold.left_out]
+    for values, what in ((predicted, "predictions"), (gold.answers, "labels")):
+        if is_constant(values):
+            value = f"{values[0]:g}" if task.is_regression else task.labels[values[0]]
+            notes.append(f"all {what} are {value}")
+    zeros = undefined(task.metrics, predicted, gold.answers)
+    if zeros:
+        notes.append(f"{' and '.join(zeros)} 0 by definition: not defined for these predictions and labels")
+    measured = measure(task.metrics, predicted, gold.answers, len(task.labels))
+    scores = {name: 100.0 * value for name, value in measured.items()} | {"total": len(predicted)}
+    table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
+    return Grade(f"{gold.path.name}, {len(predicted):,} examples", scores, table, notes)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
+
+
+def _without(ids: Iterable[str], others: Mapping[str, Any]) -> list[str]:
+    return [id for id in ids if id not in others]
+
+
+def _by_gold_ids(gold: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` by the ids of `gold`, where a whole number may be written "10" or "10.0"."""
+    renamed = {old: new for old, new in paired_ids(gold, given).items() if new not in given}
+    return {renamed.get(id, id): value for id, value in given.items()}
+
+
+def _counted(ids: Sequence[str], total: int, what: str) -> list[str]:
+    """A note with the first of them, if there are any."""
+    return [f"{len(ids):,} of {total:,} {what}; the first is {quoted(ids[0], 80)}"] if ids else []

@@ -1,0 +1,211 @@
+"""The tokens that a Hugging Face folder adds to its vocabulary, in the order in which transformers adds them.
+
+Source: transformers 5, `_from_pretrained` and `__init__` in tokenization_utils_base.py, and `__init__` in
+tokenization_utils_tokenizers.py.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tokenizers
+from tokenizers import AddedToken
+
+from bertsmith.errors import UserError, quoted
+from bertsmith.storage.json_files import member, read_json
+from bertsmith.tokenizers.wordpiece import MAX_IDS, SPECIAL_TOKENS
+
+_STANDARD = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
+_NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""In transformers' order."""
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
+Value = str | AddedToken
+
+
+class AddedTokens(NamedTuple):
+    """What the files of a folder say."""
+
+    by_id: dict[int, AddedToken]
+    """With the ids that are said of them."""
+    named: dict[str, Value]
+    """By the names of `_NAMED`, and others of the folder's own; in order."""
+    extra: list[Value]
+    never_split: list[str]
+
+    def tokens(self, fast: tokenizers.Tokenizer) -> list[AddedToken]:
+        """Return those to be added to `fast`: by id, then by name, then the extra ones."""
+        found = [token for _, token in sorted(self.by_id.items())]
+        known = {token.content for token in fast.get_added_tokens_decoder().values()} | {each.content for each in found}
+        names = {_content(value) for value in self.named.values()}
+        for value in (*self.named.values(), *self.extra):
+            if _content(value) not in known:
+                found.append(AddedToken(value, special=True) if isinstance(value, str) else value)
+        for token in found:
+            if token.content in names and not token.special:
+                token.special = True
+        return found
+
+    def check_never_split(self, fast: tokenizers.Tokenizer, folder: Path) -> None:
+        """Raise UserError for a token that is never to be split and is none of the added ones, which never are."""
+        known = {token.content for token in fast.get_added_tokens_decoder().values()}
+        for token in self.never_split:
+            if token not in known:
+                raise UserError(
+                    f"{folder / 'tokenizer_config.json'}: never_split = {quoted(token, 60)}: transformers 5 splits it, "
+                    f"earlier ones did not; name it in additional_special_tokens, or take it away"
+                )
+
+
+def read_added_tokens(
+    folder: Path, config: dict[str, Any], filed: list[dict[str, Any]], has_names: bool
+) -> AddedTokens:
+    """Read what tokenizer_config.json (`config`) says, and where it has no added_tokens_decoder also
+    special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json (`filed`).
+
+    Args:
+        has_names: whether BERT's special tokens are named even where no file names them.
+
+    Raises:
+        UserError: a value is not what transformers could read; a special token has another name than BERT's.
+    """
+    path = folder / "tokenizer_config.json"
+    content = dict(config)
+    if "additional_special_tokens" in content and not content.get("extra_special_tokens"):
+        content["extra_special_tokens"] = content.pop("additional_special_tokens")
+    explicit = {
+        key: content.pop(key)
+        for key, value in config.items()
+        if key not in _NAMED and key.endswith("_token") and isinstance(value, str)
+    }
+    _take_out(content, explicit)
+    by_id: dict[int, AddedToken] = {}
+    if "added_tokens_decoder" in config:
+        for id, token in member(config, "added_tokens_decoder", (dict,), str(path)).items():
+            by_id[_id(id, path)] = _token(token, path, f"added_tokens_decoder.{id}")
+    else:
+        _read_map(folder / "special_tokens_map.json", content)
+        _take_out(content, explicit)
+        by_id = _read_legacy(folder / "added_tokens.json", content)
+        for token in filed:
+            where = folder / "tokenizer.json"
+            by_id[_id(token.get("id"), where)] = _token(
+                {key: token[key] for key in token if key != "id"}, where, "added_tokens"
+            )
+    if "additional_special_tokens" in content and "extra_special_tokens" not in content:
+        content["extra_special_tokens"] = content.pop("additional_special_tokens")
+    return AddedTokens(
+        by_id, _read_named(content, explicit, path, has_names), _extra(content, path), _never_split(content, path)
+    )
+
+
+def _take_out(content: dict[str, Any], explicit: dict[str, Any]) -> None:
+    """Move extra special tokens that have names to the others of such names."""
+    if isinstance(content.get("extra_special_tokens"), dict):
+        explicit.update(content.pop("extra_special_tokens"))
+
+
+def _read_map(path: Path, content: dict[str, Any]) -> None:
+    """Lay special_tokens_map.json over `content`."""
+    for key, value in (read_json(path, dict) if path.is_file() else {}).items():
+        if isinstance(value, dict) and key != "extra_special_tokens":
+            content[key] = _token({**value, "special": True}, path, key)
+        elif key == "extra_special_tokens" and isinstance(value, list):
+            known = list(content.get(key) or [])
+            new = [
+                _token({**token, "special": True}, path, key) if isinstance(token, dict) else token for token in value
+            ]
+            content[key] = known + [token for token in new if token not in known]
+        else:
+            content[key] = value
+
+
+def _read_legacy(path: Path, content: dict[str, Any]) -> dict[int, AddedToken]:
+    """Return the tokens of an added_tokens.json, by id."""
+    special = {_content(content[key]) for key in _NAMED if isinstance(content.get(key), Value)}
+    special |= {_content(value) for value in _extra(content, path)}
+    return {
+        _id(id, path): AddedToken(token, normalized=token not in special, special=token in special)
+        for token, id in (read_json(path, dict) if path.is_file() else {}).items()
+    }
+
+
+def _read_named(content: dict[str, Any], explicit: dict[str, Any], path: Path, has_names: bool) -> dict[str, Value]:
+    named: dict[str, Value] = {}
+    standard: dict[str, Any] = dict(_STANDARD) if has_names else {}
+    for key in _NAMED:
+        value = _value((standard | content).get(key), path, key)
+        if value is None and key in content and key in standard:
+            raise UserError(f"{path}: {key} = null; it must be {_STANDARD[key]}")
+        if value is None:
+            continue
+        if key in _STANDARD and _content(value) != _STANDARD[key]:
+            raise UserError(
+                f"{path}: {key} = {quoted(_content(value), 60)}; bertsmith reads tokenizers whose {key} is "
+                f"{_STANDARD[key]}, as BERT's and ELECTRA's"
+            )
+        named[key] = value
+    own = {key: content[key] for key in content if key.endswith("_token") and key not in _NAMED}
+    for key, value in (own | explicit).items():
+        if (found := _value(value, path, key)) is not None:
+            named[key] = found
+    return named
+
+
+def _extra(content: dict[str, Any], path: Path) -> list[Value]:
+    values = content.get("extra_special_tokens")
+    if values is None:
+        return []
+    if not isinstance(values, list):
+        raise UserError(f"{path}: additional_special_tokens must be a list, not {quoted(values, 60)}")
+    return [found for value in values if (found := _value(value, path, "additional_special_tokens")) is not None]
+
+
+def _never_split(content: dict[str, Any], path: Path) -> list[str]:
+    values = content.get("never_split")
+    if values is None:
+        return []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise UserError(f"{path}: never_split must be a list of tokens, not {quoted(values, 60)}")
+    return values
+
+
+def _value(value: Any, path: Path, key: str) -> Value | None:
+    """Return a token that is a text, or an object as transformers marks it."""
+    if value is None or isinstance(value, Value):
+        return value
+    if isinstance(value, dict) and value.get("__type") == "AddedToken":
+        return _token({flag: value[flag] for flag in value if flag != "__type"}, path, key)
+    raise UserError(
+        f"{path}: {shown(key)} = {quoted(value, 80)}: neither a token nor an AddedToken; write the token as text"
+    )
+
+
+def _token(value: Any, path: Path, key: str) -> AddedToken:
+    if not isinstance(value, dict) or not isinstance(value.get("content"), str):
+        raise UserError(
+            f"{path}: {shown(key)} = {quoted(value, 80)}: no added token, which is an object with a content"
+        )
+    flags = {flag: value[flag] for flag in value if flag not in ("content", "__type")}
+    if not all(flag in _FLAGS and isinstance(on, bool) for flag, on in flags.items()):
+        raise UserError(
+            f"{path}: {shown(key)} = {quoted(value, 80)}: an added token has {', '.join(_FLAGS)}, true or false"
+        )
+    return AddedToken(value["content"], **flags)
+
+
+def shown(key: str) -> str:
+    """Return a key of a file as a message names it."""
+    return key if key.isascii() and key.isprintable() and len(key) < 60 else quoted(key, 60)
+
+
+def _content(value: Value) -> str:
+    return value if isinstance(value, str) else value.content
+
+
+def _id(value: Any, path: Path) -> int:
+    number = (
+        int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 9 else value
+    )
+    if type(number) is not int or not 0 <= number < MAX_IDS:
+        raise UserError(f"{path}: the id of an added token is {quoted(value, 40)}; ids are 0 to {MAX_IDS - 1:,}")
+    return number
