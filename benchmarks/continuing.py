@@ -27,8 +27,8 @@ import torch
 import zstandard
 
 from benchmarks.trials import Trials
-from bertsmith.storage.manifests import read_manifest
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.storage.manifests import read_manifest
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import build_network, open_model
 

@@ -25,12 +25,12 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config.loading import load
-from bertsmith.planning.estimate import estimate
 from bertsmith.encoders.activations import Format
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
+from bertsmith.planning.estimate import estimate
 from bertsmith.randomness import generator
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.training.footprint import footprint

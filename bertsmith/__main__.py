@@ -88,8 +88,8 @@ def _asked(error: Exception) -> str:
 
 
 def _end(message: str) -> None:
-    from bertsmith.errors import UserError
     from bertsmith.console.terminal import say
+    from bertsmith.errors import UserError
 
     say(f"bertsmith: {UserError(message)}", error=True)  # which bounds its length
     sys.exit(2)

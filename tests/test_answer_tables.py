@@ -11,12 +11,12 @@ import pytest
 
 import bertsmith
 from bertsmith.tasks.finetune import finetune
+from tests.predict.test_file_answers import read_out
+from tests.predict.test_predictor import run as answered
 from tests.tasks.answering.toy_questions import ask, columns
 from tests.tasks.texts.test_multi_label import write_topics
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.tasks.words.toy_tagging import write_tagging
-from tests.predict.test_file_answers import read_out
-from tests.predict.test_predictor import run as answered
 
 LAYOUTS = ["csv", "tsv", "jsonl", "parquet"]
 IDS = ["007", "1.10", "9007199254740993", "a b", "12"]

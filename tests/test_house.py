@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bertsmith.config.loading import load, shipped_recipes
-from bertsmith.sweeps.glue import GlueSettings
 from bertsmith.evals.evaluate import EvaluateSettings
+from bertsmith.sweeps.glue import GlueSettings
 from bertsmith.sweeps.search import SearchSettings
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings
 from bertsmith.tasks.recipe import FinetuneRecipe

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bertsmith.cli.app import app
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
+from bertsmith.errors import UserError
 from bertsmith.tasks.finetune import finetune
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.toy_task import make_model, toy_recipe, write_task

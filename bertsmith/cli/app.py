@@ -26,11 +26,11 @@ from bertsmith.cli.arguments import (
     what_to_pretrain,
     written,
 )  # fmt: skip
-from bertsmith.storage.folders import no_empty_folder
 from bertsmith.cli.planning import add_verbs as add_planning_verbs
-from bertsmith.console.shell import command, quote
 from bertsmith.cli.tasks import add_verbs
+from bertsmith.console.shell import command, quote
 from bertsmith.console.terminal import say, tell
+from bertsmith.storage.folders import no_empty_folder
 
 app = typer.Typer(
     name="bertsmith",
@@ -151,11 +151,11 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="a JSON file to write as well")] = None,
 ) -> None:
     """Held-out measures (data=DIR; a run's own data without it), or BLiMP's (blimp=DIR pairs=200)."""
-    from bertsmith.predict.answers import show_evaluation
     from bertsmith.config.loading import lay_over
-    from bertsmith.storage.files import make_folder, refuse_folder
-    from bertsmith.predict.predictor import Predictor
     from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
+    from bertsmith.predict.answers import show_evaluation
+    from bertsmith.predict.predictor import Predictor
+    from bertsmith.storage.files import make_folder, refuse_folder
 
     settings = lay_over(EvaluateSettings, {}, asked or ()).settings
     if out is not None:
@@ -187,8 +187,8 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace that table if it is there")] = False,
 ) -> None:
     """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies, tags or answers."""
-    from bertsmith.predict.answers import lines_of
     from bertsmith.errors import UserError
+    from bertsmith.predict.answers import lines_of
     from bertsmith.predict.file_answers import print_predictions
     from bertsmith.predict.predictor import Predictor
 
@@ -270,8 +270,8 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="the page to write")] = None,
 ) -> None:
     """Write one HTML page about one run or several side by side."""
-    from bertsmith.storage.files import refuse_folder
     from bertsmith.reports.page import write_page
+    from bertsmith.storage.files import refuse_folder
 
     if out is None:
         out = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")

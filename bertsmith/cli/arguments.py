@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bertsmith.errors import Interrupted, UserError
-from bertsmith.storage.files import refuse_address
 from bertsmith.console.shell import command
 from bertsmith.console.signals import leave_terminal, stop_signals
 from bertsmith.console.terminal import say, tell
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.storage.files import refuse_address
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or the path of a TOML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="settings laid over the recipe")]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any, get_type_hints
 
+from bertsmith.cli.usage import SETTINGS, settings_classes
 from bertsmith.config.loading import shipped_recipes
 from bertsmith.console.terminal import say, say_table
-from bertsmith.cli.usage import SETTINGS, settings_classes
 
 WITH_RECIPES = ("prepare", "pretrain", "finetune")
 

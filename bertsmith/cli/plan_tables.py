@@ -3,10 +3,10 @@
 import math
 from pathlib import Path
 
-from bertsmith.planning.estimate import Estimate, OnGPU
-from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.cli.show import print_facts
+from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.console.terminal import say
+from bertsmith.planning.estimate import Estimate, OnGPU
 
 
 def print_estimate(found: Estimate) -> list[object]:

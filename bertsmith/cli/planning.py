@@ -67,8 +67,8 @@ def plan(
     """What pre-training takes, without training: parameters, FLOPs, memory, time and cost."""
     from dataclasses import asdict
 
-    from bertsmith.planning.estimate import Assumptions, estimate
     from bertsmith.cli.plan_tables import print_estimate
+    from bertsmith.planning.estimate import Assumptions, estimate
 
     found = estimate(recipe, overrides or (), Assumptions(utilisation, gpu or (), price, vocab_size))
     if as_json:

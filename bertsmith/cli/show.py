@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.cli.arguments import what_next
+from bertsmith.cli.overview import show_verb
+from bertsmith.cli.usage import SETTINGS
 from bertsmith.config.loading import Loaded, read_own_recipe, rows, set_keys, shipped_recipes
+from bertsmith.console.progress import format_count
+from bertsmith.console.shell import command
+from bertsmith.console.terminal import say, say_table
 from bertsmith.errors import UserError
 from bertsmith.planning.incomplete import load_incomplete, recipe_class
 from bertsmith.storage.manifests import known_kind, read_manifest
-from bertsmith.cli.overview import show_verb
-from bertsmith.console.progress import format_count
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results
-from bertsmith.console.shell import command
-from bertsmith.console.terminal import say, say_table
-from bertsmith.cli.usage import SETTINGS
 
 
 def show(what: str, overrides: Sequence[str] = ()) -> list[object]:

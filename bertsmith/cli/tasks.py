@@ -90,8 +90,8 @@ def glue(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune on every GLUE task that is in data=DIR, and average in two ways; the same command continues it."""
-    from bertsmith.sweeps.glue import run_glue, with_published
     from bertsmith.reports.glue_table import glue_table
+    from bertsmith.sweeps.glue import run_glue, with_published
 
     refuse_ranks("glue")
     before = content_of(out / RESULTS)

@@ -3,8 +3,8 @@
 import difflib
 from typing import Any
 
-from bertsmith.errors import quoted
 from bertsmith.config.schema import class_of, fields_of, keys_of, path_of
+from bertsmith.errors import quoted
 
 
 def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:

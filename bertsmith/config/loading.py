@@ -14,10 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.config.faults import fault_line
-from bertsmith.storage.files import read_text, refuse_address
 from bertsmith.config.schema import drop_rivals, drop_strangers, path_of, with_defaults
+from bertsmith.errors import UserError, quoted, shortened
+from bertsmith.storage.files import read_text, refuse_address
 
 Settings = TypeVar("Settings")
 

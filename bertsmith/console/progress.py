@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from bertsmith.errors import printable
 from bertsmith.console.terminal import Tolerant, say
+from bertsmith.errors import printable
 
 PLAIN_SECONDS = 10.0
 """Between two lines when standard error is not a terminal (a log file, a batch job)."""

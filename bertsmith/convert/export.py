@@ -8,22 +8,22 @@ from typing import Any
 import tomli_w
 from torch import Tensor
 
+from bertsmith.config.fields import setting, settings
+from bertsmith.console.shell import command
+from bertsmith.console.terminal import tell
 from bertsmith.errors import UserError
-from bertsmith.storage.files import make_folder
-from bertsmith.storage.folders import no_empty_folder
+from bertsmith.evals.measuring import measuring_of
 from bertsmith.hub.card import CardSettings, Measured, model_card
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.hub.names import Head
 from bertsmith.hub.onnx import check_onnx
 from bertsmith.hub.sentence import KEPT, kept_modules
+from bertsmith.objectives.rtd import has_two_towers
+from bertsmith.storage.files import make_folder
+from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import read_json
 from bertsmith.storage.manifests import known_kind
-from bertsmith.objectives.rtd import has_two_towers
-from bertsmith.evals.measuring import measuring_of
-from bertsmith.config.fields import setting, settings
-from bertsmith.console.shell import command
 from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
-from bertsmith.console.terminal import tell
 from bertsmith.training.models import check_place
 from bertsmith.training.runs import PARTS, load_run
 

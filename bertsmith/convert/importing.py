@@ -7,16 +7,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bertsmith import __version__
+from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
-from bertsmith.storage.files import make_folder
-from bertsmith.storage.folders import no_empty_folder
 from bertsmith.hub.card import CardSettings, imported_card
 from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.hub.names import what_is_dropped
 from bertsmith.hub.network import Imported
 from bertsmith.hub.sentence import SentenceModules, encoder_folder, read_modules
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
-from bertsmith.config.fields import setting, settings
+from bertsmith.storage.files import make_folder
+from bertsmith.storage.folders import no_empty_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import check_place, refuse_hub_name, shared_tokenizer
 from bertsmith.training.runs import PARTS

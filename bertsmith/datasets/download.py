@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bertsmith.console.progress import format_seconds, progress
+from bertsmith.datasets.sources import CATALOGUE, File, Item
 from bertsmith.errors import UserError, one_line
 from bertsmith.storage.files import TEMPORARY, atomic_write, locked, make_folder, reported, sha256_file
 from bertsmith.storage.folders import no_empty_folder
-from bertsmith.console.progress import format_seconds, progress
-from bertsmith.datasets.sources import CATALOGUE, File, Item
 
 PAUSES_SECONDS = (1.0, 5.0, 30.0, 120.0)
 """Before each further try while tries bring nothing new; a source that has not sent a byte gets the first only."""

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bertsmith.console.progress import progress
 from bertsmith.errors import UserError
+from bertsmith.evals.likelihood import Network, preferred, standard_error
+from bertsmith.randomness import generator
 from bertsmith.storage.files import ending, read_text, reported
 from bertsmith.storage.json_files import json_value
-from bertsmith.evals.likelihood import Network, preferred, standard_error
-from bertsmith.console.progress import progress
-from bertsmith.randomness import generator
 from bertsmith.text.shards import open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, choose_machine

@@ -7,16 +7,16 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from bertsmith.config.loading import check
-from bertsmith.errors import UserError
 from bertsmith.encoders.encoder import num_segments
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import UserError
+from bertsmith.evals.measuring import Measuring, measuring_of
 from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
 from bertsmith.objectives.generator import GeneratorSettings, MaskedTokenGenerator
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import ReplacedTokensSettings
-from bertsmith.evals.measuring import Measuring, measuring_of
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
 from bertsmith.training.evaluation import evaluate

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bertsmith.errors import UserError
-from bertsmith.hub.names import Head
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.errors import UserError
 from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
+from bertsmith.hub.names import Head
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 from bertsmith.training.models import Model

@@ -1,8 +1,8 @@
 """How held-out text is measured: what of a recipe decides the number, so that a run and its export have the same."""
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.masking import MaskingSettings
-from bertsmith.config.fields import setting, settings
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.recipe import PretrainRecipe
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bertsmith.encoders.config import EncoderSettings, ModernSettings
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.tensors import Stored, read_tensors
-from bertsmith.encoders.config import EncoderSettings, ModernSettings
 
 _ROUNDING = defaultdict(lambda: 1e-5, {"BF16": 2**-8, "F16": 2**-10})
 """Relative differences that come of a type of numbers, by safetensors' name of it."""

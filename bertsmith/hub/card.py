@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bertsmith import __version__
-from bertsmith.hub.names import Head
 from bertsmith.config.fields import setting, settings
+from bertsmith.hub.names import Head
 
 
 @settings

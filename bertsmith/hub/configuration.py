@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from bertsmith.config.loading import check
+from bertsmith.encoders.config import ClassicSettings, EncoderSettings, ModernSettings
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.architecture import CLASSES, architecture
 from bertsmith.hub.layout import named, with_tied
 from bertsmith.hub.names import LABELLED, Family, Head
 from bertsmith.hub.sizes import agreed, sizes_of
 from bertsmith.storage.json_files import member
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings, ModernSettings
 
 MULTI_LABEL = "multi_label_classification"
 """The `problem_type` of a head for any number of labels a text."""

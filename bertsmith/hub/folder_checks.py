@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bertsmith.encoders.config import EncoderSettings
 from bertsmith.errors import UserError
 from bertsmith.hub.configuration import Described
 from bertsmith.hub.names import COPIES, POOLER, first_of
 from bertsmith.hub.tensors import FLOATS, Stored, read_tensors
-from bertsmith.encoders.config import EncoderSettings
 
 
 def count_labels(bias: Stored, path: Path) -> int:

@@ -11,8 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bertsmith.encoders.answer_heads import plain_answer_head
+from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
+from bertsmith.encoders.initialization import shapes_only
+from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
-from bertsmith.storage.files import atomic_folder, atomic_write, write_text
 from bertsmith.hub.architecture import CLASSES
 from bertsmith.hub.buffers import check_buffers
 from bertsmith.hub.configuration import describe, read_config
@@ -42,13 +47,8 @@ from bertsmith.hub.onnx import write_onnx
 from bertsmith.hub.replaceable import FILES, WEIGHTS, check_replaceable
 from bertsmith.hub.sentence import SentenceModules
 from bertsmith.hub.tensors import Stored, find_tensors, read_tensors, serialized
+from bertsmith.storage.files import atomic_folder, atomic_write, write_text
 from bertsmith.storage.json_files import read_json, write_json
-from bertsmith.encoders.answer_heads import plain_answer_head
-from bertsmith.encoders.config import EncoderSettings
-from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
-from bertsmith.encoders.initialization import shapes_only
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 MAX_CONFIG_BYTES = 64 << 20

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bertsmith.hub.names import Family, Head
 from bertsmith.encoders.config import EncoderSettings
+from bertsmith.hub.names import Family, Head
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bertsmith.errors import UserError, one_line
-from bertsmith.storage.files import atomic_write
-from bertsmith.hub.names import Head
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import UserError, one_line
+from bertsmith.hub.names import Head
+from bertsmith.storage.files import atomic_write
 
 OPSETS = range(18, 23)
 """What torch's exporter writes without converting, and onnxruntime runs: its Attention of 23 and 24 wants another mask

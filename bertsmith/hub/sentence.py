@@ -16,13 +16,13 @@ from typing import Any
 
 from torch import Tensor
 
+from bertsmith.encoders.config import EncoderSettings
 from bertsmith.errors import UserError, quoted
-from bertsmith.storage.files import atomic_write
 from bertsmith.hub.replaceable import DENSE, ENCODER, LIBRARY, MODULES, MOST_MODULES, POOLING, WEIGHTS
 from bertsmith.hub.sentence_checks import NotCarried, check_dense, check_library, check_normalize, pooling_modes
 from bertsmith.hub.tensors import FLOATS, find_tensors, read_tensors, serialized
+from bertsmith.storage.files import atomic_write
 from bertsmith.storage.json_files import check_shape, member, read_json, write_json
-from bertsmith.encoders.config import EncoderSettings
 
 MAX_BYTES = 4 << 20
 """Of each of these files."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.config.loading import check
+from bertsmith.encoders.config import ClassicSettings
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
 from bertsmith.hub.configuration import refuse_other_networks
@@ -23,7 +24,6 @@ from bertsmith.hub.huggingface import MAX_CONFIG_BYTES, shapes_of
 from bertsmith.hub.names import POOLER, Family, Head, first_of, their_names
 from bertsmith.hub.network import Imported
 from bertsmith.storage.json_files import member, read_json
-from bertsmith.encoders.config import ClassicSettings
 
 SLOTS = "optimiser slots"
 DROPPED = {

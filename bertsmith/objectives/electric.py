@@ -10,12 +10,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bertsmith.errors import quoted
+from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import quoted
 from bertsmith.objectives.generator import Filled, GeneratorSettings
 from bertsmith.objectives.masking import Asked
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
-from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
 from bertsmith.encoders.config import EncoderSettings
 from bertsmith.encoders.encoder import Encoder, Trunk, build_embeddings
@@ -16,7 +17,6 @@ from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.masking import Asked
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.sampling import sample_uniformly
-from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch
-from bertsmith.config.fields import setting, settings
 
 
 @settings

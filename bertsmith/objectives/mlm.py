@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
 from bertsmith.encoders.config import EncoderSettings
 from bertsmith.encoders.flops import encoder_flops_per_token, masked_token_head_flops
@@ -14,7 +15,6 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.masking import MaskingSettings, Rule, Vocabulary, asked, mask_tokens
 from bertsmith.objectives.objective import Batch, Losses
-from bertsmith.config.fields import setting, settings
 
 
 @settings

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.activations import (
     Format,
     encoder_bytes_per_token,
@@ -21,7 +22,6 @@ from bertsmith.objectives.generator import Filled, GeneratorSettings, MaskedToke
 from bertsmith.objectives.masking import Asked, MaskingSettings, Rule, Vocabulary, asked, mask_tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.towers import TwoTowerGenerator
-from bertsmith.config.fields import setting, settings
 
 
 @settings

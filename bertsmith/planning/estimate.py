@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.errors import UserError
-from bertsmith.planning.gpus import GPU, find_gpus
-from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.encoders.activations import Format
 from bertsmith.encoders.config import ClassicSettings
 from bertsmith.encoders.encoder import num_parameters
@@ -16,11 +13,14 @@ from bertsmith.encoders.flops import training_flops
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.reference_flops import Pass, published_flops
 from bertsmith.encoders.reference_flops import training_flops as reference_training_flops
+from bertsmith.errors import UserError
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import ReplacedTokensSettings
+from bertsmith.planning.gpus import GPU, find_gpus
+from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.text.shards import open_data
 from bertsmith.training.footprint import Footprint, footprint
 from bertsmith.training.recipe import PretrainRecipe

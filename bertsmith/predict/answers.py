@@ -13,17 +13,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
+from bertsmith.console.terminal import say, say_json, tell
 from bertsmith.errors import UserError, quoted
-from bertsmith.storage.files import reported
-from bertsmith.storage.json_files import write_json
-from bertsmith.predict.predictor import Filled, Predictor, TokenValues
 from bertsmith.evals.blimp import Accuracy
 from bertsmith.evals.evaluate import Evaluation
 from bertsmith.evals.likelihood import MEASURES
+from bertsmith.predict.predictor import Filled, Predictor, TokenValues
+from bertsmith.storage.files import reported
+from bertsmith.storage.json_files import write_json
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.texts.classifier import Answer, Labels
 from bertsmith.tasks.words.tagger import TagsWithProbs
-from bertsmith.console.terminal import say, say_json, tell
 
 LINES_AT_ONCE = 1024
 

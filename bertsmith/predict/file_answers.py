@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bertsmith.console.shell import command
+from bertsmith.console.terminal import say, tell
+from bertsmith.errors import UserError, quoted
 from bertsmith.predict.answer_tables import Columns, check_cells, check_out, given_columns, write_table
 from bertsmith.predict.answers import (
     LINES_AT_ONCE,
@@ -21,16 +24,13 @@ from bertsmith.predict.answers import (
     say_line,
     tag_line,
 )
-from bertsmith.errors import UserError, quoted
+from bertsmith.predict.predictor import Predictor
 from bertsmith.storage.files import ending
 from bertsmith.storage.folders import no_empty_folder
-from bertsmith.predict.predictor import Predictor
-from bertsmith.console.shell import command
 from bertsmith.tasks.cells import is_missing, text, words
 from bertsmith.tasks.custom import ENDINGS
 from bertsmith.tasks.scoring.word_lines import read_words, refuse_numbers
 from bertsmith.tasks.table_files import column_names, read_table
-from bertsmith.console.terminal import say, tell
 
 WORDS_ENDING = ".conll"
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from bertsmith.config.loading import check
 from bertsmith.errors import UserError
-from bertsmith.hub.names import Head
-from bertsmith.storage.manifests import kind_of
 from bertsmith.evals.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.evals.likelihood import measure_of, scoring_head, token_likelihoods
 from bertsmith.evals.masks import Guesses, filled, guess_masks
 from bertsmith.evals.replaced import replaced_probs
+from bertsmith.hub.names import Head
+from bertsmith.storage.manifests import kind_of
 from bertsmith.tasks.answering.answerer import Answerer, FoundAnswer, open_answering_trial, open_exported_answerer
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import chosen_run, read_recipe

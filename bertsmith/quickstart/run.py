@@ -21,24 +21,24 @@ from textwrap import fill
 from typing import Any
 
 from bertsmith.config.loading import load
-from bertsmith.errors import UserError
+from bertsmith.console.progress import format_count, format_seconds
+from bertsmith.console.terminal import tell
 from bertsmith.convert.export import export_run
+from bertsmith.errors import UserError
+from bertsmith.evals.guesses import SENTENCES, show_guesses
+from bertsmith.evals.likelihood import standard_error
+from bertsmith.evals.word_order import find_pairs, word_order
+from bertsmith.predict.predictor import Predictor
+from bertsmith.quickstart.summary import WIDTH, show, told
+from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
+from bertsmith.reports.page import write_page
 from bertsmith.storage.files import TEMPORARY, Held, locked, make_folder, refuse_links
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import clear, no_empty_folder, read_own
 from bertsmith.storage.json_files import finite, member, read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
-from bertsmith.predict.predictor import Predictor
-from bertsmith.evals.guesses import SENTENCES, show_guesses
-from bertsmith.evals.likelihood import standard_error
-from bertsmith.evals.word_order import find_pairs, word_order
-from bertsmith.console.progress import format_count, format_seconds
-from bertsmith.quickstart.summary import WIDTH, show, told
-from bertsmith.reports.page import write_page
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.console.terminal import tell
 from bertsmith.text.docstrings import documents
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare

@@ -6,10 +6,10 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from bertsmith.evals.likelihood import standard_error
 from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.console.shell import command
 from bertsmith.console.terminal import tell
+from bertsmith.evals.likelihood import standard_error
 
 WIDTH = 100
 """Of what is printed, in characters, on a terminal and in a log alike."""

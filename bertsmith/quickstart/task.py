@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bertsmith.randomness import generator
 from bertsmith.storage.files import atomic_write, make_folder, read_text
 from bertsmith.storage.json_files import check_shape, parse_json
-from bertsmith.randomness import generator
 
 KEPT, SHUFFLED = "in order", "shuffled"
 

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import __version__
-from bertsmith.storage.files import make_folder, write_text
-from bertsmith.storage.folders import no_empty_folder
 from bertsmith.reports import template
 from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, curve_styles, run_colors
 from bertsmith.reports.facts import cautions, facts, headline, state
@@ -14,6 +12,8 @@ from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, ta
 from bertsmith.reports.markup import ABSENT, embedded_json, swatch, table, text
 from bertsmith.reports.runs import KINDS, Run, read_runs
 from bertsmith.reports.scores import task_scores
+from bertsmith.storage.files import make_folder, write_text
+from bertsmith.storage.folders import no_empty_folder
 
 KIND_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "glue": "GLUE"}
 

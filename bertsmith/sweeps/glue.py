@@ -14,23 +14,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import Loaded, check, defaults, identity, lay_over, read_recipe
-from bertsmith.errors import UserError
+from bertsmith.console.terminal import say
 from bertsmith.convert.export import export_run
+from bertsmith.errors import UserError
+from bertsmith.reports.averages import PROTOCOLS, average
+from bertsmith.reports.published import PUBLISHED_AVERAGES
 from bertsmith.storage.files import locked, make_folder, own_folder, refuse_links
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.reports.averages import PROTOCOLS, average
-from bertsmith.reports.published import PUBLISHED_AVERAGES
-from bertsmith.config.fields import setting, settings
 from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.texts.glue import GLUE, why_absent
-from bertsmith.console.terminal import say
 
 KIND = "glue"
 

@@ -15,19 +15,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import Loaded, defaults, identity, lay_over, read_recipe, to_dict
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.config.fields import setting, settings
 from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import SEARCH
 from bertsmith.tasks.starting_point import open_starting_point
-from bertsmith.console.terminal import say
 
 PREFIX = "search."
 """Begins an override that is of the search."""

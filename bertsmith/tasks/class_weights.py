@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.cells import did_you_mean, few_of
 from bertsmith.tasks.labels import alike_in_case, ids_of, key_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task import Task
-from bertsmith.console.terminal import say
 
 
 def check_weights(recipe: FinetuneRecipe, task: Task) -> None:

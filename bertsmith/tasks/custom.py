@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
-from bertsmith.config.fields import setting, settings
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.randomness import generator
-from bertsmith.config.fields import setting, settings
 from bertsmith.tasks.cautions import stood_still
 from bertsmith.tasks.lesson import Scored
 from bertsmith.training.machine import Machine

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import Loaded, defaults, identity, to_dict, to_toml
+from bertsmith.console.terminal import say, tell
+from bertsmith.encoders.encoder import check_length
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder, write_text
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, number_of, open_run_folder, remove_unfinished
 from bertsmith.storage.json_files import member, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.encoders.encoder import check_length
 from bertsmith.storage.results import cautions_of, read_trial_results
 from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
 from bertsmith.tasks.lesson import Lesson
@@ -31,7 +32,6 @@ from bertsmith.tasks.starting_point import StartingPoint, open_starting_point
 from bertsmith.tasks.texts.text_lesson import read_text_lesson
 from bertsmith.tasks.trial import Setup, run_trial
 from bertsmith.tasks.words.word_lesson import read_word_lesson
-from bertsmith.console.terminal import say, tell
 from bertsmith.training.machine import choose_machine
 
 LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": read_answering_lesson}

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bertsmith.console.terminal import say, say_json
 from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.metrics import is_constant, measure, undefined
 from bertsmith.tasks.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
@@ -22,7 +23,6 @@ from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import NULL_THRESHOLD, score_answerable
 from bertsmith.tasks.texts.glue import GLUE, read_dev_labels
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
-from bertsmith.console.terminal import say, say_json
 
 TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
 

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from bertsmith.encoders.tokens import Tokens
 from bertsmith.console.progress import PATIENCE_SECONDS, progress
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.batches import by_length
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from bertsmith.errors import quoted
 from bertsmith.config.fields import setting, settings
+from bertsmith.errors import quoted
 
 SEVERAL = "several"
 """The task of such a run."""

@@ -9,18 +9,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bertsmith.config.loading import check, read_own_recipe
-from bertsmith.errors import UserError, one_line, quoted
-from bertsmith.storage.files import sha256_file
-from bertsmith.hub.configuration import family_of
-from bertsmith.hub.finite import check_finite
-from bertsmith.hub.names import Family
-from bertsmith.storage.json_files import member
-from bertsmith.storage.manifests import kind_of, read_manifest
+from bertsmith.config.schema import kinds_of
 from bertsmith.encoders.config import ClassicSettings, EncoderSettings
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.initialization import shapes_only
+from bertsmith.errors import UserError, one_line, quoted
+from bertsmith.hub.configuration import family_of
+from bertsmith.hub.finite import check_finite
+from bertsmith.hub.names import Family
+from bertsmith.storage.files import sha256_file
+from bertsmith.storage.json_files import member
+from bertsmith.storage.manifests import kind_of, read_manifest
 from bertsmith.storage.results import read_run_results, read_search_results
-from bertsmith.config.schema import kinds_of
 from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tokenizers.tokenizer import Tokenizer

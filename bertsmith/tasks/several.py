@@ -8,16 +8,16 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from bertsmith.storage.files import own_folder
+from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import generator
+from bertsmith.storage.files import own_folder
 from bertsmith.tasks.lesson import Lesson, Outcome, Scored, Splits, Trained
 from bertsmith.tasks.mixing import SEVERAL, head_of, metric_of, shares, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
-from bertsmith.console.terminal import say
 from bertsmith.training.machine import Machine
 
 MEAN = "mean"

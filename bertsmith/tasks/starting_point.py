@@ -6,9 +6,9 @@ from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
+from bertsmith.encoders.config import EncoderSettings, ModernSettings
 from bertsmith.errors import UserError
 from bertsmith.hub.names import Family
-from bertsmith.encoders.config import EncoderSettings, ModernSettings
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import fingerprint, open_model
 

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import save
 
+from bertsmith.console.progress import format_count, progress
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import Interrupted
+from bertsmith.objectives.objective import NO_LOSSES, Objective
+from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import atomic_folder, atomic_write, own_folder, sha256_file
 from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import write_manifest
-from bertsmith.encoders.encoder import Encoder
-from bertsmith.objectives.objective import NO_LOSSES, Objective
-from bertsmith.console.progress import format_count, progress
-from bertsmith.randomness import derived_seed
 from bertsmith.tasks.early_stopping import Watch
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.lesson import Lesson, Splits

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError, one_line
 from bertsmith.storage.files import reported, sha256_json
 from bertsmith.storage.manifests import kind_of
-from bertsmith.config.fields import setting, settings
 from bertsmith.text import units
 from bertsmith.text.units import File, Unit
 

@@ -5,22 +5,22 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
+from bertsmith.console.progress import format_count, progress
 from bertsmith.storage.files import locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.console.progress import format_count, progress
-from bertsmith.config.fields import setting, settings
 from bertsmith.text.blank_lines import unified
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, open_corpus
-from bertsmith.tokenizers.extension import extend
 from bertsmith.text.journal import describe, refuse_foreign, refuse_other
 from bertsmith.text.prepare import PrepareRecipe
-from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
 from bertsmith.text.units import Unit
-from bertsmith.tokenizers.vocabulary import SMALLEST_SIZE, train
 from bertsmith.text.workers import note_broken
+from bertsmith.tokenizers.extension import extend
+from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
+from bertsmith.tokenizers.vocabulary import SMALLEST_SIZE, train
 
 
 @settings

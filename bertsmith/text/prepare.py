@@ -12,23 +12,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
+from bertsmith.console.progress import Progress, format_count, format_seconds, progress
 from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, locked, make_folder, reported
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import clear, no_empty_folder, remove_names
 from bertsmith.storage.manifests import write_manifest
-from bertsmith.console.progress import Progress, format_count, format_seconds, progress
-from bertsmith.config.fields import setting, settings
 from bertsmith.text import journal
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
 from bertsmith.text.journal import Done, Journal, describe, journal_names, refuse_foreign, refuse_other
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
-from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
 from bertsmith.text.workers import Encoder, Result, encode_units, start_server
+from bertsmith.tokenizers.tokenizer import Tokenizer
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
 """Beginnings of documents that both tokenizer libraries encode before the start: 0.2 s."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from bertsmith.console.progress import PATIENCE_SECONDS, progress
 from bertsmith.errors import UserError
 from bertsmith.storage.files import reported, sha256_file
 from bertsmith.storage.json_files import read_json, write_json
-from bertsmith.console.progress import PATIENCE_SECONDS, progress
 
 CHECKED = "checked.json"
 """In a data folder: file name → size and times of a file when its hash was compared. It may be lost."""

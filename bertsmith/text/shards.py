@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
 from bertsmith.storage.files import create, open_own, reported, sha256_file, sha256_json, sync_folder, temporary_of
 from bertsmith.storage.manifests import read_manifest
-from bertsmith.console.shell import quote
 from bertsmith.text.shard_checks import HEADER_SIZE, Shard, compare_hashes, dtypes_of, faults, npy_header
 
 if TYPE_CHECKING:  # training imports this file where there is torch and numpy alone

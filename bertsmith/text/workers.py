@@ -21,8 +21,8 @@ from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.encoding import Encoded, encode
-from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.text.units import Unit
+from bertsmith.tokenizers.tokenizer import Tokenizer
 
 IN_FLIGHT = 4
 """Units per worker that are taken from the corpus and not yet written: while a shard is closed, work goes on."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import MAX_NUMBER, Loaded, check, load
-from bertsmith.errors import UserError, quoted
-from bertsmith.storage.identities import differences
 from bertsmith.encoders.config import EncoderSettings
 from bertsmith.encoders.encoder import num_segments
+from bertsmith.errors import UserError, quoted
 from bertsmith.objectives.generator import GeneratorSettings
+from bertsmith.storage.identities import differences
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.recipe import PretrainRecipe

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from bertsmith.errors import UserError
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch, PretrainingObjective
 from bertsmith.randomness import generator
 from bertsmith.text.segments import Assembled, Rows, RowSettings, assemble, rows_of

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.storage.files import atomic_folder, atomic_write, own_folder, reported, sha256_file
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import number_of, remove_member, remove_unfinished
 from bertsmith.storage.json_files import check_shape, read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.console.terminal import say
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW, State
 
 KIND = KINDS["checkpoint"]

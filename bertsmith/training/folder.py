@@ -11,14 +11,14 @@ from torch import nn
 
 from bertsmith import __version__
 from bertsmith.config.loading import defaults, identity, to_dict, to_toml
+from bertsmith.console.progress import format_count, format_seconds
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import own_folder, write_text
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import open_run_folder
 from bertsmith.storage.json_files import finite
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.console.progress import format_count, format_seconds
-from bertsmith.console.terminal import say
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bertsmith.console.shell import quote
+from bertsmith.encoders.config import EncoderSettings
 from bertsmith.errors import UserError
-from bertsmith.storage.identities import differences
 from bertsmith.hub.names import what_is_dropped
 from bertsmith.hub.network import Network
-from bertsmith.encoders.config import EncoderSettings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import (
@@ -24,7 +24,7 @@ from bertsmith.objectives.rtd import (
     joined_weights,
     new_generator_weights,
 )
-from bertsmith.console.shell import quote
+from bertsmith.storage.identities import differences
 from bertsmith.training.architecture import (
     GENERATOR_SIZES,
     fitting_generator,

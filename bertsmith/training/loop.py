@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bertsmith.console.signals import leave_terminal, stop_signals
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import derived_seed
-from bertsmith.console.signals import leave_terminal, stop_signals
 from bertsmith.training.machine import Machine, Prepared
 from bertsmith.training.optimizers import clip_gradients, set_learning_rate
 from bertsmith.training.plan import Plan

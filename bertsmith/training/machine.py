@@ -10,15 +10,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from bertsmith.errors import UserError, quoted
-from bertsmith.memory import keep_freed_memory
+from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.encoder import Embeddings
 from bertsmith.encoders.heads import MaskedTokenHead, ModernHead, ReplacedTokenHead
 from bertsmith.encoders.layers import Layer
 from bertsmith.encoders.modern import ModernLayer
+from bertsmith.errors import UserError, quoted
+from bertsmith.memory import keep_freed_memory
 from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
 from bertsmith.objectives.objective import Batch, Losses, Objective, sum_losses
-from bertsmith.config.fields import setting, settings
 from bertsmith.training.recorder import Counts, Recorder
 
 _COMPILED = (Layer, ModernLayer, MaskedTokenHead, ReplacedTokenHead, ModernHead, Embeddings)

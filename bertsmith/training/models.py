@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
+from bertsmith.console.shell import quote
+from bertsmith.console.terminal import say
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.hub.network import Network
 from bertsmith.storage.manifests import kind_of
-from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
-from bertsmith.console.shell import quote
-from bertsmith.console.terminal import say
 from bertsmith.training.runs import PARTS, PretrainingRun, load_run, read_tokenizer
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone

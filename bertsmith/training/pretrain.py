@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bertsmith.errors import Interrupted, UserError
-from bertsmith.storage.files import Held, locked, make_folder
-from bertsmith.storage.folders import no_empty_folder
+from bertsmith.console.progress import Progress, format_count, progress
+from bertsmith.console.terminal import say
 from bertsmith.encoders.flops import training_flops
+from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.objective import NO_LOSSES, Batch, PretrainingObjective
-from bertsmith.console.progress import Progress, format_count, progress
 from bertsmith.randomness import derived_seed
-from bertsmith.console.terminal import say
+from bertsmith.storage.files import Held, locked, make_folder
+from bertsmith.storage.folders import no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches

@@ -1,11 +1,11 @@
 """What pre-training can be told."""
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.config import ClassicSettings, EncoderSettings
 from bertsmith.encoders.encoder import check_length, num_segments
 from bertsmith.objectives import kinds
 from bertsmith.objectives.kinds import ObjectiveSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
-from bertsmith.config.fields import setting, settings
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers import OptimizerSettings

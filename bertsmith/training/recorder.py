@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from bertsmith.console.terminal import say
 from bertsmith.errors import one_line
 from bertsmith.objectives.objective import Batch, Losses
-from bertsmith.console.terminal import say
 
 RUNS_BEFORE = 2
 """Runs of a shape before it is recorded: they compile it, and load what it needs."""

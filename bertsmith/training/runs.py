@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from bertsmith.config.loading import read_own_recipe
+from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.encoder import fold_projection
+from bertsmith.encoders.initialization import shapes_only
 from bertsmith.errors import UserError
 from bertsmith.hub.configuration import family_of
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.names import Head
 from bertsmith.hub.network import Network
-from bertsmith.storage.json_files import member
-from bertsmith.storage.manifests import read_manifest
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings
-from bertsmith.encoders.encoder import fold_projection
-from bertsmith.encoders.initialization import shapes_only
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.rtd import discriminator_weights, generator_weights
+from bertsmith.storage.json_files import member
+from bertsmith.storage.manifests import read_manifest
 from bertsmith.training import checkpoints
 from bertsmith.training.recipe import PretrainRecipe
 

@@ -11,10 +11,10 @@ import pytest
 
 import bertsmith
 from bertsmith.__main__ import main
-from bertsmith.predict.answers import Line, say_line
-from bertsmith.errors import MAX_LINE, UserError, printable, quoted, shortened
-from bertsmith.console.shell import command, quote
 from bertsmith.cli.show import print_facts
+from bertsmith.console.shell import command, quote
+from bertsmith.errors import MAX_LINE, UserError, printable, quoted, shortened
+from bertsmith.predict.answers import Line, say_line
 
 LONG = "9" * 5000
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bertsmith.errors import printable
 from bertsmith.console.terminal import Tolerant, say, say_json, say_table, tell
+from bertsmith.errors import printable
 from tests.toys import make_data
 
 ROOT = Path(__file__).resolve().parents[2]

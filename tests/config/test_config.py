@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertsmith.config.loading import check, identity, load, read_recipe, rows, shipped_recipes, to_dict, to_toml
+from bertsmith.config.schema import without_defaults
 from bertsmith.errors import UserError
-from bertsmith.storage.identities import differences
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.rtd import ReplacedTokensSettings
-from bertsmith.config.schema import without_defaults
+from bertsmith.storage.identities import differences
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.training.recipe import PretrainRecipe
 

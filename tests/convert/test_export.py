@@ -9,10 +9,10 @@ import torch
 import transformers
 
 import bertsmith
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
-from bertsmith.hub.huggingface import read_folder
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import UserError
+from bertsmith.hub.huggingface import read_folder
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tokenizers.tokenizer import Tokenizer

@@ -9,11 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.config.loading import check, load, read_recipe
-from bertsmith.errors import UserError
-from bertsmith.convert.from_electra import finetuning
-from bertsmith.convert.from_electra import pretraining
+from bertsmith.convert.from_electra import finetuning, pretraining
 from bertsmith.convert.from_electra.hparams import read_hparams
 from bertsmith.convert.from_electra.recipe import recipe_from_electra, recipe_values, to_text, translate
+from bertsmith.errors import UserError
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import learning_rate

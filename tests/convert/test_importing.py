@@ -11,11 +11,11 @@ import transformers
 
 import bertsmith
 from bertsmith.config.loading import lay_over
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
-from bertsmith.hub.huggingface import read_folder
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import UserError
+from bertsmith.hub.huggingface import read_folder
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import build_network, open_model

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from bertsmith.datasets.download import download
+from bertsmith.datasets.sources import CATALOGUE, File, Item, Source
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked
-from bertsmith.datasets.sources import CATALOGUE, File, Item, Source
 
 CONTENT = Random(0).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

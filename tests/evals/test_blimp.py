@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from bertsmith.errors import UserError
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.errors import UserError
 from bertsmith.evals.blimp import blimp_probes, read_blimp, score_blimp
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain

@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 
-from bertsmith.errors import UserError
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.errors import UserError
 from bertsmith.evals.likelihood import likelihoods, preferred, scoring_head, standard_error, token_likelihoods
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import build_network, open_model
@@ -91,8 +91,7 @@ def test_padded_rows_give_the_same(tokenizer, kind, monkeypatch):
     """As off the CPU."""
     network, machine = toy_network(kind, tokenizer), cpu()
     packed = likelihoods(network, SENTENCES, tokenizer, machine)
-    from bertsmith.evals import likelihood
-    from bertsmith.evals import rows
+    from bertsmith.evals import likelihood, rows
 
     lay_out = rows.on_machine
     for module in (likelihood, rows):

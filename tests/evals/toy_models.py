@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from bertsmith.hub.huggingface import write_folder
 from bertsmith.encoders.config import ClassicSettings
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.hub.huggingface import write_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from tests.toys import write_vocabulary

@@ -10,9 +10,9 @@ import pytest
 from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 
+from bertsmith.cli.show import show
 from bertsmith.config.loading import load
 from bertsmith.storage.files import sha256_file
-from bertsmith.cli.show import show
 from bertsmith.text import journal, shards, units
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import PARTS, SPLITS, open_data, shard_file

@@ -14,11 +14,11 @@ from attack import attack, few_and_many, outcome
 from hypothesis import strategies as st
 from mutation import mutated, mutated_json
 
+from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
-from bertsmith.encoders.networks import MaskedTokenModel
-from tests.hub.bundles import Google, write_bundle
 from tests.evals.toy_models import toy_network, toy_tokenizer, write_network
+from tests.hub.bundles import Google, write_bundle
 
 TABLE, NAME = "electra.embeddings.word_embeddings.weight", "encoder.embeddings.token.weight"
 

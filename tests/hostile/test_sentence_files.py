@@ -7,9 +7,9 @@ import pytest
 from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 
+from bertsmith.encoders.config import ClassicSettings
 from bertsmith.hub.replaceable import FILES
 from bertsmith.hub.sentence import read_modules
-from bertsmith.encoders.config import ClassicSettings
 
 SETTINGS = ClassicSettings(
     hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, max_position_embeddings=20

@@ -8,10 +8,10 @@ import torch
 import transformers
 from torch import Tensor
 
-from bertsmith.hub.huggingface import read_folder
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import CLASSIFICATION_HEADS
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.hub.huggingface import read_folder
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 from bertsmith.training.models import build_network

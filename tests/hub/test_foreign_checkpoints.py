@@ -7,8 +7,8 @@ import pytest
 
 from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder
-from tests.hub.bundles import Google, write_bundle
 from tests.convert.test_importing import VOCAB_SIZE, bert, electra, import_, ours, write
+from tests.hub.bundles import Google, write_bundle
 
 
 def without_slots(google: Google) -> Google:

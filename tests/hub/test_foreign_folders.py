@@ -13,8 +13,8 @@ import transformers
 from typer.testing import CliRunner
 
 from bertsmith.cli.app import app
-from bertsmith.errors import UserError
 from bertsmith.convert.importing import ImportSettings, import_model
+from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.tasks.finetune import finetune
 from bertsmith.training.models import open_model

@@ -12,15 +12,15 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bertsmith.errors import UserError
-from bertsmith.hub.configuration import family_of
-from bertsmith.hub.huggingface import read_folder, write_folder
-from bertsmith.hub.network import Imported
 from bertsmith.encoders.config import ClassicSettings, EncoderSettings
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import CLASSIFICATION_HEADS, MaskedTokenHead, PlainClassificationHead, ReplacedTokenHead
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import UserError
+from bertsmith.hub.configuration import family_of
+from bertsmith.hub.huggingface import read_folder, write_folder
+from bertsmith.hub.network import Imported
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 

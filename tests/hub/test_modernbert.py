@@ -8,13 +8,13 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bertsmith.errors import UserError
-from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.encoders.config import ModernSettings
 from bertsmith.encoders.encoder import Encoder, fold_projection
 from bertsmith.encoders.heads import ModernClassificationHead
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import UserError
+from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 

@@ -11,12 +11,12 @@ import torch
 import transformers
 from torch import nn
 
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
+from bertsmith.encoders.config import ClassicSettings, ModernSettings
+from bertsmith.errors import UserError
 from bertsmith.hub import onnx
 from bertsmith.hub.names import INPUTS
 from bertsmith.hub.onnx import OPSETS, write_onnx
-from bertsmith.encoders.config import ClassicSettings, ModernSettings
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 from tests.hub.test_huggingface import (

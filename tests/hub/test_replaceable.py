@@ -4,9 +4,9 @@ import pytest
 import torch
 import transformers
 
+from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.hub.replaceable import check_replaceable
-from bertsmith.encoders.networks import MaskedTokenModel
 from tests.evals.toy_models import toy_network, toy_tokenizer, write_network
 
 

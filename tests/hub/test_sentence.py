@@ -10,12 +10,12 @@ import torch
 import transformers
 from huggingface_hub import ModelCard
 
+from bertsmith.cli.show import show
 from bertsmith.config.loading import lay_over
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
+from bertsmith.errors import UserError
 from bertsmith.hub.replaceable import FILES
-from bertsmith.cli.show import show
 from bertsmith.tasks.finetune import finetune
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain

@@ -6,11 +6,11 @@ import torch
 import transformers
 from torch import nn
 
-from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.encoders.config import ClassicSettings, ModernSettings
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import TAGGING_HEADS
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 

@@ -9,17 +9,17 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from bertsmith.cli.plan_tables import print_estimate
+from bertsmith.cli.planning import plan
 from bertsmith.config.loading import shipped_recipes
-from bertsmith.errors import UserError
-from bertsmith.planning.estimate import Assumptions, estimate
-from bertsmith.planning.gpus import GPUS, find_gpus
 from bertsmith.encoders.activations import Format
 from bertsmith.encoders.flops import training_flops
+from bertsmith.errors import UserError
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
-from bertsmith.cli.planning import plan
-from bertsmith.cli.plan_tables import print_estimate
+from bertsmith.planning.estimate import Assumptions, estimate
+from bertsmith.planning.gpus import GPUS, find_gpus
 from bertsmith.randomness import generator
 from tests.toys import make_data, random_tokens, tiny_recipe
 

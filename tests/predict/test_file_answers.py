@@ -10,17 +10,17 @@ from typer.testing import CliRunner
 
 import bertsmith
 from bertsmith.cli.app import app
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
-from bertsmith.tasks.grade import grade
-from bertsmith.storage.manifests import write_manifest
 from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.errors import UserError
+from bertsmith.storage.manifests import write_manifest
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.grade import grade
 from tests.evals.toy_models import toy_network, toy_tokenizer, write_network
+from tests.predict.test_predictor import refused, run
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.tasks.words.toy_tagging import write_tagging
-from tests.predict.test_predictor import refused, run
 
 FIRST = ["ba be bi", 'du "du", du', "", "ca\tce ci"]
 SECOND = ["bo bu", "du", "", "ka"]

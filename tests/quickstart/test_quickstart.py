@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.quickstart.task import KEPT, SHUFFLED, Example, read_task, sentences, split_texts, tfidf_accuracy
 from bertsmith.quickstart.run import Sizes, quickstart
 from bertsmith.quickstart.summary import verdict
+from bertsmith.quickstart.task import KEPT, SHUFFLED, Example, read_task, sentences, split_texts, tfidf_accuracy
 from bertsmith.text.docstrings import documents
 
 NOUNS = ("matrix", "graph", "tensor", "module", "array", "signal", "vector")

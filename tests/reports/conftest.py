@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from bertsmith.storage.manifests import write_manifest
 from bertsmith.reports.averages import PROTOCOLS, average
+from bertsmith.storage.manifests import write_manifest
 
 PRETRAIN_RECIPE = {
     "data": "data/owt",

@@ -12,9 +12,9 @@ import plotly.graph_objects
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.page import write_page
+from bertsmith.storage.manifests import read_manifest, write_manifest
 
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "input"}

@@ -5,7 +5,16 @@ import os
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.storage.files import TEMPORARY, atomic_folder, atomic_write, locked, make_folder, open_own, own_folder, read_text
+from bertsmith.storage.files import (
+    TEMPORARY,
+    atomic_folder,
+    atomic_write,
+    locked,
+    make_folder,
+    open_own,
+    own_folder,
+    read_text,
+)
 from bertsmith.storage.json_files import finite, read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
 

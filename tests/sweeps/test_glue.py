@@ -6,10 +6,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from bertsmith.sweeps import glue as glue_run
 from bertsmith.cli.app import app
-from bertsmith.errors import Interrupted, UserError
 from bertsmith.convert.export import export_run
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.sweeps import glue as glue_run
 from bertsmith.sweeps.glue import read_job, run_glue
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point

@@ -8,15 +8,15 @@ import torch
 from typer.testing import CliRunner
 
 import bertsmith
-from bertsmith.sweeps import search as search_run
 from bertsmith.cli.app import app
-from bertsmith.errors import Interrupted, UserError
+from bertsmith.cli.show import show
+from bertsmith.console.shell import command
 from bertsmith.convert.export import export_run
+from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.reports.page import write_page
+from bertsmith.sweeps import search as search_run
 from bertsmith.sweeps.search import LEARNING_RATES, read_job, run_search, search_table
-from bertsmith.console.shell import command
-from bertsmith.cli.show import show
 from bertsmith.tasks.runs import chosen_run, load_trial
 from bertsmith.tasks.texts.submit import SubmitSettings, submit
 from tests.tasks.texts.toy_glue import write_glue

@@ -9,8 +9,8 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import bertsmith
 from bertsmith.config.loading import check, rows, to_toml
-from bertsmith.errors import UserError
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.errors import UserError
 from bertsmith.tasks.class_weights import check_weights, class_weights
 from bertsmith.tasks.finetune import finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.errors import Interrupted, UserError
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.errors import Interrupted, UserError
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.early_stopping import Watch, divide
 from bertsmith.tasks.finetune import finetune, read_lesson

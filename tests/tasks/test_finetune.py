@@ -11,12 +11,12 @@ import torch
 import transformers
 
 import bertsmith
-from bertsmith.predict.answers import class_line
 from bertsmith.config.loading import load
-from bertsmith.errors import Interrupted, UserError
 from bertsmith.convert.export import export_run
-from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.encoders.config import ModernSettings
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.hub.huggingface import read_folder, write_folder
+from bertsmith.predict.answers import class_line
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe

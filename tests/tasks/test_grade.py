@@ -12,9 +12,9 @@ from scipy.stats import pearsonr, spearmanr
 from typer.testing import CliRunner
 
 from bertsmith.cli.app import app
+from bertsmith.cli.tasks import TASK_NAMES
 from bertsmith.errors import UserError
 from bertsmith.tasks.grade import TASKS, NullOdds, grade
-from bertsmith.cli.tasks import TASK_NAMES
 from bertsmith.tasks.texts.glue import read_glue
 
 SQUAD = {"1": ["cat"], "2": ["black dog"], "3": []}

@@ -11,14 +11,14 @@ import torch
 import transformers
 
 import bertsmith
+from bertsmith.cli.show import show
 from bertsmith.config.loading import Loaded, load
-from bertsmith.errors import UserError
+from bertsmith.console.shell import command
 from bertsmith.convert.export import export_run
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import ElectraClassificationHead
+from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Losses
-from bertsmith.console.shell import command
-from bertsmith.cli.show import show
 from bertsmith.tasks.finetune import finetune, read_lesson
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial, read_recipe

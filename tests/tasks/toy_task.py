@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from bertsmith.config.loading import Loaded, load
-from bertsmith.hub.configuration import family_of
-from bertsmith.hub.huggingface import write_folder
 from bertsmith.encoders.config import ClassicSettings, EncoderSettings
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import CLASSIFICATION_HEADS
+from bertsmith.hub.configuration import family_of
+from bertsmith.hub.huggingface import write_folder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.toys import WORDS, write_vocabulary

@@ -6,9 +6,9 @@ import pytest
 from tokenizers import normalizers
 
 from bertsmith.config.loading import load
-from bertsmith.tokenizers.casing import has_capital, is_lowercase, warnings
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
+from bertsmith.tokenizers.casing import has_capital, is_lowercase, warnings
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 CAPITALS = ["The", "iPhone", "##Z", "Ωμέγα", "Москва", "Հայաստան", "Ⴀ", "ᲐᲑ", "ǅ", "ẞ", "İ", "É", "##Ñ", "Ⅷ", "Ａ", "Ꭰ"]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bertsmith.config.loading import load
-from bertsmith.errors import UserError
-from bertsmith.convert.export import export_run
 from bertsmith.cli.planning import plan, show
+from bertsmith.config.loading import load
+from bertsmith.convert.export import export_run
+from bertsmith.errors import UserError
 from bertsmith.training.architecture import load_pretraining
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.recipe import PretrainRecipe

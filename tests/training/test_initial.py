@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 
 from bertsmith.config.loading import load
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
+from bertsmith.errors import UserError
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer

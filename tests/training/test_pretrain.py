@@ -16,9 +16,9 @@ import torch
 
 from bertsmith.config.loading import to_toml
 from bertsmith.errors import Interrupted, UserError
+from bertsmith.objectives import masking
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.manifests import read_manifest
-from bertsmith.objectives import masking
 from bertsmith.training import batches, checkpoints, machine
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics

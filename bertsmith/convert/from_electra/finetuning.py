@@ -7,9 +7,9 @@ import difflib
 from typing import Any, Literal
 
 from bertsmith.config.loading import read_recipe
-from bertsmith.errors import UserError, quoted
 from bertsmith.convert.from_electra.hparams import Hparams, Key, Table, Translation, complete, remarks, spread
 from bertsmith.convert.from_electra.pretraining import NO_TPU, ModelOverrides
+from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.answering.settings import AnsweringSettings
 
 TASKS = {

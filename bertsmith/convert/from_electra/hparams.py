@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import check
 from bertsmith.errors import UserError
 from bertsmith.storage.json_files import parse_json, read_json
-from bertsmith.config.fields import setting, settings
 
 Hparams = dict[str, Any]
 """The reference's settings by its names."""

@@ -6,7 +6,6 @@ Source: google-research/electra, configure_pretraining.py; run_pretraining.py fo
 from dataclasses import asdict
 from typing import Any, Literal
 
-from bertsmith.errors import UserError
 from bertsmith.convert.from_electra.hparams import (
     Hparams,
     Key,
@@ -17,6 +16,7 @@ from bertsmith.convert.from_electra.hparams import (
     remarks,
     spread,
 )
+from bertsmith.errors import UserError
 
 SIZES = {"small": (256, 12), "base": (768, 12), "large": (1024, 24)}
 """hidden_size and num_hidden_layers by model_size."""

@@ -5,11 +5,10 @@ import shlex
 from typing import Any, NamedTuple
 
 from bertsmith.config.loading import check, read_recipe
-from bertsmith.errors import UserError
-from bertsmith.convert.from_electra import finetuning
-from bertsmith.convert.from_electra import pretraining
-from bertsmith.convert.from_electra.hparams import Hparams, Translation, read_hparams, refuse_unknown
 from bertsmith.config.schema import keys_of, without_defaults
+from bertsmith.convert.from_electra import finetuning, pretraining
+from bertsmith.convert.from_electra.hparams import Hparams, Translation, read_hparams, refuse_unknown
+from bertsmith.errors import UserError
 
 NEEDED = {"pretrain": ("data",), "finetune": ("model", "data")}
 """What a recipe does not say."""

@@ -3,13 +3,13 @@
 import math
 from pathlib import Path
 
+from bertsmith.config.fields import setting, settings
+from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
 from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import known_kind
-from bertsmith.config.fields import setting, settings
-from bertsmith.console.shell import quote
 from bertsmith.tasks.answering.answerer import open_answering_trial
 from bertsmith.tasks.answering.mrqa import read_asked_mrqa
 from bertsmith.tasks.answering.questions import Questions

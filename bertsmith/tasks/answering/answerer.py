@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.errors import UserError
-from bertsmith.storage.json_files import read_json
+from bertsmith.console.terminal import say
 from bertsmith.encoders.answer_heads import plain_answer_head
 from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.errors import UserError
+from bertsmith.storage.json_files import read_json
 from bertsmith.tasks.answering.answering import Answering
 from bertsmith.tasks.answering.answering_lesson import build_answering, say_what_is_cut
 from bertsmith.tasks.answering.best_answers import Answer, best_answers, find_candidates, null_odds
@@ -17,7 +18,6 @@ from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.runs import load_trial, load_weights, trial_folder
-from bertsmith.console.terminal import say
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.errors import UserError, quoted
-from bertsmith.hub.names import Family
-from bertsmith.storage.json_files import write_json
+from bertsmith.console.shell import quote
+from bertsmith.console.terminal import say
 from bertsmith.encoders.answer_heads import JointAnswerHead, plain_answer_head
 from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.errors import UserError, quoted
+from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch
-from bertsmith.console.shell import quote
+from bertsmith.storage.json_files import write_json
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds, spread_of_places
 from bertsmith.tasks.answering.files import AskedTask, read_asked
@@ -31,7 +32,6 @@ from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import score_answerable
 from bertsmith.tasks.single_lesson import SingleLesson
 from bertsmith.tasks.starting_point import StartingPoint
-from bertsmith.console.terminal import say
 from bertsmith.training.machine import Machine
 
 

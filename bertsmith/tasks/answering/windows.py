@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.encoders.tokens import Tokens
 from bertsmith.console.progress import PATIENCE_SECONDS, progress
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tokenizers.tokenizer import Tokenizer
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from bertsmith.hub.names import Family
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import CLASSIFICATION_HEADS, PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.texts.row_losses import CrossEntropy, RowLoss
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.errors import UserError
 from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.errors import UserError
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows

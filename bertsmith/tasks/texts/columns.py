@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import ending
 from bertsmith.tasks.cells import Cell, are_zeros_and_ones, label_set, number, text, unknown
@@ -16,7 +17,6 @@ from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task import MOST_LABELS, Task
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
-from bertsmith.console.terminal import say
 
 _BITS = re.compile(r"[01]([ ;|,]*[01])+")
 """A multi-hot vector as one label."""

@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bertsmith.config.fields import setting, settings
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import known_kind, read_manifest
-from bertsmith.config.fields import setting, settings
 from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_trial
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, read_split, why_absent
 from bertsmith.tasks.texts.submission import SHEETS, Sheet, sheet_text, write_submission
-from bertsmith.console.terminal import say
 from bertsmith.training.machine import MachineSettings
 
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from bertsmith.errors import UserError
-from bertsmith.storage.files import atomic_write
+from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch
+from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.cautions import of_texts
 from bertsmith.tasks.class_weights import class_weights, say_classes
 from bertsmith.tasks.early_stopping import divide
@@ -30,7 +31,6 @@ from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
 from bertsmith.tasks.texts.glue import read_glue
 from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, RowLoss, SquaredError
-from bertsmith.console.terminal import say
 from bertsmith.training.machine import Machine
 
 MISMATCHED = "_mismatched"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.errors import UserError
 from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.errors import UserError
 from bertsmith.tasks.inference import placed, scored
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.runs import load_trial, load_weights

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.hub.names import Family
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import TAGGING_HEADS, PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.words.encode_words import IGNORED
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bertsmith.errors import quoted
+from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.errors import quoted
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.cautions import Look, spread_of
 from bertsmith.tasks.class_weights import class_weights, say_classes
@@ -27,7 +28,6 @@ from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
 from bertsmith.tasks.words.sentences import LabelledSentences, Sentences, read_chunking, read_tagging
 from bertsmith.tasks.words.tag_scores import constant_score, fallback, score_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
-from bertsmith.console.terminal import say
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 

@@ -9,19 +9,19 @@ import transformers
 from typer.testing import CliRunner
 
 import bertsmith
-from bertsmith.predict.answers import answer_line, predictions
 from bertsmith.cli.app import app
 from bertsmith.cli.arguments import what_next
 from bertsmith.config.loading import lay_over
-from bertsmith.errors import UserError
-from bertsmith.convert.export import export_run
-from bertsmith.predict.file_answers import print_predictions
-from bertsmith.tasks.grade import grade
-from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.console.shell import command
+from bertsmith.convert.export import export_run
+from bertsmith.convert.importing import ImportSettings, import_model
+from bertsmith.errors import UserError
+from bertsmith.predict.answers import answer_line, predictions
+from bertsmith.predict.file_answers import print_predictions
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.grade import grade
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.training.pretrain import pretrain

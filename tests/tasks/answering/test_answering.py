@@ -7,12 +7,12 @@ import pyarrow.parquet
 import pytest
 from safetensors.torch import load_file
 
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
-from bertsmith.tasks.grade import NullOdds, grade
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.errors import UserError
 from bertsmith.tasks.answering.answering import JointAnswering
 from bertsmith.tasks.finetune import finetune, read_lesson
+from bertsmith.tasks.grade import NullOdds, grade
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.answering.toy_questions import Asked, ask, columns, mrqa, squad, write_questions

@@ -10,9 +10,9 @@ import torch
 import transformers
 
 import bertsmith
-from bertsmith.predict.answers import predictions
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
+from bertsmith.errors import UserError
+from bertsmith.predict.answers import predictions
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.texts.columns import read_columns

@@ -7,12 +7,12 @@ import torch
 import transformers
 
 import bertsmith
-from bertsmith.predict.answers import predictions
-from bertsmith.errors import UserError
 from bertsmith.convert.export import export_run
-from bertsmith.tasks.grade import grade
+from bertsmith.errors import UserError
+from bertsmith.predict.answers import predictions
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.grade import grade
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.trial import build_objective
