@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.contestants import Bertsmith, Network
 from bertsmith.encoders.attention import attend
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch
-from bertsmith.training.evaluation import evaluate
-from bertsmith.training.loop import Course, Event, State, fit
+from bertsmith.training.cuda_graphs import RUNS_BEFORE
+from bertsmith.training.evaluation import held_out_losses
+from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import Machine
 from bertsmith.training.plan import Plan
-from bertsmith.training.recorder import RUNS_BEFORE
+from bertsmith.training.runner import Runner
 from bertsmith.training.schedules import ScheduleSettings
 
 LIMITS = {torch.float32: (1e-4, 2e-3), torch.bfloat16: (1e-2, 2e-2)}
@@ -76,14 +77,13 @@ def losses_agree(network: Network, device: torch.device, dtype: torch.dtype) -> 
     ours = Bertsmith(network, 1, "cpu", False)
     objective = ours.objective
     batch = objective.corrupt(uneven_tokens(network, 16, seed=1), network.length, np.random.default_rng(0))
-    expected, expected_gradients = _run(objective, batch, ours.machine, network.length)
+    expected, expected_gradients = _run(ours.runner, batch, network.length)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest" if dtype == torch.float32 else "high")
     try:
-        machine = Machine(device, dtype, cuda and dtype == torch.bfloat16, None)
-        machine.place(objective)
-        found, found_gradients = _run(objective, batch, machine, network.length)
-        recorded = machine.recorder is None or len(machine.recorder.recordings) == 1
+        runner = Runner(objective, Machine(device, dtype, cuda and dtype == torch.bfloat16, None))
+        found, found_gradients = _run(runner, batch, network.length)
+        recorded = runner.cuda_graphs is None or len(runner.cuda_graphs.recordings) == 1
     finally:
         torch.set_float32_matmul_precision(precision)
     figures = {
@@ -97,11 +97,11 @@ def losses_agree(network: Network, device: torch.device, dtype: torch.dtype) -> 
     return {"passed": passed, **figures, "gradients, relative difference": gradients}
 
 
-def _run(objective: nn.Module, batch: Batch, machine: Machine, length: int) -> tuple[dict[str, float], Tensor]:
+def _run(runner: Runner, batch: Batch, length: int) -> tuple[dict[str, float], Tensor]:
     """Mean losses, and all gradients as one vector on the CPU, of a step that is recorded where steps are."""
-    for _ in range(1 if machine.recorder is None else RUNS_BEFORE + 1):
-        losses = machine.gradients(objective, machine.prepare(objective, batch, length))
-    gradients = torch.cat([parameter.grad.flatten().cpu() for parameter in objective.parameters()])
+    for _ in range(1 if runner.cuda_graphs is None else RUNS_BEFORE + 1):
+        losses = runner.gradients(runner.prepare(batch, length))
+    gradients = torch.cat([parameter.grad.flatten().cpu() for parameter in runner.objective.parameters()])
     return losses.means(), gradients
 
 
@@ -134,11 +134,11 @@ def compiles_once(network: Network, rows: int, device: torch.device) -> dict[str
     graphs = []
     events = [
         Event(1, lambda state, step: graphs.append(counters["stats"]["unique_graphs"] - before)),
-        Event(2, lambda state, step: evaluate(ours.objective, held_out, ours.machine, network.length)),
+        Event(2, lambda state, step: held_out_losses(ours.runner, held_out, network.length)),
     ]
-    course = Course(
-        ours.optimizer, ScheduleSettings(), Plan(steps=5), ours.machine, clip_norm=1.0, length=network.length, seed=0
+    context = TrainContext(
+        ours.optimizer, ScheduleSettings(), Plan(steps=5), clip_norm=1.0, length=network.length, seed=0
     )
     with torch.compiler.set_stance("default", force_backend="eager" if device.type == "cpu" else None):
-        fit(ours.objective, batches(), course, events, State())
+        fit(ours.runner, batches(), context, events, State())
     return {"passed": graphs[0] == graphs[-1] > 0, "first step": graphs[0], "afterwards": graphs[-1] - graphs[0]}

@@ -53,7 +53,7 @@ class Network:
 
 
 class Bertsmith:
-    """Our side: `objective`, `machine` and `optimizer` as `pretrain` makes them. Takes all rows at once on a GPU and
+    """Our side: `objective`, its `runner` and `optimizer` as `pretrain` makes them. Takes all rows at once on a GPU and
     4,096 tokens on the CPU, or half where memory runs out."""
 
     def __init__(self, network: Network, rows: int, device: str, compiled: bool):
@@ -61,11 +61,11 @@ class Bertsmith:
         from bertsmith.randomness import generator
         from bertsmith.training.machine import MachineSettings, choose_machine
         from bertsmith.training.optimizers import OptimizerSettings, build_optimizer, set_learning_rate
+        from bertsmith.training.runner import Runner
 
         self.length = network.length
         self.objective = build_objective(network)
-        self.machine = choose_machine(MachineSettings(device=device, compile=compiled))
-        self.machine.place(self.objective)
+        self.runner = Runner(self.objective, choose_machine(MachineSettings(device=device, compile=compiled)))
         self.optimizer = build_optimizer(self.objective, OptimizerSettings())
         set_learning_rate(self.optimizer, 1e-4)
         self.objective.train()
@@ -76,18 +76,18 @@ class Bertsmith:
     def step(self) -> None:
         from bertsmith.training.optimizers import clip_gradients
 
-        self.machine.gradients(self.objective, self.machine.prepare(self.objective, self.batch, self.length))
+        self.runner.gradients(self.runner.prepare(self.batch, self.length))
         clip_gradients(self.objective, 1.0)
         self.optimizer.step()
 
     def rest(self) -> None:
         """Give up the memory that is held between steps."""
-        if self.machine.recorder is not None:
-            self.machine.recorder.forget()
+        if self.runner.cuda_graphs is not None:
+            self.runner.cuda_graphs.forget()
 
     @property
     def rows_at_once(self) -> int:
-        return self.machine.micro_batch_rows or self.batch.tokens.num_rows
+        return self.runner.micro_batch_rows or self.batch.tokens.num_rows
 
 
 def build_objective(network: Network) -> "PretrainingObjective":
@@ -116,7 +116,7 @@ class Transformers:
     """The peer, in micro-batches of the same number of tokens as ours, which suits it too."""
 
     def __init__(self, network: Network, rows: int, device: str, compiled: bool):
-        from bertsmith.training.machine import CPU_MICRO_BATCH_TOKENS
+        from bertsmith.training.runner import CPU_MICRO_BATCH_TOKENS
 
         self.device, self.rows = torch.device(device), rows
         on_cpu = self.device.type == "cpu"

@@ -37,6 +37,7 @@ from bertsmith.training.footprint import footprint
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.optimizers import build_optimizer, clip_gradients
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.runner import Runner
 
 VOCAB_SIZE = 30_522
 CASES = {
@@ -93,7 +94,7 @@ def measure(what: str, device: str) -> dict[str, float]:
     (torch.randn(500, 500, requires_grad=True) @ torch.randn(500, 500)).sum().backward()  # libraries are loaded
     before = peak_of_process()
     objective = kinds.build(recipe.objective, recipe.model, Vocabulary(VOCAB_SIZE, 103, (103,)), recipe.compat).train()
-    machine.place(objective)
+    runner = Runner(objective, machine)
     optimizer = build_optimizer(objective, recipe.optimizer)
     draw = np.random.default_rng(0)
     size = recipe.batch_size * length
@@ -103,7 +104,7 @@ def measure(what: str, device: str) -> dict[str, float]:
     batch = objective.corrupt(tokens, length, generator(0, "masks"))
 
     def step() -> None:
-        machine.gradients(objective, machine.prepare(objective, batch, length))
+        runner.gradients(runner.prepare(batch, length))
         clip_gradients(objective, 1.0)
         optimizer.step()
 

@@ -42,11 +42,11 @@ from bertsmith.errors import Interrupted
 from bertsmith.objectives.objective import Batch
 from bertsmith.randomness import generator
 from bertsmith.training.batches import ahead
-from bertsmith.training.loop import Course, Event, State, fit
+from bertsmith.training.cuda_graphs import RUNS_BEFORE
+from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.meter import measured_peak_flops, memory_bytes
 from bertsmith.training.plan import Plan
-from bertsmith.training.recorder import RUNS_BEFORE
 from bertsmith.training.schedules import ScheduleSettings
 
 OURS, PEER = "bertsmith", "transformers"
@@ -241,11 +241,9 @@ class Benchmark:
                 yield ours.objective.corrupt(ours.tokens, network.length, draw), (number,)
 
         ends = []
-        course = Course(
-            ours.optimizer, ScheduleSettings(), Plan(steps=steps), ours.machine, 1.0, network.length, seed=0
-        )
+        context = TrainContext(ours.optimizer, ScheduleSettings(), Plan(steps=steps), 1.0, network.length, seed=0)
         with closing(ahead(batches())) as fed:
-            fit(ours.objective, fed, course, [Event(1, lambda *_: ends.append(time.perf_counter()))], State())
+            fit(ours.runner, fed, context, [Event(1, lambda *_: ends.append(time.perf_counter()))], State())
         seconds = statistics.median(after - before for before, after in pairwise(ends[2:]))
         rate = rows * network.length / seconds
         figures = {"tokens/s": rate, "peak share": rate * self.flops_per_token(network) / self.peak_flops}

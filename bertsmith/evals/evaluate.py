@@ -64,5 +64,5 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
     machine = choose_machine(asked.machine, model.tokenizer.pad_id)
     scoring_head(model)
     network = build_network(model.networks[0], model.vocab_size)
-    machine.place(network)
+    machine.prepare_model(network)
     return Evaluation(measures, blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine), how)

@@ -19,12 +19,13 @@ from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import ReplacedTokensSettings
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
-from bertsmith.training.evaluation import evaluate
+from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network
 from bertsmith.training.plan import Plan
 from bertsmith.training.pretrain import build_objective, held_out_batches
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.runner import Runner
 
 DEFAULT_LENGTH = 128
 """Of rows, where a folder does not say what its model was trained on."""
@@ -63,8 +64,7 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
     if not batches:
         raise UserError(f"{recipe.data}: nothing to measure on; prepare it again with heldout_fraction=0.01 or so")
     machine = choose_machine(machine_settings, found.tokenizer.pad_id)
-    machine.place(objective)
-    measures = evaluate(objective, batches, machine, recipe.rows.length)
+    measures = held_out_losses(Runner(objective, machine), batches, recipe.rows.length)
     return HeldOut(measures, measuring_of(recipe), sum(len(batch.tokens.row_starts) for batch in batches))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.batches import by_length
-from bertsmith.training.machine import CPU_MICRO_BATCH_TOKENS, Machine
+from bertsmith.training.machine import Machine, evaluating
+from bertsmith.training.runner import CPU_MICRO_BATCH_TOKENS
 
 GPU_BATCH_TOKENS = 32_768
 """Of short rows with one mask each, 3,000 and more places where the vocabulary is projected: 400 MB of scores."""
@@ -31,9 +32,7 @@ def on_machine(rows: Sequence[np.ndarray], machine: Machine) -> Tokens:
     """Rows of ids, special tokens included, on the device; padded to the longest of them off the CPU."""
     flat = np.concatenate(rows)
     tokens = Tokens.pack(flat, np.zeros_like(flat), np.array([len(row) for row in rows]))
-    if machine.device.type != "cpu":
-        tokens = tokens.padded(tokens.length, machine.pad_id)
-    return tokens.to(machine.device)
+    return machine.lay_out(tokens).to(machine.device)
 
 
 def places(tokens: Tokens, rows: np.ndarray, columns: np.ndarray) -> Tensor:
@@ -58,12 +57,10 @@ def in_one_pass(ask: Callable[[Tokens], Tensor], rows: Sequence[np.ndarray], mac
 def asking(network: nn.Module, machine: Machine) -> Iterator[None]:
     """Evaluation mode without gradients, in float32 and with whole products, whatever the machine's format: answers are
     compared with one another, often by little. Afterwards `network` is as it was, and so is torch."""
-    was_training, precision = network.training, torch.get_float32_matmul_precision()
-    network.eval()
+    precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")  # TF32, which a GPU is set to, keeps 10 bits of each factor
     try:
-        with replace(machine, dtype=torch.float32).inference():
+        with evaluating(network), replace(machine, dtype=torch.float32).inference():
             yield
     finally:
         torch.set_float32_matmul_precision(precision)
-        network.train(was_training)

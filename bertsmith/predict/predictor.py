@@ -271,7 +271,7 @@ class Predictor:
                     f"{'; an Electric scores texts (`bertsmith score`)' if energies else ''}"
                 )
             self._networks[head] = build_network(found[0], model.vocab_size)
-            self._machine.place(self._networks[head])
+            self._machine.prepare_model(self._networks[head])
         return self._networks[head]
 
     def _encode(self, texts: list[str], truncate: bool) -> list[list[int]]:

@@ -43,10 +43,11 @@ from bertsmith.text.docstrings import documents
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
-from bertsmith.training.evaluation import evaluate
+from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.pretrain import Probe, build_objective, held_out_batches, pretrain
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.runner import Runner
 
 KIND = KINDS["quickstart"]
 
@@ -193,9 +194,9 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
     probes: list[Probe] = [read_word_order, guess]
     start = out / "start.json"
     if not start.exists():
-        machine.place(objective)
         batches = held_out_batches(data, recipe, objective)
-        measures = evaluate(objective, batches, machine, recipe.rows.length) | read_word_order(objective, tell)
+        losses = held_out_losses(Runner(objective, machine), batches, recipe.rows.length)
+        measures = losses | read_word_order(objective, tell)
         write_json(start, finite(measures))
     done = pretrain(recipe, out / "bert", probes=probes)
     return {

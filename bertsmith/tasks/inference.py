@@ -10,7 +10,7 @@ from bertsmith.console.progress import PATIENCE_SECONDS, progress
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.batches import by_length
-from bertsmith.training.machine import Machine, MachineSettings, choose_machine
+from bertsmith.training.machine import Machine, MachineSettings, choose_machine, evaluating
 
 PREDICTED_TOKENS = 8192
 """Of a batch that is only predicted."""
@@ -23,7 +23,7 @@ def placed(objective: nn.Module, tokenizer: Tokenizer, settings: MachineSettings
         UserError: its device is not there.
     """
     machine = choose_machine(settings, tokenizer.pad_id)
-    machine.place(objective)
+    machine.prepare_model(objective)
     return machine
 
 
@@ -39,18 +39,14 @@ class Takeable(Protocol):
 
 
 def scored(objective: nn.Module, rows: Takeable, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
-    """All rows, those of similar length together: their numbers, themselves, and what `objective.scores` gives. The
-    objective ends in training mode. What takes long shows how far it is."""
-    objective.eval()
-    done = 0
-    with progress("predicting", int(rows.lengths.sum()), patience=PATIENCE_SECONDS) as bar:
+    """All rows, those of similar length together: their numbers, themselves, and what `objective.scores` gives. What
+    takes long shows how far it is."""
+    done, total = 0, int(rows.lengths.sum())
+    with evaluating(objective), progress("predicting", total, patience=PATIENCE_SECONDS) as bar:
         for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
-            tokens = rows.take(chosen)
-            if machine.device.type != "cpu":
-                tokens = tokens.padded(tokens.length, machine.pad_id).to(machine.device)
+            tokens = machine.lay_out(rows.take(chosen)).to(machine.device)
             with machine.inference():
                 scores = objective.scores(tokens)
             yield chosen, tokens, scores
             done += int(rows.lengths[chosen].sum())
             bar.update(done)
-    objective.train()

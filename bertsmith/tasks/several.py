@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 
 class Several(nn.Module):
     """An objective a task on one encoder. The names of a batch's targets say whose it is, and so do those of its
-    losses: "rte.answers", "rte.loss". Two tasks' batches of one shape thus differ for a `Recorder` too."""
+    losses: "rte.answers", "rte.loss". Two tasks' batches of one shape thus differ for a `CudaGraphRunner` too."""
 
     def __init__(self, encoder: Encoder, objectives: dict[str, Objective]):
         """`objectives` are the tasks', each with this `encoder`."""

@@ -22,11 +22,12 @@ from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.lesson import Lesson, Splits
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import StartingPoint
-from bertsmith.training.loop import Course, Event, State, Step, fit
+from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import Machine
 from bertsmith.training.metrics import MetricsLog
 from bertsmith.training.optimizers import build_optimizer
 from bertsmith.training.plan import Plan
+from bertsmith.training.runner import Runner
 
 LOG_STEPS = 50
 """Between two lines of metrics.jsonl."""
@@ -86,9 +87,7 @@ def build_objective(setup: Setup, seed: int) -> Objective:
     """The model before its first step: pre-trained weights, and what is new drawn from `seed`."""
     torch.manual_seed(derived_seed(seed, "weights"))
     start = replace(setup.start, weights={}) if setup.recipe.random_weights else setup.start
-    objective = setup.lesson.objective(start, Encoder(start.settings, start.vocab_size))
-    setup.machine.place(objective)
-    return objective
+    return setup.lesson.objective(start, Encoder(start.settings, start.vocab_size))
 
 
 def watch_of(setup: Setup) -> Watch | None:
@@ -108,12 +107,12 @@ def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
 
 def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path, watch: Watch | None = None) -> State:
     """Train to the end of the plan, or until `watch` has seen enough, with metrics.jsonl in `folder`."""
-    recipe, machine = setup.recipe, setup.machine
+    recipe, runner = setup.recipe, Runner(objective, setup.machine)
     rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
     optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
     longest = int(setup.splits.train.lengths.max())
-    course = Course(
-        optimizer, recipe.schedule, plan, machine, recipe.optimizer.clip_norm, longest, seed, recipe.compat,
+    context = TrainContext(
+        optimizer, recipe.schedule, plan, recipe.optimizer.clip_norm, longest, seed, recipe.compat,
         static_shapes=False,
     )  # fmt: skip
     state = State()
@@ -145,7 +144,7 @@ def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Pat
             epoch = math.ceil(len(setup.splits.train.lengths) / recipe.batch_size)
             events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), look))
         batches = setup.splits.train.batches(recipe.batch_size, seed, recipe.similar_lengths)
-        asked_to_stop = fit(objective, batches, course, events, state)
+        asked_to_stop = fit(runner, batches, context, events, state)
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
     return state

@@ -7,8 +7,9 @@ In reading order:
     plan         when training ends
     schedules    the learning rate
     optimizers   Adam as the reference has it; weight-decay groups; clipping
-    machine      device, number format, micro-batches
-    recorder     passes recorded as CUDA graphs
+    machine      device, number format, compilation, padding
+    cuda_graphs  passes recorded as CUDA graphs
+    runner       an objective on a machine, in micro-batches
     footprint    the memory of a step, counted beforehand
     batches      shards → rows → masked batches, in an order that can be resumed
     evaluation   held-out losses

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from bertsmith.objectives.masking import asked
-from bertsmith.objectives.objective import Batch, PretrainingObjective
+from bertsmith.objectives.objective import Batch
 from bertsmith.training.loop import State, progress
-from bertsmith.training.machine import Machine
+from bertsmith.training.machine import evaluating
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.runner import Runner
 from bertsmith.training.schedules import learning_rate
 
 LARGEST_RATE_OF_TRAINED_WEIGHTS = 1e-4
@@ -116,17 +117,15 @@ def constant_score(batches: Sequence[Batch], name: str) -> float:
     return float(counts.max() / counts.sum().clamp(min=1))
 
 
-def mean_cosine(objective: PretrainingObjective, batch: Batch, machine: Machine, length: int) -> float:
+def mean_cosine(runner: Runner, batch: Batch, length: int) -> float:
     """Return the mean cosine of hidden vectors of different rows, one of each of the first rows, of tokens in different
-    places. The objective ends in training mode."""
-    objective.eval()
-    with machine.inference():
-        part = machine.micro_batches(next(batch.split(ALIKE_ROWS)), length)[0]
+    places."""
+    with evaluating(runner.objective), runner.machine.inference():
+        part = runner.micro_batches(next(batch.split(ALIKE_ROWS)), length)[0]
         tokens, rows = part.tokens, torch.arange(part.tokens.num_rows, device=part.tokens.ids.device)
         inner = (tokens.row_lengths - 2).clamp(min=1)  # neither [CLS] nor the last [SEP]
-        found = objective.hidden(tokens)[tokens.row_starts + 1 + rows * 17 % inner]
-    objective.train()
-    return _mean_cosine(found.float())
+        vectors = runner.objective.hidden(tokens)[tokens.row_starts + 1 + rows * 17 % inner]
+    return _mean_cosine(vectors.float())
 
 
 def _mean_cosine(vectors: Tensor) -> float:

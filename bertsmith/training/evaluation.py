@@ -3,16 +3,15 @@
 import math
 from collections.abc import Sequence
 
-from bertsmith.objectives.objective import Batch, Objective, sum_losses
-from bertsmith.training.machine import Machine
+from bertsmith.objectives.objective import Batch, sum_losses
+from bertsmith.training.machine import evaluating
+from bertsmith.training.runner import Runner
 
 
-def evaluate(objective: Objective, batches: Sequence[Batch], machine: Machine, length: int) -> dict[str, float]:
-    """Means over all `batches`, with `…_perplexity` for a loss in nats a token. The objective ends in training mode."""
-    objective.eval()
-    total = sum_losses(machine.losses(objective, batch, length) for batch in batches)
-    objective.train()
-    means = total.means()
+def held_out_losses(runner: Runner, batches: Sequence[Batch], length: int) -> dict[str, float]:
+    """Return the means over all `batches`, with `…_perplexity` for a loss in nats a token."""
+    with evaluating(runner.objective):
+        means = sum_losses(runner.losses(batch, length) for batch in batches).means()
     perplexities = {
         name.replace("_loss", "_perplexity"): math.exp(min(mean, 100.0))
         for name, mean in means.items()

@@ -9,8 +9,8 @@ from bertsmith.encoders.activations import Format
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.objectives.cross_entropy import rows_at_once
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.training.machine import Machine
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.runner import micro_batch_size
 
 PROCESS_BYTES = 416e6
 """Of a process that has imported all that training needs: most of it torch, and what torch loads at its first use."""
@@ -55,9 +55,7 @@ def footprint(
     """
     length, half = recipe.rows.length, 2 if form.half else 0
     device = torch.device("cuda" if form.cuda else "cpu")
-    num_rows = Machine(device, torch.float32, False, recipe.machine.micro_batch_rows).rows_at_once(
-        recipe.batch_size, length
-    )
+    num_rows = micro_batch_size(device, recipe.machine.micro_batch_rows, recipe.batch_size, length)
     kept = length * objective.kept_bytes_per_token(length, form)
     table = objective.encoder.embeddings.token.weight  # [V, E]
     score = 2 * form.size if form.cuda else 4 + half  # on a GPU its gradient does not take its place

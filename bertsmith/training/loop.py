@@ -15,11 +15,11 @@ from torch import Tensor
 from bertsmith.console.signals import leave_terminal, stop_signals
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
-from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.randomness import derived_seed
-from bertsmith.training.machine import Machine, Prepared
 from bertsmith.training.optimizers import clip_gradients, set_learning_rate
 from bertsmith.training.plan import Plan
+from bertsmith.training.runner import PreparedBatch, Runner
 from bertsmith.training.schedules import HeadWarmup, ScheduleSettings, learning_rate
 
 MOST_SKIPPED_IN_A_ROW = 5
@@ -67,13 +67,12 @@ class Event(NamedTuple):
     """Also when training is asked to stop."""
 
 
-class Course(NamedTuple):
-    """How to move: what `fit` needs besides the objective and its batches."""
+class TrainContext(NamedTuple):
+    """How to train: what `fit` needs besides the objective and its batches."""
 
     optimizer: torch.optim.Optimizer
     schedule: ScheduleSettings
     plan: Plan
-    machine: Machine
     clip_norm: float
     length: int
     """Longest row, in tokens."""
@@ -89,9 +88,9 @@ class Course(NamedTuple):
 
 
 def fit(
-    objective: Objective,
+    runner: Runner,
     batches: Iterator[tuple[Batch, tuple[int, ...]]],
-    course: Course,
+    context: TrainContext,
     events: Sequence[Event],
     state: State,
 ) -> int | None:
@@ -100,9 +99,8 @@ def fit(
     stop here; None where there was none.
 
     Args:
-        objective: a module on `course.machine`.
+        runner: of the objective.
         batches: without end, from `state.position` on: a batch and the position behind it. One more is taken than used.
-        course: see there.
         events: in the order in which they act.
         state: changed in place.
 
@@ -110,13 +108,13 @@ def fit(
         Interrupted: one of `stop_signals` came; the state is that of a whole step.
         UserError: several steps in a row had gradients that are not finite.
     """
-    plan, machine = course.plan, course.machine
+    plan, machine = context.plan, runner.machine
     surplus = Surplus() if machine.device.type == "cpu" else None
-    objective.train()
+    runner.objective.train()
 
-    def prepare() -> tuple[Prepared, tuple[int, ...]]:
+    def prepare() -> tuple[PreparedBatch, tuple[int, ...]]:
         batch, position = next(batches)
-        return machine.prepare(objective, batch, course.padded_length(batch)), position
+        return runner.prepare(batch, context.padded_length(batch)), position
 
     with _stop_requests() as requests:
         warm, last_seconds = not machine.compile, 1.0
@@ -125,14 +123,14 @@ def fit(
         while not last:
             started_at = time.perf_counter()
             prepared, position = upcoming
-            losses, norm, rate = _launch(objective, prepared, course, state, last_seconds)
-            new_rate = course.head_warmup.rate(state.step)
+            losses, norm, rate = _launch(runner, prepared, context, state, last_seconds)
+            new_rate = context.head_warmup.rate(state.step)
             upcoming = prepare()  # while a GPU is at work
             used = rate if new_rate is None else new_rate
             step = Step(losses, used, float(norm), prepared.batch.tokens.num_tokens)
             if math.isfinite(step.gradient_norm):
-                set_learning_rate(course.optimizer, rate, new_rate)
-                course.optimizer.step()
+                set_learning_rate(context.optimizer, rate, new_rate)
+                context.optimizer.step()
             last_seconds = time.perf_counter() - started_at if warm else 1.0
             state.seconds += last_seconds if warm else 0.0  # a first step that compiles is start-up
             warm = True
@@ -157,17 +155,17 @@ def progress(plan: Plan, state: State) -> float:
 
 
 def _launch(
-    objective: Objective, prepared: Prepared, course: Course, state: State, seconds: float
+    runner: Runner, prepared: PreparedBatch, context: TrainContext, state: State, seconds: float
 ) -> tuple[Losses, Tensor, float]:
-    """Ask for a step's losses, for its gradients and their norm, and say with which learning rate. It is to take
-    `seconds`."""
-    before = progress(course.plan, state)
+    """Launch forward and backward; return losses, the gradients' norm and this step's learning rate. `seconds` is how
+    long the step is expected to take."""
+    before = progress(context.plan, state)
     tokens = prepared.batch.tokens.num_tokens
-    after = course.plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
-    rate = learning_rate(course.schedule, before, after, course.compat)
-    torch.manual_seed(derived_seed(course.seed, "dropout", state.step))
-    losses = course.machine.gradients(objective, prepared)
-    return losses, clip_gradients(objective, course.clip_norm), rate
+    after = context.plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
+    rate = learning_rate(context.schedule, before, after, context.compat)
+    torch.manual_seed(derived_seed(context.seed, "dropout", state.step))
+    losses = runner.gradients(prepared)
+    return losses, clip_gradients(runner.objective, context.clip_norm), rate
 
 
 def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:

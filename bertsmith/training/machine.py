@@ -1,11 +1,10 @@
-"""Where and how a batch is run: device, number format, compilation, micro-batches."""
+"""Where and how modules run: device, number format, compilation, padding."""
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import nn
@@ -15,17 +14,13 @@ from bertsmith.encoders.encoder import Embeddings
 from bertsmith.encoders.heads import MaskedTokenHead, ModernHead, ReplacedTokenHead
 from bertsmith.encoders.layers import Layer
 from bertsmith.encoders.modern import ModernLayer
+from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError, quoted
 from bertsmith.memory import keep_freed_memory
 from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
-from bertsmith.objectives.objective import Batch, Losses, Objective, sum_losses
-from bertsmith.training.recorder import Counts, Recorder
 
 _COMPILED = (Layer, ModernLayer, MaskedTokenHead, ReplacedTokenHead, ModernHead, Embeddings)
 _COMPILED_ON_A_GPU = (*_COMPILED, VocabularyCrossEntropy)
-
-CPU_MICRO_BATCH_TOKENS = 4096
-"""On the CPU larger micro-batches only fall out of the caches."""
 
 
 @settings
@@ -51,30 +46,18 @@ class MachineSettings:
     )
 
 
-class Prepared(NamedTuple):
-    """A batch as it is run: in micro-batches, and for a GPU padded and in memory that it can copy from."""
-
-    batch: Batch
-    length: int
-    """Of the padded rows."""
-    counts: dict[str, float]
-    """What losses are divided by."""
-    parts: list[Batch]
-
-
-@dataclass
+@dataclass(frozen=True)
 class Machine:
-    """A device and how a batch is put on it. `micro_batch_rows` falls when memory runs out."""
+    """A device and how modules run on it."""
 
     device: torch.device
     dtype: torch.dtype
     compile: bool
     micro_batch_rows: int | None
+    """Rows run at once, as the settings say; None leaves it to `micro_batch_size`."""
     pad_id: int = 0
-    record: bool = True
-    """On a GPU, steps of a shape that comes again."""
-    recorder: Recorder | None = None
-    """Of the objective that was placed last."""
+    cuda_graphs: bool = True
+    """On a GPU, record steps of a shape that comes again."""
 
     def autocast(self) -> contextlib.AbstractContextManager:
         if self.dtype == torch.float32:
@@ -87,96 +70,37 @@ class Machine:
         with torch.inference_mode(), torch.compiler.set_stance("force_eager"), self.autocast():
             yield
 
-    def place(self, module: nn.Module) -> None:
+    def prepare_model(self, module: nn.Module) -> None:
         """Move `module` to the device and compile its parts.
 
         Layers are compiled, not the step: one graph serves all layers, and a first step takes seconds, not minutes.
         """
         module.to(self.device)
-        on_gpu = self.device.type == "cuda"
+        compiled = _COMPILED_ON_A_GPU if self.device.type == "cuda" else _COMPILED
         for part in module.modules() if self.compile else ():
-            if isinstance(part, _COMPILED_ON_A_GPU if on_gpu else _COMPILED):
+            if isinstance(part, compiled):
                 part.compile()
-        self.recorder = Recorder(module, partial(self._add_gradients, module)) if on_gpu and self.record else None
 
-    def micro_batches(self, batch: Batch, length: int) -> list[Batch]:
-        """Cut `batch` and, off the CPU, pad its rows to `length`, so that shapes never change."""
-        return [part.to(self.device) for part in self._parts(batch, length)]
+    @property
+    def pads(self) -> bool:
+        """Whether rows are padded to one length, so that shapes never change; on the CPU they stay packed."""
+        return self.device.type != "cpu"
 
-    def _parts(self, batch: Batch, length: int) -> list[Batch]:
-        """The same, still on the host."""
-        parts = batch.split(self.rows_at_once(batch.tokens.num_rows, length))
-        return list(parts) if self.device.type == "cpu" else [part.padded(length, self.pad_id) for part in parts]
+    def lay_out(self, tokens: Tokens, length: int | None = None) -> Tokens:
+        """Return rows as this machine runs them, still on the host; padded ones have `length` tokens, or as many as the
+        longest of them."""
+        return tokens.padded(length or tokens.length, self.pad_id) if self.pads else tokens
 
-    def prepare(self, objective: Objective, batch: Batch, length: int) -> Prepared:
-        """What the host has to do before `gradients`, which it can while the device is busy with another batch."""
-        parts = self._parts(batch, length)
-        if self.device.type == "cuda":
-            parts = [part.pinned() for part in parts]
-        return Prepared(batch, length, objective.counts(batch), parts)
 
-    def gradients(self, objective: Objective, prepared: Prepared) -> Losses:
-        """Run a batch forward and backward in micro-batches; gradients are left on the parameters, in place of any.
-
-        When memory runs out the micro-batch is halved and the same rows and masks run again.
-
-        Raises:
-            UserError: a single row does not fit.
-        """
-        while (losses := _if_it_fits(partial(self._gradients, objective, prepared))) is None:
-            self._make_room(objective, prepared.parts[0].tokens.num_rows)
-            prepared = self.prepare(objective, prepared.batch, prepared.length)
-        return losses
-
-    def losses(self, objective: Objective, batch: Batch, length: int) -> Losses:
-        """Run `batch` forward only, in micro-batches too; as `gradients` when memory runs out."""
-        while (losses := _if_it_fits(partial(self._losses, objective, batch, length))) is None:
-            self._make_room(objective, self.rows_at_once(batch.tokens.num_rows, length))
-        return losses
-
-    def _losses(self, objective: Objective, batch: Batch, length: int) -> Losses:
-        with self.inference():
-            return sum_losses(objective.losses(part) for part in self.micro_batches(batch, length))
-
-    def _gradients(self, objective: Objective, prepared: Prepared) -> Losses:
-        if self.recorder is None:
-            objective.zero_grad(set_to_none=True)
-            run = partial(self._add_gradients, objective)
-        else:
-            self.recorder.zero_gradients()
-            run = self.recorder.run
-        return sum_losses(run(part, prepared.counts) for part in prepared.parts)
-
-    def _add_gradients(self, objective: Objective, part: Batch, counts: Counts) -> Losses:
-        with self.autocast():
-            losses = objective.losses(part.to(self.device))
-            scalar = objective.total(losses, counts)
-        scalar.backward()
-        return losses.detach()
-
-    def rows_at_once(self, num_rows: int, length: int) -> int:
-        """Rows of a micro-batch, of a batch of `num_rows`; on the CPU as even as can be, since a last small one runs
-        at less than full speed."""
-        if self.micro_batch_rows is not None:
-            return min(self.micro_batch_rows, num_rows)
-        if self.device.type != "cpu":
-            return num_rows
-        most = max(1, CPU_MICRO_BATCH_TOKENS // length)
-        return -(-num_rows // -(-num_rows // most))
-
-    def _make_room(self, objective: nn.Module, rows: int) -> None:
-        """Give up what is recorded, which holds its memory between steps; or else run half as many rows at once."""
-        objective.zero_grad(set_to_none=True)
-        if self.recorder is not None and self.recorder.recordings:
-            self.recorder.forget()
-        elif rows == 1:
-            raise UserError("out of memory with a single row; use a smaller model, shorter rows or a larger machine")
-        else:
-            self.micro_batch_rows = rows // 2
-            if self.compile:
-                torch.compiler.reset()  # else it takes the rows for a number that varies, and its graphs are slower
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Hold `module` in evaluation mode; afterwards it is in the mode that it was in."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 def choose_machine(settings: MachineSettings, pad_id: int = 0, compile_on_gpu: bool = True) -> Machine:
@@ -204,7 +128,7 @@ def choose_machine(settings: MachineSettings, pad_id: int = 0, compile_on_gpu: b
     if not cuda:
         keep_freed_memory()
     compiles = cuda and compile_on_gpu if settings.compile is None else settings.compile
-    return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id, record=settings.compile is not False)
+    return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id, settings.compile is not False)
 
 
 def _device(name: str) -> torch.device:
@@ -224,21 +148,3 @@ def _device(name: str) -> torch.device:
     if kind == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise UserError(f"device = {quoted(name, 60)}: there are {torch.cuda.device_count()} GPUs, counted from 0")
     return device
-
-
-def _if_it_fits(run: Callable[[], Losses]) -> Losses | None:
-    """What `run` returns; None where memory runs out. By then nothing holds the failed run's tensors, as a caught
-    exception would."""
-    try:
-        return run()
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-    return None
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    says = str(error)  # torch's words on the CPU, and cuBLAS's
-    return "can't allocate memory" in says or "CUBLAS_STATUS_ALLOC_FAILED" in says

@@ -31,16 +31,17 @@ from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.cautions import Cautions, mean_cosine
-from bertsmith.training.evaluation import evaluate
+from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.folder import finish_run, newest_checkpoint, note_events, note_pooling, note_threads, open_run
 from bertsmith.training.initial import open_initial, set_weights
-from bertsmith.training.loop import Course, Event, State, Step, fit
-from bertsmith.training.machine import Machine, choose_machine
+from bertsmith.training.loop import Event, State, Step, TrainContext, fit
+from bertsmith.training.machine import choose_machine
 from bertsmith.training.meter import Meter
 from bertsmith.training.metrics import MetricsLog
 from bertsmith.training.optimizers import build_optimizer
 from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.runner import Runner
 from bertsmith.training.schedules import HeadWarmup
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
@@ -79,15 +80,15 @@ def pretrain(
         found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
         if beginning and found is None:
             say(beginning, error=True)
-        machine.place(objective)
+        runner = Runner(objective, machine)
         optimizer = build_optimizer(objective, recipe.optimizer, new=new)
         state = State()
         if found is not None:
             state = checkpoints.restore(found, objective, optimizer)
             say(f"continuing from {found.path} (step {state.step:,})", error=True)
             note_threads(before, machine.device)
-        course = Course(
-            optimizer, recipe.schedule, recipe.plan, machine, recipe.optimizer.clip_norm, recipe.rows.length,
+        context = TrainContext(
+            optimizer, recipe.schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length,
             recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(),
         )  # fmt: skip
         start = (state.step, state.position)
@@ -98,11 +99,11 @@ def pretrain(
             progress("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
         ):
             note_events(run, log.events)
-            watch = _Watch(recipe, machine, log, bar, probes)
+            logger = TrainLogger(recipe, runner, log, bar, probes)
             held_out = held_out_batches(data, recipe, objective)
-            watch.start(objective, state)
+            logger.start(state)
             if beginning and found is None:
-                watch.evaluate(objective, held_out, state)
+                logger.evaluate(held_out, state)
 
             def save(state: State, step: Step) -> None:
                 held.check()
@@ -110,14 +111,14 @@ def pretrain(
                 checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
 
             events = [
-                Event(1, watch.add),
-                Event(recipe.plan.log_steps, watch.log_training),
-                Event(recipe.plan.evaluate_steps, lambda state, step: watch.evaluate(objective, held_out, state)),
+                Event(1, logger.add),
+                Event(recipe.plan.log_steps, logger.log_training),
+                Event(recipe.plan.evaluate_steps, lambda state, step: logger.evaluate(held_out, state)),
                 Event(recipe.plan.checkpoint_steps, save, when_stopped=True),
             ]
             with _naming_the_last_checkpoint(held):
-                asked_to_stop = fit(objective, batches, course, events, state)
-        summary = finish_run(run, state, watch.measures)
+                asked_to_stop = fit(runner, batches, context, events, state)
+        summary = finish_run(run, state, logger.measures)
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
     return summary
@@ -145,21 +146,19 @@ def held_out_batches(data: Data, recipe: PretrainRecipe, objective: PretrainingO
     return [masked_batch(stream, objective, part, number, progress=1.0) for number, part in enumerate(rows)]
 
 
-class _Watch:
-    """Adds up losses between two lines of metrics, and shows them."""
+class TrainLogger:
+    """Adds up losses between two lines of metrics, evaluates, and shows both."""
 
-    def __init__(
-        self, recipe: PretrainRecipe, machine: Machine, log: MetricsLog, bar: Progress, probes: Sequence[Probe]
-    ):
-        self.recipe, self.machine, self.log, self.bar, self.probes = recipe, machine, log, bar, probes
-        self.meter = Meter(machine)
+    def __init__(self, recipe: PretrainRecipe, runner: Runner, log: MetricsLog, bar: Progress, probes: Sequence[Probe]):
+        self.recipe, self.runner, self.log, self.bar, self.probes = recipe, runner, log, bar, probes
+        self.meter = Meter(runner.machine)
         self.cautions = Cautions(recipe, self.warn)
         self.total = NO_LOSSES
         self.means = ""
         self.measures: dict[str, float] = {}
 
-    def start(self, objective: PretrainingObjective, state: State) -> None:
-        flops_per_token = training_flops(objective.flops_per_token(self.recipe.rows.length))
+    def start(self, state: State) -> None:
+        flops_per_token = training_flops(self.runner.objective.flops_per_token(self.recipe.rows.length))
         self.meter.start(state.tokens, state.seconds, flops_per_token)
         self.cautions.before_training(state)
 
@@ -186,14 +185,15 @@ class _Watch:
         rate = rates["tokens_per_second"]
         self.means = f", {named}" + ("" if rate is None else f", {format_count(rate)} tokens/s")
 
-    def evaluate(self, objective: PretrainingObjective, batches: list[Batch], state: State) -> None:
+    def evaluate(self, batches: list[Batch], state: State) -> None:
         if not batches and not self.probes:
             return
-        self.measures = evaluate(objective, batches, self.machine, self.recipe.rows.length) if batches else {}
+        length = self.recipe.rows.length
+        self.measures = held_out_losses(self.runner, batches, length) if batches else {}
         shown: list[str] = []
         for probe in self.probes:
-            self.measures |= probe(objective, shown.append)
-        cosine = mean_cosine(objective, batches[0], self.machine, self.recipe.rows.length) if batches else None
+            self.measures |= probe(self.runner.objective, shown.append)
+        cosine = mean_cosine(self.runner, batches[0], length) if batches else None
         alike = {} if cosine is None else {"hidden_cosine": cosine}
         self.log.write(
             "heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures, **alike}

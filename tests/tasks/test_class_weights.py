@@ -17,6 +17,7 @@ from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.task import Task
 from bertsmith.training.machine import MachineSettings, choose_machine
+from bertsmith.training.runner import Runner
 from tests.tasks.texts.test_columns import write
 from tests.tasks.texts.test_multi_label import write_topics
 from tests.tasks.texts.toy_glue import write_glue
@@ -139,7 +140,7 @@ def test_tags_are_weighed_and_micro_batches_add_up(tmp_path):
         answers.append(one.targets["answers"][0, : one.tokens.length].long())
     expected = torch.nn.functional.cross_entropy(torch.cat(scores), torch.cat(answers), weights)
     for micro_batch_rows in (2, 7):
-        machine = choose_machine(MachineSettings(device="cpu", micro_batch_rows=micro_batch_rows))
-        losses = machine.gradients(objective, machine.prepare(objective, batch, batch.tokens.length))
+        runner = Runner(objective, choose_machine(MachineSettings(device="cpu", micro_batch_rows=micro_batch_rows)))
+        losses = runner.gradients(runner.prepare(batch, batch.tokens.length))
         assert losses.means()["loss"] == pytest.approx(float(expected), rel=1e-5)
         assert objective.counts(batch)["loss"] == pytest.approx(float(losses.counts["loss"]))

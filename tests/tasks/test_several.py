@@ -125,7 +125,7 @@ def test_a_step_of_one_task_leaves_the_other_heads_alone():
     assert {key.split(".head.")[0] for key in weights if not key.startswith("encoder.")} == {"heads.a-1", "heads.b_2"}
 
 
-def test_batches_of_two_tasks_are_of_two_shapes_for_a_recorder():
+def test_batches_of_two_tasks_are_of_two_shapes_for_cuda_graphs():
     split = SeveralSplit({name: TextSplit(None, rows_of([5] * 16), np.arange(16)) for name in ("a", "b")}, 1.0)
     shapes = {tuple((name, *tensor.shape) for name, tensor in batch.tensors().items())
               for batch, _ in islice(split.batches(8, 0), 20)}  # fmt: skip

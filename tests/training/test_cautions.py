@@ -14,6 +14,7 @@ from bertsmith.training.loop import State
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
+from bertsmith.training.runner import Runner
 from tests.toys import make_data, random_tokens, tiny_recipe
 
 RATES = ("schedule.learning_rate=0.5", "schedule.warmup_proportion=0", "optimizer.clip_norm=0")
@@ -161,7 +162,7 @@ def test_vectors_of_different_rows_are_compared():
         ([[1, 1], [1, 0.0]], 0.5**0.5),
     ):
         table = torch.tensor([[9.0, 9.0], *vectors, [9.0, 9.0]])
-        objective = Remembered(table)
-        assert mean_cosine(objective, Batch(tokens, {}), machine, 5) == pytest.approx(cosine, abs=1e-6)
-        assert objective.training
-    assert json.dumps(mean_cosine(objective, Batch(tokens.rows(0, 1), {}), machine, 5)) == "0.0"
+        runner = Runner(Remembered(table), machine)
+        assert mean_cosine(runner, Batch(tokens, {}), 5) == pytest.approx(cosine, abs=1e-6)
+        assert runner.objective.training
+    assert json.dumps(mean_cosine(runner, Batch(tokens.rows(0, 1), {}), 5)) == "0.0"

@@ -19,7 +19,7 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives import masking
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.manifests import read_manifest
-from bertsmith.training import batches, checkpoints, machine
+from bertsmith.training import batches, checkpoints, runner
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
@@ -195,21 +195,21 @@ def test_a_device_that_is_not_there_is_refused(data, tmp_path):
 def test_when_memory_runs_out_the_micro_batch_shrinks_and_the_loss_is_the_same(data, tmp_path, monkeypatch):
     recipe = tiny_recipe(data)
     pretrain(recipe, tmp_path / "roomy")
-    roomy = machine.Machine._add_gradients
+    roomy = runner.Runner._add_gradients
 
-    def cramped(self, objective, part, counts):
+    def cramped(self, part, counts):
         if part.tokens.num_rows > 3:
             raise torch.OutOfMemoryError
-        return roomy(self, objective, part, counts)
+        return roomy(self, part, counts)
 
-    monkeypatch.setattr(machine.Machine, "_add_gradients", cramped)
+    monkeypatch.setattr(runner.Runner, "_add_gradients", cramped)
     pretrain(recipe, tmp_path / "cramped")
     losses = [
         [line["mlm_loss"] for line in read_metrics(tmp_path / run / "metrics.jsonl") if line["split"] == "train"]
         for run in ("roomy", "cramped")
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    monkeypatch.setattr(machine.Machine, "_add_gradients", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    monkeypatch.setattr(runner.Runner, "_add_gradients", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
     with pytest.raises(UserError, match="single row"):
         pretrain(recipe, tmp_path / "impossible")
 

@@ -14,6 +14,7 @@ from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.optimizers import OptimizerSettings, build_optimizer
+from bertsmith.training.runner import Runner
 from tests.toys import random_tokens
 
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_dropout_prob": 0.0,
@@ -48,8 +49,8 @@ def test_loss_and_gradient_of_the_mean_or_of_the_sum(num_labels, compat):
     expected.backward()
     gradients = {name: parameter.grad.clone() for name, parameter in objective.named_parameters()}
     objective.zero_grad()
-    machine = choose_machine(MachineSettings(device="cpu", micro_batch_rows=2))
-    losses = machine.gradients(objective, machine.prepare(objective, batch, 9))
+    runner = Runner(objective, choose_machine(MachineSettings(device="cpu", micro_batch_rows=2)))
+    losses = runner.gradients(runner.prepare(batch, 9))
     for name, parameter in objective.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-7)
     mean = (expected / 5 if compat else expected).detach()
@@ -87,8 +88,8 @@ def test_in_micro_batches_loss_and_gradient_are_what_torch_gives_for_the_whole(k
     expected.backward()
     gradients = {name: parameter.grad.clone() for name, parameter in objective.named_parameters()}
     objective.zero_grad()
-    machine = choose_machine(MachineSettings(device="cpu", micro_batch_rows=2))
-    losses = machine.gradients(objective, machine.prepare(objective, batch, 9))
+    runner = Runner(objective, choose_machine(MachineSettings(device="cpu", micro_batch_rows=2)))
+    losses = runner.gradients(runner.prepare(batch, 9))
     for name, parameter in objective.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-7)
     assert losses.means()["loss"] == pytest.approx(float(expected.detach()), rel=1e-5)

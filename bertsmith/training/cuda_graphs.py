@@ -21,7 +21,7 @@ MOST_RECORDINGS = 16
 Counts = Mapping[str, float | Tensor]
 
 
-class Recorder:
+class CudaGraphRunner:
     """Runs an objective, and records its passes over batches whose shape comes again.
 
     What a graph reads and writes stays where it is: so gradients are set to zero instead of being given up, and each

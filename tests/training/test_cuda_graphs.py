@@ -10,9 +10,10 @@ from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.rtd import ReplacedTokensSettings
-from bertsmith.training import recorder
+from bertsmith.training import cuda_graphs
+from bertsmith.training.cuda_graphs import RUNS_BEFORE, CudaGraphRunner
 from bertsmith.training.machine import Machine
-from bertsmith.training.recorder import RUNS_BEFORE, Recorder
+from bertsmith.training.runner import Runner
 
 LENGTH = 24
 VOCABULARY = Vocabulary(300, 3, (0, 1, 2, 3))
@@ -57,12 +58,12 @@ def test_a_shape_that_comes_again_is_recorded_and_one_whose_recording_fails_is_r
         def replay(self, batch, counts):
             return self.run(batch, counts)
 
-    monkeypatch.setattr(recorder, "_Recording", Stub)
+    monkeypatch.setattr(cuda_graphs, "_Recording", Stub)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
     model = Weight()
-    ours = Recorder(model, model.run)
+    ours = CudaGraphRunner(model, model.run)
 
     def step(*ids: int) -> None:
         ours.zero_gradients()
@@ -101,25 +102,22 @@ def _encoder(prob: float) -> ClassicSettings:
 def test_a_recorded_step_is_the_step(prob):
     """Two sizes of batch in turns, in micro-batches and not; the same steps without recording beside it."""
     device = torch.device("cuda")
-    machines, objectives = [], []
+    runners = []
     for records in (True, False):
         torch.manual_seed(0)
         objective = kinds.build(ReplacedTokensSettings(), _encoder(prob), VOCABULARY, False).train()
-        machine = Machine(device, torch.bfloat16, True, 6)
-        machine.place(objective)
-        if not records:
-            machine.recorder = None
-        machines.append(machine)
-        objectives.append(objective)
+        runners.append(Runner(objective, Machine(device, torch.bfloat16, True, 6, cuda_graphs=records)))
     for number in range(RUNS_BEFORE + 4):
         for rows in (6, 4, 12):
-            asked = batch(rows, number, objectives[0])
+            asked = batch(rows, number, runners[0].objective)
             results = []
-            for machine, objective in zip(machines, objectives, strict=True):
+            for runner in runners:
                 torch.manual_seed(number)
-                losses = machine.gradients(objective, machine.prepare(objective, asked, LENGTH))
-                results.append((losses.means(), [parameter.grad.clone() for parameter in objective.parameters()]))
+                losses = runner.gradients(runner.prepare(asked, LENGTH))
+                results.append(
+                    (losses.means(), [parameter.grad.clone() for parameter in runner.objective.parameters()])
+                )
             (recorded, gradients), (plain, expected) = results
             assert recorded == pytest.approx(plain, rel=1e-4, nan_ok=True)
             torch.testing.assert_close(gradients, expected, rtol=2e-2, atol=2e-3)
-    assert len(machines[0].recorder.recordings) == 2
+    assert len(runners[0].cuda_graphs.recordings) == 2

@@ -1,0 +1,145 @@
+"""An objective, run on a machine: forward and backward in micro-batches that fit into its memory."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from bertsmith.errors import UserError
+from bertsmith.objectives.objective import Batch, Losses, Objective, sum_losses
+from bertsmith.training.cuda_graphs import Counts, CudaGraphRunner
+from bertsmith.training.machine import Machine
+
+CPU_MICRO_BATCH_TOKENS = 4096
+"""On the CPU larger micro-batches only fall out of the caches."""
+
+
+class PreparedBatch(NamedTuple):
+    """A batch as it is run: in micro-batches, and for a GPU padded and in memory that it can copy from."""
+
+    batch: Batch
+    length: int
+    """Of the padded rows."""
+    counts: dict[str, float]
+    """What losses are divided by."""
+    micro_batches: list[Batch]
+
+
+class Runner:
+    """An objective on a machine, with the state that running it needs.
+
+    Attributes:
+        micro_batch_rows: rows run at once, of which memory that runs out leaves half; None leaves it to
+            `micro_batch_size`.
+        cuda_graphs: on a GPU, the recorded passes of `objective`.
+    """
+
+    def __init__(self, objective: Objective, machine: Machine):
+        """Moves `objective`, a `torch.nn.Module`, to the machine's device."""
+        machine.prepare_model(objective)
+        self.objective, self.machine = objective, machine
+        self.micro_batch_rows = machine.micro_batch_rows
+        records = machine.device.type == "cuda" and machine.cuda_graphs
+        self.cuda_graphs = CudaGraphRunner(objective, self._add_gradients) if records else None
+
+    def micro_batches(self, batch: Batch, length: int) -> list[Batch]:
+        """Cut `batch` and put its parts on the device, laid out as `Machine.lay_out` does."""
+        return [part.to(self.machine.device) for part in self._micro_batches(batch, length)]
+
+    def _micro_batches(self, batch: Batch, length: int) -> list[Batch]:
+        """The same, still on the host."""
+        parts = batch.split(self._rows_at_once(batch, length))
+        return [Batch(self.machine.lay_out(part.tokens, length), part.targets) for part in parts]
+
+    def _rows_at_once(self, batch: Batch, length: int) -> int:
+        return micro_batch_size(self.machine.device, self.micro_batch_rows, batch.tokens.num_rows, length)
+
+    def prepare(self, batch: Batch, length: int) -> PreparedBatch:
+        """Do what the host has to do before `gradients`, which it can while the device is busy with another batch."""
+        parts = self._micro_batches(batch, length)
+        if self.machine.device.type == "cuda":
+            parts = [part.pinned() for part in parts]
+        return PreparedBatch(batch, length, self.objective.counts(batch), parts)
+
+    def gradients(self, prepared: PreparedBatch) -> Losses:
+        """Run a batch forward and backward in micro-batches; gradients are left on the parameters, in place of any.
+
+        When memory runs out the micro-batch is halved and the same rows and masks run again.
+
+        Raises:
+            UserError: a single row does not fit.
+        """
+        while (losses := _if_it_fits(partial(self._gradients, prepared))) is None:
+            self._make_room(prepared.micro_batches[0].tokens.num_rows)
+            prepared = self.prepare(prepared.batch, prepared.length)
+        return losses
+
+    def losses(self, batch: Batch, length: int) -> Losses:
+        """Run `batch` forward only, in micro-batches too; as `gradients` when memory runs out."""
+        while (losses := _if_it_fits(partial(self._losses, batch, length))) is None:
+            self._make_room(self._rows_at_once(batch, length))
+        return losses
+
+    def _losses(self, batch: Batch, length: int) -> Losses:
+        with self.machine.inference():
+            return sum_losses(self.objective.losses(part) for part in self.micro_batches(batch, length))
+
+    def _gradients(self, prepared: PreparedBatch) -> Losses:
+        if self.cuda_graphs is None:
+            self.objective.zero_grad(set_to_none=True)
+            run = self._add_gradients
+        else:
+            self.cuda_graphs.zero_gradients()
+            run = self.cuda_graphs.run
+        return sum_losses(run(part, prepared.counts) for part in prepared.micro_batches)
+
+    def _add_gradients(self, part: Batch, counts: Counts) -> Losses:
+        with self.machine.autocast():
+            losses = self.objective.losses(part.to(self.machine.device))
+            scalar = self.objective.total(losses, counts)
+        scalar.backward()
+        return losses.detach()
+
+    def _make_room(self, rows: int) -> None:
+        """Give up what is recorded, which holds its memory between steps; or else run half as many rows at once."""
+        self.objective.zero_grad(set_to_none=True)
+        if self.cuda_graphs is not None and self.cuda_graphs.recordings:
+            self.cuda_graphs.forget()
+        elif rows == 1:
+            raise UserError("out of memory with a single row; use a smaller model, shorter rows or a larger machine")
+        else:
+            self.micro_batch_rows = rows // 2
+            if self.machine.compile:
+                torch.compiler.reset()  # else it takes the rows for a number that varies, and its graphs are slower
+        if self.machine.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def micro_batch_size(device: torch.device, limit: int | None, num_rows: int, length: int) -> int:
+    """Return the rows of a micro-batch, of a batch of `num_rows` of `length` tokens: `limit`, or on a GPU all. On the
+    CPU they are as even as can be, since a last small one runs at less than full speed."""
+    if limit is not None:
+        return min(limit, num_rows)
+    if device.type != "cpu":
+        return num_rows
+    max_rows = max(1, CPU_MICRO_BATCH_TOKENS // length)
+    return -(-num_rows // -(-num_rows // max_rows))
+
+
+def _if_it_fits(run: Callable[[], Losses]) -> Losses | None:
+    """Return what `run` returns, or None where memory runs out; by then nothing holds the failed run's tensors, as a
+    caught exception would."""
+    try:
+        return run()
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+    return None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    says = str(error)  # torch's words on the CPU, and cuBLAS's
+    return "can't allocate memory" in says or "CUBLAS_STATUS_ALLOC_FAILED" in says
