@@ -43,7 +43,7 @@ def kernels_agree(device: torch.device) -> dict[str, Any]:
     network = Network(256, 1)
     packed = uneven_tokens(network, 8, seed=0)
     padded = packed.padded(network.length, pad_id=0)
-    real = padded.real()
+    real = padded.valid_mask()
     draw = torch.Generator().manual_seed(0)
     exact = [torch.randn(packed.num_tokens, 4, 64, generator=draw) for _ in range(4)]
     wanted = _attended(*exact, packed)

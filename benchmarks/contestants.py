@@ -91,7 +91,7 @@ class Bertsmith:
 
 
 def build_objective(network: Network) -> "PretrainingObjective":
-    from bertsmith.encoders.config import ClassicSettings
+    from bertsmith.encoders.config import BertConfig
     from bertsmith.objectives.generator import GeneratorSettings
     from bertsmith.objectives.kinds import build
     from bertsmith.objectives.masking import Vocabulary
@@ -102,7 +102,7 @@ def build_objective(network: Network) -> "PretrainingObjective":
     if network.generator_fraction:
         generates = GeneratorSettings(hidden_fraction=network.generator_fraction)
         settings = ReplacedTokensSettings(generator=generates, discriminator_weight=DISCRIMINATOR_WEIGHT)
-    encoder = ClassicSettings(
+    encoder = BertConfig(
         hidden_size=network.hidden_size,
         num_hidden_layers=network.num_hidden_layers,
         embedding_size=network.embedding_size,

@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config.loading import load
-from bertsmith.encoders.activations import Format
+from bertsmith.encoders.activations import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import kinds
@@ -111,15 +111,15 @@ def measure(what: str, device: str) -> dict[str, float]:
     step()
     step()
     process = peak_of_process() - before
-    form = Format(half=machine.dtype != torch.float32, cuda=machine.device.type == "cuda")
-    counted = footprint(recipe, objective, form).total
-    if form.cuda:
+    precision = Precision(half=machine.dtype != torch.float32, cuda=machine.device.type == "cuda")
+    counted = footprint(recipe, objective, precision).total
+    if precision.cuda:
         step()
         tensors = torch.cuda.max_memory_allocated()
     else:
         tensors = 12 * num_parameters(objective) + peak_of_tensors(step)
     figures = {"counted MB": counted / 1e6, "tensors MB": tensors / 1e6, "counted / tensors": counted / tensors}
-    return figures if form.cuda else figures | {"process MB": process / 1e6}
+    return figures if precision.cuda else figures | {"process MB": process / 1e6}
 
 
 def measure_process(recipe: str, *overrides: str, steps: int = STEPS) -> dict[str, float]:

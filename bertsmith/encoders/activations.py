@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings, ModernSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings, ModernBertConfig
 
 
-class Format(NamedTuple):
+class Precision(NamedTuple):
     """Where and in what a forward pass runs; compiled, it keeps less than is counted here."""
 
     half: bool
@@ -19,60 +19,61 @@ class Format(NamedTuple):
         return 2 if self.half else 4
 
 
-def encoder_bytes_per_token(settings: EncoderSettings, length: int, form: Format) -> float:
+def encoder_bytes_per_token(settings: EncoderSettings, length: int, precision: Precision) -> float:
     """For one token of a row of `length` tokens."""
-    if isinstance(settings, ModernSettings):
-        return _modern_bytes_per_token(settings, length, form)
+    if isinstance(settings, ModernBertConfig):
+        return _modern_bytes_per_token(settings, length, precision)
     size = settings.embedding
     embeddings = 4 * size + _mask(size, settings.hidden_dropout_prob)
-    projection = form.size * size if size != settings.hidden_size else 0
-    layer = _attention(settings, length, form) + _feed_forward(settings, form)
+    projection = precision.size * size if size != settings.hidden_size else 0
+    layer = _attention(settings, length, precision) + _feed_forward(settings, precision)
     return embeddings + projection + settings.num_hidden_layers * layer
 
 
-def masked_token_head_bytes(settings: EncoderSettings, form: Format) -> float:
+def masked_token_head_bytes(settings: EncoderSettings, precision: Precision) -> float:
     """For one predicted position: inputs of both products, of GELU and of the norm; the scores are not kept."""
-    if isinstance(settings, ModernSettings):
-        projected = form.size * settings.embedding if settings.embedding != settings.hidden_size else 0
-        return _modern_head_bytes(settings, form) + projected
-    return form.size * (settings.hidden_size + settings.embedding) + 2 * 4 * settings.embedding
+    if isinstance(settings, ModernBertConfig):
+        projected = precision.size * settings.embedding if settings.embedding != settings.hidden_size else 0
+        return _modern_head_bytes(settings, precision) + projected
+    return precision.size * (settings.hidden_size + settings.embedding) + 2 * 4 * settings.embedding
 
 
-def replaced_token_head_bytes(settings: EncoderSettings, form: Format) -> float:
+def replaced_token_head_bytes(settings: EncoderSettings, precision: Precision) -> float:
     """For one token: inputs of both products and of GELU."""
-    if isinstance(settings, ModernSettings):
-        return _modern_head_bytes(settings, form)
-    return form.size * 3 * settings.hidden_size
+    if isinstance(settings, ModernBertConfig):
+        return _modern_head_bytes(settings, precision)
+    return precision.size * 3 * settings.hidden_size
 
 
-def _modern_bytes_per_token(settings: ModernSettings, length: int, form: Format) -> float:
+def _modern_bytes_per_token(settings: ModernBertConfig, length: int, precision: Precision) -> float:
     hidden, layers = settings.hidden_size, settings.num_hidden_layers
-    projection = form.size * settings.embedding if settings.embedding != hidden else 0
+    projection = precision.size * settings.embedding if settings.embedding != hidden else 0
     norms = 4 * hidden * (2 * layers + 1)  # the first layer's input is normalised already
     prob = settings.attention_dropout
-    weights = (form.size + 1) * settings.heads * length if prob and not form.cuda else 4 * settings.heads
-    attention = form.size * 5 * hidden + weights + _mask(hidden, prob)
+    weights = (precision.size + 1) * settings.heads * length if prob and not precision.cuda else 4 * settings.heads
+    attention = precision.size * 5 * hidden + weights + _mask(hidden, prob)
     # Inputs of both products and of GELU, and both factors of the gate.
-    feed_forward = form.size * (hidden + 4 * settings.feed_forward) + _mask(settings.feed_forward, settings.mlp_dropout)
+    products = precision.size * (hidden + 4 * settings.feed_forward)
+    feed_forward = products + _mask(settings.feed_forward, settings.mlp_dropout)
     return projection + _mask(hidden, settings.embedding_dropout) + norms + layers * (attention + feed_forward)
 
 
-def _modern_head_bytes(settings: ModernSettings, form: Format) -> float:
+def _modern_head_bytes(settings: ModernBertConfig, precision: Precision) -> float:
     """For one position: inputs of both products and of GELU, and of the norm."""
-    return form.size * 3 * settings.hidden_size + 4 * settings.hidden_size
+    return precision.size * 3 * settings.hidden_size + 4 * settings.hidden_size
 
 
-def _attention(settings: ClassicSettings, length: int, form: Format) -> float:
+def _attention(settings: BertConfig, length: int, precision: Precision) -> float:
     """Inputs of both products, queries, keys, values; what dropout left; the norm's input."""
     hidden, prob = settings.hidden_size, settings.attention_probs_dropout_prob
-    weights = (form.size + 1) * settings.heads * length if prob and not form.cuda else 4 * settings.heads
-    return form.size * 5 * hidden + weights + _mask(hidden, settings.hidden_dropout_prob) + 4 * hidden
+    weights = (precision.size + 1) * settings.heads * length if prob and not precision.cuda else 4 * settings.heads
+    return precision.size * 5 * hidden + weights + _mask(hidden, settings.hidden_dropout_prob) + 4 * hidden
 
 
-def _feed_forward(settings: ClassicSettings, form: Format) -> float:
+def _feed_forward(settings: BertConfig, precision: Precision) -> float:
     """Inputs of both products and of GELU; what dropout left; the norm's input."""
     hidden = settings.hidden_size
-    products = form.size * (hidden + 2 * settings.feed_forward)
+    products = precision.size * (hidden + 2 * settings.feed_forward)
     return products + _mask(hidden, settings.hidden_dropout_prob) + 4 * hidden
 
 

@@ -7,43 +7,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.encoders.dropout import Dropout, draw_kept
 from bertsmith.encoders.tokens import Tokens
 
-Reach = tuple[int, int]
+AttentionWindow = tuple[int, int]
 """How many tokens to its left and to its right a token sees; −1: all. As FlashAttention's window."""
 
-EVERYWHERE, LEFTWARD, RIGHTWARD = (-1, -1), (-1, 0), (0, -1)
+FULL, CAUSAL, REVERSE_CAUSAL = (-1, -1), (-1, 0), (0, -1)
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, dropout_prob: float = 0.0, reach: Reach = EVERYWHERE
+    query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, dropout_prob: float = 0.0, window: AttentionWindow = FULL
 ) -> Tensor:
-    """Softmax attention within each row, and there within `reach`: [T, H, K] three times → [T, H, K].
+    """Softmax attention within each row, and there within `window`: [T, H, K] three times → [T, H, K].
 
     On CUDA in half precision without dropout, rows go to `torch.nn.attention.varlen` as they lie; it has no dropout
     argument and does not run elsewhere, so all else spreads the rows over a grid of equal length.
     """
     half = query.dtype in (torch.bfloat16, torch.float16)
     if query.device.type == "cuda" and half and dropout_prob == 0.0 and query.shape[-1] % 8 == 0:
-        return _attend_rows(query, key, value, tokens, reach)
-    return _attend_grid(query, key, value, tokens, dropout_prob, reach)
+        return _attend_rows(query, key, value, tokens, window)
+    return _attend_grid(query, key, value, tokens, dropout_prob, window)
 
 
-def _attend_rows(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, reach: Reach) -> Tensor:
+def _attend_rows(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, window: AttentionWindow) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn  # CUDA only, and slow to import
 
-    bounds = tokens.bounds()
-    return varlen_attn(query, key, value, bounds, bounds, tokens.length, tokens.length, window_size=reach)
+    bounds = tokens.cu_seqlens()
+    return varlen_attn(query, key, value, bounds, bounds, tokens.max_seqlen, tokens.max_seqlen, window_size=window)
 
 
 def _attend_grid(
-    query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, dropout_prob: float, reach: Reach
+    query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, dropout_prob: float, window: AttentionWindow
 ) -> Tensor:
     # [N, H, L, K] each
-    query, key, value = (tokens.to_grid(part).transpose(1, 2) for part in (query, key, value))
-    mask = _mask(tokens, reach)
+    query, key, value = (tokens.to_padded(part).transpose(1, 2) for part in (query, key, value))
+    mask = _mask(tokens, window)
     if query.device.type == "cpu" and dropout_prob > 0.0 and not torch.compiler.is_compiling():
         mixed = _AttentionWithDropout.apply(query, key, value, mask, dropout_prob)
     else:
@@ -51,13 +51,13 @@ def _attend_grid(
     return tokens.to_flat(mixed.transpose(1, 2))  # [T, H, K]
 
 
-def _mask(tokens: Tokens, reach: Reach) -> Tensor | None:
+def _mask(tokens: Tokens, window: AttentionWindow) -> Tensor | None:
     """Which keys a query of the grid sees, true where it does: [N, 1, 1, L] or [(N, 1,) L, L]; None: all."""
     mask = tokens.key_mask()
-    if reach == EVERYWHERE:
+    if window == FULL:
         return mask
-    left, right = (tokens.length if side < 0 else side for side in reach)
-    place = torch.arange(tokens.length, device=tokens.ids.device)
+    left, right = (tokens.max_seqlen if side < 0 else side for side in window)
+    place = torch.arange(tokens.max_seqlen, device=tokens.ids.device)
     distance = place - place[:, None]  # [L, L], from query to key
     near = (distance >= -left) & (distance <= right)
     # A place without a token may have no key near it, and the softmax of nothing is not a number: it sees itself.
@@ -93,10 +93,10 @@ class _AttentionWithDropout(torch.autograd.Function):
 class SelfAttention(nn.Module):
     """Multi-head attention within rows, with its output projection: [T, D] → [T, D]."""
 
-    def __init__(self, settings: ClassicSettings, reach: Reach = EVERYWHERE):
+    def __init__(self, settings: BertConfig, window: AttentionWindow = FULL):
         super().__init__()
         size = settings.hidden_size
-        self.reach = reach
+        self.window = window
         self.shape = (3, settings.heads, settings.head_size)
         self.dropout_prob = settings.attention_probs_dropout_prob
         self.query_key_value = nn.Linear(size, 3 * size)  # one product instead of three
@@ -105,5 +105,5 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
         query, key, value = self.query_key_value(x).view(x.shape[0], *self.shape).unbind(dim=1)  # [T, H, K] each
-        mixed = attend(query, key, value, tokens, self.dropout_prob if self.training else 0.0, self.reach)
+        mixed = attend(query, key, value, tokens, self.dropout_prob if self.training else 0.0, self.window)
         return self.dropout(self.dense(mixed.reshape(x.shape)))

@@ -26,7 +26,7 @@ class _Sizes:
 
 
 @settings
-class ClassicSettings(_Sizes):
+class BertConfig(_Sizes):
     """BERT's and ELECTRA's encoder; the defaults are the reference's small size, 12 × 256."""
 
     kind: Literal["classic"] = setting("classic", "classic: BERT's and ELECTRA's, post-norm with learned positions")
@@ -52,7 +52,7 @@ class ClassicSettings(_Sizes):
 
 
 @settings
-class ModernSettings(_Sizes):
+class ModernBertConfig(_Sizes):
     """ModernBERT's encoder; the defaults are Ettin's second shape, 10 × 384.
 
     Source: transformers, models/modernbert; ModernBERT, arXiv 2412.13663, section 2; Ettin, arXiv 2507.11412, table 1.
@@ -103,4 +103,4 @@ class ModernSettings(_Sizes):
         return layer % self.global_attn_every_n_layers == 0
 
 
-EncoderSettings = ClassicSettings | ModernSettings
+EncoderSettings = BertConfig | ModernBertConfig

@@ -1,13 +1,13 @@
 """Floating-point operations, counted as multiply-adds of matrix products times two."""
 
-from bertsmith.encoders.config import EncoderSettings, ModernSettings
+from bertsmith.encoders.config import EncoderSettings, ModernBertConfig
 
 
 def encoder_flops_per_token(settings: EncoderSettings, length: int) -> float:
     """Forward, for one token of a row of `length` tokens: dense layers and attention scores; nothing else matters.
     Of local attention its window counts."""
     hidden = settings.hidden_size
-    if isinstance(settings, ModernSettings):
+    if isinstance(settings, ModernBertConfig):
         dense = 4 * hidden * hidden + 3 * hidden * settings.feed_forward
         window = min(length, settings.local_attention + 1)
         seen = sum(length if settings.is_global(layer) else window for layer in range(settings.num_hidden_layers))
@@ -21,7 +21,7 @@ def encoder_flops_per_token(settings: EncoderSettings, length: int) -> float:
 def masked_token_head_flops(settings: EncoderSettings, vocab_size: int) -> float:
     """Forward, for one predicted position."""
     hidden, embedding = settings.hidden_size, settings.embedding
-    modern = isinstance(settings, ModernSettings)
+    modern = isinstance(settings, ModernBertConfig)
     dense = hidden * hidden + _projection(settings) if modern else hidden * embedding
     return 2.0 * (dense + embedding * vocab_size)
 

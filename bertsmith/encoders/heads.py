@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings, ModernSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings, ModernBertConfig
 from bertsmith.encoders.initialization import initialize
 
 
@@ -16,7 +16,7 @@ class MaskedTokenHead(nn.Module):
     Source: google-research/electra, run_pretraining.py, _get_masked_lm_output.
     """
 
-    def __init__(self, settings: ClassicSettings, vocab_size: int, input_size: int | None = None):
+    def __init__(self, settings: BertConfig, vocab_size: int, input_size: int | None = None):
         """`input_size`: width of what comes in; left out, D."""
         super().__init__()
         self.dense = nn.Linear(input_size or settings.hidden_size, settings.embedding)
@@ -34,7 +34,7 @@ class ReplacedTokenHead(nn.Module):
     Source: google-research/electra, run_pretraining.py, _get_discriminator_output.
     """
 
-    def __init__(self, settings: ClassicSettings):
+    def __init__(self, settings: BertConfig):
         super().__init__()
         self.dense = nn.Linear(settings.hidden_size, settings.hidden_size)
         self.output = nn.Linear(settings.hidden_size, 1)
@@ -48,7 +48,7 @@ class ReplacedTokenHead(nn.Module):
 class BertClassificationHead(nn.Module):
     """A tanh pooler and a dense layer, as Hugging Face's BertForSequenceClassification: [N, D] → [N, C]."""
 
-    def __init__(self, settings: ClassicSettings, num_labels: int, dropout_prob: float = 0.1):
+    def __init__(self, settings: BertConfig, num_labels: int, dropout_prob: float = 0.1):
         super().__init__()
         self.dense = nn.Linear(settings.hidden_size, settings.hidden_size)
         self.dropout = nn.Dropout(dropout_prob)
@@ -62,7 +62,7 @@ class BertClassificationHead(nn.Module):
 class ElectraClassificationHead(nn.Module):
     """Dense, GELU, dense, as Hugging Face's ElectraForSequenceClassification: [N, D] → [N, C]."""
 
-    def __init__(self, settings: ClassicSettings, num_labels: int, dropout_prob: float = 0.1):
+    def __init__(self, settings: BertConfig, num_labels: int, dropout_prob: float = 0.1):
         super().__init__()
         self.dropout = nn.Dropout(dropout_prob)
         self.dense = nn.Linear(settings.hidden_size, settings.hidden_size)
@@ -80,7 +80,7 @@ class PlainClassificationHead(nn.Module):
     finetune/tagging/tagging_tasks.py, get_prediction_module.
     """
 
-    def __init__(self, settings: ClassicSettings, num_labels: int, dropout_prob: float = 0.1):
+    def __init__(self, settings: BertConfig, num_labels: int, dropout_prob: float = 0.1):
         super().__init__()
         self.dropout = nn.Dropout(dropout_prob)
         self.output = nn.Linear(settings.hidden_size, num_labels)
@@ -94,7 +94,7 @@ class PlainClassificationHead(nn.Module):
 class TaggingHead(nn.Module):
     """One dense layer, as in Hugging Face's Bert- and ElectraForTokenClassification: [T, D] → [T, C]."""
 
-    def __init__(self, settings: ClassicSettings, num_labels: int, dropout_prob: float = 0.1):
+    def __init__(self, settings: BertConfig, num_labels: int, dropout_prob: float = 0.1):
         super().__init__()
         self.dropout = nn.Dropout(dropout_prob)
         self.output = nn.Linear(settings.hidden_size, num_labels)
@@ -110,7 +110,7 @@ class ModernHead(nn.Module):
     Source: transformers, models/modernbert/modeling_modernbert.py, ModernBertPredictionHead.
     """
 
-    def __init__(self, settings: ModernSettings):
+    def __init__(self, settings: ModernBertConfig):
         super().__init__()
         size = settings.hidden_size
         self.dense = nn.Linear(size, size, bias=False)
@@ -124,7 +124,7 @@ class ModernHead(nn.Module):
 class ModernMaskedTokenHead(ModernHead):
     """What precedes the product with the token table, [M, D] → [M, D], and the bias behind it, [V]."""
 
-    def __init__(self, settings: ModernSettings, vocab_size: int):
+    def __init__(self, settings: ModernBertConfig, vocab_size: int):
         super().__init__(settings)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
@@ -132,7 +132,7 @@ class ModernMaskedTokenHead(ModernHead):
 class ModernReplacedTokenHead(ModernHead):
     """That of ModernBertForTokenClassification with one label: [T, D] → [T] logits."""
 
-    def __init__(self, settings: ModernSettings):
+    def __init__(self, settings: ModernBertConfig):
         super().__init__(settings)
         self.output = nn.Linear(settings.hidden_size, 1)
         initialize(self.output, settings.hidden_size**-0.5)
@@ -144,7 +144,7 @@ class ModernReplacedTokenHead(ModernHead):
 class ModernClassificationHead(ModernHead):
     """That of ModernBertForSequenceClassification, [N, D] → [N, C], and of ModernBertForTokenClassification."""
 
-    def __init__(self, settings: ModernSettings, num_labels: int, dropout_prob: float = 0.1):
+    def __init__(self, settings: ModernBertConfig, num_labels: int, dropout_prob: float = 0.1):
         super().__init__(settings)
         self.dropout = nn.Dropout(dropout_prob)
         self.output = nn.Linear(settings.hidden_size, num_labels)
@@ -155,12 +155,12 @@ class ModernClassificationHead(ModernHead):
 
 
 def masked_token_head(settings: EncoderSettings, vocab_size: int) -> nn.Module:
-    kind = ModernMaskedTokenHead if isinstance(settings, ModernSettings) else MaskedTokenHead
+    kind = ModernMaskedTokenHead if isinstance(settings, ModernBertConfig) else MaskedTokenHead
     return kind(settings, vocab_size)
 
 
 def replaced_token_head(settings: EncoderSettings) -> nn.Module:
-    return (ModernReplacedTokenHead if isinstance(settings, ModernSettings) else ReplacedTokenHead)(settings)
+    return (ModernReplacedTokenHead if isinstance(settings, ModernBertConfig) else ReplacedTokenHead)(settings)
 
 
 CLASSIFICATION_HEADS = {

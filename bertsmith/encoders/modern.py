@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.encoders.attention import EVERYWHERE, attend
-from bertsmith.encoders.config import ModernSettings
+from bertsmith.encoders.attention import FULL, attend
+from bertsmith.encoders.config import ModernBertConfig
 from bertsmith.encoders.dropout import Dropout
 from bertsmith.encoders.initialization import initialize
 from bertsmith.encoders.tokens import Tokens
@@ -19,11 +19,11 @@ from bertsmith.encoders.tokens import Tokens
 class RotaryAttention(nn.Module):
     """Multi-head attention within rows, in a window or not; positions turn queries and keys: [T, D] → [T, D]."""
 
-    def __init__(self, settings: ModernSettings, index: int):
+    def __init__(self, settings: ModernBertConfig, index: int):
         super().__init__()
         size = settings.hidden_size
         everywhere = settings.is_global(index)
-        self.reach = EVERYWHERE if everywhere else (settings.local_attention // 2, settings.local_attention // 2)
+        self.window = FULL if everywhere else (settings.local_attention // 2, settings.local_attention // 2)
         self.theta = settings.global_rope_theta if everywhere else settings.local_rope_theta
         self.shape = (3, settings.heads, settings.head_size)
         self.dropout_prob = settings.attention_dropout
@@ -33,14 +33,14 @@ class RotaryAttention(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tokens) -> Tensor:
         query_key_value = self.query_key_value(x).view(x.shape[0], *self.shape)  # [T, 3, H, K]
-        query, key = turn(query_key_value[:, :2], tokens.positions, self.theta).unbind(dim=1)
+        query, key = apply_rotary(query_key_value[:, :2], tokens.positions, self.theta).unbind(dim=1)
         value = query_key_value[:, 2]
         dropout_prob = self.dropout_prob if self.training else 0.0
-        mixed = attend(query, key, value, tokens, dropout_prob, self.reach)
+        mixed = attend(query, key, value, tokens, dropout_prob, self.window)
         return self.dropout(self.dense(mixed.reshape(x.shape)))
 
 
-def turn(x: Tensor, positions: Tensor, theta: float) -> Tensor:
+def apply_rotary(x: Tensor, positions: Tensor, theta: float) -> Tensor:
     """Rotary positions: number i of a head and number i + K/2 turned by position × theta^(−2i/K), in float32.
 
     Args:
@@ -60,7 +60,7 @@ def turn(x: Tensor, positions: Tensor, theta: float) -> Tensor:
 class GatedFeedForward(nn.Module):
     """Two dense layers with a GELU and a gate between, [T, D] → [T, D]: GeGLU, arXiv 2002.05202."""
 
-    def __init__(self, settings: ModernSettings):
+    def __init__(self, settings: ModernBertConfig):
         super().__init__()
         self.expand = nn.Linear(settings.hidden_size, 2 * settings.feed_forward, bias=False)
         self.dropout = Dropout(settings.mlp_dropout)
@@ -75,7 +75,7 @@ class ModernLayer(nn.Module):
     """Pre-norm: attention and feed-forward of the normalised input, each added to it. The first layer's input comes
     normalised from the embeddings."""
 
-    def __init__(self, settings: ModernSettings, index: int):
+    def __init__(self, settings: ModernBertConfig, index: int):
         super().__init__()
         size, eps = settings.hidden_size, settings.norm_eps
         self.attention_norm = nn.LayerNorm(size, eps=eps, bias=False) if index > 0 else nn.Identity()

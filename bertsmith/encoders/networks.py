@@ -25,7 +25,7 @@ class MaskedTokenModel(nn.Module):
     def vectors(self, tokens: Tokens, places: Tensor) -> Tensor:
         """What is compared with the table at `places` ([M], into the flat tokens), and nowhere else: [M, E]."""
         found = self.head(self.encoder(tokens).index_select(0, places))
-        return self.encoder.as_wide_as_the_table(found)
+        return self.encoder.project_to_embedding(found)
 
     def scores(self, tokens: Tokens, places: Tensor) -> Tensor:
         """Scores over the vocabulary at `places`: [M, V]."""

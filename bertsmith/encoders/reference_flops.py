@@ -8,7 +8,7 @@ Source: google-research/electra, flops_computation.py.
 
 from typing import NamedTuple
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 
 PREDICTED = 0.15625
 """Share of positions that go through the output softmax: 20 of 128, 80 of 512."""
@@ -20,7 +20,7 @@ DROPOUT, NORM, ACTIVATION, SOFTMAX = 4, 5, 8, 5
 class Pass(NamedTuple):
     """A network run over a row of `length` tokens."""
 
-    encoder: ClassicSettings
+    encoder: BertConfig
     length: int = 512
     vocab_size: int = 30_522
     predicted: float = PREDICTED
@@ -94,18 +94,18 @@ def published_flops() -> dict[str, float]:
     return {name: preset.flops() for name, preset in PRESETS.items()} | QUOTED
 
 
-def _size(hidden_size: int, num_hidden_layers: int, embedding_size: int | None = None) -> ClassicSettings:
-    return ClassicSettings(
+def _size(hidden_size: int, num_hidden_layers: int, embedding_size: int | None = None) -> BertConfig:
+    return BertConfig(
         hidden_size=hidden_size, num_hidden_layers=num_hidden_layers, embedding_size=embedding_size
     )  # fmt: skip
 
 
-def _electra(discriminator: ClassicSettings, generator: ClassicSettings, length: int = 512) -> tuple[Pass, ...]:
+def _electra(discriminator: BertConfig, generator: BertConfig, length: int = 512) -> tuple[Pass, ...]:
     return Pass(discriminator, length, discriminates=True), Pass(generator, length)
 
 
 _LARGE = _electra(_size(1024, 24), _size(256, 24, 1024))
-_T5 = ClassicSettings(hidden_size=1024, num_hidden_layers=24, num_attention_heads=128, intermediate_size=65_536)
+_T5 = BertConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=128, intermediate_size=65_536)
 
 PRESETS = {
     "gpt": Preset((Pass(_size(768, 12), vocab_size=40_000, predicted=1.0),), 128, 960_800),

@@ -25,11 +25,11 @@ class Tokens:
     """[N] int64, index of each row's first token in the flat tensors."""
     row_lengths: Tensor
     """[N] int64, real tokens of each row."""
-    length: int
+    max_seqlen: int
     """Where padded, the length of every row; where packed, that of the longest."""
-    slots: Tensor | None
-    """[T] int64: the place of each packed token in a grid of N × length; None where T is that grid already."""
-    gaps: bool
+    pad_indices: Tensor | None
+    """[T] int64: the place of each packed token in a grid of N × max_seqlen; None where T is that grid already."""
+    has_padding: bool
     """Whether that grid has places without a token; padded batches say yes, so that their graph never changes."""
 
     @classmethod
@@ -41,16 +41,16 @@ class Tokens:
         longest = int(lengths.max(initial=0))
         positions = np.arange(len(ids), dtype=np.int64) - np.repeat(starts, lengths)
         even = len(ids) == longest * len(lengths)
-        slots = None if even else positions + np.repeat(np.arange(len(lengths)) * longest, lengths)
+        pad_indices = None if even else positions + np.repeat(np.arange(len(lengths)) * longest, lengths)
         return cls(
             ids=torch.from_numpy(np.asarray(ids, dtype=np.int64)),
             segment_ids=torch.from_numpy(np.asarray(segment_ids, dtype=np.int64)),
             positions=torch.from_numpy(positions),
             row_starts=torch.from_numpy(starts),
             row_lengths=torch.from_numpy(lengths),
-            length=longest,
-            slots=None if slots is None else torch.from_numpy(slots),
-            gaps=not even,
+            max_seqlen=longest,
+            pad_indices=None if pad_indices is None else torch.from_numpy(pad_indices),
+            has_padding=not even,
         )
 
     @property
@@ -71,7 +71,7 @@ class Tokens:
 
     def padded(self, length: int, pad_id: int) -> "Tokens":
         """The same rows, each padded to `length`, so that every batch of N rows has the same shapes."""
-        assert self.length <= length
+        assert self.max_seqlen <= length
         total = self.num_rows * length
         starts = torch.arange(0, total, length)
         places = self.positions + torch.repeat_interleave(starts, self.row_lengths)
@@ -81,14 +81,14 @@ class Tokens:
             positions=torch.arange(length).repeat(self.num_rows),
             row_starts=starts,
             row_lengths=self.row_lengths,
-            length=length,
-            slots=None,
-            gaps=True,
+            max_seqlen=length,
+            pad_indices=None,
+            has_padding=True,
         )
 
     def tensors(self) -> dict[str, Tensor]:
         """All there are, by name."""
-        names = ("ids", "segment_ids", "positions", "row_starts", "row_lengths", "slots")
+        names = ("ids", "segment_ids", "positions", "row_starts", "row_lengths", "pad_indices")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def pinned(self) -> "Tokens":
@@ -102,41 +102,41 @@ class Tokens:
         """The same rows with other ids ([T], masked or replaced ones)."""
         return replace(self, ids=ids)
 
-    def to_grid(self, flat: Tensor) -> Tensor:
+    def to_padded(self, flat: Tensor) -> Tensor:
         """[T, …] → [N, L, …], zeros where there is no token."""
-        if self.slots is not None:
-            flat = _spread(flat, self.slots, self.num_rows * self.length)
-        return flat.view(self.num_rows, self.length, *flat.shape[1:])
+        if self.pad_indices is not None:
+            flat = _spread(flat, self.pad_indices, self.num_rows * self.max_seqlen)
+        return flat.view(self.num_rows, self.max_seqlen, *flat.shape[1:])
 
     def to_flat(self, grid: Tensor) -> Tensor:
-        """[N, L, …] → [T, …], the inverse of `to_grid`."""
-        flat = grid.reshape(self.num_rows * self.length, *grid.shape[2:])
-        return flat if self.slots is None else _gather(flat, self.slots)
+        """[N, L, …] → [T, …], the inverse of `to_padded`."""
+        flat = grid.reshape(self.num_rows * self.max_seqlen, *grid.shape[2:])
+        return flat if self.pad_indices is None else _gather(flat, self.pad_indices)
 
     def mean_of_rows(self, flat: Tensor) -> Tensor:
         """[T, D] → [N, D]: of each row the mean over its real tokens."""
-        grid = self.to_grid(flat)
+        grid = self.to_padded(flat)
         mask = self.key_mask()
         if mask is not None:
             grid = grid.masked_fill(~mask[:, 0, 0, :, None], 0.0)
         return grid.sum(dim=1) / self.row_lengths[:, None]
 
-    def real(self) -> Tensor | None:
+    def valid_mask(self) -> Tensor | None:
         """[T], true at real tokens; None where there is no padding."""
-        return None if self.slots is not None or not self.gaps else self._grid_mask().flatten()
+        return None if self.pad_indices is not None or not self.has_padding else self._padded_mask().flatten()
 
     def key_mask(self) -> Tensor | None:
         """[N, 1, 1, L], true at real tokens; None where every place of the grid holds one."""
-        return self._grid_mask()[:, None, None, :] if self.gaps else None
+        return self._padded_mask()[:, None, None, :] if self.has_padding else None
 
-    def _grid_mask(self) -> Tensor:
-        return torch.arange(self.length, device=self.ids.device) < self.row_lengths[:, None]  # [N, L]
+    def _padded_mask(self) -> Tensor:
+        return torch.arange(self.max_seqlen, device=self.ids.device) < self.row_lengths[:, None]  # [N, L]
 
-    def bounds(self) -> Tensor:
+    def cu_seqlens(self) -> Tensor:
         """Cumulative lengths as `torch.nn.attention.varlen` wants them, int32: [N + 1] for packed rows. Padded rows
         give [2N + 1]: the padding behind each row is a row of its own, so that no real token sees it."""
         ends = self.row_starts + self.row_lengths
-        if self.slots is None and self.gaps:
+        if self.pad_indices is None and self.has_padding:
             last = ends.new_full((1,), self.num_tokens)
             return torch.cat([torch.stack([self.row_starts, ends], dim=1).flatten(), last]).to(torch.int32)
         return torch.nn.functional.pad(ends, (1, 0)).to(torch.int32)

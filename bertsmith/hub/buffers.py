@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bertsmith.encoders.config import EncoderSettings, ModernSettings
+from bertsmith.encoders.config import EncoderSettings, ModernBertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.tensors import Stored, read_tensors
 
@@ -48,7 +48,7 @@ def _expected(name: str, size: int, settings: EncoderSettings) -> tuple[Tensor, 
         return torch.arange(size, dtype=torch.float32), "0, 1, 2, …"
     if name.endswith("token_type_ids"):
         return torch.zeros(size), "all 0"
-    assert isinstance(settings, ModernSettings), name
+    assert isinstance(settings, ModernBertConfig), name
     layer = re.search(r"layers\.(\d+)\.", name)
     everywhere = int(layer[1]) % settings.global_attn_every_n_layers == 0 if layer else "full_attention" in name
     theta = settings.global_rope_theta if everywhere else settings.local_rope_theta

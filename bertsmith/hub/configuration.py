@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from bertsmith.config.loading import check
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings, ModernSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings, ModernBertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.architecture import CLASSES, architecture
 from bertsmith.hub.layout import named, with_tied
@@ -100,7 +100,7 @@ class Described(NamedTuple):
 
 def family_of(settings: EncoderSettings) -> Family:
     """Whose classes hold an encoder that was trained on masked tokens: BERT's know no projection."""
-    if isinstance(settings, ModernSettings):
+    if isinstance(settings, ModernBertConfig):
         return "modernbert"
     return "bert" if settings.embedding == settings.hidden_size else "electra"
 
@@ -121,7 +121,7 @@ def describe(
         "intermediate_size": settings.feed_forward,
         "max_position_embeddings": settings.max_position_embeddings,
     }
-    if isinstance(settings, ModernSettings):
+    if isinstance(settings, ModernBertConfig):
         assert settings.embedding == settings.hidden_size
         config |= {key: getattr(settings, key) for key in _MODERN_OTHERS}
         config |= {key: value for key, value in _MODERN_FIXED.items() if value is not None}
@@ -164,10 +164,10 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
     refuse_other_networks(config, family, head, where)
     found = sizes_of(family, {own: plain[short] for own, short in names.items()}, str(path.parent))
     sizes, absent = agreed(config, found, where)
-    cls, others = ClassicSettings, _CLASSIC_OTHERS
+    cls, others = BertConfig, _CLASSIC_OTHERS
     needed: tuple[str, ...] = ("num_attention_heads",)
     if family == "modernbert":
-        cls, others, needed = ModernSettings, _MODERN_OTHERS, ("num_attention_heads", "max_position_embeddings")
+        cls, others, needed = ModernBertConfig, _MODERN_OTHERS, ("num_attention_heads", "max_position_embeddings")
         config = config | _pattern(config, sizes["num_hidden_layers"], where)
     for key in needed:
         if type(config.get(key)) is not int or config[key] < 1:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from typing import Literal
 
-from bertsmith.encoders.config import EncoderSettings, ModernSettings
+from bertsmith.encoders.config import EncoderSettings, ModernBertConfig
 
 Family = Literal["bert", "electra", "modernbert"]
 """Whose classes."""
@@ -115,7 +115,7 @@ def buffer_kind(name: str) -> str | None:
 
 def their_names(family: Family, settings: EncoderSettings, head: Head | None) -> dict[str, tuple[str, ...]]:
     """Our name of every tensor → Hugging Face's; where there are several, ours is theirs one below the other."""
-    if isinstance(settings, ModernSettings):
+    if isinstance(settings, ModernBertConfig):
         return _modern_names(settings, head)
     modules = {f"encoder.embeddings.{ours}": f"{family}.embeddings.{theirs}" for ours, theirs in _EMBEDDINGS.items()}
     names = {f"{ours}.weight": (f"{theirs}.weight",) for ours, theirs in modules.items()}  # tables have no bias
@@ -134,7 +134,7 @@ def their_names(family: Family, settings: EncoderSettings, head: Head | None) ->
     return names
 
 
-def _modern_names(settings: ModernSettings, head: Head | None) -> dict[str, tuple[str, ...]]:
+def _modern_names(settings: ModernBertConfig, head: Head | None) -> dict[str, tuple[str, ...]]:
     """As `their_names`; but for the last layer nothing has a bias."""
     modules = dict(_MODERN_EMBEDDINGS)
     for layer in range(settings.num_hidden_layers):

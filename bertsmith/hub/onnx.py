@@ -110,12 +110,12 @@ class _Graph(nn.Module):
             positions=torch.arange(length).repeat(num_rows),
             row_starts=torch.arange(num_rows) * length,
             row_lengths=attention_mask.sum(dim=1),
-            length=length,
-            slots=None,
-            gaps=True,
+            max_seqlen=length,
+            pad_indices=None,
+            has_padding=True,
             mask=attention_mask.bool(),
         )
-        logits = tokens.to_grid(self.logits(tokens)) if self.by_token else self.logits(tokens)
+        logits = tokens.to_padded(self.logits(tokens)) if self.by_token else self.logits(tokens)
         return logits if len(self.outputs) == 1 else logits.unbind(dim=-1)
 
     def logits(self, tokens: Tokens) -> Tensor:
@@ -164,7 +164,7 @@ def _compare(file: Path, graph: _Graph, inputs: tuple[str, ...]) -> float:
         total = sum(lengths)
         tokens = Tokens.pack(draw.integers(vocab_size, size=total), draw.integers(kinds, size=total), np.array(lengths))
         flat = {"input_ids": tokens.ids, "attention_mask": torch.ones(total), "token_type_ids": tokens.segment_ids}
-        grids = {name: tokens.to_grid(flat[name].long()).numpy() for name in inputs}
+        grids = {name: tokens.to_padded(flat[name].long()).numpy() for name in inputs}
         outputs = [torch.from_numpy(output) for output in session.run(graph.outputs, grids)]
         found = outputs[0] if len(outputs) == 1 else torch.stack(outputs, dim=-1)
         with torch.no_grad():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.config.loading import check
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
 from bertsmith.hub.configuration import refuse_other_networks
@@ -134,7 +134,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
             sizes["num_attention_heads"] = heads or said
         vocab_size = sizes.pop("vocab_size")
         try:
-            settings = check(ClassicSettings, sizes | {key: config[key] for key in _OTHERS if key in config})
+            settings = check(BertConfig, sizes | {key: config[key] for key in _OTHERS if key in config})
         except UserError as error:
             raise UserError(f"{prefix}: {error}; heads=N says how many there are") from None
         shapes = shapes_of(part.family, settings, vocab_size, part.head, None)

@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
+from bertsmith.encoders.activations import Precision, encoder_bytes_per_token, masked_token_head_bytes
 from bertsmith.encoders.config import EncoderSettings
-from bertsmith.encoders.encoder import Encoder, Trunk, build_embeddings
+from bertsmith.encoders.encoder import Encoder, TransformerStack, build_embeddings
 from bertsmith.encoders.flops import encoder_flops_per_token, masked_token_head_flops
 from bertsmith.encoders.heads import masked_token_head
 from bertsmith.encoders.tokens import Tokens
@@ -87,7 +87,7 @@ class MaskedTokenGenerator(nn.Module):
         own = settings.encoder(discriminator)
         lent = settings.sharing in ("embeddings", "everything")
         self.embeddings = None if lent else build_embeddings(own, vocab_size)
-        self.trunk = None if settings.sharing == "everything" else Trunk(own)
+        self.trunk = None if settings.sharing == "everything" else TransformerStack(own)
         self.head = masked_token_head(own, vocab_size)
         self.cross_entropy = VocabularyCrossEntropy(settings.temperature, settings.disallow_correct)
 
@@ -95,8 +95,8 @@ class MaskedTokenGenerator(nn.Module):
         """What the head makes of masked `tokens` at `places` ([M], into the flat tokens): [M, E]."""
         embedded = (self.embeddings or discriminator.embeddings)(tokens)
         trunk = self.trunk or discriminator
-        vectors = trunk.contextualize(embedded, tokens).index_select(0, places)
-        return trunk.as_wide_as_the_table(self.head(vectors))
+        vectors = trunk.encode(embedded, tokens).index_select(0, places)
+        return trunk.project_to_embedding(self.head(vectors))
 
     def table(self, discriminator: Encoder) -> Tensor:
         """[V, E], the vocabulary's vectors."""
@@ -125,12 +125,13 @@ class MaskedTokenGenerator(nn.Module):
         head = share_predicted * masked_token_head_flops(own, len(self.head.bias))
         return encoder_flops_per_token(own, length) + head
 
-    def kept_bytes_per_token(
-        self, discriminator: EncoderSettings, share_predicted: float, length: int, form: Format
+    def activation_bytes_per_token(
+        self, discriminator: EncoderSettings, share_predicted: float, length: int, precision: Precision
     ) -> float:
         """For the backward pass, for one token of a row of `length` tokens."""
         own = self.settings.encoder(discriminator)
-        return encoder_bytes_per_token(own, length, form) + share_predicted * masked_token_head_bytes(own, form)
+        head = share_predicted * masked_token_head_bytes(own, precision)
+        return encoder_bytes_per_token(own, length, precision) + head
 
 
 class UniformGenerator(nn.Module):
@@ -156,8 +157,8 @@ class UniformGenerator(nn.Module):
         """As `MaskedTokenGenerator.flops_per_token`: none."""
         return 0.0
 
-    def kept_bytes_per_token(
-        self, discriminator: EncoderSettings, share_predicted: float, length: int, form: Format
+    def activation_bytes_per_token(
+        self, discriminator: EncoderSettings, share_predicted: float, length: int, precision: Precision
     ) -> float:
-        """As `MaskedTokenGenerator.kept_bytes_per_token`: none."""
+        """As `MaskedTokenGenerator.activation_bytes_per_token`: none."""
         return 0.0

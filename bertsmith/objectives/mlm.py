@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
+from bertsmith.encoders.activations import Precision, encoder_bytes_per_token, masked_token_head_bytes
 from bertsmith.encoders.config import EncoderSettings
 from bertsmith.encoders.flops import encoder_flops_per_token, masked_token_head_flops
 from bertsmith.encoders.networks import MaskedTokenModel
@@ -73,6 +73,7 @@ class MaskedTokens(MaskedTokenModel):
             settings, self.vocabulary.size
         )
 
-    def kept_bytes_per_token(self, length: int, form: Format) -> float:
+    def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
         settings, predicted = self.encoder.settings, self.masking.budget(length) / length
-        return encoder_bytes_per_token(settings, length, form) + predicted * masked_token_head_bytes(settings, form)
+        head = predicted * masked_token_head_bytes(settings, precision)
+        return encoder_bytes_per_token(settings, length, precision) + head

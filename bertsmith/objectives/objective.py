@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertsmith.encoders.activations import Format
+from bertsmith.encoders.activations import Precision
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.tokens import Tokens, copy_to
 
@@ -111,5 +111,5 @@ class PretrainingObjective(Objective, Protocol):
     def flops_per_token(self, length: int) -> float:
         """Forward, for one token of a row of `length` tokens."""
 
-    def kept_bytes_per_token(self, length: int, form: Format) -> float:
+    def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
         """For the backward pass, of one token of a row of `length` tokens."""

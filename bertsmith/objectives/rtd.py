@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.activations import (
-    Format,
+    Precision,
     encoder_bytes_per_token,
     replaced_token_head_bytes,
 )
@@ -92,7 +92,7 @@ class ReplacedTokens(ReplacedTokenModel):
         filled = self.generator.fill(batch, wanted, self.encoder)
         tokens, replaced = _replace(batch.tokens, wanted, filled.sampled)
         logits, answers = self.question(tokens, wanted, replaced, filled)
-        real = tokens.real()
+        real = tokens.valid_mask()
         judged = _judge(logits, answers, torch.ones_like(logits) if real is None else real.float())
         return Losses({**filled.losses.sums, **judged.sums}, {**filled.losses.counts, **judged.counts})
 
@@ -108,7 +108,7 @@ class ReplacedTokens(ReplacedTokenModel):
         base = None
         if self.settings.generator.disentangles:
             base = self.generator.embeddings.token.weight.detach()
-        return self.encoder.contextualize(self.encoder.embeddings(tokens, base), tokens)
+        return self.encoder.encode(self.encoder.embeddings(tokens, base), tokens)
 
     def flops_per_token(self, length: int) -> float:
         settings = self.encoder.settings
@@ -116,11 +116,12 @@ class ReplacedTokens(ReplacedTokenModel):
         predicted = self.settings.masking.share_predicted(length)
         return discriminator + self.generator.flops_per_token(settings, predicted, length)
 
-    def kept_bytes_per_token(self, length: int, form: Format) -> float:
+    def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
         settings = self.encoder.settings
-        discriminator = encoder_bytes_per_token(settings, length, form) + replaced_token_head_bytes(settings, form)
+        discriminator = encoder_bytes_per_token(settings, length, precision)
+        discriminator += replaced_token_head_bytes(settings, precision)
         predicted = self.settings.masking.budget(length) / length
-        return discriminator + self.generator.kept_bytes_per_token(settings, predicted, length, form)
+        return discriminator + self.generator.activation_bytes_per_token(settings, predicted, length, precision)
 
 
 def _build_generator(

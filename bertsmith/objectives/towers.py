@@ -6,10 +6,10 @@ So it predicts every token of an unmasked row in one pass, and its probabilities
 import torch
 from torch import Tensor, nn
 
-from bertsmith.encoders.activations import Format, encoder_bytes_per_token, masked_token_head_bytes
-from bertsmith.encoders.attention import LEFTWARD, RIGHTWARD
+from bertsmith.encoders.activations import Precision, encoder_bytes_per_token, masked_token_head_bytes
+from bertsmith.encoders.attention import CAUSAL, REVERSE_CAUSAL
 from bertsmith.encoders.config import EncoderSettings
-from bertsmith.encoders.encoder import Encoder, Trunk, build_embeddings
+from bertsmith.encoders.encoder import Encoder, TransformerStack, build_embeddings
 from bertsmith.encoders.flops import encoder_flops_per_token
 from bertsmith.encoders.heads import MaskedTokenHead
 from bertsmith.encoders.tokens import Tokens
@@ -38,8 +38,8 @@ class TwoTowerGenerator(nn.Module):
         self.settings = settings
         own = settings.encoder(discriminator)
         self.embeddings = None if settings.sharing == "embeddings" else build_embeddings(own, vocab_size)
-        self.left_to_right = Trunk(own, LEFTWARD)
-        self.right_to_left = Trunk(own, RIGHTWARD)
+        self.left_to_right = TransformerStack(own, CAUSAL)
+        self.right_to_left = TransformerStack(own, REVERSE_CAUSAL)
         self.head = MaskedTokenHead(own, vocab_size, 2 * own.hidden_size)
         self.cross_entropy = VocabularyCrossEntropy()
         self.register_buffer("never_masked", torch.tensor(never_masked), persistent=False)
@@ -47,8 +47,8 @@ class TwoTowerGenerator(nn.Module):
     def vectors(self, tokens: Tokens, discriminator: Encoder) -> Tensor:
         """What the head makes of the tokens before and behind each place: [T, E]."""
         embedded = (self.embeddings or discriminator.embeddings)(tokens)
-        before = self.left_to_right.contextualize(embedded, tokens).roll(1, dims=0)
-        behind = self.right_to_left.contextualize(embedded, tokens).roll(-1, dims=0)
+        before = self.left_to_right.encode(embedded, tokens).roll(1, dims=0)
+        behind = self.right_to_left.encode(embedded, tokens).roll(-1, dims=0)
         before = before.index_fill(0, tokens.row_starts, 0.0)  # nothing crosses a row
         behind = behind.index_fill(0, tokens.row_starts + tokens.row_lengths - 1, 0.0)
         return self.head(torch.cat([before, behind], dim=1))
@@ -94,10 +94,10 @@ class TwoTowerGenerator(nn.Module):
         dense, output = 4.0 * own.hidden_size * own.embedding, 2.0 * own.embedding * len(self.head.bias)
         return towers + dense + (1 + share_predicted / 3) * output
 
-    def kept_bytes_per_token(
-        self, discriminator: EncoderSettings, share_predicted: float, length: int, form: Format
+    def activation_bytes_per_token(
+        self, discriminator: EncoderSettings, share_predicted: float, length: int, precision: Precision
     ) -> float:
         """For the backward pass, for one token of a row of `length` tokens, `share_predicted` or not."""
         own = self.settings.encoder(discriminator)
-        head = masked_token_head_bytes(own, form) + form.size * own.hidden_size
-        return 2 * encoder_bytes_per_token(own, length, form) + head
+        head = masked_token_head_bytes(own, precision) + precision.size * own.hidden_size
+        return 2 * encoder_bytes_per_token(own, length, precision) + head

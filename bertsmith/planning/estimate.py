@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.encoders.activations import Format
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.activations import Precision
+from bertsmith.encoders.config import BertConfig
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.flops import training_flops
 from bertsmith.encoders.initialization import shapes_only
@@ -143,7 +143,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         reference_flops_per_token=reference,
         reference_flops=tokens and reference and tokens * reference,
         published_flops=published_flops(),
-        memory_on_cpu=footprint(recipe, job.objective, Format(half=False, cuda=False)),
+        memory_on_cpu=footprint(recipe, job.objective, Precision(half=False, cuda=False)),
         utilisation=assumed.utilisation,
         gpus=[job.on(gpu) for gpu in gpus],
     )
@@ -191,7 +191,7 @@ def _parameters(objective: PretrainingObjective) -> dict[str, int]:
 
 def _reference_flops_per_token(recipe: PretrainRecipe, vocab_size: int) -> float | None:
     model, length = recipe.model, recipe.rows.length
-    if not isinstance(model, ClassicSettings):
+    if not isinstance(model, BertConfig):
         return None
     match recipe.objective:
         case MaskedTokensSettings():
@@ -228,8 +228,8 @@ class _Job:
     def on(self, gpu: GPU) -> OnGPU:
         dtype, peak = gpu.peak_flops(self.recipe.machine.dtype)
         price = gpu.price if self.assumed.price is None else self.assumed.price
-        form = Format(half=dtype == "bfloat16", cuda=True)
-        memory = peak and footprint(self.recipe, self.objective, form, USABLE_MEMORY * gpu.memory_bytes)
+        precision = Precision(half=dtype == "bfloat16", cuda=True)
+        memory = peak and footprint(self.recipe, self.objective, precision, USABLE_MEMORY * gpu.memory_bytes)
         if not memory:
             return OnGPU(gpu.name, dtype, peak, price)
         rate = peak * self.assumed.utilisation / self.flops_per_token

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bertsmith.config.loading import check, read_own_recipe
 from bertsmith.config.schema import kinds_of
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.errors import UserError, one_line, quoted
@@ -134,7 +134,7 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     recipe, manifest, results = read_run(run, task)
     where = str(run / "manifest.json")
     described = member(manifest, "encoder", dict, where)
-    kinds, kind = kinds_of(EncoderSettings), described.get("kind", ClassicSettings.kind)  # version 0.1.0 does not say
+    kinds, kind = kinds_of(EncoderSettings), described.get("kind", BertConfig.kind)  # version 0.1.0 does not say
     if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"{where}: encoder.kind is {quoted(kind, 60)}; there are {', '.join(kinds)}")
     try:

@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import EncoderSettings, ModernSettings
+from bertsmith.encoders.config import EncoderSettings, ModernBertConfig
 from bertsmith.errors import UserError
 from bertsmith.hub.names import Family
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ class StartingPoint:
         Raises:
             UserError: the encoder is a classic one, whose classification classes read [CLS].
         """
-        if isinstance(self.settings, ModernSettings):
+        if isinstance(self.settings, ModernBertConfig):
             return replace(self, settings=replace(self.settings, classifier_pooling=pooling))
         if pooling == "mean":
             raise UserError(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import PARTS
 
@@ -71,7 +71,7 @@ def _what_next(path: Path, head: "Head | None") -> list[object]:
 
 def _network_facts(network: "Network") -> dict[str, Any]:
     settings = network.settings
-    is_classic = isinstance(settings, ClassicSettings)
+    is_classic = isinstance(settings, BertConfig)
     sizes = f"{settings.num_hidden_layers} layers of {settings.hidden_size}, {settings.heads} attention heads, " \
         f"feed-forward part of {settings.feed_forward}, embeddings of {settings.embedding}"  # fmt: skip
     count = sum(tensor.numel() for part in (network.weights, network.pooler) for tensor in part.values())

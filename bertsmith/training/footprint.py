@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bertsmith.encoders.activations import Format
+from bertsmith.encoders.activations import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.objectives.cross_entropy import rows_at_once
 from bertsmith.objectives.objective import PretrainingObjective
@@ -46,19 +46,19 @@ class Footprint:
 
 
 def footprint(
-    recipe: PretrainRecipe, objective: PretrainingObjective, form: Format, limit: float = math.inf
+    recipe: PretrainRecipe, objective: PretrainingObjective, precision: Precision, limit: float = math.inf
 ) -> Footprint | None:
     """With as many rows at once as training takes: halved until they fit into `limit` bytes, None where no row does.
 
     `objective` may be on torch's "meta" device. Rows are taken as full. On the CPU it is 0 to 15 % more than what torch
     allocates; `process` is within 20 % of what the process takes (`benchmarks/footprint.py`).
     """
-    length, half = recipe.rows.length, 2 if form.half else 0
-    device = torch.device("cuda" if form.cuda else "cpu")
+    length, half = recipe.rows.length, 2 if precision.half else 0
+    device = torch.device("cuda" if precision.cuda else "cpu")
     num_rows = micro_batch_size(device, recipe.machine.micro_batch_rows, recipe.batch_size, length)
-    kept = length * objective.kept_bytes_per_token(length, form)
+    kept = length * objective.activation_bytes_per_token(length, precision)
     table = objective.encoder.embeddings.token.weight  # [V, E]
-    score = 2 * form.size if form.cuda else 4 + half  # on a GPU its gradient does not take its place
+    score = 2 * precision.size if precision.cuda else 4 + half  # on a GPU its gradient does not take its place
     while num_rows:
         predictions = min(rows_at_once(device), num_rows * recipe.objective.masking.budget(length))
         found = Footprint(

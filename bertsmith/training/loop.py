@@ -84,7 +84,7 @@ class TrainContext(NamedTuple):
     head_warmup: HeadWarmup = HeadWarmup()
 
     def padded_length(self, batch: Batch) -> int:
-        return self.length if self.static_shapes else min(self.length, -(-batch.tokens.length // 32) * 32)
+        return self.length if self.static_shapes else min(self.length, -(-batch.tokens.max_seqlen // 32) * 32)
 
 
 def fit(

@@ -89,7 +89,7 @@ class Machine:
     def lay_out(self, tokens: Tokens, length: int | None = None) -> Tokens:
         """Return rows as this machine runs them, still on the host; padded ones have `length` tokens, or as many as the
         longest of them."""
-        return tokens.padded(length or tokens.length, self.pad_id) if self.pads else tokens
+        return tokens.padded(length or tokens.max_seqlen, self.pad_id) if self.pads else tokens
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """What pre-training can be told."""
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings
 from bertsmith.encoders.encoder import check_length, num_segments
 from bertsmith.objectives import kinds
 from bertsmith.objectives.kinds import ObjectiveSettings
@@ -25,7 +25,7 @@ class PretrainRecipe:
     seed: int = setting(0, "of weights, rows, order, masks and dropout", ge=0)
     batch_size: int = setting(128, "rows a step", ge=1)
     compat: bool = setting(False, "do as the reference also where that is odd; docs/departures.md lists where")
-    model: EncoderSettings = setting(ClassicSettings(), "the encoder", discriminator="kind")
+    model: EncoderSettings = setting(BertConfig(), "the encoder", discriminator="kind")
     objective: ObjectiveSettings = setting(MaskedTokensSettings(), "what is learnt", discriminator="kind")
     rows: RowSettings = setting(RowSettings(), "how documents become rows")
     optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from bertsmith.config.loading import read_own_recipe
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings
 from bertsmith.encoders.encoder import fold_projection
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.errors import UserError
@@ -60,7 +60,7 @@ class PretrainingRun:
 
 def _network(name: str, settings: EncoderSettings, head: Head, weights: dict[str, Tensor]) -> Network:
     settings, weights = fold_projection(settings, weights)
-    family = "electra" if name and isinstance(settings, ClassicSettings) else family_of(settings)
+    family = "electra" if name and isinstance(settings, BertConfig) else family_of(settings)
     return Network(name=name, family=family, settings=settings, head=head, weights=weights)
 
 

@@ -93,9 +93,10 @@ def test_both_networks_answer_in_transformers_as_they_do_here(data, tmp_path, sh
     assert theirs.model_max_length == 32
     tokens = model.corrupt(_rows(tokenizer), 32, np.random.default_rng(0)).tokens
     with torch.no_grad():
-        grid = {"input_ids": tokens.to_grid(tokens.ids), "attention_mask": tokens.to_grid(torch.ones_like(tokens.ids))}
+        given = tokens.ids, torch.ones_like(tokens.ids)
+        grid = dict(zip(("input_ids", "attention_mask"), map(tokens.to_padded, given), strict=True))
         if kind == "classic":
-            grid["token_type_ids"] = tokens.to_grid(tokens.segment_ids)
+            grid["token_type_ids"] = tokens.to_padded(tokens.segment_ids)
         judged = tokens.to_flat(finder(**grid).logits.flatten(1).view(*grid["input_ids"].shape))
         torch.testing.assert_close(judged, model.logits(tokens), rtol=0, atol=1e-4)
         vectors = model.generator.vectors(tokens, torch.arange(tokens.num_tokens), model.encoder)

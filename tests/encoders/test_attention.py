@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.encoders.attention import SelfAttention, attend
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.encoders.tokens import Tokens
 
 HEADS, HEAD_SIZE = 3, 8
@@ -27,15 +27,15 @@ def draw(num_tokens: int, seed: int = 0, **options) -> tuple[Tensor, Tensor, Ten
 
 
 def by_formula(
-    query: Tensor, key: Tensor, value: Tensor, lengths: list[int], reach: tuple[int, int] = (-1, -1)
+    query: Tensor, key: Tensor, value: Tensor, lengths: list[int], window: tuple[int, int] = (-1, -1)
 ) -> Tensor:
-    """softmax(Q Kᵀ / √K) V, row by row, each query with the keys within its reach."""
+    """softmax(Q Kᵀ / √K) V, row by row, each query with the keys within its window."""
     mixed = []
     for q, k, v in zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True):
         scores = torch.einsum("qhk,shk->hqs", q, k) / HEAD_SIZE**0.5
         for place in range(len(q)):
             for other in range(len(q)):
-                if place - other > reach[0] >= 0 or other - place > reach[1] >= 0:
+                if place - other > window[0] >= 0 or other - place > window[1] >= 0:
                     scores[:, place, other] = float("-inf")
         mixed.append(torch.einsum("hqs,shk->qhk", scores.softmax(dim=-1), v))
     return torch.cat(mixed)
@@ -58,21 +58,21 @@ def test_the_formula_and_its_gradients(lengths, dropout_prob):
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, inputs, upstream))
 
 
-@pytest.mark.parametrize("reach", [(-1, 0), (0, -1), (2, 2), (1, 3), (0, 0), (50, 50)], ids=str)
+@pytest.mark.parametrize("window", [(-1, 0), (0, -1), (2, 2), (1, 3), (0, 0), (50, 50)], ids=str)
 @pytest.mark.parametrize("dropout_prob", [0.0, 1e-9])
 @pytest.mark.parametrize("padded", [False, True])
-def test_within_its_reach(reach, dropout_prob, padded):
+def test_within_its_reach(window, dropout_prob, padded):
     inputs = draw(sum(UNEVEN), dtype=torch.float64)
-    expected = by_formula(*inputs, UNEVEN, reach)
+    expected = by_formula(*inputs, UNEVEN, window)
     tokens = pack(UNEVEN)
     if padded:
         tokens = tokens.padded(12, pad_id=0)
         grids = [spread(part, UNEVEN, 12, 7.0) for part in inputs]
-        mixed = attend(*grids, tokens, dropout_prob, reach)
+        mixed = attend(*grids, tokens, dropout_prob, window)
         assert mixed.isfinite().all()
-        mixed = mixed[tokens.real()]
+        mixed = mixed[tokens.valid_mask()]
     else:
-        mixed = attend(*inputs, tokens, dropout_prob, reach)
+        mixed = attend(*inputs, tokens, dropout_prob, window)
     torch.testing.assert_close(mixed, expected)
     upstream = torch.randn_like(expected)
     gradients = torch.autograd.grad(mixed, inputs, upstream)
@@ -129,7 +129,7 @@ def test_dropout_keeps_the_expectation():
 
 
 def test_dropout_is_for_training():
-    settings = ClassicSettings(hidden_size=24, num_attention_heads=3, hidden_dropout_prob=0.0)
+    settings = BertConfig(hidden_size=24, num_attention_heads=3, hidden_dropout_prob=0.0)
     attention, tokens, x = SelfAttention(settings), pack(UNEVEN), torch.randn(sum(UNEVEN), 24)
     assert not torch.equal(attention(x, tokens), attention(x, tokens))
     attention.eval()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings
 from bertsmith.encoders.encoder import Encoder, check_length, num_parameters
 from bertsmith.encoders.heads import (
     BertClassificationHead,
@@ -23,7 +23,7 @@ from bertsmith.encoders.tokens import Tokens
 VOCAB_SIZE = 50
 LENGTHS = [5, 1, 9, 3]
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 16}
-BERT, ELECTRA = ClassicSettings(**SMALL), ClassicSettings(**SMALL, embedding_size=24)
+BERT, ELECTRA = BertConfig(**SMALL), BertConfig(**SMALL, embedding_size=24)
 SHAPES = pytest.mark.parametrize("settings", [BERT, ELECTRA], ids=["bert", "electra"])
 
 
@@ -100,7 +100,7 @@ def test_dropout_is_for_training(tokens):
     assert torch.equal(model(tokens), model(tokens))
     model.train()
     assert not torch.equal(model(tokens), model(tokens))
-    silent = Encoder(ClassicSettings(**SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), VOCAB_SIZE)
+    silent = Encoder(BertConfig(**SMALL, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0), VOCAB_SIZE)
     assert torch.equal(silent(tokens), silent(tokens))
 
 
@@ -110,9 +110,9 @@ def test_dropout_is_for_training(tokens):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (ClassicSettings(embedding_size=128), 13_483_008),
-        (ClassicSettings(hidden_size=768), 108_891_648),
-        (ClassicSettings(hidden_size=1024, num_hidden_layers=24), 334_092_288),
+        (BertConfig(embedding_size=128), 13_483_008),
+        (BertConfig(hidden_size=768), 108_891_648),
+        (BertConfig(hidden_size=1024, num_hidden_layers=24), 334_092_288),
     ],
     ids=["small", "base", "large"],
 )
@@ -127,11 +127,11 @@ def test_shared_parameters_count_once():
 
 
 def test_defaults_follow_the_hidden_size():
-    assert (ClassicSettings().heads, ClassicSettings().feed_forward, ClassicSettings().embedding) == (4, 1024, 256)
-    assert ClassicSettings(hidden_size=32).heads == 1
-    assert ClassicSettings(hidden_size=128, num_attention_heads=8).head_size == 16
+    assert (BertConfig().heads, BertConfig().feed_forward, BertConfig().embedding) == (4, 1024, 256)
+    assert BertConfig(hidden_size=32).heads == 1
+    assert BertConfig(hidden_size=128, num_attention_heads=8).head_size == 16
     with pytest.raises(ValueError, match="hidden_size 100 is no multiple of num_attention_heads 3"):
-        ClassicSettings(hidden_size=100, num_attention_heads=3)
+        BertConfig(hidden_size=100, num_attention_heads=3)
 
 
 HEADS = {
@@ -144,7 +144,7 @@ HEADS = {
 
 @pytest.mark.parametrize("std", [0.02, 0.1])
 def test_initial_weights_are_normal_and_cut_at_two_sigma(std):
-    settings = ClassicSettings(**SMALL, embedding_size=24, initializer_range=std)
+    settings = BertConfig(**SMALL, embedding_size=24, initializer_range=std)
     torch.manual_seed(0)
     heads = {name: make(settings) for name, make in HEADS.items()}
     model = nn.ModuleDict({"encoder": Encoder(settings, VOCAB_SIZE), **heads})

@@ -27,18 +27,18 @@ def test_pack_by_hand():
     tokens = pack([2, 3, 1])
     assert tokens.positions.tolist() == [0, 1, 0, 1, 2, 0]
     assert tokens.row_starts.tolist() == [0, 2, 5]
-    assert tokens.slots.tolist() == [0, 1, 3, 4, 5, 6]
-    assert (tokens.num_tokens, tokens.num_rows, tokens.length, tokens.gaps) == (6, 3, 3, True)
+    assert tokens.pad_indices.tolist() == [0, 1, 3, 4, 5, 6]
+    assert (tokens.num_tokens, tokens.num_rows, tokens.max_seqlen, tokens.has_padding) == (6, 3, 3, True)
     assert tokens.key_mask()[:, 0, 0].tolist() == [[True, True, False], [True, True, True], [True, False, False]]
 
 
 def test_rows_of_one_length_are_their_own_grid():
     tokens = pack([4, 4])
-    assert tokens.slots is None
-    assert not tokens.gaps
+    assert tokens.pad_indices is None
+    assert not tokens.has_padding
     assert tokens.key_mask() is None
     flat = torch.randn(8, 3)
-    assert tokens.to_grid(flat).data_ptr() == flat.data_ptr()  # nothing is copied
+    assert tokens.to_padded(flat).data_ptr() == flat.data_ptr()  # nothing is copied
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
@@ -53,10 +53,10 @@ def test_grid_and_flat_are_inverse_with_the_gradients_of_plain_indexing(lengths)
     tokens = pack(lengths)
     rows, positions = (torch.tensor(side) for side in zip(*places(lengths), strict=True))
     flat = torch.randn(tokens.num_tokens, 2, 3, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(tokens.num_rows, tokens.length, 2, 3, dtype=torch.float64)
+    weights = torch.randn(tokens.num_rows, tokens.max_seqlen, 2, 3, dtype=torch.float64)
 
     plain_grid = torch.zeros_like(weights).index_put((rows, positions), flat)
-    grid = tokens.to_grid(flat)
+    grid = tokens.to_padded(flat)
     assert torch.equal(grid, plain_grid)
     assert torch.equal(tokens.to_flat(grid), flat)
     (gradient,) = torch.autograd.grad((grid * weights).sum(), flat)
@@ -100,12 +100,12 @@ def test_bounds_put_two_tokens_together_only_where_they_share_a_row(lengths, ext
         tokens = tokens.padded(length, PAD)
         row = torch.arange(len(lengths)).repeat_interleave(length)
         row_of = torch.where(tokens.ids == PAD, -1 - row, row)  # the padding behind each row, by itself
-    bounds = tokens.bounds()
+    bounds = tokens.cu_seqlens()
     assert bounds.dtype == torch.int32
     assert bounds[0] == 0
     assert bounds[-1] == tokens.num_tokens
     assert (bounds.diff() >= 0).all()
-    assert bounds.diff().max() <= tokens.length
+    assert bounds.diff().max() <= tokens.max_seqlen
     stretch = torch.searchsorted(bounds, torch.arange(tokens.num_tokens, dtype=torch.int32), right=True)
     assert torch.equal(stretch[:, None] == stretch, row_of[:, None] == row_of)
 
@@ -121,14 +121,14 @@ def test_some_of_the_rows_are_a_batch_of_their_own(lengths, data):
     expected = Tokens.pack(tokens.ids[piece].numpy(), tokens.segment_ids[piece].numpy(), np.array(lengths[start:stop]))
     for name in ("ids", "segment_ids", "positions", "row_starts", "row_lengths"):
         assert torch.equal(getattr(rows, name), getattr(expected, name)), name
-    assert (rows.length, rows.gaps) == (expected.length, expected.gaps)
+    assert (rows.max_seqlen, rows.has_padding) == (expected.max_seqlen, expected.has_padding)
 
 
 def test_other_ids_on_the_same_rows():
     tokens = pack([2, 3])
     changed = tokens.with_ids(tokens.ids * 7)
     assert changed.ids.tolist() == [7, 14, 21, 28, 35]
-    assert changed.slots is tokens.slots
+    assert changed.pad_indices is tokens.pad_indices
 
 
 def test_a_length_that_does_not_fit_is_refused():
@@ -145,7 +145,7 @@ def test_a_length_that_does_not_fit_is_refused():
 def test_a_batch_moves_to_the_device_whole():
     for tokens in (pack([2, 3]), pack([2, 2]), pack([2, 3]).padded(4, PAD)):
         moved = tokens.to(torch.device("cuda"))
-        assert torch.equal(moved.bounds().cpu(), tokens.bounds())
+        assert torch.equal(moved.cu_seqlens().cpu(), tokens.cu_seqlens())
         flat = torch.arange(tokens.num_tokens, device="cuda")
-        assert torch.equal(moved.to_flat(moved.to_grid(flat)), flat)
+        assert torch.equal(moved.to_flat(moved.to_padded(flat)), flat)
         assert (moved.key_mask() is None) == (tokens.key_mask() is None)

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from tests.toys import write_vocabulary
 
-SETTINGS = ClassicSettings(
+SETTINGS = BertConfig(
     hidden_size=32, embedding_size=16, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=24,
     initializer_range=0.3, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
 )  # fmt: skip

@@ -7,11 +7,11 @@ import pytest
 from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.hub.replaceable import FILES
 from bertsmith.hub.sentence import read_modules
 
-SETTINGS = ClassicSettings(
+SETTINGS = BertConfig(
     hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, max_position_embeddings=20
 )
 NAMES = ("modules.json", "1_Pooling/config.json", "sentence_bert_config.json", "config_sentence_transformers.json")

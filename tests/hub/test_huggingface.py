@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import CLASSIFICATION_HEADS, MaskedTokenHead, PlainClassificationHead, ReplacedTokenHead
 from bertsmith.encoders.networks import MaskedTokenModel
@@ -28,10 +28,10 @@ WORDS = ["the", "cat", "dog", "sat", "on", "a", "mat", "##s", "##ting", ".", ","
 VOCAB_SIZE = 64  # larger than the tokenizer's: tables are often rounded up
 LENGTHS = [7, 1, 19, 12]
 
-BERT = ClassicSettings(hidden_size=64, num_hidden_layers=2, max_position_embeddings=40)
+BERT = BertConfig(hidden_size=64, num_hidden_layers=2, max_position_embeddings=40)
 SHAPES = {
     "one head": BERT,
-    "many heads": ClassicSettings(
+    "many heads": BertConfig(
         hidden_size=96,
         num_hidden_layers=3,
         num_attention_heads=6,
@@ -39,8 +39,8 @@ SHAPES = {
         max_position_embeddings=20,
         layer_norm_eps=1e-5,
     ),
-    "narrow embeddings": ClassicSettings(hidden_size=128, embedding_size=32, num_hidden_layers=2),
-    "wide embeddings": ClassicSettings(
+    "narrow embeddings": BertConfig(hidden_size=128, embedding_size=32, num_hidden_layers=2),
+    "wide embeddings": BertConfig(
         hidden_size=48, embedding_size=80, num_attention_heads=4, num_hidden_layers=2, type_vocab_size=3
     ),
 }

@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import ModernSettings
+from bertsmith.encoders.config import ModernBertConfig
 from bertsmith.encoders.encoder import Encoder, fold_projection
 from bertsmith.encoders.heads import ModernClassificationHead
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
@@ -21,14 +21,14 @@ from bertsmith.tokenizers.wordpiece import build
 VOCAB_SIZE = 64
 LENGTHS = [23, 1, 40, 7]
 SHAPES = {
-    "local and global": ModernSettings(hidden_size=64, num_hidden_layers=4, local_attention=8),
-    "wide windows": ModernSettings(hidden_size=64, num_hidden_layers=2, local_attention=128),
-    "other numbers": ModernSettings(
+    "local and global": ModernBertConfig(hidden_size=64, num_hidden_layers=4, local_attention=8),
+    "wide windows": ModernBertConfig(hidden_size=64, num_hidden_layers=2, local_attention=128),
+    "other numbers": ModernBertConfig(
         hidden_size=96, num_hidden_layers=5, num_attention_heads=4, intermediate_size=100, local_attention=2,
         global_attn_every_n_layers=2, global_rope_theta=500.0, local_rope_theta=50.0, norm_eps=1e-3,
         max_position_embeddings=64,
     ),
-    "mean of the row": ModernSettings(
+    "mean of the row": ModernBertConfig(
         hidden_size=64, num_hidden_layers=3, local_attention=8, classifier_pooling="mean"
     ),
 }  # fmt: skip
@@ -45,7 +45,7 @@ class ReplacedTokens(ReplacedTokenModel):
 
 
 class Classifier(nn.Module):
-    def __init__(self, settings: ModernSettings, vocab_size: int):
+    def __init__(self, settings: ModernBertConfig, vocab_size: int):
         super().__init__()
         self.encoder = Encoder(settings, vocab_size)
         self.head = ModernClassificationHead(settings, 3, dropout_prob=0.0)
@@ -143,7 +143,7 @@ def test_padding_changes_nothing(settings, rows):
 
 def test_a_projected_table_is_folded_into_the_same_function(rows, tokenizer_folder, tmp_path):
     tokens, grid = rows
-    settings = ModernSettings(hidden_size=64, embedding_size=24, num_hidden_layers=3, local_attention=8)
+    settings = ModernBertConfig(hidden_size=64, embedding_size=24, num_hidden_layers=3, local_attention=8)
     ours = scrambled(MaskedTokens(settings, VOCAB_SIZE))
     theirs = load_theirs(export(tmp_path / "out", ours, "masked_tokens", tokenizer_folder), "masked_tokens")
     assert theirs.config.hidden_size == theirs.get_input_embeddings().weight.shape[1] == 64

@@ -12,7 +12,7 @@ import transformers
 from torch import nn
 
 from bertsmith.convert.export import export_run
-from bertsmith.encoders.config import ClassicSettings, ModernSettings
+from bertsmith.encoders.config import BertConfig, ModernBertConfig
 from bertsmith.errors import UserError
 from bertsmith.hub import onnx
 from bertsmith.hub.names import INPUTS
@@ -29,12 +29,12 @@ from tests.hub.test_huggingface import (
     scrambled,
 )
 
-BERT = ClassicSettings(hidden_size=64, num_attention_heads=2, num_hidden_layers=1, max_position_embeddings=24)
-ELECTRA = ClassicSettings(
+BERT = BertConfig(hidden_size=64, num_attention_heads=2, num_hidden_layers=1, max_position_embeddings=24)
+ELECTRA = BertConfig(
     hidden_size=64, embedding_size=24, num_attention_heads=4, num_hidden_layers=1, max_position_embeddings=24
 )
-MODERN = ModernSettings(hidden_size=64, num_hidden_layers=2, local_attention=4, max_position_embeddings=24)
-MEAN = ModernSettings(
+MODERN = ModernBertConfig(hidden_size=64, num_hidden_layers=2, local_attention=4, max_position_embeddings=24)
+MEAN = ModernBertConfig(
     hidden_size=64, num_hidden_layers=2, local_attention=4, max_position_embeddings=24, classifier_pooling="mean"
 )
 REPLACED = {"family": "electra", "head": "replaced_tokens"}

@@ -6,7 +6,7 @@ import torch
 import transformers
 from torch import nn
 
-from bertsmith.encoders.config import ClassicSettings, ModernSettings
+from bertsmith.encoders.config import BertConfig, ModernBertConfig
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import TAGGING_HEADS
 from bertsmith.encoders.tokens import Tokens
@@ -20,9 +20,9 @@ TAGS = ["B-NP", "I-NP", "O"]
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "max_position_embeddings": 40}
 FAMILIES = {
-    "bert": (ClassicSettings(**SIZES), transformers.BertForTokenClassification),
-    "electra": (ClassicSettings(**SIZES, embedding_size=16), transformers.ElectraForTokenClassification),
-    "modernbert": (ModernSettings(**SIZES, local_attention=8), transformers.ModernBertForTokenClassification),
+    "bert": (BertConfig(**SIZES), transformers.BertForTokenClassification),
+    "electra": (BertConfig(**SIZES, embedding_size=16), transformers.ElectraForTokenClassification),
+    "modernbert": (ModernBertConfig(**SIZES, local_attention=8), transformers.ModernBertForTokenClassification),
 }
 
 
@@ -71,7 +71,7 @@ def test_logits_are_those_of_transformers(family, tokenizer_folder, tmp_path):
     ids, segment_ids = draw.integers(1, VOCAB_SIZE, sum(LENGTHS)), draw.integers(segments, size=sum(LENGTHS))
     packed = Tokens.pack(ids, segment_ids, np.array(LENGTHS))
     grids = {
-        name: packed.to_grid(flat)
+        name: packed.to_padded(flat)
         for name, flat in (
             ("input_ids", packed.ids), ("token_type_ids", packed.segment_ids),
             ("attention_mask", torch.ones_like(packed.ids)),
@@ -83,7 +83,7 @@ def test_logits_are_those_of_transformers(family, tokenizer_folder, tmp_path):
         expected = theirs.eval()(**grids).logits
         assert expected.std() > 0.3  # not a model that says the same everywhere
         for tokens in (packed, packed.padded(20, 0)):
-            found = tokens.to_grid(ours["head"](ours["encoder"](tokens)))[:, : max(LENGTHS)]
+            found = tokens.to_padded(ours["head"](ours["encoder"](tokens)))[:, : max(LENGTHS)]
             real = grids["attention_mask"].bool()
             torch.testing.assert_close(found[real], expected[real], rtol=0, atol=1e-4)
 

@@ -23,7 +23,7 @@ def _run(model: torch.nn.Module, asked: Batch, rows: int, pad: bool) -> tuple[di
     model.zero_grad()
     counts, losses = model.counts(asked), None
     for part in asked.split(rows):
-        found = model.losses(part.padded(asked.tokens.length, 0) if pad else part)
+        found = model.losses(part.padded(asked.tokens.max_seqlen, 0) if pad else part)
         model.total(found, counts).backward()
         losses = found.detach() if losses is None else losses + found.detach()
     return losses.means(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

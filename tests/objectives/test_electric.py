@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bertsmith.encoders.config import ClassicSettings, ModernSettings
+from bertsmith.encoders.config import BertConfig, ModernBertConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
@@ -18,7 +18,7 @@ from bertsmith.randomness import generator
 from tests.objectives.cuts import check_cuts
 from tests.toys import random_tokens
 
-ENCODER = ClassicSettings(
+ENCODER = BertConfig(
     hidden_size=32, num_hidden_layers=2, num_attention_heads=2, embedding_size=16, max_position_embeddings=40,
     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.3,
 )  # fmt: skip
@@ -60,7 +60,7 @@ def test_a_place_depends_on_all_others_of_its_row_and_not_on_its_own_token(padde
     embedded = model.encoder.embeddings(tokens).detach().requires_grad_()
     model.encoder.embeddings.forward = lambda tokens: embedded
     vectors = model.generator.vectors(tokens, model.encoder)
-    real = torch.arange(tokens.num_tokens) if tokens.real() is None else tokens.real().nonzero()[:, 0]
+    real = torch.arange(tokens.num_tokens) if tokens.valid_mask() is None else tokens.valid_mask().nonzero()[:, 0]
     for index in (0, 5, 19, 21, 26, 40, 66, 67, 68, 80):
         place = real[index]
         (gradient,) = torch.autograd.grad(vectors[place].square()[:3].sum(), embedded, retain_graph=True)
@@ -68,7 +68,7 @@ def test_a_place_depends_on_all_others_of_its_row_and_not_on_its_own_token(padde
         expected = rows == rows[index]
         expected[index] = False
         assert torch.equal(seen, expected)
-        assert padded is False or gradient.abs().sum(dim=1)[~tokens.real()].sum() == 0
+        assert padded is False or gradient.abs().sum(dim=1)[~tokens.valid_mask()].sum() == 0
 
 
 @pytest.mark.parametrize("cls", [Electric, ReplacedTokens])
@@ -169,7 +169,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"generator\.kind = 'uniform': Electric needs"):
         ElectricSettings(generator=GeneratorSettings(kind="uniform"))
     with pytest.raises(ValueError, match=r"needs model\.kind = 'classic'"):
-        check_fits(ElectricSettings(), ModernSettings())
+        check_fits(ElectricSettings(), ModernBertConfig())
     tied = ElectricSettings(generator=GeneratorSettings(kind="two_towers", sharing="everything"))
     with pytest.raises(ValueError, match="share less"):
         check_fits(tied, ENCODER)

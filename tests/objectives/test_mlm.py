@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
 from bertsmith.randomness import generator
@@ -13,7 +13,7 @@ VOCABULARY = Vocabulary(50, 4, (0, 2, 3, 4))
 
 
 def objective(dropout: float = 0.0) -> MaskedTokens:
-    settings = ClassicSettings(
+    settings = BertConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, embedding_size=16, max_position_embeddings=40,
         hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip

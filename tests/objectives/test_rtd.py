@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_auc_score
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import MaskedTokenHead, ReplacedTokenHead
 from bertsmith.objectives.generator import GeneratorSettings
@@ -25,7 +25,7 @@ from tests.objectives.cuts import check_cuts
 from tests.toys import random_tokens
 
 VOCABULARY = Vocabulary(50, 4, (0, 2, 3, 4))
-ENCODER = ClassicSettings(
+ENCODER = BertConfig(
     hidden_size=32, num_hidden_layers=2, num_attention_heads=2, embedding_size=16, max_position_embeddings=40,
     hidden_dropout_prob=0, attention_probs_dropout_prob=0, initializer_range=0.3,
 )  # fmt: skip
@@ -108,7 +108,7 @@ def test_losses_are_those_of_the_two_networks_run_plainly(sharing):
 
 
 class Plain(torch.nn.Module):
-    def __init__(self, settings: ClassicSettings, head: torch.nn.Module):
+    def __init__(self, settings: BertConfig, head: torch.nn.Module):
         super().__init__()
         self.encoder, self.head = Encoder(settings, VOCABULARY.size), head
         self.eval()
@@ -158,10 +158,10 @@ def test_a_generator_of_its_own_has_a_table_of_its_own_width():
 
 
 def test_sizes_of_the_reference():
-    small = ClassicSettings(hidden_size=256, num_hidden_layers=12, embedding_size=128)
+    small = BertConfig(hidden_size=256, num_hidden_layers=12, embedding_size=128)
     own = GeneratorSettings().encoder(small)
     assert (own.hidden_size, own.num_hidden_layers, own.heads, own.feed_forward, own.embedding) == (64, 12, 1, 256, 128)
-    base = GeneratorSettings(hidden_fraction=1 / 3).encoder(ClassicSettings(hidden_size=768))
+    base = GeneratorSettings(hidden_fraction=1 / 3).encoder(BertConfig(hidden_size=768))
     assert (base.hidden_size, base.heads, base.feed_forward, base.embedding) == (256, 4, 1024, 768)
 
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bertsmith.cli.plan_tables import print_estimate
 from bertsmith.cli.planning import plan
 from bertsmith.config.loading import shipped_recipes
-from bertsmith.encoders.activations import Format
+from bertsmith.encoders.activations import Precision
 from bertsmith.encoders.flops import training_flops
 from bertsmith.errors import UserError
 from bertsmith.objectives import kinds
@@ -102,7 +102,7 @@ def test_bytes_kept_for_the_backward_pass_are_those_that_autograd_saves(kind, pr
     model, batch = objective(kind, prob)
     few, many = (_saved_bytes(model, part, half) for part in (next(batch.split(2)), batch))
     measured = (many - few) / (6 * LENGTH)
-    assert model.kept_bytes_per_token(LENGTH, Format(half, cuda=False)) == pytest.approx(
+    assert model.activation_bytes_per_token(LENGTH, Precision(half, cuda=False)) == pytest.approx(
         measured, rel=0.15 if half else 0.03
     )
 

@@ -137,10 +137,10 @@ def test_tags_are_weighed_and_micro_batches_add_up(tmp_path):
     for row in range(7):
         one = train.batch(np.array([row]))
         scores.append(objective.scores(one.tokens).detach())
-        answers.append(one.targets["answers"][0, : one.tokens.length].long())
+        answers.append(one.targets["answers"][0, : one.tokens.max_seqlen].long())
     expected = torch.nn.functional.cross_entropy(torch.cat(scores), torch.cat(answers), weights)
     for micro_batch_rows in (2, 7):
         runner = Runner(objective, choose_machine(MachineSettings(device="cpu", micro_batch_rows=micro_batch_rows)))
-        losses = runner.gradients(runner.prepare(batch, batch.tokens.length))
+        losses = runner.gradients(runner.prepare(batch, batch.tokens.max_seqlen))
         assert losses.means()["loss"] == pytest.approx(float(expected), rel=1e-5)
         assert objective.counts(batch)["loss"] == pytest.approx(float(losses.counts["loss"]))

@@ -13,7 +13,7 @@ import transformers
 import bertsmith
 from bertsmith.config.loading import load
 from bertsmith.convert.export import export_run
-from bertsmith.encoders.config import ModernSettings
+from bertsmith.encoders.config import ModernBertConfig
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.predict.answers import class_line
@@ -245,7 +245,7 @@ def test_a_trained_trial_exported_is_a_starting_point(run, tmp_path):
     assert "head.output.weight" not in start.weights
 
 
-MODERN = ModernSettings(
+MODERN = ModernBertConfig(
     hidden_size=32, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64, initializer_range=0.2
 )
 

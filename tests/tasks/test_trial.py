@@ -47,7 +47,7 @@ def test_rows_of_similar_length_share_a_batch(monkeypatch):
         return 1 - sum(part.num_tokens for part in tokens) / sum(part.num_rows * part.length for part in tokens)
 
     assert padding(similar_lengths=True) < 0.5 * padding()
-    longest = [batch.tokens.length for batch, _ in islice(split.batches(8, seed=0, similar_lengths=True), 12)]
+    longest = [batch.tokens.max_seqlen for batch, _ in islice(split.batches(8, seed=0, similar_lengths=True), 12)]
     assert longest != sorted(longest)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bertsmith.config.loading import Loaded, load
-from bertsmith.encoders.config import ClassicSettings, EncoderSettings
+from bertsmith.encoders.config import BertConfig, EncoderSettings
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import CLASSIFICATION_HEADS
 from bertsmith.hub.configuration import family_of
@@ -22,7 +22,7 @@ def make_model(folder: Path, encoder: EncoderSettings | None = None, **settings)
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64,
              "initializer_range": 0.2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
-    encoder = encoder or ClassicSettings(**(sizes | settings))
+    encoder = encoder or BertConfig(**(sizes | settings))
     family = family_of(encoder)
     head = CLASSIFICATION_HEADS[family](encoder, 3)
     tokenizer = Tokenizer.load(write_vocabulary(folder))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
@@ -89,8 +89,8 @@ def test_tensors_of_a_batch_have_names_of_their_own():
     assert len(names) == len(asked.tokens.tensors()) + len(asked.targets)
 
 
-def _encoder(prob: float) -> ClassicSettings:
-    return ClassicSettings(
+def _encoder(prob: float) -> BertConfig:
+    return BertConfig(
         hidden_size=64, num_hidden_layers=2, hidden_dropout_prob=prob, attention_probs_dropout_prob=prob,
         max_position_embeddings=LENGTH,
     )  # fmt: skip

@@ -44,8 +44,8 @@ class Spans(NamedTuple):
 
 def context_places(tokens: Tokens) -> Tensor:
     """[N, L]: whether a token is of the context, which is segment 1 without its [SEP]."""
-    columns = torch.arange(tokens.length, device=tokens.ids.device)
-    return (tokens.to_grid(tokens.segment_ids) == 1) & (columns < tokens.row_lengths[:, None] - 1)
+    columns = torch.arange(tokens.max_seqlen, device=tokens.ids.device)
+    return (tokens.to_padded(tokens.segment_ids) == 1) & (columns < tokens.row_lengths[:, None] - 1)
 
 
 class Answering(nn.Module):
@@ -75,7 +75,8 @@ class Answering(nn.Module):
 
     def scores(self, tokens: Tokens) -> Scores:
         vectors = self.encoder(tokens)
-        starts, ends = (self._choosable(tokens, tokens.to_grid(logits)) for logits in self.head(vectors).unbind(dim=1))
+        logits = self.head(vectors).unbind(dim=1)
+        starts, ends = (self._choosable(tokens, tokens.to_padded(part)) for part in logits)
         return Scores(starts, ends, vectors, starts[:, 0] + ends[:, 0])
 
     def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
@@ -84,7 +85,7 @@ class Answering(nn.Module):
         context = context_places(tokens)
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
         ends = _from_each_place(scores.ends.masked_fill(~context, NEVER), self.settings.answer_length)  # [N, L, A]
-        best = _best(starts[..., None] + ends, torch.arange(tokens.length, device=starts.device), most)
+        best = _best(starts[..., None] + ends, torch.arange(tokens.max_seqlen, device=starts.device), most)
         return best._replace(log_totals=scores.starts.logsumexp(dim=1) + scores.ends.logsumexp(dim=1))
 
     def counts(self, batch: Batch) -> dict[str, float]:
@@ -124,15 +125,15 @@ class JointAnswering(Answering):
 
     def scores(self, tokens: Tokens) -> Scores:
         vectors = self.encoder(tokens)
-        starts = self._choosable(tokens, tokens.to_grid(self.head.starts(vectors))).log_softmax(dim=1)
+        starts = self._choosable(tokens, tokens.to_padded(self.head.starts(vectors))).log_softmax(dim=1)
         return Scores(starts, None, vectors, self._nones(tokens, vectors, starts))
 
     def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
         """As `Answering.spans`, of the likeliest `beam_size` beginnings."""
         context, length = context_places(tokens), self.settings.answer_length
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
-        starts, places = starts.topk(min(self.settings.beam_size, tokens.length), dim=1)  # [N, B]
-        of_tokens = tokens.to_grid(self.head.of_tokens(scores.vectors))
+        starts, places = starts.topk(min(self.settings.beam_size, tokens.max_seqlen), dim=1)  # [N, B]
+        of_tokens = tokens.to_padded(self.head.of_tokens(scores.vectors))
         found = []
         for start, place in zip(starts.unbind(dim=1), places.unbind(dim=1), strict=True):
             ends = self._ends(tokens, scores.vectors, of_tokens, place).log_softmax(dim=1)
@@ -149,7 +150,7 @@ class JointAnswering(Answering):
         """As `Answering.losses`; with "impossible" [N], 1 where the question has no answer."""
         tokens = batch.tokens
         scores = self.scores(tokens)
-        of_tokens = tokens.to_grid(self.head.of_tokens(scores.vectors))
+        of_tokens = tokens.to_padded(self.head.of_tokens(scores.vectors))
         ends = self._ends(tokens, scores.vectors, of_tokens, batch.targets["starts"].long())
         found = self._losses(batch, scores.starts, ends)
         if scores.nones is None:
@@ -173,7 +174,7 @@ class JointAnswering(Answering):
     def _nones(self, tokens: Tokens, vectors: Tensor, starts: Tensor) -> Tensor | None:
         if not self.may_have_none:
             return None
-        expected = torch.einsum("nl,nld->nd", starts.exp().to(vectors.dtype), tokens.to_grid(vectors))
+        expected = torch.einsum("nl,nld->nd", starts.exp().to(vectors.dtype), tokens.to_padded(vectors))
         return self.head.nones(vectors.index_select(0, tokens.row_starts), expected).float()
 
 

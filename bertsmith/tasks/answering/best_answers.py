@@ -55,7 +55,7 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, mo
     nones = np.zeros(len(windows), dtype=np.float32) if objective.may_have_none else None
     own = windows.has_most_context()
     for chosen, tokens, found in scored(objective, windows, machine):
-        begins = copy_to(torch.from_numpy(_grid(own, windows, chosen, tokens.length)), machine.device)
+        begins = copy_to(torch.from_numpy(_grid(own, windows, chosen, tokens.max_seqlen)), machine.device)
         with machine.inference():
             spans = objective.spans(found, tokens, begins, most)
         num_found = spans.scores.shape[1]

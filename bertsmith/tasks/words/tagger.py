@@ -86,8 +86,8 @@ class Tagger(NamedTuple):
         ids, probs = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.float32)
         for chosen, tokens, scores in scored(self.objective, rows, self.machine):
             best = scores.float().softmax(dim=1).max(dim=1)
-            ids[chosen, : tokens.length] = tokens.to_grid(best.indices).cpu().numpy()
-            probs[chosen, : tokens.length] = tokens.to_grid(best.values).cpu().numpy()
+            ids[chosen, : tokens.max_seqlen] = tokens.to_padded(best.indices).cpu().numpy()
+            probs[chosen, : tokens.max_seqlen] = tokens.to_padded(best.values).cpu().numpy()
         return ids, probs
 
 

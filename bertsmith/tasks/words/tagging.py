@@ -61,5 +61,5 @@ def build_tagging(encoder: Encoder, family: Family, num_tags: int, compat: bool 
 def _flat(batch: Batch, name: str, fill: int) -> Tensor:
     """A target [N, L] as [T], one a token."""
     target = batch.targets[name]
-    spare = batch.tokens.length - target.shape[1]  # below 0 where the longest rows are in another batch
+    spare = batch.tokens.max_seqlen - target.shape[1]  # below 0 where the longest rows are in another batch
     return batch.tokens.to_flat(F.pad(target, (0, spare), value=fill))

@@ -164,7 +164,7 @@ def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.n
     def probs() -> Iterator[np.ndarray]:
         for chosen, tokens, scores in scored(objective, rows, machine):
             exact = scores.float()
-            grid[chosen, : tokens.length] = tokens.to_grid(exact.argmax(dim=1)).cpu().numpy()
+            grid[chosen, : tokens.max_seqlen] = tokens.to_padded(exact.argmax(dim=1)).cpu().numpy()
             yield exact.softmax(dim=1).cpu().numpy()
 
     spread = spread_of(probs())

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bertsmith.encoders.config import ClassicSettings
+from bertsmith.encoders.config import BertConfig
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import ElectraClassificationHead, PlainClassificationHead
 from bertsmith.objectives.objective import Batch
@@ -19,7 +19,7 @@ from tests.toys import random_tokens
 
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_dropout_prob": 0.0,
          "attention_probs_dropout_prob": 0.0}  # fmt: skip
-NARROW = ClassicSettings(hidden_size=16, embedding_size=8, **SIZES)
+NARROW = BertConfig(hidden_size=16, embedding_size=8, **SIZES)
 
 
 def classifier(num_labels, compat=False, loss=None):
