@@ -19,6 +19,7 @@ SETTINGS = {
         "bertsmith.tasks.answering.answer_file:AnswerFileSettings",
     ),
     "evaluate": ("bertsmith.evals.evaluate:EvaluateSettings",),
+    "export": ("bertsmith.convert.export:ExportSettings",),
     "import": ("bertsmith.convert.importing:ImportSettings",),
 }
 """Verb → the settings that it takes as key=value."""

@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -131,39 +130,6 @@ def test_a_folder_without_write_permission_is_named(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     done = bertsmith("pretrain", "bert-tiny", "data=none", "--out", tmp_path / "closed" / "run")
     assert done.returncode == 2
-
-
-def test_every_command_in_the_readme_and_of_own_tasks_is_one():
-    """Each `bertsmith VERB …` line parses: the verb exists, and its recipe and settings do."""
-    from bertsmith.config.loading import load
-    from bertsmith.tasks.recipe import FinetuneRecipe
-    from bertsmith.text.learning import TokenizerRecipe
-    from bertsmith.text.prepare import PrepareRecipe
-    from bertsmith.training.recipe import PretrainRecipe
-
-    classes = {
-        "tokenizer": (TokenizerRecipe, "prepare"), "prepare": (PrepareRecipe, "prepare"),
-        "pretrain": (PretrainRecipe, "pretrain"), "finetune": (FinetuneRecipe, "finetune"),
-    }  # fmt: skip
-    text = "\n".join((ROOT / name).read_text() for name in ("README.md", "docs/own-tasks.md")).replace("\\\n", " ")
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
-    commands = re.findall(r"^(?:docker run .* )?bertsmith +([a-z][^…\n]*)$", blocks, re.MULTILINE)
-    assert len(commands) > 10
-    in_tables = [
-        command
-        for line in text.splitlines()
-        if line.startswith("| ")
-        for command in re.findall(r"`bertsmith (.*?)`", line)
-    ]
-    assert len(in_tables) > 10
-    verbs = re.findall(r"^  (\w+) ", bertsmith("--help").stdout, re.MULTILINE)
-    for command in commands + in_tables:
-        verb, *rest = shlex.split(command, comments=True)
-        assert verb in verbs, command
-        if verb in classes:
-            cls, folder = classes[verb]
-            recipe, settings = rest[0], [word for word in rest[1:] if "=" in word]
-            load(cls, folder, recipe, settings)
 
 
 @pytest.mark.parametrize(

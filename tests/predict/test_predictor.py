@@ -236,8 +236,8 @@ def test_classes_without_names_are_numbered_and_a_text_may_have_several(tmp_path
     assert set(answer.labels) == {label for label, prob in answer.probs.items() if prob >= 0.5}
 
 
-def test_the_readmes_lines_of_python_run(filler, runs, capsys):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+def test_the_lines_of_python_in_the_docs_run(filler, runs, capsys):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)[1]
     for path, toy in {"runs/bert-small": filler, "runs/cola": runs["classes"][0]}.items():
         assert path in code
         code = code.replace(path, str(toy))
