@@ -91,7 +91,7 @@ class Bertsmith:
 
 
 def build_objective(network: Network) -> "PretrainingObjective":
-    from bertsmith.encoders.config import BertConfig
+    from bertsmith.encoders.bert import BertConfig
     from bertsmith.objectives.generator import GeneratorSettings
     from bertsmith.objectives.kinds import build
     from bertsmith.objectives.masking import Vocabulary

@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config.loading import load
-from bertsmith.encoders.activations import Precision
+from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import kinds

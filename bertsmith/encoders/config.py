@@ -1,12 +1,34 @@
-"""What an encoder is made of, in Hugging Face's terms."""
+"""What every encoder has: sizes by Hugging Face's names, and methods that build its parts and count their costs."""
 
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, Self
 
-from bertsmith.config.fields import setting, settings
+from torch import Tensor, nn
+
+from bertsmith.encoders.attention import FULL, AttentionWindow
+from bertsmith.encoders.costs import Precision
+from bertsmith.errors import UserError
 
 
-class _Sizes:
-    """What follows from the settings that all encoders have."""
+class EncoderConfig(ABC):
+    """The base of an architecture's settings class. Each is in a file of its own and registered in `registry.py`."""
+
+    kind: str
+    """What a recipe's model.kind calls it."""
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int | None
+    intermediate_size: int | None
+    embedding_size: int | None
+    max_position_embeddings: int
+    initializer_range: float
+
+    takes_windows: ClassVar[bool] = False
+    """Whether a stack of its layers can be given an attention window, as the two towers' causal ones."""
+    in_reference: ClassVar[bool] = False
+    """Whether google-research/electra counts the operations of such an encoder (`reference_flops.py`)."""
+    compiled: ClassVar[tuple[type[nn.Module], ...]] = ()
+    """The modules that are worth compiling."""
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.heads:
@@ -24,83 +46,124 @@ class _Sizes:
     def embedding(self) -> int:
         return self.embedding_size or self.hidden_size
 
-
-@settings
-class BertConfig(_Sizes):
-    """BERT's and ELECTRA's encoder; the defaults are the reference's small size, 12 × 256."""
-
-    kind: Literal["classic"] = setting("classic", "classic: BERT's and ELECTRA's, post-norm with learned positions")
-    hidden_size: int = setting(256, "width of the residual stream, D", ge=1)
-    num_hidden_layers: int = setting(12, "transformer layers", ge=1)
-    num_attention_heads: int | None = setting(None, "heads, H; left out: hidden_size / 64, at least 1", ge=1)
-    intermediate_size: int | None = setting(None, "width of the feed-forward part; left out: 4 × hidden_size", ge=1)
-    embedding_size: int | None = setting(
-        None,
-        "width of the embedding tables, E; where it differs from hidden_size (which it is if left out) it is projected",
-        ge=1,
-    )
-    max_position_embeddings: int = setting(512, "longest row the model can hold, in tokens", ge=1)
-    type_vocab_size: int = setting(2, "kinds of segment", ge=1)
-    hidden_dropout_prob: float = setting(0.1, "dropout on embeddings and on each part's output", ge=0, lt=1)
-    attention_probs_dropout_prob: float = setting(0.1, "dropout on attention weights", ge=0, lt=1)
-    initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
-    layer_norm_eps: float = setting(1e-12, "added to the variance in layer norms", gt=0)
+    @property
+    def projection_size(self) -> int:
+        """Weights of the projection of embeddings; 0 where they are as wide as the layers."""
+        return self.embedding * self.hidden_size if self.embedding != self.hidden_size else 0
 
     @property
+    @abstractmethod
     def feed_forward(self) -> int:
-        return self.intermediate_size or 4 * self.hidden_size
-
-
-@settings
-class ModernBertConfig(_Sizes):
-    """ModernBERT's encoder; the defaults are Ettin's second shape, 10 × 384.
-
-    Source: transformers, models/modernbert; ModernBERT, arXiv 2412.13663, section 2; Ettin, arXiv 2507.11412, table 1.
-    """
-
-    kind: Literal["modern"] = setting(
-        "modern", "modern: ModernBERT's, pre-norm with rotary positions, gated feed-forward, local attention"
-    )
-    hidden_size: int = setting(384, "width of the residual stream, D", ge=1)
-    num_hidden_layers: int = setting(10, "transformer layers", ge=1)
-    num_attention_heads: int | None = setting(None, "heads, H; left out: hidden_size / 64, at least 1", ge=1)
-    intermediate_size: int | None = setting(None, "width of the feed-forward part; left out: 1.5 × hidden_size", ge=1)
-    embedding_size: int | None = setting(
-        None,
-        "width of the embedding table, E; where it differs from hidden_size (which it is if left out) it is projected, "
-        "and the projection becomes part of the table at export",
-        ge=1,
-    )
-    max_position_embeddings: int = setting(8192, "longest row the model is said to hold, in tokens", ge=1)
-    global_attn_every_n_layers: int = setting(3, "of so many layers the first sees the whole row", ge=1)
-    local_attention: int = setting(128, "tokens around it, both sides together, that a token of the others sees", ge=2)
-    global_rope_theta: float = setting(160_000.0, "base of the rotary positions in layers that see the row", gt=0)
-    local_rope_theta: float = setting(10_000.0, "base of the rotary positions in the others", gt=0)
-    embedding_dropout: float = setting(0.0, "dropout on embeddings", ge=0, lt=1)
-    attention_dropout: float = setting(0.0, "dropout on attention weights and on attention's output", ge=0, lt=1)
-    mlp_dropout: float = setting(0.0, "dropout inside the feed-forward part", ge=0, lt=1)
-    initializer_range: float = setting(
-        0.02, "standard deviation of initial weights, cut at two of them; less by √(2 × layers) before a sum", gt=0
-    )
-    norm_eps: float = setting(1e-5, "added to the variance in layer norms", gt=0)
-    classifier_pooling: Literal["cls", "mean"] = setting(
-        "cls", "what fine-tuning reads a row's classes from: the vector of [CLS], or the mean of all its tokens'"
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.head_size % 2:
-            raise ValueError(f"a head of {self.head_size} numbers has no halves to turn; change num_attention_heads")
-        if self.local_attention % 2:
-            raise ValueError(f"local_attention = {self.local_attention} has no halves; take an even number")
+        """Width of the feed-forward part."""
 
     @property
-    def feed_forward(self) -> int:
-        return self.intermediate_size or self.hidden_size * 3 // 2
+    def num_segments(self) -> int:
+        """Kinds of segment that the encoder tells apart; 0 for one without segment vectors."""
+        return 0
 
-    def is_global(self, layer: int) -> bool:
-        """Whether this layer, counted from 0, sees the whole row."""
-        return layer % self.global_attn_every_n_layers == 0
+    @property
+    def pools_mean(self) -> bool:
+        """Whether a row's classes are read from the mean of its tokens' vectors, not from [CLS]."""
+        return False
+
+    def with_pooling(self, pooling: Literal["cls", "mean"]) -> Self:
+        """Return the same, whose classes are read from each row's [CLS] or from its mean.
+
+        Raises:
+            UserError: the architecture's classification classes read [CLS].
+        """
+        if pooling == "mean":
+            raise UserError(
+                "classifier_pooling = 'mean': the classes of a BERT or ELECTRA are read from [CLS]; leave it out, or "
+                "pre-train with model.kind=modern"
+            )
+        return self
+
+    @abstractmethod
+    def family(self, beside_generator: bool = False) -> str:
+        """Return the family of Hugging Face's classes that hold it (`beside_generator`: as one of ELECTRA's two)."""
+
+    @abstractmethod
+    def build_embeddings(self, vocab_size: int) -> nn.Module:
+        """Return the module of `tokens` and `base` [V, E], which is added to its table or None → [T, E]."""
+
+    @abstractmethod
+    def build_projection(self) -> nn.Module:
+        """Return the layer [T, E] → [T, D] of an encoder whose `projection_size` is not 0."""
+
+    def build_input_norm(self) -> nn.Module:
+        """Return what the first layer's input goes through: [T, D] → [T, D]."""
+        return nn.Identity()
+
+    def build_input_dropout(self) -> nn.Module:
+        """Return the dropout after `build_input_norm`."""
+        return nn.Identity()
+
+    @abstractmethod
+    def build_layer(self, index: int, window: AttentionWindow = FULL) -> nn.Module:
+        """Return layer `index`, counted from 0: [T, D] and `tokens` → [T, D]."""
+
+    def build_final_norm(self) -> nn.Module:
+        """Return what the last layer's output goes through."""
+        return nn.Identity()
+
+    @abstractmethod
+    def masked_token_head(self, vocab_size: int) -> nn.Module:
+        """Return what precedes the product with the token table, [M, D] → [M, E] or [M, D], with a `bias` [V]."""
+
+    def project_to_embedding(self, vectors: Tensor, projection: nn.Module) -> Tensor:
+        """Project what `masked_token_head` gives to [M, E], where it does not do so itself."""
+        return vectors
+
+    @abstractmethod
+    def replaced_token_head(self) -> nn.Module:
+        """Return the head [T, D] → [T] logits."""
+
+    @abstractmethod
+    def classification_head(self, num_labels: int, family: str, dropout_prob: float = 0.1) -> nn.Module:
+        """Return the head [N, D] → [N, C] of the family's …ForSequenceClassification."""
+
+    @abstractmethod
+    def tagging_head(self, num_labels: int, dropout_prob: float = 0.1) -> nn.Module:
+        """Return the head [T, D] → [T, C] of …ForTokenClassification."""
+
+    def answer_head(self) -> nn.Module:
+        """Return the head [T, D] → [T, 2] of …ForQuestionAnswering: logits of a beginning and of an end."""
+        return self.tagging_head(2, dropout_prob=0.0)
+
+    def fold_projection(self, weights: dict[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
+        """Return settings and weights ("encoder.…") of the same function as Hugging Face's classes can hold it."""
+        return self, weights
+
+    @abstractmethod
+    def flops_per_token(self, length: float) -> float:
+        """Count one forward pass, a token of a row of `length`: multiply-adds of matrix products, times two."""
+
+    @abstractmethod
+    def masked_token_head_flops(self, vocab_size: int) -> float:
+        """Count one predicted position, forward, the product with the table included."""
+
+    def replaced_token_head_flops(self) -> float:
+        """Count one token, forward."""
+        return 2.0 * self.hidden_size * (self.hidden_size + 1)
+
+    @abstractmethod
+    def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
+        """Count what a forward pass keeps for the backward pass, a token of a row of `length`."""
+
+    @abstractmethod
+    def masked_token_head_bytes(self, precision: Precision) -> float:
+        """Count the same of one predicted position; the scores are not kept."""
+
+    @abstractmethod
+    def replaced_token_head_bytes(self, precision: Precision) -> float:
+        """Count the same of one token."""
 
 
-EncoderSettings = BertConfig | ModernBertConfig
+def check_length(settings: EncoderConfig, key: str, length: int) -> None:
+    """Raises ValueError where rows of `length` tokens, the value of the setting `key`, have no position vectors."""
+    if length > settings.max_position_embeddings:
+        raise ValueError(
+            f"{key} = {length} is beyond the model's {settings.max_position_embeddings} positions "
+            f"(max_position_embeddings); shorten it"
+        )

@@ -3,19 +3,18 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import masked_token_head, replaced_token_head
 from bertsmith.encoders.tokens import Tokens
 
 
 class MaskedTokenModel(nn.Module):
     """An encoder with a masked-token head on the encoder's own token table."""
 
-    def __init__(self, encoder: EncoderSettings, vocab_size: int):
+    def __init__(self, encoder: EncoderConfig, vocab_size: int):
         super().__init__()
         self.encoder = Encoder(encoder, vocab_size)
-        self.head = masked_token_head(encoder, vocab_size)
+        self.head = encoder.masked_token_head(vocab_size)
 
     @property
     def table(self) -> Tensor:
@@ -35,12 +34,12 @@ class MaskedTokenModel(nn.Module):
 class ReplacedTokenModel(nn.Module):
     """An encoder that says of each token how ill it fits its place."""
 
-    def __init__(self, encoder: EncoderSettings, vocab_size: int, energies: bool = False):
+    def __init__(self, encoder: EncoderConfig, vocab_size: int, energies: bool = False):
         """`energies`: what `logits` are. False: log-odds that a token was replaced (ELECTRA). True: energies, minus the
         logarithm of a token's probability in its context, but for a constant (Electric)."""
         super().__init__()
         self.encoder = Encoder(encoder, vocab_size)
-        self.head = replaced_token_head(encoder)
+        self.head = encoder.replaced_token_head()
         self.energies = energies
 
     def logits(self, tokens: Tokens) -> Tensor:

@@ -8,7 +8,7 @@ Source: google-research/electra, flops_computation.py.
 
 from typing import NamedTuple
 
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.bert import BertConfig
 
 PREDICTED = 0.15625
 """Share of positions that go through the output softmax: 20 of 128, 80 of 512."""
@@ -72,7 +72,7 @@ class Pass(NamedTuple):
         return (2 * hidden + 1 + ACTIVATION + 2) * hidden
 
 
-def training_flops(forward: float) -> float:
+def reference_training_flops(forward: float) -> float:
     """The reference takes the backward pass for as dear as the forward one."""
     return 2.0 * forward
 
@@ -86,7 +86,7 @@ class Preset(NamedTuple):
 
     def flops(self) -> float:
         """In all."""
-        return training_flops(sum(part.flops() for part in self.passes)) * self.batch_size * self.steps
+        return reference_training_flops(sum(part.flops() for part in self.passes)) * self.batch_size * self.steps
 
 
 def published_flops() -> dict[str, float]:

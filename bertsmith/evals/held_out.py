@@ -7,7 +7,6 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from bertsmith.config.loading import check
-from bertsmith.encoders.encoder import num_segments
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
@@ -90,7 +89,7 @@ def _recipe(model: Model, data: str) -> PretrainRecipe:
                         f"fine-tuning")  # fmt: skip
     length = model.trained_length or min(DEFAULT_LENGTH, model.length)
     settings = model.networks[0].settings
-    kind = "windows" if num_segments(settings) == 1 else "two_segments"
+    kind = "windows" if settings.num_segments == 1 else "two_segments"
     said = said or Measuring(rows=RowSettings(kind=kind, length=length))
     return PretrainRecipe(
         data=data, model=settings, objective=objective, rows=said.rows, seed=said.seed, batch_size=said.batch_size,

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bertsmith.encoders.config import EncoderSettings, ModernBertConfig
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.tensors import Stored, read_tensors
 
@@ -18,9 +19,7 @@ _ROUNDING = defaultdict(lambda: 1e-5, {"BF16": 2**-8, "F16": 2**-10})
 """Relative differences that come of a type of numbers, by safetensors' name of it."""
 
 
-def check_buffers(
-    places: Mapping[str, str], stored: Mapping[str, Stored], settings: EncoderSettings, path: Path
-) -> None:
+def check_buffers(places: Mapping[str, str], stored: Mapping[str, Stored], settings: EncoderConfig, path: Path) -> None:
     """Make sure that buffers hold what the encoder computes.
 
     Args:
@@ -42,7 +41,7 @@ def check_buffers(
             )
 
 
-def _expected(name: str, size: int, settings: EncoderSettings) -> tuple[Tensor, str]:
+def _expected(name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
     """The values of a buffer of `size` numbers, and what a message calls them."""
     if name.endswith("position_ids"):
         return torch.arange(size, dtype=torch.float32), "0, 1, 2, …"

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from bertsmith.config.loading import check
-from bertsmith.encoders.config import BertConfig, EncoderSettings, ModernBertConfig
+from bertsmith.encoders.bert import BertConfig
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.architecture import CLASSES, architecture
 from bertsmith.hub.layout import named, with_tied
@@ -80,7 +82,7 @@ class Described(NamedTuple):
     architecture: str
     family: Family
     head: Head | None
-    settings: EncoderSettings
+    settings: EncoderConfig
     vocab_size: int
     trained_length: int | None
     """Our own key: longest row seen in pre-training, in tokens."""
@@ -98,7 +100,7 @@ class Described(NamedTuple):
     """What config.json does not say and the tensors do, a line each."""
 
 
-def family_of(settings: EncoderSettings) -> Family:
+def family_of(settings: EncoderConfig) -> Family:
     """Whose classes hold an encoder that was trained on masked tokens: BERT's know no projection."""
     if isinstance(settings, ModernBertConfig):
         return "modernbert"
@@ -106,7 +108,7 @@ def family_of(settings: EncoderSettings) -> Family:
 
 
 def describe(
-    family: Family, settings: EncoderSettings, head: Head | None, labels: list[str] | None, multi_label: bool = False
+    family: Family, settings: EncoderConfig, head: Head | None, labels: list[str] | None, multi_label: bool = False
 ) -> dict[str, Any]:
     """The content of a config.json, vocabulary apart; `labels` name classes or tags, one class is a regression unless
     it is of a `multi_label` head."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
 from bertsmith.hub.configuration import Described
 from bertsmith.hub.names import COPIES, POOLER, first_of
@@ -73,7 +73,7 @@ def check_shapes(
                 )
 
 
-def check_pooler(pooler: Mapping[str, Tensor], settings: EncoderSettings, path: Path) -> None:
+def check_pooler(pooler: Mapping[str, Tensor], settings: EncoderConfig, path: Path) -> None:
     size = settings.hidden_size
     for name, tensor in pooler.items():
         expected = [size, size] if tensor.dim() == 2 and name.endswith("weight") else [size]

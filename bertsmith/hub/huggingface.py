@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bertsmith.encoders.answer_heads import plain_answer_head
-from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import CLASSIFICATION_HEADS, TAGGING_HEADS
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
@@ -59,7 +57,7 @@ def write_folder(
     out: Path,
     *,
     family: Family,
-    settings: EncoderSettings,
+    settings: EncoderConfig,
     vocab_size: int,
     head: Head | None,
     weights: dict[str, Tensor],
@@ -233,7 +231,7 @@ def _tell_tokenizer(path: Path, family: Family, length: int) -> None:
 
 
 def shapes_of(
-    family: Family, settings: EncoderSettings, vocab_size: int, head: Head | None, num_labels: int | None
+    family: Family, settings: EncoderConfig, vocab_size: int, head: Head | None, num_labels: int | None
 ) -> dict[str, torch.Size]:
     """Name → shape of what our modules need."""
     model = _empty_model(family, settings, vocab_size, head, num_labels)
@@ -241,7 +239,7 @@ def shapes_of(
 
 
 def _empty_model(
-    family: Family, settings: EncoderSettings, vocab_size: int, head: Head | None, num_labels: int | None
+    family: Family, settings: EncoderConfig, vocab_size: int, head: Head | None, num_labels: int | None
 ) -> nn.Module:
     """Our module without its numbers: nothing is allocated or drawn."""
     with shapes_only():
@@ -251,8 +249,11 @@ def _empty_model(
             return ReplacedTokenModel(settings, vocab_size)
         modules: dict[str, nn.Module] = {"encoder": Encoder(settings, vocab_size)}
         if head == "answering":
-            modules["head"] = plain_answer_head(settings, family)
+            modules["head"] = settings.answer_head()
         if head in LABELLED:
-            heads = CLASSIFICATION_HEADS if head == "classification" else TAGGING_HEADS
-            modules["head"] = heads[family](settings, num_labels)
+            modules["head"] = (
+                settings.classification_head(num_labels, family)
+                if head == "classification"
+                else settings.tagging_head(num_labels)
+            )
         return nn.ModuleDict(modules)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Collection
 from typing import Literal
 
-from bertsmith.encoders.config import EncoderSettings, ModernBertConfig
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.modernbert import ModernBertConfig
 
 Family = Literal["bert", "electra", "modernbert"]
 """Whose classes."""
@@ -113,7 +114,7 @@ def buffer_kind(name: str) -> str | None:
     return found and (found[1] or found[2])
 
 
-def their_names(family: Family, settings: EncoderSettings, head: Head | None) -> dict[str, tuple[str, ...]]:
+def their_names(family: Family, settings: EncoderConfig, head: Head | None) -> dict[str, tuple[str, ...]]:
     """Our name of every tensor → Hugging Face's; where there are several, ours is theirs one below the other."""
     if isinstance(settings, ModernBertConfig):
         return _modern_names(settings, head)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.hub.names import Family, Head
 
 
@@ -19,7 +19,7 @@ class Network:
     """Of a model of two, "discriminator" or "generator"."""
     family: Family
     """Whose classes it is of."""
-    settings: EncoderSettings
+    settings: EncoderConfig
     head: Head | None
     """Which of our heads is in `weights`."""
     weights: dict[str, Tensor]

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.replaceable import DENSE, ENCODER, LIBRARY, MODULES, MOST_MODULES, POOLING, WEIGHTS
 from bertsmith.hub.sentence_checks import NotCarried, check_dense, check_library, check_normalize, pooling_modes
@@ -87,7 +87,7 @@ def encoder_folder(folder: Path) -> Path | None:
     return _inside(folder, first["path"])
 
 
-def read_modules(folder: Path, encoder: Path, settings: EncoderSettings) -> tuple[SentenceModules | None, str | None]:
+def read_modules(folder: Path, encoder: Path, settings: EncoderConfig) -> tuple[SentenceModules | None, str | None]:
     """Return the modules that follow an encoder; without them None, and why they are not carried over if there are any.
 
     Args:
@@ -139,7 +139,7 @@ def after_training(modules: SentenceModules) -> tuple[dict[str, Any] | None, str
     return modules.contents | {LIBRARY: library}, f"kept for an export: sentence-transformers' {modules.description}"
 
 
-def kept_modules(contents: Any, settings: EncoderSettings, where: str) -> SentenceModules | None:
+def kept_modules(contents: Any, settings: EncoderConfig, where: str) -> SentenceModules | None:
     """Return the modules that `after_training` gave; None where there are none.
 
     Args:
@@ -210,7 +210,7 @@ def _tokenizers_length(encoder: Path, longest: int) -> int:
     return min(int(said), longest) if said and said >= 1 else longest
 
 
-def _checked(contents: dict[str, Any], settings: EncoderSettings, where: Mapping[str, str]) -> SentenceModules:
+def _checked(contents: dict[str, Any], settings: EncoderConfig, where: Mapping[str, str]) -> SentenceModules:
     """The modules in `contents`, of which nothing has been looked at but the order of the kinds."""
     check_library(contents[LIBRARY], where[LIBRARY])
     contents = contents | {ENCODER: _check_encoder(contents[ENCODER], settings, where[ENCODER])}
@@ -232,7 +232,7 @@ def _checked(contents: dict[str, Any], settings: EncoderSettings, where: Mapping
     return SentenceModules(contents, ", ".join(parts))
 
 
-def _check_encoder(content: dict[str, Any], settings: EncoderSettings, where: str) -> dict[str, Any]:
+def _check_encoder(content: dict[str, Any], settings: EncoderConfig, where: str) -> dict[str, Any]:
     """The content of sentence_bert_config.json, cut to what the encoder can hold."""
     length = member(content, "max_seq_length", int, where)
     lowercase = member(content, "do_lower_case", bool, where, False)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.config.loading import check
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
 from bertsmith.hub.configuration import refuse_other_networks

@@ -7,11 +7,9 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.activations import Precision, encoder_bytes_per_token, masked_token_head_bytes
-from bertsmith.encoders.config import EncoderSettings
-from bertsmith.encoders.encoder import Encoder, TransformerStack, build_embeddings
-from bertsmith.encoders.flops import encoder_flops_per_token, masked_token_head_flops
-from bertsmith.encoders.heads import masked_token_head
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.costs import Precision
+from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.masking import Asked
@@ -44,7 +42,7 @@ class GeneratorSettings:
         """Whether the discriminator's token vectors are the generator's and what is added to them."""
         return self.sharing == "gradient_disentangled" and self.kind != "uniform"
 
-    def encoder(self, discriminator: EncoderSettings) -> EncoderSettings:
+    def encoder(self, discriminator: EncoderConfig) -> EncoderConfig:
         """What the generator's encoder is made of; heads and feed-forward follow from its own width.
 
         Raises:
@@ -81,14 +79,14 @@ class Filled(NamedTuple):
 class MaskedTokenGenerator(nn.Module):
     """The parts of a masked-token model that the discriminator does not lend it."""
 
-    def __init__(self, settings: GeneratorSettings, discriminator: EncoderSettings, vocab_size: int):
+    def __init__(self, settings: GeneratorSettings, discriminator: EncoderConfig, vocab_size: int):
         super().__init__()
         self.settings = settings
         own = settings.encoder(discriminator)
         lent = settings.sharing in ("embeddings", "everything")
-        self.embeddings = None if lent else build_embeddings(own, vocab_size)
+        self.embeddings = None if lent else own.build_embeddings(vocab_size)
         self.trunk = None if settings.sharing == "everything" else TransformerStack(own)
-        self.head = masked_token_head(own, vocab_size)
+        self.head = own.masked_token_head(vocab_size)
         self.cross_entropy = VocabularyCrossEntropy(settings.temperature, settings.disallow_correct)
 
     def vectors(self, tokens: Tokens, places: Tensor, discriminator: Encoder) -> Tensor:
@@ -119,19 +117,19 @@ class MaskedTokenGenerator(nn.Module):
         }
         return Filled(Losses(sums, dict.fromkeys(sums, weights.sum())), predicted.drawn)
 
-    def flops_per_token(self, discriminator: EncoderSettings, share_predicted: float, length: int) -> float:
+    def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
         """Forward, for one token of a row of `length` tokens."""
         own = self.settings.encoder(discriminator)
-        head = share_predicted * masked_token_head_flops(own, len(self.head.bias))
-        return encoder_flops_per_token(own, length) + head
+        head = share_predicted * own.masked_token_head_flops(len(self.head.bias))
+        return own.flops_per_token(length) + head
 
     def activation_bytes_per_token(
-        self, discriminator: EncoderSettings, share_predicted: float, length: int, precision: Precision
+        self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
         """For the backward pass, for one token of a row of `length` tokens."""
         own = self.settings.encoder(discriminator)
-        head = share_predicted * masked_token_head_bytes(own, precision)
-        return encoder_bytes_per_token(own, length, precision) + head
+        head = share_predicted * own.masked_token_head_bytes(precision)
+        return own.activation_bytes_per_token(length, precision) + head
 
 
 class UniformGenerator(nn.Module):
@@ -153,12 +151,12 @@ class UniformGenerator(nn.Module):
         correct = ((sampled == wanted.labels) * wanted.weights).sum()
         return Filled(Losses({"sampled_accuracy": correct}, {"sampled_accuracy": wanted.weights.sum()}), sampled)
 
-    def flops_per_token(self, discriminator: EncoderSettings, share_predicted: float, length: int) -> float:
+    def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
         """As `MaskedTokenGenerator.flops_per_token`: none."""
         return 0.0
 
     def activation_bytes_per_token(
-        self, discriminator: EncoderSettings, share_predicted: float, length: int, precision: Precision
+        self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
         """As `MaskedTokenGenerator.activation_bytes_per_token`: none."""
         return 0.0

@@ -1,6 +1,6 @@
 """The objectives there are, by the `kind` of their settings."""
 
-from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
@@ -13,13 +13,13 @@ _CLASSES = {MaskedTokensSettings: MaskedTokens, ReplacedTokensSettings: Replaced
 
 
 def build(
-    settings: ObjectiveSettings, encoder: EncoderSettings, vocabulary: Vocabulary, compat: bool
+    settings: ObjectiveSettings, encoder: EncoderConfig, vocabulary: Vocabulary, compat: bool
 ) -> PretrainingObjective:
     """The objective with initial weights from torch's default generator; `compat`: do as the reference."""
     return _CLASSES[type(settings)](encoder, vocabulary, settings, compat)
 
 
-def check_fits(settings: ObjectiveSettings, encoder: EncoderSettings, compat: bool = False) -> None:
+def check_fits(settings: ObjectiveSettings, encoder: EncoderConfig, compat: bool = False) -> None:
     """Raises ValueError where the objective cannot be built on this encoder, or would learn what is not so; the latter
     is let pass with `compat`, as the reference does."""
     if settings.generator is None:
@@ -29,7 +29,7 @@ def check_fits(settings: ObjectiveSettings, encoder: EncoderSettings, compat: bo
     settings.generator.encoder(encoder)
     if settings.generator.kind != "two_towers":
         return
-    if encoder.kind != "classic":
+    if not encoder.takes_windows:
         raise ValueError("objective.generator.kind = 'two_towers': needs model.kind = 'classic'")
     if settings.generator.sharing == "everything":
         raise ValueError("objective.generator.sharing = 'everything': two towers are no discriminator; share less")

@@ -7,9 +7,8 @@ import numpy as np
 from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.activations import Precision, encoder_bytes_per_token, masked_token_head_bytes
-from bertsmith.encoders.config import EncoderSettings
-from bertsmith.encoders.flops import encoder_flops_per_token, masked_token_head_flops
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
@@ -33,7 +32,7 @@ class MaskedTokens(MaskedTokenModel):
     """A masked-token model that asks its own questions."""
 
     def __init__(
-        self, encoder: EncoderSettings, vocabulary: Vocabulary, settings: MaskedTokensSettings, compat: bool = False
+        self, encoder: EncoderConfig, vocabulary: Vocabulary, settings: MaskedTokensSettings, compat: bool = False
     ):
         super().__init__(encoder, vocabulary.size)
         self.cross_entropy = VocabularyCrossEntropy()
@@ -69,11 +68,9 @@ class MaskedTokens(MaskedTokenModel):
 
     def flops_per_token(self, length: int) -> float:
         settings, predicted = self.encoder.settings, self.masking.share_predicted(length)
-        return encoder_flops_per_token(settings, length) + predicted * masked_token_head_flops(
-            settings, self.vocabulary.size
-        )
+        return settings.flops_per_token(length) + predicted * settings.masked_token_head_flops(self.vocabulary.size)
 
     def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
         settings, predicted = self.encoder.settings, self.masking.budget(length) / length
-        head = predicted * masked_token_head_bytes(settings, precision)
-        return encoder_bytes_per_token(settings, length, precision) + head
+        head = predicted * settings.masked_token_head_bytes(precision)
+        return settings.activation_bytes_per_token(length, precision) + head

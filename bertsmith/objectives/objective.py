@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertsmith.encoders.activations import Precision
+from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.tokens import Tokens, copy_to
 

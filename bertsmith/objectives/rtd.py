@@ -9,13 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.activations import (
-    Precision,
-    encoder_bytes_per_token,
-    replaced_token_head_bytes,
-)
-from bertsmith.encoders.config import EncoderSettings
-from bertsmith.encoders.flops import encoder_flops_per_token, replaced_token_head_flops
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.generator import Filled, GeneratorSettings, MaskedTokenGenerator, UniformGenerator
@@ -45,7 +40,7 @@ class ReplacedTokens(ReplacedTokenModel):
     """
 
     def __init__(
-        self, encoder: EncoderSettings, vocabulary: Vocabulary, settings: ReplacedTokensSettings, compat: bool = False
+        self, encoder: EncoderConfig, vocabulary: Vocabulary, settings: ReplacedTokensSettings, compat: bool = False
     ):
         super().__init__(encoder, vocabulary.size, settings.energies)
         self.generator = _build_generator(settings.generator, encoder, vocabulary)
@@ -112,20 +107,20 @@ class ReplacedTokens(ReplacedTokenModel):
 
     def flops_per_token(self, length: int) -> float:
         settings = self.encoder.settings
-        discriminator = encoder_flops_per_token(settings, length) + replaced_token_head_flops(settings)
+        discriminator = settings.flops_per_token(length) + settings.replaced_token_head_flops()
         predicted = self.settings.masking.share_predicted(length)
         return discriminator + self.generator.flops_per_token(settings, predicted, length)
 
     def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
         settings = self.encoder.settings
-        discriminator = encoder_bytes_per_token(settings, length, precision)
-        discriminator += replaced_token_head_bytes(settings, precision)
+        discriminator = settings.activation_bytes_per_token(length, precision)
+        discriminator += settings.replaced_token_head_bytes(precision)
         predicted = self.settings.masking.budget(length) / length
         return discriminator + self.generator.activation_bytes_per_token(settings, predicted, length, precision)
 
 
 def _build_generator(
-    settings: GeneratorSettings, encoder: EncoderSettings, vocabulary: Vocabulary
+    settings: GeneratorSettings, encoder: EncoderConfig, vocabulary: Vocabulary
 ) -> MaskedTokenGenerator | TwoTowerGenerator | UniformGenerator:
     if settings.kind == "uniform":
         return UniformGenerator(settings, vocabulary.size)

@@ -6,12 +6,11 @@ So it predicts every token of an unmasked row in one pass, and its probabilities
 import torch
 from torch import Tensor, nn
 
-from bertsmith.encoders.activations import Precision, encoder_bytes_per_token, masked_token_head_bytes
 from bertsmith.encoders.attention import CAUSAL, REVERSE_CAUSAL
-from bertsmith.encoders.config import EncoderSettings
-from bertsmith.encoders.encoder import Encoder, TransformerStack, build_embeddings
-from bertsmith.encoders.flops import encoder_flops_per_token
-from bertsmith.encoders.heads import MaskedTokenHead
+from bertsmith.encoders.bert import MaskedTokenHead
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.costs import Precision
+from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
 from bertsmith.objectives.generator import Filled, GeneratorSettings
@@ -30,14 +29,14 @@ class TwoTowerGenerator(nn.Module):
     def __init__(
         self,
         settings: GeneratorSettings,
-        discriminator: EncoderSettings,
+        discriminator: EncoderConfig,
         vocab_size: int,
         never_masked: tuple[int, ...],
     ):
         super().__init__()
         self.settings = settings
         own = settings.encoder(discriminator)
-        self.embeddings = None if settings.sharing == "embeddings" else build_embeddings(own, vocab_size)
+        self.embeddings = None if settings.sharing == "embeddings" else own.build_embeddings(vocab_size)
         self.left_to_right = TransformerStack(own, CAUSAL)
         self.right_to_left = TransformerStack(own, REVERSE_CAUSAL)
         self.head = MaskedTokenHead(own, vocab_size, 2 * own.hidden_size)
@@ -86,18 +85,18 @@ class TwoTowerGenerator(nn.Module):
             Losses(sums, {"cloze_loss": count, "cloze_accuracy": count, "sampled_accuracy": asked}), sampled, log_prob
         )
 
-    def flops_per_token(self, discriminator: EncoderSettings, share_predicted: float, length: int) -> float:
+    def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
         """Forward, for one token of a row of `length` tokens, of which it sees half on the average. Drawing goes over
         the vocabulary once more."""
         own = self.settings.encoder(discriminator)
-        towers = 2 * encoder_flops_per_token(own, length / 2)
+        towers = 2 * own.flops_per_token(length / 2)
         dense, output = 4.0 * own.hidden_size * own.embedding, 2.0 * own.embedding * len(self.head.bias)
         return towers + dense + (1 + share_predicted / 3) * output
 
     def activation_bytes_per_token(
-        self, discriminator: EncoderSettings, share_predicted: float, length: int, precision: Precision
+        self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
         """For the backward pass, for one token of a row of `length` tokens, `share_predicted` or not."""
         own = self.settings.encoder(discriminator)
-        head = masked_token_head_bytes(own, precision) + precision.size * own.hidden_size
-        return 2 * encoder_bytes_per_token(own, length, precision) + head
+        head = own.masked_token_head_bytes(precision) + precision.size * own.hidden_size
+        return 2 * own.activation_bytes_per_token(length, precision) + head

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.encoders.activations import Precision
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.costs import Precision, training_flops
 from bertsmith.encoders.encoder import num_parameters
-from bertsmith.encoders.flops import training_flops
 from bertsmith.encoders.initialization import shapes_only
-from bertsmith.encoders.reference_flops import Pass, published_flops
-from bertsmith.encoders.reference_flops import training_flops as reference_training_flops
+from bertsmith.encoders.reference_flops import Pass, published_flops, reference_training_flops
 from bertsmith.errors import UserError
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary
@@ -191,7 +188,7 @@ def _parameters(objective: PretrainingObjective) -> dict[str, int]:
 
 def _reference_flops_per_token(recipe: PretrainRecipe, vocab_size: int) -> float | None:
     model, length = recipe.model, recipe.rows.length
-    if not isinstance(model, BertConfig):
+    if not model.in_reference:
         return None
     match recipe.objective:
         case MaskedTokensSettings():

@@ -13,7 +13,7 @@ from typing import Any
 
 from bertsmith.config.loading import Loaded, defaults, identity, to_dict, to_toml
 from bertsmith.console.terminal import say, tell
-from bertsmith.encoders.encoder import check_length
+from bertsmith.encoders.config import check_length
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder, write_text
 from bertsmith.storage.folder_kinds import KINDS

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from bertsmith.config.loading import check, read_own_recipe
 from bertsmith.config.schema import kinds_of
-from bertsmith.encoders.config import BertConfig, EncoderSettings
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.initialization import shapes_only
+from bertsmith.encoders.registry import EncoderSettings
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.hub.configuration import family_of
 from bertsmith.hub.finite import check_finite

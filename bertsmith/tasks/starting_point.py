@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import EncoderSettings, ModernBertConfig
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
 from bertsmith.hub.names import Family
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -21,7 +21,7 @@ class StartingPoint:
 
     family: Family
     """Whose heads suit it."""
-    settings: EncoderSettings
+    settings: EncoderConfig
     vocab_size: int
     weights: dict[str, Tensor]
     """"encoder.…", and "head.dense.…" where the folder has a layer that a classification head can go on with."""
@@ -45,14 +45,7 @@ class StartingPoint:
         Raises:
             UserError: the encoder is a classic one, whose classification classes read [CLS].
         """
-        if isinstance(self.settings, ModernBertConfig):
-            return replace(self, settings=replace(self.settings, classifier_pooling=pooling))
-        if pooling == "mean":
-            raise UserError(
-                "classifier_pooling = 'mean': the classes of a BERT or ELECTRA are read from [CLS]; leave it out, or "
-                "pre-train with model.kind=modern"
-            )
-        return self
+        return replace(self, settings=self.settings.with_pooling(pooling))
 
     def fingerprint(self) -> str:
         """Hex sha256 of names and values of the weights, and of what the tokenizer does."""

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import MAX_NUMBER, Loaded, check, load
-from bertsmith.encoders.config import EncoderSettings
-from bertsmith.encoders.encoder import num_segments
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.storage.identities import differences
@@ -84,7 +83,7 @@ def refuse_differences(
         raise UserError(f"{what} (recipe → model: {'; '.join(changed)}); {remedy or REMEDY}")
 
 
-def sizes(settings: EncoderSettings, prefix: str) -> dict[str, Any]:
+def sizes(settings: EncoderConfig, prefix: str) -> dict[str, Any]:
     """Return what decides the shapes of the weights and what they compute: not dropout, nor how they were drawn, nor
     what fine-tuning reads classes from."""
     found = {field.name: getattr(settings, field.name) for field in fields(settings)}
@@ -97,7 +96,7 @@ def sizes(settings: EncoderSettings, prefix: str) -> dict[str, Any]:
 
 
 def fitting_generator(
-    theirs: EncoderSettings, rule: GeneratorSettings, discriminator: EncoderSettings, fixed: Collection[str] = ()
+    theirs: EncoderConfig, rule: GeneratorSettings, discriminator: EncoderConfig, fixed: Collection[str] = ()
 ) -> GeneratorSettings | None:
     """Return `rule` with as few changes as make a generator of these sizes, none of them to the `fixed` settings; None
     where nothing does."""
@@ -118,20 +117,20 @@ def fitting_generator(
     return None
 
 
-def _rows_for(model: Model, settings: EncoderSettings) -> dict[str, Any]:
+def _rows_for(model: Model, settings: EncoderConfig) -> dict[str, Any]:
     """Return the settings of rows that this model can hold, where the usual ones are too long or have too many
     segments for it."""
     usual = RowSettings()
     rows: dict[str, Any] = {}
     if model.length < usual.length:
         rows["length"] = model.length
-    if usual.kind == "two_segments" and num_segments(settings) == 1:
+    if usual.kind == "two_segments" and settings.num_segments == 1:
         rows["kind"] = "windows"
     return rows
 
 
 def _take_generator(
-    values: dict[str, Any], origins: dict[str, str], model: Model, discriminator: EncoderSettings
+    values: dict[str, Any], origins: dict[str, str], model: Model, discriminator: EncoderConfig
 ) -> None:
     """Add what makes a generator as wide, as deep and as shared as the model's."""
     given = _of(_of(values, "objective"), "generator")

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.encoders.config import BertConfig
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import PARTS
 
@@ -11,7 +10,7 @@ if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.hub.names import Head
     from bertsmith.hub.network import Network
 
-_CLASSIC = {"bert": "BERT", "electra": "ELECTRA"}
+_FAMILIES = {"bert": "BERT", "electra": "ELECTRA", "modernbert": "ModernBERT"}
 _HEADS = {
     None: "none",
     "masked_tokens": "masked tokens",
@@ -71,14 +70,11 @@ def _what_next(path: Path, head: "Head | None") -> list[object]:
 
 def _network_facts(network: "Network") -> dict[str, Any]:
     settings = network.settings
-    is_classic = isinstance(settings, BertConfig)
     sizes = f"{settings.num_hidden_layers} layers of {settings.hidden_size}, {settings.heads} attention heads, " \
         f"feed-forward part of {settings.feed_forward}, embeddings of {settings.embedding}"  # fmt: skip
     count = sum(tensor.numel() for part in (network.weights, network.pooler) for tensor in part.values())
     facts = {
-        "architecture": f"{_CLASSIC[network.family]} (classic encoder)"
-        if is_classic
-        else "ModernBERT (modern encoder)",
+        "architecture": f"{_FAMILIES[network.family]} ({settings.kind} encoder)",
         "sizes": sizes,
         "parameters": f"{count:,}",
         "head": _HEADS[network.head] + (", which gives energies (an Electric)" if network.energies else ""),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bertsmith.encoders.activations import Precision
+from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.objectives.cross_entropy import rows_at_once
 from bertsmith.objectives.objective import PretrainingObjective

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.console.shell import quote
-from bertsmith.encoders.config import EncoderSettings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
 from bertsmith.hub.names import what_is_dropped
 from bertsmith.hub.network import Network
@@ -203,7 +203,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     return chosen, [f"dropped: {', '.join(dropped) or 'nothing'}"]
 
 
-def _how_to_make(theirs: EncoderSettings, rule: GeneratorSettings, discriminator: EncoderSettings) -> str | None:
+def _how_to_make(theirs: EncoderConfig, rule: GeneratorSettings, discriminator: EncoderConfig) -> str | None:
     """What to set so that a generator by `rule` has these sizes; None where nothing does."""
     fitting = fitting_generator(theirs, rule, discriminator)
     if fitting is None:
@@ -212,9 +212,7 @@ def _how_to_make(theirs: EncoderSettings, rule: GeneratorSettings, discriminator
     return "set " + " ".join(f"objective.generator.{name}={getattr(fitting, name)}" for name in changed)
 
 
-def _check_same(
-    what: str, prefix: str, mine: EncoderSettings, theirs: EncoderSettings, remedy: str | None = None
-) -> None:
+def _check_same(what: str, prefix: str, mine: EncoderConfig, theirs: EncoderConfig, remedy: str | None = None) -> None:
     refuse_differences(what, prefix, sizes(mine, ""), sizes(theirs, ""), remedy)
 
 

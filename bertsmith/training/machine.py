@@ -10,17 +10,13 @@ import torch
 from torch import nn
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.encoder import Embeddings
-from bertsmith.encoders.heads import MaskedTokenHead, ModernHead, ReplacedTokenHead
-from bertsmith.encoders.layers import Layer
-from bertsmith.encoders.modern import ModernLayer
+from bertsmith.encoders.registry import COMPILED
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError, quoted
 from bertsmith.memory import keep_freed_memory
 from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
 
-_COMPILED = (Layer, ModernLayer, MaskedTokenHead, ReplacedTokenHead, ModernHead, Embeddings)
-_COMPILED_ON_A_GPU = (*_COMPILED, VocabularyCrossEntropy)
+_COMPILED_ON_A_GPU = (*COMPILED, VocabularyCrossEntropy)
 
 
 @settings
@@ -76,7 +72,7 @@ class Machine:
         Layers are compiled, not the step: one graph serves all layers, and a first step takes seconds, not minutes.
         """
         module.to(self.device)
-        compiled = _COMPILED_ON_A_GPU if self.device.type == "cuda" else _COMPILED
+        compiled = _COMPILED_ON_A_GPU if self.device.type == "cuda" else COMPILED
         for part in module.modules() if self.compile else ():
             if isinstance(part, compiled):
                 part.compile()

@@ -19,7 +19,7 @@ import torch
 
 from bertsmith.console.progress import Progress, format_count, progress
 from bertsmith.console.terminal import say
-from bertsmith.encoders.flops import training_flops
+from bertsmith.encoders.costs import training_flops
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary

@@ -1,8 +1,9 @@
 """What pre-training can be told."""
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.config import BertConfig, EncoderSettings
-from bertsmith.encoders.encoder import check_length, num_segments
+from bertsmith.encoders.bert import BertConfig
+from bertsmith.encoders.config import check_length
+from bertsmith.encoders.registry import EncoderSettings
 from bertsmith.objectives import kinds
 from bertsmith.objectives.kinds import ObjectiveSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
@@ -43,7 +44,7 @@ class PretrainRecipe:
     def __post_init__(self) -> None:
         check_length(self.model, "rows.length", self.rows.length)
         kinds.check_fits(self.objective, self.model, self.compat)
-        if self.rows.kind == "two_segments" and num_segments(self.model) == 1:
+        if self.rows.kind == "two_segments" and self.model.num_segments == 1:
             raise ValueError(
                 "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
             )

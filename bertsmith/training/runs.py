@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from bertsmith.config.loading import read_own_recipe
-from bertsmith.encoders.config import BertConfig, EncoderSettings
-from bertsmith.encoders.encoder import fold_projection
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.errors import UserError
-from bertsmith.hub.configuration import family_of
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.names import Head
 from bertsmith.hub.network import Network
@@ -58,9 +56,9 @@ class PretrainingRun:
         return networks
 
 
-def _network(name: str, settings: EncoderSettings, head: Head, weights: dict[str, Tensor]) -> Network:
-    settings, weights = fold_projection(settings, weights)
-    family = "electra" if name and isinstance(settings, BertConfig) else family_of(settings)
+def _network(name: str, settings: EncoderConfig, head: Head, weights: dict[str, Tensor]) -> Network:
+    settings, weights = settings.fold_projection(weights)
+    family = settings.family(beside_generator=bool(name))
     return Network(name=name, family=family, settings=settings, head=head, weights=weights)
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bertsmith.encoders.attention import SelfAttention, attend
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.attention import attend
+from bertsmith.encoders.bert import BertConfig, SelfAttention
 from bertsmith.encoders.tokens import Tokens
 
 HEADS, HEAD_SIZE = 3, 8
@@ -27,12 +27,19 @@ def draw(num_tokens: int, seed: int = 0, **options) -> tuple[Tensor, Tensor, Ten
 
 
 def by_formula(
-    query: Tensor, key: Tensor, value: Tensor, lengths: list[int], window: tuple[int, int] = (-1, -1)
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: list[int],
+    window: tuple[int, int] = (-1, -1),
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """softmax(Q Kᵀ / √K) V, row by row, each query with the keys within its window."""
+    """softmax(Q Kᵀ / √K + bias) V, row by row, each query with the keys within its window."""
     mixed = []
     for q, k, v in zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True):
         scores = torch.einsum("qhk,shk->hqs", q, k) / HEAD_SIZE**0.5
+        if bias is not None:
+            scores = scores + bias[:, : len(q), : len(q)]
         for place in range(len(q)):
             for other in range(len(q)):
                 if place - other > window[0] >= 0 or other - place > window[1] >= 0:
@@ -61,7 +68,7 @@ def test_the_formula_and_its_gradients(lengths, dropout_prob):
 @pytest.mark.parametrize("window", [(-1, 0), (0, -1), (2, 2), (1, 3), (0, 0), (50, 50)], ids=str)
 @pytest.mark.parametrize("dropout_prob", [0.0, 1e-9])
 @pytest.mark.parametrize("padded", [False, True])
-def test_within_its_reach(window, dropout_prob, padded):
+def test_within_its_window(window, dropout_prob, padded):
     inputs = draw(sum(UNEVEN), dtype=torch.float64)
     expected = by_formula(*inputs, UNEVEN, window)
     tokens = pack(UNEVEN)
@@ -77,6 +84,21 @@ def test_within_its_reach(window, dropout_prob, padded):
     upstream = torch.randn_like(expected)
     gradients = torch.autograd.grad(mixed, inputs, upstream)
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, inputs, upstream))
+
+
+@pytest.mark.parametrize("heads", [1, HEADS])
+@pytest.mark.parametrize("window", [(-1, -1), (2, 2)], ids=str)
+@pytest.mark.parametrize("dropout_prob", [0.0, 1e-9])
+def test_a_bias_is_added_to_the_scores(heads, window, dropout_prob):
+    """As relative positions: of a head and of the distance from query to key, whatever the row."""
+    inputs, longest = draw(sum(UNEVEN), dtype=torch.float64), max(UNEVEN)
+    bias = torch.randn(heads, longest, longest, dtype=torch.float64, requires_grad=True)
+    mixed = attend(*inputs, pack(UNEVEN), dropout_prob, window, score_bias=bias)
+    expected = by_formula(*inputs, UNEVEN, window, bias)
+    torch.testing.assert_close(mixed, expected)
+    upstream = torch.randn_like(expected)
+    gradients = torch.autograd.grad(mixed, (*inputs, bias), upstream)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, (*inputs, bias), upstream))
 
 
 def test_gradients_pass_through_what_was_not_dropped():

@@ -10,14 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from bertsmith.encoders.config import BertConfig, EncoderSettings
-from bertsmith.encoders.encoder import Encoder, check_length, num_parameters
-from bertsmith.encoders.heads import (
-    BertClassificationHead,
-    ElectraClassificationHead,
-    MaskedTokenHead,
-    PlainClassificationHead,
-)
+from bertsmith.encoders.bert import BertClassificationHead, BertConfig, ElectraClassificationHead, MaskedTokenHead
+from bertsmith.encoders.config import EncoderConfig, check_length
+from bertsmith.encoders.encoder import Encoder, num_parameters
+from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
 
 VOCAB_SIZE = 50
@@ -34,7 +30,7 @@ def tokens() -> Tokens:
     return Tokens.pack(ids, generator.integers(0, 2, len(ids)), np.array(LENGTHS))
 
 
-def encoder(settings: EncoderSettings) -> Encoder:
+def encoder(settings: EncoderConfig) -> Encoder:
     torch.manual_seed(0)
     return Encoder(settings, VOCAB_SIZE).double().eval()
 

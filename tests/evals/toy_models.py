@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer

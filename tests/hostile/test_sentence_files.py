@@ -7,7 +7,7 @@ import pytest
 from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.hub.replaceable import FILES
 from bertsmith.hub.sentence import read_modules
 

@@ -9,7 +9,6 @@ import transformers
 from torch import Tensor
 
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import CLASSIFICATION_HEADS
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -66,7 +65,7 @@ def ours(folder: Path) -> Tensor:
     with torch.no_grad():
         if found.head == "classification":
             encoder = Encoder(found.settings, found.vocab_size).eval()
-            head = CLASSIFICATION_HEADS[found.family](found.settings, found.num_labels).eval()
+            head = found.settings.classification_head(found.num_labels, found.family).eval()
             torch.nn.ModuleDict({"encoder": encoder, "head": head}).load_state_dict(found.weights)
             return head(encoder.pooled(tokens))[0]
         network = build_network(found, found.vocab_size)

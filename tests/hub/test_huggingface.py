@@ -12,9 +12,10 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import BertConfig, EncoderSettings
+from bertsmith.encoders.bert import BertConfig, MaskedTokenHead, ReplacedTokenHead
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import CLASSIFICATION_HEADS, MaskedTokenHead, PlainClassificationHead, ReplacedTokenHead
+from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
@@ -60,17 +61,17 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Classifier(nn.Module):
-    def __init__(self, settings: EncoderSettings, num_labels: int):
+    def __init__(self, settings: EncoderConfig, num_labels: int):
         super().__init__()
         self.encoder = Encoder(settings, VOCAB_SIZE)
-        self.head = CLASSIFICATION_HEADS[family_of(settings)](settings, num_labels)
+        self.head = settings.classification_head(num_labels, settings.family())
 
     def forward(self, tokens: Tokens) -> Tensor:
         return self.head(self.encoder.pooled(tokens))
 
 
 class MaskedTokens(MaskedTokenModel):
-    def __init__(self, settings: EncoderSettings):
+    def __init__(self, settings: EncoderConfig):
         super().__init__(settings, VOCAB_SIZE)
 
     def forward(self, tokens: Tokens) -> Tensor:
@@ -168,7 +169,7 @@ def test_masked_token_logits_are_those_of_transformers(settings, rows, tokenizer
 
 
 class ReplacedTokens(nn.Module):
-    def __init__(self, settings: EncoderSettings):
+    def __init__(self, settings: EncoderConfig):
         super().__init__()
         self.encoder = Encoder(settings, VOCAB_SIZE)
         self.head = ReplacedTokenHead(settings)
@@ -337,7 +338,7 @@ def test_their_classifiers_are_read(config, small_rows, tmp_path):
     imported = read_folder(tmp_path)
     assert (imported.head, imported.num_labels, imported.pooler) == ("classification", 3, {})
     encoder = Encoder(imported.settings, 50).eval()
-    head = CLASSIFICATION_HEADS[imported.family](imported.settings, 3).eval()
+    head = imported.settings.classification_head(3, imported.family).eval()
     nn.ModuleDict({"encoder": encoder, "head": head}).load_state_dict(imported.weights)
     with torch.no_grad():
         logits = head(encoder.first_of_rows(small_rows.tokens))

@@ -8,9 +8,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import ModernBertConfig
-from bertsmith.encoders.encoder import Encoder, fold_projection
-from bertsmith.encoders.heads import ModernClassificationHead
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.modernbert import ModernBertClassificationHead, ModernBertConfig
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
@@ -48,7 +47,7 @@ class Classifier(nn.Module):
     def __init__(self, settings: ModernBertConfig, vocab_size: int):
         super().__init__()
         self.encoder = Encoder(settings, vocab_size)
-        self.head = ModernClassificationHead(settings, 3, dropout_prob=0.0)
+        self.head = ModernBertClassificationHead(settings, 3, dropout_prob=0.0)
 
     def forward(self, tokens: Tokens) -> Tensor:
         return self.head(self.encoder.pooled(tokens))
@@ -91,7 +90,7 @@ def scrambled(model: nn.Module) -> nn.Module:
 
 
 def export(out, model, head, tokenizer_folder):
-    settings, weights = fold_projection(model.encoder.settings, model.state_dict())
+    settings, weights = model.encoder.settings.fold_projection(model.state_dict())
     write_folder(
         out, family="modernbert", settings=settings, vocab_size=VOCAB_SIZE, head=head, weights=weights,
         tokenizer_folder=tokenizer_folder, labels=HEADS[head][2], card="", trained_length=None,

@@ -12,7 +12,8 @@ import transformers
 from torch import nn
 
 from bertsmith.convert.export import export_run
-from bertsmith.encoders.config import BertConfig, ModernBertConfig
+from bertsmith.encoders.bert import BertConfig
+from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import UserError
 from bertsmith.hub import onnx
 from bertsmith.hub.names import INPUTS

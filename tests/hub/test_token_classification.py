@@ -6,9 +6,9 @@ import torch
 import transformers
 from torch import nn
 
-from bertsmith.encoders.config import BertConfig, ModernBertConfig
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import TAGGING_HEADS
+from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -41,7 +41,7 @@ def tokenizer_folder(tmp_path_factory):
 def tagger(family: str) -> nn.ModuleDict:
     settings = FAMILIES[family][0]
     model = nn.ModuleDict({
-        "encoder": Encoder(settings, VOCAB_SIZE), "head": TAGGING_HEADS[family](settings, len(TAGS)),
+        "encoder": Encoder(settings, VOCAB_SIZE), "head": settings.tagging_head(len(TAGS)),
     })  # fmt: skip
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bertsmith.encoders.config import BertConfig, ModernBertConfig
+from bertsmith.encoders.bert import BertConfig
+from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.objectives.masking import Vocabulary
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
 from bertsmith.randomness import generator

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_auc_score
 
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.bert import BertConfig, MaskedTokenHead, ReplacedTokenHead
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import MaskedTokenHead, ReplacedTokenHead
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.masking import MaskingSettings, Vocabulary, asked
 from bertsmith.objectives.objective import Batch

@@ -13,7 +13,7 @@ import transformers
 import bertsmith
 from bertsmith.config.loading import load
 from bertsmith.convert.export import export_run
-from bertsmith.encoders.config import ModernBertConfig
+from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.predict.answers import class_line

@@ -15,8 +15,8 @@ from bertsmith.cli.show import show
 from bertsmith.config.loading import Loaded, load
 from bertsmith.console.shell import command
 from bertsmith.convert.export import export_run
+from bertsmith.encoders.bert import ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import ElectraClassificationHead
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Losses
 from bertsmith.tasks.finetune import finetune, read_lesson

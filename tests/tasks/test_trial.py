@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from bertsmith.encoders.bert import ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import ElectraClassificationHead
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.text_lesson import TextSplit, predict
@@ -44,7 +44,7 @@ def test_rows_of_similar_length_share_a_batch(monkeypatch):
 
     def padding(**options) -> float:
         tokens = [batch.tokens for batch, _ in islice(split.batches(8, seed=0, **options), 12)]
-        return 1 - sum(part.num_tokens for part in tokens) / sum(part.num_rows * part.length for part in tokens)
+        return 1 - sum(part.num_tokens for part in tokens) / sum(part.num_rows * part.max_seqlen for part in tokens)
 
     assert padding(similar_lengths=True) < 0.5 * padding()
     longest = [batch.tokens.max_seqlen for batch, _ in islice(split.batches(8, seed=0, similar_lengths=True), 12)]

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from bertsmith.config.loading import Loaded, load
-from bertsmith.encoders.config import BertConfig, EncoderSettings
+from bertsmith.encoders.bert import BertConfig
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import CLASSIFICATION_HEADS
 from bertsmith.hub.configuration import family_of
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -17,14 +17,14 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.toys import WORDS, write_vocabulary
 
 
-def make_model(folder: Path, encoder: EncoderSettings | None = None, **settings) -> Path:
+def make_model(folder: Path, encoder: EncoderConfig | None = None, **settings) -> Path:
     """A classifier of three classes, which fine-tuning takes the encoder of; default a BERT of width 32, one layer."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64,
              "initializer_range": 0.2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
     encoder = encoder or BertConfig(**(sizes | settings))
     family = family_of(encoder)
-    head = CLASSIFICATION_HEADS[family](encoder, 3)
+    head = encoder.classification_head(3, family)
     tokenizer = Tokenizer.load(write_vocabulary(folder))
     tokenizer.save(folder)
     parts = nn.ModuleDict({"encoder": Encoder(encoder, tokenizer.vocab_size), "head": head})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import kinds
 from bertsmith.objectives.masking import Vocabulary

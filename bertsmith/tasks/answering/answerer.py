@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.console.terminal import say
-from bertsmith.encoders.answer_heads import plain_answer_head
-from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.storage.json_files import read_json
 from bertsmith.tasks.answering.answering import Answering
@@ -155,9 +154,9 @@ def open_exported_answerer(model: Model, machine_settings: MachineSettings) -> A
         UserError: the encoder knows no segments, which tell a question from its context.
     """
     network = model.networks[0]
-    if num_segments(network.settings) == 1:
+    if network.settings.num_segments == 1:
         raise UserError(f"{model.path}: knows one kind of segment, so it cannot tell questions from contexts here")
-    head = plain_answer_head(network.settings, network.family)
+    head = network.settings.answer_head()
     settings = AnsweringSettings(joint=False, question_length=min(64, (model.length - 3) // 2))
     objective = Answering(Encoder(network.settings, model.vocab_size), head, settings)
     objective.load_state_dict(network.weights)

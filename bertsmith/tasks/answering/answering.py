@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertsmith.encoders.answer_heads import JointAnswerHead
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.answering.settings import AnsweringSettings

@@ -11,8 +11,8 @@ import torch
 
 from bertsmith.console.shell import quote
 from bertsmith.console.terminal import say
-from bertsmith.encoders.answer_heads import JointAnswerHead, plain_answer_head
-from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch
@@ -99,7 +99,7 @@ class AnsweringLesson(SingleLesson):
 
     def check(self, start: StartingPoint) -> None:
         recipe, settings = self.recipe, self.recipe.answering
-        if num_segments(start.settings) == 1:
+        if start.settings.num_segments == 1:
             raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has questions and contexts")
         trained, wanted = start.trained_length, recipe.sequence_length
         if trained is not None and trained < wanted and not settings.force_length:
@@ -178,7 +178,7 @@ def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: Family) ->
     if recipe.answering.joint:
         kind, head = JointAnswering, JointAnswerHead(encoder.settings, may_have_none)
     else:
-        kind, head = Answering, plain_answer_head(encoder.settings, family)
+        kind, head = Answering, encoder.settings.answer_head()
     return kind(encoder, head, recipe.answering, may_have_none, recipe.compat)
 
 

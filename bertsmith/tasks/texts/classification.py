@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import CLASSIFICATION_HEADS, PlainClassificationHead
+from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch, Losses
@@ -47,5 +47,6 @@ def build_classification(
     encoder: Encoder, family: Family, num_outputs: int, compat: bool = False, loss: RowLoss | None = None
 ) -> Classification:
     """The objective with a head of random weights."""
-    head = PlainClassificationHead if compat else CLASSIFICATION_HEADS[family]
-    return Classification(encoder, head(encoder.settings, num_outputs), loss, compat)
+    settings = encoder.settings
+    plain = PlainClassificationHead(settings, num_outputs) if compat else None
+    return Classification(encoder, plain or settings.classification_head(num_outputs, family), loss, compat)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -125,7 +125,7 @@ class Classifier(NamedTuple):
         if self.pairs is not None and self.pairs != (second is not None):
             wants = "pairs of texts, separated by a tab" if self.pairs else "single texts, without a tab"
             raise UserError(f"{self.path}: was fine-tuned on {wants}")
-        if second is not None and num_segments(self.objective.encoder.settings) == 1:
+        if second is not None and self.objective.encoder.settings.num_segments == 1:
             raise UserError(f"{self.path}: knows one kind of segment, so it takes no pairs of texts")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bertsmith.console.terminal import say
-from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch
 from bertsmith.storage.files import atomic_write
@@ -115,7 +115,7 @@ class TextLesson(SingleLesson):
 
     def check(self, start: StartingPoint) -> None:
         super().check(start)
-        if self.data.train.has_pairs and num_segments(start.settings) == 1:
+        if self.data.train.has_pairs and start.settings.num_segments == 1:
             raise UserError(
                 f"{self.recipe.model}: knows one kind of segment, and {self.recipe.task} has pairs of texts"
             )

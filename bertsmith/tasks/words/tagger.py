@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.inference import placed, scored
 from bertsmith.tasks.rows import Rows
@@ -106,7 +106,7 @@ def open_tagging_trial(
     objective = build_tagging(encoder, found.family, len(found.labels), found.recipe.compat)
     load_weights(objective, found)
     machine = placed(objective, tokenizer, machine_settings)
-    segment = found.recipe.segment_of_words(num_segments(found.encoder))
+    segment = found.recipe.segment_of_words(found.encoder.num_segments)
     return Tagger(objective, tokenizer, machine, found.recipe.sequence_length, found.labels, segment)
 
 

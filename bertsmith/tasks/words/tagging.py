@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import TAGGING_HEADS, PlainClassificationHead
+from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch, Losses
@@ -55,7 +55,7 @@ def build_tagging(encoder: Encoder, family: Family, num_tags: int, compat: bool 
     """The objective with a head of random weights. The reference's has no dropout."""
     if compat:
         return Tagging(encoder, PlainClassificationHead(encoder.settings, num_tags, 0.0), compat=True)
-    return Tagging(encoder, TAGGING_HEADS[family](encoder.settings, num_tags))
+    return Tagging(encoder, encoder.settings.tagging_head(num_tags))
 
 
 def _flat(batch: Batch, name: str, fill: int) -> Tensor:

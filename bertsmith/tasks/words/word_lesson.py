@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bertsmith.console.terminal import say
-from bertsmith.encoders.encoder import Encoder, num_segments
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import quoted
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.cautions import Look, spread_of
@@ -80,7 +80,7 @@ class WordLesson(SingleLesson):
 
     def encode(self, start: StartingPoint) -> Splits:
         guess = fallback(self.task, self.data.train)
-        length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(num_segments(start.settings))
+        length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(start.settings.num_segments)
 
         def encoded(sentences: Sentences) -> TaggedSplit:
             return encode_tagged(sentences, self.task, start.tokenizer, length, guess, segment)

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bertsmith.encoders.answer_heads import JointAnswerHead, plain_answer_head
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.answering_lesson import AnsweredSplit, first_answers
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
@@ -46,7 +46,7 @@ def objective_of(joint: bool, compat: bool = False, may_have_none: bool = True, 
     if joint:
         head = JointAnswerHead(NARROW, may_have_none)
     else:
-        head = plain_answer_head(NARROW, "bert")
+        head = NARROW.answer_head()
         head.output.weight.data *= 20  # from nearly equal scores to some that differ
     return (JointAnswering if joint else Answering)(encoder, head, settings, may_have_none, compat).eval()
 

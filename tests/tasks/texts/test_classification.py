@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bertsmith.encoders.config import BertConfig
+from bertsmith.encoders.bert import BertConfig, ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import ElectraClassificationHead, PlainClassificationHead
+from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.texts.classification import Classification

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertsmith.encoders.bert import TaggingHead
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.heads import TaggingHead
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.scoring.word_lines import Word
 from bertsmith.tasks.task import Task
