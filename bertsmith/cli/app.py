@@ -60,7 +60,7 @@ def _program(
 
 @app.command()
 def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False) -> None:
-    """The whole job in about six minutes, on text that is already on this machine."""
+    """The whole job in about five minutes, on text that is already on this machine."""
     from bertsmith.quickstart.run import quickstart
 
     refuse_ranks("quickstart")

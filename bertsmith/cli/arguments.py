@@ -31,7 +31,7 @@ File = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead, for programs")]
 Truncate = Annotated[
     bool,
-    typer.Option("--truncate", help="cut texts that are longer than the model; fine-tuned ones do"),
+    typer.Option("--truncate", help="cut texts longer than the model's rows; fine-tuned models always do"),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
 OfTask = Annotated[str | None, typer.Option("--task", help="which one, of a run of several tasks")]

@@ -179,5 +179,8 @@ def _plain(value: Any) -> str:
 def _manifest(path: Path) -> dict[str, Any]:
     kind = known_kind(path)
     if kind is None:
-        raise UserError(f"{path}: neither a data folder nor a run (its manifest.json names no kind)")
+        lacks = "its manifest.json names no kind"
+        if not (path / "manifest.json").exists():
+            lacks = "it has neither manifest.json nor config.json"
+        raise UserError(f"{path}: no data folder, no run and no model ({lacks})")
     return read_manifest(path, kind)

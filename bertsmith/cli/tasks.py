@@ -113,7 +113,8 @@ def submit(
         typer.Argument(metavar="[KEY=VALUE …]", help="data=, seed=, check_counts=, null_threshold=, machine.…"),
     ] = None,
     fill: Annotated[
-        bool, typer.Option("--fill", help="one answer for all rows of a task that was not run, so that no file lacks")
+        bool,
+        typer.Option("--fill", help="answer a task that was not run with one label, so that no file is missing"),
     ] = False,
     task: OfTask = None,
 ) -> None:

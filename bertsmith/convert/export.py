@@ -63,6 +63,8 @@ def export_run(
     """
     if opset is not None:
         check_onnx(opset)
+    if not run.exists():
+        raise UserError(f"{run}: no such folder")
     make_folder(out.resolve().parent)
     run = chosen_run(run)
     kind = known_kind(run)

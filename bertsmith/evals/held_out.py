@@ -48,7 +48,7 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
             the model has no head, or is a discriminator without its generator.
     """
     if data is None and model.run is None:
-        raise UserError(f"{model.path}: says of no data; name what to measure: data=DIR or blimp=DIR")
+        raise UserError(f"{model.path}: names no data; say what to measure: data=DIR or blimp=DIR")
     recipe = model.run.recipe if model.run else _recipe(model, data)
     if data is None and not Path(recipe.data).is_dir():
         raise UserError(f"{model.path}: its data, {recipe.data}, is not there; name it: data=DIR")

@@ -1,4 +1,4 @@
-"""The whole job in about six minutes, on text that every installation carries: raw text in, a scored BERT out.
+"""The whole job in about five minutes, on text that every installation carries: raw text in, a scored BERT out.
 
 OUT/manifest.json              what of the folder is ours
     corpus.jsonl               docstrings of the installed packages; those that task/ is made of are not among them
@@ -54,7 +54,7 @@ KIND = KINDS["quickstart"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything; the defaults are about six minutes of two cores."""
+    """How much of everything; the defaults are about five minutes of two cores."""
 
     vocabulary: int = 8000
     """Tokens."""

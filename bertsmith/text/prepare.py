@@ -211,15 +211,19 @@ def _announce(job: _Job, unit: Unit, result: Result, bar: Progress) -> None:
     disk = tokens * job.tokenizer.dtype.itemsize + times * positions * 4
     free, seconds = shutil.disk_usage(job.out).free, times * result.seconds / job.workers
     bar.line(
-        f"{job.recipe.corpus}: {files:,} files, {stored / 1e6:,.0f} MB as stored; "
-        f"expected: {text / 1e6:,.0f} MB of text, {format_count(tokens)} tokens"
+        f"{job.recipe.corpus}: {files:,} file{'s' * (files > 1)}, {_megabytes(stored)} as stored; "
+        f"expected: {_megabytes(text)} of text, {format_count(tokens)} tokens"
     )
     bar.line(
-        f"{job.out}: expected: {disk / 1e6:,.0f} MB of disk ({free / 1e6:,.0f} MB are free), "
-        f"{format_seconds(seconds)} with {job.workers} workers"
+        f"{job.out}: expected: {_megabytes(disk)} of disk ({_megabytes(free)} are free), "
+        f"{format_seconds(seconds)} with {job.workers} worker{'s' * (job.workers > 1)}"
     )
     shard = max(encoded.splits.values(), key=lambda shard: len(shard.tokens))
     bar.line(f"one row: {job.tokenizer.decode(shard.tokens[: min(SHOWN_TOKENS, shard.document_ends[0])])}")
+
+
+def _megabytes(number: float) -> str:
+    return f"{number / 1e6:,.{0 if number >= 1e7 else 1}f} MB"
 
 
 def _manifest(job: _Job, done: Done) -> dict[str, Any]:

@@ -72,15 +72,18 @@ def open_model(path: Path) -> Model:
 
 
 def refuse_hub_name(path: Path) -> None:
-    """Raises UserError where `path` is no path and looks like a model's name on Hugging Face's hub: says how to get it,
-    since nothing is fetched by itself."""
+    """Raise UserError where `path` is not there; where it looks like a model's name on Hugging Face's hub, the message
+    says how to get that, since nothing is fetched by itself."""
+    if path.exists():
+        return
     name = str(path)
-    if re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name) and not path.exists():
-        folder = f"models/{path.name}"
+    of_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name)
+    if of_hub and (path.parent == Path() or not path.parent.exists()):
         raise UserError(
-            f"{name}: no such folder with a config.json; if it is a model on Hugging Face's hub, fetch it first:\n"
-            f"hf download {name} --local-dir {folder}"
+            f"{name}: no such folder; if it is a model on Hugging Face's hub, fetch it first:\n"
+            f"hf download {name} --local-dir models/{path.name}"
         )
+    raise UserError(f"{name}: no such folder; a model is a run (manifest.json) or a Hugging Face folder (config.json)")
 
 
 def check_place(out: Path, names: Collection[str]) -> None:

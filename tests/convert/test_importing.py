@@ -292,7 +292,7 @@ def test_what_is_no_checkpoint_of_these(tmp_path):
     (tmp_path / "old.ckpt").write_bytes(b"x" * 100)
     with pytest.raises(UserError, match=r"first format \(V1\)"):
         import_(tmp_path / "old.ckpt", tmp_path / "out")
-    with pytest.raises(UserError, match=r"nothing: no model; name"):
+    with pytest.raises(UserError, match=r"nothing: no such folder; a model is"):
         import_(tmp_path / "nothing", tmp_path / "out")
     keras = {"_CHECKPOINTABLE_OBJECT_GRAPH": np.zeros(1, "f4"), "a/.ATTRIBUTES/VARIABLE_VALUE": np.zeros(1, "f4")}
     prefix = write_bundle(

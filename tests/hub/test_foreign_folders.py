@@ -410,8 +410,12 @@ def test_a_name_of_the_hub_is_answered_with_how_to_get_it(tmp_path, monkeypatch)
             assert isinstance(done.exception, UserError), (verb, done.output)
             assert f"hf download {name} --local-dir {place}" in str(done.exception), (verb, str(done.exception))
             assert len(str(done.exception).splitlines()) <= 2
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError, match="runs/bert: no such folder; a model is a run") as caught:
+        open_model(Path("runs/bert"))
+    assert "hf download" not in str(caught.value)
     for path in ("./bert-base-uncased", "/no/where/at/all", "models/a/b"):
-        with pytest.raises(UserError, match="no model; name") as caught:
+        with pytest.raises(UserError, match="no such folder; a model is a run") as caught:
             open_model(Path(path).absolute())
         assert "hf download" not in str(caught.value)
 

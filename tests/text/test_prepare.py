@@ -243,7 +243,7 @@ def test_it_says_what_to_expect_shows_a_row_and_counts_what_it_skips(tmp_path, c
     corpus = layouts.write_texts(tmp_path / "corpus", [*DOCUMENTS, b"", b"\xff", b" \n"])
     data = prepare(recipe(tmp_path, corpus), tmp_path / "data")
     said = capsys.readouterr().err
-    assert "93 files" in said and "expected: " in said and "MB of disk" in said and "with 1 workers" in said
+    assert "93 files" in said and "expected: " in said and "MB of disk" in said and "with 1 worker\n" in said
     first = data.tokenizer.decode(data.tokenizer.encode_batch(DOCUMENTS[:1])[0])
     assert f"one row: {first[:40]}" in said
     assert "90 documents" in said and "skipped 2 empty, 1 not UTF-8" in said
