@@ -90,7 +90,7 @@ def test_the_main_job_from_the_command_line(tmp_path):
         (["glue", "none", "data=corpus", "--out", "run"], ["corpus", "download glue"]),
         (["submit", "none", "out.zip"], ["none", "bertsmith glue"]),
         (["export", "none", "out"], ["none"]),
-        (["import", "none", "out"], ["none", "config.json"]),
+        (["import", "none", "out"], ["none: no such folder", "hf download"]),
         (["import", "none", "out", "vocabulary=x"], ["vocabulary", "vocab"]),
         (["report", "none"], ["none"]),
         (["report", "corpus", "--out", "."], [".: a folder; name a file to write"]),
