@@ -27,7 +27,7 @@ docker-check:
 	bash docker/check.sh
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) runs build *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
 $(VENV)/torch: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "bertsmith needs Python 3.11 or later; set PYTHON=…"; exit 1; }

@@ -1,25 +1,98 @@
 """bertsmith: pre-train your own BERT from raw text on one GPU, and know how good it is.
 
+The functions here are the Python API; `docs/python.md` shows them at work. Each takes a recipe (a shipped one's name, a
+TOML file's path, or a checked settings object) with settings laid over it, and does what the verb of its name does.
+
 The rooms, in the order the data flows through them: `text` and `tokenizers`, `encoders`, `objectives`, `training`,
 `evals`, `tasks`, `convert`, `reports`; `cli` is the program. Each room's docstring says what comes in, what goes out,
 and which file to read first.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # importing does nothing
-    from pathlib import Path
-
+    from bertsmith.evals.evaluate import Evaluation
     from bertsmith.predict.predictor import Predictor
+    from bertsmith.tasks.recipe import FinetuneRecipe
+    from bertsmith.text.prepare import PrepareRecipe
+    from bertsmith.text.shards import Data
+    from bertsmith.training.recipe import PretrainRecipe
 
 __version__ = "0.1.0"
 
+Values = Mapping[str, Any]
+"""Settings by their dotted keys, as {"plan.steps": 1000, "data": "data/owt"}."""
 
-def load(path: "str | Path", device: str = "auto", task: str | None = None) -> "Predictor":
-    """A model to be asked about text: `fill`, `score`, `replaced`, `classify`, `evaluate`.
+
+def prepare(
+    recipe: "str | Path | PrepareRecipe", out: str | Path, settings: Values | None = None, *, overwrite: bool = False
+) -> "Data":
+    """Turn raw text into token shards in the folder `out`, and return them; a folder that is done is opened.
+
+    Raises:
+        UserError: a setting or the corpus cannot be used; `out` holds something else.
+    """
+    from bertsmith.text import prepare as room
+
+    return room.prepare(_loaded(recipe, room.PrepareRecipe, "prepare", settings), Path(out), overwrite)
+
+
+def pretrain(
+    recipe: "str | Path | PretrainRecipe", out: str | Path, settings: Values | None = None, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Train an encoder on token shards, from where the folder `out` stands to the plan's end, and return how
+    far it came and its last measures. With the setting `blimp`, each evaluation measures BLiMP as well.
+
+    Raises:
+        UserError: a setting, the data or the model of `init` cannot be used; `out` holds another run.
+        Interrupted: by a signal, after a checkpoint was written.
+    """
+    from bertsmith.evals.blimp import blimp_probes
+    from bertsmith.training import pretrain as room
+    from bertsmith.training.architecture import load_pretraining
+
+    checked = _loaded(recipe, room.PretrainRecipe, "pretrain", settings, load_pretraining)
+    return room.pretrain(checked, Path(out), overwrite, blimp_probes(checked))
+
+
+def finetune(
+    recipe: "str | Path | FinetuneRecipe", out: str | Path, settings: Values | None = None, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Fine-tune an encoder on a labelled task over several seeds, and return what `out`/results.json holds.
+
+    Raises:
+        UserError: a setting, the model or the task's files cannot be used; `out` holds another run.
+        Interrupted: by a signal; finished trials stay.
+    """
+    from bertsmith.config.loading import Loaded
+    from bertsmith.tasks import finetune as room
+
+    checked = _loaded(recipe, room.FinetuneRecipe, "finetune", settings)
+    return room.finetune(Loaded(checked, {}), Path(out), overwrite)
+
+
+def evaluate(model: str | Path, settings: Values | None = None) -> "Evaluation":
+    """Measure a pre-trained model on held-out text (of the setting `data`, by default the run's own), or on BLiMP
+    (`blimp`).
+
+    Raises:
+        UserError: there is no such model, or it was fine-tuned; a setting or a file cannot be used.
+    """
+    from bertsmith.config.loading import lay_over
+    from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
+    from bertsmith.predict.predictor import Predictor
+
+    checked = lay_over(EvaluateSettings, {}, _overrides(settings)).settings
+    return evaluate_model(Predictor(model).pretrained("be evaluated"), checked)
+
+
+def load(path: str | Path, device: str = "auto", task: str | None = None) -> "Predictor":
+    """Open a model to ask it about text: `fill`, `replaced`, `score`, `classify`, `tag`, `answer`, `evaluate`.
 
     Args:
-        path: a run of `bertsmith pretrain` or `finetune`, or a Hugging Face folder of a BERT or ELECTRA.
+        path: a run of `bertsmith pretrain` or `finetune`, or a Hugging Face folder of a BERT, ELECTRA or ModernBERT.
         device: auto, cpu, cuda or cuda:N.
         task: which one, of a run of several tasks.
 
@@ -29,3 +102,58 @@ def load(path: "str | Path", device: str = "auto", task: str | None = None) -> "
     from bertsmith.predict.predictor import Predictor
 
     return Predictor(path, device, task)
+
+
+def export(
+    run: str | Path,
+    out: str | Path,
+    settings: Values | None = None,
+    *,
+    opset: int | None = None,
+    task: str | None = None,
+) -> Path:
+    """Write a run as a Hugging Face folder, and return its path.
+
+    Args:
+        run: of `pretrain` (its newest checkpoint), `finetune` (its best trial) or `search` (the run that it chose).
+        out: the folder to write.
+        settings: of the model card, as {"card.license": "apache-2.0"}.
+        opset: of a model.onnx to write as well.
+        task: which one, of a run of several tasks.
+
+    Raises:
+        UserError: there is no such run; it has no weights yet; no Hugging Face class is like it; `out` holds what is
+            not ours to replace.
+    """
+    from bertsmith.config.loading import lay_over
+    from bertsmith.convert.export import ExportSettings, export_run
+
+    checked = lay_over(ExportSettings, {}, _overrides(settings)).settings
+    return export_run(Path(run), Path(out), opset, task, checked)
+
+
+def _loaded(recipe: Any, cls: type, verb: str, settings: Values | None, read: Any = None) -> Any:
+    """Return the checked settings object of a recipe with `settings` laid over it."""
+    from bertsmith.config.loading import lay_over, load, to_dict
+
+    overrides = _overrides(settings)
+    if not isinstance(recipe, str | Path):
+        return lay_over(cls, to_dict(recipe), overrides).settings
+    if read is not None:
+        return read(str(recipe), overrides).settings
+    return load(cls, verb, str(recipe), overrides).settings
+
+
+def _overrides(settings: Values | None) -> list[str]:
+    return [f"{key}={_toml(value)}" for key, value in (settings or {}).items()]
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML writes it on one line."""
+    import json
+
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml(entry)}' for key, entry in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

@@ -13,7 +13,7 @@ import pytest
 import bertsmith
 
 PACKAGE = Path(bertsmith.__file__).parent
-ROOMS = ("model", "objectives", "training")
+ROOMS = ("encoders", "objectives", "training")
 MODULES = ["benchmarks.gpu"]
 MODULES += sorted(
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")

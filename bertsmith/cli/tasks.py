@@ -36,13 +36,14 @@ def add_verbs(app: typer.Typer) -> None:
 def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
     """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
     from bertsmith.config.loading import load
-    from bertsmith.tasks.finetune import FinetuneRecipe, finetune
+    from bertsmith.tasks.finetune import FinetuneRecipe, finetune, score_table
 
     loaded = load(FinetuneRecipe, "finetune", recipe, overrides or ())
     refuse_ranks("finetune")
     before = content_of(out / RESULTS)
     with stopping(command_of("finetune", recipe, overrides, out)):
-        finetune(loaded, out, overwrite)
+        results = finetune(loaded, out, overwrite)
+    tell("\n".join(score_table(results)))
     tell(written(out / RESULTS, before))
     say_next(*what_next(out, Path(f"{out}-hf")))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.shell import command
-from bertsmith.console.terminal import tell
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.evals.measuring import measuring_of
 from bertsmith.hub.card import CardSettings, Measured, model_card
@@ -91,7 +91,9 @@ def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettin
     found = load_run(run)
     data = found.manifest["data"]
     if has_two_towers(found.weights):
-        tell(f"left out: the generator, since no Hugging Face class is like its two towers; {run} keeps them")
+        say(
+            f"left out: the generator, since no Hugging Face class is like its two towers; {run} keeps them", error=True
+        )
     check_place(out, [network.name for network in found.networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
     first, *_ = found.networks
@@ -187,7 +189,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None,
 
 def _say(folder: Path, difference: float | None) -> None:
     if difference is not None:
-        tell(f"{folder / 'model.onnx'}: onnxruntime's logits are within {difference:.1e} of ours")
+        say(f"{folder / 'model.onnx'}: onnxruntime's logits are within {difference:.1e} of ours", error=True)
 
 
 def _in_units_of_the_answers(trial: Finetuned) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import clear, no_empty_folder, read_own
 from bertsmith.storage.json_files import finite, member, read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.finetune import finetune, score_table
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.text.docstrings import documents
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
@@ -222,6 +222,7 @@ def _finetune(out: Path, name: str, sizes: Sizes, held: Held) -> dict[str, float
     tell(f"{name} weights:")
     held.check()
     results = finetune(loaded, out / name)
+    tell("\n".join(score_table(results)))
     return results["summary"]["accuracy"] | {"seeds": len(results["trials"])}
 
 

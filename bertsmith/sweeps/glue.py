@@ -7,9 +7,7 @@ RUN/manifest.json    what it is: the model, what was asked for; finished or not
 """
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +24,7 @@ from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
+from bertsmith.tasks.finetune import check_rows, finetune, read_lesson, score_table
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
@@ -80,7 +78,7 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
     """Fine-tune `model` on every task whose training and dev files are there; returns what results.json has.
 
     What `out` has already stays: tasks, and the seeds of a task. With `from_mnli` the MNLI model is chosen when MNLI is
-    first finished, and kept when seeds are added later. What `finetune` prints goes to standard error.
+    first finished, and kept when seeds are added later. Each run's scores go to standard error.
 
     Args:
         model: what `finetune` can start from.
@@ -107,10 +105,10 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
             loaded = job.recipes[task]
             say(f"{task}: {number} of {len(job.present)}", error=True)
             held.check()
-            with redirect_stdout(sys.stderr):
-                if job.settings.from_mnli and task in FROM_MNLI:
-                    loaded = _recipe(task, _mnli_model(out), job.settings, _shared(overrides))
-                finetune(loaded, own_folder(out / "tasks") / task)
+            if job.settings.from_mnli and task in FROM_MNLI:
+                loaded = _recipe(task, _mnli_model(out), job.settings, _shared(overrides))
+            scores = finetune(loaded, own_folder(out / "tasks") / task)
+            say("\n".join(score_table(scores)), error=True)
             held.check()
             results = _collect(out, job)
             write_json(out / "results.json", results)

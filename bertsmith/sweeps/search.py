@@ -5,9 +5,7 @@ RUN/manifest.json    what it is: the model, the recipe, what is searched; finish
     results.json     the scores of all of them, and the chosen one, rewritten after each
 """
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import fields
 from itertools import product
 from pathlib import Path
@@ -24,7 +22,7 @@ from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.tasks.finetune import check_rows, finetune, read_lesson
+from bertsmith.tasks.finetune import check_rows, finetune, read_lesson, score_table
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import SEARCH
 from bertsmith.tasks.starting_point import open_starting_point
@@ -79,7 +77,7 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
     what results.json has.
 
     What `out` has already stays: combinations, and seeds of one; more values and more seeds may be added, and all that
-    was ever tried counts in the choice. What `finetune` prints goes to standard error.
+    was ever tried counts in the choice. Each run's scores go to standard error.
 
     Args:
         recipe: as of `finetune`.
@@ -101,8 +99,8 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
         for number, (name, loaded) in enumerate(job.recipes.items(), start=1):
             say(f"{name}: {number} of {len(job.recipes)}", error=True)
             held.check()
-            with redirect_stdout(sys.stderr):
-                finetune(loaded, own_folder(out / "grid") / name)
+            scores = finetune(loaded, own_folder(out / "grid") / name)
+            say("\n".join(score_table(scores)), error=True)
             held.check()
             results = _collect(out, job, metric)
             write_json(out / "results.json", results)

@@ -7,12 +7,13 @@ RUN/recipe.toml          every setting of the run
     results.json         all trials' scores, rewritten after each
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import Loaded, defaults, identity, to_dict, to_toml
-from bertsmith.console.terminal import say, tell
+from bertsmith.console.terminal import say
 from bertsmith.encoders.config import check_length
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder, write_text
@@ -83,7 +84,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         results = _collect(out, lesson)
         write_json(out / "results.json", results)
         write_manifest(out, "finetune", read_manifest(out, "finetune") | {"finished": True})
-    _show(results, out)
+    _note_trials(results, out)
     if start.learnt:
         _say(f"started from a model that had learnt {', '.join(start.learnt)} before")
     return results
@@ -146,11 +147,29 @@ def _collect(run: Path, lesson: Lesson) -> dict[str, Any]:
     return {"task": lesson.task.name, "trials": trials, "summary": summary}
 
 
-def _show(results: dict[str, Any], run: Path) -> None:
-    """Scores by seed; of several seeds, their median, mean and standard deviation. A table a task."""
-    for task in dict.fromkeys(task_and_metric(name)[0] for name in results["summary"]):
-        _show_task(task or results["task"], [name for name in results["summary"] if task_and_metric(name)[0] == task],
-                   results)  # fmt: skip
+def score_table(results: dict[str, Any]) -> list[str]:
+    """Return the lines of a table for each task: scores by seed; of several seeds median, mean and deviation too."""
+    tasks: dict[str, list[str]] = {}
+    for name in results["summary"]:
+        tasks.setdefault(task_and_metric(name)[0] or results["task"], []).append(name)
+    return [line for title, names in tasks.items() for line in _table(title, names, results)]
+
+
+def _table(title: str, names: list[str], results: dict[str, Any]) -> Iterator[str]:
+    widths = {name: max(10, len(task_and_metric(name)[1]) + 2) for name in names}
+
+    def line(title: str, scores: dict[str, float]) -> str:
+        return f"{title:>10}" + "".join(f"{scores[name]:>{width}.4f}" for name, width in widths.items())
+
+    yield f"{title:>10}" + "".join(f"{task_and_metric(name)[1]:>{width}}" for name, width in widths.items())
+    for trial in results["trials"]:
+        yield line(f"seed {trial['seed']}", trial["metrics"])
+    for row in ("median", "mean", "std") if len(results["trials"]) > 1 else ():
+        yield line(row, {name: results["summary"][name][row] for name in names})
+
+
+def _note_trials(results: dict[str, Any], run: Path) -> None:
+    """Write to standard error what early stopping kept of each trial, and what it was warned of."""
     for trial in results["trials"]:
         details = read_trial_results(trial_folder(run, trial["seed"]), trial["seed"])
         if stopping := details.get("early_stopping"):
@@ -160,20 +179,6 @@ def _show(results: dict[str, Any], run: Path) -> None:
             )
         for caution in cautions_of(details):
             _say(f"seed {trial['seed']}: {caution}")
-
-
-def _show_task(title: str, names: list[str], results: dict[str, Any]) -> None:
-    summary = results["summary"]
-    widths = {name: max(10, len(task_and_metric(name)[1]) + 2) for name in names}
-
-    def line(title: str, scores: dict[str, float]) -> str:
-        return f"{title:>10}" + "".join(f"{scores[name]:>{width}.4f}" for name, width in widths.items())
-
-    tell(f"{title:>10}" + "".join(f"{task_and_metric(name)[1]:>{width}}" for name, width in widths.items()))
-    for trial in results["trials"]:
-        tell(line(f"seed {trial['seed']}", trial["metrics"]))
-    for row in ("median", "mean", "std") if len(results["trials"]) > 1 else ():
-        tell(line(row, {name: summary[name][row] for name in names}))
 
 
 def _say(text: str) -> None:

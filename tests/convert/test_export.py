@@ -131,7 +131,7 @@ def test_an_exported_discriminator_is_read_with_its_head(data, tmp_path, capsys)
     pretrain(electra(data), tmp_path / "run")
     capsys.readouterr()
     export_run(tmp_path / "run", tmp_path / "out", opset=18)
-    said = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr().err.splitlines()
     for part, line in zip(("discriminator", "generator"), said, strict=True):
         assert line.startswith(f"{tmp_path / 'out' / part / 'model.onnx'}: onnxruntime's logits are within ")
         assert (tmp_path / "out" / part / "model.onnx").is_file()

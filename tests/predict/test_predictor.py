@@ -234,12 +234,3 @@ def test_classes_without_names_are_numbered_and_a_text_may_have_several(tmp_path
     (folder / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
     answer = bertsmith.load(folder).classify("ba")
     assert set(answer.labels) == {label for label, prob in answer.probs.items() if prob >= 0.5}
-
-
-def test_the_lines_of_python_in_the_docs_run(filler, runs, capsys):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)[1]
-    for path, toy in {"runs/bert-small": filler, "runs/cola": runs["classes"][0]}.items():
-        assert path in code
-        code = code.replace(path, str(toy))
-    exec(code, {})
-    assert len(capsys.readouterr().out.splitlines()) == 3

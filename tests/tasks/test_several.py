@@ -19,7 +19,7 @@ from bertsmith.encoders.bert import ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Losses
-from bertsmith.tasks.finetune import finetune, read_lesson
+from bertsmith.tasks.finetune import finetune, read_lesson, score_table
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial, read_recipe
 from bertsmith.tasks.several import Several, SeveralLesson, SeveralSplit
@@ -156,9 +156,8 @@ def test_every_task_is_scored_and_the_mean_of_the_headlines_is_first(run, capsys
     assert "sts-b.spearman" in capsys.readouterr().out
 
 
-def test_what_is_printed_has_a_table_a_task(toy, run, capsys):
-    finetune(recipe_of(toy), run)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+def test_scores_have_a_table_a_task(toy, run):
+    lines = [line.split() for line in score_table(finetune(recipe_of(toy), run))]
     assert ["several", "mean"] in lines
     assert [line[:2] for line in lines if line[0] in TASKS] == [
         ["custom", "accuracy"], ["chunk", "f1"], ["sts-b", "spearman"],
