@@ -22,6 +22,7 @@ test-all: $(VENV)/installed-dev lint
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 docker-check:
 	bash docker/check.sh

@@ -44,5 +44,5 @@ def setting(
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
 def settings(cls: type[Settings]) -> type[Settings]:
     """Make `cls` a settings class: frozen, keyword-only, and strict about unknown keys when read from a recipe."""
-    cls.__pydantic_config__ = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+    setattr(cls, "__pydantic_config__", {"extra": "forbid", "strict": True, "allow_inf_nan": False})  # noqa: B010
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)

@@ -95,12 +95,12 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
     texts = texts or {}
     values = with_defaults(cls, values)
     # Checked as JSON, in which a list may become a tuple while everything else stays strict.
-    adapter = _adapter(cls)
+    adapter = _adapter(cls)  # type: ignore[arg-type]  # a class can be hashed
     for _ in range(len(texts) + 1):
         try:
             return _usable(adapter.validate_json(json.dumps(values, default=str)))
         except ValidationError as error:
-            faults = error.errors(include_url=False)
+            faults: list[Any] = error.errors(include_url=False)
             retyped = [
                 key
                 for key in (".".join(path_of(cls, fault, values)) for fault in faults if fault["type"] == "string_type")
@@ -139,7 +139,7 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 @functools.cache
-def _adapter(cls: type) -> Any:
+def _adapter(cls: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)
@@ -252,7 +252,11 @@ def _walk(settings: Any, defaults: Any = None, prefix: str = "", identity: bool 
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         default = field.default if defaults is None else getattr(defaults, field.name)
-        if default is dataclasses.MISSING and isinstance(value, dict):
+        if (
+            field.default_factory is not dataclasses.MISSING
+            and default is dataclasses.MISSING
+            and isinstance(value, dict)
+        ):
             default = field.default_factory()
         matters = identity and field.metadata["identity"]
         if dataclasses.is_dataclass(value):

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 
-def class_of(cls: type, tables: Sequence[str], values: Any) -> type | None:
+def class_of(cls: Any, tables: Sequence[str], values: Any) -> Any:
     """The settings class of a nested table of `values`; None where there is no such table."""
     for name in tables:
         values = values.get(name) if isinstance(values, dict) else None
@@ -19,17 +19,17 @@ def class_of(cls: type, tables: Sequence[str], values: Any) -> type | None:
     return cls
 
 
-def fields_of(cls: Any) -> dict[str, dataclasses.Field]:
+def fields_of(cls: Any) -> dict[str, dataclasses.Field[Any]]:
     """Name → field; empty for what is no settings class."""
     return {field.name: field for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
 
 
-def choose(hint: Any, field: dataclasses.Field, table: Any) -> Any:
+def choose(hint: Any, field: dataclasses.Field[Any], table: Any) -> Any:
     """`hint`; where that is a union of settings classes, the one of the table's kind, or the default's."""
     members = kinds_of(hint)
     if not members:
         return hint
-    default = field.default_factory()
+    default = _default(field)
     kind = table.get("kind", default.kind) if isinstance(table, dict) else default.kind
     return members.get(kind) if isinstance(kind, str) else None
 
@@ -37,8 +37,8 @@ def choose(hint: Any, field: dataclasses.Field, table: Any) -> Any:
 def kinds_of(hint: Any) -> dict[str, type]:
     """kind → class, of a union of settings classes; empty for anything else."""
     members = get_args(hint) if isinstance(hint, UnionType) else ()
-    kinds = [fields_of(member).get("kind") for member in members]
-    return {kind.default: member for kind, member in zip(kinds, members, strict=True)} if all(kinds) else {}
+    kinds = {str(kind.default): member for member in members if (kind := fields_of(member).get("kind"))}
+    return kinds if len(kinds) == len(members) else {}
 
 
 def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
@@ -54,7 +54,7 @@ def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
             owner = choose(hints[name], field, table)
             filled[name] = with_defaults(owner, table, usual if owner is type(usual) else None)
         elif name not in values and default is not None and usual != _default(field):
-            filled[name] = dataclasses.asdict(usual) if dataclasses.is_dataclass(usual) else usual
+            filled[name] = _plain(usual)
     return filled
 
 
@@ -74,7 +74,11 @@ def without_defaults(cls: Any, values: dict[str, Any], default: Any = None) -> d
     return kept
 
 
-def _default(field: dataclasses.Field | None) -> Any:
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _default(field: dataclasses.Field[Any] | None) -> Any:
     """Its default; MISSING where it must be given."""
     if field is None:
         return dataclasses.MISSING

@@ -5,9 +5,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import IO, TYPE_CHECKING, cast
 
 from bertsmith.console.terminal import Tolerant, say
 from bertsmith.errors import printable
+
+if TYPE_CHECKING:  # a terminal alone needs it
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
 
 PLAIN_SECONDS = 10.0
 """Between two lines when standard error is not a terminal (a log file, a batch job)."""
@@ -60,7 +65,7 @@ class _Bar(Progress):
         total: float,
         initial: float,
         patience: float,
-        bar: "rich.progress.Progress",  # noqa: F821
+        bar: "RichProgress",
     ):
         super().__init__(label, total, initial, patience)
         self.bar = bar
@@ -101,11 +106,11 @@ def progress(label: str, total: float, initial: float = 0, patience: float = 0.0
 
 
 @cache
-def _console() -> "rich.console.Console":  # noqa: F821
+def _console() -> "Console":
     """One for all bars: of those that share it, one that begins inside another is drawn below it."""
     from rich.console import Console
 
-    return Console(file=Tolerant(sys.stderr))  # a bar whose terminal has gone is drawn nowhere
+    return Console(file=cast(IO[str], Tolerant(sys.stderr)))  # a bar whose terminal has gone is drawn nowhere
 
 
 def format_seconds(seconds: float) -> str:

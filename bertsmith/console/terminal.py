@@ -68,14 +68,14 @@ def say_table(
     Raises:
         OSError: as `say`.
     """
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
     from rich.text import Text
 
     width, right = options.pop("width", None), options.pop("right", False)
     table = Table(title=Text(printable(title)) if title else None, title_justify="left", pad_edge=False, **options)
     for number, heading in enumerate(headings):
-        justify = "right" if right and number else "left"
+        justify: JustifyMethod = "right" if right and number else "left"
         table.add_column(Text(printable(heading)), overflow="fold", no_wrap=heading == "setting", justify=justify)
     styles = iter(bold)
     for row in rows:

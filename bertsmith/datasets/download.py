@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from bertsmith.console.progress import format_seconds, progress
@@ -118,7 +119,7 @@ def _transfer(file: File, partial: Path, pauses: Sequence[float]) -> None:
             bar.total = total or file.size or float("inf")
             bar.update(position, f"{position / 1e6:,.1f} MB")
 
-        arguments = {
+        arguments: dict[str, Any] = {
             "quiet": True,
             "resume": True,
             "use_cookies": False,
@@ -147,7 +148,7 @@ def _judge(error: Exception) -> tuple[str, bool]:
     import requests
     from gdown.exceptions import FileURLRetrievalError
 
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return (
             f"HTTP {error.response.status_code} {error.response.reason}",
             error.response.status_code in PASSING_STATUSES,

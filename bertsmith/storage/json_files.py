@@ -69,7 +69,7 @@ def json_value(text: str | bytes, non_finite: bool = False) -> Any:
     Raises:
         ValueError: it is not JSON (then a `JSONDecodeError`), or not within the bounds; says which, without a place.
     """
-    numbers = {} if non_finite else {"parse_float": _finite, "parse_constant": _refuse_constant}
+    numbers: dict[str, Any] = {} if non_finite else {"parse_float": _finite, "parse_constant": _refuse_constant}
     try:
         value = json.loads(text, object_pairs_hook=_unique, **numbers)
         deep = _is_deep(value)

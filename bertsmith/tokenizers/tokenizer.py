@@ -122,7 +122,7 @@ class Tokenizer:
         """Lines for people: lines of the vocabulary that belong to no token, pieces that no text gives."""
         return [*(self._read.notes if self._read else ()), *casing.warnings(self._tokens, self.fast.normalizer)]
 
-    def encode_batch(self, texts: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts end to end, and where each text ends, on the calling thread and without special tokens.
 
         Args:

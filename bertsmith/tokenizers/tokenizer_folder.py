@@ -192,7 +192,7 @@ def _rebuilt(folder: Path, config: dict[str, Any], definition: dict[str, Any], s
         return Read(build_bare(vocabulary.tokens, **switches), reason, vocabulary.notes, vocabulary.counts_on)
     normalizer = definition.get("normalizer")
     _refuse_other_rules(folder, definition)
-    switches, reason = _switches(path, config, normalizer, said, None)
+    switches, reason = _switches(path, config, normalizer or {}, said, None)
     fast = build_bare([], **switches)
     ids = definition["model"]["vocab"]
     fast.model = guarded(

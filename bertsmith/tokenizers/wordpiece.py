@@ -78,7 +78,7 @@ def check_definition(definition: dict[str, Any], source: str) -> None:
     kind = model.get("type", "WordPiece") if isinstance(model, dict) else None
     if isinstance(kind, str) and kind != "WordPiece":
         raise UserError(not_wordpiece(source, kind))
-    if not isinstance(kind, str) or not isinstance(vocabulary, dict):
+    if not isinstance(model, dict) or not isinstance(kind, str) or not isinstance(vocabulary, dict):
         raise UserError(f"{source}: not a tokenizer.json (no vocabulary); name one of a BERT model, or a vocab.txt")
     length = model.get("max_input_chars_per_word", WORD_LENGTH)
     if type(length) is not int or not 0 < length < 1 << 32:
