@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.contestants import Bertsmith, Network
 from bertsmith.encoders.attention import attend
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch
+from bertsmith.objectives.objective import Batch, PackedRows
 from bertsmith.training.cuda_graphs import RUNS_BEFORE
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.loop import Event, State, TrainContext, fit
@@ -30,18 +30,18 @@ CHECKED_VOCAB_SIZE = 1300
 """Few tokens: the generator then draws the same ones on both sides, though its scores differ in their last bits."""
 
 
-def uneven_tokens(network: Network, rows: int, seed: int) -> Tokens:
+def uneven_rows(network: Network, rows: int, seed: int) -> PackedRows:
     """Rows of 5 tokens to `length`, one of them full."""
     draw = np.random.default_rng(seed)
     lengths = np.append(draw.integers(5, network.length + 1, rows - 1), network.length)
     ids = draw.integers(1000, network.vocab_size, lengths.sum())
-    return Tokens.pack(ids, draw.integers(0, 2, lengths.sum()), lengths)
+    return ids, draw.integers(0, 2, lengths.sum()), lengths
 
 
 def kernels_agree(device: torch.device) -> dict[str, Any]:
     """Attention with rows as they lie (varlen) against the grid, in bfloat16, and both against the CPU in float32."""
     network = Network(256, 1)
-    packed = uneven_tokens(network, 8, seed=0)
+    packed = Tokens.pack(*uneven_rows(network, 8, seed=0))
     padded = packed.padded(network.length, pad_id=0)
     real = padded.valid_mask()
     draw = torch.Generator().manual_seed(0)
@@ -76,7 +76,7 @@ def losses_agree(network: Network, device: torch.device, dtype: torch.dtype) -> 
     torch.manual_seed(0)
     ours = Bertsmith(network, 1, "cpu", False)
     objective = ours.objective
-    batch = objective.corrupt(uneven_tokens(network, 16, seed=1), network.length, np.random.default_rng(0))
+    batch = ours.make_batch(uneven_rows(network, 16, seed=1), np.random.default_rng(0))
     expected, expected_gradients = _run(ours.runner, batch, network.length)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest" if dtype == torch.float32 else "high")
@@ -120,10 +120,10 @@ def compiles_once(network: Network, rows: int, device: torch.device) -> dict[str
 
     def batch(rows: int, number: int) -> Batch:
         if device.type == "cpu":
-            tokens = Tokens.pack(*(part.ravel() for part in network.random_rows(rows)), np.full(rows, network.length))
+            packed = *(part.ravel() for part in network.random_rows(rows)), np.full(rows, network.length)
         else:
-            tokens = uneven_tokens(network, rows, seed=number)
-        return ours.objective.corrupt(tokens, network.length, np.random.default_rng(number))
+            packed = uneven_rows(network, rows, seed=number)
+        return ours.make_batch(packed, np.random.default_rng(number))
 
     def batches() -> Iterator[tuple[Batch, tuple[int, ...]]]:
         for number in range(100):

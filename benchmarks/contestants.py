@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:  # each contestant has a process of its own on the CPU, and in it imports what it needs
-    from bertsmith.objectives.objective import PretrainingObjective
+    from bertsmith.objectives.masking import MaskingVocabulary
+    from bertsmith.objectives.objective import Batch, PackedRows, PretrainingObjective
 
 MASK_ID, DISCRIMINATOR_WEIGHT = 103, 50.0
 
@@ -57,21 +58,24 @@ class Bertsmith:
     4,096 tokens on the CPU, or half where memory runs out."""
 
     def __init__(self, network: Network, rows: int, device: str, compiled: bool):
-        from bertsmith.encoders.tokens import Tokens
         from bertsmith.randomness import generator
         from bertsmith.training.machine import MachineSettings, choose_machine
         from bertsmith.training.optimizers import OptimizerSettings, build_optimizer, set_learning_rate
         from bertsmith.training.runner import Runner
 
-        self.length = network.length
+        self.network, self.length = network, network.length
         self.objective = build_objective(network)
         self.runner = Runner(self.objective, choose_machine(MachineSettings(device=device, compile=compiled)))
         self.optimizer = build_optimizer(self.objective, OptimizerSettings())
         set_learning_rate(self.optimizer, 1e-4)
         self.objective.train()
         ids, segments = network.random_rows(rows)
-        self.tokens = Tokens.pack(ids.ravel(), segments.ravel(), np.full(rows, network.length))
-        self.batch = self.objective.corrupt(self.tokens, network.length, generator(0, "masks"))
+        self.rows = ids.ravel(), segments.ravel(), np.full(rows, network.length)
+        self.batch = self.make_batch(self.rows, generator(0, "masks"))
+
+    def make_batch(self, rows: "PackedRows", draw: np.random.Generator) -> "Batch":
+        """Return masked rows."""
+        return self.objective.settings.collator(masking_vocabulary(self.network), self.length)(rows, draw)
 
     def step(self) -> None:
         from bertsmith.training.optimizers import clip_gradients
@@ -93,8 +97,6 @@ class Bertsmith:
 def build_objective(network: Network) -> "PretrainingObjective":
     from bertsmith.encoders.bert import BertConfig
     from bertsmith.objectives.generator import GeneratorSettings
-    from bertsmith.objectives.kinds import build
-    from bertsmith.objectives.masking import Vocabulary
     from bertsmith.objectives.mlm import MaskedTokensSettings
     from bertsmith.objectives.rtd import ReplacedTokensSettings
 
@@ -109,7 +111,13 @@ def build_objective(network: Network) -> "PretrainingObjective":
         hidden_dropout_prob=network.dropout_prob,
         attention_probs_dropout_prob=network.dropout_prob,
     )
-    return build(settings, encoder, Vocabulary(network.vocab_size, MASK_ID, (0,)), compat=False)
+    return settings.build(encoder, masking_vocabulary(network))
+
+
+def masking_vocabulary(network: Network) -> "MaskingVocabulary":
+    from bertsmith.objectives.masking import MaskingVocabulary
+
+    return MaskingVocabulary(network.vocab_size, MASK_ID, (0,))
 
 
 class Transformers:

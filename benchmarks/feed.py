@@ -18,7 +18,7 @@ from bertsmith.text.segments import RowSettings, assemble, rows_of
 from bertsmith.text.shards import open_data
 from bertsmith.training.batches import RowStream, masked_batches
 from bertsmith.training.plan import Plan
-from bertsmith.training.pretrain import build_objective
+from bertsmith.training.pretrain import build_collator
 from bertsmith.training.recipe import PretrainRecipe
 
 TARGET = 5e6
@@ -34,13 +34,13 @@ def main() -> None:
     folder = arguments.data.removeprefix("data=")
     data = open_data(folder)
     trials = Trials(arguments.out)
-    objective = build_objective(PretrainRecipe(data=folder, plan=Plan(steps=1)), data.tokenizer)
+    collator = build_collator(PretrainRecipe(data=folder, plan=Plan(steps=1)), data.tokenizer)
 
     def feed() -> dict[str, float]:
         """From nothing: planning the rows of the first shards is part of it."""
         started_at = time.perf_counter()
         stream = RowStream(data, "train", RowSettings(), seed=0)
-        made = itertools.islice(masked_batches(stream, objective, 128), arguments.batches)
+        made = itertools.islice(masked_batches(stream, collator, 128), arguments.batches)
         tokens = sum(batch.tokens.num_tokens for batch, _ in made)
         return {"tokens/s": tokens / (time.perf_counter() - started_at)}
 

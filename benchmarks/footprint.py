@@ -27,9 +27,7 @@ from benchmarks.trials import Trials, in_own_process
 from bertsmith.config.loading import load
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import num_parameters
-from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives import kinds
-from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.planning.estimate import estimate
 from bertsmith.randomness import generator
 from bertsmith.text.prepare import PrepareRecipe, prepare
@@ -93,15 +91,14 @@ def measure(what: str, device: str) -> dict[str, float]:
     machine, length = choose_machine(recipe.machine), recipe.rows.length
     (torch.randn(500, 500, requires_grad=True) @ torch.randn(500, 500)).sum().backward()  # libraries are loaded
     before = peak_of_process()
-    objective = kinds.build(recipe.objective, recipe.model, Vocabulary(VOCAB_SIZE, 103, (103,)), recipe.compat).train()
+    vocabulary = MaskingVocabulary(VOCAB_SIZE, 103, (103,))
+    objective = recipe.objective.build(recipe.model, vocabulary).train()
     runner = Runner(objective, machine)
     optimizer = build_optimizer(objective, recipe.optimizer)
     draw = np.random.default_rng(0)
     size = recipe.batch_size * length
-    tokens = Tokens.pack(
-        draw.integers(1000, VOCAB_SIZE, size), np.zeros(size, np.int64), np.full(recipe.batch_size, length)
-    )
-    batch = objective.corrupt(tokens, length, generator(0, "masks"))
+    rows = draw.integers(1000, VOCAB_SIZE, size), np.zeros(size, np.int64), np.full(recipe.batch_size, length)
+    batch = recipe.objective.collator(vocabulary, length, recipe.compat)(rows, generator(0, "masks"))
 
     def step() -> None:
         runner.gradients(runner.prepare(batch, length))

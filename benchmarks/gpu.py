@@ -238,7 +238,7 @@ class Benchmark:
         def batches() -> Iterator[tuple[Batch, tuple[int, ...]]]:
             for number in count():
                 draw = generator(0, "masks", number)
-                yield ours.objective.corrupt(ours.tokens, network.length, draw), (number,)
+                yield ours.make_batch(ours.rows, draw), (number,)
 
         ends = []
         context = TrainContext(ours.optimizer, ScheduleSettings(), Plan(steps=steps), 1.0, network.length, seed=0)

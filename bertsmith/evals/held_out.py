@@ -22,7 +22,7 @@ from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network
 from bertsmith.training.plan import Plan
-from bertsmith.training.pretrain import build_objective, held_out_batches
+from bertsmith.training.pretrain import build_collator, build_objective, held_out_batches
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
 
@@ -59,7 +59,7 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
             f"{recipe.data}: another tokenizer's than {model.path}; prepare the text with vocab={model.path}"
         )
     objective = _objective(model, recipe)
-    batches = held_out_batches(found, recipe, objective)
+    batches = held_out_batches(found, recipe, build_collator(recipe, model.tokenizer, model.vocab_size))
     if not batches:
         raise UserError(f"{recipe.data}: nothing to measure on; prepare it again with heldout_fraction=0.01 or so")
     machine = choose_machine(machine_settings, found.tokenizer.pad_id)
@@ -126,8 +126,8 @@ class _WholeGenerator(MaskedTokenGenerator):
         self.model = model
         self.head = model.head
 
-    def vectors(self, tokens: Tokens, places: Tensor, discriminator: nn.Module) -> Tensor:
-        return self.model.vectors(tokens, places)
+    def vectors(self, tokens: Tokens, positions: Tensor, discriminator: nn.Module) -> Tensor:
+        return self.model.vectors(tokens, positions)
 
     def table(self, discriminator: nn.Module) -> Tensor:
         return self.model.table

@@ -32,7 +32,7 @@ def on_machine(rows: Sequence[np.ndarray], machine: Machine) -> Tokens:
     """Rows of ids, special tokens included, on the device; padded to the longest of them off the CPU."""
     flat = np.concatenate(rows)
     tokens = Tokens.pack(flat, np.zeros_like(flat), np.array([len(row) for row in rows]))
-    return machine.lay_out(tokens).to(machine.device)
+    return machine.lay_out(tokens, tokens.max_seqlen).to(machine.device)
 
 
 def places(tokens: Tokens, rows: np.ndarray, columns: np.ndarray) -> Tensor:

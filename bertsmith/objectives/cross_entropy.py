@@ -15,25 +15,25 @@ def rows_at_once(device: torch.device) -> int:
     return ROWS_AT_ONCE_ON_A_GPU if device.type == "cuda" else ROWS_AT_ONCE
 
 
-class Questions(NamedTuple):
-    """What is asked of the scores of M places."""
+class Targets(NamedTuple):
+    """The targets of M positions, and what else is to be found of their scores."""
 
     labels: Tensor
     """[M] int64, below V."""
     weights: Tensor
-    """[M] float32, of each place in the loss."""
+    """[M] float32, of each position in the loss."""
     draws: Tensor | None = None
     """[M] float32, uniform in [0, 1); given, a token is drawn for each. See `sample`."""
     likeliest: bool = False
     """Whether to look for the tokens with the highest scores."""
 
-    def of(self, rows: slice) -> "Questions":
+    def of(self, rows: slice) -> "Targets":
         draws = None if self.draws is None else self.draws[rows]
-        return Questions(self.labels[rows], self.weights[rows], draws, self.likeliest)
+        return Targets(self.labels[rows], self.weights[rows], draws, self.likeliest)
 
 
-class Predicted(NamedTuple):
-    """What becomes of the scores of M places."""
+class LossOutput(NamedTuple):
+    """The loss of M positions, and what was found of their scores."""
 
     loss: Tensor
     """The weighted sum of −log softmax(scores) at the labels, in nats; float32."""
@@ -45,10 +45,10 @@ class Predicted(NamedTuple):
     """[M] int64, if there were draws."""
 
 
-class Piece(NamedTuple):
-    """`Predicted` of some rows, and the gradients of their loss: for the scores [R, V] and for the bias [V]."""
+class Chunk(NamedTuple):
+    """`LossOutput` of some rows, and the gradients of their loss: for the scores [R, V] and for the bias [V]."""
 
-    predicted: Predicted
+    output: LossOutput
     for_scores: Tensor | None
     for_bias: Tensor | None
 
@@ -69,36 +69,36 @@ class VocabularyCrossEntropy(nn.Module):
         self.temperature = temperature
         self.disallow_correct = disallow_correct
 
-    def predict(self, vectors: Tensor, table: Tensor, bias: Tensor, questions: Questions) -> Predicted:
+    def predict(self, vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets) -> LossOutput:
         """Of the scores vectors · tableᵀ + bias: `vectors` [M, E], the vocabulary's `table` [V, E] and `bias` [V]."""
-        return Predicted(*_InPieces.apply(self, vectors, table, bias, questions))
+        return LossOutput(*_InChunks.apply(self, vectors, table, bias, targets))
 
-    def forward(self, scores: Tensor, bias: Tensor, questions: Questions, learns: bool) -> Piece:
-        """`scores` [R, V] are without their `bias` [V]; whether it `learns` says whether gradients are wanted."""
+    def forward(self, scores: Tensor, bias: Tensor, targets: Targets, needs_grad: bool) -> Chunk:
+        """`scores` [R, V] are without their `bias` [V]; gradients are made where `needs_grad`."""
         if torch.compiler.is_compiling():
-            return self._fused(scores, bias, questions)
-        return self._in_place(scores, bias, questions, learns)
+            return self._fused(scores, bias, targets)
+        return self._in_place(scores, bias, targets, needs_grad)
 
-    def _in_place(self, scores: Tensor, bias: Tensor, questions: Questions, learns: bool) -> Piece:
+    def _in_place(self, scores: Tensor, bias: Tensor, targets: Targets, needs_grad: bool) -> Chunk:
         formats = scores.dtype  # half where autocast says so
-        label, weight = questions.labels[:, None], questions.weights[:, None]
+        label, weight = targets.labels[:, None], targets.weights[:, None]
         scores = scores.float().add_(bias)
-        likeliest = scores.argmax(dim=1) if questions.likeliest else None
-        drawn = None if questions.draws is None else self._draw(scores, questions)
+        likeliest = scores.argmax(dim=1) if targets.likeliest else None
+        drawn = None if targets.draws is None else self._draw(scores, targets)
         top = scores.amax(dim=1, keepdim=True)
         score = scores.sub_(top).gather(1, label)
         sums = scores.exp_().sum(dim=1, keepdim=True)
         logarithms = sums.log()
         loss = ((logarithms - score) * weight).sum()
-        predicted = Predicted(loss, (logarithms + top)[:, 0], likeliest, drawn)
-        if not learns:
-            return Piece(predicted, None, None)
+        predicted = LossOutput(loss, (logarithms + top)[:, 0], likeliest, drawn)
+        if not needs_grad:
+            return Chunk(predicted, None, None)
         # From here on `scores` holds the loss's gradient for the scores: (softmax − one-hot) · weight.
         scores.mul_(weight / sums).scatter_add_(1, label, -weight)
-        return Piece(predicted, scores.to(formats), scores.sum(dim=0))
+        return Chunk(predicted, scores.to(formats), scores.sum(dim=0))
 
-    def _fused(self, scores: Tensor, bias: Tensor, questions: Questions) -> Piece:
-        label, weight = questions.labels[:, None], questions.weights[:, None]
+    def _fused(self, scores: Tensor, bias: Tensor, targets: Targets) -> Chunk:
+        label, weight = targets.labels[:, None], targets.weights[:, None]
         exact = scores.float() + bias
         top = exact.amax(dim=1, keepdim=True)
         powers = (exact - top).exp()
@@ -108,53 +108,53 @@ class VocabularyCrossEntropy(nn.Module):
         normalizer = sums.log() + top
         loss = ((normalizer - torch.where(chosen, exact, 0.0).sum(dim=1, keepdim=True)) * weight).sum()
         drawn = None
-        if questions.draws is not None:
+        if targets.draws is not None:
             plainly = self.temperature == 1.0 and not self.disallow_correct
-            drawn = find(probabilities, questions.draws) if plainly else self._draw(exact, questions)
-        likeliest = exact.argmax(dim=1) if questions.likeliest else None
+            drawn = find(probabilities, targets.draws) if plainly else self._draw(exact, targets)
+        likeliest = exact.argmax(dim=1) if targets.likeliest else None
         gradient = (probabilities - chosen.float()) * weight
-        predicted = Predicted(loss, normalizer[:, 0], likeliest, drawn)
-        return Piece(predicted, gradient.to(scores.dtype), gradient.sum(dim=0))
+        predicted = LossOutput(loss, normalizer[:, 0], likeliest, drawn)
+        return Chunk(predicted, gradient.to(scores.dtype), gradient.sum(dim=0))
 
-    def _draw(self, scores: Tensor, questions: Questions) -> Tensor:
-        return sample(scores, questions.draws, questions.labels, self.temperature, self.disallow_correct)
+    def _draw(self, scores: Tensor, targets: Targets) -> Tensor:
+        return sample(scores, targets.draws, targets.labels, self.temperature, self.disallow_correct)
 
 
-class _InPieces(torch.autograd.Function):
+class _InChunks(torch.autograd.Function):
     """Some rows after the others, so that the scores of all are never there at once."""
 
     @staticmethod
     def forward(
-        ctx, piece_of: VocabularyCrossEntropy, vectors: Tensor, table: Tensor, bias: Tensor, questions: Questions
+        ctx, cross_entropy: VocabularyCrossEntropy, vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets
     ) -> tuple[Tensor | None, ...]:
-        learns = any(ctx.needs_input_grad)
+        needs_grad = any(ctx.needs_input_grad)
         for_vectors, for_table, for_bias = torch.empty_like(vectors), torch.zeros_like(table), torch.zeros_like(bias)
         kind = vectors.device.type
         formats = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else vectors.dtype
         vectors, table = vectors.to(formats), table.to(formats)
-        pieces = []
+        outputs = []
         for rows in _cut(len(vectors), rows_at_once(vectors.device)):
-            piece = piece_of(vectors[rows] @ table.t(), bias, questions.of(rows), learns)
-            if learns:
-                for_vectors[rows] = piece.for_scores @ table
-                for_table += piece.for_scores.t() @ vectors[rows]
-                for_bias += piece.for_bias
-            pieces.append(piece.predicted)
+            chunk = cross_entropy(vectors[rows] @ table.t(), bias, targets.of(rows), needs_grad)
+            if needs_grad:
+                for_vectors[rows] = chunk.for_scores @ table
+                for_table += chunk.for_scores.t() @ vectors[rows]
+                for_bias += chunk.for_bias
+            outputs.append(chunk.output)
         ctx.save_for_backward(for_vectors, for_table, for_bias)
-        losses, *found = zip(*pieces, strict=True)
-        found = [None if parts[0] is None else torch.cat(parts) for parts in found]
-        ctx.mark_non_differentiable(*(part for part in found if part is not None))
-        return torch.stack(losses).sum(), *found
+        losses, *others = zip(*outputs, strict=True)
+        others = [None if parts[0] is None else torch.cat(parts) for parts in others]
+        ctx.mark_non_differentiable(*(part for part in others if part is not None))
+        return torch.stack(losses).sum(), *others
 
     @staticmethod
     def backward(ctx, gradient: Tensor, *_: None) -> tuple:
         return None, *(gradient * part for part in ctx.saved_tensors), None
 
 
-def _cut(count: int, most: int) -> list[slice]:
-    """At most `most` of `count` rows at a time; all the same number where that takes few more pieces, so that they
+def _cut(count: int, max_rows: int) -> list[slice]:
+    """At most `max_rows` of `count` rows at a time; all the same number where that takes few more pieces, so that they
     compile once."""
-    least = max(1, -(-count // most))
+    least = max(1, -(-count // max_rows))
     pieces = next((pieces for pieces in range(least, 2 * least) if count % pieces == 0), least)
     size = max(1, -(-count // pieces))
     return [slice(start, start + size) for start in range(0, max(1, count), size)]

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import quoted
-from bertsmith.objectives.generator import Filled, GeneratorSettings
-from bertsmith.objectives.masking import Asked
+from bertsmith.objectives.generator import GeneratorOutput, GeneratorSettings
+from bertsmith.objectives.masking import MaskedPositions, MaskingVocabulary
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
 
 
@@ -35,6 +36,10 @@ class ElectricSettings(ReplacedTokensSettings):
                 f"every place; "
                 f"use two_towers"
             )
+
+    def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "Electric":
+        """See `ReplacedTokensSettings.build`."""
+        return Electric(encoder, vocabulary, self)
 
     def check_noise(self) -> None:
         """Raises ValueError where tokens are drawn with other probabilities than the generator's own, which are what
@@ -57,10 +62,12 @@ class Electric(ReplacedTokens):
     Source: arXiv 2012.08561, section 2.2; google-research/electra, run_pretraining.py, _get_discriminator_output.
     """
 
-    def question(self, tokens: Tokens, wanted: Asked, replaced: Tensor, filled: Filled) -> tuple[Tensor, Tensor]:
-        """Is it noise? Every asked place is, also where the generator drew the original token again."""
+    def logits_and_labels(
+        self, tokens: Tokens, masked: MaskedPositions, replaced: Tensor, generated: GeneratorOutput
+    ) -> tuple[Tensor, Tensor]:
+        """Is it noise? Every masked position is, also where the generator drew the original token again."""
         prob = self.settings.masking.prob
         with torch.no_grad():
-            noise = filled.log_prob(tokens.ids) + math.log(prob / (1 - prob))
-        times = torch.zeros_like(replaced).scatter_add(0, wanted.places, wanted.weights)
+            noise = generated.log_prob(tokens.ids) + math.log(prob / (1 - prob))
+        times = torch.zeros_like(replaced).scatter_add(0, masked.positions, masked.weights)
         return self.logits(tokens).float() + noise, (times > 0).float()

@@ -11,8 +11,8 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
-from bertsmith.objectives.masking import Asked
+from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
+from bertsmith.objectives.masking import MaskedPositions
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.sampling import sample_uniformly
 
@@ -65,8 +65,8 @@ class GeneratorSettings:
             raise ValueError(f"objective.generator.hidden_fraction = {self.hidden_fraction}: {error}") from None
 
 
-class Filled(NamedTuple):
-    """What a generator makes of the asked places."""
+class GeneratorOutput(NamedTuple):
+    """A generator's losses, and its tokens for the masked positions."""
 
     losses: Losses
     sampled: Tensor
@@ -89,33 +89,33 @@ class MaskedTokenGenerator(nn.Module):
         self.head = own.masked_token_head(vocab_size)
         self.cross_entropy = VocabularyCrossEntropy(settings.temperature, settings.disallow_correct)
 
-    def vectors(self, tokens: Tokens, places: Tensor, discriminator: Encoder) -> Tensor:
-        """What the head makes of masked `tokens` at `places` ([M], into the flat tokens): [M, E]."""
+    def vectors(self, tokens: Tokens, positions: Tensor, discriminator: Encoder) -> Tensor:
+        """What the head makes of masked `tokens` at `positions` ([M], into the flat tokens): [M, E]."""
         embedded = (self.embeddings or discriminator.embeddings)(tokens)
         trunk = self.trunk or discriminator
-        vectors = trunk.encode(embedded, tokens).index_select(0, places)
+        vectors = trunk.encode(embedded, tokens).index_select(0, positions)
         return trunk.project_to_embedding(self.head(vectors))
 
     def table(self, discriminator: Encoder) -> Tensor:
         """[V, E], the vocabulary's vectors."""
         return (self.embeddings or discriminator.embeddings).token.weight
 
-    def counts(self, batch: Batch) -> dict[str, float]:
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """See `Objective.counts`, of what it learns by."""
-        return {"mlm_loss": max(1.0, float(batch.targets["weights"].sum()))}
+        return {"mlm_loss": batch.targets["weights"].sum()}
 
-    def fill(self, batch: Batch, wanted: Asked, discriminator: Encoder) -> Filled:
+    def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
         """Loss, accuracy and accuracy of what was drawn, a predicted token; the tokens drawn."""
-        labels, weights = wanted.labels, wanted.weights
-        vectors, table = self.vectors(batch.tokens, wanted.places, discriminator), self.table(discriminator)
-        questions = Questions(labels, weights, wanted.pick(batch.targets["draws"]), likeliest=True)
-        predicted = self.cross_entropy.predict(vectors, table, self.head.bias, questions)
+        labels, weights = masked.labels, masked.weights
+        vectors, table = self.vectors(batch.tokens, masked.positions, discriminator), self.table(discriminator)
+        targets = Targets(labels, weights, masked.pick(batch.targets["draws"]), likeliest=True)
+        predicted = self.cross_entropy.predict(vectors, table, self.head.bias, targets)
         sums = {
             "mlm_loss": predicted.loss,
             "mlm_accuracy": ((predicted.likeliest == labels) * weights).sum(),
             "sampled_accuracy": ((predicted.drawn == labels) * weights).sum(),
         }
-        return Filled(Losses(sums, dict.fromkeys(sums, weights.sum())), predicted.drawn)
+        return GeneratorOutput(Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"])), predicted.drawn)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
         """Forward, for one token of a row of `length` tokens."""
@@ -140,16 +140,17 @@ class UniformGenerator(nn.Module):
         self.settings = settings
         self.vocab_size = vocab_size
 
-    def counts(self, batch: Batch) -> dict[str, float]:
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """As `MaskedTokenGenerator.counts`: none."""
         return {}
 
-    def fill(self, batch: Batch, wanted: Asked, discriminator: Encoder) -> Filled:
+    def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
         """Tokens, and how often they are the original."""
-        draws = wanted.pick(batch.targets["draws"])
-        sampled = sample_uniformly(draws, wanted.labels, self.vocab_size, self.settings.disallow_correct)
-        correct = ((sampled == wanted.labels) * wanted.weights).sum()
-        return Filled(Losses({"sampled_accuracy": correct}, {"sampled_accuracy": wanted.weights.sum()}), sampled)
+        draws = masked.pick(batch.targets["draws"])
+        sampled = sample_uniformly(draws, masked.labels, self.vocab_size, self.settings.disallow_correct)
+        correct = ((sampled == masked.labels) * masked.weights).sum()
+        losses = Losses({"sampled_accuracy": correct}, {"sampled_accuracy": masked.weights.sum()})
+        return GeneratorOutput(losses, sampled)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
         """As `MaskedTokenGenerator.flops_per_token`: none."""

@@ -1,22 +1,11 @@
 """The objectives there are, by the `kind` of their settings."""
 
 from bertsmith.encoders.config import EncoderConfig
-from bertsmith.objectives.electric import Electric, ElectricSettings
-from bertsmith.objectives.masking import Vocabulary
-from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
-from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
+from bertsmith.objectives.electric import ElectricSettings
+from bertsmith.objectives.mlm import MaskedTokensSettings
+from bertsmith.objectives.rtd import ReplacedTokensSettings
 
 ObjectiveSettings = MaskedTokensSettings | ReplacedTokensSettings | ElectricSettings
-
-_CLASSES = {MaskedTokensSettings: MaskedTokens, ReplacedTokensSettings: ReplacedTokens, ElectricSettings: Electric}
-
-
-def build(
-    settings: ObjectiveSettings, encoder: EncoderConfig, vocabulary: Vocabulary, compat: bool
-) -> PretrainingObjective:
-    """The objective with initial weights from torch's default generator; `compat`: do as the reference."""
-    return _CLASSES[type(settings)](encoder, vocabulary, settings, compat)
 
 
 def check_fits(settings: ObjectiveSettings, encoder: EncoderConfig, compat: bool = False) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch
+from bertsmith.objectives.objective import Batch, PackedRows
 
 
 @settings
@@ -30,8 +30,9 @@ class MaskingSettings:
         if self.mask_token_prob + self.random_token_prob > 1:
             raise ValueError("mask_token_prob and random_token_prob add up to more than 1")
 
-    def budget(self, length: int) -> int:
-        """Most predictions in a row of `length` tokens: 19 at 128, 79 at 512; of a share that changes, at its largest.
+    def max_predictions(self, length: int) -> int:
+        """Return the most predictions in a row of `length` tokens: 19 at 128, 79 at 512; of a share that changes, at
+        its largest.
 
         Source: google-research/electra, configure_pretraining.py, max_predictions_per_seq.
         """
@@ -60,7 +61,7 @@ class Masked(NamedTuple):
     """[N, K] float32, 1 for a prediction and 0 for a place the row does not use."""
 
 
-class Vocabulary(NamedTuple):
+class MaskingVocabulary(NamedTuple):
     """The ids that masking must know."""
 
     size: int
@@ -71,7 +72,7 @@ class Vocabulary(NamedTuple):
     """[V] bool: the pieces that go on with a word, "##…"; only masking by whole words asks for them."""
 
 
-class Rule(NamedTuple):
+class MaskingPolicy(NamedTuple):
     """How to mask: the settings, the budget K, whether to draw with replacement as the reference does, and how much of
     the plan is done, from 0 to 1."""
 
@@ -82,7 +83,11 @@ class Rule(NamedTuple):
 
 
 def mask(
-    ids: np.ndarray, lengths: np.ndarray, vocabulary: Vocabulary, rule: Rule, generator: np.random.Generator
+    ids: np.ndarray,
+    lengths: np.ndarray,
+    vocabulary: MaskingVocabulary,
+    policy: MaskingPolicy,
+    generator: np.random.Generator,
 ) -> Masked:
     """Mask packed rows: `ids` [T], `lengths` [N].
 
@@ -90,7 +95,7 @@ def mask(
     than it has candidates. By whole words it gets as many fewer as the last word drawn has pieces within that number,
     if not all are. Source: google-research/electra, pretrain/pretrain_helpers.py, mask.
     """
-    settings, budget, compat, progress = rule
+    settings, budget, compat, progress = policy
     row_starts = np.cumsum(lengths) - lengths
     wanted = np.clip(np.rint(settings.prob_at(progress) * lengths), 1, budget).astype(np.int64)  # [N]
     candidate = ~np.isin(ids, vocabulary.never_masked)
@@ -120,41 +125,56 @@ def mask(
     return Masked(masked, positions, labels, used.astype(np.float32))
 
 
-def mask_tokens(tokens: Tokens, vocabulary: Vocabulary, rule: Rule, generator: np.random.Generator) -> Batch:
-    """Masked packed rows, with "positions", "labels" and "weights" [N, K] as in `Masked`."""
-    masked = mask(tokens.ids.numpy(), tokens.row_lengths.numpy(), vocabulary, rule, generator)
-    targets = {"positions": masked.positions, "labels": masked.labels, "weights": masked.weights}
-    return Batch(
-        tokens.with_ids(torch.from_numpy(masked.ids)),
-        {name: torch.from_numpy(target) for name, target in targets.items()},
-    )
+class MaskingCollator:
+    """Masks rows; the targets "positions", "labels" and "weights" [N, K] are those of `Masked`."""
+
+    def __init__(self, settings: MaskingSettings, vocabulary: MaskingVocabulary, length: int, compat: bool = False):
+        """`length` is that of the longest row there can be, in tokens."""
+        self.settings, self.vocabulary, self.compat = settings, vocabulary, compat
+        self.budget = settings.max_predictions(length)
+
+    def __call__(self, rows: PackedRows, generator: np.random.Generator, progress: float = 0.0) -> Batch:
+        """See `Collator`."""
+        ids, segment_ids, lengths = rows
+        policy = MaskingPolicy(self.settings, self.budget, self.compat, progress)
+        masked = mask(ids, lengths, self.vocabulary, policy, generator)
+        targets = {"positions": masked.positions, "labels": masked.labels, "weights": masked.weights}
+        targets |= self.more_targets(ids, lengths, generator)
+        tokens = Tokens.pack(masked.ids, segment_ids, lengths)
+        return Batch(tokens, {name: torch.from_numpy(target) for name, target in targets.items()})
+
+    def more_targets(
+        self, ids: np.ndarray, lengths: np.ndarray, generator: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Return targets besides the masks, of rows that are not masked yet."""
+        return {}
 
 
-class Asked(NamedTuple):
-    """The predictions asked of a batch of masked rows, flat."""
+class MaskedPositions(NamedTuple):
+    """The predictions to make for a batch of masked rows, flat."""
 
-    places: Tensor
+    positions: Tensor
     """[M] int64, into the flat tokens."""
     labels: Tensor
     """[M] int64, the original ids."""
     weights: Tensor
-    """[M] float32, 0 where a row does not use its whole budget; such places are a row's first."""
+    """[M] float32, 0 where a row does not use its whole budget; such positions are a row's first."""
     used: Tensor | None
-    """[N × K] bool: which of the budget's places are here; None: all of them."""
+    """[N × K] bool: which of the budget's positions are here; None: all of them."""
 
     def pick(self, target: Tensor) -> Tensor:
-        """[N, K], one of the batch's targets → [M], beside `places`."""
+        """[N, K], one of the batch's targets → [M], beside `positions`."""
         return target.flatten() if self.used is None else target.flatten()[self.used]
 
 
-def asked(batch: Batch) -> Asked:
-    """What `mask_tokens` asks. On the CPU only places that count; elsewhere shapes stay as they are, for the
-    compiler."""
-    positions, labels, weights = (batch.targets[name] for name in ("positions", "labels", "weights"))
-    places = batch.tokens.row_starts[:, None] + positions
-    used = weights.flatten() > 0 if places.device.type == "cpu" else None
-    whole = Asked(places, labels, weights, used)
-    return Asked(*(whole.pick(part) for part in whole[:3]), used)
+def masked_positions(batch: Batch) -> MaskedPositions:
+    """Return the positions that a `MaskingCollator` chose: of packed rows only those that count; of padded ones all,
+    so that shapes stay as they are, for the compiler."""
+    in_rows, labels, weights = (batch.targets[name] for name in ("positions", "labels", "weights"))
+    positions = batch.tokens.row_starts[:, None] + in_rows
+    used = weights.flatten() > 0 if batch.tokens.valid_mask() is None else None
+    whole = MaskedPositions(positions, labels, weights, used)
+    return MaskedPositions(*(whole.pick(part) for part in whole[:3]), used)
 
 
 def _without_replacement(candidate: np.ndarray, keys: np.ndarray, lengths: np.ndarray, budget: int) -> np.ndarray:
@@ -168,7 +188,7 @@ def _without_replacement(candidate: np.ndarray, keys: np.ndarray, lengths: np.nd
     return np.take_along_axis(smallest, order, axis=1)
 
 
-def _words(ids: np.ndarray, candidate: np.ndarray, row_starts: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+def _words(ids: np.ndarray, candidate: np.ndarray, row_starts: np.ndarray, vocabulary: MaskingVocabulary) -> np.ndarray:
     """[T] int64: which word each token is of, counted over all rows; a special token is one of its own."""
     assert vocabulary.continues is not None
     begins = ~(vocabulary.continues[ids] & candidate & np.roll(candidate, 1))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import numpy as np
 from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
@@ -11,8 +10,8 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
-from bertsmith.objectives.masking import MaskingSettings, Rule, Vocabulary, asked, mask_tokens
+from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
+from bertsmith.objectives.masking import MaskingCollator, MaskingSettings, MaskingVocabulary, masked_positions
 from bertsmith.objectives.objective import Batch, Losses
 
 
@@ -27,50 +26,49 @@ class MaskedTokensSettings:
     generator: ClassVar[None] = None
     energies: ClassVar[bool] = False
 
+    def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "MaskedTokens":
+        """Return the objective with initial weights from torch's default generator."""
+        return MaskedTokens(encoder, vocabulary, self)
+
+    def collator(self, vocabulary: MaskingVocabulary, length: int, compat: bool = False) -> MaskingCollator:
+        """Return what makes its batches of rows of at most `length` tokens; `compat`: as the reference does."""
+        return MaskingCollator(self.masking, vocabulary, length, compat)
+
 
 class MaskedTokens(MaskedTokenModel):
-    """A masked-token model that asks its own questions."""
+    """A masked-token model with its loss."""
 
-    def __init__(
-        self, encoder: EncoderConfig, vocabulary: Vocabulary, settings: MaskedTokensSettings, compat: bool = False
-    ):
+    def __init__(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary, settings: MaskedTokensSettings):
         super().__init__(encoder, vocabulary.size)
         self.cross_entropy = VocabularyCrossEntropy()
-        self.vocabulary = vocabulary
-        self.masking = settings.masking
-        self.compat = compat
+        self.settings = settings
 
-    def corrupt(self, tokens: Tokens, length: int, generator: np.random.Generator, progress: float = 0.0) -> Batch:
-        """Mask packed rows; `length` is that of the longest row there can be, in tokens."""
-        rule = Rule(self.masking, self.masking.budget(length), self.compat, progress)
-        return mask_tokens(tokens, self.vocabulary, rule, generator)
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        return {"mlm_loss": batch.targets["weights"].sum()}
 
-    def counts(self, batch: Batch) -> dict[str, float]:
-        return {"mlm_loss": max(1.0, float(batch.targets["weights"].sum()))}
-
-    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
-        return losses.sums["mlm_loss"] / counts["mlm_loss"]
+    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
+        return losses.sums["mlm_loss"] / denominators["mlm_loss"]
 
     def losses(self, batch: Batch) -> Losses:
         """`mlm_loss` in nats a predicted token; in evaluation mode also `mlm_accuracy`."""
-        places, labels, weights, _ = asked(batch)
-        questions = Questions(labels, weights, likeliest=not self.training)
-        vectors = self.vectors(batch.tokens, places)
-        predicted = self.cross_entropy.predict(vectors, self.table, self.head.bias, questions)
+        positions, labels, weights, _ = masked_positions(batch)
+        targets = Targets(labels, weights, likeliest=not self.training)
+        vectors = self.vectors(batch.tokens, positions)
+        predicted = self.cross_entropy.predict(vectors, self.table, self.head.bias, targets)
         sums = {"mlm_loss": predicted.loss}
         if not self.training:
             sums["mlm_accuracy"] = ((predicted.likeliest == labels) * weights).sum()
-        return Losses(sums, dict.fromkeys(sums, weights.sum()))
+        return Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"]))
 
     def hidden(self, tokens: Tokens) -> Tensor:
         """[T] → [T, D]."""
         return self.encoder(tokens)
 
     def flops_per_token(self, length: int) -> float:
-        settings, predicted = self.encoder.settings, self.masking.share_predicted(length)
-        return settings.flops_per_token(length) + predicted * settings.masked_token_head_flops(self.vocabulary.size)
+        settings, predicted = self.encoder.settings, self.settings.masking.share_predicted(length)
+        return settings.flops_per_token(length) + predicted * settings.masked_token_head_flops(len(self.head.bias))
 
     def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
-        settings, predicted = self.encoder.settings, self.masking.budget(length) / length
+        settings, predicted = self.encoder.settings, self.settings.masking.max_predictions(length) / length
         head = predicted * settings.masked_token_head_bytes(precision)
         return settings.activation_bytes_per_token(length, precision) + head

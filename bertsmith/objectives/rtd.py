@@ -1,6 +1,7 @@
 """Replaced-token detection, ELECTRA: a small generator fills masks, and the encoder finds what it got wrong."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,9 +14,15 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.generator import Filled, GeneratorSettings, MaskedTokenGenerator, UniformGenerator
-from bertsmith.objectives.masking import Asked, MaskingSettings, Rule, Vocabulary, asked, mask_tokens
-from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.generator import GeneratorOutput, GeneratorSettings, MaskedTokenGenerator, UniformGenerator
+from bertsmith.objectives.masking import (
+    MaskedPositions,
+    MaskingCollator,
+    MaskingSettings,
+    MaskingVocabulary,
+    masked_positions,
+)
+from bertsmith.objectives.objective import Batch, Losses, PackedRows
 from bertsmith.objectives.towers import TwoTowerGenerator
 
 
@@ -32,6 +39,31 @@ class ReplacedTokensSettings:
     energies: ClassVar[bool] = False
     """What the head's logits are; see `ReplacedTokenModel`."""
 
+    def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":
+        """Return the objective with initial weights from torch's default generator."""
+        return ReplacedTokens(encoder, vocabulary, self)
+
+    def collator(self, vocabulary: MaskingVocabulary, length: int, compat: bool = False) -> "ReplacedTokensCollator":
+        """Return what makes its batches of rows of at most `length` tokens; `compat`: as the reference does."""
+        return ReplacedTokensCollator(self.masking, vocabulary, length, compat)
+
+
+class ReplacedTokensCollator(MaskingCollator):
+    """Masks rows, keeps their ids, and adds the targets "draws" [N, K], a number for each mask that decides what will
+    replace it, and "maskable" [N], how many tokens may be masked."""
+
+    def __call__(self, rows: PackedRows, generator: np.random.Generator, progress: float = 0.0) -> Batch:
+        """See `Collator`."""
+        batch = super().__call__(rows, generator, progress)
+        return replace(batch, original_ids=torch.from_numpy(rows[0].astype(np.int64)))
+
+    def more_targets(
+        self, ids: np.ndarray, lengths: np.ndarray, generator: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        draws = generator.random((len(lengths), self.budget), dtype=np.float32)
+        candidates = ~np.isin(ids, self.vocabulary.never_masked)
+        return {"draws": draws, "maskable": np.add.reduceat(candidates, np.cumsum(lengths) - lengths, dtype=np.int64)}
+
 
 class ReplacedTokens(ReplacedTokenModel):
     """A discriminator (`encoder`, `head`) and what its generator has of its own, trained together.
@@ -39,34 +71,18 @@ class ReplacedTokens(ReplacedTokenModel):
     Source: ELECTRA, arXiv 2003.10555, section 2; google-research/electra, run_pretraining.py, PretrainingModel.
     """
 
-    def __init__(
-        self, encoder: EncoderConfig, vocabulary: Vocabulary, settings: ReplacedTokensSettings, compat: bool = False
-    ):
+    def __init__(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary, settings: ReplacedTokensSettings):
         super().__init__(encoder, vocabulary.size, settings.energies)
         self.generator = _build_generator(settings.generator, encoder, vocabulary)
         if settings.generator.disentangles:
             nn.init.zeros_(self.encoder.embeddings.token.weight)
-        self.vocabulary = vocabulary
         self.settings = settings
-        self.compat = compat
 
-    def corrupt(self, tokens: Tokens, length: int, generator: np.random.Generator, progress: float = 0.0) -> Batch:
-        """Mask packed rows, with a number for each mask that decides what will replace it; `length` is that of the
-        longest row there can be, in tokens."""
-        masking, ids = self.settings.masking, tokens.ids.numpy()
-        batch = mask_tokens(
-            tokens, self.vocabulary, Rule(masking, masking.budget(length), self.compat, progress), generator
-        )
-        draws = generator.random(batch.targets["weights"].shape, dtype=np.float32)
-        maskable = np.add.reduceat(~np.isin(ids, self.vocabulary.never_masked), tokens.row_starts, dtype=np.int64)
-        targets = {"draws": torch.from_numpy(draws), "maskable": torch.from_numpy(maskable)}
-        return Batch(batch.tokens, batch.targets | targets)
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        return {"rtd_loss": batch.tokens.row_lengths.sum()} | self.generator.counts(batch)
 
-    def counts(self, batch: Batch) -> dict[str, float]:
-        return {"rtd_loss": float(batch.tokens.row_lengths.sum())} | self.generator.counts(batch)
-
-    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
-        means = {name: losses.sums[name] / count for name, count in counts.items()}
+    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
+        means = {name: losses.sums[name] / count for name, count in denominators.items()}
         total = self.settings.discriminator_weight * means.pop("rtd_loss")
         return total + self.settings.generator_weight * sum(means.values())  # of the generator's: one, or none
 
@@ -83,16 +99,19 @@ class ReplacedTokens(ReplacedTokenModel):
                                  pairs within a micro-batch
         replaced_share           of the real tokens
         """
-        wanted = asked(batch)
-        filled = self.generator.fill(batch, wanted, self.encoder)
-        tokens, replaced = _replace(batch.tokens, wanted, filled.sampled)
-        logits, answers = self.question(tokens, wanted, replaced, filled)
+        masked = masked_positions(batch)
+        generated = self.generator.fill(batch, masked, self.encoder)
+        tokens, replaced = _replace(batch, masked, generated.sampled)
+        logits, labels = self.logits_and_labels(tokens, masked, replaced, generated)
         real = tokens.valid_mask()
-        judged = _judge(logits, answers, torch.ones_like(logits) if real is None else real.float())
-        return Losses({**filled.losses.sums, **judged.sums}, {**filled.losses.counts, **judged.counts})
+        judged = _judge(logits, labels, torch.ones_like(logits) if real is None else real.float())
+        counts = {**generated.losses.counts, **judged.counts, **self.counts(batch)}
+        return Losses({**generated.losses.sums, **judged.sums}, counts)
 
-    def question(self, tokens: Tokens, wanted: Asked, replaced: Tensor, filled: Filled) -> tuple[Tensor, Tensor]:
-        """Logits and the right answers to them for each token, [T] float32 each: is it `replaced`?"""
+    def logits_and_labels(
+        self, tokens: Tokens, masked: MaskedPositions, replaced: Tensor, generated: GeneratorOutput
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits and labels of each token, [T] float32 each: is it `replaced`?"""
         return self.logits(tokens).float(), replaced
 
     def logits(self, tokens: Tokens) -> Tensor:
@@ -115,12 +134,12 @@ class ReplacedTokens(ReplacedTokenModel):
         settings = self.encoder.settings
         discriminator = settings.activation_bytes_per_token(length, precision)
         discriminator += settings.replaced_token_head_bytes(precision)
-        predicted = self.settings.masking.budget(length) / length
+        predicted = self.settings.masking.max_predictions(length) / length
         return discriminator + self.generator.activation_bytes_per_token(settings, predicted, length, precision)
 
 
 def _build_generator(
-    settings: GeneratorSettings, encoder: EncoderConfig, vocabulary: Vocabulary
+    settings: GeneratorSettings, encoder: EncoderConfig, vocabulary: MaskingVocabulary
 ) -> MaskedTokenGenerator | TwoTowerGenerator | UniformGenerator:
     if settings.kind == "uniform":
         return UniformGenerator(settings, vocabulary.size)
@@ -129,19 +148,18 @@ def _build_generator(
     return MaskedTokenGenerator(settings, encoder, vocabulary.size)
 
 
-def _replace(masked: Tokens, wanted: Asked, sampled: Tensor) -> tuple[Tokens, Tensor]:
-    """The original rows with `sampled` at the asked places, and where that changed them: [T] float32.
+def _replace(batch: Batch, masked: MaskedPositions, sampled: Tensor) -> tuple[Tokens, Tensor]:
+    """Return the original rows with `sampled` at the masked positions, and where that changed them: [T] float32.
 
-    A place that is asked twice, as only compat does, gets the whole-number mean of its two ids, which is some third
+    A position that is drawn twice, as only compat does, gets the whole-number mean of its two ids, which is some third
     token. Source: google-research/electra, pretrain/pretrain_helpers.py, scatter_update.
     """
-    original = masked.ids.scatter(0, wanted.places, wanted.labels)
-    weights = wanted.weights.long()
+    original, weights = batch.original_ids, masked.weights.long()
     zeros = torch.zeros_like(original)
-    times = zeros.scatter_add(0, wanted.places, weights)
-    ids = zeros.scatter_add(0, wanted.places, sampled * weights) // times.clamp(min=1)
+    times = zeros.scatter_add(0, masked.positions, weights)
+    ids = zeros.scatter_add(0, masked.positions, sampled * weights) // times.clamp(min=1)
     ids = torch.where(times > 0, ids, original)
-    return masked.with_ids(ids), (ids != original).float()
+    return batch.tokens.with_ids(ids), (ids != original).float()
 
 
 def _judge(logits: Tensor, replaced: Tensor, real: Tensor) -> Losses:
@@ -161,7 +179,6 @@ def _judge(logits: Tensor, replaced: Tensor, real: Tensor) -> Losses:
         "replaced_share": num_replaced,
     }
     counts = {
-        "rtd_loss": num_real,
         "rtd_accuracy": num_real,
         "rtd_precision": suspected.sum(),
         "rtd_recall": num_replaced,

@@ -12,9 +12,9 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
-from bertsmith.objectives.generator import Filled, GeneratorSettings
-from bertsmith.objectives.masking import Asked
+from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
+from bertsmith.objectives.generator import GeneratorOutput, GeneratorSettings
+from bertsmith.objectives.masking import MaskedPositions
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.sampling import sample
 
@@ -56,34 +56,33 @@ class TwoTowerGenerator(nn.Module):
         """[V, E], the vocabulary's vectors."""
         return (self.embeddings or discriminator.embeddings).token.weight
 
-    def counts(self, batch: Batch) -> dict[str, float]:
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """See `Objective.counts`, of what it learns by."""
-        return {"cloze_loss": max(1.0, float(batch.targets["maskable"].sum()))}
+        return {"cloze_loss": batch.targets["maskable"].sum()}
 
-    def fill(self, batch: Batch, wanted: Asked, discriminator: Encoder) -> Filled:
-        """Loss and accuracy, a token that may be masked; accuracy of what was drawn, an asked one; the tokens drawn."""
-        tokens = batch.tokens.with_ids(batch.tokens.ids.scatter(0, wanted.places, wanted.labels))
+    def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
+        """Loss and accuracy, a token that may be masked; accuracy of what was drawn, a masked one; the tokens drawn."""
+        tokens = batch.tokens.with_ids(batch.original_ids)
         candidates = (~torch.isin(tokens.ids, self.never_masked)).float()
         vectors, table, bias = self.vectors(tokens, discriminator), self.table(discriminator), self.head.bias
-        predicted = self.cross_entropy.predict(vectors, table, bias, Questions(tokens.ids, candidates, likeliest=True))
+        predicted = self.cross_entropy.predict(vectors, table, bias, Targets(tokens.ids, candidates, likeliest=True))
         vectors, table = vectors.detach().float(), table.detach()
 
         def log_prob(ids: Tensor) -> Tensor:
             return (vectors * table[ids]).sum(dim=1) + bias.detach()[ids] - predicted.normalizers
 
         with torch.no_grad():
-            scores = nn.functional.linear(vectors[wanted.places], table, bias).float()
-            draws, rule = wanted.pick(batch.targets["draws"]), self.settings
-            sampled = sample(scores, draws, wanted.labels, rule.temperature, rule.disallow_correct)
-        count, asked = candidates.sum(), wanted.weights.sum()
+            scores = nn.functional.linear(vectors[masked.positions], table, bias).float()
+            draws, rule = masked.pick(batch.targets["draws"]), self.settings
+            sampled = sample(scores, draws, masked.labels, rule.temperature, rule.disallow_correct)
+        count = self.counts(batch)["cloze_loss"]
         sums = {
             "cloze_loss": predicted.loss,
             "cloze_accuracy": ((predicted.likeliest == tokens.ids) * candidates).sum(),
-            "sampled_accuracy": ((sampled == wanted.labels) * wanted.weights).sum(),
+            "sampled_accuracy": ((sampled == masked.labels) * masked.weights).sum(),
         }
-        return Filled(
-            Losses(sums, {"cloze_loss": count, "cloze_accuracy": count, "sampled_accuracy": asked}), sampled, log_prob
-        )
+        counts = {"cloze_loss": count, "cloze_accuracy": count, "sampled_accuracy": masked.weights.sum()}
+        return GeneratorOutput(Losses(sums, counts), sampled, log_prob)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
         """Forward, for one token of a row of `length` tokens, of which it sees half on the average. Drawing goes over

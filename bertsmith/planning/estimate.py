@@ -11,8 +11,7 @@ from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.reference_flops import Pass, published_flops, reference_training_flops
 from bertsmith.errors import UserError
-from bertsmith.objectives import kinds
-from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import ReplacedTokensSettings
@@ -175,7 +174,7 @@ def _vocabulary(path: str | None, assumed: Assumptions) -> _Vocabulary:
 def _outline(recipe: PretrainRecipe, vocab_size: int) -> PretrainingObjective:
     """The objective with shapes and no weights; which ids are special does not matter."""
     with shapes_only():
-        return kinds.build(recipe.objective, recipe.model, Vocabulary(vocab_size, 0, ()), recipe.compat)
+        return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size, 0, ()))
 
 
 def _parameters(objective: PretrainingObjective) -> dict[str, int]:

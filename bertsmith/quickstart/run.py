@@ -45,7 +45,7 @@ from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.pretrain import Probe, build_objective, held_out_batches, pretrain
+from bertsmith.training.pretrain import Probe, build_collator, build_objective, held_out_batches, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
 
@@ -194,7 +194,7 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
     probes: list[Probe] = [read_word_order, guess]
     start = out / "start.json"
     if not start.exists():
-        batches = held_out_batches(data, recipe, objective)
+        batches = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
         losses = held_out_losses(Runner(objective, machine), batches, recipe.rows.length)
         measures = losses | read_word_order(objective, tell)
         write_json(start, finite(measures))

@@ -44,7 +44,8 @@ def scored(objective: nn.Module, rows: Takeable, machine: Machine) -> Iterator[t
     done, total = 0, int(rows.lengths.sum())
     with evaluating(objective), progress("predicting", total, patience=PATIENCE_SECONDS) as bar:
         for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
-            tokens = machine.lay_out(rows.take(chosen)).to(machine.device)
+            tokens = rows.take(chosen)
+            tokens = machine.lay_out(tokens, tokens.max_seqlen).to(machine.device)
             with machine.inference():
                 scores = objective.scores(tokens)
             yield chosen, tokens, scores

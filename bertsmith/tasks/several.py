@@ -40,7 +40,7 @@ class Several(nn.Module):
             own = {name: part for name, part in objective.named_children() if part is not encoder}
             self.heads[head_of(task)] = nn.ModuleDict(own)
 
-    def counts(self, batch: Batch) -> dict[str, float]:
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         task, own = _own(batch.targets)
         return _named(task, self.objectives[task].counts(Batch(batch.tokens, own)))
 
@@ -49,11 +49,11 @@ class Several(nn.Module):
         losses = self.objectives[task].losses(Batch(batch.tokens, own))
         return Losses(_named(task, losses.sums), _named(task, losses.counts))
 
-    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
+    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
         """The other tasks' heads get gradients of zero, as in the reference, where a batch's loss is the sum of all
         tasks'. So every step has the same gradients, which a recorded one has to have."""
         task, sums = _own(losses.sums)
-        total = self.objectives[task].total(Losses(sums, _own(losses.counts)[1]), _own(counts)[1])
+        total = self.objectives[task].total(Losses(sums, _own(losses.counts)[1]), _own(denominators)[1])
         idle = (head for name, head in self.heads.items() if name != head_of(task))
         return total + 0.0 * sum(parameter.sum() for head in idle for parameter in head.parameters())
 

@@ -11,9 +11,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
-from bertsmith.objectives.objective import Batch, PretrainingObjective
+from bertsmith.objectives.objective import Batch, Collator
 from bertsmith.randomness import generator
 from bertsmith.text.segments import Assembled, Rows, RowSettings, assemble, rows_of
 from bertsmith.text.shards import Data, Shard
@@ -114,7 +113,7 @@ def _join(parts: list[Assembled]) -> Assembled:
 
 def masked_batches(
     stream: RowStream,
-    objective: PretrainingObjective,
+    collator: Collator,
     size: int,
     start: tuple[int, tuple[int, ...]] = (0, ()),
     progress: Callable[[int], float] = lambda step: 0.0,
@@ -123,15 +122,13 @@ def masked_batches(
     much of the plan is done before it."""
     step, position = start
     for number, (rows, behind) in enumerate(stream.batches(size, position), start=step):
-        yield masked_batch(stream, objective, rows, number, progress(number)), behind
+        yield masked_batch(stream, collator, rows, number, progress(number)), behind
 
 
-def masked_batch(
-    stream: RowStream, objective: PretrainingObjective, rows: Assembled, number: int, progress: float = 0.0
-) -> Batch:
+def masked_batch(stream: RowStream, collator: Collator, rows: Assembled, number: int, progress: float = 0.0) -> Batch:
     """The batch with this number, out of its rows."""
     draw = generator(stream.seed, f"masks of {stream.split}", number)
-    return objective.corrupt(Tokens.pack(*rows), stream.settings.length, draw, progress)
+    return collator(rows, draw, progress)
 
 
 def by_length(lengths: np.ndarray, most: int) -> Iterator[np.ndarray]:

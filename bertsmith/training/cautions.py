@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bertsmith.objectives.masking import asked
+from bertsmith.objectives.masking import masked_positions
 from bertsmith.objectives.objective import Batch
 from bertsmith.training.loop import State, progress
 from bertsmith.training.machine import evaluating
@@ -110,10 +110,8 @@ def constant_score(batches: Sequence[Batch], name: str) -> float:
     """Return what always giving the commonest answer scores, of this measure."""
     if name == "rtd_auc":
         return 0.5
-    answers = [asked(batch) for batch in batches]
-    counts = torch.bincount(
-        torch.cat([answer.labels for answer in answers]), torch.cat([answer.weights for answer in answers])
-    )
+    masked = [masked_positions(batch) for batch in batches]
+    counts = torch.bincount(torch.cat([part.labels for part in masked]), torch.cat([part.weights for part in masked]))
     return float(counts.max() / counts.sum().clamp(min=1))
 
 

@@ -18,7 +18,7 @@ RUNS_BEFORE = 2
 MOST_RECORDINGS = 16
 """Shapes recorded; pre-training has one, fine-tuning one for each length."""
 
-Counts = Mapping[str, float | Tensor]
+Denominators = Mapping[str, float | Tensor]
 
 
 class CudaGraphRunner:
@@ -29,7 +29,7 @@ class CudaGraphRunner:
     there.
     """
 
-    def __init__(self, objective: nn.Module, run: Callable[[Batch, Counts], Losses]):
+    def __init__(self, objective: nn.Module, run: Callable[[Batch, Denominators], Losses]):
         """`run` adds to the gradients of `objective`, and takes a batch from wherever it is."""
         self.run_eagerly = run
         self.parameters = list(objective.parameters())
@@ -54,21 +54,21 @@ class CudaGraphRunner:
             parameter.grad = gradient
         torch._foreach_zero_(self.gradients)
 
-    def run(self, batch: Batch, counts: Mapping[str, float]) -> Losses:
+    def run(self, batch: Batch, denominators: Mapping[str, float]) -> Losses:
         """Run `batch`, which is on the host, in pinned memory."""
         shape = tuple((name, *tensor.shape) for name, tensor in batch.tensors().items())
         if recording := self.recordings.get(shape):
-            return recording.replay(batch, counts)
+            return recording.replay(batch, denominators)
         self.runs[shape] += 1
         wanted = self.runs[shape] > RUNS_BEFORE and len(self.recordings) < MOST_RECORDINGS
-        if wanted and not self.failed and self._record(shape, batch, counts):
-            return self.recordings[shape].replay(batch, counts)
-        losses = self.run_eagerly(batch, counts)
+        if wanted and not self.failed and self._record(shape, batch, denominators):
+            return self.recordings[shape].replay(batch, denominators)
+        losses = self.run_eagerly(batch, denominators)
         if not self.gradients:
             self.learning = [parameter for parameter in self.parameters if parameter.grad is not None]
         return losses
 
-    def _record(self, shape: tuple, batch: Batch, counts: Mapping[str, float]) -> bool:
+    def _record(self, shape: tuple, batch: Batch, denominators: Mapping[str, float]) -> bool:
         if not self.gradients:
             for parameter in self.learning:  # a gradient that is made inside a graph belongs to it
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -77,7 +77,7 @@ class CudaGraphRunner:
         device = self.gradients[0].device
         random_state = torch.cuda.get_rng_state(device)
         try:
-            self.recordings[shape] = _Recording(self.run_eagerly, batch.to(device), counts, self.pool)
+            self.recordings[shape] = _Recording(self.run_eagerly, batch.to(device), denominators, self.pool)
         except RuntimeError as error:
             self.failed = True
             say(f"steps are not recorded as CUDA graphs, which would be faster: {one_line(error)}", error=True)
@@ -89,23 +89,29 @@ class _Recording:
     """A pass over batches of one shape."""
 
     def __init__(
-        self, run: Callable[[Batch, Counts], Losses], batch: Batch, counts: Mapping[str, float], pool: tuple[int, int]
+        self,
+        run: Callable[[Batch, Denominators], Losses],
+        batch: Batch,
+        denominators: Mapping[str, float],
+        pool: tuple[int, int],
     ):
         self.inputs = batch.tensors()
-        self.counts = torch.tensor(list(counts.values()), device=batch.tokens.ids.device)
+        self.denominators = torch.tensor(list(denominators.values()), device=batch.tokens.ids.device)
         self.graph = torch.cuda.CUDAGraph()
         # Other threads may go on: the one that makes batches stays on the host.
         with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            losses = run(batch, dict(zip(counts, self.counts.unbind(), strict=True)))
+            losses = run(batch, dict(zip(denominators, self.denominators.unbind(), strict=True)))
             self.names = list(losses.sums)
-            counted = [losses.counts[name] for name in self.names]
-            counted = [count if isinstance(count, Tensor) else self.counts.new_full((), count) for count in counted]
+            counted = [self._tensor(losses.counts[name]) for name in self.names]
             self.sums_and_counts = torch.stack([*losses.sums.values(), *counted])
 
-    def replay(self, batch: Batch, counts: Mapping[str, float]) -> Losses:
+    def _tensor(self, count: Tensor | float) -> Tensor:
+        return count.float() if isinstance(count, Tensor) else self.denominators.new_full((), count)
+
+    def replay(self, batch: Batch, denominators: Mapping[str, float]) -> Losses:
         for name, tensor in batch.tensors().items():
             self.inputs[name].copy_(tensor, non_blocking=True)
-        self.counts.copy_(torch.tensor(list(counts.values()), pin_memory=True), non_blocking=True)
+        self.denominators.copy_(torch.tensor(list(denominators.values()), pin_memory=True), non_blocking=True)
         self.graph.replay()
         sums, counted = self.sums_and_counts.clone().view(2, -1)
         return Losses(

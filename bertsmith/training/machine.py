@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +15,9 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError, quoted
 from bertsmith.memory import keep_freed_memory
 from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
+from bertsmith.objectives.objective import Batch
+
+Rows = TypeVar("Rows", Tokens, Batch)
 
 _COMPILED_ON_A_GPU = (*COMPILED, VocabularyCrossEntropy)
 
@@ -77,15 +80,10 @@ class Machine:
             if isinstance(part, compiled):
                 part.compile()
 
-    @property
-    def pads(self) -> bool:
-        """Whether rows are padded to one length, so that shapes never change; on the CPU they stay packed."""
-        return self.device.type != "cpu"
-
-    def lay_out(self, tokens: Tokens, length: int | None = None) -> Tokens:
-        """Return rows as this machine runs them, still on the host; padded ones have `length` tokens, or as many as the
-        longest of them."""
-        return tokens.padded(length or tokens.max_seqlen, self.pad_id) if self.pads else tokens
+    def lay_out(self, rows: Rows, length: int) -> Rows:
+        """Return rows as this machine runs them, still on the host: packed on the CPU; elsewhere padded to `length`, so
+        that shapes never change."""
+        return rows if self.device.type == "cpu" else rows.padded(length, self.pad_id)
 
 
 @contextlib.contextmanager

@@ -21,9 +21,8 @@ from bertsmith.console.progress import Progress, format_count, progress
 from bertsmith.console.terminal import say
 from bertsmith.encoders.costs import training_flops
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.objectives import kinds
-from bertsmith.objectives.masking import Vocabulary
-from bertsmith.objectives.objective import NO_LOSSES, Batch, PretrainingObjective
+from bertsmith.objectives.masking import MaskingVocabulary
+from bertsmith.objectives.objective import NO_LOSSES, Batch, Collator, PretrainingObjective
 from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
@@ -92,7 +91,8 @@ def pretrain(
             recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(),
         )  # fmt: skip
         start = (state.step, state.position)
-        batches = ahead(masked_batches(stream, objective, recipe.batch_size, start, recipe.progress))
+        collator = build_collator(recipe, data.tokenizer)
+        batches = ahead(masked_batches(stream, collator, recipe.batch_size, start, recipe.progress))
         with (
             closing(MetricsLog(run, state.step, recipe.tensorboard)) as log,
             closing(batches),
@@ -100,7 +100,7 @@ def pretrain(
         ):
             note_events(run, log.events)
             logger = TrainLogger(recipe, runner, log, bar, probes)
-            held_out = held_out_batches(data, recipe, objective)
+            held_out = held_out_batches(data, recipe, collator)
             logger.start(state)
             if beginning and found is None:
                 logger.evaluate(held_out, state)
@@ -130,20 +130,29 @@ def build_objective(
     """The model with its initial weights, which follow from the recipe's seed; its tables are as large as the
     tokenizer's vocabulary unless `vocab_size` makes them larger."""
     torch.manual_seed(derived_seed(recipe.seed, "weights"))
+    return recipe.objective.build(recipe.model, _masking_vocabulary(tokenizer, vocab_size))
+
+
+def build_collator(recipe: PretrainRecipe, tokenizer: "Tokenizer", vocab_size: int | None = None) -> Collator:
+    """Return what makes the objective's batches; see `build_objective`."""
+    vocabulary = _masking_vocabulary(tokenizer, vocab_size)
+    return recipe.objective.collator(vocabulary, recipe.rows.length, recipe.compat)
+
+
+def _masking_vocabulary(tokenizer: "Tokenizer", vocab_size: int | None) -> MaskingVocabulary:
     never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
     continues = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
-    vocabulary = Vocabulary(vocab_size or tokenizer.vocab_size, tokenizer.mask_id, never, continues)
-    return kinds.build(recipe.objective, recipe.model, vocabulary, recipe.compat)
+    return MaskingVocabulary(vocab_size or tokenizer.vocab_size, tokenizer.mask_id, never, continues)
 
 
-def held_out_batches(data: Data, recipe: PretrainRecipe, objective: PretrainingObjective) -> list[Batch]:
-    """The same masked held-out rows whenever asked; none where nothing was held out."""
+def held_out_batches(data: Data, recipe: PretrainRecipe, collator: Collator) -> list[Batch]:
+    """Return the same masked held-out rows at every call; none where nothing was held out."""
     if not data.num_tokens("heldout"):
         say(f"{data.path}: nothing was held out; there will be no evaluation", error=True)
         return []
     stream = RowStream(data, "heldout", recipe.rows, recipe.seed, recipe.compat)
     rows = stream.first(recipe.evaluate_rows, recipe.batch_size)
-    return [masked_batch(stream, objective, part, number, progress=1.0) for number, part in enumerate(rows)]
+    return [masked_batch(stream, collator, part, number, progress=1.0) for number, part in enumerate(rows)]
 
 
 class TrainLogger:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 
 from bertsmith.errors import UserError
-from bertsmith.objectives.objective import Batch, Losses, Objective, sum_losses
-from bertsmith.training.cuda_graphs import Counts, CudaGraphRunner
+from bertsmith.objectives.objective import Batch, Losses, Objective, denominators_of, sum_losses
+from bertsmith.training.cuda_graphs import CudaGraphRunner, Denominators
 from bertsmith.training.machine import Machine
 
 CPU_MICRO_BATCH_TOKENS = 4096
@@ -21,8 +21,8 @@ class PreparedBatch(NamedTuple):
     batch: Batch
     length: int
     """Of the padded rows."""
-    counts: dict[str, float]
-    """What losses are divided by."""
+    denominators: dict[str, float]
+    """Of the losses, over the whole batch."""
     micro_batches: list[Batch]
 
 
@@ -50,7 +50,7 @@ class Runner:
     def _micro_batches(self, batch: Batch, length: int) -> list[Batch]:
         """The same, still on the host."""
         parts = batch.split(self._rows_at_once(batch, length))
-        return [Batch(self.machine.lay_out(part.tokens, length), part.targets) for part in parts]
+        return [self.machine.lay_out(part, length) for part in parts]
 
     def _rows_at_once(self, batch: Batch, length: int) -> int:
         return micro_batch_size(self.machine.device, self.micro_batch_rows, batch.tokens.num_rows, length)
@@ -60,7 +60,7 @@ class Runner:
         parts = self._micro_batches(batch, length)
         if self.machine.device.type == "cuda":
             parts = [part.pinned() for part in parts]
-        return PreparedBatch(batch, length, self.objective.counts(batch), parts)
+        return PreparedBatch(batch, length, denominators_of(self.objective, batch), parts)
 
     def gradients(self, prepared: PreparedBatch) -> Losses:
         """Run a batch forward and backward in micro-batches; gradients are left on the parameters, in place of any.
@@ -92,12 +92,12 @@ class Runner:
         else:
             self.cuda_graphs.zero_gradients()
             run = self.cuda_graphs.run
-        return sum_losses(run(part, prepared.counts) for part in prepared.micro_batches)
+        return sum_losses(run(part, prepared.denominators) for part in prepared.micro_batches)
 
-    def _add_gradients(self, part: Batch, counts: Counts) -> Losses:
+    def _add_gradients(self, part: Batch, denominators: Denominators) -> Losses:
         with self.machine.autocast():
             losses = self.objective.losses(part.to(self.machine.device))
-            scalar = self.objective.total(losses, counts)
+            scalar = self.objective.total(losses, denominators)
         scalar.backward()
         return losses.detach()
 

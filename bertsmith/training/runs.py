@@ -13,8 +13,7 @@ from bertsmith.errors import UserError
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.names import Head
 from bertsmith.hub.network import Network
-from bertsmith.objectives import kinds
-from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.rtd import discriminator_weights, generator_weights
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import read_manifest
@@ -106,4 +105,4 @@ def _expected(recipe: PretrainRecipe, vocab_size: int, found: checkpoints.Checkp
     if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(found.model):
         raise UserError(f"{found.path / checkpoints.MODEL}: damaged (smaller than the recipe's model)")
     with shapes_only():
-        return kinds.build(recipe.objective, recipe.model, Vocabulary(vocab_size, 0, ()), recipe.compat).state_dict()
+        return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size, 0, ())).state_dict()

@@ -19,11 +19,11 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.plan import Plan
-from bertsmith.training.pretrain import build_objective, pretrain
+from bertsmith.training.pretrain import build_collator, build_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run
 from tests.tasks.toy_task import toy_recipe, write_task
-from tests.toys import make_data, tiny_recipe
+from tests.toys import make_data, packed_rows, tiny_recipe
 
 KINDS = {
     "classic": (),
@@ -91,7 +91,7 @@ def test_both_networks_answer_in_transformers_as_they_do_here(data, tmp_path, sh
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out" / "discriminator")
     assert type(filler) is filler_class
     assert theirs.model_max_length == 32
-    tokens = model.corrupt(_rows(tokenizer), 32, np.random.default_rng(0)).tokens
+    tokens = build_collator(recipe, tokenizer)(packed_rows(_rows(tokenizer)), np.random.default_rng(0)).tokens
     with torch.no_grad():
         given = tokens.ids, torch.ones_like(tokens.ids)
         grid = dict(zip(("input_ids", "attention_mask"), map(tokens.to_padded, given), strict=True))

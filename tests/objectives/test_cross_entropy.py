@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from bertsmith.objectives import cross_entropy
-from bertsmith.objectives.cross_entropy import Questions, VocabularyCrossEntropy
+from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
 
 
 def summed_cross_entropy(vectors, table, bias, labels, weights):
-    return VocabularyCrossEntropy().predict(vectors, table, bias, Questions(labels, weights)).loss
+    return VocabularyCrossEntropy().predict(vectors, table, bias, Targets(labels, weights)).loss
 
 
 def draw(num_rows: int, vocab_size: int = 50, size: int = 8):
@@ -79,12 +79,12 @@ def test_compiled_it_is_the_same(rule, half):
     """In one pass, as on a GPU, against in place."""
     arguments = draw(64, vocab_size=600)
     draws = torch.rand(64, generator=torch.Generator().manual_seed(1))
-    questions = Questions(*arguments[3:], draws, likeliest=True)
+    targets = Targets(*arguments[3:], draws, likeliest=True)
     ours = VocabularyCrossEntropy(**rule)
     compiled = VocabularyCrossEntropy(**rule)
     compiled.compile(backend="eager")
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        plain, fused = (each.predict(*arguments[:3], questions) for each in (ours, compiled))
+        plain, fused = (each.predict(*arguments[:3], targets) for each in (ours, compiled))
     torch.testing.assert_close(fused.loss, plain.loss)
     torch.testing.assert_close(fused.normalizers, plain.normalizers)
     assert torch.equal(fused.likeliest, plain.likeliest)
@@ -95,7 +95,7 @@ def test_compiled_it_is_the_same(rule, half):
 
 def test_without_gradients():
     arguments = [part.detach() for part in draw(9)]
-    predicted = VocabularyCrossEntropy().predict(*arguments[:3], Questions(*arguments[3:], likeliest=True))
+    predicted = VocabularyCrossEntropy().predict(*arguments[:3], Targets(*arguments[3:], likeliest=True))
     scores = F.linear(*arguments[:3])
     torch.testing.assert_close(predicted.loss, plainly(*arguments))
     torch.testing.assert_close(predicted.normalizers, scores.logsumexp(dim=1))

@@ -1,6 +1,7 @@
 """Two towers and Electric: what each place may know, the noise's probabilities, and the question asked."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,33 +14,34 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.kinds import check_fits
-from bertsmith.objectives.masking import MaskingSettings, Vocabulary, asked
+from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings, generator_weights
 from bertsmith.randomness import generator
 from tests.objectives.cuts import check_cuts
-from tests.toys import random_tokens
+from tests.toys import packed_rows, random_tokens
 
 ENCODER = BertConfig(
     hidden_size=32, num_hidden_layers=2, num_attention_heads=2, embedding_size=16, max_position_embeddings=40,
     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.3,
 )  # fmt: skip
-VOCABULARY = Vocabulary(size=50, mask_id=4, never_masked=(0, 2, 3, 4))
+VOCABULARY = MaskingVocabulary(size=50, mask_id=4, never_masked=(0, 2, 3, 4))
 LENGTHS = [20, 7, 40, 3, 12, 40]
 SHARINGS = ("embeddings", "gradient_disentangled", "nothing")
 
 
-def objective(cls=Electric, sharing="embeddings", prob=0.15, compat=False):
+def objective(cls=Electric, sharing="embeddings", prob=0.15):
     torch.manual_seed(0)
     settings_class = ElectricSettings if cls is Electric else ReplacedTokensSettings
     settings = settings_class(
         masking=MaskingSettings(prob=prob),
         generator=GeneratorSettings(kind="two_towers", hidden_fraction=0.5, sharing=sharing),
     )
-    return cls(ENCODER, VOCABULARY, settings, compat)
+    return cls(ENCODER, VOCABULARY, settings)
 
 
-def batch(model, seed=0):
-    return model.corrupt(random_tokens(LENGTHS, 50), 40, generator(seed, "masks"))
+def batch(model, seed=0, compat=False):
+    collator = model.settings.collator(VOCABULARY, 40, compat)
+    return collator(packed_rows(random_tokens(LENGTHS, 50)), generator(seed, "masks"))
 
 
 def noise(model, question):
@@ -91,8 +93,8 @@ def test_the_generators_losses_are_those_of_its_probabilities(cls, sharing):
 @pytest.mark.parametrize("compat", [False, True])
 def test_the_question_is_whether_a_token_is_noise(compat):
     """Against the formula of the paper, dense and in float64."""
-    model = objective(prob=0.3, compat=compat).eval()
-    question, original = batch(model), random_tokens(LENGTHS, 50).ids
+    model = objective(prob=0.3).eval()
+    question, original = batch(model, compat=compat), random_tokens(LENGTHS, 50).ids
     energies = []
     logits = model.logits
     model.logits = lambda tokens: energies.append((tokens.ids, logits(tokens))) or energies[-1][1]
@@ -100,7 +102,7 @@ def test_the_question_is_whether_a_token_is_noise(compat):
     ids, energy = energies[0]
     log_noise = probabilities[torch.arange(len(ids)), ids].log()
     asks = torch.zeros(len(ids), dtype=torch.float64)
-    asks[asked(question).places] = 1.0
+    asks[masked_positions(question).positions] = 1.0
     assert compat or (asks.bool() & (ids == original)).any()  # noise that happens to be the original is noise
     corrected = energy.detach().double() + log_noise + math.log(0.3 / 0.7)
     expected = F.binary_cross_entropy_with_logits(corrected, asks)
@@ -147,14 +149,14 @@ def test_energies_learn_the_datas_probabilities():
         words = np.where(draw.random((64, 1)) < 0.75, 10, 11)
         ids = np.concatenate([np.full((64, 1), 2), words, np.full((64, 1), 3)], axis=1).ravel()
         tokens = Tokens.pack(ids, np.zeros(192), np.full(64, 3))
-        question = model.corrupt(tokens, 3, generator(step, "masks"))
+        question = model.settings.collator(VOCABULARY, 3)(packed_rows(tokens), generator(step, "masks"))
         # One place a row, always asked; half of the rows keep it, as if one of two places were masked.
         keep = torch.from_numpy(draw.random((64, 1)) < 0.5)
         question.targets["weights"][keep] = 0.0
         question.targets["positions"][keep] = 0
         question.targets["labels"][keep] = 2
         original = torch.from_numpy(ids)
-        question = type(question)(tokens.with_ids(original), question.targets)
+        question = replace(question, tokens=tokens.with_ids(original))
         optimizer.zero_grad()
         losses = model.losses(question)
         model.total(losses, model.counts(question)).backward()

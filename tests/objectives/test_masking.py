@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.objectives.masking import MaskingSettings, Rule, Vocabulary, mask
+from bertsmith.objectives.masking import MaskingPolicy, MaskingSettings, MaskingVocabulary, mask
 from bertsmith.randomness import generator
 
-VOCABULARY = Vocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4))
+VOCABULARY = MaskingVocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4))
 
 
 def rows(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -19,8 +19,12 @@ def rows(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def masked(lengths, settings=None, compat=False, budget=None, seed=0):
     settings = settings or MaskingSettings()
     ids, lengths = rows(lengths)
-    budget = budget or settings.budget(int(lengths.max()))
-    return ids, lengths, mask(ids, lengths, VOCABULARY, Rule(settings, budget, compat), generator(seed, "masks"))
+    budget = budget or settings.max_predictions(int(lengths.max()))
+    return (
+        ids,
+        lengths,
+        mask(ids, lengths, VOCABULARY, MaskingPolicy(settings, budget, compat), generator(seed, "masks")),
+    )
 
 
 @given(st.lists(st.integers(2, 128), min_size=1, max_size=10), st.booleans(), st.integers(0, 9))
@@ -42,7 +46,7 @@ def test_a_row_gets_its_number_of_predictions_and_special_tokens_none(lengths, c
 
 
 def test_the_budget_is_the_references():
-    assert [MaskingSettings().budget(length) for length in (128, 512)] == [19, 79]
+    assert [MaskingSettings().max_predictions(length) for length in (128, 512)] == [19, 79]
 
 
 def test_replacement_shares_lie_in_a_band():
@@ -92,14 +96,20 @@ def test_shares_above_one_are_refused():
         MaskingSettings(mask_token_prob=0.9, random_token_prob=0.2)
 
 
-PIECES = Vocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4), continues=np.arange(1000) >= 700)
+PIECES = MaskingVocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4), continues=np.arange(1000) >= 700)
 
 
 @given(st.lists(st.integers(2, 128), min_size=1, max_size=10), st.integers(0, 99))
 def test_whole_words_are_predicted_whole_or_not_at_all(lengths, seed):
     settings = MaskingSettings(whole_words=True)
     ids, lengths = rows(lengths, seed)
-    result = mask(ids, lengths, PIECES, Rule(settings, settings.budget(int(lengths.max()))), generator(seed, "masks"))
+    result = mask(
+        ids,
+        lengths,
+        PIECES,
+        MaskingPolicy(settings, settings.max_predictions(int(lengths.max()))),
+        generator(seed, "masks"),
+    )
     starts = np.cumsum(lengths) - lengths
     predicted = np.zeros(len(ids), dtype=bool)
     predicted[(starts[:, None] + result.positions)[result.weights == 1]] = True
@@ -108,7 +118,7 @@ def test_whole_words_are_predicted_whole_or_not_at_all(lengths, seed):
     words = np.cumsum(begins | special)
     for word in np.unique(words[predicted]):
         assert predicted[words == word].all()
-    wanted = np.minimum(np.clip(np.rint(0.15 * lengths), 1, settings.budget(int(lengths.max()))), lengths - 2)
+    wanted = np.minimum(np.clip(np.rint(0.15 * lengths), 1, settings.max_predictions(int(lengths.max()))), lengths - 2)
     longest = np.bincount(words).max()
     missing = wanted - result.weights.sum(axis=1)
     assert ((missing >= 0) & (missing < longest)).all()
@@ -118,7 +128,7 @@ def test_whole_words_leave_no_word_out():
     """Long words too: a piece in the middle of one is predicted about as often as a word of its own."""
     settings = MaskingSettings(whole_words=True)
     ids, lengths = rows([128] * 3000)
-    result = mask(ids, lengths, PIECES, Rule(settings, 19), generator(0, "masks"))
+    result = mask(ids, lengths, PIECES, MaskingPolicy(settings, 19), generator(0, "masks"))
     predicted = np.zeros(len(ids), dtype=bool)
     predicted[((np.arange(3000) * 128)[:, None] + result.positions)[result.weights == 1]] = True
     share = {piece: predicted[PIECES.continues[ids] == piece].mean() for piece in (False, True)}
@@ -129,10 +139,10 @@ def test_whole_words_leave_no_word_out():
 def test_a_share_that_falls():
     settings = MaskingSettings(prob=0.3, final_prob=0.1)
     ids, lengths = rows([128] * 20)
-    assert settings.budget(128) == 39
+    assert settings.max_predictions(128) == 39
     for progress, expected in ((0.0, 38), (0.5, 26), (1.0, 13)):
-        rule = Rule(settings, settings.budget(128), progress=progress)
-        result = mask(ids, lengths, VOCABULARY, rule, generator(0, "masks"))
+        policy = MaskingPolicy(settings, settings.max_predictions(128), progress=progress)
+        result = mask(ids, lengths, VOCABULARY, policy, generator(0, "masks"))
         assert result.weights.shape == (20, 39)
         assert (result.weights.sum(axis=1) == expected).all()
     assert settings.share_predicted(128) == (39 + 13) / 256

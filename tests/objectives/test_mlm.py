@@ -3,13 +3,14 @@ import pytest
 import torch
 
 from bertsmith.encoders.bert import BertConfig
-from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
+from bertsmith.objectives.objective import Batch, denominators_of
 from bertsmith.randomness import generator
 from tests.objectives.cuts import check_cuts
-from tests.toys import random_tokens
+from tests.toys import packed_rows, random_tokens
 
-VOCABULARY = Vocabulary(50, 4, (0, 2, 3, 4))
+VOCABULARY = MaskingVocabulary(50, 4, (0, 2, 3, 4))
 
 
 def objective(dropout: float = 0.0) -> MaskedTokens:
@@ -21,8 +22,9 @@ def objective(dropout: float = 0.0) -> MaskedTokens:
     return MaskedTokens(settings, VOCABULARY, MaskedTokensSettings())
 
 
-def batch(model: MaskedTokens):
-    return model.corrupt(random_tokens([20, 7, 40, 3, 12, 40], 50), 40, generator(0, "masks"))
+def batch(model: MaskedTokens, seed: int = 0) -> Batch:
+    collator = model.settings.collator(VOCABULARY, 40)
+    return collator(packed_rows(random_tokens([20, 7, 40, 3, 12, 40], 50)), generator(seed, "masks"))
 
 
 def test_the_loss_is_cross_entropy_over_all_scores_at_masked_positions():
@@ -52,19 +54,18 @@ def test_how_a_batch_is_cut_changes_neither_loss_nor_gradient():
     check_cuts(model, batch(model))
 
 
-def test_corrupting_follows_from_the_generator():
+def test_masks_follow_from_the_generator():
     model = objective()
     one, two = batch(model), batch(model)
     assert torch.equal(one.tokens.ids, two.tokens.ids)
-    other = model.corrupt(random_tokens([20, 7, 40, 3, 12, 40], 50), 40, generator(1, "masks"))
+    other = batch(model, seed=1)
     assert not torch.equal(one.tokens.ids, other.tokens.ids)
 
 
 def test_a_row_of_special_tokens_only_asks_nothing():
-    from bertsmith.encoders.tokens import Tokens
-
     model = objective()
-    asked = model.corrupt(Tokens.pack(np.array([2, 3]), np.zeros(2), np.array([2])), 8, generator(0, "masks"))
-    assert model.counts(asked)["mlm_loss"] == 1
+    rows = np.array([2, 3]), np.zeros(2), np.array([2])
+    asked = model.settings.collator(VOCABULARY, 8)(rows, generator(0, "masks"))
+    assert denominators_of(model, asked)["mlm_loss"] == 1
     losses = model.losses(asked)
-    assert model.total(losses, model.counts(asked)).item() == 0.0
+    assert model.total(losses, denominators_of(model, asked)).item() == 0.0

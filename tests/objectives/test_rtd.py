@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_a
 from bertsmith.encoders.bert import BertConfig, MaskedTokenHead, ReplacedTokenHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.generator import GeneratorSettings
-from bertsmith.objectives.masking import MaskingSettings, Vocabulary, asked
-from bertsmith.objectives.objective import Batch
+from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
+from bertsmith.objectives.objective import Batch, denominators_of
 from bertsmith.objectives.rtd import (
     ReplacedTokens,
     ReplacedTokensSettings,
@@ -21,9 +21,9 @@ from bertsmith.objectives.rtd import (
 )
 from bertsmith.randomness import generator
 from tests.objectives.cuts import check_cuts
-from tests.toys import random_tokens
+from tests.toys import packed_rows, random_tokens
 
-VOCABULARY = Vocabulary(50, 4, (0, 2, 3, 4))
+VOCABULARY = MaskingVocabulary(50, 4, (0, 2, 3, 4))
 ENCODER = BertConfig(
     hidden_size=32, num_hidden_layers=2, num_attention_heads=2, embedding_size=16, max_position_embeddings=40,
     hidden_dropout_prob=0, attention_probs_dropout_prob=0, initializer_range=0.3,
@@ -32,16 +32,17 @@ SHARINGS = ("embeddings", "gradient_disentangled", "nothing", "everything")
 LENGTHS = [20, 7, 40, 3, 12, 40]
 
 
-def objective(compat: bool = False, prob: float = 0.15, **generator_settings) -> ReplacedTokens:
+def objective(prob: float = 0.15, **generator_settings) -> ReplacedTokens:
     torch.manual_seed(0)
     settings = ReplacedTokensSettings(
         masking=MaskingSettings(prob=prob), generator=GeneratorSettings(hidden_fraction=0.5, **generator_settings)
     )
-    return ReplacedTokens(ENCODER, VOCABULARY, settings, compat)
+    return ReplacedTokens(ENCODER, VOCABULARY, settings)
 
 
-def batch(model: ReplacedTokens, seed: int = 0) -> Batch:
-    return model.corrupt(random_tokens(LENGTHS, 50), 40, generator(seed, "masks"))
+def batch(model: ReplacedTokens, seed: int = 0, compat: bool = False) -> Batch:
+    collator = model.settings.collator(VOCABULARY, 40, compat)
+    return collator(packed_rows(random_tokens(LENGTHS, 50)), generator(seed, "masks"))
 
 
 def watch(model: ReplacedTokens) -> list:
@@ -62,11 +63,11 @@ def test_only_asked_places_change_and_specials_never():
     seen = watch(model)
     means = model.losses(question).means()
     changed = seen[0][0] != original
-    wanted = asked(question)
-    assert set(changed.nonzero()[:, 0].tolist()) <= set(wanted.places.tolist())
+    wanted = masked_positions(question)
+    assert set(changed.nonzero()[:, 0].tolist()) <= set(wanted.positions.tolist())
     assert 0 < changed.sum() == pytest.approx(means["replaced_share"] * len(original))
     # A sampled token that is the original is no replacement.
-    assert changed.sum() == len(wanted.places) * (1 - means["sampled_accuracy"])
+    assert changed.sum() == len(wanted.positions) * (1 - means["sampled_accuracy"])
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
@@ -83,14 +84,14 @@ def test_losses_are_those_of_the_two_networks_run_plainly(sharing):
     question, seen = batch(model), watch(model)
     with torch.no_grad():
         means = model.losses(question).means()
-        wanted = asked(question)
+        wanted = masked_positions(question)
         scores = (
             filler.head(filler.encoder(question.tokens)) @ filler.encoder.embeddings.token.weight.T + filler.head.bias
         )
-        expected = F.cross_entropy(scores[wanted.places], wanted.labels)
+        expected = F.cross_entropy(scores[wanted.positions], wanted.labels)
         logits = discriminator.head(discriminator.encoder(question.tokens.with_ids(seen[0][0])))
     assert means["mlm_loss"] == pytest.approx(expected.item(), rel=1e-5)
-    best = scores[wanted.places].argmax(dim=1)
+    best = scores[wanted.positions].argmax(dim=1)
     assert means["mlm_accuracy"] == pytest.approx((best == wanted.labels).float().mean().item())
     torch.testing.assert_close(logits, seen[0][1], rtol=1e-5, atol=1e-5)
     replaced = (seen[0][0] != random_tokens(LENGTHS, 50).ids).numpy()
@@ -184,9 +185,9 @@ def test_training_and_evaluation_draw_the_same():
 
 
 def test_compat_gives_a_place_drawn_twice_the_mean_of_both_ids():
-    model = objective(compat=True, prob=0.6)
-    question = batch(model)
-    wanted = asked(question)
+    model = objective(prob=0.6)
+    question = batch(model, compat=True)
+    wanted = masked_positions(question)
     drawn: list[torch.Tensor] = []
     fill = model.generator.fill
 
@@ -197,7 +198,7 @@ def test_compat_gives_a_place_drawn_twice_the_mean_of_both_ids():
 
     model.generator.fill, seen = noted, watch(model)
     model.losses(question)
-    places, sampled = wanted.places.numpy(), drawn[0].numpy()
+    places, sampled = wanted.positions.numpy(), drawn[0].numpy()
     twice = [place for place in set(places) if (places == place).sum() > 1]
     assert len(twice) > 5
     for place in set(places):
@@ -205,15 +206,13 @@ def test_compat_gives_a_place_drawn_twice_the_mean_of_both_ids():
 
 
 def test_rows_of_special_tokens_only_are_judged_and_nothing_else():
-    from bertsmith.encoders.tokens import Tokens
-
     model = objective()
-    tokens = Tokens.pack(np.array([2, 3, 2, 3]), np.zeros(4), np.array([2, 2]))
-    question = model.corrupt(tokens, 8, generator(0, "masks"))
+    rows = np.array([2, 3, 2, 3]), np.zeros(4), np.array([2, 2])
+    question = model.settings.collator(VOCABULARY, 8)(rows, generator(0, "masks"))
     losses = model.losses(question)
-    assert model.counts(question) == {"rtd_loss": 4, "mlm_loss": 1}
+    assert denominators_of(model, question) == {"rtd_loss": 4, "mlm_loss": 1}
     assert losses.means()["replaced_share"] == 0
-    assert torch.isfinite(model.total(losses, model.counts(question)))
+    assert torch.isfinite(model.total(losses, denominators_of(model, question)))
     assert np.isnan(losses.means()["rtd_recall"]) and np.isnan(losses.means()["rtd_auc"])
 
 

@@ -14,15 +14,14 @@ from bertsmith.cli.planning import plan
 from bertsmith.config.loading import shipped_recipes
 from bertsmith.encoders.costs import Precision, training_flops
 from bertsmith.errors import UserError
-from bertsmith.objectives import kinds
-from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
 from bertsmith.planning.estimate import Assumptions, estimate
 from bertsmith.planning.gpus import GPUS, find_gpus
 from bertsmith.randomness import generator
-from tests.toys import make_data, random_tokens, tiny_recipe
+from tests.toys import make_data, packed_rows, random_tokens, tiny_recipe
 
-VOCABULARY = Vocabulary(500, 4, (0, 1, 2, 3, 4))
+VOCABULARY = MaskingVocabulary(500, 4, (0, 1, 2, 3, 4))
 LENGTH = 128
 
 
@@ -76,8 +75,9 @@ def objective(kind: str, prob: float) -> tuple[PretrainingObjective, Batch]:
         f"model.hidden_dropout_prob={prob}", f"model.attention_probs_dropout_prob={prob}",
     )  # fmt: skip
     torch.manual_seed(0)
-    model = kinds.build(recipe.objective, recipe.model, VOCABULARY, recipe.compat)
-    return model, model.corrupt(random_tokens([LENGTH] * 8, VOCABULARY.size), LENGTH, generator(0, "masks"))
+    rows = packed_rows(random_tokens([LENGTH] * 8, VOCABULARY.size))
+    batch = recipe.objective.collator(VOCABULARY, LENGTH)(rows, generator(0, "masks"))
+    return recipe.objective.build(recipe.model, VOCABULARY), batch
 
 
 @pytest.mark.parametrize("kind", ["mlm", "rtd"])

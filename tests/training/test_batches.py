@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bertsmith.errors import UserError
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.batches import RowStream, ahead, by_length, masked_batches
-from bertsmith.training.pretrain import build_objective
+from bertsmith.training.pretrain import build_collator
 from tests.toys import make_data, tiny_recipe
 
 
@@ -55,11 +55,11 @@ def test_epochs_differ_and_seeds_differ(data):
 
 @pytest.mark.parametrize("cut", [1, 7, 60])
 def test_a_stream_entered_in_its_middle_goes_on_the_same(data, cut):
-    objective = build_objective(tiny_recipe(data.path), data.tokenizer)
+    collator = build_collator(tiny_recipe(data.path), data.tokenizer)
     stream = RowStream(data, "train", RowSettings(length=32), seed=0)
-    whole = list(itertools.islice(masked_batches(stream, objective, 24), cut + 5))
+    whole = list(itertools.islice(masked_batches(stream, collator, 24), cut + 5))
     position = whole[cut - 1][1]
-    rest = list(itertools.islice(masked_batches(stream, objective, 24, (cut, position)), 5))
+    rest = list(itertools.islice(masked_batches(stream, collator, 24, (cut, position)), 5))
     for (one, there), (two, here) in zip(whole[cut:], rest, strict=True):
         assert there == here
         assert one.tokens.ids.equal(two.tokens.ids)
@@ -86,8 +86,8 @@ def test_a_split_without_text_is_refused(data):
 
 def test_whoever_leaves_waits_for_the_thread_that_makes_batches(data):
     """An interpreter that ends while a thread is inside of torch may abort."""
-    objective = build_objective(tiny_recipe(data.path), data.tokenizer)
-    made = ahead(masked_batches(RowStream(data, "train", RowSettings(length=32), seed=0), objective, 8))
+    collator = build_collator(tiny_recipe(data.path), data.tokenizer)
+    made = ahead(masked_batches(RowStream(data, "train", RowSettings(length=32), seed=0), collator, 8))
     next(made)
     assert any(thread.name == "batches" for thread in threading.enumerate())
     made.close()

@@ -6,8 +6,7 @@ import torch
 
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives import kinds
-from bertsmith.objectives.masking import Vocabulary
+from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.rtd import ReplacedTokensSettings
 from bertsmith.training import cuda_graphs
@@ -16,15 +15,15 @@ from bertsmith.training.machine import Machine
 from bertsmith.training.runner import Runner
 
 LENGTH = 24
-VOCABULARY = Vocabulary(300, 3, (0, 1, 2, 3))
+VOCABULARY = MaskingVocabulary(300, 3, (0, 1, 2, 3))
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def batch(rows: int, seed: int, objective) -> Batch:
+def batch(rows: int, seed: int) -> Batch:
     draw = np.random.default_rng(seed)
     lengths = draw.integers(4, LENGTH + 1, rows)
-    tokens = Tokens.pack(draw.integers(4, 300, lengths.sum()), np.zeros(lengths.sum(), np.int64), lengths)
-    return objective.corrupt(tokens, LENGTH, draw)
+    rows = draw.integers(4, 300, lengths.sum()), np.zeros(lengths.sum(), np.int64), lengths
+    return ReplacedTokensSettings().collator(VOCABULARY, LENGTH)(rows, draw)
 
 
 class Weight(torch.nn.Module):
@@ -83,10 +82,10 @@ def test_a_shape_that_comes_again_is_recorded_and_one_whose_recording_fails_is_r
 
 
 def test_tensors_of_a_batch_have_names_of_their_own():
-    asked = batch(3, 0, kinds.build(ReplacedTokensSettings(), _encoder(0.0), VOCABULARY, False))
+    asked = batch(3, 0)
     names = asked.tensors()
     assert names["tokens.positions"].shape != names["targets.positions"].shape
-    assert len(names) == len(asked.tokens.tensors()) + len(asked.targets)
+    assert len(names) == len(asked.tokens.tensors()) + len(asked.targets) + 1
 
 
 def _encoder(prob: float) -> BertConfig:
@@ -105,11 +104,11 @@ def test_a_recorded_step_is_the_step(prob):
     runners = []
     for records in (True, False):
         torch.manual_seed(0)
-        objective = kinds.build(ReplacedTokensSettings(), _encoder(prob), VOCABULARY, False).train()
+        objective = ReplacedTokensSettings().build(_encoder(prob), VOCABULARY).train()
         runners.append(Runner(objective, Machine(device, torch.bfloat16, True, 6, cuda_graphs=records)))
     for number in range(RUNS_BEFORE + 4):
         for rows in (6, 4, 12):
-            asked = batch(rows, number, runners[0].objective)
+            asked = batch(rows, number)
             results = []
             for runner in runners:
                 torch.manual_seed(number)

@@ -310,9 +310,9 @@ def test_compat_reaches_rows_masks_and_the_first_learning_rate(data, tmp_path, m
         asked["rows"].add(compat)
         return rows_of(shard, settings, draw, compat)
 
-    def watched_mask(ids, lengths, vocabulary, rule, draw):
-        asked["masks"].add(rule.compat)
-        return mask(ids, lengths, vocabulary, rule, draw)
+    def watched_mask(ids, lengths, vocabulary, policy, draw):
+        asked["masks"].add(policy.compat)
+        return mask(ids, lengths, vocabulary, policy, draw)
 
     monkeypatch.setattr(batches, "rows_of", watched_rows)
     monkeypatch.setattr(masking, "mask", watched_mask)

@@ -88,7 +88,7 @@ class Answering(nn.Module):
         best = _best(starts[..., None] + ends, torch.arange(tokens.max_seqlen, device=starts.device), most)
         return best._replace(log_totals=scores.starts.logsumexp(dim=1) + scores.ends.logsumexp(dim=1))
 
-    def counts(self, batch: Batch) -> dict[str, float]:
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         return {"loss": float(batch.tokens.num_rows)}
 
     def losses(self, batch: Batch) -> Losses:
@@ -96,8 +96,8 @@ class Answering(nn.Module):
         scores = self.scores(batch.tokens)
         return self._losses(batch, scores.starts, scores.ends)
 
-    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
-        return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
+    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
+        return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
     def _choosable(self, tokens: Tokens, logits: Tensor) -> Tensor:
         """Logits [N, L] as float32, `NEVER` but at the context and at [CLS]."""
@@ -111,7 +111,7 @@ class Answering(nn.Module):
             F.cross_entropy(logits, place, reduction="sum")
             for logits, place in zip((starts, ends), wanted, strict=True)
         )
-        return Losses({"loss": loss / 2}, {"loss": float(batch.tokens.num_rows)})
+        return Losses({"loss": loss / 2}, self.counts(batch))
 
 
 class JointAnswering(Answering):
@@ -142,7 +142,7 @@ class JointAnswering(Answering):
             found.append(start[:, None] + ends.gather(1, near))
         return _best(torch.stack(found, dim=1), places, most)
 
-    def counts(self, batch: Batch) -> dict[str, float]:
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         names = ("loss", "answerable_loss") if self.may_have_none else ("loss",)
         return dict.fromkeys(names, float(batch.tokens.num_rows))
 
@@ -157,14 +157,16 @@ class JointAnswering(Answering):
             return found
         impossible = batch.targets["impossible"].to(scores.nones.dtype)
         loss = F.binary_cross_entropy_with_logits(scores.nones, impossible, reduction="sum")
-        return Losses(found.sums | {"answerable_loss": loss}, found.counts | {"answerable_loss": found.counts["loss"]})
+        return Losses(found.sums | {"answerable_loss": loss}, found.counts)
 
-    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
-        total = super().total(losses, counts)
+    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
+        total = super().total(losses, denominators)
         if not self.may_have_none:
             return total
         unsure = losses.sums["answerable_loss"]
-        return total + self.settings.answerable_weight * (unsure if self.compat else unsure / counts["answerable_loss"])
+        return total + self.settings.answerable_weight * (
+            unsure if self.compat else unsure / denominators["answerable_loss"]
+        )
 
     def _ends(self, tokens: Tokens, vectors: Tensor, of_tokens: Tensor, places: Tensor) -> Tensor:
         """Logits [N, L] of ends, where answers begin at these `places` [N] of their rows."""

@@ -31,16 +31,16 @@ class Classification(nn.Module):
         """[N, C]: a logit a class or label, or the number."""
         return self.head(self.encoder.pooled(tokens))
 
-    def counts(self, batch: Batch) -> dict[str, float]:
-        return {"loss": float(self.loss.count(batch.targets))}
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        return {"loss": self.loss.count(batch.targets)}
 
     def losses(self, batch: Batch) -> Losses:
         """`loss`, see `row_losses`."""
         scores = self.scores(batch.tokens).float()
-        return Losses({"loss": self.loss.total(scores, batch.targets)}, {"loss": self.loss.count(batch.targets)})
+        return Losses({"loss": self.loss.total(scores, batch.targets)}, self.counts(batch))
 
-    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
-        return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
+    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
+        return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
 
 def build_classification(

@@ -31,9 +31,8 @@ class Tagging(nn.Module):
         """[T, C]: a logit a tag."""
         return self.head(self.encoder(tokens))
 
-    def counts(self, batch: Batch) -> dict[str, float]:
-        counted = batch.targets.get("weights", batch.targets["answers"] != IGNORED)
-        return {"loss": float(counted.sum()) or 1.0}
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        return {"loss": batch.targets.get("weights", batch.targets["answers"] != IGNORED).sum()}
 
     def losses(self, batch: Batch) -> Losses:
         """`loss` in nats; the targets are "answers" [N, L], `IGNORED` where there is none, and where some tags count
@@ -43,12 +42,12 @@ class Tagging(nn.Module):
         if "weights" in batch.targets:
             weights = _flat(batch, "weights", 0)
             loss = F.cross_entropy(scores, answers, ignore_index=IGNORED, reduction="none") @ weights
-            return Losses({"loss": loss}, {"loss": weights.sum()})
+            return Losses({"loss": loss}, self.counts(batch))
         loss = F.cross_entropy(scores, answers, ignore_index=IGNORED, reduction="sum")
-        return Losses({"loss": loss}, {"loss": (answers != IGNORED).sum(dtype=loss.dtype)})
+        return Losses({"loss": loss}, self.counts(batch))
 
-    def total(self, losses: Losses, counts: Mapping[str, float | Tensor]) -> Tensor:
-        return losses.sums["loss"] if self.compat else losses.sums["loss"] / counts["loss"]
+    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
+        return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
 
 def build_tagging(encoder: Encoder, family: Family, num_tags: int, compat: bool = False) -> Tagging:

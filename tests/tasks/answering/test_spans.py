@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import JointAnswerHead
+from bertsmith.objectives.objective import denominators_of
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.answering_lesson import AnsweredSplit, first_answers
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
@@ -18,6 +19,7 @@ from bertsmith.tasks.task import Task
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 from bertsmith.training.machine import MachineSettings, choose_machine
+from bertsmith.training.runner import Runner
 from tests.tasks.texts.test_classification import NARROW
 
 LETTERS = "abcdefgh"
@@ -97,16 +99,16 @@ def test_the_loss_is_the_definitions_packed_padded_and_in_parts(split, joint, co
             unsure.append(F.softplus(-none if impossible else none))
     expected = torch.stack(spans).sum() + (0.3 * torch.stack(unsure).sum() if joint else 0)
     expected = expected / (1 if compat else len(numbers))
-    counts = objective.counts(batch)
+    counts = denominators_of(objective, batch)
     for shaped in (batch, batch.padded(LENGTH, 0), batch.padded(LENGTH + 5, 0)):
         losses = objective.losses(shaped)
         assert losses.counts == counts
         torch.testing.assert_close(objective.total(losses, counts), expected)
-    machine = choose_machine(MachineSettings(device="cpu", micro_batch_rows=2))
+    runner = Runner(objective, choose_machine(MachineSettings(device="cpu", micro_batch_rows=2)))
     objective.zero_grad()
     expected.backward()
     gradients = {name: parameter.grad.clone() for name, parameter in objective.named_parameters()}
-    machine.gradients(objective, machine.prepare(objective, batch, LENGTH))
+    runner.gradients(runner.prepare(batch, LENGTH))
     for name, parameter in objective.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-3, atol=1e-6)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bertsmith.encoders.bert import TaggingHead
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.objectives.objective import Batch
+from bertsmith.objectives.objective import Batch, denominators_of
 from bertsmith.tasks.scoring.word_lines import Word
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.words.encode_words import IGNORED, encode_words
@@ -18,6 +18,7 @@ from bertsmith.tasks.words.word_lesson import encode_tagged, predict_tags
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 from bertsmith.training.machine import MachineSettings, choose_machine
+from bertsmith.training.runner import Runner
 from tests.tasks.texts.test_classification import NARROW
 
 LABELS = ("O", "a", "b", "c")
@@ -94,16 +95,16 @@ def test_the_loss_is_the_words_mean_or_their_sum_packed_padded_and_in_parts(spli
         chosen = torch.log_softmax(logits[places], dim=1)
         logs += [row[tag] for row, tag in zip(chosen, split.answers[number, places], strict=True)]
     expected = -torch.stack(logs).sum() / (1 if compat else len(logs))
-    counts = objective.counts(batch)
+    counts = denominators_of(objective, batch)
     assert counts == {"loss": len(logs)} and len(logs) == split.encoded.kept.sum()
     for shaped in (batch, batch.padded(30, 0), batch.padded(32, 0)):
         losses = objective.losses(shaped)
         torch.testing.assert_close(objective.total(losses, counts), expected)
         assert losses.means()["loss"] == pytest.approx(float(-torch.stack(logs).detach().mean()), rel=1e-5)
-    machine = choose_machine(MachineSettings(device="cpu", micro_batch_rows=2))
+    runner = Runner(objective, choose_machine(MachineSettings(device="cpu", micro_batch_rows=2)))
     expected.backward()
     gradients = {name: parameter.grad.clone() for name, parameter in objective.named_parameters()}
-    machine.gradients(objective, machine.prepare(objective, batch, 30))
+    runner.gradients(runner.prepare(batch, 30))
     for name, parameter in objective.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-6)
 
@@ -112,7 +113,7 @@ def test_a_batch_that_lost_all_its_words_has_no_loss():
     split = encode_tagged(sentences_of([["xy" * 9]], np.random.default_rng(0)), TASK, TOKENIZER, 8, 0)
     objective = objective_of()
     batch = Batch(split.rows.take(np.array([0])), {"answers": torch.from_numpy(split.answers)})
-    assert objective.total(objective.losses(batch), objective.counts(batch)).item() == 0.0
+    assert objective.total(objective.losses(batch), denominators_of(objective, batch)).item() == 0.0
 
 
 def test_tags_do_not_depend_on_company(split, monkeypatch):
