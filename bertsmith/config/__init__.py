@@ -3,6 +3,7 @@
 Read in this order:
     fields    how a settings class is written
     schema    the shape of a settings class: keys, and which class stands at each table
+    leaves    its single settings, by key, and those of another kind than it is
     loading   TOML, shipped recipes and overrides → a checked object, and back
     faults    what is wrong with a setting, in words
 """

@@ -20,6 +20,7 @@ def setting(
     *,
     identity: bool = True,
     url: bool = False,
+    only: tuple[str, ...] = (),
     **constraints: Any,
 ) -> Any:
     """A field of a settings class.
@@ -31,10 +32,12 @@ def setting(
             intervals, where the data lies): such a setting may differ when a command is run again on its folder.
         url: whether its text may be an address (`s3://…`, `https://…`); elsewhere that is refused, lest it be taken
             for a local path.
+        only: the kinds of its class that it belongs to, in words for people; the class says in a property `kinds`
+            which ones its values make it. Of another kind it is refused, and no part of a run's identity.
         constraints: pydantic's names: `gt`, `ge`, `lt`, `le`, `min_length`, `pattern`, `discriminator`.
     """
     assert description, "every setting says what it means"
-    metadata = {"description": description, "identity": identity, "url": url, **constraints}
+    metadata = {"description": description, "identity": identity, "url": url, "only": only, **constraints}
     if dataclasses.is_dataclass(default) or isinstance(default, dict | list):
         value = default
         return dataclasses.field(default_factory=lambda: value, metadata=metadata)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from bertsmith.config.faults import fault_line
+from bertsmith.config.leaves import drop_other_kinds, leaves, refuse_other_kinds
 from bertsmith.config.schema import drop_rivals, drop_strangers, path_of, with_defaults
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.files import read_text, refuse_address
@@ -78,7 +79,11 @@ def lay_over(
         texts[key] = text
     if complete is not None:
         complete(values, origins)
-    return Loaded(check(cls, values, texts), origins)
+    settings = _built(cls, values, texts)
+    if any(key.rpartition(".")[2] in ("kind", "task") for key in texts) and drop_other_kinds(settings, values, origins):
+        settings = _built(cls, values, texts)
+    refuse_other_kinds(settings, texts)
+    return Loaded(settings, origins)
 
 
 def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | None = None) -> Settings:
@@ -90,6 +95,13 @@ def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | N
     Raises:
         UserError: as `load`; every fault is named, one a line, at most two.
     """
+    settings = _built(cls, values, texts)
+    refuse_other_kinds(settings)
+    return settings
+
+
+def _built(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | None = None) -> Settings:
+    """Build `cls` as `check` does; settings of another kind, as earlier versions took them, are passed over."""
     from pydantic import ValidationError  # here: `show` and `--help` need not wait for it
 
     texts = texts or {}
@@ -120,7 +132,7 @@ MAX_NUMBER = 10**15
 
 def _usable(settings: Settings) -> Settings:
     """Refuse values that no setting can have: numbers out of any range, addresses where a local path is meant."""
-    for leaf in _walk(settings):
+    for leaf in leaves(settings):
         for value in _values(leaf.value):
             if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
                 raise UserError(f"{leaf.key} = {quoted(value)}: out of range; at most {MAX_NUMBER:.0e}")
@@ -191,7 +203,7 @@ def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
         UserError: there is none, or it is damaged.
     """
     try:
-        return check(cls, read_toml(run / "recipe.toml"))
+        return _built(cls, read_toml(run / "recipe.toml"))
     except UserError as error:
         path = "" if str(error).startswith(str(run)) else f"{run / 'recipe.toml'}: "
         first = str(error).partition("\n")[0]
@@ -218,53 +230,27 @@ def to_toml(settings: Any) -> str:
 
 
 def rows(loaded: Loaded) -> Iterator[Row]:
-    """Every setting of a loaded recipe, in the order of its class."""
-    for leaf in _walk(loaded.settings):
+    """Every setting of a loaded recipe that is of its kind, in the order of its class."""
+    for leaf in leaves(loaded.settings):
+        if leaf.only:
+            continue
         inside = [origin for key, origin in loaded.origins.items() if f"{key}.".startswith(f"{leaf.key}.")]
         yield Row(leaf.key, leaf.value, min(inside, default="default"), leaf.description)
 
 
 def set_keys(settings: Any) -> list[str]:
     """Dotted keys of the settings that are not at their defaults."""
-    return [leaf.key for leaf in _walk(settings) if leaf.value != leaf.default]
+    return [leaf.key for leaf in leaves(settings) if leaf.value != leaf.default]
 
 
 def defaults(settings: Any) -> dict[str, Any]:
     """Dotted key → default of the settings that have one."""
-    return {leaf.key: leaf.default for leaf in _walk(settings) if leaf.default is not dataclasses.MISSING}
+    return {leaf.key: leaf.default for leaf in leaves(settings) if leaf.default is not dataclasses.MISSING}
 
 
 def identity(settings: Any) -> dict[str, Any]:
     """Dotted key → value of the settings that make a run this run (see `bertsmith.config.fields.setting`)."""
-    return {leaf.key: leaf.value for leaf in _walk(settings) if leaf.identity}
-
-
-class _Leaf(NamedTuple):
-    key: str
-    value: Any
-    default: Any
-    description: str
-    identity: bool
-    url: bool
-
-
-def _walk(settings: Any, defaults: Any = None, prefix: str = "", identity: bool = True) -> Iterator[_Leaf]:
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        default = field.default if defaults is None else getattr(defaults, field.name)
-        if (
-            field.default_factory is not dataclasses.MISSING
-            and default is dataclasses.MISSING
-            and isinstance(value, dict)
-        ):
-            default = field.default_factory()
-        matters = identity and field.metadata["identity"]
-        if dataclasses.is_dataclass(value):
-            nested = default if dataclasses.is_dataclass(default) else None
-            yield from _walk(value, nested, f"{prefix}{field.name}.", matters)
-        else:
-            description, url = field.metadata["description"], field.metadata["url"]
-            yield _Leaf(f"{prefix}{field.name}", value, default, description, matters, url)
+    return {leaf.key: leaf.value for leaf in leaves(settings) if leaf.identity and not leaf.only}
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from bertsmith.objectives.masking import MaskedPositions
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.sampling import sample_uniformly
 
+LEARNT = ("kind = masked_tokens", "kind = two_towers")
+"""The generators that have weights."""
+
 
 @settings
 class GeneratorSettings:
@@ -26,16 +29,23 @@ class GeneratorSettings:
         "masked_tokens: a masked-token model; two_towers: one that reads from the left and one that reads from the "
         "right, which never see the token itself; uniform: any token is as likely, and nothing is learnt",
     )
-    hidden_fraction: float = setting(0.25, "its hidden_size as a fraction of the discriminator's", gt=0, le=1)
-    layers_fraction: float = setting(1.0, "its layers as a fraction of the discriminator's", gt=0, le=1)
+    hidden_fraction: float = setting(
+        0.25, "its hidden_size as a fraction of the discriminator's", gt=0, le=1, only=LEARNT
+    )
+    layers_fraction: float = setting(1.0, "its layers as a fraction of the discriminator's", gt=0, le=1, only=LEARNT)
     sharing: Literal["embeddings", "gradient_disentangled", "nothing", "everything"] = setting(
         "embeddings",
         "with the discriminator. embeddings: token, position and segment vectors; gradient_disentangled: the "
         "discriminator uses the generator's token vectors plus what it learns itself, and moves only that; nothing: "
         "each its own, as wide as its layers; everything: one network of full size plays both parts",
+        only=LEARNT,
     )
-    temperature: float = setting(1.0, "divides the scores before a token is drawn", gt=0)
+    temperature: float = setting(1.0, "divides the scores before a token is drawn", gt=0, only=LEARNT)
     disallow_correct: bool = setting(False, "never draw the original token")
+
+    @property
+    def kinds(self) -> set[str]:
+        return {f"kind = {self.kind}"}
 
     @property
     def disentangles(self) -> bool:

@@ -18,10 +18,8 @@ from bertsmith.evals.replaced import replaced_probs
 from bertsmith.hub.names import Head
 from bertsmith.storage.manifests import kind_of
 from bertsmith.tasks.answering.answerer import Answerer, FoundAnswer, open_answering_trial, open_exported_answerer
-from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import chosen_run, read_recipe
 from bertsmith.tasks.texts.classifier import Answer, Classifier, Labels, open_exported, open_trial
-from bertsmith.tasks.texts.glue import GLUE
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, TagsWithProbs, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network, open_model
@@ -79,7 +77,7 @@ class Predictor:
             raise UserError(f"{self.path}: a GLUE run of many models; name one of its tasks, as {self.path}/tasks/rte")
         if kind_of(self.path) == "finetune":
             recipe = read_recipe(self.path, task)
-            self.text_columns = _text_columns(recipe)
+            self.text_columns = recipe.columns
             if recipe.kind == "questions":
                 self._answerer = open_answering_trial(self.path, self._machine_settings, task=task)
             elif recipe.kind == "words":
@@ -295,18 +293,3 @@ class Predictor:
 
 def _shortened(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:39]}…")
-
-
-def _text_columns(recipe: FinetuneRecipe) -> list[tuple[str, ...]]:
-    """The column or the two columns that hold the texts: of a GLUE task as GLUE names them, and as the hub does; of
-    questions theirs and their contexts'.
-
-    A file with a word a line has no columns, so what is to be tagged may be called "text" as well.
-    """
-    if recipe.kind == "questions":
-        return [(recipe.custom.question, recipe.custom.context)]
-    if recipe.kind == "words":
-        return [(recipe.custom.text,), ("text",)] if recipe.task == "custom" else [("text",)]
-    if recipe.task == "custom":
-        return [tuple(name for name in (recipe.custom.text, recipe.custom.second_text) if name is not None)]
-    return list(dict.fromkeys([GLUE[recipe.task].texts, GLUE[recipe.task].hub_texts]))

@@ -22,5 +22,6 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 def as_written_now(before: dict[str, Any], after: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the identity `before` with those keys of `after` that had no setting when it was written: such a run did
-    what their defaults do."""
-    return {key: defaults[key] for key in after if key in defaults} | before
+    what their defaults do. Without settings of other kinds, which earlier versions wrote too."""
+    settings = {key: defaults[key] for key in after if key in defaults}
+    return settings | {key: value for key, value in before.items() if key in after or key not in defaults}

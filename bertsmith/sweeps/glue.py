@@ -240,7 +240,7 @@ def _hyperparameters(recipes: Mapping[str, Loaded], tasks: Iterable[str]) -> dic
     sides = {task: identity(recipes[task].settings) for task in tasks}
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for side in sides.values() for key in side):
-        if key in NO_HYPERPARAMETERS or key.startswith(("custom.", "several.")):
+        if key in NO_HYPERPARAMETERS:
             continue
         values = {task: side[key] for task, side in sides.items()}
         alike = len(set(map(repr, values.values()))) == 1

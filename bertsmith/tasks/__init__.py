@@ -3,6 +3,7 @@
 In reading order:
     finetune        the program: lesson, model, a trial a seed, results.json
     recipe          what it can be told
+    registry        the tasks there are, by name
     task            what a task is: its labels, its metrics
     lesson          what fine-tuning needs of any task: Lesson, Splits, Split
     single_lesson   … and what lessons of one task have in common

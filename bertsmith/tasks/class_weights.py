@@ -13,8 +13,6 @@ from bertsmith.tasks.task import Task
 def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
     """Raises UserError where the recipe weighs what the task does not have."""
     weights = recipe.custom.weights
-    if weights and recipe.task != "custom":
-        raise UserError(f"custom.weights: {recipe.task} is no custom task; class_weights=balanced weighs its classes")
     if weights and recipe.class_weights != "none":
         raise UserError(f"custom.weights and class_weights={recipe.class_weights}: give one of them")
     if task.is_regression and (weights or recipe.class_weights != "none"):

@@ -14,14 +14,19 @@ ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
 WORD_ENDINGS = (".txt", ".conll")
 """Of files with a word a line."""
 
+TEXTS = ("kind = classification", "kind = multi-label", "kind = regression")
+LABELLED = (*TEXTS, "kind = tagging")
+ANSWERING = ("kind = answering",)
+"""The kinds that a setting is of."""
+
 
 @settings
 class CustomSettings:
     """The columns of a custom task; the GLUE tasks have theirs in their table."""
 
-    text: str = setting("sentence", "column of the text", min_length=1)
-    second_text: str | None = setting(None, "column of the second text, for pairs", min_length=1)
-    label: str = setting("label", "column of the answer", min_length=1)
+    text: str = setting("sentence", "column of the text", min_length=1, only=LABELLED)
+    second_text: str | None = setting(None, "column of the second text, for pairs", min_length=1, only=TEXTS)
+    label: str = setting("label", "column of the answer", min_length=1, only=LABELLED)
     kind: Literal["classification", "multi-label", "regression", "tagging", "answering"] = setting(
         "classification",
         "classification: the answer is one of the training file's labels; multi-label: any number of them; regression: "
@@ -32,20 +37,32 @@ class CustomSettings:
         ",",
         "multi-label: what separates the labels in a cell of a TSV or CSV; other layouts have lists, and so may a cell",
         min_length=1,
+        only=("kind = multi-label",),
     )
     weights: dict[str, float] = setting(
         {}, "label → how much its examples count in the loss, 1 where none is given; of multi-label those that have it"
     )
-    question: str = setting("question", "of answering, column of the question", min_length=1)
-    context: str = setting("context", "of answering, column of the text that has the answer", min_length=1)
-    answer: str = setting("answer", "of answering, column of the answer's text", min_length=1)
+    question: str = setting("question", "of answering, column of the question", min_length=1, only=ANSWERING)
+    context: str = setting(
+        "context", "of answering, column of the text that has the answer", min_length=1, only=ANSWERING
+    )
+    answer: str = setting("answer", "of answering, column of the answer's text", min_length=1, only=ANSWERING)
     start: str | None = setting(
         None,
         "of answering, column of the character that the answer begins with; otherwise the first one it fits",
         min_length=1,
+        only=ANSWERING,
     )
-    id: str | None = setting(None, "of answering, column of the questions' ids; otherwise their lines", min_length=1)
-    unanswerable: bool = setting(False, "of answering, whether an empty answer means that the context has none")
+    id: str | None = setting(
+        None, "of answering, column of the questions' ids; otherwise their lines", min_length=1, only=ANSWERING
+    )
+    unanswerable: bool = setting(
+        False, "of answering, whether an empty answer means that the context has none", only=ANSWERING
+    )
+
+    @property
+    def kinds(self) -> set[str]:
+        return {f"kind = {self.kind}"}
 
     def __post_init__(self) -> None:
         for label, weight in self.weights.items():

@@ -1,19 +1,22 @@
 """What `bertsmith finetune` can be told."""
 
+import difflib
 from dataclasses import replace
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.errors import quoted
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.early_stopping import EarlyStoppingSettings
 from bertsmith.tasks.mixing import SEVERAL, SeveralSettings
+from bertsmith.tasks.registry import CUSTOM_TASKS, TASKS, Columns, TaskEntry
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers import OptimizerSettings
 from bertsmith.training.schedules import ScheduleSettings
 
-QUESTION_TASKS = ("squad-v1.1", "squad-v2.0", "newsqa", "naturalqs", "triviaqa", "searchqa")
-"""Answered by a stretch of a text."""
+CUSTOM = "custom"
+"""The task of the user's own files."""
 
 
 @settings
@@ -23,12 +26,9 @@ class FinetuneRecipe:
     Source: google-research/electra, configure_finetuning.py.
     """
 
-    task: Literal[
-        "cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "chunk",
-        "squad-v1.1", "squad-v2.0", "newsqa", "naturalqs", "triviaqa", "searchqa", "custom", "several",
-    ] = setting(
+    task: str = setting(
         description="a GLUE task, chunk (CoNLL-2000), questions (SQuAD, MRQA), custom, or several of them"
-    )  # fmt: skip
+    )
     model: str = setting(
         description="where to start: a pre-training run, or a Hugging Face folder of a BERT, ELECTRA or ModernBERT",
         identity=False,
@@ -50,7 +50,9 @@ class FinetuneRecipe:
         "longest row in tokens, [CLS] and [SEP] included; longer texts are cut, questions' contexts read in windows",
         ge=5,
     )
-    double_unordered: bool = setting(True, "where a pair has no order (MRPC, STS-B), train on both orders")
+    double_unordered: bool = setting(
+        True, "where a pair has no order (MRPC, STS-B), train on both orders", only=("texts",)
+    )
     layerwise_lr_decay: float = setting(
         0.8, "factor on the learning rate from each layer to the one below it; 1 for none", gt=0, le=1
     )
@@ -63,6 +65,7 @@ class FinetuneRecipe:
         None,
         "of texts, for a modern encoder: read classes from the vector of [CLS], or the mean of the row; left out: as "
         "the model says (its classifier_pooling)",
+        only=("texts",),
     )
     random_weights: bool = setting(
         False, "take only the model's shape and tokenizer and start from random weights, the mark to beat"
@@ -71,11 +74,15 @@ class FinetuneRecipe:
         False,
         "do as the reference also where that is odd; docs/departures.md lists where. Its head cannot be exported",
     )
-    check_counts: bool = setting(True, "refuse GLUE files whose number of examples is not the published one")
+    check_counts: bool = setting(
+        True, "refuse GLUE files whose number of examples is not the published one", only=("GLUE",)
+    )
     skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
-    custom: CustomSettings = setting(CustomSettings(), "the columns of a custom task")
-    answering: AnsweringSettings = setting(AnsweringSettings(), "how answers to questions are found")
-    several: SeveralSettings = setting(SeveralSettings(), "the tasks of a run of several")
+    custom: CustomSettings = setting(CustomSettings(), "the columns of a custom task", only=("a custom task",))
+    answering: AnsweringSettings = setting(
+        AnsweringSettings(), "how answers to questions are found", only=("questions",)
+    )
+    several: SeveralSettings = setting(SeveralSettings(), "the tasks of a run of several", only=("several tasks",))
     early_stopping: EarlyStoppingSettings = setting(EarlyStoppingSettings(), "whether to stop early, and when")
     schedule: ScheduleSettings = setting(
         ScheduleSettings(learning_rate=1e-4, warmup_proportion=0.1), "the learning rate"
@@ -86,29 +93,47 @@ class FinetuneRecipe:
     def __post_init__(self) -> None:
         if self.compat and self.classifier_pooling == "mean":
             raise ValueError("classifier_pooling = 'mean': the reference reads [CLS]; leave it or compat out")
+        known = (*TASKS, CUSTOM, SEVERAL)
+        if self.task not in known:
+            near = difflib.get_close_matches(self.task, known, n=1)
+            raise ValueError(
+                f"task = {quoted(self.task, 60)}: no such task; "
+                + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+            )
         if self.task == SEVERAL:
-            self.several.check(get_args(get_type_hints(FinetuneRecipe)["task"]))
-            if self.custom.weights and "custom" not in self.several.tasks:
-                raise ValueError("custom.weights: several.tasks has no custom task; leave them out")
+            self.several.check(known)
 
     def of_task(self, name: str) -> "FinetuneRecipe":
-        """The recipe of one of several tasks; `custom.weights` are of the custom one alone."""
-        custom = self.custom if name == "custom" else replace(self.custom, weights={})
+        """Return the recipe of one of several tasks; `custom.weights` are of the custom one alone."""
+        custom = self.custom if name == CUSTOM else replace(self.custom, weights={})
         return replace(self, task=name, data=self.several.folders.get(name, self.data), custom=custom)
 
     @property
+    def entry(self) -> TaskEntry:
+        """The task in the registry; of one task."""
+        return CUSTOM_TASKS[self.custom.kind] if self.task == CUSTOM else TASKS[self.task]
+
+    @property
     def kind(self) -> Literal["texts", "words", "questions"]:
-        """What is given an answer: a text or a pair of them, each word, or a question about a text."""
-        if self.task == "custom":
-            return {"tagging": "words", "answering": "questions"}.get(self.custom.kind, "texts")
-        if self.task in QUESTION_TASKS:
-            return "questions"
-        return "words" if self.task == "chunk" else "texts"
+        """What is given an answer; of one task."""
+        return self.entry.kind
+
+    @property
+    def kinds(self) -> set[str]:
+        """What the task is, or all that the several are: settings of other kinds are refused."""
+        if self.task == SEVERAL:
+            return {"several tasks"}.union(*(self.of_task(name).kinds for name in self.several.tasks))
+        return {"a custom task" if self.task == CUSTOM else self.task, self.entry.kind, self.entry.benchmark}
+
+    @property
+    def columns(self) -> Columns:
+        """See `TaskEntry`; of one task."""
+        return self.entry.columns(self.custom)
 
     @property
     def unanswerable(self) -> bool:
         """Whether a question may be without an answer."""
-        return self.task == "squad-v2.0" or (self.task == "custom" and self.custom.unanswerable)
+        return self.task == "squad-v2.0" or (self.task == CUSTOM and self.custom.unanswerable)
 
     @property
     def exports(self) -> bool:

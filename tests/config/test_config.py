@@ -1,15 +1,28 @@
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.config.loading import check, identity, load, read_recipe, rows, shipped_recipes, to_dict, to_toml
+from bertsmith.config.loading import (
+    check,
+    defaults,
+    identity,
+    load,
+    read_own_recipe,
+    read_recipe,
+    rows,
+    shipped_recipes,
+    to_dict,
+    to_toml,
+)
 from bertsmith.config.schema import without_defaults
 from bertsmith.errors import UserError
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.rtd import ReplacedTokensSettings
-from bertsmith.storage.identities import differences
+from bertsmith.storage.identities import as_written_now, differences
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.training.recipe import PretrainRecipe
 
@@ -173,3 +186,44 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path):
     path = tmp_path / "my.toml"
     path.write_text("seed = 7\n[plan]\nsteps = 3\n", encoding="utf-8-sig")
     assert load(PretrainRecipe, "pretrain", str(path), ["data=d"]).settings.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "words"),
+    [
+        ("cola", "answering.stride=64", "answering.stride = 64: only for questions; leave it out"),
+        ("cola", "answering.stride=128", "only for questions"),
+        ("cola", "custom.kind=tagging", "custom.kind = 'tagging': only for a custom task; leave it out"),
+        ("cola", "several.tasks=['rte','mrpc']", "only for several tasks"),
+        ("squad-v1.1", "double_unordered=false", "double_unordered = False: only for texts; leave it out"),
+        ("squad-v1.1", "check_counts=false", "only for GLUE"),
+        ("custom", "custom.separator=;", "only for kind = multi-label"),
+        ("chunk", "custom.weights.O=2", "only for a custom task"),
+        ("rte", "task=rtf", "task = 'rtf': no such task; did you mean rte?"),
+    ],
+)
+def test_a_setting_of_another_kind_of_task_is_refused(recipe: str, override: str, words: str):
+    with pytest.raises(UserError, match=re.escape(words)) as error:
+        load(FinetuneRecipe, "finetune", recipe, ["model=m", "data=d", override])
+    assert "\n" not in str(error.value)
+
+
+def test_settings_of_other_kinds_are_no_part_of_an_identity_and_pass_in_runs_of_earlier_versions(tmp_path: Path):
+    loaded = load(FinetuneRecipe, "finetune", "cola", ["model=m", "data=d"])
+    keys = identity(loaded.settings)
+    assert "double_unordered" in keys and not [
+        key for key in keys if key.startswith(("custom", "answering", "several"))
+    ]
+    earlier = keys | {"answering.stride": 64, "custom.kind": "tagging"}
+    assert as_written_now(earlier, keys, defaults(loaded.settings)) == keys
+    text = to_toml(loaded.settings).replace("stride = 128", "stride = 64")
+    (tmp_path / "recipe.toml").write_text(text)
+    assert "stride = 64" in text and identity(read_own_recipe(FinetuneRecipe, tmp_path, "finetune")) == keys
+
+
+def test_the_kind_on_the_command_line_drops_the_recipes_settings_of_other_kinds():
+    uniform = load(PretrainRecipe, "pretrain", "electra-base", ["data=d", "objective.generator.kind=uniform"])
+    assert "objective.generator.hidden_fraction" not in identity(uniform.settings)
+    with pytest.raises(UserError, match=r"temperature = 2.0: only for kind = masked_tokens or kind = two_towers"):
+        load(PretrainRecipe, "pretrain", "electra-base", ["data=d", "objective.generator.kind=uniform",
+                                                          "objective.generator.temperature=2"])  # fmt: skip

@@ -19,7 +19,7 @@ from bertsmith.objectives.objective import Batch
 from bertsmith.storage.json_files import write_json
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds, spread_of_places
-from bertsmith.tasks.answering.files import AskedTask, read_asked
+from bertsmith.tasks.answering.files import AskedTask
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
@@ -153,9 +153,9 @@ def read_answering_lesson(recipe: FinetuneRecipe) -> AnsweringLesson:
     """SQuAD, a task of MRQA 2019, or questions of one's own; what is left out is said on standard error.
 
     Raises:
-        UserError: as `read_asked`.
+        UserError: as the task's reader.
     """
-    data = read_asked(recipe)
+    data = recipe.entry.read(recipe)
     for asked in (data.train, data.dev):
         for note in asked.notes():
             say(note, error=True)

@@ -1,7 +1,7 @@
 """Which files a task of questions is in, whatever they are called, and the questions in them."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
@@ -10,7 +10,6 @@ from bertsmith.tasks.answering.question_columns import read_question_columns
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_questions
 from bertsmith.tasks.custom import find_file
-from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task import Task
 
 SQUAD_FOLDERS = {"squad-v1.1": "squadv1", "squad-v2.0": "squad"}
@@ -42,8 +41,8 @@ class AskedTask(NamedTuple):
         return self.task.metrics == UNANSWERABLE_METRICS
 
 
-def read_asked(recipe: FinetuneRecipe) -> AskedTask:
-    """The recipe's task.
+def read_asked(recipe: Any) -> AskedTask:
+    """The task of a `FinetuneRecipe`.
 
     Raises:
         UserError: a file is missing, or there are several; as the readers of the task's files.
@@ -52,7 +51,7 @@ def read_asked(recipe: FinetuneRecipe) -> AskedTask:
     return AskedTask(task, *(_read(recipe, split, split == "train") for split in ("train", "dev")))
 
 
-def _read(recipe: FinetuneRecipe, split: str, training: bool) -> Questions:
+def _read(recipe: Any, split: str, training: bool) -> Questions:
     named = {"train": recipe.answering.train, "dev": recipe.answering.dev}[split]
     path, nearest = find_questions(recipe, split) if named is None else Path(named), recipe.answering.nearest
     options = {"training": training, "nearest": nearest, "skip_malformed": recipe.skip_malformed}
@@ -63,7 +62,7 @@ def _read(recipe: FinetuneRecipe, split: str, training: bool) -> Questions:
     return read_questions(path, answerable=recipe.task == "squad-v1.1", **options)
 
 
-def find_questions(recipe: FinetuneRecipe, split: str) -> Path:
+def find_questions(recipe: Any, split: str) -> Path:
     """The file of this split: under its published name or the reference's, in upper or lower case, in the folder `data`
     or in the task's own folder there. Raises UserError where there is none, or more than one."""
     data, task = Path(recipe.data), recipe.task

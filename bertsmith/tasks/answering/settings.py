@@ -2,6 +2,8 @@
 
 from bertsmith.config.fields import setting, settings
 
+JOINT = ("joint = true",)
+
 
 @settings
 class AnsweringSettings:
@@ -22,9 +24,12 @@ class AnsweringSettings:
     joint: bool = setting(
         True, "the end depends on the beginning; false: both by themselves, as in Hugging Face's classes"
     )
-    beam_size: int = setting(20, "beginnings of a window for which ends are looked for, where joint", ge=1)
+    beam_size: int = setting(20, "beginnings of a window for which ends are looked for, where joint", ge=1, only=JOINT)
     answerable_weight: float = setting(
-        0.5, "of the loss of saying whether there is an answer, where joint and questions may be without one", ge=0
+        0.5,
+        "of the loss of saying whether there is an answer, where joint and questions may be without one",
+        ge=0,
+        only=JOINT,
     )
     null_threshold: float | None = setting(
         None,
@@ -32,6 +37,10 @@ class AnsweringSettings:
         "`predict` and `submit` what gave the best F1 on dev",
     )
     force_length: bool = setting(False, "take rows that are longer than those the model was pre-trained on")
+
+    @property
+    def kinds(self) -> set[str]:
+        return {f"joint = {str(self.joint).lower()}"}
 
     @property
     def threshold(self) -> float:

@@ -10,13 +10,11 @@ import numpy as np
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.inference import placed
-from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.runs import load_trial, load_weights
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples
-from bertsmith.tasks.texts.glue import GLUE
 from bertsmith.tasks.texts.text_lesson import on_scale, predict
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
@@ -145,7 +143,7 @@ def open_trial(
     load_weights(objective, found)
     return Classifier(
         run, objective, tokenizer, placed(objective, tokenizer, machine_settings), found.recipe.sequence_length,
-        found.labels, _takes_pairs(found.recipe), found.manifest.get("low"), found.manifest.get("high"),
+        found.labels, len(found.recipe.columns[0]) == 2, found.manifest.get("low"), found.manifest.get("high"),
         found.multi_label,
     )  # fmt: skip
 
@@ -161,12 +159,6 @@ def open_exported(model: Model, machine_settings: MachineSettings) -> Classifier
         model.path, objective, model.tokenizer, machine, model.length, network.labels, None,
         multi_label=network.multi_label,
     )  # fmt: skip
-
-
-def _takes_pairs(recipe: FinetuneRecipe) -> bool:
-    if recipe.task == "custom":
-        return recipe.custom.second_text is not None
-    return len(GLUE[recipe.task].texts) == 2
 
 
 def _answer(probs: dict[str, float]) -> Answer:

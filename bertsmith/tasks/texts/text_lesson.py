@@ -26,10 +26,8 @@ from bertsmith.tasks.single_lesson import SingleLesson
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.texts.classification import Classification, build_classification
-from bertsmith.tasks.texts.columns import read_columns
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
-from bertsmith.tasks.texts.glue import read_glue
 from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, RowLoss, SquaredError
 from bertsmith.training.machine import Machine
 
@@ -182,11 +180,7 @@ def read_text_lesson(recipe: FinetuneRecipe) -> TextLesson:
     Raises:
         UserError: as `read_glue`, and as `read_columns`.
     """
-    if recipe.task == "custom":
-        data = read_columns(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
-    else:
-        options = {"check_counts": recipe.check_counts, "skip_malformed": recipe.skip_malformed}
-        data = read_glue(recipe.task, Path(recipe.data), **options)
+    data = recipe.entry.read(recipe)
     for examples in (data.train, data.dev, data.mismatched):
         for line in () if examples is None else examples.left_out:
             say(line, error=True)

@@ -25,7 +25,7 @@ from bertsmith.tasks.single_lesson import SingleLesson
 from bertsmith.tasks.starting_point import StartingPoint
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
-from bertsmith.tasks.words.sentences import LabelledSentences, Sentences, read_chunking, read_tagging
+from bertsmith.tasks.words.sentences import LabelledSentences, Sentences
 from bertsmith.tasks.words.tag_scores import constant_score, fallback, score_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -131,15 +131,12 @@ def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
     Raises:
         UserError: as `read_chunking`, and as `read_tagging`.
     """
-    if recipe.task == "chunk":
-        data = read_chunking(Path(recipe.data), skip_malformed=recipe.skip_malformed)
-        if data.dev.path.name.lower() != "dev.txt":
-            say(
-                f"{data.dev.path}: the official test file is what is scored, since there is no dev.txt beside it",
-                error=True,
-            )
-    else:
-        data = read_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
+    data = recipe.entry.read(recipe)
+    if recipe.task == "chunk" and data.dev.path.name.lower() != "dev.txt":
+        say(
+            f"{data.dev.path}: the official test file is what is scored, since there is no dev.txt beside it",
+            error=True,
+        )
     for sentences in (data.train, data.dev):
         if sentences.left_out:
             say(sentences.left_out, error=True)

@@ -1,0 +1,69 @@
+"""A settings object as its single settings: keys with points, values, and which are of another kind than the object."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from bertsmith.errors import UserError, quoted
+
+
+class Leaf(NamedTuple):
+    """One setting of an object with settings in it."""
+
+    key: str
+    value: Any
+    default: Any
+    description: str
+    identity: bool
+    url: bool
+    only: tuple[str, ...]
+    """The kinds that it belongs to, where the settings are of none of them."""
+
+
+def leaves(
+    settings: Any, defaults: Any = None, prefix: str = "", identity: bool = True, only: tuple[str, ...] = ()
+) -> Iterator[Leaf]:
+    """Return every single setting of `settings`, of tables what is in them, by its dotted key."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        default = field.default if defaults is None else getattr(defaults, field.name)
+        if (
+            field.default_factory is not dataclasses.MISSING
+            and default is dataclasses.MISSING
+            and isinstance(value, dict)
+        ):
+            default = field.default_factory()
+        matters = identity and field.metadata["identity"]
+        kinds = field.metadata["only"]
+        others = only or (kinds if kinds and settings.kinds.isdisjoint(kinds) else ())
+        if dataclasses.is_dataclass(value):
+            nested = default if dataclasses.is_dataclass(default) else None
+            yield from leaves(value, nested, f"{prefix}{field.name}.", matters, others)
+        else:
+            description, url = field.metadata["description"], field.metadata["url"]
+            yield Leaf(f"{prefix}{field.name}", value, default, description, matters, url, others)
+
+
+def refuse_other_kinds(settings: Any, typed: Iterable[str] = ()) -> None:
+    """Refuse settings of another kind than the others make this one: those that are not at their defaults, or `typed`.
+
+    Raises:
+        UserError: there is one.
+    """
+    prefixes = tuple(f"{key}." for key in typed)
+    for leaf in leaves(settings):
+        if leaf.only and (leaf.value != leaf.default or f"{leaf.key}.".startswith(prefixes)):
+            raise UserError(f"{leaf.key} = {quoted(leaf.value)}: only for {' or '.join(leaf.only)}; leave it out")
+
+
+def drop_other_kinds(settings: Any, values: dict[str, Any], origins: dict[str, str]) -> bool:
+    """Take the recipe's settings of other kinds out of `values`, where the command line chose the kind; return whether
+    there were any."""
+    dropped = [leaf.key for leaf in leaves(settings) if leaf.only and origins.get(leaf.key) == "recipe"]
+    for key in dropped:
+        *tables, last = key.split(".")
+        table = values
+        for name in tables:
+            table = table[name]
+        del table[last], origins[key]
+    return bool(dropped)
