@@ -11,8 +11,8 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.hub.card import CardSettings, imported_card
 from bertsmith.hub.huggingface import read_folder, write_folder
-from bertsmith.hub.names import what_is_dropped
 from bertsmith.hub.network import Imported
+from bertsmith.hub.registry import kind_of_dropped
 from bertsmith.hub.sentence import SentenceModules, encoder_folder, read_modules
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
 from bertsmith.storage.files import make_folder
@@ -197,7 +197,7 @@ def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
         for line in network.concluded
     ]
     kinds = {
-        name: network.dropped_kinds.get(name) or what_is_dropped(name)
+        name: network.dropped_kinds.get(name) or kind_of_dropped(name)
         for network in networks.values()
         for name in network.dropped
     }

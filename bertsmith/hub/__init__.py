@@ -1,7 +1,10 @@
 """Our weights ↔ other people's formats.
 
 In reading order:
-    names           our tensors' names beside Hugging Face's
+    names           heads
+    family          Family: what Hugging Face calls an encoder's classes, tensors and config keys
+    families        a file for each encoder; a new one is found without being registered
+    registry        the families by name, and what is asked of all of them
     network         a trained network, whoever trained it
     layout          names that tensors have in a file → the family's own
     architecture    which class a folder holds

@@ -9,7 +9,9 @@ from torch import Tensor
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
 from bertsmith.hub.configuration import Described
-from bertsmith.hub.names import COPIES, POOLER, first_of
+from bertsmith.hub.family import Family
+from bertsmith.hub.names import first_of
+from bertsmith.hub.registry import COPIES
 from bertsmith.hub.tensors import FLOATS, Stored, read_tensors
 
 
@@ -73,12 +75,12 @@ def check_shapes(
                 )
 
 
-def check_pooler(pooler: Mapping[str, Tensor], settings: EncoderConfig, path: Path) -> None:
+def check_pooler(pooler: Mapping[str, Tensor], family: Family, settings: EncoderConfig, path: Path) -> None:
     size = settings.hidden_size
     for name, tensor in pooler.items():
         expected = [size, size] if tensor.dim() == 2 and name.endswith("weight") else [size]
         if list(tensor.shape) != expected:
-            raise UserError(f"{path}: {POOLER[name]} is {list(tensor.shape)}, where the layers are {size} wide")
+            raise UserError(f"{path}: {family.pooler[name]} is {list(tensor.shape)}, where the layers are {size} wide")
 
 
 def check_copies(

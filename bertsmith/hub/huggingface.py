@@ -16,7 +16,6 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
-from bertsmith.hub.architecture import CLASSES
 from bertsmith.hub.buffers import check_buffers
 from bertsmith.hub.configuration import describe, read_config
 from bertsmith.hub.finite import check_finite
@@ -29,19 +28,10 @@ from bertsmith.hub.folder_checks import (
     labels_of,
 )
 from bertsmith.hub.layout import named, unwrapped, with_tied
-from bertsmith.hub.names import (
-    COPIES,
-    INPUTS,
-    LABELLED,
-    POOLER,
-    Family,
-    Head,
-    buffer_kind,
-    their_names,
-    what_is_dropped,
-)
+from bertsmith.hub.names import LABELLED, Head
 from bertsmith.hub.network import Imported
 from bertsmith.hub.onnx import write_onnx
+from bertsmith.hub.registry import CLASSES, COPIES, FAMILIES, kind_of_buffer, kind_of_dropped
 from bertsmith.hub.replaceable import FILES, WEIGHTS, check_replaceable
 from bertsmith.hub.sentence import SentenceModules
 from bertsmith.hub.tensors import Stored, find_tensors, read_tensors, serialized
@@ -56,7 +46,7 @@ MAX_CONFIG_BYTES = 64 << 20
 def write_folder(
     out: Path,
     *,
-    family: Family,
+    family: str,
     settings: EncoderConfig,
     vocab_size: int,
     head: Head | None,
@@ -105,10 +95,10 @@ def write_folder(
     check_replaceable(out)
     tokenizer = Tokenizer.load(tokenizer_folder)
     assert tokenizer.vocab_size <= vocab_size
-    config = describe(family, settings, head, labels, multi_label) | _ids(family, tokenizer)
+    config = describe(family, settings, head, labels, multi_label) | FAMILIES[family].token_ids(tokenizer)
     own = {"trained_length": trained_length, "energies": energies, "learnt": list(learnt), "measured": measured}
     config |= {"vocab_size": vocab_size} | {key: value for key, value in own.items() if value}
-    tensors = _to_theirs(weights, their_names(family, settings, head), pooler)
+    tensors = _to_theirs(weights, FAMILIES[family].names(settings, head)) | _pooler_to_theirs(pooler, family)
     check_finite(tensors, out)
     with atomic_folder(out, FILES) as folder:
         write_json(folder / "config.json", config)
@@ -122,22 +112,13 @@ def write_folder(
         if opset is None:
             return None
         model = _with_weights(_empty_model(family, settings, vocab_size, head, len(labels or ())), weights)
-        return write_onnx(folder / "model.onnx", model, head, INPUTS[family], opset)
+        return write_onnx(folder / "model.onnx", model, head, FAMILIES[family].inputs, opset)
 
 
 def _with_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     numbers = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in weights.items()}
     model.load_state_dict(numbers, assign=True)
     return model.eval()
-
-
-def _ids(family: Family, tokenizer: Tokenizer) -> dict[str, int]:
-    """Those of special tokens that the family's config.json names; ModernBERT's defaults are of another vocabulary."""
-    ids = {"pad_token_id": tokenizer.pad_id}
-    if family == "modernbert":
-        ids |= {f"{name}_token_id": tokenizer.cls_id for name in ("cls", "bos")}
-        ids |= {f"{name}_token_id": tokenizer.sep_id for name in ("sep", "eos")}
-    return ids
 
 
 def read_folder(path: Path) -> Imported:
@@ -154,29 +135,30 @@ def read_folder(path: Path) -> Imported:
     stored = find_tensors(path, _class_of(config))
     plain, wrapped = unwrapped(stored, str(path))
     described = read_config(path / "config.json", config, {short: stored[name].shape for name, short in plain.items()})
-    family, head, settings, vocab_size = described.family, described.head, described.settings, described.vocab_size
+    family, head = FAMILIES[described.family], described.head
+    settings, vocab_size = described.settings, described.vocab_size
     theirs, _ = with_tied(named(plain, family, str(path)), family)
-    names = their_names(family, settings, head)
+    names = family.names(settings, head)
     wanted = {name for group in names.values() for name in group}
     copies = {name: theirs.pop(name) for name in COPIES.keys() & theirs.keys()}
-    dropped = [name for name in theirs if what_is_dropped(name) and name not in wanted]
-    check_buffers({name: theirs[name] for name in dropped if buffer_kind(name)}, stored, settings, path)
+    dropped = [name for name in theirs if kind_of_dropped(name) and name not in wanted]
+    check_buffers({name: theirs[name] for name in dropped if kind_of_buffer(name)}, stored, settings, path)
     for name in dropped:
         del theirs[name]
-    pooler_names = {} if head == "classification" else {ours: name for ours, name in POOLER.items() if name in theirs}
+    pooler_names = {ours: name for ours, name in family.pooler.items() if name in theirs and head != "classification"}
     if pooler_names:
-        wanted |= set(POOLER.values())
+        wanted |= set(family.pooler.values())
     check_names(theirs, wanted, path)
     num_labels = count_labels(stored[theirs[names["head.output.bias"][0]]], path) if head in LABELLED else None
-    shapes = shapes_of(family, settings, vocab_size, head, num_labels)
+    shapes = shapes_of(family.name, settings, vocab_size, head, num_labels)
     check_shapes(stored, theirs, names, shapes, path)
     tensors = _read(stored, theirs, wanted)
     check_copies(tensors, copies, stored, path)
     pooler = {ours: tensors[name] for ours, name in pooler_names.items()}
-    check_pooler(pooler, settings, path)
+    check_pooler(pooler, family, settings, path)
     weights = {ours: torch.cat([tensors[name] for name in group]) for ours, group in names.items()}
     return Imported(
-        family=family,
+        family=family.name,
         settings=settings,
         head=head,
         weights=weights,
@@ -213,25 +195,27 @@ def _read(stored: Mapping[str, Stored], theirs: Mapping[str, str], wanted: Itera
     return {name: tensors[theirs[name]] for name in wanted}
 
 
-def _to_theirs(
-    weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...]], pooler: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def _pooler_to_theirs(pooler: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
+    return {FAMILIES[family].pooler[name]: tensor.contiguous() for name, tensor in pooler.items()}
+
+
+def _to_theirs(weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...]]) -> dict[str, Tensor]:
     assert weights.keys() == names.keys(), weights.keys() ^ names.keys()
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for ours, theirs in names.items():
         parts = weights[ours].detach().to("cpu", torch.float32).chunk(len(theirs))
         tensors |= {name: part.contiguous() for name, part in zip(theirs, parts, strict=True)}
-    return tensors | {POOLER[name]: tensor.contiguous() for name, tensor in pooler.items()}
+    return tensors
 
 
-def _tell_tokenizer(path: Path, family: Family, length: int) -> None:
+def _tell_tokenizer(path: Path, family: str, length: int) -> None:
     """What the model takes, and where to cut: without that a long text ends in an index error of transformers'."""
     config = read_json(path, dict)
-    write_json(path, config | {"model_max_length": length, "model_input_names": list(INPUTS[family])})
+    write_json(path, config | {"model_max_length": length, "model_input_names": list(FAMILIES[family].inputs)})
 
 
 def shapes_of(
-    family: Family, settings: EncoderConfig, vocab_size: int, head: Head | None, num_labels: int | None
+    family: str, settings: EncoderConfig, vocab_size: int, head: Head | None, num_labels: int | None
 ) -> dict[str, torch.Size]:
     """Name → shape of what our modules need."""
     model = _empty_model(family, settings, vocab_size, head, num_labels)
@@ -239,7 +223,7 @@ def shapes_of(
 
 
 def _empty_model(
-    family: Family, settings: EncoderConfig, vocab_size: int, head: Head | None, num_labels: int | None
+    family: str, settings: EncoderConfig, vocab_size: int, head: Head | None, num_labels: int | None
 ) -> nn.Module:
     """Our module without its numbers: nothing is allocated or drawn."""
     with shapes_only():

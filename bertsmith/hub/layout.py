@@ -5,18 +5,18 @@ tensors the one that was kept stands for both.
 from collections.abc import Iterable, Mapping
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.names import COPIES, Family, canonical
+from bertsmith.hub.family import Family
+from bertsmith.hub.registry import FAMILIES
 
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts of names that DataParallel, torch.compile, FSDP and activation checkpointing put in, wherever they wrap."""
 
 _ANCHORS = {
-    ".embeddings.word_embeddings.weight": ("bert", "electra"),
-    ".embeddings.position_embeddings.weight": ("bert", "electra"),
-    ".embeddings.tok_embeddings.weight": ("model",),
-    ".embeddings.norm.weight": ("model",),
+    anchor: tuple(family.root for family in FAMILIES.values() if anchor in family.anchors)
+    for owner in FAMILIES.values()
+    for anchor in owner.anchors
 }
-"""Tensors that each encoder has one of: ends of their names, and what the family's classes have before these."""
+"""Ends of the names of tensors that each encoder has one of, and what its classes have before these."""
 
 _OTHERS = {
     "roberta": "RoBERTa", "distilbert": "DistilBERT", "deberta": "DeBERTa", "albert": "ALBERT", "mpnet": "MPNet",
@@ -56,7 +56,7 @@ def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str
     Raises:
         UserError: two tensors have one name, as LayerNorm.gamma and LayerNorm.weight.
     """
-    own = {stored: canonical(short, family) for stored, short in plain.items()}
+    own = {stored: family.canonical(short) for stored, short in plain.items()}
     _check_one_each(own, where)
     return {name: stored for stored, name in own.items()}
 
@@ -64,8 +64,8 @@ def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str
 def with_tied(names: dict[str, str], family: Family) -> tuple[dict[str, str], list[str]]:
     """Return `names` with the copy of a tied tensor for an original that was not kept, and lines that say so."""
     names, notes = dict(names), []
-    for copy, original in COPIES.items():
-        if copy in names and original not in names and _is_of(original, family):
+    for copy, original in family.copies.items():
+        if copy in names and original not in names:
             names[original] = names.pop(copy)
             notes.append(f"no {original}: {copy}, which is the same tensor in such a model, stands for it")
     return names, notes
@@ -74,10 +74,6 @@ def with_tied(names: dict[str, str], family: Family) -> tuple[dict[str, str], li
 def other_family(names: Iterable[str]) -> str | None:
     """Return the name of the family that is not read here and whose tensors begin like one of these."""
     return next((_OTHERS[name.partition(".")[0]] for name in sorted(names) if name.partition(".")[0] in _OTHERS), None)
-
-
-def _is_of(name: str, family: Family) -> bool:
-    return name.startswith({"bert": ("bert.", "cls."), "electra": "electra.", "modernbert": "model."}[family])
 
 
 def _prefix(names: Iterable[str], where: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bertsmith.encoders.config import EncoderConfig
-from bertsmith.hub.names import Family, Head
+from bertsmith.hub.names import Head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Network:
 
     name: str = ""
     """Of a model of two, "discriminator" or "generator"."""
-    family: Family
+    family: str
     """Whose classes it is of."""
     settings: EncoderConfig
     head: Head | None
@@ -59,4 +59,4 @@ class Imported(Network):
     concluded: tuple[str, ...] = ()
     """What its files do not say and was concluded from the tensors' names and shapes, a line each."""
     dropped_kinds: Mapping[str, str] = field(default_factory=dict)
-    """What each of `dropped` is, where a reader knows it better than `names.what_is_dropped`."""
+    """What each of `dropped` is, where a reader knows it better than `registry.kind_of_dropped`."""

@@ -5,13 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.names import Family
-
-_TABLES = {
-    "word_embeddings": ("vocab_size", "embedding_size"),
-    "position_embeddings": ("max_position_embeddings",),
-    "token_type_embeddings": ("type_vocab_size",),
-}
+from bertsmith.hub.family import Family
 
 
 def sizes_of(family: Family, shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[str, int]:
@@ -32,26 +26,14 @@ def sizes_of(family: Family, shapes: Mapping[str, tuple[int, ...]], where: str) 
             raise UserError(f"{where}: {name} is {list(shapes[name])}, which no such tensor can be; fetch it again")
         return shapes[name]
 
-    if family == "modernbert":
-        vocab_size, hidden_size = shape("model.embeddings.tok_embeddings.weight")
-        found = {"vocab_size": vocab_size, "hidden_size": hidden_size}
-        pattern, expand = r"model\.layers\.(\d+)\.", "model.layers.0.mlp.Wi.weight"
-    else:
-        found = {}
-        for table, keys in _TABLES.items():
-            found |= dict(zip(keys, shape(f"{family}.embeddings.{table}.weight"), strict=False))
-        pattern, expand = rf"{family}\.encoder\.layer\.(\d+)\.", f"{family}.encoder.layer.0.intermediate.dense.weight"
+    found, pattern, expand = family.sizes(shape, where)
     found["num_hidden_layers"] = len({match[1] for name in shapes if (match := re.match(pattern, name))})
     if found["num_hidden_layers"] == 0:
         raise UserError(f"{where}: no tensor of a layer (as {expand}); take all of the weights")
-    rows, columns = shape(expand)
-    if family == "modernbert":
-        found["intermediate_size"] = rows // 2  # two halves, of which one gates the other
-    else:
-        found |= {"intermediate_size": rows, "hidden_size": columns}
-    if family == "bert" and found.pop("embedding_size") != found["hidden_size"]:
+    found |= family.layer_sizes(*shape(expand))
+    if family.is_unprojected and found.pop("embedding_size") != found["hidden_size"]:
         raise UserError(
-            f"{where}: embeddings of another width than the layers' {found['hidden_size']}, which no BERT has"
+            f"{where}: embeddings of another width than the layers' {found['hidden_size']}, which no {family.title} has"
         )
     return found
 

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from bertsmith.config.loading import check
-from bertsmith.encoders.bert import BertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
 from bertsmith.hub.configuration import refuse_other_networks
 from bertsmith.hub.finite import to_float32
 from bertsmith.hub.huggingface import MAX_CONFIG_BYTES, shapes_of
-from bertsmith.hub.names import POOLER, Family, Head, first_of, their_names
+from bertsmith.hub.names import Head, first_of
 from bertsmith.hub.network import Imported
+from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.json_files import member, read_json
 
 SLOTS = "optimiser slots"
@@ -46,9 +46,6 @@ _RENAMED = {
     "discriminator_predictions.dense_prediction.bias": "discriminator_predictions/dense_1/bias",
 }
 
-_OTHERS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps")
-"""Settings that no shape shows."""
-
 
 @dataclass(frozen=True)
 class _Part:
@@ -56,7 +53,7 @@ class _Part:
 
     name: str
     """"discriminator", "generator", or empty for the only one."""
-    family: Family
+    family: str
     head: Head | None
     scope: str
     """What the names of its layers begin with."""
@@ -123,7 +120,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
     }
     left = bundle.entries.keys() - dropped.keys()
     config_path, config = _read_config(prefix.parent)
-    refuse_other_networks(config, "bert", None, str(config_path))
+    refuse_other_networks(config, FAMILIES["bert"], None, str(config_path))
     networks: dict[str, Imported] = {}
     for part in _parts(left, bundle.index):
         sizes = _sizes(bundle, part)
@@ -132,17 +129,17 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
         if part.scope != "generator":
             said = member(config, "num_attention_heads", (int, type(None)), str(config_path), None)
             sizes["num_attention_heads"] = heads or said
-        vocab_size = sizes.pop("vocab_size")
+        vocab_size, family = sizes.pop("vocab_size"), FAMILIES[part.family]
         try:
-            settings = check(BertConfig, sizes | {key: config[key] for key in _OTHERS if key in config})
+            settings = check(family.config, sizes | {key: config[key] for key in family.defaults if key in config})
         except UserError as error:
             raise UserError(f"{prefix}: {error}; heads=N says how many there are") from None
         shapes = shapes_of(part.family, settings, vocab_size, part.head, None)
-        weights, taken = _read_all(bundle, part, their_names(part.family, settings, part.head), shapes)
+        weights, taken = _read_all(bundle, part, family.names(settings, part.head), shapes)
         pooler: dict[str, Tensor] = {}
-        if part.family == "bert" and {part.variable(name) for name in POOLER.values()} & left:
+        if {part.variable(name) for name in family.pooler.values()} & left:
             square = {"head.dense.weight": torch.Size([settings.hidden_size] * 2)}
-            names = {ours: (name,) for ours, name in POOLER.items()}
+            names = {ours: (name,) for ours, name in family.pooler.items()}
             pooler, also = _read_all(
                 bundle, part, names, square | {"head.dense.bias": torch.Size([settings.hidden_size])}
             )

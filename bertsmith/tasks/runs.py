@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -15,9 +15,8 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.registry import EncoderSettings
 from bertsmith.errors import UserError, one_line, quoted
-from bertsmith.hub.configuration import family_of
 from bertsmith.hub.finite import check_finite
-from bertsmith.hub.names import Family
+from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import kind_of, read_manifest
@@ -41,7 +40,7 @@ class Finetuned:
     path: Path
     """The run's."""
     recipe: FinetuneRecipe
-    family: Family
+    family: str
     """Whose head it has."""
     encoder: EncoderSettings
     vocab_size: int
@@ -142,9 +141,9 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
         encoder = check(kinds[kind], described)
     except UserError as error:
         raise UserError(f"{where}: encoder.{error}") from None
-    family = manifest.get("family", family_of(encoder))
-    if family not in get_args(Family):
-        raise UserError(f"{where}: family is {quoted(family, 60)}; there are {', '.join(get_args(Family))}")
+    family = manifest.get("family", encoder.family())
+    if family not in FAMILIES:
+        raise UserError(f"{where}: family is {quoted(family, 60)}; there are {', '.join(FAMILIES)}")
     seed = choose_seed(run, results, manifest["metrics"][0], seed)
     weights, vocab_size = _read_weights(run, seed, results), member(manifest, "vocab_size", int, where)
     if "tasks" in manifest:

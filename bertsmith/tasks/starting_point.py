@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
-from bertsmith.hub.names import Family
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import fingerprint, open_model
 
@@ -19,7 +18,7 @@ Objective = TypeVar("Objective", bound=nn.Module)
 class StartingPoint:
     """A pre-trained encoder with its tokenizer."""
 
-    family: Family
+    family: str
     """Whose heads suit it."""
     settings: EncoderConfig
     vocab_size: int

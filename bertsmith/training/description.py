@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertsmith.hub.registry import FAMILIES
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import PARTS
 
@@ -10,7 +11,6 @@ if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.hub.names import Head
     from bertsmith.hub.network import Network
 
-_FAMILIES = {"bert": "BERT", "electra": "ELECTRA", "modernbert": "ModernBERT"}
 _HEADS = {
     None: "none",
     "masked_tokens": "masked tokens",
@@ -74,7 +74,7 @@ def _network_facts(network: "Network") -> dict[str, Any]:
         f"feed-forward part of {settings.feed_forward}, embeddings of {settings.embedding}"  # fmt: skip
     count = sum(tensor.numel() for part in (network.weights, network.pooler) for tensor in part.values())
     facts = {
-        "architecture": f"{_FAMILIES[network.family]} ({settings.kind} encoder)",
+        "architecture": f"{FAMILIES[network.family].title} ({settings.kind} encoder)",
         "sizes": sizes,
         "parameters": f"{count:,}",
         "head": _HEADS[network.head] + (", which gives energies (an Electric)" if network.energies else ""),

@@ -13,8 +13,8 @@ from torch import Tensor
 from bertsmith.console.shell import quote
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
-from bertsmith.hub.names import what_is_dropped
 from bertsmith.hub.network import Network
+from bertsmith.hub.registry import kind_of_dropped
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import (
@@ -199,7 +199,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
         dropped.append("generator")
     if model.run is not None and has_two_towers(model.run.weights):
         dropped.append("two towers")
-    dropped += sorted({what_is_dropped(name) for network in model.networks for name in network.dropped})
+    dropped += sorted({kind_of_dropped(name) for network in model.networks for name in network.dropped})
     return chosen, [f"dropped: {', '.join(dropped) or 'nothing'}"]
 
 

@@ -19,7 +19,6 @@ from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
-from bertsmith.hub.configuration import family_of
 from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.hub.network import Imported
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -118,7 +117,7 @@ def rows() -> Rows:
 def export(out: Path, model: nn.Module, tokenizer_folder: Path, **changes) -> Path:
     classes = isinstance(model, Classifier)
     arguments = {
-        "family": family_of(model.encoder.settings),
+        "family": model.encoder.settings.family(),
         "settings": model.encoder.settings,
         "vocab_size": VOCAB_SIZE,
         "head": "classification" if classes else "masked_tokens",

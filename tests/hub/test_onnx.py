@@ -16,8 +16,8 @@ from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import UserError
 from bertsmith.hub import onnx
-from bertsmith.hub.names import INPUTS
 from bertsmith.hub.onnx import OPSETS, write_onnx
+from bertsmith.hub.registry import FAMILIES
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 from tests.hub.test_huggingface import (
@@ -81,12 +81,14 @@ def test_logits_are_those_of_transformers(opset, ours, changes, auto_class, toke
     assert capfd.readouterr() == ("", "")  # torch's exporter is talkative
     assert str(Path(onnx.__file__).parents[2]).encode() not in (folder / "model.onnx").read_bytes()  # so is its file
     theirs, session = load_theirs(auto_class, folder), onnxruntime.InferenceSession(folder / "model.onnx")
-    assert [given.name for given in session.get_inputs()] == list(INPUTS[theirs.config.model_type])
+    assert [given.name for given in session.get_inputs()] == list(FAMILIES[theirs.config.model_type].inputs)
     assert {(given.type, *given.shape) for given in session.get_inputs()} == {("tensor(int64)", "batch", "sequence")}
     assert [answer.name for answer in session.get_outputs()] == ["logits"]
     answers = []
     for shape in ((1, 1), (3, 24), (2, 3), (7, 1), (1, 11)):
-        given = {name: grid for name, grid in grids(*shape).items() if name in INPUTS[theirs.config.model_type]}
+        given = {
+            name: grid for name, grid in grids(*shape).items() if name in FAMILIES[theirs.config.model_type].inputs
+        }
         with torch.no_grad():
             expected = theirs(**{name: torch.from_numpy(grid) for name, grid in given.items()}).logits
         found = torch.from_numpy(session.run(["logits"], given)[0])

@@ -10,7 +10,6 @@ from bertsmith.config.loading import Loaded, load
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.hub.configuration import family_of
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -23,7 +22,7 @@ def make_model(folder: Path, encoder: EncoderConfig | None = None, **settings) -
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64,
              "initializer_range": 0.2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # fmt: skip
     encoder = encoder or BertConfig(**(sizes | settings))
-    family = family_of(encoder)
+    family = encoder.family()
     head = encoder.classification_head(3, family)
     tokenizer = Tokenizer.load(write_vocabulary(folder))
     tokenizer.save(folder)

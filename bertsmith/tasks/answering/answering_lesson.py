@@ -14,7 +14,6 @@ from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch
 from bertsmith.storage.json_files import write_json
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
@@ -172,7 +171,7 @@ def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -
         )
 
 
-def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: Family) -> Answering:
+def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: str) -> Answering:
     """The objective with a head of random weights."""
     may_have_none = recipe.unanswerable
     if recipe.answering.joint:

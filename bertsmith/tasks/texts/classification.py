@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.texts.row_losses import CrossEntropy, RowLoss
 
@@ -44,7 +43,7 @@ class Classification(nn.Module):
 
 
 def build_classification(
-    encoder: Encoder, family: Family, num_outputs: int, compat: bool = False, loss: RowLoss | None = None
+    encoder: Encoder, family: str, num_outputs: int, compat: bool = False, loss: RowLoss | None = None
 ) -> Classification:
     """The objective with a head of random weights."""
     settings = encoder.settings

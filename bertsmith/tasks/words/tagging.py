@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.hub.names import Family
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.words.encode_words import IGNORED
 
@@ -50,7 +49,7 @@ class Tagging(nn.Module):
         return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
 
-def build_tagging(encoder: Encoder, family: Family, num_tags: int, compat: bool = False) -> Tagging:
+def build_tagging(encoder: Encoder, family: str, num_tags: int, compat: bool = False) -> Tagging:
     """The objective with a head of random weights. The reference's has no dropout."""
     if compat:
         return Tagging(encoder, PlainClassificationHead(encoder.settings, num_tags, 0.0), compat=True)

@@ -1,0 +1,5 @@
+"""Hugging Face's names for the encoders that are read and written: a file for each encoder, with its `FAMILIES`.
+
+bert        BERT's and ELECTRA's classes
+modernbert  ModernBERT's
+"""

@@ -1,0 +1,134 @@
+"""What Hugging Face calls an encoder's classes, tensors and config keys. A file in `families/` describes each family;
+all of hub asks these, so that another family is a file there and nothing else."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.errors import UserError
+from bertsmith.hub.names import Head
+
+if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
+    from bertsmith.tokenizers.tokenizer import Tokenizer
+
+Shape = Callable[..., tuple[int, ...]]
+"""`shape(name, num_axes=2)`: a tensor's shape by the family's own name; refuses what is missing or impossible."""
+
+
+class Family(ABC):
+    """One family of transformers' classes."""
+
+    name: str
+    """Its `model_type`."""
+    title: str
+    config: type[EncoderConfig]
+    root: str
+    """The encoder's attribute in its classes, with which the tensors' names begin."""
+    classes: ClassVar[Mapping[str, Head | None]]
+    """Its classes → the head in them."""
+    other_classes: ClassVar[Mapping[str, Head | None]]
+    """Likewise: the bare encoder's, and one that is read as another of `classes` and never written."""
+    names_pattern: str
+    """A regular expression that the beginning of one of its tensors' names matches, and none of a later family's."""
+    anchors: tuple[str, ...]
+    """Ends of the names of tensors that each encoder has one of."""
+    inputs: tuple[str, ...]
+    """What its classes are given, and what its tokenizers give."""
+    copies: ClassVar[Mapping[str, str]]
+    """What some folders hold twice: the copy → the tensor that it must equal."""
+    buffers: str
+    """A regular expression of tensors that are not trained and that some versions of transformers wrote, whose first
+    group is their kind."""
+    dropped: ClassVar[Mapping[str, str]] = {}
+    """Beginnings of names that nothing is read from, unless they are the head's own → what that is."""
+    pooler: ClassVar[Mapping[str, str]] = {}
+    """Our names → its names of a layer that classes without a classification head carry too."""
+    fixed: ClassVar[Mapping[str, Any]]
+    """What our encoder is and cannot be otherwise: key → the value it has, which is Hugging Face's default too."""
+    read_by: ClassVar[Mapping[str, tuple[Head, ...]]] = {}
+    """Of these keys: the heads that they say something of."""
+    defaults: tuple[str, ...]
+    """Settings whose defaults are Hugging Face's, so that a config.json may leave them out."""
+    is_unprojected: ClassVar[bool] = False
+    """Whether its classes take embeddings of the layers' width only, though the encoder knows others."""
+    needed: tuple[str, ...] = ("num_attention_heads",)
+    """Settings that no tensor shows, and a config.json must give."""
+
+    @abstractmethod
+    def names(self, settings: EncoderConfig, head: Head | None) -> dict[str, tuple[str, ...]]:
+        """Return our name of every tensor → its names; where there are several, ours is these one below the other."""
+
+    @abstractmethod
+    def canonical(self, name: str) -> str:
+        """Return the name in our table of a tensor of a saved file (a bare encoder leaves its prefix away)."""
+
+    @abstractmethod
+    def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
+        """Return the class that has such tensors."""
+
+    @abstractmethod
+    def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:
+        """Return sizes of the tables, by their keys in config.json; a regular expression of a layer's names, whose
+        first group is its number; and the tensor of the first layer for `layer_sizes`."""
+
+    @abstractmethod
+    def layer_sizes(self, rows: int, columns: int) -> dict[str, int]:
+        """Return what the shape of the first layer's tensor shows."""
+
+    @abstractmethod
+    def describe(self, settings: EncoderConfig, head: Head | None) -> dict[str, Any]:
+        """Return the family's own keys of config.json."""
+
+    @abstractmethod
+    def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
+        """Return the values of a buffer of `size` numbers, and what a message calls them."""
+
+    def class_of(self, head: Head | None) -> str:
+        """Return the class that a network with this head is written as."""
+        return next(name for name, its_head in {**self.classes, **self.other_classes}.items() if its_head == head)
+
+    def head_of(self, name: str, labels: tuple[str, ...]) -> Head | None:
+        """Return the head in a class of this name whose config.json has these labels."""
+        return {**self.classes, **self.other_classes}[name]
+
+    def token_ids(self, tokenizer: "Tokenizer") -> dict[str, int]:
+        """Return the ids of special tokens that config.json names."""
+        return {"pad_token_id": tokenizer.pad_id}
+
+    def per_layer(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
+        """Return what config.json says layer by layer, as settings."""
+        return {}
+
+    def check_recognised(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> None:  # noqa: B027
+        """Raise UserError where another family's tensors may have these names."""
+
+    def check_network(self, config: Mapping[str, Any], where: str) -> None:  # noqa: B027
+        """Raise UserError where keys contradict one another."""
+
+    def kind_of_buffer(self, name: str) -> str | None:
+        """Return what a tensor is that is not trained, such as "position_ids"; None for all others."""
+        match = re.fullmatch(self.buffers, name)
+        return match and match[1]
+
+    def ambiguous(self, where: str) -> UserError:
+        """Return the error for a classifier that may be of texts or of words."""
+        classes = [name for name, head in self.classes.items() if head in ("classification", "tagging")]
+        return UserError(
+            f"{where}: no architectures, and by its tensors the classifier may be of texts or of words; add "
+            f'"architectures": [one of {", ".join(classes)}]'
+        )
+
+
+def with_parts(ours: str, theirs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the names of a module's weight and bias."""
+    return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")}
+
+
+def counting(size: int) -> tuple[Tensor, str]:
+    """Return the buffer 0, 1, 2, …"""
+    return torch.arange(size, dtype=torch.float32), "0, 1, 2, …"

@@ -1,0 +1,33 @@
+"""The families of Hugging Face's classes by name, and what is asked of all of them."""
+
+import pkgutil
+from importlib import import_module
+
+from bertsmith.hub import families
+from bertsmith.hub.family import Family
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for module in pkgutil.iter_modules(families.__path__)
+    for family in import_module(f"{families.__name__}.{module.name}").FAMILIES
+}
+"""Of all files in `families/`."""
+
+CLASSES: dict[str, Family] = {
+    **{name: family for family in FAMILIES.values() for name in family.classes},
+    **{name: family for family in FAMILIES.values() for name in family.other_classes},
+}
+"""Class of transformers → its family; a message names the bare ones last."""
+
+COPIES = {copy: original for family in FAMILIES.values() for copy, original in family.copies.items()}
+DROPPED = {beginning: what for family in FAMILIES.values() for beginning, what in family.dropped.items()}
+
+
+def kind_of_buffer(name: str) -> str | None:
+    """Return what a tensor is that is not trained, such as "position_ids"; None for all others."""
+    return next((kind for family in FAMILIES.values() if (kind := family.kind_of_buffer(name))), None)
+
+
+def kind_of_dropped(name: str) -> str | None:
+    """Return what a tensor is that nothing is read from: a buffer, or one of `DROPPED`."""
+    return kind_of_buffer(name) or next((what for start, what in DROPPED.items() if name.startswith(start)), None)
