@@ -10,7 +10,7 @@ from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 from safetensors.torch import load_file
 
-from bertsmith.cli.app import show as program
+from bertsmith.cli import show as program
 from bertsmith.errors import UserError
 from bertsmith.reports.page import write_page
 from bertsmith.tasks.finetune import finetune

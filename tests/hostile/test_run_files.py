@@ -11,7 +11,7 @@ from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 from safetensors.torch import load_file
 
-from bertsmith.cli.app import show as program
+from bertsmith.cli import show as program
 from bertsmith.config.loading import load, read_toml, to_toml
 from bertsmith.errors import UserError
 from bertsmith.storage.files import sha256_file

@@ -48,7 +48,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     monkeypatch.setattr("bertsmith.text.learning.write_manifest", full)
     with pytest.raises(UserError, match="No space left"):
         train_tokenizer(recipe(corpus), tmp_path / "vocab")
-    assert [path.name for path in (tmp_path / "vocab").iterdir() if not path.name.startswith(".")] == []
+    assert not (tmp_path / "vocab").exists()
     monkeypatch.undo()
     assert train_tokenizer(recipe(corpus), tmp_path / "vocab").vocab_size > 100
 

@@ -14,6 +14,7 @@ from bertsmith.sweeps.glue import read_job, run_glue
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.texts.glue import GLUE
+from bertsmith.tasks.trial import run_trial
 from tests.tasks.texts.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe
 
@@ -96,7 +97,6 @@ def test_stopped_it_keeps_what_is_finished_and_goes_on(model, data, tmp_path, mo
             run_glue(model, asked, tmp_path)
     assert json.loads((tmp_path / "manifest.json").read_text())["finished"] is False
     assert list(json.loads((tmp_path / "results.json").read_text())["tasks"]) == ["cola", "sst-2"]
-    run_trial = glue_run.finetune.__globals__["run_trial"]
     monkeypatch.setattr(
         "bertsmith.tasks.finetune.run_trial",
         lambda setup, seed, folder: trained.append((setup.lesson.task.name, seed)) or run_trial(setup, seed, folder),
