@@ -166,6 +166,21 @@ def test_no_command_is_put_together_without_a_shell_in_mind(path: Path):
                     )
 
 
+HOMONYMS: set[str] = set()
+"""Public classes and functions that are still defined twice. May only shrink."""
+
+
+def test_a_public_name_means_one_thing():
+    """The verbs, which the command line and the Python API name as the functions that do them, apart."""
+    places: dict[str, set[Path]] = {}
+    for path in FILES:
+        if path.relative_to(PACKAGE).parts[0] not in ("cli", "__init__.py"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, set()).add(path)
+    assert {name for name, paths in places.items() if len(paths) > 1} == HOMONYMS
+
+
 def test_the_text_room_has_no_torch():
     code = "import sys, bertsmith.text.prepare, bertsmith.text.segments; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -9,8 +9,8 @@ from bertsmith import __version__
 from bertsmith.cli.arguments import (
     AsJson,
     Device,
-    File,
-    Model,
+    FileOption,
+    ModelArgument,
     OfTask,
     Out,
     Overrides,
@@ -140,7 +140,7 @@ add_verbs(app)
 @app.command()
 @no_empty_folder("out")
 def evaluate(
-    model: Model,
+    model: ModelArgument,
     asked: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="data, evaluate_rows, blimp, pairs, machine.…")
     ] = None,
@@ -166,7 +166,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Model,
+    model: ModelArgument,
     texts: Annotated[
         list[str] | None,
         typer.Argument(
@@ -174,7 +174,7 @@ def predict(
         ),
     ] = None,
     *,
-    file: File = None,
+    file: FileOption = None,
     top: Annotated[int, typer.Option("--top", min=1, help="guesses for a [MASK]")] = 5,
     as_json: AsJson = False,
     truncate: Truncate = False,
@@ -201,7 +201,7 @@ def predict(
 
 @app.command()
 def score(
-    model: Model,
+    model: ModelArgument,
     file: Annotated[str, typer.Argument(metavar="FILE", help="a sentence a line; - for standard input")],
     as_json: AsJson = False,
     per_token: Annotated[bool, typer.Option("--per-token", help="each token's share too")] = False,

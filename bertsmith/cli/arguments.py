@@ -19,8 +19,8 @@ Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe'
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="settings laid over the recipe")]
 Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="start afresh instead of continuing")]
-Model = Annotated[Path, typer.Argument(metavar="RUN", help="a run, or a Hugging Face folder")]
-File = Annotated[
+ModelArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run, or a Hugging Face folder")]
+FileOption = Annotated[
     str | None,
     typer.Option(
         "--file",

@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from bertsmith.config.schema import class_of, fields_of, keys_of, path_of
+from bertsmith.config.schema import fields_of, keys_of, path_of, table_class
 from bertsmith.errors import quoted
 
 
@@ -24,7 +24,7 @@ def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
 
 
 def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> str:
-    here = list(fields_of(class_of(cls, tables, values)))
+    here = list(fields_of(table_class(cls, tables, values)))
     everywhere = list(keys_of(cls))
     last = key.rsplit(".", 1)[-1]
     near = difflib.get_close_matches(last, here, n=1)

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 
-def class_of(cls: Any, tables: Sequence[str], values: Any) -> Any:
+def table_class(cls: Any, tables: Sequence[str], values: Any) -> Any:
     """The settings class of a nested table of `values`; None where there is no such table."""
     for name in tables:
         values = values.get(name) if isinstance(values, dict) else None
@@ -116,7 +116,7 @@ def keys_of(cls: type, prefix: str = "") -> Iterator[str]:
 def drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
     """A class may name settings of which exactly one is given (`exclusive`): a new one replaces the recipe's."""
     *tables, last = key.split(".")
-    owner = class_of(cls, tables, values)
+    owner = table_class(cls, tables, values)
     rivals = getattr(owner, "exclusive", ())
     if last not in rivals:
         return
@@ -131,7 +131,7 @@ def drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key:
 def drop_strangers(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
     """A table that was given another `kind` keeps of the recipe's settings those that this kind knows too."""
     *tables, last = key.split(".")
-    known = fields_of(class_of(cls, tables, values))
+    known = fields_of(table_class(cls, tables, values))
     if last != "kind" or "kind" not in known:
         return
     for name in tables:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bertsmith.console.progress import format_seconds, progress
-from bertsmith.datasets.sources import CATALOGUE, File, Item
+from bertsmith.datasets.sources import CATALOGUE, Download, RemoteFile
 from bertsmith.errors import UserError, one_line
 from bertsmith.storage.files import TEMPORARY, atomic_write, locked, make_folder, reported, sha256_file
 from bertsmith.storage.folders import no_empty_folder
@@ -40,7 +40,7 @@ class Unavailable(Exception):
 def download(
     what: str,
     out: Path,
-    catalogue: Mapping[str, Sequence[Item]] = CATALOGUE,
+    catalogue: Mapping[str, Sequence[Download]] = CATALOGUE,
     pauses: Sequence[float] = PAUSES_SECONDS,
 ) -> list[Path]:
     """Fetch what `out` does not have yet of `what` ("openwebtext", "glue", "vocab"); gives the paths of all its files.
@@ -55,13 +55,13 @@ def download(
         return [path for item in catalogue[what] for path in _obtain(item, out, pauses)]
 
 
-def present(what: str, out: Path, catalogue: Mapping[str, Sequence[Item]] = CATALOGUE) -> set[Path]:
+def present(what: str, out: Path, catalogue: Mapping[str, Sequence[Download]] = CATALOGUE) -> set[Path]:
     """Return what is in `out` of the files of `what`, from whichever source."""
     files = (file for item in catalogue.get(what, ()) for source in item.sources for file in source)
     return {path for file in files for path in (out / kept for kept in file.kept) if path.exists()}
 
 
-def _obtain(item: Item, out: Path, pauses: Sequence[float]) -> list[Path]:
+def _obtain(item: Download, out: Path, pauses: Sequence[float]) -> list[Path]:
     """The item's files from the first source that gives all of them; one that was begun goes before the others."""
     reasons = []
     for source in sorted(item.sources, key=lambda source: not any(_begun(file, out) for file in source)):
@@ -76,7 +76,7 @@ def _obtain(item: Item, out: Path, pauses: Sequence[float]) -> list[Path]:
     )
 
 
-def _place(file: File, out: Path, pauses: Sequence[float]) -> list[Path]:
+def _place(file: RemoteFile, out: Path, pauses: Sequence[float]) -> list[Path]:
     """Bring `file` to its place, checked, and unpack it if it is an archive; nothing to do where that was done."""
     target = out / file.path
     if file.members and _finished(file, out):
@@ -93,7 +93,7 @@ def _place(file: File, out: Path, pauses: Sequence[float]) -> list[Path]:
     return [out / path for path in file.kept]
 
 
-def _fetch(file: File, target: Path, pauses: Sequence[float]) -> None:
+def _fetch(file: RemoteFile, target: Path, pauses: Sequence[float]) -> None:
     partial = target.with_name(target.name + TEMPORARY)
     _transfer(file, partial, pauses)
     if fault := _fault(file, partial):
@@ -102,7 +102,7 @@ def _fetch(file: File, target: Path, pauses: Sequence[float]) -> None:
     partial.replace(target)
 
 
-def _transfer(file: File, partial: Path, pauses: Sequence[float]) -> None:
+def _transfer(file: RemoteFile, partial: Path, pauses: Sequence[float]) -> None:
     """Bring the bytes of `file` to `partial`, going on where an earlier try was cut."""
     import gdown  # here: with requests and bs4 it takes 0.3 s, which other commands need not wait for
     import requests
@@ -165,7 +165,7 @@ def _judge(error: Exception) -> tuple[str, bool]:
     return "the connection was cut" if said.startswith("Download is incomplete") else said, True
 
 
-def _fault(file: File, path: Path, hashed: bool = True) -> str:
+def _fault(file: RemoteFile, path: Path, hashed: bool = True) -> str:
     """What is wrong with `path`, if it is not what was published."""
     size = path.stat().st_size
     if file.size not in (None, size):
@@ -175,7 +175,7 @@ def _fault(file: File, path: Path, hashed: bool = True) -> str:
     return ""
 
 
-def _unpack(file: File, out: Path) -> None:
+def _unpack(file: RemoteFile, out: Path) -> None:
     """Take the expected members, and no others, out of a zip archive, then remove it."""
     archive = out / file.path
     try:
@@ -190,15 +190,15 @@ def _unpack(file: File, out: Path) -> None:
     archive.unlink()
 
 
-def _host(file: File) -> str:
+def _host(file: RemoteFile) -> str:
     return urlsplit(file.url).netloc
 
 
-def _finished(file: File, out: Path) -> bool:
+def _finished(file: RemoteFile, out: Path) -> bool:
     return all((out / path).exists() for path in file.kept)
 
 
-def _begun(file: File, out: Path) -> bool:
+def _begun(file: RemoteFile, out: Path) -> bool:
     partial = out / f"{file.path}{TEMPORARY}"
     return _finished(file, out) or (out / file.path).exists() or any(_pieces(partial))
 

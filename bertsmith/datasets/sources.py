@@ -7,7 +7,7 @@ Sizes and hashes of the archives are those of huggingface/datasets, datasets/{gl
 from typing import NamedTuple
 
 
-class File(NamedTuple):
+class RemoteFile(NamedTuple):
     """One file of a source, and where it goes."""
 
     url: str
@@ -25,11 +25,11 @@ class File(NamedTuple):
         return self.members or (self.path,)
 
 
-Source = tuple[File, ...]
+Source = tuple[RemoteFile, ...]
 """All of an item, in one place."""
 
 
-class Item(NamedTuple):
+class Download(NamedTuple):
     """Something to fetch, with its sources, the preferred one first."""
 
     name: str
@@ -62,34 +62,34 @@ _GLUE_COPIES = {  # on the Hugging Face hub, in Parquet
 
 _GLUE_REVISION = "https://huggingface.co/datasets/nyu-mll/glue/resolve/bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
-_GLUE_DIAGNOSTIC = Item(
+_GLUE_DIAGNOSTIC = Download(
     "diagnostic",
     (
         (
-            File(
+            RemoteFile(
                 "https://dl.fbaipublicfiles.com/glue/data/AX.tsv",
                 "diagnostic/diagnostic.tsv",
                 222257,
                 "0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd",
             ),
         ),
-        (File(f"{_GLUE_REVISION}/ax/test-00000-of-00001.parquet", "diagnostic/test-00000-of-00001.parquet"),),
+        (RemoteFile(f"{_GLUE_REVISION}/ax/test-00000-of-00001.parquet", "diagnostic/test-00000-of-00001.parquet"),),
     ),
 )
 
 
-def _glue(task: str) -> Item:
+def _glue(task: str) -> Download:
     splits = ["train", "validation", "test"]
     if task == "MNLI":
         splits = ["train", "validation_matched", "validation_mismatched", "test_matched", "test_mismatched"]
     names = [f"{split}-00000-of-00001.parquet" for split in splits]
-    copy = tuple(File(f"{_GLUE_REVISION}/{_GLUE_COPIES[task]}/{name}", f"{task}/{name}") for name in names)
+    copy = tuple(RemoteFile(f"{_GLUE_REVISION}/{_GLUE_COPIES[task]}/{name}", f"{task}/{name}") for name in names)
     if task not in _GLUE_ARCHIVES:
-        return Item(task, (copy,))
+        return Download(task, (copy,))
     name, size, sha256 = _GLUE_ARCHIVES[task]
     members = tuple(f"{task}/{split.replace('validation', 'dev')}.tsv" for split in splits)
-    archive = File(f"https://dl.fbaipublicfiles.com/glue/data/{name}", name, size, sha256, members)
-    return Item(task, ((archive,), copy))
+    archive = RemoteFile(f"https://dl.fbaipublicfiles.com/glue/data/{name}", name, size, sha256, members)
+    return Download(task, ((archive,), copy))
 
 
 _OPENWEBTEXT = "openwebtext.tar.xz", 12880027468, "9fe39d154c5bc67da8c359415372b79510eb1e2edb0d035fe4f7fc3a732b9336"
@@ -100,24 +100,30 @@ _OPENWEBTEXT_COPY_NAMES = [f"train-{number:05d}-of-00080.parquet" for number in 
 
 _VOCAB = "vocab.txt", 231508, "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
-CATALOGUE: dict[str, tuple[Item, ...]] = {
+CATALOGUE: dict[str, tuple[Download, ...]] = {
     "openwebtext": (
-        Item(
+        Download(
             "OpenWebText",
             (
-                (File("https://drive.google.com/uc?id=1EA5V0oetDCOke7afsktL_JDQ-ETtNOvx", *_OPENWEBTEXT),),
-                tuple(File(f"{_OPENWEBTEXT_COPY}/{name}", f"openwebtext/{name}") for name in _OPENWEBTEXT_COPY_NAMES),
-                (File("https://zenodo.org/record/3834942/files/openwebtext.tar.xz", *_OPENWEBTEXT),),
+                (RemoteFile("https://drive.google.com/uc?id=1EA5V0oetDCOke7afsktL_JDQ-ETtNOvx", *_OPENWEBTEXT),),
+                tuple(
+                    RemoteFile(f"{_OPENWEBTEXT_COPY}/{name}", f"openwebtext/{name}") for name in _OPENWEBTEXT_COPY_NAMES
+                ),
+                (RemoteFile("https://zenodo.org/record/3834942/files/openwebtext.tar.xz", *_OPENWEBTEXT),),
             ),
         ),
     ),
     "glue": (*(_glue(task) for task in _GLUE_COPIES), _GLUE_DIAGNOSTIC),
     "vocab": (
-        Item(
+        Download(
             "BERT's uncased vocabulary",
             (
-                (File("https://huggingface.co/google-bert/bert-base-uncased/resolve/main/vocab.txt", *_VOCAB),),
-                (File("https://s3.amazonaws.com/models.huggingface.co/bert/bert-base-uncased-vocab.txt", *_VOCAB),),
+                (RemoteFile("https://huggingface.co/google-bert/bert-base-uncased/resolve/main/vocab.txt", *_VOCAB),),
+                (
+                    RemoteFile(
+                        "https://s3.amazonaws.com/models.huggingface.co/bert/bert-base-uncased-vocab.txt", *_VOCAB
+                    ),
+                ),
             ),
         ),
     ),

@@ -29,7 +29,7 @@ from bertsmith.evals.guesses import SENTENCES, show_guesses
 from bertsmith.evals.likelihood import standard_error
 from bertsmith.evals.word_order import find_pairs, word_order
 from bertsmith.predict.predictor import Predictor
-from bertsmith.quickstart.summary import WIDTH, show, told
+from bertsmith.quickstart.summary import WIDTH, show_figures, told
 from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
 from bertsmith.reports.page import write_page
 from bertsmith.storage.files import TEMPORARY, Held, locked, make_folder, refuse_links
@@ -116,7 +116,7 @@ def quickstart(
         about = [*told(results), "In the place of [MASK]: " + "; ".join(results["guesses"])]
         write_page([out / name for name in ("bert", "pretrained", "random")], out / "report.html", about)
         write_json(out / "results.json", results)
-    show(results, out)
+    show_figures(results, out)
     return results
 
 

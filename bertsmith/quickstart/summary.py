@@ -15,7 +15,7 @@ WIDTH = 100
 """Of what is printed, in characters, on a terminal and in a log alike."""
 
 
-def show(results: dict[str, Any], out: Path) -> None:
+def show_figures(results: dict[str, Any], out: Path) -> None:
     """The table, what it says about pre-training, and where to go from here."""
     from rich import box
     from rich.console import Console

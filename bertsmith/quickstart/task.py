@@ -35,7 +35,7 @@ class Example(NamedTuple):
     label: str
 
 
-class Split(NamedTuple):
+class SentenceSplit(NamedTuple):
     """The labelled task, and what is left for pre-training."""
 
     train: list[Example]
@@ -49,7 +49,7 @@ def sentences(text: str) -> Iterator[list[str]]:
         yield match[1].split()
 
 
-def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) -> Split:
+def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) -> SentenceSplit:
     """Pairs (package, text) → sentences of some of them, and the others, in the order of `texts`.
 
     Documents are taken in an order drawn at random, for dev first, until there are enough; fewer where they run out.
@@ -77,7 +77,7 @@ def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) 
                     part.append(_example(words, KEPT) if in_order else _example(other, SHUFFLED))
         parts.append(part[:wanted])
     dev, train = parts
-    return Split(train, dev, [pair for number, pair in enumerate(texts) if number not in taken])
+    return SentenceSplit(train, dev, [pair for number, pair in enumerate(texts) if number not in taken])
 
 
 def _bag(words: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ def _example(words: Sequence[str], label: str) -> Example:
     return Example(" ".join(words) + ".", label)
 
 
-def write_task(folder: Path, split: Split) -> None:
+def write_task(folder: Path, split: SentenceSplit) -> None:
     """`folder`/train.jsonl and dev.jsonl with the fields "text" and "label"."""
     make_folder(folder)
     for name, examples in (("train", split.train), ("dev", split.dev)):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bertsmith.reports.averages import PROTOCOLS
 from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_chart, score_chart
 from bertsmith.reports.glue_table import reservations, seeds_of
-from bertsmith.reports.markup import ABSENT, listed, swatch, table, text
+from bertsmith.reports.markup import ABSENT, html_list, swatch, table, text
 from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.published import METRICS, PUBLISHED, PUBLISHED_AVERAGES, published_scores
 from bertsmith.reports.runs import Run
@@ -88,7 +88,7 @@ def absent_tasks(runs: Sequence[tuple[Run, str]]) -> str:
     for (task, why), names in sorted(runs_of.items(), key=lambda item: ORDER.index(item[0][0])):
         which = f" ({text(', '.join(names))})" if len(names) < len(runs) else ""
         lines.append(f"<strong>{text(task)}</strong>{which}: {text(why)}")
-    return listed(lines) if lines else ""
+    return html_list(lines) if lines else ""
 
 
 def transferred(runs: Sequence[tuple[Run, str]]) -> bool:
@@ -157,7 +157,7 @@ def _average_table(name: str, runs: Sequence[tuple[Run, str]]) -> str:
         if found["average"] is None and found["mean"] is not None:
             score += f"<small>{100 * found['mean']:.1f} over {found['numbers']} of {found['of']}</small>"
         protocol = f"dev set, median of {seeds_of(run.glue['tasks'])}"
-        departs = f'<span class="mark">not comparable</span>{listed(map(text, amiss))}' if amiss else "nothing"
+        departs = f'<span class="mark">not comparable</span>{html_list(map(text, amiss))}' if amiss else "nothing"
         rows.append((swatch(color) + text(run.name), score, text(protocol), departs))
         classes.append("own")
     for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):

@@ -44,7 +44,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Iterable[
     return f'<div class="scroll"><table>{top}<tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def listed(items: Iterable[str]) -> str:
+def html_list(items: Iterable[str]) -> str:
     """A list of pieces of HTML."""
     return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
 

@@ -19,34 +19,33 @@ from bertsmith.storage.manifests import kind_of, read_manifest, word, write_mani
 
 Value = TypeVar("Value")
 
-MOST_NAMED = 4
+MAX_NAMED = 4
 """Differences in a message."""
 
 EARLIER_TEMPORARY = ".partial"
 """What version 0.1.0 appended to the names of checkpoints and trials while it wrote them."""
 
 
-def never(theirs: dict[str, Any], mine: dict[str, Any]) -> bool:
-    """For `open_run_folder`: no other run's folder is taken over."""
+def refuse_all(manifest: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Return False: for `open_run_folder`, no run with another identity may go on in the folder."""
     return False
 
 
 def open_run_folder(
     folder: Path,
     kind: Kind,
-    mine: dict[str, Any],
+    identity: dict[str, Any],
     defaults: dict[str, Any],
     overwrite: bool = False,
-    takes_over: Callable[[dict[str, Any], dict[str, Any]], bool] = never,
+    may_extend: Callable[[dict[str, Any], dict[str, Any]], bool] = refuse_all,
 ) -> dict[str, Any]:
-    """Check that `folder` is of the run that `mine` tells from others, or of none yet; returns its manifest, {} where
-    there is none.
+    """Check that `folder` holds the run of this identity, or none yet, and return its manifest, {} where there is none.
 
     Args:
-        mine: the run's identity; its manifest keeps it under "identity".
+        identity: what tells the run from others; its manifest keeps it under "identity".
         defaults: of the settings in it, for those that an older manifest lacks.
         overwrite: remove what such a run has made, and nothing of anybody else's.
-        takes_over: asked about the manifest and `mine` where the two differ.
+        may_extend: whether the run may go on in the folder of the manifest, whose identity is another.
 
     Raises:
         UserError: it is of another kind, or of another run (what differs is named), or has contents without a manifest;
@@ -64,9 +63,9 @@ def open_run_folder(
         clear(folder, kind)
         return {}
     manifest = read_own(folder, kind)
-    manifest["identity"] = as_written_now(manifest.get("identity", {}), mine, defaults)
-    changed = differences(manifest["identity"], mine)
-    if changed and not takes_over(manifest, mine):
+    manifest["identity"] = as_written_now(manifest.get("identity", {}), identity, defaults)
+    changed = differences(manifest["identity"], identity)
+    if changed and not may_extend(manifest, identity):
         which = "search" if kind.name == "search" else "run"
         raise UserError(
             f"{folder}: belongs to another {which} ({_named(changed)}); choose another --out or --overwrite"
@@ -227,5 +226,5 @@ def read_own(folder: Path, kind: Kind) -> dict[str, Any]:
 
 def _named(changed: list[str]) -> str:
     """The first few, hashes cut short."""
-    few = changed[:MOST_NAMED]
+    few = changed[:MAX_NAMED]
     return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in few)

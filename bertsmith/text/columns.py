@@ -5,7 +5,7 @@ from contextlib import closing
 
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.text.compression import BrokenArchive
-from bertsmith.text.text_files import File, open_file
+from bertsmith.text.text_files import CorpusFile, open_file
 
 _HOW = {
     "pre_buffer": False,  # a column is read as it is needed, not a whole row group at once
@@ -14,7 +14,7 @@ _HOW = {
 }
 
 
-def cells(file: File, column: str) -> Iterator[tuple[bytes, int]]:
+def cells(file: CorpusFile, column: str) -> Iterator[tuple[bytes, int]]:
     """Yield the texts of a column, each with the number of the file's bytes that are behind it.
 
     Raises:

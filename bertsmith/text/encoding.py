@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
     """Documents that are in neither split, by reason."""
 
 
-def encode(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: float) -> Encoded:
+def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: float) -> Encoded:
     """Encode documents and find their lines, which end as `unified` has it; one that gives no token, such as a blank
     one, is none.
 

@@ -256,7 +256,7 @@ def refuse_other(folder: Path, before: dict[str, Any], identity: dict[str, Any])
         )
 
 
-def describe(skipped: Counter[str]) -> str:
+def skipped_line(skipped: Counter[str]) -> str:
     """ "2 empty, 1 not UTF-8": documents by the reason why they were skipped."""
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
 

@@ -14,13 +14,13 @@ from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.text.blank_lines import unified
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, open_corpus
-from bertsmith.text.journal import describe, refuse_foreign, refuse_other
+from bertsmith.text.journal import refuse_foreign, refuse_other, skipped_line
 from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.text.units import Unit
 from bertsmith.text.workers import note_broken
 from bertsmith.tokenizers.extension import extend
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
-from bertsmith.tokenizers.vocabulary import SMALLEST_SIZE, train
+from bertsmith.tokenizers.vocabulary import SMALLEST_SIZE
 
 
 @settings
@@ -68,7 +68,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
             return Tokenizer.load(out)
         counts: Counter[str] = Counter()
         texts = _texts(corpus, recipe, counts, notes)
-        tokenizer = train(texts, recipe.size, **casing) if base is None else extend(base, texts, recipe.size)
+        tokenizer = train_vocabulary(texts, recipe.size, **casing) if base is None else extend(base, texts, recipe.size)
         (out / "manifest.json").unlink(missing_ok=True)
         content = {"identity": own, "counts": dict(counts), "fingerprint": tokenizer.fingerprint}
         try:
@@ -101,7 +101,7 @@ def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str], notes:
             size += unit.size
             bar.update(size, f"{format_count(counts['documents'])} documents")
         said = f"training on {counts['documents']:,} documents, {counts['characters'] / 1e6:,.1f} M characters"
-        bar.line(f"{said}; skipped {describe(skipped)}" if skipped else said)
+        bar.line(f"{said}; skipped {skipped_line(skipped)}" if skipped else said)
 
 
 def _documents(unit: Unit, skip_broken: bool, skipped: Counter[str]) -> Iterator[str]:

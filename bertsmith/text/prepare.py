@@ -24,10 +24,10 @@ from bertsmith.text import journal
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
-from bertsmith.text.journal import Done, Journal, describe, journal_names, refuse_foreign, refuse_other
+from bertsmith.text.journal import Done, Journal, journal_names, refuse_foreign, refuse_other, skipped_line
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
 from bertsmith.text.units import Unit
-from bertsmith.text.workers import Encoder, Result, encode_units, start_server
+from bertsmith.text.workers import Result, UnitEncoder, encode_units, start_server
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
@@ -132,7 +132,7 @@ def _make(job: _Job, held: Held) -> None:
         try:
             _write_shards(job, book, held)
             if not book.done.counts["documents"]:
-                reason = describe(book.done.skipped) or "it is empty"
+                reason = skipped_line(book.done.skipped) or "it is empty"
                 raise UserError(f"{job.recipe.corpus}: no usable document ({reason}); check corpus, layout and field")
             job.tokenizer.save(job.out)
             write_manifest(job.out, "data", _manifest(job, book.done))
@@ -149,7 +149,7 @@ def _make(job: _Job, held: Held) -> None:
 
 
 def _write_shards(job: _Job, book: Journal, held: Held) -> None:
-    encoder = Encoder(job.tokenizer, job.recipe.heldout_fraction, job.recipe.on_error == "skip")
+    encoder = UnitEncoder(job.tokenizer, job.recipe.heldout_fraction, job.recipe.on_error == "skip")
     units = job.corpus.units()
     size = sum(unit.size for unit in islice(units, book.done.units))
     num_bytes, started_at = book.done.counts["bytes"], time.monotonic()
@@ -242,7 +242,7 @@ def _manifest(job: _Job, done: Done) -> dict[str, Any]:
 def _summary(done: Done) -> str:
     counts = done.counts
     text = f"{counts['documents']:,} documents, {counts['bytes'] / 1e6:,.1f} MB of text, {counts['tokens']:,} tokens"
-    return f"{text}; skipped {describe(done.skipped)}" if done.skipped else text
+    return f"{text}; skipped {skipped_line(done.skipped)}" if done.skipped else text
 
 
 def _clear(out: Path) -> None:

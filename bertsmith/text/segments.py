@@ -27,7 +27,7 @@ class RowSettings:
     length: int = setting(128, "longest row in tokens, with its special tokens", ge=8)
 
 
-class Rows(NamedTuple):
+class RowSpans(NamedTuple):
     """R rows as pieces of a shard's token array; P pieces in all, in row order."""
 
     starts: np.ndarray
@@ -54,7 +54,7 @@ class Assembled(NamedTuple):
     """[R] int64."""
 
 
-def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator, compat: bool = False) -> Rows:
+def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator, compat: bool = False) -> RowSpans:
     """All rows of a shard, in the order of its text.
 
     Every token comes in exactly one row. With `compat` two-segment rows are the reference's instead, which throws away
@@ -75,14 +75,14 @@ def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator,
             segments.append(segment)
     bounds = np.zeros(len(counts) + 1, dtype=np.int64)
     np.cumsum(counts, out=bounds[1:])
-    return Rows(np.array(starts, np.int64), np.array(ends, np.int64), np.array(segments, np.uint8), bounds)
+    return RowSpans(np.array(starts, np.int64), np.array(ends, np.int64), np.array(segments, np.uint8), bounds)
 
 
-Pieces = list[tuple[int, int, int]]
+RowPieces = list[tuple[int, int, int]]
 """One row: (start, end, segment) of each piece."""
 
 
-def _windows(shard: Shard, length: int) -> Iterator[Pieces]:
+def _windows(shard: Shard, length: int) -> Iterator[RowPieces]:
     start = 0
     for document_end in shard.document_ends.tolist():
         for window in range(start, document_end, length - 2):
@@ -90,7 +90,7 @@ def _windows(shard: Shard, length: int) -> Iterator[Pieces]:
         start = document_end
 
 
-def _carried_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[Pieces]:
+def _carried_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[RowPieces]:
     """The reference's rows in spirit: its shares of single-segment and short rows, its cut between segments at a line's
     end near the middle. But a row takes as much of the document as it holds and the next one goes on from there, also
     in the middle of a line."""
@@ -122,7 +122,7 @@ def _cut(line_ends: list[int], start: int, middle: int, coin: bool) -> int:
     return line_ends[min(after, len(line_ends) - 1)]  # the text may end before the middle
 
 
-def _reference_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[Pieces]:
+def _reference_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[RowPieces]:
     """Line by line as the reference does it, with what it throws away.
 
     Source: google-research/electra, build_pretraining_dataset.py, ExampleBuilder.
@@ -146,10 +146,10 @@ def _reference_segments(shard: Shard, length: int, generator: np.random.Generato
         start = end
 
 
-def _reference_row(lines: list[tuple[int, int]], target: int, length: int, uniform) -> Pieces:
+def _reference_row(lines: list[tuple[int, int]], target: int, length: int, uniform) -> RowPieces:
     first_target = 100_000 if uniform() < SINGLE_SEGMENT_PROB else (target - 3) // 2
-    first: Pieces = []
-    second: Pieces = []
+    first: RowPieces = []
+    second: RowPieces = []
     first_size = 0
     for start, end in lines:
         size = end - start
@@ -164,7 +164,7 @@ def _reference_row(lines: list[tuple[int, int]], target: int, length: int, unifo
     return first + _trim(second, max(0, length - sum(end - start for start, end, _ in first) - 3))
 
 
-def _trim(pieces: Pieces, size: int) -> Pieces:
+def _trim(pieces: RowPieces, size: int) -> RowPieces:
     kept = []
     for start, end, segment in pieces:
         if size <= 0:
@@ -186,7 +186,7 @@ def _uniform(generator: np.random.Generator) -> Iterator[float]:
         yield from generator.random(8192).tolist()
 
 
-def assemble(shard_tokens: np.ndarray, rows: Rows, chosen: np.ndarray, specials: tuple[int, int]) -> Assembled:
+def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, specials: tuple[int, int]) -> Assembled:
     """The rows numbered `chosen` ([R] int64) with `specials` = ([CLS], [SEP]) around their pieces."""
     cls_id, sep_id = specials
     first, num_pieces = rows.bounds[chosen], rows.bounds[chosen + 1] - rows.bounds[chosen]

@@ -12,7 +12,7 @@ LONGEST_DOCUMENT = 128 << 20
 to 6 times its size while it is encoded."""
 
 
-class File(NamedTuple):
+class CorpusFile(NamedTuple):
     path: str
     """Local, or a URL."""
     size: int
@@ -42,7 +42,7 @@ def read_span(file: BinaryIO, start: int, stop: int) -> bytes:
     return file.read(stop - start)
 
 
-def spans_of(file: File, blank_lines: bool, part: int) -> Iterator[Span]:
+def spans_of(file: CorpusFile, blank_lines: bool, part: int) -> Iterator[Span]:
     """The parts of a text file, of about `part` bytes where blank lines part its documents."""
     start, unit = 0, part if blank_lines else LONGEST_DOCUMENT
     while file.size - start > unit:

@@ -17,7 +17,7 @@ from bertsmith.storage.files import reported
 from bertsmith.text.archives import members
 from bertsmith.text.columns import cells
 from bertsmith.text.compression import BrokenArchive, archive_kind, decompressed, is_readable
-from bertsmith.text.text_files import LONGEST_DOCUMENT, File, open_file, spans_of
+from bertsmith.text.text_files import LONGEST_DOCUMENT, CorpusFile, open_file, spans_of
 from bertsmith.text.unit_kinds import (
     LONGEST_LINE,
     Archive,
@@ -40,12 +40,12 @@ _MOST_FILES = 4096
 """Of a unit of small ones."""
 
 
-def archives(files: Iterable[File]) -> Iterator[Unit]:
+def archives(files: Iterable[CorpusFile]) -> Iterator[Unit]:
     """Archives of documents (OpenWebText's `urlsf_subset*_data.xz`), and archives of such archives, streamed."""
     return _each(files, _archive)
 
 
-def texts(files: Iterable[File], blank_lines: bool) -> Iterator[Unit]:
+def texts(files: Iterable[CorpusFile], blank_lines: bool) -> Iterator[Unit]:
     """Text files: small ones together, big ones in parts."""
     spans, size = [], 0
     for span in chain.from_iterable(spans_of(file, blank_lines, UNIT_BYTES) for file in files):
@@ -58,17 +58,17 @@ def texts(files: Iterable[File], blank_lines: bool) -> Iterator[Unit]:
         yield Texts(tuple(spans), blank_lines)
 
 
-def json_lines(files: Iterable[File], field: str) -> Iterator[Unit]:
+def json_lines(files: Iterable[CorpusFile], field: str) -> Iterator[Unit]:
     """Files of JSON lines, plain or compressed."""
     return _each(files, lambda file: _json_lines(file, field))
 
 
-def parquet(files: Iterable[File], column: str) -> Iterator[Unit]:
+def parquet(files: Iterable[CorpusFile], column: str) -> Iterator[Unit]:
     """A text column of Parquet files."""
     return _each(files, lambda file: _cells(file, column))
 
 
-def _each(files: Iterable[File], units_of: Callable[[File], Iterator[Unit]]) -> Iterator[Unit]:
+def _each(files: Iterable[CorpusFile], units_of: Callable[[CorpusFile], Iterator[Unit]]) -> Iterator[Unit]:
     """Units of all files; one that proves broken ends with a `Broken` unit, for its reader to judge."""
     for file in files:
         try:
@@ -109,7 +109,7 @@ class _Pile:
         self._contents, self._size, self._start = [], 0, position
 
 
-def _archive(file: File) -> Iterator[Unit]:
+def _archive(file: CorpusFile) -> Iterator[Unit]:
     if file.path.lower().endswith("_data.xz") and file.size <= LARGEST_INNER:
         yield Archive(file.path, file.size)
         return
@@ -152,7 +152,7 @@ def _members(packed: BinaryIO, raw: BinaryIO, pile: _Pile, source: str) -> Itera
     yield from pile.units(raw.tell())
 
 
-def _cells(file: File, column: str) -> Iterator[Unit]:
+def _cells(file: CorpusFile, column: str) -> Iterator[Unit]:
     pile, position = _Pile(file.path), 0
     try:
         for content, position in cells(file, column):
@@ -163,7 +163,7 @@ def _cells(file: File, column: str) -> Iterator[Unit]:
     yield from pile.units(position)
 
 
-def _json_lines(file: File, field: str) -> Iterator[Unit]:
+def _json_lines(file: CorpusFile, field: str) -> Iterator[Unit]:
     with open_file(file.path) as raw:
         start = 0
         for part in _whole_lines(decompressed(raw, file.path), file.path):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
 from bertsmith.text.compression import BrokenArchive
-from bertsmith.text.encoding import Encoded, encode
+from bertsmith.text.encoding import Encoded, encode_documents
 from bertsmith.text.units import Unit
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
@@ -29,7 +29,7 @@ IN_FLIGHT = 4
 
 
 @dataclass(frozen=True)
-class Encoder:
+class UnitEncoder:
     """Reads a unit and encodes its documents.
 
     Attributes:
@@ -48,10 +48,10 @@ class Encoder:
         broken: list[str] = []
         note = partial(note_broken, self.skip_broken, broken)
         try:
-            encoded = encode(unit.documents(skipped, note), self.tokenizer, self.heldout_fraction)
+            encoded = encode_documents(unit.documents(skipped, note), self.tokenizer, self.heldout_fraction)
         except BrokenArchive as error:
             note(error)
-            encoded = encode((), self.tokenizer, self.heldout_fraction)
+            encoded = encode_documents((), self.tokenizer, self.heldout_fraction)
             skipped.clear()
         encoded.skipped.update(skipped)
         encoded.skipped.update({"broken archive": len(broken)} if broken else {})
@@ -74,7 +74,7 @@ class Result(NamedTuple):
 
 
 @contextmanager
-def encode_units(units: Iterator[Unit], encoder: Encoder, workers: int) -> Iterator[Iterator[tuple[Unit, Result]]]:
+def encode_units(units: Iterator[Unit], encoder: UnitEncoder, workers: int) -> Iterator[Iterator[tuple[Unit, Result]]]:
     """Each unit with its result, in the order of `units`, of which no more are taken than keep `workers` busy.
 
     Work begins at once, before the first result is asked for; with one worker it happens in this process.
@@ -113,11 +113,11 @@ def _in_order(pending: deque[tuple[Unit, Future]], units: Iterator[Unit], pool: 
         yield unit, result
 
 
-_encoder: Encoder
+_encoder: UnitEncoder
 """A worker's own, set when it starts: sent once and not with every unit."""
 
 
-def _start(encoder: Encoder) -> None:
+def _start(encoder: UnitEncoder) -> None:
     global _encoder
     _encoder = encoder
     keep_freed_memory()

@@ -28,7 +28,9 @@ SLICE = 1 << 20
 """Characters split at a time, so that a book without line ends does not become a list of all its words at once."""
 
 
-def train(texts: Iterable[str], size: int, *, lowercase: bool = True, strip_accents: bool | None = None) -> Tokenizer:
+def train_vocabulary(
+    texts: Iterable[str], size: int, *, lowercase: bool = True, strip_accents: bool | None = None
+) -> Tokenizer:
     """A tokenizer with a vocabulary of `size` tokens that is trained on `texts`, read once and one at a time.
 
     The ids: special tokens, characters, characters inside a word, then pieces in the order of their making. The order

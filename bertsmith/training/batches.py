@@ -14,7 +14,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch, Collator
 from bertsmith.randomness import generator
-from bertsmith.text.segments import Assembled, Rows, RowSettings, assemble, rows_of
+from bertsmith.text.segments import Assembled, RowSettings, RowSpans, assemble, rows_of
 from bertsmith.text.shards import Data, Shard
 
 Item = TypeVar("Item")
@@ -26,7 +26,7 @@ GROUP_SHARDS = 4
 class _Group(NamedTuple):
     """Shuffled rows of a few shards."""
 
-    shards: list[tuple[Shard, Rows]]
+    shards: list[tuple[Shard, RowSpans]]
     shard: np.ndarray
     """[R], which of them a row is from."""
     row: np.ndarray

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bertsmith.datasets.download import download
-from bertsmith.datasets.sources import CATALOGUE, File, Item, Source
+from bertsmith.datasets.sources import CATALOGUE, Download, RemoteFile, Source
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked
 
@@ -49,7 +49,7 @@ class Site:
         """A source of one file, `data.bin` unless `path` is given."""
         if page:
             self.pages[f"/{name}"] = page
-        return (File(**{"url": f"{self.address}/{name}", "path": "data.bin", **about}),)
+        return (RemoteFile(**{"url": f"{self.address}/{name}", "path": "data.bin", **about}),)
 
     def starts(self, name: str) -> list[int]:
         return [start for path, start in self.asked if path == f"/{name}"]
@@ -89,7 +89,7 @@ def site() -> Iterator[Site]:
 
 
 def get(out: Path, *sources: Source, pauses: tuple[float, ...] = AT_ONCE) -> list[Path]:
-    return download("data", out, {"data": [Item("The data", sources)]}, pauses)
+    return download("data", out, {"data": [Download("The data", sources)]}, pauses)
 
 
 def test_a_cut_transfer_goes_on_where_it_was_cut(site, tmp_path):
@@ -150,7 +150,7 @@ def test_a_passing_trouble_is_waited_out(site, tmp_path):
 
 
 def test_offline_the_message_says_what_to_fetch_and_where_to_put_it(tmp_path):
-    source = (File("http://127.0.0.1:9/data.bin", "part/data.bin"),)
+    source = (RemoteFile("http://127.0.0.1:9/data.bin", "part/data.bin"),)
     with pytest.raises(UserError) as caught:
         get(tmp_path, source)
     message = str(caught.value)
@@ -171,7 +171,7 @@ def test_over_quota_the_second_source_is_asked(site, tmp_path, monkeypatch):
         return fetch(url=url, **arguments)
 
     monkeypatch.setattr(gdown, "download", over_quota)
-    drive = (File("https://drive.google.com/uc?id=0", "data.bin"),)
+    drive = (RemoteFile("https://drive.google.com/uc?id=0", "data.bin"),)
     assert get(tmp_path, drive, site.source("copy", Page()))[0].read_bytes() == CONTENT
     with pytest.raises(UserError, match=r"drive\.google\.com: Google Drive hands out no link"):
         get(tmp_path / "alone", drive)
@@ -195,7 +195,7 @@ def test_a_source_that_was_begun_goes_before_the_others(site, tmp_path):
 
 
 def test_a_file_put_there_by_hand_is_taken_or_refused_but_never_removed(tmp_path):
-    source = (File("http://127.0.0.1:9/data.bin", "data.bin", len(CONTENT), SHA256),)
+    source = (RemoteFile("http://127.0.0.1:9/data.bin", "data.bin", len(CONTENT), SHA256),)
     (tmp_path / "data.bin").write_bytes(CONTENT)
     assert get(tmp_path, source) == [tmp_path / "data.bin"]
     (tmp_path / "data.bin").write_bytes(CONTENT[:-1])
@@ -238,7 +238,9 @@ def test_an_archive_fetched_by_hand_is_unpacked(tmp_path):
     content = zipped({"RTE/train.tsv": b"train"})
     about = (len(content), hashlib.sha256(content).hexdigest(), ("RTE/train.tsv",))
     (tmp_path / "RTE.zip").write_bytes(content)
-    assert get(tmp_path, (File("http://127.0.0.1:9/RTE.zip", "RTE.zip", *about),)) == [tmp_path / "RTE" / "train.tsv"]
+    assert get(tmp_path, (RemoteFile("http://127.0.0.1:9/RTE.zip", "RTE.zip", *about),)) == [
+        tmp_path / "RTE" / "train.tsv"
+    ]
 
 
 def test_what_cannot_be_done_is_said(tmp_path):

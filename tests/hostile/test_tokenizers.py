@@ -17,7 +17,7 @@ from mutation import mutated, mutated_json
 from tokenizers import models
 
 from bertsmith.errors import UserError
-from bertsmith.text.encoding import check_marks, encode
+from bertsmith.text.encoding import check_marks, encode_documents
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 TOKENS = [
@@ -55,7 +55,7 @@ def read(folder: Path) -> None:
         ours.save(Path(out))
         assert Tokenizer.load(out).fingerprint == ours.fingerprint
     check_marks(ours)
-    shard = encode([b"a\nthe words\n"], ours, 0.0).splits["train"]
+    shard = encode_documents([b"a\nthe words\n"], ours, 0.0).splits["train"]
     assert shard.tokens.tolist() == [id for line in ("a", "the words") for id in ours.encode_each([line])[0]]
 
 

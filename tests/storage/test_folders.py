@@ -26,7 +26,7 @@ def test_the_same_run_goes_on_and_another_is_refused_by_what_differs(tmp_path):
     assert claimed(tmp_path, {"seed": 1})["identity"] == {"seed": 1}
     with pytest.raises(UserError, match=r"belongs to another run \(seed: 1 → 2\); choose another --out or --overwrite"):
         claimed(tmp_path, {"seed": 2})
-    assert claimed(tmp_path, {"seed": 2}, takes_over=lambda manifest, mine: mine["seed"] > 1)["identity"]["seed"] == 1
+    assert claimed(tmp_path, {"seed": 2}, may_extend=lambda manifest, mine: mine["seed"] > 1)["identity"]["seed"] == 1
 
 
 def test_what_an_older_manifest_does_not_say_is_the_default(tmp_path):

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from bertsmith.errors import UserError
 from bertsmith.text import encoding
-from bertsmith.text.encoding import Encoded, check_marks, encode, select
+from bertsmith.text.encoding import Encoded, check_marks, encode_documents, select
 from bertsmith.text.shards import Shard
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from tests.text.layouts import make_documents, write_vocabulary
@@ -68,7 +68,7 @@ DOCUMENT = TEXT.map(str.encode) | st.binary(max_size=40) | st.sampled_from([b"[S
 @given(st.lists(DOCUMENT, max_size=12), st.integers(1, 60))
 @settings(deadline=None, max_examples=150)
 def test_lines_are_encoded_as_they_would_be_one_by_one(tokenizer, documents: list[bytes], batch: int):
-    encoded = encode(documents, tokenizer, 0.0)
+    encoded = encode_documents(documents, tokenizer, 0.0)
     check_boundaries(encoded.splits["train"])
     assert lines_of(encoded.splits["train"]) == expected_lines(documents, tokenizer)
     assert encoded.counts["documents"] + encoded.skipped.total() == len(documents)
@@ -76,17 +76,17 @@ def test_lines_are_encoded_as_they_would_be_one_by_one(tokenizer, documents: lis
 
 
 def test_what_is_counted(tokenizer):
-    encoded = encode([b" babe\n\n te ", b"", b" \n", b"\xff\xfe", b"\0"], tokenizer, 0.0)
+    encoded = encode_documents([b" babe\n\n te ", b"", b" \n", b"\xff\xfe", b"\0"], tokenizer, 0.0)
     assert encoded.counts == {"documents": 1, "lines": 2, "tokens": 3, "bytes": 9}
     assert encoded.skipped == {"empty": 3, "not UTF-8": 1}
-    assert encode([], tokenizer, 0.5).counts.total() == 0
+    assert encode_documents([], tokenizer, 0.5).counts.total() == 0
 
 
 @given(st.floats(0, 0.99), st.integers(0, 2**32))
 @settings(deadline=None, max_examples=30)
 def test_every_document_is_in_one_split_and_the_splits_keep_the_order(tokenizer, fraction: float, seed: int):
     documents = make_documents(40, seed)
-    both = encode(documents, tokenizer, fraction)
+    both = encode_documents(documents, tokenizer, fraction)
     for shard in both.splits.values():
         check_boundaries(shard)
     train, heldout = (lines_of(both.splits[split]) for split in ("train", "heldout"))
@@ -100,10 +100,12 @@ def test_every_document_is_in_one_split_and_the_splits_keep_the_order(tokenizer,
 def test_the_held_out_share_is_what_was_asked_for_and_equal_documents_stay_together(tokenizer):
     documents = make_documents(3000)
     for fraction in (0.0, 0.005, 0.1, 0.5):
-        encoded = encode(documents, tokenizer, fraction)
+        encoded = encode_documents(documents, tokenizer, fraction)
         share = len(encoded.splits["heldout"].document_ends) / len(documents)
         assert abs(share - fraction) <= 4 * np.sqrt(fraction * (1 - fraction) / len(documents))
-    twice = encode([document for one in documents[:300] for document in (one, b"\n" + one + b"\n ")], tokenizer, 0.3)
+    twice = encode_documents(
+        [document for one in documents[:300] for document in (one, b"\n" + one + b"\n ")], tokenizer, 0.3
+    )
     assert len(twice.splits["heldout"].document_ends) % 2 == 0
     assert twice.splits["heldout"].document_ends.size > 0
 
@@ -113,7 +115,9 @@ def test_a_split_depends_on_the_document_and_not_on_the_vocabulary(tokenizer, tm
     vocabulary.write_text(vocabulary.read_text().replace("ba\n", "zz\n"))
     other = Tokenizer.load(vocabulary)
     documents = make_documents(400)
-    ends = [len(encode(documents, which, 0.1).splits["heldout"].document_ends) for which in (tokenizer, other)]
+    ends = [
+        len(encode_documents(documents, which, 0.1).splits["heldout"].document_ends) for which in (tokenizer, other)
+    ]
     assert ends[0] == ends[1] > 0
 
 
@@ -125,10 +129,10 @@ def test_batches_and_pieces_of_long_documents_do_not_show(tokenizer, batch: int)
         b" ".join(make_documents(6, seed=3)).replace(b"\n", b" "),
         *make_documents(3, seed=4),
     ]
-    whole = encode(documents, tokenizer, 0.2)
+    whole = encode_documents(documents, tokenizer, 0.2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoding, "BATCH_BYTES", batch)
-        parts = encode(documents, tokenizer, 0.2)
+        parts = encode_documents(documents, tokenizer, 0.2)
     assert same(parts, whole)
 
 
@@ -141,7 +145,7 @@ def same(one: Encoded, other: Encoded) -> bool:
 
 def test_a_long_run_of_characters_is_cut_between_them(tokenizer, monkeypatch):
     monkeypatch.setattr(encoding, "BATCH_BYTES", 7)
-    encoded = encode(["é".encode() * 50, b"\xe9" * 50], tokenizer, 0.0)
+    encoded = encode_documents(["é".encode() * 50, b"\xe9" * 50], tokenizer, 0.0)
     assert encoded.skipped == {"not UTF-8": 1}
     assert len(encoded.splits["train"].document_ends) == 1
 
@@ -179,7 +183,7 @@ def other_tokenizers(tokenizer: Tokenizer) -> dict[str, Tokenizer]:
 def test_lines_are_found_whatever_the_tokenizer_makes_of_marks(tokenizer, documents: list[bytes]):
     for name, other in other_tokenizers(tokenizer).items():
         check_marks(other)
-        shard = encode(documents, other, 0.0).splits["train"]
+        shard = encode_documents(documents, other, 0.0).splits["train"]
         check_boundaries(shard)
         expected = [
             [[other.unk_id if id in SPECIAL_IDS or id == other.pad_id else id for id in line] for line in lines]
@@ -210,7 +214,7 @@ def test_real_documents_are_encoded_as_bert_would(shared_data):
     path: Path = shared_data / "corpora" / "openwebtext.tar.xz"
     unit = next(open_corpus(CorpusRecipe(corpus=str(path), layout="openwebtext")).units())
     documents = list(unit.documents(Counter()))
-    shard = encode(documents, tokenizer, 0.0).splits["train"]
+    shard = encode_documents(documents, tokenizer, 0.0).splits["train"]
     starts = [0, *shard.document_ends.tolist()]
     for number in range(0, len(documents), 25):
         expected = tokenizer.fast.encode(documents[number].decode(), add_special_tokens=False).ids

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from bertsmith.errors import UserError
 from bertsmith.text import text_files, unit_kinds, units
 from bertsmith.text.compression import BrokenArchive
-from bertsmith.text.text_files import File
+from bertsmith.text.text_files import CorpusFile
 from bertsmith.text.unit_kinds import JsonLines
 from tests.text.layouts import (
     archives,
@@ -65,8 +65,8 @@ def stripped_by_python(text: str) -> list[bytes]:
     return documents
 
 
-def file(path: Path) -> File:
-    return File(str(path), path.stat().st_size)
+def file(path: Path) -> CorpusFile:
+    return CorpusFile(str(path), path.stat().st_size)
 
 
 def read(found, skipped: Counter | None = None) -> list[bytes]:
@@ -237,9 +237,9 @@ def test_a_damaged_parquet_file_is_broken(tmp_path, damage):
 def test_a_missing_file_is_named(tmp_path):
     for found in (units.texts, units.json_lines, units.parquet):
         with pytest.raises(UserError, match="gone"):
-            read(found([File(str(tmp_path / "gone"), 3)], "text"))
+            read(found([CorpusFile(str(tmp_path / "gone"), 3)], "text"))
     with pytest.raises(UserError, match="gone"):
-        read(units.archives([File(str(tmp_path / "gone"), 3)]))
+        read(units.archives([CorpusFile(str(tmp_path / "gone"), 3)]))
 
 
 def test_each_member_of_an_archive_is_judged_by_itself(tmp_path):

@@ -15,7 +15,6 @@ from transformers import BertTokenizerFast
 from bertsmith.errors import UserError
 from bertsmith.tokenizers import vocabulary
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
-from bertsmith.tokenizers.vocabulary import train
 
 TEXTS = inspect.getsource(argparse).split("\n\n")
 """About 100 kB of English and code in 700 texts, in every installation."""
@@ -29,12 +28,12 @@ def tokens_of(tokenizer: Tokenizer) -> list[str]:
 
 
 def test_the_same_text_gives_the_same_vocabulary() -> None:
-    first, *others = [train(texts, 1000).fingerprint for texts in (TEXTS, TEXTS, TEXTS[::-1], iter(TEXTS))]
+    first, *others = [train_vocabulary(texts, 1000).fingerprint for texts in (TEXTS, TEXTS, TEXTS[::-1], iter(TEXTS))]
     assert others == [first] * 3
 
 
 def test_special_tokens_come_first_then_characters() -> None:
-    tokens = tokens_of(train(TEXTS, 1000))
+    tokens = tokens_of(train_vocabulary(TEXTS, 1000))
     assert tuple(tokens[:5]) == SPECIAL_TOKENS
     characters = [token for token in tokens[5:] if len(token) == 1]
     inner = [token for token in tokens[5:] if len(token) == 3 and token.startswith("##")]
@@ -47,11 +46,11 @@ def test_special_tokens_come_first_then_characters() -> None:
 
 @pytest.mark.parametrize("size", [vocabulary.SMALLEST_SIZE, 300, 1000])
 def test_the_size_is_reached(size: int) -> None:
-    assert train(TEXTS, size).vocab_size == size
+    assert train_vocabulary(TEXTS, size).vocab_size == size
 
 
 def test_a_small_text_is_exhausted_before_the_size() -> None:
-    tokenizer = train(["the cat sat on the mat; the cat, the mat: once only"], 1000)
+    tokenizer = train_vocabulary(["the cat sat on the mat; the cat, the mat: once only"], 1000)
     assert tokenizer.vocab_size < 100
     ids, ends = tokenizer.encode_batch(["the", "cat", "mat"])
     assert ends.tolist() == [1, 2, 3], "what occurs twice is a token of its own"
@@ -62,7 +61,8 @@ def test_a_small_text_is_exhausted_before_the_size() -> None:
 def test_casing_and_accents_are_respected() -> None:
     texts = ["Élan VITAL élan vital"] * 3
     plain, accents, cased = (
-        set(tokens_of(train(texts, 200, **casing))) for casing in ({}, {"strip_accents": False}, {"lowercase": False})
+        set(tokens_of(train_vocabulary(texts, 200, **casing)))
+        for casing in ({}, {"strip_accents": False}, {"lowercase": False})
     )
     assert {"elan", "vital"} <= plain
     assert not {"élan", "Élan", "VITAL"} & plain
@@ -72,26 +72,26 @@ def test_casing_and_accents_are_respected() -> None:
 
 
 def test_no_character_of_the_text_is_unknown() -> None:
-    tokenizer = train(TEXTS, 1000)
+    tokenizer = train_vocabulary(TEXTS, 1000)
     assert tokenizer.unk_id not in tokenizer.encode_batch(TEXTS)[0]
 
 
 def test_the_rarest_characters_make_room() -> None:
     rare = "".join(chr(0x4E00 + number) for number in range(500))
-    tokens = tokens_of(train([*TEXTS, rare + rare[:3]], 1000))
+    tokens = tokens_of(train_vocabulary([*TEXTS, rare + rare[:3]], 1000))
     kept = [token for token in tokens if token[-1] in rare]
     assert sum(len(token) == 1 for token in tokens) <= 1000 // 8
     assert kept[:3] == list(rare[:3]), "the more frequent, then the lower code point"
 
 
 def test_a_special_token_in_the_text_is_no_word_of_it() -> None:
-    tokens = tokens_of(train(["[MASK] a b"] * 5, 200))
+    tokens = tokens_of(train_vocabulary(["[MASK] a b"] * 5, 200))
     assert tokens.count("[MASK]") == 1
     assert "mask" in tokens
 
 
 def test_words_that_would_be_unknown_are_not_learnt() -> None:
-    tokens = tokens_of(train(["x" * 101 + " " + "y" * 100] * 3, 1000))
+    tokens = tokens_of(train_vocabulary(["x" * 101 + " " + "y" * 100] * 3, 1000))
     assert "x" not in tokens
     assert "y" * 100 in tokens
 
@@ -124,7 +124,7 @@ def test_texts_are_read_one_at_a_time() -> None:
             yield text
             del text
 
-    assert "text" in tokens_of(train(stream(), 200))
+    assert "text" in tokens_of(train_vocabulary(stream(), 200))
 
 
 # Reference
@@ -138,13 +138,13 @@ def test_it_is_what_the_library_makes_but_for_ties() -> None:
         vocab_size=1000, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False
     )
     library.train_from_iterator(TEXTS, trainer)
-    ours, theirs = set(tokens_of(train(TEXTS, 1000))), set(library.get_vocab())
+    ours, theirs = set(tokens_of(train_vocabulary(TEXTS, 1000))), set(library.get_vocab())
     assert len(ours & theirs) > 0.98 * len(theirs)
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_transformers_gives_the_same_ids_with_it(tmp_path: Path, lowercase: bool) -> None:
-    ours = train(TEXTS, 1000, lowercase=lowercase)
+    ours = train_vocabulary(TEXTS, 1000, lowercase=lowercase)
     ours.save(tmp_path)
     assert Tokenizer.load(tmp_path).fingerprint == ours.fingerprint
     assert Tokenizer.load(tmp_path / "vocab.txt", lowercase=lowercase).fingerprint == ours.fingerprint
@@ -159,9 +159,9 @@ def test_transformers_gives_the_same_ids_with_it(tmp_path: Path, lowercase: bool
 @pytest.mark.parametrize("texts", [[], [""], [" \n", "\x00"]])
 def test_no_text_is_refused(texts: list[str]) -> None:
     with pytest.raises(UserError, match="no text to train a vocabulary on"):
-        train(texts, 1000)
+        train_vocabulary(texts, 1000)
 
 
 def test_a_size_without_room_for_an_alphabet_is_refused() -> None:
     with pytest.raises(UserError, match=r"size = 99: a vocabulary has at least 100 tokens"):
-        train(TEXTS, 99)
+        train_vocabulary(TEXTS, 99)
