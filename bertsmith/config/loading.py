@@ -57,7 +57,7 @@ def load(
         UserError: the recipe is not found or not TOML, a key is unknown (the nearest right one is named), a value has
             the wrong type or is impossible.
     """
-    return lay_over(cls, read_recipe(verb, recipe), overrides, complete)
+    return lay_over(cls, read_recipe_values(verb, recipe), overrides, complete)
 
 
 def lay_over(
@@ -157,7 +157,7 @@ def _adapter(cls: Any) -> Any:
     return TypeAdapter(cls)
 
 
-def read_recipe(verb: str, recipe: str) -> dict[str, Any]:
+def read_recipe_values(verb: str, recipe: str) -> dict[str, Any]:
     """The nested values of a recipe: a path that exists, else a shipped recipe's name."""
     path, name = Path(recipe), shortened(recipe)
     try:

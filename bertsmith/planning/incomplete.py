@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bertsmith.config.loading import Loaded, load, read_recipe
+from bertsmith.config.loading import Loaded, load, read_recipe_values
 
 
 def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Loaded:
@@ -13,7 +13,9 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
     """
     required = {"prepare": ("corpus", "vocab"), "pretrain": ("data",), "finetune": ("model", "data")}[verb]
     given = {override.partition("=")[0] for override in overrides}
-    empty = [key for key, value in read_recipe(verb, what).items() if value == ""]  # what it leaves to the command line
+    empty = [
+        key for key, value in read_recipe_values(verb, what).items() if value == ""
+    ]  # what it leaves to the command line
     missing = [f"{key}=…" for key in (*required, *empty) if key not in given and not _says(verb, what, key)]
     complete = None
     if verb == "pretrain" and "init=…" not in missing:
@@ -24,7 +26,7 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
 
 
 def _says(verb: str, what: str, key: str) -> bool:
-    return read_recipe(verb, what).get(key, "") != ""
+    return read_recipe_values(verb, what).get(key, "") != ""
 
 
 def recipe_class(verb: str) -> type:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.config.loading import Loaded, check, defaults, identity, lay_over, read_recipe
+from bertsmith.config.loading import Loaded, check, defaults, identity, lay_over, read_recipe_values
 from bertsmith.console.terminal import say
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
@@ -166,9 +166,9 @@ def _shared(overrides: Sequence[str]) -> list[str]:
 
 
 def _recipe(task: str, model: Path, settings: GlueSettings, overrides: Sequence[str]) -> Loaded:
-    values = read_recipe("finetune", task)
+    values = read_recipe_values("finetune", task)
     if settings.protocol == "cramming":
-        values |= read_recipe(KIND, "cramming")
+        values |= read_recipe_values(KIND, "cramming")
     return lay_over(FinetuneRecipe, values | {"model": str(model), "data": settings.data}, overrides)
 
 
@@ -218,7 +218,9 @@ def _collect(out: Path, job: Job) -> dict[str, Any]:
 
 def _departures(job: Job, tasks: Iterable[str]) -> dict[str, list[str]]:
     """Protocol → where the hyper-parameters of these tasks are not the protocol's."""
-    shipped = {task: check(FinetuneRecipe, read_recipe("finetune", task) | {"model": "", "data": ""}) for task in GLUE}
+    shipped = {
+        task: check(FinetuneRecipe, read_recipe_values("finetune", task) | {"model": "", "data": ""}) for task in GLUE
+    }
     theirs = _hyperparameters({task: Loaded(recipe, {}) for task, recipe in shipped.items()}, tasks)
     ours = _hyperparameters(job.recipes, tasks)
     found: dict[str, list[str]] = {"reference": [], "cramming": []}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.config.loading import Loaded, defaults, identity, lay_over, read_recipe, to_dict
+from bertsmith.config.loading import Loaded, defaults, identity, lay_over, read_recipe_values, to_dict
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder
@@ -123,12 +123,12 @@ def read_job(recipe: str, overrides: Sequence[str]) -> Job:
             raise UserError(f"{PREFIX}{key} = {list(found)}: a value is there twice; name each once")
         if any(text.partition("=")[0] == KEYS[key] for text in theirs):
             raise UserError(f"{KEYS[key]}: searched ({PREFIX}{key}), so it has no one value; leave it out")
-    base = lay_over(FinetuneRecipe, read_recipe("finetune", recipe), theirs)
+    base = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), theirs)
     recipes = {}
     for combination in product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
         given = [f"{KEYS[key]}={value!r}" for key, value in chosen.items()]
-        recipes[_name(chosen)] = lay_over(FinetuneRecipe, read_recipe("finetune", recipe), [*theirs, *given])
+        recipes[_name(chosen)] = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), [*theirs, *given])
     return Job(base, tuple(values), recipes)
 
 

@@ -20,7 +20,7 @@ from bertsmith.text.units import Unit
 from bertsmith.text.workers import note_broken
 from bertsmith.tokenizers.extension import extend
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
-from bertsmith.tokenizers.vocabulary import SMALLEST_SIZE
+from bertsmith.tokenizers.vocabulary import SMALLEST_SIZE, train_vocabulary
 
 
 @settings

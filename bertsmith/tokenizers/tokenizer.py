@@ -20,7 +20,7 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import sha256_json, write_text
 from bertsmith.storage.json_files import write_json
 from bertsmith.tokenizers import casing
-from bertsmith.tokenizers.tokenizer_folder import Casing, Read, read_file, read_folder
+from bertsmith.tokenizers.tokenizer_folder import Casing, Read, read_file, read_tokenizer_folder
 from bertsmith.tokenizers.vocabulary_file import check_special_tokens, write_vocabulary
 from bertsmith.tokenizers.wordpiece import SPECIAL_TOKENS, fill_holes, guarded, not_wordpiece
 
@@ -103,7 +103,7 @@ class Tokenizer:
                 raise UserError(
                     f"{path}: no tokenizer.json and no vocab.txt in this folder; name the file or another folder"
                 )
-            read = read_folder(path, said)
+            read = read_tokenizer_folder(path, said)
         elif path.exists():
             read = read_file(path, said)
         else:

@@ -89,7 +89,7 @@ def read_file(path: Path, said: Casing) -> Read:
     return Read(build(vocabulary.tokens, **switches), reason, vocabulary.notes)
 
 
-def read_folder(folder: Path, said: Casing) -> Read:
+def read_tokenizer_folder(folder: Path, said: Casing) -> Read:
     """Return the tokenizer of a folder with a tokenizer.json or a vocab.txt.
 
     Raises:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bertsmith.objectives.masking import masked_positions
 from bertsmith.objectives.objective import Batch
-from bertsmith.training.loop import State, progress
+from bertsmith.training.loop import State, plan_progress
 from bertsmith.training.machine import evaluating
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
@@ -47,7 +47,7 @@ class Cautions:
 
     def after_step(self, state: State) -> None:
         """Look at the warm-up, after the first step that was timed."""
-        warmup, done = self.recipe.schedule.warmup_proportion, progress(self.recipe.plan, state)
+        warmup, done = self.recipe.schedule.warmup_proportion, plan_progress(self.recipe.plan, state)
         if "warm-up" not in self._said and state.step <= 2 and done > warmup * state.step * (1 + 1e-9):
             self._warn(
                 "warm-up", state,
@@ -67,7 +67,7 @@ class Cautions:
                 f"model no longer tells texts apart; {REMEDY}",
             )  # fmt: skip
         name = score_of(measures)
-        schedule, done = self.recipe.schedule, progress(self.recipe.plan, state)
+        schedule, done = self.recipe.schedule, plan_progress(self.recipe.plan, state)
         if name is None or (done < schedule.warmup_proportion and self.recipe.init is None):
             return
         self._scores.append(measures[name])

@@ -118,7 +118,7 @@ def fit(
 
     with _stop_requests() as requests:
         warm, last_seconds = not machine.compile, 1.0
-        last = progress(plan, state) >= 1.0
+        last = plan_progress(plan, state) >= 1.0
         upcoming = None if last else prepare()
         while not last:
             started_at = time.perf_counter()
@@ -138,7 +138,7 @@ def fit(
             state.tokens += step.tokens
             _check_finite(state, step, position)
             state.position = position
-            last = progress(plan, state) >= 1.0
+            last = plan_progress(plan, state) >= 1.0
             if surplus is not None:
                 surplus.after_step()
             stopped = bool(requests) and not last
@@ -150,7 +150,7 @@ def fit(
         return requests[0] if requests else None
 
 
-def progress(plan: Plan, state: State) -> float:
+def plan_progress(plan: Plan, state: State) -> float:
     return plan.progress(state.step, state.tokens, state.seconds)
 
 
@@ -159,7 +159,7 @@ def _launch(
 ) -> tuple[Losses, Tensor, float]:
     """Launch forward and backward; return losses, the gradients' norm and this step's learning rate. `seconds` is how
     long the step is expected to take."""
-    before = progress(context.plan, state)
+    before = plan_progress(context.plan, state)
     tokens = prepared.batch.tokens.num_tokens
     after = context.plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
     rate = learning_rate(context.schedule, before, after, context.compat)

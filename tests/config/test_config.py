@@ -12,7 +12,7 @@ from bertsmith.config.loading import (
     identity,
     load,
     read_own_recipe,
-    read_recipe,
+    read_recipe_values,
     rows,
     shipped_recipes,
     to_dict,
@@ -137,13 +137,13 @@ def test_identity_leaves_out_what_cannot_change_the_result():
 
 def test_a_recipe_that_is_not_there_names_the_nearest(tmp_path):
     with pytest.raises(UserError, match="did you mean bert-tiny"):
-        read_recipe("pretrain", "bert-tny")
+        read_recipe_values("pretrain", "bert-tny")
     (tmp_path / "bad.toml").write_text("a = = 1")
     with pytest.raises(UserError, match="not a TOML recipe"):
-        read_recipe("pretrain", str(tmp_path / "bad.toml"))
+        read_recipe_values("pretrain", str(tmp_path / "bad.toml"))
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"binary.toml, line 1: not UTF-8"):
-        read_recipe("pretrain", str(tmp_path / "binary.toml"))
+        read_recipe_values("pretrain", str(tmp_path / "binary.toml"))
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

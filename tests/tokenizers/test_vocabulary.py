@@ -15,6 +15,7 @@ from transformers import BertTokenizerFast
 from bertsmith.errors import UserError
 from bertsmith.tokenizers import vocabulary
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.vocabulary import train_vocabulary
 
 TEXTS = inspect.getsource(argparse).split("\n\n")
 """About 100 kB of English and code in 700 texts, in every installation."""

@@ -6,7 +6,7 @@ Source: google-research/electra, configure_finetuning.py.
 import difflib
 from typing import Any, Literal
 
-from bertsmith.config.loading import read_recipe
+from bertsmith.config.loading import read_recipe_values
 from bertsmith.convert.from_electra.hparams import Hparams, Key, Table, Translation, complete, remarks, spread
 from bertsmith.convert.from_electra.pretraining import NO_TPU, ModelOverrides
 from bertsmith.errors import UserError, quoted
@@ -42,7 +42,7 @@ def _task(given: Hparams) -> dict[str, Any]:
     if len(names) == 1:
         return {"task": TASKS[names[0]]}
     ours = [TASKS[name] for name in names]
-    lenient = any(read_recipe("finetune", name).get("skip_malformed", False) for name in ours)
+    lenient = any(read_recipe_values("finetune", name).get("skip_malformed", False) for name in ours)
     mixed = {"task": "several", "several.tasks": ours, "several.power": 1}  # by size, as the reference mixes them
     return mixed | ({"skip_malformed": True} if lenient else {})
 

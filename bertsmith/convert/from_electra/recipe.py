@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import Any, NamedTuple
 
-from bertsmith.config.loading import check, read_recipe
+from bertsmith.config.loading import check, read_recipe_values
 from bertsmith.config.schema import keys_of, without_defaults
 from bertsmith.convert.from_electra import finetuning, pretraining
 from bertsmith.convert.from_electra.hparams import Hparams, Translation, read_hparams, refuse_unknown
@@ -56,7 +56,7 @@ def recipe_values(translation: Translation, compat: bool = False) -> dict[str, A
     """The nested values that differ from our defaults; fine-tuning's are laid over the shipped recipe of the task."""
     cls = _class_of(translation.verb)
     dotted = translation.values | ({"compat": True} if compat else {})
-    shipped = read_recipe("finetune", dotted["task"]) if translation.verb == "finetune" else {}
+    shipped = read_recipe_values("finetune", dotted["task"]) if translation.verb == "finetune" else {}
     return without_defaults(cls, _nested(cls, _flat(shipped) | dotted))
 
 
@@ -78,7 +78,7 @@ def to_text(translation: Translation, typed: Hparams, values: dict[str, Any]) ->
 def _short(translation: Translation, values: dict[str, Any]) -> str:
     """The task's shipped recipe, and what it lacks as key=value."""
     task = values["task"]
-    shipped, own = _flat(read_recipe("finetune", task)), translation.values | _flat(values)
+    shipped, own = _flat(read_recipe_values("finetune", task)), translation.values | _flat(values)
     changed = [key for key in own if own[key] != shipped.get(key, own[key]) or key in _flat(values).keys() - shipped]
     return shlex.join([task, *(f"{key}={json.dumps(own[key], separators=(',', ':'))}" for key in changed)])
 
