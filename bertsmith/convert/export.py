@@ -111,7 +111,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettin
             results={"steps": found.step, **found.manifest.get("measures", {})},
             trained_length=found.recipe.rows.length,
             onnx=opset is not None,
-            energies=network.energies,
+            is_energy_head=network.is_energy_head,
             told=told,
             measured=Measured(run.name, Path(found.recipe.data).name, found.manifest.get("measures", {})),
             pooled=None if own_modules is None else own_modules.description,
@@ -127,7 +127,7 @@ def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettin
             labels=None,
             card=card,
             trained_length=found.recipe.rows.length,
-            energies=network.energies,
+            is_energy_head=network.is_energy_head,
             opset=opset,
             measured=asdict(measuring_of(found.recipe)),
             modules=own_modules,
@@ -182,7 +182,7 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None,
         card=card,
         trained_length=trial.trained_length,
         opset=opset,
-        learnt=[*before, *trial.manifest.get("tasks", [trial.results["task"]])],
+        finetuned_on=[*before, *trial.manifest.get("tasks", [trial.results["task"]])],
     )
     _say(out, difference)
 

@@ -172,7 +172,7 @@ def _write(
         card=imported_card(source, head=network.head, about=about, told=told, pooled=modules and modules.description),
         trained_length=network.trained_length,
         pooler=network.pooler,
-        energies=network.energies,
+        is_energy_head=network.is_energy_head,
         measured=network.measured,
         modules=modules,
     )

@@ -34,13 +34,13 @@ class MaskedTokenModel(nn.Module):
 class ReplacedTokenModel(nn.Module):
     """An encoder that says of each token how ill it fits its place."""
 
-    def __init__(self, encoder: EncoderConfig, vocab_size: int, energies: bool = False):
-        """`energies`: what `logits` are. False: log-odds that a token was replaced (ELECTRA). True: energies, minus the
-        logarithm of a token's probability in its context, but for a constant (Electric)."""
+    def __init__(self, encoder: EncoderConfig, vocab_size: int, is_energy_head: bool = False):
+        """`is_energy_head`: whether `logits` are energies, minus the logarithm of a token's probability in its context,
+        but for a constant (Electric), or else log-odds that a token was replaced (ELECTRA)."""
         super().__init__()
         self.encoder = Encoder(encoder, vocab_size)
         self.head = encoder.replaced_token_head()
-        self.energies = energies
+        self.is_energy_head = is_energy_head
 
     def logits(self, tokens: Tokens) -> Tensor:
         """[T]; of log-odds, above 0 where a token is likelier replaced than original."""
@@ -53,4 +53,4 @@ class ReplacedTokenModel(nn.Module):
         Source: for energies, Electric, arXiv 2012.08561, "Fast Pseudo-Log-Likelihood Scoring".
         """
         logits = self.logits(tokens).float()
-        return -logits if self.energies else F.logsigmoid(-logits)
+        return -logits if self.is_energy_head else F.logsigmoid(-logits)

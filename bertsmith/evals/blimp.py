@@ -16,7 +16,7 @@ import numpy as np
 
 from bertsmith.console.progress import progress
 from bertsmith.errors import UserError
-from bertsmith.evals.likelihood import Network, preferred, standard_error
+from bertsmith.evals.likelihood import LikelihoodModel, preferred, standard_error
 from bertsmith.randomness import generator
 from bertsmith.storage.files import ending, read_text, reported
 from bertsmith.storage.json_files import json_value
@@ -87,7 +87,7 @@ def read_blimp(folder: Path, pairs: int) -> list[Paradigm]:
 
 
 def score_blimp(
-    network: Network,
+    network: LikelihoodModel,
     paradigms: Sequence[Paradigm],
     tokenizer: Tokenizer,
     machine: Machine,
@@ -123,7 +123,7 @@ def collect(paradigms: Sequence[Paradigm], won: np.ndarray) -> BlimpScores:
     return BlimpScores(_mean(list(found.values())), {name: _mean(group) for name, group in phenomena.items()}, found)
 
 
-def blimp_of(network: Network, folder: Path, pairs: int, tokenizer: Tokenizer, machine: Machine) -> BlimpScores:
+def blimp_of(network: LikelihoodModel, folder: Path, pairs: int, tokenizer: Tokenizer, machine: Machine) -> BlimpScores:
     """Read, score, and show how far it is."""
     paradigms = read_blimp(folder, pairs)
     total = sum(len(paradigm.pairs) for paradigm in paradigms)

@@ -73,7 +73,7 @@ def _recipe(model: Model, data: str) -> PretrainRecipe:
     heads = [network.head for network in model.networks]
     if heads == ["masked_tokens"]:
         objective = MaskedTokensSettings(**({"masking": said.masking} if said else {}))
-    elif heads == ["replaced_tokens", "masked_tokens"] and not model.networks[0].energies:
+    elif heads == ["replaced_tokens", "masked_tokens"] and not model.networks[0].is_energy_head:
         generator = GeneratorSettings(
             kind="uniform",  # its own comes later
             **({"temperature": said.temperature, "disallow_correct": said.disallow_correct} if said else {}),

@@ -22,7 +22,7 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 from bertsmith.training.models import Model
 
-Network = MaskedTokenModel | ReplacedTokenModel
+LikelihoodModel = MaskedTokenModel | ReplacedTokenModel
 """What can be asked; the pre-training objectives are such networks too."""
 
 MEASURES = {
@@ -58,18 +58,18 @@ def measure_of(model: Model) -> str:
     """
     if scoring_head(model) == "masked_tokens":
         return "log_prob_of_masked_token"
-    return "negative_energy" if model.networks[0].energies else "log_prob_of_not_replaced"
+    return "negative_energy" if model.networks[0].is_energy_head else "log_prob_of_not_replaced"
 
 
 def likelihoods(
-    network: Network, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
+    network: LikelihoodModel, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
 ) -> np.ndarray:
     """The pseudo-log-likelihood of each sentence of token ids without special tokens: [len(sentences)] float64."""
     return np.array([found.sum() for found in token_likelihoods(network, sentences, tokenizer, machine)])
 
 
 def token_likelihoods(
-    network: Network, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
+    network: LikelihoodModel, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
 ) -> list[np.ndarray]:
     """What each token contributes to its sentence's: an array of [number of tokens] float64 for each. Equal sentences
     have equal numbers to the last bit, whatever they shared a batch with."""
@@ -87,7 +87,7 @@ def token_likelihoods(
 
 
 def preferred(
-    network: Network, pairs: Sequence[tuple[list[int], list[int]]], tokenizer: Tokenizer, machine: Machine
+    network: LikelihoodModel, pairs: Sequence[tuple[list[int], list[int]]], tokenizer: Tokenizer, machine: Machine
 ) -> np.ndarray:
     """Of each pair of sentences, whether the first is the likelier: 1, or 0, or one half where they are equal."""
     scores = likelihoods(network, [ids for pair in pairs for ids in pair], tokenizer, machine).reshape(-1, 2)

@@ -14,7 +14,7 @@ def replaced_probs(
     network: ReplacedTokenModel, texts: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
 ) -> list[np.ndarray]:
     """For each text of token ids, each token's probability of being another's replacement: [number of tokens]."""
-    assert not network.energies
+    assert not network.is_energy_head
     rows = [framed(text, tokenizer) for text in texts]
     with asking(network, machine):
         return in_one_pass(lambda tokens: network.logits(tokens).float().sigmoid(), rows, machine)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.evals.likelihood import Network, preferred
+from bertsmith.evals.likelihood import LikelihoodModel, preferred
 from bertsmith.randomness import generator
 from bertsmith.text.shards import Data, Shard
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -44,7 +44,7 @@ def find_pairs(data: Data, most: int, seed: int = 0) -> list[Pair]:
     return [pairs[chosen] for chosen in draw.permutation(len(pairs))[:most]]
 
 
-def word_order(network: Network, pairs: Sequence[Pair], tokenizer: Tokenizer, machine: Machine) -> float:
+def word_order(network: LikelihoodModel, pairs: Sequence[Pair], tokenizer: Tokenizer, machine: Machine) -> float:
     """The share of `pairs` whose sentence is the likelier one; equals count as one half. NaN where there are none."""
     return float(preferred(network, pairs, tokenizer, machine).mean()) if pairs else math.nan
 

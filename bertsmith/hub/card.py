@@ -84,7 +84,7 @@ def model_card(
     results: Mapping[str, Any],
     trained_length: int | None = None,
     onnx: bool = False,
-    energies: bool = False,
+    is_energy_head: bool = False,
     told: CardSettings = CardSettings(),  # noqa: B008 - frozen
     measured: Measured | None = None,
     pooled: str | None = None,
@@ -99,7 +99,7 @@ def model_card(
         results: metric → value; numbers are shown with four digits.
         trained_length: longest row seen in training, in tokens, where the model can hold longer ones.
         onnx: whether a model.onnx is beside it.
-        energies: whether a discriminator's logits are an Electric's.
+        is_energy_head: whether a discriminator's logits are an Electric's.
         told, measured: for the front matter.
         pooled: what the modules of sentence-transformers beside it do, which come from the model that it began as.
     """
@@ -124,7 +124,7 @@ def model_card(
     if onnx:
         out = "`start_logits` and `end_logits`" if head == "answering" else "`logits`"
         parts.append(f"`model.onnx` is the same for onnxruntime: what the tokenizer gives goes in, {out} come out.")
-    if energies:
+    if is_energy_head:
         parts.append(
             "An Electric: its logits are energies, not the log-odds of a replacement. A text's pseudo-log-likelihood "
             "is minus their sum over its tokens, [CLS] and [SEP] left out: `bertsmith score`."

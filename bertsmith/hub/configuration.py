@@ -34,14 +34,14 @@ class Described(NamedTuple):
     vocab_size: int
     trained_length: int | None
     """Our own key: longest row seen in pre-training, in tokens."""
-    energies: bool
-    """Our own key: the logits of a replaced-token head are energies."""
+    is_energy_head: bool
+    """Our own key "energies": the logits of a replaced-token head are energies."""
     labels: tuple[str, ...]
     """Names of the classes in the order of their ids, where config.json has them."""
     multi_label: bool
     """Whether a text may have any number of these classes."""
-    learnt: tuple[str, ...]
-    """Our own key: the tasks that it was fine-tuned on, the last one last."""
+    finetuned_on: tuple[str, ...]
+    """Our own key "learnt": the tasks that it was fine-tuned on, the last one last."""
     measured: dict[str, Any] | None
     """Our own key: how its run measured held-out text."""
     concluded: tuple[str, ...]
@@ -145,7 +145,12 @@ def _own(config: Mapping[str, Any], head: Head | None, where: str) -> dict[str, 
     if not all(isinstance(task, str) for task in learnt):
         raise UserError(f"{where}: learnt = {quoted(learnt)}; it must be a list of tasks")
     measured = member(config, "measured", (dict, type(None)), where, None)
-    return {"trained_length": trained_length, "energies": energies, "learnt": tuple(learnt), "measured": measured}
+    return {
+        "trained_length": trained_length,
+        "is_energy_head": energies,
+        "finetuned_on": tuple(learnt),
+        "measured": measured,
+    }
 
 
 def _labels(config: Mapping[str, Any], where: str) -> tuple[str, ...]:

@@ -42,6 +42,9 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 MAX_CONFIG_BYTES = 64 << 20
 """Of config.json: the largest name some hundred thousand classes."""
 
+OWN_KEYS = ("trained_length", "energies", "learnt", "measured")
+"""Keys of config.json that transformers does not know."""
+
 
 def write_folder(
     out: Path,
@@ -55,11 +58,11 @@ def write_folder(
     labels: list[str] | None,
     card: str,
     trained_length: int | None,
-    energies: bool = False,
+    is_energy_head: bool = False,
     pooler: Mapping[str, Tensor] = MappingProxyType({}),
     opset: int | None = None,
     multi_label: bool = False,
-    learnt: Sequence[str] = (),
+    finetuned_on: Sequence[str] = (),
     measured: Mapping[str, Any] | None = None,
     modules: SentenceModules | None = None,
 ) -> float | None:
@@ -76,7 +79,7 @@ def write_folder(
         card: the text of README.md.
         trained_length: longest row seen in pre-training, in tokens, which is kept in config.json: transformers will cut
             longer texts. None: the longest that the model can hold.
-        pooler, energies, multi_label, learnt, measured: as of `Imported`; config.json keeps all but the first.
+        pooler, is_energy_head, multi_label, finetuned_on, measured: as of `Imported`; config.json keeps the last four.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
         modules: what sentence-transformers is to do with the encoder's vectors.
 
@@ -96,8 +99,8 @@ def write_folder(
     tokenizer = Tokenizer.load(tokenizer_folder)
     assert tokenizer.vocab_size <= vocab_size
     config = describe(family, settings, head, labels, multi_label) | FAMILIES[family].token_ids(tokenizer)
-    own = {"trained_length": trained_length, "energies": energies, "learnt": list(learnt), "measured": measured}
-    config |= {"vocab_size": vocab_size} | {key: value for key, value in own.items() if value}
+    own = zip(OWN_KEYS, (trained_length, is_energy_head, list(finetuned_on), measured), strict=True)
+    config |= {"vocab_size": vocab_size} | {key: value for key, value in own if value}
     tensors = _to_theirs(weights, FAMILIES[family].names(settings, head)) | _pooler_to_theirs(pooler, family)
     check_finite(tensors, out)
     with atomic_folder(out, FILES) as folder:
@@ -163,7 +166,7 @@ def read_folder(path: Path) -> Imported:
         head=head,
         weights=weights,
         pooler=pooler,
-        energies=described.energies,
+        is_energy_head=described.is_energy_head,
         labels=labels_of(described, num_labels, path),
         multi_label=described.multi_label,
         dropped=tuple(sorted(dropped)),
@@ -171,7 +174,7 @@ def read_folder(path: Path) -> Imported:
         folder=path,
         num_labels=num_labels,
         trained_length=described.trained_length,
-        learnt=described.learnt,
+        finetuned_on=described.finetuned_on,
         measured=described.measured,
         concluded=(*wrapped, *described.concluded),
     )

@@ -27,7 +27,7 @@ class Network:
     pooler: dict[str, Tensor] = field(default_factory=dict)
     """Of a BERT folder without classes, "head.dense.…": what a BertClassificationHead may start from, as Hugging
     Face's does. Empty where the folder has no pooler, or `weights` has it."""
-    energies: bool = False
+    is_energy_head: bool = False
     """What the logits of a replaced-token head are; see `ReplacedTokenModel`."""
     labels: tuple[str, ...] = ()
     """Of a classification or tagging head; empty where it gives a number, or where there is no such head."""
@@ -52,7 +52,7 @@ class Imported(Network):
     """Classes of a classification head, tags of a tagging one."""
     trained_length: int | None = None
     """Longest row seen in pre-training, in tokens, where config.json says so."""
-    learnt: tuple[str, ...] = ()
+    finetuned_on: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on, the last one last, where config.json says so."""
     measured: dict[str, Any] | None = None
     """How its run measured held-out text, where config.json says so."""

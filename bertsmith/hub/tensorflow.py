@@ -26,7 +26,7 @@ from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.json_files import member, read_json
 
 SLOTS = "optimiser slots"
-DROPPED = {
+DROPPED_VARIABLES = {
     "moving averages": r".*/ExponentialMovingAverage",
     SLOTS: r".*/(adam_[mv]|AdamWeightDecayOptimizer(_1)?)|beta[12]_power",
     "next-sentence head": r"cls/seq_relationship/[^/]+",
@@ -111,7 +111,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
 
     Raises:
         UserError: the checkpoint is damaged; a variable is missing, of another shape than the others say, or neither
-            one of the model's nor in `DROPPED`; the config disagrees.
+            one of the model's nor in `DROPPED_VARIABLES`; the config disagrees.
     """
     bundle = Bundle(prefix)
     concluded = _take_prefix_off(bundle)
@@ -166,8 +166,8 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
 
 
 def dropped_variable(variable: str, shape: tuple[int, ...]) -> str | None:
-    """The entry of `DROPPED` that a variable falls under. No weight is a single number without an axis."""
-    found = next((what for what, pattern in DROPPED.items() if re.fullmatch(pattern, variable)), None)
+    """The entry of `DROPPED_VARIABLES` that a variable falls under. No weight is a single number without an axis."""
+    found = next((what for what, pattern in DROPPED_VARIABLES.items() if re.fullmatch(pattern, variable)), None)
     return found or (None if shape else _SCALARS)
 
 

@@ -150,7 +150,7 @@ class Predictor:
             UserError: the model is no discriminator; a text is too long.
         """
         network = self._network("replaced_tokens", "say which tokens were replaced")
-        if network.energies:
+        if network.is_energy_head:
             raise UserError(
                 f"{self.path}: an Electric knows no probability of replacement; it scores texts (`bertsmith score`)"
             )
@@ -263,7 +263,7 @@ class Predictor:
             model = self.pretrained(purpose)
             found = [network for network in model.networks if network.head == head]
             if not found:
-                energies = any(network.energies for network in model.networks)
+                energies = any(network.is_energy_head for network in model.networks)
                 raise UserError(
                     f"{self.path}: has no {_HEADS[head]}, so it cannot {purpose}"
                     f"{'; an Electric scores texts (`bertsmith score`)' if energies else ''}"

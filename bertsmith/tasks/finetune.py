@@ -53,7 +53,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     recipe: FinetuneRecipe = loaded.settings
     start = open_starting_point(Path(recipe.model))
     if recipe.random_weights:
-        start = replace(start, learnt=())
+        start = replace(start, finetuned_on=())
     if pooling := "cls" if recipe.compat else recipe.classifier_pooling:
         start = start.pooled_by(pooling)
     lesson = read_lesson(recipe)
@@ -85,8 +85,8 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         write_json(out / "results.json", results)
         write_manifest(out, "finetune", read_manifest(out, "finetune") | {"finished": True})
     _note_trials(results, out)
-    if start.learnt:
-        _say(f"started from a model that had learnt {', '.join(start.learnt)} before")
+    if start.finetuned_on:
+        _say(f"started from a model that had learnt {', '.join(start.finetuned_on)} before")
     return results
 
 
@@ -114,7 +114,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesso
     write_manifest(out, "finetune", {
         "identity": mine, "recipe": to_dict(recipe), **_described(lesson),
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "trained_length": start.trained_length, "learnt_before": start.learnt,
+        "trained_length": start.trained_length, "learnt_before": start.finetuned_on,
         "tokenizer": start.tokenizer.fingerprint, "finished": False,
     })  # fmt: skip
     # Behind the manifest: killed between them, the folder is known for ours.

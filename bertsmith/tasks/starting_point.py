@@ -27,7 +27,7 @@ class StartingPoint:
     tokenizer: Tokenizer
     trained_length: int | None = None
     """Longest row seen in pre-training, in tokens; None where nobody says."""
-    learnt: tuple[str, ...] = ()
+    finetuned_on: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on already, the last one last."""
 
     def lend(self, objective: Objective) -> Objective:
@@ -66,5 +66,11 @@ def open_starting_point(path: Path) -> StartingPoint:
     if network.head == "classification":
         weights |= {name: tensor for name, tensor in network.weights.items() if name.startswith("head.dense.")}
     return StartingPoint(
-        network.family, network.settings, model.vocab_size, weights, model.tokenizer, model.trained_length, model.learnt
+        network.family,
+        network.settings,
+        model.vocab_size,
+        weights,
+        model.tokenizer,
+        model.trained_length,
+        model.finetuned_on,
     )

@@ -49,8 +49,8 @@ def describe_model(path: Path) -> tuple[str, dict[str, Any], list[object]]:
     facts |= _token_facts(model)
     if described := _pooling(model):
         facts["sentence-transformers"] = described
-    if model.learnt:
-        facts["fine-tuned on"] = ", ".join(model.learnt)
+    if model.finetuned_on:
+        facts["fine-tuned on"] = ", ".join(model.finetuned_on)
     uses = _USES[first.head]
     if first.head == "replaced_tokens" and len(model.networks) == 2:
         uses = f"predict (marks replaced tokens, fills [MASK]), evaluate{uses.partition('tokens)')[2]}"
@@ -77,7 +77,7 @@ def _network_facts(network: "Network") -> dict[str, Any]:
         "architecture": f"{FAMILIES[network.family].title} ({settings.kind} encoder)",
         "sizes": sizes,
         "parameters": f"{count:,}",
-        "head": _HEADS[network.head] + (", which gives energies (an Electric)" if network.energies else ""),
+        "head": _HEADS[network.head] + (", which gives energies (an Electric)" if network.is_energy_head else ""),
     }
     if network.pooler:
         facts["head"] = f"{facts['head']}; a pooler beside it"

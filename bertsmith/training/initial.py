@@ -179,7 +179,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     generator = next((network for network in model.networks[1:] if network.head == "masked_tokens"), None)
     _check_same(f"init = {recipe.init}: another encoder", "model.", recipe.model, first.settings)
     dropped = ["pooler"] if first.pooler else []
-    if first.head == settings.head and first.energies == settings.energies:
+    if first.head == settings.head and first.is_energy_head == settings.energies:
         chosen = [first]
     else:  # also where one head gives energies and the other the log-odds of a replacement
         chosen = [replace(first, head=None, weights=first.encoder_weights)]
@@ -190,7 +190,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
             remedy = _how_to_make(theirs, settings.generator, recipe.model)
             _check_same(what, "its ", settings.generator.encoder(recipe.model), theirs, remedy)
             chosen.append(generator)
-        elif first.head == "replaced_tokens" and model.run is None and not first.energies:
+        elif first.head == "replaced_tokens" and model.run is None and not first.is_energy_head:
             raise UserError(
                 f"init = {recipe.init}: a discriminator without its generator; bring that in with `bertsmith import "
                 f"{quote(recipe.init)} OUT generator=PATH`, or do without one: objective.generator.kind=uniform"

@@ -37,7 +37,7 @@ class Model(NamedTuple):
     """Longest row seen in pre-training, in tokens; None where nobody says."""
     run: PretrainingRun | None = None
     """Where the path is a run of ours."""
-    learnt: tuple[str, ...] = ()
+    finetuned_on: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on, the last one last, where the folder says so."""
     measured: dict[str, Any] | None = None
     """How its run measured held-out text, where the folder says so."""
@@ -117,7 +117,7 @@ def build_network(network: Network, vocab_size: int) -> nn.Module:
     if network.head == "masked_tokens":
         module = MaskedTokenModel(network.settings, vocab_size)
     elif network.head == "replaced_tokens":
-        module = ReplacedTokenModel(network.settings, vocab_size, network.energies)
+        module = ReplacedTokenModel(network.settings, vocab_size, network.is_energy_head)
     else:
         module = Encoder(network.settings, vocab_size)
         weights = {name.removeprefix("encoder."): tensor for name, tensor in network.encoder_weights.items()}
@@ -193,4 +193,6 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
     tokenizer = shared_tokenizer(list(read.values()))
     networks = [replace(found, name=name) for name, found in read.items()]
     first = next(iter(read.values()))
-    return Model(path, networks, first.vocab_size, tokenizer, first.trained_length, None, first.learnt, first.measured)
+    return Model(
+        path, networks, first.vocab_size, tokenizer, first.trained_length, None, first.finetuned_on, first.measured
+    )

@@ -49,7 +49,7 @@ class PretrainingRun:
         if objective.generator is None:
             return [_network("", settings, objective.head, self.weights)]
         found = discriminator_weights(self.weights, objective)
-        networks = [replace(_network(PARTS[0], settings, objective.head, found), energies=objective.energies)]
+        networks = [replace(_network(PARTS[0], settings, objective.head, found), is_energy_head=objective.energies)]
         if found := generator_weights(self.weights):
             networks.append(_network(PARTS[1], objective.generator.encoder(settings), "masked_tokens", found))
         return networks

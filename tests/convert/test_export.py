@@ -47,8 +47,9 @@ def offline(monkeypatch):
 
 
 def electra(data, *overrides: str) -> PretrainRecipe:
-    base = ["objective.kind=rtd", "objective.generator.hidden_fraction=0.5", "model.embedding_size=16"]
-    return tiny_recipe(data, *base, *overrides)
+    is_uniform = "objective.generator.kind=uniform" in overrides  # a generator without sizes
+    size = [] if is_uniform else ["objective.generator.hidden_fraction=0.5"]
+    return tiny_recipe(data, "objective.kind=rtd", *size, "model.embedding_size=16", *overrides)
 
 
 def test_every_measure_is_logged_in_training_and_on_held_out_text(data, tmp_path):

@@ -430,7 +430,7 @@ def test_an_electric_stays_one(tmp_path):
     pretrain(recipe, tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "exported")
     import_model(tmp_path / "exported" / "discriminator", tmp_path / "imported", ImportSettings())
-    assert open_model(tmp_path / "imported").networks[0].energies
+    assert open_model(tmp_path / "imported").networks[0].is_energy_head
 
 
 def test_two_networks_of_a_modern_electra_come_in_together(tmp_path):

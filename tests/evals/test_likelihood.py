@@ -50,7 +50,7 @@ def test_a_masked_token_models_are_those_of_transformers_one_mask_at_a_time(tmp_
 def test_one_pass_gives_log_sigmoids_of_a_discriminator_and_energies_where_the_folder_says_so(
     tmp_path, tokenizer, energies
 ):
-    network = toy_network(ReplacedTokenModel, tokenizer, energies=energies)
+    network = toy_network(ReplacedTokenModel, tokenizer, is_energy_head=energies)
     folder = write_network(tmp_path / "model", network, tokenizer)
     theirs = transformers.AutoModelForPreTraining.from_pretrained(folder).eval()
     model = open_model(folder)

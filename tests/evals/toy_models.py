@@ -43,6 +43,6 @@ def write_network(folder: Path, network: MaskedTokenModel | ReplacedTokenModel, 
         labels=None,
         card="toy",
         trained_length=None,
-        energies=getattr(network, "energies", False),
+        is_energy_head=getattr(network, "is_energy_head", False),
     )
     return folder

@@ -132,7 +132,7 @@ def test_a_file_has_as_many_answers_as_lines_in_order(tmp_path, runs, filler, mo
 
 def test_score_says_what_it_sums(tmp_path, filler, finder):
     tokenizer = toy_tokenizer(tmp_path)
-    electric = toy_network(ReplacedTokenModel, tokenizer, energies=True)
+    electric = toy_network(ReplacedTokenModel, tokenizer, is_energy_head=True)
     for folder, measure, words in (
         (filler, "log_prob_of_masked_token", "masked in turn"),
         (finder, "log_prob_of_not_replaced", "was not replaced, .* no likelihood of the text"),
@@ -218,7 +218,7 @@ def test_what_a_model_cannot_answer_is_refused_by_name(tmp_path, filler, finder,
 
 def test_energies_are_scored_and_not_judged(tmp_path):
     tokenizer = toy_tokenizer(tmp_path)
-    network = toy_network(ReplacedTokenModel, tokenizer, energies=True)
+    network = toy_network(ReplacedTokenModel, tokenizer, is_energy_head=True)
     model = bertsmith.load(write_network(tmp_path / "model", network, tokenizer))
     assert len(model.score(TEXTS)) == 3
     with pytest.raises(UserError, match="no probability of replacement"):

@@ -155,7 +155,7 @@ def test_small_tasks_from_mnli_are_marked_everywhere(model, tmp_path):
     assert "learnt before" in CliRunner().invoke(app, ["show", str(rte)]).stdout
     export_run(rte, tmp_path / "rte-hf")
     assert "learnt before | mnli" in (tmp_path / "rte-hf/README.md").read_text(encoding="utf-8")
-    assert open_starting_point(tmp_path / "rte-hf").learnt == ("mnli", "rte")
+    assert open_starting_point(tmp_path / "rte-hf").finetuned_on == ("mnli", "rte")
     drawn = ["task=rte", "seeds=1", "random_weights=true", *SMALL]
     glue_run.finetune(toy_recipe(tmp_path / "rte-hf", folder, *drawn), tmp_path / "drawn")
     assert json.loads((tmp_path / "drawn/manifest.json").read_text())["learnt_before"] == []

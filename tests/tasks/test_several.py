@@ -225,7 +225,7 @@ def test_one_task_exported_answers_in_transformers_as_here(run, tmp_path, monkey
     text = f"{WORDS[0]} {WORDS[10]} {WORDS[40]}"
     for task, kind in (("custom", "SequenceClassification"), ("chunk", "TokenClassification")):
         out = export_run(run, tmp_path / task, task=task)
-        assert open_starting_point(out).learnt == TASKS, "all of which its encoder has learnt"
+        assert open_starting_point(out).finetuned_on == TASKS, "all of which its encoder has learnt"
         theirs, report = getattr(transformers, f"BertFor{kind}").from_pretrained(out, output_loading_info=True)
         assert not any(report.values()), report
         tokenizer = transformers.AutoTokenizer.from_pretrained(out)
