@@ -166,6 +166,22 @@ def test_no_command_is_put_together_without_a_shell_in_mind(path: Path):
                     )
 
 
+WITH_VERBS = ("cli", "config", "console", "datasets", "planning", "quickstart", "storage", "text", "tokenizers")
+"""Rooms whose functions' docstrings begin with a verb. May only grow."""
+NO_VERBS = {"A", "An", "The", "What", "Which", "Whose", "Whether", "Where", "How", "Every", "Each", "Of", "As", "That"}
+
+
+@pytest.mark.parametrize("room", WITH_VERBS)
+def test_docstrings_of_functions_begin_with_a_verb(room: str):
+    """Properties and verbs of the program, whose docstrings are the help that it prints, apart."""
+    for path in (PACKAGE / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            first = (ast.get_docstring(node) or "-").split()[0] if isinstance(node, ast.FunctionDef) else "-"
+            is_help = room == "cli" and not node.name.startswith("_") if first != "-" else True
+            if not is_help and "property" not in str(list(map(ast.unparse, node.decorator_list))):
+                assert first not in NO_VERBS and first[0].isalpha(), f"{path.name}: {node.name}: {first} …"
+
+
 HOMONYMS = {
     "Answer", "Examples", "Job", "Rows", "Table", "Tagging", "build_objective", "check_fits", "command",
     "constant_score", "read_job", "read_tagging", "task_and_metric", "text", "translate",

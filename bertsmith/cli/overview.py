@@ -40,7 +40,7 @@ def show_verb(verb: str) -> list[object]:
 
 
 def _own_settings() -> dict[str, list[str]]:
-    """Of each verb without recipes of its own the settings that no recipe has: verb → keys."""
+    """Return the settings that no recipe has, of each verb without recipes of its own: verb → keys."""
     known = {key for verb in WITH_RECIPES for cls in settings_classes(verb) for key, *_ in _settings(cls)}
     keys = {
         verb: [key for cls in settings_classes(verb) for key, *_ in _settings(cls)]

@@ -46,7 +46,8 @@ def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
 
 
 def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:
-    """The verb of a shipped recipe follows from its name; a file is read as the first kind that it fits."""
+    """Print a recipe's settings: the verb of a shipped one follows from its name; a file is read as the first kind that
+    it fits."""
     shipped = {verb: shipped_recipes(verb) for verb in ("prepare", "pretrain", "finetune")}
     verbs = [verb for verb, names in shipped.items() if what in names]
     if not verbs and what in SETTINGS and not Path(what).is_file():
@@ -154,13 +155,13 @@ def _show_search(path: Path, manifest: dict[str, Any]) -> list[object]:
 
 
 def _print_own_recipe(path: Path, verb: str) -> None:
-    """A run's recipe.toml holds all settings; which of them were chosen shows in their values."""
+    """Print a run's recipe.toml, which holds all settings; which of them were chosen shows in their values."""
     recipe = read_own_recipe(recipe_class(verb), path, verb)
     _print_settings(Loaded(recipe, dict.fromkeys(set_keys(recipe), "recipe")), "\nrecipe")
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:
-    """The title, and below it names and values in two columns."""
+    """Print the title, and below it names and values in two columns."""
     say(title)
     width = max(len(name) for name in facts)
     for name, value in facts.items():

@@ -23,7 +23,7 @@ def setting(
     only: tuple[str, ...] = (),
     **constraints: Any,
 ) -> Any:
-    """A field of a settings class.
+    """Make a field of a settings class.
 
     Args:
         default: its value when the recipe is silent; left out, the recipe must give one.

@@ -142,7 +142,7 @@ def _usable(settings: Settings) -> Settings:
 
 
 def _values(value: Any) -> Iterator[Any]:
-    """Every single value of a setting: of a list or table each."""
+    """Yield every single value of a setting: of a list or table each."""
     if isinstance(value, dict | list | tuple):
         for entry in value.values() if isinstance(value, dict) else value:
             yield from _values(entry)
@@ -158,7 +158,7 @@ def _adapter(cls: Any) -> Any:
 
 
 def read_recipe_values(verb: str, recipe: str) -> dict[str, Any]:
-    """The nested values of a recipe: a path that exists, else a shipped recipe's name."""
+    """Return the nested values of a recipe: a path that exists, else a shipped recipe's name."""
     path, name = Path(recipe), shortened(recipe)
     try:
         if path.is_file():
@@ -211,26 +211,27 @@ def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
 
 
 def shipped_recipes(verb: str) -> list[str]:
-    """Names of the recipes in the package for `verb`, sorted."""
+    """Return the names of the recipes in the package for `verb`, sorted."""
     folder = resources.files("bertsmith.recipes") / verb
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Nested plain values (what TOML and JSON hold); settings that are None are left out, as TOML has no null."""
+    """Return nested plain values (what TOML and JSON hold); settings that are None are left out, as TOML has no
+    null."""
     plain = json.loads(json.dumps(dataclasses.asdict(settings)))
     return _without_none(plain)
 
 
 def to_toml(settings: Any) -> str:
-    """The recipe file that gives back `settings` exactly."""
+    """Return the recipe file that gives back `settings` exactly."""
     import tomli_w
 
     return tomli_w.dumps(to_dict(settings))
 
 
 def rows(loaded: Loaded) -> Iterator[Row]:
-    """Every setting of a loaded recipe that is of its kind, in the order of its class."""
+    """Yield every setting of a loaded recipe that is of its kind, in the order of its class."""
     for leaf in leaves(loaded.settings):
         if leaf.only:
             continue
@@ -239,17 +240,18 @@ def rows(loaded: Loaded) -> Iterator[Row]:
 
 
 def set_keys(settings: Any) -> list[str]:
-    """Dotted keys of the settings that are not at their defaults."""
+    """Return the dotted keys of the settings that are not at their defaults."""
     return [leaf.key for leaf in leaves(settings) if leaf.value != leaf.default]
 
 
 def defaults(settings: Any) -> dict[str, Any]:
-    """Dotted key → default of the settings that have one."""
+    """Return the dotted key → default of the settings that have one."""
     return {leaf.key: leaf.default for leaf in leaves(settings) if leaf.default is not dataclasses.MISSING}
 
 
 def identity(settings: Any) -> dict[str, Any]:
-    """Dotted key → value of the settings that make a run this run (see `bertsmith.config.fields.setting`)."""
+    """Return the dotted key → value of the settings that make a run this run (see
+    `bertsmith.config.fields.setting`)."""
     return {leaf.key: leaf.value for leaf in leaves(settings) if leaf.identity and not leaf.only}
 
 

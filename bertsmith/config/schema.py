@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 
 def table_class(cls: Any, tables: Sequence[str], values: Any) -> Any:
-    """The settings class of a nested table of `values`; None where there is no such table."""
+    """Return the settings class of a nested table of `values`; None where there is no such table."""
     for name in tables:
         values = values.get(name) if isinstance(values, dict) else None
         field = fields_of(cls).get(name)
@@ -25,7 +25,7 @@ def fields_of(cls: Any) -> dict[str, dataclasses.Field[Any]]:
 
 
 def choose(hint: Any, field: dataclasses.Field[Any], table: Any) -> Any:
-    """`hint`; where that is a union of settings classes, the one of the table's kind, or the default's."""
+    """Return `hint`; where that is a union of settings classes, the one of the table's kind, or the default's."""
     members = kinds_of(hint)
     if not members:
         return hint
@@ -42,8 +42,8 @@ def kinds_of(hint: Any) -> dict[str, type]:
 
 
 def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
-    """`values` with what the default of each of their tables says where its class alone would not: the kind, and, as
-    long as it is of that kind, the other settings. `default` is what stands for a table that is left out."""
+    """Return `values` with what the default of each of their tables says where its class alone would not: the kind,
+    and, as long as it is of that kind, the other settings. `default` is what stands for a table that is left out."""
     if not isinstance(values, dict) or not dataclasses.is_dataclass(cls):
         return values
     filled, hints = dict(values), get_type_hints(cls)
@@ -59,7 +59,7 @@ def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
 
 
 def without_defaults(cls: Any, values: dict[str, Any], default: Any = None) -> dict[str, Any]:
-    """The fewest of the nested `values` of a recipe that mean the same; the opposite of `with_defaults`."""
+    """Return the fewest of the nested `values` of a recipe that mean the same; the opposite of `with_defaults`."""
     kept, hints = {}, get_type_hints(cls) if fields_of(cls) else {}
     for name, value in values.items():
         field = fields_of(cls).get(name)
@@ -86,7 +86,7 @@ def _default(field: dataclasses.Field[Any] | None) -> Any:
 
 
 def path_of(cls: Any, fault: dict[str, Any], values: Any) -> list[str]:
-    """The keys that lead to a fault. Where a table may have several kinds, pydantic names its kind as well."""
+    """Return the keys that lead to a fault. Where a table may have several kinds, pydantic names its kind as well."""
     path: list[str] = []
     parts = [str(part) for part in fault["loc"]]
     while parts:
@@ -102,7 +102,7 @@ def path_of(cls: Any, fault: dict[str, Any], values: Any) -> list[str]:
 
 
 def keys_of(cls: type, prefix: str = "") -> Iterator[str]:
-    """Every dotted key that there can be, of all kinds."""
+    """Yield every dotted key that there can be, of all kinds."""
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         members = kinds_of(hints[field.name]).values() or [hints[field.name]]
@@ -114,7 +114,7 @@ def keys_of(cls: type, prefix: str = "") -> Iterator[str]:
 
 
 def drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
-    """A class may name settings of which exactly one is given (`exclusive`): a new one replaces the recipe's."""
+    """Let a new setting replace the recipe's, of those that a class names as `exclusive`."""
     *tables, last = key.split(".")
     owner = table_class(cls, tables, values)
     rivals = getattr(owner, "exclusive", ())
@@ -129,7 +129,7 @@ def drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key:
 
 
 def drop_strangers(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
-    """A table that was given another `kind` keeps of the recipe's settings those that this kind knows too."""
+    """Drop from a table that was given another `kind` the recipe's settings that this kind lacks."""
     *tables, last = key.split(".")
     known = fields_of(table_class(cls, tables, values))
     if last != "kind" or "kind" not in known:

@@ -43,14 +43,14 @@ class Progress:
             self.line("  ".join(part for part in parts if part))
 
     def line(self, text: str) -> None:
-        """A line that stays, beside or above the bar."""
+        """Write a line that stays, beside or above the bar."""
         say(text, error=True)
 
     def share(self, done: float) -> float:
         return min(1.0, done / self.total) if self.total else 1.0
 
     def time_left(self, done: float) -> str:
-        """Extrapolated from what this process did itself, so that a continued job is not flattered."""
+        """Extrapolate from what this process did itself, so that a continued job is not flattered."""
         own = done - self.initial
         if own <= 0:
             return ""
@@ -82,7 +82,7 @@ class _Bar(Progress):
 
 @contextmanager
 def progress(label: str, total: float, initial: float = 0, patience: float = 0.0) -> Iterator[Progress]:
-    """A `Progress` fit for standard error as it is now, which shows nothing in its first `patience` seconds."""
+    """Yield a `Progress` fit for standard error as it is now, which shows nothing in its first `patience` seconds."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield Progress(label, total, initial, patience)
         return
@@ -107,14 +107,14 @@ def progress(label: str, total: float, initial: float = 0, patience: float = 0.0
 
 @cache
 def _console() -> "Console":
-    """One for all bars: of those that share it, one that begins inside another is drawn below it."""
+    """Return the console of all bars: a bar that begins inside another is drawn below it."""
     from rich.console import Console
 
     return Console(file=cast(IO[str], Tolerant(sys.stderr)))  # a bar whose terminal has gone is drawn nowhere
 
 
 def format_seconds(seconds: float) -> str:
-    """Two units at most: "45 s", "3 min 20 s", "5 h 12 min", "2 d 4 h"."""
+    """Write seconds in two units at most: "45 s", "3 min 20 s", "5 h 12 min", "2 d 4 h"."""
     whole = round(seconds)
     for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
         if whole >= size:
@@ -123,7 +123,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_count(number: float) -> str:
-    """Short for people: "950", "15.4 k", "3.2 M", "9.0 G"."""
+    """Write a number short, for people: "950", "15.4 k", "3.2 M", "9.0 G"."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(number) >= size:
             return f"{number / (1e3 if unit == 'k' else size):.1f} {unit}"

@@ -13,7 +13,7 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 
 def leave_terminal(number: int) -> None:
-    """To be called with the signal that came: after a SIGHUP what is printed goes nowhere, since writing to a terminal
+    """Let what is printed go nowhere after a SIGHUP, one of the signals that may have come, since writing to a terminal
     that is gone fails."""
     if number != signal.SIGHUP:
         return

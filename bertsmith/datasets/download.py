@@ -62,7 +62,8 @@ def present(what: str, out: Path, catalogue: Mapping[str, Sequence[Download]] = 
 
 
 def _obtain(item: Download, out: Path, pauses: Sequence[float]) -> list[Path]:
-    """The item's files from the first source that gives all of them; one that was begun goes before the others."""
+    """Fetch the item's files from the first source that gives all of them; one that was begun goes before the
+    others."""
     reasons = []
     for source in sorted(item.sources, key=lambda source: not any(_begun(file, out) for file in source)):
         try:
@@ -144,7 +145,7 @@ def _transfer(file: RemoteFile, partial: Path, pauses: Sequence[float]) -> None:
 
 
 def _judge(error: Exception) -> tuple[str, bool]:
-    """What went wrong, in a few words, and whether another try may go better."""
+    """Tell what went wrong, in a few words, and whether another try may go better."""
     import requests
     from gdown.exceptions import FileURLRetrievalError
 
@@ -166,7 +167,7 @@ def _judge(error: Exception) -> tuple[str, bool]:
 
 
 def _fault(file: RemoteFile, path: Path, hashed: bool = True) -> str:
-    """What is wrong with `path`, if it is not what was published."""
+    """Return what is wrong with `path`, if it is not what was published."""
     size = path.stat().st_size
     if file.size not in (None, size):
         return f"has {size:,} bytes instead of {file.size:,}"
@@ -204,7 +205,7 @@ def _begun(file: RemoteFile, out: Path) -> bool:
 
 
 def _pieces(partial: Path) -> Iterator[Path]:
-    """Where gdown keeps an unfinished `partial`: its name, eight random characters, `.part`."""
+    """Return where gdown keeps an unfinished `partial`: its name, eight random characters, `.part`."""
     return partial.parent.glob(f"{glob.escape(partial.name)}????????.part")
 
 

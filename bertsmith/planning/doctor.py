@@ -64,7 +64,7 @@ def _check_gpus() -> tuple[list[str], bool]:
 
 
 def _gpu_present() -> str | None:
-    """What the system shows of an NVIDIA GPU, whether torch can use it or not."""
+    """Return what the system shows of an NVIDIA GPU, whether torch can use it or not."""
     found = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
     if found:
         return f"/dev/{found[0]}"

@@ -105,7 +105,7 @@ class Estimate:
 
 
 def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = ASSUMPTIONS) -> Estimate:
-    """What the recipe `what` (a shipped one's name or a file) takes with `overrides`; it needs no data folder.
+    """Estimate what the recipe `what` (a shipped one's name or a file) takes with `overrides`; it needs no data folder.
 
     Raises:
         UserError: the recipe, a setting or an assumption is impossible.
@@ -172,7 +172,7 @@ def _vocabulary(path: str | None, assumed: Assumptions) -> _Vocabulary:
 
 
 def _outline(recipe: PretrainRecipe, vocab_size: int) -> PretrainingObjective:
-    """The objective with shapes and no weights; which ids are special does not matter."""
+    """Build the objective with shapes and no weights; which ids are special does not matter."""
     with shapes_only():
         return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size, 0, ()))
 

@@ -20,7 +20,7 @@ class GPU(NamedTuple):
     """USD an hour: an assumed, round figure for renting one on demand in 2026. Prices differ twofold and change."""
 
     def peak_flops(self, dtype: str) -> tuple[str, float | None]:
-        """The format that `machine.dtype` means on it, with its operations a second."""
+        """Return the format that `machine.dtype` means on it, with its operations a second."""
         if dtype == "auto":
             dtype = "float32" if self.bfloat16_flops is None else "bfloat16"
         return dtype, self.bfloat16_flops if dtype == "bfloat16" else self.float32_flops

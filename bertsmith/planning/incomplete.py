@@ -6,7 +6,7 @@ from bertsmith.config.loading import Loaded, load, read_recipe_values
 
 
 def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Loaded:
-    """A recipe that need not say its paths: those missing are "…", and their origin is "needed".
+    """Load a recipe that need not say its paths: those missing are "…", and their origin is "needed".
 
     Raises:
         UserError: as `bertsmith.config.loading.load`.

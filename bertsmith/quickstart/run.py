@@ -150,7 +150,7 @@ def _settings(cls: type, verb: str, recipe: str, overrides: Sequence[str]) -> An
 
 
 def _collect(out: Path, texts: Callable[[], Iterable[tuple[str, str]]], sizes: Sizes) -> None:
-    """The corpus and the labelled task; the corpus is written last, so that its presence means both are whole."""
+    """Write the corpus and the labelled task; the corpus is written last, so that its presence means both are whole."""
     if (out / "corpus.jsonl").exists():
         tell(f"{out / 'corpus.jsonl'} is there")
         return
@@ -173,7 +173,7 @@ def _collect(out: Path, texts: Callable[[], Iterable[tuple[str, str]]], sizes: S
 
 
 def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> dict[str, Any]:
-    """Measures before and after, and what it took."""
+    """Pre-train; return the measures before and after, and what it took."""
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     pairs = find_pairs(data, sizes.pairs)
     objective = build_objective(recipe, data.tokenizer)
@@ -206,7 +206,7 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
 
 
 def _read_start(path: Path) -> dict[str, float]:
-    """What the network measured before it was trained."""
+    """Return what the network measured before it was trained."""
     before = read_json(path, dict)
     for name in ("mlm_loss", "word_order"):
         member(before, name, float, f"{path}, which is damaged (remove it, with {path.parent / 'bert'})")
@@ -214,7 +214,7 @@ def _read_start(path: Path) -> dict[str, float]:
 
 
 def _finetune(out: Path, name: str, sizes: Sizes, held: Held) -> dict[str, float]:
-    """Accuracy over the seeds: median, mean, standard deviation and the number of seeds."""
+    """Fine-tune; return the accuracy over the seeds: median, mean, standard deviation and the number of seeds."""
     loaded = load(FinetuneRecipe, "finetune", "quickstart", [
         f"model={out / 'bert'}", f"data={out / 'task'}", f"random_weights={str(name == 'random').lower()}",
         *sizes.finetune,
@@ -227,7 +227,7 @@ def _finetune(out: Path, name: str, sizes: Sizes, held: Held) -> dict[str, float
 
 
 def _guesses(out: Path) -> list[str]:
-    """What the pre-trained model puts in the place of [MASK] in a few sentences."""
+    """Return what the pre-trained model puts in the place of [MASK] in a few sentences."""
     found = Predictor(out / "bert").fill(list(SENTENCES), most=3)
     width = max(map(len, SENTENCES))
     return [

@@ -16,7 +16,7 @@ WIDTH = 100
 
 
 def show_figures(results: dict[str, Any], out: Path) -> None:
-    """The table, what it says about pre-training, and where to go from here."""
+    """Print the table, what it says about pre-training, and where to go from here."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -47,7 +47,7 @@ def show_figures(results: dict[str, Any], out: Path) -> None:
 
 
 def told(results: dict[str, Any]) -> list[str]:
-    """What was done, and what it was worth, in a sentence or two each."""
+    """Return what was done, and what it was worth, in a sentence or two each."""
     seconds, tokens, before, after = (results[key] for key in ("seconds", "tokens", "before", "after"))
     return [
         f"Pre-trained {format_count(results['parameters'])} parameters for {format_seconds(seconds)}: "
@@ -59,7 +59,7 @@ def told(results: dict[str, Any]) -> list[str]:
 
 
 def verdict(results: dict[str, Any]) -> str:
-    """What the accuracies allow to say: a difference within two standard errors of it says nothing."""
+    """Return what the accuracies allow to say: a difference within two standard errors of it says nothing."""
     mean, error = results["classification"]["pretrained"]["mean"], _error(results, "pretrained")
     marks = {"random weights": ("random", results["classification"]["random"]["mean"]),
              "TF-IDF with logistic regression": ("tfidf", results["tfidf"])}  # fmt: skip

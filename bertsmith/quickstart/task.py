@@ -44,7 +44,7 @@ class SentenceSplit(NamedTuple):
 
 
 def sentences(text: str) -> Iterator[list[str]]:
-    """The words of each sentence that has words and nothing else: code and formulas have another order."""
+    """Yield the words of each sentence that has words and nothing else: code and formulas have another order."""
     for match in _SENTENCE.finditer(text):
         yield match[1].split()
 
@@ -81,12 +81,13 @@ def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) 
 
 
 def _bag(words: Sequence[str]) -> str:
-    """The same for the same words in any order, capitals apart."""
+    """Return the same for the same words in any order, capitals apart."""
     return " ".join(sorted(word.lower() for word in words))
 
 
 def _shuffled(words: Sequence[str], draw: np.random.Generator) -> list[str] | None:
-    """The first and the last word stay, so that capital and full stop say nothing; None where no other order is."""
+    """Shuffle the words between the first and the last, so that capital and full stop tell nothing; None where no other
+    order is."""
     inner = list(words[1:-1])
     if len({word.lower() for word in inner}) < 2:
         return None
@@ -101,7 +102,7 @@ def _example(words: Sequence[str], label: str) -> Example:
 
 
 def write_task(folder: Path, split: SentenceSplit) -> None:
-    """`folder`/train.jsonl and dev.jsonl with the fields "text" and "label"."""
+    """Write `folder`/train.jsonl and dev.jsonl with the fields "text" and "label"."""
     make_folder(folder)
     for name, examples in (("train", split.train), ("dev", split.dev)):
         with atomic_write(folder / f"{name}.jsonl", "w") as file:
@@ -116,7 +117,7 @@ def write_texts(path: Path, pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def read_task(folder: Path, name: str) -> list[Example]:
-    """What `write_task` wrote.
+    """Read what `write_task` wrote.
 
     Raises:
         UserError: the file is missing or damaged.

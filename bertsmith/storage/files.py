@@ -126,7 +126,7 @@ def open_own(path: Path, flags: int) -> int:
 
 
 def refuse_links(folder: Path, names: Iterable[str]) -> None:
-    """Raises UserError where one of these names in a folder of ours is a link, through which we would write."""
+    """Raise UserError where one of these names in a folder of ours is a link, through which we would write."""
     for name in names:
         if (folder / name).is_symlink():
             raise UserError(
@@ -214,7 +214,7 @@ def refuse_address(text: str, before: str = "") -> None:
 
 
 def refuse_folder(path: Path) -> None:
-    """Raises UserError where a file is to be written and a folder has its name."""
+    """Raise UserError where a file is to be written and a folder has its name."""
     if path.is_dir():
         raise UserError(f"{path}: a folder; name a file to write")
 
@@ -265,7 +265,7 @@ class Held(NamedTuple):
     """Of the folder itself."""
 
     def check(self) -> None:
-        """Raises UserError where the folder is no longer there, or another one is in its place."""
+        """Raise UserError where the folder is no longer there, or another one is in its place."""
         try:
             there = os.stat(self.path)
         except OSError:

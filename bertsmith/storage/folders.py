@@ -180,7 +180,7 @@ def remove_member(path: Path, kind: Kind) -> None:
 
 
 def _clear_members(folder: Path, kind: str, manifest: dict[str, Any]) -> None:
-    """The members of one folder of those of ours."""
+    """Remove the members of one folder of those of ours."""
     if kind == "events":  # of TensorBoard, which the manifest lists by name
         remove_names(folder, [name for name in manifest.get("events", ()) if "/" not in name])
     elif kind in ("checkpoint", "trial"):
@@ -225,6 +225,6 @@ def read_own(folder: Path, kind: Kind) -> dict[str, Any]:
 
 
 def _named(changed: list[str]) -> str:
-    """The first few, hashes cut short."""
+    """Return the first few, hashes cut short."""
     few = changed[:MAX_NAMED]
     return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in few)

@@ -10,7 +10,7 @@ SAYS_MOST = ("kind", "model", "protocol", "from_mnli")
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
+    """Return lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
     before, after = (json.loads(json.dumps(side)) for side in (before, after))
     keys = sorted(before.keys() | after.keys(), key=lambda key: (key.rpartition(".")[2] not in SAYS_MOST, key))
     return [

@@ -22,7 +22,7 @@ def write_manifest(folder: Path, kind: str, content: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
-    """The manifest of a whole folder of this `kind`.
+    """Read the manifest of a whole folder of this `kind`.
 
     Raises:
         UserError: there is none, it is of another kind, or of a format newer than this version reads; or it is damaged.
@@ -48,7 +48,7 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
 
 
 def kind_of(folder: Path) -> str | None:
-    """The kind that the manifest names; None where there is no such manifest, or a damaged one."""
+    """Return the kind that the manifest names; None where there is no such manifest, or a damaged one."""
     try:
         return known_kind(folder)
     except UserError:
@@ -56,7 +56,7 @@ def kind_of(folder: Path) -> str | None:
 
 
 def known_kind(folder: Path) -> str | None:
-    """The kind that the manifest names; None where there is no manifest, or one that is not ours.
+    """Return the kind that the manifest names; None where there is no manifest, or one that is not ours.
 
     Raises:
         UserError: it is damaged, so that nobody knows what the folder is.
@@ -75,5 +75,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def word(value: object) -> str:
-    """A word out of a manifest, as a message has it."""
+    """Return a word out of a manifest, as a message has it."""
     return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 40 else "foreign"

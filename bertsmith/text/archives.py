@@ -121,7 +121,7 @@ _RECORD = re.compile(rb"(?:\A|(?<=\n))\d+ ([^=\n]+)=([^\n]*)\n")
 
 
 def _refill(buffer: bytes, size: int, blocks: Iterator[bytes]) -> bytes:
-    """`buffer` with as many blocks after it as make `size` bytes; fewer at the end."""
+    """Return `buffer` with as many blocks after it as make `size` bytes; fewer at the end."""
     parts, held = [buffer], len(buffer)
     while held < size:
         block = next(blocks, None)
@@ -133,7 +133,7 @@ def _refill(buffer: bytes, size: int, blocks: Iterator[bytes]) -> bytes:
 
 
 def _skip(buffer: bytes, size: int, blocks: Iterator[bytes], source: str) -> bytes:
-    """What of `buffer` and the blocks after it is behind `size` bytes."""
+    """Return what of `buffer` and the blocks after it is behind `size` bytes."""
     while len(buffer) < size:
         size -= len(buffer)
         block = next(blocks, None)

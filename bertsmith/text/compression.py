@@ -39,7 +39,8 @@ def refuse(error: BrokenArchive) -> None:
 
 
 def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
-    """What `file` holds, in blocks: a compressed format is recognised by its first bytes, anything else is as it is.
+    """Yield what `file` holds, in blocks: a compressed format is recognised by its first bytes, anything else is as it
+    is.
 
     Source is what errors name.
 

@@ -75,8 +75,8 @@ class Corpus:
 
 
 def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus:
-    """The corpus that `recipe` names. Of a folder, or of what a glob finds, the files with the layout's suffixes; a
-    file, or a glob that finds none of those, is taken at its word.
+    """List the corpus that `recipe` names. Of a folder, or of what a glob finds, the files with the layout's suffixes;
+    a file, or a glob that finds none of those, is taken at its word.
 
     Args:
         apart_from: files and folders that are no part of it, wherever they are: what is made of it, and a vocabulary.
@@ -127,7 +127,7 @@ def _endings(paths: Iterable[str]) -> Counter[str]:
 
 
 def _list_local(path: str, passed_over: Counter[str]) -> list[CorpusFile]:
-    """The regular files that there are; what else has a name, a pipe or a device, is counted and never opened."""
+    """List the regular files that there are; what else has a name, a pipe or a device, is counted and never opened."""
     with reported(Path(path)):
         if os.path.isdir(path):
             names = _walk(path, passed_over)

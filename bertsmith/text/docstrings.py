@@ -37,7 +37,7 @@ _DOCSTRING = rf"{_SPACE} (?P<{{name}}> [rRuU]? {_STRING} ) (?= [ \t]* (?: [;\#\n
 
 
 def _bracketed(depth: int) -> str:
-    """A bracket with all that it holds: regular expressions do not count, so the nesting has a limit."""
+    """Match a bracket with all that it holds: regular expressions do not count, so the nesting has a limit."""
     inner = f"| {_bracketed(depth - 1)}" if depth else ""
     return rf"""[(\[{{] (?: [^()\[\]{{}}"'\#]++ | {_STRING} | {_COMMENT} {inner} )*+ [)\]}}]"""
 
@@ -70,7 +70,7 @@ def documents(packages: Sequence[str] = PACKAGES) -> Iterator[tuple[str, str]]:
 
 
 def source_files(package: str) -> Iterator[Path]:
-    """The package's Python files in a fixed order, tests and foreign packages left out."""
+    """Yield the package's Python files in a fixed order, tests and foreign packages left out."""
     for folder, folders, files in os.walk(_folder(package)):
         folders[:] = sorted(set(folders) - FOREIGN_FOLDERS)
         yield from (Path(folder, name) for name in sorted(files) if name.endswith(".py"))
@@ -99,7 +99,7 @@ def docstrings(source: bytes) -> list[str]:
 
 
 def _parsed_docstrings(text: str) -> list[str]:
-    """The same by parsing the whole file, several times as slowly."""
+    """Find the same by parsing the whole file, several times as slowly."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):

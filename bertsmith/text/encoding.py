@@ -78,7 +78,7 @@ def check_marks(tokenizer: Tokenizer) -> None:
 
 
 def select(shard: Shard, chosen: np.ndarray) -> Shard:
-    """The documents of `shard` where `chosen` ([documents] bool) is true, positions counted anew."""
+    """Select the documents of `shard` where `chosen` ([documents] bool) is true, positions counted anew."""
     if chosen.all():
         return shard
     line_sizes, document_sizes = np.diff(shard.line_ends, prepend=0), np.diff(shard.document_ends, prepend=0)
@@ -111,7 +111,8 @@ class _Text:
         self._batch.append(_DOCUMENT_END)
 
     def encoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The tokens of all documents; the position after each line and each document; whether it is a document's."""
+        """Return the tokens of all documents; the position after each line and each document; whether it is a
+        document's."""
         self._encode()
         tokens, self._tokens = np.concatenate(self._tokens), []  # what is joined is let go: it is as much again
         return tokens, np.concatenate(self._ends), np.concatenate(self._closes)
@@ -149,7 +150,7 @@ class _Lines(_Text):
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
-    """`text` in pieces of at most BATCH_BYTES that cut no line, else no word, else no character."""
+    """Yield `text` in pieces of at most BATCH_BYTES that cut no line, else no word, else no character."""
     start = 0
     while len(text) - start > BATCH_BYTES:
         limit = start + BATCH_BYTES

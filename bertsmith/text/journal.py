@@ -135,12 +135,12 @@ class Journal:
             self._file.write(self._sealed(line))
 
     def _sealed(self, line: dict[str, Any]) -> bytes:
-        """The line with the sum that holds it to itself and to all before it."""
+        """Return the line with the sum that holds it to itself and to all before it."""
         self._sum = _sum_of(line, self._sum)
         return json.dumps(line | {"sum": self._sum}).encode() + b"\n"
 
     def _take_in(self, lines: list[dict[str, Any]], folder: Path, dtype: np.dtype) -> list[dict[str, Any]]:
-        """The lines whose data is there, noted as done: a power cut may have kept the last ones and lost their data."""
+        """Note the lines whose data is there as done: a power cut may have kept the last ones and lost their data."""
         for count in range(len(lines), -1, -1):
             self.done = Done()
             for line in lines[:count]:
@@ -151,7 +151,7 @@ class Journal:
         return lines[:count]
 
     def _refuse_strangers(self, folder: Path) -> None:
-        """Raises UserError where a name that will be written is taken before there is a journal to list it."""
+        """Raise UserError where a name that will be written is taken before there is a journal to list it."""
         names = [*KINDS["data"].files, *(shard_file(split, 0, part) for split in SPLITS for part in PARTS)]
         for name in names:
             for path in (folder / name, temporary_of(folder / name)):
@@ -257,7 +257,7 @@ def refuse_other(folder: Path, before: dict[str, Any], identity: dict[str, Any])
 
 
 def skipped_line(skipped: Counter[str]) -> str:
-    """ "2 empty, 1 not UTF-8": documents by the reason why they were skipped."""
+    """Write "2 empty, 1 not UTF-8": documents by the reason why they were skipped."""
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
 
 

@@ -41,7 +41,7 @@ class TokenizerRecipe(PrepareRecipe):
 
 @no_empty_folder("out")
 def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False) -> Tokenizer:
-    """The tokenizer folder `out` for `recipe`: trained, or found whole. `prepare` takes the folder as its `vocab`.
+    """Train the tokenizer folder `out` for `recipe`, or find it whole. `prepare` takes the folder as its `vocab`.
 
     Raises:
         UserError: a path or a setting is wrong, an archive is broken (unless `on_error` is "skip"), the corpus has no

@@ -65,7 +65,7 @@ class PrepareRecipe(CorpusRecipe):
 
 @no_empty_folder("out")
 def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
-    """The data folder `out` for `recipe`: made, continued where it was interrupted, or found whole.
+    """Make the data folder `out` for `recipe`, continue it where it was interrupted, or find it whole.
 
     Workers import the calling program: one that calls this at its top level does so under `if __name__ == "__main__":`.
 
@@ -120,7 +120,8 @@ def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
 
 
 def _refuse_other(job: _Job, before: dict[str, Any]) -> None:
-    """As `refuse_other`; how text is cased is part of the vocabulary's fingerprint, and was noted otherwise before."""
+    """Refuse as `refuse_other` does; how text is cased is part of the vocabulary's fingerprint, and was noted otherwise
+    before."""
     if before.get("vocab") == job.identity["vocab"]:
         before = before | {key: job.identity[key] for key in ("lowercase", "strip_accents")}
     refuse_other(job.out, before, job.identity)

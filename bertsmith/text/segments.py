@@ -91,9 +91,9 @@ def _windows(shard: Shard, length: int) -> Iterator[RowPieces]:
 
 
 def _carried_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[RowPieces]:
-    """The reference's rows in spirit: its shares of single-segment and short rows, its cut between segments at a line's
-    end near the middle. But a row takes as much of the document as it holds and the next one goes on from there, also
-    in the middle of a line."""
+    """Yield the reference's rows in spirit: its shares of single-segment and short rows, its cut between segments at a
+    line's end near the middle. But a row takes as much of the document as it holds and the next one goes on from there,
+    also in the middle of a line."""
     line_ends = shard.line_ends.tolist()
     uniform = _uniform(generator).__next__
     start = 0
@@ -113,8 +113,8 @@ def _carried_segments(shard: Shard, length: int, generator: np.random.Generator)
 
 
 def _cut(line_ends: list[int], start: int, middle: int, coin: bool) -> int:
-    """Where the second segment begins: the last line's end strictly before `middle`, or by `coin`, or where there is
-    none, the line's end after that."""
+    """Return where the second segment begins: the last line's end strictly before `middle`, or by `coin`, or where
+    there is none, the line's end after that."""
     first = bisect_right(line_ends, start)
     after = bisect_left(line_ends, middle, first)
     if after > first and not coin:
@@ -187,7 +187,7 @@ def _uniform(generator: np.random.Generator) -> Iterator[float]:
 
 
 def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, specials: tuple[int, int]) -> Assembled:
-    """The rows numbered `chosen` ([R] int64) with `specials` = ([CLS], [SEP]) around their pieces."""
+    """Assemble the rows numbered `chosen` ([R] int64) with `specials` = ([CLS], [SEP]) around their pieces."""
     cls_id, sep_id = specials
     first, num_pieces = rows.bounds[chosen], rows.bounds[chosen + 1] - rows.bounds[chosen]
     pieces = _ranges(first, num_pieces)

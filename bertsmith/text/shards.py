@@ -119,7 +119,7 @@ class Data:
 
 
 def open_data(path: str | Path, check: bool = True) -> Data:
-    """The data folder at `path`.
+    """Open the data folder at `path`.
 
     Args:
         path: see above.
@@ -233,7 +233,8 @@ class Position:
     lengths: tuple[int, int, int] = (0, 0, 0)
 
     def is_on_disk(self, folder: Path, split: str, dtype: np.dtype) -> bool:
-        """Whether the open shard's files are as long as this position says (a power cut may have shortened them)."""
+        """Return whether the open shard's files are as long as this position says (a power cut may have shortened
+        them)."""
         for part, itemsize, length in zip(PARTS, (dtype.itemsize, 4, 4), self.lengths, strict=True):
             path = folder / shard_file(split, self.index, part)
             path = path if path.exists() else temporary_of(path)

@@ -43,7 +43,7 @@ def read_span(file: BinaryIO, start: int, stop: int) -> bytes:
 
 
 def spans_of(file: CorpusFile, blank_lines: bool, part: int) -> Iterator[Span]:
-    """The parts of a text file, of about `part` bytes where blank lines part its documents."""
+    """Yield the parts of a text file, of about `part` bytes where blank lines part its documents."""
     start, unit = 0, part if blank_lines else LONGEST_DOCUMENT
     while file.size - start > unit:
         with reported(Path(file.path)), open_file(file.path) as opened:
@@ -55,7 +55,8 @@ def spans_of(file: CorpusFile, blank_lines: bool, part: int) -> Iterator[Span]:
 
 
 def _blank_line(file: BinaryIO, start: int, stop: int) -> int | None:
-    """The position after the first blank line between `start` and `stop`, or the file's end if that comes before."""
+    """Return the position after the first blank line between `start` and `stop`, or the file's end if that comes
+    before."""
     width = 1 << 16
     while True:
         content = read_span(file, start, min(start + width, stop))
@@ -67,7 +68,7 @@ def _blank_line(file: BinaryIO, start: int, stop: int) -> int | None:
 
 
 def _space(file: BinaryIO, start: int, stop: int) -> int:
-    """The last position up to `stop` that cuts no line, else no word, else no character."""
+    """Return the last position up to `stop` that cuts no line, else no word, else no character."""
     content = read_span(file, max(start, stop - (1 << 16)), stop)
     cut = max(content.rfind(b"\n"), 0) or max(content.rfind(b" "), 0)
     if not cut:

@@ -31,7 +31,7 @@ class Unit(Protocol):
     size: int
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
-        """The unit's documents in order; those that cannot be had are counted in `skipped` by their reason, and
+        """Return the unit's documents in order; those that cannot be had are counted in `skipped` by their reason, and
         `broken` is told of files and members that are broken or too large.
 
         Raises:
@@ -152,10 +152,10 @@ class Broken:
 
 
 def among_texts(source: str, kind: str) -> BrokenArchive:
-    """What is wrong with an archive where a text is wanted."""
+    """Return what is wrong with an archive where a text is wanted."""
     return BrokenArchive(f"{source}: {kind} among texts; unpack it, or take it out")
 
 
 def long_line(source: str) -> BrokenArchive:
-    """What is wrong with a line of JSON that is too long."""
+    """Return what is wrong with a line of JSON that is too long."""
     return BrokenArchive(f"{source}: a line of over {LONGEST_LINE >> 20} MB, the most that is read; is it JSON lines?")

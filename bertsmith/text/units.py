@@ -64,7 +64,7 @@ def json_lines(files: Iterable[CorpusFile], field: str) -> Iterator[Unit]:
 
 
 def parquet(files: Iterable[CorpusFile], column: str) -> Iterator[Unit]:
-    """A text column of Parquet files."""
+    """Return the units of a text column of Parquet files."""
     return _each(files, lambda file: _cells(file, column))
 
 
@@ -100,7 +100,7 @@ class _Pile:
             yield from self.units(position)
 
     def units(self, position: int) -> Iterator[Unit]:
-        """What there is, as a unit, then what was broken."""
+        """Yield what there is, as a unit, then what was broken."""
         if self._contents or self.skipped:
             yield Documents(self.source, position - self._start, tuple(self._contents), Counter(self.skipped))
         yield from (Broken(self.source, 0, str(fault)) for fault in self.faults)
@@ -175,7 +175,8 @@ def _json_lines(file: CorpusFile, field: str) -> Iterator[Unit]:
 
 
 def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | BrokenArchive]:
-    """What `blocks` hold, cut between lines into parts of UNIT_BYTES, with an error in the place of a long line."""
+    """Yield what `blocks` hold, cut between lines into parts of UNIT_BYTES, with an error in the place of a long
+    line."""
     parts, size, is_long = [], 0, False
     try:
         for block in blocks:

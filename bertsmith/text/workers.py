@@ -75,7 +75,8 @@ class Result(NamedTuple):
 
 @contextmanager
 def encode_units(units: Iterator[Unit], encoder: UnitEncoder, workers: int) -> Iterator[Iterator[tuple[Unit, Result]]]:
-    """Each unit with its result, in the order of `units`, of which no more are taken than keep `workers` busy.
+    """Encode units: yield each with its result, in the order of `units`, of which no more are taken than keep `workers`
+    busy.
 
     Work begins at once, before the first result is asked for; with one worker it happens in this process.
 
@@ -127,7 +128,7 @@ def _start(encoder: UnitEncoder) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers, which would wait for the next unit for ever."""
+    """End with the parent: one that is killed cannot end its workers, which would wait for ever."""
     connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)
 

@@ -66,7 +66,7 @@ def warnings(tokens: Iterable[str], normalizer: normalizers.Normalizer | None) -
 
 
 def _is_plain(token: str) -> bool:
-    """Whether neither lower-casing nor stripping accents can change it; most tokens are so."""
+    """Return whether neither lower-casing nor stripping accents can change it; most tokens are so."""
     return token.isascii() and token == token.lower()
 
 

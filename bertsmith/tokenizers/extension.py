@@ -13,7 +13,7 @@ from bertsmith.tokenizers.vocabulary import count_words
 
 
 def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
-    """`base` with whole words of `texts` behind its tokens, up to `size` tokens; all else is `base`'s.
+    """Return `base` with whole words of `texts` behind its tokens, up to `size` tokens; all else is `base`'s.
 
     Chosen are the words that save most tokens: those that occur at least twice, by (pieces − 1) × occurrences. A rare
     word in six pieces may cost as much of a row as a frequent one in two, and what is in one piece already costs
@@ -54,14 +54,15 @@ def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
 
 
 def extends(tokenizer: Tokenizer, base: Tokenizer) -> bool:
-    """Whether each id of `base` means the same in `tokenizer`, which may have more; true of one and the same."""
+    """Return whether each id of `base` means the same in `tokenizer`, which may have more; true of one and the same."""
     if tokenizer.vocab_size < base.vocab_size or _rules(tokenizer) != _rules(base):
         return False
     return all(tokenizer.token(id) == base.token(id) for id in range(base.vocab_size))
 
 
 def pieces(base: Tokenizer, token: str) -> list[int]:
-    """The ids that `base` cuts `token` into, longest first from the left as WordPiece does; [UNK]'s where it cannot.
+    """Return the ids that `base` cuts `token` into, longest first from the left as WordPiece does; [UNK]'s where it
+    cannot.
 
     A token that begins with "##" is cut as the inside of a word.
     """
@@ -85,7 +86,7 @@ def _knows(base: Tokenizer, token: str) -> bool:
 
 
 def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
-    """How text is cut before the vocabulary is asked, the longest word apart (compat's is another)."""
+    """Return how text is cut before the vocabulary is asked, the longest word apart (compat's is another)."""
     definition = json.loads(tokenizer.fast.to_str())
     normalizer = definition["normalizer"]
     if normalizer and normalizer["type"] == "BertNormalizer" and normalizer["strip_accents"] is None:

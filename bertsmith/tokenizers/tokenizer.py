@@ -82,7 +82,7 @@ class Tokenizer:
         strip_accents: bool | None = None,
         compat: bool = False,
     ) -> "Tokenizer":
-        """The tokenizer of a `vocab.txt`, a `tokenizer.json`, or a folder with one of them, which is read as
+        """Load the tokenizer of a `vocab.txt`, a `tokenizer.json`, or a folder with one of them, which is read as
         transformers' AutoTokenizer reads it (see `bertsmith.tokenizers.tokenizer_folder`).
 
         Args:
@@ -119,7 +119,7 @@ class Tokenizer:
         return words if self._read is None else f"{words} ({self._read.casing})"
 
     def notes(self) -> list[str]:
-        """Lines for people: lines of the vocabulary that belong to no token, pieces that no text gives."""
+        """Return lines for people: lines of the vocabulary that belong to no token, pieces that no text gives."""
         return [*(self._read.notes if self._read else ()), *casing.warnings(self._tokens, self.fast.normalizer)]
 
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +137,7 @@ class Tokenizer:
         return ids.astype(self.dtype, copy=False), offsets[1:]
 
     def encode_each(self, texts: Sequence[str]) -> list[list[int]]:
-        """The same ids, a list a text."""
+        """Return the same ids, a list a text."""
         ids, ends = self.encode_batch(texts)
         return [part.tolist() for part in np.split(ids, ends[:-1])] if len(ends) else []
 
@@ -151,11 +151,11 @@ class Tokenizer:
         return self.fast.decode([int(id) for id in ids], skip_special_tokens=False)
 
     def token(self, id: int) -> str:
-        """The token with this id; IndexError where there is none."""
+        """Return the token with this id; IndexError where there is none."""
         return self._tokens[id]
 
     def id(self, token: str) -> int:
-        """The id of this token; KeyError where there is none."""
+        """Return the id of this token; KeyError where there is none."""
         return self._ids[token]
 
     def save(self, folder: Path) -> None:
@@ -185,9 +185,9 @@ class Tokenizer:
         return Tokenizer, (self.fast,)
 
     def _transformers_config(self) -> dict[str, Any]:
-        """`PreTrainedTokenizerFast` takes tokenizer.json as it is; `BertTokenizer` (transformers 5) would build the
-        tokenizer anew from its vocabulary and lose the word length. A special token is named only where it is one in
-        texts: naming it makes it one."""
+        """Return transformers' configuration: `PreTrainedTokenizerFast` takes tokenizer.json as it is; `BertTokenizer`
+        (transformers 5) would build the tokenizer anew from its vocabulary and lose the word length. A special token is
+        named only where it is one in texts: naming it makes it one."""
         names = zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
         added = {token.content for token in self.fast.get_added_tokens_decoder().values()}
         return {name: token for name, token in names if token in added} | {
@@ -217,7 +217,8 @@ def _check_added_tokens(fast: tokenizers.Tokenizer, source: str) -> None:
 
 
 def _check_vocabulary(fast: tokenizers.Tokenizer, source: str) -> list[str]:
-    """The tokens of `fast` in the order of their ids; raises UserError for what `Tokenizer` cannot be built on."""
+    """Return the tokens of `fast` in the order of their ids; raises UserError for what `Tokenizer` cannot be built
+    on."""
     if not isinstance(fast.model, models.WordPiece):
         raise UserError(not_wordpiece(source, type(fast.model).__name__))
     ids = fast.get_vocab(with_added_tokens=True)
@@ -231,7 +232,7 @@ def _check_vocabulary(fast: tokenizers.Tokenizer, source: str) -> list[str]:
 
 
 def _fingerprint(definition: dict[str, Any], tokens: list[str]) -> str:
-    """Of the parts that decide ids, each by name: what a later `tokenizers` adds to its files must change nothing."""
+    """Hash the parts that decide ids, each by name: what a later `tokenizers` adds to its files must change nothing."""
     added = ("id", "content", "single_word", "lstrip", "rstrip", "normalized")
     model = ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
     normalizer = definition["normalizer"]

@@ -31,7 +31,7 @@ SLICE = 1 << 20
 def train_vocabulary(
     texts: Iterable[str], size: int, *, lowercase: bool = True, strip_accents: bool | None = None
 ) -> Tokenizer:
-    """A tokenizer with a vocabulary of `size` tokens that is trained on `texts`, read once and one at a time.
+    """Train a tokenizer with a vocabulary of `size` tokens that is trained on `texts`, read once and one at a time.
 
     The ids: special tokens, characters, characters inside a word, then pieces in the order of their making. The order
     of the texts does not matter (while there are fewer than `MOST_DISTINCT` words).
@@ -69,12 +69,12 @@ def train_vocabulary(
 
 
 def count_words(texts: Iterable[str], normalizer: normalizers.Normalizer) -> Counter[str]:
-    """How often each word occurs, as BERT's pre-tokenizer cuts them; the longest are left out."""
+    """Count how often each word occurs, as BERT's pre-tokenizer cuts them; the longest are left out."""
     return _normalize(_count(texts), normalizer)
 
 
 def _count(texts: Iterable[str]) -> Counter[str]:
-    """How often each run of characters between white space occurs."""
+    """Count how often each run of characters between white space occurs."""
     counts: Counter[str] = Counter()
     for text in texts:
         for start in range(0, len(text), SLICE):
@@ -93,7 +93,8 @@ def _drop_rarest(counts: Counter[str]) -> Counter[str]:
 
 
 def _normalize(counts: Counter[str], normalizer: normalizers.Normalizer) -> Counter[str]:
-    """The same for words as BERT's pre-tokenizer cuts them: once for each distinct word, not once for each word."""
+    """Count the same for words as BERT's pre-tokenizer cuts them: once for each distinct word, not once for each
+    word."""
     pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     words: Counter[str] = Counter()
     for text, count in counts.items():
@@ -104,7 +105,8 @@ def _normalize(counts: Counter[str], normalizer: normalizers.Normalizer) -> Coun
 
 
 def _alphabet(words: Counter[str], most: int) -> tuple[list[str], list[str]]:
-    """The `most` frequent characters in order of code point, and those of them that occur inside a word, with "##"."""
+    """Return the `most` frequent characters in order of code point, and those of them that occur inside a word, with
+    "##"."""
     counts: Counter[str] = Counter()
     inside: set[str] = set()
     for word, count in words.items():
@@ -116,7 +118,7 @@ def _alphabet(words: Counter[str], most: int) -> tuple[list[str], list[str]]:
 
 
 def _repeat(words: Counter[str], most: int = 10_000) -> Iterator[str]:
-    """Each word as often as it was counted: the trainer counts for itself."""
+    """Yield each word as often as it was counted: the trainer counts for itself."""
     for word, count in words.items():
         for done in range(0, count, most):
             yield f"{word} " * min(most, count - done)
