@@ -41,7 +41,13 @@ class ElectricSettings(ReplacedTokensSettings):
         """See `ReplacedTokensSettings.build`."""
         return Electric(encoder, vocabulary, self)
 
-    def check_noise(self) -> None:
+    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+        """See `PretrainingSettings`."""
+        if not compat:
+            self._check_noise()
+        super().check_fits(encoder, compat, timed)
+
+    def _check_noise(self) -> None:
         """Raises ValueError where tokens are drawn with other probabilities than the generator's own, which are what
         is taken for the noise's: the energies would be off by the difference."""
         for name, value, plain in (

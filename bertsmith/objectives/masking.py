@@ -38,6 +38,15 @@ class MaskingSettings:
         """
         return max(1, int((max(self.prob, self.final_prob or 0.0) + 0.005) * length))
 
+    def check_fits(self, compat: bool, timed: bool) -> None:
+        """Raises ValueError where masks like these cannot be drawn as the reference does, or be drawn again."""
+        if compat and self.whole_words:
+            raise ValueError("objective.masking.whole_words: the reference draws single tokens; leave compat out")
+        if self.final_prob is not None and timed:
+            raise ValueError(
+                "objective.masking.final_prob: needs a plan in steps or tokens, so that masks can be repeated"
+            )
+
     def prob_at(self, progress: float) -> float:
         """The share after this much of the plan, from 0 to 1."""
         return self.prob if self.final_prob is None else self.prob + (self.final_prob - self.prob) * progress

@@ -1,8 +1,9 @@
 """Masked-token prediction: BERT without next-sentence prediction."""
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
@@ -12,7 +13,7 @@ from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
 from bertsmith.objectives.masking import MaskingCollator, MaskingSettings, MaskingVocabulary, masked_positions
-from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.objective import Batch, Losses, TrainedWeights
 
 
 @settings
@@ -23,15 +24,41 @@ class MaskedTokensSettings:
     masking: MaskingSettings = setting(MaskingSettings(), "which tokens are predicted")
     head: ClassVar[str] = "masked_tokens"
     """Of the network that fine-tuning starts from, as `bertsmith.hub.names` calls it."""
+    headline: ClassVar[str] = "mlm_accuracy"
+    perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss",)
+    metric_prefix: ClassVar[str] = "mlm_"
     generator: ClassVar[None] = None
     energies: ClassVar[bool] = False
 
+    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+        """See `PretrainingSettings`, as for all that follow."""
+        self.masking.check_fits(compat, timed)
+
+    def max_predictions(self, length: int) -> int:
+        return self.masking.max_predictions(length)
+
+    def baseline(self, batches: Sequence[Batch]) -> float:
+        masked = [masked_positions(batch) for batch in batches]
+        labels, weights = (torch.cat([part[number] for part in masked]) for number in (1, 2))
+        counts = torch.bincount(labels, weights)
+        return float(counts.max() / counts.sum().clamp(min=1))
+
+    def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
+        return [TrainedWeights("", encoder, self.head, dict(weights))]
+
+    def has_networks_of(self, other: Any) -> bool:
+        return self.kind == other.kind
+
+    def init_from(
+        self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        has_head = any(name.startswith("head.") for name in trained)
+        return drawn | dict(trained), [] if has_head else ["masked-token head"]
+
     def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "MaskedTokens":
-        """Return the objective with initial weights from torch's default generator."""
         return MaskedTokens(encoder, vocabulary, self)
 
     def collator(self, vocabulary: MaskingVocabulary, length: int, compat: bool = False) -> MaskingCollator:
-        """Return what makes its batches of rows of at most `length` tokens; `compat`: as the reference does."""
         return MaskingCollator(self.masking, vocabulary, length, compat)
 
 

@@ -1,13 +1,14 @@
 """What an objective is, and the two nouns it speaks: Batch and Losses."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.tokens import Tokens, copy_to
@@ -120,6 +121,62 @@ class Collator(Protocol):
 
     def __call__(self, rows: PackedRows, generator: np.random.Generator, progress: float = 0.0) -> Batch:
         """Return the rows with what is asked about them. `progress` of the plan, from 0 to 1, is done."""
+
+
+class TrainedWeights(NamedTuple):
+    """The weights of one network of an objective, as a model of its own has them: "encoder.…" and "head.…"."""
+
+    name: str
+    """Empty where there is but one."""
+    config: EncoderConfig
+    head: str
+    """As `bertsmith.hub.names` calls it."""
+    weights: dict[str, Tensor]
+    is_energy_head: bool = False
+    """Whether the head gives energies; see `ReplacedTokenModel`."""
+
+
+class PretrainingSettings(Protocol):
+    """An objective's settings, which describe it to everything outside of this room."""
+
+    headline: ClassVar[str]
+    """The measure that shows whether the network learns that fine-tuning starts from; a fraction of 1."""
+    perplexities: ClassVar[tuple[str, ...]]
+    """Losses in nats a token, whose exponentials are perplexities."""
+    metric_prefix: ClassVar[str]
+    """Of metrics' names, left out where they are shown."""
+
+    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+        """Raises ValueError where the objective cannot be built on this encoder, would learn what is not so (with
+        `compat` that is let pass, as the reference does), or cannot be repeated in a plan that is `timed`."""
+
+    def build(self, encoder: EncoderConfig, vocabulary: Any) -> "PretrainingObjective":
+        """Return the objective with initial weights from torch's default generator."""
+
+    def collator(self, vocabulary: Any, length: int, compat: bool = False) -> Collator:
+        """Return what makes its batches of rows of at most `length` tokens; `compat`: as the reference does."""
+
+    def max_predictions(self, length: int) -> int:
+        """Return the most tokens predicted in a row of `length` tokens."""
+
+    def baseline(self, batches: Sequence[Batch]) -> float:
+        """Return the headline of always giving the commonest answer."""
+
+    def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
+        """Return the networks out of the objective's weights, the one that fine-tuning starts from first."""
+
+    def has_networks_of(self, other: Any) -> bool:
+        """Return whether an objective of the settings `other`, on the same encoder, has the same weights."""
+
+    def init_from(
+        self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Return the objective's weights with those of `trained` networks in place of the `drawn` ones, and what parts
+        stay as they were drawn.
+
+        Raises:
+            ValueError: the networks differ in what the objective makes them share.
+        """
 
 
 class PretrainingObjective(Objective, Protocol):

@@ -1,8 +1,8 @@
 """Replaced-token detection, ELECTRA: a small generator fills masks, and the encoder finds what it got wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,8 +22,11 @@ from bertsmith.objectives.masking import (
     MaskingVocabulary,
     masked_positions,
 )
-from bertsmith.objectives.objective import Batch, Losses, PackedRows
+from bertsmith.objectives.objective import Batch, Losses, PackedRows, TrainedWeights
 from bertsmith.objectives.towers import TwoTowerGenerator
+
+NETWORKS = ("discriminator", "generator")
+"""Names of the two networks, and of their folders in an export."""
 
 
 @settings
@@ -36,15 +39,59 @@ class ReplacedTokensSettings:
     generator_weight: float = setting(1.0, "of the generator's loss in the sum", ge=0)
     discriminator_weight: float = setting(50.0, "of the discriminator's loss in the sum", ge=0)
     head: ClassVar[str] = "replaced_tokens"
+    headline: ClassVar[str] = "rtd_auc"
+    perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss", "cloze_loss")
+    metric_prefix: ClassVar[str] = ""
     energies: ClassVar[bool] = False
     """What the head's logits are; see `ReplacedTokenModel`."""
 
+    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+        """See `PretrainingSettings`, as for all that follow."""
+        self.masking.check_fits(compat, timed)
+        self.generator.encoder(encoder)
+        if self.generator.kind != "two_towers":
+            return
+        if not encoder.takes_windows:
+            raise ValueError("objective.generator.kind = 'two_towers': needs model.kind = 'classic'")
+        if self.generator.sharing == "everything":
+            raise ValueError("objective.generator.sharing = 'everything': two towers are no discriminator; share less")
+
+    def max_predictions(self, length: int) -> int:
+        return self.masking.max_predictions(length)
+
+    def baseline(self, batches: Sequence[Batch]) -> float:
+        return 0.5
+
+    def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
+        discriminator = discriminator_weights(weights, self)
+        networks = [TrainedWeights(NETWORKS[0], encoder, self.head, discriminator, self.energies)]
+        if generator := generator_weights(weights):
+            networks.append(TrainedWeights(NETWORKS[1], self.generator.encoder(encoder), "masked_tokens", generator))
+        return networks
+
+    def has_networks_of(self, other: Any) -> bool:
+        names = ("kind", "hidden_fraction", "layers_fraction", "sharing")
+        return self.kind == other.kind and all(
+            getattr(self.generator, name) == getattr(other.generator, name) for name in names
+        )
+
+    def init_from(
+        self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        weights = discriminator_weights(drawn, self) | dict(trained)
+        new = [] if any(name.startswith("head.") for name in trained) else ["replaced-token head"]
+        if self.generator.kind == "uniform":
+            return weights, new
+        if self.generator.kind == "two_towers":
+            return beside_towers(weights, drawn, self), [*new, "generator"]
+        if generator is None:
+            generator, new = new_generator_weights(drawn, weights, self), [*new, "generator"]
+        return joined_weights(weights, generator, self), new
+
     def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":
-        """Return the objective with initial weights from torch's default generator."""
         return ReplacedTokens(encoder, vocabulary, self)
 
     def collator(self, vocabulary: MaskingVocabulary, length: int, compat: bool = False) -> "ReplacedTokensCollator":
-        """Return what makes its batches of rows of at most `length` tokens; `compat`: as the reference does."""
         return ReplacedTokensCollator(self.masking, vocabulary, length, compat)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bertsmith.objectives.masking import masked_positions
 from bertsmith.objectives.objective import Batch
 from bertsmith.training.loop import State, plan_progress
 from bertsmith.training.machine import evaluating
@@ -33,7 +32,7 @@ class Cautions:
         self._said: set[str] = set()
         self._scores: list[float] = []
         self._alike = 0
-        self._constant: float | None = None
+        self._baseline: float | None = None
 
     def before_training(self, state: State) -> None:
         """Look at the learning rate."""
@@ -66,14 +65,14 @@ class Cautions:
                 f"all outputs are alike: hidden vectors of different tokens have a mean cosine of {cosine:.3f}, so the "
                 f"model no longer tells texts apart; {REMEDY}",
             )  # fmt: skip
-        name = score_of(measures)
+        name = self.recipe.objective.headline
         schedule, done = self.recipe.schedule, plan_progress(self.recipe.plan, state)
-        if name is None or (done < schedule.warmup_proportion and self.recipe.init is None):
+        if name not in measures or (done < schedule.warmup_proportion and self.recipe.init is None):
             return
         self._scores.append(measures[name])
-        if self._constant is None:
-            self._constant = constant_score(batches, name)
-        why = standing_still(self._scores, self._constant)
+        if self._baseline is None:
+            self._baseline = self.recipe.objective.baseline(batches)
+        why = standing_still(self._scores, self._baseline)
         moves = learning_rate(schedule, done, done) >= 0.1 * schedule.learning_rate
         if why and moves:
             stands = f"held-out {name.replace('_', ' ')} has stood still at {self._scores[-1]:.3f}"
@@ -85,34 +84,20 @@ class Cautions:
             self._say(state.step, text)
 
 
-def standing_still(scores: Sequence[float], constant: float) -> str | None:
+def standing_still(scores: Sequence[float], baseline: float) -> str | None:
     """Return what is wrong with the last scores, all in [0, 1]; None where nothing is. Those of a model that has learnt
     and no longer gets better are right."""
     last = scores[-EVALUATIONS:]
     if len(last) < EVALUATIONS:
         return None
     highest, spread = max(last), max(last) - min(last)
-    if highest <= constant + 0.01 * (1 - constant):
-        return f", where always giving the commonest answer has {constant:.3f}"
+    if highest <= baseline + 0.01 * (1 - baseline):
+        return f", where always giving the commonest answer has {baseline:.3f}"
     if spread <= 0.002 and highest < max(scores) - 0.02:
         return f", after it had been at {max(scores):.3f}"
     if spread <= 1e-4 and highest < 0.95:
         return ""
     return None
-
-
-def score_of(measures: dict[str, float]) -> str | None:
-    """Return the name of the measure that shows whether the network learns that fine-tuning starts from."""
-    return next((name for name in ("rtd_auc", "mlm_accuracy") if name in measures), None)
-
-
-def constant_score(batches: Sequence[Batch], name: str) -> float:
-    """Return what always giving the commonest answer scores, of this measure."""
-    if name == "rtd_auc":
-        return 0.5
-    masked = [masked_positions(batch) for batch in batches]
-    counts = torch.bincount(torch.cat([part.labels for part in masked]), torch.cat([part.weights for part in masked]))
-    return float(counts.max() / counts.sum().clamp(min=1))
 
 
 def mean_cosine(runner: Runner, batch: Batch, length: int) -> float:

@@ -15,6 +15,6 @@ def held_out_losses(runner: Runner, batches: Sequence[Batch], length: int) -> di
     perplexities = {
         name.replace("_loss", "_perplexity"): math.exp(min(mean, 100.0))
         for name, mean in means.items()
-        if name in ("mlm_loss", "cloze_loss")
+        if name in runner.objective.settings.perplexities
     }
     return means | perplexities

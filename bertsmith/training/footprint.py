@@ -60,7 +60,7 @@ def footprint(
     table = objective.encoder.embeddings.token.weight  # [V, E]
     score = 2 * precision.size if precision.cuda else 4 + half  # on a GPU its gradient does not take its place
     while num_rows:
-        predictions = min(rows_at_once(device), num_rows * recipe.objective.masking.max_predictions(length))
+        predictions = min(rows_at_once(device), num_rows * recipe.objective.max_predictions(length))
         found = Footprint(
             num_rows,
             state=num_parameters(objective) * (4 * 4 + half),

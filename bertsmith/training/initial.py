@@ -17,13 +17,7 @@ from bertsmith.hub.network import Network
 from bertsmith.hub.registry import kind_of_dropped
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.objectives.rtd import (
-    beside_towers,
-    discriminator_weights,
-    has_two_towers,
-    joined_weights,
-    new_generator_weights,
-)
+from bertsmith.objectives.rtd import has_two_towers
 from bertsmith.storage.identities import differences
 from bertsmith.training.architecture import (
     GENERATOR_SIZES,
@@ -120,8 +114,8 @@ def set_weights(objective: PretrainingObjective, initial: Initial) -> tuple[froz
         UserError: the two networks do not share what the recipe makes them share; new weights would learn alone until
             the plan ends.
     """
-    drawn, new = objective.state_dict(), []
-    weights = drawn | initial.whole if initial.whole is not None else _joined(initial, drawn, new)
+    drawn = objective.state_dict()
+    weights, new = (drawn | initial.whole, []) if initial.whole is not None else _joined(initial, drawn)
     stays = frozenset(name for name, tensor in weights.items() if tensor.data_ptr() == drawn[name].data_ptr())
     objective.load_state_dict(weights)
     alone, plan = initial.recipe.head_warmup, initial.recipe.plan
@@ -135,42 +129,23 @@ def set_weights(objective: PretrainingObjective, initial: Initial) -> tuple[froz
     return stays, "\n  ".join([f"starting from {initial.recipe.init}", *notes])
 
 
-def _joined(initial: Initial, drawn: dict[str, Tensor], new: list[str]) -> dict[str, Tensor]:
-    """The objective's weights out of the networks', and out of the `drawn` ones for what these lack, which is added to
-    `new`."""
-    settings, (first, *others) = initial.recipe.objective, initial.networks
-    own = drawn if settings.generator is None else discriminator_weights(drawn, settings)
-    weights = own | (first.weights if first.head == settings.head else first.encoder_weights)
-    if first.head != settings.head:
-        new.append(_HEADS[settings.head])
-    if settings.generator is None or settings.generator.kind == "uniform":
-        return weights
-    if settings.generator.kind == "two_towers":
-        new.append("generator")
-        weights = beside_towers(weights, drawn, settings)
-    else:
-        new += [] if others else ["generator"]
-        generator = others[0].weights if others else new_generator_weights(drawn, weights, settings)
-        try:
-            weights = joined_weights(weights, generator, settings)
-        except ValueError as error:
-            raise UserError(
-                f"init = {initial.recipe.init}: {error}; objective.generator.sharing=gradient_disentangled (or "
-                f"nothing, as it was trained) leaves them apart"
-            ) from None
-    return weights
+def _joined(initial: Initial, drawn: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the objective's weights out of the networks', and what these lack, which is as it was `drawn`."""
+    objective, (first, *others) = initial.recipe.objective, initial.networks
+    trained = first.weights if first.head == objective.head else first.encoder_weights
+    try:
+        return objective.init_from(drawn, trained, others[0].weights if others else None)
+    except ValueError as error:
+        raise UserError(
+            f"init = {initial.recipe.init}: {error}; objective.generator.sharing=gradient_disentangled (or nothing, as "
+            f"it was trained) leaves them apart"
+        ) from None
 
 
-def _same_networks(recipe: PretrainRecipe, theirs: PretrainRecipe) -> bool:
-    """Whether a run of the recipe `theirs` has trained all that `recipe` trains, and nothing else."""
-    mine = recipe.objective
-    if mine.kind != theirs.objective.kind or differences(sizes(recipe.model, ""), sizes(theirs.model, "")):
-        return False
-    if mine.generator is None:
-        return True
-    parts = [(one.kind, one.hidden_fraction, one.layers_fraction, one.sharing)
-             for one in (mine.generator, theirs.objective.generator)]  # fmt: skip
-    return parts[0] == parts[1]
+def _same_networks(recipe: PretrainRecipe, other: PretrainRecipe) -> bool:
+    """Return whether a run of the recipe `other` has trained all that `recipe` trains, and nothing else."""
+    same_encoder = not differences(sizes(recipe.model, ""), sizes(other.model, ""))
+    return same_encoder and recipe.objective.has_networks_of(other.objective)
 
 
 def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[str]]:

@@ -207,9 +207,9 @@ class TrainLogger:
         self.log.write(
             "heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures, **alike}
         )
-        plain = "mlm_" if not any(name.startswith("rtd_") for name in self.measures) else ""  # there is but one network
+        prefix = self.recipe.objective.metric_prefix
         self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
-            f"{name.removeprefix(plain).replace('_', ' ')} {'–' if math.isnan(value) else f'{value:.4g}'}"
+            f"{name.removeprefix(prefix).replace('_', ' ')} {'–' if math.isnan(value) else f'{value:.4g}'}"
             for name, value in self.measures.items()
         ))  # fmt: skip
         for line in shown:

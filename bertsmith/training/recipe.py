@@ -4,7 +4,6 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import check_length
 from bertsmith.encoders.registry import EncoderSettings
-from bertsmith.objectives import kinds
 from bertsmith.objectives.kinds import ObjectiveSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.text.segments import RowSettings
@@ -43,19 +42,13 @@ class PretrainRecipe:
 
     def __post_init__(self) -> None:
         check_length(self.model, "rows.length", self.rows.length)
-        kinds.check_fits(self.objective, self.model, self.compat)
+        self.objective.check_fits(self.model, self.compat, timed=self.plan.unit == "hours")
         if self.rows.kind == "two_segments" and self.model.num_segments == 1:
             raise ValueError(
                 "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
             )
         if self.head_warmup.steps and self.init is None:
             raise ValueError("head_warmup.steps: without init all weights are new; leave it out")
-        if self.compat and self.objective.masking.whole_words:
-            raise ValueError("objective.masking.whole_words: the reference draws single tokens; leave compat out")
-        if self.objective.masking.final_prob is not None and self.plan.unit == "hours":
-            raise ValueError(
-                "objective.masking.final_prob: needs a plan in steps or tokens, so that masks can be repeated"
-            )
 
     def progress(self, step: int) -> float:
         """How much of the plan is done before this step, from 0 to 1; every row is taken for a full one."""

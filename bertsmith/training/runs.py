@@ -1,20 +1,19 @@
 """A pre-training run's folder, read."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from bertsmith.config.loading import read_own_recipe
-from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.errors import UserError
 from bertsmith.hub.finite import check_finite
-from bertsmith.hub.names import Head
 from bertsmith.hub.network import Network
 from bertsmith.objectives.masking import MaskingVocabulary
-from bertsmith.objectives.rtd import discriminator_weights, generator_weights
+from bertsmith.objectives.objective import TrainedWeights
+from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.training import checkpoints
@@ -23,8 +22,7 @@ from bertsmith.training.recipe import PretrainRecipe
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
-PARTS = ("discriminator", "generator")
-"""Names of the networks of a model that has two, and of their folders."""
+PARTS = NETWORKS
 
 
 @dataclass(frozen=True)
@@ -45,20 +43,16 @@ class PretrainingRun:
     @property
     def networks(self) -> list[Network]:
         """What Hugging Face would call models, the one that fine-tuning starts from first."""
-        settings, objective = self.recipe.model, self.recipe.objective
-        if objective.generator is None:
-            return [_network("", settings, objective.head, self.weights)]
-        found = discriminator_weights(self.weights, objective)
-        networks = [replace(_network(PARTS[0], settings, objective.head, found), is_energy_head=objective.energies)]
-        if found := generator_weights(self.weights):
-            networks.append(_network(PARTS[1], objective.generator.encoder(settings), "masked_tokens", found))
-        return networks
+        return [_network(trained) for trained in self.recipe.objective.networks(self.recipe.model, self.weights)]
 
 
-def _network(name: str, settings: EncoderConfig, head: Head, weights: dict[str, Tensor]) -> Network:
-    settings, weights = settings.fold_projection(weights)
-    family = settings.family(beside_generator=bool(name))
-    return Network(name=name, family=family, settings=settings, head=head, weights=weights)
+def _network(trained: TrainedWeights) -> Network:
+    settings, weights = trained.config.fold_projection(trained.weights)
+    family = settings.family(beside_generator=bool(trained.name))
+    return Network(
+        name=trained.name, family=family, settings=settings, head=trained.head, weights=weights,
+        is_energy_head=trained.is_energy_head,
+    )  # fmt: skip
 
 
 def load_run(run: Path) -> PretrainingRun:

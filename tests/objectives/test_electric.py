@@ -13,7 +13,6 @@ from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
-from bertsmith.objectives.kinds import check_fits
 from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings, generator_weights
 from bertsmith.randomness import generator
@@ -172,10 +171,10 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"generator\.kind = 'uniform': Electric needs"):
         ElectricSettings(generator=GeneratorSettings(kind="uniform"))
     with pytest.raises(ValueError, match=r"needs model\.kind = 'classic'"):
-        check_fits(ElectricSettings(), ModernBertConfig())
+        ElectricSettings().check_fits(ModernBertConfig())
     tied = ElectricSettings(generator=GeneratorSettings(kind="two_towers", sharing="everything"))
     with pytest.raises(ValueError, match="share less"):
-        check_fits(tied, ENCODER)
+        tied.check_fits(ENCODER)
     assert generator_weights(objective().state_dict()) == {}
 
 
@@ -189,6 +188,6 @@ def test_noise_of_another_probability_than_the_generators_is_refused_but_as_the_
     [(name, value)] = rule.items()
     towers = GeneratorSettings(kind="two_towers", **rule)
     with pytest.raises(ValueError, match=rf"objective\.generator\.{name} = {value}: Electric .*compat=true"):
-        check_fits(ElectricSettings(generator=towers), ENCODER)
-    check_fits(ElectricSettings(generator=towers), ENCODER, compat=True)
-    check_fits(ReplacedTokensSettings(generator=towers), ENCODER)  # which asks for no probability
+        ElectricSettings(generator=towers).check_fits(ENCODER)
+    ElectricSettings(generator=towers).check_fits(ENCODER, compat=True)
+    ReplacedTokensSettings(generator=towers).check_fits(ENCODER)  # which asks for no probability

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import Batch
-from bertsmith.training.cautions import Cautions, constant_score, mean_cosine, standing_still
+from bertsmith.objectives.rtd import ReplacedTokensSettings
+from bertsmith.training.cautions import Cautions, mean_cosine, standing_still
 from bertsmith.training.loop import State
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.metrics import read_metrics
@@ -119,7 +121,8 @@ def asked_batch() -> Batch:
     ],
 )
 def test_what_an_evaluation_shows(name, scores, cosines, warned):
-    cautions, said = watched("plan.steps=100", "schedule.warmup_proportion=0.05")
+    kind = "rtd" if name == "rtd_auc" else "mlm"
+    cautions, said = watched("plan.steps=100", "schedule.warmup_proportion=0.05", f"objective.kind={kind}")
     for number, score in enumerate(scores):
         cosine = cosines[min(number, len(cosines) - 1)]
         cautions.after_evaluation(State(10 + number), {name: score}, [asked_batch()], cosine)
@@ -137,8 +140,8 @@ def test_a_collapse_of_trained_weights_is_said_at_once_and_the_end_of_a_plan_is_
 
 
 def test_the_commonest_answer():
-    assert constant_score([asked_batch()] * 2, "mlm_accuracy") == pytest.approx(2 / 3)
-    assert constant_score([], "rtd_auc") == 0.5
+    assert MaskedTokensSettings().baseline([asked_batch()] * 2) == pytest.approx(2 / 3)
+    assert ReplacedTokensSettings().baseline([]) == 0.5
 
 
 class Remembered(torch.nn.Module):
