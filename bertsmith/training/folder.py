@@ -38,7 +38,8 @@ def open_run(
         UserError: as `open_run_folder`. A plan that is not done may be lengthened.
     """
     mine = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
-    before = open_run_folder(run, KINDS["pretrain"], mine, defaults(recipe), overwrite, _only_lengthens)
+    known = {name: value for name, value in defaults(recipe).items() if name != "init"}  # its model is in `mine`
+    before = open_run_folder(run, KINDS["pretrain"], mine, known, overwrite, _only_lengthens)
     described = {
         "identity": mine,
         "recipe": to_dict(recipe),
