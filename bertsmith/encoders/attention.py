@@ -70,7 +70,7 @@ def _attend_padded(
 
 
 def _mask(tokens: Tokens, window: AttentionWindow) -> Tensor | None:
-    """Which keys a query of the padded batch sees, true where it does: [N, 1, 1, L] or [(N, 1,) L, L]; None: all."""
+    """Return which keys a query sees, padded, true where it does: [N, 1, 1, L] or [(N, 1,) L, L]; None: all."""
     mask = tokens.key_mask()
     if window == FULL:
         return mask

@@ -178,7 +178,7 @@ class BertLayer(nn.Module):
 
 
 class MaskedTokenHead(nn.Module):
-    """What precedes the product with the token table, [M, D] → [M, E], and the bias behind it, [V].
+    """What precedes the product with the token table, [M, D] → [M, E], and the bias after it, [V].
 
     Source: google-research/electra, run_pretraining.py, _get_masked_lm_output.
     """

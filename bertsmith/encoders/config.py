@@ -161,7 +161,7 @@ class EncoderConfig(ABC):
 
 
 def check_length(settings: EncoderConfig, key: str, length: int) -> None:
-    """Raises ValueError where rows of `length` tokens, the value of the setting `key`, have no position vectors."""
+    """Raise ValueError where rows of `length` tokens, the value of the setting `key`, have no position vectors."""
     if length > settings.max_position_embeddings:
         raise ValueError(
             f"{key} = {length} is beyond the model's {settings.max_position_embeddings} positions "

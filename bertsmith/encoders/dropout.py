@@ -20,7 +20,7 @@ class Dropout(nn.Module):
 
 
 def dropout(x: Tensor, prob: float) -> Tensor:
-    """As `torch.nn.functional.dropout`, drawing from torch's default generator.
+    """Drop as `torch.nn.functional.dropout`, drawing from torch's default generator.
 
     `F.dropout` on the CPU draws a float for each element, on one core: for one layer's attention weights (1 M
     elements) that took 13 ms where this takes 3, and a quarter of the whole training step of a small model.
@@ -33,8 +33,9 @@ def dropout(x: Tensor, prob: float) -> Tensor:
 
 
 def draw_kept(shape: torch.Size, prob: float) -> tuple[Tensor, float]:
-    """On the CPU: which elements stay, 0 or 1 in uint8 (a product with bools takes five times as long), and the factor
-    that makes up for the others. Four elements share one 64-bit draw, so `prob` is rounded to a multiple of 2^-16."""
+    """Return which elements stay, 0 or 1 in uint8 (a product with bools takes five times as long), and the factor that
+    makes up for the others; on the CPU. Four elements share one 64-bit draw, so `prob` is rounded to a multiple of
+    2^-16."""
     threshold = min(round(prob * 65536), 65535)
     count = shape.numel()
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)

@@ -8,7 +8,7 @@ from bertsmith.encoders.tokens import Tokens
 
 
 class TransformerStack(nn.Module):
-    """What an encoder is above its embeddings: a projection where their width is not the hidden size, the layers, and
+    """An encoder above its embeddings: a projection where their width is not the hidden size, the layers, and
     what the architecture has before and after them."""
 
     def __init__(self, settings: EncoderConfig, window: AttentionWindow = FULL):
@@ -48,11 +48,11 @@ class Encoder(TransformerStack):
         return self.encode(self.embeddings(tokens), tokens)
 
     def first_of_rows(self, tokens: Tokens) -> Tensor:
-        """The vector of each row's first token, [CLS]: [N, D]."""
+        """Return the vector of each row's first token, [CLS]: [N, D]."""
         return self(tokens)[tokens.row_starts]
 
     def mean_of_rows(self, tokens: Tokens) -> Tensor:
-        """The mean of the vectors of each row's tokens, [CLS] and [SEP] among them: [N, D]."""
+        """Return the mean of the vectors of each row's tokens, [CLS] and [SEP] among them: [N, D]."""
         return tokens.mean_of_rows(self(tokens))
 
     def pooled(self, tokens: Tokens) -> Tensor:
@@ -61,5 +61,5 @@ class Encoder(TransformerStack):
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Trained numbers in `module`, shared ones counted once."""
+    """Count trained numbers in `module`, shared ones once."""
     return sum(parameter.numel() for parameter in module.parameters())

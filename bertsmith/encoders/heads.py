@@ -55,11 +55,11 @@ class JointAnswerHead(nn.Module):
         return self.start(vectors)[:, 0]
 
     def of_tokens(self, vectors: Tensor) -> Tensor:
-        """[T, D] → [T, JOINT_WIDTH]: what each token adds to the dense layer, wherever the answer begins."""
+        """Return [T, D] → [T, JOINT_WIDTH]: what each token adds to the dense layer, wherever the answer begins."""
         return F.linear(vectors, self.end_dense.weight[:, vectors.shape[1] :])
 
     def ends(self, of_tokens: Tensor, beginnings: Tensor) -> Tensor:
-        """[N, L] logits, of `of_tokens` in a grid [N, L, JOINT_WIDTH] and the vectors [N, D] where answers begin."""
+        """[N, L] logits, of `of_tokens`, padded to [N, L, JOINT_WIDTH], and the vectors [N, D] where answers begin."""
         of_starts = F.linear(beginnings, self.end_dense.weight[:, : beginnings.shape[1]], self.end_dense.bias)
         return self.end(F.gelu(of_tokens + of_starts[:, None]))[..., 0]
 

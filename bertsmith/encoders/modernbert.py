@@ -176,7 +176,7 @@ class ModernBertEmbeddings(nn.Module):
 
 
 class RotaryAttention(nn.Module):
-    """Multi-head attention within rows, in a window or not; positions turn queries and keys: [T, D] → [T, D]."""
+    """Multi-head attention within rows, in a window or not; rotary positions: [T, D] → [T, D]."""
 
     def __init__(self, settings: ModernBertConfig, index: int):
         super().__init__()
@@ -270,7 +270,7 @@ class ModernBertHead(nn.Module):
 
 
 class ModernBertMaskedTokenHead(ModernBertHead):
-    """What precedes the product with the token table, [M, D] → [M, D], and the bias behind it, [V]."""
+    """What precedes the product with the token table, [M, D] → [M, D], and the bias after it, [V]."""
 
     def __init__(self, settings: ModernBertConfig, vocab_size: int):
         super().__init__(settings)

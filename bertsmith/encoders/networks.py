@@ -22,7 +22,7 @@ class MaskedTokenModel(nn.Module):
         return self.encoder.embeddings.token.weight
 
     def vectors(self, tokens: Tokens, places: Tensor) -> Tensor:
-        """What is compared with the table at `places` ([M], into the flat tokens), and nowhere else: [M, E]."""
+        """Return what is compared with the table at `places` ([M], into the flat tokens): [M, E]."""
         found = self.head(self.encoder(tokens).index_select(0, places))
         return self.encoder.project_to_embedding(found)
 

@@ -28,13 +28,13 @@ class Tokens:
     max_seqlen: int
     """Where padded, the length of every row; where packed, that of the longest."""
     pad_indices: Tensor | None
-    """[T] int64: the place of each packed token in a grid of N × max_seqlen; None where T is that grid already."""
+    """[T] int64: the place of each token in the padded batch, N × max_seqlen; None where it is padded already."""
     has_padding: bool
-    """Whether that grid has places without a token; padded batches say yes, so that their graph never changes."""
+    """Whether the padded batch has places without a token; `padded` sets it, so that a graph never changes."""
 
     @classmethod
     def pack(cls, ids: np.ndarray, segment_ids: np.ndarray, row_lengths: np.ndarray) -> "Tokens":
-        """Rows laid end to end: `ids` and `segment_ids` [T], `row_lengths` [N] with sum T, each at least 1."""
+        """Lay rows end to end: `ids` and `segment_ids` [T], `row_lengths` [N] with sum T, each at least 1."""
         lengths = np.asarray(row_lengths, dtype=np.int64)
         starts = np.cumsum(lengths) - lengths
         assert lengths.sum() == len(ids) and (len(lengths) == 0 or lengths.min() > 0)
@@ -63,14 +63,14 @@ class Tokens:
         return self.row_lengths.shape[0]
 
     def rows(self, start: int, stop: int) -> "Tokens":
-        """The packed rows `start` to `stop`, as a batch of their own (on the host, before `padded`)."""
+        """Return the packed rows `start` to `stop` as a batch (on the host, before `padded`)."""
         first = int(self.row_starts[start])
         lengths = self.row_lengths[start:stop].numpy()
         piece = slice(first, first + int(lengths.sum()))
         return Tokens.pack(self.ids[piece].numpy(), self.segment_ids[piece].numpy(), lengths)
 
     def padded(self, length: int, pad_id: int) -> "Tokens":
-        """The same rows, each padded to `length`, so that every batch of N rows has the same shapes."""
+        """Return the same rows, each padded to `length`, so that every batch of N rows has the same shapes."""
         assert self.max_seqlen <= length
         total = self.num_rows * length
         starts = torch.arange(0, total, length)
@@ -87,54 +87,54 @@ class Tokens:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """All there are, by name."""
+        """Return the fields that are tensors, by name."""
         names = ("ids", "segment_ids", "positions", "row_starts", "row_lengths", "pad_indices")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def pinned(self) -> "Tokens":
-        """In memory from which a GPU copies while the host goes on."""
+        """Return a copy in memory from which a GPU copies while the host goes on."""
         return replace(self, **{name: tensor.pin_memory() for name, tensor in self.tensors().items()})
 
     def to(self, device: torch.device) -> "Tokens":
         return replace(self, **{name: copy_to(tensor, device) for name, tensor in self.tensors().items()})
 
     def with_ids(self, ids: Tensor) -> "Tokens":
-        """The same rows with other ids ([T], masked or replaced ones)."""
+        """Return the same rows with other ids ([T], masked or replaced ones)."""
         return replace(self, ids=ids)
 
     def to_padded(self, flat: Tensor) -> Tensor:
-        """[T, …] → [N, L, …], zeros where there is no token."""
+        """Pad: [T, …] → [N, L, …], zeros where there is no token."""
         if self.pad_indices is not None:
             flat = _spread(flat, self.pad_indices, self.num_rows * self.max_seqlen)
         return flat.view(self.num_rows, self.max_seqlen, *flat.shape[1:])
 
-    def to_flat(self, grid: Tensor) -> Tensor:
-        """[N, L, …] → [T, …], the inverse of `to_padded`."""
-        flat = grid.reshape(self.num_rows * self.max_seqlen, *grid.shape[2:])
+    def to_flat(self, padded: Tensor) -> Tensor:
+        """Take padding out: [N, L, …] → [T, …], the inverse of `to_padded`."""
+        flat = padded.reshape(self.num_rows * self.max_seqlen, *padded.shape[2:])
         return flat if self.pad_indices is None else _gather(flat, self.pad_indices)
 
     def mean_of_rows(self, flat: Tensor) -> Tensor:
-        """[T, D] → [N, D]: of each row the mean over its real tokens."""
-        grid = self.to_padded(flat)
+        """Average over the real tokens of each row: [T, D] → [N, D]."""
+        padded = self.to_padded(flat)
         mask = self.key_mask()
         if mask is not None:
-            grid = grid.masked_fill(~mask[:, 0, 0, :, None], 0.0)
-        return grid.sum(dim=1) / self.row_lengths[:, None]
+            padded = padded.masked_fill(~mask[:, 0, 0, :, None], 0.0)
+        return padded.sum(dim=1) / self.row_lengths[:, None]
 
     def valid_mask(self) -> Tensor | None:
-        """[T], true at real tokens; None where there is no padding."""
+        """Return [T], true at real tokens; None where there is no padding."""
         return None if self.pad_indices is not None or not self.has_padding else self._padded_mask().flatten()
 
     def key_mask(self) -> Tensor | None:
-        """[N, 1, 1, L], true at real tokens; None where every place of the grid holds one."""
+        """Return [N, 1, 1, L], true at real tokens; None where there is no padding."""
         return self._padded_mask()[:, None, None, :] if self.has_padding else None
 
     def _padded_mask(self) -> Tensor:
         return torch.arange(self.max_seqlen, device=self.ids.device) < self.row_lengths[:, None]  # [N, L]
 
     def cu_seqlens(self) -> Tensor:
-        """Cumulative lengths as `torch.nn.attention.varlen` wants them, int32: [N + 1] for packed rows. Padded rows
-        give [2N + 1]: the padding behind each row is a row of its own, so that no real token sees it."""
+        """Return cumulative lengths, int32, for `torch.nn.attention.varlen`: [N + 1] for packed rows. Padded rows give
+        [2N + 1]: the padding after each row is a row of its own, so that no real token sees it."""
         ends = self.row_starts + self.row_lengths
         if self.pad_indices is None and self.has_padding:
             last = ends.new_full((1,), self.num_tokens)
@@ -143,7 +143,7 @@ class Tokens:
 
 
 def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
-    """The same on `device`. The host waits for no copy to a GPU, which takes memory that is pinned."""
+    """Copy to `device`. The host waits for no copy to a GPU, which takes memory that is pinned."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()  # as it is where it is pinned already
     return tensor.to(device, non_blocking=True)
@@ -155,8 +155,8 @@ def _spread(flat: Tensor, places: Tensor, size: int) -> Tensor:
     return _Spread.apply(flat, places, size)
 
 
-def _gather(grid: Tensor, places: Tensor) -> Tensor:
-    return grid.index_select(0, places) if torch.compiler.is_compiling() else _Gather.apply(grid, places)
+def _gather(padded: Tensor, places: Tensor) -> Tensor:
+    return padded.index_select(0, places) if torch.compiler.is_compiling() else _Gather.apply(padded, places)
 
 
 class _Spread(torch.autograd.Function):
@@ -177,10 +177,10 @@ class _Gather(torch.autograd.Function):
     """The inverse of `_Spread`."""
 
     @staticmethod
-    def forward(ctx, grid: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx, padded: Tensor, places: Tensor) -> Tensor:
         ctx.save_for_backward(places)
-        ctx.size = grid.shape[0]
-        return grid.index_select(0, places)
+        ctx.size = padded.shape[0]
+        return padded.index_select(0, places)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple:

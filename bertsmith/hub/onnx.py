@@ -57,7 +57,7 @@ def write_onnx(path: Path, model: nn.Module, head: Head | None, inputs: tuple[st
     Args:
         model: a MaskedTokenModel or a ReplacedTokenModel; or "encoder" and "head", one that fine-tuning makes. float32,
             in evaluation mode.
-        inputs: names of the grids that it is given, each [N, L] int64 for any N and L: "input_ids", "attention_mask"
+        inputs: names of its padded inputs, each [N, L] int64 for any N and L: "input_ids", "attention_mask"
             (1 at real tokens), and "token_type_ids" where the model knows segments. The output is "logits":
             [N, L, V], [N, L], [N, L, C] or [N, C]; of a head that answers "start_logits" and "end_logits", [N, L].
 
@@ -80,7 +80,7 @@ def write_onnx(path: Path, model: nn.Module, head: Head | None, inputs: tuple[st
 
 
 @dataclass(frozen=True)
-class _Grid(Tokens):
+class _PaddedTokens(Tokens):
     """Rows of one length whose padding may lie anywhere, as an attention mask has it."""
 
     mask: Tensor
@@ -91,7 +91,7 @@ class _Grid(Tokens):
 
 
 class _Graph(nn.Module):
-    """Grids in, logits out."""
+    """Padded batches in, logits out."""
 
     def __init__(self, model: nn.Module, head: Head | None):
         super().__init__()
@@ -104,7 +104,7 @@ class _Graph(nn.Module):
     ) -> Tensor | tuple[Tensor, ...]:
         num_rows, length = input_ids.shape
         segment_ids = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        tokens = _Grid(
+        tokens = _PaddedTokens(
             ids=input_ids.flatten(),
             segment_ids=segment_ids.flatten(),
             positions=torch.arange(length).repeat(num_rows),
