@@ -23,7 +23,7 @@ FEWEST_WORDS, MOST_WORDS = 6, 18
 """Of a sentence that is used."""
 
 _SENTENCE = re.compile(
-    r"(?:(?<=[.!?]\s)|(?<=\n\n)|\A)"  # behind another sentence, or where a paragraph begins
+    r"(?:(?<=[.!?]\s)|(?<=\n\n)|\A)"  # after another sentence, or where a paragraph begins
     rf"([A-Z][a-z]*(?:[ \n][ ]*[A-Za-z]+){{{FEWEST_WORDS - 1},{MOST_WORDS - 1}}})\.(?=\s|\Z)"
 )
 

@@ -133,7 +133,7 @@ def _refill(buffer: bytes, size: int, blocks: Iterator[bytes]) -> bytes:
 
 
 def _skip(buffer: bytes, size: int, blocks: Iterator[bytes], source: str) -> bytes:
-    """Return what of `buffer` and the blocks after it is behind `size` bytes."""
+    """Return what of `buffer` and the blocks after it is after `size` bytes."""
     while len(buffer) < size:
         size -= len(buffer)
         block = next(blocks, None)

@@ -15,7 +15,7 @@ _HOW = {
 
 
 def cells(file: CorpusFile, column: str) -> Iterator[tuple[bytes, int]]:
-    """Yield the texts of a column, each with the number of the file's bytes that are behind it.
+    """Yield the texts of a column, each with the number of the file's bytes that are after it.
 
     Raises:
         UserError: there is no such column, or it holds no text.

@@ -31,7 +31,7 @@ class BrokenArchive(UserError):
 
 
 OnBroken = Callable[[BrokenArchive], None]
-"""What is done about a part that is broken, where reading can go on behind it: it raises the error, or counts it."""
+"""What is done about a part that is broken, where reading can go on after it: it raises the error, or counts it."""
 
 
 def refuse(error: BrokenArchive) -> None:
@@ -107,7 +107,7 @@ def truncated(source: str) -> BrokenArchive:
 
 
 def _decoded(decoder: Any, chunk: bytes, step: int) -> Generator[bytes, None, bytes]:
-    """Yield what `chunk` expands to, of decoders without a limit `step` bytes at a time; return what of it is behind
+    """Yield what `chunk` expands to, of decoders without a limit `step` bytes at a time; return what of it is after
     the stream's end."""
     if isinstance(decoder, lzma.LZMADecompressor | bz2.BZ2Decompressor):
         yield decoder.decompress(chunk, _BLOCK)

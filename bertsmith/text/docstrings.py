@@ -91,7 +91,7 @@ def docstrings(source: bytes) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of invalid escapes, which are the package's affair
         if sys.version_info < (3, 11, 5):
-            # Groups behind possessive quantifiers are lost there (python/cpython#101955): the expression finds nothing.
+            # Groups after possessive quantifiers are lost there (python/cpython#101955): the expression finds nothing.
             return _parsed_docstrings(text)
         literals = [module["module"]] if (module := _MODULE.match(text)) else []
         literals += [token[token.lastgroup] for token in _TOKEN.finditer(text) if token.lastgroup]

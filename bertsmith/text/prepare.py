@@ -86,7 +86,7 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
             _make(job, held)
         data = open_data(out, check=False)
         _refuse_other(job, data.manifest["identity"])
-        (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right behind the manifest
+        (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right after the manifest
         if not is_made:
             data.verify(remember=False)  # what `prepare` leaves depends on nothing but its input
         return data

@@ -201,7 +201,7 @@ def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, speci
     row_ends = np.cumsum(lengths)
     row_starts = row_ends - lengths
 
-    # A piece lies behind all earlier pieces and special tokens: [CLS] of its row, [SEP] before a second segment.
+    # A piece lies after all earlier pieces and special tokens: [CLS] of its row, [SEP] before a second segment.
     num_specials = lengths - first_sizes - second_sizes
     specials_before = (np.cumsum(num_specials) - num_specials)[row_of_piece]
     places = np.cumsum(sizes) - sizes + specials_before + 1 + second

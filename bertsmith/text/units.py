@@ -90,7 +90,7 @@ class _Pile:
 
     def add(self, content: bytes, position: int) -> Iterator[Unit]:
         """Take in a document; gives a unit where there are enough. `position` is the number of the file's bytes that
-        are behind it."""
+        are after it."""
         if len(content) > LONGEST_DOCUMENT:
             self.faults.append(BrokenArchive(f"{self.source}: a document of over {LONGEST_DOCUMENT >> 20} MB; cut it"))
         else:

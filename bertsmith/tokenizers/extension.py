@@ -13,7 +13,7 @@ from bertsmith.tokenizers.vocabulary import count_words
 
 
 def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
-    """Return `base` with whole words of `texts` behind its tokens, up to `size` tokens; all else is `base`'s.
+    """Return `base` with whole words of `texts` after its tokens, up to `size` tokens; all else is `base`'s.
 
     Chosen are the words that save most tokens: those that occur at least twice, by (pieces − 1) × occurrences. A rare
     word in six pieces may cost as much of a row as a frequent one in two, and what is in one piece already costs
