@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from typing import NoReturn
 
 
 def main() -> None:
@@ -87,7 +88,7 @@ def _asked(error: Exception) -> str:
     return f" ({found[1]} more were asked for)" if found else ""
 
 
-def _end(message: str) -> None:
+def _end(message: str) -> NoReturn:
     from bertsmith.console.terminal import say
     from bertsmith.errors import UserError
 

@@ -91,7 +91,7 @@ def download(
 
 
 @app.command()
-def tokenizer(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+def tokenizer(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False) -> None:
     """Train a WordPiece vocabulary on a prepare recipe's corpus: size=N; or add its words to another: extend=PATH."""
     from bertsmith.config.loading import load
     from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
@@ -104,7 +104,7 @@ def tokenizer(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overw
 
 
 @app.command()
-def prepare(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+def prepare(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False) -> None:
     """Turn raw text into token shards."""
     from bertsmith.config.loading import load
     from bertsmith.text.prepare import PrepareRecipe, prepare
@@ -119,7 +119,7 @@ def prepare(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwri
 
 
 @app.command()
-def pretrain(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+def pretrain(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False) -> None:
     """Train an encoder on token shards; the same command continues it."""
     from bertsmith.evals.blimp import blimp_probes
     from bertsmith.training.architecture import load_pretraining

@@ -49,11 +49,10 @@ def _reference(found: Estimate) -> str:
     if found.reference_flops_per_token is None:
         return "it has no count of such a model"
     count = f"{_flops(found.reference_flops, found.reference_flops_per_token)} (all operations; backward = forward)"
-    if found.reference_flops is None:
+    flops = found.reference_flops
+    if flops is None:
         return count
-    name = min(
-        found.published_flops, key=lambda name: abs(math.log(found.published_flops[name] / found.reference_flops))
-    )
+    name = min(found.published_flops, key=lambda name: abs(math.log(found.published_flops[name] / flops)))
     return f"{count}; {name} has {_power(found.published_flops[name])}"
 
 
@@ -76,6 +75,8 @@ def _row(on: OnGPU) -> tuple[str, ...]:
     if on.memory is None:
         why = f"no {on.dtype}" if on.peak_flops is None else "none fits"
         return on.name, on.dtype, peak, why, "–", "–", "–", "–", price, "–"
+    assert on.tokens_per_second is not None and on.tokens is not None and on.seconds is not None
+    assert on.cost is not None
     return (
         on.name, on.dtype, peak, f"{on.memory.num_rows:,}", _gigabytes(on.memory.total),
         format_count(on.tokens_per_second), format_count(on.tokens), format_seconds(on.seconds), price,

@@ -1,6 +1,6 @@
 """The verbs that train nothing: `recipe`, `show`, `plan`, `doctor`; `cli` takes them up beside its own."""
 
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -45,7 +45,13 @@ def show(
     from bertsmith.cli.overview import show_overview
     from bertsmith.cli.show import show
 
-    say_next(*(show_overview(context.find_root().command.commands) if what is None else show(what, overrides or ())))
+    say_next(
+        *(
+            show_overview(cast(Any, context.find_root().command).commands)
+            if what is None
+            else show(what, overrides or ())
+        )
+    )
 
 
 def plan(

@@ -122,7 +122,7 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> list[object]:
         facts["learnt before"] = ", ".join(manifest["learnt_before"])
     if results.is_file():
         content = read_run_results(results)
-        recipe = read_own_recipe(recipe_class("finetune"), path, "finetune")
+        recipe: Any = read_own_recipe(recipe_class("finetune"), path, "finetune")
         facts["trials"] = f"{len(content['trials'])} of {recipe.seeds}"
         facts |= {name: _plain(values) for name, values in content["summary"].items()}
     print_facts(f"{path}: fine-tuning", facts)
@@ -156,7 +156,7 @@ def _show_search(path: Path, manifest: dict[str, Any]) -> list[object]:
 
 def _print_own_recipe(path: Path, verb: str) -> None:
     """Print a run's recipe.toml, which holds all settings; which of them were chosen shows in their values."""
-    recipe = read_own_recipe(recipe_class(verb), path, verb)
+    recipe: Any = read_own_recipe(recipe_class(verb), path, verb)
     _print_settings(Loaded(recipe, dict.fromkeys(set_keys(recipe), "recipe")), "\nrecipe")
 
 

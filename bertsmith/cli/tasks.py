@@ -33,7 +33,7 @@ def add_verbs(app: typer.Typer) -> None:
         app.command()(verb)
 
 
-def finetune(recipe: Recipe, overrides: Overrides = None, out: Out = ..., overwrite: Overwrite = False) -> None:
+def finetune(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False) -> None:
     """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
     from bertsmith.config.loading import load
     from bertsmith.tasks.finetune import FinetuneRecipe, finetune, score_table
@@ -58,7 +58,8 @@ def search(
             "the rest of finetune; without any search.… four learning rates",
         ),
     ] = None,
-    out: Out = ...,
+    *,
+    out: Out,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +87,8 @@ def glue(
             help="data=, protocol=reference or cramming, from_mnli=true; seeds= and the rest of finetune, for all",
         ),
     ] = None,
-    out: Out = ...,
+    *,
+    out: Out,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -170,6 +172,6 @@ def grade(
     if null_threshold is not None and null_odds is None:
         raise UserError(f"--null-threshold {null_threshold:g}: of no use without --null-odds FILE")
     odds = None if null_odds is None else NullOdds(null_odds)
-    if null_threshold is not None:
+    if odds is not None and null_threshold is not None:
         odds = odds._replace(threshold=null_threshold)
     show_grade(task, grade(task, gold, predictions, odds, skip_malformed=skip_malformed), as_json)

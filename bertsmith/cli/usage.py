@@ -34,7 +34,9 @@ def usage_message(error: Exception, arguments: Sequence[str]) -> str | None:
     if type(error).__name__ == "NoArgsIsHelpError":
         return error.format_message()
     verb = path.partition(" ")[2]
-    if type(error).__name__ == "NoSuchOption" and (hint := _as_setting(verb, error.option_name, arguments)):
+    if type(error).__name__ == "NoSuchOption" and (
+        hint := _as_setting(verb, getattr(error, "option_name", ""), arguments)
+    ):
         return hint
     message = error.format_message().strip().rstrip(".")
     return f"{message}; `{path} --help` shows what there is"

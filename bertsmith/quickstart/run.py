@@ -176,7 +176,7 @@ def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> di
     """Pre-train; return the measures before and after, and what it took."""
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     pairs = find_pairs(data, sizes.pairs)
-    objective = build_objective(recipe, data.tokenizer)
+    objective: Any = build_objective(recipe, data.tokenizer)  # a module too
     size = sum(parameter.numel() for parameter in objective.parameters())
     plan = f"{recipe.plan.hours * 60:g} minutes" if recipe.plan.hours else f"{recipe.plan.total:,} {recipe.plan.unit}"
     chance = f"0.5 ± {standard_error(0.5, len(pairs)):.3f}"

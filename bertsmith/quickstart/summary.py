@@ -34,9 +34,9 @@ def show_figures(results: dict[str, Any], out: Path) -> None:
         *(_plus_minus(scores[name]["mean"], _error(results, name)) for name in ("random", "pretrained")),
         f"{_plus_minus(results['tfidf'], _error(results, 'tfidf'))} TF-IDF",
     )
-    console = Console(file=StringIO(), width=WIDTH, highlight=False)
-    console.print(table)
-    tell(f"\n{console.file.getvalue()}")
+    drawn = StringIO()
+    Console(file=drawn, width=WIDTH, highlight=False).print(table)
+    tell(f"\n{drawn.getvalue()}")
     for guess in results["guesses"]:
         tell(f"  {guess}")
     tell()

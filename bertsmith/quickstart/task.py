@@ -66,9 +66,9 @@ def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) 
     parts = []
     for wanted in (num_dev, num_train):
         part: list[Example] = []
-        while len(part) < wanted and (number := next(left, None)) is not None:
-            taken.add(number)
-            for words in sentences(texts[number][1]):
+        while len(part) < wanted and (chosen := next(left, None)) is not None:
+            taken.add(chosen)
+            for words in sentences(texts[chosen][1]):
                 if _bag(words) in shared:
                     continue
                 shared.add(_bag(words))  # twice in one document
