@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bertsmith.reports.averages import PROTOCOLS
 from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_chart, score_chart
 from bertsmith.reports.glue_table import reservations, seeds_of
-from bertsmith.reports.markup import ABSENT, html_list, swatch, table, text
+from bertsmith.reports.markup import ABSENT, escape, html_list, swatch, table
 from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.published import METRICS, PUBLISHED, PUBLISHED_AVERAGES, published_scores
 from bertsmith.reports.runs import Run
@@ -58,12 +58,12 @@ def task_table(runs: Sequence[tuple[Run, str]]) -> str:
         for metric in metrics or [METRICS.get(task, "")]:
             published = {row.model: score for row, score in published_scores(task, metric)}
             rows.append((
-                text(task), text(metric_title(metric)), *(_cell(run, task, metric) for run, _ in runs),
+                escape(task), escape(metric_title(metric)), *(_cell(run, task, metric) for run, _ in runs),
                 *(f"{published[row.model]:.1f}" if row.model in published else ABSENT for row in PUBLISHED),
             ))  # fmt: skip
     head = [
-        "Task", "Metric", *(swatch(color) + text(run.name) for run, color in runs),
-        *(f'<span class="name">{text(row.model)}</span><small>{text(row.protocol)}</small>' for row in PUBLISHED),
+        "Task", "Metric", *(swatch(color) + escape(run.name) for run, color in runs),
+        *(f'<span class="name">{escape(row.model)}</span><small>{escape(row.protocol)}</small>' for row in PUBLISHED),
     ]  # fmt: skip
     return table(head, rows)
 
@@ -74,8 +74,8 @@ def seed_table(runs: Sequence[tuple[Run, str]]) -> str:
     for task in _tasks(runs):
         views = [_of_task(run, task) for run, _ in runs]
         for metric in dict.fromkeys(name for view in views for name in view.summary):
-            rows.append((text(task), text(metric_title(metric)), *(_seeds(view, metric) for view in views)))
-    return table(["Task", "Metric", *(swatch(color) + text(run.name) for run, color in runs)], rows)
+            rows.append((escape(task), escape(metric_title(metric)), *(_seeds(view, metric) for view in views)))
+    return table(["Task", "Metric", *(swatch(color) + escape(run.name) for run, color in runs)], rows)
 
 
 def absent_tasks(runs: Sequence[tuple[Run, str]]) -> str:
@@ -86,8 +86,8 @@ def absent_tasks(runs: Sequence[tuple[Run, str]]) -> str:
             runs_of.setdefault((task, why), []).append(run.name)
     lines = []
     for (task, why), names in sorted(runs_of.items(), key=lambda item: ORDER.index(item[0][0])):
-        which = f" ({text(', '.join(names))})" if len(names) < len(runs) else ""
-        lines.append(f"<strong>{text(task)}</strong>{which}: {text(why)}")
+        which = f" ({escape(', '.join(names))})" if len(names) < len(runs) else ""
+        lines.append(f"<strong>{escape(task)}</strong>{which}: {escape(why)}")
     return html_list(lines) if lines else ""
 
 
@@ -126,7 +126,7 @@ def _seeds(run: Run, metric: str) -> str:
         if metric in trial["metrics"]:
             constant = ", nothing learnt" if trial.get("constant") else ""
             shown.append(
-                f"<div>{100 * trial['metrics'][metric]:.2f} <small>seed {text(trial['seed'])}{constant}</small></div>"
+                f"<div>{100 * trial['metrics'][metric]:.2f} <small>seed {escape(trial['seed'])}{constant}</small></div>"
             )
     return "".join(shown) or ABSENT
 
@@ -157,11 +157,11 @@ def _average_table(name: str, runs: Sequence[tuple[Run, str]]) -> str:
         if found["average"] is None and found["mean"] is not None:
             score += f"<small>{100 * found['mean']:.1f} over {found['numbers']} of {found['of']}</small>"
         protocol = f"dev set, median of {seeds_of(run.glue['tasks'])}"
-        departs = f'<span class="mark">not comparable</span>{html_list(map(text, amiss))}' if amiss else "nothing"
-        rows.append((swatch(color) + text(run.name), score, text(protocol), departs))
+        departs = f'<span class="mark">not comparable</span>{html_list(map(escape, amiss))}' if amiss else "nothing"
+        rows.append((swatch(color) + escape(run.name), score, escape(protocol), departs))
         classes.append("own")
     for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
-        source = f'<span class="soft">{text(row.source)}</span>'
-        rows.append((text(row.model), f"{row.score:.1f}", text(row.protocol), source))
+        source = f'<span class="soft">{escape(row.source)}</span>'
+        rows.append((escape(row.model), f"{row.score:.1f}", escape(row.protocol), source))
         classes.append("")
     return table(("Model", "Average", "Protocol", "What departs from it, or source"), rows, classes)

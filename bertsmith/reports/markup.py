@@ -1,6 +1,6 @@
 """Escaped text and tables.
 
-Whatever comes from a run folder passes through `text` on its way into the page.
+Whatever comes from a run folder passes through `escape` on its way into the page.
 """
 
 import html
@@ -11,7 +11,7 @@ from typing import Any
 ABSENT = "–"
 
 
-def text(value: Any) -> str:
+def escape(value: Any) -> str:
     """`value` as it reads, with nothing in it that HTML would take for markup or UTF-8 cannot hold."""
     return html.escape(str(value).encode(errors="replace").decode())
 

@@ -9,7 +9,7 @@ from bertsmith.reports import template
 from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, curve_styles, run_colors
 from bertsmith.reports.facts import cautions, facts, headline, state
 from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
-from bertsmith.reports.markup import ABSENT, embedded_json, swatch, table, text
+from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table
 from bertsmith.reports.runs import KINDS, Run, read_runs
 from bertsmith.reports.scores import task_scores
 from bertsmith.storage.files import make_folder, write_text
@@ -65,7 +65,7 @@ class _Page:
     def body(self) -> str:
         runs = [run for run, _ in self.runs]
         parts = [f'<p class="maker">bertsmith {__version__}</p>', f"<h1>{_title(runs)}</h1>"]
-        parts += [f"<p>{text(paragraph)}</p>" for paragraph in self.about]
+        parts += [f"<p>{escape(paragraph)}</p>" for paragraph in self.about]
         parts.append(self._cards())
         parts += ["<noscript><p>The charts need JavaScript; the tables do not.</p></noscript>"]
         for kind in KINDS:
@@ -78,17 +78,17 @@ class _Page:
         cards = []
         for run, color in self.runs:
             figures = "".join(
-                f"<div><dt>{text(figure.label)}</dt><dd>{text(figure.value)}</dd></div>" for figure in headline(run)
+                f"<div><dt>{escape(figure.label)}</dt><dd>{escape(figure.value)}</dd></div>" for figure in headline(run)
             )
-            name = f"<h3>{swatch(color)}{text(run.name)}</h3>" if len(self.runs) > 1 else ""
-            kind = f"<p>{KIND_TITLES[run.kind]}, {text(state(run))}{', chosen by the search' * bool(run.chosen)}</p>"
+            name = f"<h3>{swatch(color)}{escape(run.name)}</h3>" if len(self.runs) > 1 else ""
+            kind = f"<p>{KIND_TITLES[run.kind]}, {escape(state(run))}{', chosen by the search' * bool(run.chosen)}</p>"
             cards.append(f'<div class="card">{name}{kind}<dl>{figures}</dl></div>')
         return f'<div class="cards">{"".join(cards)}</div>'
 
     def _section(self, kind: str, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
         yield f"<section><h2>{KIND_TITLES[kind]}</h2>"
         yield _side_by_side({run.name: facts(run) for run, _ in runs}, runs)
-        yield from (f'<p class="note caution">{text(line)}</p>' for line in cautions([run for run, _ in runs]))
+        yield from (f'<p class="note caution">{escape(line)}</p>' for line in cautions([run for run, _ in runs]))
         if kind == "glue":
             yield from self._averages(runs)
             yield from self._tasks(runs)
@@ -100,14 +100,14 @@ class _Page:
 
     def _scores(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
         for scores in task_scores(runs):
-            yield f'<div class="scores"><h3>{text(scores.title)}</h3>'
+            yield f'<div class="scores"><h3>{escape(scores.title)}</h3>'
             yield self._figure(scores.chart)
             yield scores.table + (PROTOCOLS if scores.compared else "")
             yield f"<details><summary>Every seed</summary>{scores.seeds}</details></div>"
 
     def _averages(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
         for found in averages(runs):
-            yield f'<div class="averages"><h3>{text(found.title)}</h3><p class="note">{text(found.about)}</p>'
+            yield f'<div class="averages"><h3>{escape(found.title)}</h3><p class="note">{escape(found.about)}</p>'
             if found.chart is not None:
                 yield self._figure(found.chart)
             yield f"{found.table}</div>"
@@ -131,7 +131,7 @@ class _Page:
             yield '<p class="note">Nothing measured yet.</p>'
             return
         yield "<h3>Curves</h3>"
-        names = "".join(f"<span>{swatch(style['color'])}{text(name)}</span>" for name, style in _legend(runs))
+        names = "".join(f"<span>{swatch(style['color'])}{escape(name)}</span>" for name, style in _legend(runs))
         if any(line["split"] == "heldout" for run, _ in runs for log in run.logs for line in log.lines):
             names += "<span>line: training</span><span>line with dots: held-out</span>"
         yield f'<div class="legend">{names}</div>'
@@ -147,7 +147,7 @@ class _Page:
     def _figure(self, chart: Chart) -> str:
         identifier = f"chart-{len(self.charts) + 1}"
         self.charts[identifier] = {"figure": chart.figure, "axes": chart.axes}
-        caption = f"<figcaption>{text(chart.title)}</figcaption>" if chart.title else ""
+        caption = f"<figcaption>{escape(chart.title)}</figcaption>" if chart.title else ""
         plot = f'<div class="plot" id="{identifier}" style="height:{chart.height}px"></div>'
         return f"<figure>{caption}{plot}</figure>"
 
@@ -160,7 +160,7 @@ def _legend(runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]
 
 
 def _title(runs: Sequence[Run]) -> str:
-    return text(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs side by side"
+    return escape(runs[0].name) if len(runs) == 1 else f"{len(runs)} runs side by side"
 
 
 def _axis_choice(charts: Sequence[Chart]) -> str:
@@ -206,6 +206,6 @@ def _side_by_side(
 ) -> str:
     """A column for each run's name → {what: value}, a line for whatever any of them has."""
     keys = list(dict.fromkeys(key for rows in columns.values() for key in rows))
-    head = ["", *(swatch(color) + text(run.name) for run, color in runs)] if len(runs) > 1 else []
-    rows = [[text(key), *(text(columns[run.name].get(key, ABSENT)) for run, _ in runs)] for key in keys]
+    head = ["", *(swatch(color) + escape(run.name) for run, color in runs)] if len(runs) > 1 else []
+    rows = [[escape(key), *(escape(columns[run.name].get(key, ABSENT)) for run, _ in runs)] for key in keys]
     return table(head, rows, ["differs" if key in marked else "" for key in keys])

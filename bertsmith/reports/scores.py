@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bertsmith.reports.charts import Chart, score_chart
-from bertsmith.reports.markup import ABSENT, swatch, table, text
+from bertsmith.reports.markup import ABSENT, escape, swatch, table
 from bertsmith.reports.metric_names import metric_title, task_and_metric
 from bertsmith.reports.published import METRICS, published_scores
 from bertsmith.reports.runs import Run
@@ -66,17 +66,17 @@ def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> s
         summary, number = run.summary[metric], len(run.trials)
         spread = f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f}" if number > 1 else ABSENT
         seeds = "1 seed" if number == 1 else f"{number} seeds"
-        start = text(run.setting("model", ABSENT))
+        start = escape(run.setting("model", ABSENT))
         start += ", weights drawn anew at random" if run.setting("random_weights") else ""
-        start += "".join(f", then {text(task)}" for task in run.manifest.get("learnt_before", []))
+        start += "".join(f", then {escape(task)}" for task in run.manifest.get("learnt_before", []))
         score = f"<strong>{100 * summary['median']:.1f}</strong>"
         protocol = f"dev set, {'median of ' * (number > 1)}{seeds}" + ", chosen there" * bool(run.chosen)
         protocol += ", learnt with other tasks" * ("tasks" in run.manifest)
-        rows.append((swatch(color) + text(run.name), score, spread, start, protocol, ABSENT))
+        rows.append((swatch(color) + escape(run.name), score, spread, start, protocol, ABSENT))
         classes.append("own")
     for row, score in published_scores(task, metric):
         cells = (row.model, f"{score:.1f}", ABSENT, row.pretraining, row.protocol, row.source)
-        rows.append(tuple(text(cell) for cell in cells))
+        rows.append(tuple(escape(cell) for cell in cells))
         classes.append("")
     return table(("Model", "Score", "Mean ± std", "Pre-training", "Protocol", "Source"), rows, classes)
 
@@ -85,11 +85,11 @@ def _seed_table(runs: Sequence[tuple[Run, str]]) -> str:
     metrics = list(dict.fromkeys(name for run, _ in runs for name in run.summary))
     rows = [
         (
-            swatch(color) + text(run.name),
-            text(trial["seed"]),
+            swatch(color) + escape(run.name),
+            escape(trial["seed"]),
             *(f"{100 * trial['metrics'][name]:.2f}" if name in trial["metrics"] else ABSENT for name in metrics),
         )
         for run, color in runs
         for trial in run.trials
     ]
-    return table(("Run", "Seed", *(text(metric_title(name)) for name in metrics)), rows)
+    return table(("Run", "Seed", *(escape(metric_title(name)) for name in metrics)), rows)

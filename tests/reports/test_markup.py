@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from bertsmith.reports.markup import embedded_json, table, text
+from bertsmith.reports.markup import embedded_json, escape, table
 
 
 def test_text_reads_as_itself_and_holds_no_markup():
-    assert text("<b> & \"quotes\" 'too'") == "&lt;b&gt; &amp; &quot;quotes&quot; &#x27;too&#x27;"
+    assert escape("<b> & \"quotes\" 'too'") == "&lt;b&gt; &amp; &quot;quotes&quot; &#x27;too&#x27;"
 
 
 def test_json_cannot_end_its_script_element_nor_open_a_comment():
