@@ -18,14 +18,14 @@ from bertsmith.hub.huggingface import write_folder
 from bertsmith.hub.names import Head
 from bertsmith.hub.onnx import check_onnx
 from bertsmith.hub.sentence import KEPT, kept_modules
-from bertsmith.objectives.rtd import has_two_towers
+from bertsmith.objectives.rtd import NETWORKS, has_two_towers
 from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import read_json
 from bertsmith.storage.manifests import known_kind
 from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
 from bertsmith.training.models import check_place
-from bertsmith.training.runs import PARTS, load_run
+from bertsmith.training.runs import load_run
 
 _PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
 """Settings of recipes that name a file or folder."""
@@ -82,7 +82,7 @@ def export_run(
 
 def how_to_load(out: Path) -> str:
     """A command that loads what was exported to `out`; of two networks the discriminator."""
-    folder = out if (out / "config.json").exists() else out / PARTS[0]
+    folder = out if (out / "config.json").exists() else out / NETWORKS[0]
     name = read_json(folder / "config.json", dict)["architectures"][0]
     return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
 

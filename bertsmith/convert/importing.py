@@ -15,16 +15,16 @@ from bertsmith.hub.network import Imported
 from bertsmith.hub.registry import kind_of_dropped
 from bertsmith.hub.sentence import SentenceModules, encoder_folder, read_modules
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
+from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import check_place, refuse_hub_name, shared_tokenizer
-from bertsmith.training.runs import PARTS
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
 """Those that can be brought in."""
 
-_POOLED = ("", PARTS[0])
+_POOLED = ("", NETWORKS[0])
 """Networks that sentence-transformers' modules come after."""
 
 
@@ -74,10 +74,10 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
         first, *_ = networks.values()
         modules, left_out = read_modules(path, encoder, first.settings)
         modules = modules and modules.cut_at(first.trained_length)
-    elif (path / PARTS[0] / "config.json").is_file():
+    elif (path / NETWORKS[0] / "config.json").is_file():
         raise UserError(
-            f"{path}: two models, which other verbs open as they are; to bring them in again name {path / PARTS[0]} "
-            f"and generator={path / PARTS[1]}"
+            f"{path}: two models, which other verbs open as they are; to bring them in again name {path / NETWORKS[0]} "
+            f"and generator={path / NETWORKS[1]}"
         )
     else:
         refuse_hub_name(path)
@@ -145,7 +145,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
             f"generator = {settings.generator}: no masked-token model of the same kind as {path}; name the "
             f"generator's folder"
         )
-    return dict(zip(PARTS, (first, second), strict=True)), shared_tokenizer([first, second], **casing)
+    return dict(zip(NETWORKS, (first, second), strict=True)), shared_tokenizer([first, second], **casing)
 
 
 def _write(

@@ -36,14 +36,14 @@ TITLES = {
     "learning_rate": "Learning rate",
     "tokens_per_second": "Tokens a second",
     "gradient_norm": "Gradient norm before clipping",
-    "peak_share": "Share of the measured peak",
+    "mfu": "MFU, share of the measured peak",
     "memory_bytes": "Memory, GiB",
 }
 
-TRAILING = ("learning_rate", "tokens_per_second", "gradient_norm", "peak_share", "memory_bytes")
+TRAILING = ("learning_rate", "tokens_per_second", "gradient_norm", "mfu", "memory_bytes")
 """Charted after the losses and after whatever else was measured, in this order."""
 
-FROM_ZERO = ("tokens_per_second", "peak_share", "memory_bytes")
+FROM_ZERO = ("tokens_per_second", "mfu", "memory_bytes")
 """Steady while all is well: drawn from zero, lest noise look like news."""
 
 NO_MEASURE = ("split", "step", "tokens", "seconds")

@@ -105,7 +105,7 @@ def _headlines(run: Run) -> list[str]:
 def _pretraining(run: Run) -> dict[str, Any]:
     data = run.manifest.get("data", {})
     tokens = data.get("tokens", {})
-    rate, share = _median(run, "tokens_per_second"), _median(run, "peak_share")
+    rate, share = _median(run, "tokens_per_second"), _median(run, "mfu")
     length, batch_size = run.setting("rows.length"), run.setting("batch_size")
     return {
         "State": state(run),

@@ -158,7 +158,7 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
             )
 
 
-def check_fits(checkpoint: Checkpoint, module: nn.Module) -> None:
+def check_module(checkpoint: Checkpoint, module: nn.Module) -> None:
     """Raises UserError where a tensor of the model or of its optimizer is missing, or not as `module` has it: the fused
     optimizer trusts their sizes, and would write past a short one's end."""
     check_tensors(checkpoint.model, module.state_dict(), checkpoint.path / MODEL)
@@ -173,9 +173,9 @@ def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Op
     """Copy `checkpoint` into `module` and `optimizer`, wherever they are; returns its state.
 
     Raises:
-        UserError: as `check_fits`; nothing is copied.
+        UserError: as `check_module`; nothing is copied.
     """
-    check_fits(checkpoint, module)
+    check_module(checkpoint, module)
     module.load_state_dict(checkpoint.model)
     for name, parameter in module.named_parameters():
         values = {key: checkpoint.optimizer[f"{name}.{key}"].to(parameter.device) for key in OPTIMIZER_KEYS}

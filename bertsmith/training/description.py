@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.hub.registry import FAMILIES
+from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.training.models import Model, open_model
-from bertsmith.training.runs import PARTS
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.hub.names import Head
@@ -31,7 +31,7 @@ _USES = {
 
 def is_model_folder(path: Path) -> bool:
     """Return whether `path` is a Hugging Face folder, or one of a discriminator and its generator."""
-    return (path / "config.json").is_file() or (path / PARTS[0] / "config.json").is_file()
+    return (path / "config.json").is_file() or (path / NETWORKS[0] / "config.json").is_file()
 
 
 def describe_model(path: Path) -> tuple[str, dict[str, Any], list[object]]:

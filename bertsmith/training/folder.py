@@ -76,7 +76,7 @@ def newest_checkpoint(run: Path, module: nn.Module, check_state: Callable[[State
     """
 
     def check(found: Checkpoint) -> None:
-        checkpoints.check_fits(found, module)
+        checkpoints.check_module(found, module)
         try:
             check_state(found.state)
         except UserError as error:

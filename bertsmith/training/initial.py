@@ -17,7 +17,7 @@ from bertsmith.hub.network import Network
 from bertsmith.hub.registry import kind_of_dropped
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.objectives.rtd import has_two_towers
+from bertsmith.objectives.rtd import NETWORKS, has_two_towers
 from bertsmith.storage.identities import differences
 from bertsmith.training.architecture import (
     GENERATOR_SIZES,
@@ -28,7 +28,6 @@ from bertsmith.training.architecture import (
 )
 from bertsmith.training.models import Model, fingerprint
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runs import PARTS
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -41,7 +40,7 @@ _BY_TOKEN = {
 """Weights with a row for each token of the vocabulary."""
 
 
-class Initial(NamedTuple):
+class InitWeights(NamedTuple):
     """A model that fits a recipe and its data."""
 
     recipe: PretrainRecipe
@@ -58,7 +57,7 @@ class Initial(NamedTuple):
     """What the run's manifest keeps of sentence-transformers' files beside it."""
 
 
-def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> Initial:
+def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> InitWeights:
     """The model that `recipe.init` names, for data with this tokenizer and a run to be made in `run`.
 
     Raises:
@@ -87,7 +86,7 @@ def open_initial(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> I
     })  # fmt: skip
     pooling, note = _pooling(model)
     notes += [note] if note else []
-    return Initial(recipe, networks, whole, notes, found, pooling)
+    return InitWeights(recipe, networks, whole, notes, found, pooling)
 
 
 def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
@@ -106,7 +105,7 @@ def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
     return after_training(found) if found is not None else (None, None)
 
 
-def set_weights(objective: PretrainingObjective, initial: Initial) -> tuple[frozenset[str], str]:
+def set_weights(objective: PretrainingObjective, initial: InitWeights) -> tuple[frozenset[str], str]:
     """Put the model's weights in place of the objective's random ones; return the names of those that stay random, and
     lines that say what was taken, dropped and is new.
 
@@ -129,7 +128,7 @@ def set_weights(objective: PretrainingObjective, initial: Initial) -> tuple[froz
     return stays, "\n  ".join([f"starting from {initial.recipe.init}", *notes])
 
 
-def _joined(initial: Initial, drawn: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def _joined(initial: InitWeights, drawn: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Return the objective's weights out of the networks', and what these lack, which is as it was `drawn`."""
     objective, (first, *others) = initial.recipe.objective, initial.networks
     trained = first.weights if first.head == objective.head else first.encoder_weights
@@ -197,7 +196,7 @@ def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") ->
 
     if not extends(tokenizer, model.tokenizer):
         path = Path(recipe.init)
-        place = path if (path / "tokenizer.json").is_file() else path / PARTS[0]
+        place = path if (path / "tokenizer.json").is_file() else path / NETWORKS[0]
         raise UserError(
             f"{recipe.data}: its vocabulary is neither that of init = {recipe.init} nor an extension of it; prepare "
             f"the text with vocab={place}, or with what `bertsmith tokenizer … {quote(f'extend={place}')}` makes of it"

@@ -24,13 +24,14 @@ class Meter:
         self.tokens, self.seconds, self.flops_per_token = tokens, seconds, flops_per_token
 
     def read(self, tokens: int, seconds: float) -> dict[str, float | None]:
-        """Since the last reading, given the totals now: `tokens_per_second`, `peak_share`; and `memory_bytes`. The
-        rates are None where no time was counted: of a single step that compiled."""
+        """Return, of the time since the last reading, given the totals now: `tokens_per_second`; `mfu`, model FLOPs
+        utilisation, of the measured peak; and `memory_bytes`. The rates are None where no time was counted: of a single
+        step that compiled."""
         rate = (tokens - self.tokens) / (seconds - self.seconds) if seconds > self.seconds else None
         self.tokens, self.seconds = tokens, seconds
         return {
             "tokens_per_second": rate,
-            "peak_share": None if rate is None else rate * self.flops_per_token / self.peak_flops,
+            "mfu": None if rate is None else rate * self.flops_per_token / self.peak_flops,
             "memory_bytes": memory_bytes(self.machine.device),
         }
 

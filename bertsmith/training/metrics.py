@@ -108,6 +108,8 @@ def _read_line(text: bytes, path: Path, number: int) -> dict[str, Any]:
     check_shape(line, measures | {"split": str, "step": int, "text?": str}, where)
     if line["step"] < 0:
         raise UserError(f"{where}: step {line['step']} is negative")
+    if "peak_share" in line:  # as version 0.1.0 called it
+        line["mfu"] = line.pop("peak_share")
     return line
 
 

@@ -17,8 +17,9 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.hub.network import Network
+from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.manifests import kind_of
-from bertsmith.training.runs import PARTS, PretrainingRun, load_run, read_tokenizer
+from bertsmith.training.runs import PretrainingRun, load_run, read_tokenizer
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.hub.network import Imported
@@ -58,8 +59,8 @@ def open_model(path: Path) -> Model:
     """
     if (path / "config.json").is_file():
         return _from_folders(path, {"": path})
-    if (path / PARTS[0] / "config.json").is_file():
-        return _from_folders(path, {name: path / name for name in PARTS if (path / name / "config.json").is_file()})
+    if (path / NETWORKS[0] / "config.json").is_file():
+        return _from_folders(path, {name: path / name for name in NETWORKS if (path / name / "config.json").is_file()})
     if (path / "manifest.json").is_file():
         return _from_run(path)
     if (path / "modules.json").is_file():
@@ -87,8 +88,8 @@ def refuse_hub_name(path: Path) -> None:
 
 
 def check_place(out: Path, names: Collection[str]) -> None:
-    """Make sure that networks of these names, of `PARTS` or the empty one, can be written to `out`, where `open_model`
-    will find them and no others.
+    """Make sure that networks of these names, of `NETWORKS` or the empty one, can be written to `out`, where
+    `open_model` will find them and no others.
 
     Raises:
         UserError: an earlier model, or anything else, would stay beside them; or what they would replace was not
@@ -96,14 +97,14 @@ def check_place(out: Path, names: Collection[str]) -> None:
     """
     from bertsmith.hub.replaceable import check_replaceable
 
-    for name in ("", *PARTS):
+    for name in ("", *NETWORKS):
         other = out / name / "config.json"
         if name not in names and other.exists():
             raise UserError(
                 f"{out}: holds another model ({other}), which would stay there; remove it, or name another folder"
             )
     if "" not in names and out.is_dir():
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in PARTS and path.name[0] != ".")
+        foreign = sorted(path.name for path in out.iterdir() if path.name not in NETWORKS and path.name[0] != ".")
         if foreign:
             raise UserError(f"{out}: holds {foreign[0]}, which is no part of a model; name another folder")
     for name in names:

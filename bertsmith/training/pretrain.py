@@ -32,7 +32,7 @@ from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_ba
 from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.folder import finish_run, newest_checkpoint, note_events, note_pooling, note_threads, open_run
-from bertsmith.training.initial import open_initial, set_weights
+from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.meter import Meter
@@ -68,7 +68,7 @@ def pretrain(
     _check_data(data, recipe)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     objective = build_objective(recipe, data.tokenizer)
-    initial = None if recipe.init is None else open_initial(recipe, data.tokenizer, run)
+    initial = None if recipe.init is None else open_init_weights(recipe, data.tokenizer, run)
     new, beginning = set_weights(objective, initial) if initial else (frozenset(), "")
     make_folder(run)
     with locked(run) as held:

@@ -13,7 +13,6 @@ from bertsmith.hub.finite import check_finite
 from bertsmith.hub.network import Network
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import TrainedWeights
-from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.training import checkpoints
@@ -21,8 +20,6 @@ from bertsmith.training.recipe import PretrainRecipe
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
-
-PARTS = NETWORKS
 
 
 @dataclass(frozen=True)

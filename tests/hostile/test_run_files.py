@@ -160,7 +160,7 @@ def test_a_short_tensor_of_the_optimizer_is_damage_and_the_checkpoint_before_is_
         recipe = load(PretrainRecipe, "pretrain", str(folder / "run/recipe.toml"), [f"data={folder / 'data'}"]).settings
         objective = build_objective(recipe, open_data(folder / "data").tokenizer)
         with pytest.raises(UserError, match=f"optimizer.safetensors: damaged .*{name}"):
-            checkpoints.check_fits(checkpoints.read(folder / LAST), objective)
+            checkpoints.check_module(checkpoints.read(folder / LAST), objective)
         shutil.copytree(folder / "run", folder / "again", dirs_exist_ok=True)
         assert pretrain(recipe, folder / "again")["steps"] == 4
         said = capsys.readouterr().err

@@ -29,7 +29,7 @@ def lines_of(num_steps: int, every: int = 10) -> list[dict[str, Any]]:
     for step in range(every, num_steps + 1, every):
         head = {"step": step, "tokens": step * 16_000, "seconds": step * 0.25}
         loss = 2 + 8 / step
-        rates = {"learning_rate": 1e-4, "tokens_per_second": 64_000.0, "peak_share": 0.3, "memory_bytes": 2**31}
+        rates = {"learning_rate": 1e-4, "tokens_per_second": 64_000.0, "mfu": 0.3, "memory_bytes": 2**31}
         lines.append({"split": "train", **head, "mlm_loss": loss, **rates, "skipped_steps": 0})
         if step % (10 * every) == 0:
             measures = {"mlm_loss": loss, "mlm_perplexity": 7.4, "word_order_accuracy": 0.6}

@@ -1,12 +1,18 @@
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.meter import Meter
+from bertsmith.training.metrics import read_metrics
 
 
 def test_rates_are_of_what_came_since_the_last_reading_and_need_counted_time():
     meter = Meter(choose_machine(MachineSettings(device="cpu")))
     meter.start(tokens=100, seconds=7.0, flops_per_token=10.0)
     first = meter.read(228, 7.0)  # a step that compiled
-    assert first["tokens_per_second"] is None and first["peak_share"] is None and first["memory_bytes"] > 0
+    assert first["tokens_per_second"] is None and first["mfu"] is None and first["memory_bytes"] > 0
     second = meter.read(356, 9.0)
     assert second["tokens_per_second"] == 64
-    assert second["peak_share"] == 640 / meter.peak_flops
+    assert second["mfu"] == 640 / meter.peak_flops
+
+
+def test_the_key_of_earlier_versions_is_read_as_mfu(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"split": "train", "step": 1, "peak_share": 0.25}\n')
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"split": "train", "step": 1, "mfu": 0.25}]

@@ -44,7 +44,7 @@ def test_a_run_learns_and_says_so(data, tmp_path):
     assert summary["measures"]["mlm_loss"] == held_out[-1]
     assert summary["steps"] == 120 and summary["tokens"] == lines[-1]["tokens"]
     training = [line for line in lines if line["split"] == "train"]
-    assert {"learning_rate", "gradient_norm", "tokens_per_second", "peak_share", "memory_bytes"} <= training[0].keys()
+    assert {"learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory_bytes"} <= training[0].keys()
     model = load_run(tmp_path)
     assert model.step == 120 and "encoder.embeddings.token.weight" in model.weights
 
@@ -83,7 +83,7 @@ def test_resumed_from_any_checkpoint_it_ends_bit_for_bit_the_same(data, tmp_path
 
 
 def measures(run: Path) -> list[dict]:
-    noisy = {"tokens_per_second", "peak_share", "memory_bytes", "seconds"}
+    noisy = {"tokens_per_second", "mfu", "memory_bytes", "seconds"}
     return [{k: v for k, v in line.items() if k not in noisy} for line in read_metrics(run / "metrics.jsonl")]
 
 
