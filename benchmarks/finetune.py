@@ -24,11 +24,11 @@ import torch
 
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config.loading import load
-from bertsmith.tasks.finetune import read_lesson
+from bertsmith.tasks.finetune import load_task
 from bertsmith.tasks.metrics import measure
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.starting_point import open_starting_point
-from bertsmith.tasks.trial import Setup, build_objective, train
+from bertsmith.tasks.trial import TrialContext, build_objective, train
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.plan import Plan
 
@@ -100,7 +100,7 @@ def _trial(who: str, steps: int, seed: int) -> Callable[[], dict[str, float]]:
     return partial(in_own_process, "finetune", "--measure", who, str(steps), str(seed))
 
 
-def measure_training(setup: Setup, who: str, steps: int, seed: int) -> dict[str, float]:
+def measure_training(setup: TrialContext, who: str, steps: int, seed: int) -> dict[str, float]:
     """Seconds that training takes, and the Matthews correlation on dev after it."""
     if who in PADDINGS:
         return _trainer(setup, seed, steps, PADDINGS[who][0])
@@ -112,12 +112,12 @@ def measure_training(setup: Setup, who: str, steps: int, seed: int) -> dict[str,
     return {"seconds": seconds, **setup.splits.dev.score(objective, setup.machine).metrics}
 
 
-def set_up(recipe: FinetuneRecipe) -> Setup:
-    start, lesson = open_starting_point(Path(recipe.model)), read_lesson(recipe)
-    return Setup(recipe, lesson, start, choose_machine(recipe.machine, compile_on_gpu=False), lesson.encode(start))
+def set_up(recipe: FinetuneRecipe) -> TrialContext:
+    start, task = open_pretrained_encoder(Path(recipe.model)), load_task(recipe)
+    return TrialContext(recipe, task, start, choose_machine(recipe.machine, compile_on_gpu=False), task.encode(start))
 
 
-def _trainer(setup: Setup, seed: int, steps: int, padding: str) -> dict[str, float]:
+def _trainer(setup: TrialContext, seed: int, steps: int, padding: str) -> dict[str, float]:
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.finetune import LEARNING_RATE, WARMUP
-from bertsmith.tasks.finetune import read_lesson
+from bertsmith.tasks.finetune import load_task
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 
@@ -26,7 +26,7 @@ def peer_scores(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
 def _texts(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
-    data, tokenizer = read_lesson(recipe).data, AutoTokenizer.from_pretrained(recipe.model)
+    data, tokenizer = load_task(recipe).data, AutoTokenizer.from_pretrained(recipe.model)
 
     def features(examples) -> list[dict[str, Any]]:
         pair = [] if examples.second is None else [examples.second]
@@ -37,20 +37,20 @@ def _texts(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
         ]
 
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(recipe.model, num_labels=data.task.num_outputs)
+    model = AutoModelForSequenceClassification.from_pretrained(recipe.model, num_labels=data.spec.num_outputs)
     logits = train_and_predict(
         model, features(data.train), features(data.dev), DataCollatorWithPadding(tokenizer), recipe, seed
     )
-    predicted = logits[:, 0] if data.task.is_regression else logits.argmax(axis=1)
-    return measure(data.task.metrics, predicted, data.dev.targets)
+    predicted = logits[:, 0] if data.spec.is_regression else logits.argmax(axis=1)
+    return measure(data.spec.metrics, predicted, data.dev.targets)
 
 
 def _tags(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
     from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
     from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification
 
-    data, tokenizer = read_lesson(recipe).data, AutoTokenizer.from_pretrained(recipe.model)
-    ids = {label: id for id, label in enumerate(data.task.labels)}
+    data, tokenizer = load_task(recipe).data, AutoTokenizer.from_pretrained(recipe.model)
+    ids = {label: id for id, label in enumerate(data.spec.labels)}
 
     def features(sentences) -> list[dict[str, Any]]:
         options = {"is_split_into_words": True, "truncation": True, "max_length": recipe.sequence_length}
@@ -64,13 +64,13 @@ def _tags(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
         return found
 
     torch.manual_seed(seed)
-    model = AutoModelForTokenClassification.from_pretrained(recipe.model, num_labels=len(data.task.labels))
+    model = AutoModelForTokenClassification.from_pretrained(recipe.model, num_labels=len(data.spec.labels))
     collator = DataCollatorForTokenClassification(tokenizer)
     dev = features(data.dev)
     found = train_and_predict(model, features(data.train), dev, collator, recipe, seed).argmax(axis=2)
     gold, predicted = data.dev.tags(), []
     for row, asked in zip(found, dev, strict=True):
-        kept = [data.task.labels[id] for id, label in zip(row, asked["labels"], strict=False) if label != IGNORED]
+        kept = [data.spec.labels[id] for id, label in zip(row, asked["labels"], strict=False) if label != IGNORED]
         predicted.append(kept + ["O"] * (len(gold[len(predicted)]) - len(kept)))
     scorers = {"f1": f1_score, "precision": precision_score, "recall": recall_score, "accuracy": accuracy_score}
     return {name: float(score(gold, predicted)) for name, score in scorers.items()}

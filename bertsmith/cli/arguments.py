@@ -72,11 +72,11 @@ def what_next(run: Path, out: Path) -> list[object]:
     """Return the words of the command that exports a fine-tuning run, of several tasks the first that can be; or of the
     one that asks it, where none can."""
     from bertsmith.storage.manifests import read_manifest
-    from bertsmith.tasks.runs import read_recipe
+    from bertsmith.tasks.runs import read_run_recipe
 
     tasks = list(read_manifest(run, "finetune").get("tasks", ())) or [None]
     for task in tasks:
-        if read_recipe(run, task).exports:
+        if read_run_recipe(run, task).exports:
             return ["export", run, out, *_of(task)]
     return ["predict", run, "--file", "questions.tsv", *_of(tasks[0])]
 

@@ -22,7 +22,7 @@ from bertsmith.predict.predictor import Filled, Predictor, TokenValues
 from bertsmith.storage.files import reported
 from bertsmith.storage.json_files import write_json
 from bertsmith.tasks.answering.answerer import FoundAnswer
-from bertsmith.tasks.texts.classifier import Answer, Labels
+from bertsmith.tasks.texts.classifier import Labels, Prediction
 from bertsmith.tasks.words.tagger import TagsWithProbs
 
 LINES_AT_ONCE = 1024
@@ -193,7 +193,7 @@ def _classes(model: Predictor, texts: list[str], truncate: bool) -> list[Line]:
     return [class_line(answer) for answer in model.classify([parts[0] for parts in split], second, truncate)]
 
 
-def class_line(answer: Answer | Labels) -> Line:
+def class_line(answer: Prediction | Labels) -> Line:
     """A class with its probability, any number of labels, of none at all a dash, or a number."""
     if isinstance(answer, Labels):
         chosen = [(label, answer.probs[label]) for label in answer.labels]

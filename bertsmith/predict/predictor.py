@@ -18,8 +18,8 @@ from bertsmith.evals.replaced import replaced_probs
 from bertsmith.hub.names import Head
 from bertsmith.storage.manifests import kind_of
 from bertsmith.tasks.answering.answerer import Answerer, FoundAnswer, open_answering_trial, open_exported_answerer
-from bertsmith.tasks.runs import chosen_run, read_recipe
-from bertsmith.tasks.texts.classifier import Answer, Classifier, Labels, open_exported, open_trial
+from bertsmith.tasks.runs import chosen_run, read_run_recipe
+from bertsmith.tasks.texts.classifier import Classifier, Labels, Prediction, open_exported, open_trial
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, TagsWithProbs, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model, build_network, open_model
@@ -76,7 +76,7 @@ class Predictor:
         if kind_of(self.path) == "glue":
             raise UserError(f"{self.path}: a GLUE run of many models; name one of its tasks, as {self.path}/tasks/rte")
         if kind_of(self.path) == "finetune":
-            recipe = read_recipe(self.path, task)
+            recipe = read_run_recipe(self.path, task)
             self.text_columns = recipe.columns
             if recipe.kind == "questions":
                 self._answerer = open_answering_trial(self.path, self._machine_settings, task=task)
@@ -186,7 +186,7 @@ class Predictor:
     @_one_or_many
     def classify(
         self, texts: list[str], second: str | Sequence[str] | None = None, truncate: bool = False
-    ) -> list[Answer] | list[Labels]:
+    ) -> list[Prediction] | list[Labels]:
         """The likeliest class of each text (of each text and its `second` one, in a task of pairs) with its
         probability; or the labels that a multi-label model gives it, or the number of a regression.
 

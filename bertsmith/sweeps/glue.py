@@ -24,10 +24,10 @@ from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.tasks.finetune import check_rows, finetune, read_lesson, score_table
+from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.texts.glue import GLUE, why_absent
 
 KIND = "glue"
@@ -56,7 +56,7 @@ class GlueSettings:
 
 
 @dataclass(frozen=True)
-class Job:
+class GlueJob:
     """A command, checked."""
 
     model: Path
@@ -89,11 +89,11 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
             is trained); `out` belongs to another model or other settings, or to another process.
         Interrupted: by SIGTERM or SIGINT; finished trials stay.
     """
-    job = read_job(model, overrides)
-    start = open_starting_point(model)
+    job = read_glue_job(model, overrides)
+    start = open_pretrained_encoder(model)
     for task in job.present:
         recipe = job.recipes[task].settings
-        check_rows(recipe, start, read_lesson(recipe))
+        check_rows(recipe, start, load_task(recipe))
     fingerprint = start.fingerprint()
     del start  # `finetune` opens it anew
     make_folder(out)
@@ -116,7 +116,7 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
     return results
 
 
-def read_job(model: Path, overrides: Sequence[str]) -> Job:
+def read_glue_job(model: Path, overrides: Sequence[str]) -> GlueJob:
     """Check what was asked for, and look which tasks are there.
 
     Raises:
@@ -144,7 +144,7 @@ def read_job(model: Path, overrides: Sequence[str]) -> Job:
         for key in ("compat", "random_weights"):
             if getattr(recipe, key):
                 raise UserError(f"from_mnli=true: no task can start from a model of MNLI with {key}=true; drop one")
-    return Job(model, settings, recipes, absent)
+    return GlueJob(model, settings, recipes, absent)
 
 
 def with_published(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _recipe(task: str, model: Path, settings: GlueSettings, overrides: Sequence[
     return lay_over(FinetuneRecipe, values | {"model": str(model), "data": settings.data}, overrides)
 
 
-def _open(out: Path, job: Job, fingerprint: str, overwrite: bool) -> None:
+def _open(out: Path, job: GlueJob, fingerprint: str, overwrite: bool) -> None:
     """Check that `out` is this job's, or make it so."""
     mine = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
     recipe = next(iter(job.recipes.values())).settings
@@ -195,7 +195,7 @@ def _mnli_model(out: Path) -> Path:
     return folder
 
 
-def _collect(out: Path, job: Job) -> dict[str, Any]:
+def _collect(out: Path, job: GlueJob) -> dict[str, Any]:
     """The content of results.json, out of those of all tasks in `out`."""
     tasks = {}
     for task in GLUE:
@@ -216,7 +216,7 @@ def _collect(out: Path, job: Job) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _departures(job: Job, tasks: Iterable[str]) -> dict[str, list[str]]:
+def _departures(job: GlueJob, tasks: Iterable[str]) -> dict[str, list[str]]:
     """Protocol → where the hyper-parameters of these tasks are not the protocol's."""
     shipped = {
         task: check(FinetuneRecipe, read_recipe_values("finetune", task) | {"model": "", "data": ""}) for task in GLUE

@@ -22,10 +22,10 @@ from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.tasks.finetune import check_rows, finetune, read_lesson, score_table
+from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import SEARCH
-from bertsmith.tasks.starting_point import open_starting_point
 
 PREFIX = "search."
 """Begins an override that is of the search."""
@@ -60,7 +60,7 @@ class SearchOptions:
     search: SearchSettings = setting(SearchSettings(), "what is searched")
 
 
-class Job(NamedTuple):
+class SearchJob(NamedTuple):
     """A command, checked."""
 
     base: Loaded
@@ -87,12 +87,12 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
         UserError: as `finetune`; a setting is both searched and given; `out` is of another search.
         Interrupted: by SIGTERM or SIGINT; finished trials stay.
     """
-    job = read_job(recipe, overrides)
+    job = read_search_job(recipe, overrides)
     first = next(iter(job.recipes.values())).settings
-    start, lesson = open_starting_point(Path(first.model)), read_lesson(first)
-    check_rows(first, start, lesson)
-    ground, metric = {"model": start.fingerprint()} | lesson.identity(), lesson.metrics[0]
-    del start, lesson  # `finetune` opens them anew
+    start, task = open_pretrained_encoder(Path(first.model)), load_task(first)
+    check_rows(first, start, task)
+    ground, metric = {"model": start.fingerprint()} | task.identity(), task.metrics[0]
+    del start, task  # `finetune` opens them anew
     make_folder(out)
     with locked(out) as held:
         _open(out, job, ground, overwrite)
@@ -108,7 +108,7 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
     return results
 
 
-def read_job(recipe: str, overrides: Sequence[str]) -> Job:
+def read_search_job(recipe: str, overrides: Sequence[str]) -> SearchJob:
     """Check what was asked for. Raises UserError as `run_search`."""
     own = [text for text in overrides if text.startswith(PREFIX)]
     theirs = [text for text in overrides if not text.startswith(PREFIX)]
@@ -129,7 +129,7 @@ def read_job(recipe: str, overrides: Sequence[str]) -> Job:
         chosen = dict(zip(values, combination, strict=True))
         given = [f"{KEYS[key]}={value!r}" for key, value in chosen.items()]
         recipes[_name(chosen)] = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), [*theirs, *given])
-    return Job(base, tuple(values), recipes)
+    return SearchJob(base, tuple(values), recipes)
 
 
 def search_table(results: dict[str, Any]) -> Iterator[str]:
@@ -154,7 +154,7 @@ def _name(chosen: dict[str, float]) -> str:
     return "-".join(parts)
 
 
-def _open(out: Path, job: Job, ground: dict[str, Any], overwrite: bool) -> None:
+def _open(out: Path, job: SearchJob, ground: dict[str, Any], overwrite: bool) -> None:
     """Check that `out` is this job's, on this model and these files, or make it so."""
     searched = [KEYS[key] for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
@@ -165,7 +165,7 @@ def _open(out: Path, job: Job, ground: dict[str, Any], overwrite: bool) -> None:
     })  # fmt: skip
 
 
-def _collect(out: Path, job: Job, metric: str) -> dict[str, Any]:
+def _collect(out: Path, job: SearchJob, metric: str) -> dict[str, Any]:
     """The content of results.json, out of all combinations in `out`, also those of an earlier command."""
     grid = {}
     for path in sorted(out.glob("grid/*/results.json")):

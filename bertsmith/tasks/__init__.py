@@ -1,17 +1,17 @@
 """A checkpoint and a labelled task in, scores and predictions out.
 
 In reading order:
-    finetune        the program: lesson, model, a trial a seed, results.json
+    finetune        the program: task, model, a trial a seed, results.json
     recipe          what it can be told
     registry        the tasks there are, by name
-    task            what a task is: its labels, its metrics
-    lesson          what fine-tuning needs of any task: Lesson, Splits, Split
-    single_lesson   … and what lessons of one task have in common
-    starting_point  the model that fine-tuning starts from: a pre-training run or a Hugging Face folder
+    task_spec       what a task asks: its labels, its metrics
+    task            what fine-tuning needs of any task: Task, Datasets, Dataset
+    single_task     … and what all but several tasks at once have in common
+    pretrained_encoder  what fine-tuning starts from: a pre-training run or a Hugging Face folder
     early_stopping  a share of training that is held out, and when to stop
     class_weights   how much each class counts in the loss
     mixing          several tasks in one run: which, and how often each has its turn
-    several         … as one lesson: one encoder, and for each task a head and a loss
+    multi_task      … as one task: one encoder, and for each task a head and a loss
     trial           one seed: train, predict, score
     layer_rates     how fast each layer learns
     cautions        what a trial is warned of

@@ -6,16 +6,16 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.tasks.metrics import is_constant, measure
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.cautions import EVALUATIONS, standing_still
 
 LEAST_SPREAD = 0.01
 """Of probabilities over the rows, and of numbers as a share of the gold ones' spread: below it outputs are alike."""
 MARGIN = 0.01
 """Of what the commonest answer leaves to be won: a score has to be above its by more."""
-FEW = 100
+FEW_EXAMPLES = 100
 """Examples, of which a score that is right may stand still, since each is a large step."""
-REMEDY = "more epochs or another learning rate may help"
+TRY_MORE = "more epochs or another learning rate may help"
 
 
 class Look(NamedTuple):
@@ -37,14 +37,14 @@ class Look(NamedTuple):
             return None
         score = f"{self.metric} {self.score:.4f}"
         if self.same:
-            return f"every dev prediction is the same ({score}); {REMEDY}"
+            return f"every dev prediction is the same ({score}); {TRY_MORE}"
         no_better = "" if self.score > self.constant + MARGIN * (1 - self.constant) else (
             f"{score} on dev is no better than always giving the same answer, which has {self.constant:.4f}"
         )  # fmt: skip
         alike = "" if self.spread is None or self.spread >= LEAST_SPREAD else (
             f"outputs for all dev rows are nearly alike (their spread is {self.spread:.2g}; {LEAST_SPREAD:g} is little)"
         )  # fmt: skip
-        return f"{', and '.join(filter(None, [no_better, alike]))}; {REMEDY}" if no_better or alike else None
+        return f"{', and '.join(filter(None, [no_better, alike]))}; {TRY_MORE}" if no_better or alike else None
 
 
 def spread_of(probs: Iterable[np.ndarray]) -> float:
@@ -61,7 +61,7 @@ def spread_of(probs: Iterable[np.ndarray]) -> float:
     return float(np.sqrt(np.maximum(squares / count - (sums / count) ** 2, 0.0).sum())) if count else 0.0
 
 
-def of_texts(task: Task, score: float, scores: np.ndarray, predicted: np.ndarray, answers: np.ndarray) -> Look:
+def of_texts(task: TaskSpec, score: float, scores: np.ndarray, predicted: np.ndarray, answers: np.ndarray) -> Look:
     """Return how a model does on texts.
 
     Args:
@@ -85,7 +85,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def _constant_score(task: Task, answers: np.ndarray) -> float | None:
+def _constant_score(task: TaskSpec, answers: np.ndarray) -> float | None:
     if is_constant(answers):
         return None
     if task.is_regression:
@@ -107,6 +107,6 @@ def stood_still(metric: str, scores: Sequence[float], constant: float | None, nu
         return None
     why = standing_still(scores, constant)
     moved = max(scores) - min(scores) > 1e-4
-    if why is None or (not why and (moved or num_examples < FEW)):
+    if why is None or (not why and (moved or num_examples < FEW_EXAMPLES)):
         return None
-    return f"{metric} on what is held out has stood still at {scores[-1]:.4f} for {EVALUATIONS} looks{why}; {REMEDY}"
+    return f"{metric} on what is held out has stood still at {scores[-1]:.4f} for {EVALUATIONS} looks{why}; {TRY_MORE}"

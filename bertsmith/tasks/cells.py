@@ -171,7 +171,7 @@ def are_zeros_and_ones(labels: Sequence[Label]) -> bool:
     return all(label.key in ("0", "1", "true", "false") for label in labels)
 
 
-def class_of(labels: Sequence[str]) -> Cell:
+def class_id_of(labels: Sequence[str]) -> Cell:
     """Return the kind of cells that have one of these labels; the values are its id."""
     ids = ids_of(labels)
 

@@ -7,10 +7,10 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.cells import did_you_mean, few_of
 from bertsmith.tasks.labels import alike_in_case, ids_of, key_of
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 
 
-def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
+def check_weights(recipe: FinetuneRecipe, task: TaskSpec) -> None:
     """Raises UserError where the recipe weighs what the task does not have."""
     weights = recipe.custom.weights
     if weights and recipe.class_weights != "none":
@@ -27,7 +27,7 @@ def check_weights(recipe: FinetuneRecipe, task: Task) -> None:
             )
 
 
-def class_weights(recipe: FinetuneRecipe, task: Task, counts: np.ndarray, num_examples: int) -> np.ndarray | None:
+def class_weights(recipe: FinetuneRecipe, task: TaskSpec, counts: np.ndarray, num_examples: int) -> np.ndarray | None:
     """[C] float32; None where all count the same. Of a multi-label task they are those of the examples that have the
     label, the others have 1.
 
@@ -50,7 +50,7 @@ def class_weights(recipe: FinetuneRecipe, task: Task, counts: np.ndarray, num_ex
     return (num_examples / (np.count_nonzero(counts) * some)).astype(np.float32)
 
 
-def say_classes(task: Task, counts: np.ndarray, of_what: str) -> None:
+def say_classes(task: TaskSpec, counts: np.ndarray, of_what: str) -> None:
     """Say on standard error which classes a task has, so that a user sees what was understood.
 
     Args:

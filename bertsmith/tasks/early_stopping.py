@@ -11,7 +11,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.randomness import generator
 from bertsmith.tasks.cautions import stood_still
-from bertsmith.tasks.lesson import Scored
+from bertsmith.tasks.task import EvalSet
 from bertsmith.training.machine import Machine
 
 
@@ -44,10 +44,10 @@ def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.
     return np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
 
 
-class Watch:
+class EarlyStopping:
     """Looks at what is held out, and keeps the weights that did best on it, in the host's memory."""
 
-    def __init__(self, split: Scored, metric: str, machine: Machine, patience: int, num_examples: int = 0):
+    def __init__(self, split: EvalSet, metric: str, machine: Machine, patience: int, num_examples: int = 0):
         """`num_examples` are in the split."""
         self.split = split
         self.metric = metric

@@ -22,20 +22,20 @@ from bertsmith.storage.folders import no_empty_folder, number_of, open_run_folde
 from bertsmith.storage.json_files import member, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.storage.results import cautions_of, read_trial_results
-from bertsmith.tasks.answering.answering_lesson import read_answering_lesson
-from bertsmith.tasks.lesson import Lesson
+from bertsmith.tasks.answering.question_task import read_question_task
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.mixing import SEVERAL, task_and_metric
+from bertsmith.tasks.multi_task import MultiTask
+from bertsmith.tasks.pretrained_encoder import PretrainedEncoder, open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import trial_folder
-from bertsmith.tasks.several import SeveralLesson
-from bertsmith.tasks.starting_point import StartingPoint, open_starting_point
-from bertsmith.tasks.texts.text_lesson import read_text_lesson
-from bertsmith.tasks.trial import Setup, run_trial
-from bertsmith.tasks.words.word_lesson import read_word_lesson
+from bertsmith.tasks.task import Task
+from bertsmith.tasks.texts.text_task import read_text_task
+from bertsmith.tasks.trial import TrialContext, run_trial
+from bertsmith.tasks.words.tag_task import read_tag_task
 from bertsmith.training.machine import choose_machine
 
-LESSONS = {"texts": read_text_lesson, "words": read_word_lesson, "questions": read_answering_lesson}
+READERS = {"texts": read_text_task, "words": read_tag_task, "questions": read_question_task}
 """By what is given an answer, see `FinetuneRecipe.kind`."""
 
 
@@ -51,13 +51,13 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         Interrupted: by SIGTERM or SIGINT; the trials finished before it stay.
     """
     recipe: FinetuneRecipe = loaded.settings
-    start = open_starting_point(Path(recipe.model))
+    start = open_pretrained_encoder(Path(recipe.model))
     if recipe.random_weights:
         start = replace(start, finetuned_on=())
     if pooling := "cls" if recipe.compat else recipe.classifier_pooling:
         start = start.pooled_by(pooling)
-    lesson = read_lesson(recipe)
-    check_rows(recipe, start, lesson)
+    task = load_task(recipe)
+    check_rows(recipe, start, task)
     seen = start.trained_length
     if seen is not None and recipe.sequence_length > seen and not recipe.random_weights:
         _say(
@@ -67,21 +67,21 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     machine = choose_machine(recipe.machine, start.tokenizer.pad_id, compile_on_gpu=False)
     make_folder(out)
     with locked(out) as held:
-        _open(out, recipe, start, lesson, overwrite)
+        _open(out, recipe, start, task, overwrite)
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
-            setup = Setup(recipe, lesson, start, machine, lesson.encode(start))
-            assert (setup.splits.held_out is not None) == (recipe.early_stopping.share > 0), "lessons hold it out"
+            setup = TrialContext(recipe, task, start, machine, task.encode(start))
+            assert (setup.splits.held_out is not None) == (recipe.early_stopping.share > 0), "tasks hold it out"
             if setup.splits.held_out is not None:
                 _say(
-                    f"{setup.splits.num_held_out:,} of {lesson.num_examples['train']:,} training examples are held out "
+                    f"{setup.splits.num_held_out:,} of {task.num_examples['train']:,} training examples are held out "
                     f"for early stopping"
                 )
             for seed in missing:
                 run_trial(setup, seed, trial_folder(out, seed))
                 held.check()
-                write_json(out / "results.json", _collect(out, lesson))
-        results = _collect(out, lesson)
+                write_json(out / "results.json", _collect(out, task))
+        results = _collect(out, task)
         write_json(out / "results.json", results)
         write_manifest(out, "finetune", read_manifest(out, "finetune") | {"finished": True})
     _note_trials(results, out)
@@ -90,29 +90,29 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     return results
 
 
-def read_lesson(recipe: FinetuneRecipe) -> Lesson:
+def load_task(recipe: FinetuneRecipe) -> Task:
     """The recipe's task with its files, read. Raises UserError where they cannot be used."""
     if recipe.task == SEVERAL:
-        return SeveralLesson(recipe, {name: read_lesson(recipe.of_task(name)) for name in recipe.several.tasks})
-    return LESSONS[recipe.kind](recipe)
+        return MultiTask(recipe, {name: load_task(recipe.of_task(name)) for name in recipe.several.tasks})
+    return READERS[recipe.kind](recipe)
 
 
-def check_rows(recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson) -> None:
-    """Raises UserError where the model cannot have such rows, or `Lesson.check` refuses it."""
+def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task) -> None:
+    """Raises UserError where the model cannot have such rows, or `Task.check` refuses it."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
-    lesson.check(start)
+    task.check(start)
 
 
-def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesson, overwrite: bool) -> None:
+def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
-    mine = identity(recipe) | {"model": start.fingerprint()} | lesson.identity()
+    mine = identity(recipe) | {"model": start.fingerprint()} | task.identity()
     open_run_folder(out, KINDS["finetune"], mine, defaults(recipe), overwrite)
     remove_unfinished(own_folder(out / "trials"), "seed-")
     write_manifest(out, "finetune", {
-        "identity": mine, "recipe": to_dict(recipe), **_described(lesson),
+        "identity": mine, "recipe": to_dict(recipe), **_described(task),
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
         "trained_length": start.trained_length, "learnt_before": start.finetuned_on,
         "tokenizer": start.tokenizer.fingerprint, "finished": False,
@@ -122,16 +122,16 @@ def _open(out: Path, recipe: FinetuneRecipe, start: StartingPoint, lesson: Lesso
     start.tokenizer.save(out)
 
 
-def _described(lesson: Lesson) -> dict[str, Any]:
+def _described(task: Task) -> dict[str, Any]:
     """What of the task, or of each of several, is needed to read a trial."""
-    task = lesson.task
-    found = {"task": task.name, "metrics": lesson.metrics, "examples": lesson.num_examples}
-    if isinstance(lesson, SeveralLesson):
-        return found | {"tasks": {name: _described(part) for name, part in lesson.lessons.items()}}
-    return found | {"labels": task.labels, "multi_label": task.is_multi_label, "low": task.low, "high": task.high}
+    spec = task.spec
+    found = {"task": spec.name, "metrics": task.metrics, "examples": task.num_examples}
+    if isinstance(task, MultiTask):
+        return found | {"tasks": {name: _described(part) for name, part in task.tasks.items()}}
+    return found | {"labels": spec.labels, "multi_label": spec.is_multi_label, "low": spec.low, "high": spec.high}
 
 
-def _collect(run: Path, lesson: Lesson) -> dict[str, Any]:
+def _collect(run: Path, task: Task) -> dict[str, Any]:
     """The content of results.json, out of all finished trials."""
     numbers = (number_of(path.name, "seed-") for path in (run / "trials").iterdir())
     seeds = sorted(number for number in numbers if number is not None)
@@ -140,11 +140,11 @@ def _collect(run: Path, lesson: Lesson) -> dict[str, Any]:
     for seed, details in zip(seeds, found, strict=True):
         path = str(trial_folder(run, seed) / "results.json")
         metrics = member(details, "metrics", dict, path)
-        for name in lesson.metrics:
+        for name in task.metrics:
             member(metrics, name, float, path)
         trials.append({"seed": seed, "metrics": metrics})
-    summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in lesson.metrics}
-    return {"task": lesson.task.name, "trials": trials, "summary": summary}
+    summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in task.metrics}
+    return {"task": task.spec.name, "trials": trials, "summary": summary}
 
 
 def score_table(results: dict[str, Any]) -> list[str]:

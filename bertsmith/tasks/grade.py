@@ -24,7 +24,7 @@ from bertsmith.tasks.scoring.unanswerable import NULL_THRESHOLD, score_answerabl
 from bertsmith.tasks.texts.glue import GLUE, read_dev_labels
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 
-TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
+GRADED_TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
 
 
 class NullOdds(NamedTuple):
@@ -58,7 +58,7 @@ def grade(
     """Score `predictions` against `gold`.
 
     Args:
-        task: one of `TASKS`.
+        task: one of `GRADED_TASKS`.
         gold: SQuAD's JSON, MRQA's JSON lines, a word-per-line file, or a GLUE task's dev file or folder.
         predictions: texts by question id as JSON, tags (see `read_tagging`; None where they are in `gold`), or
             labels (see `read_predicted_labels`).
@@ -67,10 +67,10 @@ def grade(
     Raises:
         UserError: there is no such task; a file is missing or not what the task needs, see the readers.
     """
-    if task not in TASKS:
-        near = difflib.get_close_matches(task, TASKS, n=1)
+    if task not in GRADED_TASKS:
+        near = difflib.get_close_matches(task, GRADED_TASKS, n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"{quoted(task, 60)} is no task{meant}; there are {', '.join(TASKS)}")
+        raise UserError(f"{quoted(task, 60)} is no task{meant}; there are {', '.join(GRADED_TASKS)}")
     if null_odds is not None and task != "squad-v2.0":
         raise UserError(f"--null-odds {null_odds.path}: of use for squad-v2.0 only; leave it out for {task}")
     if task == "conll2000":

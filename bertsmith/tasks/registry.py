@@ -11,7 +11,7 @@ from bertsmith.tasks.answering.files import MRQA_NAMES, SQUAD_FOLDERS, read_aske
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.texts.columns import read_columns
 from bertsmith.tasks.texts.glue import GLUE, read_glue
-from bertsmith.tasks.words.sentences import read_chunking, read_tagging
+from bertsmith.tasks.words.sentences import read_chunking, read_custom_tagging
 
 Columns = list[tuple[str, ...]]
 
@@ -47,7 +47,7 @@ def _read_columns(recipe: Any) -> Any:
 
 
 def _read_tagging(recipe: Any) -> Any:
-    return read_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
+    return read_custom_tagging(recipe.custom, Path(recipe.data), skip_malformed=recipe.skip_malformed)
 
 
 def _text_columns(custom: CustomSettings) -> Columns:

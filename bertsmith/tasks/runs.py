@@ -27,7 +27,7 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.checkpoints import check_tensors
 from bertsmith.training.runs import read_tokenizer
 
-WEIGHTS = "model.safetensors"
+TRIAL_FILE = "model.safetensors"
 
 SEARCH = "search"
 """The kind of a folder that `bertsmith search` wrote."""
@@ -87,7 +87,7 @@ def chosen_run(run: Path) -> Path:
     return run / "grid" / read_search_results(run / "results.json")["chosen"]
 
 
-def read_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
+def read_run_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
     """The recipe of a fine-tuning run; of several tasks, that of `task`.
 
     Raises:
@@ -106,9 +106,9 @@ def read_run(run: Path, task: str | None = None) -> TaskRecord:
     """What a fine-tuning run with a finished trial says of its task; of several, of `task`.
 
     Raises:
-        UserError: as `read_recipe`; not a fine-tuning run, or no trial is finished.
+        UserError: as `read_run_recipe`; not a fine-tuning run, or no trial is finished.
     """
-    manifest, recipe = read_manifest(run, "finetune"), read_recipe(run, task)
+    manifest, recipe = read_manifest(run, "finetune"), read_run_recipe(run, task)
     if not (run / "results.json").exists():
         raise UserError(f"{run}: no trial is finished yet; run `bertsmith finetune` again, which goes on")
     results = read_run_results(run / "results.json")
@@ -149,7 +149,7 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     if "tasks" in manifest:
         weights = _weights_of(weights, task)
     check_finite(weights, trial_folder(run, seed))
-    _check_encoder(weights, encoder, vocab_size, trial_folder(run, seed) / WEIGHTS)
+    _check_encoder(weights, encoder, vocab_size, trial_folder(run, seed) / TRIAL_FILE)
     tokenizer = read_tokenizer(run, manifest, vocab_size)
     multi_label = manifest.get("multi_label", False)  # runs of version 0.1.0 do not say
     return Finetuned(
@@ -164,7 +164,7 @@ def load_weights(objective: nn.Module, found: Finetuned) -> None:
     Raises:
         UserError: they are not that module's.
     """
-    check_tensors(found.weights, objective.state_dict(), trial_folder(found.path, found.seed) / WEIGHTS)
+    check_tensors(found.weights, objective.state_dict(), trial_folder(found.path, found.seed) / TRIAL_FILE)
     objective.load_state_dict(found.weights)
 
 
@@ -188,18 +188,18 @@ def _read_weights(run: Path, seed: int, results: dict[str, Any]) -> dict[str, Te
         whole = [str(other) for other in others if not _fault(trial_folder(run, other))]
         left = f"whole: {'seed' if len(whole) == 1 else 'seeds'} {', '.join(whole)}" if whole else "no trial is whole"
         raise UserError(
-            f"{trial_folder(run, seed) / WEIGHTS}: damaged ({fault}); {left}\nremove {trial_folder(run, seed)}, and "
+            f"{trial_folder(run, seed) / TRIAL_FILE}: damaged ({fault}); {left}\nremove {trial_folder(run, seed)}, and "
             f"`bertsmith finetune` trains this seed again"
         )
-    return load_file(trial_folder(run, seed) / WEIGHTS)
+    return load_file(trial_folder(run, seed) / TRIAL_FILE)
 
 
 def _fault(trial: Path) -> str:
     """What is wrong with the weights of a trial; empty if nothing is."""
-    path = trial / WEIGHTS
+    path = trial / TRIAL_FILE
     try:
         # Trials of version 0.1.0 have no hash.
-        known = read_manifest(trial, "trial")["files"].get(WEIGHTS) if (trial / "manifest.json").exists() else None
+        known = read_manifest(trial, "trial")["files"].get(TRIAL_FILE) if (trial / "manifest.json").exists() else None
         if known is not None and sha256_file(path) != known:
             return "its hash is not the one in manifest.json"
         with safe_open(path, "pt") as file:

@@ -9,9 +9,9 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import ending
 from bertsmith.tasks.cells import Cell, did_you_mean, few_of
 from bertsmith.tasks.table import Table
-from bertsmith.tasks.table_rows import Fault, Rows, read_rows, refuse_double
+from bertsmith.tasks.table_rows import Fault, TableRows, read_rows, refuse_double
 
-REMEDY = "fix the line, or set skip_malformed=true"
+LINE_REMEDY = "fix the line, or set skip_malformed=true"
 
 
 def read_table(
@@ -20,7 +20,7 @@ def read_table(
     *,
     header: Sequence[str] | None = None,
     skip_malformed: bool = False,
-    remedy: str = REMEDY,
+    remedy: str = LINE_REMEDY,
     named_by: Mapping[str, str] = MappingProxyType({}),
     check: Callable[[dict[str, Any]], None] | None = None,
 ) -> Table:
@@ -93,7 +93,7 @@ class _Reader(NamedTuple):
         return values
 
 
-def _check_names(path: Path, found: Rows, wanted: Mapping[str, Cell], named_by: Mapping[str, str]) -> None:
+def _check_names(path: Path, found: TableRows, wanted: Mapping[str, Cell], named_by: Mapping[str, str]) -> None:
     """Raises UserError where a column is missing, or is there twice."""
     if not found.names:
         raise UserError(f"{path}: no examples in this file")

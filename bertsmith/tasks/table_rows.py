@@ -1,4 +1,4 @@
-"""Rows of TSV, CSV, JSONL and Parquet files, with their lines, as their layouts have them.
+"""TableRows of TSV, CSV, JSONL and Parquet files, with their lines, as their layouts have them.
 
 A line ends with a line feed, a carriage return, or both, whatever the layout. A blank line is no row, but where a TSV
 has one column and rows follow.
@@ -32,7 +32,7 @@ class Fault(str):
     """In the place of a row, what is wrong with it."""
 
 
-class Rows(NamedTuple):
+class TableRows(NamedTuple):
     """A file's rows, to be gone through once."""
 
     names: Sequence[str]
@@ -41,7 +41,7 @@ class Rows(NamedTuple):
     """Each with its line, of Parquet its number, from 1."""
 
 
-def read_rows(path: Path, wanted: Sequence[str] | None = None, header: Sequence[str] | None = None) -> Rows:
+def read_rows(path: Path, wanted: Sequence[str] | None = None, header: Sequence[str] | None = None) -> TableRows:
     """Return the rows of a file whose name ends in .tsv (no quoting), .csv (RFC 4180), .jsonl or .parquet.
 
     Args:
@@ -63,13 +63,13 @@ def read_rows(path: Path, wanted: Sequence[str] | None = None, header: Sequence[
             if not isinstance(row, Fault):
                 break
         names = [] if not seen or isinstance(seen[-1][1], Fault) else list(seen[-1][1])
-        return Rows(names, chain(seen, objects))
+        return TableRows(names, chain(seen, objects))
     records = _quoted_records(path, text) if ending(path) == ".csv" else _plain_records(text)
     if header is None:
         line, header = next(((line, cells) for line, cells in records if any(cells)), (1, []))
         if _UNDECODABLE.search("".join(header)):
             raise UserError(f"{path}, line {line}: not UTF-8; convert the file")
-    return Rows(header, _by_name(records, header))
+    return TableRows(header, _by_name(records, header))
 
 
 def refuse_double(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
@@ -190,7 +190,7 @@ def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> Any:
         return table
 
 
-def _parquet_rows(path: Path, wanted: Sequence[str] | None) -> Rows:
+def _parquet_rows(path: Path, wanted: Sequence[str] | None) -> TableRows:
     import pyarrow.parquet
 
     with parquet_reported(path):
@@ -201,7 +201,7 @@ def _parquet_rows(path: Path, wanted: Sequence[str] | None) -> Rows:
     with parquet_reported(path):
         columns = {name: parquet_values(table.column(name)) for name in table.column_names}
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    return Rows(names, enumerate(rows, start=1))
+    return TableRows(names, enumerate(rows, start=1))
 
 
 def parquet_values(column: Any) -> list[Any]:

@@ -17,11 +17,11 @@ from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import atomic_folder, atomic_write, own_folder, sha256_file
 from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import write_manifest
-from bertsmith.tasks.early_stopping import Watch
+from bertsmith.tasks.early_stopping import EarlyStopping
 from bertsmith.tasks.layer_rates import layer_rates
-from bertsmith.tasks.lesson import Lesson, Splits
+from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.task import Datasets, Task
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import Machine
 from bertsmith.training.metrics import MetricsLog
@@ -33,23 +33,23 @@ LOG_STEPS = 50
 """Between two lines of metrics.jsonl."""
 
 
-class Setup(NamedTuple):
+class TrialContext(NamedTuple):
     """What all trials of a run share."""
 
     recipe: FinetuneRecipe
-    lesson: Lesson
-    start: StartingPoint
+    task: Task
+    start: PretrainedEncoder
     machine: Machine
-    splits: Splits
+    splits: Datasets
 
 
-def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
+def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
     """Train with `seed`, score on dev, and write `folder`; returns the metrics.
 
         model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
         results.json         the seed, the metrics, what it is warned of, how long it took; with early stopping also at
                              which step the weights that are kept did best on what was held out, and how well
-        predictions-dev.…    what it said of dev: see the lesson's splits; of questions preds.json, eval.json and
+        predictions-dev.…    what it said of dev: see the task's splits; of questions preds.json, eval.json and
                              null_odds.json; of several tasks in a folder each
         metrics.jsonl        losses and learning rate by step
         manifest.json        hashes of all these, written last
@@ -62,7 +62,7 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
         plan = Plan(steps=num_steps(setup.recipe, len(setup.splits.train.lengths)))
-        watch = watch_of(setup)
+        watch = build_early_stopping(setup)
         state = train(setup, objective, plan, seed, partial, watch)
         stopping = {}
         if watch is not None:
@@ -83,19 +83,20 @@ def run_trial(setup: Setup, seed: int, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def build_objective(setup: Setup, seed: int) -> Objective:
+def build_objective(setup: TrialContext, seed: int) -> Objective:
     """The model before its first step: pre-trained weights, and what is new drawn from `seed`."""
     torch.manual_seed(derived_seed(seed, "weights"))
     start = replace(setup.start, weights={}) if setup.recipe.random_weights else setup.start
-    return setup.lesson.objective(start, Encoder(start.settings, start.vocab_size))
+    return setup.task.objective(start, Encoder(start.settings, start.vocab_size))
 
 
-def watch_of(setup: Setup) -> Watch | None:
+def build_early_stopping(setup: TrialContext) -> EarlyStopping | None:
     """None where nothing is held out."""
     if setup.splits.held_out is None:
         return None
     patience = setup.recipe.early_stopping.patience
-    return Watch(setup.splits.held_out, setup.lesson.metrics[0], setup.machine, patience, setup.splits.num_held_out)
+    splits, metric = setup.splits, setup.task.metrics[0]
+    return EarlyStopping(splits.held_out, metric, setup.machine, patience, splits.num_held_out)
 
 
 def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
@@ -105,7 +106,9 @@ def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
     return max(1, int(steps) if recipe.compat else math.ceil(steps))
 
 
-def train(setup: Setup, objective: Objective, plan: Plan, seed: int, folder: Path, watch: Watch | None = None) -> State:
+def train(
+    setup: TrialContext, objective: Objective, plan: Plan, seed: int, folder: Path, watch: EarlyStopping | None = None
+) -> State:
     """Train to the end of the plan, or until `watch` has seen enough, with metrics.jsonl in `folder`."""
     recipe, runner = setup.recipe, Runner(objective, setup.machine)
     rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)

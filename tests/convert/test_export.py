@@ -14,7 +14,7 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.tasks.finetune import finetune
-from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
@@ -124,7 +124,8 @@ def test_a_discriminator_is_fine_tuned_under_electras_classes(data, tmp_path, wi
         export_run(tuned, out)
         theirs = transformers.AutoModelForSequenceClassification.from_pretrained(out)
         assert type(theirs) is transformers.ElectraForSequenceClassification
-    ours, again = open_starting_point(tmp_path / "run"), open_starting_point(tmp_path / "exported" / "discriminator")
+    exported = tmp_path / "exported" / "discriminator"
+    ours, again = open_pretrained_encoder(tmp_path / "run"), open_pretrained_encoder(exported)
     assert all(torch.equal(ours.weights[name], tensor) for name, tensor in again.weights.items())
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bertsmith.config.loading import check, load, read_recipe
+from bertsmith.config.loading import check, load, read_recipe_values
 from bertsmith.convert.from_electra import finetuning, pretraining
 from bertsmith.convert.from_electra.hparams import read_hparams
 from bertsmith.convert.from_electra.recipe import recipe_from_electra, recipe_values, to_text, translate
@@ -391,7 +391,7 @@ def test_the_verb_prints_the_recipe_alone(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == "next: bertsmith pretrain my.toml data=data/owt --out runs/my\n"
     (tmp_path / "my.toml").write_text(done.stdout)
-    assert read_recipe("pretrain", str(tmp_path / "my.toml")) == tomllib.loads(done.stdout)
+    assert read_recipe_values("pretrain", str(tmp_path / "my.toml")) == tomllib.loads(done.stdout)
     assert load(PretrainRecipe, "pretrain", str(tmp_path / "my.toml"), ["data=d"]).settings.model.hidden_size == 768
     assert "--from-electra" in bertsmith("recipe").stdout
     refused = bertsmith("recipe", "--from-electra", '{"model_siz": 1}')

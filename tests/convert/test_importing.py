@@ -16,7 +16,7 @@ from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder
-from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import build_network, open_model
 from bertsmith.training.pretrain import pretrain
@@ -389,7 +389,7 @@ def test_rows_of_the_table_without_a_token_are_said(pair, tmp_path, capsys):
     assert lines[1].startswith("vocabulary: 86 tokens, lower-cased (tokenizer.json says lowercase=true); 10 rows of")
     warning = "its token table has 10 more rows than there are tokens: padding does that, but where a line was taken"
     assert f"warning: {folder}: {warning}" in capsys.readouterr().err
-    for open_it in (open_model, open_starting_point, bertsmith.load):
+    for open_it in (open_model, open_pretrained_encoder, bertsmith.load):
         open_it(tmp_path / "out")
         assert f"warning: {tmp_path / 'out'}: {warning}" in capsys.readouterr().err
     assert open_model(tmp_path / "out").vocab_size == 96

@@ -6,7 +6,7 @@ from bertsmith.reports.averages import PROTOCOLS, average
 from bertsmith.reports.glue_table import glue_table
 from bertsmith.reports.published import METRICS, PUBLISHED, PUBLISHED_AVERAGES
 from bertsmith.tasks.texts.glue import GLUE
-from bertsmith.tasks.texts.text_lesson import MISMATCHED
+from bertsmith.tasks.texts.text_task import MISMATCHED
 
 CRAMMED = {
     "cola": {"mcc": 44.5}, "sst-2": {"accuracy": 92.2}, "mrpc": {"accuracy": 0, "f1": 87.5},

@@ -10,9 +10,9 @@ from bertsmith.cli.app import app
 from bertsmith.convert.export import export_run
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.sweeps import glue as glue_run
-from bertsmith.sweeps.glue import read_job, run_glue
+from bertsmith.sweeps.glue import read_glue_job, run_glue
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.texts.glue import GLUE
 from bertsmith.tasks.trial import run_trial
 from tests.tasks.texts.toy_glue import write_glue, write_split
@@ -99,7 +99,7 @@ def test_stopped_it_keeps_what_is_finished_and_goes_on(model, data, tmp_path, mo
     assert list(json.loads((tmp_path / "results.json").read_text())["tasks"]) == ["cola", "sst-2"]
     monkeypatch.setattr(
         "bertsmith.tasks.finetune.run_trial",
-        lambda setup, seed, folder: trained.append((setup.lesson.task.name, seed)) or run_trial(setup, seed, folder),
+        lambda setup, seed, folder: trained.append((setup.task.spec.name, seed)) or run_trial(setup, seed, folder),
     )
     results = run_glue(model, asked, tmp_path)
     assert trained == [(task, 0) for task in ("mrpc", "sts-b", "mnli", "rte", "wnli")]
@@ -124,7 +124,7 @@ def test_another_model_data_or_setting_is_refused(run, model, data, tmp_path):
     with pytest.raises(UserError, match=r"tasks/cola: belongs to another run \(data: another one\)"):
         run_glue(model, [f"data={other}", "seeds=2", *SMALL], run)
     with pytest.raises(UserError, match="a glue folder where a finetune folder is needed"):
-        glue_run.finetune(read_job(model, asked).recipes["cola"], run)
+        glue_run.finetune(read_glue_job(model, asked).recipes["cola"], run)
 
 
 def test_a_bad_file_of_the_last_task_is_found_before_anything_is_trained(model, tmp_path, monkeypatch):
@@ -155,11 +155,11 @@ def test_small_tasks_from_mnli_are_marked_everywhere(model, tmp_path):
     assert "learnt before" in CliRunner().invoke(app, ["show", str(rte)]).stdout
     export_run(rte, tmp_path / "rte-hf")
     assert "learnt before | mnli" in (tmp_path / "rte-hf/README.md").read_text(encoding="utf-8")
-    assert open_starting_point(tmp_path / "rte-hf").finetuned_on == ("mnli", "rte")
+    assert open_pretrained_encoder(tmp_path / "rte-hf").finetuned_on == ("mnli", "rte")
     drawn = ["task=rte", "seeds=1", "random_weights=true", *SMALL]
     glue_run.finetune(toy_recipe(tmp_path / "rte-hf", folder, *drawn), tmp_path / "drawn")
     assert json.loads((tmp_path / "drawn/manifest.json").read_text())["learnt_before"] == []
-    exported = open_starting_point(tmp_path / "run/mnli-model").weights
+    exported = open_pretrained_encoder(tmp_path / "run/mnli-model").weights
     assert len(exported) > 10 and all(torch.equal(tensor, best.weights[name]) for name, tensor in exported.items())
     run_glue(model, [*asked, "seeds=3"], tmp_path / "run")  # whatever seed is best now
     assert json.loads((tmp_path / "run/manifest.json").read_text())["mnli_seed"] == best.seed
@@ -177,19 +177,19 @@ def test_overwrite_starts_afresh(model, tmp_path):
 
 
 def test_crammings_protocol_is_one_set_and_the_references_is_not(model, data):
-    recipes = {task: loaded.settings for task, loaded in read_job(model, [f"data={data}"]).recipes.items()}
+    recipes = {task: loaded.settings for task, loaded in read_glue_job(model, [f"data={data}"]).recipes.items()}
     assert (recipes["rte"].epochs, recipes["cola"].epochs) == (10, 3)
-    job = read_job(model, [f"data={data}", "protocol=cramming"])
+    job = read_glue_job(model, [f"data={data}", "protocol=cramming"])
     for task, loaded in job.recipes.items():
         recipe = loaded.settings
         assert (recipe.task, recipe.epochs, recipe.batch_size) == (task, 5, 16)
         assert (recipe.schedule.learning_rate, recipe.layerwise_lr_decay) == (4e-5, 1.0)
     assert job.recipes["qqp"].settings.skip_malformed
     assert glue_run._departures(job, GLUE)["cramming"] == []
-    reference = glue_run._departures(read_job(model, [f"data={data}"]), GLUE)
+    reference = glue_run._departures(read_glue_job(model, [f"data={data}"]), GLUE)
     assert reference["reference"] == []
     assert "not one set for all tasks (epochs)" in reference["cramming"][0] and len(reference["cramming"]) == 2
-    assert not glue_run._departures(read_job(model, [f"data={data}", "compat=true"]), GLUE)["reference"]
+    assert not glue_run._departures(read_glue_job(model, [f"data={data}", "compat=true"]), GLUE)["reference"]
 
 
 def test_what_cannot_be_used(model, data, tmp_path):
@@ -201,14 +201,14 @@ def test_what_cannot_be_used(model, data, tmp_path):
         ("compat=true", r"from_mnli=true: .*compat=true"),
     ):
         with pytest.raises(UserError, match=message):
-            read_job(model, [f"data={data}", "from_mnli=true", override])
+            read_glue_job(model, [f"data={data}", "from_mnli=true", override])
     with pytest.raises(UserError, match="data: needs a value"):
-        read_job(model, [])
+        read_glue_job(model, [])
     with pytest.raises(UserError, match="data/glue: a setting on the command line is written key=value"):
-        read_job(model, ["data/glue"])
+        read_glue_job(model, ["data/glue"])
     with pytest.raises(UserError, match="none: no such folder"):
-        read_job(model, [f"data={tmp_path / 'none'}"])
+        read_glue_job(model, [f"data={tmp_path / 'none'}"])
     with pytest.raises(UserError, match="no GLUE task in it with training and dev files"):
-        read_job(model, [f"data={tmp_path}"])
+        read_glue_job(model, [f"data={tmp_path}"])
     with pytest.raises(UserError, match=r"from_mnli=true: there is no MNLI to start from \(.*no folder MNLI"):
-        read_job(model, [f"data={write_glue(tmp_path, 'rte')}", "from_mnli=true"])
+        read_glue_job(model, [f"data={write_glue(tmp_path, 'rte')}", "from_mnli=true"])

@@ -16,7 +16,7 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.reports.page import write_page
 from bertsmith.sweeps import search as search_run
-from bertsmith.sweeps.search import LEARNING_RATES, read_job, run_search, search_table
+from bertsmith.sweeps.search import LEARNING_RATES, read_search_job, run_search, search_table
 from bertsmith.tasks.runs import chosen_run, load_trial
 from bertsmith.tasks.texts.submit import SubmitSettings, submit
 from tests.tasks.texts.toy_glue import write_glue
@@ -154,14 +154,14 @@ def test_another_search_is_refused(given, run, tmp_path, monkeypatch):
 )
 def test_what_cannot_be_searched_is_refused(given, override, said):
     with pytest.raises(UserError, match=said):
-        read_job("custom", [*given, override])
+        read_search_job("custom", [*given, override])
 
 
 def test_without_a_grid_it_is_the_papers_learning_rates(given):
-    job = read_job("custom", given)
+    job = read_search_job("custom", given)
     assert [recipe.settings.schedule.learning_rate for recipe in job.recipes.values()] == list(LEARNING_RATES)
     assert next(iter(job.recipes)) == "lr-0.00003"
-    assert read_job("custom", [*given, "search.epochs=[2]"]).keys == ("epochs",)
+    assert read_search_job("custom", [*given, "search.epochs=[2]"]).keys == ("epochs",)
 
 
 def test_from_the_command_line_to_a_submission(tmp_path):

@@ -12,10 +12,10 @@ from bertsmith.config.loading import check, rows, to_toml
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.class_weights import check_weights, class_weights
-from bertsmith.tasks.finetune import finetune, read_lesson
+from bertsmith.tasks.finetune import finetune, load_task
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.starting_point import open_starting_point
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.runner import Runner
 from tests.tasks.texts.test_columns import write
@@ -24,8 +24,8 @@ from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe
 from tests.tasks.words.toy_tagging import write_tagging
 
-CLASSES = Task("custom", ("accuracy",), ("a", "b", "c"))
-LABELS = Task("custom", ("f1_micro",), ("a", "b", "c"), ",")
+CLASSES = TaskSpec("custom", ("accuracy",), ("a", "b", "c"))
+LABELS = TaskSpec("custom", ("f1_micro",), ("a", "b", "c"), ",")
 
 
 def settings(*overrides):
@@ -62,8 +62,8 @@ def test_any_label_can_be_weighed_on_the_command_line_and_show_says_so():
     [
         (["custom.weights.d=2"], CLASSES, r"custom.weights: 'd' is no label of the task; there are a, b, c"),
         (["custom.weights.a=2", "class_weights=balanced"], CLASSES, r"give one of them"),
-        (["class_weights=balanced"], Task("sts-b", ("pearson",)), r"class_weights: sts-b has no classes to weigh"),
-        (["custom.weights.a=2"], Task("custom", ("pearson",)), r"custom.weights: custom has no classes to weigh"),
+        (["class_weights=balanced"], TaskSpec("sts-b", ("pearson",)), r"class_weights: sts-b has no classes to weigh"),
+        (["custom.weights.a=2"], TaskSpec("custom", ("pearson",)), r"custom.weights: custom has no classes to weigh"),
     ],
 )
 def test_what_is_refused(overrides, task, message):
@@ -85,7 +85,7 @@ def test_glues_classes_are_weighed_and_its_numbers_not(tmp_path, task):
         with pytest.raises(UserError, match="no classes to weigh"):
             finetune(recipe, tmp_path / "run")
         return
-    splits = read_lesson(recipe.settings).encode(open_starting_point(model))
+    splits = load_task(recipe.settings).encode(open_pretrained_encoder(model))
     batch = splits.train.batch(np.arange(len(splits.train.lengths)))
     assert batch.targets["weights"].sum() == pytest.approx(len(splits.train.lengths))
     assert "weights" not in splits.dev.batch(np.arange(2)).targets
@@ -108,12 +108,12 @@ def test_a_rare_class_is_found_where_it_counts_for_more(tmp_path):
 def test_balanced_in_the_batches_of_tags_and_of_labels(tmp_path):
     model = make_model(tmp_path)
     for kind, data in (("tagging", write_tagging(tmp_path)), ("multi-label", write_topics(tmp_path))):
-        lesson = read_lesson(toy_recipe(model, data, f"custom.kind={kind}", "class_weights=balanced").settings)
-        train = lesson.encode(open_starting_point(model)).train
+        task = load_task(toy_recipe(model, data, f"custom.kind={kind}", "class_weights=balanced").settings)
+        train = task.encode(open_pretrained_encoder(model)).train
         targets = train.batch(np.arange(len(train.lengths))).targets
         answers, weights = targets["answers"], targets["weights"]
         if kind == "tagging":
-            sums = [float(weights[answers == tag].sum()) for tag in range(len(lesson.task.labels))]
+            sums = [float(weights[answers == tag].sum()) for tag in range(len(task.spec.labels))]
             assert sums == pytest.approx([int((answers >= 0).sum()) / len(sums)] * len(sums), rel=1e-4)
             assert not weights[answers < 0].any()
         else:
@@ -124,12 +124,12 @@ def test_balanced_in_the_batches_of_tags_and_of_labels(tmp_path):
 def test_tags_are_weighed_and_micro_batches_add_up(tmp_path):
     model, data = make_model(tmp_path), write_tagging(tmp_path)
     recipe = toy_recipe(model, data, "custom.kind=tagging", 'custom.weights={"B-X" = 3, O = 0.25}').settings
-    lesson, start = read_lesson(recipe), open_starting_point(model)
+    task, start = load_task(recipe), open_pretrained_encoder(model)
     torch.manual_seed(0)
-    objective = lesson.objective(start, Encoder(start.settings, start.vocab_size)).eval()
-    train = lesson.encode(start).train
+    objective = task.objective(start, Encoder(start.settings, start.vocab_size)).eval()
+    train = task.encode(start).train
     batch = train.batch(np.arange(7))
-    ids = {label: id for id, label in enumerate(lesson.task.labels)}
+    ids = {label: id for id, label in enumerate(task.spec.labels)}
     weights = torch.ones(len(ids))
     weights[ids["B-X"]], weights[ids["O"]] = 3, 0.25
     scores, answers = [], []

@@ -12,11 +12,11 @@ import torch
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.tasks import finetune as program
-from bertsmith.tasks.early_stopping import Watch, divide
-from bertsmith.tasks.finetune import finetune, read_lesson
-from bertsmith.tasks.lesson import Outcome
+from bertsmith.tasks.early_stopping import EarlyStopping, divide
+from bertsmith.tasks.finetune import finetune, load_task
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.task import Outcome
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.tasks.words.toy_tagging import write_tagging
@@ -68,7 +68,7 @@ class Scripted:
 
 def test_the_earliest_best_weights_are_kept_and_patience_counts_looks_in_a_row():
     module = torch.nn.Linear(1, 1, bias=False)
-    watch = Watch(Scripted([0.5, 0.5, 0.7, 0.6, 0.7]), "accuracy", None, patience=2)
+    watch = EarlyStopping(Scripted([0.5, 0.5, 0.7, 0.6, 0.7]), "accuracy", None, patience=2)
     enough = []
     for step in range(1, 6):
         torch.nn.init.constant_(module.weight, step)
@@ -85,7 +85,7 @@ def test_asked_to_stop_in_its_last_step_a_trial_does_not_go_on(toy, tmp_path, mo
         os.kill(os.getpid(), signal.SIGTERM)
         return {self.metric: 0.0}
 
-    monkeypatch.setattr(Watch, "look", look)
+    monkeypatch.setattr(EarlyStopping, "look", look)
     with pytest.raises(Interrupted):
         finetune(toy_recipe(*toy, "early_stopping.share=0.2", "epochs=1"), tmp_path / "run")
     assert not list((tmp_path / "run" / "trials").glob("seed-*"))
@@ -102,11 +102,11 @@ def test_it_stops_and_what_is_scored_and_kept_is_what_did_best(toy, tmp_path):
     best = max(looks, key=lambda look: look["accuracy"])
     assert (best["step"], best["accuracy"]) == (stopping["step"], stopping["score"])
     assert len(looks) == looks.index(best) + 1 + 2
-    lesson, start = read_lesson(toy_recipe(*toy, *overrides).settings), open_starting_point(toy[0])
-    kept = lesson.objective(start, Encoder(start.settings, start.vocab_size))
+    task, start = load_task(toy_recipe(*toy, *overrides).settings), open_pretrained_encoder(toy[0])
+    kept = task.objective(start, Encoder(start.settings, start.vocab_size))
     kept.load_state_dict(load_trial(tmp_path / "run").weights)
     machine = program.choose_machine(toy_recipe(*toy).settings.machine)
-    splits = lesson.encode(start)
+    splits = task.encode(start)
     assert splits.held_out.score(kept, machine).metrics["accuracy"] == stopping["score"]
     assert splits.dev.score(kept, machine).metrics == results["metrics"]
 
@@ -161,9 +161,9 @@ def test_pairs_are_doubled_after_the_split(tmp_path):
     """No held-out pair is trained on the other way round."""
     model, data = make_model(tmp_path), write_glue(tmp_path / "glue", "mrpc")
     recipe = toy_recipe(model, data, "task=mrpc", "check_counts=false", "early_stopping.share=0.25").settings
-    lesson = read_lesson(recipe)
-    splits = lesson.encode(open_starting_point(model))
-    num_examples = lesson.num_examples["train"]
+    task = load_task(recipe)
+    splits = task.encode(open_pretrained_encoder(model))
+    num_examples = task.num_examples["train"]
     assert splits.num_held_out == len(splits.held_out.lengths) == round(num_examples / 4)
     assert len(splits.train.lengths) == 2 * (num_examples - splits.num_held_out)
 
@@ -177,7 +177,7 @@ def test_sentences_are_held_out_too(tmp_path):
     results, looks = trial_of(tmp_path / "run")
     assert results["early_stopping"]["held_out"] == 20 and results["early_stopping"]["metric"] == "f1"
     assert [look["step"] for look in looks] == [46, 92] and {"f1", "precision"} <= looks[0].keys()
-    splits = read_lesson(recipe.settings).encode(open_starting_point(model))
+    splits = load_task(recipe.settings).encode(open_pretrained_encoder(model))
     both = [sentence for split in (splits.train, splits.held_out) for sentence in split.sentences.texts()]
-    assert sorted(both) == sorted(read_lesson(recipe.settings).data.train.texts())
+    assert sorted(both) == sorted(load_task(recipe.settings).data.train.texts())
     assert np.array_equal(splits.held_out.answers.shape, splits.held_out.batch(np.arange(20)).targets["answers"].shape)

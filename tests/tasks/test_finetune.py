@@ -19,9 +19,9 @@ from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.predict.answers import class_line
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune, score_table
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.texts.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
@@ -142,7 +142,7 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(toy, run, tmp_pa
 
     real = program.run_trial
     with monkeypatch.context() as patch:
-        patch.setattr("bertsmith.tasks.texts.text_lesson.predict", stopped)
+        patch.setattr("bertsmith.tasks.texts.text_task.predict", stopped)
         with pytest.raises(Interrupted):
             finetune(toy_recipe(*toy, "seeds=1"), tmp_path)
     assert not list((tmp_path / "trials").iterdir())
@@ -222,14 +222,14 @@ def test_from_a_pretraining_run_and_from_its_random_weights(toy, tmp_path):
     (tmp_path / "text").mkdir()
     data = make_data(tmp_path / "text")
     pretrain(tiny_recipe(data.path, "plan.steps=2"), tmp_path / "pretrained")
-    start = open_starting_point(tmp_path / "pretrained")
+    start = open_pretrained_encoder(tmp_path / "pretrained")
     assert start.vocab_size == data.tokenizer.vocab_size
     finetune(toy_recipe(tmp_path / "pretrained", toy[1], "seeds=1", "epochs=1"), tmp_path / "run")
     random = toy_recipe(tmp_path / "pretrained", toy[1], "seeds=1", "epochs=1", "random_weights=true")
     with pytest.raises(UserError, match=r"random_weights: False → True"):
         finetune(random, tmp_path / "run")
     with pytest.raises(UserError, match=r"a fine-tuning run; `bertsmith export` it"):
-        open_starting_point(tmp_path / "run")
+        open_pretrained_encoder(tmp_path / "run")
 
 
 def test_a_trained_trial_exported_is_a_starting_point(run, tmp_path):
@@ -240,7 +240,7 @@ def test_a_trained_trial_exported_is_a_starting_point(run, tmp_path):
         trained_length=32,
     )  # fmt: skip
     assert read_folder(tmp_path / "out").num_labels == 2
-    start = open_starting_point(tmp_path / "out")
+    start = open_pretrained_encoder(tmp_path / "out")
     assert torch.equal(start.weights["head.dense.weight"], trial.weights["head.dense.weight"])
     assert "head.output.weight" not in start.weights
 

@@ -19,14 +19,14 @@ from bertsmith.encoders.bert import ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Losses
-from bertsmith.tasks.finetune import finetune, read_lesson, score_table
+from bertsmith.tasks.finetune import finetune, load_task, score_table
+from bertsmith.tasks.multi_task import MultiTask, MultiTaskModel, MultiTrainSet
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.runs import load_trial, read_recipe
-from bertsmith.tasks.several import Several, SeveralLesson, SeveralSplit
-from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.runs import load_trial, read_run_recipe
 from bertsmith.tasks.texts.classification import Classification
-from bertsmith.tasks.texts.text_lesson import TextSplit
-from bertsmith.tasks.trial import Setup, build_objective
+from bertsmith.tasks.texts.text_task import TextDataset
+from bertsmith.tasks.trial import TrialContext, build_objective
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.test_trial import rows_of
 from tests.tasks.texts.test_classification import NARROW
@@ -65,13 +65,13 @@ def run(toy, tmp_path_factory) -> Path:
     return out
 
 
-def split_of(*sizes: int, power: float = 0.75) -> SeveralSplit:
-    splits = {f"task{size}": TextSplit(None, rows_of([4 + n % 3 for n in range(size)]), np.arange(size))
+def split_of(*sizes: int, power: float = 0.75) -> MultiTrainSet:
+    splits = {f"task{size}": TextDataset(None, rows_of([4 + n % 3 for n in range(size)]), np.arange(size))
               for size in sizes}  # fmt: skip
-    return SeveralSplit(splits, power)
+    return MultiTrainSet(splits, power)
 
 
-def drawn(split: SeveralSplit, number: int, seed: int = 0) -> list[tuple[str, list[int]]]:
+def drawn(split: MultiTrainSet, number: int, seed: int = 0) -> list[tuple[str, list[int]]]:
     """Each batch's task and examples."""
     batches = [batch for batch, _ in islice(split.batches(8, seed), number)]
     return [(name.rpartition(".")[0], answers.tolist()) for batch in batches for name, answers in batch.targets.items()]
@@ -107,8 +107,8 @@ def test_a_step_of_one_task_leaves_the_other_heads_alone():
     torch.manual_seed(0)
     encoder = Encoder(NARROW, 50)
     parts = {name: Classification(encoder, ElectraClassificationHead(NARROW, 20)) for name in ("a-1", "b.2")}
-    objective = Several(encoder, parts).eval()
-    split = SeveralSplit({name: TextSplit(None, rows_of([5] * 16), np.arange(16)) for name in parts}, 1.0)
+    objective = MultiTaskModel(encoder, parts).eval()
+    split = MultiTrainSet({name: TextDataset(None, rows_of([5] * 16), np.arange(16)) for name in parts}, 1.0)
     batch = next(split.batches(8, 0))[0]
     [name] = batch.targets
     task = name.removesuffix(".answers")
@@ -126,7 +126,7 @@ def test_a_step_of_one_task_leaves_the_other_heads_alone():
 
 
 def test_batches_of_two_tasks_are_of_two_shapes_for_cuda_graphs():
-    split = SeveralSplit({name: TextSplit(None, rows_of([5] * 16), np.arange(16)) for name in ("a", "b")}, 1.0)
+    split = MultiTrainSet({name: TextDataset(None, rows_of([5] * 16), np.arange(16)) for name in ("a", "b")}, 1.0)
     shapes = {tuple((name, *tensor.shape) for name, tensor in batch.tensors().items())
               for batch, _ in islice(split.batches(8, 0), 20)}  # fmt: skip
     assert len(shapes) == 2
@@ -174,22 +174,22 @@ def test_the_same_seed_gives_the_same_weights(toy, run, tmp_path):
 
 
 def test_a_head_begins_as_it_would_alone(toy):
-    recipe, start = recipe_of(toy).settings, open_starting_point(toy / "model")
-    lesson = read_lesson(recipe)
-    setup = Setup(recipe, lesson, start, choose_machine(MachineSettings(device="cpu")), lesson.encode(start))
+    recipe, start = recipe_of(toy).settings, open_pretrained_encoder(toy / "model")
+    task = load_task(recipe)
+    setup = TrialContext(recipe, task, start, choose_machine(MachineSettings(device="cpu")), task.encode(start))
     weights = build_objective(setup, 0).state_dict()
     assert torch.equal(weights["heads.custom.head.dense.weight"], start.weights["head.dense.weight"])
     assert all(torch.equal(weights[name], start.weights[name]) for name in weights if name.startswith("encoder."))
 
 
 def test_each_task_is_weighed_and_held_out_by_its_own_numbers(toy):
-    start = open_starting_point(toy / "model")
+    start = open_pretrained_encoder(toy / "model")
 
-    def check(*overrides: str) -> SeveralLesson:
+    def check(*overrides: str) -> MultiTask:
         recipe = recipe_of(toy, *overrides).settings
-        lesson = read_lesson(recipe)
-        lesson.check(start)
-        return lesson
+        task = load_task(recipe)
+        task.check(start)
+        return task
 
     with pytest.raises(UserError, match="class_weights: sts-b has no classes to weigh"):
         check("class_weights=balanced")
@@ -225,7 +225,7 @@ def test_one_task_exported_answers_in_transformers_as_here(run, tmp_path, monkey
     text = f"{WORDS[0]} {WORDS[10]} {WORDS[40]}"
     for task, kind in (("custom", "SequenceClassification"), ("chunk", "TokenClassification")):
         out = export_run(run, tmp_path / task, task=task)
-        assert open_starting_point(out).finetuned_on == TASKS, "all of which its encoder has learnt"
+        assert open_pretrained_encoder(out).finetuned_on == TASKS, "all of which its encoder has learnt"
         theirs, report = getattr(transformers, f"BertFor{kind}").from_pretrained(out, output_loading_info=True)
         assert not any(report.values()), report
         tokenizer = transformers.AutoTokenizer.from_pretrained(out)
@@ -263,7 +263,7 @@ def test_a_task_has_to_be_named_and_there(run, toy, tmp_path):
         load_trial(run, task="rte")
     with pytest.raises(UserError, match=r"--task rte is of use with a fine-tuning run of several tasks alone"):
         bertsmith.load(toy / "model", task="rte")
-    assert read_recipe(run, "chunk").data == str(toy / "tagging")
+    assert read_run_recipe(run, "chunk").data == str(toy / "tagging")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.cells import class_of, given_text, label_set, number, tags, text, whole_number, words
+from bertsmith.tasks.cells import class_id_of, given_text, label_set, number, tags, text, whole_number, words
 from bertsmith.tasks.labels import class_names, label_of
 from bertsmith.tasks.table_files import column_names, read_table
 
@@ -50,7 +50,7 @@ def column(path, cell=raw, name="label", **options):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_agree(tmp_path, layout):
     path = write(tmp_path, layout)
-    table = read_table(path, {"text": text, "label": class_of(("1", "0"))})
+    table = read_table(path, {"text": text, "label": class_id_of(("1", "0"))})
     assert table.columns == {"text": [text for text, _ in ROWS], "label": [0, 1, 0]}
     assert column(path, number) == [1, 0, 1]
     with pytest.raises(UserError, match=r"no column 'answer'|no 'answer'"):
@@ -171,7 +171,7 @@ def test_values_of_a_wrong_kind(tmp_path):
     with pytest.raises(UserError, match=r"line 1: text is None; it must be text"):
         column(path, given_text, "text")
     with pytest.raises(UserError, match=r"line 1: label is True; the task's labels are 0, 1"):
-        column(path, class_of(("0", "1")))
+        column(path, class_id_of(("0", "1")))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)

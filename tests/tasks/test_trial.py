@@ -10,7 +10,7 @@ from bertsmith.encoders.bert import ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.texts.classification import Classification
-from bertsmith.tasks.texts.text_lesson import TextSplit, predict
+from bertsmith.tasks.texts.text_task import TextDataset, predict
 from bertsmith.tasks.trial import num_steps
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW
@@ -25,7 +25,7 @@ def rows_of(lengths):
 
 @pytest.mark.parametrize("similar_lengths", [True, False])
 def test_an_epoch_has_every_example_once(similar_lengths):
-    split = TextSplit(None, rows_of([3, 4, 5, 6, 7]), np.arange(5))
+    split = TextDataset(None, rows_of([3, 4, 5, 6, 7]), np.arange(5))
     epochs = list(islice(split.batches(2, seed=1, similar_lengths=similar_lengths), 6))
     orders = [
         [int(answer) for batch, _ in part for answer in batch.targets["answers"]] for part in (epochs[:3], epochs[3:])
@@ -38,9 +38,9 @@ def test_an_epoch_has_every_example_once(similar_lengths):
 
 
 def test_rows_of_similar_length_share_a_batch(monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.lesson.POOLED_BATCHES", 4)
+    monkeypatch.setattr("bertsmith.tasks.task.POOLED_BATCHES", 4)
     lengths = np.random.default_rng(0).integers(1, 100, 96)
-    split = TextSplit(None, rows_of(lengths), np.zeros(96))
+    split = TextDataset(None, rows_of(lengths), np.zeros(96))
 
     def padding(**options) -> float:
         tokens = [batch.tokens for batch, _ in islice(split.batches(8, seed=0, **options), 12)]

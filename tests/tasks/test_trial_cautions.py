@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 
 from bertsmith.config.loading import load
-from bertsmith.tasks.answering.answering_lesson import constant_score as constant_of_questions
-from bertsmith.tasks.answering.best_answers import Answer, spread_of_places
+from bertsmith.tasks.answering.best_answers import SpanAnswer, spread_of_places
+from bertsmith.tasks.answering.question_task import constant_answer_score as constant_of_questions
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.cautions import Look, of_texts, spread_of, stood_still
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.scoring.word_lines import Word
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, Sentences
-from bertsmith.tasks.words.tag_scores import constant_score as constant_of_tags
+from bertsmith.tasks.words.tag_scores import constant_tag_score as constant_of_tags
 from tests.tasks.answering.toy_questions import ask, squad
 from tests.tasks.texts.test_multi_label import write_topics
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, write_task
 from tests.tasks.words.toy_tagging import write_tagging
 
-ACCURACY, MCC = Task("a", ("accuracy", "mcc"), ("x", "y", "z")), Task("a", ("mcc",), ("x", "y"))
-NUMBERS = Task("a", ("pearson",), low=0.0, high=10.0)
-LABELS = Task("a", ("f1_micro",), ("x", "y", "z"), ",")
+ACCURACY, MCC = TaskSpec("a", ("accuracy", "mcc"), ("x", "y", "z")), TaskSpec("a", ("mcc",), ("x", "y"))
+NUMBERS = TaskSpec("a", ("pearson",), low=0.0, high=10.0)
+LABELS = TaskSpec("a", ("f1_micro",), ("x", "y", "z"), ",")
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_the_commonest_tag():
     def sentences(*tags):
         return Sentences(Path("dev.txt"), [[Word(1, ["w", tag]) for tag in some] for some in tags])
 
-    assert constant_of_tags(Task("a", PLAIN_METRICS, ("A", "B")), sentences("AB", "AAB")) == pytest.approx(3 / 5)
-    entities = Task("a", ENTITY_METRICS, ("O", "B-X"))
+    assert constant_of_tags(TaskSpec("a", PLAIN_METRICS, ("A", "B")), sentences("AB", "AAB")) == pytest.approx(3 / 5)
+    entities = TaskSpec("a", ENTITY_METRICS, ("O", "B-X"))
     always_x = 2 * 1 / (1 + 3)
     assert constant_of_tags(entities, sentences(["O", "O", "B-X"])) == always_x
     assert constant_of_tags(entities, sentences(["O", "O"])) is None
@@ -108,7 +108,7 @@ def test_answers_that_all_begin_at_one_place():
     asked = Questions()
     for number in range(40):
         asked.add(str(number), "q", f"{number} a b", [(number % 7, "a")])
-    best = [[Answer("x", 0 if number else 3, 1.0, 0.5)] for number in range(40)]
+    best = [[SpanAnswer("x", 0 if number else 3, 1.0, 0.5)] for number in range(40)]
     assert spread_of_places(best, asked) == pytest.approx(1 / 40)
     assert spread_of_places(best[:9], asked) is None, "too few to tell"
     asked.answers = [[(0, "a")]] * 40

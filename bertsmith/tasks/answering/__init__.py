@@ -1,7 +1,7 @@
 """Questions about a text in, spans of that text out: extractive question answering, as SQuAD asks it.
 
 In reading order:
-    answering_lesson  the lesson: files → rows, a head, scores and predictions
+    question_task     the task: files → rows, a head, scores and predictions
     settings          what it can be told
     files             which files a task is in, and its questions
     questions         Questions: texts, contexts, answers; what was left out, and why

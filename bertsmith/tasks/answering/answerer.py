@@ -10,8 +10,8 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.storage.json_files import read_json
 from bertsmith.tasks.answering.answering import Answering
-from bertsmith.tasks.answering.answering_lesson import build_answering, say_what_is_cut
-from bertsmith.tasks.answering.best_answers import Answer, best_answers, find_candidates, null_odds
+from bertsmith.tasks.answering.best_answers import SpanAnswer, best_answers, find_candidates, null_odds
+from bertsmith.tasks.answering.question_task import build_answering, say_what_is_cut
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
@@ -106,7 +106,7 @@ class Answerer(NamedTuple):
                 )
 
 
-def _found(best: Answer, null_odds: float | None) -> FoundAnswer:
+def _found(best: SpanAnswer, null_odds: float | None) -> FoundAnswer:
     return FoundAnswer(best.text, best.start, best.score, null_odds, best.prob)
 
 

@@ -16,11 +16,11 @@ from bertsmith.tasks.answering.windows import Windows
 from bertsmith.tasks.inference import scored
 from bertsmith.training.machine import Machine
 
-FEW = 20
+MAX_ANSWERS = 20
 """Answers, of which most may begin at one place by chance."""
 
 
-class Answer(NamedTuple):
+class SpanAnswer(NamedTuple):
     """A stretch of a question's context."""
 
     text: str
@@ -67,7 +67,7 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, mo
     return Candidates(starts, ends, scores, log_totals, nones)
 
 
-def best_answers(candidates: Candidates, windows: Windows, asked: Questions, most: int = 1) -> list[list[Answer]]:
+def best_answers(candidates: Candidates, windows: Windows, asked: Questions, most: int = 1) -> list[list[SpanAnswer]]:
     """At most so many answers to each question, of all its windows, the best first; none where its context has no
     token."""
     scores = candidates.scores.ravel()
@@ -78,11 +78,11 @@ def best_answers(candidates: Candidates, windows: Windows, asked: Questions, mos
     bounds = np.searchsorted(question[order], np.arange(len(asked) + 1))
     starts, ends = candidates.starts.ravel(), candidates.ends.ravel()
 
-    def answer(number: int, at: int) -> Answer:
+    def answer(number: int, at: int) -> SpanAnswer:
         place = windows.characters(window[at], starts[at], ends[at])
         score = float(scores[at])
         prob = math.exp(min(0.0, score - float(candidates.log_totals[window[at]])))
-        return Answer(asked.context(number)[place], place.start, score, prob)
+        return SpanAnswer(asked.context(number)[place], place.start, score, prob)
 
     return [
         [answer(number, at) for at in order[begin : min(end, begin + most)]]
@@ -90,7 +90,7 @@ def best_answers(candidates: Candidates, windows: Windows, asked: Questions, mos
     ]
 
 
-def spread_of_places(best: list[list[Answer]], asked: Questions) -> float | None:
+def spread_of_places(best: list[list[SpanAnswer]], asked: Questions) -> float | None:
     """Return the share of answers that begin elsewhere in their contexts than most do; None where that shows nothing,
     since there are few, or the right ones begin alike too."""
     found = _share_elsewhere([answers[0].start for answers in best if answers])
@@ -99,10 +99,10 @@ def spread_of_places(best: list[list[Answer]], asked: Questions) -> float | None
 
 
 def _share_elsewhere(starts: Sequence[int]) -> float | None:
-    return 1 - max(Counter(starts).values()) / len(starts) if len(starts) >= FEW else None
+    return 1 - max(Counter(starts).values()) / len(starts) if len(starts) >= MAX_ANSWERS else None
 
 
-def null_odds(candidates: Candidates, windows: Windows, best: list[list[Answer]], joint: bool) -> np.ndarray:
+def null_odds(candidates: Candidates, windows: Windows, best: list[list[SpanAnswer]], joint: bool) -> np.ndarray:
     """[Q] float64: the greater, the less each question has an answer. The least that any of its windows says, since
     the others may only not have it; where the head is not joint, less the score of the question's best answer.
 

@@ -10,7 +10,7 @@ from bertsmith.tasks.answering.question_columns import read_question_columns
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_questions
 from bertsmith.tasks.custom import find_file
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 
 SQUAD_FOLDERS = {"squad-v1.1": "squadv1", "squad-v2.0": "squad"}
 """The reference's folder of a task."""
@@ -31,14 +31,14 @@ set for another one says more about the threshold."""
 class AskedTask(NamedTuple):
     """A task's questions, as its files have them."""
 
-    task: Task
+    spec: TaskSpec
     train: Questions
     dev: Questions
 
     @property
     def may_have_none(self) -> bool:
         """Whether a question may be without an answer."""
-        return self.task.metrics == UNANSWERABLE_METRICS
+        return self.spec.metrics == UNANSWERABLE_METRICS
 
 
 def read_asked(recipe: Any) -> AskedTask:
@@ -47,7 +47,7 @@ def read_asked(recipe: Any) -> AskedTask:
     Raises:
         UserError: a file is missing, or there are several; as the readers of the task's files.
     """
-    task = Task(recipe.task, UNANSWERABLE_METRICS if recipe.unanswerable else METRICS)
+    task = TaskSpec(recipe.task, UNANSWERABLE_METRICS if recipe.unanswerable else METRICS)
     return AskedTask(task, *(_read(recipe, split, split == "train") for split in ("train", "dev")))
 
 

@@ -26,7 +26,7 @@ TOKENS_AT_ONCE = 1 << 20
 """Of windows, sorted together; a sort takes a hundred bytes for each."""
 
 
-class Pieces(NamedTuple):
+class ContextPieces(NamedTuple):
     """Many texts as tokens, T in all."""
 
     ids: np.ndarray
@@ -42,9 +42,9 @@ class Pieces(NamedTuple):
 class Windows:
     """W windows."""
 
-    questions: Pieces
+    questions: ContextPieces
     """Each cut to the longest that is allowed."""
-    contexts: Pieces
+    contexts: ContextPieces
     offsets: np.ndarray
     """[T, 2] int32: where each token of the contexts begins and ends in its context, in characters."""
     context_of: np.ndarray
@@ -146,7 +146,7 @@ def cut_into_windows(
     if length - 3 - question_length < 1:
         raise ValueError(f"sequence_length = {length} has no room behind questions of {question_length} tokens")
     ids, ends = tokenizer.encode_batch(asked.texts)
-    questions = _shortened(Pieces(ids, ends), question_length)
+    questions = _shortened(ContextPieces(ids, ends), question_length)
     contexts, offsets = _with_offsets(asked.contexts, tokenizer)
     context_of = np.array(asked.context_of, dtype=np.int64)
     totals = np.diff(contexts.ends, prepend=0)[context_of]  # [Q], tokens of each question's context
@@ -162,13 +162,13 @@ def cut_into_windows(
     )  # fmt: skip
 
 
-def _shortened(texts: Pieces, most: int) -> Pieces:
+def _shortened(texts: ContextPieces, most: int) -> ContextPieces:
     lengths = np.diff(texts.ends, prepend=0)
     within = np.arange(len(texts.ids)) - np.repeat(texts.ends - lengths, lengths)
-    return Pieces(texts.ids[within < most], np.cumsum(np.minimum(lengths, most)))
+    return ContextPieces(texts.ids[within < most], np.cumsum(np.minimum(lengths, most)))
 
 
-def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[Pieces, np.ndarray]:
+def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[ContextPieces, np.ndarray]:
     ids, offsets, lengths = [], [], []
     with progress("reading contexts", len(texts), patience=PATIENCE_SECONDS) as bar:
         for start in range(0, len(texts), CONTEXTS_AT_ONCE):
@@ -178,4 +178,4 @@ def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[Pieces, np.nd
                 offsets.append(np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2))
                 lengths.append(len(encoded.ids))
             bar.update(start + len(some))
-    return Pieces(np.concatenate(ids), np.cumsum(lengths)), np.concatenate(offsets)
+    return ContextPieces(np.concatenate(ids), np.cumsum(lengths)), np.concatenate(offsets)

@@ -9,14 +9,14 @@ from bertsmith.tasks.scoring.entities import Tag, parse_tag
 from bertsmith.tasks.scoring.word_lines import DOCUMENT, Word, read_words
 
 
-class Tagging(NamedTuple):
+class TaggedSentences(NamedTuple):
     """The tags of the same words, a list a sentence; there is a word in each."""
 
     gold: list[list[Tag]]
     predicted: list[list[Tag]]
 
 
-def read_tagging(gold: Path, predictions: Path | None = None) -> Tagging:
+def read_tagging(gold: Path, predictions: Path | None = None) -> TaggedSentences:
     """Gold and predicted tags.
 
     A line -DOCSTART- is no word (for `conlleval` it is one, which all taggers get right), also where the predictions
@@ -40,7 +40,7 @@ def read_tagging(gold: Path, predictions: Path | None = None) -> Tagging:
                 f"predictions a line is a word, …, its gold tag and its predicted tag"
             )
         hint = "without a file of predictions the last two columns are the gold and the predicted tag"
-        return Tagging(_tags(gold, sentences, -2, hint), _tags(gold, sentences, -1, hint))
+        return TaggedSentences(_tags(gold, sentences, -2, hint), _tags(gold, sentences, -1, hint))
     tagged = read_words(predictions)
     are_tags_alone = len(tagged[0][0].columns) == 1
     if are_tags_alone and _num_words(tagged) != _num_words(sentences):
@@ -50,7 +50,7 @@ def read_tagging(gold: Path, predictions: Path | None = None) -> Tagging:
             tagged = _without_documents(tagged, whole)
     _check_alike(gold, sentences, predictions, tagged)
     hint = "the last column is the tag"
-    return Tagging(_tags(gold, sentences, -1, hint), _tags(predictions, tagged, -1, hint))
+    return TaggedSentences(_tags(gold, sentences, -1, hint), _tags(predictions, tagged, -1, hint))
 
 
 def _without_documents(tagged: Sequence[Sequence[Word]], whole: Sequence[Sequence[Word]]) -> list[list[Word]]:

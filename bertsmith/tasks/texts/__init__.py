@@ -1,7 +1,7 @@
 """Texts and pairs of texts in, classes, labels or numbers out.
 
 In reading order:
-    text_lesson       the lesson: files → rows, a head, scores and predictions
+    text_task         the task: files → rows, a head, scores and predictions
     examples          texts with their answers
     glue              the GLUE tasks, one row a task
     columns           a task of one's own

@@ -15,7 +15,7 @@ from bertsmith.tasks.runs import load_trial, load_weights
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples
-from bertsmith.tasks.texts.text_lesson import on_scale, predict
+from bertsmith.tasks.texts.text_task import on_scale, predict
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
@@ -24,7 +24,7 @@ LEAST_PROB = 0.5
 """From here on a text has a label."""
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What a model says of a text."""
 
     label: str | None
@@ -67,7 +67,7 @@ class Classifier(NamedTuple):
 
     def classify(
         self, first: Sequence[str], second: Sequence[str] | None = None, truncate: bool = False
-    ) -> list[Answer] | list[Labels]:
+    ) -> list[Prediction] | list[Labels]:
         """An answer a text, or a pair of texts.
 
         Raises:
@@ -82,7 +82,9 @@ class Classifier(NamedTuple):
             )
         return answers
 
-    def ask(self, first: Sequence[str], second: Sequence[str] | None = None) -> tuple[list[Answer] | list[Labels], int]:
+    def ask(
+        self, first: Sequence[str], second: Sequence[str] | None = None
+    ) -> tuple[list[Prediction] | list[Labels], int]:
         """An answer a text, or a pair of texts, and how many of them were cut, as they were in training.
 
         Raises:
@@ -103,13 +105,13 @@ class Classifier(NamedTuple):
         self._check(second)
         return encode(Examples(first, second, None), self.tokenizer, self.length)
 
-    def answer(self, rows: Rows) -> list[Answer] | list[Labels]:
+    def answer(self, rows: Rows) -> list[Prediction] | list[Labels]:
         """An answer a row."""
         scores = predict(self.objective, rows, self.machine)
         if not self.labels:
             decimals = max(0, 4 - math.floor(math.log10(self.high - self.low)))
             numbers = on_scale(scores[:, 0], self.low, self.high).tolist()
-            return [Answer(None, value, {}, decimals) for value in numbers]
+            return [Prediction(None, value, {}, decimals) for value in numbers]
         if self.multi_label:
             from scipy.special import expit
 
@@ -161,9 +163,9 @@ def open_exported(model: Model, machine_settings: MachineSettings) -> Classifier
     )  # fmt: skip
 
 
-def _answer(probs: dict[str, float]) -> Answer:
+def _answer(probs: dict[str, float]) -> Prediction:
     label = max(probs, key=probs.__getitem__)
-    return Answer(label, probs[label], probs)
+    return Prediction(label, probs[label], probs)
 
 
 def _labels(probs: dict[str, float]) -> Labels:

@@ -15,7 +15,7 @@ from bertsmith.tasks.custom import CustomSettings, find_file
 from bertsmith.tasks.labels import class_names, ids_of, is_blank, label_of
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import read_table
-from bertsmith.tasks.task import MOST_LABELS, Task
+from bertsmith.tasks.task_spec import MOST_LABELS, TaskSpec
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
 
 _BITS = re.compile(r"[01]([ ;|,]*[01])+")
@@ -80,7 +80,7 @@ def _answer(settings: CustomSettings, path: Path) -> Cell:
     return label_of
 
 
-def _known(answer: Cell, task: Task) -> Cell:
+def _known(answer: Cell, task: TaskSpec) -> Cell:
     """Return the same kind, of labels that the task has."""
     if task.is_regression:
         return answer
@@ -105,7 +105,7 @@ def _has_a_text(texts: Sequence[str]) -> Callable[[dict[str, Any]], None]:
     return check
 
 
-def _classes(train: Table, settings: CustomSettings) -> Task:
+def _classes(train: Table, settings: CustomSettings) -> TaskSpec:
     column = settings.label
     labels = class_names(zip(train.columns[column], train.lines, strict=True), train.path, column)
     if not 2 <= len(labels) <= MOST_LABELS:
@@ -113,10 +113,10 @@ def _classes(train: Table, settings: CustomSettings) -> Task:
             f"{train.path}: {column} has {len(labels):,} different values; a classification has 2 to {MOST_LABELS:,} "
             f"(custom.label names the column; custom.kind=regression is for numbers, multi-label for several labels)"
         )
-    return Task("custom", ("accuracy", "f1", "mcc"), tuple(labels.values()))
+    return TaskSpec("custom", ("accuracy", "f1", "mcc"), tuple(labels.values()))
 
 
-def _labels(train: Table, settings: CustomSettings) -> Task:
+def _labels(train: Table, settings: CustomSettings) -> TaskSpec:
     column, separator, sets = settings.label, settings.separator, train.columns[settings.label]
     if len(sets[0]) > 1 and all(len(found) == len(sets[0]) and are_zeros_and_ones(found) for found in sets):
         raise UserError(
@@ -137,22 +137,22 @@ def _labels(train: Table, settings: CustomSettings) -> Task:
             f"(custom.label names the column; custom.separator, now {quoted(separator, 20)}, separates labels in a "
             f"TSV or CSV)"
         )
-    return Task("custom", ("f1_micro", "f1_macro", "subset_accuracy"), tuple(labels.values()), separator)
+    return TaskSpec("custom", ("f1_micro", "f1_macro", "subset_accuracy"), tuple(labels.values()), separator)
 
 
-def _regression(train: Table, settings: CustomSettings) -> Task:
+def _regression(train: Table, settings: CustomSettings) -> TaskSpec:
     column, numbers = settings.label, train.columns[settings.label]
     low, high = min(numbers), max(numbers)
     if low == high:
         raise UserError(f"{train.path}: {column} is {low:g} in every line; there is nothing to learn")
-    return Task("custom", ("pearson", "spearman"), low=low, high=high)
+    return TaskSpec("custom", ("pearson", "spearman"), low=low, high=high)
 
 
 _TASKS = {"classification": _classes, "multi-label": _labels, "regression": _regression}
 """By `CustomSettings.kind`."""
 
 
-def _examples(table: Table, texts: Sequence[str], column: str, task: Task) -> Examples:
+def _examples(table: Table, texts: Sequence[str], column: str, task: TaskSpec) -> Examples:
     answers, left_out = table.columns[column], (table.left_out,) if table.left_out else ()
     ids = ids_of(task.labels)
     if task.is_regression:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 
 
 class Examples(NamedTuple):
@@ -58,7 +58,7 @@ def _bytes_of(targets: np.ndarray) -> bytes:
 class LabelledTexts(NamedTuple):
     """A task's examples, as its files have them."""
 
-    task: Task
+    spec: TaskSpec
     train: Examples
     dev: Examples
     mismatched: Examples | None = None

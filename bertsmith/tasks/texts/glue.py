@@ -13,26 +13,26 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import ending, files_named, reported
-from bertsmith.tasks.cells import Cell, class_of, given_text, number
+from bertsmith.tasks.cells import Cell, class_id_of, given_text, number
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import column_names, read_table
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
 
-Split = Literal["train", "dev", "test"]
+SplitName = Literal["train", "dev", "test"]
 
 
 class GlueTask(NamedTuple):
     """One row: the task, and how its files look."""
 
-    task: Task
+    task: TaskSpec
     folders: tuple[str, ...]
     """Names that its folder goes by: GLUE's, the reference's, the hub's."""
     texts: tuple[str, ...]
     """Column or columns of the TSV."""
     label: str
     """Column of the TSV."""
-    rows: dict[Split, tuple[int, ...]]
+    rows: dict[SplitName, tuple[int, ...]]
     """The published numbers of examples; two where two editions are about."""
     hub_texts: tuple[str, ...]
     hub_labels: tuple[str, ...] = ()
@@ -62,48 +62,48 @@ PAIR = ("sentence1", "sentence2")
 
 GLUE: dict[str, GlueTask] = {
     "cola": GlueTask(
-        Task("cola", ("mcc",), ("0", "1")),
+        TaskSpec("cola", ("mcc",), ("0", "1")),
         ("CoLA", "cola"), ("sentence",), "label", {"train": (8551,), "dev": (1043,), "test": (1063,)},
         ("sentence",), ("0", "1"), header=("source", "label", "original_label", "sentence"),
     ),
     "sst-2": GlueTask(
-        Task("sst-2", ("accuracy",), ("0", "1")),
+        TaskSpec("sst-2", ("accuracy",), ("0", "1")),
         ("SST-2", "sst", "sst2"), ("sentence",), "label", {"train": (67349,), "dev": (872,), "test": (1821,)},
         ("sentence",), ("0", "1"),
     ),
     "mrpc": GlueTask(
-        Task("mrpc", ("accuracy", "f1"), ("0", "1"), symmetric=True),
+        TaskSpec("mrpc", ("accuracy", "f1"), ("0", "1"), symmetric=True),
         ("MRPC", "mrpc"), ("#1 String", "#2 String"), "Quality", {"train": (3668,), "dev": (408,), "test": (1725,)},
         PAIR, ("0", "1"),
     ),
     "sts-b": GlueTask(
-        Task("sts-b", ("spearman", "pearson"), symmetric=True, high=5.0),
+        TaskSpec("sts-b", ("spearman", "pearson"), symmetric=True, high=5.0),
         ("STS-B", "sts", "stsb"), PAIR, "score", {"train": (5749,), "dev": (1500,), "test": (1379,)},
         PAIR,
     ),
     "qqp": GlueTask(
-        Task("qqp", ("accuracy", "f1"), ("0", "1")),
+        TaskSpec("qqp", ("accuracy", "f1"), ("0", "1")),
         ("QQP", "qqp"), ("question1", "question2"), "is_duplicate",
         {"train": (363846, 363849), "dev": (40430,), "test": (390965,)},
         ("question1", "question2"), ("0", "1"),
     ),
     "mnli": GlueTask(
-        Task("mnli", ("accuracy",), ("contradiction", "entailment", "neutral")),
+        TaskSpec("mnli", ("accuracy",), ("contradiction", "entailment", "neutral")),
         ("MNLI", "mnli"), PAIR, "gold_label", {"train": (392702,), "dev": (9815,), "test": (9796,)},
         ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), edition="_matched",
     ),
     "qnli": GlueTask(
-        Task("qnli", ("accuracy",), (YES, NOT)),
+        TaskSpec("qnli", ("accuracy",), (YES, NOT)),
         ("QNLI", "qnli"), ("question", "sentence"), "label", {"train": (104743,), "dev": (5463,), "test": (5463,)},
         ("question", "sentence"), (YES, NOT),
     ),
     "rte": GlueTask(
-        Task("rte", ("accuracy",), (YES, NOT)),
+        TaskSpec("rte", ("accuracy",), (YES, NOT)),
         ("RTE", "rte"), PAIR, "label", {"train": (2490,), "dev": (277,), "test": (3000,)},
         PAIR, (YES, NOT),
     ),
     "wnli": GlueTask(
-        Task("wnli", ("accuracy",), ("0", "1")),
+        TaskSpec("wnli", ("accuracy",), ("0", "1")),
         ("WNLI", "wnli"), PAIR, "label", {"train": (635,), "dev": (71,), "test": (146,)},
         PAIR, ("0", "1"),
     ),
@@ -137,7 +137,7 @@ def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malforme
     return LabelledTexts(GLUE[name].task, train, dev, mismatched)
 
 
-def why_absent(name: str, data: Path, *splits: Split) -> str | None:
+def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:
     """What is not in the folder `data` of these splits of a key of `SETS`; None where all files are there.
 
     Raises:
@@ -153,7 +153,7 @@ def why_absent(name: str, data: Path, *splits: Split) -> str | None:
 
 
 def read_split(
-    name: str, data: Path, split: Split, *, check_counts: bool = True, skip_malformed: bool = False
+    name: str, data: Path, split: SplitName, *, check_counts: bool = True, skip_malformed: bool = False
 ) -> Examples:
     """One split; of `test` no labels are read.
 
@@ -237,8 +237,8 @@ def _target(row: GlueTask, path: Path) -> Cell:
     task = row.task
     if not task.is_regression:
         if ending(path) != ".parquet":
-            return class_of(task.labels)
-        hub_id = class_of([str(id) for id in range(len(row.hub_labels))])
+            return class_id_of(task.labels)
+        hub_id = class_id_of([str(id) for id in range(len(row.hub_labels))])
         return lambda value: task.labels.index(row.hub_labels[hub_id(value)])
 
     def score(value: Any) -> float:
@@ -277,7 +277,7 @@ def _inner_folder(row: GlueTask, data: Path) -> Path | None:
     return None
 
 
-def _split_files(row: GlueTask, folder: Path, split: Split) -> Sequence[Path]:
+def _split_files(row: GlueTask, folder: Path, split: SplitName) -> Sequence[Path]:
     """The split's files, all of one layout."""
     edition = "" if split == "train" else row.edition
     names = {"train": ("train",), "dev": ("dev", "validation"), "test": row.test_names}[split]

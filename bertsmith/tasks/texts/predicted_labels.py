@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.cells import class_of, number, whole_number
+from bertsmith.tasks.cells import class_id_of, number, whole_number
 from bertsmith.tasks.table_files import read_table
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.glue import DevLabels
 
 
-def read_predicted_labels(path: Path, task: Task, gold: DevLabels) -> np.ndarray:
+def read_predicted_labels(path: Path, task: TaskSpec, gold: DevLabels) -> np.ndarray:
     """[N]: int64 class ids, or float64 numbers, in the order of the dev file's examples.
 
     Args:
@@ -23,7 +23,7 @@ def read_predicted_labels(path: Path, task: Task, gold: DevLabels) -> np.ndarray
         UserError: the file or a column is missing; a line is malformed; a prediction is not the task's; an index is no
             whole number, is there twice, or is none of the dev file's; examples are without a prediction.
     """
-    wanted = {"index": whole_number, "prediction": number if task.is_regression else class_of(task.labels)}
+    wanted = {"index": whole_number, "prediction": number if task.is_regression else class_id_of(task.labels)}
     table = read_table(path, wanted, remedy="fix the line")
     answers = np.array(table.columns["prediction"], dtype=np.float64 if task.is_regression else np.int64)
     num_examples = len(gold.answers)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.storage.files import atomic_write
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
 
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -47,7 +47,7 @@ SHEETS = (
 assert {sheet.task for sheet in SHEETS} == GLUE.keys()
 
 
-def sheet_text(task: Task, answers: Sequence[str | float]) -> str:
+def sheet_text(task: TaskSpec, answers: Sequence[str | float]) -> str:
     """The file's content.
 
     Args:

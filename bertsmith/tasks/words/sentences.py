@@ -18,7 +18,7 @@ from bertsmith.tasks.scoring.entities import parse_tag
 from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.tasks.scoring.word_lines import Word, read_words, refuse_numbers
 from bertsmith.tasks.table_files import read_table
-from bertsmith.tasks.task import MOST_LABELS, Task
+from bertsmith.tasks.task_spec import MOST_LABELS, TaskSpec
 
 ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
 """Of chunks and names; the last one is of words."""
@@ -66,7 +66,7 @@ class Sentences(NamedTuple):
 class LabelledSentences(NamedTuple):
     """A task's sentences, as its files have them."""
 
-    task: Task
+    spec: TaskSpec
     train: Sentences
     dev: Sentences
 
@@ -91,7 +91,7 @@ def _only(data: Path, name: str) -> Path:
     return found[0] if found else data / name
 
 
-def read_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
+def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
     """Files of one's own: one file train.* and one file dev.* in the folder `data`.
 
     Raises:
@@ -133,7 +133,7 @@ def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
     if not sentences:
         raise UserError(f"{dev.path}: no examples in this file ({malformed.note()[0]})")
     left_out = "\n".join(filter(None, [dev.left_out, *malformed.note()]))
-    return LabelledSentences(Task(name, metrics, labels), train, dev._replace(words=sentences, left_out=left_out))
+    return LabelledSentences(TaskSpec(name, metrics, labels), train, dev._replace(words=sentences, left_out=left_out))
 
 
 def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:

@@ -8,21 +8,21 @@ import numpy as np
 
 from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.scoring.entities import Tag, count_entities, parse_tag, total
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.sentences import Sentences
 
 MOST_TRIED = 5
 """Tags, of which one might be given to every word."""
 
 
-def fallback(task: Task, train: Sentences) -> int:
+def fallback(task: TaskSpec, train: Sentences) -> int:
     """The tag of a word that is in no row: "O", or of plain tags the most frequent one in training."""
     if "f1" in task.metrics:
         return task.labels.index("O")
     return task.labels.index(Counter(word.columns[-1] for word in train.flat()).most_common(1)[0][0])
 
 
-def constant_score(task: Task, sentences: Sentences) -> float | None:
+def constant_tag_score(task: TaskSpec, sentences: Sentences) -> float | None:
     """The best of the headline's scores of giving every word the same tag, one of the commonest (O alone is no entity);
     None where all have the same."""
     gold = sentences.tags()
@@ -35,7 +35,7 @@ def constant_score(task: Task, sentences: Sentences) -> float | None:
 
 
 def score_tags(
-    ids: np.ndarray, sentences: Sentences, ends: np.ndarray, task: Task, path: Path | None
+    ids: np.ndarray, sentences: Sentences, ends: np.ndarray, task: TaskSpec, path: Path | None
 ) -> dict[str, float]:
     """Metrics of all words of a dev set, those that are in no row included; `path` gets a line a word: the word, its
     gold tag, its predicted one, with a blank line behind each sentence.

@@ -22,8 +22,8 @@ from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answ
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.grade import grade
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.answering.test_answering import modern, recipe_of
 from tests.tasks.answering.toy_questions import ask, squad, write_questions
@@ -139,7 +139,7 @@ def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, fami
         assert answer.prob == pytest.approx(float(both[0][first] * both[1][last]), rel=1e-3)
     with pytest.raises(UserError, match="a fine-tuned model; name the model that it was fine-tuned from"):
         import_model(tmp_path / "out", tmp_path / "imported", lay_over(ImportSettings, {}, []).settings)
-    start = open_starting_point(tmp_path / "out")
+    start = open_pretrained_encoder(tmp_path / "out")
     assert start.family == family and not any(name.startswith("head.") for name in start.weights)
 
 
@@ -264,7 +264,7 @@ def test_the_longest_row_that_was_seen_stays_known(tmp_path, capsys):
         trial = load_trial(run, task=of)
         export_run(run, out, task=of)
         config = json.loads((out / "config.json").read_text())
-        assert trial.trained_length == config["trained_length"] == open_starting_point(out).trained_length
+        assert trial.trained_length == config["trained_length"] == open_pretrained_encoder(out).trained_length
         return trial.trained_length
 
     task, questions = write_task(tmp_path), write_questions(tmp_path, "squad-v1.1")

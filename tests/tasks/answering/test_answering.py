@@ -11,9 +11,9 @@ from bertsmith.convert.export import export_run
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.answering.answering import JointAnswering
-from bertsmith.tasks.finetune import finetune, read_lesson
+from bertsmith.tasks.finetune import finetune, load_task
 from bertsmith.tasks.grade import NullOdds, grade
-from bertsmith.tasks.starting_point import open_starting_point
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.answering.toy_questions import Asked, ask, columns, mrqa, squad, write_questions
 from tests.tasks.toy_task import make_model, toy_recipe
@@ -41,8 +41,8 @@ def data(tmp_path_factory):
     return {task: write_questions(folder, layout) for task, layout in TASKS.items()}
 
 
-def lesson_of(model, data, task, *overrides):
-    return read_lesson(recipe_of(model, data, task, *overrides).settings)
+def task_of(model, data, task, *overrides):
+    return load_task(recipe_of(model, data, task, *overrides).settings)
 
 
 @pytest.mark.parametrize(
@@ -113,15 +113,15 @@ def test_what_is_left_out_of_training_is_shown_with_its_first_question(model, da
     train = tmp_path / "train.json"
     train.write_text(squad(asked))
     given = (model, data["squad-v1.1"], "squad-v1.1", f"answering.train={train}")
-    assert lesson_of(*given).num_examples == {"train": 27, "dev": 60}
+    assert task_of(*given).num_examples == {"train": 27, "dev": 60}
     shown = capsys.readouterr().err
     assert f"1 empty questions, left out; the first: {train}: question 'q4'\n" in shown
     assert f"2 answers that do not stand at their offset, left out; the first: {train}: question 'q7'; " in shown
     assert "answering.nearest=true takes their nearest occurrences\n" in shown
-    assert lesson_of(*given, "answering.nearest=true").num_examples["train"] == 29
+    assert task_of(*given, "answering.nearest=true").num_examples["train"] == 29
     assert "offset" not in capsys.readouterr().err
-    lesson = lesson_of(*given, "sequence_length=6", "answering.question_length=1")
-    lesson.encode(open_starting_point(model))
+    task = task_of(*given, "sequence_length=6", "answering.question_length=1")
+    task.encode(open_pretrained_encoder(model))
     shown = capsys.readouterr().err
     assert "questions have their answer whole in no window" in shown
     assert f"{train}: 1 of 27 questions were cut to 1 tokens (answering.question_length)\n" in shown
@@ -133,14 +133,14 @@ def test_names_of_files(model, data, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     for task in ("squad-v1.1", "searchqa"):
-        assert lesson_of(model, tmp_path, task).num_examples == {"train": 3, "dev": 2}
+        assert task_of(model, tmp_path, task).num_examples == {"train": 3, "dev": 2}
     with pytest.raises(UserError, match=r"no train file in it, under none of the names train-v2.0.json, train.json"):
-        lesson_of(model, tmp_path, "squad-v2.0")
+        task_of(model, tmp_path, "squad-v2.0")
     (tmp_path / "searchqa/dev.jsonl").write_text("")
     with pytest.raises(UserError, match=r"both dev.jsonl and searchqa/dev.jsonl; name the one .* answering.dev="):
-        lesson_of(model, tmp_path, "searchqa")
+        task_of(model, tmp_path, "searchqa")
     with pytest.raises(UserError, match=r"question 'q0' has no answer; questions without one are of squad-v2.0"):
-        lesson_of(model, data["squad-v2.0"], "squad-v1.1", f"answering.train={data['squad-v2.0']}/train-v2.0.json")
+        task_of(model, data["squad-v2.0"], "squad-v1.1", f"answering.train={data['squad-v2.0']}/train-v2.0.json")
 
 
 @pytest.mark.parametrize(
@@ -156,11 +156,11 @@ def test_names_of_files_in_capitals_are_the_same(model, tmp_path, task, names, c
     for name, number in zip(names, (3, 2), strict=True):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content(ask(number, 0)))
-    assert lesson_of(model, tmp_path, task).num_examples == {"train": 3, "dev": 2}
+    assert task_of(model, tmp_path, task).num_examples == {"train": 3, "dev": 2}
     path = tmp_path / names[0]
     path.with_name(path.name.swapcase()).write_text("")
     with pytest.raises(UserError, match=r"both "):
-        lesson_of(model, tmp_path, task)
+        task_of(model, tmp_path, task)
 
 
 def test_an_id_that_is_there_twice_can_be_left_out(model, tmp_path, capsys):
@@ -171,8 +171,8 @@ def test_an_id_that_is_there_twice_can_be_left_out(model, tmp_path, capsys):
     with pytest.raises(
         UserError, match=r"train.csv, line 3: question '1' is there twice; .*skip_malformed=true leaves"
     ):
-        lesson_of(model, tmp_path, "custom", "custom.id=id")
-    found = lesson_of(model, tmp_path, "custom", "custom.id=id", "skip_malformed=true").data.train
+        task_of(model, tmp_path, "custom", "custom.id=id")
+    found = task_of(model, tmp_path, "custom", "custom.id=id", "skip_malformed=true").data.train
     assert found.ids == ["1", "2"] and found.answers == [[(0, "w1")], [(0, "w3")]]
     assert "1 malformed lines, left out; the first: " in capsys.readouterr().err
 
@@ -182,28 +182,28 @@ def test_a_model_of_short_rows_is_refused_with_what_to_do(data, tmp_path):
     pretrain(tiny_recipe(make_data(tmp_path / "text").path, "plan.steps=2"), tmp_path / "short")
     export_run(tmp_path / "short", tmp_path / "exported")
     for path in (tmp_path / "short", tmp_path / "exported"):
-        start = open_starting_point(path)
+        start = open_pretrained_encoder(path)
         given = (path, data["squad-v1.1"], "squad-v1.1", "sequence_length=40")
         with pytest.raises(UserError, match=r"no row of more than 32 .*= 40; first `bertsmith pretrain bert-small-512"):
-            lesson_of(*given).check(start)
-        lesson_of(*given, "answering.force_length=true").check(start)
-        lesson_of(*given, "sequence_length=32").check(start)
+            task_of(*given).check(start)
+        task_of(*given, "answering.force_length=true").check(start)
+        task_of(*given, "sequence_length=32").check(start)
 
 
 def test_a_model_that_cannot_tell_questions_or_has_no_room_is_refused(model, data, tmp_path):
     given = (model, data["squad-v1.1"], "squad-v1.1")
     with pytest.raises(UserError, match="sequence_length = 32 has no room behind questions of 29 tokens"):
-        lesson_of(*given, "answering.question_length=29").check(open_starting_point(model))
+        task_of(*given, "answering.question_length=29").check(open_pretrained_encoder(model))
     one = make_model(tmp_path, type_vocab_size=1)
     with pytest.raises(UserError, match=r"knows one kind of segment, and squad-v1.1 has questions and contexts"):
-        lesson_of(one, *given[1:]).check(open_starting_point(one))
+        task_of(one, *given[1:]).check(open_pretrained_encoder(one))
 
 
 def test_compat_sums_the_loss(model, data):
-    start = open_starting_point(model)
+    start = open_pretrained_encoder(model)
     for compat, joint in (("true", "true"), ("true", "false"), ("false", "true")):
-        lesson = lesson_of(model, data["squad-v1.1"], "squad-v1.1", f"compat={compat}", f"answering.joint={joint}")
-        objective = lesson.objective(start, Encoder(start.settings, start.vocab_size))
+        task = task_of(model, data["squad-v1.1"], "squad-v1.1", f"compat={compat}", f"answering.joint={joint}")
+        objective = task.objective(start, Encoder(start.settings, start.vocab_size))
         assert objective.compat == (compat == "true") and isinstance(objective, JointAnswering) == (joint == "true")
 
 
@@ -231,19 +231,19 @@ def write_own(folder, asked: list[Asked], **columns_of):
 
 def test_ones_own_columns(model, tmp_path):
     path = write_own(tmp_path, ask(6, 0))
-    lesson = lesson_of(model, path, "custom", "custom.start=at", "custom.id=id")
-    assert lesson.data.train.ids == ["q0", "q1", "q2", "q3", "q4", "q5"]
-    assert [answers[0][0] for answers in lesson.data.train.answers] == [one.start for one in ask(6, 0)]
-    assert lesson_of(model, path, "custom").data.dev.ids == ["1", "2", "3", "4", "5", "6"]
+    task = task_of(model, path, "custom", "custom.start=at", "custom.id=id")
+    assert task.data.train.ids == ["q0", "q1", "q2", "q3", "q4", "q5"]
+    assert [answers[0][0] for answers in task.data.train.answers] == [one.start for one in ask(6, 0)]
+    assert task_of(model, path, "custom").data.dev.ids == ["1", "2", "3", "4", "5", "6"]
     none = write_own(tmp_path, ask(6, 0, none=True))
     with pytest.raises(UserError, match=r"train.jsonl, line 1: answer is empty; custom.unanswerable=true"):
-        lesson_of(model, none, "custom")
-    lesson = lesson_of(model, none, "custom", "custom.unanswerable=true")
-    start = open_starting_point(model)
-    assert lesson.metrics[0] == "best_f1" and lesson.data.train.answers[0] == []
+        task_of(model, none, "custom")
+    task = task_of(model, none, "custom", "custom.unanswerable=true")
+    start = open_pretrained_encoder(model)
+    assert task.metrics[0] == "best_f1" and task.data.train.answers[0] == []
     write_own(tmp_path, ask(2, 0), answer=None)
-    assert lesson_of(model, tmp_path, "custom", "custom.unanswerable=true").data.dev.answers == [[], []]
-    assert isinstance(lesson.objective(start, Encoder(start.settings, start.vocab_size)), JointAnswering)
+    assert task_of(model, tmp_path, "custom", "custom.unanswerable=true").data.dev.answers == [[], []]
+    assert isinstance(task.objective(start, Encoder(start.settings, start.vocab_size)), JointAnswering)
 
 
 @pytest.mark.parametrize(
@@ -259,14 +259,14 @@ def test_ones_own_columns(model, tmp_path):
 )
 def test_what_is_wrong_with_ones_own_is_named(model, tmp_path, changed, overrides, says):
     with pytest.raises(UserError, match=says):
-        lesson_of(model, write_own(tmp_path, ask(3, 0), **changed), "custom", *overrides)
+        task_of(model, write_own(tmp_path, ask(3, 0), **changed), "custom", *overrides)
 
 
 def test_line_ends_inside_a_context_count_as_the_characters_that_they_are(model, tmp_path):
     for split in ("train", "dev"):
         rows = 'question,context,answer,at\r\nw1,"w2\r\nw3 w4",w4,7\r\nw1,w2 w3,w3,3\r\n'
         (tmp_path / f"{split}.csv").write_bytes(rows.encode("utf-8-sig"))
-    train = lesson_of(model, tmp_path, "custom", "custom.start=at").data.train
+    train = task_of(model, tmp_path, "custom", "custom.start=at").data.train
     assert train.contexts == ["w2\r\nw3 w4", "w2 w3"]
     assert train.answers == [[(7, "w4")], [(3, "w3")]]
 
@@ -276,7 +276,7 @@ def test_lines_without_a_usable_answer_are_left_out_where_that_is_wanted_and_cou
     unusable = ['{"question": 7}', json.dumps({"question": "w0", "context": "w1 w2", "answer": "zebra"})]
     with (path / "train.jsonl").open("a") as file:
         file.write("".join(f"{line}\n" for line in unusable))
-    assert lesson_of(model, path, "custom", "skip_malformed=true").num_examples == {"train": len(asked), "dev": 3}
+    assert task_of(model, path, "custom", "skip_malformed=true").num_examples == {"train": len(asked), "dev": 3}
     shown = capsys.readouterr().err
     train = path / "train.jsonl"
     assert f"{train}: 1 malformed lines left out; the first is line 4: no column 'context'; there are " in shown
@@ -287,15 +287,15 @@ def test_lines_without_a_usable_answer_are_left_out_where_that_is_wanted_and_cou
 def test_one_column_file_serves_a_spreadsheet(model, tmp_path):
     for split in ("train", "dev"):
         (tmp_path / f"{split}.tsv").write_text(columns(ask(4, 0)))
-    assert lesson_of(model, tmp_path, "custom").num_examples == {"train": 4, "dev": 4}
+    assert task_of(model, tmp_path, "custom").num_examples == {"train": 4, "dev": 4}
 
 
 def test_what_is_held_out_for_early_stopping_is_about_other_contexts(model, tmp_path):
     """Rows of one context need not stand together."""
     contexts = ask(8, 0)
     path = write_own(tmp_path, [contexts[number % 8] for number in range(40)], id=None)
-    lesson = lesson_of(model, path, "custom", "early_stopping.share=0.25")
-    splits = lesson.encode(open_starting_point(model))
+    task = task_of(model, path, "custom", "early_stopping.share=0.25")
+    splits = task.encode(open_pretrained_encoder(model))
     assert splits.num_held_out == 10 and len(splits.held_out.asked.contexts) == 2
     assert len(splits.train.asked) == 30 and len(splits.train.asked.contexts) == 6
     assert not set(splits.train.asked.contexts) & set(splits.held_out.asked.contexts)
@@ -327,7 +327,7 @@ def test_what_pandas_makes_of_places_ids_and_missing_answers(model, tmp_path, en
             cells = [["" if value is None else str(value) for value in row.values()] for row in rows]
             path.write_bytes("\r\n".join(",".join(line) for line in [list(rows[0]), *cells]).encode())
     overrides = ("custom.start=at", "custom.id=id", "custom.unanswerable=true")
-    found = lesson_of(model, tmp_path, "custom", *overrides).data.train
+    found = task_of(model, tmp_path, "custom", *overrides).data.train
     assert found.ids == ["10", "11", "12"] and found.answers == [[(6, "w1")], [], [(3, "w2")]]
 
 
@@ -347,6 +347,6 @@ def test_questions_that_cannot_be_used_are_left_out_where_that_is_wanted(model, 
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
     overrides = ("custom.start=at", "custom.id=id")
     with pytest.raises(UserError, match=rf"train.jsonl, line 1: .*{says}.*; fix the line, or set skip_malformed=true"):
-        lesson_of(model, tmp_path, "custom", *overrides)
-    found = lesson_of(model, tmp_path, "custom", *overrides, "skip_malformed=true").data.train
+        task_of(model, tmp_path, "custom", *overrides)
+    found = task_of(model, tmp_path, "custom", *overrides, "skip_malformed=true").data.train
     assert found.ids == ["0", "1"] and "1 malformed lines left out" in found.malformed

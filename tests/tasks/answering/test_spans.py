@@ -9,13 +9,13 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.objectives.objective import denominators_of
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
-from bertsmith.tasks.answering.answering_lesson import AnsweredSplit, first_answers
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
 from bertsmith.tasks.answering.files import UNANSWERABLE_METRICS, AskedTask
+from bertsmith.tasks.answering.question_task import QuestionDataset, first_answers
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 from bertsmith.training.machine import MachineSettings, choose_machine
@@ -29,7 +29,7 @@ CPU = choose_machine(MachineSettings(device="cpu"))
 
 
 @pytest.fixture(scope="module")
-def split() -> AnsweredSplit:
+def split() -> QuestionDataset:
     """Six questions about contexts of 2 to 20 tokens in rows of 14, two of them without an answer."""
     draw, asked = np.random.default_rng(0), Questions()
     for number, size in enumerate((2, 5, 9, 12, 20, 20)):
@@ -38,8 +38,8 @@ def split() -> AnsweredSplit:
         answers = [] if number % 3 == 1 else [(2 * at, context[2 * at : 2 * at + 3])]
         asked.add(str(number), " ".join(draw.choice(list(LETTERS), size=1 + number % 2)), context, answers)
     windows = cut_into_windows(asked, TOKENIZER, LENGTH, stride=4, question_length=3)
-    task = AskedTask(Task("toy", UNANSWERABLE_METRICS), asked, asked)
-    return AnsweredSplit(task, asked, windows, first_answers(asked, windows), AnsweringSettings())
+    task = AskedTask(TaskSpec("toy", UNANSWERABLE_METRICS), asked, asked)
+    return QuestionDataset(task, asked, windows, first_answers(asked, windows), AnsweringSettings())
 
 
 def objective_of(joint: bool, compat: bool = False, may_have_none: bool = True, **options) -> Answering:
@@ -68,7 +68,7 @@ def log_probabilities(objective: Answering, vectors: torch.Tensor, may: list[int
     return (head.start(vectors)[:, 0] + closed).log_softmax(0), ends
 
 
-def rows_by_definition(objective: Answering, split: AnsweredSplit):
+def rows_by_definition(objective: Answering, split: QuestionDataset):
     """By window: its log-probabilities, the places of its context, and how unlikely an answer is."""
     for number in range(len(split.windows)):
         tokens = split.windows.take(np.array([number]))

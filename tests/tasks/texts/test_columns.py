@@ -20,7 +20,7 @@ def write(folder, train, dev, ending="tsv"):
 def test_classes_are_the_training_files_in_order(tmp_path):
     write(tmp_path, ["sentence\tlabel", "x\t10", "y\t9", "z\t10"], ["label\tsentence", "9\tx"])
     data = read_columns(CustomSettings(), tmp_path)
-    assert data.task.labels == ("9", "10")
+    assert data.spec.labels == ("9", "10")
     assert data.train.targets.tolist() == [1, 0, 1]
     assert (data.dev.first, data.dev.second, data.dev.targets.tolist()) == (["x"], None, [0])
 
@@ -30,7 +30,7 @@ def test_pairs_and_numbers_from_jsonl(tmp_path):
     write(tmp_path, rows, [*rows, json.dumps({"a": "x", "b": "y", "score": 7})], "jsonl")
     settings = CustomSettings(text="a", second_text="b", label="score", kind="regression")
     data = read_columns(settings, tmp_path)
-    assert (data.task.is_regression, data.task.low, data.task.high) == (True, 0.0, 2.0)
+    assert (data.spec.is_regression, data.spec.low, data.spec.high) == (True, 0.0, 2.0)
     assert data.train.second == ["y0", "y1", "y2", "y3", "y4"]
     assert data.dev.targets.tolist() == [0, 0.5, 1, 1.5, 2, 7]
 
@@ -110,7 +110,7 @@ def of_rows(folder, rows, dev=None, ending="jsonl", **settings):
 )
 def test_one_label_is_one_class_however_it_is_written(tmp_path, ending, rows, dev, labels, targets):
     data = of_rows(tmp_path, rows, dev, ending)
-    assert (data.task.labels, data.train.targets.tolist()) == (labels, targets)
+    assert (data.spec.labels, data.train.targets.tolist()) == (labels, targets)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_missing_label_is_no_class(tmp_path, ending, value):
     with pytest.raises(UserError, match=r"train\.\w+, line \d: label is .*; .* set skip_malformed=true"):
         of_rows(tmp_path, rows, ["bad", "good"], ending)
     data = of_rows(tmp_path, rows, ["bad", "good"], ending, skip_malformed=True)
-    assert (data.task.labels, data.train.first) == (("bad", "good"), ["text 0", "text 1", "text 3"])
+    assert (data.spec.labels, data.train.first) == (("bad", "good"), ["text 0", "text 1", "text 3"])
     assert "1 malformed lines left out; the first is line " in data.train.left_out[0]
 
 
@@ -169,13 +169,13 @@ def test_vectors_of_zeros_and_ones_are_no_sets_of_labels(tmp_path, ending, rows,
 
 def test_sets_of_labels_as_lists_in_cells(tmp_path):
     data = of_rows(tmp_path, ["['a', 'b']", "[]", "['b' 'c']", "a"], None, "csv", kind="multi-label")
-    assert data.task.labels == ("a", "b", "c")
+    assert data.spec.labels == ("a", "b", "c")
     assert data.train.targets.astype(int).tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 1], [1, 0, 0]]
 
 
 def test_numbers_keep_float64(tmp_path):
     data = of_rows(tmp_path, [1700000000.25, 1700000000.5, 1700000001.0], None, "jsonl", kind="regression")
-    assert (data.task.low, data.task.high) == (1700000000.25, 1700000001.0)
+    assert (data.spec.low, data.spec.high) == (1700000000.25, 1700000001.0)
     assert data.train.targets.tolist() == [1700000000.25, 1700000000.5, 1700000001.0]
     other = of_rows(tmp_path, [1700000000.25, 1700000000.75, 1700000001.0], None, "jsonl", kind="regression")
     assert other.train.fingerprint() != data.train.fingerprint()

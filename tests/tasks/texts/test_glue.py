@@ -6,7 +6,7 @@ import pytest
 
 from bertsmith.errors import UserError
 from bertsmith.tasks.texts.glue import GLUE, read_dev_labels, read_glue, read_split, why_absent
-from bertsmith.tasks.texts.text_lesson import TextLesson
+from bertsmith.tasks.texts.text_task import TextTask
 from tests.tasks.texts.toy_glue import write_glue, write_split
 
 LABELS = {
@@ -157,7 +157,7 @@ def test_the_mismatched_and_the_diagnostic_sets(tmp_path):
     write_split(tmp_path, "mnli-mismatched", "dev", rows=9)
     data = read_glue("mnli", tmp_path, check_counts=False)
     assert (len(data.dev.first), len(data.mismatched.first)) == (12, 9)
-    assert TextLesson(None, data).metrics == ("accuracy", "accuracy_mismatched")
+    assert TextTask(None, data).metrics == ("accuracy", "accuracy_mismatched")
     for name, rows in (("mnli-mismatched", "9,847"), ("ax", "1,104")):
         assert len(read_split(name, tmp_path, "test", check_counts=False).first) == 6
         with pytest.raises(UserError, match=f"6 examples where {rows} were published"):
@@ -165,7 +165,7 @@ def test_the_mismatched_and_the_diagnostic_sets(tmp_path):
     (tmp_path / "MNLI/dev_matched.tsv").rename(tmp_path / "MNLI/dev.tsv")
     (tmp_path / "MNLI/dev_mismatched.tsv").unlink()
     alone = read_glue("mnli", tmp_path, check_counts=False)
-    assert alone.mismatched is None and TextLesson(None, alone).metrics == ("accuracy",), "dev.tsv is no mismatched set"
+    assert alone.mismatched is None and TextTask(None, alone).metrics == ("accuracy",), "dev.tsv is no mismatched set"
 
 
 def test_the_hubs_mismatched_set(tmp_path):

@@ -114,7 +114,7 @@ def test_every_layout_says_the_same(tmp_path):
         rows = [json.loads(line) for line in (lists / f"{split}.jsonl").read_text().splitlines()]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), columnar / f"{split}.parquet")
     first, *others = (read_columns(MANY, folder) for folder in (cells, lists, columnar))
-    assert first.task.labels == TOPICS and first.task.is_multi_label and not first.task.is_regression
+    assert first.spec.labels == TOPICS and first.spec.is_multi_label and not first.spec.is_regression
     assert not first.train.targets.any(axis=1).all(), "some have none"
     for other in others:
         assert other.train.fingerprint() == first.train.fingerprint()
@@ -123,11 +123,11 @@ def test_every_layout_says_the_same(tmp_path):
 def test_numbers_in_order_and_another_separator(tmp_path):
     write(tmp_path, ["sentence\tlabel", "x\t10; 9,5", "y\t"], ["sentence\tlabel", "x\t9,5"])
     data = read_columns(CustomSettings(kind="multi-label", separator=";"), tmp_path)
-    assert data.task.labels == ("10", "9,5")
+    assert data.spec.labels == ("10", "9,5")
     assert data.train.targets.tolist() == [[True, True], [False, False]]
     assert data.dev.targets.tolist() == [[False, True]]
     write(tmp_path, ["sentence\tlabel", "x\t10, 9"], ["sentence\tlabel", "x\t9"])
-    assert read_columns(MANY, tmp_path).task.labels == ("9", "10")
+    assert read_columns(MANY, tmp_path).spec.labels == ("9", "10")
 
 
 TSV = ["sentence\tlabel", "x\tart,sea"]

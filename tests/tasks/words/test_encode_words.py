@@ -10,11 +10,11 @@ from bertsmith.encoders.bert import TaggingHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, denominators_of
 from bertsmith.tasks.scoring.word_lines import Word
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.encode_words import IGNORED, encode_words
 from bertsmith.tasks.words.sentences import Sentences
+from bertsmith.tasks.words.tag_task import encode_tagged, predict_tags
 from bertsmith.tasks.words.tagging import Tagging
-from bertsmith.tasks.words.word_lesson import encode_tagged, predict_tags
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 from bertsmith.training.machine import MachineSettings, choose_machine
@@ -22,7 +22,7 @@ from bertsmith.training.runner import Runner
 from tests.tasks.texts.test_classification import NARROW
 
 LABELS = ("O", "a", "b", "c")
-TASK = Task("toy", ("accuracy",), LABELS)
+TASK = TaskSpec("toy", ("accuracy",), LABELS)
 TOKENIZER = Tokenizer(build([*SPECIAL_TOKENS, "x", "y", "##x", "##y", "-"]))
 WORDS = ("x", "y", "xx", "yxyx", "x-y", "q", "\u200b", "xy" * 9)
 PIECES = {"x": 1, "y": 1, "xx": 2, "yxyx": 4, "x-y": 3, "q": 1, "\u200b": 1, "xy" * 9: 18}

@@ -17,14 +17,14 @@ from bertsmith.tasks.words.sentences import (
     PLAIN_METRICS,
     LabelledSentences,
     read_chunking,
-    read_tagging,
+    read_custom_tagging,
 )
 
 GOOD = "the DT B-NP\ncat NN I-NP\nsat VB B-VP\n. . O\n\nit PRP B-NP\n"
 
 
 def own(folder: Path, *, skip_malformed: bool = False, **settings: str) -> LabelledSentences:
-    return read_tagging(CustomSettings(**settings), folder, skip_malformed=skip_malformed)
+    return read_custom_tagging(CustomSettings(**settings), folder, skip_malformed=skip_malformed)
 
 
 def write(folder, train=GOOD, dev=GOOD, ending="txt"):
@@ -35,8 +35,8 @@ def write(folder, train=GOOD, dev=GOOD, ending="txt"):
 
 def test_entities_have_every_prefix_of_training_with_every_type(tmp_path):
     data = own(write(tmp_path, dev="sat VB I-VP\n"))
-    assert data.task.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
-    assert data.task.metrics == ENTITY_METRICS
+    assert data.spec.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
+    assert data.spec.metrics == ENTITY_METRICS
     assert data.train.texts() == [["the", "cat", "sat", "."], ["it"]]
     assert data.train.tags() == [["B-NP", "I-NP", "B-VP", "O"], ["B-NP"]]
     assert data.train.fingerprint() != data.dev.fingerprint()
@@ -44,14 +44,14 @@ def test_entities_have_every_prefix_of_training_with_every_type(tmp_path):
 
 def test_bioes_and_letters_alone(tmp_path):
     data = own(write(tmp_path, "a S-X\nb B-X\nc I-X\nd E-X\n", "a E-X\n", "conll"))
-    assert data.task.labels == ("O", "B-X", "E-X", "I-X", "S-X")
+    assert data.spec.labels == ("O", "B-X", "E-X", "I-X", "S-X")
     (tmp_path / "letters").mkdir()
-    assert own(write(tmp_path / "letters", "a B\nb I\n", "a O\n")).task.labels == ("O", "B", "I")
+    assert own(write(tmp_path / "letters", "a B\nb I\n", "a O\n")).spec.labels == ("O", "B", "I")
 
 
 def test_plain_tags(tmp_path):
     data = own(write(tmp_path, "a DT\nb NN\nc O\n", "a NN\n"))
-    assert (data.task.labels, data.task.metrics) == (("DT", "NN", "O"), PLAIN_METRICS)
+    assert (data.spec.labels, data.spec.metrics) == (("DT", "NN", "O"), PLAIN_METRICS)
 
 
 def test_moving_the_files_changes_nothing_and_a_blank_line_does(tmp_path):
@@ -72,7 +72,7 @@ def test_document_lines_end_a_sentence_and_are_none(tmp_path):
         (tmp_path / name).mkdir()
         data = own(write(tmp_path / name, text))
         assert data.train.texts() == [["the", "cat", "sat", "."], ["it"]]
-        prints.append((data.train.fingerprint(), data.task))
+        prints.append((data.train.fingerprint(), data.spec))
     assert prints[0] == prints[1] == prints[2]
     with pytest.raises(UserError, match="no words in this file"):
         own(write(tmp_path, "-DOCSTART- O\n"))
@@ -90,7 +90,7 @@ def test_conll2000(shared_data):
     data = read_chunking(shared_data / "conll2000")
     assert (data.train.num_examples, data.dev.num_examples) == (8936, 2012)
     assert (sum(1 for _ in data.train.flat()), sum(1 for _ in data.dev.flat())) == (211727, 47377)
-    assert len(data.task.labels) == 23, "I-LST is in the test file alone"
+    assert len(data.spec.labels) == 23, "I-LST is in the test file alone"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_table_has_a_sentence_a_row(tmp_path, ending):
             path.write_text("".join(f"{between.join(row)}\n" for row in rows))
     data = own(tmp_path)
     assert data.train.texts() == ROWS["sentence"] and data.train.tags() == ROWS["label"]
-    assert data.task.labels == ("O", "B-NP", "I-NP") and data.task.metrics == ENTITY_METRICS
+    assert data.spec.labels == ("O", "B-NP", "I-NP") and data.spec.metrics == ENTITY_METRICS
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_sentences_with_a_malformed_line_can_be_left_out(tmp_path, conll):
         read(False)
     found, words = read(True), [["the", "cat", "sat", "."], ["it"]]
     assert found.train.texts() == [["b"], *words] and found.dev.texts() == words
-    assert found.task.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
+    assert found.spec.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
     assert (
         f"1 malformed sentences, left out; the first: {tmp_path / 'train.txt'}, line 1: 2 col" in found.train.left_out
     )
@@ -203,7 +203,7 @@ def test_which_recipes_tag_words():
         return load(FinetuneRecipe, "finetune", name, ["model=m", "data=d", *overrides]).settings.kind == "words"
 
     assert tags("chunk") and tags("custom", "custom.kind=tagging")
-    assert not tags("custom") and not tags("cola", "custom.kind=tagging")
+    assert not tags("custom") and not tags("cola")
 
 
 WORDS_AND_TAGS = [(["Ann", "Lee", "wrote"], ["B-PER", "I-PER", "O"]), (["Rome", "1\u00a0000"], ["B-LOC", "O"])]
@@ -225,10 +225,10 @@ def test_lists_in_cells_are_the_words_and_tags_in_them(tmp_path, ending, shown):
                 csv.writer(file).writerows(rows)
             else:
                 file.writelines("\t".join(row) + "\r\n" for row in rows)
-    found = read_tagging(CustomSettings(kind="tagging"), tmp_path)
+    found = read_custom_tagging(CustomSettings(kind="tagging"), tmp_path)
     assert found.train.texts() == [words for words, _ in WORDS_AND_TAGS]
     assert found.train.tags() == [tags for _, tags in WORDS_AND_TAGS]
-    assert found.task.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+    assert found.spec.labels == ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 
 
 def test_rows_of_a_table_can_be_left_out(tmp_path):
@@ -242,7 +242,7 @@ def test_rows_of_a_table_can_be_left_out(tmp_path):
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, [*odd, *rows])))
     settings = CustomSettings(kind="tagging")
     with pytest.raises(UserError, match=r"train.jsonl, line 1: 1 words and 2 tags; .*; fix the line, or set skip_malf"):
-        read_tagging(settings, tmp_path)
-    found = read_tagging(settings, tmp_path, skip_malformed=True)
+        read_custom_tagging(settings, tmp_path)
+    found = read_custom_tagging(settings, tmp_path, skip_malformed=True)
     assert found.train.texts() == [words for words, _ in WORDS_AND_TAGS]
     assert "3 malformed lines left out; the first is line 1: 1 words and 2 tags" in found.train.left_out

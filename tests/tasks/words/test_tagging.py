@@ -13,8 +13,8 @@ from bertsmith.predict.answers import predictions
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.grade import grade
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.starting_point import open_starting_point
 from bertsmith.tasks.trial import build_objective
 from bertsmith.tasks.words.tag_scores import measure_tags
 from bertsmith.training.pretrain import pretrain
@@ -130,7 +130,7 @@ def test_exported_it_answers_in_transformers_as_here(toy, tmp_path, monkeypatch,
     expected = list(zip(text.split(), [theirs.config.id2label[int(id)] for id in found], strict=True))
     for path in (tmp_path / "run", tmp_path / "out"):
         assert bertsmith.load(path, device="cpu").tag(text) == expected
-    start = open_starting_point(tmp_path / "out")
+    start = open_pretrained_encoder(tmp_path / "out")
     assert start.family == family and not any(name.startswith("head.") for name in start.weights)
 
 

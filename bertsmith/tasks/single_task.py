@@ -1,16 +1,16 @@
-"""What lessons of one task have in common."""
+"""What tasks of one task have in common."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.early_stopping import divide
+from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.starting_point import StartingPoint
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 
 
-class Examples(Protocol):
+class _Examples(Protocol):
     """One split, as its file has it."""
 
     @property
@@ -21,28 +21,28 @@ class Examples(Protocol):
         """Hex sha256 of the content, whatever file it came from."""
 
 
-class Labelled(Protocol):
+class TaskFiles(Protocol):
     """A task's examples, as its files have them."""
 
-    task: Task
-    train: Examples
-    dev: Examples
+    spec: TaskSpec
+    train: _Examples
+    dev: _Examples
 
 
 @dataclass(frozen=True)
-class SingleLesson:
-    """See `bertsmith.tasks.lesson.Lesson`."""
+class SingleTask:
+    """See `bertsmith.tasks.task.Task`."""
 
     recipe: FinetuneRecipe
-    data: Labelled
+    data: TaskFiles
 
     @property
-    def task(self) -> Task:
-        return self.data.task
+    def spec(self) -> TaskSpec:
+        return self.data.spec
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return self.task.metrics
+        return self.spec.metrics
 
     @property
     def num_examples(self) -> dict[str, int]:
@@ -51,7 +51,7 @@ class SingleLesson:
     def identity(self) -> dict[str, Any]:
         return {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()]}
 
-    def check(self, start: StartingPoint) -> None:
-        check_weights(self.recipe, self.task)
+    def check(self, start: PretrainedEncoder) -> None:
+        check_weights(self.recipe, self.spec)
         if share := self.recipe.early_stopping.share:
             divide(self.data.train.num_examples, share)

@@ -1,4 +1,4 @@
-"""Tags of words, as a lesson: chunks, names, parts of speech."""
+"""Tags of words, as a task: chunks, names, parts of speech."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,26 +17,26 @@ from bertsmith.tasks.cautions import Look, spread_of
 from bertsmith.tasks.class_weights import class_weights, say_classes
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
-from bertsmith.tasks.lesson import Outcome, Split, Splits, outcome_of
 from bertsmith.tasks.metrics import is_constant
+from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.single_lesson import SingleLesson
-from bertsmith.tasks.starting_point import StartingPoint
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.single_task import SingleTask
+from bertsmith.tasks.task import Dataset, Datasets, Outcome, outcome_of
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
 from bertsmith.tasks.words.sentences import LabelledSentences, Sentences
-from bertsmith.tasks.words.tag_scores import constant_score, fallback, score_tags
+from bertsmith.tasks.words.tag_scores import constant_tag_score, fallback, score_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 
 
 @dataclass(frozen=True)
-class TaggedSplit(Split):
-    """See `bertsmith.tasks.lesson.Split`."""
+class TagDataset(Dataset):
+    """See `bertsmith.tasks.task.Dataset`."""
 
-    task: Task
+    spec: TaskSpec
     sentences: Sentences
     encoded: WordRows
     answers: np.ndarray
@@ -66,30 +66,30 @@ class TaggedSplit(Split):
         grid, spread = predict_tags(objective, self.rows, machine)
         ids = self.encoded.gather(grid, self.fallback)
         path = None if folder is None else folder / f"predictions-{name}.txt"
-        metrics = score_tags(ids, self.sentences, self.encoded.ends, self.task, path)
-        headline = self.task.metrics[0]
-        constant = constant_score(self.task, self.sentences)
+        metrics = score_tags(ids, self.sentences, self.encoded.ends, self.spec, path)
+        headline = self.spec.metrics[0]
+        constant = constant_tag_score(self.spec, self.sentences)
         return outcome_of(metrics, Look(headline, metrics[headline], constant, is_constant(ids), spread))
 
 
 @dataclass(frozen=True)
-class WordLesson(SingleLesson):
-    """See `bertsmith.tasks.lesson.Lesson`."""
+class TagTask(SingleTask):
+    """See `bertsmith.tasks.task.Task`."""
 
     data: LabelledSentences
 
-    def encode(self, start: StartingPoint) -> Splits:
-        guess = fallback(self.task, self.data.train)
+    def encode(self, start: PretrainedEncoder) -> Datasets:
+        guess = fallback(self.spec, self.data.train)
         length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(start.settings.num_segments)
 
-        def encoded(sentences: Sentences) -> TaggedSplit:
-            return encode_tagged(sentences, self.task, start.tokenizer, length, guess, segment)
+        def encoded(sentences: Sentences) -> TagDataset:
+            return encode_tagged(sentences, self.spec, start.tokenizer, length, guess, segment)
 
         train, held_out = self.data.train, None
         if share := self.recipe.early_stopping.share:
             train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
-        counted = f", and count as predicted {quoted(self.task.labels[guess], 60)}"
-        splits = Splits(replace(encoded(train), weights=self._weights()), encoded(self.data.dev))
+        counted = f", and count as predicted {quoted(self.spec.labels[guess], 60)}"
+        splits = Datasets(replace(encoded(train), weights=self._weights()), encoded(self.data.dev))
         self._say_what_is_lost(splits.train, "")
         self._say_what_is_lost(splits.dev, counted)
         if held_out is None:
@@ -98,16 +98,16 @@ class WordLesson(SingleLesson):
         self._say_what_is_lost(watched, counted)
         return splits._replace(held_out=watched, num_held_out=held_out.num_examples)
 
-    def objective(self, start: StartingPoint, encoder: Encoder) -> Tagging:
-        return start.lend(build_tagging(encoder, start.family, len(self.task.labels), self.recipe.compat))
+    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Tagging:
+        return start.load_into(build_tagging(encoder, start.family, len(self.spec.labels), self.recipe.compat))
 
     def _weights(self) -> np.ndarray | None:
         found = Counter(word.columns[-1] for word in self.data.train.flat())
-        counts = np.array([found[label] for label in self.task.labels])
-        say_classes(self.task, counts, f"{int(counts.sum()):,} words to learn from")
-        return class_weights(self.recipe, self.task, counts, int(counts.sum()))
+        counts = np.array([found[label] for label in self.spec.labels])
+        say_classes(self.spec, counts, f"{int(counts.sum()):,} words to learn from")
+        return class_weights(self.recipe, self.spec, counts, int(counts.sum()))
 
-    def _say_what_is_lost(self, split: TaggedSplit, outcome: str) -> None:
+    def _say_what_is_lost(self, split: TagDataset, outcome: str) -> None:
         path, kept, unknown = split.sentences.path, split.encoded.kept, split.encoded.unknown
         if not kept.all():
             say(
@@ -125,11 +125,11 @@ class WordLesson(SingleLesson):
             )
 
 
-def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
+def read_tag_task(recipe: FinetuneRecipe) -> TagTask:
     """CoNLL-2000, or files of one's own.
 
     Raises:
-        UserError: as `read_chunking`, and as `read_tagging`.
+        UserError: as `read_chunking`, and as `read_custom_tagging`.
     """
     data = recipe.entry.read(recipe)
     if recipe.task == "chunk" and data.dev.path.name.lower() != "dev.txt":
@@ -140,17 +140,17 @@ def read_word_lesson(recipe: FinetuneRecipe) -> WordLesson:
     for sentences in (data.train, data.dev):
         if sentences.left_out:
             say(sentences.left_out, error=True)
-    return WordLesson(recipe, data)
+    return TagTask(recipe, data)
 
 
 def encode_tagged(
-    sentences: Sentences, task: Task, tokenizer: Tokenizer, length: int, fallback: int, segment: int = 0
-) -> TaggedSplit:
+    sentences: Sentences, task: TaskSpec, tokenizer: Tokenizer, length: int, fallback: int, segment: int = 0
+) -> TagDataset:
     """As `encode_words`, with the tags that the words have."""
     encoded = encode_words(sentences.texts(), tokenizer, length, segment)
     ids = {label: id for id, label in enumerate(task.labels)}
     tags = np.array([ids[word.columns[-1]] for word in sentences.flat()])
-    return TaggedSplit(task, sentences, encoded, encoded.spread(tags[encoded.kept], IGNORED), fallback)
+    return TagDataset(task, sentences, encoded, encoded.spread(tags[encoded.kept], IGNORED), fallback)
 
 
 def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, float]:

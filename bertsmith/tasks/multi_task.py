@@ -1,4 +1,4 @@
-"""Several tasks as one lesson: one encoder for all, and for each a head and a loss; a batch is of one task."""
+"""Several tasks as one task: one encoder for all, and for each a head and a loss; a batch is of one task."""
 
 from collections.abc import Iterator, Mapping
 from itertools import count
@@ -13,11 +13,11 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import generator
 from bertsmith.storage.files import own_folder
-from bertsmith.tasks.lesson import Lesson, Outcome, Scored, Splits, Trained
 from bertsmith.tasks.mixing import SEVERAL, head_of, metric_of, shares, task_and_metric
+from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.starting_point import StartingPoint
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task import Datasets, EvalSet, Outcome, Task, TrainSet
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.machine import Machine
 
 MEAN = "mean"
@@ -26,7 +26,7 @@ MEAN = "mean"
 Value = TypeVar("Value")
 
 
-class Several(nn.Module):
+class MultiTaskModel(nn.Module):
     """An objective a task on one encoder. The names of a batch's targets say whose it is, and so do those of its
     losses: "rte.answers", "rte.loss". Two tasks' batches of one shape thus differ for a `CudaGraphRunner` too."""
 
@@ -58,10 +58,10 @@ class Several(nn.Module):
         return total + 0.0 * sum(parameter.sum() for head in idle for parameter in head.parameters())
 
 
-class SeveralSplit(NamedTuple):
-    """What several tasks are trained on; see `bertsmith.tasks.lesson.Trained`."""
+class MultiTrainSet(NamedTuple):
+    """What several tasks are trained on; see `bertsmith.tasks.task.TrainSet`."""
 
-    splits: dict[str, Trained]
+    splits: dict[str, TrainSet]
     power: float
     """See `SeveralSettings`."""
 
@@ -87,14 +87,16 @@ class SeveralSplit(NamedTuple):
             yield Batch(batch.tokens, _named(tasks[place], batch.targets)), (step + 1,)
 
 
-class SeveralDev(NamedTuple):
-    """The dev sets of several tasks, or what is held out of them; see `bertsmith.tasks.lesson.Scored`."""
+class MultiEvalSet(NamedTuple):
+    """The dev sets of several tasks, or what is held out of them; see `bertsmith.tasks.task.EvalSet`."""
 
-    dev: dict[str, Scored]
+    dev: dict[str, EvalSet]
     headlines: dict[str, str]
     """Task → the first of its metrics."""
 
-    def score(self, objective: Several, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
+    def score(
+        self, objective: MultiTaskModel, machine: Machine, folder: Path | None = None, name: str = "dev"
+    ) -> Outcome:
         """`MEAN`, and every task's metrics behind the task's name; what a task writes is in a folder of its own."""
         found: dict[str, float] = {}
         outcomes: dict[str, Outcome] = {}
@@ -113,51 +115,49 @@ class SeveralDev(NamedTuple):
         )
 
 
-class SeveralLesson(NamedTuple):
-    """See `bertsmith.tasks.lesson.Lesson`."""
+class MultiTask(NamedTuple):
+    """See `bertsmith.tasks.task.Task`."""
 
     recipe: FinetuneRecipe
-    lessons: dict[str, Lesson]
+    tasks: dict[str, Task]
 
     @property
-    def task(self) -> Task:
-        return Task(SEVERAL, self.metrics)
+    def spec(self) -> TaskSpec:
+        return TaskSpec(SEVERAL, self.metrics)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        own = (metric_of(task, name) for task, lesson in self.lessons.items() for name in lesson.metrics)
+        own = (metric_of(name, metric) for name, task in self.tasks.items() for metric in task.metrics)
         return (MEAN, *own)
 
     @property
     def num_examples(self) -> dict[str, int]:
-        return {
-            split: sum(lesson.num_examples[split] for lesson in self.lessons.values()) for split in ("train", "dev")
-        }
+        return {split: sum(task.num_examples[split] for task in self.tasks.values()) for split in ("train", "dev")}
 
     def identity(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for task, lesson in self.lessons.items():
-            found |= _named(task, lesson.identity())
+        for name, task in self.tasks.items():
+            found |= _named(name, task.identity())
         return found
 
-    def check(self, start: StartingPoint) -> None:
-        for lesson in self.lessons.values():
-            lesson.check(start)
+    def check(self, start: PretrainedEncoder) -> None:
+        for task in self.tasks.values():
+            task.check(start)
 
-    def encode(self, start: StartingPoint) -> Splits:
-        encoded = {task: lesson.encode(start) for task, lesson in self.lessons.items()}
-        train = SeveralSplit({task: splits.train for task, splits in encoded.items()}, self.recipe.several.power)
-        headlines = {task: lesson.metrics[0] for task, lesson in self.lessons.items()}
+    def encode(self, start: PretrainedEncoder) -> Datasets:
+        encoded = {name: task.encode(start) for name, task in self.tasks.items()}
+        train = MultiTrainSet({task: splits.train for task, splits in encoded.items()}, self.recipe.several.power)
+        headlines = {name: task.metrics[0] for name, task in self.tasks.items()}
         self._say_shares(train)
-        dev = SeveralDev({task: splits.dev for task, splits in encoded.items()}, headlines)
+        dev = MultiEvalSet({task: splits.dev for task, splits in encoded.items()}, headlines)
         held_out = {task: splits.held_out for task, splits in encoded.items() if splits.held_out is not None}
-        watched = SeveralDev(held_out, headlines) if held_out else None
-        return Splits(train, dev, watched, sum(splits.num_held_out for splits in encoded.values()))
+        watched = MultiEvalSet(held_out, headlines) if held_out else None
+        return Datasets(train, dev, watched, sum(splits.num_held_out for splits in encoded.values()))
 
-    def objective(self, start: StartingPoint, encoder: Encoder) -> Several:
-        return Several(encoder, {task: lesson.objective(start, encoder) for task, lesson in self.lessons.items()})
+    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> MultiTaskModel:
+        return MultiTaskModel(encoder, {name: task.objective(start, encoder) for name, task in self.tasks.items()})
 
-    def _say_shares(self, train: SeveralSplit) -> None:
+    def _say_shares(self, train: MultiTrainSet) -> None:
         total = len(train.lengths)
         for (task, split), share in zip(train.splits.items(), train.shares(), strict=True):
             size = len(split.lengths)

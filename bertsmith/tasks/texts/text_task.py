@@ -1,4 +1,4 @@
-"""Classes, labels and numbers of texts, as a lesson: GLUE's tasks, and one's own."""
+"""Classes, labels and numbers of texts, as a task: GLUE's tasks, and one's own."""
 
 import math
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from bertsmith.tasks.cautions import of_texts
 from bertsmith.tasks.class_weights import class_weights, say_classes
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
-from bertsmith.tasks.lesson import Outcome, Split, Splits, outcome_of
 from bertsmith.tasks.metrics import measure
+from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.single_lesson import SingleLesson
-from bertsmith.tasks.starting_point import StartingPoint
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.single_task import SingleTask
+from bertsmith.tasks.task import Dataset, Datasets, Outcome, outcome_of
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
@@ -36,10 +36,10 @@ MISMATCHED = "_mismatched"
 
 
 @dataclass(frozen=True)
-class TextSplit(Split):
-    """See `bertsmith.tasks.lesson.Split`."""
+class TextDataset(Dataset):
+    """See `bertsmith.tasks.task.Dataset`."""
 
-    task: Task
+    spec: TaskSpec
     rows: Rows
     answers: np.ndarray
     """[N]: int64 class ids, or float32 numbers scaled so that the task's `low` is 0 and its `high` 1; [N, C] bool where
@@ -57,7 +57,7 @@ class TextSplit(Split):
         answers = self.answers[rows]
         targets = {"answers": torch.from_numpy(answers)}
         if self.weights is not None:
-            weights = np.where(answers, self.weights, 1) if self.task.is_multi_label else self.weights[answers]
+            weights = np.where(answers, self.weights, 1) if self.spec.is_multi_label else self.weights[answers]
             targets["weights"] = torch.from_numpy(weights.astype(np.float32))
         return Batch(self.rows.take(rows), targets)
 
@@ -66,23 +66,23 @@ class TextSplit(Split):
     ) -> Outcome:
         """predictions-NAME.tsv gets an example a line, in the order of the dev file."""
         scores, answers = predict(objective, self.rows, machine), self.answers
-        if self.task.is_regression:
-            predicted, answers = on_scale(scores[:, 0], self.task.low, self.task.high), self.numbers
-        elif self.task.is_multi_label:
+        if self.spec.is_regression:
+            predicted, answers = on_scale(scores[:, 0], self.spec.low, self.spec.high), self.numbers
+        elif self.spec.is_multi_label:
             predicted = scores >= 0  # a probability of at least 0.5
         else:
             predicted = scores.argmax(axis=1)
         if folder is not None:
-            _write_predictions(folder / f"predictions-{name}.tsv", predicted, answers, self.task)
-        metrics = measure(self.task.metrics, predicted, answers, len(self.task.labels))
-        return outcome_of(metrics, of_texts(self.task, metrics[self.task.metrics[0]], scores, predicted, answers))
+            _write_predictions(folder / f"predictions-{name}.tsv", predicted, answers, self.spec)
+        metrics = measure(self.spec.metrics, predicted, answers, len(self.spec.labels))
+        return outcome_of(metrics, of_texts(self.spec, metrics[self.spec.metrics[0]], scores, predicted, answers))
 
 
-class TwoDevSets(NamedTuple):
-    """MNLI's; see `bertsmith.tasks.lesson.Scored`."""
+class MnliEvalSet(NamedTuple):
+    """MNLI's; see `bertsmith.tasks.task.EvalSet`."""
 
-    matched: TextSplit
-    mismatched: TextSplit
+    matched: TextDataset
+    mismatched: TextDataset
 
     def score(
         self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
@@ -96,39 +96,39 @@ class TwoDevSets(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TextLesson(SingleLesson):
-    """See `bertsmith.tasks.lesson.Lesson`."""
+class TextTask(SingleTask):
+    """See `bertsmith.tasks.task.Task`."""
 
     data: LabelledTexts
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        second = () if self.data.mismatched is None else self.task.metrics
-        return (*self.task.metrics, *(name + MISMATCHED for name in second))
+        second = () if self.data.mismatched is None else self.spec.metrics
+        return (*self.spec.metrics, *(name + MISMATCHED for name in second))
 
     def identity(self) -> dict[str, Any]:
         if self.data.mismatched is None:
             return super().identity()
         return super().identity() | {"mismatched_dev": self.data.mismatched.fingerprint()}
 
-    def check(self, start: StartingPoint) -> None:
+    def check(self, start: PretrainedEncoder) -> None:
         super().check(start)
         if self.data.train.has_pairs and start.settings.num_segments == 1:
             raise UserError(
                 f"{self.recipe.model}: knows one kind of segment, and {self.recipe.task} has pairs of texts"
             )
 
-    def encode(self, start: StartingPoint) -> Splits:
+    def encode(self, start: PretrainedEncoder) -> Datasets:
         train, held_out = self.data.train, None
         if share := self.recipe.early_stopping.share:
             train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
-        if self.task.symmetric and self.recipe.double_unordered:
+        if self.spec.symmetric and self.recipe.double_unordered:
             train = in_both_orders(train)
         others = (self.data.dev, self.data.mismatched, held_out)
         dev, mismatched, watched = (None if some is None else self._split(some, start) for some in others)
-        splits = Splits(
+        splits = Datasets(
             self._split(train, start, self._weights()),
-            dev if mismatched is None else TwoDevSets(dev, mismatched),
+            dev if mismatched is None else MnliEvalSet(dev, mismatched),
             watched,
             0 if held_out is None else held_out.num_examples,
         )
@@ -136,45 +136,45 @@ class TextLesson(SingleLesson):
         truncated = sum(split.rows.truncated for split in found)
         if truncated:
             say(
-                f"{self.task.name}: {truncated:,} of {sum(len(split.answers) for split in found):,} examples were "
+                f"{self.spec.name}: {truncated:,} of {sum(len(split.answers) for split in found):,} examples were "
                 f"cut to {self.recipe.sequence_length} tokens (sequence_length)",
                 error=True,
             )
         return splits
 
-    def objective(self, start: StartingPoint, encoder: Encoder) -> Classification:
-        compat, outputs = self.recipe.compat, self.task.num_outputs
-        return start.lend(build_classification(encoder, start.family, outputs, compat, self._loss()))
+    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Classification:
+        compat, outputs = self.recipe.compat, self.spec.num_outputs
+        return start.load_into(build_classification(encoder, start.family, outputs, compat, self._loss()))
 
     def _loss(self) -> RowLoss:
-        if self.task.is_regression:
+        if self.spec.is_regression:
             return SquaredError()
-        return BinaryCrossEntropy() if self.task.is_multi_label else CrossEntropy()
+        return BinaryCrossEntropy() if self.spec.is_multi_label else CrossEntropy()
 
     def _weights(self) -> np.ndarray | None:
-        if self.task.is_regression:
+        if self.spec.is_regression:
             answers = self.data.train.targets
             say(
-                f"{self.task.name}: numbers from {answers.min():.6g} to {answers.max():.6g} in {len(answers):,} "
+                f"{self.spec.name}: numbers from {answers.min():.6g} to {answers.max():.6g} in {len(answers):,} "
                 f"examples to learn from",
                 error=True,
             )
             return None
-        answers, num_labels = self.data.train.targets, len(self.task.labels)
-        counts = answers.sum(axis=0) if self.task.is_multi_label else np.bincount(answers, minlength=num_labels)
-        say_classes(self.task, counts, f"{len(answers):,} examples to learn from")
-        return class_weights(self.recipe, self.task, counts, len(answers))
+        answers, num_labels = self.data.train.targets, len(self.spec.labels)
+        counts = answers.sum(axis=0) if self.spec.is_multi_label else np.bincount(answers, minlength=num_labels)
+        say_classes(self.spec, counts, f"{len(answers):,} examples to learn from")
+        return class_weights(self.recipe, self.spec, counts, len(answers))
 
-    def _split(self, examples: Examples, start: StartingPoint, weights: np.ndarray | None = None) -> TextSplit:
-        answers, task = examples.targets, self.task
+    def _split(self, examples: Examples, start: PretrainedEncoder, weights: np.ndarray | None = None) -> TextDataset:
+        answers, task = examples.targets, self.spec
         rows = encode(examples, start.tokenizer, self.recipe.sequence_length)
         if task.is_regression:
             scaled = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
-            return TextSplit(task, rows, scaled, weights, answers)
-        return TextSplit(task, rows, answers, weights)
+            return TextDataset(task, rows, scaled, weights, answers)
+        return TextDataset(task, rows, answers, weights)
 
 
-def read_text_lesson(recipe: FinetuneRecipe) -> TextLesson:
+def read_text_task(recipe: FinetuneRecipe) -> TextTask:
     """A GLUE task, or one of one's own.
 
     Raises:
@@ -184,7 +184,7 @@ def read_text_lesson(recipe: FinetuneRecipe) -> TextLesson:
     for examples in (data.train, data.dev, data.mismatched):
         for line in () if examples is None else examples.left_out:
             say(line, error=True)
-    return TextLesson(recipe, data)
+    return TextTask(recipe, data)
 
 
 def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
@@ -205,7 +205,7 @@ def number_text(value: float, low: float, high: float, digits: int) -> str:
     return f"{value:.{max(0, digits - math.floor(math.log10(high - low)))}f}"
 
 
-def _write_predictions(path: Path, predicted: np.ndarray, answers: np.ndarray, task: Task) -> None:
+def _write_predictions(path: Path, predicted: np.ndarray, answers: np.ndarray, task: TaskSpec) -> None:
     def text(answer: Any) -> str:
         if task.is_regression:
             return answer if isinstance(answer, str) else number_text(answer, task.low, task.high, 6)

@@ -15,7 +15,7 @@ Objective = TypeVar("Objective", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class StartingPoint:
+class PretrainedEncoder:
     """A pre-trained encoder with its tokenizer."""
 
     family: str
@@ -30,7 +30,7 @@ class StartingPoint:
     finetuned_on: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on already, the last one last."""
 
-    def lend(self, objective: Objective) -> Objective:
+    def load_into(self, objective: Objective) -> Objective:
         """The objective itself, with these weights where it has them: the encoder's all, and of a head what is like."""
         wanted = objective.state_dict()
         weights = {name: tensor for name, tensor in self.weights.items() if name in wanted}
@@ -38,7 +38,7 @@ class StartingPoint:
         assert not self.weights or not any(name.startswith("encoder.") for name in missing), missing
         return objective
 
-    def pooled_by(self, pooling: Literal["cls", "mean"]) -> "StartingPoint":
+    def pooled_by(self, pooling: Literal["cls", "mean"]) -> "PretrainedEncoder":
         """The same, whose classes are read from each row's [CLS] or from its mean.
 
         Raises:
@@ -51,7 +51,7 @@ class StartingPoint:
         return fingerprint(self.tokenizer, self.weights)
 
 
-def open_starting_point(path: Path) -> StartingPoint:
+def open_pretrained_encoder(path: Path) -> PretrainedEncoder:
     """The encoder of the model in `path`; of two networks, the discriminator's.
 
     Raises:
@@ -65,7 +65,7 @@ def open_starting_point(path: Path) -> StartingPoint:
     weights = network.encoder_weights | network.pooler
     if network.head == "classification":
         weights |= {name: tensor for name, tensor in network.weights.items() if name.startswith("head.dense.")}
-    return StartingPoint(
+    return PretrainedEncoder(
         network.family,
         network.settings,
         model.vocab_size,

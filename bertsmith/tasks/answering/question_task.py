@@ -1,4 +1,4 @@
-"""Questions about texts, as a lesson: SQuAD, MRQA 2019, and one's own."""
+"""Questions about texts, as a task: SQuAD, MRQA 2019, and one's own."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -25,20 +25,20 @@ from bertsmith.tasks.answering.windows import Windows, cut_into_windows
 from bertsmith.tasks.cautions import Look
 from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.early_stopping import divide
-from bertsmith.tasks.lesson import Outcome, Split, Splits, outcome_of
+from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import score_answerable
-from bertsmith.tasks.single_lesson import SingleLesson
-from bertsmith.tasks.starting_point import StartingPoint
+from bertsmith.tasks.single_task import SingleTask
+from bertsmith.tasks.task import Dataset, Datasets, Outcome, outcome_of
 from bertsmith.training.machine import Machine
 
 
 @dataclass(frozen=True)
-class AnsweredSplit(Split):
-    """See `bertsmith.tasks.lesson.Split`; its rows are windows."""
+class QuestionDataset(Dataset):
+    """See `bertsmith.tasks.task.Dataset`; its rows are windows."""
 
-    task: AskedTask
+    spec: AskedTask
     asked: Questions
     windows: Windows
     places: np.ndarray
@@ -63,7 +63,7 @@ class AnsweredSplit(Split):
         texts = {id: answers[0].text if answers else "" for id, answers in zip(self.asked.ids, best, strict=True)}
         written: dict[str, Any] = {"preds": texts}
         gold = self.asked.gold()
-        if self.task.may_have_none:
+        if self.spec.may_have_none:
             found = null_odds(candidates, self.windows, best, self.settings.joint)
             odds = dict(zip(self.asked.ids, found.tolist(), strict=True))
             scores = score_answerable(gold, texts, odds, self.settings.threshold)
@@ -73,15 +73,16 @@ class AnsweredSplit(Split):
         if folder is not None:
             for file, content in (written | {"eval": scores}).items():
                 write_json(folder / f"{file}.json", content)
-        metrics = {metric: scores[metric] / 100 for metric in self.task.task.metrics}
-        headline = self.task.task.metrics[0]
-        same = len(set(texts.values())) == 1
+        metrics = {metric: scores[metric] / 100 for metric in self.spec.spec.metrics}
+        headline = self.spec.spec.metrics[0]
+        same, baseline = len(set(texts.values())) == 1, constant_answer_score(gold)
         return outcome_of(
-            metrics, Look(headline, metrics[headline], constant_score(gold), same, spread_of_places(best, self.asked))
+            metrics,
+            Look(headline, metrics[headline], baseline, same, spread_of_places(best, self.asked)),
         )
 
 
-def constant_score(gold: Mapping[str, list[str]]) -> float | None:
+def constant_answer_score(gold: Mapping[str, list[str]]) -> float | None:
     """The headline's score of always giving the commonest answer, or none, by F1; None where there is no other."""
     commonest = Counter(text for answers in gold.values() for text in set(answers) or {""}).most_common(1)[0][0]
     if all(commonest in (answers or [""]) for answers in gold.values()):
@@ -91,12 +92,12 @@ def constant_score(gold: Mapping[str, list[str]]) -> float | None:
 
 
 @dataclass(frozen=True)
-class AnsweringLesson(SingleLesson):
-    """See `bertsmith.tasks.lesson.Lesson`."""
+class QuestionTask(SingleTask):
+    """See `bertsmith.tasks.task.Task`."""
 
     data: AskedTask
 
-    def check(self, start: StartingPoint) -> None:
+    def check(self, start: PretrainedEncoder) -> None:
         recipe, settings = self.recipe, self.recipe.answering
         if start.settings.num_segments == 1:
             raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has questions and contexts")
@@ -108,7 +109,7 @@ class AnsweringLesson(SingleLesson):
                 f"electra-small-512; another shape: its own recipe with rows.length={wanted}), or "
                 f"answering.force_length=true"
             )
-        check_weights(recipe, self.task)
+        check_weights(recipe, self.spec)
         if share := recipe.early_stopping.share:
             divide(len(self.data.train.contexts), share, "contexts")
         if wanted - 3 - settings.question_length < 1:
@@ -117,7 +118,7 @@ class AnsweringLesson(SingleLesson):
                 f"(answering.question_length); lengthen the one or shorten the other"
             )
 
-    def encode(self, start: StartingPoint) -> Splits:
+    def encode(self, start: PretrainedEncoder) -> Datasets:
         asked, held_out = self.data.train, None
         if share := self.recipe.early_stopping.share:  # whole contexts, so that none is known from training
             asked, held_out = (asked.of_contexts(part) for part in divide(len(asked.contexts), share, "contexts"))
@@ -131,24 +132,24 @@ class AnsweringLesson(SingleLesson):
                 f"smaller answering.stride has windows overlap more",
                 error=True,
             )
-        splits = Splits(train, self._split(self.data.dev, start))
+        splits = Datasets(train, self._split(self.data.dev, start))
         if held_out is None:
             return splits
         return splits._replace(held_out=self._split(held_out, start), num_held_out=len(held_out))
 
-    def objective(self, start: StartingPoint, encoder: Encoder) -> Answering:
-        return start.lend(build_answering(self.recipe, encoder, start.family))
+    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Answering:
+        return start.load_into(build_answering(self.recipe, encoder, start.family))
 
-    def _split(self, asked: Questions, start: StartingPoint) -> AnsweredSplit:
+    def _split(self, asked: Questions, start: PretrainedEncoder) -> QuestionDataset:
         settings = self.recipe.answering
         windows = cut_into_windows(
             asked, start.tokenizer, self.recipe.sequence_length, settings.stride, settings.question_length
         )
         say_what_is_cut(asked.path, windows, settings)
-        return AnsweredSplit(self.data, asked, windows, first_answers(asked, windows), settings)
+        return QuestionDataset(self.data, asked, windows, first_answers(asked, windows), settings)
 
 
-def read_answering_lesson(recipe: FinetuneRecipe) -> AnsweringLesson:
+def read_question_task(recipe: FinetuneRecipe) -> QuestionTask:
     """SQuAD, a task of MRQA 2019, or questions of one's own; what is left out is said on standard error.
 
     Raises:
@@ -158,7 +159,7 @@ def read_answering_lesson(recipe: FinetuneRecipe) -> AnsweringLesson:
     for asked in (data.train, data.dev):
         for note in asked.notes():
             say(note, error=True)
-    return AnsweringLesson(recipe, data)
+    return QuestionTask(recipe, data)
 
 
 def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -> None:
@@ -195,7 +196,7 @@ def first_answers(asked: Questions, windows: Windows) -> np.ndarray:
     return places
 
 
-def lost_answers(split: AnsweredSplit) -> np.ndarray:
+def lost_answers(split: QuestionDataset) -> np.ndarray:
     """Numbers of the questions whose answer is in no window."""
     there = np.bincount(split.windows.question_of, weights=split.places[:, 0] > 0, minlength=len(split.asked)) > 0
     return np.flatnonzero(~there & np.array([bool(answers) for answers in split.asked.answers]))
