@@ -23,6 +23,8 @@ class Batch:
     """By name, [N, …]: one entry a row, so that a batch can be cut between rows."""
     original_ids: Tensor | None = None
     """[T] int64, the ids of `tokens` before some were masked; None where an objective does not ask for them."""
+    task: str | None = None
+    """Of a model of several tasks, the one that the batch is of."""
 
     def split(self, num_rows: int) -> Iterator["Batch"]:
         """Micro-batches of at most `num_rows` rows, in order (on the host, before padding)."""
@@ -34,13 +36,13 @@ class Batch:
             targets = {name: target[start:stop] for name, target in self.targets.items()}
             tokens, ids = self.tokens.rows(start, stop), self.original_ids
             first = int(self.tokens.row_starts[start])
-            yield Batch(tokens, targets, None if ids is None else ids[first : first + tokens.num_tokens])
+            yield Batch(tokens, targets, None if ids is None else ids[first : first + tokens.num_tokens], self.task)
 
     def padded(self, length: int, pad_id: int) -> "Batch":
         ids = self.original_ids
         if ids is not None:
             ids = self.tokens.with_ids(ids).padded(length, pad_id).ids
-        return Batch(self.tokens.padded(length, pad_id), self.targets, ids)
+        return Batch(self.tokens.padded(length, pad_id), self.targets, ids, self.task)
 
     def tensors(self) -> dict[str, Tensor]:
         """All there are, by name."""
@@ -52,12 +54,12 @@ class Batch:
         """In memory from which a GPU copies while the host goes on."""
         targets = {name: target.pin_memory() for name, target in self.targets.items()}
         ids = self.original_ids
-        return Batch(self.tokens.pinned(), targets, None if ids is None else ids.pin_memory())
+        return Batch(self.tokens.pinned(), targets, None if ids is None else ids.pin_memory(), self.task)
 
     def to(self, device: torch.device) -> "Batch":
         targets = {name: copy_to(target, device) for name, target in self.targets.items()}
         ids = self.original_ids
-        return Batch(self.tokens.to(device), targets, None if ids is None else copy_to(ids, device))
+        return Batch(self.tokens.to(device), targets, None if ids is None else copy_to(ids, device), self.task)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Several tasks as one task: one encoder for all, and for each a head and a loss; a batch is of one task."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -27,8 +28,8 @@ Value = TypeVar("Value")
 
 
 class MultiTaskModel(nn.Module):
-    """An objective a task on one encoder. The names of a batch's targets say whose it is, and so do those of its
-    losses: "rte.answers", "rte.loss". Two tasks' batches of one shape thus differ for a `CudaGraphRunner` too."""
+    """An objective a task on one encoder; a batch is of one task, and its losses have the task's name before theirs, as
+    in "rte.loss"."""
 
     def __init__(self, encoder: Encoder, objectives: dict[str, Objective]):
         """`objectives` are the tasks', each with this `encoder`."""
@@ -41,13 +42,11 @@ class MultiTaskModel(nn.Module):
             self.heads[head_of(task)] = nn.ModuleDict(own)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        task, own = _own(batch.targets)
-        return _named(task, self.objectives[task].counts(Batch(batch.tokens, own)))
+        return _named(batch.task, self.objectives[batch.task].counts(batch))
 
     def losses(self, batch: Batch) -> Losses:
-        task, own = _own(batch.targets)
-        losses = self.objectives[task].losses(Batch(batch.tokens, own))
-        return Losses(_named(task, losses.sums), _named(task, losses.counts))
+        losses = self.objectives[batch.task].losses(batch)
+        return Losses(_named(batch.task, losses.sums), _named(batch.task, losses.counts))
 
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
         """The other tasks' heads get gradients of zero, as in the reference, where a batch's loss is the sum of all
@@ -84,7 +83,7 @@ class MultiTrainSet(NamedTuple):
         for step in count():
             place = generator(seed, "tasks", step).choice(len(tasks), p=probs)
             batch, _ = next(streams[place])
-            yield Batch(batch.tokens, _named(tasks[place], batch.targets)), (step + 1,)
+            yield replace(batch, task=tasks[place]), (step + 1,)
 
 
 class MultiEvalSet(NamedTuple):

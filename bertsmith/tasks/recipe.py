@@ -75,7 +75,7 @@ class FinetuneRecipe:
         "do as the reference also where that is odd; docs/departures.md lists where. Its head cannot be exported",
     )
     check_counts: bool = setting(
-        True, "refuse GLUE files whose number of examples is not the published one", only=("GLUE",)
+        True, "refuse GLUE files whose number of examples is not the published one", only=("GLUE", "SuperGLUE")
     )
     skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
     custom: CustomSettings = setting(CustomSettings(), "the columns of a custom task", only=("a custom task",))

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from bertsmith.tasks.answering.files import MRQA_NAMES, SQUAD_FOLDERS, read_asked
 from bertsmith.tasks.custom import CustomSettings
+from bertsmith.tasks.texts.boolq import COLUMNS, read_boolq
 from bertsmith.tasks.texts.columns import read_columns
 from bertsmith.tasks.texts.glue import GLUE, read_glue
 from bertsmith.tasks.words.sentences import read_chunking, read_custom_tagging
@@ -38,6 +39,10 @@ def _glue(name: str) -> TaskEntry:
     return TaskEntry("texts", read, lambda custom: columns, "GLUE")
 
 
+def _read_boolq(recipe: Any) -> Any:
+    return read_boolq(Path(recipe.data), check_counts=recipe.check_counts, skip_malformed=recipe.skip_malformed)
+
+
 def _read_chunking(recipe: Any) -> Any:
     return read_chunking(Path(recipe.data), skip_malformed=recipe.skip_malformed)
 
@@ -60,6 +65,7 @@ def _question_columns(custom: CustomSettings) -> Columns:
 
 TASKS: dict[str, TaskEntry] = {
     **{name: _glue(name) for name in GLUE},
+    "boolq": TaskEntry("texts", _read_boolq, lambda custom: [COLUMNS], "SuperGLUE"),
     "chunk": TaskEntry("words", _read_chunking, lambda custom: [("text",)]),
     **{name: TaskEntry("questions", read_asked, _question_columns) for name in (*SQUAD_FOLDERS, *MRQA_NAMES)},
 }

@@ -56,7 +56,7 @@ class CudaGraphRunner:
 
     def run(self, batch: Batch, denominators: Mapping[str, float]) -> Losses:
         """Run `batch`, which is on the host, in pinned memory."""
-        shape = tuple((name, *tensor.shape) for name, tensor in batch.tensors().items())
+        shape = (batch.task, *((name, *tensor.shape) for name, tensor in batch.tensors().items()))
         if recording := self.recordings.get(shape):
             return recording.replay(batch, denominators)
         self.runs[shape] += 1

@@ -74,7 +74,7 @@ def split_of(*sizes: int, power: float = 0.75) -> MultiTrainSet:
 def drawn(split: MultiTrainSet, number: int, seed: int = 0) -> list[tuple[str, list[int]]]:
     """Each batch's task and examples."""
     batches = [batch for batch, _ in islice(split.batches(8, seed), number)]
-    return [(name.rpartition(".")[0], answers.tolist()) for batch in batches for name, answers in batch.targets.items()]
+    return [(batch.task, batch.targets["answers"].tolist()) for batch in batches]
 
 
 @pytest.mark.parametrize("power", [0, 0.5, 1])
@@ -110,8 +110,7 @@ def test_a_step_of_one_task_leaves_the_other_heads_alone():
     objective = MultiTaskModel(encoder, parts).eval()
     split = MultiTrainSet({name: TextDataset(None, rows_of([5] * 16), np.arange(16)) for name in parts}, 1.0)
     batch = next(split.batches(8, 0))[0]
-    [name] = batch.targets
-    task = name.removesuffix(".answers")
+    task = batch.task
     losses, counts = objective.losses(batch), objective.counts(batch)
     assert counts == {f"{task}.loss": 8.0}
     objective.total(losses, counts).backward()
@@ -119,17 +118,17 @@ def test_a_step_of_one_task_leaves_the_other_heads_alone():
         gradients = [parameter.grad for parameter in part.head.parameters()]
         assert all(gradient is not None for gradient in gradients)
         assert any(gradient.any() for gradient in gradients) == (other == task)
-    alone = parts[task].losses(type(batch)(batch.tokens, {"answers": batch.targets[name]}))
+    alone = parts[task].losses(batch)
     torch.testing.assert_close(losses.means()[f"{task}.loss"], alone.means()["loss"])
     weights = objective.state_dict()
     assert {key.split(".head.")[0] for key in weights if not key.startswith("encoder.")} == {"heads.a-1", "heads.b_2"}
 
 
-def test_batches_of_two_tasks_are_of_two_shapes_for_cuda_graphs():
+def test_a_batch_and_its_parts_say_which_task_they_are_of():
     split = MultiTrainSet({name: TextDataset(None, rows_of([5] * 16), np.arange(16)) for name in ("a", "b")}, 1.0)
-    shapes = {tuple((name, *tensor.shape) for name, tensor in batch.tensors().items())
-              for batch, _ in islice(split.batches(8, 0), 20)}  # fmt: skip
-    assert len(shapes) == 2
+    batches = [batch.to(torch.device("cpu")) for batch, _ in islice(split.batches(8, 0), 20)]
+    parts = [part for batch in batches for part in batch.split(3)]
+    assert {batch.task for batch in batches} == {part.task for part in parts} == {"a", "b"}
 
 
 def test_losses_of_different_names_add_up():

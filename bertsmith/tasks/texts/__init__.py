@@ -4,6 +4,7 @@ In reading order:
     text_task         the task: files → rows, a head, scores and predictions
     examples          texts with their answers
     glue              the GLUE tasks, one row a task
+    boolq             BoolQ, of SuperGLUE
     columns           a task of one's own
     encode            texts and pairs of texts → token rows
     row_losses        the loss of a class, of any number of labels, of a number

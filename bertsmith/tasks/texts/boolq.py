@@ -1,0 +1,50 @@
+"""BoolQ: does a passage answer a question with yes? In SuperGLUE's layout.
+
+Source: Clark et al. 2019, arXiv 1905.10044; the files of super.gluebenchmark.com, BoolQ.zip.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from bertsmith.errors import UserError
+from bertsmith.storage.files import files_named
+from bertsmith.tasks.cells import class_id_of, given_text
+from bertsmith.tasks.table_files import read_table
+from bertsmith.tasks.task_spec import TaskSpec
+from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+
+BOOLQ = TaskSpec("boolq", ("accuracy",), ("false", "true"))
+
+COLUMNS = ("question", "passage")
+
+NAMES = {"train": ("train.jsonl",), "dev": ("val.jsonl", "dev.jsonl")}
+
+NUM_EXAMPLES = {"train": 9427, "dev": 3270}
+"""As published."""
+
+
+def read_boolq(data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> LabelledTexts:
+    """Return the task in the folder `data`, or in its folder BoolQ: a JSON object a line with question, passage, label.
+
+    Raises:
+        UserError: a file is missing; a line is malformed; the number of examples is not the published one, and
+            `check_counts` compares it.
+    """
+    return LabelledTexts(BOOLQ, *(_read(data, split, check_counts, skip_malformed) for split in ("train", "dev")))
+
+
+def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> Examples:
+    paths = [path for folder in (data, data / "BoolQ", data / "boolq") for path in files_named(folder, NAMES[split])]
+    if not paths:
+        raise UserError(f"{data}: no {' or '.join(NAMES[split])} in it or in its folder BoolQ; data=… names the folder")
+    wanted = dict.fromkeys(COLUMNS, given_text) | {"label": class_id_of(BOOLQ.labels)}
+    table = read_table(paths[0], wanted, skip_malformed=skip_malformed)
+    answers = np.array(table.columns["label"], dtype=np.int64)
+    if check_counts and len(answers) != NUM_EXAMPLES[split]:
+        raise UserError(
+            f"{paths[0]}: {len(answers):,} examples where {NUM_EXAMPLES[split]:,} were published; fetch the file "
+            f"again, or set check_counts=false"
+        )
+    left_out = (table.left_out,) if table.left_out else ()
+    return Examples(*(table.columns[name] for name in COLUMNS), answers, left_out)
