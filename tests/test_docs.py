@@ -45,6 +45,15 @@ def test_the_readme_is_short_and_the_index_names_every_page():
         assert page.name == "README.md" or f"({page.name})" in index, f"docs/README.md does not name {page.name}"
 
 
+def test_the_glossary_is_short_and_names_classes_that_there_are():
+    text = (ROOT / "ARCHITECTURE.md").read_text().partition("## Glossary")[2].partition("\n## ")[0]
+    nouns = re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE)
+    sources = "\n".join(path.read_text() for path in (ROOT / "bertsmith").rglob("*.py"))
+    assert 15 < len(nouns) <= 25
+    for noun in nouns:
+        assert noun[0] != "`" or re.search(rf"^class {noun.strip('`')}\b", sources, re.MULTILINE), noun
+
+
 def test_the_page_of_settings_is_what_the_code_says():
     program = runpy.run_path(str(ROOT / "docs/make_settings.py"))
     assert (ROOT / "docs/settings.md").read_text() == program["page"](), "run `python docs/make_settings.py`"
