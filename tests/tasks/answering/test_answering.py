@@ -24,10 +24,11 @@ TASKS = {"squad-v1.1": "squad-v1.1", "squad-v2.0": "squad-v2.0", "newsqa": "mrqa
 
 
 def recipe_of(model, data, task, *overrides):
-    return toy_recipe(
-        model, data, f"task={task}", "custom.kind=answering", "seeds=1", "epochs=6", "answering.question_length=8",
-        *overrides,
-    )  # fmt: skip
+    given = " ".join(map(str, (task, *overrides)))
+    kind = ["custom.kind=answering"] if task == "custom" or "'custom'" in given else []
+    asks = "custom.kind=classification" not in given or "squad" in given
+    length = ["answering.question_length=8"] if asks else []
+    return toy_recipe(model, data, f"task={task}", *kind, "seeds=1", "epochs=6", *length, *overrides)
 
 
 @pytest.fixture(scope="module")
