@@ -19,7 +19,7 @@ from pyarrow import parquet
 
 from bertsmith.text import units
 from bertsmith.text.compression import BrokenArchive
-from bertsmith.text.text_files import File
+from bertsmith.text.text_files import CorpusFile
 
 COMPRESS = {
     "": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress,
@@ -56,9 +56,9 @@ def documents_of(found) -> list[bytes]:
     return documents
 
 
-def file_in(folder: Path) -> File:
+def file_in(folder: Path) -> CorpusFile:
     [path] = folder.iterdir()
-    return File(str(path), path.stat().st_size)
+    return CorpusFile(str(path), path.stat().st_size)
 
 
 def read_archive(folder: Path) -> None:

@@ -54,7 +54,7 @@ def read(folder: Path) -> None:
         if kind == "regression":
             assert data.train.targets.tolist() == [float(row[column]) for row in theirs]
             continue
-        labels = data.task.labels
+        labels = data.spec.labels
         assert 2 <= len(labels) <= len(theirs) and not MISSING_NAMES & set(labels)
         for target, row in zip(data.train.targets.tolist(), theirs, strict=True):
             written = row[column].decode() if isinstance(row[column], bytes) else str(row[column])
@@ -116,7 +116,7 @@ def read_objects(folder: Path) -> None:
     for kind, column in (("classification", LABELS), ("multi-label", LISTS)):
         data = read_columns(CustomSettings(kind=kind, label=column), folder)
         assert all(isinstance(text, str) for text in data.train.first)
-        assert all(label == label.strip() and label not in MISSING_NAMES for label in data.task.labels)
+        assert all(label == label.strip() and label not in MISSING_NAMES for label in data.spec.labels)
 
 
 @few_and_many

@@ -94,7 +94,7 @@ def test_again_finds_itself_done_and_adds_seeds(toy, run, monkeypatch):
 def test_a_run_from_before_there_was_a_setting_goes_on_with_its_default(toy, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
-    for key in ("class_weights", "early_stopping.share", "answering.stride"):
+    for key in ("class_weights", "early_stopping.share"):
         del manifest["identity"][key]
     (tmp_path / "run/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=r"another run \(class_weights: 'none' → 'balanced'\)"):
@@ -290,8 +290,8 @@ def test_what_cannot_be_used(toy, tmp_path):
 def test_compat_reaches_the_loss_the_layers_rates_and_the_first_step(tmp_path, monkeypatch, compat):
     seen = {}
 
-    def watch(objective, batches, course, events, state):
-        seen.update(objective=objective, course=course)
+    def watch(runner, batches, course, events, state):
+        seen.update(runner=runner, course=course)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bertsmith.tasks.trial.fit", watch)
@@ -300,7 +300,7 @@ def test_compat_reaches_the_loss_the_layers_rates_and_the_first_step(tmp_path, m
     )
     with pytest.raises(KeyboardInterrupt):
         finetune(recipe, tmp_path / "run")
-    assert seen["objective"].compat == seen["course"].compat == compat
+    assert seen["runner"].objective.compat == seen["course"].compat == compat
     rates = {group["rate"] for group in seen["course"].optimizer.param_groups}
     assert rates == {1.0, *((0.25, 0.125) if compat else (0.5, 0.25))}  # head, layer, embeddings
 
