@@ -133,6 +133,7 @@ def toy_glue(folder: Path) -> None:
         (folder / "STS-B" / f"{split}.tsv").write_text("\n".join(["\t".join(names), *pairs]) + "\n")
 
 
+@pytest.mark.slow
 def test_going_on_from_a_model_is_run_collected_and_judged(tmp_path, monkeypatch, capsys):
     from benchmarks import continuing
     from benchmarks.trials import Trials

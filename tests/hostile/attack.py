@@ -27,8 +27,11 @@ MEMORY = 2 << 30
 LINE = 600
 """Characters of a line of a message; it quotes at most 200 of each of a few values."""
 
-few_and_many = pytest.mark.parametrize("examples", [20, pytest.param(200, marks=pytest.mark.slow)])
-"""Decorates a test with how many damaged files it tries: 20 in `make test`, 200 more in `make test-all`."""
+few_and_many = pytest.mark.parametrize(
+    "examples", [5, *(pytest.param(number, marks=pytest.mark.slow) for number in (20, 200))]
+)
+"""Decorates a test with how many damaged files it tries: 5 in `make test`, which has ten minutes for all of its tests;
+20 and 200 more in `make test-all`."""
 
 _server = multiprocessing.get_context("forkserver")
 PRELOADED = [
