@@ -124,6 +124,11 @@ class Family(ABC):
         )
 
 
+def has_any(names: Collection[str], *beginnings: str) -> bool:
+    """Return whether one of the names begins so."""
+    return any(name.startswith(beginnings) for name in names)
+
+
 def with_parts(ours: str, theirs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Return the names of a module's weight and bias."""
     return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")}

@@ -73,7 +73,9 @@ def of_texts(task: TaskSpec, score: float, scores: np.ndarray, predicted: np.nda
         width = float(np.std(answers))
         spread = float(np.std(predicted)) / width if width else None
     elif task.is_multi_label:
-        spread = spread_of([1 / (1 + np.exp(-np.clip(scores, -80, 80)))])
+        from scipy.special import expit
+
+        spread = spread_of([expit(scores)])
     else:
         spread = spread_of([softmax(scores)])
     return Look(task.metrics[0], score, _constant_score(task, answers), is_constant(predicted), spread)

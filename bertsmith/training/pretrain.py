@@ -135,14 +135,14 @@ def build_objective(
 
 def build_collator(recipe: PretrainRecipe, tokenizer: "Tokenizer", vocab_size: int | None = None) -> Collator:
     """Return what makes the objective's batches; see `build_objective`."""
-    vocabulary = _masking_vocabulary(tokenizer, vocab_size)
+    continues = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
+    vocabulary = _masking_vocabulary(tokenizer, vocab_size)._replace(continues=continues)
     return recipe.objective.collator(vocabulary, recipe.rows.length, recipe.compat)
 
 
 def _masking_vocabulary(tokenizer: "Tokenizer", vocab_size: int | None) -> MaskingVocabulary:
     never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
-    continues = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
-    return MaskingVocabulary(vocab_size or tokenizer.vocab_size, tokenizer.mask_id, never, continues)
+    return MaskingVocabulary(vocab_size or tokenizer.vocab_size, tokenizer.mask_id, never)
 
 
 def held_out_batches(data: Data, recipe: PretrainRecipe, collator: Collator) -> list[Batch]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
-from bertsmith.hub.family import Family, Shape, counting, with_parts
+from bertsmith.hub.family import Family, Shape, counting, has_any, with_parts
 from bertsmith.hub.names import Head
 
 _LAYER = {
@@ -135,15 +135,15 @@ class Bert(_BertLike):
     dropped: ClassVar = {"cls.seq_relationship.": "next-sentence head"}
 
     def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
-        if _has(names, "qa_outputs."):
+        if has_any(names, "qa_outputs."):
             return "BertForQuestionAnswering"
-        if _has(names, "cls.predictions."):
-            return "BertForPreTraining" if _has(names, "cls.seq_relationship.") else "BertForMaskedLM"
-        if _has(names, "classifier.") and _has(names, "bert.pooler.", "pooler."):
+        if has_any(names, "cls.predictions."):
+            return "BertForPreTraining" if has_any(names, "cls.seq_relationship.") else "BertForMaskedLM"
+        if has_any(names, "classifier.") and has_any(names, "bert.pooler.", "pooler."):
             if config.get("problem_type") is None:
                 raise self.ambiguous(where)  # the oldest taggers carry a pooler too
             return "BertForSequenceClassification"
-        return "BertForTokenClassification" if _has(names, "classifier.") else "BertModel"
+        return "BertForTokenClassification" if has_any(names, "classifier.") else "BertModel"
 
     def check_recognised(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> None:
         positions = names.get("embeddings.position_embeddings.weight", (0,))[:1]
@@ -182,22 +182,19 @@ class Electra(_BertLike):
     dropped: ClassVar = {"discriminator_predictions.": "replaced-token head"}  # beside another head
 
     def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
-        if _has(names, "qa_outputs."):
+        if has_any(names, "qa_outputs."):
             return "ElectraForQuestionAnswering"
-        if _has(names, "classifier.out_proj."):
+        if has_any(names, "classifier.out_proj."):
             return "ElectraForSequenceClassification"
-        if _has(names, "classifier."):
+        if has_any(names, "classifier."):
             return "ElectraForTokenClassification"
-        if _has(names, "discriminator_predictions."):
+        if has_any(names, "discriminator_predictions."):
             return "ElectraForPreTraining"
-        return "ElectraForMaskedLM" if _has(names, "generator_predictions.", "generator_lm_head.") else "ElectraModel"
+        has_generator = has_any(names, "generator_predictions.", "generator_lm_head.")
+        return "ElectraForMaskedLM" if has_generator else "ElectraModel"
 
     def describe(self, settings: EncoderConfig, head: Head | None) -> dict[str, Any]:
         return super().describe(settings, head) | {"embedding_size": settings.embedding}
-
-
-def _has(names: Collection[str], *beginnings: str) -> bool:
-    return any(name.startswith(beginnings) for name in names)
 
 
 FAMILIES = (Bert(), Electra())

@@ -13,7 +13,7 @@ from torch import Tensor
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.family import Family, Shape, with_parts
+from bertsmith.hub.family import Family, Shape, has_any, with_parts
 from bertsmith.hub.names import Head
 from bertsmith.storage.json_files import member
 
@@ -111,10 +111,9 @@ class ModernBert(Family):
         return f"model.{name}" if name.startswith(("embeddings.", "layers.", "final_norm.", "rotary_emb.")) else name
 
     def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
-        if any(name.startswith("classifier.") for name in names):
+        if has_any(names, "classifier."):
             raise self.ambiguous(where)
-        has_head = any(name.startswith(("decoder.", "head.")) for name in names)
-        return "ModernBertForMaskedLM" if has_head else "ModernBertModel"
+        return "ModernBertForMaskedLM" if has_any(names, "decoder.", "head.") else "ModernBertModel"
 
     def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:
         vocab_size, hidden_size = shape("model.embeddings.tok_embeddings.weight")

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
+from bertsmith.tasks.cautions import softmax
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.runs import load_trial, load_weights
@@ -117,9 +116,7 @@ class Classifier(NamedTuple):
 
             probs = expit(scores)
             return [_labels(dict(zip(self.labels, row, strict=True))) for row in probs.tolist()]
-        exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
-        probs = exponents / exponents.sum(axis=1, keepdims=True)
-        return [_answer(dict(zip(self.labels, row, strict=True))) for row in probs.tolist()]
+        return [_answer(dict(zip(self.labels, row, strict=True))) for row in softmax(scores).tolist()]
 
     def _check(self, second: Sequence[str] | None) -> None:
         if self.pairs is not None and self.pairs != (second is not None):
