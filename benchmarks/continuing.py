@@ -30,7 +30,7 @@ from benchmarks.trials import Trials
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.training.metrics import read_metrics
-from bertsmith.training.models import build_network, open_model
+from bertsmith.training.models import open_model
 
 LARGEST_BOOK = 200_000
 """Characters; so that documents are many and some are held out."""
@@ -147,13 +147,13 @@ def _scores(path: Path, metric: str) -> list[float]:
 def unrelated_cosine(path: Path, sentences: list[str]) -> float:
     """Return the mean cosine of the sentences' vectors, which are the means of their tokens'."""
     model = open_model(path)
-    network = build_network(model.networks[0], model.vocab_size)
+    network = model.network.build()
     tokenizer, vectors = model.tokenizer, []
     with torch.inference_mode():
         for ids in tokenizer.encode_each(sentences):
             row = np.array([tokenizer.cls_id, *ids[: model.length - 2], tokenizer.sep_id])
             tokens = Tokens.pack(row, np.zeros_like(row), np.array([len(row)]))
-            vectors.append(getattr(network, "encoder", network)(tokens).mean(dim=0))
+            vectors.append(network.encoder(tokens).mean(dim=0))
     unit = torch.nn.functional.normalize(torch.stack(vectors), dim=1)
     num = len(unit)
     return float((unit.sum(dim=0).square().sum() - num) / (num * (num - 1)))

@@ -1,7 +1,7 @@
 """A run's folder → a Hugging Face folder, or two where it trained a generator as well."""
 
 import tomllib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from bertsmith.errors import UserError
 from bertsmith.evals.measuring import measuring_of
 from bertsmith.hub.card import CardSettings, Measured, model_card
 from bertsmith.hub.huggingface import write_folder
-from bertsmith.hub.names import Head
 from bertsmith.hub.onnx import check_onnx
 from bertsmith.hub.sentence import KEPT, kept_modules
 from bertsmith.objectives.rtd import NETWORKS, has_two_towers
@@ -23,15 +22,11 @@ from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import read_json
 from bertsmith.storage.manifests import known_kind
-from bertsmith.tasks.runs import Finetuned, chosen_run, load_trial
-from bertsmith.training.models import check_place
-from bertsmith.training.runs import load_run
+from bertsmith.tasks.runs import Finetuned, chosen_run, open_trained
+from bertsmith.training.models import Model, check_place
 
 _PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
 """Settings of recipes that name a file or folder."""
-
-HEADS: dict[str, Head] = {"texts": "classification", "words": "tagging", "questions": "answering"}
-"""Of a fine-tuned model, by what it was given answers for."""
 
 
 @settings
@@ -68,15 +63,14 @@ def export_run(
     make_folder(out.resolve().parent)
     run = chosen_run(run)
     kind = known_kind(run)
-    if task is not None and kind != "finetune":
-        raise UserError(f"{run}: --task {task} is of use with a fine-tuning run of several tasks alone")
-    if kind == "pretrain":
-        _export_pretrained(run, out, opset, told.card)
-    elif kind == "finetune":
-        _export_finetuned(run, out, opset, task, told.card)
-    else:
+    if kind not in ("pretrain", "finetune"):
         remedy = f"name one of its tasks, as {run}/tasks/rte" if kind == "glue" else "name a folder that they wrote"
         raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")
+    model = open_trained(run, task)
+    if isinstance(model, Finetuned):
+        _export_finetuned(model, out, opset, told.card)
+    else:
+        _export_pretrained(model, out, opset, told.card)
     return out
 
 
@@ -87,56 +81,40 @@ def how_to_load(out: Path) -> str:
     return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
 
 
-def _export_pretrained(run: Path, out: Path, opset: int | None, told: CardSettings) -> None:
-    found = load_run(run)
-    data = found.manifest["data"]
-    if has_two_towers(found.weights):
+def _export_pretrained(model: Model, out: Path, opset: int | None, told: CardSettings) -> None:
+    run, path = model.run, model.path
+    assert run is not None
+    data, measures = run.manifest["data"], run.manifest.get("measures", {})
+    if has_two_towers(run.weights):
         say(
-            f"left out: the generator, since no Hugging Face class is like its two towers; {run} keeps them", error=True
+            f"left out: the generator, since no Hugging Face class is like its two towers; {path} keeps them",
+            error=True,
         )
-    check_place(out, [network.name for network in found.networks])
+    check_place(out, [network.name for network in model.networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
-    first, *_ = found.networks
-    modules = kept_modules(found.manifest.get(KEPT), first.settings, str(run / "manifest.json"))
-    modules = modules and modules.cut_at(found.recipe.rows.length)
-    for network in found.networks:
+    modules = kept_modules(run.manifest.get(KEPT), model.network.settings, str(path / "manifest.json"))
+    modules = modules and modules.cut_at(run.recipe.rows.length)
+    for network in model.networks:
         folder = out / network.name
         make_folder(folder.resolve().parent)
-        own_modules = modules if network.name == first.name else None
+        its_modules = modules if network is model.network else None
         card = model_card(
-            f"{run.name}, {network.name}" if network.name else run.name,
-            head=network.head,
-            recipe=_recipe_text(run),
+            f"{path.name}, {network.name}" if network.name else path.name,
+            network,
+            recipe=_recipe_text(path),
             data=described,
-            results={"steps": found.step, **found.manifest.get("measures", {})},
-            trained_length=found.recipe.rows.length,
+            results={"steps": run.step, **measures},
             onnx=opset is not None,
-            is_energy_head=network.is_energy_head,
             told=told,
-            measured=Measured(run.name, Path(found.recipe.data).name, found.manifest.get("measures", {})),
-            pooled=None if own_modules is None else own_modules.description,
+            measured=Measured(path.name, Path(run.recipe.data).name, measures),
+            pooled=its_modules and its_modules.description,
         )
-        difference = write_folder(
-            folder,
-            family=network.family,
-            settings=network.settings,
-            vocab_size=found.vocab_size,
-            head=network.head,
-            weights=network.weights,
-            tokenizer_folder=run,
-            labels=None,
-            card=card,
-            trained_length=found.recipe.rows.length,
-            is_energy_head=network.is_energy_head,
-            opset=opset,
-            measured=asdict(measuring_of(found.recipe)),
-            modules=own_modules,
-        )
-        _say(folder, difference)
+        network = replace(network, measured=asdict(measuring_of(run.recipe)))
+        _note(folder, write_folder(folder, network, model.tokenizer, card=card, opset=opset, modules=its_modules))
 
 
-def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None, told: CardSettings) -> None:
-    trial = load_trial(run, task=task)
+def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, told: CardSettings) -> None:
+    run, network = trial.path, trial.network
     if not trial.recipe.exports:
         raise UserError(
             f"{run}: no Hugging Face class is like its joint head; fine-tune with answering.joint=false to export "
@@ -148,55 +126,38 @@ def _export_finetuned(run: Path, out: Path, opset: int | None, task: str | None,
             f"without compat to export"
         )
     check_place(out, [""])
-    head, before = HEADS[trial.recipe.kind], trial.manifest.get("learnt_before", [])
+    before = trial.manifest.get("learnt_before", [])
     num_seeds, summary = len(trial.results["trials"]), trial.results["summary"]
     medians = {f"{metric}, median of {num_seeds} seeds": values["median"] for metric, values in summary.items()}
-    this = next(found["metrics"] for found in trial.results["trials"] if found["seed"] == trial.seed)
+    this = next(row["metrics"] for row in trial.results["trials"] if row["seed"] == trial.seed)
     card = model_card(
         run.name,
-        head=head,
+        network,
         recipe=_recipe_text(run),
         data={"task": trial.results["task"], **({"learnt before": ", ".join(before)} if before else {})},
         results={
             **(medians if num_seeds > 1 else {}),
             **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()},
         },
-        trained_length=trial.trained_length,
         onnx=opset is not None,
         told=told,
         measured=Measured(run.name, trial.results["task"], this),
     )
-    weights, labels = trial.weights, list(trial.labels)
-    if head == "classification" and not labels:
-        weights, labels = _in_units_of_the_answers(trial), ["score"]
-    difference = write_folder(
-        out,
-        family=trial.family,
-        settings=trial.encoder,
-        vocab_size=trial.vocab_size,
-        head=head,
-        weights=weights,
-        tokenizer_folder=run,
-        labels=labels or None,
-        multi_label=trial.multi_label,
-        card=card,
-        trained_length=trial.trained_length,
-        opset=opset,
-        finetuned_on=[*before, *trial.manifest.get("tasks", [trial.results["task"]])],
-    )
-    _say(out, difference)
+    if network.head == "classification" and not network.labels:
+        network = replace(network, weights=_in_units_of_the_answers(trial), labels=("score",))
+    _note(out, write_folder(out, network, trial.tokenizer, card=card, opset=opset))
 
 
-def _say(folder: Path, difference: float | None) -> None:
+def _note(folder: Path, difference: float | None) -> None:
     if difference is not None:
         say(f"{folder / 'model.onnx'}: onnxruntime's logits are within {difference:.1e} of ours", error=True)
 
 
 def _in_units_of_the_answers(trial: Finetuned) -> dict[str, Tensor]:
-    """A regression's weights, its last layer changed to answer on the task's own scale instead of 0 to 1."""
-    low, high = trial.manifest["low"], trial.manifest["high"]
-    weight, bias = (trial.weights[f"head.output.{name}"] for name in ("weight", "bias"))
-    return trial.weights | {
+    """Return a regression's weights, its last layer changed to answer on the task's own scale instead of 0 to 1."""
+    low, high, weights = trial.manifest["low"], trial.manifest["high"], trial.network.weights
+    weight, bias = (weights[f"head.output.{name}"] for name in ("weight", "bias"))
+    return weights | {
         "head.output.weight": weight * (high - low), "head.output.bias": bias * (high - low) + low,
     }  # fmt: skip
 

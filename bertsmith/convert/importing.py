@@ -4,15 +4,13 @@ generator. Every tensor is accounted for, and what has no place here is said.
 
 from collections import Counter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bertsmith import __version__
 from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.hub.card import CardSettings, imported_card
 from bertsmith.hub.huggingface import read_folder, write_folder
-from bertsmith.hub.network import Imported
-from bertsmith.hub.registry import kind_of_dropped
+from bertsmith.hub.network import Network
 from bertsmith.hub.sentence import SentenceModules, encoder_folder, read_modules
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
 from bertsmith.objectives.rtd import NETWORKS
@@ -89,11 +87,11 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
     if any((out / name).resolve() in sources for name in networks):
         raise UserError(f"{out}: there lies what is to be brought in; name another folder to write to")
     check_place(out, networks)
-    with TemporaryDirectory() as folder:
-        tokenizer.save(Path(folder))
-        for name, network in networks.items():
-            make_folder((out / name).resolve().parent)
-            _write(out / name, network, Path(folder), path.name, settings.card, modules if name in _POOLED else None)
+    for name, network in networks.items():
+        make_folder((out / name).resolve().parent)
+        its_modules = modules if name in _POOLED else None
+        card = _card(network, path.name, settings.card, its_modules)
+        write_folder(out / name, network, tokenizer, card=card, modules=its_modules)
     lines = _describe(networks, tokenizer)
     if modules is not None:
         lines.append(f"carried over: sentence-transformers' files: {modules.description}")
@@ -110,7 +108,7 @@ def _with_config(path: Path) -> Path | None:
     return encoder if encoder is not None and (encoder / "config.json").is_file() else None
 
 
-def _from_tensorflow(prefix: Path, settings: ImportSettings) -> tuple[dict[str, Imported], Tokenizer]:
+def _from_tensorflow(prefix: Path, settings: ImportSettings) -> tuple[dict[str, Network], Tokenizer]:
     if settings.generator is not None:
         raise UserError(f"generator = {settings.generator}: {prefix} is a TensorFlow checkpoint, which holds its own")
     networks = read_checkpoint(prefix, settings.heads)
@@ -127,7 +125,7 @@ def _from_tensorflow(prefix: Path, settings: ImportSettings) -> tuple[dict[str, 
     return networks, tokenizer
 
 
-def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, Imported], Tokenizer]:
+def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, Network], Tokenizer]:
     for key in ("vocab", "heads"):
         if getattr(settings, key) is not None:
             raise UserError(f"{key} = {getattr(settings, key)}: {path} is a Hugging Face folder, which says it itself")
@@ -148,37 +146,15 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, I
     return dict(zip(NETWORKS, (first, second), strict=True)), shared_tokenizer([first, second], **casing)
 
 
-def _write(
-    out: Path,
-    network: Imported,
-    tokenizer_folder: Path,
-    source: str,
-    told: CardSettings,
-    modules: SentenceModules | None,
-) -> None:
+def _card(network: Network, source: str, told: CardSettings, modules: SentenceModules | None) -> str:
     about = (
         f"Converted from `{source}` by `bertsmith import` {__version__}: {_HEADS[network.head]}, "
         f"{network.settings.num_hidden_layers} layers of {network.settings.hidden_size}."
     )
-    write_folder(
-        out,
-        family=network.family,
-        settings=network.settings,
-        vocab_size=network.vocab_size,
-        head=network.head,
-        weights=network.weights,
-        tokenizer_folder=tokenizer_folder,
-        labels=None,
-        card=imported_card(source, head=network.head, about=about, told=told, pooled=modules and modules.description),
-        trained_length=network.trained_length,
-        pooler=network.pooler,
-        is_energy_head=network.is_energy_head,
-        measured=network.measured,
-        modules=modules,
-    )
+    return imported_card(source, head=network.head, about=about, told=told, pooled=modules and modules.description)
 
 
-def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
+def _describe(networks: dict[str, Network], tokenizer: Tokenizer) -> list[str]:
     lines = []
     for name, network in networks.items():
         settings = network.settings
@@ -196,11 +172,7 @@ def _describe(networks: dict[str, Imported], tokenizer: Tokenizer) -> list[str]:
         for name, network in networks.items()
         for line in network.concluded
     ]
-    kinds = {
-        name: network.dropped_kinds.get(name) or kind_of_dropped(name)
-        for network in networks.values()
-        for name in network.dropped
-    }
+    kinds = {name: kind for network in networks.values() for name, kind in network.dropped.items()}
     dropped = Counter(kinds.values())
     lines.append(f"dropped: {', '.join(f'{what} ({count})' for what, count in sorted(dropped.items())) or 'nothing'}")
     return lines

@@ -10,7 +10,7 @@ from bertsmith.evals.held_out import HeldOut, held_out
 from bertsmith.evals.likelihood import scoring_head
 from bertsmith.storage.json_files import finite
 from bertsmith.training.machine import MachineSettings, choose_machine
-from bertsmith.training.models import Model, build_network
+from bertsmith.training.models import Model
 
 
 @settings
@@ -63,6 +63,6 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
         return Evaluation(measures, None, how)
     machine = choose_machine(asked.machine, model.tokenizer.pad_id)
     scoring_head(model)
-    network = build_network(model.networks[0], model.vocab_size)
+    network = model.network.build()
     machine.prepare_model(network)
     return Evaluation(measures, blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine), how)

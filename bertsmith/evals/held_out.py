@@ -20,7 +20,7 @@ from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import MachineSettings, choose_machine
-from bertsmith.training.models import Model, build_network
+from bertsmith.training.models import Model
 from bertsmith.training.plan import Plan
 from bertsmith.training.pretrain import build_collator, build_objective, held_out_batches
 from bertsmith.training.recipe import PretrainRecipe
@@ -69,11 +69,11 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
 
 def _recipe(model: Model, data: str) -> PretrainRecipe:
     """As if the folder's model had been trained by us: by its heads, with what it says of its run, or the defaults."""
-    said = None if model.measured is None else _measuring(model)
+    said = None if model.network.measured is None else _measuring(model)
     heads = [network.head for network in model.networks]
     if heads == ["masked_tokens"]:
         objective = MaskedTokensSettings(**({"masking": said.masking} if said else {}))
-    elif heads == ["replaced_tokens", "masked_tokens"] and not model.networks[0].is_energy_head:
+    elif heads == ["replaced_tokens", "masked_tokens"] and not model.network.is_energy_head:
         generator = GeneratorSettings(
             kind="uniform",  # its own comes later
             **({"temperature": said.temperature, "disallow_correct": said.disallow_correct} if said else {}),
@@ -87,8 +87,8 @@ def _recipe(model: Model, data: str) -> PretrainRecipe:
     else:
         raise UserError(f"{model.path}: no masked-token head, so no loss; pre-train it, or name the folder before "
                         f"fine-tuning")  # fmt: skip
-    length = model.trained_length or min(DEFAULT_LENGTH, model.length)
-    settings = model.networks[0].settings
+    length = model.network.trained_length or min(DEFAULT_LENGTH, model.length)
+    settings = model.network.settings
     kind = "windows" if settings.num_segments == 1 else "two_segments"
     said = said or Measuring(rows=RowSettings(kind=kind, length=length))
     return PretrainRecipe(
@@ -99,7 +99,7 @@ def _recipe(model: Model, data: str) -> PretrainRecipe:
 
 def _measuring(model: Model) -> Measuring:
     try:
-        return check(Measuring, model.measured)
+        return check(Measuring, model.network.measured)
     except UserError as error:
         raise UserError(f"{model.path}: measured, in config.json: {error}") from None
 
@@ -109,9 +109,9 @@ def _objective(model: Model, recipe: PretrainRecipe) -> PretrainingObjective:
     if model.run:
         objective.load_state_dict(model.run.weights)
         return objective
-    objective.load_state_dict(model.networks[0].weights)
+    objective.load_state_dict(model.network.weights)
     if len(model.networks) == 2:
-        whole = build_network(model.networks[1], model.vocab_size)
+        whole = model.networks[1].build()
         objective.generator = _WholeGenerator(whole, recipe.objective.generator)
     return objective
 

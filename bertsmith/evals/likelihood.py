@@ -41,7 +41,7 @@ def scoring_head(model: Model) -> Head:
     Raises:
         UserError: it has no head that says so.
     """
-    head = model.networks[0].head
+    head = model.network.head
     if head not in ("masked_tokens", "replaced_tokens"):
         raise UserError(
             f"{model.path}: no masked-token and no discriminator head, so it cannot say how likely a text is; name "
@@ -58,7 +58,7 @@ def measure_of(model: Model) -> str:
     """
     if scoring_head(model) == "masked_tokens":
         return "log_prob_of_masked_token"
-    return "negative_energy" if model.networks[0].is_energy_head else "log_prob_of_not_replaced"
+    return "negative_energy" if model.network.is_energy_head else "log_prob_of_not_replaced"
 
 
 def likelihoods(

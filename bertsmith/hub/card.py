@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from bertsmith import __version__
 from bertsmith.config.fields import setting, settings
 from bertsmith.hub.names import Head
+from bertsmith.hub.network import Network
 
 
 @settings
@@ -77,14 +78,12 @@ print(tokenizer.decode(inputs["input_ids"][0, first : last + 1]))"""
 
 def model_card(
     name: str,
+    network: Network,
     *,
-    head: Head,
     recipe: str,
     data: Mapping[str, Any],
     results: Mapping[str, Any],
-    trained_length: int | None = None,
     onnx: bool = False,
-    is_energy_head: bool = False,
     told: CardSettings = CardSettings(),  # noqa: B008 - frozen
     measured: Measured | None = None,
     pooled: str | None = None,
@@ -93,18 +92,18 @@ def model_card(
 
     Args:
         name: the title.
-        head: decides the hub's label and the example.
+        network: whose head decides the hub's label and the example.
         recipe: every setting of the run, as TOML.
         data: what → value ("corpus", "documents", "tokens", …), in the order to show.
         results: metric → value; numbers are shown with four digits.
-        trained_length: longest row seen in training, in tokens, where the model can hold longer ones.
         onnx: whether a model.onnx is beside it.
-        is_energy_head: whether a discriminator's logits are an Electric's.
         told, measured: for the front matter.
         pooled: what the modules of sentence-transformers beside it do, which come from the model that it began as.
     """
+    head = network.head
+    assert head is not None
     pipeline, text = _PIPELINES[head]
-    front = {
+    front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": pipeline,
         "tags": ["bertsmith"] + [_SENTENCES] * bool(pooled),
@@ -124,7 +123,7 @@ def model_card(
     if onnx:
         out = "`start_logits` and `end_logits`" if head == "answering" else "`logits`"
         parts.append(f"`model.onnx` is the same for onnxruntime: what the tokenizer gives goes in, {out} come out.")
-    if is_energy_head:
+    if network.is_energy_head:
         parts.append(
             "An Electric: its logits are energies, not the log-odds of a replacement. A text's pseudo-log-likelihood "
             "is minus their sum over its tokens, [CLS] and [SEP] left out: `bertsmith score`."
@@ -134,8 +133,8 @@ def model_card(
             f"{_SENTENCES} loads it too: {pooled}. That is the pooling of the model that this one began as; since then "
             f"it was trained on the text below, and on no pairs of sentences."
         )
-    if trained_length is not None:
-        parts.append(f"Trained on rows of up to {trained_length} tokens; nothing is known of longer ones.")
+    if network.trained_length is not None:
+        parts.append(f"Trained on rows of up to {network.trained_length} tokens; nothing is known of longer ones.")
     parts += ["## Data", _table("", data)] if data else []
     parts += ["## Results", _table("metric", results)] if results else []
     parts += ["## Recipe", _fenced(recipe.strip("\n"), "toml")]

@@ -2,78 +2,59 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bertsmith.config.loading import check
-from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.architecture import architecture
 from bertsmith.hub.family import Family
 from bertsmith.hub.layout import named, with_tied
 from bertsmith.hub.names import LABELLED, Head
+from bertsmith.hub.network import Network
 from bertsmith.hub.registry import CLASSES, FAMILIES
 from bertsmith.hub.sizes import agreed, sizes_of
 from bertsmith.storage.json_files import member
+from bertsmith.tokenizers.tokenizer import Tokenizer
 
 MULTI_LABEL = "multi_label_classification"
 """The `problem_type` of a head for any number of labels a text."""
 
 PROBLEM_TYPES = (None, "regression", "single_label_classification", MULTI_LABEL)
 
+OWN_KEYS = ("trained_length", "energies", "learnt", "measured")
+"""Keys of config.json that transformers does not know."""
+
 GELU = ("gelu", "gelu_python")
 """transformers' names of the exact GELU; its others (gelu_new, gelu_fast, gelu_pytorch_tanh, …) are approximations."""
 
 
-class Described(NamedTuple):
-    """What a config.json says."""
-
-    architecture: str
-    family: str
-    head: Head | None
-    settings: EncoderConfig
-    vocab_size: int
-    trained_length: int | None
-    """Our own key: longest row seen in pre-training, in tokens."""
-    is_energy_head: bool
-    """Our own key "energies": the logits of a replaced-token head are energies."""
-    labels: tuple[str, ...]
-    """Names of the classes in the order of their ids, where config.json has them."""
-    multi_label: bool
-    """Whether a text may have any number of these classes."""
-    finetuned_on: tuple[str, ...]
-    """Our own key "learnt": the tasks that it was fine-tuned on, the last one last."""
-    measured: dict[str, Any] | None
-    """Our own key: how its run measured held-out text."""
-    concluded: tuple[str, ...]
-    """What config.json does not say and the tensors do, a line each."""
-
-
-def describe(
-    family: str, settings: EncoderConfig, head: Head | None, labels: list[str] | None, multi_label: bool = False
-) -> dict[str, Any]:
-    """The content of a config.json, vocabulary apart; `labels` name classes or tags, one class is a regression unless
-    it is of a `multi_label` head."""
+def describe(network: Network, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the content of a network's config.json; one label is a regression's unless any number may hold."""
+    settings, family, labels = network.settings, FAMILIES[network.family], network.labels
     config = {
-        "architectures": [FAMILIES[family].class_of(head)],
-        "model_type": family,
+        "architectures": [family.class_of(network.head)],
+        "model_type": family.name,
         "hidden_size": settings.hidden_size,
         "num_hidden_layers": settings.num_hidden_layers,
         "num_attention_heads": settings.heads,
         "intermediate_size": settings.feed_forward,
         "max_position_embeddings": settings.max_position_embeddings,
     }
-    config |= FAMILIES[family].describe(settings, head)
-    if labels is not None:
+    config |= family.describe(settings, network.head)
+    if labels:
         config["id2label"] = {str(id): label for id, label in enumerate(labels)}
         config["label2id"] = {label: id for id, label in enumerate(labels)}
-    if head == "classification":
+    if network.head == "classification":
         single = "regression" if len(labels) == 1 else "single_label_classification"
-        config["problem_type"] = MULTI_LABEL if multi_label else single
-    return config
+        config["problem_type"] = MULTI_LABEL if network.multi_label else single
+    config |= family.token_ids(tokenizer) | {"vocab_size": network.vocab_size}
+    kept = zip(OWN_KEYS, (network.trained_length, network.is_energy_head, list(network.finetuned_on), network.measured),
+               strict=True)  # fmt: skip
+    return config | {key: value for key, value in kept if value}
 
 
-def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[int, ...]]) -> Described:
-    """Return what a config.json says of a folder's tensors, and what these say where it says nothing.
+def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[int, ...]]) -> Network:
+    """Return a folder's network without its weights: what config.json says, and the tensors where it says nothing.
 
     Args:
         path: of config.json, for messages.
@@ -106,9 +87,10 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
         settings = check(family.config, sizes | {key: config[key] for key in family.defaults if key in config})
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    return Described(
-        name, family.name, head, settings, vocab_size, labels=labels, multi_label=kind == MULTI_LABEL,
-        concluded=(*notes, *tied, *absent), **_own(config, head, where),
+    return Network(
+        family=family.name, head=head, settings=settings, vocab_size=vocab_size, labels=labels,
+        multi_label=kind == MULTI_LABEL, folder=path.parent, concluded=(*notes, *tied, *absent),
+        **_own(config, head, where),
     )  # fmt: skip
 
 

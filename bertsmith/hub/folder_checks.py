@@ -8,9 +8,9 @@ from torch import Tensor
 
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
-from bertsmith.hub.configuration import Described
 from bertsmith.hub.family import Family
 from bertsmith.hub.names import first_of
+from bertsmith.hub.network import Network
 from bertsmith.hub.registry import COPIES
 from bertsmith.hub.tensors import FLOATS, Stored, read_tensors
 
@@ -23,7 +23,7 @@ def count_labels(bias: Stored, path: Path) -> int:
     return bias.shape[0]
 
 
-def labels_of(described: Described, num_labels: int | None, path: Path) -> tuple[str, ...]:
+def labels_of(described: Network, num_labels: int | None, path: Path) -> tuple[str, ...]:
     """Those that config.json names; else transformers' names for as many as the head has.
 
     Raises:

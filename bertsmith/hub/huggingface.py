@@ -3,21 +3,18 @@
 Weights are read and written as safetensors only.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bertsmith.encoders.config import EncoderConfig
-from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.initialization import shapes_only
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.hub.buffers import check_buffers
 from bertsmith.hub.configuration import describe, read_config
+from bertsmith.hub.family import Family
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.folder_checks import (
     check_copies,
@@ -28,8 +25,8 @@ from bertsmith.hub.folder_checks import (
     labels_of,
 )
 from bertsmith.hub.layout import named, unwrapped, with_tied
-from bertsmith.hub.names import LABELLED, Head
-from bertsmith.hub.network import Imported
+from bertsmith.hub.names import LABELLED
+from bertsmith.hub.network import Network
 from bertsmith.hub.onnx import write_onnx
 from bertsmith.hub.registry import CLASSES, COPIES, FAMILIES, kind_of_buffer, kind_of_dropped
 from bertsmith.hub.replaceable import FILES, WEIGHTS, check_replaceable
@@ -42,28 +39,14 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 MAX_CONFIG_BYTES = 64 << 20
 """Of config.json: the largest name some hundred thousand classes."""
 
-OWN_KEYS = ("trained_length", "energies", "learnt", "measured")
-"""Keys of config.json that transformers does not know."""
-
 
 def write_folder(
     out: Path,
+    network: Network,
+    tokenizer: Tokenizer,
     *,
-    family: str,
-    settings: EncoderConfig,
-    vocab_size: int,
-    head: Head | None,
-    weights: dict[str, Tensor],
-    tokenizer_folder: Path,
-    labels: list[str] | None,
     card: str,
-    trained_length: int | None,
-    is_energy_head: bool = False,
-    pooler: Mapping[str, Tensor] = MappingProxyType({}),
     opset: int | None = None,
-    multi_label: bool = False,
-    finetuned_on: Sequence[str] = (),
-    measured: Mapping[str, Any] | None = None,
     modules: SentenceModules | None = None,
 ) -> float | None:
     """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
@@ -71,15 +54,9 @@ def write_folder(
     An `out` that was written here before is replaced.
 
     Args:
-        family: whose classes are to load it; BERT's know no projection and no replaced tokens.
-        head: MaskedTokenHead, ReplacedTokenHead, or the family's for classes, tags or answers; None: a bare encoder.
-        weights: of the encoder and the head, "encoder.…" and "head.…".
-        tokenizer_folder: where `Tokenizer.save` wrote.
-        labels: names of the classes, of which a single one makes it a regression, or of the tags; else None.
+        network: its family's classes are to load it; BERT's know no projection and no replaced tokens. Longer texts
+            than its `trained_length` will be cut by transformers.
         card: the text of README.md.
-        trained_length: longest row seen in pre-training, in tokens, which is kept in config.json: transformers will cut
-            longer texts. None: the longest that the model can hold.
-        pooler, is_energy_head, multi_label, finetuned_on, measured: as of `Imported`; config.json keeps the last four.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
         modules: what sentence-transformers is to do with the encoder's vectors.
 
@@ -90,41 +67,33 @@ def write_folder(
         UserError: the head is the plain one of compat; `out` holds what was not written here, or cannot be written;
             `write_onnx` refuses the model.
     """
+    family, head, weights = FAMILIES[network.family], network.head, network.weights
     if head == "classification" and "head.dense.weight" not in weights:
         raise UserError(
             f"{out}: compat's plain classification head has no Hugging Face class; fine-tune without compat to export"
         )
     out = out.resolve()  # "." has no name to put a temporary one beside
     check_replaceable(out)
-    tokenizer = Tokenizer.load(tokenizer_folder)
-    assert tokenizer.vocab_size <= vocab_size
-    config = describe(family, settings, head, labels, multi_label) | FAMILIES[family].token_ids(tokenizer)
-    own = zip(OWN_KEYS, (trained_length, is_energy_head, list(finetuned_on), measured), strict=True)
-    config |= {"vocab_size": vocab_size} | {key: value for key, value in own if value}
-    tensors = _to_theirs(weights, FAMILIES[family].names(settings, head)) | _pooler_to_theirs(pooler, family)
+    assert tokenizer.vocab_size <= network.vocab_size
+    tensors = _to_family(weights, family.names(network.settings, head))
+    tensors |= {family.pooler[name]: tensor.contiguous() for name, tensor in network.pooler.items()}
     check_finite(tensors, out)
     with atomic_folder(out, FILES) as folder:
-        write_json(folder / "config.json", config)
+        write_json(folder / "config.json", describe(network, tokenizer))
         with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
             file.writelines(serialized(tensors))
         tokenizer.save(folder)
-        _tell_tokenizer(folder / "tokenizer_config.json", family, trained_length or settings.max_position_embeddings)
+        length = network.trained_length or network.settings.max_position_embeddings
+        _describe_inputs(folder / "tokenizer_config.json", family, length)
         write_text(folder / "README.md", card)
         if modules is not None:
             modules.write(folder)
         if opset is None:
             return None
-        model = _with_weights(_empty_model(family, settings, vocab_size, head, len(labels or ())), weights)
-        return write_onnx(folder / "model.onnx", model, head, FAMILIES[family].inputs, opset)
+        return write_onnx(folder / "model.onnx", network.build(), head, family.inputs, opset)
 
 
-def _with_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    numbers = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in weights.items()}
-    model.load_state_dict(numbers, assign=True)
-    return model.eval()
-
-
-def read_folder(path: Path) -> Imported:
+def read_folder(path: Path) -> Network:
     """Read a folder of `write_folder`, or of Hugging Face's save_pretrained for a BERT or ELECTRA model.
 
     What its files do not say is concluded from the tensors' names and shapes, and said in `concluded`. Nothing is built
@@ -139,7 +108,7 @@ def read_folder(path: Path) -> Imported:
     plain, wrapped = unwrapped(stored, str(path))
     described = read_config(path / "config.json", config, {short: stored[name].shape for name, short in plain.items()})
     family, head = FAMILIES[described.family], described.head
-    settings, vocab_size = described.settings, described.vocab_size
+    settings = described.settings
     theirs, _ = with_tied(named(plain, family, str(path)), family)
     names = family.names(settings, head)
     wanted = {name for group in names.values() for name in group}
@@ -153,29 +122,19 @@ def read_folder(path: Path) -> Imported:
         wanted |= set(family.pooler.values())
     check_names(theirs, wanted, path)
     num_labels = count_labels(stored[theirs[names["head.output.bias"][0]]], path) if head in LABELLED else None
-    shapes = shapes_of(family.name, settings, vocab_size, head, num_labels)
+    shapes = {name: tensor.shape for name, tensor in described.outline(num_labels).state_dict().items()}
     check_shapes(stored, theirs, names, shapes, path)
     tensors = _read(stored, theirs, wanted)
     check_copies(tensors, copies, stored, path)
     pooler = {ours: tensors[name] for ours, name in pooler_names.items()}
     check_pooler(pooler, family, settings, path)
     weights = {ours: torch.cat([tensors[name] for name in group]) for ours, group in names.items()}
-    return Imported(
-        family=family.name,
-        settings=settings,
-        head=head,
+    return replace(
+        described,
         weights=weights,
         pooler=pooler,
-        is_energy_head=described.is_energy_head,
         labels=labels_of(described, num_labels, path),
-        multi_label=described.multi_label,
-        dropped=tuple(sorted(dropped)),
-        vocab_size=vocab_size,
-        folder=path,
-        num_labels=num_labels,
-        trained_length=described.trained_length,
-        finetuned_on=described.finetuned_on,
-        measured=described.measured,
+        dropped={name: str(kind_of_dropped(name)) for name in sorted(dropped)},
         concluded=(*wrapped, *described.concluded),
     )
 
@@ -198,49 +157,16 @@ def _read(stored: Mapping[str, Stored], theirs: Mapping[str, str], wanted: Itera
     return {name: tensors[theirs[name]] for name in wanted}
 
 
-def _pooler_to_theirs(pooler: Mapping[str, Tensor], family: str) -> dict[str, Tensor]:
-    return {FAMILIES[family].pooler[name]: tensor.contiguous() for name, tensor in pooler.items()}
-
-
-def _to_theirs(weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...]]) -> dict[str, Tensor]:
+def _to_family(weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...]]) -> dict[str, Tensor]:
     assert weights.keys() == names.keys(), weights.keys() ^ names.keys()
     tensors: dict[str, Tensor] = {}
-    for ours, theirs in names.items():
-        parts = weights[ours].detach().to("cpu", torch.float32).chunk(len(theirs))
-        tensors |= {name: part.contiguous() for name, part in zip(theirs, parts, strict=True)}
+    for ours, group in names.items():
+        parts = weights[ours].detach().to("cpu", torch.float32).chunk(len(group))
+        tensors |= {name: part.contiguous() for name, part in zip(group, parts, strict=True)}
     return tensors
 
 
-def _tell_tokenizer(path: Path, family: str, length: int) -> None:
-    """What the model takes, and where to cut: without that a long text ends in an index error of transformers'."""
+def _describe_inputs(path: Path, family: Family, length: int) -> None:
+    """Say what the model takes, and where to cut: without that a long text ends in an index error of transformers'."""
     config = read_json(path, dict)
-    write_json(path, config | {"model_max_length": length, "model_input_names": list(FAMILIES[family].inputs)})
-
-
-def shapes_of(
-    family: str, settings: EncoderConfig, vocab_size: int, head: Head | None, num_labels: int | None
-) -> dict[str, torch.Size]:
-    """Name → shape of what our modules need."""
-    model = _empty_model(family, settings, vocab_size, head, num_labels)
-    return {name: tensor.shape for name, tensor in model.state_dict().items()}
-
-
-def _empty_model(
-    family: str, settings: EncoderConfig, vocab_size: int, head: Head | None, num_labels: int | None
-) -> nn.Module:
-    """Our module without its numbers: nothing is allocated or drawn."""
-    with shapes_only():
-        if head == "masked_tokens":
-            return MaskedTokenModel(settings, vocab_size)
-        if head == "replaced_tokens":
-            return ReplacedTokenModel(settings, vocab_size)
-        modules: dict[str, nn.Module] = {"encoder": Encoder(settings, vocab_size)}
-        if head == "answering":
-            modules["head"] = settings.answer_head()
-        if head in LABELLED:
-            modules["head"] = (
-                settings.classification_head(num_labels, family)
-                if head == "classification"
-                else settings.tagging_head(num_labels)
-            )
-        return nn.ModuleDict(modules)
+    write_json(path, config | {"model_max_length": length, "model_input_names": list(family.inputs)})

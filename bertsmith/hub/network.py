@@ -5,58 +5,85 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
-from bertsmith.hub.names import Head
+from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.initialization import shapes_only
+from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.hub.names import LABELLED, Head
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """One network, in our names."""
+    """A network's weights, in our names, and all that a folder says of it."""
 
     name: str = ""
     """Of a model of two, "discriminator" or "generator"."""
     family: str
     """Whose classes it is of."""
     settings: EncoderConfig
+    vocab_size: int
     head: Head | None
     """Which of our heads is in `weights`."""
-    weights: dict[str, Tensor]
-    """float32; "encoder.…", and "head.…" where there is a head: all that the modules need, nothing else."""
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    """float32; "encoder.…", and "head.…" where there is a head: all that the modules need, nothing else. Empty where
+    only the description was read."""
     pooler: dict[str, Tensor] = field(default_factory=dict)
     """Of a BERT folder without classes, "head.dense.…": what a BertClassificationHead may start from, as Hugging
     Face's does. Empty where the folder has no pooler, or `weights` has it."""
     is_energy_head: bool = False
     """What the logits of a replaced-token head are; see `ReplacedTokenModel`."""
     labels: tuple[str, ...] = ()
-    """Of a classification or tagging head; empty where it gives a number, or where there is no such head."""
+    """Names of the classes or tags in the order of their ids; a regression has none, or one that is written."""
     multi_label: bool = False
     """Whether a text may have any number of these."""
-    dropped: tuple[str, ...] = ()
-    """Hugging Face's names of the tensors that lay beside the weights and have no place here, sorted."""
+    trained_length: int | None = None
+    """Longest row seen in pre-training, in tokens; None where nothing says so."""
+    finetuned_on: tuple[str, ...] = ()
+    """The tasks that it was fine-tuned on, the last one last."""
+    measured: dict[str, Any] | None = None
+    """How its run measured held-out text."""
+    folder: Path = Path()
+    """The one that it was read from."""
+    concluded: tuple[str, ...] = ()
+    """What its files do not say and was concluded from the tensors' names and shapes, a line each."""
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    """Names of the tensors that lay beside the weights and have no place here, sorted → what each is."""
 
     @property
     def encoder_weights(self) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in self.weights.items() if name.startswith("encoder.")}
 
+    @property
+    def num_labels(self) -> int | None:
+        """Outputs of a classification or tagging head; None of all others."""
+        return len(self.weights["head.output.bias"]) if self.head in LABELLED else None
 
-@dataclass(frozen=True, kw_only=True)
-class Imported(Network):
-    """A network out of somebody's files, with what these say of it."""
+    def build(self) -> Any:
+        """Return our module with its weights, in evaluation mode."""
+        module = self.outline(self.num_labels)
+        weights = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in self.weights.items()}
+        module.load_state_dict(weights, assign=True)
+        return module.eval()
 
-    vocab_size: int
-    folder: Path
-    """Where all of it lay, and the tokenizer's files."""
-    num_labels: int | None = None
-    """Classes of a classification head, tags of a tagging one."""
-    trained_length: int | None = None
-    """Longest row seen in pre-training, in tokens, where config.json says so."""
-    finetuned_on: tuple[str, ...] = ()
-    """The tasks that it was fine-tuned on, the last one last, where config.json says so."""
-    measured: dict[str, Any] | None = None
-    """How its run measured held-out text, where config.json says so."""
-    concluded: tuple[str, ...] = ()
-    """What its files do not say and was concluded from the tensors' names and shapes, a line each."""
-    dropped_kinds: Mapping[str, str] = field(default_factory=dict)
-    """What each of `dropped` is, where a reader knows it better than `registry.kind_of_dropped`."""
+    def outline(self, num_labels: int | None) -> nn.Module:
+        """Return our module with shapes and no weights: a MaskedTokenModel, a ReplacedTokenModel, or "encoder" with the
+        "head" that fine-tuning makes, if any, of `num_labels` outputs where their number is not fixed."""
+        with shapes_only():
+            return self._module(num_labels)
+
+    def _module(self, num_labels: int | None) -> nn.Module:
+        if self.head == "masked_tokens":
+            return MaskedTokenModel(self.settings, self.vocab_size)
+        if self.head == "replaced_tokens":
+            return ReplacedTokenModel(self.settings, self.vocab_size, self.is_energy_head)
+        parts: dict[str, nn.Module] = {"encoder": Encoder(self.settings, self.vocab_size)}
+        if self.head == "answering":
+            parts["head"] = self.settings.answer_head()
+        if num_labels is not None and self.head == "classification":
+            parts["head"] = self.settings.classification_head(num_labels, self.family)
+        if num_labels is not None and self.head == "tagging":
+            parts["head"] = self.settings.tagging_head(num_labels)
+        return nn.ModuleDict(parts)

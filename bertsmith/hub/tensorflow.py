@@ -7,7 +7,7 @@ their releases transformers, models/electra/convert_electra_original_tf_checkpoi
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
 from bertsmith.hub.configuration import refuse_other_networks
 from bertsmith.hub.finite import to_float32
-from bertsmith.hub.huggingface import MAX_CONFIG_BYTES, shapes_of
+from bertsmith.hub.huggingface import MAX_CONFIG_BYTES
 from bertsmith.hub.names import Head, first_of
-from bertsmith.hub.network import Imported
+from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.json_files import member, read_json
 
@@ -103,7 +103,7 @@ def find_checkpoint(path: Path) -> Path | None:
     return found[0].with_suffix("") if found else None
 
 
-def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Imported]:
+def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network]:
     """The networks of a checkpoint by name: "discriminator" and "generator", or one without a name.
 
     Sizes are those of the tensors; a bert_config.json or config.json beside them must agree. Attention heads, which no
@@ -121,7 +121,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
     left = bundle.entries.keys() - dropped.keys()
     config_path, config = _read_config(prefix.parent)
     refuse_other_networks(config, FAMILIES["bert"], None, str(config_path))
-    networks: dict[str, Imported] = {}
+    networks: dict[str, Network] = {}
     for part in _parts(left, bundle.index):
         sizes = _sizes(bundle, part)
         if not networks:
@@ -134,7 +134,16 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
             settings = check(family.config, sizes | {key: config[key] for key in family.defaults if key in config})
         except UserError as error:
             raise UserError(f"{prefix}: {error}; heads=N says how many there are") from None
-        shapes = shapes_of(part.family, settings, vocab_size, part.head, None)
+        network = Network(
+            family=part.family,
+            settings=settings,
+            vocab_size=vocab_size,
+            head=part.head,
+            folder=prefix.parent,
+            concluded=tuple(concluded) if not networks else (),
+            dropped=dict(sorted(dropped.items())),
+        )
+        shapes = {name: tensor.shape for name, tensor in network.outline(None).state_dict().items()}
         weights, taken = _read_all(bundle, part, family.names(settings, part.head), shapes)
         pooler: dict[str, Tensor] = {}
         if {part.variable(name) for name in family.pooler.values()} & left:
@@ -145,18 +154,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Importe
             )
             taken |= also
         left = left - taken
-        networks[part.name] = Imported(
-            family=part.family,
-            settings=settings,
-            head=part.head,
-            weights=weights,
-            pooler=pooler,
-            dropped=tuple(sorted(dropped)),
-            vocab_size=vocab_size,
-            folder=prefix.parent,
-            concluded=tuple(concluded) if not networks else (),
-            dropped_kinds=dropped,
-        )
+        networks[part.name] = replace(network, weights=weights, pooler=pooler)
     if left:
         raise UserError(
             f"{bundle.index}: {first_of(left)}: not of BERT's or ELECTRA's encoder and pre-training heads; "

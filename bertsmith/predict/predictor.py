@@ -22,7 +22,7 @@ from bertsmith.tasks.runs import chosen_run, read_run_recipe
 from bertsmith.tasks.texts.classifier import Classifier, Labels, Prediction, open_exported, open_trial
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, TagsWithProbs, open_exported_tagger, open_tagging_trial
 from bertsmith.training.machine import MachineSettings, choose_machine
-from bertsmith.training.models import Model, build_network, open_model
+from bertsmith.training.models import Model, open_model
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "discriminator head"}
 
@@ -89,11 +89,11 @@ class Predictor:
             raise UserError(f"{self.path}: --task {task} is of use with a fine-tuning run of several tasks alone")
         self._model = open_model(self.path)
         self._machine = choose_machine(self._machine_settings, self._model.tokenizer.pad_id)
-        if self._model.networks[0].head == "classification":
+        if self._model.network.head == "classification":
             self._classifier = open_exported(self._model, self._machine_settings)
-        elif self._model.networks[0].head == "tagging":
+        elif self._model.network.head == "tagging":
             self._tagger = open_exported_tagger(self._model, self._machine_settings)
-        elif self._model.networks[0].head == "answering":
+        elif self._model.network.head == "answering":
             self._answerer = open_exported_answerer(self._model, self._machine_settings)
             self.text_columns = [("question", "context")]
 
@@ -268,7 +268,7 @@ class Predictor:
                     f"{self.path}: has no {_HEADS[head]}, so it cannot {purpose}"
                     f"{'; an Electric scores texts (`bertsmith score`)' if energies else ''}"
                 )
-            self._networks[head] = build_network(found[0], model.vocab_size)
+            self._networks[head] = found[0].build()
             self._machine.prepare_model(self._networks[head])
         return self._networks[head]
 

@@ -61,7 +61,7 @@ def open_pretrained_encoder(path: Path) -> PretrainedEncoder:
         model = open_model(path)
     except UserError as error:
         raise UserError(f"model: {error}") from None
-    network = model.networks[0]
+    network = model.network
     weights = network.encoder_weights | network.pooler
     if network.head == "classification":
         weights |= {name: tensor for name, tensor in network.weights.items() if name.startswith("head.dense.")}
@@ -71,6 +71,6 @@ def open_pretrained_encoder(path: Path) -> PretrainedEncoder:
         model.vocab_size,
         weights,
         model.tokenizer,
-        model.trained_length,
-        model.finetuned_on,
+        network.trained_length,
+        network.finetuned_on,
     )

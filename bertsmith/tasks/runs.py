@@ -16,6 +16,8 @@ from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.registry import EncoderSettings
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.hub.finite import check_finite
+from bertsmith.hub.names import Head
+from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.json_files import member
@@ -23,8 +25,8 @@ from bertsmith.storage.manifests import kind_of, read_manifest
 from bertsmith.storage.results import read_run_results, read_search_results
 from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.checkpoints import check_tensors
+from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import read_tokenizer
 
 TRIAL_FILE = "model.safetensors"
@@ -33,35 +35,22 @@ SEARCH = "search"
 """The kind of a folder that `bertsmith search` wrote."""
 
 
-@dataclass(frozen=True)
-class Finetuned:
-    """One trial of a fine-tuning run, read: what `export` starts from. Of several tasks it is one, as if alone."""
+HEADS: dict[str, Head] = {"texts": "classification", "words": "tagging", "questions": "answering"}
+"""Of a fine-tuned network, by what it was given answers for."""
 
-    path: Path
-    """The run's."""
+
+@dataclass(frozen=True, kw_only=True)
+class Finetuned(Model):
+    """One trial of a fine-tuning run, opened. Of several tasks it is one, as if alone.
+
+    Its network has no labels where there are none: of questions, and of a regression, whose 0 and 1 stand for
+    `manifest["low"]` and `manifest["high"]`.
+    """
+
     recipe: FinetuneRecipe
-    family: str
-    """Whose head it has."""
-    encoder: EncoderSettings
-    vocab_size: int
-    labels: tuple[str, ...]
-    """Of classes or tags; empty where there are none: of questions, and of a regression, whose 0 and 1 stand for
-    `manifest["low"]` and `manifest["high"]`."""
-    multi_label: bool
-    """Whether a text may have any number of the classes."""
-    weights: dict[str, Tensor]
-    """"encoder.…" and "head.…"."""
-    tokenizer: Tokenizer
     seed: int
     results: dict[str, Any]
     manifest: dict[str, Any]
-
-    @property
-    def trained_length(self) -> int | None:
-        """Longest row that the encoder may have seen, in tokens, where less than it can hold: an export takes what the
-        run itself does."""
-        before = self.manifest.get("trained_length")
-        return None if before is None else max(before, self.recipe.sequence_length)
 
 
 class TaskRecord(NamedTuple):
@@ -122,6 +111,27 @@ def read_run(run: Path, task: str | None = None) -> TaskRecord:
     return TaskRecord(recipe, manifest, results)
 
 
+def open_trained(path: Path, task: str | None = None) -> Model:
+    """Open whatever has been trained: the best trial of a fine-tuning run, of a search that of the run which it chose,
+    and all that `open_model` opens.
+
+    Args:
+        task: which one, of a run of several tasks.
+
+    Raises:
+        UserError: as `load_trial` and `open_model`; it is a run of many models.
+    """
+    path = chosen_run(path)
+    kind = kind_of(path)
+    if kind == "glue":
+        raise UserError(f"{path}: a GLUE run of many models; name one of its tasks, as {path}/tasks/rte")
+    if kind == "finetune":
+        return load_trial(path, task=task)
+    if task is not None:
+        raise UserError(f"{path}: --task {task} is of use with a fine-tuning run of several tasks alone")
+    return open_model(path)
+
+
 def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> Finetuned:
     """The trial of this seed; without one, the trial that did best on dev by the task's first metric.
 
@@ -151,11 +161,15 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     check_finite(weights, trial_folder(run, seed))
     _check_encoder(weights, encoder, vocab_size, trial_folder(run, seed) / TRIAL_FILE)
     tokenizer = read_tokenizer(run, manifest, vocab_size)
-    multi_label = manifest.get("multi_label", False)  # runs of version 0.1.0 do not say
-    return Finetuned(
-        run, recipe, family, encoder, vocab_size, tuple(member(manifest, "labels", list, where)), multi_label, weights,
-        tokenizer, seed, results, manifest,
+    before = manifest.get("trained_length")  # an export takes what the run itself does
+    network = Network(
+        family=family, settings=encoder, vocab_size=vocab_size, head=HEADS[recipe.kind], weights=weights,
+        labels=tuple(member(manifest, "labels", list, where)),
+        multi_label=manifest.get("multi_label", False),  # runs of version 0.1.0 do not say
+        trained_length=None if before is None else max(before, recipe.sequence_length),
+        finetuned_on=(*manifest.get("learnt_before", ()), *manifest.get("tasks", [results["task"]])), folder=run,
     )  # fmt: skip
+    return Finetuned(run, [network], tokenizer, recipe=recipe, seed=seed, results=results, manifest=manifest)
 
 
 def load_weights(objective: nn.Module, found: Finetuned) -> None:
@@ -164,8 +178,9 @@ def load_weights(objective: nn.Module, found: Finetuned) -> None:
     Raises:
         UserError: they are not that module's.
     """
-    check_tensors(found.weights, objective.state_dict(), trial_folder(found.path, found.seed) / TRIAL_FILE)
-    objective.load_state_dict(found.weights)
+    weights = found.network.weights
+    check_tensors(weights, objective.state_dict(), trial_folder(found.path, found.seed) / TRIAL_FILE)
+    objective.load_state_dict(weights)
 
 
 def _check_encoder(weights: dict[str, Tensor], settings: EncoderSettings, vocab_size: int, path: Path) -> None:

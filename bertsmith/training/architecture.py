@@ -44,7 +44,7 @@ def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:
         return
     model = open_init(str(init))
     kind = _of(values, "objective").get("kind", "mlm")
-    own = model.networks[0].settings
+    own = model.network.settings
     if model.run is not None and model.run.recipe.objective.kind == kind:
         own = model.run.recipe.model  # no table folded, so that all of its weights can be taken
     known = sizes(own, "") | {"kind": own.kind}

@@ -45,12 +45,12 @@ def describe_model(path: Path) -> tuple[str, dict[str, Any], list[object]]:
     for network in model.networks:
         prefix = f"{network.name} " if network.name else ""
         facts |= {f"{prefix}{name}": value for name, value in _network_facts(network).items()}
-    first = model.networks[0]
+    first = model.network
     facts |= _token_facts(model)
     if described := _pooling(model):
         facts["sentence-transformers"] = described
-    if model.finetuned_on:
-        facts["fine-tuned on"] = ", ".join(model.finetuned_on)
+    if first.finetuned_on:
+        facts["fine-tuned on"] = ", ".join(first.finetuned_on)
     uses = _USES[first.head]
     if first.head == "replaced_tokens" and len(model.networks) == 2:
         uses = f"predict (marks replaced tokens, fills [MASK]), evaluate{uses.partition('tokens)')[2]}"
@@ -84,7 +84,7 @@ def _network_facts(network: "Network") -> dict[str, Any]:
     if network.labels:
         facts["labels"] = _listed(network.labels) + (" (any number a text)" if network.multi_label else "")
     if network.dropped:
-        facts["not used"] = _listed(network.dropped)
+        facts["not used"] = _listed(tuple(network.dropped))
     return facts
 
 
@@ -93,11 +93,11 @@ def _token_facts(model: Model) -> dict[str, Any]:
     casing = {True: "lower-cased", False: "cased", None: "with a normalizer of its own"}[tokenizer.lowercase]
     unused = model.vocab_size - tokenizer.vocab_size
     rows = f"; {unused:,} more rows of the token table" if unused else ""
-    settings = model.networks[0].settings
-    trained = f", trained on rows of {model.trained_length}" if model.trained_length else ""
+    longest, seen = model.network.settings.max_position_embeddings, model.network.trained_length
+    trained = f", trained on rows of {seen}" if seen else ""
     return {
         "tokenizer": f"WordPiece, {tokenizer.vocab_size:,} tokens, {casing}{rows}",
-        "longest row": f"{settings.max_position_embeddings:,} tokens{trained}",
+        "longest row": f"{longest:,} tokens{trained}",
     }
 
 
@@ -105,8 +105,8 @@ def _pooling(model: Model) -> str | None:
     """What the files of sentence-transformers beside it say, if there are any."""
     from bertsmith.hub.sentence import read_modules
 
-    folder = model.networks[0].folder
-    found, left_out = read_modules(folder, folder, model.networks[0].settings)
+    first = model.network
+    found, left_out = read_modules(first.folder, first.folder, first.settings)
     return found.description if found is not None else left_out and f"its files are not carried over: {left_out}"
 
 

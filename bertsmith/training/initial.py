@@ -14,7 +14,6 @@ from bertsmith.console.shell import quote
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
 from bertsmith.hub.network import Network
-from bertsmith.hub.registry import kind_of_dropped
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import NETWORKS, has_two_towers
@@ -79,7 +78,10 @@ def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path)
             f"{model.vocab_size - model.tokenizer.vocab_size} rows of its token table belong to no token: dropped"
         )
     known = model.tokenizer.vocab_size
-    networks = [replace(network, weights=_with_tokens(network.weights, known, pieces)) for network in chosen]
+    networks = [
+        replace(network, vocab_size=tokenizer.vocab_size, weights=_with_tokens(network.weights, known, pieces))
+        for network in chosen
+    ]
     whole = None if whole is None else _with_tokens(whole, known, pieces)
     found = fingerprint(model.tokenizer, {
         f"{network.name}.{name}": tensor for network in model.networks for name, tensor in network.weights.items()
@@ -93,13 +95,12 @@ def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
     """What is kept of the files by which sentence-transformers pools the model's vectors, and a line about them."""
     from bertsmith.hub.sentence import KEPT, after_training, kept_modules, read_modules
 
-    first = model.networks[0]
+    first = model.network
     if model.run is not None:
         where = str(model.path / "manifest.json")
         found, left_out = kept_modules(model.run.manifest.get(KEPT), first.settings, where), None
     else:
-        folder = first.folder
-        found, left_out = read_modules(folder, folder, first.settings)
+        found, left_out = read_modules(first.folder, first.folder, first.settings)
     if left_out is not None:
         return None, f"left out: sentence-transformers' files: {left_out}"
     return after_training(found) if found is not None else (None, None)
@@ -149,7 +150,7 @@ def _same_networks(recipe: PretrainRecipe, other: PretrainRecipe) -> bool:
 
 def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[str]]:
     """The model's networks that the recipe trains, and what is dropped."""
-    settings, first = recipe.objective, model.networks[0]
+    settings, first = recipe.objective, model.network
     generator = next((network for network in model.networks[1:] if network.head == "masked_tokens"), None)
     _check_same(f"init = {recipe.init}: another encoder", "model.", recipe.model, first.settings)
     dropped = ["pooler"] if first.pooler else []
@@ -173,7 +174,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
         dropped.append("generator")
     if model.run is not None and has_two_towers(model.run.weights):
         dropped.append("two towers")
-    dropped += sorted({kind_of_dropped(name) for network in model.networks for name in network.dropped})
+    dropped += sorted({kind for network in model.networks for kind in network.dropped.values()})
     return chosen, [f"dropped: {', '.join(dropped) or 'nothing'}"]
 
 

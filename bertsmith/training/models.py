@@ -5,16 +5,14 @@ import` wrote. Whatever starts from a model, or asks it something, opens it here
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bertsmith.console.shell import quote
 from bertsmith.console.terminal import say
-from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.hub.network import Network
 from bertsmith.objectives.rtd import NETWORKS
@@ -22,32 +20,34 @@ from bertsmith.storage.manifests import kind_of
 from bertsmith.training.runs import PretrainingRun, load_run, read_tokenizer
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
-    from bertsmith.hub.network import Imported
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
-class Model(NamedTuple):
-    """What a path holds."""
+@dataclass(frozen=True)
+class Model:
+    """What a path holds: trained networks, their tokenizer, and where they come from."""
 
     path: Path
     networks: list[Network]
     """The one that fine-tuning starts from first."""
-    vocab_size: int
     tokenizer: "Tokenizer"
-    trained_length: int | None
-    """Longest row seen in pre-training, in tokens; None where nobody says."""
     run: PretrainingRun | None = None
     """Where the path is a run of ours."""
-    finetuned_on: tuple[str, ...] = ()
-    """The tasks that it was fine-tuned on, the last one last, where the folder says so."""
-    measured: dict[str, Any] | None = None
-    """How its run measured held-out text, where the folder says so."""
+
+    @property
+    def network(self) -> Network:
+        """The one that fine-tuning starts from."""
+        return self.networks[0]
+
+    @property
+    def vocab_size(self) -> int:
+        return self.network.vocab_size
 
     @property
     def length(self) -> int:
         """Longest row that the model can be asked about, in tokens, [CLS] and [SEP] included: beyond what it was
         trained on its position vectors are as they were drawn."""
-        return self.trained_length or self.networks[0].settings.max_position_embeddings
+        return self.network.trained_length or self.network.settings.max_position_embeddings
 
 
 def open_model(path: Path) -> Model:
@@ -111,22 +111,7 @@ def check_place(out: Path, names: Collection[str]) -> None:
         check_replaceable(out / name)
 
 
-def build_network(network: Network, vocab_size: int) -> nn.Module:
-    """The module with its weights, in evaluation mode: a MaskedTokenModel, a ReplacedTokenModel, or the bare Encoder
-    of a network without either head."""
-    weights = network.weights
-    if network.head == "masked_tokens":
-        module = MaskedTokenModel(network.settings, vocab_size)
-    elif network.head == "replaced_tokens":
-        module = ReplacedTokenModel(network.settings, vocab_size, network.is_energy_head)
-    else:
-        module = Encoder(network.settings, vocab_size)
-        weights = {name.removeprefix("encoder."): tensor for name, tensor in network.encoder_weights.items()}
-    module.load_state_dict(weights)
-    return module.eval()
-
-
-def shared_tokenizer(networks: Sequence["Imported"], **casing: bool | None) -> "Tokenizer":
+def shared_tokenizer(networks: Sequence[Network], **casing: bool | None) -> "Tokenizer":
     """The first network's, if all of them read its ids; says where it has fewer tokens than the network has vectors.
 
     Args:
@@ -181,19 +166,14 @@ def _from_run(path: Path) -> Model:
         raise UserError(f"{path}: a fine-tuning run; `bertsmith export` it and name that folder instead")
     run = load_run(path)
     tokenizer = read_tokenizer(path, run.manifest, run.vocab_size)
-    return Model(path, run.networks, run.vocab_size, tokenizer, run.recipe.rows.length, run)
+    return Model(path, run.networks(), tokenizer, run)
 
 
 def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
     from bertsmith.hub.huggingface import read_folder
 
-    read = {name: read_folder(folder) for name, folder in folders.items()}
-    for found in read.values():
-        for line in found.concluded:
-            say(f"{found.folder}: {line}", error=True)
-    tokenizer = shared_tokenizer(list(read.values()))
-    networks = [replace(found, name=name) for name, found in read.items()]
-    first = next(iter(read.values()))
-    return Model(
-        path, networks, first.vocab_size, tokenizer, first.trained_length, None, first.finetuned_on, first.measured
-    )
+    networks = [replace(read_folder(folder), name=name) for name, folder in folders.items()]
+    for network in networks:
+        for line in network.concluded:
+            say(f"{network.folder}: {line}", error=True)
+    return Model(path, networks, shared_tokenizer(networks))

@@ -37,19 +37,17 @@ class PretrainingRun:
     def vocab_size(self) -> int:
         return self.manifest["vocab_size"]
 
-    @property
     def networks(self) -> list[Network]:
-        """What Hugging Face would call models, the one that fine-tuning starts from first."""
-        return [_network(trained) for trained in self.recipe.objective.networks(self.recipe.model, self.weights)]
+        """Return what Hugging Face would call models, the one that fine-tuning starts from first."""
+        return [self._network(trained) for trained in self.recipe.objective.networks(self.recipe.model, self.weights)]
 
-
-def _network(trained: TrainedWeights) -> Network:
-    settings, weights = trained.config.fold_projection(trained.weights)
-    family = settings.family(beside_generator=bool(trained.name))
-    return Network(
-        name=trained.name, family=family, settings=settings, head=trained.head, weights=weights,
-        is_energy_head=trained.is_energy_head,
-    )  # fmt: skip
+    def _network(self, trained: TrainedWeights) -> Network:
+        settings, weights = trained.config.fold_projection(trained.weights)
+        return Network(
+            name=trained.name, family=settings.family(beside_generator=bool(trained.name)), settings=settings,
+            vocab_size=self.vocab_size, head=trained.head, weights=weights, is_energy_head=trained.is_energy_head,
+            trained_length=self.recipe.rows.length, folder=self.path,
+        )  # fmt: skip
 
 
 def load_run(run: Path) -> PretrainingRun:

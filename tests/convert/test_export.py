@@ -139,7 +139,7 @@ def test_an_exported_discriminator_is_read_with_its_head(data, tmp_path, capsys)
         assert (tmp_path / "out" / part / "model.onnx").is_file()
         assert "`model.onnx`" in (tmp_path / "out" / part / "README.md").read_text()
     read = read_folder(tmp_path / "out" / "discriminator")
-    assert (read.head, read.family, read.dropped) == ("replaced_tokens", "electra", ())
+    assert (read.head, read.family, read.dropped) == ("replaced_tokens", "electra", {})
 
 
 def test_a_uniform_generator_is_not_exported(data, tmp_path):

@@ -18,7 +18,7 @@ from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tokenizers.tokenizer import Tokenizer
-from bertsmith.training.models import build_network, open_model
+from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
 from tests.hub.bundles import Google, gelu, write_bundle
 from tests.toys import make_data, tiny_recipe, write_vocabulary
@@ -97,12 +97,12 @@ def ours(folder: Path, name: str = "") -> np.ndarray:
     """Logits of one network of an imported model."""
     model = open_model(folder)
     network = next(network for network in model.networks if network.name == name)
-    module = build_network(network, model.vocab_size)
+    module = network.build()
     tokens = Tokens.pack(IDS, SEGMENTS, np.array([len(IDS)]))
     with torch.no_grad():
         if network.head == "masked_tokens":
             return module.scores(tokens, torch.arange(len(IDS))).numpy()
-        return (module.logits(tokens) if network.head else module(tokens)).numpy()
+        return (module.logits(tokens) if network.head else module.encoder(tokens)).numpy()
 
 
 def theirs(folder: Path, auto_class: type) -> np.ndarray:
@@ -430,7 +430,7 @@ def test_an_electric_stays_one(tmp_path):
     pretrain(recipe, tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "exported")
     import_model(tmp_path / "exported" / "discriminator", tmp_path / "imported", ImportSettings())
-    assert open_model(tmp_path / "imported").networks[0].is_energy_head
+    assert open_model(tmp_path / "imported").network.is_energy_head
 
 
 def test_two_networks_of_a_modern_electra_come_in_together(tmp_path):

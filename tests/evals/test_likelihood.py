@@ -12,7 +12,7 @@ from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.evals.likelihood import likelihoods, preferred, scoring_head, standard_error, token_likelihoods
 from bertsmith.training.machine import MachineSettings, choose_machine
-from bertsmith.training.models import build_network, open_model
+from bertsmith.training.models import open_model
 from tests.evals.toy_models import cpu, toy_network, toy_tokenizer, write_network
 
 SENTENCES = [[7, 9, 11, 5], [8], [12, 13, 14, 15, 16, 17, 18, 19], [7, 9, 11, 5], [20, 6, 7, 9]]
@@ -41,7 +41,7 @@ def test_a_masked_token_models_are_those_of_transformers_one_mask_at_a_time(tmp_
                 expected.append(theirs(masked[None]).logits[0, place].log_softmax(0)[id].item())
     model = open_model(folder)
     assert scoring_head(model) == "masked_tokens"
-    found = token_likelihoods(build_network(model.networks[0], model.vocab_size), SENTENCES, tokenizer, cpu())
+    found = token_likelihoods(model.network.build(), SENTENCES, tokenizer, cpu())
     assert [len(part) for part in found] == [len(sentence) for sentence in SENTENCES]
     np.testing.assert_allclose(np.concatenate(found), expected, rtol=0, atol=1e-4)
 
@@ -54,7 +54,7 @@ def test_one_pass_gives_log_sigmoids_of_a_discriminator_and_energies_where_the_f
     folder = write_network(tmp_path / "model", network, tokenizer)
     theirs = transformers.AutoModelForPreTraining.from_pretrained(folder).eval()
     model = open_model(folder)
-    found = likelihoods(build_network(model.networks[0], model.vocab_size), SENTENCES, tokenizer, cpu())
+    found = likelihoods(model.network.build(), SENTENCES, tokenizer, cpu())
     for sentence, score in zip(SENTENCES, found, strict=True):
         row = torch.tensor([[tokenizer.cls_id, *sentence, tokenizer.sep_id]])
         with torch.no_grad():
@@ -143,6 +143,6 @@ def test_preference_is_one_zero_or_in_the_middle(tokenizer):
 def test_a_model_without_such_a_head_is_refused(tmp_path, tokenizer):
     folder = write_network(tmp_path / "model", toy_network(MaskedTokenModel, tokenizer), tokenizer)
     model = open_model(folder)
-    bare = dataclasses.replace(model.networks[0], head=None)
+    bare = dataclasses.replace(model.network, head=None)
     with pytest.raises(UserError, match="no masked-token and no discriminator head"):
-        scoring_head(model._replace(networks=[bare]))
+        scoring_head(dataclasses.replace(model, networks=[bare]))

@@ -7,6 +7,7 @@ import torch
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.hub.huggingface import write_folder
+from bertsmith.hub.network import Network
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from tests.toys import write_vocabulary
@@ -31,18 +32,13 @@ def toy_network(kind: type, tokenizer: Tokenizer, **arguments) -> MaskedTokenMod
 
 
 def write_network(folder: Path, network: MaskedTokenModel | ReplacedTokenModel, tokenizer: Tokenizer) -> Path:
-    tokenizer.save(folder.parent)
-    write_folder(
-        folder,
+    trained = Network(
         family="electra",
         settings=SETTINGS,
         vocab_size=tokenizer.vocab_size,
         head="masked_tokens" if isinstance(network, MaskedTokenModel) else "replaced_tokens",
         weights=network.state_dict(),
-        tokenizer_folder=folder.parent,
-        labels=None,
-        card="toy",
-        trained_length=None,
         is_energy_head=getattr(network, "is_energy_head", False),
     )
+    write_folder(folder, trained, tokenizer, card="toy")
     return folder

@@ -34,8 +34,8 @@ def read_run(folder: Path) -> None:
     for seed in (None, 0):
         found = load_trial(run, seed)
         known = load_file(folder / "known" / f"seed-{found.seed}" / "model.safetensors")
-        assert found.weights.keys() == known.keys()
-        assert all(torch.equal(found.weights[name], known[name]) for name in known)
+        assert found.network.weights.keys() == known.keys()
+        assert all(torch.equal(found.network.weights[name], known[name]) for name in known)
     write_page([run], folder / "page.html")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "say_table", lambda *_, **__: None)  # it takes longer than all the rest

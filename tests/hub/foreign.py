@@ -13,7 +13,6 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
-from bertsmith.training.models import build_network
 
 TOKENS = [*SPECIAL_TOKENS, *(f"w{number}" for number in range(27))]
 SMALL = {
@@ -68,10 +67,10 @@ def ours(folder: Path) -> Tensor:
             head = found.settings.classification_head(found.num_labels, found.family).eval()
             torch.nn.ModuleDict({"encoder": encoder, "head": head}).load_state_dict(found.weights)
             return head(encoder.pooled(tokens))[0]
-        network = build_network(found, found.vocab_size)
+        network = found.build()
         if found.head == "masked_tokens":
             return network.scores(tokens, torch.arange(tokens.num_tokens))
-        return network.logits(tokens) if found.head == "replaced_tokens" else network(tokens)
+        return network.logits(tokens) if found.head == "replaced_tokens" else network.encoder(tokens)
 
 
 def theirs(folder: Path, name: str) -> Tensor:

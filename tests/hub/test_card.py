@@ -6,7 +6,10 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.hub.card import model_card
+from bertsmith.hub.names import Head
+from bertsmith.hub.network import Network
 
 RECIPE = """seed = 1
 corpus = "data/`odd`_*.txt"
@@ -17,14 +20,14 @@ a fence
 """
 
 
-def card(**changes) -> str:
+def card(head: Head = "masked_tokens", trained_length: int | None = None, **changes) -> str:
+    network = Network(family="bert", settings=BertConfig(), vocab_size=10, head=head, trained_length=trained_length)
     arguments = {
-        "head": "masked_tokens",
         "recipe": RECIPE,
         "data": {"tokens": 15353131},
         "results": {"loss": 2.3456789},
     }
-    return model_card("bert-tiny", **(arguments | changes))
+    return model_card("bert-tiny", network, **(arguments | changes))
 
 
 def read(text: str) -> tuple[dict, list]:

@@ -20,7 +20,7 @@ from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder, write_folder
-from bertsmith.hub.network import Imported
+from bertsmith.hub.network import Network
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 
@@ -122,12 +122,9 @@ def export(out: Path, model: nn.Module, tokenizer_folder: Path, **changes) -> Pa
         "vocab_size": VOCAB_SIZE,
         "head": "classification" if classes else "masked_tokens",
         "weights": model.state_dict(),
-        "tokenizer_folder": tokenizer_folder,
-        "labels": [f"label {id}" for id in range(model.head.output.out_features)] if classes else None,
-        "card": "# A card\n",
-        "trained_length": None,
+        "labels": tuple(f"label {id}" for id in range(model.head.output.out_features)) if classes else (),
     }
-    write_folder(out, **(arguments | changes))
+    write_folder(out, Network(**(arguments | changes)), Tokenizer.load(tokenizer_folder), card="# A card\n")
     return out
 
 
@@ -137,7 +134,7 @@ def load_theirs(auto_class: type, folder: Path) -> nn.Module:
     return model.eval()
 
 
-def rebuilt(imported: Imported) -> nn.Module:
+def rebuilt(imported: Network) -> nn.Module:
     """Our module with an imported folder's weights."""
     if imported.head == "masked_tokens":
         model = MaskedTokens(imported.settings)
@@ -272,7 +269,7 @@ def test_write_and_read_give_the_same_tensors(settings, make, tokenizer_folder, 
     expected = model.state_dict()
     assert imported.weights.keys() == expected.keys()
     assert all(torch.equal(imported.weights[name], tensor) for name, tensor in expected.items())
-    assert imported.dropped == ()
+    assert not imported.dropped
     assert imported.pooler == {}
     assert imported.vocab_size == VOCAB_SIZE
     assert imported.num_labels == (5 if isinstance(model, Classifier) else None)
@@ -387,7 +384,7 @@ def test_the_first_checkpoints_names_and_copies_are_read(tmp_path):
     old["bert.embeddings.position_ids"] = torch.arange(24)[None]
     safetensors.torch.save_file(old, tmp_path / "model.safetensors")
     imported = read_folder(tmp_path)
-    assert imported.dropped == ("bert.embeddings.position_ids",)
+    assert list(imported.dropped) == ["bert.embeddings.position_ids"]
     assert all(torch.equal(imported.weights[name], tensor) for name, tensor in expected.items())
 
     old["cls.predictions.decoder.weight"][4, 4] += 1e-3
@@ -411,7 +408,7 @@ def test_minilm_gives_the_hidden_states_of_transformers(rows):
     folder = Path(package.__file__).parent / "model"
     imported = read_folder(folder)
     assert (imported.settings.num_hidden_layers, imported.settings.hidden_size, imported.head) == (6, 384, None)
-    assert imported.dropped == ("bert.embeddings.position_ids",)
+    assert list(imported.dropped) == ["bert.embeddings.position_ids"]
     assert imported.pooler["head.dense.weight"].shape == (384, 384)
     assert Tokenizer.load(imported.folder).vocab_size == imported.vocab_size == 30522
     tokens = rows.tokens.with_ids(rows.tokens.ids * 400 + 1000)

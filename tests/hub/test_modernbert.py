@@ -14,6 +14,7 @@ from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder, write_folder
+from bertsmith.hub.network import Network
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 
@@ -91,10 +92,11 @@ def scrambled(model: nn.Module) -> nn.Module:
 
 def export(out, model, head, tokenizer_folder):
     settings, weights = model.encoder.settings.fold_projection(model.state_dict())
-    write_folder(
-        out, family="modernbert", settings=settings, vocab_size=VOCAB_SIZE, head=head, weights=weights,
-        tokenizer_folder=tokenizer_folder, labels=HEADS[head][2], card="", trained_length=None,
+    network = Network(
+        family="modernbert", settings=settings, vocab_size=VOCAB_SIZE, head=head, weights=weights,
+        labels=tuple(HEADS[head][2] or ()),
     )  # fmt: skip
+    write_folder(out, network, Tokenizer.load(tokenizer_folder), card="")
     return out
 
 

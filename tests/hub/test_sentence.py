@@ -328,7 +328,7 @@ def trained(tmp_path_factory):
     source, data = place / "source", make_data(place).path
     pretrain(tiny_recipe(data, "plan.steps=1", "rows.length=30"), place / "first")
     export_run(place / "first", source)
-    size = open_model(source).networks[0].settings.hidden_size
+    size = open_model(source).network.settings.hidden_size
     write_json(source / "modules.json", entries("Transformer", "Pooling", "Normalize"))
     write_json(source / "1_Pooling/config.json", MEAN | {"word_embedding_dimension": size})
     write_json(source / LIBRARY, {"__version__": {"sentence_transformers": "2.1.0"}, "prompts": {"query": "ba "}})

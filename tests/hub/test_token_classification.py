@@ -11,6 +11,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.hub.huggingface import read_folder, write_folder
+from bertsmith.hub.network import Network
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 
@@ -52,11 +53,11 @@ def tagger(family: str) -> nn.ModuleDict:
 
 def export(out, family, tokenizer_folder, **changes):
     model = tagger(family)
-    write_folder(
-        out, family=family, settings=FAMILIES[family][0], vocab_size=VOCAB_SIZE, head="tagging",
-        weights=model.state_dict(), tokenizer_folder=tokenizer_folder, labels=TAGS, card="", trained_length=None,
-        **changes,
+    network = Network(
+        family=family, settings=FAMILIES[family][0], vocab_size=VOCAB_SIZE, head="tagging",
+        weights=model.state_dict(), labels=tuple(TAGS),
     )  # fmt: skip
+    write_folder(out, network, Tokenizer.load(tokenizer_folder), card="", **changes)
     return model
 
 

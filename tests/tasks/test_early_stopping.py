@@ -104,7 +104,7 @@ def test_it_stops_and_what_is_scored_and_kept_is_what_did_best(toy, tmp_path):
     assert len(looks) == looks.index(best) + 1 + 2
     task, start = load_task(toy_recipe(*toy, *overrides).settings), open_pretrained_encoder(toy[0])
     kept = task.objective(start, Encoder(start.settings, start.vocab_size))
-    kept.load_state_dict(load_trial(tmp_path / "run").weights)
+    kept.load_state_dict(load_trial(tmp_path / "run").network.weights)
     machine = program.choose_machine(toy_recipe(*toy).settings.machine)
     splits = task.encode(start)
     assert splits.held_out.score(kept, machine).metrics["accuracy"] == stopping["score"]

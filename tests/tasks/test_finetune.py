@@ -152,8 +152,7 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(toy, run, tmp_pa
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["seed-0"]
     weights = [folder / "trials/seed-0/model.safetensors" for folder in (tmp_path, run)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    trial = load_trial(run, 1)
-    assert not torch.equal(trial.weights["head.output.weight"], load_trial(run, 0).weights["head.output.weight"])
+    assert not torch.equal(*(load_trial(run, seed).network.weights["head.output.weight"] for seed in (0, 1)))
 
 
 def test_overwrite_starts_afresh(toy, tmp_path):
@@ -174,7 +173,7 @@ def test_regression_of_pairs_with_a_projection(tmp_path):
     predicted = [float(line.split("\t")[1]) for line in lines]
     assert 1.2 < min(predicted) < max(predicted) < 2.8, "in the units of the file, 1.5 and 2.5"
     trial = load_trial(tmp_path / "run")
-    assert trial.labels == () and trial.seed == 0
+    assert trial.network.labels == () and trial.seed == 0
 
 
 @pytest.mark.parametrize(("low", "width"), [(1.7e9, 0.5), (0.0, 2e-7), (-5.0, 1e6)])
@@ -212,7 +211,7 @@ def test_a_run_says_its_classes_before_it_trains(tmp_path, capsys):
 
 def test_compat_has_the_plain_head(toy, tmp_path):
     finetune(toy_recipe(*toy, "seeds=1", "compat=true", "epochs=1"), tmp_path)
-    assert {name for name in load_trial(tmp_path).weights if name.startswith("head.")} == {
+    assert {name for name in load_trial(tmp_path).network.weights if name.startswith("head.")} == {
         "head.output.weight",
         "head.output.bias",
     }
@@ -234,14 +233,10 @@ def test_from_a_pretraining_run_and_from_its_random_weights(toy, tmp_path):
 
 def test_a_trained_trial_exported_is_a_starting_point(run, tmp_path):
     trial = load_trial(run)
-    write_folder(
-        tmp_path / "out", family=trial.family, settings=trial.encoder, vocab_size=trial.vocab_size,
-        head="classification", weights=trial.weights, tokenizer_folder=run, labels=list(trial.labels), card="",
-        trained_length=32,
-    )  # fmt: skip
+    write_folder(tmp_path / "out", trial.network, trial.tokenizer, card="")
     assert read_folder(tmp_path / "out").num_labels == 2
     start = open_pretrained_encoder(tmp_path / "out")
-    assert torch.equal(start.weights["head.dense.weight"], trial.weights["head.dense.weight"])
+    assert torch.equal(start.weights["head.dense.weight"], trial.network.weights["head.dense.weight"])
     assert "head.output.weight" not in start.weights
 
 
@@ -255,7 +250,7 @@ def test_classes_read_from_the_mean_of_the_row_are_exported_so(tmp_path, said_by
     own, settings = (["mean"], []) if said_by == "model" else (["cls"], ["classifier_pooling=mean"])
     model = make_model(tmp_path, replace(MODERN, classifier_pooling=own[0]))
     finetune(toy_recipe(model, write_task(tmp_path), "seeds=1", "epochs=1", *settings), tmp_path / "run")
-    assert load_trial(tmp_path / "run").encoder.classifier_pooling == "mean"
+    assert load_trial(tmp_path / "run").network.settings.classifier_pooling == "mean"
     export_run(tmp_path / "run", tmp_path / "out")
     texts = [" ".join(WORDS[5:9]), " ".join(WORDS[12:19]), WORDS[3]]
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()

@@ -252,7 +252,7 @@ def test_a_trial_of_one_task_is_the_one_that_did_best_on_it(run):
         assert scores[trial.seed] == max(scores.values())
         assert trial.recipe.task == trial.manifest["task"] == trial.results["task"] == task
         assert next(iter(trial.results["summary"])) == metric
-        assert not any(name.startswith("heads.") for name in trial.weights)
+        assert not any(name.startswith("heads.") for name in trial.network.weights)
 
 
 def test_a_task_has_to_be_named_and_there(run, toy, tmp_path):

@@ -11,6 +11,7 @@ from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.hub.huggingface import write_folder
+from bertsmith.hub.network import Network
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.toys import WORDS, write_vocabulary
@@ -25,20 +26,12 @@ def make_model(folder: Path, encoder: EncoderConfig | None = None, **settings) -
     family = encoder.family()
     head = encoder.classification_head(3, family)
     tokenizer = Tokenizer.load(write_vocabulary(folder))
-    tokenizer.save(folder)
     parts = nn.ModuleDict({"encoder": Encoder(encoder, tokenizer.vocab_size), "head": head})
-    write_folder(
-        folder / "model",
-        family=family,
-        settings=encoder,
-        vocab_size=tokenizer.vocab_size,
-        head="classification",
-        weights=parts.state_dict(),
-        tokenizer_folder=folder,
-        labels=["a", "b", "c"],
-        card="toy",
-        trained_length=None,
-    )
+    network = Network(
+        family=family, settings=encoder, vocab_size=tokenizer.vocab_size, head="classification",
+        weights=parts.state_dict(), labels=("a", "b", "c"),
+    )  # fmt: skip
+    write_folder(folder / "model", network, tokenizer, card="toy")
     return folder / "model"
 
 

@@ -122,7 +122,7 @@ def test_a_new_head_learns_alone_until_its_warm_up_ends(data, electra, tmp_path,
     said = capsys.readouterr().err
     assert "new, with random weights: masked-token head, which for 4 steps learns alone" in said
     warmed, end = (checkpoints.read(tmp_path / "run" / "checkpoints" / f"step-{step:08d}").model for step in (4, 8))
-    start = open_init(str(electra)).networks[0].weights
+    start = open_init(str(electra)).network.weights
     drawn = initial_weights(recipe, data)
     assert {name.split(".")[0] for name in warmed} == {"encoder", "head"}
     for name, tensor in warmed.items():
@@ -217,7 +217,7 @@ def test_a_bert_becomes_a_discriminator_with_a_new_generator(data, bert, tmp_pat
         said = capsys.readouterr().err
         assert "dropped: masked-token head" in said
         assert "new, with random weights: replaced-token head, generator" in said
-        networks = {network.name: network for network in load_run(run).networks}
+        networks = {network.name: network for network in load_run(run).networks()}
         for name, tensor in networks["discriminator"].encoder_weights.items():
             torch.testing.assert_close(tensor, trained[name], rtol=0, atol=1e-6)
         lent = networks["generator"].weights["encoder.embeddings.position.weight"]
@@ -275,7 +275,7 @@ def test_where_there_was_no_generator_of_masked_tokens_a_new_one_begins(
     pretrain(recipe, tmp_path / "second")
     said = capsys.readouterr().err.splitlines()
     assert f"  dropped: {dropped}" in said and f"  new, with random weights: {new}" in said
-    before, after = (load_run(tmp_path / run).networks[0].weights for run in ("first", "second"))
+    before, after = (load_run(tmp_path / run).networks()[0].weights for run in ("first", "second"))
     taken = {name for name in before if name.startswith("encoder.") or "head" not in new}
     assert all(torch.allclose(after[name], before[name], rtol=0, atol=1e-6) for name in taken)
 

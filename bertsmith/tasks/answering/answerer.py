@@ -126,7 +126,8 @@ def open_answering_trial(
     """
     found = load_trial(run, seed, task)
     tokenizer = found.tokenizer
-    objective = build_answering(found.recipe, Encoder(found.encoder, found.vocab_size), found.family)
+    network = found.network
+    objective = build_answering(found.recipe, Encoder(network.settings, network.vocab_size), network.family)
     load_weights(objective, found)
     machine = placed(objective, tokenizer, machine_settings)
     if not objective.may_have_none:
@@ -153,7 +154,7 @@ def open_exported_answerer(model: Model, machine_settings: MachineSettings) -> A
     Raises:
         UserError: the encoder knows no segments, which tell a question from its context.
     """
-    network = model.networks[0]
+    network = model.network
     if network.settings.num_segments == 1:
         raise UserError(f"{model.path}: knows one kind of segment, so it cannot tell questions from contexts here")
     head = network.settings.answer_head()

@@ -137,19 +137,20 @@ def open_trial(
     """
     found = load_trial(run, seed, task)
     tokenizer = found.tokenizer
-    encoder = Encoder(found.encoder, found.vocab_size)
-    objective = build_classification(encoder, found.family, len(found.labels) or 1, found.recipe.compat)
+    network = found.network
+    encoder = Encoder(network.settings, network.vocab_size)
+    objective = build_classification(encoder, network.family, len(network.labels) or 1, found.recipe.compat)
     load_weights(objective, found)
     return Classifier(
         run, objective, tokenizer, placed(objective, tokenizer, machine_settings), found.recipe.sequence_length,
-        found.labels, len(found.recipe.columns[0]) == 2, found.manifest.get("low"), found.manifest.get("high"),
-        found.multi_label,
+        network.labels, len(found.recipe.columns[0]) == 2, found.manifest.get("low"), found.manifest.get("high"),
+        network.multi_label,
     )  # fmt: skip
 
 
 def open_exported(model: Model, machine_settings: MachineSettings) -> Classifier:
     """A Hugging Face folder whose head tells classes apart, gives any number of labels, or gives a number."""
-    network = model.networks[0]
+    network = model.network
     outputs = len(network.weights["head.output.bias"])
     objective = build_classification(Encoder(network.settings, model.vocab_size), network.family, outputs)
     objective.load_state_dict(network.weights)

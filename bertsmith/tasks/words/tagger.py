@@ -102,17 +102,18 @@ def open_tagging_trial(
     """
     found = load_trial(run, seed, task)
     tokenizer = found.tokenizer
-    encoder = Encoder(found.encoder, found.vocab_size)
-    objective = build_tagging(encoder, found.family, len(found.labels), found.recipe.compat)
+    network = found.network
+    encoder = Encoder(network.settings, network.vocab_size)
+    objective = build_tagging(encoder, network.family, len(network.labels), found.recipe.compat)
     load_weights(objective, found)
     machine = placed(objective, tokenizer, machine_settings)
-    segment = found.recipe.segment_of_words(found.encoder.num_segments)
-    return Tagger(objective, tokenizer, machine, found.recipe.sequence_length, found.labels, segment)
+    segment = found.recipe.segment_of_words(network.settings.num_segments)
+    return Tagger(objective, tokenizer, machine, found.recipe.sequence_length, network.labels, segment)
 
 
 def open_exported_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
     """A Hugging Face folder whose head tags tokens."""
-    network = model.networks[0]
+    network = model.network
     objective = build_tagging(Encoder(network.settings, model.vocab_size), network.family, len(network.labels))
     objective.load_state_dict(network.weights)
     machine = placed(objective, model.tokenizer, machine_settings)

@@ -265,8 +265,8 @@ def test_the_longest_row_that_was_seen_stays_known(tmp_path, capsys):
         trial = load_trial(run, task=of)
         export_run(run, out, task=of)
         config = json.loads((out / "config.json").read_text())
-        assert trial.trained_length == config["trained_length"] == open_pretrained_encoder(out).trained_length
-        return trial.trained_length
+        assert trial.network.trained_length == config["trained_length"] == open_pretrained_encoder(out).trained_length
+        return trial.network.trained_length
 
     task, questions = write_task(tmp_path), write_questions(tmp_path, "squad-v1.1")
     assert exported("texts", task, "custom", "custom.kind=classification", "sequence_length=24") == 32

@@ -126,7 +126,7 @@ def test_exported_it_answers_in_transformers_as_here(toy, tmp_path, monkeypatch,
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     with torch.no_grad():
         found = theirs.eval()(**tokenizer(text, return_tensors="pt")).logits[0, 1:-1].argmax(dim=1)
-    assert load_trial(tmp_path / "run").family == family
+    assert load_trial(tmp_path / "run").network.family == family
     expected = list(zip(text.split(), [theirs.config.id2label[int(id)] for id in found], strict=True))
     for path in (tmp_path / "run", tmp_path / "out"):
         assert bertsmith.load(path, device="cpu").tag(text) == expected
