@@ -114,7 +114,7 @@ def rows() -> Rows:
     return Rows(tokens, theirs)
 
 
-def export(out: Path, model: nn.Module, tokenizer_folder: Path, **changes) -> Path:
+def export(out: Path, model: nn.Module, tokenizer_folder: Path, opset: int | None = None, **changes) -> Path:
     classes = isinstance(model, Classifier)
     arguments = {
         "family": model.encoder.settings.family(),
@@ -124,7 +124,8 @@ def export(out: Path, model: nn.Module, tokenizer_folder: Path, **changes) -> Pa
         "weights": model.state_dict(),
         "labels": tuple(f"label {id}" for id in range(model.head.output.out_features)) if classes else (),
     }
-    write_folder(out, Network(**(arguments | changes)), Tokenizer.load(tokenizer_folder), card="# A card\n")
+    network = Network(**(arguments | changes))
+    write_folder(out, network, Tokenizer.load(tokenizer_folder), card="# A card\n", opset=opset)
     return out
 
 
