@@ -157,7 +157,7 @@ def _show_search(path: Path, manifest: dict[str, Any]) -> list[object]:
 def _print_own_recipe(path: Path, verb: str) -> None:
     """Print a run's recipe.toml, which holds all settings; which of them were chosen shows in their values."""
     recipe: Any = read_own_recipe(recipe_class(verb), path, verb)
-    _print_settings(Loaded(recipe, dict.fromkeys(set_keys(recipe), "recipe")), "\nrecipe")
+    _print_settings(Loaded(recipe, dict.fromkeys(set_keys(recipe), "run")), "\nrecipe")
 
 
 def print_facts(title: str, facts: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ class _Reader(NamedTuple):
             return row
         missing = [name for name in self.wanted if name not in row]
         if missing:
-            return Fault(_no_column(missing[0], list(row), self.named_by))
+            return Fault(_no_columns(missing, list(row), self.named_by))
         values: dict[str, Any] = {}
         try:
             for name, cell in self.wanted.items():
@@ -100,7 +100,7 @@ def _check_names(path: Path, found: TableRows, wanted: Mapping[str, Cell], named
     missing = [name for name in wanted if name not in found.names]
     if missing:
         note = "" if ending(path) == ".parquet" else " (line 1 names them)"
-        raise UserError(f"{path}: {_no_column(missing[0], found.names, named_by, note)}")
+        raise UserError(f"{path}: {_no_columns(missing, found.names, named_by, note)}")
     refuse_double(path, found.names, list(wanted))
 
 
@@ -113,8 +113,12 @@ def column_names(path: Path) -> Sequence[str]:
     return read_rows(path, []).names
 
 
-def _no_column(name: str, names: Sequence[str], named_by: Mapping[str, str], note: str = "") -> str:
+def _no_columns(missing: Sequence[str], names: Sequence[str], named_by: Mapping[str, str], note: str = "") -> str:
     # Where a file has no header, its names are texts.
-    found = few_of([quoted(other, 40) for other in names])
-    remedy = did_you_mean(name, names) or (f"; {named_by[name]}=… names it" if name in named_by else "")
-    return f"no column {quoted(name, 40)}; there are {found or 'none'}{note}{remedy}"
+    there = few_of([quoted(name, 40) for name in names])
+    settings = [f"{named_by[name]}=…" for name in missing if name in named_by]
+    remedy = did_you_mean(missing[0], names) if len(missing) == 1 else ""
+    if not remedy and settings:
+        remedy = f"; {' and '.join(settings)} {'names it' if len(missing) == 1 else 'name them'}"
+    lacking = f"no column{'s' * (len(missing) > 1)} {few_of([quoted(name, 40) for name in missing])}"
+    return f"{lacking}; there are {there or 'none'}{note}{remedy}"

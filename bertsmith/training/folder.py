@@ -13,6 +13,7 @@ from bertsmith import __version__
 from bertsmith.config.loading import defaults, identity, to_dict, to_toml
 from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.console.terminal import say
+from bertsmith.encoders.encoder import num_parameters
 from bertsmith.errors import UserError
 from bertsmith.storage.files import own_folder, write_text
 from bertsmith.storage.folder_kinds import KINDS
@@ -87,6 +88,14 @@ def newest_checkpoint(run: Path, module: nn.Module, check_state: Callable[[State
     if found is not None:
         checkpoints.remove_newer(run, found)
     return found
+
+
+def note_start(data: Data, objective: nn.Module, machine: Machine, plan: Plan) -> None:
+    """Show what is about to be trained, on how much text, where and for how long."""
+    size, tokens = format_count(num_parameters(objective)), format_count(data.num_tokens("train"))
+    where = f"{_name(machine.device)}, {str(machine.dtype).removeprefix('torch.')}"
+    until = f"{getattr(plan, plan.unit):,} {plan.unit}"
+    say(f"{size} parameters, {tokens} training tokens; {where}; {until}", error=True)
 
 
 def note_threads(before: dict[str, Any], device: torch.device) -> None:

@@ -31,7 +31,15 @@ from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.evaluation import held_out_losses
-from bertsmith.training.folder import finish_run, newest_checkpoint, note_events, note_pooling, note_threads, open_run
+from bertsmith.training.folder import (
+    finish_run,
+    newest_checkpoint,
+    note_events,
+    note_pooling,
+    note_start,
+    note_threads,
+    open_run,
+)
 from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
@@ -77,6 +85,7 @@ def pretrain(
         note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
+        note_start(data, objective, machine, recipe.plan)
         if beginning and found is None:
             say(beginning, error=True)
         runner = Runner(objective, machine)

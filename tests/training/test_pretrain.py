@@ -15,14 +15,17 @@ import pytest
 import torch
 
 from bertsmith.config.loading import to_toml
+from bertsmith.console.progress import format_count
+from bertsmith.encoders.encoder import num_parameters
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives import masking
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.manifests import read_manifest
+from bertsmith.text.shards import open_data
 from bertsmith.training import batches, checkpoints, runner
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics
-from bertsmith.training.pretrain import pretrain
+from bertsmith.training.pretrain import build_objective, pretrain
 from bertsmith.training.runs import load_run
 from tests.toys import make_data, tiny_recipe
 
@@ -370,6 +373,15 @@ def test_a_folder_that_is_removed_meanwhile_stops_the_run_with_a_line(data, tmp_
     with pytest.raises(UserError, match=r"data/train-00000\.tokens\.npy: is gone(.|\n)*last checkpoint: .*step-"):
         pretrain(tiny_recipe(copy, "plan.steps=5000"), run, probes=[remove(copy)])
     assert checkpoints.load_newest(run) is not None
+
+
+def test_what_is_trained_where_and_for_how_long_is_said_before_the_first_step(data, tmp_path, capsys):
+    recipe = tiny_recipe(data, "plan.steps=1")
+    pretrain(recipe, tmp_path)
+    objective = build_objective(recipe, open_data(data).tokenizer)
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(f"{format_count(num_parameters(objective))} parameters, ")
+    assert first.endswith(f"CPU, {torch.get_num_threads()} threads, float32; 1 steps")
 
 
 def test_another_number_of_threads_is_noted_and_said(data, tmp_path, capsys):

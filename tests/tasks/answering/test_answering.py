@@ -280,7 +280,7 @@ def test_lines_without_a_usable_answer_are_left_out_where_that_is_wanted_and_cou
     assert task_of(model, path, "custom", "skip_malformed=true").num_examples == {"train": len(asked), "dev": 3}
     shown = capsys.readouterr().err
     train = path / "train.jsonl"
-    assert f"{train}: 1 malformed lines left out; the first is line 4: no column 'context'; there are " in shown
+    assert f"{train}: 1 malformed lines left out; the first is line 4: no columns 'context', 'answer'; " in shown
     reason = "lines whose answer is not in their context"
     assert f"1 {reason}, left out; the first: {train}, line 5: question '5'\n" in shown
 

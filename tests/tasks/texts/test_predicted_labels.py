@@ -47,7 +47,7 @@ ROWS = "0\tentailment\n1\tentailment\n"
     ("content", "message"),
     [
         ("", r"p.tsv: no examples in this file"),
-        (ROWS, r"p.tsv: no column 'index'; there are '0', 'entailment' \(line 1 names them\)"),
+        (ROWS, r"p.tsv: no columns 'index', 'prediction'; there are '0', 'entailment' \(line 1 names them\)"),
         ("index\tlabel\n" + ROWS, r"p.tsv: no column 'prediction'; there are 'index', 'label'"),
         ("index\tprediction\n" + ROWS + "2\tmaybe\n", r"line 4: prediction is 'maybe'; .* entailment, not_entailment"),
         ("index\tprediction\n" + ROWS + "2\t1\n", r"line 4: prediction is '1'; .* entailment, not_entailment"),
