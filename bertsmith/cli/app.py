@@ -151,9 +151,9 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="a JSON file to write as well")] = None,
 ) -> None:
     """Held-out measures (data=DIR; a run's own data without it), or BLiMP's (blimp=DIR pairs=200)."""
+    from bertsmith.cli.evaluation_tables import show_evaluation
     from bertsmith.config.loading import lay_over
     from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
-    from bertsmith.predict.answers import show_evaluation
     from bertsmith.predict.predictor import Predictor
     from bertsmith.storage.files import make_folder, refuse_folder
 
@@ -187,10 +187,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace that table if it is there")] = False,
 ) -> None:
     """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies, tags or answers."""
+    from bertsmith.cli.answers import print_predictions
     from bertsmith.errors import UserError
-    from bertsmith.predict.answers import lines_of
-    from bertsmith.predict.file_answers import print_predictions
     from bertsmith.predict.predictor import Predictor
+    from bertsmith.predict.rows import lines_of
 
     if out is not None and as_json:
         raise UserError("--json and --out: give one of them; an --out that ends in .jsonl has an object a line")
@@ -210,7 +210,7 @@ def score(
 ) -> None:
     """A line for each line of FILE: its pseudo-log-likelihood in nats (of a discriminator, how well its tokens fit),
     and its number of tokens."""
-    from bertsmith.predict.answers import print_scores
+    from bertsmith.cli.answers import print_scores
     from bertsmith.predict.predictor import Predictor
 
     print_scores(Predictor(model, device), file, per_token, truncate, as_json)

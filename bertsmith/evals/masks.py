@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.evals.rows import asking, batches, framed, on_machine, places
@@ -16,8 +17,10 @@ Guesses = list[tuple[str, float]]
 def guess_masks(
     network: MaskedTokenModel, texts: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine, most: int = 5
 ) -> list[list[Guesses]]:
-    """For each text of token ids, for each [MASK] in it, the `most` likeliest tokens. Several in one text are guessed
-    independently: each while the others are still masked."""
+    """Return, for each text of token ids, for each [MASK] in it, the `most` likeliest tokens, none of which is one that
+    masking never hides ([CLS], [SEP], [PAD], [MASK]). Several in one text are guessed independently: each while the
+    others are still masked."""
+    never = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]
     rows = [framed(text, tokenizer) for text in texts]
     found: list[list[Guesses]] = [[] for _ in rows]
     with asking(network, machine):
@@ -30,7 +33,9 @@ def guess_masks(
             tokens = on_machine([rows[number] for number in chosen], machine)
             scores = network.scores(tokens, places(tokens, row, column)).float()  # [M, V]
             probs = scores.softmax(dim=1)[:, : tokenizer.vocab_size]  # a table may be larger than its vocabulary
-            best = probs.topk(min(most, tokenizer.vocab_size))
+            best = probs.index_fill(1, torch.tensor(never, device=probs.device), -1.0).topk(
+                min(most, tokenizer.vocab_size - len(never))
+            )
             for place, ids, values in zip(row.tolist(), best.indices.tolist(), best.values.tolist(), strict=True):
                 guesses = [(tokenizer.token(id), value) for id, value in zip(ids, values, strict=True)]
                 found[chosen[place]].append(guesses)

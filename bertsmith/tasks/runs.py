@@ -52,6 +52,17 @@ class Finetuned(Model):
     results: dict[str, Any]
     manifest: dict[str, Any]
 
+    @property
+    def length(self) -> int:
+        """Longest row that it learnt from, in tokens."""
+        return self.recipe.sequence_length
+
+    @property
+    def folder(self) -> Path:
+        """The trial's; of several tasks, its task's in it."""
+        trial = trial_folder(self.path, self.seed)
+        return trial / self.results["task"] if "tasks" in self.manifest else trial
+
 
 class TaskRecord(NamedTuple):
     """What a run says of one task, as if the task had been alone."""
@@ -172,14 +183,15 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     return Finetuned(run, [network], tokenizer, recipe=recipe, seed=seed, results=results, manifest=manifest)
 
 
-def load_weights(objective: nn.Module, found: Finetuned) -> None:
-    """Give a trial's weights to the module that the run describes.
+def load_weights(objective: nn.Module, model: Model) -> None:
+    """Give an opened model's weights to the module that it describes.
 
     Raises:
         UserError: they are not that module's.
     """
-    weights = found.network.weights
-    check_tensors(weights, objective.state_dict(), trial_folder(found.path, found.seed) / TRIAL_FILE)
+    weights = model.network.weights
+    if isinstance(model, Finetuned):  # of a folder the shapes were checked as it was read
+        check_tensors(weights, objective.state_dict(), trial_folder(model.path, model.seed) / TRIAL_FILE)
     objective.load_state_dict(weights)
 
 

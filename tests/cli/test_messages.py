@@ -11,10 +11,11 @@ import pytest
 
 import bertsmith
 from bertsmith.__main__ import main
+from bertsmith.cli.answers import say_line
 from bertsmith.cli.show import print_facts
 from bertsmith.console.shell import command, quote
 from bertsmith.errors import MAX_LINE, UserError, printable, quoted, shortened
-from bertsmith.predict.answers import Line, say_line
+from bertsmith.predict.lines import Line
 
 LONG = "9" * 5000
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from bertsmith.cli.evaluation_tables import show_evaluation
 from bertsmith.config.loading import lay_over
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
 from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
-from bertsmith.predict.answers import show_evaluation
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain

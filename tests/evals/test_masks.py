@@ -7,6 +7,7 @@ from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.evals.masks import filled, guess_masks
 from tests.evals.toy_models import cpu, toy_network, toy_tokenizer, write_network
 
+NEVER = ("[CLS]", "[SEP]", "[PAD]", "[MASK]")
 TEXTS = ["ba [MASK] be .", "[MASK]", "bu bo ba ca [MASK] . [MASK] ce"]
 
 
@@ -15,21 +16,24 @@ def test_the_five_likeliest_are_those_of_transformers_pipeline(tmp_path, monkeyp
     tokenizer = toy_tokenizer(tmp_path)
     network = toy_network(MaskedTokenModel, tokenizer)
     folder = write_network(tmp_path / "model", network, tokenizer)
-    theirs = transformers.pipeline("fill-mask", model=str(folder), top_k=5)
+    theirs = transformers.pipeline("fill-mask", model=str(folder), top_k=9)
     found = guess_masks(network, tokenizer.encode_each(TEXTS), tokenizer, cpu())
     assert [len(masks) for masks in found] == [1, 1, 2]
     for text, masks in zip(TEXTS, found, strict=True):
         expected = theirs(text)
         for guesses, answers in zip(masks, expected if len(masks) > 1 else [expected], strict=True):
+            answers = [answer for answer in answers if answer["token_str"] not in NEVER][:5]
             assert [token for token, _ in guesses] == [answer["token_str"] for answer in answers]
             assert [prob for _, prob in guesses] == pytest.approx([answer["score"] for answer in answers], abs=1e-5)
 
 
-def test_all_of_the_vocabulary_has_probability_one_and_texts_without_a_mask_have_no_guesses(tmp_path):
+def test_what_masking_never_hides_is_no_guess_and_texts_without_a_mask_have_none(tmp_path):
     tokenizer = toy_tokenizer(tmp_path)
     network = toy_network(MaskedTokenModel, tokenizer).train()
     found = guess_masks(network, tokenizer.encode_each(["ba [MASK]", "ba"]), tokenizer, cpu(), most=10_000)
-    assert sum(prob for _, prob in found[0][0]) == pytest.approx(1.0)
+    tokens = [tokenizer.token(id) for id in range(tokenizer.vocab_size)]
+    assert {token for token, _ in found[0][0]} == set(tokens) - set(NEVER)
+    assert 0.5 < sum(prob for _, prob in found[0][0]) < 1.0
     assert found[1] == [] and network.training
 
 

@@ -73,7 +73,7 @@ def write_table(folder, layout, columns):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_rows_of_every_layout_are_answered_in_order(tmp_path, runs, layout, monkeypatch):
-    monkeypatch.setattr("bertsmith.predict.file_answers.LINES_AT_ONCE", 3)
+    monkeypatch.setattr("bertsmith.predict.rows.ROWS_AT_ONCE", 3)
     texts = [*FIRST[:3], "ca ce ci"] if layout == "tsv" else FIRST
     path = write_table(tmp_path, layout, {"sentence": texts})
     model = bertsmith.load(runs["texts"], device="cpu")
@@ -110,6 +110,24 @@ def test_other_models_read_the_column_text_or_the_only_one(tmp_path, runs):
     assert [len(line.split()) for line in tagged.splitlines()] == [2, 1]
     (tmp_path / "lists.jsonl").write_text('{"sentence": ["ba", "be"]}\n{"sentence": ["du"]}\n')
     assert run("predict", runs["words"], "--file", tmp_path / "lists.jsonl") == tagged
+
+
+@pytest.mark.parametrize("layout", ["txt", "csv"])
+def test_a_row_without_a_mask_stays_as_it_is(tmp_path, runs, layout, monkeypatch):
+    monkeypatch.setattr("bertsmith.predict.rows.ROWS_AT_ONCE", 2)
+    texts = ["ba [MASK]", "ba be", "", "du du", "[MASK] du"]
+    path = tmp_path / f"new.{layout}"
+    lines = ["text", *(text or '""' for text in texts)] if layout == "csv" else texts
+    path.write_text("".join(f"{line}\n" for line in lines))
+    done = CliRunner().invoke(app, ["predict", str(runs["filler"]), "--file", str(path), "--json"])
+    assert done.exit_code == 0 and "2 of 5 rows have no [MASK] and stay as they are" in done.stderr
+    contents = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [content and len(content["masks"]) for content in contents] == [1, 0, None, 0, 1]
+    assert contents[1] == {"text": "ba be", "masks": []}
+    assert run("predict", runs["filler"], "ba be", "ba [MASK]").splitlines()[0] == "ba be"
+    run("predict", runs["filler"], "--file", path, "--out", tmp_path / "out.jsonl")
+    rows = read_out(tmp_path / "out.jsonl")
+    assert [row["prediction"] for row in rows][1:4] == ["ba be", None, "du du"] and rows[1]["probability"] == []
 
 
 def test_words_a_line_are_tagged_as_the_grader_reads_them(tmp_path, runs):

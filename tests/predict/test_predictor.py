@@ -116,7 +116,7 @@ def test_tokens_are_judged_as_transformers_judges_them(finder):
 
 
 def test_a_file_has_as_many_answers_as_lines_in_order(tmp_path, runs, filler, monkeypatch):
-    monkeypatch.setattr("bertsmith.predict.answers.LINES_AT_ONCE", 2)
+    monkeypatch.setattr("bertsmith.predict.rows.ROWS_AT_ONCE", 2)
     lines = ["ba be", "", "bo bi", "du du du", "  ", "ka"]
     (tmp_path / "texts.txt").write_text("\n".join(lines) + "\n")
     model = bertsmith.load(runs["classes"][0])
@@ -196,7 +196,8 @@ def test_a_text_longer_than_the_model_is_refused_or_cut(filler, runs):
 
 
 def test_what_a_model_cannot_answer_is_refused_by_name(tmp_path, filler, finder, runs):
-    assert "no [MASK] in 'ba be'" in refused("predict", filler, "ba be")
+    with pytest.raises(UserError, match=r"no \[MASK\] in 'ba be'"):
+        bertsmith.load(filler).fill("ba be")
     assert "cannot score texts" in refused("score", runs["classes"][1], "-", stdin="ba")
     assert "on pairs of texts" in refused("predict", runs["pairs"][0], "ba be")
     assert "on single texts" in refused("predict", runs["classes"][0], "ba\tbe")

@@ -10,12 +10,12 @@ from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import known_kind
-from bertsmith.tasks.answering.answerer import open_answering_trial
+from bertsmith.tasks.answering.answerer import open_answerer
 from bertsmith.tasks.answering.mrqa import read_asked_mrqa
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_asked_squad
 from bertsmith.tasks.custom import ENDINGS
-from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
+from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
 from bertsmith.training.machine import MachineSettings
 
 
@@ -56,7 +56,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
         raise UserError(f"null_threshold: {run} learnt that each question has an answer; leave it out")
     asked = _read_asked(Path(options.data))
     seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
-    answerer = open_answering_trial(run, options.machine, seed, task, options.null_threshold)
+    answerer = open_answerer(load_trial(run, seed, task), options.machine, options.null_threshold)
     found = answerer.decided(answerer.answer_all(asked))
     num_none = sum(not answer.text for answer in found)
     none_said = ""

@@ -16,7 +16,7 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.inference import placed
-from bertsmith.tasks.runs import load_trial, load_weights, trial_folder
+from bertsmith.tasks.runs import Finetuned, load_weights
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
@@ -110,56 +110,41 @@ def _found(best: SpanAnswer, null_odds: float | None) -> FoundAnswer:
     return FoundAnswer(best.text, best.start, best.score, null_odds, best.prob)
 
 
-def open_answering_trial(
-    run: Path,
-    machine_settings: MachineSettings,
-    seed: int | None = None,
-    task: str | None = None,
-    threshold: float | None = None,
-) -> Answerer:
-    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev. Of several tasks
-    `task` is asked. Where questions may be without an answer and no `threshold` is given, it is the recipe's; without
-    one, what gave the trial its best F1 on dev.
+def open_answerer(model: Model, machine_settings: MachineSettings, threshold: float | None = None) -> Answerer:
+    """Put a model on a machine whose head finds answers. A folder's always answers, since it does not say whether it
+    learnt not to; where a trial's questions may be without an answer and no `threshold` is given, it is the recipe's;
+    without one, what gave the trial its best F1 on dev.
 
     Raises:
-        UserError: as `load_trial`.
-    """
-    found = load_trial(run, seed, task)
-    tokenizer = found.tokenizer
-    network = found.network
-    objective = build_answering(found.recipe, Encoder(network.settings, network.vocab_size), network.family)
-    load_weights(objective, found)
-    machine = placed(objective, tokenizer, machine_settings)
-    if not objective.may_have_none:
-        threshold = math.inf
-    elif threshold is None:
-        threshold = found.recipe.answering.null_threshold
-    if threshold is None:
-        threshold = _best_on_dev(read_json(trial_folder(run, found.seed) / (task or "") / "eval.json"))
-        if threshold == -math.inf:
-            say(f"{run}: did best on dev by giving no answer at all, and gives none", error=True)
-    return Answerer(run, objective, tokenizer, machine, found.recipe.sequence_length, threshold)
-
-
-def _best_on_dev(scores: dict[str, float]) -> float:
-    """The threshold that gave the best F1. The script's 0 for answering nothing is of odds that are probabilities."""
-    answering_nothing = 100.0 * scores.get("NoAns_total", 0) / scores["total"]
-    return scores["best_f1_thresh"] if scores["best_f1"] > answering_nothing else -math.inf
-
-
-def open_exported_answerer(model: Model, machine_settings: MachineSettings) -> Answerer:
-    """A Hugging Face folder whose head has a logit of a beginning and one of an end. It always answers, since its
-    folder does not say whether it learnt not to.
-
-    Raises:
-        UserError: the encoder knows no segments, which tell a question from its context.
+        UserError: a trial's weights are not its head's; the device is not there; a folder's encoder knows no segments,
+            which tell a question from its context.
     """
     network = model.network
-    if network.settings.num_segments == 1:
-        raise UserError(f"{model.path}: knows one kind of segment, so it cannot tell questions from contexts here")
-    head = network.settings.answer_head()
-    settings = AnsweringSettings(joint=False, question_length=min(64, (model.length - 3) // 2))
-    objective = Answering(Encoder(network.settings, model.vocab_size), head, settings)
-    objective.load_state_dict(network.weights)
+    encoder = Encoder(network.settings, network.vocab_size)
+    if isinstance(model, Finetuned):
+        objective = build_answering(model.recipe, encoder, network.family)
+    else:
+        if network.settings.num_segments == 1:
+            raise UserError(f"{model.path}: knows one kind of segment, so it cannot tell questions from contexts here")
+        settings = AnsweringSettings(joint=False, question_length=min(64, (model.length - 3) // 2))
+        objective = Answering(encoder, network.settings.answer_head(), settings)
+    load_weights(objective, model)
     machine = placed(objective, model.tokenizer, machine_settings)
-    return Answerer(model.path, objective, model.tokenizer, machine, model.length)
+    if not (isinstance(model, Finetuned) and objective.may_have_none):
+        threshold = math.inf
+    elif threshold is None:
+        threshold = model.recipe.answering.null_threshold
+        if threshold is None:
+            threshold = _best_on_dev(model)
+    return Answerer(model.path, objective, model.tokenizer, machine, model.length, threshold)
+
+
+def _best_on_dev(trial: Finetuned) -> float:
+    """Return the threshold that gave the best F1. The script's 0 for answering nothing is of odds that are
+    probabilities."""
+    scores = read_json(trial.folder / "eval.json")
+    answering_nothing = 100.0 * scores.get("NoAns_total", 0) / scores["total"]
+    if scores["best_f1"] > answering_nothing:
+        return float(scores["best_f1_thresh"])
+    say(f"{trial.path}: did best on dev by giving no answer at all, and gives none", error=True)
+    return -math.inf

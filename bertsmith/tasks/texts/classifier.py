@@ -10,7 +10,7 @@ from bertsmith.errors import UserError
 from bertsmith.tasks.cautions import softmax
 from bertsmith.tasks.inference import placed
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.runs import load_trial, load_weights
+from bertsmith.tasks.runs import Finetuned, load_weights
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples
@@ -126,38 +126,20 @@ class Classifier(NamedTuple):
             raise UserError(f"{self.path}: knows one kind of segment, so it takes no pairs of texts")
 
 
-def open_trial(
-    run: Path, machine_settings: MachineSettings, seed: int | None = None, task: str | None = None
-) -> Classifier:
-    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev. Of several tasks
-    `task` is asked.
+def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifier:
+    """Put a model on a machine whose head tells classes apart, gives any number of labels, or gives a number.
 
     Raises:
-        UserError: as `load_trial`.
+        UserError: a trial's weights are not its head's; the device is not there.
     """
-    found = load_trial(run, seed, task)
-    tokenizer = found.tokenizer
-    network = found.network
-    encoder = Encoder(network.settings, network.vocab_size)
-    objective = build_classification(encoder, network.family, len(network.labels) or 1, found.recipe.compat)
-    load_weights(objective, found)
+    network, trial = model.network, model if isinstance(model, Finetuned) else None
+    encoder, outputs = Encoder(network.settings, network.vocab_size), len(network.labels) or 1
+    objective = build_classification(encoder, network.family, outputs, trial is not None and trial.recipe.compat)
+    load_weights(objective, model)
+    low, high = (0.0, 1.0) if trial is None else (trial.manifest.get("low"), trial.manifest.get("high"))
     return Classifier(
-        run, objective, tokenizer, placed(objective, tokenizer, machine_settings), found.recipe.sequence_length,
-        network.labels, len(found.recipe.columns[0]) == 2, found.manifest.get("low"), found.manifest.get("high"),
-        network.multi_label,
-    )  # fmt: skip
-
-
-def open_exported(model: Model, machine_settings: MachineSettings) -> Classifier:
-    """A Hugging Face folder whose head tells classes apart, gives any number of labels, or gives a number."""
-    network = model.network
-    outputs = len(network.weights["head.output.bias"])
-    objective = build_classification(Encoder(network.settings, model.vocab_size), network.family, outputs)
-    objective.load_state_dict(network.weights)
-    machine = placed(objective, model.tokenizer, machine_settings)
-    return Classifier(
-        model.path, objective, model.tokenizer, machine, model.length, network.labels, None,
-        multi_label=network.multi_label,
+        model.path, objective, model.tokenizer, placed(objective, model.tokenizer, machine_settings), model.length,
+        network.labels, None if trial is None else len(trial.recipe.columns[0]) == 2, low, high, network.multi_label,
     )  # fmt: skip
 
 

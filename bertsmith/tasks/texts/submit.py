@@ -13,8 +13,8 @@ from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import known_kind, read_manifest
-from bertsmith.tasks.runs import choose_seed, chosen_run, read_run
-from bertsmith.tasks.texts.classifier import Classifier, open_trial
+from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
+from bertsmith.tasks.texts.classifier import Classifier, open_classifier
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, read_split, why_absent
 from bertsmith.tasks.texts.submission import SHEETS, Sheet, sheet_text, write_submission
@@ -177,7 +177,7 @@ def _answered(works: list[Work], machine: MachineSettings) -> Iterator[tuple[Wor
             yield work, [work.filler] * work.num_rows
             continue
         if opened is None or opened[0] != work.run:
-            opened = work.run, open_trial(work.run.folder, machine, work.run.seed, work.run.task)
+            opened = work.run, open_classifier(load_trial(work.run.folder, work.run.seed, work.run.task), machine)
         assert work.examples is not None
         _say(f"{work.sheet.file}: answering {work.num_rows:,} examples")
         classifier = opened[1]

@@ -1,7 +1,6 @@
 """A fine-tuned model that tags words, opened, and its tags: a trial of ours, or a Hugging Face folder with its head."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.inference import placed, scored
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.runs import load_trial, load_weights
+from bertsmith.tasks.runs import Finetuned, load_weights
 from bertsmith.tasks.words.encode_words import encode_words
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -91,30 +90,17 @@ class Tagger(NamedTuple):
         return ids, probs
 
 
-def open_tagging_trial(
-    run: Path, machine_settings: MachineSettings, seed: int | None = None, task: str | None = None
-) -> Tagger:
-    """The trial of a fine-tuning run with this seed; without one, the trial that did best on dev. Of several tasks
-    `task` is asked.
+def open_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
+    """Put a model on a machine whose head tags tokens.
 
     Raises:
-        UserError: as `load_trial`.
+        UserError: a trial's weights are not its head's; the device is not there.
     """
-    found = load_trial(run, seed, task)
-    tokenizer = found.tokenizer
-    network = found.network
+    network, compat, segment = model.network, False, 0
+    if isinstance(model, Finetuned):
+        compat, segment = model.recipe.compat, model.recipe.segment_of_words(network.settings.num_segments)
     encoder = Encoder(network.settings, network.vocab_size)
-    objective = build_tagging(encoder, network.family, len(network.labels), found.recipe.compat)
-    load_weights(objective, found)
-    machine = placed(objective, tokenizer, machine_settings)
-    segment = found.recipe.segment_of_words(network.settings.num_segments)
-    return Tagger(objective, tokenizer, machine, found.recipe.sequence_length, network.labels, segment)
-
-
-def open_exported_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
-    """A Hugging Face folder whose head tags tokens."""
-    network = model.network
-    objective = build_tagging(Encoder(network.settings, model.vocab_size), network.family, len(network.labels))
-    objective.load_state_dict(network.weights)
+    objective = build_tagging(encoder, network.family, len(network.labels), compat)
+    load_weights(objective, model)
     machine = placed(objective, model.tokenizer, machine_settings)
-    return Tagger(objective, model.tokenizer, machine, model.length, network.labels)
+    return Tagger(objective, model.tokenizer, machine, model.length, network.labels, segment)

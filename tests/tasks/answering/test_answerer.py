@@ -9,6 +9,7 @@ import transformers
 from typer.testing import CliRunner
 
 import bertsmith
+from bertsmith.cli.answers import print_predictions
 from bertsmith.cli.app import app
 from bertsmith.cli.arguments import what_next
 from bertsmith.config.loading import lay_over
@@ -16,8 +17,7 @@ from bertsmith.console.shell import command
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
-from bertsmith.predict.answers import answer_line, predictions
-from bertsmith.predict.file_answers import print_predictions
+from bertsmith.predict.lines import answer_line
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.finetune import finetune
@@ -25,6 +25,7 @@ from bertsmith.tasks.grade import grade
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
 from bertsmith.training.pretrain import pretrain
+from tests.predict.asking import predictions
 from tests.tasks.answering.test_answering import modern, recipe_of
 from tests.tasks.answering.toy_questions import ask, squad, write_questions
 from tests.tasks.texts.toy_glue import write_glue
@@ -68,13 +69,13 @@ def test_a_context_longer_than_the_model_is_read_in_windows(runs):
 
 def test_what_predict_prints_and_what_cannot_be_asked(runs):
     model, one = bertsmith.load(runs / "run-squad-v2.0", device="cpu"), ask(2, 7, none=True)[1]
-    line = predictions(model, [f"{one.question}\t{one.context}"], 5, False)[0]
+    line = predictions(model, [f"{one.question}\t{one.context}"])[0]
     assert line.content.keys() == {"text", "start", "score", "null_odds"}
     assert line.parts == [f"{line.content['text'] or '-'}\t{line.content['score']:.4f}"]
     broken = answer_line(FoundAnswer("in\tMay\nor June", 3, -1.0, None))
     assert broken.parts == ["in May or June\t-1.0000"] and broken.content["text"] == "in\tMay\nor June"
     with pytest.raises(UserError, match="0 tabs; a line is a question, a tab, and its context"):
-        predictions(model, ["a question"], 5, False)
+        predictions(model, ["a question"])
     with pytest.raises(UserError, match="9 tokens, and the model was fine-tuned on 8; shorten it"):
         model.answer(" ".join(WORDS[:9]), one.context)
     assert model.answer(" ".join(WORDS[:9]), one.context, truncate=True).score is not None

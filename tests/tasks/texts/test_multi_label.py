@@ -12,10 +12,10 @@ import transformers
 import bertsmith
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
-from bertsmith.predict.answers import predictions
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.texts.columns import read_columns
+from tests.predict.asking import predictions
 from tests.tasks.texts.test_columns import write
 from tests.tasks.toy_task import make_model, toy_recipe
 from tests.toys import WORDS
@@ -75,7 +75,7 @@ def test_what_predict_says(run):
     answers = found.classify(texts)
     assert [sorted(answer.labels) for answer in answers] == [["art", "sea"], [], ["law"]]
     assert list(answers[0].probs) == list(TOPICS) and answers[0].probs["law"] < 0.5 <= answers[0].probs["art"]
-    several, none, one = predictions(found, texts, 5, False)
+    several, none, one = predictions(found, texts)
     first, second = answers[0].labels
     probs = answers[0].probs
     assert several.parts == [f"{first} {probs[first]:.4f}  {second} {probs[second]:.4f}"]

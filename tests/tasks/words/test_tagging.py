@@ -9,7 +9,6 @@ import transformers
 import bertsmith
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
-from bertsmith.predict.answers import predictions
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.grade import grade
@@ -18,6 +17,7 @@ from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.trial import build_objective
 from bertsmith.tasks.words.tag_scores import measure_tags
 from bertsmith.training.pretrain import pretrain
+from tests.predict.asking import predictions
 from tests.tasks.toy_task import make_model, toy_recipe
 from tests.tasks.words.toy_tagging import write_tagging
 from tests.toys import WORDS, make_data, tiny_recipe
@@ -138,7 +138,7 @@ def test_what_predict_prints(run):
     model = bertsmith.load(run, device="cpu")
     assert model.tags_words and not model.classifies
     words = [WORDS[0], WORDS[10], WORDS[40]]
-    line = predictions(model, [" ".join(words)], 5, False)[0]
+    line = predictions(model, [" ".join(words)])[0]
     assert line.parts == [f"{words[0]}/B-X {words[1]}/I-X {words[2]}/O"]
     assert line.content == {"words": words, "tags": ["B-X", "I-X", "O"]}
     assert model.tag(["", " "]) == [[], []] and model.tag(["", words[2]]) == [[], [(words[2], "O")]]

@@ -1,0 +1,202 @@
+"""What a model can be asked of rows, an object for each kind; which one it is, its head decides once."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any, ClassVar
+
+from bertsmith.errors import UserError, quoted
+from bertsmith.hub.names import Head
+from bertsmith.predict.lines import (
+    Line,
+    answer_line,
+    class_line,
+    filled_line,
+    judged_line,
+    score_line,
+    tag_line,
+)
+from bertsmith.predict.predictor import Filled, Predictor
+from bertsmith.tasks.cells import is_missing, text, words
+from bertsmith.tasks.runs import Finetuned
+
+Row = tuple[Any, ...]
+"""What is asked about, one part a column: texts, or a list of words."""
+
+
+@dataclass
+class Pipeline(ABC):
+    """Answers rows with lines."""
+
+    model: Predictor
+    truncate: bool = False
+    """Whether longer texts are cut to the model's length."""
+    max_guesses: int = 5
+    """For each [MASK]."""
+    default_columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text",),)
+    note_on_cut: ClassVar[str] = ""
+
+    @property
+    def columns(self) -> Sequence[tuple[str, ...]]:
+        """The names of a table's columns that hold the parts; several where they go by several names."""
+        opened = self.model.opened
+        return opened.recipe.columns if isinstance(opened, Finetuned) else self.default_columns
+
+    def parse(self, line: str) -> Row:
+        """Return the parts that a line of text has."""
+        return (line,)
+
+    def read_cell(self, value: Any) -> Any:
+        """Return the part in a table's cell. Raises ValueError where it is none."""
+        return text(value)
+
+    def is_blank(self, row: Row) -> bool:
+        """Return whether there is nothing to ask about."""
+        return not any(part.strip() for part in row)
+
+    @abstractmethod
+    def ask(self, rows: Sequence[Row]) -> list[Line]:
+        """Return a line for each of at least one row.
+
+        Raises:
+            UserError: the model cannot answer one.
+        """
+
+    def notes(self, num_rows: int) -> list[str]:
+        """Return what there is to say after `num_rows` rows."""
+        model = self.model
+        as_trained = ", as in training" if model.was_finetuned else ""
+        cut = f"{model.num_cut:,} of {num_rows:,} rows were cut to {model.length} tokens{as_trained}{self.note_on_cut}"
+        return [cut] if model.num_cut else []
+
+
+class Classify(Pipeline):
+    """Gives a text, or a pair of texts, a class, labels or a number."""
+
+    def parse(self, line: str) -> Row:
+        return tuple(line.split("\t"))
+
+    def ask(self, rows: Sequence[Row]) -> list[Line]:
+        for row in rows:
+            if len(row) > 2 or len(row) != len(rows[0]):
+                raise UserError(
+                    f"{_quoted(row)}: {len(row) - 1} tabs; a line is one text, or all are two texts with a tab between"
+                )
+        first, *second = map(list, zip(*rows, strict=True))
+        answers = self.model.classify(first, second[0] if second else None, truncate=True)
+        return [class_line(answer) for answer in answers]
+
+
+@dataclass
+class Tag(Pipeline):
+    """Gives each word a tag."""
+
+    a_word_a_line: bool = False
+    """Whether lines are as `grade conll2000` reads them."""
+    note_on_cut: ClassVar[str] = "; the words after that are not read"
+
+    def parse(self, line: str) -> Row:
+        return (line.split(),)
+
+    def read_cell(self, value: Any) -> Any:
+        return [] if is_missing(value) else words(value)
+
+    def is_blank(self, row: Row) -> bool:
+        return not row[0]
+
+    def ask(self, rows: Sequence[Row]) -> list[Line]:
+        tagged = self.model.tag_with_probs([row[0] for row in rows], truncate=True)
+        return [tag_line(sentence, self.a_word_a_line) for sentence in tagged]
+
+
+class Answer(Pipeline):
+    """Finds the answer to a question in its context."""
+
+    default_columns = (("question", "context"),)
+
+    def parse(self, line: str) -> Row:
+        return tuple(line.split("\t"))
+
+    def is_blank(self, row: Row) -> bool:
+        return not row[0].strip()
+
+    def ask(self, rows: Sequence[Row]) -> list[Line]:
+        for row in rows:
+            if len(row) != 2:
+                raise UserError(f"{_quoted(row)}: {len(row) - 1} tabs; a line is a question, a tab, and its context")
+        questions, contexts = map(list, zip(*rows, strict=True))
+        return [answer_line(answer) for answer in self.model.answer(questions, contexts, truncate=True)]
+
+
+@dataclass
+class Fill(Pipeline):
+    """Fills each [MASK]; a text without one stays as it is."""
+
+    num_plain: int = 0
+    """Texts without a [MASK]."""
+
+    def ask(self, rows: Sequence[Row]) -> list[Line]:
+        texts = [row[0] for row in rows]
+        has_mask = ["[MASK]" in text for text in texts]
+        masked, plain = list(compress(texts, has_mask)), [text for text in texts if "[MASK]" not in text]
+        filled = map(filled_line, self.fill(masked))
+        others = iter(self.ask_plain(plain))
+        return [next(filled if fills else others) for fills in has_mask]
+
+    def fill(self, texts: list[str]) -> list[Filled]:
+        """Return texts with their masks filled. Raises UserError where the model cannot fill any."""
+        return self.model.fill(texts, self.max_guesses, self.truncate)
+
+    def ask_plain(self, texts: list[str]) -> list[Line]:
+        """Return lines for texts without a [MASK]."""
+        self.num_plain += len(texts)
+        return [filled_line(Filled(text, [])) for text in texts]
+
+    def notes(self, num_rows: int) -> list[str]:
+        notes = super().notes(num_rows)
+        if self.num_plain:
+            notes.append(
+                f"{self.num_plain:,} of {num_rows:,} rows have no [MASK] and stay as they are; write it where a word "
+                f"is wanted"
+            )
+        return notes
+
+
+class Judge(Fill):
+    """Finds the tokens that were replaced; the generator beside it, if any, fills each [MASK]."""
+
+    def fill(self, texts: list[str]) -> list[Filled]:
+        return super().fill(texts) if texts else []
+
+    def ask_plain(self, texts: list[str]) -> list[Line]:
+        return [judged_line(tokens) for tokens in self.model.replaced(texts, self.truncate)] if texts else []
+
+
+@dataclass
+class Score(Pipeline):
+    """Says how likely each text is."""
+
+    per_token: bool = False
+    """Whether each token's share is shown."""
+
+    def ask(self, rows: Sequence[Row]) -> list[Line]:
+        measure = self.model.score_measure
+        scored = self.model.score_tokens([row[0] for row in rows], self.truncate)
+        return [score_line(tokens, measure, self.per_token) for tokens in scored]
+
+
+PIPELINES: dict[Head, type[Pipeline]] = {"classification": Classify, "tagging": Tag, "answering": Answer}
+"""Of fine-tuned models, which cut texts as training cut them."""
+
+
+def pipeline_of(model: Predictor, max_guesses: int = 5, truncate: bool = False) -> Pipeline:
+    """Return what `predict` asks of a model."""
+    head = model.opened.network.head
+    if head in PIPELINES:
+        return PIPELINES[head](model, truncate=True)
+    return (Judge if model.judges else Fill)(model, truncate, max_guesses)
+
+
+def _quoted(row: Row) -> str:
+    return quoted("\t".join(row), 60)

@@ -1,0 +1,173 @@
+"""The rows that a model is asked about, of lines of text, of a table, or of words a line; and their answers.
+
+A file's name says what it is. A table (.tsv, .csv, .jsonl, .parquet) is read by the columns that the model was
+fine-tuned with; .conll has a word a line, and a blank line ends a sentence; all else is a text a line.
+Rows are answered some at a time, in order; a blank one gets an empty line, so that answers stay beside their texts.
+"""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from bertsmith.console.shell import command
+from bertsmith.console.terminal import say
+from bertsmith.errors import UserError, quoted
+from bertsmith.predict.answer_tables import Columns, given_columns
+from bertsmith.predict.lines import NO_ANSWER, Line
+from bertsmith.predict.pipelines import Pipeline, Row, Tag
+from bertsmith.storage.files import ending, reported
+from bertsmith.tasks.custom import ENDINGS
+from bertsmith.tasks.scoring.word_lines import read_words, refuse_numbers
+from bertsmith.tasks.table_files import column_names, read_table
+
+WORDS_ENDING = ".conll"
+
+ROWS_AT_ONCE = 1024
+
+
+class Rows(NamedTuple):
+    """Rows to ask about, and what is known of them."""
+
+    rows: Iterable[Row | None]
+    """None for one that is blank."""
+    columns: Callable[[], Columns]
+    """Gives all that a table of answers repeats of them."""
+    separator: str = "\t"
+    """Between the parts of a printed line."""
+    lines: Sequence[int] = ()
+    """The line that each begins at, in a table."""
+    path: Path | None = None
+
+    def locate(self, error: UserError, begin: int, end: int) -> UserError:
+        """Return an error about the rows from `begin` to before `end` with their place in the table."""
+        if not self.lines:
+            return error
+        return UserError(f"{self.path}, lines {self.lines[begin]} to {self.lines[end - 1]}: {error}")
+
+
+def rows_of(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> Rows:
+    """Return the rows of `file`, or of `lines`, which are its own where it is no table.
+
+    Raises:
+        UserError: a column is missing; a cell holds no text; the model reads no such file.
+    """
+    layout = ending(Path(file)) if file is not None else ""
+    if layout == ".json" and pipeline.model.answers_questions:
+        answers = command("bertsmith", "submit", pipeline.model.path, "OUT.json", f"data={file}")
+        raise UserError(f"{file}: in SQuAD's layout? `{answers}` answers that")
+    if file is not None and layout in ENDINGS:
+        return _of_table(pipeline, Path(file))
+    if file is not None and layout == WORDS_ENDING:
+        return _of_words(pipeline, Path(file))
+    kept: list[str] = []
+
+    def parsed() -> Iterator[Row | None]:
+        for line in lines:
+            kept.append(line)
+            yield pipeline.parse(line) if line.strip() else None
+
+    return Rows(parsed(), lambda: _columns_of_texts(pipeline, kept), "\n    " if file is None else "\t")
+
+
+def answered(pipeline: Pipeline, asked: Rows) -> Iterator[Line]:
+    """Return a line for each row, in order.
+
+    Raises:
+        UserError: as `Pipeline.ask`, with the place in the table.
+    """
+    rows, begin = iter(asked.rows), 0
+    while batch := list(islice(rows, ROWS_AT_ONCE)):
+        end = begin + len(batch)
+        whole = [row for row in batch if row is not None]
+        try:
+            lines = iter(pipeline.ask(whole) if whole else [])
+        except UserError as error:
+            raise asked.locate(error, begin, end) from None
+        for row in batch:
+            yield NO_ANSWER if row is None else next(lines)
+        begin = end
+
+
+def read_lines(source: str) -> Iterator[str]:
+    """Return the lines of a file, of standard input where `source` is "-", without their ends: line feeds, carriage
+    returns or both.
+
+    Raises:
+        UserError: it cannot be read, or a line is not UTF-8.
+    """
+    if source == "-" and sys.stdin is None:
+        raise UserError("standard input is closed; name a file")
+    opened = contextlib.nullcontext(sys.stdin.buffer) if source == "-" else _open(source)
+    with opened as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError:
+                raise UserError(f"{source}, line {number}: not UTF-8; convert the file") from None
+            text = text.removeprefix("\ufeff") if number == 1 else text
+            yield from text.removesuffix("\n").removesuffix("\r").split("\r")
+
+
+def lines_of(texts: list[str], file: str | None) -> Iterable[str]:
+    """Return the texts of the command line, or the lines of a file; not both. "-" for either is standard input."""
+    if file == "":
+        raise UserError("--file: no name; give that of a file with a text a line, or - for standard input")
+    if bool(texts) == (file is not None):
+        raise UserError("give texts, or --file FILE with a text a line (- for standard input); one of the two")
+    return read_lines(file or "-") if file or texts == ["-"] else texts
+
+
+def _open(source: str) -> IO[bytes]:
+    with reported(Path(source)):
+        return open(source, "rb")
+
+
+def _columns_of_texts(pipeline: Pipeline, texts: Sequence[str]) -> Columns:
+    """Return lines as the columns that the model learnt from, where they have as many parts; else as they are."""
+    rows = [text.split("\t") for text in texts]
+    for names in pipeline.columns:
+        if all(len(row) == len(names) or not text.strip() for row, text in zip(rows, texts, strict=True)):
+            whole = [row if len(row) == len(names) else [""] * len(names) for row in rows]
+            return {name: [row[place] for row in whole] for place, name in enumerate(names)}
+    return {"text": list(texts)}
+
+
+def _of_table(pipeline: Pipeline, path: Path) -> Rows:
+    names = _columns(pipeline, path)
+    table = read_table(path, dict.fromkeys(names, pipeline.read_cell), remedy="fix the line")
+    rows = zip(*(table.columns[name] for name in names), strict=True)
+    asked = [None if pipeline.is_blank(row) else row for row in rows]
+    return Rows(asked, lambda: given_columns(path), lines=table.lines, path=path)
+
+
+def _columns(pipeline: Pipeline, path: Path) -> Sequence[str]:
+    """Return those that hold the texts; a lone column that is no "text" is taken for it, with a note."""
+    names = column_names(path)
+    if not names:
+        raise UserError(f"{path}: no rows in this file")
+    choices = pipeline.columns
+    for wanted in choices:
+        if set(wanted) <= set(names):
+            return wanted
+    if ("text",) in choices and len(names) == 1:
+        say(f"{path}: its only column, {quoted(names[0], 60)}, is taken for the texts", error=True)
+        return names
+    shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:39]}…") for name in names[:10])
+    listed = " or ".join(" and ".join(map(repr, columns)) for columns in choices)
+    raise UserError(
+        f"{path}: no column {listed}, which the model reads; there are {shown}. "
+        f"To have each line read as a text (a tab parts a pair), hand it over as --file - < {path}"
+    )
+
+
+def _of_words(pipeline: Pipeline, path: Path) -> Rows:
+    """Return a sentence a row, whose answers are lines as `grade conll2000` reads them."""
+    if not isinstance(pipeline, Tag):
+        raise UserError(f"{path}: a word a line, and {pipeline.model.path} tags no words; give it a text a line (.txt)")
+    pipeline.a_word_a_line = True
+    read = read_words(path)
+    refuse_numbers(path, read)
+    return Rows([([word.columns[0] for word in sentence],) for sentence in read], dict, "\n")
