@@ -80,8 +80,7 @@ def pretrain(
     new, beginning = set_weights(objective, initial) if initial else (frozenset(), "")
     make_folder(run)
     with locked(run) as held:
-        inputs = {"init": initial.fingerprint} if initial else {}
-        before = open_run(run, recipe, data, machine, inputs, overwrite)
+        before = open_run(run, recipe, data, machine, {"init": initial.fingerprint} if initial else {}, overwrite)
         note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
