@@ -6,10 +6,9 @@ from pathlib import Path
 from bertsmith.console.terminal import say, say_json, tell
 from bertsmith.evals.likelihood import MEASURES
 from bertsmith.predict.answer_tables import check_cells, check_out, write_table
-from bertsmith.predict.lines import Line
-from bertsmith.predict.pipelines import Score, pipeline_of
+from bertsmith.predict.pipelines import Line, Score, pipeline_of
 from bertsmith.predict.predictor import Predictor
-from bertsmith.predict.rows import Rows, answered, read_lines, rows_of
+from bertsmith.predict.rows import AskedRows, answered, asked_rows, read_lines
 from bertsmith.storage.folders import no_empty_folder
 
 
@@ -35,7 +34,7 @@ def print_predictions(
     pipeline = pipeline_of(model, max_guesses, truncate)
     if out is not None:
         check_out(out, file, overwrite)
-    asked = rows_of(pipeline, lines, file)
+    asked = asked_rows(pipeline, lines, file)
     num_rows = 0
     if out is None:
         for line in answered(pipeline, asked):
@@ -58,7 +57,7 @@ def print_scores(model: Predictor, file: str, per_token: bool, truncate: bool, a
     if not as_json:
         say(f"score: {MEASURES[model.score_measure]}", error=True)
     pipeline = Score(model, truncate, per_token=per_token)
-    rows = Rows((pipeline.parse(line) if line.strip() else None for line in read_lines(file)), dict)
+    rows = AskedRows((pipeline.parse(line) if line.strip() else None for line in read_lines(file)), dict)
     for line in answered(pipeline, rows):
         say_line(line, as_json, "\t")
 

@@ -2,10 +2,7 @@
 
 Read in this order:
     predictor       a model on a machine: fill, score, replaced, classify, tag, answer, evaluate
-    lines           an answer as a line, as JSON and as columns of a table
-    pipelines       what a model can be asked of rows: classify, tag, answer, fill, judge, score
-    rows            the rows of texts, of a table and of words
-    answers         what `predict` and `score` print and write
-    evaluation      what `evaluate` prints
+    pipelines       what a model can be asked of rows: classify, tag, answer, fill, judge, score; the lines that answer
+    rows            the rows of texts, of a table and of words, and their answers
     answer_tables   what `predict --out` writes
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
-from bertsmith.predict.lines import Line
+from bertsmith.predict.pipelines import Line
 from bertsmith.storage.files import atomic_write, ending, make_folder
 from bertsmith.storage.json_files import finite
 from bertsmith.tasks.custom import ENDINGS

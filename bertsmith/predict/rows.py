@@ -2,7 +2,7 @@
 
 A file's name says what it is. A table (.tsv, .csv, .jsonl, .parquet) is read by the columns that the model was
 fine-tuned with; .conll has a word a line, and a blank line ends a sentence; all else is a text a line.
-Rows are answered some at a time, in order; a blank one gets an empty line, so that answers stay beside their texts.
+They are answered some at a time, in order; a blank one gets an empty line, so that answers stay beside their texts.
 """
 
 import contextlib
@@ -16,8 +16,7 @@ from bertsmith.console.shell import command
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.predict.answer_tables import Columns, given_columns
-from bertsmith.predict.lines import NO_ANSWER, Line
-from bertsmith.predict.pipelines import Pipeline, Row, Tag
+from bertsmith.predict.pipelines import NO_ANSWER, Line, Pipeline, Row, TagWords
 from bertsmith.storage.files import ending, reported
 from bertsmith.tasks.custom import ENDINGS
 from bertsmith.tasks.scoring.word_lines import read_words, refuse_numbers
@@ -28,7 +27,7 @@ WORDS_ENDING = ".conll"
 ROWS_AT_ONCE = 1024
 
 
-class Rows(NamedTuple):
+class AskedRows(NamedTuple):
     """Rows to ask about, and what is known of them."""
 
     rows: Iterable[Row | None]
@@ -48,7 +47,7 @@ class Rows(NamedTuple):
         return UserError(f"{self.path}, lines {self.lines[begin]} to {self.lines[end - 1]}: {error}")
 
 
-def rows_of(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> Rows:
+def asked_rows(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> AskedRows:
     """Return the rows of `file`, or of `lines`, which are its own where it is no table.
 
     Raises:
@@ -69,10 +68,10 @@ def rows_of(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> Rows:
             kept.append(line)
             yield pipeline.parse(line) if line.strip() else None
 
-    return Rows(parsed(), lambda: _columns_of_texts(pipeline, kept), "\n    " if file is None else "\t")
+    return AskedRows(parsed(), lambda: _columns_of_texts(pipeline, kept), "\n    " if file is None else "\t")
 
 
-def answered(pipeline: Pipeline, asked: Rows) -> Iterator[Line]:
+def answered(pipeline: Pipeline, asked: AskedRows) -> Iterator[Line]:
     """Return a line for each row, in order.
 
     Raises:
@@ -135,12 +134,12 @@ def _columns_of_texts(pipeline: Pipeline, texts: Sequence[str]) -> Columns:
     return {"text": list(texts)}
 
 
-def _of_table(pipeline: Pipeline, path: Path) -> Rows:
+def _of_table(pipeline: Pipeline, path: Path) -> AskedRows:
     names = _columns(pipeline, path)
     table = read_table(path, dict.fromkeys(names, pipeline.read_cell), remedy="fix the line")
     rows = zip(*(table.columns[name] for name in names), strict=True)
     asked = [None if pipeline.is_blank(row) else row for row in rows]
-    return Rows(asked, lambda: given_columns(path), lines=table.lines, path=path)
+    return AskedRows(asked, lambda: given_columns(path), lines=table.lines, path=path)
 
 
 def _columns(pipeline: Pipeline, path: Path) -> Sequence[str]:
@@ -163,11 +162,11 @@ def _columns(pipeline: Pipeline, path: Path) -> Sequence[str]:
     )
 
 
-def _of_words(pipeline: Pipeline, path: Path) -> Rows:
+def _of_words(pipeline: Pipeline, path: Path) -> AskedRows:
     """Return a sentence a row, whose answers are lines as `grade conll2000` reads them."""
-    if not isinstance(pipeline, Tag):
+    if not isinstance(pipeline, TagWords):
         raise UserError(f"{path}: a word a line, and {pipeline.model.path} tags no words; give it a text a line (.txt)")
     pipeline.a_word_a_line = True
     read = read_words(path)
     refuse_numbers(path, read)
-    return Rows([([word.columns[0] for word in sentence],) for sentence in read], dict, "\n")
+    return AskedRows([([word.columns[0] for word in sentence],) for sentence in read], dict, "\n")

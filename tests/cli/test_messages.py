@@ -15,7 +15,7 @@ from bertsmith.cli.answers import say_line
 from bertsmith.cli.show import print_facts
 from bertsmith.console.shell import command, quote
 from bertsmith.errors import MAX_LINE, UserError, printable, quoted, shortened
-from bertsmith.predict.lines import Line
+from bertsmith.predict.pipelines import Line
 
 LONG = "9" * 5000
 

@@ -1,7 +1,6 @@
 """What `predict` answers to lines of text."""
 
-from bertsmith.predict.lines import Line
-from bertsmith.predict.pipelines import pipeline_of
+from bertsmith.predict.pipelines import Line, pipeline_of
 from bertsmith.predict.predictor import Predictor
 
 

@@ -16,7 +16,7 @@ from bertsmith.convert.export import export_run
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder, write_folder
-from bertsmith.predict.lines import class_line
+from bertsmith.predict.pipelines import class_line
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder

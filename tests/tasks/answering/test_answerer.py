@@ -17,7 +17,7 @@ from bertsmith.console.shell import command
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
-from bertsmith.predict.lines import answer_line
+from bertsmith.predict.pipelines import answer_line
 from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.finetune import finetune
