@@ -44,7 +44,8 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
+# `setting` is no `field_specifiers`: type checkers would see a default only where it is given by keyword.
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 def settings(cls: type[Settings]) -> type[Settings]:
     """Make `cls` a settings class: frozen, keyword-only, and strict about unknown keys when read from a recipe."""
     setattr(cls, "__pydantic_config__", {"extra": "forbid", "strict": True, "allow_inf_nan": False})  # noqa: B010

@@ -3,6 +3,8 @@
 Queries, keys and values come flat, [T, H, K]; the result is flat too; no token sees another row.
 """
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,7 +47,8 @@ def _attend_packed(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, wi
     from torch.nn.attention.varlen import varlen_attn  # CUDA only, and slow to import
 
     bounds = tokens.cu_seqlens()
-    return varlen_attn(query, key, value, bounds, bounds, tokens.max_seqlen, tokens.max_seqlen, window_size=window)
+    length = tokens.max_seqlen
+    return cast(Tensor, varlen_attn(query, key, value, bounds, bounds, length, length, window_size=window))
 
 
 def _attend_padded(
@@ -61,7 +64,7 @@ def _attend_padded(
     # [N, H, L, K] each
     query, key, value = (tokens.to_padded(part).transpose(1, 2) for part in (query, key, value))
     if query.device.type == "cpu" and dropout_prob > 0.0 and not torch.compiler.is_compiling():
-        mixed = _AttentionWithDropout.apply(query, key, value, mask, bias, dropout_prob)
+        mixed = _AttentionWithDropout.apply(query, key, value, mask, bias, dropout_prob)  # type: ignore[no-untyped-call]
     else:
         if bias is not None:
             mask = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, float("-inf"))
@@ -88,7 +91,7 @@ class _AttentionWithDropout(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, prob: float
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, prob: float
     ) -> Tensor:
         query, key, value = (part.contiguous() for part in (query, key, value))
         scores = (query @ key.transpose(-1, -2)).mul_(query.shape[-1] ** -0.5)  # [N, H, L, L]
@@ -103,7 +106,7 @@ class _AttentionWithDropout(torch.autograd.Function):
         return ((weights * kept) @ value).mul_(ctx.scale)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, weights, kept = ctx.saved_tensors
         gradient = gradient * ctx.scale
         for_value = (weights * kept).transpose(-1, -2) @ gradient

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.attention import FULL, AttentionWindow, attend
-from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.config import EncoderConfig, TokenEmbeddings, VocabularyHead
 from bertsmith.encoders.costs import Precision, attention_bytes, dropout_bytes
 from bertsmith.encoders.dropout import Dropout
 from bertsmith.encoders.initialization import initialize
@@ -54,7 +54,7 @@ class BertConfig(EncoderConfig):
         """Return "bert" where Hugging Face's BERT holds it, which knows no projection and no replaced tokens."""
         return "electra" if beside_generator or self.projection_size else "bert"
 
-    def build_embeddings(self, vocab_size: int) -> nn.Module:
+    def build_embeddings(self, vocab_size: int) -> TokenEmbeddings:
         return BertEmbeddings(self, vocab_size)
 
     def build_projection(self) -> nn.Module:
@@ -66,7 +66,7 @@ class BertConfig(EncoderConfig):
     def build_layer(self, index: int, window: AttentionWindow = FULL) -> nn.Module:
         return BertLayer(self, window)
 
-    def masked_token_head(self, vocab_size: int) -> nn.Module:
+    def masked_token_head(self, vocab_size: int) -> VocabularyHead:
         return MaskedTokenHead(self, vocab_size)
 
     def replaced_token_head(self) -> nn.Module:
@@ -108,7 +108,7 @@ class BertConfig(EncoderConfig):
         return precision.size * 3 * self.hidden_size
 
 
-class BertEmbeddings(nn.Module):
+class BertEmbeddings(TokenEmbeddings):
     """The sum of token, position and segment vectors, normalised: [T] ids → [T, E]."""
 
     def __init__(self, settings: BertConfig, vocab_size: int):
@@ -177,7 +177,7 @@ class BertLayer(nn.Module):
         return self.feed_forward_norm(x + self.feed_forward(x))
 
 
-class MaskedTokenHead(nn.Module):
+class MaskedTokenHead(VocabularyHead):
     """What precedes the product with the token table, [M, D] → [M, E], and the bias after it, [V].
 
     Source: google-research/electra, run_pretraining.py, _get_masked_lm_output.

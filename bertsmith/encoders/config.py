@@ -10,6 +10,19 @@ from bertsmith.encoders.costs import Precision
 from bertsmith.errors import UserError
 
 
+class TokenEmbeddings(nn.Module):
+    """What an encoder's embeddings are: a module of `tokens` and `base` [V, E], which is added to its table or None →
+    [T, E]."""
+
+    token: nn.Embedding
+
+
+class VocabularyHead(nn.Module):
+    """What precedes the product with the token table, [M, D] → [M, E] or [M, D], and the bias after it, [V]."""
+
+    bias: Tensor
+
+
 class EncoderConfig(ABC):
     """The base of an architecture's settings class. Each is in a file of its own and registered in `registry.py`."""
 
@@ -84,8 +97,8 @@ class EncoderConfig(ABC):
         """Return the family of Hugging Face's classes that hold it (`beside_generator`: as one of ELECTRA's two)."""
 
     @abstractmethod
-    def build_embeddings(self, vocab_size: int) -> nn.Module:
-        """Return the module of `tokens` and `base` [V, E], which is added to its table or None → [T, E]."""
+    def build_embeddings(self, vocab_size: int) -> TokenEmbeddings:
+        """Return the embeddings of so many tokens."""
 
     @abstractmethod
     def build_projection(self) -> nn.Module:
@@ -108,8 +121,8 @@ class EncoderConfig(ABC):
         return nn.Identity()
 
     @abstractmethod
-    def masked_token_head(self, vocab_size: int) -> nn.Module:
-        """Return what precedes the product with the token table, [M, D] → [M, E] or [M, D], with a `bias` [V]."""
+    def masked_token_head(self, vocab_size: int) -> VocabularyHead:
+        """Return the head over so many tokens."""
 
     def project_to_embedding(self, vectors: Tensor, projection: nn.Module) -> Tensor:
         """Project what `masked_token_head` gives to [M, E], where it does not do so itself."""

@@ -1,5 +1,7 @@
 """Dropout whose random numbers cost little on the CPU."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,7 +31,7 @@ def dropout(x: Tensor, prob: float) -> Tensor:
         return x
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, prob)
-    return _Dropout.apply(x, prob)
+    return _Dropout.apply(x, prob)  # type: ignore[no-untyped-call]
 
 
 def draw_kept(shape: torch.Size, prob: float) -> tuple[Tensor, float]:
@@ -47,12 +49,12 @@ class _Dropout(torch.autograd.Function):
     """Keeps one byte an element for the backward pass."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, prob: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, prob: float) -> Tensor:
         kept, ctx.scale = draw_kept(x.shape, prob)
         ctx.save_for_backward(kept)
         return (x * kept).mul_(ctx.scale)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (kept,) = ctx.saved_tensors
         return (gradient * kept).mul_(ctx.scale), None

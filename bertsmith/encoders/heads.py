@@ -46,9 +46,8 @@ class JointAnswerHead(nn.Module):
         if may_have_none:
             self.none_dense = nn.Linear(2 * size, JOINT_WIDTH)
             self.none = nn.Linear(JOINT_WIDTH, 1)
-        for layer in self.children():  # the framework's default in the reference
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for name, parameter in self.named_parameters():  # the framework's default in the reference
+            (nn.init.zeros_ if name.endswith(".bias") else nn.init.xavier_uniform_)(parameter)
 
     def starts(self, vectors: Tensor) -> Tensor:
         """[T, D] → [T] logits."""

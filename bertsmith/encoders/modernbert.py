@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.attention import FULL, AttentionWindow, attend
-from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.config import EncoderConfig, TokenEmbeddings, VocabularyHead
 from bertsmith.encoders.costs import Precision, attention_bytes, dropout_bytes
 from bertsmith.encoders.dropout import Dropout
 from bertsmith.encoders.initialization import initialize
@@ -81,7 +81,7 @@ class ModernBertConfig(EncoderConfig):
     def family(self, beside_generator: bool = False) -> str:
         return "modernbert"
 
-    def build_embeddings(self, vocab_size: int) -> nn.Module:
+    def build_embeddings(self, vocab_size: int) -> TokenEmbeddings:
         return ModernBertEmbeddings(self, vocab_size)
 
     def build_projection(self) -> nn.Module:
@@ -103,12 +103,12 @@ class ModernBertConfig(EncoderConfig):
     def build_final_norm(self) -> nn.Module:
         return nn.LayerNorm(self.hidden_size, eps=self.norm_eps, bias=False)
 
-    def masked_token_head(self, vocab_size: int) -> nn.Module:
+    def masked_token_head(self, vocab_size: int) -> VocabularyHead:
         return ModernBertMaskedTokenHead(self, vocab_size)
 
     def project_to_embedding(self, vectors: Tensor, projection: nn.Module) -> Tensor:
         """The head leaves vectors at [M, D]; a projected table is its own output layer too, as after folding."""
-        return vectors @ projection.weight if self.projection_size else vectors
+        return vectors @ projection.weight if isinstance(projection, nn.Linear) else vectors
 
     def replaced_token_head(self) -> nn.Module:
         return ModernBertReplacedTokenHead(self)
@@ -161,7 +161,7 @@ class ModernBertConfig(EncoderConfig):
         return precision.size * 3 * self.hidden_size + 4 * self.hidden_size
 
 
-class ModernBertEmbeddings(nn.Module):
+class ModernBertEmbeddings(TokenEmbeddings):
     """Token vectors alone, [T] ids → [T, E]: positions come with attention, the norm with the stack of layers."""
 
     def __init__(self, settings: ModernBertConfig, vocab_size: int):
@@ -269,7 +269,7 @@ class ModernBertHead(nn.Module):
         return self.norm(F.gelu(self.dense(vectors)))
 
 
-class ModernBertMaskedTokenHead(ModernBertHead):
+class ModernBertMaskedTokenHead(ModernBertHead, VocabularyHead):
     """What precedes the product with the token table, [M, D] → [M, D], and the bias after it, [V]."""
 
     def __init__(self, settings: ModernBertConfig, vocab_size: int):

@@ -5,6 +5,7 @@ CUDA). This file is the only one that knows the difference; everything outside w
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class Tokens:
             has_padding=True,
         )
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Any]:
         """Return the fields that are tensors, by name."""
         names = ("ids", "segment_ids", "positions", "row_starts", "row_lengths", "pad_indices")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -96,7 +97,8 @@ class Tokens:
         return replace(self, **{name: tensor.pin_memory() for name, tensor in self.tensors().items()})
 
     def to(self, device: torch.device) -> "Tokens":
-        return replace(self, **{name: copy_to(tensor, device) for name, tensor in self.tensors().items()})
+        copied: dict[str, Any] = {name: copy_to(tensor, device) for name, tensor in self.tensors().items()}
+        return replace(self, **copied)
 
     def with_ids(self, ids: Tensor) -> "Tokens":
         """Return the same rows with other ids ([T], masked or replaced ones)."""
@@ -152,11 +154,13 @@ def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
 def _spread(flat: Tensor, places: Tensor, size: int) -> Tensor:
     if torch.compiler.is_compiling():  # torch 2.11 compiles the function below to one without a gradient
         return flat.new_zeros(size, *flat.shape[1:]).index_copy(0, places, flat)
-    return _Spread.apply(flat, places, size)
+    return _Spread.apply(flat, places, size)  # type: ignore[no-untyped-call]
 
 
 def _gather(padded: Tensor, places: Tensor) -> Tensor:
-    return padded.index_select(0, places) if torch.compiler.is_compiling() else _Gather.apply(padded, places)
+    if torch.compiler.is_compiling():
+        return padded.index_select(0, places)
+    return _Gather.apply(padded, places)  # type: ignore[no-untyped-call]
 
 
 class _Spread(torch.autograd.Function):
@@ -164,12 +168,12 @@ class _Spread(torch.autograd.Function):
     own backward of indexing adds instead, which on the CPU is several times slower."""
 
     @staticmethod
-    def forward(ctx, flat: Tensor, places: Tensor, size: int) -> Tensor:
+    def forward(ctx: Any, flat: Tensor, places: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(places)
         return flat.new_zeros(size, *flat.shape[1:]).index_copy_(0, places, flat)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         return gradient.index_select(0, ctx.saved_tensors[0]), None, None
 
 
@@ -177,12 +181,12 @@ class _Gather(torch.autograd.Function):
     """The inverse of `_Spread`."""
 
     @staticmethod
-    def forward(ctx, padded: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:
         ctx.save_for_backward(places)
         ctx.size = padded.shape[0]
         return padded.index_select(0, places)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         zeros = gradient.new_zeros(ctx.size, *gradient.shape[1:])
         return zeros.index_copy_(0, ctx.saved_tensors[0], gradient), None

@@ -57,7 +57,7 @@ class Chart(NamedTuple):
 
     title: str
     figure: dict[str, Any]
-    axes: dict[str, list[list[float]]]
+    axes: dict[str, list[list[float | None]]]
     height: int
     """In pixels."""
 
@@ -164,9 +164,9 @@ def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int
     kept = {0, len(values) - 1}
     for number in range(stretches):
         begin, end = (len(values) * bound // stretches for bound in (number, number + 1))
-        known = [position for position in range(begin, end) if values[position] is not None]
+        known = [(value, position) for position in range(begin, end) if (value := values[position]) is not None]
         if known:
-            kept |= {min(known, key=values.__getitem__), max(known, key=values.__getitem__)}
+            kept |= {min(known)[1], max(known, key=lambda pair: pair[0])[1]}
         else:
             kept.add(begin)
     return sorted(kept)

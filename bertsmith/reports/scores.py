@@ -61,7 +61,8 @@ def _shared_metric(task: str, runs: Sequence[Run]) -> str:
 
 
 def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> str:
-    rows, classes = [], []
+    rows: list[tuple[str, ...]] = []
+    classes = []
     for run, color in runs:
         summary, number = run.summary[metric], len(run.trials)
         spread = f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f}" if number > 1 else ABSENT
@@ -74,8 +75,8 @@ def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> s
         protocol += ", learnt with other tasks" * ("tasks" in run.manifest)
         rows.append((swatch(color) + escape(run.name), score, spread, start, protocol, ABSENT))
         classes.append("own")
-    for row, score in published_scores(task, metric):
-        cells = (row.model, f"{score:.1f}", ABSENT, row.pretraining, row.protocol, row.source)
+    for row, published in published_scores(task, metric):
+        cells = (row.model, f"{published:.1f}", ABSENT, row.pretraining, row.protocol, row.source)
         rows.append(tuple(escape(cell) for cell in cells))
         classes.append("")
     return table(("Model", "Score", "Mean ± std", "Pre-training", "Protocol", "Source"), rows, classes)

@@ -130,7 +130,7 @@ def _list_local(path: str, passed_over: Counter[str]) -> list[CorpusFile]:
     """List the regular files that there are; what else has a name, a pipe or a device, is counted and never opened."""
     with reported(Path(path)):
         if os.path.isdir(path):
-            names = _walk(path, passed_over)
+            names = list(_walk(path, passed_over))
         else:
             names = [path] if os.path.exists(path) else glob.glob(path, recursive=True)
             if not names:

@@ -228,7 +228,7 @@ def _read_line(text: bytes, where: str) -> dict[str, Any]:
     check_shape(line, _CLOSED if "closed" in line else _UNIT, where)
     for split, position in line["positions"].items():
         check_shape(position, [(int, list)], where, f"positions.{split}")
-        index, lengths = position if len(position) == 2 else (None, None)
+        index, lengths = position if len(position) == 2 else (None, [])
         check_shape(index, int, where, f"positions.{split}[0]")
         check_shape(lengths, [int], where, f"positions.{split}[1]")
         if split not in SPLITS or len(lengths) != len(PARTS) or min(index, *lengths) < 0:

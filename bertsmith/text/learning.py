@@ -27,7 +27,7 @@ from bertsmith.tokenizers.vocabulary import SMALLEST_SIZE, train_vocabulary
 class TokenizerRecipe(PrepareRecipe):
     """What text a vocabulary is trained on. A prepare recipe serves as it is; what only `prepare` needs is not read."""
 
-    vocab: str | None = setting(None, "not read: it is what comes out", identity=False)
+    vocab: str | None = setting(None, "not read: it is what comes out", identity=False)  # type: ignore[assignment]
     lowercase: bool | None = setting(None, "lower-case the text; by default it is, or as the vocabulary to extend")
     heldout_fraction: float = setting(0.005, "not read", identity=False, ge=0, lt=1)
     compat: bool = setting(False, "not read", identity=False)
@@ -54,10 +54,8 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
         casing = {"lowercase": recipe.lowercase is not False, "strip_accents": recipe.strip_accents}
     else:
         base = Tokenizer.load(recipe.extend, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)
-        casing, notes = (
-            {"lowercase": base.lowercase, "strip_accents": base.strip_accents},
-            [f"{recipe.extend}: {base.casing}", *base.notes()],
-        )
+        notes = [f"{recipe.extend}: {base.casing}", *base.notes()]
+        casing = {"lowercase": base.lowercase, "strip_accents": base.strip_accents}
         own["extend"] = base.fingerprint
     own |= casing
     make_folder(out)
@@ -68,7 +66,11 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
             return Tokenizer.load(out)
         counts: Counter[str] = Counter()
         texts = _texts(corpus, recipe, counts, notes)
-        tokenizer = train_vocabulary(texts, recipe.size, **casing) if base is None else extend(base, texts, recipe.size)
+        if base is None:
+            lowercase = recipe.lowercase is not False
+            tokenizer = train_vocabulary(texts, recipe.size, lowercase=lowercase, strip_accents=recipe.strip_accents)
+        else:
+            tokenizer = extend(base, texts, recipe.size)
         (out / "manifest.json").unlink(missing_ok=True)
         content = {"identity": own, "counts": dict(counts), "fingerprint": tokenizer.fingerprint}
         try:

@@ -106,7 +106,7 @@ class _Job(NamedTuple):
 
 def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
-    workers = recipe.workers or cores
+    workers = recipe.workers or cores or 1
     if workers > 1:
         start_server()  # while the corpus and the vocabulary are looked at
     corpus = open_corpus(recipe, (out, Path(recipe.vocab)))
@@ -142,7 +142,7 @@ def _make(job: _Job, held: Held) -> None:
             if not book.done.counts["documents"]:
                 _clear(job.out)
             if isinstance(error, OSError):
-                reason = os.strerror(error.errno) if error.errno else error
+                reason = os.strerror(error.errno) if error.errno else str(error)
                 raise UserError(
                     f"{error.filename or job.out}: {reason}; fix it, then the same command goes on"
                 ) from error

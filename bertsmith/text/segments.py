@@ -4,7 +4,7 @@ A row is `[CLS] first segment [SEP]` or `[CLS] first segment [SEP] second segmen
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -146,7 +146,7 @@ def _reference_segments(shard: Shard, length: int, generator: np.random.Generato
         start = end
 
 
-def _reference_row(lines: list[tuple[int, int]], target: int, length: int, uniform) -> RowPieces:
+def _reference_row(lines: list[tuple[int, int]], target: int, length: int, uniform: Callable[[], float]) -> RowPieces:
     first_target = 100_000 if uniform() < SINGLE_SEGMENT_PROB else (target - 3) // 2
     first: RowPieces = []
     second: RowPieces = []
@@ -174,7 +174,7 @@ def _trim(pieces: RowPieces, size: int) -> RowPieces:
     return kept
 
 
-def _draw_length(length: int, uniform) -> int:
+def _draw_length(length: int, uniform: Callable[[], float]) -> int:
     if uniform() < SHORT_ROW_PROB:
         return SHORTEST_ROW + int(uniform() * (length - SHORTEST_ROW + 1))
     return length

@@ -173,8 +173,8 @@ class ShardWriter:
         arrays = (documents.tokens, documents.line_ends + held_tokens, documents.document_ends + held_tokens)
         for file, array, dtype in zip(self._files, arrays, self._dtypes, strict=True):
             _write(file, array.astype(dtype, copy=False).data)
-        lengths = tuple(held + len(array) for held, array in zip(self.position.lengths, arrays, strict=True))
-        self.position = Position(self.position.index, lengths)
+        tokens, lines, ends = (held + len(array) for held, array in zip(self.position.lengths, arrays, strict=True))
+        self.position = Position(self.position.index, (tokens, lines, ends))
 
     def full(self) -> bool:
         return self.position.lengths[0] >= SHARD_TOKENS

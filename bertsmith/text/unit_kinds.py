@@ -20,15 +20,15 @@ LONGEST_LINE = 32 << 20
 
 
 class Unit(Protocol):
-    """A part of a corpus, which can be pickled.
+    """A part of a corpus, which can be pickled."""
 
-    Attributes:
-        source: the file it is from, for messages.
-        size: its share of the bytes of the corpus's files.
-    """
+    @property
+    def source(self) -> str:
+        """The file it is from, for messages."""
 
-    source: str
-    size: int
+    @property
+    def size(self) -> int:
+        """Its share of the bytes of the corpus's files."""
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
         """Return the unit's documents in order; those that cannot be had are counted in `skipped` by their reason, and

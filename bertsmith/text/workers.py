@@ -106,7 +106,9 @@ def start_server() -> BaseContext:
     return context
 
 
-def _in_order(pending: deque[tuple[Unit, Future]], units: Iterator[Unit], pool: ProcessPoolExecutor):
+def _in_order(
+    pending: deque[tuple[Unit, Future[Result]]], units: Iterator[Unit], pool: ProcessPoolExecutor
+) -> Iterator[tuple[Unit, Result]]:
     while pending:
         unit, future = pending.popleft()
         result = future.result()
@@ -129,7 +131,9 @@ def _start(encoder: UnitEncoder) -> None:
 
 def _end_with_parent() -> None:
     """End with the parent: one that is killed cannot end its workers, which would wait for ever."""
-    connection.wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has one"
+    connection.wait([parent.sentinel])
     os._exit(1)
 
 
