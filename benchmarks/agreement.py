@@ -21,7 +21,7 @@ from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import Machine
 from bertsmith.training.plan import Plan
 from bertsmith.training.runner import Runner
-from bertsmith.training.schedules import ScheduleSettings
+from bertsmith.training.schedules import PolynomialSettings
 
 LIMITS = {torch.float32: (1e-4, 2e-3), torch.bfloat16: (1e-2, 2e-2)}
 """Relative differences of losses, and of all gradients together. The device's tokens are padded and the CPU's packed,
@@ -137,7 +137,7 @@ def compiles_once(network: Network, rows: int, device: torch.device) -> dict[str
         Event(2, lambda state, step: held_out_losses(ours.runner, held_out, network.length)),
     ]
     context = TrainContext(
-        ours.optimizer, ScheduleSettings(), Plan(steps=5), clip_norm=1.0, length=network.length, seed=0
+        ours.optimizer, PolynomialSettings(), Plan(steps=5), clip_norm=1.0, length=network.length, seed=0
     )
     with torch.compiler.set_stance("default", force_backend="eager" if device.type == "cpu" else None):
         fit(ours.runner, batches(), context, events, State())

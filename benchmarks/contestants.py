@@ -60,13 +60,14 @@ class Bertsmith:
     def __init__(self, network: Network, rows: int, device: str, compiled: bool):
         from bertsmith.randomness import generator
         from bertsmith.training.machine import MachineSettings, choose_machine
-        from bertsmith.training.optimizers import OptimizerSettings, build_optimizer, set_learning_rate
+        from bertsmith.training.optimizers.adamw import AdamWSettings
+        from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
         from bertsmith.training.runner import Runner
 
         self.network, self.length = network, network.length
         self.objective = build_objective(network)
         self.runner = Runner(self.objective, choose_machine(MachineSettings(device=device, compile=compiled)))
-        self.optimizer = build_optimizer(self.objective, OptimizerSettings())
+        self.optimizer = build_optimizer(self.objective, AdamWSettings())
         set_learning_rate(self.optimizer, 1e-4)
         self.objective.train()
         ids, segments = network.random_rows(rows)
@@ -78,7 +79,7 @@ class Bertsmith:
         return self.objective.settings.collator(masking_vocabulary(self.network), self.length)(rows, draw)
 
     def step(self) -> None:
-        from bertsmith.training.optimizers import clip_gradients
+        from bertsmith.training.optimizers.optimizer import clip_gradients
 
         self.runner.gradients(self.runner.prepare(self.batch, self.length))
         clip_gradients(self.objective, 1.0)

@@ -33,7 +33,7 @@ from bertsmith.randomness import generator
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.training.footprint import footprint
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.optimizers import build_optimizer, clip_gradients
+from bertsmith.training.optimizers.optimizer import build_optimizer, clip_gradients
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
 

@@ -47,7 +47,7 @@ from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.meter import measured_peak_flops, memory_bytes
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import ScheduleSettings
+from bertsmith.training.schedules import PolynomialSettings
 
 OURS, PEER = "bertsmith", "transformers"
 NO_DROPOUT = "bertsmith, no dropout"
@@ -241,7 +241,7 @@ class Benchmark:
                 yield ours.make_batch(ours.rows, draw), (number,)
 
         ends = []
-        context = TrainContext(ours.optimizer, ScheduleSettings(), Plan(steps=steps), 1.0, network.length, seed=0)
+        context = TrainContext(ours.optimizer, PolynomialSettings(), Plan(steps=steps), 1.0, network.length, seed=0)
         with closing(ahead(batches())) as fed:
             fit(ours.runner, fed, context, [Event(1, lambda *_: ends.append(time.perf_counter()))], State())
         seconds = statistics.median(after - before for before, after in pairwise(ends[2:]))

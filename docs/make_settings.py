@@ -8,12 +8,12 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
 from bertsmith.cli.usage import SETTINGS, settings_classes
-from bertsmith.config.schema import kinds_of
+from bertsmith.config.schema import hints_of, kinds_of
 
 PAGE = Path(__file__).parent / "settings.md"
 
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 def rows(cls: type, usual: Any = None, prefix: str = "", continues: bool = False) -> Iterator[Row]:
     """Yield a row for each setting of `cls`, whose defaults are those of the object `usual` where that is given."""
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     for field in dataclasses.fields(cls):
         default = _default(field) if usual is None else getattr(usual, field.name)
         free, key = continues or not field.metadata["identity"], f"{prefix}{field.name}"

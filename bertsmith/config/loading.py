@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from bertsmith.config.faults import fault_line
 from bertsmith.config.leaves import drop_other_kinds, leaves, refuse_other_kinds
+from bertsmith.config.registry import Registry
 from bertsmith.config.schema import drop_rivals, drop_strangers, path_of, with_defaults
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.files import read_text, refuse_address
@@ -107,7 +108,7 @@ def _built(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | 
     texts = texts or {}
     values = with_defaults(cls, values)
     # Checked as JSON, in which a list may become a tuple while everything else stays strict.
-    adapter = _adapter(cls)  # type: ignore[arg-type]  # a class can be hashed
+    adapter = _adapter(cls, Registry.num_added)  # type: ignore[arg-type]  # a class can be hashed
     for _ in range(len(texts) + 1):
         try:
             return _usable(adapter.validate_json(json.dumps(values, default=str)))
@@ -151,7 +152,8 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 @functools.cache
-def _adapter(cls: Any) -> Any:
+def _adapter(cls: Any, num_added: int) -> Any:
+    """Return what checks `cls`, with so many entries added to registries."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)

@@ -1,13 +1,15 @@
 """The shape of a settings class: its keys, and which class stands at each of its tables.
 
-A table may be of several kinds: a field annotated with a union of settings classes, each with a `kind` of its own and
-all other settings as it likes. A recipe chooses one by that `kind`; where it names none, it gets the default's.
+A table may be of several kinds: a field annotated with `bertsmith.config.registry.Kinds`, settings classes each with a
+`kind` of its own and all other settings as it likes. A recipe chooses one by that `kind`; where it names none, it gets
+the default's.
 """
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
+
+from bertsmith.config.registry import Kinds
 
 
 def table_class(cls: Any, tables: Sequence[str], values: Any) -> Any:
@@ -15,7 +17,7 @@ def table_class(cls: Any, tables: Sequence[str], values: Any) -> Any:
     for name in tables:
         values = values.get(name) if isinstance(values, dict) else None
         field = fields_of(cls).get(name)
-        cls = None if field is None else choose(get_type_hints(cls)[name], field, values)
+        cls = None if field is None else choose(hints_of(cls)[name], field, values)
     return cls
 
 
@@ -24,8 +26,13 @@ def fields_of(cls: Any) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
 
 
+def hints_of(cls: Any) -> dict[str, Any]:
+    """Return name → annotation, with the registries in it."""
+    return get_type_hints(cls, include_extras=True)
+
+
 def choose(hint: Any, field: dataclasses.Field[Any], table: Any) -> Any:
-    """Return `hint`; where that is a union of settings classes, the one of the table's kind, or the default's."""
+    """Return `hint`; where a table may be of several kinds, the class of its kind, or the default's."""
     members = kinds_of(hint)
     if not members:
         return hint
@@ -35,10 +42,8 @@ def choose(hint: Any, field: dataclasses.Field[Any], table: Any) -> Any:
 
 
 def kinds_of(hint: Any) -> dict[str, type]:
-    """kind → class, of a union of settings classes; empty for anything else."""
-    members = get_args(hint) if isinstance(hint, UnionType) else ()
-    kinds = {str(kind.default): member for member in members if (kind := fields_of(member).get("kind"))}
-    return kinds if len(kinds) == len(members) else {}
+    """Return kind → class of a table that may be of several kinds; empty for anything else."""
+    return next((entry for entry in getattr(hint, "__metadata__", ()) if isinstance(entry, Kinds)), {})
 
 
 def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
@@ -46,7 +51,7 @@ def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
     and, as long as it is of that kind, the other settings. `default` is what stands for a table that is left out."""
     if not isinstance(values, dict) or not dataclasses.is_dataclass(cls):
         return values
-    filled, hints = dict(values), get_type_hints(cls)
+    filled, hints = dict(values), hints_of(cls)
     for name, field in fields_of(cls).items():
         usual = _default(field) if default is None else getattr(default, name)
         if isinstance(values.get(name), dict):
@@ -60,7 +65,7 @@ def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
 
 def without_defaults(cls: Any, values: dict[str, Any], default: Any = None) -> dict[str, Any]:
     """Return the fewest of the nested `values` of a recipe that mean the same; the opposite of `with_defaults`."""
-    kept, hints = {}, get_type_hints(cls) if fields_of(cls) else {}
+    kept, hints = {}, hints_of(cls) if fields_of(cls) else {}
     for name, value in values.items():
         field = fields_of(cls).get(name)
         usual = _default(field) if default is None or field is None else getattr(default, name)
@@ -92,7 +97,7 @@ def path_of(cls: Any, fault: dict[str, Any], values: Any) -> list[str]:
     while parts:
         name, *parts = parts
         field = fields_of(cls).get(name)
-        hint = get_type_hints(cls)[name] if field else None
+        hint = hints_of(cls)[name] if field else None
         values = values.get(name) if isinstance(values, dict) else None
         cls = choose(hint, field, values) if field else None
         path.append(name)
@@ -103,7 +108,7 @@ def path_of(cls: Any, fault: dict[str, Any], values: Any) -> list[str]:
 
 def keys_of(cls: type, prefix: str = "") -> Iterator[str]:
     """Yield every dotted key that there can be, of all kinds."""
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     for field in dataclasses.fields(cls):
         members = kinds_of(hints[field.name]).values() or [hints[field.name]]
         for member in members:

@@ -1,13 +1,20 @@
-"""The encoders that there are, by their `kind`. A further one is a file with an `EncoderConfig`, and a line here."""
+"""The encoders that there are, by their `kind`. A further one is a file with an `EncoderConfig`, and its name here."""
 
+from typing import Annotated
+
+from torch import nn
+
+from bertsmith.config.registry import Kinds
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.modernbert import ModernBertConfig
 
-EncoderSettings = BertConfig | ModernBertConfig
+ENCODERS = Kinds("encoder", (BertConfig, ModernBertConfig))
+
+EncoderSettings = Annotated[EncoderConfig, ENCODERS]
 """What a recipe's table `model` may be."""
 
-ENCODERS: dict[str, type[EncoderConfig]] = {config.kind: config for config in (BertConfig, ModernBertConfig)}
 
-COMPILED = tuple(module for config in ENCODERS.values() for module in config.compiled)
-"""Modules that are worth compiling, of all encoders."""
+def compiled_modules() -> tuple[type[nn.Module], ...]:
+    """Return the modules that are worth compiling, of all encoders."""
+    return tuple(module for config in ENCODERS.values() for module in config.compiled)

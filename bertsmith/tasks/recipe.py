@@ -2,7 +2,7 @@
 
 import difflib
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.errors import quoted
@@ -12,8 +12,10 @@ from bertsmith.tasks.early_stopping import EarlyStoppingSettings
 from bertsmith.tasks.mixing import SEVERAL, SeveralSettings
 from bertsmith.tasks.registry import CUSTOM_TASKS, TASKS, Columns, TaskEntry
 from bertsmith.training.machine import MachineSettings
-from bertsmith.training.optimizers import OptimizerSettings
-from bertsmith.training.schedules import ScheduleSettings
+from bertsmith.training.optimizers.adamw import AdamWSettings
+from bertsmith.training.optimizers.optimizer import OptimizerSettings
+from bertsmith.training.optimizers.registry import OPTIMIZERS
+from bertsmith.training.schedules import SCHEDULES, PolynomialSettings, ScheduleSettings
 
 CUSTOM = "custom"
 """The task of the user's own files."""
@@ -84,10 +86,10 @@ class FinetuneRecipe:
     )
     several: SeveralSettings = setting(SeveralSettings(), "the tasks of a run of several", only=("several tasks",))
     early_stopping: EarlyStoppingSettings = setting(EarlyStoppingSettings(), "whether to stop early, and when")
-    schedule: ScheduleSettings = setting(
-        ScheduleSettings(learning_rate=1e-4, warmup_proportion=0.1), "the learning rate"
+    schedule: Annotated[ScheduleSettings, SCHEDULES] = setting(
+        PolynomialSettings(learning_rate=1e-4, warmup_proportion=0.1), "the learning rate"
     )
-    optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
+    optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = setting(AdamWSettings(), "how weights move")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
 
     def __post_init__(self) -> None:

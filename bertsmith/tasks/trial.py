@@ -25,7 +25,7 @@ from bertsmith.tasks.task import Datasets, Task
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import Machine
 from bertsmith.training.metrics import MetricsLog
-from bertsmith.training.optimizers import build_optimizer
+from bertsmith.training.optimizers.optimizer import build_optimizer
 from bertsmith.training.plan import Plan
 from bertsmith.training.runner import Runner
 

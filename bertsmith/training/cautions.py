@@ -10,7 +10,6 @@ from bertsmith.training.loop import State, plan_progress
 from bertsmith.training.machine import evaluating
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
-from bertsmith.training.schedules import learning_rate
 
 LARGEST_RATE_OF_TRAINED_WEIGHTS = 1e-4
 """At 2e-4 without warm-up MiniLM's representations collapsed in 150 steps (docs/log.md); bert-small-512 takes 1e-4."""
@@ -73,7 +72,7 @@ class Cautions:
         if self._baseline is None:
             self._baseline = self.recipe.objective.baseline(batches)
         why = standing_still(self._scores, self._baseline)
-        moves = learning_rate(schedule, done, done) >= 0.1 * schedule.learning_rate
+        moves = schedule.rate(done, done) >= 0.1 * schedule.learning_rate
         if why and moves:
             stands = f"held-out {name.replace('_', ' ')} has stood still at {self._scores[-1]:.3f}"
             self._warn("still", state, f"{stands} for {EVALUATIONS} evaluations{why}; {REMEDY}")

@@ -1,7 +1,7 @@
 """Checkpoints: whole or absent, verified by hash when read, safetensors and JSON only.
 
 checkpoints/step-00001000/model.safetensors       the objective's parameters
-                          optimizer.safetensors   NAME.exp_avg, NAME.exp_avg_sq, NAME.step
+                          optimizer.safetensors   what the optimizer keeps of each, as NAME.exp_avg
                           state.json              the State
                           manifest.json           hashes of the three, written last
 """
@@ -26,9 +26,6 @@ from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW, State
 
 KIND = KINDS["checkpoint"]
 MODEL, OPTIMIZER, STATE = FILES = KIND.files
-
-OPTIMIZER_KEYS = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps of a parameter; the first is a number, the others are of the parameter's shape."""
 
 MAX_STATE_BYTES = 1 << 20
 """Of a state.json, which has a few numbers."""
@@ -158,28 +155,25 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
             )
 
 
-def check_module(checkpoint: Checkpoint, module: nn.Module) -> None:
-    """Raises UserError where a tensor of the model or of its optimizer is missing, or not as `module` has it: the fused
-    optimizer trusts their sizes, and would write past a short one's end."""
+def check_module(checkpoint: Checkpoint, module: nn.Module, optimizer: Mapping[str, Tensor]) -> None:
+    """Raises UserError where a tensor of the model or of its optimizer is missing, or not as `module` and its optimizer
+    (NAME.exp_avg → tensor) have it: a fused one trusts their sizes, and would write past a short one's end."""
     check_tensors(checkpoint.model, module.state_dict(), checkpoint.path / MODEL)
-    expected = {}
-    for name, parameter in module.named_parameters():
-        like = dict.fromkeys(OPTIMIZER_KEYS, parameter) | {"step": torch.empty((), dtype=torch.float32)}
-        expected |= {f"{name}.{key}": tensor for key, tensor in like.items()}
-    check_tensors(checkpoint.optimizer, expected, checkpoint.path / OPTIMIZER)
+    check_tensors(checkpoint.optimizer, optimizer, checkpoint.path / OPTIMIZER)
 
 
 def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """Copy `checkpoint` into `module` and `optimizer`, wherever they are; returns its state.
+    """Copy `checkpoint` into `module` and `optimizer`, which is in its initial state, wherever they are; returns its
+    state.
 
     Raises:
         UserError: as `check_module`; nothing is copied.
     """
-    check_module(checkpoint, module)
+    check_module(checkpoint, module, _optimizer_tensors(module, optimizer))
     module.load_state_dict(checkpoint.model)
     for name, parameter in module.named_parameters():
-        values = {key: checkpoint.optimizer[f"{name}.{key}"].to(parameter.device) for key in OPTIMIZER_KEYS}
-        optimizer.state[parameter] = values
+        state = optimizer.state[parameter]
+        state |= {key: checkpoint.optimizer[f"{name}.{key}"].to(tensor.device) for key, tensor in state.items()}
     return checkpoint.state
 
 

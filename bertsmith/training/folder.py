@@ -25,6 +25,7 @@ from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
 from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
+from bertsmith.training.optimizers.optimizer import OptimizerSettings
 from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
 
@@ -63,13 +64,16 @@ def open_run(
     return before
 
 
-def newest_checkpoint(run: Path, module: nn.Module, check_state: Callable[[State], None]) -> Checkpoint | None:
+def newest_checkpoint(
+    run: Path, module: nn.Module, optimizer: OptimizerSettings, check_state: Callable[[State], None]
+) -> Checkpoint | None:
     """Return the checkpoint to go on from, None where there is none yet: the newest that is whole, fits `module`, and
     whose state is one of this run. Newer ones are removed.
 
     Args:
         run: a folder that `open_run` has opened.
         module: what the run trains.
+        optimizer: what trains it.
         check_state: raises UserError for a state that this run cannot have been in.
 
     Raises:
@@ -77,7 +81,7 @@ def newest_checkpoint(run: Path, module: nn.Module, check_state: Callable[[State
     """
 
     def check(found: Checkpoint) -> None:
-        checkpoints.check_module(found, module)
+        checkpoints.check_module(found, module, optimizer.state_shapes(module))
         try:
             check_state(found.state)
         except UserError as error:

@@ -28,7 +28,7 @@ class Footprint:
     num_rows: int
     """Rows run at once."""
     state: float
-    """Weights, gradients and Adam's two moments in float32; in half precision a copy of the weights too."""
+    """Weights and gradients in float32, and what the optimizer keeps; in half precision a copy of the weights too."""
     kept: float
     """For the backward pass; compilation may save some of it."""
     passing: float
@@ -56,6 +56,8 @@ def footprint(
     length, half = recipe.rows.length, 2 if precision.half else 0
     device = torch.device("cuda" if precision.cuda else "cpu")
     num_rows = micro_batch_size(device, recipe.machine.micro_batch_rows, recipe.batch_size, length)
+    tensors = recipe.optimizer.state_shapes(objective).values()
+    kept_by_optimizer = sum(tensor.nbytes for tensor in tensors if tensor.ndim)  # single numbers are nothing
     kept = length * objective.activation_bytes_per_token(length, precision)
     table = objective.encoder.embeddings.token.weight  # [V, E]
     score = 2 * precision.size if precision.cuda else 4 + half  # on a GPU its gradient does not take its place
@@ -63,7 +65,7 @@ def footprint(
         predictions = min(rows_at_once(device), num_rows * recipe.objective.max_predictions(length))
         found = Footprint(
             num_rows,
-            state=num_parameters(objective) * (4 * 4 + half),
+            state=num_parameters(objective) * (2 * 4 + half) + kept_by_optimizer,
             kept=num_rows * kept,
             passing=predictions * len(table) * score + 4 * table.numel(),
             several=num_rows < recipe.batch_size,

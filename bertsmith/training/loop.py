@@ -17,10 +17,10 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.randomness import derived_seed
-from bertsmith.training.optimizers import clip_gradients, set_learning_rate
+from bertsmith.training.optimizers.optimizer import clip_gradients, set_learning_rate
 from bertsmith.training.plan import Plan
 from bertsmith.training.runner import PreparedBatch, Runner
-from bertsmith.training.schedules import HeadWarmup, ScheduleSettings, learning_rate
+from bertsmith.training.schedules import HeadWarmup, ScheduleSettings
 
 MOST_SKIPPED_IN_A_ROW = 5
 """Steps without finite gradients, one after the other, before training stops."""
@@ -162,7 +162,7 @@ def _launch(
     before = plan_progress(context.plan, state)
     tokens = prepared.batch.tokens.num_tokens
     after = context.plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
-    rate = learning_rate(context.schedule, before, after, context.compat)
+    rate = context.schedule.rate(before, after, context.compat)
     torch.manual_seed(derived_seed(context.seed, "dropout", state.step))
     losses = runner.gradients(prepared)
     return losses, clip_gradients(runner.objective, context.clip_norm), rate

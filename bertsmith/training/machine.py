@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.registry import COMPILED
+from bertsmith.encoders.registry import compiled_modules
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError, quoted
 from bertsmith.memory import keep_freed_memory
@@ -18,8 +18,6 @@ from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
 from bertsmith.objectives.objective import Batch
 
 Rows = TypeVar("Rows", Tokens, Batch)
-
-_COMPILED_ON_A_GPU = (*COMPILED, VocabularyCrossEntropy)
 
 
 @settings
@@ -75,7 +73,7 @@ class Machine:
         Layers are compiled, not the step: one graph serves all layers, and a first step takes seconds, not minutes.
         """
         module.to(self.device)
-        compiled = _COMPILED_ON_A_GPU if self.device.type == "cuda" else COMPILED
+        compiled = compiled_modules() + ((VocabularyCrossEntropy,) if self.device.type == "cuda" else ())
         for part in module.modules() if self.compile else ():
             if isinstance(part, compiled):
                 part.compile()

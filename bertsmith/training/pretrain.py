@@ -45,7 +45,7 @@ from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.meter import Meter
 from bertsmith.training.metrics import MetricsLog
-from bertsmith.training.optimizers import build_optimizer
+from bertsmith.training.optimizers.optimizer import build_optimizer
 from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
@@ -83,7 +83,7 @@ def pretrain(
         before = open_run(run, recipe, data, machine, {"init": initial.fingerprint} if initial else {}, overwrite)
         note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
-        found = newest_checkpoint(run, objective, partial(_check_state, recipe, stream))
+        found = newest_checkpoint(run, objective, recipe.optimizer, partial(_check_state, recipe, stream))
         note_start(data, objective, machine, recipe.plan)
         if beginning and found is None:
             say(beginning, error=True)

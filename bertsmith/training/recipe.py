@@ -1,5 +1,7 @@
 """What pre-training can be told."""
 
+from typing import Annotated
+
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import check_length
@@ -8,9 +10,11 @@ from bertsmith.objectives.kinds import ObjectiveSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.machine import MachineSettings
-from bertsmith.training.optimizers import OptimizerSettings
+from bertsmith.training.optimizers.adamw import AdamWSettings
+from bertsmith.training.optimizers.optimizer import OptimizerSettings
+from bertsmith.training.optimizers.registry import OPTIMIZERS
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import HeadWarmup, ScheduleSettings
+from bertsmith.training.schedules import SCHEDULES, HeadWarmup, PolynomialSettings, ScheduleSettings
 
 
 @settings
@@ -25,11 +29,11 @@ class PretrainRecipe:
     seed: int = setting(0, "of weights, rows, order, masks and dropout", ge=0)
     batch_size: int = setting(128, "rows a step", ge=1)
     compat: bool = setting(False, "do as the reference also where that is odd; docs/departures.md lists where")
-    model: EncoderSettings = setting(BertConfig(), "the encoder", discriminator="kind")
-    objective: ObjectiveSettings = setting(MaskedTokensSettings(), "what is learnt", discriminator="kind")
+    model: EncoderSettings = setting(BertConfig(), "the encoder")
+    objective: ObjectiveSettings = setting(MaskedTokensSettings(), "what is learnt")
     rows: RowSettings = setting(RowSettings(), "how documents become rows")
-    optimizer: OptimizerSettings = setting(OptimizerSettings(), "how weights move")
-    schedule: ScheduleSettings = setting(ScheduleSettings(), "how fast")
+    optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = setting(AdamWSettings(), "how weights move")
+    schedule: Annotated[ScheduleSettings, SCHEDULES] = setting(PolynomialSettings(), "how fast")
     head_warmup: HeadWarmup = setting(HeadWarmup(), "with init: what it lacks learns first, alone")
     plan: Plan = setting(description="for how long")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)

@@ -1,29 +1,50 @@
 """The learning rate, as a pure function of how far the plan is; and of new weights that warm up first."""
 
+from abc import ABC, abstractmethod
+from typing import Literal
+
 from bertsmith.config.fields import setting, settings
+from bertsmith.config.registry import Kinds
 
 
 @settings
-class ScheduleSettings:
-    """Linear warm-up times polynomial decay to zero."""
+class ScheduleSettings(ABC):
+    """The base of a schedule's settings: a linear warm-up, times what falls over the plan."""
 
+    kind: str = setting("", "which schedule")
     learning_rate: float = setting(5e-4, "what the warm-up rises towards", gt=0)
     warmup_proportion: float = setting(0.01, "share of the plan spent rising", ge=0, le=1)
+
+    @abstractmethod
+    def decay(self, progress: float) -> float:
+        """Return the factor on the learning rate after this share of the plan, 1 at 0."""
+
+    def rate(self, before: float, after: float, compat: bool = False) -> float:
+        """Return the rate of a step that takes the plan's progress from `before` to `after`, both in [0, 1].
+
+        The two factors multiply, so the peak lies slightly under `learning_rate`. Warm-up looks at the step's end (at
+        its beginning the first step would stand still, which `compat` asks for), decay at its beginning, so that the
+        last step still moves where the rate is zero at the plan's end.
+        Source: google-research/electra, model/optimization.py, create_optimizer.
+        """
+        risen = before if compat else after
+        warmup = min(1.0, risen / self.warmup_proportion) if self.warmup_proportion else 1.0
+        return self.learning_rate * self.decay(before) * warmup
+
+
+@settings
+class PolynomialSettings(ScheduleSettings):
+    """Linear warm-up times polynomial decay to zero."""
+
+    kind: Literal["polynomial"] = setting("polynomial", "polynomial: falls to zero as a power of what is left")
     decay_power: float = setting(1.0, "exponent of the decay; 1 is linear", gt=0)
 
+    def decay(self, progress: float) -> float:
+        return (1.0 - progress) ** self.decay_power
 
-def learning_rate(settings: ScheduleSettings, before: float, after: float, compat: bool = False) -> float:
-    """For a step that takes the plan's progress from `before` to `after`, both in [0, 1].
 
-    The two factors multiply, so the peak lies slightly under `settings.learning_rate`. Warm-up looks at the step's end
-    (at its beginning the first step would stand still, which `compat` asks for), decay at its beginning, so that the
-    last step still moves and the rate is zero where the plan ends.
-    Source: google-research/electra, model/optimization.py, create_optimizer.
-    """
-    decay = (1.0 - before) ** settings.decay_power
-    risen = before if compat else after
-    warmup = min(1.0, risen / settings.warmup_proportion) if settings.warmup_proportion else 1.0
-    return settings.learning_rate * decay * warmup
+SCHEDULES = Kinds("schedule", (PolynomialSettings,))
+"""The schedules that there are, by their `kind`."""
 
 
 @settings

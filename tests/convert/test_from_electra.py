@@ -15,7 +15,6 @@ from bertsmith.convert.from_electra.recipe import recipe_from_electra, recipe_va
 from bertsmith.errors import UserError
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.schedules import learning_rate
 from tests.cli.test_cli import bertsmith
 
 PRETRAINING = """
@@ -157,7 +156,7 @@ def test_the_rate_is_the_references_at_each_step_however_long_the_warmup(warmup,
     schedule = pretrain_recipe(num_warmup_steps=warmup, num_train_steps=steps).schedule
     for step in range(steps):
         theirs = 5e-4 * (1 - step / steps) * min(1.0, step / warmup)
-        assert learning_rate(schedule, step / steps, (step + 1) / steps, compat=True) == pytest.approx(theirs)
+        assert schedule.rate(step / steps, (step + 1) / steps, compat=True) == pytest.approx(theirs)
 
 
 @pytest.mark.parametrize(

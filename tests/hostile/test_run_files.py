@@ -23,7 +23,7 @@ from bertsmith.training.batches import RowStream
 from bertsmith.training.folder import newest_checkpoint
 from bertsmith.training.loop import State
 from bertsmith.training.metrics import MetricsLog, read_metrics
-from bertsmith.training.optimizers import build_optimizer, set_learning_rate
+from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
 from bertsmith.training.pretrain import _check_state, build_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run, read_tokenizer
@@ -74,7 +74,7 @@ def resume(folder: Path) -> None:
     def check(state: State) -> None:
         _check_state(recipe, stream, state)
 
-    found = newest_checkpoint(folder / "run", objective, check)
+    found = newest_checkpoint(folder / "run", objective, recipe.optimizer, check)
     assert found.state.step in (2, 4) and 0 < found.state.tokens <= found.state.step * 4 * 16
     optimizer = build_optimizer(objective, recipe.optimizer)
     checkpoints.restore(found, objective, optimizer)
@@ -160,7 +160,9 @@ def test_a_short_tensor_of_the_optimizer_is_damage_and_the_checkpoint_before_is_
         recipe = load(PretrainRecipe, "pretrain", str(folder / "run/recipe.toml"), [f"data={folder / 'data'}"]).settings
         objective = build_objective(recipe, open_data(folder / "data").tokenizer)
         with pytest.raises(UserError, match=f"optimizer.safetensors: damaged .*{name}"):
-            checkpoints.check_module(checkpoints.read(folder / LAST), objective)
+            checkpoints.check_module(
+                checkpoints.read(folder / LAST), objective, recipe.optimizer.state_shapes(objective)
+            )
         shutil.copytree(folder / "run", folder / "again", dirs_exist_ok=True)
         assert pretrain(recipe, folder / "again")["steps"] == 4
         said = capsys.readouterr().err

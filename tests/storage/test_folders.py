@@ -8,10 +8,10 @@ from bertsmith.storage.folder_kinds import KINDS, TOKENIZER, Kind
 from bertsmith.storage.folders import clear, number_of, open_run_folder
 from bertsmith.storage.manifests import write_manifest
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES
-from bertsmith.training.optimizers import OptimizerSettings
+from bertsmith.training.optimizers.adamw import AdamWSettings
 
 KIND = Kind("toy", ("results.json",), ("recipe.toml",), members={"trials": "trial"})
-SETTINGS = OptimizerSettings()
+SETTINGS = AdamWSettings()
 
 
 def claimed(folder, identity, **options):

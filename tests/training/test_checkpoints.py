@@ -7,13 +7,14 @@ from torch import nn
 from bertsmith.errors import UserError
 from bertsmith.training import checkpoints
 from bertsmith.training.loop import State
-from bertsmith.training.optimizers import OptimizerSettings, build_optimizer, set_learning_rate
+from bertsmith.training.optimizers.adamw import AdamWSettings
+from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
 
 
 def trained(steps: int):
     torch.manual_seed(0)
     module = nn.Linear(4, 3)
-    optimizer = build_optimizer(module, OptimizerSettings())
+    optimizer = build_optimizer(module, AdamWSettings())
     set_learning_rate(optimizer, 0.1)
     for _ in range(steps):
         module(torch.ones(2, 4)).square().sum().backward()

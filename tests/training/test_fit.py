@@ -15,7 +15,7 @@ from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import MachineSettings, choose_machine, evaluating
 from bertsmith.training.plan import Plan
 from bertsmith.training.runner import Runner
-from bertsmith.training.schedules import ScheduleSettings
+from bertsmith.training.schedules import PolynomialSettings
 
 ROWS, LENGTH = 6, 3
 
@@ -65,7 +65,7 @@ def run(
     runner: Runner, events: list[Event], state: State, steps: int = 4, value: float = 1.0, taken=None
 ) -> int | None:
     optimizer = torch.optim.SGD([{"params": runner.objective.parameters(), "lr": 0.0, "rate": 1.0}])
-    context = TrainContext(optimizer, ScheduleSettings(), Plan(steps=steps), 1.0, LENGTH, seed=0)
+    context = TrainContext(optimizer, PolynomialSettings(), Plan(steps=steps), 1.0, LENGTH, seed=0)
     return fit(runner, batches(taken, value), context, events, state)
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from bertsmith.training.optimizers import OptimizerSettings, build_optimizer, clip_gradients, set_learning_rate
+from bertsmith.training.optimizers.adamw import AdamWSettings
+from bertsmith.training.optimizers.optimizer import build_optimizer, clip_gradients, set_learning_rate
 
 
 class Net(nn.Module):
@@ -23,7 +24,7 @@ def gradients(module: nn.Module, step: int) -> None:
 
 
 def test_ten_steps_equal_the_references_adam():
-    module, settings = Net(), OptimizerSettings()
+    module, settings = Net(), AdamWSettings()
     twin = {name: parameter.detach().numpy().astype(np.float64) for name, parameter in module.named_parameters()}
     mean = {name: np.zeros_like(value) for name, value in twin.items()}
     square = {name: np.zeros_like(value) for name, value in twin.items()}
@@ -49,7 +50,7 @@ def test_ten_steps_equal_the_references_adam():
 
 def test_with_bias_correction_it_is_torchs_adamw():
     ours, theirs = Net(), Net()
-    optimizer = build_optimizer(ours, OptimizerSettings(bias_correction=True))
+    optimizer = build_optimizer(ours, AdamWSettings(bias_correction=True))
     other = torch.optim.AdamW(
         [
             {"params": [theirs.dense.weight]},
@@ -71,7 +72,7 @@ def test_with_bias_correction_it_is_torchs_adamw():
 def test_rates_differ_by_name():
     module = Net()
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
-    optimizer = build_optimizer(module, OptimizerSettings(weight_decay=0), lambda name: 0.5 if "norm" in name else 1.0)
+    optimizer = build_optimizer(module, AdamWSettings(weight_decay=0), lambda name: 0.5 if "norm" in name else 1.0)
     for parameter in module.parameters():
         parameter.grad = torch.ones_like(parameter)
     set_learning_rate(optimizer, 1e-2)

@@ -1,9 +1,9 @@
 import pytest
 
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import HeadWarmup, ScheduleSettings, learning_rate
+from bertsmith.training.schedules import HeadWarmup, PolynomialSettings
 
-REFERENCE = ScheduleSettings(learning_rate=5e-4, warmup_proportion=0.01)
+REFERENCE = PolynomialSettings(learning_rate=5e-4, warmup_proportion=0.01)
 
 
 def twin(step: int, total: int, warmup: int, base: float) -> float:
@@ -15,21 +15,21 @@ def twin(step: int, total: int, warmup: int, base: float) -> float:
 @pytest.mark.parametrize("step", [0, 1, 500, 9_999, 10_000, 500_000, 999_999])
 def test_compat_is_the_references_rate(step: int):
     total = 1_000_000
-    found = learning_rate(REFERENCE, step / total, (step + 1) / total, compat=True)
+    found = REFERENCE.rate(step / total, (step + 1) / total, compat=True)
     assert found == pytest.approx(twin(step, total, 10_000, 5e-4), abs=1e-12)
 
 
 def test_the_first_step_moves_and_the_end_is_zero():
     total = 1000
-    assert learning_rate(REFERENCE, 0, 1 / total) > 0
-    assert learning_rate(REFERENCE, 0, 1 / total, compat=True) == 0
-    assert learning_rate(REFERENCE, 1.0, 1.0) == 0
-    peak = max(learning_rate(REFERENCE, step / total, (step + 1) / total) for step in range(total))
+    assert REFERENCE.rate(0, 1 / total) > 0
+    assert REFERENCE.rate(0, 1 / total, compat=True) == 0
+    assert REFERENCE.rate(1.0, 1.0) == 0
+    peak = max(REFERENCE.rate(step / total, (step + 1) / total) for step in range(total))
     assert 0.98 * 5e-4 < peak < 5e-4
 
 
 def test_no_warm_up_starts_at_the_top():
-    assert learning_rate(ScheduleSettings(learning_rate=1.0, warmup_proportion=0), 0, 0.1) == 1.0
+    assert PolynomialSettings(learning_rate=1.0, warmup_proportion=0).rate(0, 0.1) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from bertsmith.training.machine import MachineSettings, choose_machine
-from bertsmith.training.optimizers import OptimizerSettings, build_optimizer
+from bertsmith.training.optimizers.adamw import AdamWSettings
+from bertsmith.training.optimizers.optimizer import build_optimizer
 from bertsmith.training.runner import Runner
 from tests.toys import random_tokens
 
@@ -99,7 +100,7 @@ def test_in_micro_batches_loss_and_gradient_are_what_torch_gives_for_the_whole(k
 def test_layer_rates(compat, top):
     """The head learns at the full rate; the top layer at decay, in compat at decay² already."""
     objective = classifier(2)
-    optimizer = build_optimizer(objective, OptimizerSettings(), layer_rates(2, 0.5, compat))
+    optimizer = build_optimizer(objective, AdamWSettings(), layer_rates(2, 0.5, compat))
     names = {id(parameter): name for name, parameter in objective.named_parameters()}
     seen = set()
     for group in optimizer.param_groups:

@@ -1,28 +1,39 @@
-"""Adam as the reference has it, its weight-decay groups, and clipping."""
+"""What every optimizer has: its settings, groups of parameters by decay and rate, and clipping."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 
-CONVERGED_STEP = 2.0**24
-"""A step count at which Adam's bias corrections are exactly 1, and which float32 no longer counts up from."""
-
 
 @settings
-class OptimizerSettings:
-    """AdamW; the defaults are the reference's."""
+class OptimizerSettings(ABC):
+    """The base of an optimizer's settings. Each is in a file of its own and named in `registry.py`."""
 
+    kind: str = setting("", "which optimizer")
     weight_decay: float = setting(0.01, "decoupled decay, times the learning rate; biases and norms are spared", ge=0)
-    beta1: float = setting(0.9, "memory of the mean gradient", ge=0, lt=1)
-    beta2: float = setting(0.999, "memory of the mean squared gradient", ge=0, lt=1)
-    epsilon: float = setting(1e-6, "added to the root of the mean squared gradient", gt=0)
-    bias_correction: bool = setting(
-        False, "enlarge the first steps' means for their short memory; the reference does not"
-    )
     clip_norm: float = setting(1.0, "largest norm of all gradients together; 0 leaves them alone", ge=0)
+
+    @abstractmethod
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Return the optimizer of groups of parameters, each with its "weight_decay"; its "lr" is set at each step."""
+
+    @abstractmethod
+    def initial_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Return what the optimizer keeps of a parameter before its first step, on the parameter's device: all of it,
+        since checkpoints are held to these names, shapes and formats."""
+
+    def state_shapes(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return the initial state of all parameters, as NAME.exp_avg → tensor, without memory."""
+        return {
+            f"{name}.{key}": tensor
+            for name, parameter in module.named_parameters()
+            for key, tensor in self.initial_state(torch.empty_like(parameter, device="meta")).items()
+        }
 
 
 def build_optimizer(
@@ -30,8 +41,8 @@ def build_optimizer(
     settings: OptimizerSettings,
     rate_of: Callable[[str], float] = lambda name: 1.0,
     new: Collection[str] = (),
-) -> torch.optim.AdamW:
-    """Build an optimizer over all parameters of `module`.
+) -> torch.optim.Optimizer:
+    """Build an optimizer over all parameters of `module`, in its initial state.
 
     Args:
         module: on the device it will be trained on.
@@ -39,31 +50,21 @@ def build_optimizer(
         rate_of: the factor on the learning rate of the parameter of this name (layer-wise decay).
         new: names of the parameters that warm up alone (see `set_learning_rate`).
 
-    Source: google-research/electra, model/optimization.py, AdamWeightDecayOptimizer: no bias correction, epsilon
-    outside the root, decay decoupled, none on names with "LayerNorm", "layer_norm" or "bias".
+    Source: google-research/electra, model/optimization.py: no decay on names with "LayerNorm", "layer_norm" or "bias".
     """
     groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         spared = parameter.ndim < 2  # biases and norms; tables and matrices decay
         key = (0.0 if spared else settings.weight_decay, rate_of(name), name in new)
         groups.setdefault(key, []).append(parameter)
-    optimizer = torch.optim.AdamW(
+    optimizer = settings.build(
         [
             {"params": members, "weight_decay": decay, "rate": rate, "new": is_new}
             for (decay, rate, is_new), members in groups.items()
-        ],
-        lr=0.0,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.epsilon,
-        fused=True,
+        ]
     )
-    first_step = 0.0 if settings.bias_correction else CONVERGED_STEP
     for parameter in module.parameters():
-        optimizer.state[parameter] = {
-            "step": torch.tensor(first_step, device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
-        }
+        optimizer.state[parameter] = settings.initial_state(parameter)
     return optimizer
 
 

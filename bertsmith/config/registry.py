@@ -1,0 +1,68 @@
+"""What there is of one thing by its name, and what may be added: the kinds of a table of settings, and other choices.
+
+A settings class names a registry in a field's annotation, and what is added later counts as well:
+
+    optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = setting(AdamWSettings(), "how weights move")
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from bertsmith.errors import UserError, quoted
+
+Entry = TypeVar("Entry")
+SettingsClass = TypeVar("SettingsClass", bound=type)
+
+
+class Registry(dict[str, Entry]):
+    """Name → what it stands for; annotates a setting that is one of the names.
+
+    Attributes:
+        noun: what the entries are, for messages.
+    """
+
+    num_added: ClassVar[int] = 0
+    """To all registries; what is concluded from one holds until there are more."""
+
+    def __init__(self, noun: str, entries: Mapping[str, Entry]):
+        super().__init__(entries)
+        self.noun = noun
+
+    def add(self, name: str, entry: Entry) -> Entry:
+        """Add an entry. Raises UserError where there is another of this name."""
+        if name in self:
+            raise UserError(f"{self.noun} {quoted(name, 60)}: there is one of this name; choose another")
+        self[name] = entry
+        Registry.num_added += 1
+        return entry
+
+    def __hash__(self) -> int:  # type: ignore[override]  # annotations are compared by what they are, not hold
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Return pydantic's schema of a setting: one of the names."""
+        from pydantic_core import core_schema
+
+        return core_schema.literal_schema(list(self))
+
+
+class Kinds(Registry[type]):
+    """Kind → settings class; annotates a table that may be of any of them."""
+
+    def __init__(self, noun: str, classes: Iterable[Any]):
+        super().__init__(noun, {cls.kind: cls for cls in classes})
+
+    def register(self, cls: SettingsClass) -> SettingsClass:
+        """Add a settings class by its `kind`; a decorator. Raises UserError where there is another of this kind."""
+        self.add(cls.kind, cls)  # type: ignore[attr-defined]
+        return cls
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Return pydantic's schema of a table: its kind says which class checks the rest."""
+        from pydantic_core import core_schema
+
+        choices = {kind: handler.generate_schema(cls) for kind, cls in self.items()}
+        return core_schema.tagged_union_schema(choices, discriminator="kind")

@@ -1,0 +1,6 @@
+"""The optimizers that there are, by their `kind`. A further one is a file with its settings, and its name here."""
+
+from bertsmith.config.registry import Kinds
+from bertsmith.training.optimizers.adamw import AdamWSettings
+
+OPTIMIZERS = Kinds("optimizer", (AdamWSettings,))
