@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from bertsmith.training.optimizers.adafactor import AdafactorSettings
 from bertsmith.training.optimizers.adamw import AdamWSettings
 from bertsmith.training.optimizers.optimizer import build_optimizer, clip_gradients, set_learning_rate
 
@@ -87,3 +88,30 @@ def test_no_clipping_leaves_gradients_alone():
     before = module.dense.weight.grad.clone()
     clip_gradients(module, 0)
     assert torch.equal(before, module.dense.weight.grad)
+
+
+def test_adafactor_is_torchs_and_keeps_what_torch_keeps():
+    ours, theirs = Net(), Net()
+    settings = AdafactorSettings(weight_decay=0.1, beta2_decay=0.7, clip_threshold=1.5)
+    optimizer = build_optimizer(ours, settings)
+    other = torch.optim.Adafactor(
+        [
+            {"params": [theirs.dense.weight]},
+            {"params": [theirs.dense.bias, *theirs.norm.parameters()], "weight_decay": 0.0},
+        ],
+        lr=1e-2, weight_decay=0.1, beta2_decay=-0.7, d=1.5,
+    )  # fmt: skip
+    for step in range(5):
+        for module, stepper in ((ours, optimizer), (theirs, other)):
+            gradients(module, step)
+            set_learning_rate(optimizer, 1e-2)
+            stepper.step()
+    shapes = settings.state_shapes(ours)
+    for (name, one), two in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, two)
+        assert optimizer.state[one].keys() == other.state[two].keys()
+        for key, tensor in other.state[two].items():
+            assert torch.equal(optimizer.state[one][key], tensor)
+            assert (shapes[f"{name}.{key}"].shape, shapes[f"{name}.{key}"].dtype) == (tensor.shape, tensor.dtype)
+    kept = sum(tensor.numel() for tensor in shapes.values() if tensor.ndim)
+    assert kept == (5 + 7) + 3 * 7, "a row's and a column's mean of the matrix, each number of a vector"

@@ -1,6 +1,7 @@
 """The optimizers that there are, by their `kind`. A further one is a file with its settings, and its name here."""
 
 from bertsmith.config.registry import Kinds
+from bertsmith.training.optimizers.adafactor import AdafactorSettings
 from bertsmith.training.optimizers.adamw import AdamWSettings
 
-OPTIMIZERS = Kinds("optimizer", (AdamWSettings,))
+OPTIMIZERS = Kinds("optimizer", (AdamWSettings, AdafactorSettings))
