@@ -1,5 +1,6 @@
 """The learning rate, as a pure function of how far the plan is; and of new weights that warm up first."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import Literal
 
@@ -43,7 +44,17 @@ class PolynomialSettings(ScheduleSettings):
         return (1.0 - progress) ** self.decay_power
 
 
-SCHEDULES = Kinds("schedule", (PolynomialSettings,))
+@settings
+class CosineSettings(ScheduleSettings):
+    """Linear warm-up times half a cosine, from one to zero."""
+
+    kind: Literal["cosine"] = setting("cosine", "cosine: falls to zero as half a cosine")
+
+    def decay(self, progress: float) -> float:
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+SCHEDULES = Kinds("schedule", (PolynomialSettings, CosineSettings))
 """The schedules that there are, by their `kind`."""
 
 

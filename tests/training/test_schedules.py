@@ -1,7 +1,7 @@
 import pytest
 
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import HeadWarmup, PolynomialSettings
+from bertsmith.training.schedules import CosineSettings, HeadWarmup, PolynomialSettings
 
 REFERENCE = PolynomialSettings(learning_rate=5e-4, warmup_proportion=0.01)
 
@@ -47,3 +47,9 @@ def test_a_heads_warm_up_rises_over_its_first_tenth_and_ends():
     assert rates[:3] == pytest.approx([5e-3, 1e-2, 1e-2])
     assert rates[19] == 1e-2 and rates[20:] == [None, None]
     assert HeadWarmup().rate(0) is None
+
+
+def test_a_cosine_falls_from_the_top_over_the_middle_to_zero():
+    cosine = CosineSettings(learning_rate=2.0, warmup_proportion=0.1)
+    assert [cosine.rate(at, at) for at in (0.25, 0.5, 1.0)] == pytest.approx([1 + 0.5**0.5, 1.0, 0.0])
+    assert cosine.rate(0.0, 0.05) == pytest.approx(1.0), "half of its warm-up"
