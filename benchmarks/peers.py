@@ -37,11 +37,11 @@ def _texts(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
         ]
 
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(recipe.model, num_labels=data.spec.num_outputs)
+    model = AutoModelForSequenceClassification.from_pretrained(recipe.model, num_labels=data.spec.answers.num_outputs)
     logits = train_and_predict(
         model, features(data.train), features(data.dev), DataCollatorWithPadding(tokenizer), recipe, seed
     )
-    predicted = logits[:, 0] if data.spec.is_regression else logits.argmax(axis=1)
+    predicted = logits.argmax(axis=1) if data.spec.labels else logits[:, 0]
     return measure(data.spec.metrics, predicted, data.dev.targets)
 
 

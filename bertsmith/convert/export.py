@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.shell import command
@@ -143,23 +142,15 @@ def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, told: Card
         told=told,
         measured=Measured(run.name, trial.results["task"], this),
     )
-    if network.head == "classification" and not network.labels:
-        network = replace(network, weights=_in_units_of_the_answers(trial), labels=("score",))
+    if network.head == "classification":
+        weights, labels = trial.answers.exported(network.weights)
+        network = replace(network, weights=weights, labels=labels)
     _note(out, write_folder(out, network, trial.tokenizer, card=card, opset=opset))
 
 
 def _note(folder: Path, difference: float | None) -> None:
     if difference is not None:
         say(f"{folder / 'model.onnx'}: onnxruntime's logits are within {difference:.1e} of ours", error=True)
-
-
-def _in_units_of_the_answers(trial: Finetuned) -> dict[str, Tensor]:
-    """Return a regression's weights, its last layer changed to answer on the task's own scale instead of 0 to 1."""
-    low, high, weights = trial.manifest["low"], trial.manifest["high"], trial.network.weights
-    weight, bias = (weights[f"head.output.{name}"] for name in ("weight", "bias"))
-    return weights | {
-        "head.output.weight": weight * (high - low), "head.output.bias": bias * (high - low) + low,
-    }  # fmt: skip
 
 
 def _recipe_text(run: Path) -> str:

@@ -4,7 +4,8 @@ In reading order:
     finetune        the program: task, model, a trial a seed, results.json
     recipe          what it can be told
     registry        the tasks there are, by name
-    task_spec       what a task asks: its labels, its metrics
+    task_spec       what a task is: its kind of answer, its metrics
+    answer_kinds/   a class, any number of labels, a number: how each is learnt, decoded, written
     task            what fine-tuning needs of any task: Task, Datasets, Dataset
     single_task     … and what all but several tasks at once have in common
     pretrained_encoder  what fine-tuning starts from: a pre-training run or a Hugging Face folder

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.tasks.metrics import is_constant, measure
-from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.cautions import EVALUATIONS, standing_still
 
 LEAST_SPREAD = 0.01
@@ -61,45 +59,10 @@ def spread_of(probs: Iterable[np.ndarray]) -> float:
     return float(np.sqrt(np.maximum(squares / count - (sums / count) ** 2, 0.0).sum())) if count else 0.0
 
 
-def of_texts(task: TaskSpec, score: float, scores: np.ndarray, predicted: np.ndarray, answers: np.ndarray) -> Look:
-    """Return how a model does on texts.
-
-    Args:
-        score: of the task's headline metric.
-        scores: [N, C], what the model gives.
-        predicted, answers: [N], class ids, or numbers on the task's scale; or [N, C] bool, labels.
-    """
-    if task.is_regression:
-        width = float(np.std(answers))
-        spread = float(np.std(predicted)) / width if width else None
-    elif task.is_multi_label:
-        from scipy.special import expit
-
-        spread = spread_of([expit(scores)])
-    else:
-        spread = spread_of([softmax(scores)])
-    return Look(task.metrics[0], score, _constant_score(task, answers), is_constant(predicted), spread)
-
-
 def softmax(scores: np.ndarray) -> np.ndarray:
     """Return the probabilities of logits, [N, C]."""
     exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
     return exponents / exponents.sum(axis=1, keepdims=True)
-
-
-def _constant_score(task: TaskSpec, answers: np.ndarray) -> float | None:
-    if is_constant(answers):
-        return None
-    if task.is_regression:
-        return 0.0
-    if task.is_multi_label:  # always the same few of the commonest labels, as many as score best
-        order = np.argsort(-answers.sum(axis=0), kind="stable")
-        sets = (np.isin(np.arange(len(order)), order[:number]) for number in range(1, len(order) + 1))
-        found = (measure(task.metrics[:1], np.tile(chosen, (len(answers), 1)), answers) for chosen in sets)
-        return max(next(iter(scores.values())) for scores in found)
-    commonest = np.full_like(answers, np.bincount(answers).argmax())
-    [score] = measure(task.metrics[:1], commonest, answers, len(task.labels)).values()
-    return score
 
 
 def stood_still(metric: str, scores: Sequence[float], constant: float | None, num_examples: int) -> str | None:

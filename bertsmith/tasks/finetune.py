@@ -128,7 +128,7 @@ def _described(task: Task) -> dict[str, Any]:
     found = {"task": spec.name, "metrics": task.metrics, "examples": task.num_examples}
     if isinstance(task, MultiTask):
         return found | {"tasks": {name: _described(part) for name, part in task.tasks.items()}}
-    return found | {"labels": spec.labels, "multi_label": spec.is_multi_label, "low": spec.low, "high": spec.high}
+    return found | spec.to_json()
 
 
 def _collect(run: Path, task: Task) -> dict[str, Any]:

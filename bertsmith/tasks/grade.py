@@ -175,8 +175,7 @@ def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) 
     notes = [f"{line}; no index counts them" for line in gold.left_out]
     for values, what in ((predicted, "predictions"), (gold.answers, "labels")):
         if is_constant(values):
-            value = f"{values[0]:g}" if task.is_regression else task.labels[values[0]]
-            notes.append(f"all {what} are {value}")
+            notes.append(f"all {what} are {task.answers.named(values[0])}")
     zeros = undefined(task.metrics, predicted, gold.answers)
     if zeros:
         notes.append(f"{' and '.join(zeros)} 0 by definition: not defined for these predictions and labels")

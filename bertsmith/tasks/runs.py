@@ -23,8 +23,10 @@ from bertsmith.storage.files import sha256_file
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import kind_of, read_manifest
 from bertsmith.storage.results import read_run_results, read_search_results
+from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.task_spec import answer_kind_of
 from bertsmith.training.checkpoints import check_tensors
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import read_tokenizer
@@ -41,11 +43,7 @@ HEADS: dict[str, Head] = {"texts": "classification", "words": "tagging", "questi
 
 @dataclass(frozen=True, kw_only=True)
 class Finetuned(Model):
-    """One trial of a fine-tuning run, opened. Of several tasks it is one, as if alone.
-
-    Its network has no labels where there are none: of questions, and of a regression, whose 0 and 1 stand for
-    `manifest["low"]` and `manifest["high"]`.
-    """
+    """One trial of a fine-tuning run, opened. Of several tasks it is one, as if alone."""
 
     recipe: FinetuneRecipe
     seed: int
@@ -62,6 +60,12 @@ class Finetuned(Model):
         """The trial's; of several tasks, its task's in it."""
         trial = trial_folder(self.path, self.seed)
         return trial / self.results["task"] if "tasks" in self.manifest else trial
+
+    @property
+    def answers(self) -> AnswerKind:
+        """Of texts or of words."""
+        labels, multi_label = self.network.labels, self.network.multi_label
+        return answer_kind_of(labels, multi_label, self.manifest.get("low"), self.manifest.get("high"))
 
 
 class TaskRecord(NamedTuple):

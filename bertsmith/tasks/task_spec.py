@@ -1,6 +1,12 @@
-"""What a task is: what its examples look like, what is asked about them, how answers are scored."""
+"""What a task is: how its answers look, and how they are scored."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
+from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
+from bertsmith.tasks.answer_kinds.number import Number
 
 MOST_LABELS = 1000
 """More classes or tags than this are numbers or texts read by mistake."""
@@ -8,31 +14,31 @@ MOST_LABELS = 1000
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A question about a text or about a pair of texts, answered by a class, by any number of labels, or by a number;
-    or about each word of a sentence, answered by a tag."""
+    """A question about a text or about a pair of texts, about each word of a sentence, or with its answer in a text."""
 
     name: str
     metrics: tuple[str, ...]
     """Names in `bertsmith.tasks.metrics`, of tags in `tag_scores`; the first one is the task's headline."""
-    labels: tuple[str, ...] = ()
-    """Of the classes or tags, in the order of their ids; empty for a regression."""
-    separator: str | None = None
-    """Multi-label: what is written between the labels of an answer; None where an answer is one label."""
+    answers: AnswerKind | None = None
+    """Of a text, or of each word; None where an answer is a stretch of a text."""
     symmetric: bool = False
     """Whether a pair of texts means the same in both orders."""
-    low: float = 0.0
-    high: float = 1.0
-    """Regression: the answers that the model gives as 0 and as 1."""
 
     @property
-    def is_regression(self) -> bool:
-        return not self.labels
+    def labels(self) -> tuple[str, ...]:
+        return () if self.answers is None else self.answers.labels
 
-    @property
-    def is_multi_label(self) -> bool:
-        """Whether any number of the labels is an answer, none included."""
-        return self.separator is not None
+    def to_json(self) -> dict[str, Any]:
+        """Return what a run's manifest says of the answers."""
+        return (self.answers or OneLabel()).to_json()
 
-    @property
-    def num_outputs(self) -> int:
-        return len(self.labels) or 1
+
+def answer_kind_of(
+    labels: Sequence[str], multi_label: bool = False, low: float | None = None, high: float | None = None
+) -> AnswerKind:
+    """Return the kind of answer that a manifest or a Hugging Face folder describes."""
+    if multi_label:
+        return AnyLabels(tuple(labels))
+    if labels:
+        return OneLabel(tuple(labels))
+    return Number(low=0.0 if low is None else low, high=1.0 if high is None else high)

@@ -11,6 +11,8 @@ import bertsmith
 from bertsmith.config.loading import check, rows, to_toml
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
+from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
+from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.class_weights import check_weights, class_weights
 from bertsmith.tasks.finetune import finetune, load_task
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
@@ -24,8 +26,8 @@ from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe
 from tests.tasks.words.toy_tagging import write_tagging
 
-CLASSES = TaskSpec("custom", ("accuracy",), ("a", "b", "c"))
-LABELS = TaskSpec("custom", ("f1_micro",), ("a", "b", "c"), ",")
+CLASSES = TaskSpec("custom", ("accuracy",), OneLabel(("a", "b", "c")))
+LABELS = TaskSpec("custom", ("f1_micro",), AnyLabels(("a", "b", "c")))
 
 
 def settings(*overrides):
@@ -62,8 +64,16 @@ def test_any_label_can_be_weighed_on_the_command_line_and_show_says_so():
     [
         (["custom.weights.d=2"], CLASSES, r"custom.weights: 'd' is no label of the task; there are a, b, c"),
         (["custom.weights.a=2", "class_weights=balanced"], CLASSES, r"give one of them"),
-        (["class_weights=balanced"], TaskSpec("sts-b", ("pearson",)), r"class_weights: sts-b has no classes to weigh"),
-        (["custom.weights.a=2"], TaskSpec("custom", ("pearson",)), r"custom.weights: custom has no classes to weigh"),
+        (
+            ["class_weights=balanced"],
+            TaskSpec("sts-b", ("pearson",), Number()),
+            r"class_weights: sts-b has no classes to weigh",
+        ),
+        (
+            ["custom.weights.a=2"],
+            TaskSpec("custom", ("pearson",), Number()),
+            r"custom.weights: custom has no classes to weigh",
+        ),
     ],
 )
 def test_what_is_refused(overrides, task, message):

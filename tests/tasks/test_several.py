@@ -28,7 +28,7 @@ from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.text_task import TextDataset
 from bertsmith.tasks.trial import TrialContext, build_objective
 from bertsmith.training.machine import MachineSettings, choose_machine
-from tests.tasks.test_trial import rows_of
+from tests.tasks.test_trial import TOY, rows_of
 from tests.tasks.texts.test_classification import NARROW
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, write_task
@@ -67,7 +67,7 @@ def run(toy, tmp_path_factory) -> Path:
 
 
 def split_of(*sizes: int, power: float = 0.75) -> MultiTrainSet:
-    splits = {f"task{size}": TextDataset(None, rows_of([4 + n % 3 for n in range(size)]), np.arange(size))
+    splits = {f"task{size}": TextDataset(TOY, rows_of([4 + n % 3 for n in range(size)]), np.arange(size))
               for size in sizes}  # fmt: skip
     return MultiTrainSet(splits, power)
 
@@ -107,9 +107,11 @@ def test_the_draws_are_the_seeds():
 def test_a_step_of_one_task_leaves_the_other_heads_alone():
     torch.manual_seed(0)
     encoder = Encoder(NARROW, 50)
-    parts = {name: Classification(encoder, ElectraClassificationHead(NARROW, 20)) for name in ("a-1", "b.2")}
+    parts = {
+        name: Classification(encoder, ElectraClassificationHead(NARROW, 20), TOY.answers) for name in ("a-1", "b.2")
+    }
     objective = MultiTaskModel(encoder, parts).eval()
-    split = MultiTrainSet({name: TextDataset(None, rows_of([5] * 16), np.arange(16)) for name in parts}, 1.0)
+    split = MultiTrainSet({name: TextDataset(TOY, rows_of([5] * 16), np.arange(16)) for name in parts}, 1.0)
     batch = next(split.batches(8, 0))[0]
     task = batch.task
     losses, counts = objective.losses(batch), objective.counts(batch)
@@ -126,7 +128,7 @@ def test_a_step_of_one_task_leaves_the_other_heads_alone():
 
 
 def test_a_batch_and_its_parts_say_which_task_they_are_of():
-    split = MultiTrainSet({name: TextDataset(None, rows_of([5] * 16), np.arange(16)) for name in ("a", "b")}, 1.0)
+    split = MultiTrainSet({name: TextDataset(TOY, rows_of([5] * 16), np.arange(16)) for name in ("a", "b")}, 1.0)
     batches = [batch.to(torch.device("cpu")) for batch, _ in islice(split.batches(8, 0), 20)]
     parts = [part for batch in batches for part in batch.split(3)]
     assert {batch.task for batch in batches} == {part.task for part in parts} == {"a", "b"}

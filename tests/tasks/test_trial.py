@@ -8,13 +8,17 @@ import torch
 
 from bertsmith.encoders.bert import ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.rows import Rows
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.classification import Classification
 from bertsmith.tasks.texts.text_task import TextDataset, predict
 from bertsmith.tasks.trial import num_steps
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW
 from tests.tasks.toy_task import toy_recipe
+
+TOY = TaskSpec("toy", ("accuracy",), OneLabel(("a", "b", "c")))
 
 
 def rows_of(lengths):
@@ -25,7 +29,7 @@ def rows_of(lengths):
 
 @pytest.mark.parametrize("similar_lengths", [True, False])
 def test_an_epoch_has_every_example_once(similar_lengths):
-    split = TextDataset(None, rows_of([3, 4, 5, 6, 7]), np.arange(5))
+    split = TextDataset(TOY, rows_of([3, 4, 5, 6, 7]), np.arange(5))
     epochs = list(islice(split.batches(2, seed=1, similar_lengths=similar_lengths), 6))
     orders = [
         [int(answer) for batch, _ in part for answer in batch.targets["answers"]] for part in (epochs[:3], epochs[3:])
@@ -40,7 +44,7 @@ def test_an_epoch_has_every_example_once(similar_lengths):
 def test_rows_of_similar_length_share_a_batch(monkeypatch):
     monkeypatch.setattr("bertsmith.tasks.task.POOLED_BATCHES", 4)
     lengths = np.random.default_rng(0).integers(1, 100, 96)
-    split = TextDataset(None, rows_of(lengths), np.zeros(96))
+    split = TextDataset(TOY, rows_of(lengths), np.zeros(96))
 
     def padding(**options) -> float:
         tokens = [batch.tokens for batch, _ in islice(split.batches(8, seed=0, **options), 12)]
@@ -60,7 +64,7 @@ def test_steps(tmp_path, epochs, compat, steps):
 def test_predictions_do_not_depend_on_company(monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setattr("bertsmith.tasks.inference.PREDICTED_TOKENS", 40)
-    objective = Classification(Encoder(NARROW, 50), ElectraClassificationHead(NARROW, 3))
+    objective = Classification(Encoder(NARROW, 50), ElectraClassificationHead(NARROW, 3), TOY.answers)
     machine = choose_machine(MachineSettings(device="cpu"))
     rows = rows_of([30, 3, 12, 60, 7, 12, 3])
     together = predict(objective, rows, machine)

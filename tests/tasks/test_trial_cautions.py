@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from bertsmith.config.loading import load
+from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
+from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.answering.best_answers import SpanAnswer, spread_of_places
 from bertsmith.tasks.answering.question_task import constant_answer_score as constant_of_questions
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.cautions import Look, of_texts, spread_of, stood_still
+from bertsmith.tasks.cautions import Look, spread_of, stood_still
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.scoring.word_lines import Word
 from bertsmith.tasks.task_spec import TaskSpec
@@ -23,9 +26,10 @@ from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, write_task
 from tests.tasks.words.toy_tagging import write_tagging
 
-ACCURACY, MCC = TaskSpec("a", ("accuracy", "mcc"), ("x", "y", "z")), TaskSpec("a", ("mcc",), ("x", "y"))
-NUMBERS = TaskSpec("a", ("pearson",), low=0.0, high=10.0)
-LABELS = TaskSpec("a", ("f1_micro",), ("x", "y", "z"), ",")
+ACCURACY = TaskSpec("a", ("accuracy", "mcc"), OneLabel(("x", "y", "z")))
+MCC = TaskSpec("a", ("mcc",), OneLabel(("x", "y")))
+NUMBERS = TaskSpec("a", ("pearson",), Number(high=10.0))
+LABELS = TaskSpec("a", ("f1_micro",), AnyLabels(("x", "y", "z")))
 
 
 @pytest.mark.parametrize(
@@ -55,12 +59,10 @@ def test_the_spread_is_of_all_rows_however_they_come():
 
 
 def look_at(task, scores, answers):
-    scores, answers = np.array(scores, dtype=np.float32), np.array(answers)
-    if task.is_regression:
-        predicted = scores[:, 0] * (task.high - task.low) + task.low
-    else:
-        predicted = scores >= 0 if task.is_multi_label else scores.argmax(axis=1)
-    return of_texts(task, 0.5, scores, predicted, answers)
+    kind, metric = task.answers, task.metrics[0]
+    scores, gold = np.array(scores, dtype=np.float32), np.array(answers)
+    same = is_constant(kind.decode(scores))
+    return Look(metric, 0.5, kind.constant_score(metric, gold), same, kind.spread(scores, gold))
 
 
 def test_the_commonest_answer_of_each_kind_of_texts():
@@ -89,8 +91,10 @@ def test_the_commonest_tag():
     def sentences(*tags):
         return Sentences(Path("dev.txt"), [[Word(1, ["w", tag]) for tag in some] for some in tags])
 
-    assert constant_of_tags(TaskSpec("a", PLAIN_METRICS, ("A", "B")), sentences("AB", "AAB")) == pytest.approx(3 / 5)
-    entities = TaskSpec("a", ENTITY_METRICS, ("O", "B-X"))
+    assert constant_of_tags(
+        TaskSpec("a", PLAIN_METRICS, OneLabel(("A", "B"))), sentences("AB", "AAB")
+    ) == pytest.approx(3 / 5)
+    entities = TaskSpec("a", ENTITY_METRICS, OneLabel(("O", "B-X")))
     always_x = 2 * 1 / (1 + 3)
     assert constant_of_tags(entities, sentences(["O", "O", "B-X"])) == always_x
     assert constant_of_tags(entities, sentences(["O", "O"])) is None

@@ -34,11 +34,8 @@ class AskedTask(NamedTuple):
     spec: TaskSpec
     train: Questions
     dev: Questions
-
-    @property
-    def may_have_none(self) -> bool:
-        """Whether a question may be without an answer."""
-        return self.spec.metrics == UNANSWERABLE_METRICS
+    may_have_none: bool = False
+    """Whether a question may be without an answer."""
 
 
 def read_asked(recipe: Any) -> AskedTask:
@@ -48,7 +45,8 @@ def read_asked(recipe: Any) -> AskedTask:
         UserError: a file is missing, or there are several; as the readers of the task's files.
     """
     task = TaskSpec(recipe.task, UNANSWERABLE_METRICS if recipe.unanswerable else METRICS)
-    return AskedTask(task, *(_read(recipe, split, split == "train") for split in ("train", "dev")))
+    train, dev = (_read(recipe, split, split == "train") for split in ("train", "dev"))
+    return AskedTask(task, train, dev, recipe.unanswerable)
 
 
 def _read(recipe: Any, split: str, training: bool) -> Questions:

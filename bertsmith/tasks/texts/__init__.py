@@ -7,7 +7,6 @@ In reading order:
     boolq             BoolQ, of SuperGLUE
     columns           a task of one's own
     encode            texts and pairs of texts → token rows
-    row_losses        the loss of a class, of any number of labels, of a number
     classification    the objective: encoder, head, loss
     classifier        a fine-tuned model, opened, and its answers about texts
     submission        the GLUE server's files

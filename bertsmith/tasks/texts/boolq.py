@@ -9,12 +9,13 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
-from bertsmith.tasks.cells import class_id_of, given_text
+from bertsmith.tasks.answer_kinds.labels import OneLabel
+from bertsmith.tasks.cells import given_text
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts
 
-BOOLQ = TaskSpec("boolq", ("accuracy",), ("false", "true"))
+BOOLQ = TaskSpec("boolq", ("accuracy",), OneLabel(("false", "true")))
 
 COLUMNS = ("question", "passage")
 
@@ -38,7 +39,7 @@ def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> E
     paths = [path for folder in (data, data / "BoolQ", data / "boolq") for path in files_named(folder, NAMES[split])]
     if not paths:
         raise UserError(f"{data}: no {' or '.join(NAMES[split])} in it or in its folder BoolQ; data=… names the folder")
-    wanted = dict.fromkeys(COLUMNS, given_text) | {"label": class_id_of(BOOLQ.labels)}
+    wanted = dict.fromkeys(COLUMNS, given_text) | {"label": BOOLQ.answers.gold_cell()}
     table = read_table(paths[0], wanted, skip_malformed=skip_malformed)
     answers = np.array(table.columns["label"], dtype=np.int64)
     if check_counts and len(answers) != NUM_EXAMPLES[split]:

@@ -8,22 +8,22 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
-from bertsmith.tasks.texts.row_losses import CrossEntropy, RowLoss
+from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 
 
 class Classification(nn.Module):
-    """An encoder with a head on each row's [CLS] or mean, and a loss of what the head gives.
+    """An encoder with a head on each row's [CLS] or mean, and the loss of a kind of answer.
 
     With `compat` the loss is the sum over the batch instead of its mean, as in google-research/electra,
     finetune/classification/classification_tasks.py and run_finetuning.py.
     """
 
-    def __init__(self, encoder: Encoder, head: nn.Module, loss: RowLoss | None = None, compat: bool = False):
-        """`head` is one of `bertsmith.encoders.heads`'s for classes; without a `loss` that of classes counts."""
+    def __init__(self, encoder: Encoder, head: nn.Module, answers: AnswerKind, compat: bool = False):
+        """`head` is one of `bertsmith.encoders.heads`'s for classes."""
         super().__init__()
         self.encoder = encoder
         self.head = head
-        self.loss = loss or CrossEntropy()
+        self.answers = answers
         self.compat = compat
 
     def scores(self, tokens: Tokens) -> Tensor:
@@ -31,21 +31,19 @@ class Classification(nn.Module):
         return self.head(self.encoder.pooled(tokens))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        return {"loss": self.loss.count(batch.targets)}
+        return {"loss": self.answers.loss_count(batch.targets)}
 
     def losses(self, batch: Batch) -> Losses:
-        """`loss`, see `row_losses`."""
+        """Return `loss`, see `AnswerKind.loss`."""
         scores = self.scores(batch.tokens).float()
-        return Losses({"loss": self.loss.total(scores, batch.targets)}, self.counts(batch))
+        return Losses({"loss": self.answers.loss(scores, batch.targets)}, self.counts(batch))
 
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
         return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
 
-def build_classification(
-    encoder: Encoder, family: str, num_outputs: int, compat: bool = False, loss: RowLoss | None = None
-) -> Classification:
-    """The objective with a head of random weights."""
-    settings = encoder.settings
-    plain = PlainClassificationHead(settings, num_outputs) if compat else None
-    return Classification(encoder, plain or settings.classification_head(num_outputs, family), loss, compat)
+def build_classification(encoder: Encoder, family: str, answers: AnswerKind, compat: bool = False) -> Classification:
+    """Return the objective with a head of random weights."""
+    settings, outputs = encoder.settings, answers.num_outputs
+    head = PlainClassificationHead(settings, outputs) if compat else settings.classification_head(outputs, family)
+    return Classification(encoder, head, answers, compat)

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import ending
-from bertsmith.tasks.cells import Cell, are_zeros_and_ones, label_set, number, text, unknown
+from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
+from bertsmith.tasks.answer_kinds.number import Number
+from bertsmith.tasks.cells import Cell, are_zeros_and_ones, label_set, number, text
 from bertsmith.tasks.custom import CustomSettings, find_file
-from bertsmith.tasks.labels import class_names, ids_of, is_blank, label_of
+from bertsmith.tasks.labels import class_names, is_blank, label_of
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task_spec import MOST_LABELS, TaskSpec
@@ -44,10 +44,11 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
         options = {"skip_malformed": skip_malformed, "named_by": named_by, "check": _has_a_text(texts)}
         return read_table(path, wanted, **options)
 
-    train = read(paths[0], _answer(settings, paths[0]))
-    task = _TASKS[settings.kind](train, settings)
+    cell, learn = _KINDS[settings.kind]
+    train = read(paths[0], cell(settings, paths[0]))
+    task = learn(train, settings)
     _say_what_looks_quoted(train, texts)
-    dev = read(paths[1], _known(_answer(settings, paths[1]), task))
+    dev = read(paths[1], task.answers.known(cell(settings, paths[1])))
     return LabelledTexts(task, *(_examples(table, texts, settings.label, task) for table in (train, dev)))
 
 
@@ -71,32 +72,6 @@ def _is_quoted(text: str) -> bool:
     return text[:1] == text[-1:] == '"' and '""' in inside and '"' not in inside.replace('""', "")
 
 
-def _answer(settings: CustomSettings, path: Path) -> Cell:
-    """Return the kind of the cells that hold answers."""
-    if settings.kind == "regression":
-        return number
-    if settings.kind == "multi-label":
-        return label_set(settings.separator, in_cells=ending(path) in (".tsv", ".csv"))
-    return label_of
-
-
-def _known(answer: Cell, task: TaskSpec) -> Cell:
-    """Return the same kind, of labels that the task has."""
-    if task.is_regression:
-        return answer
-    ids = ids_of(task.labels)
-
-    def known(value: Any) -> Any:
-        found = answer(value)
-        for label in found if task.is_multi_label else [found]:
-            if label.key not in ids:
-                what = f"has {quoted(label.name, 80)}" if task.is_multi_label else f"is {quoted(value, 80)}"
-                raise ValueError(unknown(what, label.name, task.labels))
-        return found
-
-    return known
-
-
 def _has_a_text(texts: Sequence[str]) -> Callable[[dict[str, Any]], None]:
     def check(values: dict[str, Any]) -> None:
         if all(is_blank(values[name]) for name in texts):
@@ -113,7 +88,7 @@ def _classes(train: Table, settings: CustomSettings) -> TaskSpec:
             f"{train.path}: {column} has {len(labels):,} different values; a classification has 2 to {MOST_LABELS:,} "
             f"(custom.label names the column; custom.kind=regression is for numbers, multi-label for several labels)"
         )
-    return TaskSpec("custom", ("accuracy", "f1", "mcc"), tuple(labels.values()))
+    return TaskSpec("custom", ("accuracy", "f1", "mcc"), OneLabel(tuple(labels.values())))
 
 
 def _labels(train: Table, settings: CustomSettings) -> TaskSpec:
@@ -137,7 +112,7 @@ def _labels(train: Table, settings: CustomSettings) -> TaskSpec:
             f"(custom.label names the column; custom.separator, now {quoted(separator, 20)}, separates labels in a "
             f"TSV or CSV)"
         )
-    return TaskSpec("custom", ("f1_micro", "f1_macro", "subset_accuracy"), tuple(labels.values()), separator)
+    return TaskSpec("custom", ("f1_micro", "f1_macro", "subset_accuracy"), AnyLabels(tuple(labels.values()), separator))
 
 
 def _regression(train: Table, settings: CustomSettings) -> TaskSpec:
@@ -145,23 +120,22 @@ def _regression(train: Table, settings: CustomSettings) -> TaskSpec:
     low, high = min(numbers), max(numbers)
     if low == high:
         raise UserError(f"{train.path}: {column} is {low:g} in every line; there is nothing to learn")
-    return TaskSpec("custom", ("pearson", "spearman"), low=low, high=high)
+    return TaskSpec("custom", ("pearson", "spearman"), Number(low=low, high=high))
 
 
-_TASKS = {"classification": _classes, "multi-label": _labels, "regression": _regression}
-"""By `CustomSettings.kind`."""
+def _label_set(settings: CustomSettings, path: Path) -> Cell:
+    return label_set(settings.separator, in_cells=ending(path) in (".tsv", ".csv"))
+
+
+_KINDS: dict[str, tuple[Callable[[CustomSettings, Path], Cell], Callable[[Table, CustomSettings], TaskSpec]]] = {
+    "classification": (lambda settings, path: label_of, _classes),
+    "multi-label": (_label_set, _labels),
+    "regression": (lambda settings, path: number, _regression),
+}
+"""By `CustomSettings.kind`: the kind of the cells that hold answers, and what is learnt of those of training."""
 
 
 def _examples(table: Table, texts: Sequence[str], column: str, task: TaskSpec) -> Examples:
-    answers, left_out = table.columns[column], (table.left_out,) if table.left_out else ()
-    ids = ids_of(task.labels)
-    if task.is_regression:
-        targets = np.array(answers, dtype=np.float64)
-    elif task.is_multi_label:
-        targets = np.zeros((len(answers), len(ids)), dtype=bool)
-        for row, found in enumerate(answers):
-            targets[row, [ids[label.key] for label in found]] = True
-    else:
-        targets = np.array([ids[label.key] for label in answers], dtype=np.int64)
+    left_out = (table.left_out,) if table.left_out else ()
     first, *second = (table.columns[name] for name in texts)
-    return Examples(first, second[0] if second else None, targets, left_out)
+    return Examples(first, second[0] if second else None, task.answers.gold(table.columns[column]), left_out)

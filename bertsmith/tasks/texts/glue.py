@@ -7,13 +7,15 @@ of google-research/electra, finetune/classification/classification_tasks.py.
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import ending, files_named, reported
-from bertsmith.tasks.cells import Cell, class_id_of, given_text, number
+from bertsmith.tasks.answer_kinds.labels import OneLabel
+from bertsmith.tasks.answer_kinds.number import Number
+from bertsmith.tasks.cells import Cell, given_text
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import column_names, read_table
 from bertsmith.tasks.task_spec import TaskSpec
@@ -62,48 +64,48 @@ PAIR = ("sentence1", "sentence2")
 
 GLUE: dict[str, GlueTask] = {
     "cola": GlueTask(
-        TaskSpec("cola", ("mcc",), ("0", "1")),
+        TaskSpec("cola", ("mcc",), OneLabel(("0", "1"))),
         ("CoLA", "cola"), ("sentence",), "label", {"train": (8551,), "dev": (1043,), "test": (1063,)},
         ("sentence",), ("0", "1"), header=("source", "label", "original_label", "sentence"),
     ),
     "sst-2": GlueTask(
-        TaskSpec("sst-2", ("accuracy",), ("0", "1")),
+        TaskSpec("sst-2", ("accuracy",), OneLabel(("0", "1"))),
         ("SST-2", "sst", "sst2"), ("sentence",), "label", {"train": (67349,), "dev": (872,), "test": (1821,)},
         ("sentence",), ("0", "1"),
     ),
     "mrpc": GlueTask(
-        TaskSpec("mrpc", ("accuracy", "f1"), ("0", "1"), symmetric=True),
+        TaskSpec("mrpc", ("accuracy", "f1"), OneLabel(("0", "1")), symmetric=True),
         ("MRPC", "mrpc"), ("#1 String", "#2 String"), "Quality", {"train": (3668,), "dev": (408,), "test": (1725,)},
         PAIR, ("0", "1"),
     ),
     "sts-b": GlueTask(
-        TaskSpec("sts-b", ("spearman", "pearson"), symmetric=True, high=5.0),
+        TaskSpec("sts-b", ("spearman", "pearson"), Number(high=5.0), symmetric=True),
         ("STS-B", "sts", "stsb"), PAIR, "score", {"train": (5749,), "dev": (1500,), "test": (1379,)},
         PAIR,
     ),
     "qqp": GlueTask(
-        TaskSpec("qqp", ("accuracy", "f1"), ("0", "1")),
+        TaskSpec("qqp", ("accuracy", "f1"), OneLabel(("0", "1"))),
         ("QQP", "qqp"), ("question1", "question2"), "is_duplicate",
         {"train": (363846, 363849), "dev": (40430,), "test": (390965,)},
         ("question1", "question2"), ("0", "1"),
     ),
     "mnli": GlueTask(
-        TaskSpec("mnli", ("accuracy",), ("contradiction", "entailment", "neutral")),
+        TaskSpec("mnli", ("accuracy",), OneLabel(("contradiction", "entailment", "neutral"))),
         ("MNLI", "mnli"), PAIR, "gold_label", {"train": (392702,), "dev": (9815,), "test": (9796,)},
         ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), edition="_matched",
     ),
     "qnli": GlueTask(
-        TaskSpec("qnli", ("accuracy",), (YES, NOT)),
+        TaskSpec("qnli", ("accuracy",), OneLabel((YES, NOT))),
         ("QNLI", "qnli"), ("question", "sentence"), "label", {"train": (104743,), "dev": (5463,), "test": (5463,)},
         ("question", "sentence"), (YES, NOT),
     ),
     "rte": GlueTask(
-        TaskSpec("rte", ("accuracy",), (YES, NOT)),
+        TaskSpec("rte", ("accuracy",), OneLabel((YES, NOT))),
         ("RTE", "rte"), PAIR, "label", {"train": (2490,), "dev": (277,), "test": (3000,)},
         PAIR, (YES, NOT),
     ),
     "wnli": GlueTask(
-        TaskSpec("wnli", ("accuracy",), ("0", "1")),
+        TaskSpec("wnli", ("accuracy",), OneLabel(("0", "1"))),
         ("WNLI", "wnli"), PAIR, "label", {"train": (635,), "dev": (71,), "test": (146,)},
         PAIR, ("0", "1"),
     ),
@@ -234,26 +236,13 @@ def _left_out(tables: Sequence[Table]) -> tuple[str, ...]:
 
 def _target(row: GlueTask, path: Path) -> Cell:
     """Return the kind of the cells with the task's answers: a class id, or a number."""
-    task = row.task
-    if not task.is_regression:
-        if ending(path) != ".parquet":
-            return class_id_of(task.labels)
-        hub_id = class_id_of([str(id) for id in range(len(row.hub_labels))])
-        return lambda value: task.labels.index(row.hub_labels[hub_id(value)])
-
-    def score(value: Any) -> float:
-        found = number(value)
-        if not task.low <= found <= task.high:
-            raise ValueError(f"is {found:g}; it must be {task.low:g} to {task.high:g}")
-        return found
-
-    return score
+    return row.task.answers.gold_cell(row.hub_labels if ending(path) == ".parquet" else ())
 
 
 def _targets(row: GlueTask, tables: Sequence[Table], label: str) -> np.ndarray:
-    """[R]: int64 class ids, or float64 numbers."""
+    """Return [R]: int64 class ids, or float64 numbers."""
     answers = [answer for table in tables for answer in table.columns[label]]
-    return np.array(answers, dtype=np.float64 if row.task.is_regression else np.int64)
+    return np.array(answers, dtype=row.task.answers.dtype)
 
 
 def _find_folder(row: GlueTask, data: Path) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.cells import class_id_of, number, whole_number
+from bertsmith.tasks.cells import whole_number
 from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.glue import DevLabels
@@ -23,9 +23,9 @@ def read_predicted_labels(path: Path, task: TaskSpec, gold: DevLabels) -> np.nda
         UserError: the file or a column is missing; a line is malformed; a prediction is not the task's; an index is no
             whole number, is there twice, or is none of the dev file's; examples are without a prediction.
     """
-    wanted = {"index": whole_number, "prediction": number if task.is_regression else class_id_of(task.labels)}
+    wanted = {"index": whole_number, "prediction": task.answers.predicted_cell()}
     table = read_table(path, wanted, remedy="fix the line")
-    answers = np.array(table.columns["prediction"], dtype=np.float64 if task.is_regression else np.int64)
+    answers = np.array(table.columns["prediction"], dtype=task.answers.dtype)
     num_examples = len(gold.answers)
     if len(answers) > num_examples:
         raise UserError(

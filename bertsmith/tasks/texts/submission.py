@@ -48,17 +48,13 @@ assert {sheet.task for sheet in SHEETS} == GLUE.keys()
 
 
 def sheet_text(task: TaskSpec, answers: Sequence[str | float]) -> str:
-    """The file's content.
+    """Return the file's content.
 
     Args:
         task: whose answers they are.
         answers: labels as words, or numbers, which are clipped to the task's range and written with three decimals.
     """
-
-    def text(answer: str | float) -> str:
-        return f"{min(task.high, max(task.low, float(answer))):.3f}" if task.is_regression else str(answer)
-
-    lines = [f"{index}\t{text(answer)}\n" for index, answer in enumerate(answers)]
+    lines = [f"{index}\t{task.answers.submitted(answer)}\n" for index, answer in enumerate(answers)]
     return "index\tprediction\n" + "".join(lines)
 
 

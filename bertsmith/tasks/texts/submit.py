@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
@@ -156,17 +154,12 @@ def _work(sheet: Sheet, runs: dict[str, TaskRun], options: SubmitSettings, fill:
 
 
 def _filler(name: str, data: Path, check_counts: bool) -> tuple[str | float, str]:
-    """One answer for all rows, and where it is from."""
-    task = GLUE[name].task
+    """Return one answer for all rows, and where it is from."""
+    answers = GLUE[name].task.answers
     if not data.is_dir() or why_absent(name, data, "train"):
-        if task.is_regression:
-            return (task.low + task.high) / 2, f"the middle, for want of training labels in {data}"
-        return task.labels[0], f"the first label, for want of training labels in {data}"
-    targets = read_split(name, data, "train", check_counts=check_counts, skip_malformed=True).targets
-    assert targets is not None
-    if task.is_regression:
-        return float(targets.astype(np.float64).mean()), "the mean of the training labels"
-    return task.labels[int(np.bincount(targets).argmax())], "the most frequent training label"
+        answer, which = answers.commonest(None)
+        return answer, f"{which}, for want of training labels in {data}"
+    return answers.commonest(read_split(name, data, "train", check_counts=check_counts, skip_malformed=True).targets)
 
 
 def _answered(works: list[Work], machine: MachineSettings) -> Iterator[tuple[Work, list[str | float]]]:

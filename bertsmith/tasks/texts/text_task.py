@@ -1,8 +1,7 @@
 """Classes, labels and numbers of texts, as a task: GLUE's tasks, and one's own."""
 
-import math
 from dataclasses import dataclass
-from itertools import compress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +13,12 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch
 from bertsmith.storage.files import atomic_write
-from bertsmith.tasks.cautions import of_texts
-from bertsmith.tasks.class_weights import class_weights, say_classes
+from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
+from bertsmith.tasks.cautions import Look
+from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
-from bertsmith.tasks.metrics import measure
+from bertsmith.tasks.metrics import is_constant, measure
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
@@ -28,7 +28,6 @@ from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
 from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
-from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, RowLoss, SquaredError
 from bertsmith.training.machine import Machine
 
 MISMATCHED = "_mismatched"
@@ -41,13 +40,15 @@ class TextDataset(Dataset):
 
     spec: TaskSpec
     rows: Rows
-    answers: np.ndarray
-    """[N]: int64 class ids, or float32 numbers scaled so that the task's `low` is 0 and its `high` 1; [N, C] bool where
-    a text has any number of C labels."""
+    gold: np.ndarray
+    """[N], or [N, C] bool, see `AnswerKind.gold`."""
     weights: np.ndarray | None = None
     """[C] float32, how much each class counts in the loss; of labels, where a text has them."""
-    numbers: np.ndarray | None = None
-    """[N] float64: a regression's answers as the file has them."""
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """Gold answers as the model learns them."""
+        return self.spec.answers.learnt(self.gold)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -57,7 +58,7 @@ class TextDataset(Dataset):
         answers = self.answers[rows]
         targets = {"answers": torch.from_numpy(answers)}
         if self.weights is not None:
-            weights = np.where(answers, self.weights, 1) if self.spec.is_multi_label else self.weights[answers]
+            weights = self.spec.answers.row_weights(self.weights, answers)
             targets["weights"] = torch.from_numpy(weights.astype(np.float32))
         return Batch(self.rows.take(rows), targets)
 
@@ -65,17 +66,14 @@ class TextDataset(Dataset):
         self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
     ) -> Outcome:
         """predictions-NAME.tsv gets an example a line, in the order of the dev file."""
-        scores, answers = predict(objective, self.rows, machine), self.answers
-        if self.spec.is_regression:
-            predicted, answers = on_scale(scores[:, 0], self.spec.low, self.spec.high), self.numbers
-        elif self.spec.is_multi_label:
-            predicted = scores >= 0  # a probability of at least 0.5
-        else:
-            predicted = scores.argmax(axis=1)
+        scores, kind = predict(objective, self.rows, machine), self.spec.answers
+        predicted = kind.decode(scores)
         if folder is not None:
-            _write_predictions(folder / f"predictions-{name}.tsv", predicted, answers, self.spec)
-        metrics = measure(self.spec.metrics, predicted, answers, len(self.spec.labels))
-        return outcome_of(metrics, of_texts(self.spec, metrics[self.spec.metrics[0]], scores, predicted, answers))
+            _write_predictions(folder / f"predictions-{name}.tsv", predicted, self.gold, kind)
+        metrics = measure(self.spec.metrics, predicted, self.gold, len(kind.labels))
+        headline = self.spec.metrics[0]
+        constant, same = kind.constant_score(headline, self.gold), is_constant(predicted)
+        return outcome_of(metrics, Look(headline, metrics[headline], constant, same, kind.spread(scores, self.gold)))
 
 
 class MnliEvalSet(NamedTuple):
@@ -136,42 +134,25 @@ class TextTask(SingleTask):
         truncated = sum(split.rows.truncated for split in found)
         if truncated:
             say(
-                f"{self.spec.name}: {truncated:,} of {sum(len(split.answers) for split in found):,} examples were "
+                f"{self.spec.name}: {truncated:,} of {sum(len(split.gold) for split in found):,} examples were "
                 f"cut to {self.recipe.sequence_length} tokens (sequence_length)",
                 error=True,
             )
         return splits
 
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Classification:
-        compat, outputs = self.recipe.compat, self.spec.num_outputs
-        return start.load_into(build_classification(encoder, start.family, outputs, compat, self._loss()))
-
-    def _loss(self) -> RowLoss:
-        if self.spec.is_regression:
-            return SquaredError()
-        return BinaryCrossEntropy() if self.spec.is_multi_label else CrossEntropy()
+        objective = build_classification(encoder, start.family, self.spec.answers, self.recipe.compat)
+        return start.load_into(objective)
 
     def _weights(self) -> np.ndarray | None:
-        if self.spec.is_regression:
-            answers = self.data.train.targets
-            say(
-                f"{self.spec.name}: numbers from {answers.min():.6g} to {answers.max():.6g} in {len(answers):,} "
-                f"examples to learn from",
-                error=True,
-            )
-            return None
-        answers, num_labels = self.data.train.targets, len(self.spec.labels)
-        counts = answers.sum(axis=0) if self.spec.is_multi_label else np.bincount(answers, minlength=num_labels)
-        say_classes(self.spec, counts, f"{len(answers):,} examples to learn from")
-        return class_weights(self.recipe, self.spec, counts, len(answers))
+        gold, kind = self.data.train.targets, self.spec.answers
+        for line in kind.summary(gold):
+            say(f"{self.spec.name}: {line}", error=True)
+        return class_weights(self.recipe, self.spec, kind.counts(gold), len(gold))
 
     def _split(self, examples: Examples, start: PretrainedEncoder, weights: np.ndarray | None = None) -> TextDataset:
-        answers, task = examples.targets, self.spec
         rows = encode(examples, start.tokenizer, self.recipe.sequence_length)
-        if task.is_regression:
-            scaled = ((answers - task.low) / (task.high - task.low)).astype(np.float32)
-            return TextDataset(task, rows, scaled, weights, answers)
-        return TextDataset(task, rows, answers, weights)
+        return TextDataset(self.spec, rows, examples.targets, weights)
 
 
 def read_text_task(recipe: FinetuneRecipe) -> TextTask:
@@ -195,29 +176,8 @@ def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarr
     return scores
 
 
-def on_scale(answers: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return a model's numbers [N] float32, for which `low` is 0 and `high` 1, as float64 on the task's scale."""
-    return answers.astype(np.float64) * (high - low) + low
-
-
-def number_text(value: float, low: float, high: float, digits: int) -> str:
-    """Return a number of a task's scale with so many digits behind the first one of the scale's width."""
-    return f"{value:.{max(0, digits - math.floor(math.log10(high - low)))}f}"
-
-
-def _write_predictions(path: Path, predicted: np.ndarray, answers: np.ndarray, task: TaskSpec) -> None:
-    def text(answer: Any) -> str:
-        if task.is_regression:
-            return answer if isinstance(answer, str) else number_text(answer, task.low, task.high, 6)
-        if task.is_multi_label:
-            return " ".join(task.separator.join(compress(task.labels, answer)).split())
-        return " ".join(task.labels[int(answer)].split())
-
-    if task.is_regression:  # as the file has it
-        answers = [repr(answer).removesuffix(".0") for answer in answers.tolist()]
+def _write_predictions(path: Path, predicted: np.ndarray, gold: np.ndarray, kind: AnswerKind) -> None:
+    lines = zip(map(kind.text, predicted), kind.gold_texts(gold), strict=True)
     with atomic_write(path, "w") as file:
         file.write("index\tprediction\tlabel\n")
-        file.writelines(
-            f"{index}\t{text(prediction)}\t{text(answer)}\n"
-            for index, (prediction, answer) in enumerate(zip(predicted, answers, strict=True))
-        )
+        file.writelines(f"{index}\t{answer}\t{label}\n" for index, (answer, label) in enumerate(lines))

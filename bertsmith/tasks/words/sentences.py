@@ -12,6 +12,7 @@ import numpy as np
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import ending, files_named
+from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.cells import tags, words
 from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
 from bertsmith.tasks.scoring.entities import parse_tag
@@ -133,7 +134,9 @@ def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
     if not sentences:
         raise UserError(f"{dev.path}: no examples in this file ({malformed.note()[0]})")
     left_out = "\n".join(filter(None, [dev.left_out, *malformed.note()]))
-    return LabelledSentences(TaskSpec(name, metrics, labels), train, dev._replace(words=sentences, left_out=left_out))
+    return LabelledSentences(
+        TaskSpec(name, metrics, OneLabel(labels)), train, dev._replace(words=sentences, left_out=left_out)
+    )
 
 
 def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:

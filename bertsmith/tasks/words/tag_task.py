@@ -14,7 +14,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import quoted
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.cautions import Look, spread_of
-from bertsmith.tasks.class_weights import class_weights, say_classes
+from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.metrics import is_constant
@@ -104,7 +104,8 @@ class TagTask(SingleTask):
     def _weights(self) -> np.ndarray | None:
         found = Counter(word.columns[-1] for word in self.data.train.flat())
         counts = np.array([found[label] for label in self.spec.labels])
-        say_classes(self.spec, counts, f"{int(counts.sum()):,} words to learn from")
+        for line in self.spec.answers.counted(counts, f"{int(counts.sum()):,} words to learn from"):
+            say(f"{self.spec.name}: {line}", error=True)
         return class_weights(self.recipe, self.spec, counts, int(counts.sum()))
 
     def _say_what_is_lost(self, split: TagDataset, outcome: str) -> None:

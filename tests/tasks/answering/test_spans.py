@@ -38,7 +38,7 @@ def split() -> QuestionDataset:
         answers = [] if number % 3 == 1 else [(2 * at, context[2 * at : 2 * at + 3])]
         asked.add(str(number), " ".join(draw.choice(list(LETTERS), size=1 + number % 2)), context, answers)
     windows = cut_into_windows(asked, TOKENIZER, LENGTH, stride=4, question_length=3)
-    task = AskedTask(TaskSpec("toy", UNANSWERABLE_METRICS), asked, asked)
+    task = AskedTask(TaskSpec("toy", UNANSWERABLE_METRICS), asked, asked, may_have_none=True)
     return QuestionDataset(task, asked, windows, first_answers(asked, windows), AnsweringSettings())
 
 

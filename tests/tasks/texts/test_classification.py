@@ -9,9 +9,10 @@ from bertsmith.encoders.bert import BertConfig, ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.objectives.objective import Batch
+from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
+from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.texts.classification import Classification
-from bertsmith.tasks.texts.row_losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.optimizers.adamw import AdamWSettings
 from bertsmith.training.optimizers.optimizer import build_optimizer
@@ -23,10 +24,10 @@ SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_dropout_prob"
 NARROW = BertConfig(hidden_size=16, embedding_size=8, **SIZES)
 
 
-def classifier(num_labels, compat=False, loss=None):
+def classifier(num_labels, compat=False, answers=None):
     head = PlainClassificationHead if compat else ElectraClassificationHead
-    loss = loss or (SquaredError() if num_labels == 1 else CrossEntropy())
-    return Classification(Encoder(NARROW, 50), head(NARROW, num_labels), loss, compat)
+    answers = answers or (Number() if num_labels == 1 else OneLabel(("a", "b", "c")))
+    return Classification(Encoder(NARROW, 50), head(NARROW, num_labels), answers, compat)
 
 
 def example(num_labels):
@@ -64,15 +65,15 @@ POSITIVE_WEIGHTS = torch.tensor([4.0, 0.5, 2.0])
 
 THEIRS = {
     "classes, weighted": (
-        CrossEntropy(), {"answers": CLASSES, "weights": CLASS_WEIGHTS[CLASSES]},
+        OneLabel(("a", "b", "c")), {"answers": CLASSES, "weights": CLASS_WEIGHTS[CLASSES]},
         lambda scores: F.cross_entropy(scores, CLASSES, weight=CLASS_WEIGHTS),
     ),
     "labels": (
-        BinaryCrossEntropy(), {"answers": LABEL_SETS},
+        AnyLabels(("a", "b", "c")), {"answers": LABEL_SETS},
         lambda scores: 3 * torch.nn.BCEWithLogitsLoss()(scores, LABEL_SETS.float()),
     ),
     "labels, weighted": (
-        BinaryCrossEntropy(),
+        AnyLabels(("a", "b", "c")),
         {"answers": LABEL_SETS, "weights": torch.where(LABEL_SETS, POSITIVE_WEIGHTS, torch.ones(3))},
         lambda scores: 3 * torch.nn.BCEWithLogitsLoss(pos_weight=POSITIVE_WEIGHTS)(scores, LABEL_SETS.float()),
     ),
@@ -82,8 +83,8 @@ THEIRS = {
 @pytest.mark.parametrize("kind", THEIRS)
 def test_in_micro_batches_loss_and_gradient_are_what_torch_gives_for_the_whole(kind):
     torch.manual_seed(0)
-    loss, targets, theirs = THEIRS[kind]
-    objective, batch = classifier(3, loss=loss), Batch(random_tokens([5, 9, 3, 7, 7], 50), targets)
+    answers, targets, theirs = THEIRS[kind]
+    objective, batch = classifier(3, answers=answers), Batch(random_tokens([5, 9, 3, 7, 7], 50), targets)
     objective.eval()
     expected = theirs(objective.scores(batch.tokens))
     expected.backward()

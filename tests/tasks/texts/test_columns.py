@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from bertsmith.errors import UserError
+from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.texts.columns import read_columns
 
@@ -30,7 +31,7 @@ def test_pairs_and_numbers_from_jsonl(tmp_path):
     write(tmp_path, rows, [*rows, json.dumps({"a": "x", "b": "y", "score": 7})], "jsonl")
     settings = CustomSettings(text="a", second_text="b", label="score", kind="regression")
     data = read_columns(settings, tmp_path)
-    assert (data.spec.is_regression, data.spec.low, data.spec.high) == (True, 0.0, 2.0)
+    assert data.spec.answers == Number(low=0.0, high=2.0)
     assert data.train.second == ["y0", "y1", "y2", "y3", "y4"]
     assert data.dev.targets.tolist() == [0, 0.5, 1, 1.5, 2, 7]
 
@@ -175,7 +176,7 @@ def test_sets_of_labels_as_lists_in_cells(tmp_path):
 
 def test_numbers_keep_float64(tmp_path):
     data = of_rows(tmp_path, [1700000000.25, 1700000000.5, 1700000001.0], None, "jsonl", kind="regression")
-    assert (data.spec.low, data.spec.high) == (1700000000.25, 1700000001.0)
+    assert (data.spec.answers.low, data.spec.answers.high) == (1700000000.25, 1700000001.0)
     assert data.train.targets.tolist() == [1700000000.25, 1700000000.5, 1700000001.0]
     other = of_rows(tmp_path, [1700000000.25, 1700000000.75, 1700000001.0], None, "jsonl", kind="regression")
     assert other.train.fingerprint() != data.train.fingerprint()

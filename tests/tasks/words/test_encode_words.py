@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bertsmith.encoders.bert import TaggingHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, denominators_of
+from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.scoring.word_lines import Word
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.encode_words import IGNORED, encode_words
@@ -22,7 +23,7 @@ from bertsmith.training.runner import Runner
 from tests.tasks.texts.test_classification import NARROW
 
 LABELS = ("O", "a", "b", "c")
-TASK = TaskSpec("toy", ("accuracy",), LABELS)
+TASK = TaskSpec("toy", ("accuracy",), OneLabel(LABELS))
 TOKENIZER = Tokenizer(build([*SPECIAL_TOKENS, "x", "y", "##x", "##y", "-"]))
 WORDS = ("x", "y", "xx", "yxyx", "x-y", "q", "\u200b", "xy" * 9)
 PIECES = {"x": 1, "y": 1, "xx": 2, "yxyx": 4, "x-y": 3, "q": 1, "\u200b": 1, "xy" * 9: 18}
