@@ -151,7 +151,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="a JSON file to write as well")] = None,
 ) -> None:
     """Held-out measures (data=DIR; a run's own data without it), or BLiMP's (blimp=DIR pairs=200)."""
-    from bertsmith.cli.evaluation_tables import show_evaluation
+    from bertsmith.cli.answers import show_evaluation
     from bertsmith.config.loading import lay_over
     from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
     from bertsmith.predict.predictor import Predictor

@@ -1,7 +1,7 @@
 """A run's folder → a Hugging Face folder, or two where it trained a generator as well."""
 
 import tomllib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bertsmith.hub.card import CardSettings, Measured, model_card
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.hub.onnx import check_onnx
 from bertsmith.hub.sentence import KEPT, kept_modules
-from bertsmith.objectives.rtd import NETWORKS, has_two_towers
+from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import read_json
@@ -84,11 +84,8 @@ def _export_pretrained(model: Model, out: Path, opset: int | None, told: CardSet
     run, path = model.run, model.path
     assert run is not None
     data, measures = run.manifest["data"], run.manifest.get("measures", {})
-    if has_two_towers(run.weights):
-        say(
-            f"left out: the generator, since no Hugging Face class is like its two towers; {path} keeps them",
-            error=True,
-        )
+    for why in run.recipe.objective.unexported.values():
+        say(f"left out: {why}; {path} keeps them", error=True)
     check_place(out, [network.name for network in model.networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
     modules = kept_modules(run.manifest.get(KEPT), model.network.settings, str(path / "manifest.json"))
@@ -106,9 +103,9 @@ def _export_pretrained(model: Model, out: Path, opset: int | None, told: CardSet
             onnx=opset is not None,
             told=told,
             measured=Measured(path.name, Path(run.recipe.data).name, measures),
-            pooled=its_modules and its_modules.description,
+            pooled=its_modules.description if its_modules else None,
         )
-        network = replace(network, measured=asdict(measuring_of(run.recipe)))
+        network = replace(network, measured=measuring_of(run.recipe).to_json())
         _note(folder, write_folder(folder, network, model.tokenizer, card=card, opset=opset, modules=its_modules))
 
 

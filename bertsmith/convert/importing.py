@@ -151,7 +151,8 @@ def _card(network: Network, source: str, told: CardSettings, modules: SentenceMo
         f"Converted from `{source}` by `bertsmith import` {__version__}: {_HEADS[network.head]}, "
         f"{network.settings.num_hidden_layers} layers of {network.settings.hidden_size}."
     )
-    return imported_card(source, head=network.head, about=about, told=told, pooled=modules and modules.description)
+    pooled = modules.description if modules else None
+    return imported_card(source, head=network.head, about=about, told=told, pooled=pooled)
 
 
 def _describe(networks: dict[str, Network], tokenizer: Tokenizer) -> list[str]:

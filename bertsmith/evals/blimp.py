@@ -167,7 +167,7 @@ def _pair(line: str, where: str) -> tuple[tuple[str, str], str, str]:
         row = json_value(line)
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({error}); fetch the file again") from None
-    values = [row.get(field) if isinstance(row, dict) else None for field in _FIELDS]
+    values: list[Any] = [row.get(field) if isinstance(row, dict) else None for field in _FIELDS]
     if not all(isinstance(value, str) and value.strip() for value in values):
         raise UserError(f"{where}: needs the texts {', '.join(_FIELDS)}; fetch the file again")
     good, bad, name, phenomenon = values

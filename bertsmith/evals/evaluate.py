@@ -1,6 +1,5 @@
 """`bertsmith evaluate`: a model in, its held-out measures and its BLiMP accuracies out."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +42,7 @@ class Evaluation(NamedTuple):
         if self.heldout is not None:
             found["heldout"] = finite(self.heldout)
         if self.how is not None:
-            found["measured"] = {"heldout_rows": self.how.rows, **asdict(self.how.measuring)}
+            found["measured"] = {"heldout_rows": self.how.rows, **self.how.measuring.to_json()}
         if self.blimp is not None:
             found["blimp"] = self.blimp.to_json()
         return found

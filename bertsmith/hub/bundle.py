@@ -180,6 +180,7 @@ def _message(data: bytes) -> dict[int, list[Any]]:
     """The fields of a protocol buffer by number: whole numbers, or bytes where a field has a length."""
     fields: dict[int, list[Any]] = {}
     at = 0
+    value: Any
     while at < len(data):
         tag, at = _varint(data, at)
         number, kind = tag >> 3, tag & 7
@@ -261,7 +262,7 @@ def _masked(crc: int) -> int:
 
 
 def _make_table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
+    table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = (table >> 1) ^ np.where(table & 1, np.uint32(0x82F63B78), np.uint32(0))
     return table

@@ -41,7 +41,7 @@ def labels_of(described: Network, num_labels: int | None, path: Path) -> tuple[s
     return described.labels or tuple(f"LABEL_{id}" for id in range(num_labels))
 
 
-def check_names(theirs: dict[str, Tensor], wanted: set[str], path: Path) -> None:
+def check_names(theirs: Mapping[str, str], wanted: set[str], path: Path) -> None:
     missing, unknown = sorted(wanted - theirs.keys()), sorted(theirs.keys() - wanted)
     if missing:
         raise UserError(

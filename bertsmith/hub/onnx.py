@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,9 +94,9 @@ class _PaddedTokens(Tokens):
 class _Graph(nn.Module):
     """Padded batches in, logits out."""
 
-    def __init__(self, model: nn.Module, head: Head | None):
+    def __init__(self, model: Any, head: Head | None):
         super().__init__()
-        self.model = model
+        self.model: Any = model
         self.by_token = head != "classification"
         self.outputs = ("start_logits", "end_logits") if head == "answering" else ("logits",)
 
@@ -144,6 +145,7 @@ def _trace(graph: _Graph, inputs: tuple[str, ...], opset: int) -> bytes:
             dynamo=True,
             verbose=False,
         )
+        assert program is not None
         ClearMetadataAndDocStringPass()(program.model)  # each operation's stack, with the paths of this machine
         assert program.model.opset_imports[""] == opset
         return program.model_proto.SerializeToString()

@@ -191,7 +191,7 @@ def _inside(folder: Path, path: str) -> Path:
 
 def _kind(entry: Mapping[str, Any], number: int) -> str:
     found = _KINDS.fullmatch(entry["type"])
-    kind = found[1] if found else None
+    kind = str(found[1]) if found else ""
     expected = {0: ("Transformer",), 1: ("Pooling",)}.get(number, ("Normalize", "Dense"))
     if kind not in expected or entry.get("kwargs") or number > MOST_MODULES:
         place = f"the module {quoted(entry['type'], 80)} in place {number}"
@@ -254,7 +254,7 @@ def _dense_weights(place: Path, contents: Mapping[str, Any], name: str) -> dict[
         raise UserError(f"{place / WEIGHTS}: no such file, and {MODULES} names the module; fetch it again")
     config = contents[name.replace(WEIGHTS, "config.json")]
     stored = find_tensors(place, "AutoModel")
-    expected = {"linear.weight": (config["out_features"], config["in_features"])}
+    expected: dict[str, tuple[int, ...]] = {"linear.weight": (config["out_features"], config["in_features"])}
     if config.get("bias", True):
         expected["linear.bias"] = (config["out_features"],)
     shapes = {key: tensor.shape for key, tensor in stored.items()}

@@ -148,7 +148,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network
         pooler: dict[str, Tensor] = {}
         if {part.variable(name) for name in family.pooler.values()} & left:
             square = {"head.dense.weight": torch.Size([settings.hidden_size] * 2)}
-            names = {ours: (name,) for ours, name in family.pooler.items()}
+            names: dict[str, tuple[str, ...]] = {ours: (name,) for ours, name in family.pooler.items()}
             pooler, also = _read_all(
                 bundle, part, names, square | {"head.dense.bias": torch.Size([settings.hidden_size])}
             )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -120,7 +120,7 @@ def _header(path: Path) -> dict[str, Stored]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[safe_open]:
+def _opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; whatever the library raises about it is a `UserError`, a panic too."""
     try:
         with safe_open(path, "pt") as file:

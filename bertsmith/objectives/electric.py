@@ -5,7 +5,8 @@ negative sum over a text is a pseudo-log-likelihood in one pass. Source: Electri
 """
 
 import math
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -36,6 +37,13 @@ class ElectricSettings(ReplacedTokensSettings):
                 f"every place; "
                 f"use two_towers"
             )
+
+    @classmethod
+    def fit_to(
+        cls, given: Mapping[str, Any], encoder: EncoderConfig, networks: Sequence[Any], trained: Any
+    ) -> dict[str, dict[str, Any]]:
+        """See `PretrainingSettings`: no network of a folder is two towers."""
+        return {}
 
     def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "Electric":
         """See `ReplacedTokensSettings.build`."""

@@ -89,14 +89,13 @@ class GeneratorOutput(NamedTuple):
 class MaskedTokenGenerator(nn.Module):
     """The parts of a masked-token model that the discriminator does not lend it."""
 
-    def __init__(self, settings: GeneratorSettings, discriminator: EncoderConfig, vocab_size: int):
+    def __init__(self, settings: GeneratorSettings, config: EncoderConfig, vocab_size: int):
         super().__init__()
-        self.settings = settings
-        own = settings.encoder(discriminator)
+        self.settings, self.config = settings, config
         lent = settings.sharing in ("embeddings", "everything")
-        self.embeddings = None if lent else own.build_embeddings(vocab_size)
-        self.trunk = None if settings.sharing == "everything" else TransformerStack(own)
-        self.head = own.masked_token_head(vocab_size)
+        self.embeddings = None if lent else config.build_embeddings(vocab_size)
+        self.trunk = None if settings.sharing == "everything" else TransformerStack(config)
+        self.head = config.masked_token_head(vocab_size)
         self.cross_entropy = VocabularyCrossEntropy(settings.temperature, settings.disallow_correct)
 
     def vectors(self, tokens: Tokens, positions: Tensor, discriminator: Encoder) -> Tensor:
@@ -129,17 +128,15 @@ class MaskedTokenGenerator(nn.Module):
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
         """Forward, for one token of a row of `length` tokens."""
-        own = self.settings.encoder(discriminator)
-        head = share_predicted * own.masked_token_head_flops(len(self.head.bias))
-        return own.flops_per_token(length) + head
+        head = share_predicted * self.config.masked_token_head_flops(len(self.head.bias))
+        return self.config.flops_per_token(length) + head
 
     def activation_bytes_per_token(
         self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
         """For the backward pass, for one token of a row of `length` tokens."""
-        own = self.settings.encoder(discriminator)
-        head = share_predicted * own.masked_token_head_bytes(precision)
-        return own.activation_bytes_per_token(length, precision) + head
+        head = share_predicted * self.config.masked_token_head_bytes(precision)
+        return self.config.activation_bytes_per_token(length, precision) + head
 
 
 class UniformGenerator(nn.Module):

@@ -10,25 +10,23 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
 from bertsmith.objectives.masking import MaskingCollator, MaskingSettings, MaskingVocabulary, masked_positions
-from bertsmith.objectives.objective import Batch, Losses, TrainedWeights
+from bertsmith.objectives.objective import Batch, Losses, PretrainingSettings
 
 
 @settings
-class MaskedTokensSettings:
+class MaskedTokensSettings(PretrainingSettings):
     """The BERT objective."""
 
     kind: Literal["mlm"] = setting("mlm", "mlm: predict masked tokens (BERT)")
     masking: MaskingSettings = setting(MaskingSettings(), "which tokens are predicted")
     head: ClassVar[str] = "masked_tokens"
-    """Of the network that fine-tuning starts from, as `bertsmith.hub.names` calls it."""
     headline: ClassVar[str] = "mlm_accuracy"
     perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss",)
     metric_prefix: ClassVar[str] = "mlm_"
-    generator: ClassVar[None] = None
-    energies: ClassVar[bool] = False
 
     def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
         """See `PretrainingSettings`, as for all that follow."""
@@ -43,11 +41,11 @@ class MaskedTokensSettings:
         counts = torch.bincount(labels, weights)
         return float(counts.max() / counts.sum().clamp(min=1))
 
-    def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
-        return [TrainedWeights("", encoder, self.head, dict(weights))]
+    def reference_passes(self, encoder: Any, length: int, vocab_size: int) -> list[Pass] | None:
+        return [Pass(encoder, length, vocab_size)]
 
-    def has_networks_of(self, other: Any) -> bool:
-        return self.kind == other.kind
+    def measured_by(self) -> dict[str, Any]:
+        return {"masking": self.masking}
 
     def init_from(
         self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None

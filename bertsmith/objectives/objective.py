@@ -1,5 +1,6 @@
 """What an objective is, and the two nouns it speaks: Batch and Losses."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -11,6 +12,7 @@ from torch import Tensor
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens, copy_to
 
 
@@ -138,38 +140,42 @@ class TrainedWeights(NamedTuple):
     """Whether the head gives energies; see `ReplacedTokenModel`."""
 
 
-class PretrainingSettings(Protocol):
-    """An objective's settings, which describe it to everything outside of this room."""
+class PretrainingSettings(ABC):
+    """An objective's settings, which describe it to everything outside of this room. Networks of a model are
+    `bertsmith.hub.network.Network`s."""
 
+    head: ClassVar[str]
+    """Of the network that fine-tuning starts from, as `bertsmith.hub.names` calls it."""
+    energies: ClassVar[bool] = False
+    """Whether the head gives energies; see `ReplacedTokenModel`."""
     headline: ClassVar[str]
-    """The measure that shows whether the network learns that fine-tuning starts from; a fraction of 1."""
-    perplexities: ClassVar[tuple[str, ...]]
+    """The measure that shows whether that network learns; a fraction of 1."""
+    perplexities: ClassVar[tuple[str, ...]] = ()
     """Losses in nats a token, whose exponentials are perplexities."""
-    metric_prefix: ClassVar[str]
+    metric_prefix: ClassVar[str] = ""
     """Of metrics' names, left out where they are shown."""
 
-    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:  # noqa: B027
         """Raises ValueError where the objective cannot be built on this encoder, would learn what is not so (with
         `compat` that is let pass, as the reference does), or cannot be repeated in a plan that is `timed`."""
 
+    @abstractmethod
     def build(self, encoder: EncoderConfig, vocabulary: Any) -> "PretrainingObjective":
         """Return the objective with initial weights from torch's default generator."""
 
+    @abstractmethod
     def collator(self, vocabulary: Any, length: int, compat: bool = False) -> Collator:
         """Return what makes its batches of rows of at most `length` tokens; `compat`: as the reference does."""
 
+    @abstractmethod
     def max_predictions(self, length: int) -> int:
         """Return the most tokens predicted in a row of `length` tokens."""
 
+    @abstractmethod
     def baseline(self, batches: Sequence[Batch]) -> float:
         """Return the headline of always giving the commonest answer."""
 
-    def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
-        """Return the networks out of the objective's weights, the one that fine-tuning starts from first."""
-
-    def has_networks_of(self, other: Any) -> bool:
-        """Return whether an objective of the settings `other`, on the same encoder, has the same weights."""
-
+    @abstractmethod
     def init_from(
         self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], list[str]]:
@@ -179,6 +185,53 @@ class PretrainingSettings(Protocol):
         Raises:
             ValueError: the networks differ in what the objective makes them share.
         """
+
+    @property
+    def unexported(self) -> Mapping[str, str]:
+        """What the objective trains that is no network of its own: a name → what is left out of an export, and why."""
+        return {}
+
+    def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
+        """Return the networks out of the objective's weights, the one that fine-tuning starts from first."""
+        return [TrainedWeights("", encoder, self.head, dict(weights), self.energies)]
+
+    def has_networks_of(self, other: Any) -> bool:
+        """Return whether an objective of the settings `other`, on the same encoder, has the same weights."""
+        return type(self) is type(other)
+
+    def takes_head_of(self, network: Any) -> bool:
+        """Return whether the objective goes on with the head of this network."""
+        return (network.head, network.is_energy_head) == (self.head, self.energies)
+
+    def choose_beside(self, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
+        """Return the networks beside the first of the model `init` that the objective trains as well.
+
+        Raises:
+            UserError: one is of other sizes, or is missing from a folder.
+        """
+        return []
+
+    @classmethod
+    def fit_to(
+        cls, given: Mapping[str, Any], encoder: EncoderConfig, networks: Sequence[Any], trained: Any
+    ) -> dict[str, dict[str, Any]]:
+        """Return settings, by table, that make networks as large as a model's: `given` is what a recipe says of the
+        objective, unchecked, and `trained` the objective of the run that the model is, if it is one."""
+        return {}
+
+    def reference_passes(self, encoder: Any, length: int, vocab_size: int) -> list[Pass] | None:
+        """Return the passes over a row that google-research/electra counts; None where it has no count of them."""
+        return None
+
+    def measured_by(self) -> dict[str, Any]:
+        """Return what decides the measures of held-out text, as `bertsmith.objectives.measuring` names it."""
+        return {}
+
+    def build_from(self, networks: Sequence[Any], vocabulary: Any) -> Any:
+        """Return the objective with the weights of a folder's networks."""
+        objective: Any = self.build(networks[0].settings, vocabulary)
+        objective.load_state_dict(networks[0].weights)
+        return objective
 
 
 class PretrainingObjective(Objective, Protocol):

@@ -13,8 +13,15 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import ReplacedTokenModel
+from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.generator import GeneratorOutput, GeneratorSettings, MaskedTokenGenerator, UniformGenerator
+from bertsmith.objectives.generator import (
+    GeneratorOutput,
+    GeneratorSettings,
+    MaskedTokenGenerator,
+    UniformGenerator,
+)
+from bertsmith.objectives.generator_sizes import SIZES, choose_generator, generator_like
 from bertsmith.objectives.masking import (
     MaskedPositions,
     MaskingCollator,
@@ -22,7 +29,14 @@ from bertsmith.objectives.masking import (
     MaskingVocabulary,
     masked_positions,
 )
-from bertsmith.objectives.objective import Batch, Losses, PackedRows, TrainedWeights
+from bertsmith.objectives.objective import Batch, Losses, PackedRows, PretrainingSettings, TrainedWeights
+from bertsmith.objectives.rtd_weights import (
+    beside_towers,
+    discriminator_weights,
+    generator_weights,
+    joined_weights,
+    new_generator_weights,
+)
 from bertsmith.objectives.towers import TwoTowerGenerator
 
 NETWORKS = ("discriminator", "generator")
@@ -30,7 +44,7 @@ NETWORKS = ("discriminator", "generator")
 
 
 @settings
-class ReplacedTokensSettings:
+class ReplacedTokensSettings(PretrainingSettings):
     """The ELECTRA objective."""
 
     kind: Literal["rtd"] = setting("rtd", "rtd: find the tokens that a generator has replaced (ELECTRA)")
@@ -41,9 +55,6 @@ class ReplacedTokensSettings:
     head: ClassVar[str] = "replaced_tokens"
     headline: ClassVar[str] = "rtd_auc"
     perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss", "cloze_loss")
-    metric_prefix: ClassVar[str] = ""
-    energies: ClassVar[bool] = False
-    """What the head's logits are; see `ReplacedTokenModel`."""
 
     def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
         """See `PretrainingSettings`, as for all that follow."""
@@ -63,30 +74,63 @@ class ReplacedTokensSettings:
         return 0.5
 
     def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
-        discriminator = discriminator_weights(weights, self)
+        discriminator = discriminator_weights(weights, self.generator)
         networks = [TrainedWeights(NETWORKS[0], encoder, self.head, discriminator, self.energies)]
         if generator := generator_weights(weights):
             networks.append(TrainedWeights(NETWORKS[1], self.generator.encoder(encoder), "masked_tokens", generator))
         return networks
 
+    @property
+    def unexported(self) -> Mapping[str, str]:
+        if self.generator.kind != "two_towers":
+            return {}
+        return {"two towers": "the generator, since no Hugging Face class is like its two towers"}
+
     def has_networks_of(self, other: Any) -> bool:
-        names = ("kind", "hidden_fraction", "layers_fraction", "sharing")
         return self.kind == other.kind and all(
-            getattr(self.generator, name) == getattr(other.generator, name) for name in names
+            getattr(self.generator, name) == getattr(other.generator, name) for name in ("kind", *SIZES)
         )
+
+    def choose_beside(self, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
+        return choose_generator(self.generator, encoder, networks, init, is_run)
+
+    @classmethod
+    def fit_to(
+        cls, given: Mapping[str, Any], encoder: EncoderConfig, networks: Sequence[Any], trained: Any
+    ) -> dict[str, dict[str, Any]]:
+        settings = generator_like(given.get("generator"), encoder, networks, getattr(trained, "generator", None))
+        return {"generator": settings} if settings else {}
+
+    def reference_passes(self, encoder: Any, length: int, vocab_size: int) -> list[Pass] | None:
+        if self.generator.kind == "two_towers":
+            return None
+        passes = [Pass(encoder, length, vocab_size, discriminates=True)]
+        if self.generator.kind == "masked_tokens":
+            passes.append(Pass(self.generator.encoder(encoder), length, vocab_size))
+        return passes
+
+    def measured_by(self) -> dict[str, Any]:
+        rule = self.generator
+        return {"masking": self.masking, "temperature": rule.temperature, "disallow_correct": rule.disallow_correct}
+
+    def build_from(self, networks: Sequence[Any], vocabulary: MaskingVocabulary) -> "ReplacedTokens":
+        discriminator, generator = networks
+        objective = ReplacedTokens(discriminator.settings, vocabulary, self, generator.settings)
+        objective.load_state_dict(joined_weights(discriminator.weights, generator.weights, self.generator))
+        return objective
 
     def init_from(
         self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], list[str]]:
-        weights = discriminator_weights(drawn, self) | dict(trained)
+        weights = discriminator_weights(drawn, self.generator) | dict(trained)
         new = [] if any(name.startswith("head.") for name in trained) else ["replaced-token head"]
         if self.generator.kind == "uniform":
             return weights, new
         if self.generator.kind == "two_towers":
-            return beside_towers(weights, drawn, self), [*new, "generator"]
+            return beside_towers(weights, drawn, self.generator), [*new, "generator"]
         if generator is None:
-            generator, new = new_generator_weights(drawn, weights, self), [*new, "generator"]
-        return joined_weights(weights, generator, self), new
+            generator, new = new_generator_weights(drawn, weights, self.generator), [*new, "generator"]
+        return joined_weights(weights, generator, self.generator), new
 
     def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":
         return ReplacedTokens(encoder, vocabulary, self)
@@ -118,9 +162,16 @@ class ReplacedTokens(ReplacedTokenModel):
     Source: ELECTRA, arXiv 2003.10555, section 2; google-research/electra, run_pretraining.py, PretrainingModel.
     """
 
-    def __init__(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary, settings: ReplacedTokensSettings):
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        vocabulary: MaskingVocabulary,
+        settings: ReplacedTokensSettings,
+        generator: EncoderConfig | None = None,
+    ):
+        """`generator` describes one that was trained, in place of the settings' sizes."""
         super().__init__(encoder, vocabulary.size, settings.energies)
-        self.generator = _build_generator(settings.generator, encoder, vocabulary)
+        self.generator = _build_generator(settings.generator, encoder, vocabulary, generator)
         if settings.generator.disentangles:
             nn.init.zeros_(self.encoder.embeddings.token.weight)
         self.settings = settings
@@ -186,13 +237,13 @@ class ReplacedTokens(ReplacedTokenModel):
 
 
 def _build_generator(
-    settings: GeneratorSettings, encoder: EncoderConfig, vocabulary: MaskingVocabulary
+    settings: GeneratorSettings, encoder: EncoderConfig, vocabulary: MaskingVocabulary, config: EncoderConfig | None
 ) -> MaskedTokenGenerator | TwoTowerGenerator | UniformGenerator:
     if settings.kind == "uniform":
         return UniformGenerator(settings, vocabulary.size)
     if settings.kind == "two_towers":
         return TwoTowerGenerator(settings, encoder, vocabulary.size, vocabulary.never_masked)
-    return MaskedTokenGenerator(settings, encoder, vocabulary.size)
+    return MaskedTokenGenerator(settings, config or settings.encoder(encoder), vocabulary.size)
 
 
 def _replace(batch: Batch, masked: MaskedPositions, sampled: Tensor) -> tuple[Tokens, Tensor]:
@@ -233,87 +284,3 @@ def _judge(logits: Tensor, replaced: Tensor, real: Tensor) -> Losses:
         "replaced_share": num_real,
     }
     return Losses(sums, counts)
-
-
-_TABLE = "encoder.embeddings.token.weight"
-
-_PLACES = {"encoder.embeddings.": "generator.embeddings.", "encoder.": "generator.trunk.", "head.": "generator.head."}
-"""Where the parts of a generator of its own are among the weights of `ReplacedTokens`; the first that fits."""
-
-_SHARED = {"embeddings": ("encoder.embeddings.",), "everything": ("encoder.",)}
-"""By `sharing`: what a generator has only once with the discriminator."""
-
-
-def discriminator_weights(weights: Mapping[str, Tensor], settings: ReplacedTokensSettings) -> dict[str, Tensor]:
-    """ "encoder.…" and "head.…" out of the weights of `ReplacedTokens`, as a model of its own has them."""
-    own = {name: tensor for name, tensor in weights.items() if not name.startswith("generator.")}
-    if settings.generator.disentangles:
-        own[_TABLE] = own[_TABLE] + weights["generator.embeddings.token.weight"]
-    return own
-
-
-def has_two_towers(weights: Mapping[str, Tensor]) -> bool:
-    """Whether these weights of `ReplacedTokens` have such a generator."""
-    return any(name.startswith("generator.left_to_right.") for name in weights)
-
-
-def generator_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """ "encoder.…" and "head.…" of the generator as a masked-token model of its own; empty where it learns nothing, or
-    is none, as two towers."""
-    if has_two_towers(weights):
-        return {}
-    own = {
-        name.replace(place, ours, 1): tensor
-        for name, tensor in weights.items()
-        for ours, place in _PLACES.items()
-        if name.startswith(place)
-    }
-    if not own:
-        return {}
-    lent = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
-    if any(name.startswith("generator.trunk.") for name in weights):  # the discriminator lends its embeddings only
-        lent = {name: tensor for name, tensor in lent.items() if name.startswith("encoder.embeddings.")}
-    return lent | own
-
-
-def new_generator_weights(
-    weights: Mapping[str, Tensor], discriminator: Mapping[str, Tensor], settings: ReplacedTokensSettings
-) -> dict[str, Tensor]:
-    """The generator out of the initial `weights` of `ReplacedTokens`, beside a `discriminator` that is trained already:
-    its own parts as they were drawn, the embeddings the discriminator's where it shares them at all."""
-    sharing = settings.generator.sharing
-    borrowed = () if sharing == "nothing" else _SHARED.get(sharing, _SHARED["embeddings"])
-    own = generator_weights(weights)
-    return {name: discriminator[name] if name.startswith(borrowed) else tensor for name, tensor in own.items()}
-
-
-def joined_weights(
-    discriminator: Mapping[str, Tensor], generator: Mapping[str, Tensor], settings: ReplacedTokensSettings
-) -> dict[str, Tensor]:
-    """The weights of `ReplacedTokens` whose networks these are: the inverse of `discriminator_weights` and
-    `generator_weights`.
-
-    Raises:
-        ValueError: they differ in what they share.
-    """
-    weights, shared = dict(discriminator), _SHARED.get(settings.generator.sharing, ())
-    for name, tensor in generator.items():
-        if not name.startswith(shared):
-            ours = next(ours for ours in _PLACES if name.startswith(ours))
-            weights[name.replace(ours, _PLACES[ours], 1)] = tensor
-        elif not torch.equal(tensor, discriminator[name]):
-            raise ValueError(f"the generator's {name} is not the discriminator's")
-    if generator and settings.generator.sharing == "gradient_disentangled":
-        weights[_TABLE] = weights[_TABLE] - generator[_TABLE]
-    return weights
-
-
-def beside_towers(
-    discriminator: Mapping[str, Tensor], weights: Mapping[str, Tensor], settings: ReplacedTokensSettings
-) -> dict[str, Tensor]:
-    """The weights of `ReplacedTokens` with this discriminator and, out of other such `weights`, their two towers."""
-    towers = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
-    joined = dict(discriminator) | towers
-    if settings.generator.sharing == "gradient_disentangled":
-        joined[_TABLE] = joined[_TABLE] - towers["generator.embeddings.token.weight"]
-    return joined

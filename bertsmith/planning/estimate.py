@@ -9,12 +9,10 @@ from typing import NamedTuple
 from bertsmith.encoders.costs import Precision, training_flops
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.initialization import shapes_only
-from bertsmith.encoders.reference_flops import Pass, published_flops, reference_training_flops
+from bertsmith.encoders.reference_flops import published_flops, reference_training_flops
 from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
-from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.objectives.rtd import ReplacedTokensSettings
 from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.text.shards import open_data
@@ -189,16 +187,8 @@ def _reference_flops_per_token(recipe: PretrainRecipe, vocab_size: int) -> float
     model, length = recipe.model, recipe.rows.length
     if not model.in_reference:
         return None
-    match recipe.objective:
-        case MaskedTokensSettings():
-            passes = [Pass(model, length, vocab_size)]
-        case ReplacedTokensSettings(generator=generator) if generator.kind != "two_towers":
-            passes = [Pass(model, length, vocab_size, discriminates=True)]
-            if generator.kind != "uniform":
-                passes.append(Pass(generator.encoder(model), length, vocab_size))
-        case _:
-            return None
-    return reference_training_flops(sum(part.flops() for part in passes)) / length
+    passes = recipe.objective.reference_passes(model, length, vocab_size)
+    return None if passes is None else reference_training_flops(sum(part.flops() for part in passes)) / length
 
 
 class _Job:

@@ -4,6 +4,7 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from bertsmith.objectives.measures import has_generator, objective_title
 from bertsmith.reports.metric_names import SHARES, metric_title, task_and_metric
 from bertsmith.reports.published import published_scores
 from bertsmith.reports.runs import Log, Run
@@ -20,18 +21,6 @@ PUBLISHED_MARKER = {"color": "#8b919b", "size": 12, "symbol": "diamond-open", "l
 
 TITLES = {
     "loss": "Loss",
-    "mlm_loss": "Masked-token loss, nats",
-    "mlm_accuracy": "Masked-token accuracy",
-    "mlm_perplexity": "Masked-token perplexity",
-    "cloze_loss": "Loss of the two towers, nats a token",
-    "cloze_accuracy": "Accuracy of the two towers",
-    "sampled_accuracy": "Share of drawn tokens that are the original",
-    "rtd_loss": "Discriminator's loss, nats a token",
-    "rtd_accuracy": "Discriminator's accuracy",
-    "rtd_precision": "Discriminator's precision",
-    "rtd_recall": "Discriminator's recall",
-    "rtd_auc": "Discriminator's AUC",
-    "replaced_share": "Share of replaced tokens",
     "blimp": "BLiMP accuracy",
     "learning_rate": "Learning rate",
     "tokens_per_second": "Tokens a second",
@@ -118,7 +107,9 @@ def curve_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
     for measure in _measures(logs):
         curves = [curve for run, log, style in logs for curve in _curves(run, log, style, measure)]
         if curves:
-            owners = {has_generator(run) for run, log, _ in logs if any(measure in line for line in log.lines)}
+            owners = {
+                has_generator(measures_of(run)) for run, log, _ in logs if any(measure in line for line in log.lines)
+            }
             charts.append(_curve_chart(title(measure, *owners), measure, curves))
     return charts
 
@@ -172,22 +163,18 @@ def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int
     return sorted(kept)
 
 
-def has_generator(run: Run) -> bool:
-    """Whether masked tokens are filled in by a generator, beside the network that the run is for."""
-    return any(name.startswith("rtd_") for log in run.logs for line in log.lines for name in line)
+def measures_of(run: Run) -> set[str]:
+    """Return the names in all lines of a run's metrics."""
+    return {name for log in run.logs for line in log.lines for name in line}
 
 
 def title(measure: str, *of_generator: bool) -> str:
-    """Return what people call a measure; of masked tokens with whose it is, where the runs say (`has_generator`)."""
+    """Return what people call a measure; see `objective_title`."""
     task, name = task_and_metric(measure)
-    if name not in TITLES:
+    named = objective_title(name, of_generator) or TITLES.get(name)
+    if named is None:
         return metric_title(measure)
-    found = TITLES[name]
-    if name.startswith("mlm_") and True in of_generator:
-        found = (
-            f"Generator's {found[0].lower()}{found[1:]}" if all(of_generator) else f"{found} (ELECTRA: its generator's)"
-        )
-    return f"{task}: {found}" if task else found
+    return f"{task}: {named}" if task else named
 
 
 def _measures(logs: Sequence[tuple[Run, Log, dict[str, str]]]) -> list[str]:

@@ -5,7 +5,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bertsmith.console.progress import format_count, format_seconds
-from bertsmith.reports.charts import has_generator, title
+from bertsmith.objectives.measures import has_generator, perplexity_title
+from bertsmith.reports.charts import measures_of, title
 from bertsmith.reports.glue_table import seeds_of
 from bertsmith.reports.metric_names import metric_title, task_and_metric
 from bertsmith.reports.runs import Run
@@ -211,7 +212,7 @@ def _measures(run: Run) -> str:
     lines = [line for log in run.logs for line in log.lines if line["split"] == "heldout"]
     if not lines:
         return ""
-    known, generator = ("split", "step", "tokens", "seconds"), has_generator(run)
+    known, generator = ("split", "step", "tokens", "seconds"), has_generator(measures_of(run))
     return ", ".join(
         f"{_uncapitalised(title(name, generator))}: {value:.4g}"
         for name, value in lines[-1].items()
@@ -226,8 +227,7 @@ def _uncapitalised(text: str) -> str:
 def _perplexity(run: Run) -> Figure | None:
     perplexity, loss = run.last("mlm_perplexity", "heldout"), run.last("mlm_loss")
     if perplexity is not None:
-        whose = "the generator" if has_generator(run) else "masked tokens"
-        return Figure(f"{perplexity:,.1f}", f"held-out perplexity of {whose}")
+        return Figure(f"{perplexity:,.1f}", perplexity_title(measures_of(run)))
     return Figure(f"{loss:.2f}", "training loss") if loss is not None else None
 
 

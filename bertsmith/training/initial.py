@@ -11,20 +11,13 @@ import torch
 from torch import Tensor
 
 from bertsmith.console.shell import quote
-from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.comparison import refuse_differences, sizes
 from bertsmith.errors import UserError
 from bertsmith.hub.network import Network
-from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.objectives.rtd import NETWORKS, has_two_towers
+from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.identities import differences
-from bertsmith.training.architecture import (
-    GENERATOR_SIZES,
-    fitting_generator,
-    open_init,
-    refuse_differences,
-    sizes,
-)
+from bertsmith.training.architecture import open_init
 from bertsmith.training.models import Model, fingerprint
 from bertsmith.training.recipe import PretrainRecipe
 
@@ -33,10 +26,8 @@ if TYPE_CHECKING:  # the room imports with torch and numpy alone
 
 _HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head"}
 
-_BY_TOKEN = {
-    "encoder.embeddings.token.weight", "head.bias", "generator.embeddings.token.weight", "generator.head.bias"
-}  # fmt: skip
-"""Weights with a row for each token of the vocabulary."""
+_BY_TOKEN = ("embeddings.token.weight", "head.bias")
+"""Ends of the names of weights with a row for each token of the vocabulary."""
 
 
 class InitWeights(NamedTuple):
@@ -132,63 +123,35 @@ def set_weights(objective: PretrainingObjective, initial: InitWeights) -> tuple[
 def _joined(initial: InitWeights, drawn: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Return the objective's weights out of the networks', and what these lack, which is as it was `drawn`."""
     objective, (first, *others) = initial.recipe.objective, initial.networks
-    trained = first.weights if first.head == objective.head else first.encoder_weights
+    trained = first.weights if objective.takes_head_of(first) else first.encoder_weights
     try:
         return objective.init_from(drawn, trained, others[0].weights if others else None)
     except ValueError as error:
-        raise UserError(
-            f"init = {initial.recipe.init}: {error}; objective.generator.sharing=gradient_disentangled (or nothing, as "
-            f"it was trained) leaves them apart"
-        ) from None
+        raise UserError(f"init = {initial.recipe.init}: {error}") from None
 
 
 def _same_networks(recipe: PretrainRecipe, other: PretrainRecipe) -> bool:
     """Return whether a run of the recipe `other` has trained all that `recipe` trains, and nothing else."""
-    same_encoder = not differences(sizes(recipe.model, ""), sizes(other.model, ""))
+    same_encoder = not differences(sizes(recipe.model), sizes(other.model))
     return same_encoder and recipe.objective.has_networks_of(other.objective)
 
 
 def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[str]]:
-    """The model's networks that the recipe trains, and what is dropped."""
+    """Return the model's networks that the recipe trains, and what is dropped."""
     settings, first = recipe.objective, model.network
-    generator = next((network for network in model.networks[1:] if network.head == "masked_tokens"), None)
-    _check_same(f"init = {recipe.init}: another encoder", "model.", recipe.model, first.settings)
+    what = f"init = {recipe.init}: another encoder"
+    refuse_differences(what, "model.", sizes(recipe.model), sizes(first.settings))
     dropped = ["pooler"] if first.pooler else []
-    if first.head == settings.head and first.is_energy_head == settings.energies:
-        chosen = [first]
-    else:  # also where one head gives energies and the other the log-odds of a replacement
+    chosen = [first]
+    if not settings.takes_head_of(first):
         chosen = [replace(first, head=None, weights=first.encoder_weights)]
         dropped += [] if first.head is None else [_HEADS.get(first.head, f"{first.head} head")]
-    if settings.generator is not None and settings.generator.kind == "masked_tokens":
-        if generator is not None:
-            what, theirs = f"init = {recipe.init}: another generator than objective.generator makes", generator.settings
-            remedy = _how_to_make(theirs, settings.generator, recipe.model)
-            _check_same(what, "its ", settings.generator.encoder(recipe.model), theirs, remedy)
-            chosen.append(generator)
-        elif first.head == "replaced_tokens" and model.run is None and not first.is_energy_head:
-            raise UserError(
-                f"init = {recipe.init}: a discriminator without its generator; bring that in with `bertsmith import "
-                f"{quote(recipe.init)} OUT generator=PATH`, or do without one: objective.generator.kind=uniform"
-            )
-    elif generator is not None:
-        dropped.append("generator")
-    if model.run is not None and has_two_towers(model.run.weights):
-        dropped.append("two towers")
+    chosen += settings.choose_beside(recipe.model, model.networks, str(recipe.init), model.run is not None)
+    names = {network.name for network in chosen}
+    dropped += [network.name for network in model.networks if network.name not in names]
+    dropped += [] if model.run is None else model.run.recipe.objective.unexported
     dropped += sorted({kind for network in model.networks for kind in network.dropped.values()})
     return chosen, [f"dropped: {', '.join(dropped) or 'nothing'}"]
-
-
-def _how_to_make(theirs: EncoderConfig, rule: GeneratorSettings, discriminator: EncoderConfig) -> str | None:
-    """What to set so that a generator by `rule` has these sizes; None where nothing does."""
-    fitting = fitting_generator(theirs, rule, discriminator)
-    if fitting is None:
-        return None
-    changed = [name for name in GENERATOR_SIZES if getattr(rule, name) != getattr(fitting, name)]
-    return "set " + " ".join(f"objective.generator.{name}={getattr(fitting, name)}" for name in changed)
-
-
-def _check_same(what: str, prefix: str, mine: EncoderConfig, theirs: EncoderConfig, remedy: str | None = None) -> None:
-    refuse_differences(what, prefix, sizes(mine, ""), sizes(theirs, ""), remedy)
 
 
 def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") -> list[list[int]]:
@@ -209,8 +172,8 @@ def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") ->
 def _with_tokens(weights: dict[str, Tensor], known: int, pieces: list[list[int]]) -> dict[str, Tensor]:
     """Weights for `known` tokens and one more for each of `pieces`."""
     changed = dict(weights)
-    for name in _BY_TOKEN & weights.keys():
-        rows = weights[name]
-        added = [rows[ids].mean(dim=0) for ids in pieces]
-        changed[name] = torch.cat([rows[:known], torch.stack(added)]) if added else rows[:known]
+    for name, rows in weights.items():
+        if f".{name}".endswith(tuple(f".{end}" for end in _BY_TOKEN)):
+            added = [rows[ids].mean(dim=0) for ids in pieces]
+            changed[name] = torch.cat([rows[:known], torch.stack(added)]) if added else rows[:known]
     return changed

@@ -143,9 +143,13 @@ def build_objective(
 
 def build_collator(recipe: PretrainRecipe, tokenizer: "Tokenizer", vocab_size: int | None = None) -> Collator:
     """Return what makes the objective's batches; see `build_objective`."""
+    return recipe.objective.collator(masking_vocabulary(tokenizer, vocab_size), recipe.rows.length, recipe.compat)
+
+
+def masking_vocabulary(tokenizer: "Tokenizer", vocab_size: int | None = None) -> MaskingVocabulary:
+    """Return what a collator and an objective must know of a tokenizer."""
     continues = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
-    vocabulary = _masking_vocabulary(tokenizer, vocab_size)._replace(continues=continues)
-    return recipe.objective.collator(vocabulary, recipe.rows.length, recipe.compat)
+    return _masking_vocabulary(tokenizer, vocab_size)._replace(continues=continues)
 
 
 def _masking_vocabulary(tokenizer: "Tokenizer", vocab_size: int | None) -> MaskingVocabulary:
@@ -153,8 +157,9 @@ def _masking_vocabulary(tokenizer: "Tokenizer", vocab_size: int | None) -> Maski
     return MaskingVocabulary(vocab_size or tokenizer.vocab_size, tokenizer.mask_id, never)
 
 
-def held_out_batches(data: Data, recipe: PretrainRecipe, collator: Collator) -> list[Batch]:
-    """Return the same masked held-out rows at every call; none where nothing was held out."""
+def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]:
+    """Return the same masked held-out rows at every call; none where nothing was held out. `recipe` is one, or another
+    object with its settings of rows."""
     if not data.num_tokens("heldout"):
         say(f"{data.path}: nothing was held out; there will be no evaluation", error=True)
         return []

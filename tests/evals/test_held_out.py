@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertsmith.cli.evaluation_tables import show_evaluation
+from bertsmith.cli.answers import show_evaluation
 from bertsmith.config.loading import lay_over
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model

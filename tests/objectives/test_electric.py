@@ -14,7 +14,8 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
-from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings, generator_weights
+from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
+from bertsmith.objectives.rtd_weights import generator_weights
 from bertsmith.randomness import generator
 from tests.objectives.cuts import check_cuts
 from tests.toys import packed_rows, random_tokens

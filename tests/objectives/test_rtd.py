@@ -16,9 +16,8 @@ from bertsmith.objectives.objective import Batch, denominators_of
 from bertsmith.objectives.rtd import (
     ReplacedTokens,
     ReplacedTokensSettings,
-    discriminator_weights,
-    generator_weights,
 )
+from bertsmith.objectives.rtd_weights import discriminator_weights, generator_weights
 from bertsmith.randomness import generator
 from tests.objectives.cuts import check_cuts
 from tests.toys import packed_rows, random_tokens
@@ -76,7 +75,7 @@ def test_losses_are_those_of_the_two_networks_run_plainly(sharing):
     model = objective(sharing=sharing, prob=0.3).eval()
     weights = dict(model.state_dict())
     discriminator = Plain(ENCODER, ReplacedTokenHead(ENCODER))
-    discriminator.load_state_dict(discriminator_weights(weights, model.settings))
+    discriminator.load_state_dict(discriminator_weights(weights, model.settings.generator))
     own = model.settings.generator.encoder(ENCODER)
     filler = Plain(own, MaskedTokenHead(own, VOCABULARY.size))
     filler.load_state_dict(generator_weights(weights))
@@ -146,7 +145,7 @@ def test_which_network_moves_which_table():
 def test_a_disentangled_discriminator_starts_on_the_generators_vectors():
     model = objective(sharing="gradient_disentangled")
     assert not model.encoder.embeddings.token.weight.any()
-    exported = discriminator_weights(model.state_dict(), model.settings)["encoder.embeddings.token.weight"]
+    exported = discriminator_weights(model.state_dict(), model.settings.generator)["encoder.embeddings.token.weight"]
     assert torch.equal(exported, model.generator.embeddings.token.weight)
 
 

@@ -94,7 +94,7 @@ def complete(table: Table, typed: Hparams, defaults: Callable[[Hparams], Hparams
     Raises:
         UserError: a value has the wrong type or is impossible.
     """
-    checked = check(_class_of(table), typed)
+    checked: Any = check(_class_of(table), typed)
     given = {name: getattr(checked, name) for name in table.names()}
     return given | defaults(given) | {name: given[name] for name in typed}
 
@@ -105,7 +105,7 @@ def overrides(title: str, types: dict[str, Any]) -> type:
 
 
 def _class_of(table: Table) -> type:
-    limits = {int: {"le": MOST}, int | None: {"le": MOST}}
+    limits: dict[Any, dict[str, Any]] = {int: {"le": MOST}, int | None: {"le": MOST}}
     fields = {key.name: setting(key.default, key.name, **limits.get(key.type, {})) for key in table.keys}
     return _settings_class(table.title, {key.name: key.type for key in table.keys}, fields)
 

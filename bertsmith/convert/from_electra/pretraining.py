@@ -204,8 +204,8 @@ def _replaces(given: Hparams) -> bool:
 def _idle(given: Hparams) -> dict[str, str]:
     """Keys that change nothing beside the others, and why."""
     if not _replaces(given):
-        names = ("gen_weight", "disc_weight", *TYING, *SHAPE, *SAMPLING)
-        return dict.fromkeys(names, "with electra_objective=false there is one loss, and nothing is replaced")
+        unread = ("gen_weight", "disc_weight", *TYING, *SHAPE, *SAMPLING)
+        return dict.fromkeys(unread, "with electra_objective=false there is one loss, and nothing is replaced")
     if given["uniform_generator"]:
         names = ("gen_weight", *TYING, *SHAPE, "temperature")
         return dict.fromkeys(names, "a uniform generator learns nothing and has no weights")

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from bertsmith.config.loading import check, read_recipe_values
@@ -45,7 +46,8 @@ def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = 
 
 def translate(typed: Hparams, finetune: bool = False) -> Translation:
     """The dotted keys here that `typed` and the reference's defaults mean; see `recipe_from_electra`."""
-    first, second = pretraining, finetuning
+    first: ModuleType = pretraining
+    second: ModuleType = finetuning
     if finetune or any(name not in first.TABLE.names() and name in second.TABLE.names() for name in typed):
         first, second = second, first
     refuse_unknown(first.TABLE, second.TABLE, typed)

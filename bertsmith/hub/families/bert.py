@@ -61,7 +61,7 @@ class _BertLike(Family):
         self.buffers = rf"{self.name}\.embeddings\.(position_ids|token_type_ids)"
 
     def names(self, settings: EncoderConfig, head: Head | None) -> dict[str, tuple[str, ...]]:
-        names = {
+        names: dict[str, tuple[str, ...]] = {
             f"encoder.embeddings.{ours}.weight": (f"{self.name}.embeddings.{theirs}.weight",)
             for theirs, (ours, _) in _TABLES.items()
         }

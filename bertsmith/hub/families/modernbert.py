@@ -100,7 +100,9 @@ class ModernBert(Family):
         del modules["encoder.layers.0.attention_norm"]
         if head is not None:
             modules |= {"head.dense": "head.dense", "head.norm": "head.norm"}
-        names = {f"{ours}.weight": (f"{theirs}.weight",) for ours, theirs in modules.items()}
+        names: dict[str, tuple[str, ...]] = {
+            f"{ours}.weight": (f"{theirs}.weight",) for ours, theirs in modules.items()
+        }
         if head == "masked_tokens":
             names["head.bias"] = ("decoder.bias",)
         elif head is not None:

@@ -1,0 +1,92 @@
+"""The generator of an opened model, and settings that make one as large."""
+
+import contextlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from bertsmith.config.loading import check
+from bertsmith.console.shell import quote
+from bertsmith.encoders.comparison import refuse_differences, sizes
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.errors import UserError
+from bertsmith.objectives.generator import GeneratorSettings
+
+SIZES = ("sharing", "hidden_fraction", "layers_fraction")
+"""Settings that decide the shapes of its weights."""
+
+
+def choose_generator(
+    rule: GeneratorSettings, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool
+) -> list[Any]:
+    """Return the generator beside the first network of the model `init` if `rule` makes such a one.
+
+    Raises:
+        UserError: it is of other sizes, or a folder's discriminator is without it.
+    """
+    if rule.kind != "masked_tokens":
+        return []
+    generator, first = _generator_of(networks), networks[0]
+    if generator is not None:
+        fitting = _fitting(rule, generator.settings, encoder)
+        remedy = None if fitting is None else "set " + " ".join(
+            f"objective.generator.{name}={getattr(fitting, name)}"
+            for name in SIZES
+            if getattr(rule, name) != getattr(fitting, name)
+        )  # fmt: skip
+        what = f"init = {init}: another generator than objective.generator makes"
+        refuse_differences(what, "its ", sizes(rule.encoder(encoder)), sizes(generator.settings), remedy)
+        return [generator]
+    if first.head == "replaced_tokens" and not is_run and not first.is_energy_head:
+        raise UserError(
+            f"init = {init}: a discriminator without its generator; bring that in with `bertsmith import "
+            f"{quote(init)} OUT generator=PATH`, or do without one: objective.generator.kind=uniform"
+        )
+    return []
+
+
+def generator_like(
+    given: Any, encoder: EncoderConfig, networks: Sequence[Any], trained: GeneratorSettings | None
+) -> dict[str, Any]:
+    """Return settings that make a generator as wide, as deep and as shared as the model's.
+
+    Args:
+        given: what a recipe says of the generator, unchecked.
+        trained: the settings that a run made it with.
+    """
+    table: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    generator = _generator_of(networks)
+    if generator is None or table.get("kind", "masked_tokens") != "masked_tokens":
+        return {}
+    rule = trained
+    if rule is None:
+        with contextlib.suppress(UserError):  # a value that cannot be, as checking will say
+            fixed = [name for name in SIZES if name in table]
+            rule = _fitting(check(GeneratorSettings, dict(table)), generator.settings, encoder, fixed)
+    return {} if rule is None else {name: getattr(rule, name) for name in SIZES}
+
+
+def _generator_of(networks: Sequence[Any]) -> Any | None:
+    return next((network for network in networks[1:] if network.head == "masked_tokens"), None)
+
+
+def _fitting(
+    rule: GeneratorSettings, generator: EncoderConfig, discriminator: EncoderConfig, fixed: Collection[str] = ()
+) -> GeneratorSettings | None:
+    """Return `rule` with as few changes as make a generator of these sizes, none of them to the `fixed` settings; None
+    where nothing does."""
+    depth = generator.num_hidden_layers / discriminator.num_hidden_layers
+    choices: dict[str, Iterable[Any]] = {
+        "sharing": dict.fromkeys((rule.sharing, "embeddings", "nothing")),
+        "hidden_fraction": (rule.hidden_fraction, generator.hidden_size / discriminator.hidden_size),
+        "layers_fraction": (rule.layers_fraction, depth),
+    }
+    for name in fixed:
+        choices[name] = (getattr(rule, name),)
+    for sharing, hidden, layers in product(*choices.values()):
+        fitting = replace(rule, sharing=sharing, hidden_fraction=hidden, layers_fraction=layers)
+        with contextlib.suppress(ValueError):  # no such encoder can be
+            if max(hidden, layers) <= 1 and sizes(fitting.encoder(discriminator)) == sizes(generator):
+                return fitting
+    return None

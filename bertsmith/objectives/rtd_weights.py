@@ -1,0 +1,89 @@
+"""The weights of `ReplacedTokens` ↔ those of a discriminator and a generator as models of their own."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bertsmith.objectives.generator import GeneratorSettings
+
+_TABLE = "encoder.embeddings.token.weight"
+
+_PLACES = {"encoder.embeddings.": "generator.embeddings.", "encoder.": "generator.trunk.", "head.": "generator.head."}
+"""Where the parts of a generator of its own are among the weights of `ReplacedTokens`; the first that fits."""
+
+_SHARED = {"embeddings": ("encoder.embeddings.",), "everything": ("encoder.",)}
+"""By `sharing`: what a generator has only once with the discriminator."""
+
+
+def discriminator_weights(weights: Mapping[str, Tensor], settings: GeneratorSettings) -> dict[str, Tensor]:
+    """ "encoder.…" and "head.…" out of the weights of `ReplacedTokens`, as a model of its own has them."""
+    own = {name: tensor for name, tensor in weights.items() if not name.startswith("generator.")}
+    if settings.disentangles:
+        own[_TABLE] = own[_TABLE] + weights["generator.embeddings.token.weight"]
+    return own
+
+
+def generator_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """ "encoder.…" and "head.…" of the generator as a masked-token model of its own; empty where it learns nothing, or
+    is none, as two towers."""
+    if any(name.startswith("generator.left_to_right.") for name in weights):
+        return {}
+    own = {
+        name.replace(place, ours, 1): tensor
+        for name, tensor in weights.items()
+        for ours, place in _PLACES.items()
+        if name.startswith(place)
+    }
+    if not own:
+        return {}
+    lent = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    if any(name.startswith("generator.trunk.") for name in weights):  # the discriminator lends its embeddings only
+        lent = {name: tensor for name, tensor in lent.items() if name.startswith("encoder.embeddings.")}
+    return lent | own
+
+
+def new_generator_weights(
+    weights: Mapping[str, Tensor], discriminator: Mapping[str, Tensor], settings: GeneratorSettings
+) -> dict[str, Tensor]:
+    """The generator out of the initial `weights` of `ReplacedTokens`, beside a `discriminator` that is trained already:
+    its own parts as they were drawn, the embeddings the discriminator's where it shares them at all."""
+    sharing = settings.sharing
+    borrowed = () if sharing == "nothing" else _SHARED.get(sharing, _SHARED["embeddings"])
+    own = generator_weights(weights)
+    return {name: discriminator[name] if name.startswith(borrowed) else tensor for name, tensor in own.items()}
+
+
+def joined_weights(
+    discriminator: Mapping[str, Tensor], generator: Mapping[str, Tensor], settings: GeneratorSettings
+) -> dict[str, Tensor]:
+    """The weights of `ReplacedTokens` whose networks these are: the inverse of `discriminator_weights` and
+    `generator_weights`.
+
+    Raises:
+        ValueError: they differ in what they share.
+    """
+    weights, shared = dict(discriminator), _SHARED.get(settings.sharing, ())
+    for name, tensor in generator.items():
+        if not name.startswith(shared):
+            ours = next(ours for ours in _PLACES if name.startswith(ours))
+            weights[name.replace(ours, _PLACES[ours], 1)] = tensor
+        elif not torch.equal(tensor, discriminator[name]):
+            raise ValueError(
+                f"the generator's {name} is not the discriminator's; objective.generator.sharing="
+                f"gradient_disentangled (or nothing, as it was trained) leaves them apart"
+            )
+    if generator and settings.sharing == "gradient_disentangled":
+        weights[_TABLE] = weights[_TABLE] - generator[_TABLE]
+    return weights
+
+
+def beside_towers(
+    discriminator: Mapping[str, Tensor], weights: Mapping[str, Tensor], settings: GeneratorSettings
+) -> dict[str, Tensor]:
+    """The weights of `ReplacedTokens` with this discriminator and, out of other such `weights`, their two towers."""
+    towers = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
+    joined = dict(discriminator) | towers
+    if settings.sharing == "gradient_disentangled":
+        joined[_TABLE] = joined[_TABLE] - towers["generator.embeddings.token.weight"]
+    return joined
