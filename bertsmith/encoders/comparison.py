@@ -3,16 +3,15 @@
 from dataclasses import fields
 from typing import Any
 
-from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
 from bertsmith.storage.identities import differences
 
 REMEDY = "leave these settings away, since a model's architecture is its own, or name another model"
 
 
-def sizes(settings: EncoderConfig) -> dict[str, Any]:
-    """Return what decides the shapes of the weights and what they compute: not dropout, nor how they were drawn, nor
-    what fine-tuning reads classes from."""
+def sizes(settings: Any) -> dict[str, Any]:
+    """Return what of an `EncoderConfig` decides the shapes of the weights and what they compute: not dropout, nor how
+    they were drawn, nor what fine-tuning reads classes from."""
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     values |= {
         "num_attention_heads": settings.heads, "intermediate_size": settings.feed_forward,

@@ -1,6 +1,7 @@
 """The encoders that there are, by their `kind`. A further one is a file with an `EncoderConfig`, and its name here."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 from torch import nn
 
@@ -17,4 +18,5 @@ EncoderSettings = Annotated[EncoderConfig, ENCODERS]
 
 def compiled_modules() -> tuple[type[nn.Module], ...]:
     """Return the modules that are worth compiling, of all encoders."""
-    return tuple(module for config in ENCODERS.values() for module in config.compiled)
+    configs: Iterable[Any] = ENCODERS.values()
+    return tuple(module for config in configs for module in config.compiled)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from bertsmith.config.loading import check
 from bertsmith.encoders.config import check_length
@@ -53,6 +53,7 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
     if opened.tokenizer.fingerprint != model.tokenizer.fingerprint:
         raise UserError(f"{path}: another tokenizer's than {model.path}; prepare the text with vocab={model.path}")
     vocabulary = masking_vocabulary(model.tokenizer, model.vocab_size)
+    objective: Any
     if run is None:
         objective = settings.build_from(model.networks, vocabulary)
     else:
