@@ -24,6 +24,7 @@ import torch
 
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config.loading import load
+from bertsmith.tasks.dataset import score_sets
 from bertsmith.tasks.finetune import load_task
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
@@ -109,7 +110,7 @@ def measure_training(setup: TrialContext, who: str, steps: int, seed: int) -> di
         started_at = time.perf_counter()
         train(setup, objective, Plan(steps=steps), seed, Path(folder))
         seconds = time.perf_counter() - started_at
-    return {"seconds": seconds, **setup.splits.dev.score(objective, setup.machine).metrics}
+    return {"seconds": seconds, **score_sets(objective, setup.splits.dev, setup.machine).metrics}
 
 
 def set_up(recipe: FinetuneRecipe) -> TrialContext:
@@ -126,7 +127,7 @@ def _trainer(setup: TrialContext, seed: int, steps: int, padding: str) -> dict[s
         TrainingArguments,
     )
 
-    tokenizer, dev = AutoTokenizer.from_pretrained(setup.recipe.model), setup.splits.dev
+    tokenizer, dev = AutoTokenizer.from_pretrained(setup.recipe.model), setup.splits.dev["", ""]
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(setup.recipe.model, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:

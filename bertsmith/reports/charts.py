@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bertsmith.objectives.measures import has_generator, objective_title
-from bertsmith.reports.metric_names import SHARES, metric_title, task_and_metric
+from bertsmith.reports.metric_names import SHARES, metric_title
 from bertsmith.reports.published import published_scores
 from bertsmith.reports.runs import Log, Run
+from bertsmith.storage.results import task_and_metric
 
 MOST_POINTS = 2000
 """Of a curve. A browser draws a page of twenty such curves at once."""

@@ -8,9 +8,9 @@ from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.objectives.measures import has_generator, perplexity_title
 from bertsmith.reports.charts import measures_of, title
 from bertsmith.reports.glue_table import seeds_of
-from bertsmith.reports.metric_names import metric_title, task_and_metric
+from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.runs import Run
-from bertsmith.storage.results import cautions_of
+from bertsmith.storage.results import by_task, cautions_of, flat_names
 
 ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
 
@@ -97,10 +97,7 @@ def state(run: Run) -> str:
 
 def _headlines(run: Run) -> list[str]:
     """The first metric of each task of a fine-tuning run."""
-    by_task: dict[str, str] = {}
-    for name in run.summary:
-        by_task.setdefault(task_and_metric(name)[0], name)
-    return list(by_task.values())
+    return list(flat_names({task: dict(list(names.items())[:1]) for task, names in by_task(run.summary).items()}))
 
 
 def _pretraining(run: Run) -> dict[str, Any]:

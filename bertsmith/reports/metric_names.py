@@ -1,5 +1,7 @@
 """What metrics are called, for people."""
 
+from bertsmith.storage.results import task_and_metric
+
 METRIC_TITLES = {
     "mcc": "Matthews correlation", "f1": "F1", "pearson": "Pearson correlation", "spearman": "Spearman correlation",
     "mean": "Mean over the tasks", "f1_micro": "Micro F1", "f1_macro": "Macro F1", "exact": "Exact match",
@@ -9,12 +11,6 @@ METRIC_TITLES = {
 SHARES = ("accuracy", "precision", "recall", "f1", "f1_micro", "f1_macro", "exact", "exact_match", "best_f1",
           "best_exact")  # fmt: skip
 """Those that are shares of something, so that percent are natural; correlations are not."""
-
-
-def task_and_metric(name: str) -> tuple[str, str]:
-    """What a measure of a fine-tuning run is of; the task, whose name may have points in it, is "" where it has one."""
-    task, _, metric = name.rpartition(".")
-    return task, metric
 
 
 def metric_title(name: str) -> str:

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from bertsmith.reports.charts import Chart, score_chart
 from bertsmith.reports.markup import ABSENT, escape, swatch, table
-from bertsmith.reports.metric_names import metric_title, task_and_metric
+from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.published import METRICS, published_scores
 from bertsmith.reports.runs import Run
+from bertsmith.storage.results import by_task
 
 
 class TaskScores(NamedTuple):
@@ -41,17 +42,11 @@ def task_scores(runs: Sequence[tuple[Run, str]]) -> Iterator[TaskScores]:
 def _by_task(run: Run) -> dict[str, Run]:
     """The run as if it were of each of its tasks alone."""
     views: dict[str, Run] = {}
-    for task in dict.fromkeys(task_and_metric(name)[0] for name in run.summary):
-        own = {name: task_and_metric(name)[1] for name in run.summary if task_and_metric(name)[0] == task}
-        summary = {metric: run.summary[name] for name, metric in own.items()}
-        trials = [trial | {"metrics": _renamed(trial["metrics"], own)} for trial in run.trials]
+    for task, summary in by_task(run.summary).items():
+        trials = [trial | {"metrics": by_task(trial["metrics"]).get(task, {})} for trial in run.trials]
         title = task or str(run.manifest.get("task") or run.setting("task", "task"))
         views[title.lower()] = replace(run, summary=summary, trials=trials)
     return views
-
-
-def _renamed(values: dict[str, float], names: dict[str, str]) -> dict[str, float]:
-    return {names[name]: value for name, value in values.items() if name in names}
 
 
 def _shared_metric(task: str, runs: Sequence[Run]) -> str:

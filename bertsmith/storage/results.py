@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.json_files import check_shape, read_json
+
+Value = TypeVar("Value")
 
 _NUMBER = (int, float)
 _METRICS = {str: _NUMBER}
@@ -33,6 +35,31 @@ _SEARCH = {
     "grid": {str: {"settings?": dict, "trials": _TRIALS, "summary": {str: {"median": _NUMBER, "mean": _NUMBER,
                                                                           "std": _NUMBER}}}},
 }  # fmt: skip
+
+
+def flat_names(nested: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
+    """Return values by task and metric under the names that results.json has: "TASK.METRIC", or of the task "" the
+    metric's alone."""
+    return {
+        f"{task}.{metric}" if task else metric: value
+        for task, values in nested.items()
+        for metric, value in values.items()
+    }
+
+
+def task_and_metric(name: str) -> tuple[str, str]:
+    """Return what a flat name is made of. A task's name may have points in it, a metric's has none."""
+    task, _, metric = name.rpartition(".")
+    return task, metric
+
+
+def by_task(flat: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
+    """Return values under flat names by task and metric."""
+    nested: dict[str, dict[str, Value]] = {}
+    for name, value in flat.items():
+        task, metric = task_and_metric(name)
+        nested.setdefault(task, {})[metric] = value
+    return nested
 
 
 def cautions_of(trial: Mapping[str, Any]) -> list[str]:

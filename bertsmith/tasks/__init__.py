@@ -6,8 +6,8 @@ In reading order:
     registry        the tasks there are, by name
     task_spec       what a task is: its kind of answer, its metrics
     answer_kinds/   a class, any number of labels, a number: how each is learnt, decoded, written
-    task            what fine-tuning needs of any task: Task, Datasets, Dataset
-    single_task     … and what all but several tasks at once have in common
+    task            a task with its files, and what all kinds have in common
+    dataset         its examples as rows, to be trained on and scored on
     pretrained_encoder  what fine-tuning starts from: a pre-training run or a Hugging Face folder
     early_stopping  a share of training that is held out, and when to stop
     class_weights   how much each class counts in the loss

@@ -1,7 +1,6 @@
 """What a trial is warned of: outputs that are all alike, and scores that the commonest answer would have too."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,33 +15,28 @@ FEW_EXAMPLES = 100
 TRY_MORE = "more epochs or another learning rate may help"
 
 
-class Look(NamedTuple):
-    """What shows whether a model has learnt, on one dev set."""
+def caution_of(metric: str, score: float, constant: float | None, same: bool, spread: float | None) -> str | None:
+    """Return what there is to say of a model's score on a dev set; None where it seems to have learnt.
 
-    metric: str
-    """The headline."""
-    score: float
-    constant: float | None
-    """What always giving the commonest answer scores; None where dev has one answer alone, so that nothing shows."""
-    same: bool
-    """Whether every prediction is the same."""
-    spread: float | None = None
-    """How far outputs are from being the same for all rows (see `spread_of`); None where that is not known."""
-
-    def caution(self) -> str | None:
-        """Return what there is to say; None where the model seems to have learnt."""
-        if self.constant is None:
-            return None
-        score = f"{self.metric} {self.score:.4f}"
-        if self.same:
-            return f"every dev prediction is the same ({score}); {TRY_MORE}"
-        no_better = "" if self.score > self.constant + MARGIN * (1 - self.constant) else (
-            f"{score} on dev is no better than always giving the same answer, which has {self.constant:.4f}"
-        )  # fmt: skip
-        alike = "" if self.spread is None or self.spread >= LEAST_SPREAD else (
-            f"outputs for all dev rows are nearly alike (their spread is {self.spread:.2g}; {LEAST_SPREAD:g} is little)"
-        )  # fmt: skip
-        return f"{', and '.join(filter(None, [no_better, alike]))}; {TRY_MORE}" if no_better or alike else None
+    Args:
+        metric: the headline.
+        constant: what always giving the commonest answer scores; None where dev has one answer alone, so that nothing
+            shows.
+        same: whether every prediction is the same.
+        spread: how far outputs are from being the same for all rows (see `spread_of`); None where that is not known.
+    """
+    if constant is None:
+        return None
+    scored = f"{metric} {score:.4f}"
+    if same:
+        return f"every dev prediction is the same ({scored}); {TRY_MORE}"
+    no_better = "" if score > constant + MARGIN * (1 - constant) else (
+        f"{scored} on dev is no better than always giving the same answer, which has {constant:.4f}"
+    )  # fmt: skip
+    alike = "" if spread is None or spread >= LEAST_SPREAD else (
+        f"outputs for all dev rows are nearly alike (their spread is {spread:.2g}; {LEAST_SPREAD:g} is little)"
+    )  # fmt: skip
+    return f"{', and '.join(filter(None, [no_better, alike]))}; {TRY_MORE}" if no_better or alike else None
 
 
 def spread_of(probs: Iterable[np.ndarray]) -> float:

@@ -11,7 +11,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.randomness import generator
 from bertsmith.tasks.cautions import stood_still
-from bertsmith.tasks.task import EvalSet
+from bertsmith.tasks.dataset import EvalSets, score_sets
 from bertsmith.training.machine import Machine
 
 
@@ -47,9 +47,9 @@ def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.
 class EarlyStopping:
     """Looks at what is held out, and keeps the weights that did best on it, in the host's memory."""
 
-    def __init__(self, split: EvalSet, metric: str, machine: Machine, patience: int, num_examples: int = 0):
-        """`num_examples` are in the split."""
-        self.split = split
+    def __init__(self, sets: EvalSets, metric: str, machine: Machine, patience: int, num_examples: int = 0):
+        """`num_examples` are in the sets."""
+        self.sets = sets
         self.metric = metric
         self.machine = machine
         self.patience = patience
@@ -64,7 +64,7 @@ class EarlyStopping:
 
     def look(self, objective: nn.Module, step: int) -> dict[str, float]:
         """The scores of the model as it is after this step."""
-        metrics, _, baseline, _ = self.split.score(objective, self.machine)
+        metrics, _, baseline, _ = score_sets(objective, self.sets, self.machine)
         self._scores.append(metrics[self.metric])
         caution = stood_still(self.metric, self._scores, baseline, self._num_examples)
         if caution is not None and not self.cautions:

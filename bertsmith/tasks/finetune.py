@@ -21,10 +21,10 @@ from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, number_of, open_run_folder, remove_unfinished
 from bertsmith.storage.json_files import member, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.storage.results import cautions_of, read_trial_results
+from bertsmith.storage.results import by_task, cautions_of, read_trial_results
 from bertsmith.tasks.answering.question_task import read_question_task
 from bertsmith.tasks.metrics import summarize
-from bertsmith.tasks.mixing import SEVERAL, task_and_metric
+from bertsmith.tasks.mixing import SEVERAL
 from bertsmith.tasks.multi_task import MultiTask
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder, open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -71,8 +71,8 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
             setup = TrialContext(recipe, task, start, machine, task.encode(start))
-            assert (setup.splits.held_out is not None) == (recipe.early_stopping.share > 0), "tasks hold it out"
-            if setup.splits.held_out is not None:
+            assert bool(setup.splits.held_out) == (recipe.early_stopping.share > 0), "tasks hold it out"
+            if setup.splits.held_out:
                 _say(
                     f"{setup.splits.num_held_out:,} of {task.num_examples['train']:,} training examples are held out "
                     f"for early stopping"
@@ -149,23 +149,25 @@ def _collect(run: Path, task: Task) -> dict[str, Any]:
 
 def score_table(results: dict[str, Any]) -> list[str]:
     """Return the lines of a table for each task: scores by seed; of several seeds median, mean and deviation too."""
-    tasks: dict[str, list[str]] = {}
-    for name in results["summary"]:
-        tasks.setdefault(task_and_metric(name)[0] or results["task"], []).append(name)
-    return [line for title, names in tasks.items() for line in _table(title, names, results)]
+    trials = {trial["seed"]: by_task(trial["metrics"]) for trial in results["trials"]}
+    return [
+        line
+        for task, summary in by_task(results["summary"]).items()
+        for line in _table(task or results["task"], summary, {seed: scores[task] for seed, scores in trials.items()})
+    ]
 
 
-def _table(title: str, names: list[str], results: dict[str, Any]) -> Iterator[str]:
-    widths = {name: max(10, len(task_and_metric(name)[1]) + 2) for name in names}
+def _table(title: str, summary: dict[str, dict[str, float]], trials: dict[int, dict[str, float]]) -> Iterator[str]:
+    widths = {name: max(10, len(name) + 2) for name in summary}
 
     def line(title: str, scores: dict[str, float]) -> str:
         return f"{title:>10}" + "".join(f"{scores[name]:>{width}.4f}" for name, width in widths.items())
 
-    yield f"{title:>10}" + "".join(f"{task_and_metric(name)[1]:>{width}}" for name, width in widths.items())
-    for trial in results["trials"]:
-        yield line(f"seed {trial['seed']}", trial["metrics"])
-    for row in ("median", "mean", "std") if len(results["trials"]) > 1 else ():
-        yield line(row, {name: results["summary"][name][row] for name in names})
+    yield f"{title:>10}" + "".join(f"{name:>{width}}" for name, width in widths.items())
+    for seed, scores in trials.items():
+        yield line(f"seed {seed}", scores)
+    for row in ("median", "mean", "std") if len(trials) > 1 else ():
+        yield line(row, {name: values[row] for name, values in summary.items()})
 
 
 def _note_trials(results: dict[str, Any], run: Path) -> None:

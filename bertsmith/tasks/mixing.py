@@ -47,17 +47,6 @@ def shares(sizes: Sequence[int], power: float) -> np.ndarray:
     return weights / weights.sum()
 
 
-def metric_of(task: str, metric: str) -> str:
-    """What a task's metric is called in a run of several; so are its losses, and its targets in a batch."""
-    return f"{task}.{metric}"
-
-
-def task_and_metric(name: str) -> tuple[str, str]:
-    """The opposite of `metric_of`; the task is "" where it is of all of them. A task's name may have points in it."""
-    task, _, metric = name.rpartition(".")
-    return task, metric
-
-
 def head_of(task: str) -> str:
     """What a task's head is called among the weights: "heads.HEAD.…"; torch has no points in a module's name."""
     return task.replace(".", "_")

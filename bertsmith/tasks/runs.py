@@ -22,9 +22,9 @@ from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import kind_of, read_manifest
-from bertsmith.storage.results import read_run_results, read_search_results
+from bertsmith.storage.results import by_task, read_run_results, read_search_results
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
-from bertsmith.tasks.mixing import SEVERAL, head_of, task_and_metric
+from bertsmith.tasks.mixing import SEVERAL, head_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task_spec import answer_kind_of
 from bertsmith.training.checkpoints import check_tensors
@@ -241,13 +241,9 @@ def _fault(trial: Path) -> str:
 
 
 def _results_of(results: dict[str, Any], task: str) -> dict[str, Any]:
-    """A task's part of the results of several."""
-
-    def own(scores: dict[str, Any]) -> dict[str, Any]:
-        return {task_and_metric(name)[1]: score for name, score in scores.items() if task_and_metric(name)[0] == task}
-
-    trials = [{"seed": trial["seed"], "metrics": own(trial["metrics"])} for trial in results["trials"]]
-    return {"task": task, "trials": trials, "summary": own(results["summary"])}
+    """Return a task's part of the results of several."""
+    trials = [trial | {"metrics": by_task(trial["metrics"]).get(task, {})} for trial in results["trials"]]
+    return {"task": task, "trials": trials, "summary": by_task(results["summary"]).get(task, {})}
 
 
 def _weights_of(weights: dict[str, Tensor], task: str) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
 """What a task is: how its answers look, and how they are scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
@@ -23,6 +24,8 @@ class TaskSpec:
     """Of a text, or of each word; None where an answer is a stretch of a text."""
     symmetric: bool = False
     """Whether a pair of texts means the same in both orders."""
+    may_have_none: bool = False
+    """Whether a question may be without an answer."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -31,6 +34,21 @@ class TaskSpec:
     def to_json(self) -> dict[str, Any]:
         """Return what a run's manifest says of the answers."""
         return (self.answers or OneLabel()).to_json()
+
+
+class TaskFiles(NamedTuple):
+    """A task's examples, as its files have them: `Examples`, `Sentences` or `Questions`."""
+
+    spec: TaskSpec
+    train: Any
+    dev: Any
+    other_devs: Mapping[str, Any] = MappingProxyType({})
+    """Further dev sets, by what the names of their metrics end with: MNLI's "_mismatched"."""
+
+    @property
+    def dev_sets(self) -> dict[str, Any]:
+        """All dev sets; the first one's metrics end with nothing."""
+        return {"": self.dev, **self.other_devs}
 
 
 def answer_kind_of(

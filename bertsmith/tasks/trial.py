@@ -17,11 +17,12 @@ from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import atomic_folder, atomic_write, own_folder, sha256_file
 from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import write_manifest
+from bertsmith.tasks.dataset import Datasets, score_sets
 from bertsmith.tasks.early_stopping import EarlyStopping
 from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.task import Datasets, Task
+from bertsmith.tasks.task import Task
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import Machine
 from bertsmith.training.metrics import MetricsLog
@@ -68,7 +69,7 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
         if watch is not None:
             watch.restore(objective)
             stopping = {"early_stopping": {"held_out": setup.splits.num_held_out, **watch.to_json()}}
-        metrics, constant, _, cautions = setup.splits.dev.score(objective, setup.machine, partial)
+        metrics, constant, _, cautions = score_sets(objective, setup.splits.dev, setup.machine, partial)
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
             "cautions": [*cautions, *(watch.cautions if watch is not None else ())],
@@ -92,7 +93,7 @@ def build_objective(setup: TrialContext, seed: int) -> Objective:
 
 def build_early_stopping(setup: TrialContext) -> EarlyStopping | None:
     """None where nothing is held out."""
-    if setup.splits.held_out is None:
+    if not setup.splits.held_out:
         return None
     patience = setup.recipe.early_stopping.patience
     splits, metric = setup.splits, setup.task.metrics[0]

@@ -98,7 +98,7 @@ def test_glues_classes_are_weighed_and_its_numbers_not(tmp_path, task):
     splits = load_task(recipe.settings).encode(open_pretrained_encoder(model))
     batch = splits.train.batch(np.arange(len(splits.train.lengths)))
     assert batch.targets["weights"].sum() == pytest.approx(len(splits.train.lengths))
-    assert "weights" not in splits.dev.batch(np.arange(2)).targets
+    assert "weights" not in splits.dev["", ""].batch(np.arange(2)).targets
 
 
 def test_a_rare_class_is_found_where_it_counts_for_more(tmp_path):

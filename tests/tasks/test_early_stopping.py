@@ -12,11 +12,11 @@ import torch
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.tasks import finetune as program
+from bertsmith.tasks.dataset import Outcome, score_sets
 from bertsmith.tasks.early_stopping import EarlyStopping, divide
 from bertsmith.tasks.finetune import finetune, load_task
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.task import Outcome
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.tasks.words.toy_tagging import write_tagging
@@ -62,13 +62,14 @@ class Scripted:
     def __init__(self, scores):
         self.scores = iter(scores)
 
-    def score(self, objective, machine):
+    def score(self, *arguments):
         return Outcome({"accuracy": next(self.scores)}, False)
 
 
 def test_the_earliest_best_weights_are_kept_and_patience_counts_looks_in_a_row():
     module = torch.nn.Linear(1, 1, bias=False)
-    watch = EarlyStopping(Scripted([0.5, 0.5, 0.7, 0.6, 0.7]), "accuracy", None, patience=2)
+    sets = {("", ""): Scripted([0.5, 0.5, 0.7, 0.6, 0.7])}
+    watch = EarlyStopping(sets, "accuracy", None, patience=2)
     enough = []
     for step in range(1, 6):
         torch.nn.init.constant_(module.weight, step)
@@ -107,8 +108,8 @@ def test_it_stops_and_what_is_scored_and_kept_is_what_did_best(toy, tmp_path):
     kept.load_state_dict(load_trial(tmp_path / "run").network.weights)
     machine = program.choose_machine(toy_recipe(*toy).settings.machine)
     splits = task.encode(start)
-    assert splits.held_out.score(kept, machine).metrics["accuracy"] == stopping["score"]
-    assert splits.dev.score(kept, machine).metrics == results["metrics"]
+    assert score_sets(kept, splits.held_out, machine).metrics["accuracy"] == stopping["score"]
+    assert score_sets(kept, splits.dev, machine).metrics == results["metrics"]
 
 
 def test_later_steps_that_harm_do_no_harm(toy, tmp_path):
@@ -143,7 +144,7 @@ def test_all_seeds_hold_out_the_same_and_it_is_said(toy, tmp_path, monkeypatch, 
     real = program.run_trial
 
     def watch(setup, seed, folder):
-        seen.append(setup.splits.held_out.rows.ids.tolist())
+        seen.append(setup.splits.held_out["", ""].rows.ids.tolist())
         return real(setup, seed, folder)
 
     monkeypatch.setattr(program, "run_trial", watch)
@@ -164,7 +165,7 @@ def test_pairs_are_doubled_after_the_split(tmp_path):
     task = load_task(recipe)
     splits = task.encode(open_pretrained_encoder(model))
     num_examples = task.num_examples["train"]
-    assert splits.num_held_out == len(splits.held_out.lengths) == round(num_examples / 4)
+    assert splits.num_held_out == len(splits.held_out["", ""].lengths) == round(num_examples / 4)
     assert len(splits.train.lengths) == 2 * (num_examples - splits.num_held_out)
 
 
@@ -178,6 +179,7 @@ def test_sentences_are_held_out_too(tmp_path):
     assert results["early_stopping"]["held_out"] == 20 and results["early_stopping"]["metric"] == "f1"
     assert [look["step"] for look in looks] == [46, 92] and {"f1", "precision"} <= looks[0].keys()
     splits = load_task(recipe.settings).encode(open_pretrained_encoder(model))
-    both = [sentence for split in (splits.train, splits.held_out) for sentence in split.sentences.texts()]
+    held_out = splits.held_out["", ""]
+    both = [sentence for split in (splits.train, held_out) for sentence in split.sentences.texts()]
     assert sorted(both) == sorted(load_task(recipe.settings).data.train.texts())
-    assert np.array_equal(splits.held_out.answers.shape, splits.held_out.batch(np.arange(20)).targets["answers"].shape)
+    assert np.array_equal(held_out.answers.shape, held_out.batch(np.arange(20)).targets["answers"].shape)

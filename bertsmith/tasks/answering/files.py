@@ -1,7 +1,7 @@
 """Which files a task of questions is in, whatever they are called, and the questions in them."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
@@ -10,7 +10,7 @@ from bertsmith.tasks.answering.question_columns import read_question_columns
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_questions
 from bertsmith.tasks.custom import find_file
-from bertsmith.tasks.task_spec import TaskSpec
+from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
 
 SQUAD_FOLDERS = {"squad-v1.1": "squadv1", "squad-v2.0": "squad"}
 """The reference's folder of a task."""
@@ -28,25 +28,15 @@ UNANSWERABLE_METRICS = ("best_f1", "best_exact", "f1", "exact")
 set for another one says more about the threshold."""
 
 
-class AskedTask(NamedTuple):
-    """A task's questions, as its files have them."""
-
-    spec: TaskSpec
-    train: Questions
-    dev: Questions
-    may_have_none: bool = False
-    """Whether a question may be without an answer."""
-
-
-def read_asked(recipe: Any) -> AskedTask:
-    """The task of a `FinetuneRecipe`.
+def read_asked(recipe: Any) -> TaskFiles:
+    """Return the task of a `FinetuneRecipe`.
 
     Raises:
         UserError: a file is missing, or there are several; as the readers of the task's files.
     """
-    task = TaskSpec(recipe.task, UNANSWERABLE_METRICS if recipe.unanswerable else METRICS)
-    train, dev = (_read(recipe, split, split == "train") for split in ("train", "dev"))
-    return AskedTask(task, train, dev, recipe.unanswerable)
+    metrics = UNANSWERABLE_METRICS if recipe.unanswerable else METRICS
+    spec = TaskSpec(recipe.task, metrics, may_have_none=recipe.unanswerable)
+    return TaskFiles(spec, *(_read(recipe, split, split == "train") for split in ("train", "dev")))
 
 
 def _read(recipe: Any, split: str, training: bool) -> Questions:

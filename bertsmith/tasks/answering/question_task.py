@@ -18,27 +18,26 @@ from bertsmith.objectives.objective import Batch
 from bertsmith.storage.json_files import write_json
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds, spread_of_places
-from bertsmith.tasks.answering.files import AskedTask
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
-from bertsmith.tasks.cautions import Look
 from bertsmith.tasks.class_weights import check_weights
+from bertsmith.tasks.dataset import Dataset, Datasets, Outcome, outcome_of
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.scoring.text_answers import score_answers
 from bertsmith.tasks.scoring.unanswerable import score_answerable
-from bertsmith.tasks.single_task import SingleTask
-from bertsmith.tasks.task import Dataset, Datasets, Outcome, outcome_of
+from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.machine import Machine
 
 
 @dataclass(frozen=True)
 class QuestionDataset(Dataset):
-    """See `bertsmith.tasks.task.Dataset`; its rows are windows."""
+    """Questions with their answers; its rows are windows."""
 
-    spec: AskedTask
+    spec: TaskSpec
     asked: Questions
     windows: Windows
     places: np.ndarray
@@ -73,13 +72,9 @@ class QuestionDataset(Dataset):
         if folder is not None:
             for file, content in (written | {"eval": scores}).items():
                 write_json(folder / f"{file}.json", content)
-        metrics = {metric: scores[metric] / 100 for metric in self.spec.spec.metrics}
-        headline = self.spec.spec.metrics[0]
-        same, baseline = len(set(texts.values())) == 1, constant_answer_score(gold)
-        return outcome_of(
-            metrics,
-            Look(headline, metrics[headline], baseline, same, spread_of_places(best, self.asked)),
-        )
+        metrics = {metric: scores[metric] / 100 for metric in self.spec.metrics}
+        same = len(set(texts.values())) == 1
+        return outcome_of(metrics, same, constant_answer_score(gold), spread_of_places(best, self.asked))
 
 
 def constant_answer_score(gold: Mapping[str, list[str]]) -> float | None:
@@ -92,10 +87,8 @@ def constant_answer_score(gold: Mapping[str, list[str]]) -> float | None:
 
 
 @dataclass(frozen=True)
-class QuestionTask(SingleTask):
-    """See `bertsmith.tasks.task.Task`."""
-
-    data: AskedTask
+class QuestionTask(Task):
+    """A task of questions about texts."""
 
     def check(self, start: PretrainedEncoder) -> None:
         recipe, settings = self.recipe, self.recipe.answering
@@ -122,7 +115,7 @@ class QuestionTask(SingleTask):
         asked, held_out = self.data.train, None
         if share := self.recipe.early_stopping.share:  # whole contexts, so that none is known from training
             asked, held_out = (asked.of_contexts(part) for part in divide(len(asked.contexts), share, "contexts"))
-        train = self._split(asked, start)
+        train = self._encoded(asked, start)
         lost = lost_answers(train)
         if len(lost):
             say(
@@ -132,21 +125,21 @@ class QuestionTask(SingleTask):
                 f"smaller answering.stride has windows overlap more",
                 error=True,
             )
-        splits = Datasets(train, self._split(self.data.dev, start))
+        dev = {("", ""): self._encoded(self.data.dev, start)}
         if held_out is None:
-            return splits
-        return splits._replace(held_out=self._split(held_out, start), num_held_out=len(held_out))
+            return Datasets(train, dev)
+        return Datasets(train, dev, {("", ""): self._encoded(held_out, start)}, len(held_out))
 
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Answering:
         return start.load_into(build_answering(self.recipe, encoder, start.family))
 
-    def _split(self, asked: Questions, start: PretrainedEncoder) -> QuestionDataset:
+    def _encoded(self, asked: Questions, start: PretrainedEncoder) -> QuestionDataset:
         settings = self.recipe.answering
         windows = cut_into_windows(
             asked, start.tokenizer, self.recipe.sequence_length, settings.stride, settings.question_length
         )
         say_what_is_cut(asked.path, windows, settings)
-        return QuestionDataset(self.data, asked, windows, first_answers(asked, windows), settings)
+        return QuestionDataset(self.spec, asked, windows, first_answers(asked, windows), settings)
 
 
 def read_question_task(recipe: FinetuneRecipe) -> QuestionTask:

@@ -12,8 +12,8 @@ from bertsmith.storage.files import files_named
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.cells import given_text
 from bertsmith.tasks.table_files import read_table
-from bertsmith.tasks.task_spec import TaskSpec
-from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
+from bertsmith.tasks.texts.examples import Examples
 
 BOOLQ = TaskSpec("boolq", ("accuracy",), OneLabel(("false", "true")))
 
@@ -25,14 +25,14 @@ NUM_EXAMPLES = {"train": 9427, "dev": 3270}
 """As published."""
 
 
-def read_boolq(data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> LabelledTexts:
+def read_boolq(data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> TaskFiles:
     """Return the task in the folder `data`, or in its folder BoolQ: a JSON object a line with question, passage, label.
 
     Raises:
         UserError: a file is missing; a line is malformed; the number of examples is not the published one, and
             `check_counts` compares it.
     """
-    return LabelledTexts(BOOLQ, *(_read(data, split, check_counts, skip_malformed) for split in ("train", "dev")))
+    return TaskFiles(BOOLQ, *(_read(data, split, check_counts, skip_malformed) for split in ("train", "dev")))
 
 
 def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> Examples:

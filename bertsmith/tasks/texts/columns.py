@@ -15,14 +15,14 @@ from bertsmith.tasks.custom import CustomSettings, find_file
 from bertsmith.tasks.labels import class_names, is_blank, label_of
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import read_table
-from bertsmith.tasks.task_spec import MOST_LABELS, TaskSpec
-from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+from bertsmith.tasks.task_spec import MOST_LABELS, TaskFiles, TaskSpec
+from bertsmith.tasks.texts.examples import Examples
 
 _BITS = re.compile(r"[01]([ ;|,]*[01])+")
 """A multi-hot vector as one label."""
 
 
-def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledTexts:
+def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskFiles:
     """Return the task in the folder `data`, which holds one file train.* and one file dev.*.
 
     Classes, and the labels of which a text may have any number, are the training file's, in numeric order where all are
@@ -49,7 +49,7 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
     task = learn(train, settings)
     _say_what_looks_quoted(train, texts)
     dev = read(paths[1], task.answers.known(cell(settings, paths[1])))
-    return LabelledTexts(task, *(_examples(table, texts, settings.label, task) for table in (train, dev)))
+    return TaskFiles(task, *(_examples(table, texts, settings.label, task) for table in (train, dev)))
 
 
 def _say_what_looks_quoted(table: Table, texts: Sequence[str]) -> None:

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.tasks.task_spec import TaskSpec
-
 
 class Examples(NamedTuple):
     """One split of a task; N examples."""
@@ -55,18 +53,8 @@ def _bytes_of(targets: np.ndarray) -> bytes:
     return short.tobytes() + (targets.tobytes() if len(np.unique(short)) < len(np.unique(targets)) else b"")
 
 
-class LabelledTexts(NamedTuple):
-    """A task's examples, as its files have them."""
-
-    spec: TaskSpec
-    train: Examples
-    dev: Examples
-    mismatched: Examples | None = None
-    """MNLI: a second dev set, of genres that are not in training."""
-
-
 def in_both_orders(examples: Examples) -> Examples:
-    """Every pair, then every pair the other way round: 2N examples."""
+    """Return every pair, then every pair the other way round: 2N examples."""
     assert examples.second is not None and examples.targets is not None
     return Examples(
         [*examples.first, *examples.second],

@@ -18,8 +18,8 @@ from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.cells import Cell, given_text
 from bertsmith.tasks.table import Table
 from bertsmith.tasks.table_files import column_names, read_table
-from bertsmith.tasks.task_spec import TaskSpec
-from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
+from bertsmith.tasks.texts.examples import Examples
 
 SplitName = Literal["train", "dev", "test"]
 
@@ -128,15 +128,15 @@ class Absent(UserError):
     """A set is not in the data folder at all (a half of one is a `UserError`)."""
 
 
-def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> LabelledTexts:
-    """The task `name` out of the GLUE folder `data`; of MNLI with the mismatched dev set where it is there. See
+def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> TaskFiles:
+    """Return the task `name` out of the GLUE folder `data`; of MNLI with the mismatched dev set where it is there. See
     `read_split`."""
     options = {"check_counts": check_counts, "skip_malformed": skip_malformed}
     train, dev = (read_split(name, data, split, **options) for split in ("train", "dev"))
-    mismatched = None
+    others = {}
     if name == "mnli" and why_absent(MNLI_MISMATCHED, data, "dev") is None:
-        mismatched = read_split(MNLI_MISMATCHED, data, "dev", **options)
-    return LabelledTexts(GLUE[name].task, train, dev, mismatched)
+        others[SETS[MNLI_MISMATCHED].edition] = read_split(MNLI_MISMATCHED, data, "dev", **options)
+    return TaskFiles(GLUE[name].task, train, dev, others)
 
 
 def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,29 +13,25 @@ from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch
 from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
-from bertsmith.tasks.cautions import Look
 from bertsmith.tasks.class_weights import class_weights
+from bertsmith.tasks.dataset import Dataset, Datasets, Outcome, outcome_of
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.metrics import is_constant, measure
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.single_task import SingleTask
-from bertsmith.tasks.task import Dataset, Datasets, Outcome, outcome_of
+from bertsmith.tasks.task import Task
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
-from bertsmith.tasks.texts.examples import Examples, LabelledTexts, in_both_orders
+from bertsmith.tasks.texts.examples import Examples, in_both_orders
 from bertsmith.training.machine import Machine
-
-MISMATCHED = "_mismatched"
-"""Ends the names of metrics that are of MNLI's second dev set."""
 
 
 @dataclass(frozen=True)
 class TextDataset(Dataset):
-    """See `bertsmith.tasks.task.Dataset`."""
+    """Texts or pairs of texts with their answers."""
 
     spec: TaskSpec
     rows: Rows
@@ -71,43 +66,13 @@ class TextDataset(Dataset):
         if folder is not None:
             _write_predictions(folder / f"predictions-{name}.tsv", predicted, self.gold, kind)
         metrics = measure(self.spec.metrics, predicted, self.gold, len(kind.labels))
-        headline = self.spec.metrics[0]
-        constant, same = kind.constant_score(headline, self.gold), is_constant(predicted)
-        return outcome_of(metrics, Look(headline, metrics[headline], constant, same, kind.spread(scores, self.gold)))
-
-
-class MnliEvalSet(NamedTuple):
-    """MNLI's; see `bertsmith.tasks.task.EvalSet`."""
-
-    matched: TextDataset
-    mismatched: TextDataset
-
-    def score(
-        self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
-    ) -> Outcome:
-        """The metrics of the second set, and the name of its file, end with `MISMATCHED`."""
-        first = self.matched.score(objective, machine, folder, name)
-        second = self.mismatched.score(objective, machine, folder, name + MISMATCHED)
-        metrics = first.metrics | {metric + MISMATCHED: score for metric, score in second.metrics.items()}
-        cautions = (*first.cautions, *(f"mismatched: {line}" for line in second.cautions))
-        return Outcome(metrics, first.constant or second.constant, first.baseline, cautions)
+        baseline = kind.constant_score(self.spec.metrics[0], self.gold)
+        return outcome_of(metrics, is_constant(predicted), baseline, kind.spread(scores, self.gold))
 
 
 @dataclass(frozen=True)
-class TextTask(SingleTask):
-    """See `bertsmith.tasks.task.Task`."""
-
-    data: LabelledTexts
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        second = () if self.data.mismatched is None else self.spec.metrics
-        return (*self.spec.metrics, *(name + MISMATCHED for name in second))
-
-    def identity(self) -> dict[str, Any]:
-        if self.data.mismatched is None:
-            return super().identity()
-        return super().identity() | {"mismatched_dev": self.data.mismatched.fingerprint()}
+class TextTask(Task):
+    """A task of texts or pairs of texts."""
 
     def check(self, start: PretrainedEncoder) -> None:
         super().check(start)
@@ -122,19 +87,16 @@ class TextTask(SingleTask):
             train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
         if self.spec.symmetric and self.recipe.double_unordered:
             train = in_both_orders(train)
-        others = (self.data.dev, self.data.mismatched, held_out)
-        dev, mismatched, watched = (None if some is None else self._split(some, start) for some in others)
+        dev = {("", edition): self._encoded(examples, start) for edition, examples in self.data.dev_sets.items()}
+        watched = {} if held_out is None else {("", ""): self._encoded(held_out, start)}
         splits = Datasets(
-            self._split(train, start, self._weights()),
-            dev if mismatched is None else MnliEvalSet(dev, mismatched),
-            watched,
-            0 if held_out is None else held_out.num_examples,
+            self._encoded(train, start, self._weights()), dev, watched, 0 if held_out is None else len(held_out.first)
         )
-        found = [split for split in (splits.train, dev, mismatched, watched) if split is not None]
-        truncated = sum(split.rows.truncated for split in found)
+        parts = [splits.train, *dev.values(), *watched.values()]
+        truncated = sum(part.rows.truncated for part in parts)
         if truncated:
             say(
-                f"{self.spec.name}: {truncated:,} of {sum(len(split.gold) for split in found):,} examples were "
+                f"{self.spec.name}: {truncated:,} of {sum(len(part.gold) for part in parts):,} examples were "
                 f"cut to {self.recipe.sequence_length} tokens (sequence_length)",
                 error=True,
             )
@@ -150,20 +112,20 @@ class TextTask(SingleTask):
             say(f"{self.spec.name}: {line}", error=True)
         return class_weights(self.recipe, self.spec, kind.counts(gold), len(gold))
 
-    def _split(self, examples: Examples, start: PretrainedEncoder, weights: np.ndarray | None = None) -> TextDataset:
+    def _encoded(self, examples: Examples, start: PretrainedEncoder, weights: np.ndarray | None = None) -> TextDataset:
         rows = encode(examples, start.tokenizer, self.recipe.sequence_length)
         return TextDataset(self.spec, rows, examples.targets, weights)
 
 
 def read_text_task(recipe: FinetuneRecipe) -> TextTask:
-    """A GLUE task, or one of one's own.
+    """Return a GLUE task, BoolQ, or one of the user's own.
 
     Raises:
         UserError: as `read_glue`, and as `read_columns`.
     """
     data = recipe.entry.read(recipe)
-    for examples in (data.train, data.dev, data.mismatched):
-        for line in () if examples is None else examples.left_out:
+    for examples in (data.train, *data.dev_sets.values()):
+        for line in examples.left_out:
             say(line, error=True)
     return TextTask(recipe, data)
 

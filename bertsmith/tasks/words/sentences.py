@@ -19,7 +19,7 @@ from bertsmith.tasks.scoring.entities import parse_tag
 from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.tasks.scoring.word_lines import Word, read_words, refuse_numbers
 from bertsmith.tasks.table_files import read_table
-from bertsmith.tasks.task_spec import MOST_LABELS, TaskSpec
+from bertsmith.tasks.task_spec import MOST_LABELS, TaskFiles, TaskSpec
 
 ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
 """Of chunks and names; the last one is of words."""
@@ -64,15 +64,7 @@ class Sentences(NamedTuple):
         return digest.hexdigest()
 
 
-class LabelledSentences(NamedTuple):
-    """A task's sentences, as its files have them."""
-
-    spec: TaskSpec
-    train: Sentences
-    dev: Sentences
-
-
-def read_chunking(data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
+def read_chunking(data: Path, *, skip_malformed: bool = False) -> TaskFiles:
     """CoNLL-2000's train.txt, and its dev.txt; where there is none, as there is none in the shared task, its test.txt.
 
     Raises:
@@ -92,7 +84,7 @@ def _only(data: Path, name: str) -> Path:
     return found[0] if found else data / name
 
 
-def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> LabelledSentences:
+def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskFiles:
     """Files of one's own: one file train.* and one file dev.* in the folder `data`.
 
     Raises:
@@ -108,7 +100,7 @@ def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed:
     return tagging_task("custom", *read, skip_malformed=skip_malformed)
 
 
-def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed: bool = False) -> LabelledSentences:
+def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed: bool = False) -> TaskFiles:
     """The task that the two files are; with `skip_malformed` without dev's sentences that have a tag of no word of
     training.
 
@@ -134,9 +126,7 @@ def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
     if not sentences:
         raise UserError(f"{dev.path}: no examples in this file ({malformed.note()[0]})")
     left_out = "\n".join(filter(None, [dev.left_out, *malformed.note()]))
-    return LabelledSentences(
-        TaskSpec(name, metrics, OneLabel(labels)), train, dev._replace(words=sentences, left_out=left_out)
-    )
+    return TaskFiles(TaskSpec(name, metrics, OneLabel(labels)), train, dev._replace(words=sentences, left_out=left_out))
 
 
 def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:

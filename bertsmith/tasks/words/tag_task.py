@@ -13,19 +13,19 @@ from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import quoted
 from bertsmith.objectives.objective import Batch
-from bertsmith.tasks.cautions import Look, spread_of
+from bertsmith.tasks.cautions import spread_of
 from bertsmith.tasks.class_weights import class_weights
+from bertsmith.tasks.dataset import Dataset, Datasets, Outcome, outcome_of
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.single_task import SingleTask
-from bertsmith.tasks.task import Dataset, Datasets, Outcome, outcome_of
+from bertsmith.tasks.task import Task
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
-from bertsmith.tasks.words.sentences import LabelledSentences, Sentences
+from bertsmith.tasks.words.sentences import Sentences
 from bertsmith.tasks.words.tag_scores import constant_tag_score, fallback, score_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -34,7 +34,7 @@ from bertsmith.training.machine import Machine
 
 @dataclass(frozen=True)
 class TagDataset(Dataset):
-    """See `bertsmith.tasks.task.Dataset`."""
+    """Sentences with a tag for each word."""
 
     spec: TaskSpec
     sentences: Sentences
@@ -67,16 +67,12 @@ class TagDataset(Dataset):
         ids = self.encoded.gather(grid, self.fallback)
         path = None if folder is None else folder / f"predictions-{name}.txt"
         metrics = score_tags(ids, self.sentences, self.encoded.ends, self.spec, path)
-        headline = self.spec.metrics[0]
-        constant = constant_tag_score(self.spec, self.sentences)
-        return outcome_of(metrics, Look(headline, metrics[headline], constant, is_constant(ids), spread))
+        return outcome_of(metrics, is_constant(ids), constant_tag_score(self.spec, self.sentences), spread)
 
 
 @dataclass(frozen=True)
-class TagTask(SingleTask):
-    """See `bertsmith.tasks.task.Task`."""
-
-    data: LabelledSentences
+class TagTask(Task):
+    """A task of tags of words."""
 
     def encode(self, start: PretrainedEncoder) -> Datasets:
         guess = fallback(self.spec, self.data.train)
@@ -89,14 +85,14 @@ class TagTask(SingleTask):
         if share := self.recipe.early_stopping.share:
             train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
         counted = f", and count as predicted {quoted(self.spec.labels[guess], 60)}"
-        splits = Datasets(replace(encoded(train), weights=self._weights()), encoded(self.data.dev))
-        self._say_what_is_lost(splits.train, "")
-        self._say_what_is_lost(splits.dev, counted)
+        learnt, dev = replace(encoded(train), weights=self._weights()), encoded(self.data.dev)
+        self._say_what_is_lost(learnt, "")
+        self._say_what_is_lost(dev, counted)
         if held_out is None:
-            return splits
+            return Datasets(learnt, {("", ""): dev})
         watched = encoded(held_out)
         self._say_what_is_lost(watched, counted)
-        return splits._replace(held_out=watched, num_held_out=held_out.num_examples)
+        return Datasets(learnt, {("", ""): dev}, {("", ""): watched}, held_out.num_examples)
 
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Tagging:
         return start.load_into(build_tagging(encoder, start.family, len(self.spec.labels), self.recipe.compat))

@@ -10,7 +10,7 @@ from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.objectives.objective import denominators_of
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds
-from bertsmith.tasks.answering.files import UNANSWERABLE_METRICS, AskedTask
+from bertsmith.tasks.answering.files import UNANSWERABLE_METRICS
 from bertsmith.tasks.answering.question_task import QuestionDataset, first_answers
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
@@ -38,7 +38,7 @@ def split() -> QuestionDataset:
         answers = [] if number % 3 == 1 else [(2 * at, context[2 * at : 2 * at + 3])]
         asked.add(str(number), " ".join(draw.choice(list(LETTERS), size=1 + number % 2)), context, answers)
     windows = cut_into_windows(asked, TOKENIZER, LENGTH, stride=4, question_length=3)
-    task = AskedTask(TaskSpec("toy", UNANSWERABLE_METRICS), asked, asked, may_have_none=True)
+    task = TaskSpec("toy", UNANSWERABLE_METRICS, may_have_none=True)
     return QuestionDataset(task, asked, windows, first_answers(asked, windows), AnsweringSettings())
 
 

@@ -156,7 +156,7 @@ def test_the_mismatched_and_the_diagnostic_sets(tmp_path):
     write_glue(tmp_path, "mnli", "mnli-mismatched", "ax")
     write_split(tmp_path, "mnli-mismatched", "dev", rows=9)
     data = read_glue("mnli", tmp_path, check_counts=False)
-    assert (len(data.dev.first), len(data.mismatched.first)) == (12, 9)
+    assert (len(data.dev.first), len(data.other_devs["_mismatched"].first)) == (12, 9)
     assert TextTask(None, data).metrics == ("accuracy", "accuracy_mismatched")
     for name, rows in (("mnli-mismatched", "9,847"), ("ax", "1,104")):
         assert len(read_split(name, tmp_path, "test", check_counts=False).first) == 6
@@ -165,7 +165,7 @@ def test_the_mismatched_and_the_diagnostic_sets(tmp_path):
     (tmp_path / "MNLI/dev_matched.tsv").rename(tmp_path / "MNLI/dev.tsv")
     (tmp_path / "MNLI/dev_mismatched.tsv").unlink()
     alone = read_glue("mnli", tmp_path, check_counts=False)
-    assert alone.mismatched is None and TextTask(None, alone).metrics == ("accuracy",), "dev.tsv is no mismatched set"
+    assert not alone.other_devs and TextTask(None, alone).metrics == ("accuracy",), "dev.tsv is no mismatched set"
 
 
 def test_the_hubs_mismatched_set(tmp_path):
@@ -173,9 +173,8 @@ def test_the_hubs_mismatched_set(tmp_path):
     table = pyarrow.table({"premise": ["a"], "hypothesis": ["b"], "label": [2]})
     for split in ("train", "validation_matched", "validation_mismatched"):
         pyarrow.parquet.write_table(table, tmp_path / "mnli" / f"{split}-00000-of-00001.parquet")
-    assert GLUE["mnli"].task.labels[read_glue("mnli", tmp_path, check_counts=False).mismatched.targets[0]] == (
-        "contradiction"
-    )
+    mismatched = read_glue("mnli", tmp_path, check_counts=False).other_devs["_mismatched"]
+    assert GLUE["mnli"].task.labels[mismatched.targets[0]] == "contradiction"
 
 
 def test_what_is_absent_is_said(tmp_path):

@@ -12,18 +12,13 @@ from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.words.sentences import (
-    ENTITY_METRICS,
-    PLAIN_METRICS,
-    LabelledSentences,
-    read_chunking,
-    read_custom_tagging,
-)
+from bertsmith.tasks.task_spec import TaskFiles
+from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, read_chunking, read_custom_tagging
 
 GOOD = "the DT B-NP\ncat NN I-NP\nsat VB B-VP\n. . O\n\nit PRP B-NP\n"
 
 
-def own(folder: Path, *, skip_malformed: bool = False, **settings: str) -> LabelledSentences:
+def own(folder: Path, *, skip_malformed: bool = False, **settings: str) -> TaskFiles:
     return read_custom_tagging(CustomSettings(**settings), folder, skip_malformed=skip_malformed)
 
 

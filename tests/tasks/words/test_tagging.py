@@ -161,7 +161,8 @@ def test_compat_sums_the_loss_has_segment_1_and_is_not_exported(toy, tmp_path, m
 
     monkeypatch.setattr(program, "run_trial", watch)
     finetune(recipe_of(*toy, "compat=true", "epochs=0.2"), tmp_path / "run")
-    assert set(seen["setup"].splits.train.rows.segment_ids) == set(seen["setup"].splits.dev.rows.segment_ids) == {1}
+    splits = seen["setup"].splits
+    assert set(splits.train.rows.segment_ids) == set(splits.dev["", ""].rows.segment_ids) == {1}
     tagger = bertsmith.load(tmp_path / "run", device="cpu")._tagger
     assert tagger.segment == 1
     objective = build_objective(seen["setup"], 0)

@@ -1,0 +1,130 @@
+"""A task's examples as rows, to be trained on and to be scored on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from bertsmith.objectives.objective import Batch
+from bertsmith.randomness import generator
+from bertsmith.storage.files import own_folder
+from bertsmith.storage.results import flat_names
+from bertsmith.tasks.cautions import caution_of
+from bertsmith.training.machine import Machine
+
+MEAN = "mean"
+"""The headline of several tasks: the mean of theirs."""
+
+POOLED_BATCHES = 32
+"""So many batches of training examples at a time are sorted by length."""
+
+
+class Outcome(NamedTuple):
+    """How a model did."""
+
+    metrics: dict[str, float]
+    """By name, as fractions of 1, the headline first."""
+    constant: bool
+    """Whether every prediction is the same."""
+    baseline: float | None = None
+    """The headline's score of always giving the commonest answer; None where all gold answers are the same."""
+    cautions: tuple[str, ...] = ()
+    """What there is to say of outputs that are alike, or no better than that."""
+
+
+def outcome_of(metrics: dict[str, float], same: bool, baseline: float | None, spread: float | None) -> Outcome:
+    """Return how a model did on one dev set, and what there is to say of it; see `caution_of`."""
+    metric, score = next(iter(metrics.items()))
+    caution = caution_of(metric, score, baseline, same, spread)
+    return Outcome(metrics, same, baseline, () if caution is None else (caution,))
+
+
+class Dataset(ABC):
+    """A task's examples as token rows for one model, with their answers: to be trained on, and to be scored on."""
+
+    @property
+    @abstractmethod
+    def lengths(self) -> np.ndarray:
+        """[N] int64, tokens of each row."""
+
+    @abstractmethod
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Return the rows of these numbers, in this order, with their answers."""
+
+    @abstractmethod
+    def score(self, objective: nn.Module, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
+        """Predict all examples and score them; with a `folder` the predictions are written there, in files that are
+        named after `name` where there can be several."""
+
+    def batches(
+        self, batch_size: int, seed: int, similar_lengths: bool = False
+    ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+        """Yield batches without end, each with the position after it: every example once an epoch, in an order drawn
+        for that epoch.
+
+        `similar_lengths` sorts each POOLED_BATCHES batches' worth of examples by length, cuts them into batches and
+        draws the order of these: a batch of short rows then needs little padding. Which examples share a pool is still
+        chance.
+        """
+        lengths = self.lengths
+        for epoch in count():
+            draw = generator(seed, "order", epoch)
+            order = draw.permutation(len(lengths))
+            if similar_lengths:
+                pools = np.arange(len(order)) // (POOLED_BATCHES * batch_size)
+                order = order[np.lexsort((lengths[order], pools))]
+            cut = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
+            for number, place in enumerate(draw.permutation(len(cut)) if similar_lengths else range(len(cut)), start=1):
+                yield self.batch(cut[place]), (epoch, number)
+
+
+EvalSets = Mapping[tuple[str, str], Dataset]
+"""What is scored, by task, "" where there is one alone, and by what the names of a set's metrics end with, "" but of a
+second dev set."""
+
+
+class Datasets(NamedTuple):
+    """What is trained on, and what is scored."""
+
+    train: Any
+    """A `Dataset`, or the `MultiTrainSet` of several tasks."""
+    dev: EvalSets
+    held_out: EvalSets = MappingProxyType({})
+    """Of the training examples those that are not trained on, for `early_stopping`."""
+    num_held_out: int = 0
+    """Examples in it."""
+
+
+def score_sets(objective: nn.Module, sets: EvalSets, machine: Machine, folder: Path | None = None) -> Outcome:
+    """Return how a model does on all of `sets`, with every metric under the name that results.json gives it; with a
+    `folder` the predictions are written there, those of one of several tasks into a folder of its own.
+
+    Of several tasks the headline is the mean of theirs, `MEAN`.
+    """
+    outcomes: dict[tuple[str, str], Outcome] = {}
+    for (task, edition), examples in sets.items():
+        part = objective.objectives[task] if task else objective
+        own = own_folder(folder / task) if folder is not None and task else folder
+        outcomes[task, edition] = examples.score(part, machine, own, f"dev{edition}")
+    scores: dict[str, dict[str, float]] = {}
+    for (task, edition), outcome in outcomes.items():
+        scores.setdefault(task, {}).update({name + edition: score for name, score in outcome.metrics.items()})
+    heads = [outcome for (_, edition), outcome in outcomes.items() if not edition]
+    if "" not in scores:
+        scores = {"": {MEAN: float(np.mean([next(iter(outcome.metrics.values())) for outcome in heads]))}} | scores
+    baselines = [outcome.baseline for outcome in heads]
+    return Outcome(
+        flat_names(scores),
+        any(outcome.constant for outcome in outcomes.values()),
+        None if None in baselines else float(np.mean(baselines)),
+        tuple(
+            "".join(f"{part}: " for part in (task, edition.removeprefix("_")) if part) + line
+            for (task, edition), outcome in outcomes.items()
+            for line in outcome.cautions
+        ),
+    )
