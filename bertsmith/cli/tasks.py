@@ -137,12 +137,12 @@ def submit(
 
     if task is not None:
         raise UserError(f"--task {task}: of use with OUT.json and questions alone; GLUE's archive holds all tasks")
-    found = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
-    tell("\n".join(found.written))
-    for line in found.left_out:
+    written, left_out = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
+    tell("\n".join(written))
+    for line in left_out:
         tell(f"left out: {line}")
     tell(f"wrote {out}")
-    if found.left_out:
+    if left_out:
         say_next("submit", run, out, "--fill")
 
 
@@ -167,11 +167,9 @@ def grade(
 ) -> None:
     """Score a prediction file as the official script of its task does, in percent."""
     from bertsmith.errors import UserError
-    from bertsmith.tasks.grade import NullOdds, grade, show_grade
+    from bertsmith.tasks.grade import grade, show_grade
 
     if null_threshold is not None and null_odds is None:
         raise UserError(f"--null-threshold {null_threshold:g}: of no use without --null-odds FILE")
-    odds = None if null_odds is None else NullOdds(null_odds)
-    if odds is not None and null_threshold is not None:
-        odds = odds._replace(threshold=null_threshold)
-    show_grade(task, grade(task, gold, predictions, odds, skip_malformed=skip_malformed), as_json)
+    options = {} if null_threshold is None else {"null_threshold": null_threshold}
+    show_grade(task, grade(task, gold, predictions, null_odds, skip_malformed=skip_malformed, **options), as_json)

@@ -27,13 +27,6 @@ from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 GRADED_TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
 
 
-class NullOdds(NamedTuple):
-    """How likely each question of SQuAD 2.0 has no answer, and from where on that is believed."""
-
-    path: Path
-    threshold: float = NULL_THRESHOLD
-
-
 class Grade(NamedTuple):
     """What a prediction file scores, and what one has to know to read it."""
 
@@ -51,8 +44,9 @@ def grade(
     task: str,
     gold: Path,
     predictions: Path | None,
-    null_odds: NullOdds | None = None,
+    null_odds: Path | None = None,
     *,
+    null_threshold: float = NULL_THRESHOLD,
     skip_malformed: bool = False,
 ) -> Grade:
     """Score `predictions` against `gold`.
@@ -62,6 +56,7 @@ def grade(
         gold: SQuAD's JSON, MRQA's JSON lines, a word-per-line file, or a GLUE task's dev file or folder.
         predictions: texts by question id as JSON, tags (see `read_tagging`; None where they are in `gold`), or
             labels (see `read_predicted_labels`).
+        null_odds: of SQuAD 2.0, how likely each question has no answer; above `null_threshold` it has none.
         skip_malformed: leave out, and count, what of `gold` is malformed, as fine-tuning does under that setting.
 
     Raises:
@@ -72,27 +67,30 @@ def grade(
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise UserError(f"{quoted(task, 60)} is no task{meant}; there are {', '.join(GRADED_TASKS)}")
     if null_odds is not None and task != "squad-v2.0":
-        raise UserError(f"--null-odds {null_odds.path}: of use for squad-v2.0 only; leave it out for {task}")
+        raise UserError(f"--null-odds {null_odds}: of use for squad-v2.0 only; leave it out for {task}")
     if task == "conll2000":
         return _grade_tags(gold, predictions, skip_malformed)
     if predictions is None:
         raise UserError(f"{task}: no file of predictions; give it after {gold}")
     if task in GLUE:
         return _grade_labels(task, gold, predictions, skip_malformed)
-    return _grade_texts(task, gold, predictions, null_odds, Malformed(remedy=OF_GRADING, skip=skip_malformed))
+    malformed = Malformed(remedy=OF_GRADING, skip=skip_malformed)
+    return _grade_texts(task, gold, predictions, null_odds, null_threshold, malformed)
 
 
-def show_grade(task: str, found: Grade, as_json: bool) -> None:
-    """Scores on standard output, notes on standard error."""
-    for note in found.notes:
+def show_grade(task: str, grade: Grade, as_json: bool) -> None:
+    """Print scores on standard output, notes on standard error."""
+    for note in grade.notes:
         say(note, error=True)
     if as_json:
-        say_json({"task": task} | found.scores, indent=2)
+        say_json({"task": task} | grade.scores, indent=2)
     else:
-        say("\n".join([f"{task}: {found.about}", *found.table]))
+        say("\n".join([f"{task}: {grade.about}", *grade.table]))
 
 
-def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | None, malformed: Malformed) -> Grade:
+def _grade_texts(
+    task: str, gold_path: Path, path: Path, null_odds: Path | None, null_threshold: float, malformed: Malformed
+) -> Grade:
     of_squad = partial(read_squad, answerable=task == "squad-v1.1")
     gold = (read_mrqa if task == "mrqa" else of_squad)(gold_path, malformed=malformed)
     predicted = _by_gold_ids(gold, read_predicted_texts(path))
@@ -109,17 +107,17 @@ def _grade_texts(task: str, gold_path: Path, path: Path, null_odds: NullOdds | N
     elif null_odds is None:
         scores = dict(score_answerable(gold, predicted))
     else:
-        odds = _by_gold_ids(gold, read_null_odds(null_odds.path))
+        odds = _by_gold_ids(gold, read_null_odds(null_odds))
         missing = [id for id in _without(predicted, odds) if id in gold]
         if missing:
             raise UserError(
-                f"{null_odds.path}: no odds for {len(missing):,} predicted questions, the first is "
+                f"{null_odds}: no odds for {len(missing):,} predicted questions, the first is "
                 f"{quoted(missing[0], 80)}; "
                 f"there have to be some for each"
             )
         foreign = _without(odds, gold)
-        notes += _counted(foreign, len(odds), f"ids of {null_odds.path} are not in {gold_path}, and count for nothing")
-        scores = dict(score_answerable(gold, predicted, odds, null_odds.threshold))
+        notes += _counted(foreign, len(odds), f"ids of {null_odds} are not in {gold_path}, and count for nothing")
+        scores = dict(score_answerable(gold, predicted, odds, null_threshold))
     table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
     scores |= {"unanswered": len(unanswered), "unknown": len(unknown)}
     return Grade(f"{gold_path.name}, {len(gold):,} questions", scores, table, notes)
@@ -170,19 +168,19 @@ def _shares(counts: Mapping[str, EntityCounts]) -> dict[str, Any]:
 
 def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) -> Grade:
     task = GLUE[name].task
-    gold = read_dev_labels(name, gold_path, skip_malformed=skip_malformed)
-    predicted = read_predicted_labels(path, task, gold)
-    notes = [f"{line}; no index counts them" for line in gold.left_out]
-    for values, what in ((predicted, "predictions"), (gold.answers, "labels")):
+    dev, gold, left_out = read_dev_labels(name, gold_path, skip_malformed=skip_malformed)
+    predicted = read_predicted_labels(path, task, dev, len(gold))
+    notes = [f"{line}; no index counts them" for line in left_out]
+    for values, what in ((predicted, "predictions"), (gold, "labels")):
         if is_constant(values):
             notes.append(f"all {what} are {task.answers.named(values[0])}")
-    zeros = undefined(task.metrics, predicted, gold.answers)
+    zeros = undefined(task.metrics, predicted, gold)
     if zeros:
         notes.append(f"{' and '.join(zeros)} 0 by definition: not defined for these predictions and labels")
-    measured = measure(task.metrics, predicted, gold.answers, len(task.labels))
+    measured = measure(task.metrics, predicted, gold, len(task.labels))
     scores = {name: 100.0 * value for name, value in measured.items()} | {"total": len(predicted)}
     table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
-    return Grade(f"{gold.path.name}, {len(predicted):,} examples", scores, table, notes)
+    return Grade(f"{dev.name}, {len(predicted):,} examples", scores, table, notes)
 
 
 def _number(value: float) -> str:

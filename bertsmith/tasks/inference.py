@@ -1,7 +1,7 @@
-"""What a fine-tuned model says of rows, batch by batch."""
+"""A fine-tuned model's scores of rows, batch by batch."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -17,7 +17,7 @@ PREDICTED_TOKENS = 8192
 
 
 def placed(objective: nn.Module, tokenizer: Tokenizer, settings: MachineSettings) -> Machine:
-    """The machine of these settings, with `objective` on it.
+    """Return the machine of these settings, with `objective` on it.
 
     Raises:
         UserError: its device is not there.
@@ -27,20 +27,9 @@ def placed(objective: nn.Module, tokenizer: Tokenizer, settings: MachineSettings
     return machine
 
 
-class Takeable(Protocol):
-    """N token rows, of which some are taken."""
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """[N] int64, in tokens."""
-
-    def take(self, rows: np.ndarray) -> Tokens:
-        """The rows of these numbers, in this order."""
-
-
-def scored(objective: nn.Module, rows: Takeable, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
-    """All rows, those of similar length together: their numbers, themselves, and what `objective.scores` gives. What
-    takes long shows how far it is."""
+def scored(objective: nn.Module, rows: Any, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
+    """Yield all of `rows` (`Rows` or `Windows`), those of similar length together: their numbers, themselves, and what
+    `objective.scores` gives. What takes long shows how far it is."""
     done, total = 0, int(rows.lengths.sum())
     with evaluating(objective), progress("predicting", total, patience=PATIENCE_SECONDS) as bar:
         for chosen in by_length(rows.lengths, PREDICTED_TOKENS):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -68,14 +68,6 @@ class Finetuned(Model):
         return answer_kind_of(labels, multi_label, self.manifest.get("low"), self.manifest.get("high"))
 
 
-class TaskRecord(NamedTuple):
-    """What a run says of one task, as if the task had been alone."""
-
-    recipe: FinetuneRecipe
-    manifest: dict[str, Any]
-    results: dict[str, Any]
-
-
 def chosen_run(run: Path) -> Path:
     """`run`; of a search the run that it chose.
 
@@ -106,8 +98,9 @@ def read_run_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
     return recipe.of_task(task) if recipe.task == SEVERAL else recipe
 
 
-def read_run(run: Path, task: str | None = None) -> TaskRecord:
-    """What a fine-tuning run with a finished trial says of its task; of several, of `task`.
+def read_run(run: Path, task: str | None = None) -> tuple[FinetuneRecipe, dict[str, Any], dict[str, Any]]:
+    """Return recipe, manifest and results of a fine-tuning run with a finished trial; of several tasks those of `task`,
+    as if it had been alone.
 
     Raises:
         UserError: as `read_run_recipe`; not a fine-tuning run, or no trial is finished.
@@ -123,7 +116,7 @@ def read_run(run: Path, task: str | None = None) -> TaskRecord:
     [metric, *_] = member(manifest, "metrics", list, str(run / "manifest.json")) or [None]
     if not results["trials"] or any(metric not in trial["metrics"] for trial in results["trials"]):
         raise UserError(f"{run / 'results.json'}: has no trial with {metric}; run `bertsmith finetune` again")
-    return TaskRecord(recipe, manifest, results)
+    return recipe, manifest, results
 
 
 def open_trained(path: Path, task: str | None = None) -> Model:

@@ -12,7 +12,7 @@ from mutation import mutated, mutated_json
 from bertsmith.tasks.answering.mrqa import read_mrqa_questions
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_questions
-from bertsmith.tasks.grade import NullOdds, grade
+from bertsmith.tasks.grade import grade
 from bertsmith.tasks.scoring.questions import read_mrqa, read_null_odds, read_predicted_texts, read_squad
 
 CONTEXT = "Ann Lee wrote it in May, in  Rome."
@@ -88,7 +88,7 @@ def read_predictions(folder: Path) -> None:
     predicted, odds = read_predicted_texts(folder / "preds.json"), read_null_odds(folder / "odds.json")
     assert predicted == json.loads((folder / "preds.json").read_text(encoding="utf-8-sig"))
     assert odds == json.loads((folder / "odds.json").read_text(encoding="utf-8-sig"))
-    found = grade("squad-v2.0", folder / "gold.json", folder / "preds.json", NullOdds(folder / "odds.json"))
+    found = grade("squad-v2.0", folder / "gold.json", folder / "preds.json", folder / "odds.json")
     assert all(0 <= found.scores[name] <= 100 for name in ("exact", "f1", "best_exact", "best_f1"))
     assert found.scores["total"] == 3
 

@@ -38,8 +38,8 @@ def read(folder: Path) -> None:
 
 def read_predictions(folder: Path) -> None:
     check_words(folder / "tags.txt")
-    found = read_tagging(folder / "gold.txt", folder / "tags.txt")
-    assert [len(tags) for tags in found.predicted] == [len(tags) for tags in found.gold] == [2, 3, 1, 1]
+    gold, predicted = read_tagging(folder / "gold.txt", folder / "tags.txt")
+    assert [len(tags) for tags in predicted] == [len(tags) for tags in gold] == [2, 3, 1, 1]
 
 
 @few_and_many

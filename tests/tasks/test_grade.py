@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from bertsmith.cli.app import app
 from bertsmith.cli.tasks import TASK_NAMES
 from bertsmith.errors import UserError
-from bertsmith.tasks.grade import GRADED_TASKS, NullOdds, grade
+from bertsmith.tasks.grade import GRADED_TASKS, grade
 from bertsmith.tasks.texts.glue import read_glue
 
 SQUAD = {"1": ["cat"], "2": ["black dog"], "3": []}
@@ -231,9 +231,9 @@ def test_what_does_not_belong_together(tmp_path):
     with pytest.raises(UserError, match=r"'squad-v2' is no task \(did you mean squad-v2.0\?\); there are squad-v1.1, "):
         grade("squad-v2", gold, predictions)
     with pytest.raises(UserError, match=r"--null-odds .*odds.json: of use for squad-v2.0 only; leave it out for mrqa"):
-        grade("mrqa", gold, predictions, NullOdds(odds))
+        grade("mrqa", gold, predictions, odds)
     with pytest.raises(UserError, match=r"odds.json: no odds for 1 predicted questions, the first is '2'"):
-        grade("squad-v2.0", gold, predictions, NullOdds(odds))
+        grade("squad-v2.0", gold, predictions, odds)
     with pytest.raises(UserError, match=r"other.json: no id of .*dev.json is in it, for example '1'"):
         grade("squad-v2.0", gold, write(tmp_path / "other.json", {"x": "cat"}))
     result = CliRunner().invoke(app, ["grade", "squad-v2.0", str(gold), str(predictions), "--null-threshold", "0.5"])

@@ -10,7 +10,7 @@ import pytest
 from bertsmith.config.loading import load
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.answering.best_answers import SpanAnswer, spread_of_places
+from bertsmith.tasks.answering.best_answers import FoundAnswer, spread_of_places
 from bertsmith.tasks.answering.question_task import constant_answer_score as constant_of_questions
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.cautions import caution_of, spread_of, stood_still
@@ -113,7 +113,7 @@ def test_answers_that_all_begin_at_one_place():
     asked = Questions()
     for number in range(40):
         asked.add(str(number), "q", f"{number} a b", [(number % 7, "a")])
-    best = [[SpanAnswer("x", 0 if number else 3, 1.0, 0.5)] for number in range(40)]
+    best = [[FoundAnswer("x", 0 if number else 3, 1.0)] for number in range(40)]
     assert spread_of_places(best, asked) == pytest.approx(1 / 40)
     assert spread_of_places(best[:9], asked) is None, "too few to tell"
     asked.answers = [[(0, "a")]] * 40

@@ -10,7 +10,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.storage.json_files import read_json
 from bertsmith.tasks.answering.answering import Answering
-from bertsmith.tasks.answering.best_answers import SpanAnswer, best_answers, find_candidates, null_odds
+from bertsmith.tasks.answering.best_answers import FoundAnswer, best_answers, find_candidates, null_odds
 from bertsmith.tasks.answering.question_task import build_answering, say_what_is_cut
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
@@ -20,22 +20,6 @@ from bertsmith.tasks.runs import Finetuned, load_weights
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
-
-
-class FoundAnswer(NamedTuple):
-    """What a model says to a question."""
-
-    text: str
-    """A stretch of the context; "" where the context has no answer."""
-    start: int | None
-    """The character of the context that it begins with."""
-    score: float | None
-    """Of the likeliest stretch: the greater, the likelier, of a joint head a log-probability; None of an empty
-    context."""
-    null_odds: float | None
-    """The greater, the less there is an answer; None of a model that was not fine-tuned to say so."""
-    prob: float | None = None
-    """Of the likeliest stretch, in the part of the context that was read at once; None where there is no score."""
 
 
 class Answerer(NamedTuple):
@@ -77,7 +61,7 @@ class Answerer(NamedTuple):
         if self.objective.may_have_none:
             odds = null_odds(candidates, windows, best, settings.joint).tolist()
         return [
-            _found(answers[0], value) if answers else FoundAnswer("", None, None, value)
+            answers[0]._replace(null_odds=value) if answers else FoundAnswer("", None, None, value)
             for answers, value in zip(best, odds, strict=True)
         ]
 
@@ -104,10 +88,6 @@ class Answerer(NamedTuple):
                     f"a question has {len(ids)} tokens, and the model was fine-tuned on {most}; shorten it, or have it "
                     f"cut (--truncate, truncate=True): {question:.60}"
                 )
-
-
-def _found(best: SpanAnswer, null_odds: float | None) -> FoundAnswer:
-    return FoundAnswer(best.text, best.start, best.score, null_odds, best.prob)
 
 
 def open_answerer(model: Model, machine_settings: MachineSettings, threshold: float | None = None) -> Answerer:

@@ -20,16 +20,20 @@ MAX_ANSWERS = 20
 """Answers, of which most may begin at one place by chance."""
 
 
-class SpanAnswer(NamedTuple):
-    """A stretch of a question's context."""
+class FoundAnswer(NamedTuple):
+    """A model's answer to a question."""
 
     text: str
-    start: int
+    """A stretch of the context; "" where the context has no answer."""
+    start: int | None
     """The character of the context that it begins with."""
-    score: float
-    """The greater, the likelier; comparable among the answers to one question."""
-    prob: float
-    """Of this stretch, in the window that it was found in."""
+    score: float | None
+    """Of the likeliest stretch: the greater, the likelier, of a joint head a log-probability; None of an empty
+    context."""
+    null_odds: float | None = None
+    """The greater, the less there is an answer; None of a model that was not fine-tuned to say so."""
+    prob: float | None = None
+    """Of the likeliest stretch, in the part of the context that was read at once; None where there is no score."""
 
 
 class Candidates(NamedTuple):
@@ -67,7 +71,7 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, mo
     return Candidates(starts, ends, scores, log_totals, nones)
 
 
-def best_answers(candidates: Candidates, windows: Windows, asked: Questions, most: int = 1) -> list[list[SpanAnswer]]:
+def best_answers(candidates: Candidates, windows: Windows, asked: Questions, most: int = 1) -> list[list[FoundAnswer]]:
     """At most so many answers to each question, of all its windows, the best first; none where its context has no
     token."""
     scores = candidates.scores.ravel()
@@ -78,11 +82,11 @@ def best_answers(candidates: Candidates, windows: Windows, asked: Questions, mos
     bounds = np.searchsorted(question[order], np.arange(len(asked) + 1))
     starts, ends = candidates.starts.ravel(), candidates.ends.ravel()
 
-    def answer(number: int, at: int) -> SpanAnswer:
+    def answer(number: int, at: int) -> FoundAnswer:
         place = windows.characters(window[at], starts[at], ends[at])
         score = float(scores[at])
         prob = math.exp(min(0.0, score - float(candidates.log_totals[window[at]])))
-        return SpanAnswer(asked.context(number)[place], place.start, score, prob)
+        return FoundAnswer(asked.context(number)[place], place.start, score, prob=prob)
 
     return [
         [answer(number, at) for at in order[begin : min(end, begin + most)]]
@@ -90,7 +94,7 @@ def best_answers(candidates: Candidates, windows: Windows, asked: Questions, mos
     ]
 
 
-def spread_of_places(best: list[list[SpanAnswer]], asked: Questions) -> float | None:
+def spread_of_places(best: list[list[FoundAnswer]], asked: Questions) -> float | None:
     """Return the share of answers that begin elsewhere in their contexts than most do; None where that shows nothing,
     since there are few, or the right ones begin alike too."""
     found = _share_elsewhere([answers[0].start for answers in best if answers])
@@ -102,7 +106,7 @@ def _share_elsewhere(starts: Sequence[int]) -> float | None:
     return 1 - max(Counter(starts).values()) / len(starts) if len(starts) >= MAX_ANSWERS else None
 
 
-def null_odds(candidates: Candidates, windows: Windows, best: list[list[SpanAnswer]], joint: bool) -> np.ndarray:
+def null_odds(candidates: Candidates, windows: Windows, best: list[list[FoundAnswer]], joint: bool) -> np.ndarray:
     """[Q] float64: the greater, the less each question has an answer. The least that any of its windows says, since
     the others may only not have it; where the head is not joint, less the score of the question's best answer.
 

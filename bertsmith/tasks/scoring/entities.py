@@ -29,12 +29,8 @@ class Tag(NamedTuple):
 OUTSIDE = Tag("O", "")
 
 
-class Entity(NamedTuple):
-    """The words `begin` to `end` (not included) of a sentence."""
-
-    kind: str
-    begin: int
-    end: int
+Entity = tuple[str, int, int]
+"""Type, first word and the word after the last, in a sentence."""
 
 
 class EntityCounts(NamedTuple):
@@ -58,7 +54,7 @@ class EntityCounts(NamedTuple):
 
 
 def parse_tag(text: str) -> Tag | None:
-    """None where it is no tag of BIO or BIOES."""
+    """Return the tag; None where it is none of BIO or BIOES."""
     prefix, _, kind = text.partition("-")
     if text == "O":
         return OUTSIDE
@@ -66,13 +62,13 @@ def parse_tag(text: str) -> Tag | None:
 
 
 def scheme_of(*taggings: Iterable[Sequence[Tag]]) -> str:
-    """Seqeval's name of what they are written in: "IOBES" where any tag is E- or S-, else "IOB2"."""
-    some = any(tag.prefix in "ES" for tagging in taggings for sentence in tagging for tag in sentence)
-    return "IOBES" if some else "IOB2"
+    """Return seqeval's name of what they are written in: "IOBES" where any tag is E- or S-, else "IOB2"."""
+    ends = any(tag.prefix in "ES" for tagging in taggings for sentence in tagging for tag in sentence)
+    return "IOBES" if ends else "IOB2"
 
 
 def find_entities(tags: Sequence[Tag], strict: str | None = None) -> list[Entity]:
-    """The entities of one sentence, in order.
+    """Return the entities of one sentence, in order.
 
     An entity goes on where I or E follows B or I of its own type, and ends before anything else; whatever is not O
     begins one where none goes on.
@@ -86,7 +82,7 @@ def find_entities(tags: Sequence[Tag], strict: str | None = None) -> list[Entity
     for place, tag in enumerate([*tags, OUTSIDE]):
         if not (tag.prefix in "IE" and previous.prefix in "BI" and tag.kind == previous.kind):
             if previous.prefix != "O" and _is_allowed(tags[begin].prefix, previous.prefix, place - begin, strict):
-                found.append(Entity(previous.kind, begin, place))
+                found.append((previous.kind, begin, place))
             begin = place
         previous = tag
     return found
@@ -103,7 +99,7 @@ def _is_allowed(first: str, last: str, num_words: int, strict: str | None) -> bo
 def count_entities(
     gold: Sequence[Sequence[Tag]], predicted: Sequence[Sequence[Tag]], strict: str | None = None
 ) -> dict[str, EntityCounts]:
-    """By type, in alphabetical order; an entity is correct where type, begin and end are those of a gold one.
+    """Return counts by type, in alphabetical order; an entity is correct where type, begin and end are a gold one's.
 
     Args:
         gold, predicted: the tags of the same words, a sequence a sentence.
@@ -114,17 +110,17 @@ def count_entities(
         assert len(wanted) == len(given)
         both = [set(find_entities(tags, strict)) for tags in (wanted, given)]
         for counter, entities in zip(counters, (*both, both[0] & both[1]), strict=True):
-            counter.update(entity.kind for entity in entities)
+            counter.update(kind for kind, _, _ in entities)
     kinds = sorted(set().union(*counters))
     return {kind: EntityCounts(*(counter[kind] for counter in counters)) for kind in kinds}
 
 
 def total(counts: Iterable[EntityCounts]) -> EntityCounts:
-    """Of all types together: what `conlleval` prints first, seqeval's micro average."""
+    """Return the counts of all types together: what `conlleval` prints first, seqeval's micro average."""
     return EntityCounts(*map(sum, zip((0, 0, 0), *counts, strict=True)))
 
 
 def tag_accuracy(gold: Sequence[Sequence[Tag]], predicted: Sequence[Sequence[Tag]]) -> float:
-    """The percentage of words that have their gold tag, O included."""
+    """Return the percentage of words that have their gold tag, O included."""
     same = [a == b for both in zip(gold, predicted, strict=True) for a, b in zip(*both, strict=True)]
     return 100.0 * sum(same) / len(same)

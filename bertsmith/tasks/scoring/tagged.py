@@ -2,22 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.scoring.entities import Tag, parse_tag
 from bertsmith.tasks.scoring.word_lines import DOCUMENT, Word, read_words
 
-
-class TaggedSentences(NamedTuple):
-    """The tags of the same words, a list a sentence; there is a word in each."""
-
-    gold: list[list[Tag]]
-    predicted: list[list[Tag]]
+Tags = list[list[Tag]]
+"""Of words, a list a sentence; there is a word in each."""
 
 
-def read_tagging(gold: Path, predictions: Path | None = None) -> TaggedSentences:
-    """Gold and predicted tags.
+def read_tagging(gold: Path, predictions: Path | None = None) -> tuple[Tags, Tags]:
+    """Return gold and predicted tags of the same words.
 
     A line -DOCSTART- is no word (for `conlleval` it is one, which all taggers get right), also where the predictions
     are tags alone and there is one for it.
@@ -40,7 +35,7 @@ def read_tagging(gold: Path, predictions: Path | None = None) -> TaggedSentences
                 f"predictions a line is a word, …, its gold tag and its predicted tag"
             )
         hint = "without a file of predictions the last two columns are the gold and the predicted tag"
-        return TaggedSentences(_tags(gold, sentences, -2, hint), _tags(gold, sentences, -1, hint))
+        return _tags(gold, sentences, -2, hint), _tags(gold, sentences, -1, hint)
     tagged = read_words(predictions)
     are_tags_alone = len(tagged[0][0].columns) == 1
     if are_tags_alone and _num_words(tagged) != _num_words(sentences):
@@ -50,7 +45,7 @@ def read_tagging(gold: Path, predictions: Path | None = None) -> TaggedSentences
             tagged = _without_documents(tagged, whole)
     _check_alike(gold, sentences, predictions, tagged)
     hint = "the last column is the tag"
-    return TaggedSentences(_tags(gold, sentences, -1, hint), _tags(predictions, tagged, -1, hint))
+    return _tags(gold, sentences, -1, hint), _tags(predictions, tagged, -1, hint)
 
 
 def _without_documents(tagged: Sequence[Sequence[Word]], whole: Sequence[Sequence[Word]]) -> list[list[Word]]:
@@ -71,7 +66,7 @@ def _num_words(sentences: Sequence[Sequence[Word]]) -> int:
     return sum(map(len, sentences))
 
 
-def _tags(path: Path, sentences: Sequence[Sequence[Word]], column: int, hint: str) -> list[list[Tag]]:
+def _tags(path: Path, sentences: Sequence[Sequence[Word]], column: int, hint: str) -> Tags:
     known: dict[str, Tag] = {}
     for sentence in sentences:
         for word in sentence:

@@ -48,17 +48,6 @@ class GlueTask(NamedTuple):
     test_names: tuple[str, ...] = ("test",)
 
 
-class DevLabels(NamedTuple):
-    """What predictions are held to; N examples."""
-
-    path: Path
-    """The file, or the first of several."""
-    answers: np.ndarray
-    """[N]: int64 class ids, or float64 numbers as the file has them."""
-    left_out: tuple[str, ...]
-    """Of each file with malformed lines, what `Table.left_out` says; no index counts them."""
-
-
 NOT, YES = "not_entailment", "entailment"
 PAIR = ("sentence1", "sentence2")
 
@@ -191,8 +180,9 @@ def read_split(
     return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, _left_out(tables))
 
 
-def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> DevLabels:
-    """The labels of a dev set alone.
+def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> tuple[Path, np.ndarray, tuple[str, ...]]:
+    """Return the file of a dev set, or the first of several, its labels [N] (class ids or numbers), and of each file
+    with malformed lines, which no index counts, what `Table.left_out` says.
 
     Args:
         name: a key of `GLUE`.
@@ -215,7 +205,7 @@ def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> D
         there = column_names(paths[0]) if header is None else header
         wanted = {label: target} | {name: given_text for name in texts if name in there}
         tables = [read_table(path, wanted, header=header, skip_malformed=True) for path in paths]
-        return DevLabels(paths[0], _targets(row, tables, label), _left_out(tables))
+        return paths[0], _targets(row, tables, label), _left_out(tables)
     # A label that is none is an error: without its row, all indices after it would be of other rows.
     tables = [read_table(path, {label: lambda value: value}, header=header, skip_malformed=True) for path in paths]
     for table in tables:
@@ -227,7 +217,7 @@ def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> D
                     f"{table.path}, line {line}: {label} {error}; fix it, or where no index of the predictions counts "
                     f"such lines (a run's with skip_malformed=true) leave them out with --skip-malformed"
                 ) from None
-    return DevLabels(paths[0], _targets(row, tables, label), _left_out(tables))
+    return paths[0], _targets(row, tables, label), _left_out(tables)
 
 
 def _left_out(tables: Sequence[Table]) -> tuple[str, ...]:

@@ -55,16 +55,9 @@ class Work(NamedTuple):
     """Where the filler is from, or why nothing answers."""
 
 
-class Submission(NamedTuple):
-    """What was written, for people: a line a file."""
-
-    written: list[str]
-    left_out: list[str]
-
-
 @no_empty_folder("out")
-def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) -> Submission:
-    """Answer the test sets and write the archive `out`.
+def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) -> tuple[list[str], list[str]]:
+    """Answer the test sets and write the archive `out`; return what was written and what was left out, a line a file.
 
     All files are read before a model answers, so that what is wrong with them is said at once. No malformed line of a
     test set is skipped: each line has its index.
@@ -95,7 +88,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
         contents[work.sheet.file] = sheet_text(GLUE[work.sheet.task].task, answers)
         written.append(f"{work.sheet.file:<12}{work.num_rows:>9,}  {_source(work)}")
     write_submission(out, contents)
-    return Submission(written, left_out)
+    return written, left_out
 
 
 def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:

@@ -12,7 +12,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.answering.answering import JointAnswering
 from bertsmith.tasks.finetune import finetune, load_task
-from bertsmith.tasks.grade import NullOdds, grade
+from bertsmith.tasks.grade import grade
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.answering.toy_questions import Asked, ask, columns, mrqa, squad, write_questions
@@ -59,8 +59,10 @@ def test_it_is_learnt_and_graded_as_the_official_script_does(model, data, tmp_pa
     assert metrics == {name: found[name] / 100 for name in metrics}
     [gold] = [path for path in data[task].rglob("*") if path.is_file() and "dev" in str(path.relative_to(data[task]))]
     odds = trial / "null_odds.json"
-    graded = grade(TASKS[task], gold, trial / "preds.json", NullOdds(odds, -2.75 if joint else 0.0)
-                   if odds.exists() else None).scores  # fmt: skip
+    threshold = -2.75 if joint else 0.0
+    graded = grade(
+        TASKS[task], gold, trial / "preds.json", odds if odds.exists() else None, null_threshold=threshold
+    ).scores
     assert graded == found | {"unanswered": 0, "unknown": 0} | ({} if odds.exists() else {"total": 60})
     assert odds.exists() == (task == "squad-v2.0")
     if odds.exists():

@@ -52,9 +52,9 @@ def test_a_boundary_ends_a_sentence_as_a_blank_line_does(tmp_path):
 def test_a_document_line_is_no_word_for_the_grader(tmp_path):
     """For conlleval -X- alone ends a sentence, and -DOCSTART- is a word that all taggers get right."""
     both = write(tmp_path / "both.txt", "-DOCSTART- -X- O\n\nthe DT B-NP B-NP\ncat NN I-NP O\n-DOCSTART-\nit PRP O O\n")
-    found = read_tagging(both)
-    assert [len(sentence) for sentence in found.gold] == [2, 1]
-    assert tag_accuracy(found.gold, found.predicted) == pytest.approx(100 * 2 / 3)
+    gold, predicted = read_tagging(both)
+    assert [len(sentence) for sentence in gold] == [2, 1]
+    assert tag_accuracy(gold, predicted) == pytest.approx(100 * 2 / 3)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_baseline_of_the_shared_task(shared_data, tmp_path):
     for sentence in read_words(gold):
         lines += [frequent[word.columns[1]].most_common(1)[0][0] for word in sentence] + [""]
     tagging = read_tagging(gold, write(tmp_path / "tags.txt", "\n".join(lines)))
-    assert (len(tagging.gold), sum(map(len, tagging.gold))) == (2012, 47377)
+    assert (len(tagging[0]), sum(map(len, tagging[0]))) == (2012, 47377)
     counts = total(count_entities(*tagging).values())
     assert (round(counts.precision, 2), round(counts.recall, 2), round(counts.f1, 2)) == (72.58, 82.14, 77.07)
     assert tag_accuracy(*tagging) == pytest.approx(77.29, abs=0.005)

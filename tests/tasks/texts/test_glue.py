@@ -78,23 +78,23 @@ def test_dev_labels_alone(tmp_path, name):
     """The same from the dev file, the task's folder and the folder of all tasks."""
     path = write_tsv(tmp_path, name, "dev", rows=3)
     for gold in (path, path.parent, tmp_path):
-        found = read_dev_labels(name, gold)
-        assert (found.path, len(found.answers), found.left_out) == (path, 3, ())
+        file, answers, left_out = read_dev_labels(name, gold)
+        assert (file, len(answers), left_out) == (path, 3, ())
         labels = GLUE[name].task.labels
-        assert [labels[answer] if labels else f"{answer:g}" for answer in found.answers] == [LABELS[name]] * 3
+        assert [labels[answer] if labels else f"{answer:g}" for answer in answers] == [LABELS[name]] * 3
 
 
 def test_dev_labels_of_the_hub_and_of_mnlis_editions(tmp_path):
     matched = write_tsv(tmp_path, "mnli", "dev", rows=2)
     mismatched = matched.with_name("dev_mismatched.tsv")
     mismatched.write_text(matched.read_text(encoding="utf-8") + "no columns here\n", encoding="utf-8")
-    assert read_dev_labels("mnli", tmp_path / "MNLI").path == matched
-    found = read_dev_labels("mnli", mismatched)
-    assert found.path == mismatched
-    assert f"{mismatched}: 1 malformed lines left out; the first is line 4: " in found.left_out[0]
+    assert read_dev_labels("mnli", tmp_path / "MNLI")[0] == matched
+    path, _, left_out = read_dev_labels("mnli", mismatched)
+    assert path == mismatched
+    assert f"{mismatched}: 1 malformed lines left out; the first is line 4: " in left_out[0]
     hub = tmp_path / "validation_matched-00000-of-00001.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"label": [0, 1, 2]}), hub)
-    names = [GLUE["mnli"].task.labels[answer] for answer in read_dev_labels("mnli", hub).answers]
+    names = [GLUE["mnli"].task.labels[answer] for answer in read_dev_labels("mnli", hub)[1]]
     assert names == ["entailment", "neutral", "contradiction"]
 
 
@@ -214,7 +214,7 @@ def test_folders_and_files_in_capitals_are_the_same(tmp_path):
         path.rename(path.with_name(f"{split}.TSV"))
     path.parent.rename(tmp_path / "Rte")
     data = read_glue("rte", tmp_path, check_counts=False)
-    assert data.dev.num_examples and read_dev_labels("rte", tmp_path).answers.tolist() == data.dev.targets.tolist()
+    assert data.dev.num_examples and read_dev_labels("rte", tmp_path)[1].tolist() == data.dev.targets.tolist()
     (tmp_path / "Rte/dev.tsv").write_text("")
     with pytest.raises(UserError, match=r"both DEV.TSV and dev.tsv"):
         read_glue("rte", tmp_path, check_counts=False)
