@@ -66,8 +66,8 @@ class BlimpScores:
         """Plain values for a file or for other programs."""
         return {
             "overall": self.overall._asdict(),
-            "phenomena": {name: found._asdict() for name, found in self.phenomena.items()},
-            "paradigms": {name: found._asdict() for name, found in self.paradigms.items()},
+            "phenomena": {name: accuracy._asdict() for name, accuracy in self.phenomena.items()},
+            "paradigms": {name: accuracy._asdict() for name, accuracy in self.paradigms.items()},
         }
 
 
@@ -101,26 +101,28 @@ def score_blimp(
     texts = [pair for paradigm in paradigms for pair in paradigm.pairs]
     won = np.empty(len(texts))
     for start in range(0, len(texts), PAIRS_AT_ONCE):
-        some = texts[start : start + PAIRS_AT_ONCE]
-        ids = tokenizer.encode_each([sentence for pair in some for sentence in pair])
+        batch = texts[start : start + PAIRS_AT_ONCE]
+        ids = tokenizer.encode_each([sentence for pair in batch for sentence in pair])
         _check_length(ids, network.encoder.settings.max_position_embeddings)
         pairs = list(zip(ids[::2], ids[1::2], strict=True))
-        won[start : start + len(some)] = preferred(network, pairs, tokenizer, machine)
-        watch(start + len(some))
+        won[start : start + len(batch)] = preferred(network, pairs, tokenizer, machine)
+        watch(start + len(batch))
     return collect(paradigms, won)
 
 
 def collect(paradigms: Sequence[Paradigm], won: np.ndarray) -> BlimpScores:
     """Accuracies out of 1, 0 or one half for each pair, in the order of the paradigms."""
     ends = np.cumsum([len(paradigm.pairs) for paradigm in paradigms])
-    found: dict[str, Accuracy] = {}
+    accuracies: dict[str, Accuracy] = {}
     for paradigm, part in zip(paradigms, np.split(won, ends[:-1]), strict=True):
         share = float(part.mean())
-        found[paradigm.name] = Accuracy(share, standard_error(share, len(part)), len(part))
+        accuracies[paradigm.name] = Accuracy(share, standard_error(share, len(part)), len(part))
     phenomena: dict[str, list[Accuracy]] = {}
     for paradigm in sorted(paradigms, key=lambda paradigm: paradigm.phenomenon):
-        phenomena.setdefault(paradigm.phenomenon, []).append(found[paradigm.name])
-    return BlimpScores(_mean(list(found.values())), {name: _mean(group) for name, group in phenomena.items()}, found)
+        phenomena.setdefault(paradigm.phenomenon, []).append(accuracies[paradigm.name])
+    return BlimpScores(
+        _mean(list(accuracies.values())), {name: _mean(group) for name, group in phenomena.items()}, accuracies
+    )
 
 
 def blimp_of(network: LikelihoodModel, folder: Path, pairs: int, tokenizer: Tokenizer, machine: Machine) -> BlimpScores:
@@ -154,12 +156,12 @@ def blimp_probes(recipe: PretrainRecipe) -> list[Probe]:
 
 def _read(file: Path, pairs: int) -> Paradigm:
     lines = enumerate(LINE_END.split(read_text(file)), start=1)
-    found = [_pair(line, f"{file}, line {number}") for number, line in lines if line.strip()]
-    if len({(name, phenomenon) for _, name, phenomenon in found}) != 1:
-        raise UserError(f"{file}: not one paradigm (UID, linguistics_term) but {len({row[1:] for row in found})}")
-    _, name, phenomenon = found[0]
-    chosen = generator(0, f"blimp {name}").permutation(len(found))[:pairs]
-    return Paradigm(name, _PHENOMENA.get(phenomenon, phenomenon), [found[number][0] for number in chosen])
+    rows = [_pair(line, f"{file}, line {number}") for number, line in lines if line.strip()]
+    if len({(name, phenomenon) for _, name, phenomenon in rows}) != 1:
+        raise UserError(f"{file}: not one paradigm (UID, linguistics_term) but {len({row[1:] for row in rows})}")
+    _, name, phenomenon = rows[0]
+    chosen = generator(0, f"blimp {name}").permutation(len(rows))[:pairs]
+    return Paradigm(name, _PHENOMENA.get(phenomenon, phenomenon), [rows[number][0] for number in chosen])
 
 
 def _pair(line: str, where: str) -> tuple[tuple[str, str], str, str]:

@@ -38,14 +38,14 @@ class Evaluation(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a file or for other programs; a measure of nothing is null."""
-        found: dict[str, Any] = {}
+        content: dict[str, Any] = {}
         if self.heldout is not None:
-            found["heldout"] = finite(self.heldout)
+            content["heldout"] = finite(self.heldout)
         if self.how is not None:
-            found["measured"] = {"heldout_rows": self.how.rows, **self.how.measuring.to_json()}
+            content["measured"] = {"heldout_rows": self.how.rows, **self.how.measuring.to_json()}
         if self.blimp is not None:
-            found["blimp"] = self.blimp.to_json()
-        return found
+            content["blimp"] = self.blimp.to_json()
+        return content
 
 
 def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:

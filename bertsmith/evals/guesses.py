@@ -25,7 +25,7 @@ def show_guesses(
 ) -> None:
     """A line for each sentence: the three likeliest tokens in the place of its [MASK], with their probabilities."""
     width = max(map(len, sentences))
-    found = guess_masks(network, tokenizer.encode_each(sentences), tokenizer, machine, most=3)
-    for sentence, (guesses,) in zip(sentences, found, strict=True):
+    guessed = guess_masks(network, tokenizer.encode_each(sentences), tokenizer, machine, most=3)
+    for sentence, (guesses,) in zip(sentences, guessed, strict=True):
         named = ", ".join(f"{token} {probability:.0%}" for token, probability in guesses)
         show(f"    {sentence:{width}}  {named}")

@@ -65,7 +65,7 @@ def likelihoods(
     network: LikelihoodModel, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
 ) -> np.ndarray:
     """The pseudo-log-likelihood of each sentence of token ids without special tokens: [len(sentences)] float64."""
-    return np.array([found.sum() for found in token_likelihoods(network, sentences, tokenizer, machine)])
+    return np.array([shares.sum() for shares in token_likelihoods(network, sentences, tokenizer, machine)])
 
 
 def token_likelihoods(
@@ -82,8 +82,8 @@ def token_likelihoods(
             answers = _one_mask_at_a_time(network, rows, tokenizer, machine)
         else:
             answers = in_one_pass(network.token_likelihoods, rows, machine)
-    found = dict(zip(distinct, answers, strict=True))
-    return [found[tuple(sentence)] for sentence in sentences]
+    by_sentence = dict(zip(distinct, answers, strict=True))
+    return [by_sentence[tuple(sentence)] for sentence in sentences]
 
 
 def preferred(

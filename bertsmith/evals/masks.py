@@ -22,7 +22,7 @@ def guess_masks(
     others are still masked."""
     never = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]
     rows = [framed(text, tokenizer) for text in texts]
-    found: list[list[Guesses]] = [[] for _ in rows]
+    guessed: list[list[Guesses]] = [[] for _ in rows]
     with asking(network, machine):
         for chosen in batches(np.array([len(row) for row in rows], dtype=np.int64), machine):
             asked = [(row, column) for row, number in enumerate(chosen.tolist())
@@ -38,8 +38,8 @@ def guess_masks(
             )
             for place, ids, values in zip(row.tolist(), best.indices.tolist(), best.values.tolist(), strict=True):
                 guesses = [(tokenizer.token(id), value) for id, value in zip(ids, values, strict=True)]
-                found[chosen[place]].append(guesses)
-    return found
+                guessed[chosen[place]].append(guesses)
+    return guessed
 
 
 def filled(text: str, guesses: Sequence[Guesses]) -> str:

@@ -44,13 +44,13 @@ def places(tokens: Tokens, rows: np.ndarray, columns: np.ndarray) -> Tensor:
 def in_one_pass(ask: Callable[[Tokens], Tensor], rows: Sequence[np.ndarray], machine: Machine) -> list[np.ndarray]:
     """`ask` gives a number a token, [T]; those of each row between its [CLS] and its last [SEP], float64."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    found: dict[int, np.ndarray] = {}
+    by_row: dict[int, np.ndarray] = {}
     for chosen in batches(lengths, machine):
         tokens = on_machine([rows[number] for number in chosen], machine)
         numbers = ask(tokens).double().cpu().numpy()
         for number, start in zip(chosen.tolist(), tokens.row_starts.tolist(), strict=True):
-            found[number] = numbers[start + 1 : start + lengths[number] - 1]
-    return [found[number] for number in range(len(rows))]
+            by_row[number] = numbers[start + 1 : start + lengths[number] - 1]
+    return [by_row[number] for number in range(len(rows))]
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class Pair(NamedTuple):
 
 def find_pairs(data: Data, most: int, seed: int = 0) -> list[Pair]:
     """At most `most` pairs from the held-out documents of `data`: the same ones whenever asked."""
-    found: dict[tuple[int, ...], Pair] = {}
+    by_sentence: dict[tuple[int, ...], Pair] = {}
     draw = generator(seed, "word order")
     for index in range(data.num_shards("heldout")):
         for sentence in _sentences(data.read("heldout", index), data.tokenizer):
@@ -39,8 +39,8 @@ def find_pairs(data: Data, most: int, seed: int = 0) -> list[Pair]:
             if places:
                 place = places[draw.integers(len(places))]
                 swapped = [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
-                found.setdefault(tuple(sentence), Pair(sentence, [id for word in swapped for id in word]))
-    pairs = list(found.values())
+                by_sentence.setdefault(tuple(sentence), Pair(sentence, [id for word in swapped for id in word]))
+    pairs = list(by_sentence.values())
     return [pairs[chosen] for chosen in draw.permutation(len(pairs))[:most]]
 
 

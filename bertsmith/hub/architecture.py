@@ -26,25 +26,25 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
         UserError: it is none of these, or cannot be told.
     """
     kind = member(config, "model_type", (str, type(None)), where, None)
-    found = member(config, "architectures", (list, type(None)), where, None)
+    named = member(config, "architectures", (list, type(None)), where, None)
     if kind is not None and kind not in FAMILIES:
         raise UserError(f"{where}: model_type = {quoted(kind, 60)}, a family that is not read; {READ}")
     custom = config.get("auto_map")
     if isinstance(custom, dict) and any(str(key).startswith("AutoModel") for key in custom):
         raise UserError(f"{where}: auto_map: the network is defined by code of its own, which is not run; {READ}")
-    if not found:
+    if not named:
         family = FAMILIES[kind] if kind else _family(config, names, where)
         name = family.conclude(config, names.keys(), where)
-        absent = " and ".join(key for key, value in (("architectures", found), ("model_type", kind)) if not value)
+        absent = " and ".join(key for key, value in (("architectures", named), ("model_type", kind)) if not value)
         return name, [f"config.json has no {absent}: read as {name}, by the tensors' names"]
-    if len(found) != 1 or not isinstance(found[0], str) or found[0] not in CLASSES:
-        raise UserError(f"{where}: architectures = {quoted(found)}; bertsmith reads {', '.join(CLASSES)}")
-    if kind not in (None, CLASSES[found[0]].name):
+    if len(named) != 1 or not isinstance(named[0], str) or named[0] not in CLASSES:
+        raise UserError(f"{where}: architectures = {quoted(named)}; bertsmith reads {', '.join(CLASSES)}")
+    if kind not in (None, CLASSES[named[0]].name):
         raise UserError(
-            f"{where}: model_type = {quoted(kind, 60)} and architectures = {quoted(found, 100)} are two families; "
+            f"{where}: model_type = {quoted(kind, 60)} and architectures = {quoted(named, 100)} are two families; "
             f"correct one"
         )
-    return found[0], []
+    return named[0], []
 
 
 def _family(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> Family:

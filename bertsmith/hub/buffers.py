@@ -30,10 +30,10 @@ def check_buffers(places: Mapping[str, str], stored: Mapping[str, Stored], setti
     """
     tensors = read_tensors(stored, places.values())
     for name, place in places.items():
-        found = tensors[place].flatten()
+        values = tensors[place].flatten()
         family = next(family for family in FAMILIES.values() if family.kind_of_buffer(name))
-        expected, what = family.buffer(name, len(found), settings)
-        if found.shape != expected.shape or not torch.allclose(found, expected, rtol=_ROUNDING[stored[place].dtype]):
+        expected, what = family.buffer(name, len(values), settings)
+        if values.shape != expected.shape or not torch.allclose(values, expected, rtol=_ROUNDING[stored[place].dtype]):
             raise UserError(
                 f"{path}: {quoted(place, 80)[1:-1]} is not {what}, as bertsmith and transformers compute it; the model "
                 f"was made by other code, so save it with transformers' own class, or take the tensor out"

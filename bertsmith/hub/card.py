@@ -23,11 +23,11 @@ class CardSettings:
 
     def front_matter(self) -> dict[str, Any]:
         """Return the keys of the hub's schema for what is said."""
-        found = {name: getattr(self, name) for name in ("license", "language", "base_model", "datasets")}
+        values = {name: getattr(self, name) for name in ("license", "language", "base_model", "datasets")}
         lists = ("language", "datasets")
         return {
             name: [part.strip() for part in value.split(",")] if name in lists else value
-            for name, value in found.items()
+            for name, value in values.items()
             if value is not None
         }
 

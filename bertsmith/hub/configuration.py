@@ -72,8 +72,8 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
     labels = _labels(config, where) if family.head_of(name, ()) in LABELLED else ()
     head = family.head_of(name, labels)
     refuse_other_networks(config, family, head, where)
-    found = sizes_of(family, {own: plain[short] for own, short in names.items()}, str(path.parent))
-    sizes, absent = agreed(config, found, where)
+    shown = sizes_of(family, {name_here: plain[short] for name_here, short in names.items()}, str(path.parent))
+    sizes, absent = agreed(config, shown, where)
     config = config | family.per_layer(config, sizes["num_hidden_layers"], where)
     for key in family.needed:
         if type(config.get(key)) is not int or config[key] < 1:

@@ -129,9 +129,9 @@ def has_any(names: Collection[str], *beginnings: str) -> bool:
     return any(name.startswith(beginnings) for name in names)
 
 
-def with_parts(ours: str, theirs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def with_parts(ours: str, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Return the names of a module's weight and bias."""
-    return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in theirs) for part in ("weight", "bias")}
+    return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in names) for part in ("weight", "bias")}
 
 
 def counting(size: int) -> tuple[Tensor, str]:

@@ -41,8 +41,8 @@ def labels_of(described: Network, num_labels: int | None, path: Path) -> tuple[s
     return described.labels or tuple(f"LABEL_{id}" for id in range(num_labels))
 
 
-def check_names(theirs: Mapping[str, str], wanted: set[str], path: Path) -> None:
-    missing, unknown = sorted(wanted - theirs.keys()), sorted(theirs.keys() - wanted)
+def check_names(places: Mapping[str, str], wanted: set[str], path: Path) -> None:
+    missing, unknown = sorted(wanted - places.keys()), sorted(places.keys() - wanted)
     if missing:
         raise UserError(
             f"{path}: no {first_of(missing)}, which config.json asks for; put the config.json that belongs to these "
@@ -57,7 +57,7 @@ def check_names(theirs: Mapping[str, str], wanted: set[str], path: Path) -> None
 
 def check_shapes(
     stored: Mapping[str, Stored],
-    theirs: Mapping[str, str],
+    places: Mapping[str, str],
     names: Mapping[str, tuple[str, ...]],
     shapes: Mapping[str, torch.Size],
     path: Path,
@@ -67,10 +67,10 @@ def check_shapes(
     for ours, group in names.items():
         rows, *columns = shapes[ours]
         for name in group:
-            expected, found = [rows // len(group), *columns], stored[theirs[name]]
-            if list(found.shape) != expected or found.dtype not in FLOATS:
+            expected, tensor = [rows // len(group), *columns], stored[places[name]]
+            if list(tensor.shape) != expected or tensor.dtype not in FLOATS:
                 raise UserError(
-                    f"{path}: {name} is {found.dtype} {list(found.shape)} where config.json (its sizes) asks for "
+                    f"{path}: {name} is {tensor.dtype} {list(tensor.shape)} where config.json (its sizes) asks for "
                     f"floats {expected}; put the config.json that belongs to these weights beside them"
                 )
 

@@ -109,22 +109,22 @@ def read_folder(path: Path) -> Network:
     described = read_config(path / "config.json", config, {short: stored[name].shape for name, short in plain.items()})
     family, head = FAMILIES[described.family], described.head
     settings = described.settings
-    theirs, _ = with_tied(named(plain, family, str(path)), family)
+    places, _ = with_tied(named(plain, family, str(path)), family)
     names = family.names(settings, head)
     wanted = {name for group in names.values() for name in group}
-    copies = {name: theirs.pop(name) for name in COPIES.keys() & theirs.keys()}
-    dropped = [name for name in theirs if kind_of_dropped(name) and name not in wanted]
-    check_buffers({name: theirs[name] for name in dropped if kind_of_buffer(name)}, stored, settings, path)
+    copies = {name: places.pop(name) for name in COPIES.keys() & places.keys()}
+    dropped = [name for name in places if kind_of_dropped(name) and name not in wanted]
+    check_buffers({name: places[name] for name in dropped if kind_of_buffer(name)}, stored, settings, path)
     for name in dropped:
-        del theirs[name]
-    pooler_names = {ours: name for ours, name in family.pooler.items() if name in theirs and head != "classification"}
+        del places[name]
+    pooler_names = {ours: name for ours, name in family.pooler.items() if name in places and head != "classification"}
     if pooler_names:
         wanted |= set(family.pooler.values())
-    check_names(theirs, wanted, path)
-    num_labels = count_labels(stored[theirs[names["head.output.bias"][0]]], path) if head in LABELLED else None
+    check_names(places, wanted, path)
+    num_labels = count_labels(stored[places[names["head.output.bias"][0]]], path) if head in LABELLED else None
     shapes = {name: tensor.shape for name, tensor in described.outline(num_labels).state_dict().items()}
-    check_shapes(stored, theirs, names, shapes, path)
-    tensors = _read(stored, theirs, wanted)
+    check_shapes(stored, places, names, shapes, path)
+    tensors = _read(stored, places, wanted)
     check_copies(tensors, copies, stored, path)
     pooler = {ours: tensors[name] for ours, name in pooler_names.items()}
     check_pooler(pooler, family, settings, path)
@@ -147,14 +147,14 @@ def _read_config_file(path: Path) -> dict[str, Any]:
 
 def _class_of(config: dict[str, Any]) -> str:
     """The class of transformers that a message about a pickle names."""
-    found = config.get("architectures")
-    return found[0] if isinstance(found, list) and found and found[0] in list(CLASSES) else "AutoModel"
+    classes = config.get("architectures")
+    return classes[0] if isinstance(classes, list) and classes and classes[0] in list(CLASSES) else "AutoModel"
 
 
-def _read(stored: Mapping[str, Stored], theirs: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Tensor]:
+def _read(stored: Mapping[str, Stored], places: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Tensor]:
     """The wanted tensors by the family's names."""
-    tensors = read_tensors(stored, [theirs[name] for name in wanted])
-    return {name: tensors[theirs[name]] for name in wanted}
+    tensors = read_tensors(stored, [places[name] for name in wanted])
+    return {name: tensors[places[name]] for name in wanted}
 
 
 def _to_family(weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...]]) -> dict[str, Tensor]:

@@ -56,9 +56,9 @@ def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str
     Raises:
         UserError: two tensors have one name, as LayerNorm.gamma and LayerNorm.weight.
     """
-    own = {stored: family.canonical(short) for stored, short in plain.items()}
-    _check_one_each(own, where)
-    return {name: stored for stored, name in own.items()}
+    canonical = {stored: family.canonical(short) for stored, short in plain.items()}
+    _check_one_each(canonical, where)
+    return {name: stored for stored, name in canonical.items()}
 
 
 def with_tied(names: dict[str, str], family: Family) -> tuple[dict[str, str], list[str]]:
@@ -80,15 +80,15 @@ def _prefix(names: Iterable[str], where: str) -> str:
     """What stands before the family's own names, with the dot at its end; empty where nothing does."""
     names = list(names)
     for anchor, owns in _ANCHORS.items():
-        found = sorted(name for name in names if f".{name}".endswith(anchor))
-        if len(found) > 1:
+        anchored = sorted(name for name in names if f".{name}".endswith(anchor))
+        if len(anchored) > 1:
             raise UserError(
-                f"{where}: {quoted(found[0], 80)} and {quoted(found[1], 80)}: two encoders in one file; save each as a "
-                f"folder of its own"
+                f"{where}: {quoted(anchored[0], 80)} and {quoted(anchored[1], 80)}: two encoders in one file; save "
+                f"each as a folder of its own"
             )
-        if not found:
+        if not anchored:
             continue
-        before = f".{found[0]}".removesuffix(anchor)  # "" or ".module.bert"
+        before = f".{anchored[0]}".removesuffix(anchor)  # "" or ".module.bert"
         head, _, last = before.rpartition(".")
         if last in _OTHERS and last not in _ANYBODYS:
             return ""  # it is refused by its family's name

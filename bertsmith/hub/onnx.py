@@ -168,10 +168,10 @@ def _compare(file: Path, graph: _Graph, inputs: tuple[str, ...]) -> float:
         flat = {"input_ids": tokens.ids, "attention_mask": torch.ones(total), "token_type_ids": tokens.segment_ids}
         grids = {name: tokens.to_padded(flat[name].long()).numpy() for name in inputs}
         outputs = [torch.from_numpy(output) for output in session.run(graph.outputs, grids)]
-        found = outputs[0] if len(outputs) == 1 else torch.stack(outputs, dim=-1)
+        logits = outputs[0] if len(outputs) == 1 else torch.stack(outputs, dim=-1)
         with torch.no_grad():
             expected = graph.logits(tokens)
-        difference = ((tokens.to_flat(found) if graph.by_token else found) - expected).abs().max().item()
+        difference = ((tokens.to_flat(logits) if graph.by_token else logits) - expected).abs().max().item()
         if not difference <= TOLERANCE * max(1.0, expected.abs().max().item()):  # NaN neither
             raise UserError(
                 f"{file.name}: onnxruntime's logits are off by {difference:.1e}, which is more than rounding; "

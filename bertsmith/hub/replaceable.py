@@ -40,10 +40,10 @@ def check_replaceable(out: Path) -> None:
     if not out.is_dir():
         raise UserError(f"{out}: a file; name a folder to export to")
     with reported(out):
-        found = {entry.name for entry in out.iterdir()}
+        names = {entry.name for entry in out.iterdir()}
         foreign = others_in(out, FILES)
-    if found and not foreign and not _is_signed(out / WEIGHTS):
-        foreign = [WEIGHTS if WEIGHTS in found else min(found)]
+    if names and not foreign and not _is_signed(out / WEIGHTS):
+        foreign = [WEIGHTS if WEIGHTS in names else min(names)]
     if foreign:
         raise UserError(f"{out}: holds {foreign[0]}, and no sign that we wrote it; remove it, or name another folder")
 

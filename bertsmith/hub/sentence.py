@@ -111,22 +111,22 @@ def read_modules(folder: Path, encoder: Path, settings: EncoderConfig) -> tuple[
             raise NotCarried(f"modules.json has the encoder in {entries[0]['path'] or 'the folder itself'}")
         for number, (entry, place) in enumerate(zip(entries, places, strict=True)):
             kind = _kind(entry, number)
-            own = f"{number}_{kind}" if number else ""
-            contents[MODULES].append({"idx": number, "name": str(number), "path": own, "type": entry["type"]})
+            module_folder = f"{number}_{kind}" if number else ""
+            contents[MODULES].append({"idx": number, "name": str(number), "path": module_folder, "type": entry["type"]})
             if number and (kind != "Normalize" or (place != folder and (place / "config.json").is_file())):
-                contents[f"{own}/config.json"] = read_json(place / "config.json", dict, MAX_BYTES)
-                where[f"{own}/config.json"] = str(place / "config.json")
+                contents[f"{module_folder}/config.json"] = read_json(place / "config.json", dict, MAX_BYTES)
+                where[f"{module_folder}/config.json"] = str(place / "config.json")
             if kind == "Dense":
-                dense[f"{own}/{WEIGHTS}"] = place
+                dense[f"{module_folder}/{WEIGHTS}"] = place
         contents[LIBRARY] = _optional(folder / LIBRARY)
         contents[ENCODER].setdefault("max_seq_length", None)
         if contents[ENCODER]["max_seq_length"] is None:
             contents[ENCODER]["max_seq_length"] = _tokenizers_length(encoder, settings.max_position_embeddings)
-        found = _checked(contents, settings, where | {LIBRARY: str(folder / LIBRARY)})
+        checked = _checked(contents, settings, where | {LIBRARY: str(folder / LIBRARY)})
         weights = {name: _dense_weights(place, contents, name) for name, place in dense.items()}
     except NotCarried as reason:
         return None, str(reason)
-    return SentenceModules(found.contents, found.steps, weights), None
+    return SentenceModules(checked.contents, checked.steps, weights), None
 
 
 def after_training(modules: SentenceModules) -> tuple[dict[str, Any] | None, str]:
@@ -190,8 +190,8 @@ def _inside(folder: Path, path: str) -> Path:
 
 
 def _kind(entry: Mapping[str, Any], number: int) -> str:
-    found = _KINDS.fullmatch(entry["type"])
-    kind = str(found[1]) if found else ""
+    match = _KINDS.fullmatch(entry["type"])
+    kind = str(match[1]) if match else ""
     expected = {0: ("Transformer",), 1: ("Pooling",)}.get(number, ("Normalize", "Dense"))
     if kind not in expected or entry.get("kwargs") or number > MOST_MODULES:
         place = f"the module {quoted(entry['type'], 80)} in place {number}"
@@ -260,9 +260,9 @@ def _dense_weights(place: Path, contents: Mapping[str, Any], name: str) -> dict[
     shapes = {key: tensor.shape for key, tensor in stored.items()}
     if shapes != expected:
         key = min(key for key in shapes.keys() | expected.keys() if shapes.get(key) != expected.get(key))
-        found, asked = (str(list(of[key])) if key in of else "none" for of in (shapes, expected))
+        shape, asked = (str(list(of[key])) if key in of else "none" for of in (shapes, expected))
         raise UserError(
-            f"{place / WEIGHTS}: {quoted(key, 60)} is {found} where its config.json asks for {asked}; fetch both again"
+            f"{place / WEIGHTS}: {quoted(key, 60)} is {shape} where its config.json asks for {asked}; fetch both again"
         )
     if wrong := sorted(key for key, tensor in stored.items() if tensor.dtype not in FLOATS):
         raise UserError(

@@ -26,26 +26,26 @@ def sizes_of(family: Family, shapes: Mapping[str, tuple[int, ...]], where: str) 
             raise UserError(f"{where}: {name} is {list(shapes[name])}, which no such tensor can be; fetch it again")
         return shapes[name]
 
-    found, pattern, expand = family.sizes(shape, where)
-    found["num_hidden_layers"] = len({match[1] for name in shapes if (match := re.match(pattern, name))})
-    if found["num_hidden_layers"] == 0:
+    sizes, pattern, expand = family.sizes(shape, where)
+    sizes["num_hidden_layers"] = len({match[1] for name in shapes if (match := re.match(pattern, name))})
+    if sizes["num_hidden_layers"] == 0:
         raise UserError(f"{where}: no tensor of a layer (as {expand}); take all of the weights")
-    found |= family.layer_sizes(*shape(expand))
-    if family.is_unprojected and found.pop("embedding_size") != found["hidden_size"]:
+    sizes |= family.layer_sizes(*shape(expand))
+    if family.is_unprojected and sizes.pop("embedding_size") != sizes["hidden_size"]:
         raise UserError(
-            f"{where}: embeddings of another width than the layers' {found['hidden_size']}, which no {family.title} has"
+            f"{where}: embeddings of another width than the layers' {sizes['hidden_size']}, which no {family.title} has"
         )
-    return found
+    return sizes
 
 
-def agreed(config: Mapping[str, Any], found: Mapping[str, int], where: str) -> tuple[dict[str, int], list[str]]:
+def agreed(config: Mapping[str, Any], sizes: Mapping[str, int], where: str) -> tuple[dict[str, int], list[str]]:
     """Return the sizes that config.json and the tensors agree on, and lines that say which only the tensors show.
 
     Raises:
         UserError: they disagree, or config.json has no whole number.
     """
-    absent = [key for key in found if config.get(key) is None]
-    for key, value in found.items():
+    absent = [key for key in sizes if config.get(key) is None]
+    for key, value in sizes.items():
         said = config.get(key)
         if said is None:
             continue
@@ -56,5 +56,5 @@ def agreed(config: Mapping[str, Any], found: Mapping[str, int], where: str) -> t
                 f"{where}: {key} = {quoted(said, 60)} where the tensors have {value:,}; put the config.json that "
                 f"belongs to these weights beside them"
             )
-    notes = [f"config.json has no {key}: {found[key]:,}, as the tensors have it" for key in absent]
-    return dict(found), notes
+    notes = [f"config.json has no {key}: {sizes[key]:,}, as the tensors have it" for key in absent]
+    return dict(sizes), notes

@@ -60,11 +60,11 @@ class _Part:
     embeddings: str
     """The same for its embeddings, which a generator may borrow."""
 
-    def variable(self, theirs: str) -> str:
+    def variable(self, tensor: str) -> str:
         """Google's name for a tensor of Hugging Face's."""
-        if theirs in _RENAMED:
-            return _RENAMED[theirs]
-        *path, kind = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", theirs).split(".")
+        if tensor in _RENAMED:
+            return _RENAMED[tensor]
+        *path, kind = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", tensor).split(".")
         if path[0] == self.family:
             path[0] = self.embeddings if path[1] == "embeddings" else self.scope
         if path[-1] == "LayerNorm":
@@ -91,16 +91,16 @@ def find_checkpoint(path: Path) -> Path | None:
         )
     if not path.is_dir():
         return None
-    found = sorted(path.glob("*.index"))
+    indexes = sorted(path.glob("*.index"))
     newest = path / "checkpoint"
-    if len(found) > 1 and newest.is_file():  # TensorFlow's note of the last one that it wrote
+    if len(indexes) > 1 and newest.is_file():  # TensorFlow's note of the last one that it wrote
         said = re.search(
             r'^model_checkpoint_path: "(?:.*/)?([^"/]+)"', newest.read_text(errors="replace"), re.MULTILINE
         )
-        found = [file for file in found if said and file.name == f"{said[1]}.index"] or found
-    if len(found) > 1:
-        raise UserError(f"{path}: holds {len(found)} checkpoints; name one, as {found[-1].with_suffix('')}")
-    return found[0].with_suffix("") if found else None
+        indexes = [file for file in indexes if said and file.name == f"{said[1]}.index"] or indexes
+    if len(indexes) > 1:
+        raise UserError(f"{path}: holds {len(indexes)} checkpoints; name one, as {indexes[-1].with_suffix('')}")
+    return indexes[0].with_suffix("") if indexes else None
 
 
 def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network]:
@@ -165,19 +165,19 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network
 
 def dropped_variable(variable: str, shape: tuple[int, ...]) -> str | None:
     """The entry of `DROPPED_VARIABLES` that a variable falls under. No weight is a single number without an axis."""
-    found = next((what for what, pattern in DROPPED_VARIABLES.items() if re.fullmatch(pattern, variable)), None)
-    return found or (None if shape else _SCALARS)
+    kind = next((what for what, pattern in DROPPED_VARIABLES.items() if re.fullmatch(pattern, variable)), None)
+    return kind or (None if shape else _SCALARS)
 
 
 def _slots(bundle: Bundle) -> dict[str, str]:
     """Variables that an optimizer keeps beside another one: X/SLOT, of the shape of X."""
     entries = bundle.entries
-    found = {}
+    slots = {}
     for name, entry in entries.items():
         owner = entries.get(name.rpartition("/")[0])
         if owner is not None and owner.shape == entry.shape:
-            found[name] = SLOTS
-    return found
+            slots[name] = SLOTS
+    return slots
 
 
 def _take_prefix_off(bundle: Bundle) -> list[str]:
@@ -222,15 +222,15 @@ def _parts(variables: set[str], source: Path) -> list[_Part]:
 def _sizes(bundle: Bundle, part: _Part) -> dict[str, Any]:
     """The sizes of a network, by Hugging Face's names, out of the shapes of some of its variables."""
 
-    def size(theirs: str, axis: int) -> int:
-        name = part.variable(f"{part.family}.{theirs}")
+    def size(tensor: str, axis: int) -> int:
+        name = part.variable(f"{part.family}.{tensor}")
         shape = _entry(bundle, name).shape
         if len(shape) <= axis or shape[axis] < 1:
             raise UserError(f"{bundle.index}: {name} is {list(shape)}, which no such variable can be; fetch it again")
         return shape[axis]
 
     pattern = re.compile(rf"{part.scope}/encoder/layer_(\d+)/")
-    layers = {found[1] for name in bundle.entries if (found := pattern.match(name))}
+    layers = {match[1] for name in bundle.entries if (match := pattern.match(name))}
     return {
         "vocab_size": size("embeddings.word_embeddings.weight", 0),
         "embedding_size": size("embeddings.word_embeddings.weight", 1),
@@ -258,10 +258,10 @@ def _read_all(
 def _read(bundle: Bundle, name: str, shape: list[int]) -> Tensor:
     """A variable as torch has it: a kernel is [in, out] there and [out, in] here."""
     is_kernel = name.endswith("/kernel")
-    expected, found = shape[::-1] if is_kernel else shape, list(_entry(bundle, name).shape)
-    if found != expected:
+    expected, actual = shape[::-1] if is_kernel else shape, list(_entry(bundle, name).shape)
+    if actual != expected:
         raise UserError(
-            f"{bundle.index}: {name} is {found} where the other variables ask for {expected}; they are not of one "
+            f"{bundle.index}: {name} is {actual} where the other variables ask for {expected}; they are not of one "
             f"model such as Google's BERT and ELECTRA"
         )
     tensor = to_float32(name, bundle.read(name), bundle.index)
@@ -284,8 +284,8 @@ def _read_config(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _check_config(path: Path, config: dict[str, Any], sizes: dict[str, Any], source: Path) -> None:
-    for key, found in sizes.items():
-        if config.get(key, found) != found:
+    for key, size in sizes.items():
+        if config.get(key, size) != size:
             raise UserError(
-                f"{path}: {key} = {quoted(config[key], 60)} where {source.name} has {found}; they are not of one model"
+                f"{path}: {key} = {quoted(config[key], 60)} where {source.name} has {size}; they are not of one model"
             )

@@ -91,17 +91,17 @@ def _find_in_shards(index: Path) -> dict[str, Stored]:
     files = sorted(set(places.values()))
     if missing := [name for name in files if not (index.parent / name).is_file()]:
         raise UserError(f"{index.parent / missing[0]}: no such file, and {index.name} names it; fetch it again")
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for name in files:
         header = _header(index.parent / name)
         for tensor, stored in header.items():
-            if tensor in found or places.get(tensor) != name:
-                where = f"also in {found[tensor].file.name}" if tensor in found else "not there by its index"
+            if tensor in tensors or places.get(tensor) != name:
+                where = f"also in {tensors[tensor].file.name}" if tensor in tensors else "not there by its index"
                 raise UserError(f"{index.parent / name}: {quoted(tensor, 80)} is {where}; fetch them again")
-            found[tensor] = stored
-    if missing := sorted(places.keys() - found.keys()):
+            tensors[tensor] = stored
+    if missing := sorted(places.keys() - tensors.keys()):
         raise UserError(f"{index}: {quoted(missing[0], 80)} is in none of its files; fetch them again")
-    return found
+    return tensors
 
 
 def _header(path: Path) -> dict[str, Stored]:
@@ -112,11 +112,11 @@ def _header(path: Path) -> dict[str, Stored]:
                 f"{path}: written by {quoted(written_by, 40)}, whose tensors are laid out otherwise; save it with "
                 f"PyTorch's classes of transformers"
             )
-        found = {}
+        tensors = {}
         for name in file.keys():  # noqa: SIM118 - no mapping
             part = file.get_slice(name)
-            found[name] = Stored(str(part.get_dtype()), tuple(part.get_shape()), path)
-        return found
+            tensors[name] = Stored(str(part.get_dtype()), tuple(part.get_shape()), path)
+        return tensors
 
 
 @contextmanager

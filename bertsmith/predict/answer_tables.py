@@ -53,10 +53,10 @@ def given_columns(path: Path) -> Columns:
         table = read_parquet(path)
         refuse_double(path, table.column_names, table.column_names)
         return {name: table.column(name) for name in table.column_names}
-    found = read_rows(path)
-    refuse_double(path, found.names, list(dict.fromkeys(found.names)))
+    table_rows = read_rows(path)
+    refuse_double(path, table_rows.names, list(dict.fromkeys(table_rows.names)))
     rows = []
-    for line, row in found.rows:
+    for line, row in table_rows.rows:
         if isinstance(row, Fault):
             raise UserError(f"{path}, line {line}: {row}; fix the line")
         rows.append(row)

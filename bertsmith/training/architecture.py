@@ -39,17 +39,17 @@ def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:
         return
     model = open_init(str(init))
     kind = _of(values, "objective").get("kind", "mlm")
-    own = model.network.settings
+    encoder = model.network.settings
     if model.run is not None and model.run.recipe.objective.kind == kind:
-        own = model.run.recipe.model  # no table folded, so that all of its weights can be taken
-    known = sizes(own) | {"kind": own.kind}
+        encoder = model.run.recipe.model  # no table folded, so that all of its weights can be taken
+    known = sizes(encoder) | {"kind": encoder.kind}
     claimed = {name: _comparable(given[name]) if name in given else known[name] for name in known}
     refuse_differences(f"init = {init}: another encoder", "model.", claimed, known)
-    _fill(values, origins, "model", asdict(own))
-    _fill(values, origins, "rows", _rows_for(model, own))
+    _fill(values, origins, "model", asdict(encoder))
+    _fill(values, origins, "rows", _rows_for(model, encoder))
     if isinstance(kind, str) and kind in OBJECTIVES:  # otherwise checking will say so
         given = _of(values, "objective")
-        others = OBJECTIVES[kind].fit_to(given, own, model.networks, model.run and model.run.recipe.objective)
+        others = OBJECTIVES[kind].fit_to(given, encoder, model.networks, model.run and model.run.recipe.objective)
         for table, settings in others.items():
             _fill(values, origins, f"objective.{table}", settings)
 
@@ -87,17 +87,17 @@ def _comparable(value: Any) -> Any:
 
 def _of(values: Any, table: str) -> dict[str, Any]:
     """Return a nested table of `values`; an empty one where there is none."""
-    found = values.get(table, {}) if isinstance(values, dict) else {}
-    return found if isinstance(found, dict) else {}
+    nested = values.get(table, {}) if isinstance(values, dict) else {}
+    return nested if isinstance(nested, dict) else {}
 
 
-def _fill(values: dict[str, Any], origins: dict[str, str], table: str, found: dict[str, Any]) -> None:
+def _fill(values: dict[str, Any], origins: dict[str, str], table: str, settings: dict[str, Any]) -> None:
     """Put `found` into a nested table of `values`, where this says nothing of it."""
     for name in table.split("."):
         values = values.setdefault(name, {})
         if not isinstance(values, dict):
             return
-    for name, value in found.items():
+    for name, value in settings.items():
         if name not in values:
             values[name] = value
             origins[f"{table}.{name}"] = "init"

@@ -106,8 +106,8 @@ def _pooling(model: Model) -> str | None:
     from bertsmith.hub.sentence import read_modules
 
     first = model.network
-    found, left_out = read_modules(first.folder, first.folder, first.settings)
-    return found.description if found is not None else left_out and f"its files are not carried over: {left_out}"
+    modules, left_out = read_modules(first.folder, first.folder, first.settings)
+    return modules.description if modules is not None else left_out and f"its files are not carried over: {left_out}"
 
 
 def _listed(names: tuple[str, ...], most: int = 8) -> str:

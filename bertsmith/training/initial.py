@@ -74,12 +74,12 @@ def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path)
         for network in chosen
     ]
     whole = None if whole is None else _with_tokens(whole, known, pieces)
-    found = fingerprint(model.tokenizer, {
+    model_fingerprint = fingerprint(model.tokenizer, {
         f"{network.name}.{name}": tensor for network in model.networks for name, tensor in network.weights.items()
     })  # fmt: skip
     pooling, note = _pooling(model)
     notes += [note] if note else []
-    return InitWeights(recipe, networks, whole, notes, found, pooling)
+    return InitWeights(recipe, networks, whole, notes, model_fingerprint, pooling)
 
 
 def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
@@ -89,12 +89,12 @@ def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
     first = model.network
     if model.run is not None:
         where = str(model.path / "manifest.json")
-        found, left_out = kept_modules(model.run.manifest.get(KEPT), first.settings, where), None
+        modules, left_out = kept_modules(model.run.manifest.get(KEPT), first.settings, where), None
     else:
-        found, left_out = read_modules(first.folder, first.folder, first.settings)
+        modules, left_out = read_modules(first.folder, first.folder, first.settings)
     if left_out is not None:
         return None, f"left out: sentence-transformers' files: {left_out}"
-    return after_training(found) if found is not None else (None, None)
+    return after_training(modules) if modules is not None else (None, None)
 
 
 def set_weights(objective: PretrainingObjective, initial: InitWeights) -> tuple[frozenset[str], str]:

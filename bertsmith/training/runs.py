@@ -60,8 +60,8 @@ def load_run(run: Path) -> PretrainingRun:
     recipe = read_own_recipe(PretrainRecipe, run, "pretrain")
     vocab_size = member(manifest, "vocab_size", int, str(run / "manifest.json"))
 
-    def check(found: checkpoints.Checkpoint) -> None:
-        checkpoints.check_tensors(found.model, _expected(recipe, vocab_size, found), found.path / checkpoints.MODEL)
+    def check(loaded: checkpoints.Checkpoint) -> None:
+        checkpoints.check_tensors(loaded.model, _expected(recipe, vocab_size, loaded), loaded.path / checkpoints.MODEL)
 
     checkpoint = checkpoints.load_newest(run, to_resume=False, check=check)
     if checkpoint is None:
@@ -88,10 +88,10 @@ def read_tokenizer(run: Path, manifest: dict[str, Any], vocab_size: int) -> "Tok
     return tokenizer
 
 
-def _expected(recipe: PretrainRecipe, vocab_size: int, found: checkpoints.Checkpoint) -> dict[str, Tensor]:
+def _expected(recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.Checkpoint) -> dict[str, Tensor]:
     """Name → empty tensor of what the recipe's objective has; not built where its sizes are beyond what is there."""
-    size = sum(tensor.numel() for tensor in found.model.values())
-    if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(found.model):
-        raise UserError(f"{found.path / checkpoints.MODEL}: damaged (smaller than the recipe's model)")
+    size = sum(tensor.numel() for tensor in checkpoint.model.values())
+    if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(checkpoint.model):
+        raise UserError(f"{checkpoint.path / checkpoints.MODEL}: damaged (smaller than the recipe's model)")
     with shapes_only():
         return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size, 0, ())).state_dict()

@@ -141,15 +141,15 @@ def translate(typed: Hparams) -> Translation:
 
 def _defaults(given: Hparams) -> Hparams:
     """Those that depend on other settings, in the order in which the reference decides them."""
-    found: Hparams = {}
+    hparams: Hparams = {}
     if given["task_names"] in (["rte"], ["sts"]):
-        found["num_train_epochs"] = 10.0
+        hparams["num_train_epochs"] = 10.0
     if len(given["task_names"]) == 1 and any(part in given["task_names"][0] for part in ("squad", "qa")):
-        found |= {"num_train_epochs": 2.0, "max_seq_length": 512}  # naturalqs is none of these
+        hparams |= {"num_train_epochs": 2.0, "max_seq_length": 512}  # naturalqs is none of these
     if given["task_names"] == ["chunk"]:
-        found["max_seq_length"] = 256
+        hparams["max_seq_length"] = 256
     if given["model_size"] == "large":
-        found |= {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}
+        hparams |= {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}
     if given["debug"]:
-        found |= {"num_trials": 1, "train_batch_size": 32, "num_train_epochs": 3.0}
-    return found
+        hparams |= {"num_trials": 1, "train_batch_size": 32, "num_train_epochs": 3.0}
+    return hparams

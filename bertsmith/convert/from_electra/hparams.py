@@ -57,14 +57,14 @@ def read_hparams(text: str) -> Hparams:
         UserError: there is no such file; it is not JSON, or no object.
     """
     if text.endswith(".json"):
-        found = read_json(Path(text), dict)
+        hparams = read_json(Path(text), dict)
     else:
         try:
-            found = parse_json(text, "the hparams", dict)
+            hparams = parse_json(text, "the hparams", dict)
         except UserError as error:
             reason = str(error).removesuffix("; write the file again")
             raise UserError(f"{reason}\nthey are a JSON object, or the path of its file, which ends in .json") from None
-    return {name: _whole(value) for name, value in found.items()}
+    return {name: _whole(value) for name, value in hparams.items()}
 
 
 def _whole(value: Any) -> Any:

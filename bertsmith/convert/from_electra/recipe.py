@@ -80,9 +80,13 @@ def to_text(translation: Translation, typed: Hparams, values: dict[str, Any]) ->
 def _short(translation: Translation, values: dict[str, Any]) -> str:
     """The task's shipped recipe, and what it lacks as key=value."""
     task = values["task"]
-    shipped, own = _flat(read_recipe_values("finetune", task)), translation.values | _flat(values)
-    changed = [key for key in own if own[key] != shipped.get(key, own[key]) or key in _flat(values).keys() - shipped]
-    return shlex.join([task, *(f"{key}={json.dumps(own[key], separators=(',', ':'))}" for key in changed)])
+    shipped, values_here = _flat(read_recipe_values("finetune", task)), translation.values | _flat(values)
+    changed = [
+        key
+        for key in values_here
+        if values_here[key] != shipped.get(key, values_here[key]) or key in _flat(values).keys() - shipped
+    ]
+    return shlex.join([task, *(f"{key}={json.dumps(values_here[key], separators=(',', ':'))}" for key in changed)])
 
 
 def _in_its_words(fault: str) -> str:

@@ -62,16 +62,16 @@ class _BertLike(Family):
 
     def names(self, settings: EncoderConfig, head: Head | None) -> dict[str, tuple[str, ...]]:
         names: dict[str, tuple[str, ...]] = {
-            f"encoder.embeddings.{ours}.weight": (f"{self.name}.embeddings.{theirs}.weight",)
-            for theirs, (ours, _) in _TABLES.items()
+            f"encoder.embeddings.{ours}.weight": (f"{self.name}.embeddings.{parts}.weight",)
+            for parts, (ours, _) in _TABLES.items()
         }
         names |= with_parts("encoder.embeddings.norm", (f"{self.name}.embeddings.LayerNorm",))
         if settings.projection_size:
             names |= with_parts("encoder.projection", (f"{self.name}.embeddings_project",))
         for layer in range(settings.num_hidden_layers):
-            for ours, theirs in _LAYER.items():
+            for ours, parts in _LAYER.items():
                 prefix = f"{self.name}.encoder.layer.{layer}"
-                names |= with_parts(f"encoder.layers.{layer}.{ours}", tuple(f"{prefix}.{part}" for part in theirs))
+                names |= with_parts(f"encoder.layers.{layer}.{ours}", tuple(f"{prefix}.{part}" for part in parts))
         for ours, name in self.heads[head].items() if head is not None else ():
             names |= with_parts(ours, (name,))
         return names | ({"head.bias": (self.output_bias,)} if head == "masked_tokens" else {})

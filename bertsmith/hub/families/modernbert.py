@@ -101,7 +101,7 @@ class ModernBert(Family):
         if head is not None:
             modules |= {"head.dense": "head.dense", "head.norm": "head.norm"}
         names: dict[str, tuple[str, ...]] = {
-            f"{ours}.weight": (f"{theirs}.weight",) for ours, theirs in modules.items()
+            f"{ours}.weight": (f"{module}.weight",) for ours, module in modules.items()
         }
         if head == "masked_tokens":
             names["head.bias"] = ("decoder.bias",)
@@ -150,7 +150,7 @@ class ModernBert(Family):
 
     def per_layer(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
         """What transformers 5 writes about ModernBERT's layers one by one, as the settings that it is written from."""
-        found: dict[str, Any] = {}
+        layers: dict[str, Any] = {}
         kinds = member(config, "layer_types", (list, type(None)), where, None)
         ropes = member(config, "rope_parameters", (dict, type(None)), where, None) or {}
         if kinds is not None:
@@ -161,7 +161,7 @@ class ModernBert(Family):
                 raise UserError(
                     f"{where}: layer_types = {quoted(kinds)}; bertsmith's layers see the whole row at regular intervals"
                 )
-            found["global_attn_every_n_layers"] = every
+            layers["global_attn_every_n_layers"] = every
         for kind, key in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
             rope = member(ropes, kind, (dict, type(None)), f"{where}: rope_parameters", None)
             if rope is None:
@@ -174,8 +174,8 @@ class ModernBert(Family):
             if other := sorted(rope.keys() - {"rope_type", "rope_theta"}):
                 raise UserError(f"{place}: {quoted(other[0], 60)}, which bertsmith's encoder does not know")
             if "rope_theta" in rope:
-                found[key] = float(member(rope, "rope_theta", float, place))
-        return found
+                layers[key] = float(member(rope, "rope_theta", float, place))
+        return layers
 
     def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
         assert isinstance(settings, ModernBertConfig), name
