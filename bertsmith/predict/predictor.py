@@ -181,9 +181,7 @@ class Predictor:
             why = _CANNOT_CLASSIFY.get(self.opened.network.head, "not fine-tuned")
             raise UserError(f"{self.path}: {why}, so it knows no classes; `bertsmith finetune` makes one that does")
         second = [second] if isinstance(second, str) else second
-        if not truncate:
-            return self._finetuned.classify(texts, second)
-        answers, num_cut = self._finetuned.ask(texts, second)
+        answers, num_cut = self._finetuned.ask(texts, second, truncate)
         self.num_cut += num_cut
         return answers
 
@@ -194,7 +192,7 @@ class Predictor:
         Raises:
             UserError: the model was not fine-tuned on tags; a text is too long.
         """
-        return self._tagger.tag(texts, truncate)
+        return self.tag_words([text.split() for text in texts], truncate)
 
     def tag_with_probs(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TagsWithProbs]:
         """Return the same as `tag_words`, with the probability of each tag."""
@@ -204,7 +202,8 @@ class Predictor:
 
     def tag_words(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TaggedWords]:
         """Return the same as `tag`, of sentences that are cut into words already."""
-        return self._tagger.tag_words(sentences, truncate)
+        tagged = self.tag_with_probs(sentences, truncate)
+        return [[(word, tag) for word, tag, prob in words if prob is not None] for words in tagged]
 
     @_one_or_many
     def answer(self, questions: list[str], contexts: str | Sequence[str], truncate: bool = False) -> list[FoundAnswer]:

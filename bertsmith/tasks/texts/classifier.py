@@ -32,35 +32,24 @@ class Classifier(NamedTuple):
     pairs: bool | None
     """Whether it answers about pairs of texts; None where that is not known."""
 
-    def classify(
+    def ask(
         self, first: Sequence[str], second: Sequence[str] | None = None, truncate: bool = False
-    ) -> list[Prediction] | list[Labels]:
-        """An answer a text, or a pair of texts.
+    ) -> tuple[list[Prediction] | list[Labels], int]:
+        """Return an answer a text, or a pair of texts, and how many of them were cut, as they were in training.
 
         Raises:
             UserError: one text where the task has two, or two where it has one; a text longer than the model, unless
                 `truncate` cuts it.
         """
-        answers, num_cut = self.ask(first, second)
-        if num_cut and not truncate:
-            raise UserError(
-                f"{num_cut} of {len(first)} texts are longer than the model's {self.length} tokens; shorten them, or "
-                f"have them cut (truncate=True)"
-            )
-        return answers
-
-    def ask(
-        self, first: Sequence[str], second: Sequence[str] | None = None
-    ) -> tuple[list[Prediction] | list[Labels], int]:
-        """An answer a text, or a pair of texts, and how many of them were cut, as they were in training.
-
-        Raises:
-            UserError: one text where the task has two, or two where it has one.
-        """
         if not first:
             self._check(second)
             return [], 0
         rows = self.encode(first, second)
+        if rows.truncated and not truncate:
+            raise UserError(
+                f"{rows.truncated} of {len(first)} texts are longer than the model's {self.length} tokens; shorten "
+                f"them, or have them cut (truncate=True)"
+            )
         return self.answer(rows), rows.truncated
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None) -> Rows:

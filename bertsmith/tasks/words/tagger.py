@@ -38,26 +38,13 @@ class Tagger(NamedTuple):
     segment: int = 0
     """Of all tokens."""
 
-    def tag(self, texts: Sequence[str], truncate: bool = False) -> list[TaggedWords]:
-        """The words of each text, which are what white space parts, with their tags.
-
-        Raises:
-            UserError: as `tag_words`.
-        """
-        return self.tag_words([text.split() for text in texts], truncate)
-
-    def tag_words(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TaggedWords]:
-        """The words of each sentence with their tags.
+    def ask(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> tuple[list[TagsWithProbs], int]:
+        """Return the words of each sentence with their tags, and how many sentences were cut; of their last words the
+        tag is `UNREAD_TAG`, as in training, or a dash, and its probability None.
 
         Raises:
             UserError: a sentence is longer than the model, unless `truncate` leaves out its last words.
         """
-        found, _ = self.ask(sentences, truncate)
-        return [[(word, tag) for word, tag, prob in words if prob is not None] for words in found]
-
-    def ask(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> tuple[list[TagsWithProbs], int]:
-        """As `tag_words`, with the probability of each tag, and how many sentences were cut; of their last words the
-        tag is `UNREAD_TAG`, as in training, or a dash, and its probability None."""
         if not any(sentences):
             return [[] for _ in sentences], 0
         encoded = encode_words(sentences, self.tokenizer, self.length, self.segment)
