@@ -10,6 +10,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.hub.card import CardSettings, imported_card
 from bertsmith.hub.huggingface import read_folder, write_folder
+from bertsmith.hub.names import PRETRAINED
 from bertsmith.hub.network import Network
 from bertsmith.hub.sentence import SentenceModules, encoder_folder, read_modules
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
@@ -18,9 +19,6 @@ from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import check_place, refuse_hub_name, shared_tokenizer
-
-_HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head", None: "no head"}
-"""Those that can be brought in."""
 
 _POOLED = ("", NETWORKS[0])
 """Networks that sentence-transformers' modules come after."""
@@ -131,7 +129,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, N
             raise UserError(f"{key} = {getattr(settings, key)}: {path} is a Hugging Face folder, which says it itself")
     first = read_folder(path)
     casing = {"lowercase": settings.lowercase, "strip_accents": settings.strip_accents}
-    if first.head not in _HEADS:
+    if first.head not in PRETRAINED:
         raise UserError(f"{path}: a fine-tuned model; name the model that it was fine-tuned from")
     if settings.generator is None:
         return {"": first}, shared_tokenizer([first], **casing)
@@ -148,7 +146,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, N
 
 def _card(network: Network, source: str, told: CardSettings, modules: SentenceModules | None) -> str:
     about = (
-        f"Converted from `{source}` by `bertsmith import` {__version__}: {_HEADS[network.head]}, "
+        f"Converted from `{source}` by `bertsmith import` {__version__}: {PRETRAINED[network.head]}, "
         f"{network.settings.num_hidden_layers} layers of {network.settings.hidden_size}."
     )
     pooled = modules.description if modules else None
@@ -159,7 +157,7 @@ def _describe(networks: dict[str, Network], tokenizer: Tokenizer) -> list[str]:
     lines = []
     for name, network in networks.items():
         settings = network.settings
-        heads = [_HEADS[network.head]] + ["pooler"] * bool(network.pooler)
+        heads = [PRETRAINED[network.head]] + ["pooler"] * bool(network.pooler)
         lines.append(
             f"{name or network.family}: {settings.num_hidden_layers} layers of {settings.hidden_size}, "
             f"attention heads of {settings.head_size}, embeddings of {settings.embedding}, {', '.join(heads)}"

@@ -13,6 +13,7 @@ from torch import Tensor
 from bertsmith.console.shell import quote
 from bertsmith.encoders.comparison import refuse_differences, sizes
 from bertsmith.errors import UserError
+from bertsmith.hub.names import PRETRAINED
 from bertsmith.hub.network import Network
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import NETWORKS
@@ -23,8 +24,6 @@ from bertsmith.training.recipe import PretrainRecipe
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
-
-_HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "replaced-token head"}
 
 _BY_TOKEN = ("embeddings.token.weight", "head.bias")
 """Ends of the names of weights with a row for each token of the vocabulary."""
@@ -145,7 +144,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     chosen = [first]
     if not settings.takes_head_of(first):
         chosen = [replace(first, head=None, weights=first.encoder_weights)]
-        dropped += [] if first.head is None else [_HEADS.get(first.head, f"{first.head} head")]
+        dropped += [] if first.head is None else [PRETRAINED.get(first.head, f"{first.head} head")]
     chosen += settings.choose_beside(recipe.model, model.networks, str(recipe.init), model.run is not None)
     names = {network.name for network in chosen}
     dropped += [network.name for network in model.networks if network.name not in names]
