@@ -11,8 +11,6 @@ Each measurement has a process of its own.
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,7 @@ from benchmarks.trials import Trials, in_own_process
 from bertsmith.config.loading import load
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import num_parameters
+from bertsmith.memory import peak_bytes
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.planning.estimate import estimate
 from bertsmith.randomness import generator
@@ -90,7 +89,7 @@ def measure(what: str, device: str) -> dict[str, float]:
     recipe = load(PretrainRecipe, "pretrain", name, ["data=none", f"machine.device={device}", *overrides]).settings
     machine, length = choose_machine(recipe.machine), recipe.rows.length
     (torch.randn(500, 500, requires_grad=True) @ torch.randn(500, 500)).sum().backward()  # libraries are loaded
-    before = peak_of_process()
+    before = peak_bytes()
     vocabulary = MaskingVocabulary(VOCAB_SIZE, 103, (103,))
     objective = recipe.objective.build(recipe.model, vocabulary).train()
     runner = Runner(objective, machine)
@@ -107,7 +106,7 @@ def measure(what: str, device: str) -> dict[str, float]:
 
     step()
     step()
-    process = peak_of_process() - before
+    process = peak_bytes() - before
     precision = Precision(half=machine.dtype != torch.float32, cuda=machine.device.type == "cuda")
     counted = footprint(recipe, objective, precision).total
     if precision.cuda:
@@ -117,6 +116,16 @@ def measure(what: str, device: str) -> dict[str, float]:
         tensors = 12 * num_parameters(objective) + peak_of_tensors(step)
     figures = {"counted MB": counted / 1e6, "tensors MB": tensors / 1e6, "counted / tensors": counted / tensors}
     return figures if precision.cuda else figures | {"process MB": process / 1e6}
+
+
+PEAK = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+open(sys.argv[1], "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+"""Runs a command and writes its peak, in kB. A small process between: Linux counts in a process's peak that of the one
+it was started from, as it was then."""
 
 
 def measure_process(recipe: str, *overrides: str, steps: int = STEPS) -> dict[str, float]:
@@ -129,12 +138,12 @@ def measure_process(recipe: str, *overrides: str, steps: int = STEPS) -> dict[st
         ]  # fmt: skip
         with open(folder / "said.txt", "wb") as said_to:
             command = [sys.executable, "-m", "bertsmith", "pretrain", recipe, *said, "--out", str(folder / "run")]
-            process = subprocess.Popen(command, stdout=said_to, stderr=said_to)
-            _, status, used = os.wait4(process.pid, 0)
-        if status:
+            counted = [sys.executable, "-c", PEAK, str(folder / "peak.txt"), *command]
+            ended = subprocess.run(counted, stdout=said_to, stderr=said_to)
+        if ended.returncode:
             raise SystemExit((folder / "said.txt").read_text(encoding="utf-8"))
+        peak = int((folder / "peak.txt").read_text(encoding="utf-8")) * 1024
         promised = estimate(recipe, said).memory_on_cpu.process
-    peak = used.ru_maxrss * 1024
     return {"promised MB": promised / 1e6, "process MB": peak / 1e6, "promised / process": promised / peak}
 
 
@@ -162,10 +171,6 @@ def peak_of_tensors(step) -> float:
         events = json.loads(path.read_text())["traceEvents"]
     moved = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
     return float(np.cumsum([number for _, number in moved]).max())
-
-
-def peak_of_process() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""What the C library does with freed memory."""
+"""How much memory the process has, and what the C library does with what is freed."""
 
 import contextlib
 import ctypes
 import os
+import resource
+import sys
 from pathlib import Path
 
 GROWTH = 1.15
@@ -54,6 +56,19 @@ def give_back_free_memory() -> bool:
     with contextlib.suppress(AttributeError, OSError, TypeError):
         return bool(ctypes.CDLL(None).malloc_trim(0))
     return False
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had.
+
+    Linux counts in `ru_maxrss` what the process had that started this one, a notebook's say.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def resident_bytes() -> int | None:

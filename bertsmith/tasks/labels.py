@@ -51,7 +51,8 @@ def label_of(value: Any) -> Label:
         if not math.isfinite(value):
             raise ValueError(f"is {value}, which is no label")
         name = str(value)
-        return Label(_of_number(format(Decimal(name), "f")), name)
+        key = _of_number(format(Decimal(name), "f"))
+        return Label(key, name if key_of(name) == key else key)  # 1e+16 is written 10000000000000000
     if value is None or (isinstance(value, str) and is_blank(value)):
         raise ValueError(f"is {quoted(value)}; each example needs one label")
     if not isinstance(value, str):

@@ -1,6 +1,7 @@
 """Compressed files, read forwards and never unpacked: bytes in, bytes out, in bounded memory."""
 
 import bz2
+import codecs
 import lzma
 import re
 import zlib
@@ -81,9 +82,10 @@ def _refuse_unless_text(beginning: bytes, source: str) -> None:
         return
     is_text = bool(beginning) and not re.search(rb"[\0-\x08\x0e-\x1f]", beginning)
     try:
-        beginning.decode()
-    except UnicodeDecodeError as error:
-        is_text = is_text and error.start > len(beginning) - 4  # a character that is cut
+        # Of a file that goes on, the last character may be cut.
+        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < _CHUNK)
+    except UnicodeDecodeError:
+        is_text = False
     if not is_text:
         what = "neither compressed nor text" if beginning else "empty"
         raise BrokenArchive(f"{source}: {what}, whatever its name says; fetch it again")

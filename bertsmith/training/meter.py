@@ -1,11 +1,10 @@
 """Tokens a second, the share of the hardware's peak, memory."""
 
-import resource
-import sys
 import time
 
 import torch
 
+from bertsmith.memory import peak_bytes
 from bertsmith.training.machine import Machine
 
 _PEAKS: dict[tuple[str, torch.dtype], float] = {}
@@ -63,5 +62,4 @@ def memory_bytes(device: torch.device) -> int:
     """The most memory used so far: torch's on a GPU, the process's on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_bytes()

@@ -208,7 +208,7 @@ def test_the_older_layout_of_lzma_is_read():
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.XZ", "a.jsonl.zst", "a.bz2", "a.lzma"])
-@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"\x1f", b"caf\xe9 {}", b"\xff\xfea\0"])
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"\x1f", b"\x8b", b"\xfd", b"caf\xe9 {}", b"\xff\xfea\0"])
 def test_what_is_neither_compressed_nor_text_is_broken(name, content):
     with pytest.raises(BrokenArchive, match=f"{name}: (empty|neither compressed nor text), whatever its name says"):
         list(decompressed(io.BytesIO(content), name))
