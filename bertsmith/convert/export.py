@@ -74,7 +74,7 @@ def export_run(
 
 
 def how_to_load(out: Path) -> str:
-    """A command that loads what was exported to `out`; of two networks the discriminator."""
+    """Return a command that loads what was exported to `out`; of two networks the discriminator."""
     folder = out if (out / "config.json").exists() else out / NETWORKS[0]
     name = read_json(folder / "config.json", dict)["architectures"][0]
     return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
@@ -151,7 +151,7 @@ def _note(folder: Path, difference: float | None) -> None:
 
 
 def _recipe_text(run: Path) -> str:
-    """The recipe, with the names of files and folders for their paths: where they lay is nobody's concern."""
+    """Return the recipe, with the names of files and folders for their paths: where they lay is nobody's concern."""
     return tomli_w.dumps(_without_places(tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))))
 
 

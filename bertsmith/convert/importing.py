@@ -99,7 +99,7 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
 
 
 def _with_config(path: Path) -> Path | None:
-    """The folder in `path`, mostly itself, that has an encoder's config.json."""
+    """Return the folder in `path`, mostly itself, that has an encoder's config.json."""
     if (path / "config.json").is_file():
         return path
     encoder = encoder_folder(path)

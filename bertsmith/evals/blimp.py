@@ -72,8 +72,8 @@ class BlimpScores:
 
 
 def read_blimp(folder: Path, pairs: int) -> list[Paradigm]:
-    """The paradigms in `folder`, by name, with `pairs` pairs of each (or all there are), the same whenever asked: a
-    smaller sample is part of a larger one.
+    """Return the paradigms in `folder`, by name, with `pairs` pairs of each (or all there are), the same whenever
+    asked: a smaller sample is part of a larger one.
 
     Raises:
         UserError: no such folder, no .jsonl file in it, or a line that is not a pair.
@@ -134,8 +134,8 @@ def blimp_of(network: LikelihoodModel, folder: Path, pairs: int, tokenizer: Toke
 
 
 def blimp_probes(recipe: PretrainRecipe) -> list[Probe]:
-    """The probe that a recipe's `blimp` asks for, if it does: the measure `blimp`, overall accuracy on a sample, in the
-    float32 of `bertsmith evaluate` whatever the recipe's `machine.dtype`.
+    """Return the probe that a recipe's `blimp` asks for, if it does: the measure `blimp`, overall accuracy on a sample,
+    in the float32 of `bertsmith evaluate` whatever the recipe's `machine.dtype`.
 
     Raises:
         UserError: as `read_blimp`; a sentence is longer than the model; the recipe's data cannot be read.

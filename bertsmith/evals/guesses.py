@@ -23,7 +23,8 @@ def show_guesses(
     show: Callable[[str], None],
     sentences: Sequence[str] = SENTENCES,
 ) -> None:
-    """A line for each sentence: the three likeliest tokens in the place of its [MASK], with their probabilities."""
+    """Show a line for each sentence: the three likeliest tokens in the place of its [MASK], with their
+    probabilities."""
     width = max(map(len, sentences))
     guessed = guess_masks(network, tokenizer.encode_each(sentences), tokenizer, machine, most=3)
     for sentence, (guesses,) in zip(sentences, guessed, strict=True):

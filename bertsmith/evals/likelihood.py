@@ -35,8 +35,8 @@ MEASURES = {
 
 
 def scoring_head(model: Model) -> Head:
-    """The head of the first network of a pre-trained model, which says how likely sentences are: of two networks, the
-    discriminator's.
+    """Return the head of the first network of a pre-trained model, which says how likely sentences are: of two
+    networks, the discriminator's.
 
     Raises:
         UserError: it has no head that says so.
@@ -64,15 +64,16 @@ def measure_of(model: Model) -> str:
 def likelihoods(
     network: LikelihoodModel, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
 ) -> np.ndarray:
-    """The pseudo-log-likelihood of each sentence of token ids without special tokens: [len(sentences)] float64."""
+    """Return the pseudo-log-likelihood of each sentence of token ids without special tokens: [len(sentences)]
+    float64."""
     return np.array([shares.sum() for shares in token_likelihoods(network, sentences, tokenizer, machine)])
 
 
 def token_likelihoods(
     network: LikelihoodModel, sentences: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
 ) -> list[np.ndarray]:
-    """What each token contributes to its sentence's: an array of [number of tokens] float64 for each. Equal sentences
-    have equal numbers to the last bit, whatever they shared a batch with."""
+    """Return what each token contributes to its sentence's: an array of [number of tokens] float64 for each. Equal
+    sentences have equal numbers to the last bit, whatever they shared a batch with."""
     distinct = list(dict.fromkeys(tuple(sentence) for sentence in sentences))
     rows = [framed(sentence, tokenizer) for sentence in distinct]
     if not rows:
@@ -89,13 +90,13 @@ def token_likelihoods(
 def preferred(
     network: LikelihoodModel, pairs: Sequence[tuple[list[int], list[int]]], tokenizer: Tokenizer, machine: Machine
 ) -> np.ndarray:
-    """Of each pair of sentences, whether the first is the likelier: 1, or 0, or one half where they are equal."""
+    """Return of each pair of sentences whether the first is the likelier: 1, or 0, or one half where they are equal."""
     scores = likelihoods(network, [ids for pair in pairs for ids in pair], tokenizer, machine).reshape(-1, 2)
     return (np.sign(scores[:, 0] - scores[:, 1]) + 1) / 2
 
 
 def standard_error(share: float, count: int) -> float:
-    """Of a share of `count` independent trials."""
+    """Return the standard error of a share of `count` independent trials."""
     return math.sqrt(share * (1 - share) / count) if count else math.nan
 
 

@@ -43,7 +43,8 @@ def guess_masks(
 
 
 def filled(text: str, guesses: Sequence[Guesses]) -> str:
-    """`text` with the likeliest token in the place of each [MASK]; a "##" one goes on with the word before it."""
+    """Return `text` with the likeliest token in the place of each [MASK]; a "##" one goes on with the word before
+    it."""
     so_far, *rest = text.split("[MASK]")
     for number, behind in enumerate(rest):
         token = guesses[number][0][0] if number < len(guesses) else "[MASK]"  # what was cut off stays

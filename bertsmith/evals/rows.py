@@ -19,7 +19,7 @@ GPU_BATCH_TOKENS = 32_768
 
 
 def framed(ids: Sequence[int] | np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
-    """[CLS] ids [SEP], int64."""
+    """Return [CLS] ids [SEP], int64."""
     return np.array([tokenizer.cls_id, *ids, tokenizer.sep_id], dtype=np.int64)
 
 
@@ -36,13 +36,14 @@ def on_machine(rows: Sequence[np.ndarray], machine: Machine) -> Tokens:
 
 
 def places(tokens: Tokens, rows: np.ndarray, columns: np.ndarray) -> Tensor:
-    """Where in the flat tokens the token in this column of this row lies, for M of them: [M] twice → [M]."""
+    """Return where in the flat tokens the token in this column of this row lies, for M of them: [M] twice → [M]."""
     rows_there, columns_there = (torch.from_numpy(part).to(tokens.ids.device) for part in (rows, columns))
     return tokens.row_starts[rows_there] + columns_there
 
 
 def in_one_pass(ask: Callable[[Tokens], Tensor], rows: Sequence[np.ndarray], machine: Machine) -> list[np.ndarray]:
-    """`ask` gives a number a token, [T]; those of each row between its [CLS] and its last [SEP], float64."""
+    """Return the numbers that `ask` gives a token, [T]: those of each row between its [CLS] and its last [SEP],
+    float64."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
     by_row: dict[int, np.ndarray] = {}
     for chosen in batches(lengths, machine):

@@ -45,12 +45,13 @@ def find_pairs(data: Data, most: int, seed: int = 0) -> list[Pair]:
 
 
 def word_order(network: LikelihoodModel, pairs: Sequence[Pair], tokenizer: Tokenizer, machine: Machine) -> float:
-    """The share of `pairs` whose sentence is the likelier one; equals count as one half. NaN where there are none."""
+    """Return the share of `pairs` whose sentence is the likelier one; equals count as one half. NaN where there are
+    none."""
     return float(preferred(network, pairs, tokenizer, machine).mean()) if pairs else math.nan
 
 
 def _sentences(shard: Shard, tokenizer: Tokenizer) -> Iterator[list[int]]:
-    """What stands before a full stop of a document, the full stop included, if it is words and nothing else:
+    """Yield what stands before a full stop of a document, the full stop included, if it is words and nothing else:
     documentation is full of code, whose order is another matter."""
     stop = tokenizer.id(".")
     is_word = np.array([tokenizer.token(id).removeprefix("##").isalpha() for id in range(tokenizer.vocab_size)])

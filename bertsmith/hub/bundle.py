@@ -101,7 +101,7 @@ class Bundle:
         return file
 
     def read(self, name: str) -> Tensor:
-        """A variable of floats, as it was stored.
+        """Return a variable of floats, as it was stored.
 
         Raises:
             UserError: as `check`, or its bytes are not those that were written.
@@ -164,7 +164,7 @@ def _block(handle: bytes, at: int, content: bytes | None = None) -> Iterator[tup
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, and the position behind it."""
+    """Return a number of 7 bits a byte, and the position behind it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -177,7 +177,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _message(data: bytes) -> dict[int, list[Any]]:
-    """The fields of a protocol buffer by number: whole numbers, or bytes where a field has a length."""
+    """Return the fields of a protocol buffer by number: whole numbers, or bytes where a field has a length."""
     fields: dict[int, list[Any]] = {}
     at = 0
     value: Any
@@ -200,7 +200,7 @@ def _message(data: bytes) -> dict[int, list[Any]]:
 
 
 def _number(fields: dict[int, list[Any]], number: int) -> int:
-    """The last of a field's values, as protocol buffers are read; 0 where it is left out."""
+    """Return the last of a field's values, as protocol buffers are read; 0 where it is left out."""
     value = fields.get(number, [0])[-1]
     if not isinstance(value, int):
         raise _Damaged("a field is of another type")
@@ -241,7 +241,8 @@ def _continued(crc: int, data: np.ndarray) -> int:
 
 
 def _behind(crcs: np.ndarray, num_zeros: int) -> np.ndarray:
-    """What becomes of checksums [n] when `num_zeros` zero bytes follow: a linear map of their bits, by squaring."""
+    """Return what becomes of checksums [n] when `num_zeros` zero bytes follow: a linear map of their bits, by
+    squaring."""
     image = np.uint32(1) << np.arange(32, dtype=np.uint32)  # of each bit
     image = _TABLE[image & 0xFF] ^ (image >> 8)  # behind one byte
     while num_zeros:
@@ -257,7 +258,7 @@ def _map(crcs: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _masked(crc: int) -> int:
-    """As LevelDB stores a checksum, so that one of data that holds checksums is not odd."""
+    """Return a checksum as LevelDB stores it, so that one of data that holds checksums is not odd."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -167,7 +167,7 @@ def imported_card(name: str, *, head: Head | None, about: str, told: CardSetting
 
 
 def _front(content: Mapping[str, Any]) -> str:
-    """The front matter: YAML takes JSON."""
+    """Return the front matter: YAML takes JSON."""
     return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in content.items()), "---"])
 
 
@@ -191,7 +191,7 @@ def _escape(text: str) -> str:
 
 
 def _fenced(text: str, language: str) -> str:
-    """A code block whose fence is longer than any run of back ticks inside it."""
+    """Return a code block whose fence is longer than any run of back ticks inside it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text}\n{fence}"

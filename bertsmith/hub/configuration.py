@@ -105,7 +105,7 @@ def refuse_other_networks(config: Mapping[str, Any], family: Family, head: Head 
 
 
 def _is(said: Any, value: Any) -> bool:
-    """Whether a key that holds `said` means `value`."""
+    """Return whether a key that holds `said` means `value`."""
     if value == GELU[0]:
         return isinstance(said, str) and said in GELU
     if said is None:
@@ -114,7 +114,7 @@ def _is(said: Any, value: Any) -> bool:
 
 
 def _own(config: Mapping[str, Any], head: Head | None, where: str) -> dict[str, Any]:
-    """The keys that we write."""
+    """Return the keys that we write."""
     trained_length = member(config, "trained_length", (int, type(None)), where, None)
     if trained_length is not None and trained_length < 1:
         raise UserError(f"{where}: trained_length = {quoted(trained_length, 60)}; it must be a whole number above 0")
@@ -136,7 +136,7 @@ def _own(config: Mapping[str, Any], head: Head | None, where: str) -> dict[str, 
 
 
 def _labels(config: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    """The names of the classes in the order of their ids; none where config.json has none."""
+    """Return the names of the classes in the order of their ids; none where config.json has none."""
     names = member(config, "id2label", (dict, type(None)), where, None)
     if not names:
         return ()

@@ -146,13 +146,13 @@ def _read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _class_of(config: dict[str, Any]) -> str:
-    """The class of transformers that a message about a pickle names."""
+    """Return the class of transformers that a message about a pickle names."""
     classes = config.get("architectures")
     return classes[0] if isinstance(classes, list) and classes and classes[0] in list(CLASSES) else "AutoModel"
 
 
 def _read(stored: Mapping[str, Stored], places: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Tensor]:
-    """The wanted tensors by the family's names."""
+    """Return the wanted tensors by the family's names."""
     tensors = read_tensors(stored, [places[name] for name in wanted])
     return {name: tensors[places[name]] for name in wanted}
 

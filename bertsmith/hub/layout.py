@@ -77,7 +77,7 @@ def other_family(names: Iterable[str]) -> str | None:
 
 
 def _prefix(names: Iterable[str], where: str) -> str:
-    """What stands before the family's own names, with the dot at its end; empty where nothing does."""
+    """Return what stands before the family's own names, with the dot at its end; empty where nothing does."""
     names = list(names)
     for anchor, owns in _ANCHORS.items():
         anchored = sorted(name for name in names if f".{name}".endswith(anchor))

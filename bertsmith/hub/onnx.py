@@ -120,7 +120,7 @@ class _Graph(nn.Module):
         return logits if len(self.outputs) == 1 else logits.unbind(dim=-1)
 
     def logits(self, tokens: Tokens) -> Tensor:
-        """[T, V], [T] or [T, C] by token, or [N, C] by row."""
+        """Return [T, V], [T] or [T, C] by token, or [N, C] by row."""
         if isinstance(self.model, MaskedTokenModel):
             return self.model.scores(tokens, torch.arange(tokens.num_tokens))
         if isinstance(self.model, ReplacedTokenModel):

@@ -177,7 +177,7 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def _inside(folder: Path, path: str) -> Path:
-    """The folder of a module, which is not outside of `folder`, nor behind a link."""
+    """Return the folder of a module, which is not outside of `folder`, nor behind a link."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or re.search(r"[\\\0]", path):
         raise UserError(f"{folder / MODULES}: names {quoted(path, 80)}, which is no folder in this one; fetch it again")
@@ -204,14 +204,14 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _tokenizers_length(encoder: Path, longest: int) -> int:
-    """Where the library cuts if its own files do not say."""
+    """Return where the library cuts if its own files do not say."""
     path = encoder / "tokenizer_config.json"
     said = member(_optional(path), "model_max_length", (int, float, type(None)), str(path), None)
     return min(int(said), longest) if said and said >= 1 else longest
 
 
 def _checked(contents: dict[str, Any], settings: EncoderConfig, where: Mapping[str, str]) -> SentenceModules:
-    """The modules in `contents`, of which nothing has been looked at but the order of the kinds."""
+    """Return the modules in `contents`, of which nothing has been looked at but the order of the kinds."""
     check_library(contents[LIBRARY], where[LIBRARY])
     contents = contents | {ENCODER: _check_encoder(contents[ENCODER], settings, where[ENCODER])}
     parts, width = [], settings.hidden_size
@@ -233,7 +233,7 @@ def _checked(contents: dict[str, Any], settings: EncoderConfig, where: Mapping[s
 
 
 def _check_encoder(content: dict[str, Any], settings: EncoderConfig, where: str) -> dict[str, Any]:
-    """The content of sentence_bert_config.json, cut to what the encoder can hold."""
+    """Return the content of sentence_bert_config.json, cut to what the encoder can hold."""
     length = member(content, "max_seq_length", int, where)
     lowercase = member(content, "do_lower_case", bool, where, False)
     if length < 1:
@@ -247,7 +247,7 @@ def _check_encoder(content: dict[str, Any], settings: EncoderConfig, where: str)
 
 
 def _dense_weights(place: Path, contents: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    """The tensors of a Dense module, as large as its config.json says."""
+    """Return the tensors of a Dense module, as large as its config.json says."""
     if not (place / WEIGHTS).is_file():
         if (place / "pytorch_model.bin").is_file():
             raise NotCarried(f"{place / 'pytorch_model.bin'} is a pickle, which can run code, and no {WEIGHTS}")

@@ -75,7 +75,8 @@ class _Part:
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """The prefix of the checkpoint that `path` names: a prefix, its `.index`, or a folder with one; None for no such.
+    """Return the prefix of the checkpoint that `path` names: a prefix, its `.index`, or a folder with one; None for no
+    such.
 
     Raises:
         UserError: there are several, or it is of TensorFlow's first format.
@@ -104,7 +105,7 @@ def find_checkpoint(path: Path) -> Path | None:
 
 
 def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network]:
-    """The networks of a checkpoint by name: "discriminator" and "generator", or one without a name.
+    """Return the networks of a checkpoint by name: "discriminator" and "generator", or one without a name.
 
     Sizes are those of the tensors; a bert_config.json or config.json beside them must agree. Attention heads, which no
     shape shows, are `heads`, else the config's, else one for each 64 of the width; a generator's are always the last.
@@ -164,7 +165,8 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network
 
 
 def dropped_variable(variable: str, shape: tuple[int, ...]) -> str | None:
-    """The entry of `DROPPED_VARIABLES` that a variable falls under. No weight is a single number without an axis."""
+    """Return the entry of `DROPPED_VARIABLES` that a variable falls under. No weight is a single number without an
+    axis."""
     kind = next((what for what, pattern in DROPPED_VARIABLES.items() if re.fullmatch(pattern, variable)), None)
     return kind or (None if shape else _SCALARS)
 
@@ -220,7 +222,7 @@ def _parts(variables: set[str], source: Path) -> list[_Part]:
 
 
 def _sizes(bundle: Bundle, part: _Part) -> dict[str, Any]:
-    """The sizes of a network, by Hugging Face's names, out of the shapes of some of its variables."""
+    """Return the sizes of a network, by Hugging Face's names, out of the shapes of some of its variables."""
 
     def size(tensor: str, axis: int) -> int:
         name = part.variable(f"{part.family}.{tensor}")
@@ -256,7 +258,7 @@ def _read_all(
 
 
 def _read(bundle: Bundle, name: str, shape: list[int]) -> Tensor:
-    """A variable as torch has it: a kernel is [in, out] there and [out, in] here."""
+    """Return a variable as torch has it: a kernel is [in, out] there and [out, in] here."""
     is_kernel = name.endswith("/kernel")
     expected, actual = shape[::-1] if is_kernel else shape, list(_entry(bundle, name).shape)
     if actual != expected:

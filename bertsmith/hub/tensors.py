@@ -83,7 +83,7 @@ def serialized(tensors: Mapping[str, Tensor]) -> tuple[bytes, memoryview]:
 
 
 def _find_in_shards(index: Path) -> dict[str, Stored]:
-    """The tensors of a model in several files, which the index names one by one."""
+    """Return the tensors of a model in several files, which the index names one by one."""
     places = member(read_json(index, dict), "weight_map", dict, str(index))
     for name in places.values():
         if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):

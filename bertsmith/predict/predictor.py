@@ -67,8 +67,8 @@ class Predictor:
     """
 
     def __init__(self, path: str | Path, device: str = "auto", task: str | None = None):
-        """`task` says which, of a run of several tasks. Raises UserError where `path` holds no model, or `device` is
-        not there."""
+        """Open a model; `task` says which, of a run of several tasks. Raises UserError where `path` holds no model, or
+        `device` is not there."""
         self.opened = open_trained(Path(path), task)
         self.path = self.opened.path
         self.num_cut = 0

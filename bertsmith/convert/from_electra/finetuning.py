@@ -60,7 +60,7 @@ def _decay(given: Hparams) -> dict[str, Any]:
 
 
 def _threshold(given: Hparams) -> dict[str, Any]:
-    """What is our own default is left to it: most tasks have no use for it."""
+    """Leave what is our own default to it: most tasks have no use for it."""
     value = given["qa_na_threshold"]
     return {} if value == AnsweringSettings(joint=given["joint_prediction"]).threshold else {
         "answering.null_threshold": value
@@ -129,7 +129,7 @@ TABLE = Table("fine-tuning", (
 
 
 def translate(typed: Hparams) -> Translation:
-    """What `typed` means, with the reference's defaults for the rest.
+    """Return what `typed` means, with the reference's defaults for the rest.
 
     Raises:
         UserError: a value is impossible; a task is not there.

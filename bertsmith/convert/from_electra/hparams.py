@@ -51,7 +51,7 @@ class Translation(NamedTuple):
 
 
 def read_hparams(text: str) -> Hparams:
-    """The object in `text`, which is JSON or, where it ends in .json, the path of a file of it.
+    """Return the object in `text`, which is JSON or, where it ends in .json, the path of a file of it.
 
     Raises:
         UserError: there is no such file; it is not JSON, or no object.
@@ -68,7 +68,7 @@ def read_hparams(text: str) -> Hparams:
 
 
 def _whole(value: Any) -> Any:
-    """1e6 is the whole number that its writer means."""
+    """Take 1e6 for the whole number that its writer means."""
     if isinstance(value, dict):
         return {name: _whole(entry) for name, entry in value.items()}
     if isinstance(value, list):
@@ -100,7 +100,7 @@ def complete(table: Table, typed: Hparams, defaults: Callable[[Hparams], Hparams
 
 
 def overrides(title: str, types: dict[str, Any]) -> type:
-    """A settings class for a setting that is itself a table: name → type; None is what was not typed."""
+    """Return a settings class for a setting that is itself a table: name → type; None is what was not typed."""
     return _settings_class(title, types, {name: setting(None, name) for name in types})
 
 
@@ -125,7 +125,7 @@ def spread(table: Table, given: Hparams, idle: dict[str, str]) -> dict[str, Any]
 
 
 def remarks(table: Table, typed: Hparams, idle: dict[str, str]) -> list[str]:
-    """A line for each key that was typed and has no counterpart, or none beside the others."""
+    """Return a line for each key that was typed and has no counterpart, or none beside the others."""
     lines = []
     for key in table.keys:
         remark = idle.get(key.name) or key.remark

@@ -87,7 +87,7 @@ def _model(given: Hparams) -> dict[str, Any]:
 
 
 def _rate(given: Hparams) -> dict[str, Any]:
-    """A warm-up that is longer than training ends as far below the rate as it is longer."""
+    """Return the learning rates: a warm-up that is longer than training ends as far below the rate as it is longer."""
     reached = min(1.0, given["num_train_steps"] / max(1, given["num_warmup_steps"]))
     return {"schedule.learning_rate": given["learning_rate"] * reached}
 
@@ -159,7 +159,7 @@ TYING = ("untied_generator_embeddings", "untied_generator")
 
 
 def translate(typed: Hparams) -> Translation:
-    """What `typed` means, with the reference's defaults for the rest.
+    """Return what `typed` means, with the reference's defaults for the rest.
 
     Raises:
         UserError: a value is impossible, alone or beside the others.
@@ -184,7 +184,7 @@ def _defaults(given: Hparams) -> Hparams:
 
 
 def _refuse(given: Hparams) -> None:
-    """What the reference refuses, or fails at."""
+    """Refuse what the reference refuses, or fails at."""
     if given["do_train"] == given["do_eval"]:
         raise UserError("do_train, do_eval: exactly one of them must be true")
     towers = given["two_tower_generator"] or given["electric_objective"]

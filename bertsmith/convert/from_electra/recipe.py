@@ -25,7 +25,7 @@ class Written(NamedTuple):
 
 
 def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = False) -> Written:
-    """What `hparams` (JSON, or a path that ends in .json) mean here.
+    """Return what `hparams` (JSON, or a path that ends in .json) mean here.
 
     They are fine-tuning's where one of them is, or with `finetune`; else pre-training's. `compat`: with the reference's
     oddities.
@@ -45,7 +45,7 @@ def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = 
 
 
 def translate(typed: Hparams, finetune: bool = False) -> Translation:
-    """The dotted keys here that `typed` and the reference's defaults mean; see `recipe_from_electra`."""
+    """Return the dotted keys here that `typed` and the reference's defaults mean; see `recipe_from_electra`."""
     first: ModuleType = pretraining
     second: ModuleType = finetuning
     if finetune or any(name not in first.TABLE.names() and name in second.TABLE.names() for name in typed):
@@ -55,7 +55,8 @@ def translate(typed: Hparams, finetune: bool = False) -> Translation:
 
 
 def recipe_values(translation: Translation, compat: bool = False) -> dict[str, Any]:
-    """The nested values that differ from our defaults; fine-tuning's are laid over the shipped recipe of the task."""
+    """Return the nested values that differ from our defaults; fine-tuning's are laid over the shipped recipe of the
+    task."""
     cls = _class_of(translation.verb)
     dotted = translation.values | ({"compat": True} if compat else {})
     shipped = read_recipe_values("finetune", dotted["task"]) if translation.verb == "finetune" else {}
@@ -78,7 +79,7 @@ def to_text(translation: Translation, typed: Hparams, values: dict[str, Any]) ->
 
 
 def _short(translation: Translation, values: dict[str, Any]) -> str:
-    """The task's shipped recipe, and what it lacks as key=value."""
+    """Return the task's shipped recipe, and what it lacks as key=value."""
     task = values["task"]
     shipped, values_here = _flat(read_recipe_values("finetune", task)), translation.values | _flat(values)
     changed = [
@@ -90,7 +91,7 @@ def _short(translation: Translation, values: dict[str, Any]) -> str:
 
 
 def _in_its_words(fault: str) -> str:
-    """A fault of a key here, after the reference's key that it comes from."""
+    """Return a fault of a key here, after the reference's key that it comes from."""
     for key in (*pretraining.TABLE.keys, *finetuning.TABLE.keys):
         if isinstance(key.here, str) and fault.startswith(f"{key.here} = "):
             return f"{key.name}: {fault}"
@@ -98,7 +99,7 @@ def _in_its_words(fault: str) -> str:
 
 
 def command(verb: str, recipe: str) -> str:
-    """The one that uses the recipe."""
+    """Return the one that uses the recipe."""
     needed = {"pretrain": "data=data/owt", "finetune": "model=RUN data=DATA"}[verb]
     return f"bertsmith {verb} {recipe} {needed} --out runs/my"
 

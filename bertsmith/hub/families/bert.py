@@ -77,7 +77,8 @@ class _BertLike(Family):
         return names | ({"head.bias": (self.output_bias,)} if head == "masked_tokens" else {})
 
     def canonical(self, name: str) -> str:
-        """As `Family.canonical`; BERT's first checkpoints call a norm's weight and bias gamma and beta."""
+        """Return the same as `Family.canonical`; BERT's first checkpoints call a norm's weight and bias gamma and
+        beta."""
         if name.startswith(("embeddings.", "embeddings_project.", "encoder.", "pooler.")):
             name = f"{self.name}.{name}"
         for old, new in (("gamma", "weight"), ("beta", "bias")):

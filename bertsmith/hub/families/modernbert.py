@@ -139,7 +139,7 @@ class ModernBert(Family):
         return "replaced_tokens" if head == "tagging" and len(labels) == 1 else head
 
     def token_ids(self, tokenizer: "Tokenizer") -> dict[str, int]:
-        """As `Family.token_ids`; the defaults of ModernBERT's config are of another vocabulary."""
+        """Return the same as `Family.token_ids`; the defaults of ModernBERT's config are of another vocabulary."""
         ids = super().token_ids(tokenizer) | {f"{name}_token_id": tokenizer.cls_id for name in ("cls", "bos")}
         return ids | {f"{name}_token_id": tokenizer.sep_id for name in ("sep", "eos")}
 
@@ -149,7 +149,8 @@ class ModernBert(Family):
             raise UserError(f"{where}: sliding_window = {window} is not half of local_attention; leave it away")
 
     def per_layer(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
-        """What transformers 5 writes about ModernBERT's layers one by one, as the settings that it is written from."""
+        """Return what transformers 5 writes about ModernBERT's layers one by one, as the settings that it is written
+        from."""
         layers: dict[str, Any] = {}
         kinds = member(config, "layer_types", (list, type(None)), where, None)
         ropes = member(config, "rope_parameters", (dict, type(None)), where, None) or {}
