@@ -3,6 +3,7 @@ generator. Every tensor is accounted for, and what has no place here is said.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from bertsmith import __version__
@@ -18,10 +19,7 @@ from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer
-from bertsmith.training.models import check_place, refuse_hub_name, shared_tokenizer
-
-_POOLED = ("", NETWORKS[0])
-"""Networks that sentence-transformers' modules come after."""
+from bertsmith.training.models import Model, check_place, refuse_hub_name, shared_tokenizer
 
 
 @settings
@@ -64,12 +62,11 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
     encoder = _with_config(path)
     modules, left_out = None, None
     if prefix is not None:
-        networks, tokenizer = _from_tensorflow(prefix, settings)
+        model = _from_tensorflow(prefix, settings)
     elif encoder is not None:
-        networks, tokenizer = _from_huggingface(encoder, settings)
-        first, *_ = networks.values()
-        modules, left_out = read_modules(path, encoder, first.settings)
-        modules = modules and modules.cut_at(first.trained_length)
+        model = _from_huggingface(encoder, settings)
+        modules, left_out = read_modules(path, encoder, model.network.settings)
+        modules = modules and modules.cut_at(model.network.trained_length)
     elif (path / NETWORKS[0] / "config.json").is_file():
         raise UserError(
             f"{path}: two models, which other verbs open as they are; to bring them in again name {path / NETWORKS[0]} "
@@ -82,15 +79,15 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
             f"folder (PREFIX.index, PREFIX.data-…)"
         )
     sources = [Path(source).resolve() for source in (path, encoder, settings.generator) if source is not None]
-    if any((out / name).resolve() in sources for name in networks):
+    if any((out / network.name).resolve() in sources for network in model.networks):
         raise UserError(f"{out}: there lies what is to be brought in; name another folder to write to")
-    check_place(out, networks)
-    for name, network in networks.items():
-        make_folder((out / name).resolve().parent)
-        its_modules = modules if name in _POOLED else None
+    check_place(out, [network.name for network in model.networks])
+    for network in model.networks:
+        make_folder((out / network.name).resolve().parent)
+        its_modules = modules if network is model.network else None
         card = _card(network, path.name, settings.card, its_modules)
-        write_folder(out / name, network, tokenizer, card=card, modules=its_modules)
-    lines = _describe(networks, tokenizer)
+        write_folder(out / network.name, network, model.tokenizer, card=card, modules=its_modules)
+    lines = _describe(model)
     if modules is not None:
         lines.append(f"carried over: sentence-transformers' files: {modules.description}")
     if left_out is not None:
@@ -106,7 +103,7 @@ def _with_config(path: Path) -> Path | None:
     return encoder if encoder is not None and (encoder / "config.json").is_file() else None
 
 
-def _from_tensorflow(prefix: Path, settings: ImportSettings) -> tuple[dict[str, Network], Tokenizer]:
+def _from_tensorflow(prefix: Path, settings: ImportSettings) -> Model:
     if settings.generator is not None:
         raise UserError(f"generator = {settings.generator}: {prefix} is a TensorFlow checkpoint, which holds its own")
     networks = read_checkpoint(prefix, settings.heads)
@@ -114,16 +111,16 @@ def _from_tensorflow(prefix: Path, settings: ImportSettings) -> tuple[dict[str, 
         raise UserError(f"{prefix.parent}: no vocab.txt beside the checkpoint; say where it is: vocab=PATH")
     place = Path(settings.vocab) if settings.vocab is not None else prefix.parent
     tokenizer = Tokenizer.load(place, lowercase=settings.lowercase, strip_accents=settings.strip_accents)
-    rows = next(iter(networks.values())).vocab_size
+    rows = networks[0].vocab_size
     if tokenizer.vocab_size != rows:
         raise UserError(
             f"{place}: {tokenizer.vocab_size:,} tokens where {prefix.name} has {rows:,}; "
             f"vocab=PATH names the one that it was trained with"
         )
-    return networks, tokenizer
+    return Model(prefix, networks, tokenizer)
 
 
-def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, Network], Tokenizer]:
+def _from_huggingface(path: Path, settings: ImportSettings) -> Model:
     for key in ("vocab", "heads"):
         if getattr(settings, key) is not None:
             raise UserError(f"{key} = {getattr(settings, key)}: {path} is a Hugging Face folder, which says it itself")
@@ -132,7 +129,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, N
     if first.head not in PRETRAINED:
         raise UserError(f"{path}: a fine-tuned model; name the model that it was fine-tuned from")
     if settings.generator is None:
-        return {"": first}, shared_tokenizer([first], **casing)
+        return Model(path, [first], shared_tokenizer([first], **casing))
     second = read_folder(Path(settings.generator))
     if first.head != "replaced_tokens" and (first.family, first.head) != ("electra", None):
         raise UserError(f"{path}: no discriminator of an ELECTRA, so it has no generator; leave generator=… away")
@@ -141,7 +138,8 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> tuple[dict[str, N
             f"generator = {settings.generator}: no masked-token model of the same kind as {path}; name the "
             f"generator's folder"
         )
-    return dict(zip(NETWORKS, (first, second), strict=True)), shared_tokenizer([first, second], **casing)
+    networks = [replace(network, name=name) for name, network in zip(NETWORKS, (first, second), strict=True)]
+    return Model(path, networks, shared_tokenizer(networks, **casing))
 
 
 def _card(network: Network, source: str, told: CardSettings, modules: SentenceModules | None) -> str:
@@ -153,25 +151,25 @@ def _card(network: Network, source: str, told: CardSettings, modules: SentenceMo
     return imported_card(source, head=network.head, about=about, told=told, pooled=pooled)
 
 
-def _describe(networks: dict[str, Network], tokenizer: Tokenizer) -> list[str]:
-    lines = []
-    for name, network in networks.items():
+def _describe(model: Model) -> list[str]:
+    lines, tokenizer = [], model.tokenizer
+    for network in model.networks:
         settings = network.settings
         heads = [PRETRAINED[network.head]] + ["pooler"] * bool(network.pooler)
         lines.append(
-            f"{name or network.family}: {settings.num_hidden_layers} layers of {settings.hidden_size}, "
+            f"{network.name or network.family}: {settings.num_hidden_layers} layers of {settings.hidden_size}, "
             f"attention heads of {settings.head_size}, embeddings of {settings.embedding}, {', '.join(heads)}"
         )
-    unused = next(iter(networks.values())).vocab_size - tokenizer.vocab_size
+    unused = model.vocab_size - tokenizer.vocab_size
     padded = f"; {unused:,} row{'s' * (unused > 1)} of the token table belong to no token" if unused else ""
     lines.append(f"vocabulary: {tokenizer.vocab_size:,} tokens, {tokenizer.casing}{padded}")
     lines += tokenizer.notes()
     lines += [
-        f"concluded: {f'{name}: ' if name else ''}{line}"
-        for name, network in networks.items()
+        f"concluded: {f'{network.name}: ' if network.name else ''}{line}"
+        for network in model.networks
         for line in network.concluded
     ]
-    kinds = {name: kind for network in networks.values() for name, kind in network.dropped.items()}
+    kinds = {name: kind for network in model.networks for name, kind in network.dropped.items()}
     dropped = Counter(kinds.values())
     lines.append(f"dropped: {', '.join(f'{what} ({count})' for what, count in sorted(dropped.items())) or 'nothing'}")
     return lines

@@ -104,8 +104,8 @@ def find_checkpoint(path: Path) -> Path | None:
     return indexes[0].with_suffix("") if indexes else None
 
 
-def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network]:
-    """Return the networks of a checkpoint by name: "discriminator" and "generator", or one without a name.
+def read_checkpoint(prefix: Path, heads: int | None = None) -> list[Network]:
+    """Return the networks of a checkpoint: a "discriminator" and a "generator", or one without a name.
 
     Sizes are those of the tensors; a bert_config.json or config.json beside them must agree. Attention heads, which no
     shape shows, are `heads`, else the config's, else one for each 64 of the width; a generator's are always the last.
@@ -122,7 +122,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network
     left = bundle.entries.keys() - dropped.keys()
     config_path, config = _read_config(prefix.parent)
     refuse_other_networks(config, FAMILIES["bert"], None, str(config_path))
-    networks: dict[str, Network] = {}
+    networks: list[Network] = []
     for part in _parts(left, bundle.index):
         sizes = _sizes(bundle, part)
         if not networks:
@@ -136,6 +136,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network
         except UserError as error:
             raise UserError(f"{prefix}: {error}; heads=N says how many there are") from None
         network = Network(
+            name=part.name,
             family=part.family,
             settings=settings,
             vocab_size=vocab_size,
@@ -155,7 +156,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> dict[str, Network
             )
             taken |= also
         left = left - taken
-        networks[part.name] = replace(network, weights=weights, pooler=pooler)
+        networks.append(replace(network, weights=weights, pooler=pooler))
     if left:
         raise UserError(
             f"{bundle.index}: {first_of(left)}: not of BERT's or ELECTRA's encoder and pre-training heads; "
