@@ -91,7 +91,7 @@ def run_all(work: Path, model: Path, shared: Path, sizes: Sizes = SIZES) -> None
     _bertsmith("prepare", "jsonl", f"corpus={books}", f"vocab={model}", "heldout_fraction=0.1", "--out", work / "data")
     for name, (recipe, *settings) in RUNS.items():
         out = work / name.replace(" ", "-")
-        said = (f"init={model}", f"data={work / 'data'}", "tensorboard=false")
+        said = (f"init={model}", f"data={work / 'data'}", "log=[]")
         _bertsmith("pretrain", recipe, *said, *settings, *sizes.pretrain, *CPU, "--out", out)
     for task, settings in (("sts-b", sizes.sts_b), ("cola", sizes.cola)):
         for who, start in (("before", model), ("after", work / "continue")):

@@ -22,7 +22,7 @@ from benchmarks.trials import Trials
 KILLS = 20
 TINY = [
     "batch_size=8", "rows.length=64", "plan.steps=300", "plan.checkpoint_steps=20", "evaluate_rows=64",
-    "model.hidden_dropout_prob=0.1", "model.attention_probs_dropout_prob=0.1", "tensorboard=false",
+    "model.hidden_dropout_prob=0.1", "model.attention_probs_dropout_prob=0.1", "log=[]",
 ]  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def test_what_is_said_runs(made, monkeypatch, tmp_path, vocab, next_words):
     assert (program, verb) == ("bertsmith", "pretrain") and words[: len(next_words)] == next_words
     assert words[len(next_words)] == f"data={out}"
     words[-1] = str(tmp_path / "run")
-    short = ["plan.steps=1", "batch_size=2", "rows.length=16", "machine.device=cpu", "tensorboard=false"]
+    short = ["plan.steps=1", "batch_size=2", "rows.length=16", "machine.device=cpu", "log=[]"]
     short += ["head_warmup.steps=0"] if "continue" in words else []
     done = CliRunner().invoke(app, ["pretrain", *words[:-2], *short, *words[-2:]])
     assert done.exit_code == 0, done.output + repr(done.exception)

@@ -14,7 +14,7 @@ from tests.toys import make_data, tiny_recipe, write_corpus, write_vocabulary
 PAGE = Path(__file__).resolve().parents[1] / "docs/python.md"
 TOY = {
     "model.hidden_size": 16, "model.num_hidden_layers": 1, "model.num_attention_heads": 2, "rows.length": 32,
-    "batch_size": 8, "evaluate_rows": 16, "tensorboard": False,
+    "batch_size": 8, "evaluate_rows": 16, "log": [],
 }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def tiny_recipe(data: Path, *overrides: str) -> PretrainRecipe:
     base = [
         f"data={data}", "model.hidden_size=16", "model.num_hidden_layers=2", "model.num_attention_heads=2",
         "model.max_position_embeddings=64", "rows.length=32", "batch_size=8", "plan.log_steps=4",
-        "plan.evaluate_steps=6", "plan.checkpoint_steps=4", "evaluate_rows=16", "tensorboard=false",
+        "plan.evaluate_steps=6", "plan.checkpoint_steps=4", "evaluate_rows=16", "log=[]",
         "schedule.learning_rate=5e-3",
     ]  # fmt: skip
     return load(PretrainRecipe, "pretrain", "bert-tiny", [*base, *overrides]).settings

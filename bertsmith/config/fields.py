@@ -9,9 +9,14 @@ same metadata and does the checking.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 Settings = TypeVar("Settings")
+
+Renamed = tuple[str, Callable[[Any], Any]]
+"""A setting's name of now, and its value for one of before, None where that is none. A class maps earlier names to such
+in `renamed`; they are taken, with a line that gives the new one."""
 
 
 def setting(

@@ -33,6 +33,8 @@ class Loaded(NamedTuple):
     settings: Any
     origins: dict[str, str]
     """dotted key → "recipe", "command line" or what else it was taken from; a key that is absent has its default."""
+    notes: tuple[str, ...] = ()
+    """A line for each setting that goes by another name now."""
 
 
 class Row(NamedTuple):
@@ -78,13 +80,30 @@ def lay_over(
         drop_strangers(cls, values, origins, key)
         origins[key] = "command line"
         texts[key] = text
+    notes = _rename(cls, values, origins)
     if complete is not None:
         complete(values, origins)
     settings = _built(cls, values, texts)
     if any(key.rpartition(".")[2] in ("kind", "task") for key in texts) and drop_other_kinds(settings, values, origins):
         settings = _built(cls, values, texts)
     refuse_other_kinds(settings, texts)
-    return Loaded(settings, origins)
+    return Loaded(settings, origins, notes)
+
+
+def _rename(cls: Any, values: dict[str, Any], origins: dict[str, str]) -> tuple[str, ...]:
+    """Put settings of earlier names, see `bertsmith.config.fields.Renamed`, under those of now; return a line each."""
+    notes = []
+    for before, (now, translate) in getattr(cls, "renamed", {}).items():
+        value = values.get(before)
+        translated = translate(value) if isinstance(value, bool | int | float | str) else None
+        if translated is None:
+            continue
+        del values[before]
+        origin = origins.pop(before, "recipe")
+        if now not in values or origin == "command line":
+            values[now], origins[now] = translated, origin
+        notes.append(f"{before}={json.dumps(value)} is written {now}={json.dumps(translated)} now")
+    return tuple(notes)
 
 
 def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | None = None) -> Settings:
@@ -205,7 +224,9 @@ def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
         UserError: there is none, or it is damaged.
     """
     try:
-        return _built(cls, read_toml(run / "recipe.toml"))
+        values = read_toml(run / "recipe.toml")
+        _rename(cls, values, {})
+        return _built(cls, values)
     except UserError as error:
         path = "" if str(error).startswith(str(run)) else f"{run / 'recipe.toml'}: "
         first = str(error).partition("\n")[0]

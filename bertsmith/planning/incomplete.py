@@ -22,7 +22,7 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
         from bertsmith.training.architecture import take_architecture as complete
     loaded = load(recipe_class(verb), verb, what, [*overrides, *missing], complete)
     origins = loaded.origins | {text.removesuffix("=…"): "needed" for text in missing}
-    return Loaded(loaded.settings, origins)
+    return loaded._replace(origins=origins)
 
 
 def _says(verb: str, what: str, key: str) -> bool:

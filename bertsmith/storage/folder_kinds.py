@@ -61,7 +61,7 @@ _KINDS = (
     ),
     Kind(
         "pretrain",
-        ("metrics.jsonl",),
+        ("metrics.jsonl", "trackers.json"),
         ("recipe.toml", *TOKENIZER),
         members={"checkpoints": "checkpoint", "tensorboard": "events"},
         content={
@@ -83,6 +83,7 @@ _KINDS = (
             "results.json",
             "model.safetensors",
             "metrics.jsonl",
+            "trackers.json",
             "predictions-dev.tsv",
             "predictions-dev-mismatched.tsv",
             "predictions-dev.txt",

@@ -16,6 +16,7 @@ from bertsmith.training.optimizers.adamw import AdamWSettings
 from bertsmith.training.optimizers.optimizer import OptimizerSettings
 from bertsmith.training.optimizers.registry import OPTIMIZERS
 from bertsmith.training.schedules import SCHEDULES, PolynomialSettings, ScheduleSettings
+from bertsmith.training.trackers.registry import TRACKERS
 
 CUSTOM = "custom"
 """The task of the user's own files."""
@@ -91,6 +92,9 @@ class FinetuneRecipe:
     )
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = setting(AdamWSettings(), "how weights move")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
+    log: tuple[Annotated[str, TRACKERS], ...] = setting(
+        (), "where measures go besides a trial's metrics.jsonl: tensorboard, wandb, mlflow, trackio", identity=False
+    )
 
     def __post_init__(self) -> None:
         if self.compat and self.classifier_pooling == "mean":

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import save
 
+from bertsmith.config.loading import to_dict
 from bertsmith.console.progress import format_count, progress
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import Interrupted
@@ -120,7 +121,10 @@ def train(
         static_shapes=False,
     )  # fmt: skip
     state = State()
-    with closing(MetricsLog(folder, 0, tensorboard=False)) as log, progress(f"seed {seed}", plan.steps) as bar:
+    with (
+        closing(MetricsLog(folder, 0, recipe.log, to_dict(recipe) | {"seed": seed})) as log,
+        progress(f"seed {seed}", plan.steps) as bar,
+    ):
         total = NO_LOSSES
 
         def show(state: State, step: Step) -> None:

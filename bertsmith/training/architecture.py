@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import MAX_NUMBER, Loaded, load
+from bertsmith.console.terminal import say
 from bertsmith.encoders.comparison import refuse_differences, sizes
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
@@ -24,7 +25,10 @@ def load_pretraining(recipe: str, overrides: Sequence[str] = ()) -> Loaded:
     Raises:
         UserError: as `bertsmith.config.loading.load`; there is no such model; a setting of the recipe differs from it.
     """
-    return load(PretrainRecipe, "pretrain", recipe, overrides, take_architecture)
+    loaded = load(PretrainRecipe, "pretrain", recipe, overrides, take_architecture)
+    for note in loaded.notes:
+        say(note, error=True)
+    return loaded
 
 
 def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:

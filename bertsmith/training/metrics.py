@@ -1,13 +1,19 @@
-"""metrics.jsonl, one JSON object a line, and TensorBoard's event files beside it."""
+"""metrics.jsonl, one JSON object a line, and trackers beside it."""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bertsmith.errors import UserError
-from bertsmith.storage.files import atomic_write, open_own, own_folder, reported
+from bertsmith.storage.files import atomic_write, open_own, reported
 from bertsmith.storage.json_files import check_shape, finite, parse_json
+from bertsmith.training.trackers.registry import TRACKERS
+from bertsmith.training.trackers.tracker import Trackers
+
+NO_CONFIG: Mapping[str, Any] = MappingProxyType({})
 
 MAX_LINE_BYTES = 1 << 20
 """A line has about 300."""
@@ -17,23 +23,23 @@ class MetricsLog:
     """What a run measured, by step. A resumed run first forgets what it measured after its checkpoint.
 
     Attributes:
-        events: names of the files in tensorboard/ that this object writes.
+        trackers: what is given the measures besides.
     """
 
-    def __init__(self, run: Path, step: int, tensorboard: bool = True):
+    def __init__(self, run: Path, step: int, log: Sequence[str] = (), config: Mapping[str, Any] = NO_CONFIG):
+        """Open the log of a run that goes on from `step`, and its trackers of these names.
+
+        Raises:
+            UserError: metrics.jsonl is damaged or cannot be written; a tracker cannot begin.
+        """
         self.path = run / "metrics.jsonl"
-        self._forget_after(step)
+        before = read_metrics(self.path)
+        with atomic_write(self.path, "w") as file:  # a new file: a hard link of the old one stays as it is
+            file.writelines(json.dumps(line) + "\n" for line in before if line["step"] <= step)
+        sent = {line["split"]: line["step"] for line in before}
+        self.trackers = Trackers({name: TRACKERS[name] for name in log}, run, step, config, sent)
         with reported(self.path):
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
-        self._events = None
-        self.events: list[str] = []
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-            folder = own_folder(run / "tensorboard")
-            before = set(os.listdir(folder))
-            self._events = SummaryWriter(folder, purge_step=step + 1)
-            self.events = sorted(set(os.listdir(folder)) - before)
 
     def write(self, split: str, step: int, values: dict[str, Any]) -> None:
         """Add one line; numbers that are not finite become null.
@@ -43,10 +49,8 @@ class MetricsLog:
         """
         values = finite(values)
         self._add({"split": split, "step": step, **values})
-        if self._events is not None:
-            for name, value in values.items():
-                if value is not None and name not in ("tokens", "seconds"):
-                    self._events.add_scalar(f"{name}/{split}", value, step)
+        shown = {k: value for k, value in values.items() if value is not None and k not in ("tokens", "seconds")}
+        self.trackers.log(split, step, shown)
 
     def warn(self, step: int, text: str) -> None:
         """Add a line with a warning, of the split "warning"."""
@@ -65,13 +69,7 @@ class MetricsLog:
 
     def close(self) -> None:
         self._file.close()
-        if self._events is not None:
-            self._events.close()
-
-    def _forget_after(self, step: int) -> None:
-        kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-        with atomic_write(self.path, "w") as file:  # a new file: a hard link of the old one stays as it is
-            file.writelines(json.dumps(line) + "\n" for line in kept)
+        self.trackers.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

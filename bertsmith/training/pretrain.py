@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bertsmith.config.loading import to_dict
 from bertsmith.console.progress import Progress, format_count, progress
 from bertsmith.console.terminal import say
 from bertsmith.encoders.costs import training_flops
@@ -102,11 +103,11 @@ def pretrain(
         collator = build_collator(recipe, data.tokenizer)
         batches = ahead(masked_batches(stream, collator, recipe.batch_size, start, recipe.progress))
         with (
-            closing(MetricsLog(run, state.step, recipe.tensorboard)) as log,
+            closing(MetricsLog(run, state.step, recipe.log, to_dict(recipe))) as log,
             closing(batches),
             progress("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
         ):
-            note_events(run, log.events)
+            note_events(run, log.trackers.files)
             logger = TrainLogger(recipe, runner, log, bar, probes)
             held_out = held_out_batches(data, recipe, collator)
             logger.start(state)

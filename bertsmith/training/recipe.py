@@ -1,8 +1,8 @@
 """What pre-training can be told."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from bertsmith.config.fields import setting, settings
+from bertsmith.config.fields import Renamed, setting, settings
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import check_length
 from bertsmith.encoders.registry import EncoderSettings
@@ -15,6 +15,7 @@ from bertsmith.training.optimizers.optimizer import OptimizerSettings
 from bertsmith.training.optimizers.registry import OPTIMIZERS
 from bertsmith.training.plan import Plan
 from bertsmith.training.schedules import SCHEDULES, HeadWarmup, PolynomialSettings, ScheduleSettings
+from bertsmith.training.trackers.registry import TRACKERS
 
 
 @settings
@@ -42,7 +43,13 @@ class PretrainRecipe:
         None, "folder of BLiMP; given, its accuracy on a sample is measured at each evaluation", identity=False
     )
     blimp_pairs: int = setting(5, "of each of its 67 paradigms, in that sample", ge=1, identity=False)
-    tensorboard: bool = setting(True, "write TensorBoard's event files as well", identity=False)
+    log: tuple[Annotated[str, TRACKERS], ...] = setting(
+        ("tensorboard",), "where measures go besides metrics.jsonl: tensorboard, wandb, mlflow, trackio", identity=False
+    )
+
+    renamed: ClassVar[dict[str, Renamed]] = {
+        "tensorboard": ("log", lambda value: {True: ["tensorboard"], False: []}.get(value))
+    }
 
     def __post_init__(self) -> None:
         check_length(self.model, "rows.length", self.rows.length)

@@ -28,7 +28,7 @@ def training(out: str, *overrides: str) -> list[str]:
     return [
         *PROGRAM, "pretrain", "bert-tiny", "data=data", "plan.steps=6", "plan.evaluate_steps=1",
         "plan.checkpoint_steps=3", "rows.length=32", "batch_size=4", "model.hidden_size=16",
-        "model.num_attention_heads=2", "evaluate_rows=8", "tensorboard=false", *overrides, "--out", out,
+        "model.num_attention_heads=2", "evaluate_rows=8", "log=[]", *overrides, "--out", out,
     ]  # fmt: skip
 
 

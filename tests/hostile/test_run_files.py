@@ -88,7 +88,7 @@ def resume(folder: Path) -> None:
 def read_log(folder: Path) -> None:
     path = folder / "run/metrics.jsonl"
     lines = read_metrics(path)
-    MetricsLog(folder / "run", 2, tensorboard=False).close()
+    MetricsLog(folder / "run", 2).close()
     assert read_metrics(path) == [line for line in lines if line["step"] <= 2]
     assert all(isinstance(line["split"], str) and line["step"] >= 0 for line in lines)
 

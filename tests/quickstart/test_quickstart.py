@@ -20,7 +20,7 @@ SIZES = Sizes(
     vocabulary=200, heldout_fraction=0.2, train_examples=40, dev_examples=20, pairs=10,
     pretrain=(
         "model.hidden_size=16", "model.num_hidden_layers=1", "plan.steps=6", "plan.evaluate_steps=3", "batch_size=4",
-        "plan.checkpoint_steps=3", "evaluate_rows=8", "tensorboard=false",
+        "plan.checkpoint_steps=3", "evaluate_rows=8", "log=[]",
     ),
     finetune=("seeds=2", "epochs=1"),
 )  # fmt: skip

@@ -41,7 +41,7 @@ def continued(model: Path, data: Path, *settings: str) -> PretrainRecipe:
 def test_a_runs_own_architecture_is_taken_and_kept(data, tmp_path):
     model = trained(data, tmp_path / "first", "model.layer_norm_eps=1e-6", "model.attention_probs_dropout_prob=0.3")
     recipe = continued(
-        model, data, "plan.steps=2", "batch_size=4", "evaluate_rows=4", "tensorboard=false", "plan.evaluate_steps=1"
+        model, data, "plan.steps=2", "batch_size=4", "evaluate_rows=4", "log=[]", "plan.evaluate_steps=1"
     )
     assert recipe.model == load_run(model).recipe.model
     assert (recipe.rows.length, recipe.rows.kind) == (32, "two_segments"), "no longer than the rows it was trained on"
@@ -60,7 +60,7 @@ def test_that_of_a_modern_encoder_too_with_its_projected_table(data, tmp_path, w
     model = trained(data, tmp_path / "first", *MODERN)
     model = model if way == "run" else export_run(model, tmp_path / "out")
     pooled = "model.classifier_pooling=mean"  # which no weight depends on
-    recipe = continued(model, data, "plan.steps=1", "batch_size=4", "evaluate_rows=4", "tensorboard=false", pooled)
+    recipe = continued(model, data, "plan.steps=1", "batch_size=4", "evaluate_rows=4", "log=[]", pooled)
     assert (recipe.model.kind, recipe.model.hidden_size, recipe.model.local_attention) == ("modern", 12, 4)
     assert recipe.model.classifier_pooling == "mean"
     assert recipe.model.embedding == (8 if way == "run" else 12), "an export has it multiplied into the table"
@@ -71,9 +71,7 @@ def test_that_of_a_modern_encoder_too_with_its_projected_table(data, tmp_path, w
 def test_a_generators_sizes_are_taken_with_it(data, tmp_path, capsys, way):
     model = trained(data, tmp_path / "first", *ELECTRA)
     model = model if way == "run" else export_run(model, tmp_path / "pair")
-    recipe = continued(
-        model, data, "objective.kind=rtd", "plan.steps=1", "batch_size=4", "evaluate_rows=4", "tensorboard=false"
-    )
+    recipe = continued(model, data, "objective.kind=rtd", "plan.steps=1", "batch_size=4", "evaluate_rows=4", "log=[]")
     assert (recipe.objective.generator.hidden_fraction, recipe.objective.generator.sharing) == (0.5, "nothing")
     capsys.readouterr()
     pretrain(recipe, tmp_path / "second")

@@ -1,0 +1,122 @@
+"""What a tracker has, and which of its own runs it continues."""
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from bertsmith.console.terminal import say
+from bertsmith.errors import UserError, one_line
+from bertsmith.storage.json_files import check_shape, read_json, write_json
+
+FILE = "trackers.json"
+"""In a run's folder: what each tracker calls the run, and the last step of each split that it was given."""
+
+
+class TrackedRun(NamedTuple):
+    """What a tracker is told of a run."""
+
+    folder: Path
+    name: str
+    """For people."""
+    id: str
+    """The same whenever the run is continued, and no other run's; a part of it is `name`."""
+    step: int
+    """That the run goes on from, 0 where it begins."""
+    config: Mapping[str, Any]
+    """The recipe, nested."""
+
+
+class Tracker(ABC):
+    """Takes measures while a run goes on. Its package is imported when it is made, and not before."""
+
+    forgets: ClassVar[bool] = False
+    """Whether it drops what it was given after `TrackedRun.step`; others are not given the same step again."""
+    files: Sequence[str] = ()
+    """Names of the files in the run's folder tensorboard/ that it writes."""
+
+    @abstractmethod
+    def __init__(self, run: TrackedRun):
+        """Begin the run, or continue the one of this id."""
+
+    @abstractmethod
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Take measures, as "mlm_loss/heldout"; of a step in one call or several."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Return when everything is written."""
+
+
+class Trackers:
+    """The trackers of a run that is begun or continued."""
+
+    def __init__(
+        self,
+        classes: Mapping[str, type[Tracker]],
+        run: Path,
+        step: int,
+        config: Mapping[str, Any],
+        sent: dict[str, int],
+    ):
+        """Open a tracker of each class.
+
+        Args:
+            sent: split → the last step that was measured before the run was continued.
+
+        Raises:
+            UserError: one is not installed, or cannot begin.
+        """
+        known = read_json(run / FILE, dict) if classes and (run / FILE).exists() else {}
+        check_shape(known, {str: {"id": str, "sent": {str: int}}}, str(run / FILE))
+        self._open: dict[str, Tracker] = {}
+        self._sent: dict[str, dict[str, int]] = {}
+        for name, cls in classes.items():
+            if name in known and not cls.forgets:
+                before = known[name]["sent"]
+                self._sent[name] = {split: max(sent.get(split, 0), before.get(split, 0)) for split in sent | before}
+            else:
+                known[name] = {"id": f"{run.resolve().name}-{secrets.token_hex(4)}"}
+            known[name]["sent"] = self._sent.get(name, {})
+        if known:
+            write_json(run / FILE, known)  # before they begin: killed meanwhile, their runs are continued
+        title = run.resolve().name
+        try:
+            for name, cls in classes.items():
+                self._open[name] = _opened(name, cls, TrackedRun(run, title, known[name]["id"], step, config))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def files(self) -> list[str]:
+        """See `Tracker`, of all."""
+        return [file for tracker in self._open.values() for file in tracker.files]
+
+    def log(self, split: str, step: int, values: Mapping[str, float]) -> None:
+        """Give measures to all trackers; one that fails is left out from then on, and a line says so."""
+        for name, tracker in list(self._open.items()):
+            if step <= self._sent.get(name, {}).get(split, -1):
+                continue
+            try:
+                tracker.log(step, {f"{key}/{split}": value for key, value in values.items()})
+            except Exception as error:  # a run does not end for its charts
+                say(f"warning: {name}: {one_line(error)}; the run goes on without it", error=True)
+                del self._open[name]
+
+    def close(self) -> None:
+        for tracker in self._open.values():
+            tracker.close()
+
+
+def _opened(name: str, cls: type[Tracker], run: TrackedRun) -> Tracker:
+    try:
+        return cls(run)
+    except ImportError as error:
+        extra = f"pip install 'bertsmith[{name}]'" if cls.__module__.startswith(__package__) else "install it"
+        raise UserError(f"log: {name}: not installed ({one_line(error)}); {extra}, or leave it out") from None
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"log: {name}: {one_line(error)}; see to it, or leave it out") from error
