@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from bertsmith.config.faults import fault_line
 from bertsmith.config.leaves import drop_other_kinds, leaves, refuse_other_kinds
 from bertsmith.config.registry import Registry
+from bertsmith.config.renamed import rename_settings
 from bertsmith.config.schema import drop_rivals, drop_strangers, path_of, with_defaults
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.files import read_text, refuse_address
@@ -80,7 +81,7 @@ def lay_over(
         drop_strangers(cls, values, origins, key)
         origins[key] = "command line"
         texts[key] = text
-    notes = _rename(cls, values, origins)
+    notes = rename_settings(cls, values, origins)
     if complete is not None:
         complete(values, origins)
     settings = _built(cls, values, texts)
@@ -88,22 +89,6 @@ def lay_over(
         settings = _built(cls, values, texts)
     refuse_other_kinds(settings, texts)
     return Loaded(settings, origins, notes)
-
-
-def _rename(cls: Any, values: dict[str, Any], origins: dict[str, str]) -> tuple[str, ...]:
-    """Put settings of earlier names, see `bertsmith.config.fields.Renamed`, under those of now; return a line each."""
-    notes = []
-    for before, (now, translate) in getattr(cls, "renamed", {}).items():
-        value = values.get(before)
-        translated = translate(value) if isinstance(value, bool | int | float | str) else None
-        if translated is None:
-            continue
-        del values[before]
-        origin = origins.pop(before, "recipe")
-        if now not in values or origin == "command line":
-            values[now], origins[now] = translated, origin
-        notes.append(f"{before}={json.dumps(value)} is written {now}={json.dumps(translated)} now")
-    return tuple(notes)
 
 
 def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | None = None) -> Settings:
@@ -225,7 +210,7 @@ def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
     """
     try:
         values = read_toml(run / "recipe.toml")
-        _rename(cls, values, {})
+        rename_settings(cls, values, {})
         return _built(cls, values)
     except UserError as error:
         path = "" if str(error).startswith(str(run)) else f"{run / 'recipe.toml'}: "
