@@ -104,6 +104,18 @@ def load(path: str | Path, device: str = "auto", task: str | None = None) -> "Pr
     return Predictor(path, device, task)
 
 
+def load_plugin(path: str | Path) -> None:
+    """Run a file of code that registers more objectives, encoders, optimizers, schedules, tasks, layouts or trackers;
+    what was made with it is opened after this alone. A recipe loads those of its setting `plugins` itself.
+
+    Raises:
+        UserError: there is no such file; it fails, or has changed since it was loaded.
+    """
+    from bertsmith.config import plugins
+
+    plugins.load_plugin(path)
+
+
 def export(
     run: str | Path,
     out: str | Path,

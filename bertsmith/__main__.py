@@ -73,7 +73,9 @@ def _message(error: Exception) -> str | None:
         return f"a number is too large ({error}); look at the settings that were given"
     if isinstance(error, OSError):  # a closed folder, a name that is too long, a disk that standard output has filled
         return f"{error.filename or 'standard output'}: {error.strerror or error}"
-    return None
+    from bertsmith.config.plugins import fault_in_plugin
+
+    return fault_in_plugin(error)
 
 
 TOO_LARGE = re.compile("allocate memory|not enough memory|[Ss]torage size|overflow|invalid memory size")

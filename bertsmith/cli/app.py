@@ -15,15 +15,18 @@ from bertsmith.cli.arguments import (
     Out,
     Overrides,
     Overwrite,
+    Plugins,
     Recipe,
     Traceback,
     Truncate,
+    asking_for_plugins,
     command_of,
     content_of,
     refuse_ranks,
     say_next,
     stopping,
     what_to_pretrain,
+    with_plugins,
     written,
 )  # fmt: skip
 from bertsmith.cli.planning import add_verbs as add_planning_verbs
@@ -91,12 +94,15 @@ def download(
 
 
 @app.command()
-def tokenizer(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False) -> None:
+def tokenizer(
+    recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
+) -> None:
     """Train a WordPiece vocabulary on a prepare recipe's corpus: size=N; or add its words to another: extend=PATH."""
     from bertsmith.config.loading import load
     from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 
-    loaded = load(TokenizerRecipe, "prepare", recipe, overrides or ())
+    overrides = with_plugins(overrides, plugin)
+    loaded = load(TokenizerRecipe, "prepare", recipe, overrides)
     with stopping(command_of("tokenizer", recipe, overrides, out)):
         train_tokenizer(loaded.settings, out, overwrite)
     tell(f"wrote {out}/tokenizer.json and vocab.txt")
@@ -104,12 +110,15 @@ def tokenizer(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrit
 
 
 @app.command()
-def prepare(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False) -> None:
+def prepare(
+    recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
+) -> None:
     """Turn raw text into token shards."""
     from bertsmith.config.loading import load
     from bertsmith.text.prepare import PrepareRecipe, prepare
 
-    loaded = load(PrepareRecipe, "prepare", recipe, overrides or ())
+    overrides = with_plugins(overrides, plugin)
+    loaded = load(PrepareRecipe, "prepare", recipe, overrides)
     before = content_of(out)
     with stopping(command_of("prepare", recipe, overrides, out)):
         data = prepare(loaded.settings, out, overwrite)
@@ -119,13 +128,17 @@ def prepare(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite:
 
 
 @app.command()
-def pretrain(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False) -> None:
+def pretrain(
+    recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
+) -> None:
     """Train an encoder on token shards; the same command continues it."""
     from bertsmith.evals.blimp import blimp_probes
     from bertsmith.training.architecture import load_pretraining
     from bertsmith.training.pretrain import pretrain
 
-    loaded = load_pretraining(recipe, overrides or ())
+    overrides = with_plugins(overrides, plugin)
+    with asking_for_plugins(out, overwrite):
+        loaded = load_pretraining(recipe, overrides)
     refuse_ranks("pretrain")
     before = content_of(out)
     with stopping(command_of("pretrain", recipe, overrides, out)):
@@ -149,6 +162,7 @@ def evaluate(
         bool, typer.Option("--paradigms", help="BLiMP's 67 paradigms too, not its phenomena alone")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="a JSON file to write as well")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Held-out measures (data=DIR; a run's own data without it), or BLiMP's (blimp=DIR pairs=200)."""
     from bertsmith.cli.answers import show_evaluation
@@ -185,6 +199,7 @@ def predict(
         typer.Option("--out", help="a table to write instead: rows with answers (.csv, .tsv, .jsonl, .parquet)"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace that table if it is there")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Fill [MASK]; a discriminator finds replaced tokens; a fine-tuned model classifies, tags or answers."""
     from bertsmith.cli.answers import print_predictions
@@ -207,6 +222,8 @@ def score(
     per_token: Annotated[bool, typer.Option("--per-token", help="each token's share too")] = False,
     truncate: Truncate = False,
     device: Device = "auto",
+    *,
+    plugin: Plugins = None,
 ) -> None:
     """A line for each line of FILE: its pseudo-log-likelihood in nats (of a discriminator, how well its tokens fit),
     and its number of tokens."""
@@ -228,6 +245,7 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx", help="with a model.onnx, for onnxruntime")] = False,
     opset: Annotated[int | None, typer.Option(metavar="N", help="of that file; implies --onnx  [default: 18]")] = None,
     task: OfTask = None,
+    plugin: Plugins = None,
 ) -> None:
     """Write a run as a Hugging Face folder."""
     from bertsmith.config.loading import lay_over
@@ -268,6 +286,7 @@ def import_(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN …]")],
     out: Annotated[Path | None, typer.Option("--out", help="the page to write")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Write one HTML page about one run or several side by side."""
     from bertsmith.reports.page import write_page

@@ -1,5 +1,6 @@
 """What the verbs of the command line share: their arguments, what they say last, and how they are stopped."""
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -35,6 +36,23 @@ Truncate = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
 OfTask = Annotated[str | None, typer.Option("--task", help="which one, of a run of several tasks")]
+
+
+def _load_plugins(paths: list[str] | None) -> list[str]:
+    """Load plugins as the command line is read, before what it opens."""
+    from bertsmith.config.plugins import load_plugin
+
+    for path in paths or ():
+        load_plugin(path)
+    return list(paths or ())
+
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", metavar="FILE.py", callback=_load_plugins, help="code of your own, docs/extending.md; repeatable"
+    ),
+]
 Traceback = Annotated[bool, typer.Option("--traceback", help="show the stack of an error")]
 
 
@@ -117,6 +135,24 @@ def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path) -
     """Return the command line that was given."""
     first = Path(recipe) if recipe.startswith("-") else recipe
     return command("bertsmith", verb, first, *(overrides or ()), "--out", out)
+
+
+def with_plugins(overrides: list[str] | None, plugins: list[str] | None) -> list[str]:
+    """Return settings with the plugins that were named as options."""
+    return [*(overrides or ()), *([f"plugins={json.dumps(plugins)}"] if plugins else ())]
+
+
+@contextmanager
+def asking_for_plugins(run: Path, overwrite: bool) -> Iterator[None]:
+    """Name the plugins that the run in this folder needs, where a recipe cannot be loaded for lack of them."""
+    from bertsmith.config.plugins import require_plugins
+
+    try:
+        yield
+    except UserError:
+        if not overwrite:
+            require_plugins(run)
+        raise
 
 
 def content_of(path: Path) -> bytes | None:

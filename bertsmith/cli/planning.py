@@ -4,7 +4,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from bertsmith.cli.arguments import AsJson, Overrides, Recipe, say_next
+from bertsmith.cli.arguments import AsJson, Overrides, Plugins, Recipe, say_next, with_plugins
 from bertsmith.console.terminal import say, say_json
 
 
@@ -40,6 +40,7 @@ def show(
     context: typer.Context,
     what: Annotated[str | None, typer.Argument(metavar="[RECIPE|DATA|RUN|MODEL|VERB]")] = None,
     overrides: Overrides = None,
+    plugin: Plugins = None,
 ) -> None:
     """Every setting with its value, origin and meaning; what a folder holds; without a name, what there is."""
     from bertsmith.cli.overview import show_overview
@@ -49,7 +50,7 @@ def show(
         *(
             show_overview(cast(Any, context.find_root().command).commands)
             if what is None
-            else show(what, overrides or ())
+            else show(what, with_plugins(overrides, plugin))
         )
     )
 
@@ -69,6 +70,7 @@ def plan(
         int | None, typer.Option("--vocab-size", help="left out: that of data=FOLDER, else BERT's")
     ] = None,
     as_json: AsJson = False,
+    plugin: Plugins = None,
 ) -> None:
     """What pre-training takes, without training: parameters, FLOPs, memory, time and cost."""
     from dataclasses import asdict
@@ -76,7 +78,7 @@ def plan(
     from bertsmith.cli.plan_tables import print_estimate
     from bertsmith.planning.estimate import Assumptions, estimate
 
-    found = estimate(recipe, overrides or (), Assumptions(utilisation, gpu or (), price, vocab_size))
+    found = estimate(recipe, with_plugins(overrides, plugin), Assumptions(utilisation, gpu or (), price, vocab_size))
     if as_json:
         say_json(asdict(found), indent=2)
     else:

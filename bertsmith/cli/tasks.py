@@ -11,13 +11,16 @@ from bertsmith.cli.arguments import (
     Out,
     Overrides,
     Overwrite,
+    Plugins,
     Recipe,
+    asking_for_plugins,
     command_of,
     content_of,
     refuse_ranks,
     say_next,
     stopping,
     what_next,
+    with_plugins,
     written,
 )
 from bertsmith.console.terminal import say_json, tell
@@ -33,12 +36,16 @@ def add_verbs(app: typer.Typer) -> None:
         app.command()(verb)
 
 
-def finetune(recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False) -> None:
+def finetune(
+    recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
+) -> None:
     """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
     from bertsmith.config.loading import load
     from bertsmith.tasks.finetune import FinetuneRecipe, finetune, score_table
 
-    loaded = load(FinetuneRecipe, "finetune", recipe, overrides or ())
+    overrides = with_plugins(overrides, plugin)
+    with asking_for_plugins(out, overwrite):
+        loaded = load(FinetuneRecipe, "finetune", recipe, overrides)
     refuse_ranks("finetune")
     before = content_of(out / RESULTS)
     with stopping(command_of("finetune", recipe, overrides, out)):
@@ -62,14 +69,16 @@ def search(
     out: Out,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    plugin: Plugins = None,
 ) -> None:
     """Fine-tune with every combination of some settings, and choose one by dev; the same command continues it."""
     from bertsmith.sweeps.search import run_search, search_table
 
     refuse_ranks("search")
+    overrides = with_plugins(overrides, plugin)
     before = content_of(out / RESULTS)
     with stopping(command_of("search", recipe, overrides, out)):
-        results = run_search(recipe, overrides or (), out, overwrite)
+        results = run_search(recipe, overrides, out, overwrite)
     if as_json:
         say_json(results, indent=2)
         return
@@ -91,15 +100,17 @@ def glue(
     out: Out,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    plugin: Plugins = None,
 ) -> None:
     """Fine-tune on every GLUE task that is in data=DIR, and average in two ways; the same command continues it."""
     from bertsmith.reports.glue_table import glue_table
     from bertsmith.sweeps.glue import run_glue, with_published
 
     refuse_ranks("glue")
+    overrides = with_plugins(overrides, plugin)
     before = content_of(out / RESULTS)
     with stopping(command_of("glue", str(model), overrides, out)):
-        results = run_glue(model, overrides or (), out, overwrite)
+        results = run_glue(model, overrides, out, overwrite)
     if as_json:
         say_json(with_published(results), indent=2)
         return
@@ -120,6 +131,7 @@ def submit(
         typer.Option("--fill", help="answer a task that was not run with one label, so that no file is missing"),
     ] = False,
     task: OfTask = None,
+    plugin: Plugins = None,
 ) -> None:
     """Answer GLUE's test sets and write the archive that its server takes; or a file of questions (data=FILE)."""
     from bertsmith.config.loading import lay_over

@@ -16,11 +16,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from bertsmith.config.faults import fault_line
 from bertsmith.config.leaves import drop_other_kinds, leaves, refuse_other_kinds
+from bertsmith.config.plugins import plugin_identity, require_plugins, take_plugins
 from bertsmith.config.registry import Registry
 from bertsmith.config.renamed import rename_settings
-from bertsmith.config.schema import drop_rivals, drop_strangers, path_of, with_defaults
+from bertsmith.config.schema import drop_rivals, drop_strangers, fields_of, path_of, with_defaults
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.files import read_text, refuse_address
+from bertsmith.storage.manifests import kind_of
 
 Settings = TypeVar("Settings")
 
@@ -72,6 +74,10 @@ def lay_over(
     Raises:
         UserError: as `load`.
     """
+    if "plugins" in fields_of(cls):
+        named = [text for key, text in map(_split_override, overrides) if key == "plugins"]
+        overrides = [override for override in overrides if not override.startswith("plugins=")]
+        take_plugins(values, [(_parse_value(text), text) for text in named])
     origins = dict.fromkeys(_flatten(values), "recipe")
     texts = {}
     for override in overrides:
@@ -168,7 +174,10 @@ def read_recipe_values(verb: str, recipe: str) -> dict[str, Any]:
     path, name = Path(recipe), shortened(recipe)
     try:
         if path.is_file():
-            return read_toml(path)
+            values = read_toml(path)
+            if kind_of(path.parent) is not None:  # no code is run because a run's folder names it
+                values.pop("plugins", None)
+            return values
         shipped = resources.files("bertsmith.recipes") / verb / f"{recipe}.toml"
         if shipped.is_file():
             return tomllib.loads(shipped.read_text(encoding="utf-8"))
@@ -206,8 +215,9 @@ def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
     """Return the settings in a run's recipe.toml, which `verb` wrote.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, or it is damaged; it needs a plugin that was not loaded.
     """
+    require_plugins(run)
     try:
         values = read_toml(run / "recipe.toml")
         rename_settings(cls, values, {})
@@ -260,7 +270,8 @@ def defaults(settings: Any) -> dict[str, Any]:
 def identity(settings: Any) -> dict[str, Any]:
     """Return the dotted key → value of the settings that make a run this run (see
     `bertsmith.config.fields.setting`)."""
-    return {leaf.key: leaf.value for leaf in leaves(settings) if leaf.identity and not leaf.only}
+    own = {leaf.key: leaf.value for leaf in leaves(settings) if leaf.identity and not leaf.only}
+    return own | plugin_identity(settings)
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

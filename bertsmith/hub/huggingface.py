@@ -72,6 +72,11 @@ def write_folder(
         raise UserError(
             f"{out}: compat's plain classification head has no Hugging Face class; fine-tune without compat to export"
         )
+    if type(network.settings) is not family.config:
+        raise UserError(
+            f"{out}: no Hugging Face class computes what model.kind = {network.settings.kind!r} does; such a model "
+            f"stays a run of bertsmith"
+        )
     out = out.resolve()  # "." has no name to put a temporary one beside
     check_replaceable(out)
     assert tokenizer.vocab_size <= network.vocab_size

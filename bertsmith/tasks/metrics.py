@@ -5,6 +5,8 @@ from functools import partial
 
 import numpy as np
 
+from bertsmith.config.registry import Registry
+
 
 def measure(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray, num_classes: int = 2) -> dict[str, float]:
     """Scores by name.
@@ -80,7 +82,7 @@ def _spearman(predicted: np.ndarray, answers: np.ndarray) -> float:
     return spearmanr(predicted, answers).statistic
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+METRICS: Registry[Callable[[np.ndarray, np.ndarray], float]] = Registry("metric", {
     "accuracy": _accuracy,
     "f1": partial(_f1, "binary"),
     "f1_macro": partial(_f1, "macro"),
@@ -89,4 +91,4 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "mcc": _mcc,
     "pearson": _pearson,
     "spearman": _spearman,
-}
+})  # fmt: skip

@@ -95,6 +95,10 @@ class FinetuneRecipe:
     log: tuple[Annotated[str, TRACKERS], ...] = setting(
         (), "where measures go besides a trial's metrics.jsonl: tensorboard, wandb, mlflow, trackio", identity=False
     )
+    plugins: tuple[str, ...] = setting(
+        (), "files of your own that register more of what a recipe can name; the command line adds to these",
+        identity=False,  # their hashes are
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.compat and self.classifier_pooling == "mean":

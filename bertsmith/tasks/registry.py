@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from bertsmith.config.registry import Registry
 from bertsmith.tasks.answering.files import MRQA_NAMES, SQUAD_FOLDERS, read_asked
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.texts.boolq import COLUMNS, read_boolq
@@ -63,12 +64,12 @@ def _question_columns(custom: CustomSettings) -> Columns:
     return [(custom.question, custom.context)]
 
 
-TASKS: dict[str, TaskEntry] = {
+TASKS: Registry[TaskEntry] = Registry("task", {
     **{name: _glue(name) for name in GLUE},
     "boolq": TaskEntry("texts", _read_boolq, lambda custom: [COLUMNS], "SuperGLUE"),
     "chunk": TaskEntry("words", _read_chunking, lambda custom: [("text",)]),
     **{name: TaskEntry("questions", read_asked, _question_columns) for name in (*SQUAD_FOLDERS, *MRQA_NAMES)},
-}
+})  # fmt: skip
 
 _CUSTOM_TEXTS = TaskEntry("texts", _read_columns, _text_columns)
 

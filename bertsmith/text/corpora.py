@@ -7,14 +7,45 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.config.registry import Registry
 from bertsmith.errors import UserError, one_line
 from bertsmith.storage.files import reported, sha256_json
 from bertsmith.storage.manifests import kind_of
 from bertsmith.text import units
 from bertsmith.text.units import CorpusFile, Unit
+
+
+class Layout(NamedTuple):
+    """How the files of a corpus are laid out."""
+
+    suffixes: tuple[tuple[str, ...], ...]
+    """Of the files that are read: of several kinds the first that is there."""
+    units: Callable[[Sequence[CorpusFile], Any], Iterator[Unit]]
+    """Returns all units of the files in order, given the `CorpusRecipe`: the same ones whenever they are asked for."""
+
+
+def _texts(files: Sequence[CorpusFile], recipe: Any) -> Iterator[Unit]:
+    return units.texts(files, recipe.documents == "blank_lines")
+
+
+def _openwebtext(files: Sequence[CorpusFile], recipe: Any) -> Iterator[Unit]:
+    return _texts(files, recipe) if files[0].path.lower().endswith(".txt") else units.archives(files)
+
+
+_TARS = (".tar.xz", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2")
+_JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".jsonl.bz2")
+
+LAYOUTS = Registry("layout", {
+    # A folder may hold the big archive beside what was taken out of it.
+    "openwebtext": Layout((("_data.xz",), _TARS, (".txt",)), _openwebtext),
+    "text": Layout(((".txt",),), _texts),
+    "jsonl": Layout((_JSON_LINES,), lambda files, recipe: units.json_lines(files, recipe.field)),
+    "parquet": Layout(((".parquet",),), lambda files, recipe: units.parquet(files, recipe.field)),
+})  # fmt: skip
+"""The layouts that there are. To add one, name here what `units` makes of its files."""
 
 
 @settings
@@ -26,7 +57,7 @@ class CorpusRecipe:
         identity=False,
         url=True,
     )
-    layout: Literal["openwebtext", "text", "jsonl", "parquet"] = setting(
+    layout: Annotated[str, LAYOUTS] = setting(
         description="openwebtext: its archive, the archives in it, or their texts; text: .txt files; jsonl: JSON "
         "lines, plain or compressed (.gz, .xz, .zst, .bz2); parquet: Parquet files"
     )
@@ -34,6 +65,10 @@ class CorpusRecipe:
         "file", "of layout text, what a document is: file: each file; blank_lines: what stands between blank lines"
     )
     field: str = setting("text", "of layouts jsonl and parquet, the field or column that holds the text", min_length=1)
+    plugins: tuple[str, ...] = setting(
+        (), "files of your own that register more of what a recipe can name; the command line adds to these",
+        identity=False,  # their hashes are
+    )  # fmt: skip
 
 
 class Corpus:
@@ -65,13 +100,7 @@ class Corpus:
 
     def units(self) -> Iterator[Unit]:
         """All units in order: the same ones whenever they are asked for."""
-        if self.recipe.layout == "jsonl":
-            return units.json_lines(self.files, self.recipe.field)
-        if self.recipe.layout == "parquet":
-            return units.parquet(self.files, self.recipe.field)
-        if self.recipe.layout == "openwebtext" and not self.files[0].path.lower().endswith(".txt"):
-            return units.archives(self.files)
-        return units.texts(self.files, self.recipe.documents == "blank_lines")
+        return LAYOUTS[self.recipe.layout].units(self.files, self.recipe)
 
 
 def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus:
@@ -91,7 +120,7 @@ def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus
     if _is_in(os.path.abspath(path), others):
         raise UserError(f"{path}: the corpus itself; choose another --out")
     files = [file for file in files if not _is_in(os.path.abspath(file.path), others)]
-    kinds = _SUFFIXES[recipe.layout]
+    kinds = LAYOUTS[recipe.layout].suffixes
     for suffixes in kinds:
         if chosen := [file for file in files if file.path.lower().endswith(suffixes)]:
             read = {file.path for file in chosen}
@@ -101,19 +130,6 @@ def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus
     found = f"{len(files)} files, such as {os.path.basename(files[0].path)}" if files else "no file"
     wanted = ", ".join("*" + suffix for suffixes in kinds for suffix in suffixes)
     raise UserError(f"{path}: {found}; layout = {recipe.layout!r} reads {wanted}")
-
-
-_SUFFIXES = {
-    # The first kind that is there: a folder may hold the big archive beside what was taken out of it.
-    "openwebtext": (
-        ("_data.xz",),
-        (".tar.xz", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2"),
-        (".txt",),
-    ),
-    "text": ((".txt",),),
-    "jsonl": ((".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".jsonl.bz2"),),
-    "parquet": ((".parquet",),),
-}
 
 
 MOST_ENDINGS = 8

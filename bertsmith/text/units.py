@@ -68,6 +68,11 @@ def parquet(files: Iterable[CorpusFile], column: str) -> Iterator[Unit]:
     return _each(files, lambda file: _cells(file, column))
 
 
+def documents(files: Iterable[CorpusFile], read: Callable[[BinaryIO], Iterator[str]]) -> Iterator[Unit]:
+    """Return the units of documents that `read` takes out of each opened file, for layouts of one's own."""
+    return _each(files, lambda file: _documents(file, read))
+
+
 def _each(files: Iterable[CorpusFile], units_of: Callable[[CorpusFile], Iterator[Unit]]) -> Iterator[Unit]:
     """Units of all files; one that proves broken ends with a `Broken` unit, for its reader to judge."""
     for file in files:
@@ -150,6 +155,14 @@ def _members(packed: BinaryIO, raw: BinaryIO, pile: _Pile, source: str) -> Itera
             except BrokenArchive as error:
                 yield Broken(inner, 0, str(error))
     yield from pile.units(raw.tell())
+
+
+def _documents(file: CorpusFile, read: Callable[[BinaryIO], Iterator[str]]) -> Iterator[Unit]:
+    pile = _Pile(file.path)
+    with open_file(file.path) as raw:
+        for text in read(raw):
+            yield from pile.add(text.encode(), raw.tell())
+    yield from pile.units(file.size)
 
 
 def _cells(file: CorpusFile, column: str) -> Iterator[Unit]:

@@ -46,6 +46,10 @@ class PretrainRecipe:
     log: tuple[Annotated[str, TRACKERS], ...] = setting(
         ("tensorboard",), "where measures go besides metrics.jsonl: tensorboard, wandb, mlflow, trackio", identity=False
     )
+    plugins: tuple[str, ...] = setting(
+        (), "files of your own that register more of what a recipe can name; the command line adds to these",
+        identity=False,  # their hashes are
+    )  # fmt: skip
 
     renamed: ClassVar[dict[str, Renamed]] = {
         "tensorboard": ("log", lambda value: {True: ["tensorboard"], False: []}.get(value))

@@ -1,0 +1,129 @@
+"""A user's file of code, which adds to the registries of the rooms: loaded once, by its path.
+
+Its sha256 is part of the identity of what it makes. A run's folder says which plugins it needs, by name and hash, and
+never where they are: code is run where the user names it, and nowhere else.
+"""
+
+import hashlib
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from bertsmith.errors import UserError, one_line, quoted, shortened
+from bertsmith.storage.files import reported, sha256_file
+from bertsmith.storage.json_files import member
+from bertsmith.storage.manifests import kind_of, read_manifest
+
+MAX_BYTES = 1 << 20
+
+IDENTITY = "plugin_hashes"
+"""In an identity: a plugin's file name → its sha256."""
+
+
+class Plugin(NamedTuple):
+    """A file that was loaded."""
+
+    name: str
+    sha256: str
+
+
+_loaded: dict[Path, Plugin] = {}
+
+
+def load_plugin(path: str | Path) -> Plugin:
+    """Run the file, once; what it registers counts from then on.
+
+    Raises:
+        UserError: it cannot be read, fails (its line is named), lies in a folder that bertsmith wrote, or has changed
+            since it was loaded.
+    """
+    place, shown = Path(path).resolve(), shortened(str(path))
+    if not place.is_file():
+        raise UserError(f"{shown}: no such file; a plugin is a Python file")
+    if ours := next((parent for parent in place.parents if kind_of(parent) is not None), None):
+        raise UserError(f"{shown}: lies in {ours}, which bertsmith wrote; no code is run out of it: move it elsewhere")
+    with reported(Path(path)), place.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{shown}: over {MAX_BYTES >> 20} MB; a plugin is a Python file")
+    plugin = Plugin(place.name, hashlib.sha256(content).hexdigest())
+    if place in _loaded:
+        if _loaded[place] != plugin:
+            raise UserError(f"{shown}: has changed since it was loaded; start anew")
+        return plugin
+    _run(content, place, shown)
+    _loaded[place] = plugin
+    return plugin
+
+
+def _run(content: bytes, place: Path, shown: str) -> None:
+    """Run the content as a module of its own; what fails is named with its line."""
+    module = ModuleType(f"bertsmith_plugin_{place.stem}")
+    module.__file__ = str(place)
+    sys.modules[module.__name__] = module  # where the annotations of its settings are looked up
+    try:
+        exec(compile(content, str(place), "exec"), module.__dict__)  # what was hashed
+    except UserError as error:
+        raise UserError(f"{shown}: {error}") from None
+    except SyntaxError as error:
+        raise UserError(f"{shown}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        raise UserError(_fault(error, place) or f"{shown}: {type(error).__name__}: {one_line(error)}") from error
+
+
+def fault_in_plugin(error: BaseException) -> str | None:
+    """Return a line about an error that came out of a plugin's code; None of any other."""
+    return next((line for place in _loaded if (line := _fault(error, place))), None)
+
+
+def _fault(error: BaseException, place: Path) -> str | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(place)]
+    return f"{place}, line {lines[-1]}: {type(error).__name__}: {one_line(error)}" if lines else None
+
+
+def plugin_identity(settings: Any) -> dict[str, dict[str, str]]:
+    """Return what the plugins that are named in `settings` add to their identity, {} where there are none."""
+    hashes = {}
+    for path in map(Path, settings.plugins if hasattr(settings, "plugins") else ()):
+        plugin = _loaded.get(path.resolve())
+        hashes[path.name] = plugin.sha256 if plugin else sha256_file(path)
+    return {IDENTITY: hashes} if hashes else {}
+
+
+def require_plugins(run: Path) -> None:
+    """Compare the plugins that the run in this folder needs, if there is one, with those that were loaded.
+
+    Raises:
+        UserError: one was not loaded, or is another file.
+    """
+    kind = kind_of(run)
+    identity = read_manifest(run, kind).get("identity", {}) if kind is not None else {}
+    hashes = {plugin.sha256 for plugin in _loaded.values()}
+    others = {plugin.name: plugin.sha256 for plugin in _loaded.values()}
+    for name, sha256 in member(identity, IDENTITY, dict, str(run / "manifest.json"), {}).items():
+        if sha256 in hashes:
+            continue
+        needed = f"{run}: needs the plugin {quoted(name, 60)} of sha256 {str(sha256)[:16]}…"
+        if name in others:
+            raise UserError(f"{needed}; the one that was given has {others[name][:16]}…")
+        raise UserError(f"{needed}: name it with --plugin FILE (in Python load_plugin)")
+
+
+def take_plugins(values: dict[str, Any], typed: Iterable[tuple[Any, str]]) -> None:
+    """Load the plugins of a recipe's `values` and those that were `typed` besides, each a list of paths, or the text of
+    one; put all of them into the values.
+
+    Raises:
+        UserError: as `load_plugin`.
+    """
+    paths = values.get("plugins", [])
+    for value, text in typed:
+        paths = [*paths, *(value if isinstance(value, list) else [text])]
+    if paths and isinstance(paths, list) and all(isinstance(path, str) for path in paths):  # else checking says so
+        values["plugins"] = list(dict.fromkeys(paths))
+        for path in values["plugins"]:
+            load_plugin(path)
