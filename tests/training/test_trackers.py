@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bertsmith.config.loading import load, read_own_recipe
+from bertsmith.config.registry import Registry
 from bertsmith.errors import UserError
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.training.architecture import load_pretraining
@@ -44,10 +45,12 @@ class Memory(Tracker):
 
 
 @pytest.fixture
-def memory(monkeypatch) -> type[Memory]:
+def memory(monkeypatch) -> Iterator[type[Memory]]:
     monkeypatch.setattr(Memory, "runs", {})
-    monkeypatch.setitem(TRACKERS, "memory", Memory)
-    return Memory
+    TRACKERS.add("memory", Memory)
+    yield Memory
+    del TRACKERS["memory"]
+    Registry.num_added += 1  # what was concluded from it holds no longer
 
 
 def measure(run: Path, begin: int, steps: list[tuple[str, int]], *names: str) -> None:
