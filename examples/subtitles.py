@@ -21,4 +21,4 @@ def read(file: BinaryIO) -> Iterator[str]:
     yield "\n".join(MARKS.sub("", line) for line in lines if not NOT_SPOKEN.fullmatch(line))
 
 
-LAYOUTS.add("subtitles", Layout(((".srt",),), lambda files, recipe: units.documents(files, read)))
+LAYOUTS.add("subtitles", Layout(((".srt",),), lambda files, recipe: units.read_documents(files, read)))

@@ -68,7 +68,7 @@ def parquet(files: Iterable[CorpusFile], column: str) -> Iterator[Unit]:
     return _each(files, lambda file: _cells(file, column))
 
 
-def documents(files: Iterable[CorpusFile], read: Callable[[BinaryIO], Iterator[str]]) -> Iterator[Unit]:
+def read_documents(files: Iterable[CorpusFile], read: Callable[[BinaryIO], Iterator[str]]) -> Iterator[Unit]:
     """Return the units of documents that `read` takes out of each opened file, for layouts of one's own."""
     return _each(files, lambda file: _documents(file, read))
 
