@@ -18,8 +18,8 @@ from bertsmith.tasks.custom import find_file
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.tasks.registry import TASKS, TaskEntry
 from bertsmith.tasks.table_files import read_table
-from bertsmith.tasks.task_spec import TaskSpec
-from bertsmith.tasks.texts.examples import Examples, LabelledTexts
+from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
+from bertsmith.tasks.texts.examples import Examples
 
 STANCE = TaskSpec("stance", ("stance_f1", "accuracy"), OneLabel(("against", "favor", "none")))
 """The first metric is the one that results are compared by."""
@@ -30,9 +30,9 @@ def stance_f1(predicted: np.ndarray, answers: np.ndarray) -> float:
     return float(f1_score(answers, predicted, labels=[0, 1], average="macro", zero_division=0.0))
 
 
-def read_stance(recipe: Any) -> LabelledTexts:
+def read_stance(recipe: Any) -> TaskFiles:
     """Read the task's files, given the whole recipe of `finetune`."""
-    return LabelledTexts(STANCE, *(_read(recipe, split) for split in ("train", "dev")))
+    return TaskFiles(STANCE, *(_read(recipe, split) for split in ("train", "dev")))
 
 
 def _read(recipe: Any, split: str) -> Examples:
