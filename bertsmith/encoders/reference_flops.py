@@ -9,6 +9,7 @@ Source: google-research/electra, flops_computation.py.
 from typing import NamedTuple
 
 from bertsmith.encoders.bert import BertConfig
+from bertsmith.encoders.config import EncoderConfig
 
 PREDICTED = 0.15625
 """Share of positions that go through the output softmax: 20 of 128, 80 of 512."""
@@ -20,7 +21,7 @@ DROPOUT, NORM, ACTIVATION, SOFTMAX = 4, 5, 8, 5
 class Pass(NamedTuple):
     """A network run over a row of `length` tokens."""
 
-    encoder: BertConfig
+    encoder: EncoderConfig
     length: int = 512
     vocab_size: int = 30_522
     predicted: float = PREDICTED

@@ -1,6 +1,6 @@
 """Cross-entropy over a large vocabulary without keeping its scores."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class VocabularyCrossEntropy(nn.Module):
 
     def predict(self, vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets) -> LossOutput:
         """Of the scores vectors · tableᵀ + bias: `vectors` [M, E], the vocabulary's `table` [V, E] and `bias` [V]."""
-        return LossOutput(*_InChunks.apply(self, vectors, table, bias, targets))
+        return LossOutput(*_InChunks.apply(self, vectors, table, bias, targets))  # type: ignore[no-untyped-call]
 
     def forward(self, scores: Tensor, bias: Tensor, targets: Targets, needs_grad: bool) -> Chunk:
         """`scores` [R, V] are without their `bias` [V]; gradients are made where `needs_grad`."""
@@ -117,6 +117,7 @@ class VocabularyCrossEntropy(nn.Module):
         return Chunk(predicted, gradient.to(scores.dtype), gradient.sum(dim=0))
 
     def _draw(self, scores: Tensor, targets: Targets) -> Tensor:
+        assert targets.draws is not None
         return sample(scores, targets.draws, targets.labels, self.temperature, self.disallow_correct)
 
 
@@ -125,7 +126,7 @@ class _InChunks(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, cross_entropy: VocabularyCrossEntropy, vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets
+        ctx: Any, cross_entropy: VocabularyCrossEntropy, vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets
     ) -> tuple[Tensor | None, ...]:
         needs_grad = any(ctx.needs_input_grad)
         for_vectors, for_table, for_bias = torch.empty_like(vectors), torch.zeros_like(table), torch.zeros_like(bias)
@@ -141,13 +142,13 @@ class _InChunks(torch.autograd.Function):
                 for_bias += chunk.for_bias
             outputs.append(chunk.output)
         ctx.save_for_backward(for_vectors, for_table, for_bias)
-        losses, *others = zip(*outputs, strict=True)
-        others = [None if parts[0] is None else torch.cat(parts) for parts in others]
+        losses, *parts = zip(*outputs, strict=True)
+        others = [None if of_chunks[0] is None else torch.cat(of_chunks) for of_chunks in parts]
         ctx.mark_non_differentiable(*(part for part in others if part is not None))
         return torch.stack(losses).sum(), *others
 
     @staticmethod
-    def backward(ctx, gradient: Tensor, *_: None) -> tuple:
+    def backward(ctx: Any, gradient: Tensor, *_: None) -> tuple[Tensor | None, ...]:
         return None, *(gradient * part for part in ctx.saved_tensors), None
 
 

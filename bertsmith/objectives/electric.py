@@ -24,7 +24,9 @@ from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
 class ElectricSettings(ReplacedTokensSettings):
     """The Electric objective."""
 
-    kind: Literal["electric"] = setting("electric", "electric: tell tokens from noise whose probability is known")
+    kind: Literal["electric"] = setting(  # type: ignore[assignment]
+        "electric", "electric: tell tokens from noise whose probability is known"
+    )
     generator: GeneratorSettings = setting(GeneratorSettings(kind="two_towers"), "what replaces them")
     energies: ClassVar[bool] = True
 
@@ -81,6 +83,7 @@ class Electric(ReplacedTokens):
     ) -> tuple[Tensor, Tensor]:
         """Is it noise? Every masked position is, also where the generator drew the original token again."""
         prob = self.settings.masking.prob
+        assert generated.log_prob is not None, "two towers know it"
         with torch.no_grad():
             noise = generated.log_prob(tokens.ids) + math.log(prob / (1 - prob))
         times = torch.zeros_like(replaced).scatter_add(0, masked.positions, masked.weights)

@@ -63,7 +63,7 @@ class GeneratorSettings:
             return discriminator
         hidden_size = max(1, round(discriminator.hidden_size * self.hidden_fraction))
         try:
-            return replace(
+            return replace(  # type: ignore[type-var]  # each architecture's is a dataclass
                 discriminator,
                 hidden_size=hidden_size,
                 num_hidden_layers=max(1, round(discriminator.num_hidden_layers * self.layers_fraction)),
@@ -124,6 +124,7 @@ class MaskedTokenGenerator(nn.Module):
             "mlm_accuracy": ((predicted.likeliest == labels) * weights).sum(),
             "sampled_accuracy": ((predicted.drawn == labels) * weights).sum(),
         }
+        assert predicted.drawn is not None, "the targets have draws"
         return GeneratorOutput(Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"])), predicted.drawn)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:

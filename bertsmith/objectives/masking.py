@@ -183,7 +183,7 @@ def masked_positions(batch: Batch) -> MaskedPositions:
     positions = batch.tokens.row_starts[:, None] + in_rows
     used = weights.flatten() > 0 if batch.tokens.valid_mask() is None else None
     whole = MaskedPositions(positions, labels, weights, used)
-    return MaskedPositions(*(whole.pick(part) for part in whole[:3]), used)
+    return MaskedPositions(whole.pick(positions), whole.pick(labels), whole.pick(weights), used)
 
 
 def _without_replacement(candidate: np.ndarray, keys: np.ndarray, lengths: np.ndarray, budget: int) -> np.ndarray:

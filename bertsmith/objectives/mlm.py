@@ -14,7 +14,7 @@ from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
 from bertsmith.objectives.masking import MaskingCollator, MaskingSettings, MaskingVocabulary, masked_positions
-from bertsmith.objectives.objective import Batch, Losses, PretrainingSettings
+from bertsmith.objectives.objective import Batch, Losses, PretrainedHead, PretrainingObjective, PretrainingSettings
 
 
 @settings
@@ -23,7 +23,7 @@ class MaskedTokensSettings(PretrainingSettings):
 
     kind: Literal["mlm"] = setting("mlm", "mlm: predict masked tokens (BERT)")
     masking: MaskingSettings = setting(MaskingSettings(), "which tokens are predicted")
-    head: ClassVar[str] = "masked_tokens"
+    head: ClassVar[PretrainedHead] = "masked_tokens"
     headline: ClassVar[str] = "mlm_accuracy"
     perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss",)
     metric_prefix: ClassVar[str] = "mlm_"
@@ -37,7 +37,7 @@ class MaskedTokensSettings(PretrainingSettings):
 
     def baseline(self, batches: Sequence[Batch]) -> float:
         masked = [masked_positions(batch) for batch in batches]
-        labels, weights = (torch.cat([part[number] for part in masked]) for number in (1, 2))
+        labels, weights = torch.cat([part.labels for part in masked]), torch.cat([part.weights for part in masked])
         counts = torch.bincount(labels, weights)
         return float(counts.max() / counts.sum().clamp(min=1))
 
@@ -60,8 +60,10 @@ class MaskedTokensSettings(PretrainingSettings):
         return MaskingCollator(self.masking, vocabulary, length, compat)
 
 
-class MaskedTokens(MaskedTokenModel):
+class MaskedTokens(MaskedTokenModel, PretrainingObjective):
     """A masked-token model with its loss."""
+
+    settings: MaskedTokensSettings
 
     def __init__(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary, settings: MaskedTokensSettings):
         super().__init__(encoder, vocabulary.size)

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
@@ -98,15 +98,18 @@ def sum_losses(parts: Iterable[Losses]) -> Losses:
     return sum(parts, NO_LOSSES)
 
 
-class Objective(Protocol):
-    """What the training loop needs of an objective, which is a `torch.nn.Module` besides."""
+class Objective(nn.Module, ABC):
+    """Networks with their losses: what the training loop trains."""
 
+    @abstractmethod
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         """Return over how many tokens or rows of `batch`, on the host or the device, each loss is summed."""
 
+    @abstractmethod
     def losses(self, batch: Batch) -> Losses:
         """Run the model. While training only the losses; in evaluation mode the measures too."""
 
+    @abstractmethod
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
         """Return the scalar to differentiate: each loss over the whole batch's count, weighted."""
 
@@ -127,14 +130,17 @@ class Collator(Protocol):
         """Return the rows with what is asked about them. `progress` of the plan, from 0 to 1, is done."""
 
 
+PretrainedHead = Literal["masked_tokens", "replaced_tokens"]
+"""As `bertsmith.hub.names` calls them."""
+
+
 class TrainedWeights(NamedTuple):
     """The weights of one network of an objective, as a model of its own has them: "encoder.…" and "head.…"."""
 
     name: str
     """Empty where there is but one."""
     config: EncoderConfig
-    head: str
-    """As `bertsmith.hub.names` calls it."""
+    head: PretrainedHead
     weights: dict[str, Tensor]
     is_energy_head: bool = False
     """Whether the head gives energies; see `ReplacedTokenModel`."""
@@ -144,7 +150,9 @@ class PretrainingSettings(ABC):
     """An objective's settings, which describe it to everything outside of this room. Networks of a model are
     `bertsmith.hub.network.Network`s."""
 
-    head: ClassVar[str]
+    kind: str
+    """What a recipe's objective.kind calls it."""
+    head: ClassVar[PretrainedHead]
     """Of the network that fine-tuning starts from, as `bertsmith.hub.names` calls it."""
     energies: ClassVar[bool] = False
     """Whether the head gives energies; see `ReplacedTokenModel`."""
@@ -234,16 +242,20 @@ class PretrainingSettings(ABC):
         return objective
 
 
-class PretrainingObjective(Objective, Protocol):
+class PretrainingObjective(Objective):
     """An objective that learns from plain text, of which a collator makes its batches; `encoder` is what is kept."""
 
     encoder: Encoder
+    settings: PretrainingSettings
 
+    @abstractmethod
     def hidden(self, tokens: Tokens) -> Tensor:
-        """The vectors that the encoder makes of tokens: [T] → [T, D]."""
+        """Return the vectors that the encoder makes of tokens: [T] → [T, D]."""
 
+    @abstractmethod
     def flops_per_token(self, length: int) -> float:
-        """Forward, for one token of a row of `length` tokens."""
+        """Count the forward pass, for one token of a row of `length` tokens."""
 
+    @abstractmethod
     def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
-        """For the backward pass, of one token of a row of `length` tokens."""
+        """Count what is kept for the backward pass, of one token of a row of `length` tokens."""

@@ -29,7 +29,15 @@ from bertsmith.objectives.masking import (
     MaskingVocabulary,
     masked_positions,
 )
-from bertsmith.objectives.objective import Batch, Losses, PackedRows, PretrainingSettings, TrainedWeights
+from bertsmith.objectives.objective import (
+    Batch,
+    Losses,
+    PackedRows,
+    PretrainedHead,
+    PretrainingObjective,
+    PretrainingSettings,
+    TrainedWeights,
+)
 from bertsmith.objectives.rtd_weights import (
     beside_towers,
     discriminator_weights,
@@ -52,7 +60,7 @@ class ReplacedTokensSettings(PretrainingSettings):
     generator: GeneratorSettings = setting(GeneratorSettings(), "what replaces them")
     generator_weight: float = setting(1.0, "of the generator's loss in the sum", ge=0)
     discriminator_weight: float = setting(50.0, "of the discriminator's loss in the sum", ge=0)
-    head: ClassVar[str] = "replaced_tokens"
+    head: ClassVar[PretrainedHead] = "replaced_tokens"
     headline: ClassVar[str] = "rtd_auc"
     perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss", "cloze_loss")
 
@@ -156,11 +164,13 @@ class ReplacedTokensCollator(MaskingCollator):
         return {"draws": draws, "maskable": np.add.reduceat(candidates, np.cumsum(lengths) - lengths, dtype=np.int64)}
 
 
-class ReplacedTokens(ReplacedTokenModel):
+class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
     """A discriminator (`encoder`, `head`) and what its generator has of its own, trained together.
 
     Source: ELECTRA, arXiv 2003.10555, section 2; google-research/electra, run_pretraining.py, PretrainingModel.
     """
+
+    settings: ReplacedTokensSettings
 
     def __init__(
         self,
@@ -219,7 +229,8 @@ class ReplacedTokens(ReplacedTokenModel):
         """[T] → [T, D], of the discriminator."""
         base = None
         if self.settings.generator.disentangles:
-            base = self.generator.embeddings.token.weight.detach()
+            assert not isinstance(self.generator, UniformGenerator)
+            base = self.generator.table(self.encoder).detach()
         return self.encoder.encode(self.encoder.embeddings(tokens, base), tokens)
 
     def flops_per_token(self, length: int) -> float:
@@ -253,11 +264,12 @@ def _replace(batch: Batch, masked: MaskedPositions, sampled: Tensor) -> tuple[To
     token. Source: google-research/electra, pretrain/pretrain_helpers.py, scatter_update.
     """
     original, weights = batch.original_ids, masked.weights.long()
+    assert original is not None, "the collator keeps them"
     zeros = torch.zeros_like(original)
     times = zeros.scatter_add(0, masked.positions, weights)
     ids = zeros.scatter_add(0, masked.positions, sampled * weights) // times.clamp(min=1)
     ids = torch.where(times > 0, ids, original)
-    return batch.tokens.with_ids(ids), (ids != original).float()
+    return batch.tokens.with_ids(ids), torch.ne(ids, original).float()
 
 
 def _judge(logits: Tensor, replaced: Tensor, real: Tensor) -> Losses:

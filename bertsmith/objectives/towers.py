@@ -39,8 +39,9 @@ class TwoTowerGenerator(nn.Module):
         self.embeddings = None if settings.sharing == "embeddings" else own.build_embeddings(vocab_size)
         self.left_to_right = TransformerStack(own, CAUSAL)
         self.right_to_left = TransformerStack(own, REVERSE_CAUSAL)
-        self.head = MaskedTokenHead(own, vocab_size, 2 * own.hidden_size)
+        self.head = MaskedTokenHead(own, vocab_size, 2 * own.hidden_size)  # type: ignore[arg-type]  # BERT's takes windows
         self.cross_entropy = VocabularyCrossEntropy()
+        self.never_masked: Tensor
         self.register_buffer("never_masked", torch.tensor(never_masked), persistent=False)
 
     def vectors(self, tokens: Tokens, discriminator: Encoder) -> Tensor:
@@ -62,6 +63,7 @@ class TwoTowerGenerator(nn.Module):
 
     def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
         """Loss and accuracy, a token that may be masked; accuracy of what was drawn, a masked one; the tokens drawn."""
+        assert batch.original_ids is not None, "the collator keeps them"
         tokens = batch.tokens.with_ids(batch.original_ids)
         candidates = (~torch.isin(tokens.ids, self.never_masked)).float()
         vectors, table, bias = self.vectors(tokens, discriminator), self.table(discriminator), self.head.bias

@@ -114,9 +114,9 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
     recipe: PretrainRecipe = loaded.settings
     path = None if loaded.origins["data"] == "needed" else recipe.data
     vocabulary = _vocabulary(path, assumed)
-    if assumed.utilisation is None:
-        assumed = assumed._replace(utilisation=usual_utilisation(recipe.model.hidden_size))
     job = _Job(recipe, _outline(recipe, vocabulary.size), assumed)
+    memory_on_cpu = footprint(recipe, job.objective, Precision(half=False, cuda=False))
+    assert memory_on_cpu is not None, "there is no limit"
     reference = _reference_flops_per_token(recipe, vocabulary.size)
     tokens = job.tokens
     return Estimate(
@@ -137,8 +137,8 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         reference_flops_per_token=reference,
         reference_flops=tokens and reference and tokens * reference,
         published_flops=published_flops(),
-        memory_on_cpu=footprint(recipe, job.objective, Precision(half=False, cuda=False)),
-        utilisation=assumed.utilisation,
+        memory_on_cpu=memory_on_cpu,
+        utilisation=job.utilisation,
         gpus=[job.on(gpu) for gpu in gpus],
     )
 
@@ -197,6 +197,7 @@ class _Job:
     def __init__(self, recipe: PretrainRecipe, objective: PretrainingObjective, assumed: Assumptions):
         self.recipe, self.objective, self.assumed = recipe, objective, assumed
         self.flops_per_token = training_flops(objective.flops_per_token(recipe.rows.length))
+        self.utilisation = assumed.utilisation or usual_utilisation(recipe.model.hidden_size)
 
     @property
     def steps(self) -> int | None:
@@ -216,8 +217,8 @@ class _Job:
         price = gpu.price if self.assumed.price is None else self.assumed.price
         precision = Precision(half=dtype == "bfloat16", cuda=True)
         memory = peak and footprint(self.recipe, self.objective, precision, USABLE_MEMORY * gpu.memory_bytes)
-        if not memory:
+        if not peak or not memory:
             return OnGPU(gpu.name, dtype, peak, price)
-        rate = peak * self.assumed.utilisation / self.flops_per_token
+        rate = peak * self.utilisation / self.flops_per_token
         seconds = self.recipe.plan.total if self.tokens is None else self.tokens / rate
         return OnGPU(gpu.name, dtype, peak, price, memory, rate, rate * seconds, seconds, seconds / 3600 * price)

@@ -19,7 +19,9 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
     missing = [f"{key}=…" for key in (*required, *empty) if key not in given and not _says(verb, what, key)]
     complete = None
     if verb == "pretrain" and "init=…" not in missing:
-        from bertsmith.training.architecture import take_architecture as complete
+        from bertsmith.training.architecture import take_architecture
+
+        complete = take_architecture
     loaded = load(recipe_class(verb), verb, what, [*overrides, *missing], complete)
     origins = loaded.origins | {text.removesuffix("=…"): "needed" for text in missing}
     return loaded._replace(origins=origins)

@@ -14,6 +14,7 @@ from bertsmith.encoders.comparison import refuse_differences, sizes
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.objectives.kinds import OBJECTIVES
+from bertsmith.objectives.objective import PretrainingSettings
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.recipe import PretrainRecipe
@@ -49,11 +50,12 @@ def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:
     known = sizes(encoder) | {"kind": encoder.kind}
     claimed = {name: _comparable(given[name]) if name in given else known[name] for name in known}
     refuse_differences(f"init = {init}: another encoder", "model.", claimed, known)
-    _fill(values, origins, "model", asdict(encoder))
+    _fill(values, origins, "model", asdict(encoder))  # type: ignore[call-overload]  # each is a dataclass
     _fill(values, origins, "rows", _rows_for(model, encoder))
     if isinstance(kind, str) and kind in OBJECTIVES:  # otherwise checking will say so
         given = _of(values, "objective")
-        others = OBJECTIVES[kind].fit_to(given, encoder, model.networks, model.run and model.run.recipe.objective)
+        objective: type[PretrainingSettings] = OBJECTIVES[kind]
+        others = objective.fit_to(given, encoder, model.networks, model.run and model.run.recipe.objective)
         for table, settings in others.items():
             _fill(values, origins, f"objective.{table}", settings)
 

@@ -6,8 +6,8 @@ A batch may reach over the end of a group or an epoch. The position (epoch, grou
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -92,10 +92,10 @@ class RowStream:
             draw = generator(self.seed, "rows", epoch, member)
             shards.append((shard, rows_of(shard, self.settings, draw, self.compat)))
         sizes = [len(rows) for _, rows in shards]
-        shard = np.repeat(np.arange(len(shards)), sizes)
+        numbers = np.repeat(np.arange(len(shards)), sizes)
         row = np.concatenate([np.arange(size) for size in sizes])
         shuffled = generator(self.seed, "order", epoch, index).permutation(len(row))
-        return _Group(shards, shard[shuffled], row[shuffled])
+        return _Group(shards, numbers[shuffled], row[shuffled])
 
     def _assemble(self, group: _Group, taken: slice) -> Assembled:
         """Rows of several shards, shard by shard: their order within a batch does not matter."""
@@ -143,9 +143,9 @@ def by_length(lengths: np.ndarray, most: int) -> Iterator[np.ndarray]:
         order = order[size:]
 
 
-def ahead(items: Iterator[Item], depth: int = 4) -> Iterator[Item]:
+def ahead(items: Iterator[Item], depth: int = 4) -> Generator[Item, None, None]:
     """The same items, which have no end, made by a thread up to `depth` ahead of their use."""
-    made: queue.Queue = queue.Queue(depth)
+    made: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
 
     def make() -> None:
@@ -169,7 +169,7 @@ def ahead(items: Iterator[Item], depth: int = 4) -> Iterator[Item]:
         maker.join()  # the interpreter may abort if it ends while a thread is inside of torch
 
 
-def _put(made: queue.Queue, item: object, stopped: threading.Event) -> bool:
+def _put(made: queue.Queue[Any], item: object, stopped: threading.Event) -> bool:
     while not stopped.is_set():
         try:
             made.put(item, timeout=0.2)

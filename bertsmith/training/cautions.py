@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bertsmith.objectives.objective import Batch
+from bertsmith.objectives.objective import Batch, PretrainingObjective
 from bertsmith.training.loop import State, plan_progress
 from bertsmith.training.machine import evaluating
 from bertsmith.training.recipe import PretrainRecipe
@@ -99,7 +99,7 @@ def standing_still(scores: Sequence[float], baseline: float) -> str | None:
     return None
 
 
-def mean_cosine(runner: Runner, batch: Batch, length: int) -> float:
+def mean_cosine(runner: Runner[PretrainingObjective], batch: Batch, length: int) -> float:
     """Return the mean cosine of hidden vectors of different rows, one of each of the first rows, of tokens in different
     places."""
     with evaluating(runner.objective), runner.machine.inference():

@@ -183,8 +183,9 @@ def remove_newer(run: Path, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: somebody else's file is in one of them, which stays.
     """
+    newest = _step_of(checkpoint.path) or 0
     for path in _newest_first(run):
-        if _step_of(path) > _step_of(checkpoint.path):
+        if (_step_of(path) or 0) > newest:
             remove_member(path, KIND)
             if path.exists():
                 raise UserError(f"{path}: holds {os.listdir(path)[0]}, which we did not write; move it elsewhere")
@@ -208,8 +209,8 @@ def remove_partial(run: Path) -> None:
 def _newest_first(run: Path) -> list[Path]:
     """Those that we have written, by their steps: a copy that somebody calls otherwise is left alone, and so is a
     link."""
-    found = [path for path in (run / "checkpoints").glob("step-*") if _step_of(path) is not None]
-    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_step_of, reverse=True)
+    found = [(step, path) for path in (run / "checkpoints").glob("step-*") if (step := _step_of(path)) is not None]
+    return [path for _, path in sorted(found, reverse=True) if path.is_dir() and not path.is_symlink()]
 
 
 def _step_of(path: Path) -> int | None:

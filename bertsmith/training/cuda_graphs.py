@@ -5,6 +5,7 @@ On an H100, ELECTRA-small on 128 rows of 128 tokens: its 1,700 kernels take 74 m
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ RUNS_BEFORE = 2
 MOST_RECORDINGS = 16
 """Shapes recorded; pre-training has one, fine-tuning one for each length."""
 
+Shape = tuple[Any, ...]
+"""Of a batch: its task, and its tensors' names and sizes."""
 Denominators = Mapping[str, float | Tensor]
 
 
@@ -38,11 +41,11 @@ class CudaGraphRunner:
 
     def forget(self) -> None:
         """Give up all recordings, and with them their memory."""
-        self.runs: Counter = Counter()
-        self.recordings: dict[tuple, _Recording] = {}
+        self.runs: Counter[Shape] = Counter()
+        self.recordings: dict[Shape, _Recording] = {}
         self.learning: list[nn.Parameter] = []
         self.gradients: list[Tensor] = []
-        self.pool = None
+        self.pool: Any = None
 
     def zero_gradients(self) -> None:
         """Gradients of zero, or none before anything is recorded."""
@@ -68,11 +71,11 @@ class CudaGraphRunner:
             self.learning = [parameter for parameter in self.parameters if parameter.grad is not None]
         return losses
 
-    def _record(self, shape: tuple, batch: Batch, denominators: Mapping[str, float]) -> bool:
+    def _record(self, shape: Shape, batch: Batch, denominators: Mapping[str, float]) -> bool:
         if not self.gradients:
             for parameter in self.learning:  # a gradient that is made inside a graph belongs to it
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            self.gradients = [parameter.grad for parameter in self.learning]
+            self.gradients = [parameter.grad for parameter in self.learning if parameter.grad is not None]
             self.pool = torch.cuda.graph_pool_handle()
         device = self.gradients[0].device
         random_state = torch.cuda.get_rng_state(device)
@@ -93,7 +96,7 @@ class _Recording:
         run: Callable[[Batch, Denominators], Losses],
         batch: Batch,
         denominators: Mapping[str, float],
-        pool: tuple[int, int],
+        pool: Any,
     ):
         self.inputs = batch.tensors()
         self.denominators = torch.tensor(list(denominators.values()), device=batch.tokens.ids.device)

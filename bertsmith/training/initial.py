@@ -158,7 +158,7 @@ def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") ->
     from bertsmith.tokenizers.extension import extends, pieces
 
     if not extends(tokenizer, model.tokenizer):
-        path = Path(recipe.init)
+        path = Path(str(recipe.init))
         place = path if (path / "tokenizer.json").is_file() else path / NETWORKS[0]
         raise UserError(
             f"{recipe.data}: its vocabulary is neither that of init = {recipe.init} nor an extension of it; prepare "

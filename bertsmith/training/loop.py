@@ -15,7 +15,7 @@ from torch import Tensor
 from bertsmith.console.signals import leave_terminal, stop_signals
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
-from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import derived_seed
 from bertsmith.training.optimizers.optimizer import clip_gradients, set_learning_rate
 from bertsmith.training.plan import Plan
@@ -88,7 +88,7 @@ class TrainContext(NamedTuple):
 
 
 def fit(
-    runner: Runner,
+    runner: Runner[Objective],
     batches: Iterator[tuple[Batch, tuple[int, ...]]],
     context: TrainContext,
     events: Sequence[Event],
@@ -119,7 +119,8 @@ def fit(
     with _stop_requests() as requests:
         warm, last_seconds = not machine.compile, 1.0
         last = plan_progress(plan, state) >= 1.0
-        upcoming = None if last else prepare()
+        if not last:
+            upcoming = prepare()
         while not last:
             started_at = time.perf_counter()
             prepared, position = upcoming
@@ -155,7 +156,7 @@ def plan_progress(plan: Plan, state: State) -> float:
 
 
 def _launch(
-    runner: Runner, prepared: PreparedBatch, context: TrainContext, state: State, seconds: float
+    runner: Runner[Objective], prepared: PreparedBatch, context: TrainContext, state: State, seconds: float
 ) -> tuple[Losses, Tensor, float]:
     """Launch forward and backward; return losses, the gradients' norm and this step's learning rate. `seconds` is how
     long the step is expected to take."""
@@ -189,7 +190,7 @@ def _stop_requests() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return
-    previous = {number: signal.getsignal(number) for number in stop_signals()}
+    previous: dict[int, Any] = {number: signal.getsignal(number) for number in stop_signals()}
 
     def note(number: int, frame: object) -> None:
         requests.append(number)

@@ -56,7 +56,7 @@ class Machine:
     cuda_graphs: bool = True
     """On a GPU, record steps of a shape that comes again."""
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)

@@ -111,11 +111,13 @@ def check_place(out: Path, names: Collection[str]) -> None:
         check_replaceable(out / name)
 
 
-def shared_tokenizer(networks: Sequence[Network], **casing: bool | None) -> "Tokenizer":
+def shared_tokenizer(
+    networks: Sequence[Network], lowercase: bool | None = None, strip_accents: bool | None = None
+) -> "Tokenizer":
     """The first network's, if all of them read its ids; says where it has fewer tokens than the network has vectors.
 
     Args:
-        casing: for `Tokenizer.load`.
+        lowercase, strip_accents: as of `Tokenizer.load`.
 
     Raises:
         UserError: it has more tokens than the network has vectors; another network has vectors for more or fewer, or a
@@ -124,7 +126,7 @@ def shared_tokenizer(networks: Sequence[Network], **casing: bool | None) -> "Tok
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
     first, *others = networks
-    tokenizer = Tokenizer.load(first.folder, **casing)
+    tokenizer = Tokenizer.load(first.folder, lowercase=lowercase, strip_accents=strip_accents)
     if tokenizer.vocab_size > first.vocab_size:
         raise UserError(
             f"{first.folder}: its tokenizer knows {tokenizer.vocab_size:,} tokens, its model (vocab_size) "
@@ -144,7 +146,10 @@ def shared_tokenizer(networks: Sequence[Network], **casing: bool | None) -> "Tok
                 f"(vocab_size); take the two that were trained beside each other"
             )
         has_vocabulary = any((other.folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
-        if has_vocabulary and Tokenizer.load(other.folder, **casing).fingerprint != tokenizer.fingerprint:
+        if not has_vocabulary:
+            continue
+        beside = Tokenizer.load(other.folder, lowercase=lowercase, strip_accents=strip_accents)
+        if beside.fingerprint != tokenizer.fingerprint:
             raise UserError(
                 f"{other.folder}: other tokens than those of {first.folder}; take the two that were trained beside "
                 f"each other"

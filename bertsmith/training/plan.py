@@ -33,7 +33,7 @@ class Plan:
     @property
     def total(self) -> float:
         """In steps, tokens or seconds."""
-        return self.hours * 3600 if self.unit == "hours" else getattr(self, self.unit)
+        return getattr(self, self.unit) * (3600 if self.unit == "hours" else 1)
 
     def done(self, steps: int, tokens: int, seconds: float) -> float:
         """How much of `total` these are."""

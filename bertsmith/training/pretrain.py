@@ -172,7 +172,14 @@ def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]
 class TrainLogger:
     """Adds up losses between two lines of metrics, evaluates, and shows both."""
 
-    def __init__(self, recipe: PretrainRecipe, runner: Runner, log: MetricsLog, bar: Progress, probes: Sequence[Probe]):
+    def __init__(
+        self,
+        recipe: PretrainRecipe,
+        runner: Runner[PretrainingObjective],
+        log: MetricsLog,
+        bar: Progress,
+        probes: Sequence[Probe],
+    ):
         self.recipe, self.runner, self.log, self.bar, self.probes = recipe, runner, log, bar, probes
         self.meter = Meter(runner.machine)
         self.cautions = Cautions(recipe, self.warn)
@@ -228,7 +235,7 @@ class TrainLogger:
         ))  # fmt: skip
         for line in shown:
             self.bar.line(line)
-        if batches:
+        if cosine is not None:
             self.cautions.after_evaluation(state, self.measures, batches, cosine)
 
 
@@ -250,7 +257,7 @@ def _naming_the_last_checkpoint(held: Held) -> Iterator[None]:
 def _check_state(recipe: PretrainRecipe, stream: RowStream, state: State) -> None:
     """Raises UserError where a run of this recipe on these rows cannot have been in this state."""
     plan, num_rows = recipe.plan, state.step * recipe.batch_size
-    if plan.unit == "steps" and state.step > plan.steps:
+    if plan.steps is not None and state.step > plan.steps:
         raise UserError(f"step {state.step:,} of a plan of {plan.steps:,}")
     if state.tokens > num_rows * recipe.rows.length:
         raise UserError(f"{state.tokens:,} tokens in {num_rows:,} rows of {recipe.rows.length}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -26,7 +26,10 @@ class PreparedBatch(NamedTuple):
     micro_batches: list[Batch]
 
 
-class Runner:
+Trained = TypeVar("Trained", bound=Objective, covariant=True)
+
+
+class Runner(Generic[Trained]):
     """An objective on a machine, with the state that running it needs.
 
     Attributes:
@@ -35,8 +38,8 @@ class Runner:
         cuda_graphs: on a GPU, the recorded passes of `objective`.
     """
 
-    def __init__(self, objective: Objective, machine: Machine):
-        """Moves `objective`, a `torch.nn.Module`, to the machine's device."""
+    def __init__(self, objective: Trained, machine: Machine):
+        """Moves `objective` to the machine's device."""
         machine.prepare_model(objective)
         self.objective, self.machine = objective, machine
         self.micro_batch_rows = machine.micro_batch_rows
@@ -88,7 +91,7 @@ class Runner:
     def _gradients(self, prepared: PreparedBatch) -> Losses:
         if self.cuda_graphs is None:
             self.objective.zero_grad(set_to_none=True)
-            run = self._add_gradients
+            run: Callable[[Batch, dict[str, float]], Losses] = self._add_gradients
         else:
             self.cuda_graphs.zero_gradients()
             run = self.cuda_graphs.run
@@ -98,7 +101,7 @@ class Runner:
         with self.machine.autocast():
             losses = self.objective.losses(part.to(self.machine.device))
             scalar = self.objective.total(losses, denominators)
-        scalar.backward()
+        scalar.backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
     def _make_room(self, rows: int) -> None:
