@@ -8,12 +8,13 @@ from bertsmith.config.loading import check
 from bertsmith.encoders.config import check_length
 from bertsmith.errors import UserError
 from bertsmith.evals.measuring import Measuring, measuring_of
+from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
-from bertsmith.training.pretrain import held_out_batches, masking_vocabulary
+from bertsmith.training.pretrain import held_out_batches
 from bertsmith.training.runner import Runner
 
 DEFAULT_LENGTH = 128
@@ -52,7 +53,7 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
     opened = open_data(path)
     if opened.tokenizer.fingerprint != model.tokenizer.fingerprint:
         raise UserError(f"{path}: another tokenizer's than {model.path}; prepare the text with vocab={model.path}")
-    vocabulary = masking_vocabulary(model.tokenizer, model.vocab_size)
+    vocabulary = MaskingVocabulary.of(model.tokenizer, model.vocab_size)
     objective: Any
     if run is None:
         objective = settings.build_from(model.networks, vocabulary)

@@ -1,7 +1,7 @@
 """Which positions are predicted and what stands there instead. On the host, in numpy: a batch's masks are drawn before
 it is cut into micro-batches, so that how it is cut changes nothing."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -74,11 +74,18 @@ class MaskingVocabulary(NamedTuple):
     """The ids that masking must know."""
 
     size: int
-    mask_id: int
-    never_masked: tuple[int, ...]
+    mask_id: int = 0
+    never_masked: tuple[int, ...] = ()
     """[CLS], [SEP], [PAD], [MASK]."""
     continues: np.ndarray | None = None
     """[V] bool: the pieces that go on with a word, "##…"; only masking by whole words asks for them."""
+
+    @classmethod
+    def of(cls, tokenizer: Any, size: int | None = None) -> "MaskingVocabulary":
+        """Return a tokenizer's; `size`: of tables that are larger than its vocabulary."""
+        continues = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
+        never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
+        return cls(size or tokenizer.vocab_size, tokenizer.mask_id, never, continues)
 
 
 class MaskingPolicy(NamedTuple):

@@ -172,7 +172,7 @@ def _vocabulary(path: str | None, assumed: Assumptions) -> _Vocabulary:
 def _outline(recipe: PretrainRecipe, vocab_size: int) -> PretrainingObjective:
     """Build the objective with shapes and no weights; which ids are special does not matter."""
     with shapes_only():
-        return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size, 0, ()))
+        return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size))
 
 
 def _parameters(objective: PretrainingObjective) -> dict[str, int]:

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from bertsmith.config.loading import to_dict
@@ -133,29 +132,15 @@ def pretrain(
     return summary
 
 
-def build_objective(
-    recipe: PretrainRecipe, tokenizer: "Tokenizer", vocab_size: int | None = None
-) -> PretrainingObjective:
-    """The model with its initial weights, which follow from the recipe's seed; its tables are as large as the
-    tokenizer's vocabulary unless `vocab_size` makes them larger."""
+def build_objective(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> PretrainingObjective:
+    """Return the model with its initial weights, which follow from the recipe's seed."""
     torch.manual_seed(derived_seed(recipe.seed, "weights"))
-    return recipe.objective.build(recipe.model, _masking_vocabulary(tokenizer, vocab_size))
+    return recipe.objective.build(recipe.model, MaskingVocabulary.of(tokenizer))
 
 
-def build_collator(recipe: PretrainRecipe, tokenizer: "Tokenizer", vocab_size: int | None = None) -> Collator:
-    """Return what makes the objective's batches; see `build_objective`."""
-    return recipe.objective.collator(masking_vocabulary(tokenizer, vocab_size), recipe.rows.length, recipe.compat)
-
-
-def masking_vocabulary(tokenizer: "Tokenizer", vocab_size: int | None = None) -> MaskingVocabulary:
-    """Return what a collator and an objective must know of a tokenizer."""
-    continues = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
-    return _masking_vocabulary(tokenizer, vocab_size)._replace(continues=continues)
-
-
-def _masking_vocabulary(tokenizer: "Tokenizer", vocab_size: int | None) -> MaskingVocabulary:
-    never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
-    return MaskingVocabulary(vocab_size or tokenizer.vocab_size, tokenizer.mask_id, never)
+def build_collator(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> Collator:
+    """Return what makes the objective's batches."""
+    return recipe.objective.collator(MaskingVocabulary.of(tokenizer), recipe.rows.length, recipe.compat)
 
 
 def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]:

@@ -94,4 +94,4 @@ def _expected(recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.C
     if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(checkpoint.model):
         raise UserError(f"{checkpoint.path / checkpoints.MODEL}: damaged (smaller than the recipe's model)")
     with shapes_only():
-        return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size, 0, ())).state_dict()
+        return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size)).state_dict()
