@@ -10,7 +10,7 @@ from bertsmith.tasks.task_spec import TaskSpec
 
 
 def check_weights(recipe: FinetuneRecipe, task: TaskSpec) -> None:
-    """Raises UserError where the recipe weighs what the task does not have."""
+    """Raise UserError where the recipe weighs what the task does not have."""
     weights = recipe.custom.weights
     if weights and recipe.class_weights != "none":
         raise UserError(f"custom.weights and class_weights={recipe.class_weights}: give one of them")

@@ -28,8 +28,8 @@ class EarlyStoppingSettings:
 
 
 def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the examples, or of `what` else they are, that are trained on and of those that are held out, both
-    rising: the same for all seeds, as long as the number of examples and the share are.
+    """Return numbers of the examples, or of `what` else they are, that are trained on and of those that are held out,
+    both rising: the same for all seeds, as long as the number of examples and the share are.
 
     Raises:
         UserError: no example is held out, or none is left.
@@ -48,7 +48,7 @@ class EarlyStopping:
     """Looks at what is held out, and keeps the weights that did best on it, in the host's memory."""
 
     def __init__(self, sets: EvalSets, metric: str, machine: Machine, patience: int, num_examples: int = 0):
-        """`num_examples` are in the sets."""
+        """Watch `metric` on `sets`, which have `num_examples` examples."""
         self.sets = sets
         self.metric = metric
         self.machine = machine
@@ -63,7 +63,7 @@ class EarlyStopping:
         self._looks_since = 0
 
     def look(self, objective: nn.Module, step: int) -> dict[str, float]:
-        """The scores of the model as it is after this step."""
+        """Score the model as it is after this step."""
         metrics, _, baseline, _ = score_sets(objective, self.sets, self.machine)
         self._scores.append(metrics[self.metric])
         caution = stood_still(self.metric, self._scores, baseline, self._num_examples)
@@ -84,5 +84,5 @@ class EarlyStopping:
         objective.load_state_dict(self._weights)
 
     def to_json(self) -> dict[str, Any]:
-        """For a trial's results.json."""
+        """Return what a trial's results.json says of it."""
         return {"metric": self.metric, "score": self.best_score, "step": self.best_step}

@@ -91,14 +91,14 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
 
 
 def load_task(recipe: FinetuneRecipe) -> Task:
-    """The recipe's task with its files, read. Raises UserError where they cannot be used."""
+    """Return the recipe's task with its files, read. Raises UserError where they cannot be used."""
     if recipe.task == SEVERAL:
         return MultiTask(recipe, {name: load_task(recipe.of_task(name)) for name in recipe.several.tasks})
     return READERS[recipe.kind](recipe)
 
 
 def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task) -> None:
-    """Raises UserError where the model cannot have such rows, or `Task.check` refuses it."""
+    """Raise UserError where the model cannot have such rows, or `Task.check` refuses it."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
@@ -123,7 +123,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Tas
 
 
 def _described(task: Task) -> dict[str, Any]:
-    """What of the task, or of each of several, is needed to read a trial."""
+    """Return what of the task, or of each of several, is needed to read a trial."""
     spec = task.spec
     found = {"task": spec.name, "metrics": task.metrics, "examples": task.num_examples}
     if isinstance(task, MultiTask):
@@ -132,7 +132,7 @@ def _described(task: Task) -> dict[str, Any]:
 
 
 def _collect(run: Path, task: Task) -> dict[str, Any]:
-    """The content of results.json, out of all finished trials."""
+    """Return the content of results.json, out of all finished trials."""
     numbers = (number_of(path.name, "seed-") for path in (run / "trials").iterdir())
     seeds = sorted(number for number in numbers if number is not None)
     found = [read_trial_results(trial_folder(run, seed), seed) for seed in seeds]

@@ -148,7 +148,7 @@ def _grade_tags(gold_path: Path, path: Path | None, skip_malformed: bool) -> Gra
 
 
 def _entity_table(readings: Mapping[str, Mapping[str, EntityCounts]]) -> list[str]:
-    """A line for each reading of the tags, below that of the first one its types."""
+    """Return a line for each reading of the tags, below that of the first one its types."""
     rows = [(title, total(counts.values())) for title, counts in readings.items()]
     rows[1:1] = next(iter(readings.values())).items()
     width = max(len(title) for title, _ in rows)
@@ -198,5 +198,5 @@ def _by_gold_ids(gold: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str,
 
 
 def _counted(ids: Sequence[str], total: int, what: str) -> list[str]:
-    """A note with the first of them, if there are any."""
+    """Return a note with the first of them, if there are any."""
     return [f"{len(ids):,} of {total:,} {what}; the first is {quoted(ids[0], 80)}"] if ids else []

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 def layer_rates(num_layers: int, decay: float, compat: bool = False) -> Callable[[str], float]:
-    """The factor on the learning rate of the parameter of this name.
+    """Return the factor on the learning rate of the parameter of this name.
 
     1 for the head, `decay` for the top layer, and `decay` times as much for each layer below, the embeddings and their
     projection being the lowest. With `compat` the whole encoder learns slower by one more `decay`: the reference counts

@@ -9,7 +9,7 @@ from bertsmith.config.registry import Registry
 
 
 def measure(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray, num_classes: int = 2) -> dict[str, float]:
-    """Scores by name.
+    """Return scores by name.
 
     Where the predictions or the answers are all the same, `mcc`, `pearson` and `spearman` are 0 by definition (their
     formulas divide by zero), and so is `f1` where no example is positive in either; see `undefined`. So is the F1 of
@@ -29,14 +29,15 @@ def is_constant(values: np.ndarray) -> bool:
 
 
 def undefined(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray) -> list[str]:
-    """Those of `names` that are 0 by definition here: scikit-learn's 0 comes with a warning, scipy's is no number."""
+    """Return those of `names` that are 0 by definition here: scikit-learn's 0 comes with a warning, scipy's is no
+    number."""
     constant = is_constant(predicted) or is_constant(answers)
     none_positive = not predicted.any() and not answers.any()
     return [name for name in names if (none_positive if name == "f1" else constant and name != "accuracy")]
 
 
 def summarize(scores: Sequence[float]) -> dict[str, float]:
-    """Median, mean and sample standard deviation (0 for a single score)."""
+    """Return median, mean and sample standard deviation (0 for a single score)."""
     std = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
     return {"median": float(np.median(scores)), "mean": float(np.mean(scores)), "std": std}
 
@@ -52,7 +53,7 @@ def _f1(average: str, predicted: np.ndarray, answers: np.ndarray) -> float:
 
 
 def _subset_accuracy(predicted: np.ndarray, answers: np.ndarray) -> float:
-    """The share of texts all of whose labels are right."""
+    """Return the share of texts all of whose labels are right."""
     from sklearn.metrics import accuracy_score
 
     return accuracy_score(answers, predicted)

@@ -26,7 +26,7 @@ class SeveralSettings:
     folders: dict[str, str] = setting({}, "task → its folder, of tasks that are not in `data`", identity=False)
 
     def check(self, known: Collection[str]) -> None:
-        """Raises ValueError where these tasks, of those `known`, are no run of several."""
+        """Raise ValueError where these tasks, of those `known`, are no run of several."""
         given = ", ".join(self.tasks) or "none"
         if len(self.tasks) < 2:
             raise ValueError(f"several.tasks: {given}; name two at least, as in \"several.tasks=['rte','mrpc']\"")
@@ -42,11 +42,11 @@ class SeveralSettings:
 
 
 def shares(sizes: Sequence[int], power: float) -> np.ndarray:
-    """Of each task, with which probability a batch is its own; they add up to 1."""
+    """Return with which probability a batch is of each task; they add up to 1."""
     weights = np.array(sizes, dtype=np.float64) ** power
     return weights / weights.sum()
 
 
 def head_of(task: str) -> str:
-    """What a task's head is called among the weights: "heads.HEAD.…"; torch has no points in a module's name."""
+    """Return a task's name among the weights: "heads.HEAD.…"; torch has no points in a module's name."""
     return task.replace(".", "_")

@@ -26,7 +26,7 @@ class MultiTaskModel(nn.Module):
     in "rte.loss"."""
 
     def __init__(self, encoder: Encoder, objectives: dict[str, Objective]):
-        """`objectives` are the tasks', each with this `encoder`."""
+        """Join the `objectives` of the tasks, each with this `encoder`."""
         super().__init__()
         self.encoder = encoder
         self.objectives = objectives  # in a plain dict, so that the encoder is among the weights once
@@ -43,8 +43,8 @@ class MultiTaskModel(nn.Module):
         return Losses(flat_names({batch.task: losses.sums}), flat_names({batch.task: losses.counts}))
 
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
-        """The other tasks' heads get gradients of zero, as in the reference, where a batch's loss is the sum of all
-        tasks'. So every step has the same gradients, which a recorded one has to have."""
+        """Return the task's total. The other tasks' heads get gradients of zero, as in the reference, where a batch's
+        loss is the sum of all tasks'. So every step has the same gradients, which a recorded one has to have."""
         [(task, sums)] = by_task(losses.sums).items()
         own = Losses(sums, by_task(losses.counts)[task])
         total = self.objectives[task].total(own, by_task(denominators)[task])
@@ -65,7 +65,7 @@ class MultiTrainSet(NamedTuple):
         return np.concatenate([split.lengths for split in self.splits.values()])
 
     def shares(self) -> np.ndarray:
-        """Of each task, its share of the batches."""
+        """Return each task's share of the batches."""
         return shares([len(split.lengths) for split in self.splits.values()], self.power)
 
     def batches(

@@ -151,6 +151,6 @@ class FinetuneRecipe:
         return not (self.kind == "questions" and self.answering.joint)
 
     def segment_of_words(self, num_segments: int) -> int:
-        """The segment id of every token of a tagged sentence, of an encoder that tells `num_segments` apart. The
+        """Return the segment id of every token of a tagged sentence, of an encoder that tells `num_segments` apart. The
         reference has them all in segment 1 (finetune/tagging/tagging_tasks.py)."""
         return 1 if self.compat and num_segments > 1 else 0

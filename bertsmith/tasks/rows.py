@@ -14,7 +14,7 @@ class Rows(NamedTuple):
     ids: np.ndarray
     """[T]."""
     segment_ids: np.ndarray
-    """[T] uint8: 0 up to the first [SEP], 1 behind it."""
+    """[T] uint8: 0 up to the first [SEP], 1 after it."""
     lengths: np.ndarray
     """[N] int64."""
     starts: np.ndarray
@@ -23,14 +23,14 @@ class Rows(NamedTuple):
     """Rows whose texts did not fit."""
 
     def take(self, rows: np.ndarray) -> Tokens:
-        """The rows of these numbers, in this order."""
+        """Return the rows of these numbers, in this order."""
         lengths = self.lengths[rows]
         places = _spans(self.starts[rows], lengths)
         return Tokens.pack(self.ids[places], self.segment_ids[places], lengths)
 
 
 def lay_out(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], tokenizer: Tokenizer, truncated: int) -> Rows:
-    """Rows of one part or two; a part is its ids, and of every row the first place in them and the length."""
+    """Return rows of one part or two; a part is its ids, and of every row the first place in them and the length."""
     row_lengths = 1 + sum(lengths + 1 for _, _, lengths in parts)
     row_starts = np.cumsum(row_lengths) - row_lengths
     row_ids = np.full(row_lengths.sum(), tokenizer.sep_id, dtype=tokenizer.dtype)
@@ -46,6 +46,6 @@ def lay_out(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], tokenizer: T
 
 
 def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The whole numbers of all ranges start … start + length - 1, one range behind the other."""
+    """Return the whole numbers of all ranges start … start + length - 1, one range after the other."""
     before = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)

@@ -69,7 +69,7 @@ class Finetuned(Model):
 
 
 def chosen_run(run: Path) -> Path:
-    """`run`; of a search the run that it chose.
+    """Return `run`; of a search the run that it chose.
 
     Raises:
         UserError: the search is not finished.
@@ -84,7 +84,7 @@ def chosen_run(run: Path) -> Path:
 
 
 def read_run_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
-    """The recipe of a fine-tuning run; of several tasks, that of `task`.
+    """Return the recipe of a fine-tuning run; of several tasks, that of `task`.
 
     Raises:
         UserError: there is none, or it is damaged; the run has no such task, or several where none is named.
@@ -141,7 +141,7 @@ def open_trained(path: Path, task: str | None = None) -> Model:
 
 
 def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> Finetuned:
-    """The trial of this seed; without one, the trial that did best on dev by the task's first metric.
+    """Return the trial of this seed; without one, the trial that did best on dev by the task's first metric.
 
     Args:
         task: which one, of a run of several tasks.
@@ -193,7 +193,7 @@ def load_weights(objective: nn.Module, model: Model) -> None:
 
 
 def _check_encoder(weights: dict[str, Tensor], settings: EncoderSettings, vocab_size: int, path: Path) -> None:
-    """Raises UserError where the encoder that the manifest describes is another one than the weights'; none is built
+    """Raise UserError where the encoder that the manifest describes is another one than the weights'; none is built
     whose sizes are beyond theirs."""
     own = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
     size = sum(tensor.numel() for tensor in own.values())
@@ -205,8 +205,8 @@ def _check_encoder(weights: dict[str, Tensor], settings: EncoderSettings, vocab_
 
 
 def _read_weights(run: Path, seed: int, results: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights of a trial, which are those that were written; where they are not, the message says which trials are
-    whole."""
+    """Return the weights of a trial, which are those that were written; where they are not, the message says which
+    trials are whole."""
     if fault := _fault(trial_folder(run, seed)):
         others = [trial["seed"] for trial in results["trials"] if trial["seed"] != seed]
         whole = [str(other) for other in others if not _fault(trial_folder(run, other))]
@@ -219,7 +219,7 @@ def _read_weights(run: Path, seed: int, results: dict[str, Any]) -> dict[str, Te
 
 
 def _fault(trial: Path) -> str:
-    """What is wrong with the weights of a trial; empty if nothing is."""
+    """Return what is wrong with the weights of a trial; empty if nothing is."""
     path = trial / TRIAL_FILE
     try:
         # Trials of version 0.1.0 have no hash.
@@ -240,14 +240,14 @@ def _results_of(results: dict[str, Any], task: str) -> dict[str, Any]:
 
 
 def _weights_of(weights: dict[str, Tensor], task: str) -> dict[str, Tensor]:
-    """The encoder's, and those of one task's head, under the names that they have where it is alone."""
+    """Return the encoder's, and those of one task's head, under the names that they have where it is alone."""
     start = f"heads.{head_of(task)}."
     head = {name.removeprefix(start): tensor for name, tensor in weights.items() if name.startswith(start)}
     return {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")} | head
 
 
 def choose_seed(run: Path, results: dict[str, Any], metric: str, seed: int | None = None) -> int:
-    """`seed`; without one, that of the trial that did best on dev by `metric`.
+    """Return `seed`; without one, that of the trial that did best on dev by `metric`.
 
     Args:
         run: for what is said.

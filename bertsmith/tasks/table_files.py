@@ -94,7 +94,7 @@ class _Reader(NamedTuple):
 
 
 def _check_names(path: Path, found: TableRows, wanted: Mapping[str, Cell], named_by: Mapping[str, str]) -> None:
-    """Raises UserError where a column is missing, or is there twice."""
+    """Raise UserError where a column is missing, or is there twice."""
     if not found.names:
         raise UserError(f"{path}: no examples in this file")
     missing = [name for name in wanted if name not in found.names]

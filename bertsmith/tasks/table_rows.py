@@ -73,7 +73,7 @@ def read_rows(path: Path, wanted: Sequence[str] | None = None, header: Sequence[
 
 
 def refuse_double(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raises UserError where two columns have the name of one of `wanted`."""
+    """Raise UserError where two columns have the name of one of `wanted`."""
     twice = [name for name in wanted if names.count(name) > 1]
     if twice:
         raise UserError(

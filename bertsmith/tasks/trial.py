@@ -86,14 +86,14 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
 
 
 def build_objective(setup: TrialContext, seed: int) -> Objective:
-    """The model before its first step: pre-trained weights, and what is new drawn from `seed`."""
+    """Return the model before its first step: pre-trained weights, and what is new drawn from `seed`."""
     torch.manual_seed(derived_seed(seed, "weights"))
     start = replace(setup.start, weights={}) if setup.recipe.random_weights else setup.start
     return setup.task.objective(start, Encoder(start.settings, start.vocab_size))
 
 
 def build_early_stopping(setup: TrialContext) -> EarlyStopping | None:
-    """None where nothing is held out."""
+    """Return what watches what is held out; None where nothing is."""
     if not setup.splits.held_out:
         return None
     patience = setup.recipe.early_stopping.patience
@@ -102,8 +102,8 @@ def build_early_stopping(setup: TrialContext) -> EarlyStopping | None:
 
 
 def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
-    """Optimiser steps of a trial; a last batch that is not full counts as one. `compat` drops the fraction of a step
-    that a broken number of epochs leaves, otherwise it is rounded up."""
+    """Return the optimizer steps of a trial; a last batch that is not full counts as one. `compat` drops the fraction
+    of a step that a broken number of epochs leaves, otherwise it is rounded up."""
     steps = math.ceil(num_rows / recipe.batch_size) * recipe.epochs
     return max(1, int(steps) if recipe.compat else math.ceil(steps))
 

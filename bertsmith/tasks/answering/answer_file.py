@@ -68,7 +68,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
 
 
 def _read_asked(path: Path) -> Questions:
-    """The questions of the file, whatever its layout."""
+    """Return the questions of the file, whatever its layout."""
     if ".jsonl" in path.name.lower():
         return read_asked_mrqa(path)
     if ending(path) in ENDINGS:

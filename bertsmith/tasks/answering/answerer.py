@@ -35,7 +35,7 @@ class Answerer(NamedTuple):
     """Of null odds; above it there is no answer."""
 
     def answer(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool = False) -> list[FoundAnswer]:
-        """An answer to each question, out of the context beside it.
+        """Return an answer to each question, out of the context beside it.
 
         Raises:
             UserError: there are not as many contexts as questions; a question has no text, or is longer than the model
@@ -50,8 +50,8 @@ class Answerer(NamedTuple):
         return self.decided(self.answer_all(asked))
 
     def answer_all(self, asked: Questions) -> list[FoundAnswer]:
-        """The likeliest stretch for each question, also where there may be none; of a longer question the beginning
-        alone is read."""
+        """Return the likeliest stretch for each question, also where there may be none; of a longer question the
+        beginning alone is read."""
         settings = self.objective.settings
         windows = cut_into_windows(asked, self.tokenizer, self.length, settings.stride, settings.question_length)
         say_what_is_cut(self.path, windows, settings)
@@ -66,7 +66,7 @@ class Answerer(NamedTuple):
         ]
 
     def decided(self, found: list[FoundAnswer]) -> list[FoundAnswer]:
-        """Without their texts where the null odds are above the threshold."""
+        """Return the answers, without their texts where the null odds are above the threshold."""
 
         def is_none(answer: FoundAnswer) -> bool:
             return answer.null_odds is not None and answer.null_odds > self.threshold

@@ -43,7 +43,7 @@ class Spans(NamedTuple):
 
 
 def context_places(tokens: Tokens) -> Tensor:
-    """[N, L]: whether a token is of the context, which is segment 1 without its [SEP]."""
+    """Return [N, L]: whether a token is of the context, which is segment 1 without its [SEP]."""
     columns = torch.arange(tokens.max_seqlen, device=tokens.ids.device)
     return (tokens.to_padded(tokens.segment_ids) == 1) & (columns < tokens.row_lengths[:, None] - 1)
 
@@ -64,7 +64,7 @@ class Answering(nn.Module):
         may_have_none: bool = False,
         compat: bool = False,
     ):
-        """`head` is one of `bertsmith.encoders.answer_heads`'s; `may_have_none`, whether a question may be without an
+        """Join an encoder and a `head` for answers; `may_have_none` says whether a question may be without an
         answer."""
         super().__init__()
         self.encoder = encoder
@@ -80,7 +80,7 @@ class Answering(nn.Module):
         return Scores(starts, ends, vectors, starts[:, 0] + ends[:, 0])
 
     def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
-        """Exactly the best spans of the context that are not too long and whose first place is one of `begins`,
+        """Return exactly the best spans of the context that are not too long and whose first place is one of `begins`,
         [N, L] bool."""
         context = context_places(tokens)
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
@@ -92,7 +92,7 @@ class Answering(nn.Module):
         return {"loss": float(batch.tokens.num_rows)}
 
     def losses(self, batch: Batch) -> Losses:
-        """`loss` in nats; the targets are "starts" and "ends" [N], places in the row."""
+        """Return `loss` in nats; the targets are "starts" and "ends" [N], places in the row."""
         scores = self.scores(batch.tokens)
         return self._losses(batch, scores.starts, scores.ends)
 
@@ -100,7 +100,7 @@ class Answering(nn.Module):
         return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
     def _choosable(self, tokens: Tokens, logits: Tensor) -> Tensor:
-        """Logits [N, L] as float32, `NEVER` but at the context and at [CLS]."""
+        """Return logits [N, L] as float32, `NEVER` but at the context and at [CLS]."""
         may = context_places(tokens)
         may[:, 0] = True
         return logits.float().masked_fill(~may, NEVER)
@@ -129,7 +129,7 @@ class JointAnswering(Answering):
         return Scores(starts, None, vectors, self._nones(tokens, vectors, starts))
 
     def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
-        """As `Answering.spans`, of the likeliest `beam_size` beginnings."""
+        """Return spans as `Answering.spans` does, of the likeliest `beam_size` beginnings."""
         context, length = context_places(tokens), self.settings.answer_length
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
         starts, places = starts.topk(min(self.settings.beam_size, tokens.max_seqlen), dim=1)  # [N, B]
@@ -147,7 +147,7 @@ class JointAnswering(Answering):
         return dict.fromkeys(names, float(batch.tokens.num_rows))
 
     def losses(self, batch: Batch) -> Losses:
-        """As `Answering.losses`; with "impossible" [N], 1 where the question has no answer."""
+        """Return losses as `Answering.losses` does; with "impossible" [N], 1 where the question has no answer."""
         tokens = batch.tokens
         scores = self.scores(tokens)
         of_tokens = tokens.to_padded(self.head.of_tokens(scores.vectors))
@@ -169,7 +169,7 @@ class JointAnswering(Answering):
         )
 
     def _ends(self, tokens: Tokens, vectors: Tensor, of_tokens: Tensor, places: Tensor) -> Tensor:
-        """Logits [N, L] of ends, where answers begin at these `places` [N] of their rows."""
+        """Return logits [N, L] of ends, where answers begin at these `places` [N] of their rows."""
         beginnings = vectors.index_select(0, tokens.row_starts + places)
         return self._choosable(tokens, self.head.ends(of_tokens, beginnings))
 
@@ -181,12 +181,13 @@ class JointAnswering(Answering):
 
 
 def _from_each_place(ends: Tensor, length: int) -> Tensor:
-    """[N, L] → [N, L, A]: the scores at each place and the A - 1 behind it."""
+    """Return [N, L, A] of [N, L]: the scores at each place and the A - 1 after it."""
     return F.pad(ends, (0, length - 1), value=NEVER).unfold(1, length, 1)
 
 
 def _best(scores: Tensor, places: Tensor, most: int) -> Spans:
-    """The best spans of `scores` [N, B, A], of which [:, b, a] begins at `places` [N, B] or [B] and ends a behind."""
+    """Return the best spans of `scores` [N, B, A], of which [:, b, a] begins at `places` [N, B] or [B] and ends a
+    behind."""
     num_rows, num_starts, length = scores.shape
     values, at = scores.reshape(num_rows, -1).topk(min(most, num_starts * length), dim=1)
     begin, offset = at // length, at % length

@@ -52,7 +52,7 @@ class Candidates(NamedTuple):
 
 
 def find_candidates(objective: Answering, windows: Windows, machine: Machine, most: int = 1) -> Candidates:
-    """Of each window, the best spans that begin where it has more context than the question's other windows."""
+    """Return the best spans of each window that begin where it has more context than the question's other windows."""
     shape = (len(windows), most)
     starts, ends = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
     scores, log_totals = np.full(shape, -np.inf, dtype=np.float32), np.zeros(len(windows), dtype=np.float32)
@@ -72,8 +72,8 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, mo
 
 
 def best_answers(candidates: Candidates, windows: Windows, asked: Questions, most: int = 1) -> list[list[FoundAnswer]]:
-    """At most so many answers to each question, of all its windows, the best first; none where its context has no
-    token."""
+    """Return at most so many answers to each question, of all its windows, the best first; none where its context has
+    no token."""
     scores = candidates.scores.ravel()
     window = np.repeat(np.arange(len(windows)), candidates.scores.shape[1])
     question = windows.question_of[window]
@@ -107,8 +107,8 @@ def _share_elsewhere(starts: Sequence[int]) -> float | None:
 
 
 def null_odds(candidates: Candidates, windows: Windows, best: list[list[FoundAnswer]], joint: bool) -> np.ndarray:
-    """[Q] float64: the greater, the less each question has an answer. The least that any of its windows says, since
-    the others may only not have it; where the head is not joint, less the score of the question's best answer.
+    """Return [Q] float64: the greater, the less each question has an answer. The least that any of its windows says,
+    since the others may only not have it; where the head is not joint, less the score of the question's best answer.
 
     Source: google-research/electra, finetune/qa/qa_metrics.py, write_predictions.
     """
@@ -118,7 +118,7 @@ def null_odds(candidates: Candidates, windows: Windows, best: list[list[FoundAns
 
 
 def _grid(own: np.ndarray, windows: Windows, chosen: np.ndarray, length: int) -> np.ndarray:
-    """[n, length] bool: which places of the chosen windows' rows are tokens of the context with `own` set."""
+    """Return [n, length] bool: which places of the chosen windows' rows are tokens of the context with `own` set."""
     behind = np.cumsum(windows.sizes)
     places = windows.context_places
     grid = np.zeros((len(chosen), length), dtype=bool)

@@ -51,8 +51,8 @@ def _read(recipe: Any, split: str, training: bool) -> Questions:
 
 
 def find_questions(recipe: Any, split: str) -> Path:
-    """The file of this split: under its published name or the reference's, in upper or lower case, in the folder `data`
-    or in the task's own folder there. Raises UserError where there is none, or more than one."""
+    """Return the file of this split: under its published name or the reference's, in upper or lower case, in the folder
+    `data` or in the task's own folder there. Raises UserError where there is none, or more than one."""
     data, task = Path(recipe.data), recipe.task
     if task == "custom":
         return find_file(data, split)

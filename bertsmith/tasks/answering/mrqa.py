@@ -13,8 +13,8 @@ from bertsmith.tasks.scoring.questions import mrqa_answers, mrqa_questions_of, p
 def read_mrqa_questions(
     path: Path, *, training: bool, nearest: bool = False, skip_malformed: bool = False
 ) -> Questions:
-    """All questions of a file of JSON lines, compressed by gzip or not. A context's [TLE], [DOC] and [PAR] are text
-    like any other, as in the reference.
+    """Return all questions of a file of JSON lines, compressed by gzip or not. A context's [TLE], [DOC] and [PAR] are
+    text like any other, as in the reference.
 
     Args:
         training: the answers are the detected ones, each where it was found first, which have to stand there, and a
@@ -43,7 +43,7 @@ def read_mrqa_questions(
 
 
 def read_asked_mrqa(path: Path) -> Questions:
-    """All questions of a file in MRQA's layout; whether it has answers is not looked at.
+    """Return all questions of a file in MRQA's layout; whether it has answers is not looked at.
 
     Raises:
         UserError: as `read_mrqa_questions`.
@@ -55,7 +55,8 @@ def read_asked_mrqa(path: Path) -> Questions:
 
 
 def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
-    """For each question of the file: itself, its id, its text, its context, and what to call it; an id comes once."""
+    """Yield for each question of the file: itself, its id, its text, its context, and what to call it; an id comes
+    once."""
 
     def texts(line: dict[str, Any], question: dict[str, Any], id: str, where: str) -> tuple[str, str]:
         found.refuse_twice(id, where)
@@ -67,7 +68,7 @@ def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple
 
 
 def _answers(question: dict[str, Any], context: str, where: str) -> list[tuple[int, str]]:
-    """The detected answers, each with its place, at least one."""
+    """Return the detected answers, each with its place, at least one."""
     detected = part_of(question, "detected_answers", list, where)
     given = [_first_place(answer, context, f"{where}: a detected answer") for answer in detected]
     given = [(start, wanted) for start, wanted in given if wanted.strip()]
@@ -77,7 +78,8 @@ def _answers(question: dict[str, Any], context: str, where: str) -> list[tuple[i
 
 
 def _first_place(answer: Any, context: str, where: str) -> tuple[int, str]:
-    """Where a detected answer begins, and its text: the context's own where the two differ in case or spaces alone."""
+    """Return where a detected answer begins, and its text: the context's own where the two differ in case or spaces
+    alone."""
     text, spans = part_of(answer, "text", str, where), part_of(answer, "char_spans", list, where)
     if not spans or not isinstance(spans[0], list) or [type(place) for place in spans[0]] != [int, int]:
         raise UserError(f"{where} has no place in its 'char_spans'; is this the task's file?")

@@ -17,7 +17,7 @@ from bertsmith.tasks.table_files import read_table
 def read_question_columns(
     path: Path, settings: CustomSettings, *, training: bool, nearest: bool = False, skip_malformed: bool = False
 ) -> Questions:
-    """All questions of a TSV, CSV, JSONL or Parquet file; an empty answer where the context has none.
+    """Return all questions of a TSV, CSV, JSONL or Parquet file; an empty answer where the context has none.
 
     Args:
         training, nearest: as for SQuAD's files, where the file has a column of starts.

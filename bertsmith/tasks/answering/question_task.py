@@ -55,8 +55,9 @@ class QuestionDataset(Dataset):
         return Batch(self.windows.take(rows), targets)
 
     def score(self, objective: Answering, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
-        """preds.json gets the best text of each question by its id; null_odds.json, where questions may be without an
-        answer, how likely each one is; eval.json all that the official script says of the two, in percent."""
+        """Predict and score all questions: preds.json gets the best text of each question by its id; null_odds.json,
+        where questions may be without an answer, how likely each one is; eval.json all that the official script says of
+        the two, in percent."""
         candidates = find_candidates(objective, self.windows, machine)
         best = best_answers(candidates, self.windows, self.asked)
         texts = {id: answers[0].text if answers else "" for id, answers in zip(self.asked.ids, best, strict=True)}
@@ -78,7 +79,8 @@ class QuestionDataset(Dataset):
 
 
 def constant_answer_score(gold: Mapping[str, list[str]]) -> float | None:
-    """The headline's score of always giving the commonest answer, or none, by F1; None where there is no other."""
+    """Return the headline's score of always giving the commonest answer, or none, by F1; None where there is no
+    other."""
     commonest = Counter(text for answers in gold.values() for text in set(answers) or {""}).most_common(1)[0][0]
     if all(commonest in (answers or [""]) for answers in gold.values()):
         return None
@@ -143,7 +145,7 @@ class QuestionTask(Task):
 
 
 def read_question_task(recipe: FinetuneRecipe) -> QuestionTask:
-    """SQuAD, a task of MRQA 2019, or questions of one's own; what is left out is said on standard error.
+    """Return SQuAD, a task of MRQA 2019, or the user's own questions; what is left out is said on standard error.
 
     Raises:
         UserError: as the task's reader.
@@ -156,7 +158,7 @@ def read_question_task(recipe: FinetuneRecipe) -> QuestionTask:
 
 
 def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -> None:
-    """A line on standard error where questions have lost their end; `path` is of their file, or of who is asked."""
+    """Say on standard error where questions have lost their end; `path` is of their file, or of who is asked."""
     if windows.questions_cut:
         say(
             f"{path}: {windows.questions_cut:,} of {len(windows.context_of):,} questions were cut to "
@@ -166,7 +168,7 @@ def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -
 
 
 def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: str) -> Answering:
-    """The objective with a head of random weights."""
+    """Return the objective with a head of random weights."""
     may_have_none = recipe.unanswerable
     if recipe.answering.joint:
         kind, head = JointAnswering, JointAnswerHead(encoder.settings, may_have_none)
@@ -176,7 +178,8 @@ def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: str) -> An
 
 
 def first_answers(asked: Questions, windows: Windows) -> np.ndarray:
-    """[W, 2] int16: first and last place of the question's first answer in each window; 0 where it is not whole in it.
+    """Return [W, 2] int16: first and last place of the question's first answer in each window; 0 where it is not whole
+    in it.
 
     Source: google-research/electra, finetune/qa/qa_tasks.py, which learns from the first answer alone.
     """
@@ -190,6 +193,6 @@ def first_answers(asked: Questions, windows: Windows) -> np.ndarray:
 
 
 def lost_answers(split: QuestionDataset) -> np.ndarray:
-    """Numbers of the questions whose answer is in no window."""
+    """Return numbers of the questions whose answer is in no window."""
     there = np.bincount(split.windows.question_of, weights=split.places[:, 0] > 0, minlength=len(split.asked)) > 0
     return np.flatnonzero(~there & np.array([bool(answers) for answers in split.asked.answers]))

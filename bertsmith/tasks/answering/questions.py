@@ -53,11 +53,11 @@ class Questions:
         return self.contexts[self.context_of[question]]
 
     def gold(self) -> dict[str, list[str]]:
-        """The texts of the answers by id."""
+        """Return the texts of the answers by id."""
         return {id: [text for _, text in answers] for id, answers in zip(self.ids, self.answers, strict=True)}
 
     def of_contexts(self, contexts: np.ndarray) -> "Questions":
-        """Those about the contexts of these numbers."""
+        """Return those about the contexts of these numbers."""
         found, wanted = Questions(self.path), set(contexts.tolist())
         for number, context in enumerate(self.context_of):
             if context in wanted:
@@ -65,7 +65,7 @@ class Questions:
         return found
 
     def add(self, id: str, text: str, context: str, answers: list[tuple[int, str]]) -> None:
-        """One question more; a context that was there before is kept once."""
+        """Add a question; a context that was there before is kept once."""
         number = self.numbers.setdefault(context, len(self.contexts))
         if number == len(self.contexts):
             self.contexts.append(context)
@@ -77,7 +77,7 @@ class Questions:
     def add_to_learn_from(
         self, id: str, text: str, context: str, given: list[tuple[int, str]], nearest: bool = False
     ) -> None:
-        """One question more with those of its answers that stand where they are said to, but for white space, or else,
+        """Add a question with those of its answers that stand where they are said to, but for white space, or else,
         with `nearest`, with their nearest occurrences; left out where it has no text, or answers none of which is
         found."""
         if not text.strip():
@@ -116,7 +116,7 @@ class Questions:
             self.first_left_out[f"malformed {malformed.what}"] = malformed.first
 
     def notes(self) -> list[str]:
-        """What was left out, a line a reason."""
+        """Return what was left out, a line a reason."""
         lines = [self.malformed] if self.malformed else []
         for reason, number in self.left_out.items():
             remedy = "; answering.nearest=true takes their nearest occurrences" if reason == MISPLACED else ""
@@ -124,14 +124,14 @@ class Questions:
         return lines
 
     def some(self) -> "Questions":
-        """Itself. Raises UserError where it has no question."""
+        """Return these questions. Raises UserError where there is none."""
         if not self.ids:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in self.left_out.items())
             raise UserError(f"{self.path}: no questions to use in this file ({reasons or 'it has none'})")
         return self
 
     def fingerprint(self) -> str:
-        """Hex sha256 of all questions, contexts and answers, whatever file they came from."""
+        """Return hex sha256 of all questions, contexts and answers, whatever file they came from."""
         digest = hashlib.sha256()
         for number, id in enumerate(self.ids):
             line = json.dumps([id, self.texts[number], self.context_of[number], self.answers[number]])
@@ -154,7 +154,7 @@ def _standing(context: str, start: int, wanted: str) -> tuple[int, str] | None:
 
 
 def occurrences(context: str, wanted: str) -> list[int]:
-    """All places in `context` where the text is, in characters; none of an empty text."""
+    """Return all places in `context` where the text is, in characters; none of an empty text."""
     places, place = [], context.find(wanted) if wanted else -1
     while place >= 0:
         places.append(place)

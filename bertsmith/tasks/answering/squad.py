@@ -13,7 +13,7 @@ from bertsmith.tasks.scoring.questions import is_impossible, part_of, place_of, 
 def read_questions(
     path: Path, *, training: bool, nearest: bool = False, answerable: bool = False, skip_malformed: bool = False
 ) -> Questions:
-    """All questions of a file in SQuAD's layout, 1.1 or 2.0. An answer of white space alone is none.
+    """Return all questions of a file in SQuAD's layout, 1.1 or 2.0. An answer of white space alone is none.
 
     Args:
         training: an answer has to stand where it is said to, since it is learnt from, and a question has to have a
@@ -45,7 +45,7 @@ def read_questions(
 def _answers(
     question: dict[str, Any], where: str, training: bool, answerable: bool
 ) -> tuple[bool | None, list[tuple[int, str]]]:
-    """Whether a question is said to have no answer, and those that it has, each with its place."""
+    """Return whether a question is said to have no answer, and those that it has, each with its place."""
     impossible, given = is_impossible(question, where), []
     for answer in part_of(question, "answers", list, where) if not (training and impossible) else []:
         called = f"{where}: an answer"
@@ -57,7 +57,7 @@ def _answers(
 
 
 def read_asked_squad(path: Path) -> Questions:
-    """All questions of a file in SQuAD's layout; whether it has answers is not looked at.
+    """Return all questions of a file in SQuAD's layout; whether it has answers is not looked at.
 
     Raises:
         UserError: as `read_questions`.
@@ -69,7 +69,8 @@ def read_asked_squad(path: Path) -> Questions:
 
 
 def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
-    """For each question of the file: itself, its id, its text, its context, and what to call it; an id comes once."""
+    """Yield for each question of the file: itself, its id, its text, its context, and what to call it; an id comes
+    once."""
 
     def texts(paragraph: dict[str, Any], question: dict[str, Any], id: str, where: str) -> tuple[str, str]:
         found.refuse_twice(id, where)

@@ -74,7 +74,7 @@ class Windows:
         return 2 + np.diff(self.questions.ends, prepend=0)[self.question_of]
 
     def take(self, windows: np.ndarray) -> Tokens:
-        """The rows of these windows, in this order."""
+        """Return the rows of these windows, in this order."""
         cls, sep = self.special_ids
         rows, segments = [], []
         for window in windows.tolist():
@@ -87,8 +87,8 @@ class Windows:
         return Tokens.pack(np.concatenate(rows), np.concatenate(segments), self.lengths[windows])
 
     def answer_places(self, window: int, answer: tuple[int, str]) -> tuple[int, int] | None:
-        """First and last place in the window's row of the tokens that hold `answer`, (first character, text); None
-        where one of them is not in the window."""
+        """Return first and last place in the window's row of the tokens that hold `answer`, (first character, text);
+        None where one of them is not in the window."""
         offsets = self.offsets[self.contexts.span(self.context_of[self.question_of[window]])]
         start, text = answer
         first = int(np.searchsorted(offsets[:, 1], start, side="right"))
@@ -100,15 +100,15 @@ class Windows:
         return first + shift, last + shift
 
     def characters(self, window: int, first: int, last: int) -> slice:
-        """Where in the context the tokens from the row's place `first` to its place `last` are."""
+        """Return where in the context the tokens from the row's place `first` to its place `last` are."""
         question = self.question_of[window]
         token = self.contexts.span(self.context_of[question]).start + self.starts[window]
         shift = int(token - self.context_places[window])
         return slice(int(self.offsets[first + shift, 0]), int(self.offsets[last + shift, 1]))
 
     def has_most_context(self) -> np.ndarray:
-        """[sum of `sizes`] bool: of all windows that a token of the context is in, whether this one has the most text
-        on the token's shorter side (of equals, the first). Source: google-research/bert, run_squad.py,
+        """Return [sum of `sizes`] bool: of all windows that a token of the context is in, whether this one has the most
+        text on the token's shorter side (of equals, the first). Source: google-research/bert, run_squad.py,
         _check_is_max_context."""
         num_tokens = np.bincount(self.question_of, weights=self.sizes)
         block = (np.cumsum(num_tokens) // TOKENS_AT_ONCE)[self.question_of]
@@ -116,7 +116,7 @@ class Windows:
         return np.concatenate([self._has_most_context(np.arange(*both)) for both in pairwise(bounds)])
 
     def _has_most_context(self, windows: np.ndarray) -> np.ndarray:
-        """The same of these windows, which are all that their questions have."""
+        """Return the same of these windows, which are all that their questions have."""
         all_sizes = self.sizes[windows]
         window = np.repeat(windows, all_sizes)
         within = np.arange(len(window)) - np.repeat(np.cumsum(all_sizes) - all_sizes, all_sizes)
@@ -134,7 +134,8 @@ class Windows:
 def cut_into_windows(
     asked: Questions, tokenizer: Tokenizer, length: int, stride: int = 128, question_length: int = 64
 ) -> Windows:
-    """Windows of rows of at most `length` tokens, each beginning `stride` tokens of the context after the one before.
+    """Return windows of rows of at most `length` tokens, each beginning `stride` tokens of the context after the one
+    before.
 
     Args:
         question_length: tokens of a question; a longer one loses its end.

@@ -20,7 +20,8 @@ NAMES = {list: "list", dict: "object", str: "text"}
 
 
 def read_squad(path: Path, answerable: bool, malformed: Malformed | None = None) -> dict[str, list[str]]:
-    """Gold answers by question id, in the file's order; SQuAD's layout, 1.1 or 2.0. One of white space alone is none.
+    """Return gold answers by question id, in the file's order; SQuAD's layout, 1.1 or 2.0. One of white space alone is
+    none.
 
     Args:
         answerable: whether each question has to have an answer.
@@ -71,7 +72,7 @@ def _gold(
 
 
 def questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, Any, str, str]]:
-    """For each question of a file in SQuAD's layout: its paragraph, itself, its id, and how to call it.
+    """Yield for each question of a file in SQuAD's layout: its paragraph, itself, its id, and how to call it.
 
     Raises:
         UserError: the file is missing, not JSON or laid out otherwise.
@@ -87,7 +88,7 @@ def questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, Any, s
 
 
 def read_mrqa(path: Path, malformed: Malformed | None = None) -> dict[str, list[str]]:
-    """Gold answers by question id, in the file's order; MRQA 2019's JSON lines, compressed by gzip or not.
+    """Return gold answers by question id, in the file's order; MRQA 2019's JSON lines, compressed by gzip or not.
 
     The answers are `answers`, as in the official script; where a question has none of these, the texts of its
     `detected_answers`. One of white space alone is none.
@@ -101,7 +102,7 @@ def read_mrqa(path: Path, malformed: Malformed | None = None) -> dict[str, list[
 
 
 def mrqa_questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, Any, str, str]]:
-    """For each question of a file of MRQA's JSON lines: its line's object, itself, its id, and how to call it.
+    """Yield for each question of a file of MRQA's JSON lines: its line's object, itself, its id, and how to call it.
 
     Raises:
         UserError: the file is missing or damaged; a line is not JSON or laid out otherwise.
@@ -133,7 +134,7 @@ def _mrqa_line(line: bytes, where: str, is_first: bool) -> dict[str, Any]:
 
 
 def mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
-    """Its gold answers, at least one; see `read_mrqa`."""
+    """Return a question's gold answers, at least one; see `read_mrqa`."""
     if "answers" in question:
         answers = part_of(question, "answers", list, where)
         if not all(isinstance(answer, str) for answer in answers):
@@ -148,7 +149,7 @@ def mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
 
 
 def read_predicted_texts(path: Path) -> dict[str, str]:
-    """A text by question id: one JSON object.
+    """Return a text by question id, from one JSON object.
 
     Raises:
         UserError: the file is missing or not such an object; an id is there twice; a prediction is no text.
@@ -157,7 +158,7 @@ def read_predicted_texts(path: Path) -> dict[str, str]:
 
 
 def read_null_odds(path: Path) -> dict[str, float]:
-    """How likely each question has no answer, by its id: one JSON object, in the file's order.
+    """Return how likely each question has no answer, by its id, from one JSON object, in the file's order.
 
     Raises:
         UserError: the file is missing or not such an object; an id is there twice; a value is no finite number.
@@ -180,7 +181,8 @@ def _read_mapping(path: Path, what: str, fits: Callable[[Any], bool]) -> dict[st
 
 
 def part_of(holder: Any, name: str, kind: type, where: str) -> Any:
-    """What a JSON object says under `name`. Raises UserError where it is none, or the value is not of this kind."""
+    """Return what a JSON object says under `name`. Raises UserError where it is none, or the value is not of this
+    kind."""
     value = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(value, kind):
         raise UserError(f"{where} has no {NAMES[kind]} {name!r}; is this the task's file?")
@@ -239,7 +241,8 @@ def _whole(value: Any) -> int | None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, with their numbers from 1; they end with a line feed, a carriage return, or both."""
+    """Yield lines that are not blank, with their numbers from 1; they end with a line feed, a carriage return, or
+    both."""
     with reported(path):
         if not path.is_file():
             raise UserError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")

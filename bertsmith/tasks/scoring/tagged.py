@@ -86,7 +86,7 @@ def _tags(path: Path, sentences: Sequence[Sequence[Word]], column: int, hint: st
 def _check_alike(
     gold: Path, sentences: Sequence[Sequence[Word]], predictions: Path, tagged: Sequence[Sequence[Word]]
 ) -> None:
-    """Raises UserError at the first place where the files are not about the same words."""
+    """Raise UserError at the first place where the files are not about the same words."""
     with_words = len(tagged[0][0].columns) > 1
     for wanted, given in zip(sentences, tagged, strict=False):
         if len(wanted) != len(given):

@@ -21,12 +21,12 @@ class TextScore(NamedTuple):
 
 
 def normalize(text: str) -> str:
-    """Lower case, without ASCII punctuation, without English articles, words separated by one space."""
+    """Return a text in lower case, without ASCII punctuation and English articles, words separated by one space."""
     return " ".join(ARTICLES.sub(" ", text.lower().translate(WITHOUT_PUNCTUATION)).split())
 
 
 def score_text(predicted: str, gold: Sequence[str], both_empty: float = 0.0) -> TextScore:
-    """The best of each measure over the gold answers, of which there is at least one.
+    """Return the best of each measure over the gold answers, of which there is at least one.
 
     Args:
         both_empty: F1 where nothing is left of prediction and answer after normalisation. The script of SQuAD 1.1 gives
@@ -38,7 +38,8 @@ def score_text(predicted: str, gold: Sequence[str], both_empty: float = 0.0) -> 
 
 
 def _f1(given: list[str], wanted: list[str], both_empty: float) -> float:
-    """Harmonic mean of the shares of words that are in the other text too; a word counts as often as it is there."""
+    """Return harmonic mean of the shares of words that are in the other text too; a word counts as often as it is
+    there."""
     if not given and not wanted:
         return both_empty
     shared = sum((Counter(given) & Counter(wanted)).values())
@@ -49,12 +50,12 @@ def _f1(given: list[str], wanted: list[str], both_empty: float) -> float:
 
 
 def percent(scores: Iterable[float], total: int) -> float:
-    """Their sum as a percentage of `total`, which is at least 1."""
+    """Return the sum as a percentage of `total`, which is at least 1."""
     return 100.0 * sum(scores) / total
 
 
 def score_answers(gold: Mapping[str, Sequence[str]], predicted: Mapping[str, str]) -> dict[str, float]:
-    """`exact_match` and `f1` in percent, over all of `gold`; a question without a prediction counts as wrong.
+    """Return `exact_match` and `f1` in percent, over all of `gold`; a question without a prediction counts as wrong.
 
     Args:
         gold: the answers by question id, at least one for each.

@@ -17,9 +17,9 @@ def score_answerable(
     null_odds: Mapping[str, float] | None = None,
     threshold: float = NULL_THRESHOLD,
 ) -> dict[str, float]:
-    """What the script writes, under its names, in percent: `exact`, `f1`, `total`; the same with `HasAns_` and `NoAns_`
-    in front over the questions with and without an answer, where there are any; with odds `best_exact`, `best_f1` and
-    the thresholds that give them, `best_exact_thresh` and `best_f1_thresh`.
+    """Return what the script writes, under its names, in percent: `exact`, `f1`, `total`; the same with `HasAns_` and
+    `NoAns_` in front over the questions with and without an answer, where there are any; with odds `best_exact`,
+    `best_f1` and the thresholds that give them, `best_exact_thresh` and `best_f1_thresh`.
 
     Args:
         gold: the answers by question id; none where the question has no answer.
@@ -48,7 +48,8 @@ def score_answerable(
 
 
 def _score(predicted: str, answers: Sequence[str]) -> TextScore:
-    """Answers of which normalisation leaves nothing count as none, and none is the same as an empty text."""
+    """Score a text. Answers of which normalisation leaves nothing count as none, and none is the same as an empty
+    text."""
     return score_text(predicted, [answer for answer in answers if normalize(answer)] or [""], both_empty=1.0)
 
 
@@ -64,7 +65,7 @@ def _best_threshold(
     measure: Mapping[str, float],
     null_odds: Mapping[str, float],
 ) -> tuple[float, float]:
-    """The greatest mean of `measure` that a threshold on the odds gives, in percent, and that threshold.
+    """Return the greatest mean of `measure` that a threshold on the odds gives, in percent, and that threshold.
 
     Starts from no answer to anything, which is the threshold 0 in the script, and lets answers in by rising odds. Equal
     odds are told apart by their order in `null_odds`: the script may stop between two of them, where no threshold can.

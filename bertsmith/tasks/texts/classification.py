@@ -19,7 +19,7 @@ class Classification(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module, answers: AnswerKind, compat: bool = False):
-        """`head` is one of `bertsmith.encoders.heads`'s for classes."""
+        """Join an encoder and a `head` of `bertsmith.encoders.heads` for classes."""
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -27,7 +27,7 @@ class Classification(nn.Module):
         self.compat = compat
 
     def scores(self, tokens: Tokens) -> Tensor:
-        """[N, C]: a logit a class or label, or the number."""
+        """Return [N, C]: a logit a class or label, or the number."""
         return self.head(self.encoder.pooled(tokens))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:

@@ -8,7 +8,7 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
 def encode(examples: Examples, tokenizer: Tokenizer, length: int) -> Rows:
-    """Rows of at most `length` tokens; of a pair that is longer, the longer side loses one token at a time.
+    """Return rows of at most `length` tokens; of a pair that is longer, the longer side loses one token at a time.
 
     Source: google-research/bert, run_classifier.py, _truncate_seq_pair.
     """
@@ -25,7 +25,7 @@ def encode(examples: Examples, tokenizer: Tokenizer, length: int) -> Rows:
 
 
 def truncate_pairs(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths [N] twice → lengths of which no two add up to more than `budget`.
+    """Cut pairs of lengths [N] so that no two add up to more than `budget`.
 
     What is left when the longer side loses a token until both fit, the second one where they are equally long: half
     of the budget (the first side's half is rounded up), or more where the other side needs less.

@@ -28,13 +28,13 @@ class Examples(NamedTuple):
         return self.second is not None
 
     def take(self, numbers: np.ndarray) -> "Examples":
-        """The labelled examples of these numbers, in this order."""
+        """Return the labelled examples of these numbers, in this order."""
         assert self.targets is not None
         second = None if self.second is None else [self.second[number] for number in numbers]
         return Examples([self.first[number] for number in numbers], second, self.targets[numbers])
 
     def fingerprint(self) -> str:
-        """Hex sha256 of texts and targets, whatever file they came from."""
+        """Return hex sha256 of texts and targets, whatever file they came from."""
         digest = hashlib.sha256()
         for texts in (self.first, self.second or ()):
             for text in texts:

@@ -129,7 +129,7 @@ def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malforme
 
 
 def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:
-    """What is not in the folder `data` of these splits of a key of `SETS`; None where all files are there.
+    """Return what is not in the folder `data` of these splits of a key of `SETS`; None where all files are there.
 
     Raises:
         UserError: a file is there in part only.
@@ -146,7 +146,7 @@ def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:
 def read_split(
     name: str, data: Path, split: SplitName, *, check_counts: bool = True, skip_malformed: bool = False
 ) -> Examples:
-    """One split; of `test` no labels are read.
+    """Return one split; of `test` no labels are read.
 
     Args:
         name: a key of `SETS`.
@@ -257,7 +257,7 @@ def _inner_folder(row: GlueTask, data: Path) -> Path | None:
 
 
 def _split_files(row: GlueTask, folder: Path, split: SplitName) -> Sequence[Path]:
-    """The split's files, all of one layout."""
+    """Return the split's files, all of one layout."""
     edition = "" if split == "train" else row.edition
     names = {"train": ("train",), "dev": ("dev", "validation"), "test": row.test_names}[split]
     endings = [edition] if row.only_edition or not edition else [edition, ""]
@@ -281,7 +281,7 @@ def _split_files(row: GlueTask, folder: Path, split: SplitName) -> Sequence[Path
 
 
 def _check_parts(parts: Sequence[Path]) -> None:
-    """Raises UserError where the last part's name says that there are more of them."""
+    """Raise UserError where the last part's name says that there are more of them."""
     total = parts[-1].stem.rpartition("-of-")[2]
     if not total.isdecimal() or len(parts) != int(total):
         raise UserError(

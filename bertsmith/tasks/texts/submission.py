@@ -59,7 +59,7 @@ def sheet_text(task: TaskSpec, answers: Sequence[str | float]) -> str:
 
 
 def write_submission(out: Path, sheets: Mapping[str, str]) -> None:
-    """A zip archive of these files' contents by name, whole or not at all.
+    """Write a zip archive of these files' contents by name, whole or not at all.
 
     Raises:
         UserError: `out` cannot be written; what was there before stays.

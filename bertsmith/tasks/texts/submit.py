@@ -92,7 +92,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
 
 
 def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
-    """Task → its run, of those that have a finished trial."""
+    """Return task → its run, of those that have a finished trial."""
     folders = {"": run}
     kind = known_kind(run)
     if kind == "glue":
@@ -156,7 +156,7 @@ def _filler(name: str, data: Path, check_counts: bool) -> tuple[str | float, str
 
 
 def _answered(works: list[Work], machine: MachineSettings) -> Iterator[tuple[Work, list[str | float]]]:
-    """Each file with its answers; a model is opened once for all files that it answers."""
+    """Yield each file with its answers; a model is opened once for all files that it answers."""
     opened: tuple[TaskRun, Classifier] | None = None
     for work in works:
         if work.run is None:

@@ -60,7 +60,7 @@ class TextDataset(Dataset):
     def score(
         self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
     ) -> Outcome:
-        """predictions-NAME.tsv gets an example a line, in the order of the dev file."""
+        """Predict and score all texts; predictions-NAME.tsv gets an example a line, in the order of the dev file."""
         scores, kind = predict(objective, self.rows, machine), self.spec.answers
         predicted = kind.decode(scores)
         if folder is not None:
@@ -131,7 +131,7 @@ def read_text_task(recipe: FinetuneRecipe) -> TextTask:
 
 
 def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
-    """Scores [N, C] float32 of all rows."""
+    """Return scores [N, C] float32 of all rows."""
     scores = np.empty((len(rows.lengths), objective.head.output.out_features), dtype=np.float32)
     for chosen, _, found in scored(objective, rows, machine):
         scores[chosen] = found.float().cpu().numpy()

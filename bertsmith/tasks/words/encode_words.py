@@ -29,20 +29,20 @@ class WordRows(NamedTuple):
     """Numbers of the words that the tokenizer makes nothing of, a control character for example: they are [UNK]."""
 
     def spread(self, values: np.ndarray, fill: int) -> np.ndarray:
-        """Kept words' values [K] → [N, L] int16, each at its word's first piece; `fill` elsewhere."""
+        """Lay kept words' values [K] out as [N, L] int16, each at its word's first piece; `fill` elsewhere."""
         grid = np.full((len(self.ends), int(self.rows.lengths.max())), fill, dtype=np.int16)
         grid[self.row_of, self.place_of] = values
         return grid
 
     def gather(self, grid: np.ndarray, fill: int) -> np.ndarray:
-        """The inverse, [N, L] → [W]; `fill` for words that are in no row."""
+        """Return the inverse, [N, L] → [W]; `fill` for words that are in no row."""
         values = np.full(len(self.kept), fill, dtype=np.int64)
         values[self.kept] = grid[self.row_of, self.place_of]
         return values
 
 
 def encode_words(sentences: Sequence[Sequence[str]], tokenizer: Tokenizer, length: int, segment: int = 0) -> WordRows:
-    """Rows of at most `length` tokens, all of one `segment`, in which each word is cut into pieces by itself.
+    """Return rows of at most `length` tokens, all of one `segment`, in which each word is cut into pieces by itself.
 
     Source: google-research/electra, finetune/tagging/tagging_tasks.py.
     """

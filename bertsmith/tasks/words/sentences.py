@@ -41,7 +41,7 @@ class Sentences(NamedTuple):
         return len(self.words)
 
     def take(self, numbers: np.ndarray) -> "Sentences":
-        """The sentences of these numbers, in this order."""
+        """Return the sentences of these numbers, in this order."""
         return Sentences(self.path, [self.words[number] for number in numbers])
 
     def texts(self) -> list[list[str]]:
@@ -51,11 +51,11 @@ class Sentences(NamedTuple):
         return [[word.columns[-1] for word in sentence] for sentence in self.words]
 
     def flat(self) -> Iterator[Word]:
-        """All words in order."""
+        """Return all words in order."""
         return (word for sentence in self.words for word in sentence)
 
     def fingerprint(self) -> str:
-        """Hex sha256 of words, tags and where sentences end, whatever file they came from."""
+        """Return hex sha256 of words, tags and where sentences end, whatever file they came from."""
         digest = hashlib.sha256()
         for sentence in self.words:
             for word in sentence:
@@ -65,7 +65,8 @@ class Sentences(NamedTuple):
 
 
 def read_chunking(data: Path, *, skip_malformed: bool = False) -> TaskFiles:
-    """CoNLL-2000's train.txt, and its dev.txt; where there is none, as there is none in the shared task, its test.txt.
+    """Read CoNLL-2000's train.txt, and its dev.txt; where there is none, as there is none in the shared task, its
+    test.txt.
 
     Raises:
         UserError: as `read_sentences`, and as `tagging_task`.
@@ -85,7 +86,7 @@ def _only(data: Path, name: str) -> Path:
 
 
 def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskFiles:
-    """Files of one's own: one file train.* and one file dev.* in the folder `data`.
+    """Read the user's own files: one file train.* and one file dev.* in the folder `data`.
 
     Raises:
         UserError: a file is missing. As `read_sentences`, `read_sentence_rows` and `tagging_task`.
@@ -101,8 +102,8 @@ def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed:
 
 
 def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed: bool = False) -> TaskFiles:
-    """The task that the two files are; with `skip_malformed` without dev's sentences that have a tag of no word of
-    training.
+    """Return the task that the two files are; with `skip_malformed` without dev's sentences that have a tag of no word
+    of training.
 
     Raises:
         UserError: training has one tag only, or tags of BIO and others as well; a tag of dev is none that the model
@@ -174,7 +175,7 @@ def read_sentence_rows(path: Path, settings: CustomSettings, *, skip_malformed: 
 
 
 def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the model can give, and by what it is measured.
+    """Return what the model can give, and by what it is measured.
 
     Of BIO and BIOES that is O, and every type that training has with every prefix that it has: CoNLL-2000's test has an
     I-LST, of which its training has the B-LST only.

@@ -16,15 +16,15 @@ MOST_TRIED = 5
 
 
 def fallback(task: TaskSpec, train: Sentences) -> int:
-    """The tag of a word that is in no row: "O", or of plain tags the most frequent one in training."""
+    """Return the tag of a word that is in no row: "O", or of plain tags the most frequent one in training."""
     if "f1" in task.metrics:
         return task.labels.index("O")
     return task.labels.index(Counter(word.columns[-1] for word in train.flat()).most_common(1)[0][0])
 
 
 def constant_tag_score(task: TaskSpec, sentences: Sentences) -> float | None:
-    """The best of the headline's scores of giving every word the same tag, one of the commonest (O alone is no entity);
-    None where all have the same."""
+    """Return the best of the headline's scores of giving every word the same tag, one of the commonest (O alone is no
+    entity); None where all have the same."""
     gold = sentences.tags()
     counts = Counter(tag for tags in gold for tag in tags)
     if len(counts) == 1:
@@ -37,8 +37,8 @@ def constant_tag_score(task: TaskSpec, sentences: Sentences) -> float | None:
 def score_tags(
     ids: np.ndarray, sentences: Sentences, ends: np.ndarray, task: TaskSpec, path: Path | None
 ) -> dict[str, float]:
-    """Metrics of all words of a dev set, those that are in no row included; `path` gets a line a word: the word, its
-    gold tag, its predicted one, with a blank line behind each sentence.
+    """Return metrics of all words of a dev set, those that are in no row included; `path` gets a line a word: the word,
+    its gold tag, its predicted one, with a blank line behind each sentence.
 
     Args:
         ids: [W], tags of all words.
@@ -58,7 +58,7 @@ def score_tags(
 def measure_tags(
     names: Sequence[str], gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
 ) -> dict[str, float]:
-    """Scores by name, as fractions of 1: of entities as `conlleval` counts them, and the accuracy of words."""
+    """Return scores by name, as fractions of 1: of entities as `conlleval` counts them, and the accuracy of words."""
     same = [a == b for both in zip(gold, predicted, strict=True) for a, b in zip(*both, strict=True)]
     scores = {"accuracy": sum(same) / len(same)}
     if "f1" in names:

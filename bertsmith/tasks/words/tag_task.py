@@ -62,7 +62,7 @@ class TagDataset(Dataset):
         return Batch(self.rows.take(rows), targets)
 
     def score(self, objective: Tagging, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
-        """predictions-NAME.txt gets a word a line, as `grade conll2000` reads."""
+        """Predict and score all words; predictions-NAME.txt gets a word a line, as `grade conll2000` reads."""
         grid, spread = predict_tags(objective, self.rows, machine)
         ids = self.encoded.gather(grid, self.fallback)
         path = None if folder is None else folder / f"predictions-{name}.txt"
@@ -123,7 +123,7 @@ class TagTask(Task):
 
 
 def read_tag_task(recipe: FinetuneRecipe) -> TagTask:
-    """CoNLL-2000, or files of one's own.
+    """Return CoNLL-2000, or the user's own files.
 
     Raises:
         UserError: as `read_chunking`, and as `read_custom_tagging`.
@@ -143,7 +143,7 @@ def read_tag_task(recipe: FinetuneRecipe) -> TagTask:
 def encode_tagged(
     sentences: Sentences, task: TaskSpec, tokenizer: Tokenizer, length: int, fallback: int, segment: int = 0
 ) -> TagDataset:
-    """As `encode_words`, with the tags that the words have."""
+    """Encode sentences as `encode_words` does, with the tags that the words have."""
     encoded = encode_words(sentences.texts(), tokenizer, length, segment)
     ids = {label: id for id, label in enumerate(task.labels)}
     tags = np.array([ids[word.columns[-1]] for word in sentences.flat()])
@@ -151,7 +151,7 @@ def encode_tagged(
 
 
 def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, float]:
-    """The id of each token's likeliest tag, [N, L] int16, 0 where there is no token; and how much the tags'
+    """Yield the id of each token's likeliest tag, [N, L] int16, 0 where there is no token; and how much the tags'
     probabilities differ from token to token."""
     grid = np.zeros((len(rows.lengths), int(rows.lengths.max())), dtype=np.int16)
 

@@ -20,22 +20,22 @@ class Tagging(nn.Module):
     """
 
     def __init__(self, encoder: Encoder, head: nn.Module, compat: bool = False):
-        """`head` is one of `bertsmith.encoders.heads`'s for tags."""
+        """Join an encoder and a `head` of `bertsmith.encoders.heads` for tags."""
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.compat = compat
 
     def scores(self, tokens: Tokens) -> Tensor:
-        """[T, C]: a logit a tag."""
+        """Return [T, C]: a logit a tag."""
         return self.head(self.encoder(tokens))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         return {"loss": batch.targets.get("weights", batch.targets["answers"] != IGNORED).sum()}
 
     def losses(self, batch: Batch) -> Losses:
-        """`loss` in nats; the targets are "answers" [N, L], `IGNORED` where there is none, and where some tags count
-        for more than others "weights" [N, L], 0 where there is none."""
+        """Return `loss` in nats; the targets are "answers" [N, L], `IGNORED` where there is none, and where some tags
+        count for more than others "weights" [N, L], 0 where there is none."""
         scores = self.scores(batch.tokens).float()
         answers = _flat(batch, "answers", IGNORED).long()
         if "weights" in batch.targets:
@@ -50,14 +50,14 @@ class Tagging(nn.Module):
 
 
 def build_tagging(encoder: Encoder, family: str, num_tags: int, compat: bool = False) -> Tagging:
-    """The objective with a head of random weights. The reference's has no dropout."""
+    """Return the objective with a head of random weights. The reference's has no dropout."""
     if compat:
         return Tagging(encoder, PlainClassificationHead(encoder.settings, num_tags, 0.0), compat=True)
     return Tagging(encoder, encoder.settings.tagging_head(num_tags))
 
 
 def _flat(batch: Batch, name: str, fill: int) -> Tensor:
-    """A target [N, L] as [T], one a token."""
+    """Return a target [N, L] as [T], one a token."""
     target = batch.targets[name]
     spare = batch.tokens.max_seqlen - target.shape[1]  # below 0 where the longest rows are in another batch
     return batch.tokens.to_flat(F.pad(target, (0, spare), value=fill))
