@@ -23,7 +23,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     ("__version__", "errors", "memory", "randomness", "recipes"),
     ("storage",),
-    ("config", "console", "tokenizers"),
+    ("config", "console", "tables", "tokenizers"),
     ("encoders", "datasets", "text"),
     ("objectives", "hub"),
     ("training",),
@@ -168,7 +168,7 @@ def test_no_command_is_put_together_without_a_shell_in_mind(path: Path):
 
 WITH_VERBS = (
     "cli", "config", "console", "convert", "datasets", "evals", "hub", "planning", "predict", "quickstart", "storage",
-    "tasks", "text", "tokenizers",
+    "tables", "tasks", "text", "tokenizers",
 )  # fmt: skip
 """Rooms whose functions' docstrings begin with a verb. May only grow."""
 NO_VERBS = {"A", "An", "The", "What", "Which", "Whose", "Whether", "Where", "How", "Every", "Each", "Of", "As", "That"}

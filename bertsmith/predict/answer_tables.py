@@ -11,8 +11,8 @@ from bertsmith.errors import UserError
 from bertsmith.predict.pipelines import Line
 from bertsmith.storage.files import atomic_write, ending, make_folder
 from bertsmith.storage.json_files import finite
+from bertsmith.tables.rows import Fault, parquet_values, read_parquet, read_rows, refuse_double
 from bertsmith.tasks.custom import ENDINGS
-from bertsmith.tasks.table_rows import Fault, parquet_values, read_parquet, read_rows, refuse_double
 
 ROW = "row"
 """The column of the rows' numbers, from 1."""

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, NamedTuple
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.names import Head
 from bertsmith.predict.predictor import Filled, Predictor, TokenValues
+from bertsmith.tables.cells import is_missing, text, words
 from bertsmith.tasks.answering.answerer import FoundAnswer
-from bertsmith.tasks.cells import is_missing, text, words
 from bertsmith.tasks.runs import Finetuned
 from bertsmith.tasks.texts.classifier import Labels, Prediction
 from bertsmith.tasks.words.tagger import TagsWithProbs

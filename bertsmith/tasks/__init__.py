@@ -22,12 +22,6 @@ In reading order:
     answering/      answers to questions, found in a text
     rows            token rows, of which batches are taken
     inference       what a fine-tuned model says of them
-    table_rows      TSV, CSV, JSONL and Parquet files → rows with their lines
-    table_files     … → a table of the wanted columns, each of one kind of cells
-    table           that table
-    cells           values in cells → texts, labels, words, numbers
-    cell_lists      lists in cells, as Python, NumPy and JSON write them
-    labels          what makes two labels one, and what a class is called
     custom          how a task of one's own is described
     runs            a run folder, read: what export starts from
     scoring/        predicted texts, tags and labels, anybody's, against gold files

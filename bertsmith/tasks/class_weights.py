@@ -3,8 +3,8 @@
 import numpy as np
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.tasks.cells import did_you_mean, few_of
-from bertsmith.tasks.labels import ids_of, key_of
+from bertsmith.tables.cells import did_you_mean, few_of
+from bertsmith.tables.labels import ids_of, key_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task_spec import TaskSpec
 

@@ -10,8 +10,8 @@ import pytest
 from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 
+from bertsmith.tables.labels import MISSING_NAMES
 from bertsmith.tasks.custom import CustomSettings
-from bertsmith.tasks.labels import MISSING_NAMES
 from bertsmith.tasks.texts.columns import read_columns
 
 ROWS = [

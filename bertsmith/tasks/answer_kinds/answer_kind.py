@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from bertsmith.errors import quoted
-from bertsmith.tasks.cells import Cell, class_id_of, few_of, unknown
-from bertsmith.tasks.labels import Label, alike_in_case, ids_of
+from bertsmith.tables.cells import Cell, class_id_of, few_of, unknown
+from bertsmith.tables.labels import Label, alike_in_case, ids_of
 
 LEAST_PROB = 0.5
 """From here on a text has a label."""

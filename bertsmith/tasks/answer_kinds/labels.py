@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bertsmith.errors import quoted
+from bertsmith.tables.labels import Label, ids_of
 from bertsmith.tasks.answer_kinds.answer_kind import LEAST_PROB, AnswerKind, Labels, Prediction, Targets
 from bertsmith.tasks.cautions import softmax, spread_of
-from bertsmith.tasks.labels import Label, ids_of
 from bertsmith.tasks.metrics import is_constant, measure
 
 

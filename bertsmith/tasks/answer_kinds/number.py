@@ -9,8 +9,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from bertsmith.tables.cells import Cell, number
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind, Prediction, Targets
-from bertsmith.tasks.cells import Cell, number
 from bertsmith.tasks.metrics import is_constant
 
 

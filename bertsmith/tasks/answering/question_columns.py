@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError, quoted
+from bertsmith.tables.cells import Cell, identifier, optional_answer, optional_place, text
+from bertsmith.tables.files import read_table
+from bertsmith.tables.labels import MISSING_NAMES
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.cells import Cell, identifier, optional_answer, optional_place, text
 from bertsmith.tasks.custom import CustomSettings
-from bertsmith.tasks.labels import MISSING_NAMES
 from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
-from bertsmith.tasks.table_files import read_table
 
 
 def read_question_columns(

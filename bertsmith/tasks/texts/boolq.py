@@ -9,9 +9,9 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
+from bertsmith.tables.cells import given_text
+from bertsmith.tables.files import read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
-from bertsmith.tasks.cells import given_text
-from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
 from bertsmith.tasks.texts.examples import Examples
 

@@ -8,13 +8,13 @@ from typing import Any
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import ending
+from bertsmith.tables.cells import Cell, are_zeros_and_ones, label_set, number, text
+from bertsmith.tables.files import read_table
+from bertsmith.tables.labels import class_names, is_blank, label_of
+from bertsmith.tables.table import Table
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.cells import Cell, are_zeros_and_ones, label_set, number, text
 from bertsmith.tasks.custom import CustomSettings, find_file
-from bertsmith.tasks.labels import class_names, is_blank, label_of
-from bertsmith.tasks.table import Table
-from bertsmith.tasks.table_files import read_table
 from bertsmith.tasks.task_spec import MOST_LABELS, TaskFiles, TaskSpec
 from bertsmith.tasks.texts.examples import Examples
 

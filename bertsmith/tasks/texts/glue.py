@@ -13,11 +13,11 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import ending, files_named, reported
+from bertsmith.tables.cells import Cell, given_text
+from bertsmith.tables.files import column_names, read_table
+from bertsmith.tables.table import Table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.cells import Cell, given_text
-from bertsmith.tasks.table import Table
-from bertsmith.tasks.table_files import column_names, read_table
 from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
 from bertsmith.tasks.texts.examples import Examples
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.cells import whole_number
-from bertsmith.tasks.table_files import read_table
+from bertsmith.tables.cells import whole_number
+from bertsmith.tables.files import read_table
 from bertsmith.tasks.task_spec import TaskSpec
 
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.cells import class_id_of, given_text, label_set, number, tags, text, whole_number, words
-from bertsmith.tasks.labels import class_names, label_of
-from bertsmith.tasks.table_files import column_names, read_table
+from bertsmith.tables.cells import class_id_of, given_text, label_set, number, tags, text, whole_number, words
+from bertsmith.tables.files import column_names, read_table
+from bertsmith.tables.labels import class_names, label_of
 
 ROWS = [("a plain text", 1), ('some "quotes" and , commas', 0), ("other\u2028separators\x85of lines", 1)]
 

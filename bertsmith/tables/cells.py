@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from bertsmith.errors import quoted
-from bertsmith.tasks.cell_lists import is_python_bytes, is_python_object, is_python_set, listed
-from bertsmith.tasks.labels import MISSING_NAMES, Label, clean, ids_of, is_blank, key_of, label_of
+from bertsmith.tables.cell_lists import is_python_bytes, is_python_object, is_python_set, listed
+from bertsmith.tables.labels import MISSING_NAMES, Label, clean, ids_of, is_blank, key_of, label_of
 
 Cell = Callable[[Any], Any]
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import ending
-from bertsmith.tasks.cells import Cell, did_you_mean, few_of
-from bertsmith.tasks.table import Table
-from bertsmith.tasks.table_rows import Fault, TableRows, read_rows, refuse_double
+from bertsmith.tables.cells import Cell, did_you_mean, few_of
+from bertsmith.tables.rows import Fault, TableRows, read_rows, refuse_double
+from bertsmith.tables.table import Table
 
 LINE_REMEDY = "fix the line, or set skip_malformed=true"
 

@@ -109,7 +109,7 @@ def _scanned(inside: str) -> list[Any] | None:
     return items
 
 
-def _value(item: re.Match) -> Any:
+def _value(item: re.Match[str]) -> Any:
     if item["string"] is not None:
         try:
             return ast.literal_eval(item["string"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.tasks.cell_lists import is_python_bytes, is_python_object, is_python_set, is_unquoted_list, listed
+from bertsmith.tables.cell_lists import is_python_bytes, is_python_object, is_python_set, is_unquoted_list, listed
 
 MISSING_NAMES = frozenset(("nan", "NaN", "NAN", "-nan", "-NaN", "<NA>", "NaT", "None", "null", "NULL"))
 """How pandas, Python and databases write a value that is not there, as text."""
@@ -147,12 +147,12 @@ def class_names(labels: Iterable[tuple[Label, int]], path: Path, column: str) ->
                 f"{other_line}; if they are one label write both alike, else give one another name"
             )
     unlike = any(len(names) > 1 for names in spelled.values())
-    names = {}
-    for key, found in spelled.items():
-        has_other_spellings = _NUMBER.fullmatch(key) or key in ("true", "false") or len(found) > 1
-        names[key] = key if unlike and has_other_spellings else next(iter(found))
-    numbers = all(_NUMBER.fullmatch(key) for key in names)
-    return dict(sorted(names.items(), key=lambda item: (Decimal(item[0]) if numbers else 0, item[1])))
+    called: dict[str, str] = {}
+    for key, names in spelled.items():
+        has_other_spellings = _NUMBER.fullmatch(key) or key in ("true", "false") or len(names) > 1
+        called[key] = key if unlike and has_other_spellings else next(iter(names))
+    numbers = all(_NUMBER.fullmatch(key) for key in called)
+    return dict(sorted(called.items(), key=lambda item: (Decimal(item[0]) if numbers else 0, item[1])))
 
 
 def ascii_quoted(name: str) -> str:
@@ -172,8 +172,8 @@ def ids_of(labels: Sequence[str]) -> dict[str, int]:
 
 def alike_in_case(labels: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of labels that differ in upper and lower case alone."""
-    found: dict[str, str] = {}
-    return [(other, label) for label in labels if (other := found.setdefault(label.casefold(), label)) != label]
+    first: dict[str, str] = {}
+    return [(other, label) for label in labels if (other := first.setdefault(label.casefold(), label)) != label]
 
 
 def _decoded(value: bytes) -> str:

@@ -1,0 +1,10 @@
+"""TSV, CSV, JSONL and Parquet files in, checked columns out.
+
+In reading order:
+    files        a file → a table of the wanted columns, each of one kind of cells
+    table        that table
+    rows         a file's rows with their lines, as its layout has them
+    cells        values in cells → texts, labels, words, numbers
+    cell_lists   lists in cells, as Python, NumPy and JSON write them
+    labels       what makes two labels one, and what a class is called
+"""
