@@ -50,14 +50,14 @@ def text(value: Any) -> str:
     """Return a text, empty where the value is missing; not what Python makes of bytes or of a list of words."""
     if is_missing(value):
         return ""
-    found = given_text(value)
-    if found[:2] in ("b'", 'b"') and is_python_bytes(found):
-        raise ValueError(f"is {quoted(found, 80)}, bytes as Python writes them; write the text that they stand for")
-    if found[:1] == "[":
-        items = listed(found)
+    written = given_text(value)
+    if written[:2] in ("b'", 'b"') and is_python_bytes(written):
+        raise ValueError(f"is {quoted(written, 80)}, bytes as Python writes them; write the text that they stand for")
+    if written[:1] == "[":
+        items = listed(written)
         if items and all(isinstance(item, str | bytes) for item in items):
-            raise ValueError(f"is {quoted(found, 80)}, a list; write its words with spaces between")
-    return found
+            raise ValueError(f"is {quoted(written, 80)}, a list; write its words with spaces between")
+    return written
 
 
 def is_missing(value: Any) -> bool:
@@ -69,19 +69,19 @@ def number(value: Any) -> float:
     """Return a number that float32 can hold."""
     if isinstance(value, str | bytes):
         written = clean(given_text(value))  # and whatever was dropped was around it
-        found = float(written) if _NUMBER.fullmatch(written) and written in given_text(value) else math.nan
+        result = float(written) if _NUMBER.fullmatch(written) and written in given_text(value) else math.nan
     elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         try:
-            found = float(value)
+            result = float(value)
         except OverflowError:
-            found = math.inf
+            result = math.inf
     else:
-        found = math.nan
-    if math.isnan(found):
+        result = math.nan
+    if math.isnan(result):
         raise ValueError(f"is {quoted(value, 80)}; it must be a number")
-    if abs(found) > LARGEST:
+    if abs(result) > LARGEST:
         raise ValueError(f"is {quoted(value, 80)}; it must be a number of at most {LARGEST:.2g}, to be learnt")
-    return found
+    return result
 
 
 def whole_number(value: Any) -> int:
@@ -96,23 +96,23 @@ def whole_number(value: Any) -> int:
 
 def words(value: Any) -> list[str]:
     """Return words: a list, or a text that white space separates, or that is a list as Python or NumPy writes it."""
-    found = _items(value)
-    if found is None or not all(isinstance(word, str) and word and not _WHITE_SPACE.search(word) for word in found):
+    items = _items(value)
+    if items is None or not all(isinstance(word, str) and word and not _WHITE_SPACE.search(word) for word in items):
         raise ValueError(
             f"is {quoted(value, 80)}; it must be words, or names of tags, in a list or separated by spaces"
         )
-    for word in found:
+    for word in items:
         if is_python_bytes(word):
             raise ValueError(f"has {quoted(word, 80)}, bytes as Python writes them; write the text that they stand for")
-    return found
+    return items
 
 
 def tags(value: Any) -> list[str]:
     """Return tags, as `words`, by their names."""
-    found = [label_of(tag).name for tag in words(value)]
-    if several := next((tag for tag in found if _TWO_TAGS.search(tag)), None):
+    names = [label_of(tag).name for tag in words(value)]
+    if several := next((tag for tag in names if _TWO_TAGS.search(tag)), None):
         raise ValueError(f"has the tag {quoted(several, 60)}, with a comma in it; separate tags by spaces, or {_LIST}")
-    return found
+    return names
 
 
 def _items(value: Any) -> list[Any] | None:
@@ -155,13 +155,13 @@ def label_set(separator: str, in_cells: bool) -> Cell:
                 f"is {quoted(value, 80)}, with an empty label in it; fix it (in a TSV or CSV custom.separator, now "
                 f"{quoted(separator, 20)}, separates the labels)"
             )
-        found = [label_of(item) for item in items]
-        if len({label.key for label in found}) < len(found):
+        labels = [label_of(item) for item in items]
+        if len({label.key for label in labels}) < len(labels):
             multi_hot = " (a vector of zeros and ones, multi-hot? Write its labels' names)"
             raise ValueError(
-                f"is {quoted(value, 80)}, with a label twice{multi_hot if are_zeros_and_ones(found) else ''}"
+                f"is {quoted(value, 80)}, with a label twice{multi_hot if are_zeros_and_ones(labels) else ''}"
             )
-        return found
+        return labels
 
     return labels
 
@@ -206,8 +206,8 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
 
 def optional_answer(value: Any) -> str:
     """Return the text of an answer, empty where it is missing or blank."""
-    found = text(value)
-    return "" if is_blank(found) else found
+    answer = text(value)
+    return "" if is_blank(answer) else answer
 
 
 def identifier(value: Any) -> str:

@@ -38,10 +38,10 @@ def read_table(
     Raises:
         UserError: the file is missing, damaged or empty; a column is missing; a row is malformed.
     """
-    found = read_rows(path, list(wanted), header)
+    table_rows = read_rows(path, list(wanted), header)
     if ending(path) != ".jsonl":
-        _check_names(path, found, wanted, named_by)
-    return _Reader(path, wanted, skip_malformed, remedy, named_by, check).read(found.rows)
+        _check_names(path, table_rows, wanted, named_by)
+    return _Reader(path, wanted, skip_malformed, remedy, named_by, check).read(table_rows.rows)
 
 
 class _Reader(NamedTuple):

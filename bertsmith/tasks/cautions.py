@@ -47,8 +47,8 @@ def spread_of(probs: Iterable[np.ndarray]) -> float:
         probs: of some rows after the other, [N, C].
     """
     count, sums, squares = 0, 0.0, 0.0
-    for some in probs:
-        exact = some.astype(np.float64)
+    for part in probs:
+        exact = part.astype(np.float64)
         count, sums, squares = count + len(exact), sums + exact.sum(axis=0), squares + (exact**2).sum(axis=0)
     return float(np.sqrt(np.maximum(squares / count - (sums / count) ** 2, 0.0).sum())) if count else 0.0
 

@@ -76,9 +76,9 @@ def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:
     if not data.is_dir():
         what = "a file" if data.exists() else "no such folder"
         raise UserError(f"{data}: {what}; data=… names the folder of the task")
-    found = files_named(data, [split + ending for ending in endings])
-    if not found:
+    paths = files_named(data, [split + ending for ending in endings])
+    if not paths:
         raise UserError(f"{data}: no file {split}{', '.join(endings)} in it; data=… names the folder of the task")
-    if len(found) > 1:
-        raise UserError(f"{data}: both {found[0].name} and {found[1].name}; leave one of them there")
-    return found[0]
+    if len(paths) > 1:
+        raise UserError(f"{data}: both {paths[0].name} and {paths[1].name}; leave one of them there")
+    return paths[0]

@@ -109,8 +109,8 @@ def score_sets(objective: nn.Module, sets: EvalSets, machine: Machine, folder: P
     outcomes: dict[tuple[str, str], Outcome] = {}
     for (task, edition), examples in sets.items():
         part = objective.objectives[task] if task else objective
-        own = own_folder(folder / task) if folder is not None and task else folder
-        outcomes[task, edition] = examples.score(part, machine, own, f"dev{edition}")
+        place = own_folder(folder / task) if folder is not None and task else folder
+        outcomes[task, edition] = examples.score(part, machine, place, f"dev{edition}")
     scores: dict[str, dict[str, float]] = {}
     for (task, edition), outcome in outcomes.items():
         scores.setdefault(task, {}).update({name + edition: score for name, score in outcome.metrics.items()})

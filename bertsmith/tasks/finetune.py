@@ -108,11 +108,11 @@ def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task) -> 
 
 def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
-    mine = identity(recipe) | {"model": start.fingerprint()} | task.identity()
-    open_run_folder(out, KINDS["finetune"], mine, defaults(recipe), overwrite)
+    fingerprint = identity(recipe) | {"model": start.fingerprint()} | task.identity()
+    open_run_folder(out, KINDS["finetune"], fingerprint, defaults(recipe), overwrite)
     remove_unfinished(own_folder(out / "trials"), "seed-")
     write_manifest(out, "finetune", {
-        "identity": mine, "recipe": to_dict(recipe), **_described(task),
+        "identity": fingerprint, "recipe": to_dict(recipe), **_described(task),
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
         "trained_length": start.trained_length, "learnt_before": start.finetuned_on,
         "tokenizer": start.tokenizer.fingerprint, "finished": False,
@@ -125,19 +125,19 @@ def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Tas
 def _described(task: Task) -> dict[str, Any]:
     """Return what of the task, or of each of several, is needed to read a trial."""
     spec = task.spec
-    found = {"task": spec.name, "metrics": task.metrics, "examples": task.num_examples}
+    facts = {"task": spec.name, "metrics": task.metrics, "examples": task.num_examples}
     if isinstance(task, MultiTask):
-        return found | {"tasks": {name: _described(part) for name, part in task.tasks.items()}}
-    return found | spec.to_json()
+        return facts | {"tasks": {name: _described(part) for name, part in task.tasks.items()}}
+    return facts | spec.to_json()
 
 
 def _collect(run: Path, task: Task) -> dict[str, Any]:
     """Return the content of results.json, out of all finished trials."""
     numbers = (number_of(path.name, "seed-") for path in (run / "trials").iterdir())
     seeds = sorted(number for number in numbers if number is not None)
-    found = [read_trial_results(trial_folder(run, seed), seed) for seed in seeds]
+    results = [read_trial_results(trial_folder(run, seed), seed) for seed in seeds]
     trials = []
-    for seed, details in zip(seeds, found, strict=True):
+    for seed, details in zip(seeds, results, strict=True):
         path = str(trial_folder(run, seed) / "results.json")
         metrics = member(details, "metrics", dict, path)
         for name in task.metrics:

@@ -160,8 +160,8 @@ def _entity_table(readings: Mapping[str, Mapping[str, EntityCounts]]) -> list[st
 
 
 def _shares(counts: Mapping[str, EntityCounts]) -> dict[str, Any]:
-    def content(some: EntityCounts) -> dict[str, Any]:
-        return {"precision": some.precision, "recall": some.recall, "f1": some.f1, **some._asdict()}
+    def content(counted: EntityCounts) -> dict[str, Any]:
+        return {"precision": counted.precision, "recall": counted.recall, "f1": counted.f1, **counted._asdict()}
 
     return content(total(counts.values())) | {"types": {kind: content(some) for kind, some in counts.items()}}
 

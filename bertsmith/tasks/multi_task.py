@@ -32,8 +32,8 @@ class MultiTaskModel(nn.Module):
         self.objectives = objectives  # in a plain dict, so that the encoder is among the weights once
         self.heads = nn.ModuleDict()
         for task, objective in objectives.items():
-            own = {name: part for name, part in objective.named_children() if part is not encoder}
-            self.heads[head_of(task)] = nn.ModuleDict(own)
+            parts = {name: part for name, part in objective.named_children() if part is not encoder}
+            self.heads[head_of(task)] = nn.ModuleDict(parts)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         return flat_names({batch.task: self.objectives[batch.task].counts(batch)})
@@ -46,8 +46,8 @@ class MultiTaskModel(nn.Module):
         """Return the task's total. The other tasks' heads get gradients of zero, as in the reference, where a batch's
         loss is the sum of all tasks'. So every step has the same gradients, which a recorded one has to have."""
         [(task, sums)] = by_task(losses.sums).items()
-        own = Losses(sums, by_task(losses.counts)[task])
-        total = self.objectives[task].total(own, by_task(denominators)[task])
+        its_losses = Losses(sums, by_task(losses.counts)[task])
+        total = self.objectives[task].total(its_losses, by_task(denominators)[task])
         idle = (head for name, head in self.heads.items() if name != head_of(task))
         return total + 0.0 * sum(parameter.sum() for head in idle for parameter in head.parameters())
 

@@ -195,13 +195,13 @@ def load_weights(objective: nn.Module, model: Model) -> None:
 def _check_encoder(weights: dict[str, Tensor], settings: EncoderSettings, vocab_size: int, path: Path) -> None:
     """Raise UserError where the encoder that the manifest describes is another one than the weights'; none is built
     whose sizes are beyond theirs."""
-    own = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
-    size = sum(tensor.numel() for tensor in own.values())
-    if max(vocab_size, settings.hidden_size) > size or settings.num_hidden_layers > len(own):
+    tensors = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    size = sum(tensor.numel() for tensor in tensors.values())
+    if max(vocab_size, settings.hidden_size) > size or settings.num_hidden_layers > len(tensors):
         raise UserError(f"{path}: damaged (smaller than the encoder in manifest.json)")
     with shapes_only():
         expected = Encoder(settings, vocab_size).state_dict()
-    check_tensors(own, {f"encoder.{name}": tensor for name, tensor in expected.items()}, path)
+    check_tensors(tensors, {f"encoder.{name}": tensor for name, tensor in expected.items()}, path)
 
 
 def _read_weights(run: Path, seed: int, results: dict[str, Any]) -> dict[str, Tensor]:

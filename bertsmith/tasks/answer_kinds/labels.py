@@ -42,12 +42,12 @@ class OneLabel(AnswerKind):
         return scores.argmax(axis=1)
 
     def predictions(self, scores: np.ndarray) -> list[Prediction]:
-        found = []
+        predictions = []
         for row in softmax(scores).tolist():
             probs = dict(zip(self.labels, row, strict=True))
             label = max(probs, key=probs.__getitem__)
-            found.append(Prediction(label, probs[label], probs))
-        return found
+            predictions.append(Prediction(label, probs[label], probs))
+        return predictions
 
     def spread(self, scores: np.ndarray, gold: np.ndarray) -> float:
         return spread_of([softmax(scores)])
@@ -106,12 +106,12 @@ class AnyLabels(AnswerKind):
         return scores >= 0  # a probability of at least `LEAST_PROB`
 
     def predictions(self, scores: np.ndarray) -> list[Labels]:
-        found = []
+        predictions = []
         for row in self._probs(scores).tolist():
             probs = dict(zip(self.labels, row, strict=True))
             chosen = [label for label, prob in probs.items() if prob >= LEAST_PROB]
-            found.append(Labels(tuple(sorted(chosen, key=lambda label: -probs[label])), probs))
-        return found
+            predictions.append(Labels(tuple(sorted(chosen, key=lambda label: -probs[label])), probs))
+        return predictions
 
     def spread(self, scores: np.ndarray, gold: np.ndarray) -> float:
         return spread_of([self._probs(scores)])

@@ -57,13 +57,13 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
     asked = _read_asked(Path(options.data))
     seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
     answerer = open_answerer(load_trial(run, seed, task), options.machine, options.null_threshold)
-    found = answerer.decided(answerer.answer_all(asked))
-    num_none = sum(not answer.text for answer in found)
+    answers = answerer.decided(answerer.answer_all(asked))
+    num_none = sum(not answer.text for answer in answers)
     none_said = ""
     if answerer.objective.may_have_none:
         why = f" (null odds above {answerer.threshold:g})" if math.isfinite(answerer.threshold) else ""
         none_said = f", {num_none:,} without an answer{why}"
-    write_json(out, {id: answer.text for id, answer in zip(asked.ids, found, strict=True)})
+    write_json(out, {id: answer.text for id, answer in zip(asked.ids, answers, strict=True)})
     return f"{len(asked):,} questions answered by {run}, seed {seed}{none_said}"
 
 

@@ -106,10 +106,10 @@ class Answering(nn.Module):
         return logits.float().masked_fill(~may, NEVER)
 
     def _losses(self, batch: Batch, starts: Tensor, ends: Tensor) -> Losses:
-        wanted = [batch.targets[name].long() for name in ("starts", "ends")]
+        targets = [batch.targets[name].long() for name in ("starts", "ends")]
         loss = sum(
             F.cross_entropy(logits, place, reduction="sum")
-            for logits, place in zip((starts, ends), wanted, strict=True)
+            for logits, place in zip((starts, ends), targets, strict=True)
         )
         return Losses({"loss": loss / 2}, self.counts(batch))
 

@@ -57,17 +57,17 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, mo
     starts, ends = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
     scores, log_totals = np.full(shape, -np.inf, dtype=np.float32), np.zeros(len(windows), dtype=np.float32)
     nones = np.zeros(len(windows), dtype=np.float32) if objective.may_have_none else None
-    own = windows.has_most_context()
-    for chosen, tokens, found in scored(objective, windows, machine):
-        begins = copy_to(torch.from_numpy(_grid(own, windows, chosen, tokens.max_seqlen)), machine.device)
+    has_most = windows.has_most_context()
+    for chosen, tokens, window_scores in scored(objective, windows, machine):
+        begins = copy_to(torch.from_numpy(_grid(has_most, windows, chosen, tokens.max_seqlen)), machine.device)
         with machine.inference():
-            spans = objective.spans(found, tokens, begins, most)
+            spans = objective.spans(window_scores, tokens, begins, most)
         num_found = spans.scores.shape[1]
         for array, values in zip((starts, ends, scores), spans[:3], strict=True):
             array[chosen, :num_found] = values.cpu().numpy()
         log_totals[chosen] = spans.log_totals if isinstance(spans.log_totals, float) else spans.log_totals.cpu().numpy()
         if nones is not None:
-            nones[chosen] = found.nones.cpu().numpy()
+            nones[chosen] = window_scores.nones.cpu().numpy()
     return Candidates(starts, ends, scores, log_totals, nones)
 
 
@@ -97,9 +97,9 @@ def best_answers(candidates: Candidates, windows: Windows, asked: Questions, mos
 def spread_of_places(best: list[list[FoundAnswer]], asked: Questions) -> float | None:
     """Return the share of answers that begin elsewhere in their contexts than most do; None where that shows nothing,
     since there are few, or the right ones begin alike too."""
-    found = _share_elsewhere([answers[0].start for answers in best if answers])
-    right = _share_elsewhere([answers[0][0] for answers in asked.answers if answers])
-    return found if right is not None and right > 0.1 else None
+    share = _share_elsewhere([answers[0].start for answers in best if answers])
+    gold_share = _share_elsewhere([answers[0][0] for answers in asked.answers if answers])
+    return share if gold_share is not None and gold_share > 0.1 else None
 
 
 def _share_elsewhere(starts: Sequence[int]) -> float | None:

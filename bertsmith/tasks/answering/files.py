@@ -63,19 +63,19 @@ def find_questions(recipe: Any, split: str) -> Path:
     else:
         folder, names = SQUAD_FOLDERS[task], [f"{split}-{task.removeprefix('squad-')}.json", f"{split}.json"]
         published = []
-    found = []
+    paths = []
     for place in (data, data / folder):
-        found += files_named(place, names)
-        found += files_named(place / split, [Path(name).name for name in published])
-    if not found:
+        paths += files_named(place, names)
+        paths += files_named(place / split, [Path(name).name for name in published])
+    if not paths:
         names += published
         raise UserError(
             f"{data}: no {split} file in it, under none of the names {', '.join(names)}; data=… names the task's "
             f"folder, answering.{split}=… a file"
         )
-    if len(found) > 1:
+    if len(paths) > 1:
         raise UserError(
-            f"{data}: both {found[0].relative_to(data)} and {found[1].relative_to(data)}; name the one that is meant "
+            f"{data}: both {paths[0].relative_to(data)} and {paths[1].relative_to(data)}; name the one that is meant "
             f"in answering.{split}=…"
         )
-    return found[0]
+    return paths[0]

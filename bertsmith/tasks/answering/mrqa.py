@@ -28,18 +28,18 @@ def read_mrqa_questions(
         UserError: the file is missing, damaged or laid out otherwise; an id is there twice; a question has no answer;
             no question is left.
     """
-    found, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
-    for question, id, text, context, where in _asked(found, path, malformed):
+    questions, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
+    for question, id, text, context, where in _asked(questions, path, malformed):
         if training:
             given = malformed.tried(_answers, question, context, where)
             if given is not None:
-                found.add_to_learn_from(id, text, context, given, nearest)
+                questions.add_to_learn_from(id, text, context, given, nearest)
         else:  # where they stand is not asked
             texts = malformed.tried(mrqa_answers, question, where)
             if texts is not None:
-                found.add(id, text, context, [(0, answer) for answer in texts])
-    found.leave_out_malformed(malformed)
-    return found.some()
+                questions.add(id, text, context, [(0, answer) for answer in texts])
+    questions.leave_out_malformed(malformed)
+    return questions.not_empty()
 
 
 def read_asked_mrqa(path: Path) -> Questions:
@@ -48,10 +48,10 @@ def read_asked_mrqa(path: Path) -> Questions:
     Raises:
         UserError: as `read_mrqa_questions`.
     """
-    found = Questions(path)
-    for _, id, text, context, _ in _asked(found, path, Malformed()):
-        found.add(id, text, context, [])
-    return found.some()
+    questions = Questions(path)
+    for _, id, text, context, _ in _asked(questions, path, Malformed()):
+        questions.add(id, text, context, [])
+    return questions.not_empty()
 
 
 def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:

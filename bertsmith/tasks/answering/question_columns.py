@@ -38,25 +38,25 @@ def read_question_columns(
         wanted[settings.id] = identifier
     checked = _check(settings, skip_malformed)
     table = read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=checked)
-    found, malformed = Questions(path, malformed=table.left_out), Malformed("lines", OF_A_RUN, skip_malformed)
+    questions, malformed = Questions(path, malformed=table.left_out), Malformed("lines", OF_A_RUN, skip_malformed)
     starts = table.columns[settings.start] if settings.start else [None] * len(table.lines)
     ids = table.columns[settings.id] if settings.id else [str(line) for line in table.lines]
     columns = (table.columns[name] for name in (settings.question, settings.context, settings.answer))
     for id, line, start, question, context, answer in zip(ids, table.lines, starts, *columns, strict=True):
         where = f"{path}, line {line}"
-        is_first = malformed.tried(found.refuse_twice, id, f"{where}: question {quoted(id, 80)}")
+        is_first = malformed.tried(questions.refuse_twice, id, f"{where}: question {quoted(id, 80)}")
         if not is_first:
             continue
         if skip_malformed and answer and answer not in context:
-            found.leave_out("lines whose answer is not in their context", id)
+            questions.leave_out("lines whose answer is not in their context", id)
             continue
         given = [(context.find(answer) if start is None else start, answer)] if answer else []
         if training:
-            found.add_to_learn_from(id, question, context, given, nearest)
+            questions.add_to_learn_from(id, question, context, given, nearest)
         else:
-            found.add(id, question, context, given)
-    found.leave_out_malformed(malformed)
-    return found.some()
+            questions.add(id, question, context, given)
+    questions.leave_out_malformed(malformed)
+    return questions.not_empty()
 
 
 def _check(settings: CustomSettings, skip_malformed: bool) -> Callable[[dict[str, Any]], None]:

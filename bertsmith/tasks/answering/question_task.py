@@ -64,8 +64,8 @@ class QuestionDataset(Dataset):
         written: dict[str, Any] = {"preds": texts}
         gold = self.asked.gold()
         if self.spec.may_have_none:
-            found = null_odds(candidates, self.windows, best, self.settings.joint)
-            odds = dict(zip(self.asked.ids, found.tolist(), strict=True))
+            odds_by_question = null_odds(candidates, self.windows, best, self.settings.joint)
+            odds = dict(zip(self.asked.ids, odds_by_question.tolist(), strict=True))
             scores = score_answerable(gold, texts, odds, self.settings.threshold)
             written["null_odds"] = odds
         else:
@@ -96,20 +96,20 @@ class QuestionTask(Task):
         recipe, settings = self.recipe, self.recipe.answering
         if start.settings.num_segments == 1:
             raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has questions and contexts")
-        trained, wanted = start.trained_length, recipe.sequence_length
-        if trained is not None and trained < wanted and not settings.force_length:
+        trained, length = start.trained_length, recipe.sequence_length
+        if trained is not None and trained < length and not settings.force_length:
             raise UserError(
-                f"{recipe.model}: has seen no row of more than {trained} tokens, and sequence_length = {wanted}; first "
+                f"{recipe.model}: has seen no row of more than {trained} tokens, and sequence_length = {length}; first "
                 f"`bertsmith pretrain bert-small-512 {quote(f'init={recipe.model}')}` (an ELECTRA: "
-                f"electra-small-512; another shape: its own recipe with rows.length={wanted}), or "
+                f"electra-small-512; another shape: its own recipe with rows.length={length}), or "
                 f"answering.force_length=true"
             )
         check_weights(recipe, self.spec)
         if share := recipe.early_stopping.share:
             divide(len(self.data.train.contexts), share, "contexts")
-        if wanted - 3 - settings.question_length < 1:
+        if length - 3 - settings.question_length < 1:
             raise UserError(
-                f"sequence_length = {wanted} has no room behind questions of {settings.question_length} tokens "
+                f"sequence_length = {length} has no room behind questions of {settings.question_length} tokens "
                 f"(answering.question_length); lengthen the one or shorten the other"
             )
 
@@ -186,9 +186,9 @@ def first_answers(asked: Questions, windows: Windows) -> np.ndarray:
     places = np.zeros((len(windows), 2), dtype=np.int16)
     for window, question in enumerate(windows.question_of.tolist()):
         answers = asked.answers[question]
-        found = windows.answer_places(window, answers[0]) if answers else None
-        if found is not None:
-            places[window] = found
+        place = windows.answer_places(window, answers[0]) if answers else None
+        if place is not None:
+            places[window] = place
     return places
 
 

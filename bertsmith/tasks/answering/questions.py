@@ -58,11 +58,11 @@ class Questions:
 
     def of_contexts(self, contexts: np.ndarray) -> "Questions":
         """Return those about the contexts of these numbers."""
-        found, wanted = Questions(self.path), set(contexts.tolist())
+        questions, numbers = Questions(self.path), set(contexts.tolist())
         for number, context in enumerate(self.context_of):
-            if context in wanted:
-                found.add(self.ids[number], self.texts[number], self.contexts[context], self.answers[number])
-        return found
+            if context in numbers:
+                questions.add(self.ids[number], self.texts[number], self.contexts[context], self.answers[number])
+        return questions
 
     def add(self, id: str, text: str, context: str, answers: list[tuple[int, str]]) -> None:
         """Add a question; a context that was there before is kept once."""
@@ -123,7 +123,7 @@ class Questions:
             lines.append(f"{number:,} {reason}, left out; the first: {self.first_left_out[reason]}{remedy}")
         return lines
 
-    def some(self) -> "Questions":
+    def not_empty(self) -> "Questions":
         """Return these questions. Raises UserError where there is none."""
         if not self.ids:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in self.left_out.items())

@@ -26,20 +26,20 @@ def read_questions(
         UserError: the file is missing, not JSON or laid out otherwise; an id is there twice; a question has to have an
             answer and has none; no question is left.
     """
-    found, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
-    for question, id, text, context, where in _asked(found, path, malformed):
+    questions, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
+    for question, id, text, context, where in _asked(questions, path, malformed):
         answers = malformed.tried(_answers, question, where, training, answerable)
         if answers is None:
             continue
         impossible, given = answers
         if training and impossible is False and not given:
-            found.leave_out("questions that are said to have an answer and have none", id)
+            questions.leave_out("questions that are said to have an answer and have none", id)
         elif training:
-            found.add_to_learn_from(id, text, context, given, nearest)
+            questions.add_to_learn_from(id, text, context, given, nearest)
         else:
-            found.add(id, text, context, given)
-    found.leave_out_malformed(malformed)
-    return found.some()
+            questions.add(id, text, context, given)
+    questions.leave_out_malformed(malformed)
+    return questions.not_empty()
 
 
 def _answers(
@@ -62,10 +62,10 @@ def read_asked_squad(path: Path) -> Questions:
     Raises:
         UserError: as `read_questions`.
     """
-    found = Questions(path)
-    for _, id, text, context, _ in _asked(found, path, Malformed()):
-        found.add(id, text, context, [])
-    return found.some()
+    questions = Questions(path)
+    for _, id, text, context, _ in _asked(questions, path, Malformed()):
+        questions.add(id, text, context, [])
+    return questions.not_empty()
 
 
 def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:

@@ -173,10 +173,10 @@ def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[ContextPieces
     ids, offsets, lengths = [], [], []
     with progress("reading contexts", len(texts), patience=PATIENCE_SECONDS) as bar:
         for start in range(0, len(texts), CONTEXTS_AT_ONCE):
-            some = texts[start : start + CONTEXTS_AT_ONCE]
-            for encoded in tokenizer.fast.encode_batch(some, add_special_tokens=False):
+            chunk = texts[start : start + CONTEXTS_AT_ONCE]
+            for encoded in tokenizer.fast.encode_batch(chunk, add_special_tokens=False):
                 ids.append(np.array(encoded.ids, dtype=tokenizer.dtype))
                 offsets.append(np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2))
                 lengths.append(len(encoded.ids))
-            bar.update(start + len(some))
+            bar.update(start + len(chunk))
     return ContextPieces(np.concatenate(ids), np.cumsum(lengths)), np.concatenate(offsets)

@@ -77,15 +77,15 @@ def find_entities(tags: Sequence[Tag], strict: str | None = None) -> list[Entity
         strict: a scheme, "IOB2" or "IOBES", to keep those entities only that are written as it wants them: B I…, or
             S, or B I… E.
     """
-    found = []
+    entities = []
     begin, previous = 0, OUTSIDE
     for place, tag in enumerate([*tags, OUTSIDE]):
         if not (tag.prefix in "IE" and previous.prefix in "BI" and tag.kind == previous.kind):
             if previous.prefix != "O" and _is_allowed(tags[begin].prefix, previous.prefix, place - begin, strict):
-                found.append((previous.kind, begin, place))
+                entities.append((previous.kind, begin, place))
             begin = place
         previous = tag
-    return found
+    return entities
 
 
 def _is_allowed(first: str, last: str, num_words: int, strict: str | None) -> bool:

@@ -81,11 +81,11 @@ def read_words(path: Path, documents: bool = False, malformed: Malformed | None 
             unusable.add(len(sentences))
         is_first = is_document
         sentences[-1].append(word)
-    found = [sentence for number, sentence in enumerate(sentences, start=1) if sentence and number not in unusable]
-    if not found:
+    kept = [sentence for number, sentence in enumerate(sentences, start=1) if sentence and number not in unusable]
+    if not kept:
         left_out = f" ({malformed.note()[0]})" if malformed.count else ""
         raise UserError(f"{path}: no words in this file{left_out}")
-    return found
+    return kept
 
 
 def _check_columns(path: Path, word: Word, num_columns: int) -> Word:

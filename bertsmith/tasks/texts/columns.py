@@ -57,10 +57,10 @@ def _say_what_looks_quoted(table: Table, texts: Sequence[str]) -> None:
     if ending(table.path) != ".tsv":
         return
     cells = (cell for name in texts for cell in zip(table.columns[name], table.lines, strict=True))
-    found = [line for cell, line in cells if _is_quoted(cell)]
-    if found:
+    lines = [line for cell, line in cells if _is_quoted(cell)]
+    if lines:
         say(
-            f"{table.path}, line {found[0]}: a text with doubled quotes, as a CSV writes them ({len(found):,} in the "
+            f"{table.path}, line {lines[0]}: a text with doubled quotes, as a CSV writes them ({len(lines):,} in the "
             f"file); a TSV has no quoting, so they are read as characters. If that is not meant, write a .csv",
             error=True,
         )

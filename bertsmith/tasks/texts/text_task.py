@@ -133,8 +133,8 @@ def read_text_task(recipe: FinetuneRecipe) -> TextTask:
 def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
     """Return scores [N, C] float32 of all rows."""
     scores = np.empty((len(rows.lengths), objective.head.output.out_features), dtype=np.float32)
-    for chosen, _, found in scored(objective, rows, machine):
-        scores[chosen] = found.float().cpu().numpy()
+    for chosen, _, outputs in scored(objective, rows, machine):
+        scores[chosen] = outputs.float().cpu().numpy()
     return scores
 
 

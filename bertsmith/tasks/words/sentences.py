@@ -194,5 +194,5 @@ def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:
         )
     prefixes = sorted({tag.prefix for tag in parsed.values()} - {"O"})
     kinds = sorted({text.partition("-")[2] for text in parsed if text != "O"})
-    found = (f"{prefix}-{kind}" if kind else prefix for kind in kinds for prefix in prefixes)
-    return ("O", *found), ENTITY_METRICS
+    tags = (f"{prefix}-{kind}" if kind else prefix for kind in kinds for prefix in prefixes)
+    return ("O", *tags), ENTITY_METRICS

@@ -62,8 +62,8 @@ def measure_tags(
     same = [a == b for both in zip(gold, predicted, strict=True) for a, b in zip(*both, strict=True)]
     scores = {"accuracy": sum(same) / len(same)}
     if "f1" in names:
-        found = total(count_entities(*map(_parsed, (gold, predicted))).values())
-        scores |= {name: getattr(found, name) / 100 for name in ("f1", "precision", "recall")}
+        entities = total(count_entities(*map(_parsed, (gold, predicted))).values())
+        scores |= {name: getattr(entities, name) / 100 for name in ("f1", "precision", "recall")}
     return {name: scores[name] for name in names}
 
 

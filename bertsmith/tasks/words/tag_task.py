@@ -98,8 +98,8 @@ class TagTask(Task):
         return start.load_into(build_tagging(encoder, start.family, len(self.spec.labels), self.recipe.compat))
 
     def _weights(self) -> np.ndarray | None:
-        found = Counter(word.columns[-1] for word in self.data.train.flat())
-        counts = np.array([found[label] for label in self.spec.labels])
+        tags = Counter(word.columns[-1] for word in self.data.train.flat())
+        counts = np.array([tags[label] for label in self.spec.labels])
         for line in self.spec.answers.counted(counts, f"{int(counts.sum()):,} words to learn from"):
             say(f"{self.spec.name}: {line}", error=True)
         return class_weights(self.recipe, self.spec, counts, int(counts.sum()))
