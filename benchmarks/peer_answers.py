@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from benchmarks.peers import train_and_predict
+from bertsmith.scoring.text_answers import score_answers
 from bertsmith.tasks.answering.squad import Questions, read_questions
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.scoring.text_answers import score_answers
 
 BEST = 20
 """Starts and ends of a window that are combined."""

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import f1_score
 
-from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tables.cells import given_text
+from bertsmith.tables.files import read_table
+from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.custom import find_file
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.tasks.registry import TASKS, TaskEntry
-from bertsmith.tables.files import read_table
 from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
 from bertsmith.tasks.texts.examples import Examples
 

@@ -138,14 +138,14 @@ def submit(
     from bertsmith.errors import UserError
 
     if out.suffix.lower() == ".json":
-        from bertsmith.tasks.answering.answer_file import AnswerFileSettings, write_answers
+        from bertsmith.predict.answer_file import AnswerFileSettings, write_answers
 
         if fill:
             raise UserError("--fill: of use with GLUE's archive alone; of a file of questions each one is answered")
         tell(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings, task))
         tell(f"wrote {out}")
         return
-    from bertsmith.tasks.texts.submit import SubmitSettings, submit
+    from bertsmith.predict.submit import SubmitSettings, submit
 
     if task is not None:
         raise UserError(f"--task {task}: of use with OUT.json and questions alone; GLUE's archive holds all tasks")

@@ -15,8 +15,8 @@ SETTINGS = {
     "search": ("bertsmith.sweeps.search:SearchOptions", "bertsmith.tasks.recipe:FinetuneRecipe"),
     "glue": ("bertsmith.sweeps.glue:GlueSettings", "bertsmith.tasks.recipe:FinetuneRecipe"),
     "submit": (
-        "bertsmith.tasks.texts.submit:SubmitSettings",
-        "bertsmith.tasks.answering.answer_file:AnswerFileSettings",
+        "bertsmith.predict.submit:SubmitSettings",
+        "bertsmith.predict.answer_file:AnswerFileSettings",
     ),
     "evaluate": ("bertsmith.evals.evaluate:EvaluateSettings",),
     "export": ("bertsmith.convert.export:ExportSettings",),

@@ -17,10 +17,10 @@ from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.predict.answer_tables import Columns, given_columns
 from bertsmith.predict.pipelines import NO_ANSWER, Line, Pipeline, Row, TagWords
+from bertsmith.scoring.word_lines import read_words, refuse_numbers
 from bertsmith.storage.files import ending, reported
 from bertsmith.tables.files import column_names, read_table
 from bertsmith.tasks.custom import ENDINGS
-from bertsmith.tasks.scoring.word_lines import read_words, refuse_numbers
 
 WORDS_ENDING = ".conll"
 

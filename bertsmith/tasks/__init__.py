@@ -24,5 +24,4 @@ In reading order:
     inference       what a fine-tuned model says of them
     custom          how a task of one's own is described
     runs            a run folder, read: what export starts from
-    scoring/        predicted texts, tags and labels, anybody's, against gold files
 """

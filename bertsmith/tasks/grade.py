@@ -8,19 +8,19 @@ from typing import Any, NamedTuple
 
 from bertsmith.console.terminal import say, say_json
 from bertsmith.errors import UserError, quoted
-from bertsmith.tasks.metrics import is_constant, measure, undefined
-from bertsmith.tasks.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
-from bertsmith.tasks.scoring.malformed import OF_GRADING, Malformed
-from bertsmith.tasks.scoring.questions import (
+from bertsmith.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
+from bertsmith.scoring.malformed import OF_GRADING, Malformed
+from bertsmith.scoring.questions import (
     paired_ids,
     read_mrqa,
     read_null_odds,
     read_predicted_texts,
     read_squad,
 )
-from bertsmith.tasks.scoring.tagged import read_tagging
-from bertsmith.tasks.scoring.text_answers import score_answers
-from bertsmith.tasks.scoring.unanswerable import NULL_THRESHOLD, score_answerable
+from bertsmith.scoring.tagged import read_tagging
+from bertsmith.scoring.text_answers import score_answers
+from bertsmith.scoring.unanswerable import NULL_THRESHOLD, score_answerable
+from bertsmith.tasks.metrics import is_constant, measure, undefined
 from bertsmith.tasks.texts.glue import GLUE, read_dev_labels
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 

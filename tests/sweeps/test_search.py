@@ -14,11 +14,11 @@ from bertsmith.console.shell import command
 from bertsmith.convert.export import export_run
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder
+from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.reports.page import write_page
 from bertsmith.sweeps import search as search_run
 from bertsmith.sweeps.search import LEARNING_RATES, read_search_job, run_search, search_table
 from bertsmith.tasks.runs import chosen_run, load_trial
-from bertsmith.tasks.texts.submit import SubmitSettings, submit
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, write_task
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bertsmith.config.loading import load
+from bertsmith.scoring.word_lines import Word
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.answering.best_answers import FoundAnswer, spread_of_places
@@ -17,7 +18,6 @@ from bertsmith.tasks.cautions import caution_of, spread_of, stood_still
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.scoring.word_lines import Word
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, Sentences
 from bertsmith.tasks.words.tag_scores import constant_tag_score as constant_of_tags

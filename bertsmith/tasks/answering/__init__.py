@@ -12,5 +12,4 @@ In reading order:
     answering         the objectives: encoder, head, loss, the best spans of a window
     best_answers      the best spans of all windows → answers to questions
     answerer          a fine-tuned model, opened, and its answers
-    answer_file       a file of questions, answered by a run's trial, as SQuAD's server takes it
 """

@@ -1,7 +1,7 @@
 """The objectives of question answering: encoder, head, loss, and the best spans of what the head says."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,16 +30,18 @@ class Scores(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """The best K spans of each of N rows, the best first."""
+    """The best K spans of each of N rows, the best first: tensors of a batch, or arrays of all windows."""
 
-    starts: Tensor
-    """[N, K] int64, places in the row."""
-    ends: Tensor
-    """[N, K] int64, the last place."""
-    scores: Tensor
+    starts: Any
+    """[N, K] whole numbers, places in the row."""
+    ends: Any
+    """[N, K] whole numbers, the last place."""
+    scores: Any
     """[N, K] float32; `NEVER` where the row has no more spans."""
-    log_totals: Tensor | float = 0.0
+    log_totals: Any = 0.0
     """[N] float32: what a score less this is the logarithm of a probability of, in its row."""
+    nones: Any = None
+    """[N] float32, of all windows: the greater, the less an answer is there; None where each question has one."""
 
 
 def context_places(tokens: Tokens) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bertsmith.encoders.tokens import copy_to
-from bertsmith.tasks.answering.answering import Answering
+from bertsmith.tasks.answering.answering import Answering, Spans
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.windows import Windows
 from bertsmith.tasks.inference import scored
@@ -36,22 +36,7 @@ class FoundAnswer(NamedTuple):
     """Of the likeliest stretch, in the part of the context that was read at once; None where there is no score."""
 
 
-class Candidates(NamedTuple):
-    """The best K spans of each of W windows."""
-
-    starts: np.ndarray
-    """[W, K], places in the window's row."""
-    ends: np.ndarray
-    """[W, K], the last place."""
-    scores: np.ndarray
-    """[W, K] float32; -inf where the window has no more spans."""
-    log_totals: np.ndarray
-    """[W] float32: what a score less this is the logarithm of a probability of, in its window."""
-    nones: np.ndarray | None
-    """[W] float32: the greater, the less an answer is there; None where each question has one."""
-
-
-def find_candidates(objective: Answering, windows: Windows, machine: Machine, most: int = 1) -> Candidates:
+def find_candidates(objective: Answering, windows: Windows, machine: Machine, most: int = 1) -> Spans:
     """Return the best spans of each window that begin where it has more context than the question's other windows."""
     shape = (len(windows), most)
     starts, ends = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
@@ -68,10 +53,10 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, mo
         log_totals[chosen] = spans.log_totals if isinstance(spans.log_totals, float) else spans.log_totals.cpu().numpy()
         if nones is not None:
             nones[chosen] = window_scores.nones.cpu().numpy()
-    return Candidates(starts, ends, scores, log_totals, nones)
+    return Spans(starts, ends, scores, log_totals, nones)
 
 
-def best_answers(candidates: Candidates, windows: Windows, asked: Questions, most: int = 1) -> list[list[FoundAnswer]]:
+def best_answers(candidates: Spans, windows: Windows, asked: Questions, most: int = 1) -> list[list[FoundAnswer]]:
     """Return at most so many answers to each question, of all its windows, the best first; none where its context has
     no token."""
     scores = candidates.scores.ravel()
@@ -106,7 +91,7 @@ def _share_elsewhere(starts: Sequence[int]) -> float | None:
     return 1 - max(Counter(starts).values()) / len(starts) if len(starts) >= MAX_ANSWERS else None
 
 
-def null_odds(candidates: Candidates, windows: Windows, best: list[list[FoundAnswer]], joint: bool) -> np.ndarray:
+def null_odds(candidates: Spans, windows: Windows, best: list[list[FoundAnswer]], joint: bool) -> np.ndarray:
     """Return [Q] float64: the greater, the less each question has an answer. The least that any of its windows says,
     since the others may only not have it; where the head is not joint, less the score of the question's best answer.
 

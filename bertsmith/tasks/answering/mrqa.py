@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
+from bertsmith.scoring.malformed import OF_A_RUN, Malformed
+from bertsmith.scoring.questions import mrqa_answers, mrqa_questions_of, part_of
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
-from bertsmith.tasks.scoring.questions import mrqa_answers, mrqa_questions_of, part_of
 
 
 def read_mrqa_questions(

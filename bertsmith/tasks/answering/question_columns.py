@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError, quoted
+from bertsmith.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.tables.cells import Cell, identifier, optional_answer, optional_place, text
 from bertsmith.tables.files import read_table
 from bertsmith.tables.labels import MISSING_NAMES
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.custom import CustomSettings
-from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
 
 
 def read_question_columns(

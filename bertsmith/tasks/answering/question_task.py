@@ -15,6 +15,8 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.errors import UserError, quoted
 from bertsmith.objectives.objective import Batch
+from bertsmith.scoring.text_answers import score_answers
+from bertsmith.scoring.unanswerable import score_answerable
 from bertsmith.storage.json_files import write_json
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds, spread_of_places
@@ -26,8 +28,6 @@ from bertsmith.tasks.dataset import Dataset, Datasets, Outcome, outcome_of
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.scoring.text_answers import score_answers
-from bertsmith.tasks.scoring.unanswerable import score_answerable
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.machine import Machine

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.scoring.malformed import Malformed
+from bertsmith.scoring.malformed import Malformed
 
 MISPLACED = "answers that do not stand at their offset"
 """A reason to leave them out, for which there is a remedy."""

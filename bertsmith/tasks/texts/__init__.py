@@ -9,7 +9,5 @@ In reading order:
     encode            texts and pairs of texts → token rows
     classification    the objective: encoder, head, loss
     classifier        a fine-tuned model, opened, and its answers about texts
-    submission        the GLUE server's files
     predicted_labels  … read: anybody's predicted classes and numbers
-    submit            the test sets, answered by a run's trials, as such files
 """

@@ -62,7 +62,7 @@ class Classifier(NamedTuple):
         return encode(Examples(first, second, None), self.tokenizer, self.length)
 
     def answer(self, rows: Rows) -> list[Prediction] | list[Labels]:
-        """An answer a row."""
+        """Return an answer a row."""
         return self.objective.answers.predictions(predict(self.objective, rows, self.machine))
 
     def _check(self, second: Sequence[str] | None) -> None:

@@ -16,6 +16,7 @@ from bertsmith.storage.files import ending, files_named, reported
 from bertsmith.tables.cells import Cell, given_text
 from bertsmith.tables.files import column_names, read_table
 from bertsmith.tables.table import Table
+from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
@@ -46,6 +47,11 @@ class GlueTask(NamedTuple):
     only_edition: bool = False
     """Whether a file without it is of another edition."""
     test_names: tuple[str, ...] = ("test",)
+
+    @property
+    def answers(self) -> AnswerKind:
+        assert self.task.answers is not None
+        return self.task.answers
 
 
 NOT, YES = "not_entailment", "entailment"
@@ -226,13 +232,13 @@ def _left_out(tables: Sequence[Table]) -> tuple[str, ...]:
 
 def _target(row: GlueTask, path: Path) -> Cell:
     """Return the kind of the cells with the task's answers: a class id, or a number."""
-    return row.task.answers.gold_cell(row.hub_labels if ending(path) == ".parquet" else ())
+    return row.answers.gold_cell(row.hub_labels if ending(path) == ".parquet" else ())
 
 
 def _targets(row: GlueTask, tables: Sequence[Table], label: str) -> np.ndarray:
     """Return [R]: int64 class ids, or float64 numbers."""
     answers = [answer for table in tables for answer in table.columns[label]]
-    return np.array(answers, dtype=row.task.answers.dtype)
+    return np.array(answers, dtype=row.answers.dtype)
 
 
 def _find_folder(row: GlueTask, data: Path) -> Path:

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError, quoted
+from bertsmith.scoring.entities import parse_tag
+from bertsmith.scoring.malformed import OF_A_RUN, Malformed
+from bertsmith.scoring.word_lines import Word, read_words, refuse_numbers
 from bertsmith.storage.files import ending, files_named
 from bertsmith.tables.cells import tags, words
 from bertsmith.tables.files import read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
-from bertsmith.tasks.scoring.entities import parse_tag
-from bertsmith.tasks.scoring.malformed import OF_A_RUN, Malformed
-from bertsmith.tasks.scoring.word_lines import Word, read_words, refuse_numbers
 from bertsmith.tasks.task_spec import MOST_LABELS, TaskFiles, TaskSpec
 
 ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bertsmith.scoring.entities import Tag, count_entities, parse_tag, total
 from bertsmith.storage.files import atomic_write
-from bertsmith.tasks.scoring.entities import Tag, count_entities, parse_tag, total
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.sentences import Sentences
 

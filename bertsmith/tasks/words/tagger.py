@@ -67,7 +67,7 @@ class Tagger(NamedTuple):
         return [[(word, *tag()) for word in words] for words in sentences], encoded.rows.truncated
 
     def _likeliest(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """The id of each token's likeliest tag, [N, L] int16, and its probability, [N, L] float32."""
+        """Return the id of each token's likeliest tag, [N, L] int16, and its probability, [N, L] float32."""
         shape = (len(rows.lengths), int(rows.lengths.max()))
         ids, probs = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.float32)
         for chosen, tokens, scores in scored(self.objective, rows, self.machine):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from bertsmith.encoders.bert import TaggingHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, denominators_of
+from bertsmith.scoring.word_lines import Word
 from bertsmith.tasks.answer_kinds.labels import OneLabel
-from bertsmith.tasks.scoring.word_lines import Word
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.encode_words import IGNORED, encode_words
 from bertsmith.tasks.words.sentences import Sentences

@@ -5,7 +5,7 @@ Source: evaluate-v2.0.py of SQuAD, which google-research/electra carries as fine
 
 from collections.abc import Mapping, Sequence
 
-from bertsmith.tasks.scoring.text_answers import TextScore, normalize, percent, score_text
+from bertsmith.scoring.text_answers import TextScore, normalize, percent, score_text
 
 NULL_THRESHOLD = 1.0
 """The script's default: odds that are probabilities are never above it."""
@@ -40,7 +40,9 @@ def score_answerable(
         ids = [id for id, answers in gold.items() if bool(answers) == has_answer]
         if ids:
             scores |= {f"{prefix}_{name}": value for name, value in _means(ids, final).items()}
-    for name in TextScore._fields if null_odds is not None else ():
+    if null_odds is None:
+        return scores
+    for name in TextScore._fields:
         measure = {id: getattr(score, name) for id, score in raw.items()}
         best, at = _best_threshold(gold, predicted, measure, null_odds)
         scores |= {f"best_{name}": best, f"best_{name}_thresh": at}

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.errors import UserError, quoted
+from bertsmith.scoring.entities import parse_tag
+from bertsmith.scoring.malformed import Malformed
 from bertsmith.storage.files import read_text
-from bertsmith.tasks.scoring.entities import parse_tag
-from bertsmith.tasks.scoring.malformed import Malformed
 
 LINE_END = re.compile(r"\r\n?|\n")
 

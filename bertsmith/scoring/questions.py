@@ -7,12 +7,12 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bertsmith.errors import UserError, one_line, quoted
+from bertsmith.scoring.malformed import Malformed
 from bertsmith.storage.files import reported
 from bertsmith.storage.json_files import MAX_BYTES, json_value, read_json
-from bertsmith.tasks.scoring.malformed import Malformed
 
 GZIP = b"\x1f\x8b"
 
@@ -180,7 +180,7 @@ def _read_mapping(path: Path, what: str, fits: Callable[[Any], bool]) -> dict[st
     return content
 
 
-def part_of(holder: Any, name: str, kind: type, where: str) -> Any:
+def part_of(holder: Any, name: str, kind: Any, where: str) -> Any:
     """Return what a JSON object says under `name`. Raises UserError where it is none, or the value is not of this
     kind."""
     value = holder.get(name) if isinstance(holder, dict) else None
@@ -247,7 +247,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         if not path.is_file():
             raise UserError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
         with open(path, "rb") as file:
-            unpacked: IO[bytes] = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
+            unpacked: Any = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
             number = 0
             try:
                 while line := unpacked.readline(MAX_BYTES + 1):

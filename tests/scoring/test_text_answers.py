@@ -2,8 +2,8 @@
 
 import pytest
 
-from bertsmith.tasks.scoring.questions import read_predicted_texts, read_squad
-from bertsmith.tasks.scoring.text_answers import normalize, score_answers, score_text
+from bertsmith.scoring.questions import read_predicted_texts, read_squad
+from bertsmith.scoring.text_answers import normalize, score_answers, score_text
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.tasks.scoring.entities import Tag, parse_tag
-from bertsmith.tasks.scoring.word_lines import DOCUMENT, Word, read_words
+from bertsmith.scoring.entities import Tag, parse_tag
+from bertsmith.scoring.word_lines import DOCUMENT, Word, read_words
 
 Tags = list[list[Tag]]
 """Of words, a list a sentence; there is a word in each."""

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from bertsmith.tasks.scoring.entities import (
+from bertsmith.scoring.entities import (
     EntityCounts,
     Tag,
     count_entities,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.storage.files import atomic_write
-from bertsmith.tasks.task_spec import TaskSpec
+from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
 
 TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -47,14 +47,14 @@ SHEETS = (
 assert {sheet.task for sheet in SHEETS} == GLUE.keys()
 
 
-def sheet_text(task: TaskSpec, answers: Sequence[str | float]) -> str:
+def sheet_text(kind: AnswerKind, answers: Sequence[str | float]) -> str:
     """Return the file's content.
 
     Args:
-        task: whose answers they are.
+        kind: what the answers are.
         answers: labels as words, or numbers, which are clipped to the task's range and written with three decimals.
     """
-    lines = [f"{index}\t{task.answers.submitted(answer)}\n" for index, answer in enumerate(answers)]
+    lines = [f"{index}\t{kind.submitted(answer)}\n" for index, answer in enumerate(answers)]
     return "index\tprediction\n" + "".join(lines)
 
 

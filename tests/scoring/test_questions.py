@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.scoring.questions import (
+from bertsmith.scoring.questions import (
     is_impossible,
     paired_ids,
     read_mrqa,

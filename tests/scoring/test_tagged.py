@@ -5,9 +5,9 @@ import collections
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.scoring.entities import count_entities, tag_accuracy, total
-from bertsmith.tasks.scoring.tagged import read_tagging
-from bertsmith.tasks.scoring.word_lines import read_words
+from bertsmith.scoring.entities import count_entities, tag_accuracy, total
+from bertsmith.scoring.tagged import read_tagging
+from bertsmith.scoring.word_lines import read_words
 
 GOLD = "the DT B-NP\ncat NN I-NP\n\nsat VBD B-VP\n"
 

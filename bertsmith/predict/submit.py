@@ -7,15 +7,16 @@ from typing import NamedTuple
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
+from bertsmith.predict.glue_archive import SHEETS, Sheet, sheet_text, write_submission
 from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import known_kind, read_manifest
+from bertsmith.tasks.answer_kinds.answer_kind import Prediction
 from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_classifier
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, read_split, why_absent
-from bertsmith.tasks.texts.submission import SHEETS, Sheet, sheet_text, write_submission
 from bertsmith.training.machine import MachineSettings
 
 
@@ -85,7 +86,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
             works.append(work)
     contents, written = {}, []
     for work, answers in _answered(works, options.machine):
-        contents[work.sheet.file] = sheet_text(GLUE[work.sheet.task].task, answers)
+        contents[work.sheet.file] = sheet_text(GLUE[work.sheet.task].answers, answers)
         written.append(f"{work.sheet.file:<12}{work.num_rows:>9,}  {_source(work)}")
     write_submission(out, contents)
     return written, left_out
@@ -148,7 +149,7 @@ def _work(sheet: Sheet, runs: dict[str, TaskRun], options: SubmitSettings, fill:
 
 def _filler(name: str, data: Path, check_counts: bool) -> tuple[str | float, str]:
     """Return one answer for all rows, and where it is from."""
-    answers = GLUE[name].task.answers
+    answers = GLUE[name].answers
     if not data.is_dir() or why_absent(name, data, "train"):
         answer, which = answers.commonest(None)
         return answer, f"{which}, for want of training labels in {data}"
@@ -170,7 +171,8 @@ def _answered(works: list[Work], machine: MachineSettings) -> Iterator[tuple[Wor
         rows = classifier.encode(work.examples.first, work.examples.second)
         if rows.truncated:
             _say(f"{work.sheet.file}: {rows.truncated:,} of them are cut to {classifier.length} tokens, as in training")
-        yield work, [answer.value if answer.label is None else answer.label for answer in classifier.answer(rows)]
+        answers = [answer for answer in classifier.answer(rows) if isinstance(answer, Prediction)]  # which all are
+        yield work, [answer.value if answer.label is None else answer.label for answer in answers]
 
 
 def _source(work: Work) -> str:

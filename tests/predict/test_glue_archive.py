@@ -5,8 +5,8 @@ import zipfile
 import pytest
 
 from bertsmith.errors import UserError
+from bertsmith.predict.glue_archive import SHEETS, sheet_text, write_submission
 from bertsmith.tasks.texts.glue import GLUE
-from bertsmith.tasks.texts.submission import SHEETS, sheet_text, write_submission
 
 OFFICIAL = {
     "AX.tsv": 1104, "CoLA.tsv": 1063, "MNLI-m.tsv": 9796, "MNLI-mm.tsv": 9847, "MRPC.tsv": 1725, "QNLI.tsv": 5463,
@@ -23,10 +23,12 @@ def test_the_eleven_files():
 
 
 def test_words_and_numbers():
-    assert sheet_text(GLUE["rte"].task, ["entailment", "not_entailment"]) == (
+    assert sheet_text(GLUE["rte"].answers, ["entailment", "not_entailment"]) == (
         "index\tprediction\n0\tentailment\n1\tnot_entailment\n"
     )
-    assert sheet_text(GLUE["sts-b"].task, [-0.2, 2.71828, 5.01]) == "index\tprediction\n0\t0.000\n1\t2.718\n2\t5.000\n"
+    assert (
+        sheet_text(GLUE["sts-b"].answers, [-0.2, 2.71828, 5.01]) == "index\tprediction\n0\t0.000\n1\t2.718\n2\t5.000\n"
+    )
 
 
 def test_the_archive_is_the_same_each_time_and_keeps_what_was_there(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.scoring.word_lines import read_words, refuse_numbers
+from bertsmith.scoring.word_lines import read_words, refuse_numbers
 
 
 def words(path, content: str | bytes) -> list[list[str]]:

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from bertsmith.tasks.scoring.questions import read_predicted_texts, read_squad
-from bertsmith.tasks.scoring.unanswerable import score_answerable
+from bertsmith.scoring.questions import read_predicted_texts, read_squad
+from bertsmith.scoring.unanswerable import score_answerable
 
 GOLD = {"a": ["cat"], "b": ["black dog"], "c": [], "d": []}
 PREDICTED = {"a": "the cat", "b": "dog", "c": "", "d": "cow"}

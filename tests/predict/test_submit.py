@@ -10,14 +10,14 @@ from bertsmith import load as load_model
 from bertsmith.cli.app import app
 from bertsmith.config.loading import lay_over, load
 from bertsmith.errors import UserError
+from bertsmith.predict.glue_archive import SHEETS
+from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.sweeps.glue import run_glue
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.texts.glue import GLUE
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
-from bertsmith.tasks.texts.submission import SHEETS
-from bertsmith.tasks.texts.submit import SubmitSettings, submit
 from tests.tasks.texts.toy_glue import SIZES, write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 
