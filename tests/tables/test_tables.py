@@ -365,7 +365,7 @@ def test_classes_are_called_as_they_are_written():
     assert named("True", "False") == ["False", "True"] and named(True, "True", False) == ["false", "true"]
     assert named("none", "NA", "N/A") == ["N/A", "NA", "none"]
     assert named("A", "a", "\U0001f469\u200d\U0001f680") == ["A", "a", "\U0001f469\u200d\U0001f680"]
-    assert named(0.1, 1e-7) == ["1e-07", "0.1"]
+    assert named(0.1, 1e-7) == ["0.0000001", "0.1"]
 
 
 @pytest.mark.parametrize(
