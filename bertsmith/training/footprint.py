@@ -17,8 +17,9 @@ PROCESS_BYTES = 416e6
 HOLES, HOLES_OF_SEVERAL = 1.4, 2.2
 """What the heap takes for tensors that come and go, by what they hold, where a step is one micro-batch and where it is
 several: sizes differ from one to the next, and gradients lie between them."""
-SURPLUS = 1.1
-"""By how much a process outgrows its first steps before it gives freed memory back (`memory.Surplus`)."""
+SURPLUS = 1.18
+"""By how much a process outgrows its first steps before it gives freed memory back (`memory.Surplus`), and a little for
+what two threads take more than one."""
 
 
 @dataclass(frozen=True)
