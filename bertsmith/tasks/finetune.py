@@ -22,7 +22,7 @@ from bertsmith.storage.folders import no_empty_folder, number_of, open_run_folde
 from bertsmith.storage.json_files import member, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.storage.results import by_task, cautions_of, read_trial_results
-from bertsmith.tasks.answering.question_task import read_question_task
+from bertsmith.tasks.answering.question_task import QuestionTask
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.mixing import SEVERAL
 from bertsmith.tasks.multi_task import MultiTask
@@ -30,12 +30,12 @@ from bertsmith.tasks.pretrained_encoder import PretrainedEncoder, open_pretraine
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import trial_folder
 from bertsmith.tasks.task import Task
-from bertsmith.tasks.texts.text_task import read_text_task
+from bertsmith.tasks.texts.text_task import TextTask
 from bertsmith.tasks.trial import TrialContext, run_trial
-from bertsmith.tasks.words.tag_task import read_tag_task
+from bertsmith.tasks.words.tag_task import TagTask
 from bertsmith.training.machine import choose_machine
 
-READERS = {"texts": read_text_task, "words": read_tag_task, "questions": read_question_task}
+TASK_KINDS: dict[str, type[Task]] = {"texts": TextTask, "words": TagTask, "questions": QuestionTask}
 """By what is given an answer, see `FinetuneRecipe.kind`."""
 
 
@@ -90,14 +90,18 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
     return results
 
 
-def load_task(recipe: FinetuneRecipe) -> Task:
+def load_task(recipe: FinetuneRecipe) -> Task | MultiTask:
     """Return the recipe's task with its files, read. Raises UserError where they cannot be used."""
     if recipe.task == SEVERAL:
         return MultiTask(recipe, {name: load_task(recipe.of_task(name)) for name in recipe.several.tasks})
-    return READERS[recipe.kind](recipe)
+    data = recipe.entry.read(recipe)
+    for examples in (data.train, *data.dev_sets.values()):
+        for line in examples.notes():
+            _say(line)
+    return TASK_KINDS[recipe.kind](recipe, data)
 
 
-def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task) -> None:
+def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task | MultiTask) -> None:
     """Raise UserError where the model cannot have such rows, or `Task.check` refuses it."""
     try:
         check_length(start.settings, "sequence_length", recipe.sequence_length)
@@ -106,13 +110,13 @@ def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task) -> 
     task.check(start)
 
 
-def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task, overwrite: bool) -> None:
+def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task | MultiTask, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
     fingerprint = identity(recipe) | {"model": start.fingerprint()} | task.identity()
     open_run_folder(out, KINDS["finetune"], fingerprint, defaults(recipe), overwrite)
     remove_unfinished(own_folder(out / "trials"), "seed-")
     write_manifest(out, "finetune", {
-        "identity": fingerprint, "recipe": to_dict(recipe), **_described(task),
+        "identity": fingerprint, "recipe": to_dict(recipe), **task.to_json(),
         "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
         "trained_length": start.trained_length, "learnt_before": start.finetuned_on,
         "tokenizer": start.tokenizer.fingerprint, "finished": False,
@@ -122,16 +126,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Tas
     start.tokenizer.save(out)
 
 
-def _described(task: Task) -> dict[str, Any]:
-    """Return what of the task, or of each of several, is needed to read a trial."""
-    spec = task.spec
-    facts = {"task": spec.name, "metrics": task.metrics, "examples": task.num_examples}
-    if isinstance(task, MultiTask):
-        return facts | {"tasks": {name: _described(part) for name, part in task.tasks.items()}}
-    return facts | spec.to_json()
-
-
-def _collect(run: Path, task: Task) -> dict[str, Any]:
+def _collect(run: Path, task: Task | MultiTask) -> dict[str, Any]:
     """Return the content of results.json, out of all finished trials."""
     numbers = (number_of(path.name, "seed-") for path in (run / "trials").iterdir())
     seeds = sorted(number for number in numbers if number is not None)

@@ -103,6 +103,10 @@ class MultiTask(NamedTuple):
     def identity(self) -> dict[str, Any]:
         return flat_names({name: task.identity() for name, task in self.tasks.items()})
 
+    def to_json(self) -> dict[str, Any]:
+        parts = {name: task.to_json() for name, task in self.tasks.items()}
+        return {"task": SEVERAL, "metrics": self.metrics, "examples": self.num_examples, "tasks": parts}
+
     def check(self, start: PretrainedEncoder) -> None:
         for task in self.tasks.values():
             task.check(start)

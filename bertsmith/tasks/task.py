@@ -8,7 +8,7 @@ from torch import nn
 
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.tasks.class_weights import check_weights
-from bertsmith.tasks.dataset import Datasets
+from bertsmith.tasks.dataset import Dataset, Datasets
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -48,9 +48,37 @@ class Task(ABC):
         if share := self.recipe.early_stopping.share:
             divide(self.data.train.num_examples, share)
 
-    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return what a run's manifest says of the task."""
+        return {
+            "task": self.spec.name, "metrics": self.metrics, "examples": self.num_examples, **self.spec.to_json(),
+        }  # fmt: skip
+
     def encode(self, start: PretrainedEncoder) -> Datasets:
         """Return token rows for this model; say on standard error what was cut or left out."""
+        train, held_out = self.divided()
+        return Datasets(
+            self.encode_train(train, start),
+            {("", edition): self.encode_examples(examples, start) for edition, examples in self.data.dev_sets.items()},
+            {} if held_out is None else {("", ""): self.encode_examples(held_out, start)},
+            0 if held_out is None else held_out.num_examples,
+        )
+
+    def divided(self) -> tuple[Any, Any]:
+        """Return the training examples, and those of them that are held out for early stopping; None where none are."""
+        train, share = self.data.train, self.recipe.early_stopping.share
+        if not share:
+            return train, None
+        kept, held_out = divide(train.num_examples, share)
+        return train.take(kept), train.take(held_out)
+
+    @abstractmethod
+    def encode_examples(self, examples: Any, start: PretrainedEncoder) -> Dataset:
+        """Return the examples of a split as rows."""
+
+    @abstractmethod
+    def encode_train(self, examples: Any, start: PretrainedEncoder) -> Dataset:
+        """Return examples to learn from as rows, with the weights of their classes."""
 
     @abstractmethod
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> nn.Module:

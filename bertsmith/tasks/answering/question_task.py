@@ -24,7 +24,7 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
 from bertsmith.tasks.class_weights import check_weights
-from bertsmith.tasks.dataset import Dataset, Datasets, Outcome, outcome_of
+from bertsmith.tasks.dataset import Dataset, Outcome, outcome_of
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -113,48 +113,34 @@ class QuestionTask(Task):
                 f"(answering.question_length); lengthen the one or shorten the other"
             )
 
-    def encode(self, start: PretrainedEncoder) -> Datasets:
-        asked, held_out = self.data.train, None
-        if share := self.recipe.early_stopping.share:  # whole contexts, so that none is known from training
-            asked, held_out = (asked.of_contexts(part) for part in divide(len(asked.contexts), share, "contexts"))
-        train = self._encoded(asked, start)
+    def divided(self) -> tuple[Questions, Questions | None]:
+        """Hold out whole contexts, so that none is known from training."""
+        train, share = self.data.train, self.recipe.early_stopping.share
+        if not share:
+            return train, None
+        kept, held_out = divide(len(train.contexts), share, "contexts")
+        return train.of_contexts(kept), train.of_contexts(held_out)
+
+    def encode_examples(self, examples: Questions, start: PretrainedEncoder) -> QuestionDataset:
+        settings, length = self.recipe.answering, self.recipe.sequence_length
+        windows = cut_into_windows(examples, start.tokenizer, length, settings.stride, settings.question_length)
+        say_what_is_cut(examples.path, windows, settings)
+        return QuestionDataset(self.spec, examples, windows, first_answers(examples, windows), settings)
+
+    def encode_train(self, examples: Questions, start: PretrainedEncoder) -> QuestionDataset:
+        train = self.encode_examples(examples, start)
         lost = lost_answers(train)
         if len(lost):
             say(
                 f"{self.data.train.path}: {len(lost):,} of {len(train.asked):,} questions have their answer whole in "
                 f"no window, and are learnt as if it were not there; the first is "
-                f"{quoted(train.asked.ids[lost[0]], 80)}; a "
-                f"smaller answering.stride has windows overlap more",
+                f"{quoted(train.asked.ids[lost[0]], 80)}; a smaller answering.stride has windows overlap more",
                 error=True,
             )
-        dev = {("", ""): self._encoded(self.data.dev, start)}
-        if held_out is None:
-            return Datasets(train, dev)
-        return Datasets(train, dev, {("", ""): self._encoded(held_out, start)}, len(held_out))
+        return train
 
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Answering:
         return start.load_into(build_answering(self.recipe, encoder, start.family))
-
-    def _encoded(self, asked: Questions, start: PretrainedEncoder) -> QuestionDataset:
-        settings = self.recipe.answering
-        windows = cut_into_windows(
-            asked, start.tokenizer, self.recipe.sequence_length, settings.stride, settings.question_length
-        )
-        say_what_is_cut(asked.path, windows, settings)
-        return QuestionDataset(self.spec, asked, windows, first_answers(asked, windows), settings)
-
-
-def read_question_task(recipe: FinetuneRecipe) -> QuestionTask:
-    """Return SQuAD, a task of MRQA 2019, or the user's own questions; what is left out is said on standard error.
-
-    Raises:
-        UserError: as the task's reader.
-    """
-    data = recipe.entry.read(recipe)
-    for asked in (data.train, data.dev):
-        for note in asked.notes():
-            say(note, error=True)
-    return QuestionTask(recipe, data)
 
 
 def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -> None:

@@ -33,6 +33,10 @@ class Examples(NamedTuple):
         second = None if self.second is None else [self.second[number] for number in numbers]
         return Examples([self.first[number] for number in numbers], second, self.targets[numbers])
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what was left out, in lines."""
+        return self.left_out
+
     def fingerprint(self) -> str:
         """Return hex sha256 of texts and targets, whatever file they came from."""
         digest = hashlib.sha256()

@@ -1,6 +1,6 @@
 """Classes, labels and numbers of texts, as a task: GLUE's tasks, and one's own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,11 +15,9 @@ from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.dataset import Dataset, Datasets, Outcome, outcome_of
-from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.metrics import is_constant, measure
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
-from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.task_spec import TaskSpec
@@ -82,17 +80,8 @@ class TextTask(Task):
             )
 
     def encode(self, start: PretrainedEncoder) -> Datasets:
-        train, held_out = self.data.train, None
-        if share := self.recipe.early_stopping.share:
-            train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
-        if self.spec.symmetric and self.recipe.double_unordered:
-            train = in_both_orders(train)
-        dev = {("", edition): self._encoded(examples, start) for edition, examples in self.data.dev_sets.items()}
-        watched = {} if held_out is None else {("", ""): self._encoded(held_out, start)}
-        splits = Datasets(
-            self._encoded(train, start, self._weights()), dev, watched, 0 if held_out is None else len(held_out.first)
-        )
-        parts = [splits.train, *dev.values(), *watched.values()]
+        splits = super().encode(start)
+        parts = [splits.train, *splits.dev.values(), *splits.held_out.values()]
         truncated = sum(part.rows.truncated for part in parts)
         if truncated:
             say(
@@ -102,32 +91,22 @@ class TextTask(Task):
             )
         return splits
 
-    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Classification:
-        objective = build_classification(encoder, start.family, self.spec.answers, self.recipe.compat)
-        return start.load_into(objective)
+    def encode_examples(self, examples: Examples, start: PretrainedEncoder) -> TextDataset:
+        rows = encode(examples, start.tokenizer, self.recipe.sequence_length)
+        return TextDataset(self.spec, rows, examples.targets)
 
-    def _weights(self) -> np.ndarray | None:
+    def encode_train(self, examples: Examples, start: PretrainedEncoder) -> TextDataset:
+        if self.spec.symmetric and self.recipe.double_unordered:
+            examples = in_both_orders(examples)
         gold, kind = self.data.train.targets, self.spec.answers
         for line in kind.summary(gold):
             say(f"{self.spec.name}: {line}", error=True)
-        return class_weights(self.recipe, self.spec, kind.counts(gold), len(gold))
+        weights = class_weights(self.recipe, self.spec, kind.counts(gold), len(gold))
+        return replace(self.encode_examples(examples, start), weights=weights)
 
-    def _encoded(self, examples: Examples, start: PretrainedEncoder, weights: np.ndarray | None = None) -> TextDataset:
-        rows = encode(examples, start.tokenizer, self.recipe.sequence_length)
-        return TextDataset(self.spec, rows, examples.targets, weights)
-
-
-def read_text_task(recipe: FinetuneRecipe) -> TextTask:
-    """Return a GLUE task, BoolQ, or one of the user's own.
-
-    Raises:
-        UserError: as `read_glue`, and as `read_columns`.
-    """
-    data = recipe.entry.read(recipe)
-    for examples in (data.train, *data.dev_sets.values()):
-        for line in examples.left_out:
-            say(line, error=True)
-    return TextTask(recipe, data)
+    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Classification:
+        objective = build_classification(encoder, start.family, self.spec.answers, self.recipe.compat)
+        return start.load_into(objective)
 
 
 def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.scoring.entities import parse_tag
 from bertsmith.scoring.malformed import OF_A_RUN, Malformed
@@ -54,6 +55,10 @@ class Sentences(NamedTuple):
         """Return all words in order."""
         return (word for sentence in self.words for word in sentence)
 
+    def notes(self) -> list[str]:
+        """Return what was left out, in lines."""
+        return self.left_out.split("\n") if self.left_out else []
+
     def fingerprint(self) -> str:
         """Return hex sha256 of words, tags and where sentences end, whatever file they came from."""
         digest = hashlib.sha256()
@@ -73,6 +78,8 @@ def read_chunking(data: Path, *, skip_malformed: bool = False) -> TaskFiles:
     """
     dev = "dev.txt" if files_named(data, ["dev.txt"]) else "test.txt"
     paths = [_only(data, name) for name in ("train.txt", dev)]
+    if dev == "test.txt":
+        say(f"{paths[1]}: the official test file is what is scored, since there is no dev.txt beside it", error=True)
     read = (read_sentences(path, skip_malformed=skip_malformed) for path in paths)
     return tagging_task("chunk", *read, skip_malformed=skip_malformed)
 

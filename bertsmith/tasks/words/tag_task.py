@@ -15,12 +15,10 @@ from bertsmith.errors import quoted
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.cautions import spread_of
 from bertsmith.tasks.class_weights import class_weights
-from bertsmith.tasks.dataset import Dataset, Datasets, Outcome, outcome_of
-from bertsmith.tasks.early_stopping import divide
+from bertsmith.tasks.dataset import Dataset, Outcome, outcome_of
 from bertsmith.tasks.inference import scored
 from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
-from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.task_spec import TaskSpec
@@ -74,28 +72,23 @@ class TagDataset(Dataset):
 class TagTask(Task):
     """A task of tags of words."""
 
-    def encode(self, start: PretrainedEncoder) -> Datasets:
-        guess = fallback(self.spec, self.data.train)
-        length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(start.settings.num_segments)
+    def encode_examples(self, examples: Sentences, start: PretrainedEncoder) -> TagDataset:
+        encoded = self._encoded(examples, start)
+        self._say_what_is_lost(encoded, f", and count as predicted {quoted(self.spec.labels[encoded.fallback], 60)}")
+        return encoded
 
-        def encoded(sentences: Sentences) -> TagDataset:
-            return encode_tagged(sentences, self.spec, start.tokenizer, length, guess, segment)
-
-        train, held_out = self.data.train, None
-        if share := self.recipe.early_stopping.share:
-            train, held_out = (train.take(numbers) for numbers in divide(train.num_examples, share))
-        counted = f", and count as predicted {quoted(self.spec.labels[guess], 60)}"
-        learnt, dev = replace(encoded(train), weights=self._weights()), encoded(self.data.dev)
-        self._say_what_is_lost(learnt, "")
-        self._say_what_is_lost(dev, counted)
-        if held_out is None:
-            return Datasets(learnt, {("", ""): dev})
-        watched = encoded(held_out)
-        self._say_what_is_lost(watched, counted)
-        return Datasets(learnt, {("", ""): dev}, {("", ""): watched}, held_out.num_examples)
+    def encode_train(self, examples: Sentences, start: PretrainedEncoder) -> TagDataset:
+        encoded = replace(self._encoded(examples, start), weights=self._weights())
+        self._say_what_is_lost(encoded, "")
+        return encoded
 
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Tagging:
         return start.load_into(build_tagging(encoder, start.family, len(self.spec.labels), self.recipe.compat))
+
+    def _encoded(self, sentences: Sentences, start: PretrainedEncoder) -> TagDataset:
+        length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(start.settings.num_segments)
+        guess = fallback(self.spec, self.data.train)
+        return encode_tagged(sentences, self.spec, start.tokenizer, length, guess, segment)
 
     def _weights(self) -> np.ndarray | None:
         tags = Counter(word.columns[-1] for word in self.data.train.flat())
@@ -116,28 +109,9 @@ class TagTask(Task):
             word = next(islice(split.sentences.flat(), int(unknown[0]), None))
             say(
                 f"{path}, line {word.line}: the tokenizer makes nothing of {quoted(word.columns[0], 60)}, so it is "
-                f"[UNK]; "
-                f"{len(unknown):,} of {len(kept):,} words are",
+                f"[UNK]; {len(unknown):,} of {len(kept):,} words are",
                 error=True,
             )
-
-
-def read_tag_task(recipe: FinetuneRecipe) -> TagTask:
-    """Return CoNLL-2000, or the user's own files.
-
-    Raises:
-        UserError: as `read_chunking`, and as `read_custom_tagging`.
-    """
-    data = recipe.entry.read(recipe)
-    if recipe.task == "chunk" and data.dev.path.name.lower() != "dev.txt":
-        say(
-            f"{data.dev.path}: the official test file is what is scored, since there is no dev.txt beside it",
-            error=True,
-        )
-    for sentences in (data.train, data.dev):
-        if sentences.left_out:
-            say(sentences.left_out, error=True)
-    return TagTask(recipe, data)
 
 
 def encode_tagged(
