@@ -119,10 +119,6 @@ SETS = GLUE | {
 """The tasks, and the sets that a model of MNLI is asked about besides MNLI's own: only dev and test, only test."""
 
 
-class Absent(UserError):
-    """A set is not in the data folder at all (a half of one is a `UserError`)."""
-
-
 def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> TaskFiles:
     """Return the task `name` out of the GLUE folder `data`; of MNLI with the mismatched dev set where it is there. See
     `read_split`."""
@@ -140,13 +136,8 @@ def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:
     Raises:
         UserError: a file is there in part only.
     """
-    row = SETS[name]
-    try:
-        for split in splits:
-            _split_files(row, _find_folder(row, data), split)
-    except Absent as error:
-        return str(error).partition(";")[0]
-    return None
+    reasons = (_located(SETS[name], data, split)[1] for split in splits)
+    return next((why.partition(";")[0] for why in reasons if why), None)
 
 
 def read_split(
@@ -161,12 +152,13 @@ def read_split(
         skip_malformed: leave malformed lines out and count them.
 
     Raises:
-        Absent: the folder or the file is missing.
-        UserError: a column is missing; a line is malformed; a label is not the task's; the number of examples is not
-            the published one.
+        UserError: the folder, the file or a column is missing; a line is malformed; a label is not the task's; the
+            number of examples is not the published one.
     """
     row = SETS[name]
-    paths = _split_files(row, _find_folder(row, data), split)
+    paths, why_not = _located(row, data, split)
+    if why_not:
+        raise UserError(why_not)
     texts, label = row.texts, row.label
     header = row.header if split != "test" else None
     if ending(paths[0]) == ".parquet":
@@ -202,7 +194,9 @@ def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> t
             task's.
     """
     row = GLUE[name]
-    paths = _split_files(row, _inner_folder(row, gold) or gold, "dev") if gold.is_dir() else [gold]
+    paths, why_not = _split_files(row, _inner_folder(row, gold) or gold, "dev") if gold.is_dir() else ([gold], "")
+    if why_not:
+        raise UserError(why_not)
     texts, label, header = row.texts, row.label, row.header
     if ending(paths[0]) == ".parquet":
         texts, label, header = row.hub_texts, "label", None
@@ -241,13 +235,13 @@ def _targets(row: GlueTask, tables: Sequence[Table], label: str) -> np.ndarray:
     return np.array(answers, dtype=row.answers.dtype)
 
 
-def _find_folder(row: GlueTask, data: Path) -> Path:
+def _located(row: GlueTask, data: Path, split: SplitName) -> tuple[Sequence[Path], str]:
+    """Return the split's files in the folder of all tasks; where there are none, why not."""
     if not data.is_dir():
-        raise Absent(f"{data}: no such folder; data=… names the folder of all GLUE tasks")
-    folder = _inner_folder(row, data)
-    if folder is None:
-        raise Absent(f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks")
-    return folder
+        return [], f"{data}: no such folder; data=… names the folder of all GLUE tasks"
+    if folder := _inner_folder(row, data):
+        return _split_files(row, folder, split)
+    return [], f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks"
 
 
 def _inner_folder(row: GlueTask, data: Path) -> Path | None:
@@ -262,8 +256,8 @@ def _inner_folder(row: GlueTask, data: Path) -> Path | None:
     return None
 
 
-def _split_files(row: GlueTask, folder: Path, split: SplitName) -> Sequence[Path]:
-    """Return the split's files, all of one layout."""
+def _split_files(row: GlueTask, folder: Path, split: SplitName) -> tuple[Sequence[Path], str]:
+    """Return the split's files, all of one layout; where there are none, why not."""
     edition = "" if split == "train" else row.edition
     names = {"train": ("train",), "dev": ("dev", "validation"), "test": row.test_names}[split]
     endings = [edition] if row.only_edition or not edition else [edition, ""]
@@ -275,12 +269,12 @@ def _split_files(row: GlueTask, folder: Path, split: SplitName) -> Sequence[Path
             if found := files_named(folder, [stem + wanted]):
                 if len(found) > 1:
                     raise UserError(f"{folder}: both {found[0].name} and {found[1].name}; leave one of them there")
-                return found
+                return found, ""
         parts = [path for path in there if fnmatchcase(path.name.lower(), f"{stem}-*-of-*.parquet")]
         if parts:
             _check_parts(parts)
-            return parts
-    raise Absent(
+            return parts, ""
+    return [], (
         f"{folder / f'{stems[0]}.tsv'}: no such file, and no {stems[-1]}.parquet or {stems[-1]}-00000-of-….parquet; "
         f"`bertsmith download glue` fetches GLUE"
     )
