@@ -6,7 +6,6 @@ Source: Warstadt et al. 2020, BLiMP, arXiv 1912.00582; the files of github.com/a
 """
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from bertsmith.console.progress import progress
 from bertsmith.errors import UserError
 from bertsmith.evals.likelihood import LikelihoodModel, preferred, standard_error
 from bertsmith.randomness import generator
-from bertsmith.storage.files import ending, read_text, reported
+from bertsmith.storage.files import LINE_END, ending, read_text, reported
 from bertsmith.storage.json_files import json_value
 from bertsmith.text.shards import open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -28,8 +27,6 @@ from bertsmith.training.recipe import PretrainRecipe
 
 PAIRS_AT_ONCE = 1000
 """Between two signs of life."""
-
-LINE_END = re.compile(r"\r\n|\r|\n")
 
 _FIELDS = ("sentence_good", "sentence_bad", "UID", "linguistics_term")
 

@@ -17,9 +17,7 @@ from typing import NamedTuple
 from bertsmith.errors import UserError, quoted
 from bertsmith.scoring.entities import parse_tag
 from bertsmith.scoring.malformed import Malformed
-from bertsmith.storage.files import read_text
-
-LINE_END = re.compile(r"\r\n?|\n")
+from bertsmith.storage.files import LINE_END, read_text
 
 BETWEEN = re.compile(r"[ \t]+")
 

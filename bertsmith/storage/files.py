@@ -19,6 +19,9 @@ from typing import IO, Any, NamedTuple
 
 from bertsmith.errors import UserError, shortened
 
+LINE_END = re.compile(r"\r\n|\r|\n")
+"""Nothing else of Unicode: texts have its other separators inside."""
+
 TEMPORARY = ".bertsmith-partial"
 """Suffix of a file or folder that is being written. Whatever carries it is ours, and rubbish after a crash; a
 NAME.partial may be anybody's and is left alone."""

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.errors import UserError, one_line, quoted
-from bertsmith.storage.files import ending, reported
+from bertsmith.storage.files import LINE_END, ending, reported
 from bertsmith.storage.json_files import json_value
 
 CSV_FIELD_SIZE = 1 << 30
 """Bytes; the csv module's own limit, 128 kB, is too short for a document."""
-
-LINE_END = re.compile(r"\r\n|\r|\n")
-"""Nothing else of Unicode: GLUE has texts with its other separators inside."""
 
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 """What `surrogateescape` makes of bytes that are not UTF-8."""

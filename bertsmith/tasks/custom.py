@@ -15,7 +15,7 @@ WORD_ENDINGS = (".txt", ".conll")
 """Of files with a word a line."""
 
 TEXTS = ("kind = classification", "kind = multi-label", "kind = regression")
-LABELLED = (*TEXTS, "kind = tagging")
+TEXTS_AND_WORDS = (*TEXTS, "kind = tagging")
 ANSWERING = ("kind = answering",)
 """The kinds that a setting is of."""
 
@@ -24,9 +24,9 @@ ANSWERING = ("kind = answering",)
 class CustomSettings:
     """The columns of a custom task; the GLUE tasks have theirs in their table."""
 
-    text: str = setting("sentence", "column of the text", min_length=1, only=LABELLED)
+    text: str = setting("sentence", "column of the text", min_length=1, only=TEXTS_AND_WORDS)
     second_text: str | None = setting(None, "column of the second text, for pairs", min_length=1, only=TEXTS)
-    label: str = setting("label", "column of the answer", min_length=1, only=LABELLED)
+    label: str = setting("label", "column of the answer", min_length=1, only=TEXTS_AND_WORDS)
     kind: Literal["classification", "multi-label", "regression", "tagging", "answering"] = setting(
         "classification",
         "classification: the answer is one of the training file's labels; multi-label: any number of them; regression: "

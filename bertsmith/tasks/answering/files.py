@@ -21,7 +21,7 @@ MRQA_NAMES = {
 }  # fmt: skip
 """What MRQA 2019 calls a task's file, in its folders train and dev."""
 
-METRICS = ("exact_match", "f1")
+ANSWERABLE_METRICS = ("exact_match", "f1")
 
 UNANSWERABLE_METRICS = ("best_f1", "best_exact", "f1", "exact")
 """At the best thresholds first, as dev figures of SQuAD 2.0 are published: what a model scores at a threshold that was
@@ -34,7 +34,7 @@ def read_asked(recipe: Any) -> TaskFiles:
     Raises:
         UserError: a file is missing, or there are several; as the readers of the task's files.
     """
-    metrics = UNANSWERABLE_METRICS if recipe.unanswerable else METRICS
+    metrics = UNANSWERABLE_METRICS if recipe.unanswerable else ANSWERABLE_METRICS
     spec = TaskSpec(recipe.task, metrics, may_have_none=recipe.unanswerable)
     return TaskFiles(spec, *(_read(recipe, split, split == "train") for split in ("train", "dev")))
 

@@ -19,7 +19,7 @@ BOOLQ = TaskSpec("boolq", ("accuracy",), OneLabel(("false", "true")))
 
 COLUMNS = ("question", "passage")
 
-NAMES = {"train": ("train.jsonl",), "dev": ("val.jsonl", "dev.jsonl")}
+FILES = {"train": ("train.jsonl",), "dev": ("val.jsonl", "dev.jsonl")}
 
 NUM_EXAMPLES = {"train": 9427, "dev": 3270}
 """As published."""
@@ -36,9 +36,9 @@ def read_boolq(data: Path, *, check_counts: bool = True, skip_malformed: bool = 
 
 
 def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> Examples:
-    paths = [path for folder in (data, data / "BoolQ", data / "boolq") for path in files_named(folder, NAMES[split])]
+    paths = [path for folder in (data, data / "BoolQ", data / "boolq") for path in files_named(folder, FILES[split])]
     if not paths:
-        raise UserError(f"{data}: no {' or '.join(NAMES[split])} in it or in its folder BoolQ; data=… names the folder")
+        raise UserError(f"{data}: no {' or '.join(FILES[split])} in it or in its folder BoolQ; data=… names the folder")
     wanted = dict.fromkeys(COLUMNS, given_text) | {"label": BOOLQ.answers.gold_cell()}
     table = read_table(paths[0], wanted, skip_malformed=skip_malformed)
     answers = np.array(table.columns["label"], dtype=np.int64)
