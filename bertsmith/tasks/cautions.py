@@ -6,7 +6,7 @@ import numpy as np
 
 from bertsmith.training.cautions import EVALUATIONS, standing_still
 
-LEAST_SPREAD = 0.01
+MIN_SPREAD = 0.01
 """Of probabilities over the rows, and of numbers as a share of the gold ones' spread: below it outputs are alike."""
 MARGIN = 0.01
 """Of what the commonest answer leaves to be won: a score has to be above its by more."""
@@ -33,8 +33,8 @@ def caution_of(metric: str, score: float, constant: float | None, same: bool, sp
     no_better = "" if score > constant + MARGIN * (1 - constant) else (
         f"{scored} on dev is no better than always giving the same answer, which has {constant:.4f}"
     )  # fmt: skip
-    alike = "" if spread is None or spread >= LEAST_SPREAD else (
-        f"outputs for all dev rows are nearly alike (their spread is {spread:.2g}; {LEAST_SPREAD:g} is little)"
+    alike = "" if spread is None or spread >= MIN_SPREAD else (
+        f"outputs for all dev rows are nearly alike (their spread is {spread:.2g}; {MIN_SPREAD:g} is little)"
     )  # fmt: skip
     return f"{', and '.join(filter(None, [no_better, alike]))}; {TRY_MORE}" if no_better or alike else None
 

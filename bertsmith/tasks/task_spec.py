@@ -9,7 +9,7 @@ from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
 
-MOST_LABELS = 1000
+MAX_LABELS = 1000
 """More classes or tags than this are numbers or texts read by mistake."""
 
 

@@ -13,7 +13,7 @@ from bertsmith.errors import quoted
 from bertsmith.tables.cells import Cell, class_id_of, few_of, unknown
 from bertsmith.tables.labels import Label, alike_in_case, ids_of
 
-LEAST_PROB = 0.5
+MIN_PROB = 0.5
 """From here on a text has a label."""
 
 Targets = Mapping[str, Tensor]
@@ -37,7 +37,7 @@ class Labels(NamedTuple):
     """A model's answer to a text that may have any number of labels."""
 
     labels: tuple[str, ...]
-    """Those with a probability of at least `LEAST_PROB`, the likeliest first; there may be none."""
+    """Those with a probability of at least `MIN_PROB`, the likeliest first; there may be none."""
     probs: dict[str, float]
     """Of all labels, each for itself."""
 

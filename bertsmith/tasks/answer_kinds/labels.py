@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bertsmith.errors import quoted
 from bertsmith.tables.labels import Label, ids_of
-from bertsmith.tasks.answer_kinds.answer_kind import LEAST_PROB, AnswerKind, Labels, Prediction, Targets
+from bertsmith.tasks.answer_kinds.answer_kind import MIN_PROB, AnswerKind, Labels, Prediction, Targets
 from bertsmith.tasks.cautions import softmax, spread_of
 from bertsmith.tasks.metrics import is_constant, measure
 
@@ -103,13 +103,13 @@ class AnyLabels(AnswerKind):
         return F.binary_cross_entropy_with_logits(scores, answers, targets.get("weights"), reduction="sum")
 
     def decode(self, scores: np.ndarray) -> np.ndarray:
-        return scores >= 0  # a probability of at least `LEAST_PROB`
+        return scores >= 0  # a probability of at least `MIN_PROB`
 
     def predictions(self, scores: np.ndarray) -> list[Labels]:
         predictions = []
         for row in self._probs(scores).tolist():
             probs = dict(zip(self.labels, row, strict=True))
-            chosen = [label for label, prob in probs.items() if prob >= LEAST_PROB]
+            chosen = [label for label, prob in probs.items() if prob >= MIN_PROB]
             predictions.append(Labels(tuple(sorted(chosen, key=lambda label: -probs[label])), probs))
         return predictions
 

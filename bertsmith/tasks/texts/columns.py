@@ -15,7 +15,7 @@ from bertsmith.tables.table import Table
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.custom import CustomSettings, find_file
-from bertsmith.tasks.task_spec import MOST_LABELS, TaskFiles, TaskSpec
+from bertsmith.tasks.task_spec import MAX_LABELS, TaskFiles, TaskSpec
 from bertsmith.tasks.texts.examples import Examples
 
 _BITS = re.compile(r"[01]([ ;|,]*[01])+")
@@ -83,9 +83,9 @@ def _has_a_text(texts: Sequence[str]) -> Callable[[dict[str, Any]], None]:
 def _classes(train: Table, settings: CustomSettings) -> TaskSpec:
     column = settings.label
     labels = class_names(zip(train.columns[column], train.lines, strict=True), train.path, column)
-    if not 2 <= len(labels) <= MOST_LABELS:
+    if not 2 <= len(labels) <= MAX_LABELS:
         raise UserError(
-            f"{train.path}: {column} has {len(labels):,} different values; a classification has 2 to {MOST_LABELS:,} "
+            f"{train.path}: {column} has {len(labels):,} different values; a classification has 2 to {MAX_LABELS:,} "
             f"(custom.label names the column; custom.kind=regression is for numbers, multi-label for several labels)"
         )
     return TaskSpec("custom", ("accuracy", "f1", "mcc"), OneLabel(tuple(labels.values())))
@@ -106,9 +106,9 @@ def _labels(train: Table, settings: CustomSettings) -> TaskSpec:
             f"of them "
             f"(multi-hot)? Write the names of the labels that each text has"
         )
-    if not 1 <= len(labels) <= MOST_LABELS:
+    if not 1 <= len(labels) <= MAX_LABELS:
         raise UserError(
-            f"{train.path}: {column} has {len(labels):,} different labels; a task has 1 to {MOST_LABELS:,} "
+            f"{train.path}: {column} has {len(labels):,} different labels; a task has 1 to {MAX_LABELS:,} "
             f"(custom.label names the column; custom.separator, now {quoted(separator, 20)}, separates labels in a "
             f"TSV or CSV)"
         )

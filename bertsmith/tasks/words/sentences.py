@@ -20,7 +20,7 @@ from bertsmith.tables.cells import tags, words
 from bertsmith.tables.files import read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
-from bertsmith.tasks.task_spec import MOST_LABELS, TaskFiles, TaskSpec
+from bertsmith.tasks.task_spec import MAX_LABELS, TaskFiles, TaskSpec
 
 ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
 """Of chunks and names; the last one is of words."""
@@ -117,8 +117,8 @@ def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
             could give.
     """
     labels, metrics = _labels(train)
-    if not 2 <= len(labels) <= MOST_LABELS:
-        raise UserError(f"{train.path}: {len(labels):,} different tags; tagging has 2 to {MOST_LABELS:,}")
+    if not 2 <= len(labels) <= MAX_LABELS:
+        raise UserError(f"{train.path}: {len(labels):,} different tags; tagging has 2 to {MAX_LABELS:,}")
     known, malformed = set(labels), Malformed("sentences", OF_A_RUN, skip_malformed)
 
     def check(sentence: list[Word]) -> list[Word]:

@@ -11,7 +11,7 @@ from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.sentences import Sentences
 
-MOST_TRIED = 5
+MAX_TRIED = 5
 """Tags, of which one might be given to every word."""
 
 
@@ -30,7 +30,7 @@ def constant_tag_score(task: TaskSpec, sentences: Sentences) -> float | None:
     if len(counts) == 1:
         return None
     headline = task.metrics[:1]
-    tried = ([[tag] * len(tags) for tags in gold] for tag, _ in counts.most_common(MOST_TRIED))
+    tried = ([[tag] * len(tags) for tags in gold] for tag, _ in counts.most_common(MAX_TRIED))
     return max(measure_tags(headline, gold, given)[headline[0]] for given in tried)
 
 
