@@ -228,6 +228,17 @@ def test_a_run_asks_for_its_plugin_by_name_and_hash_and_refuses_another(data, tm
     assert "optimizer.kind = 'lion'" in refused("show", out / "recipe.toml"), "its plugins are not loaded"
 
 
+def test_an_optimizer_that_does_not_name_what_it_keeps_is_refused_before_it_is_saved(data, tmp_path):
+    plugin = tmp_path / "lion.py"
+    text = (EXAMPLES / "lion.py").read_text()
+    text = text.replace("momentum = self.state[parameter]", 'self.state[parameter]["count"] = torch.ones(())\n'
+                        "                momentum = self.state[parameter]")  # fmt: skip
+    plugin.write_text(text)
+    said = refused(*pretrain(data, tmp_path / "run", "optimizer.kind=lion", "--plugin", plugin))
+    assert "its state and its initial_state, which names all tensors, differ: encoder." in said and ".count\n" in said
+    assert "last checkpoint: none" in said
+
+
 FAULTS = {
     "def (:\n": ("line 1: invalid syntax", "plugin"),
     "x = 1\ny = [][x]\n": ("line 2: IndexError: list index out of range", "plugin"),

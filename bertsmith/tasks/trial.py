@@ -120,9 +120,9 @@ def train(
         optimizer, recipe.schedule, plan, recipe.optimizer.clip_norm, longest, seed, recipe.compat,
         static_shapes=False,
     )  # fmt: skip
-    state = State()
+    state, title = State(), f"{folder.resolve().parents[1].name}-seed-{seed}"
     with (
-        closing(MetricsLog(folder, 0, recipe.log, to_dict(recipe) | {"seed": seed})) as log,
+        closing(MetricsLog(folder, 0, recipe.log, to_dict(recipe) | {"seed": seed}, title)) as log,
         progress(f"seed {seed}", plan.steps) as bar,
     ):
         total = NO_LOSSES

@@ -61,7 +61,12 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
         return path  # asked to stop at a step that has just been saved
     with atomic_folder(path) as folder, reported(path):
         # Written by us and not by `save_file`, which does not report a full disk as one.
-        tensors_of = {MODEL: module.state_dict(), OPTIMIZER: _optimizer_tensors(module, optimizer)}
+        kept = _optimizer_tensors(module, optimizer)
+        if differing := sorted(kept.keys() ^ getattr(optimizer, "kept", kept.keys())):
+            raise UserError(
+                f"optimizer: its state and its initial_state, which names all tensors, differ: {differing[0]}"
+            )
+        tensors_of = {MODEL: module.state_dict(), OPTIMIZER: kept}
         for name, tensors in tensors_of.items():
             with atomic_write(folder / name) as file:
                 file.write(to_bytes(_contiguous(tensors)))
@@ -226,6 +231,7 @@ def _optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> d
         f"{name}.{key}": value
         for name, parameter in module.named_parameters()
         for key, value in optimizer.state[parameter].items()
+        if isinstance(value, Tensor)
     }
 
 

@@ -11,7 +11,7 @@ from bertsmith.errors import UserError
 from bertsmith.storage.files import atomic_write, open_own, reported
 from bertsmith.storage.json_files import check_shape, finite, parse_json
 from bertsmith.training.trackers.registry import TRACKERS
-from bertsmith.training.trackers.tracker import Trackers
+from bertsmith.training.trackers.tracker import TrackedRun, Trackers
 
 NO_CONFIG: Mapping[str, Any] = MappingProxyType({})
 
@@ -26,8 +26,15 @@ class MetricsLog:
         trackers: what is given the measures besides.
     """
 
-    def __init__(self, run: Path, step: int, log: Sequence[str] = (), config: Mapping[str, Any] = NO_CONFIG):
+    def __init__(
+        self, run: Path, step: int, log: Sequence[str] = (), config: Mapping[str, Any] = NO_CONFIG, title: str = ""
+    ):
         """Open the log of a run that goes on from `step`, and its trackers of these names.
+
+        Args:
+            run: the folder.
+            config: the recipe, for the trackers.
+            title: what they call the run; left out, as its folder.
 
         Raises:
             UserError: metrics.jsonl is damaged or cannot be written; a tracker cannot begin.
@@ -37,7 +44,8 @@ class MetricsLog:
         with atomic_write(self.path, "w") as file:  # a new file: a hard link of the old one stays as it is
             file.writelines(json.dumps(line) + "\n" for line in before if line["step"] <= step)
         sent = {line["split"]: line["step"] for line in before}
-        self.trackers = Trackers({name: TRACKERS[name] for name in log}, run, step, config, sent)
+        told = TrackedRun(run, title or run.resolve().name, "", step, config)
+        self.trackers = Trackers({name: TRACKERS[name] for name in log}, told, sent)
         with reported(self.path):
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
 

@@ -16,12 +16,14 @@ from bertsmith.config.loading import load, read_own_recipe
 from bertsmith.config.registry import Registry
 from bertsmith.errors import UserError
 from bertsmith.storage.manifests import read_manifest
+from bertsmith.tasks.finetune import finetune
 from bertsmith.training.architecture import load_pretraining
 from bertsmith.training.metrics import MetricsLog, read_metrics
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.trackers.registry import TRACKERS
 from bertsmith.training.trackers.tracker import FILE, Tracker
+from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.toys import make_data, tiny_recipe
 
 
@@ -101,6 +103,16 @@ def test_a_run_keeps_its_trackers_ids_and_overwrite_begins_new_ones(memory, tmp_
     (tmp_path / "run" / FILE).write_text('{"memory": 5}')
     with pytest.raises(UserError, match=r"trackers\.json: memory must be an object"):
         pretrain(recipe, tmp_path / "run")
+
+
+def test_each_trial_of_fine_tuning_is_a_run_of_its_own(memory, tmp_path):
+    recipe = toy_recipe(make_model(tmp_path), write_task(tmp_path), "epochs=2", 'log=["memory", "tensorboard"]')
+    finetune(recipe, tmp_path / "tuned")
+    assert [name.rpartition("-")[0] for name in memory.runs] == ["tuned-seed-0", "tuned-seed-1"]
+    for seed, given in enumerate(memory.runs.values()):
+        lines = read_metrics(tmp_path / f"tuned/trials/seed-{seed}/metrics.jsonl")
+        assert [step for step, _ in given[:-1]] == [line["step"] for line in lines] and given[-1] == "closed"
+        assert os.listdir(tmp_path / f"tuned/trials/seed-{seed}/tensorboard")
 
 
 def test_the_setting_of_before_is_taken_with_a_line_that_gives_the_new_one(tmp_path, capsys):

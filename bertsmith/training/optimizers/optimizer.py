@@ -65,6 +65,7 @@ def build_optimizer(
     )
     for parameter in module.parameters():
         optimizer.state[parameter] = settings.initial_state(parameter)
+    optimizer.kept = frozenset(settings.state_shapes(module))  # type: ignore[attr-defined]  # for checkpoints
     return optimizer
 
 

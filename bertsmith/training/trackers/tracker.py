@@ -21,7 +21,7 @@ class TrackedRun(NamedTuple):
     name: str
     """For people."""
     id: str
-    """The same whenever the run is continued, and no other run's; a part of it is `name`."""
+    """The same whenever the run is continued; it begins with `name`. Empty for trackers that forget."""
     step: int
     """That the run goes on from, 0 where it begins."""
     config: Mapping[str, Any]
@@ -52,39 +52,32 @@ class Tracker(ABC):
 class Trackers:
     """The trackers of a run that is begun or continued."""
 
-    def __init__(
-        self,
-        classes: Mapping[str, type[Tracker]],
-        run: Path,
-        step: int,
-        config: Mapping[str, Any],
-        sent: dict[str, int],
-    ):
+    def __init__(self, classes: Mapping[str, type[Tracker]], told: TrackedRun, sent: dict[str, int]):
         """Open a tracker of each class.
 
         Args:
+            told: without an id, which each tracker has of its own.
             sent: split → the last step that was measured before the run was continued.
 
         Raises:
             UserError: one is not installed, or cannot begin.
         """
-        known = read_json(run / FILE, dict) if classes and (run / FILE).exists() else {}
-        check_shape(known, {str: {"id": str, "sent": {str: int}}}, str(run / FILE))
-        self._open: dict[str, Tracker] = {}
-        self._sent: dict[str, dict[str, int]] = {}
-        for name, cls in classes.items():
-            if name in known and not cls.forgets:
+        path = told.folder / FILE
+        known = read_json(path, dict) if path.exists() else {}
+        check_shape(known, {str: {"id": str, "sent": {str: int}}}, str(path))
+        for name in [name for name, cls in classes.items() if not cls.forgets]:
+            if name in known:
                 before = known[name]["sent"]
-                self._sent[name] = {split: max(sent.get(split, 0), before.get(split, 0)) for split in sent | before}
+                known[name]["sent"] = {split: max(sent.get(split, 0), before.get(split, 0)) for split in sent | before}
             else:
-                known[name] = {"id": f"{run.resolve().name}-{secrets.token_hex(4)}"}
-            known[name]["sent"] = self._sent.get(name, {})
+                known[name] = {"id": f"{told.name}-{secrets.token_hex(4)}", "sent": {}}
         if known:
-            write_json(run / FILE, known)  # before they begin: killed meanwhile, their runs are continued
-        title = run.resolve().name
+            write_json(path, known)  # before they begin: killed meanwhile, their runs are continued
+        self._sent = {name: entry["sent"] for name, entry in known.items()}
+        self._open: dict[str, Tracker] = {}
         try:
             for name, cls in classes.items():
-                self._open[name] = _opened(name, cls, TrackedRun(run, title, known[name]["id"], step, config))
+                self._open[name] = _opened(name, cls, told._replace(id=known[name]["id"] if name in known else ""))
         except BaseException:
             self.close()
             raise
