@@ -13,11 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import bertsmith
+from bertsmith.errors import UserError
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.text.shards import open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
-from tests.plugins import refused, run
+from tests.plugins import own_process, refused, run
 from tests.tasks.toy_task import make_model
 from tests.toys import WORDS, make_data, write_vocabulary
 
@@ -239,6 +241,19 @@ def test_an_optimizer_that_does_not_name_what_it_keeps_is_refused_before_it_is_s
     assert "last checkpoint: none" in said
 
 
+def test_from_python_a_plugin_is_a_setting_or_loaded_before_a_run_is_opened(data, tmp_path):
+    settings = {key: json.loads(value) for key, value in (text.split("=", 1) for text in TOY)}
+    settings |= {"data": data, "optimizer.kind": "lion"}
+    plugin = EXAMPLES / "lion.py"
+    with own_process():
+        bertsmith.pretrain("bert-tiny", tmp_path, settings | {"plugins": [str(plugin)], "plan.steps": 1})
+    with own_process():
+        with pytest.raises(UserError, match="load_plugin"):
+            bertsmith.load(tmp_path)
+        bertsmith.load_plugin(plugin)
+        assert bertsmith.load(tmp_path).fill("ba [MASK]")
+
+
 FAULTS = {
     "def (:\n": ("line 1: invalid syntax", "plugin"),
     "x = 1\ny = [][x]\n": ("line 2: IndexError: list index out of range", "plugin"),
@@ -259,7 +274,6 @@ def test_a_fault_in_a_plugin_is_named_with_its_line(code, said, data, tmp_path, 
         assert refused(*asked).startswith(str(plugin)) and message in refused(*asked)
         return
     from bertsmith.__main__ import main
-    from tests.plugins import own_process
 
     monkeypatch.setattr("sys.argv", ["bertsmith", *map(str, asked)])
     with own_process(), pytest.raises(SystemExit):
