@@ -100,7 +100,9 @@ def read_recipe_file(folder: Path) -> None:
     again.write_text(to_toml(settings))
     assert load(PretrainRecipe, "pretrain", str(again)).settings == settings
     given = {key: value for key, value in read_toml(path).items() if not isinstance(value, dict)}
-    assert all(getattr(settings, key) == value for key, value in given.items())
+    assert all(
+        getattr(settings, key) == (tuple(value) if isinstance(value, list) else value) for key, value in given.items()
+    )
     read_run(folder)
 
 

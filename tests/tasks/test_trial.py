@@ -42,7 +42,7 @@ def test_an_epoch_has_every_example_once(similar_lengths):
 
 
 def test_rows_of_similar_length_share_a_batch(monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.task.POOLED_BATCHES", 4)
+    monkeypatch.setattr("bertsmith.tasks.dataset.POOLED_BATCHES", 4)
     lengths = np.random.default_rng(0).integers(1, 100, 96)
     split = TextDataset(TOY, rows_of(lengths), np.zeros(96))
 
