@@ -14,7 +14,6 @@ from bertsmith.predict.predictor import Filled, Predictor, TokenValues
 from bertsmith.tables.cells import is_missing, text, words
 from bertsmith.tasks.answering.answerer import FoundAnswer
 from bertsmith.tasks.runs import Finetuned
-from bertsmith.tasks.texts.classifier import Labels, Prediction
 from bertsmith.tasks.words.tagger import TagsWithProbs
 
 SUSPECT_PROB = 0.5
@@ -99,7 +98,7 @@ class Classify(Pipeline):
                 )
         first, *second = map(list, zip(*rows, strict=True))
         answers = self.model.classify(first, second[0] if second else None, truncate=True)
-        return [class_line(answer) for answer in answers]
+        return [Line([answer.text()], answer.to_json(), answer.columns()) for answer in answers]
 
 
 @dataclass
@@ -210,20 +209,6 @@ def pipeline_of(model: Predictor, max_guesses: int = 5, truncate: bool = False) 
     if head in PIPELINES:
         return PIPELINES[head](model, truncate=True)
     return (Judge if model.judges else Fill)(model, truncate, max_guesses)
-
-
-def class_line(answer: Prediction | Labels) -> Line:
-    """Return a class with its probability, any number of labels, of none at all a dash, or a number."""
-    if isinstance(answer, Labels):
-        chosen = [(label, answer.probs[label]) for label in answer.labels]
-        columns = {"prediction": list(answer.labels), "probability": [prob for _, prob in chosen]}
-        return Line([_listed(chosen, 4) or "-"], {"labels": list(answer.labels), "probs": answer.probs}, columns)
-    if answer.label is None:
-        number = f"{answer.value:.{answer.decimals}f}"
-        return Line([number], {"value": answer.value}, {"prediction": answer.value})
-    content = {"label": answer.label, "prob": answer.value, "probs": answer.probs}
-    columns = {"prediction": answer.label, "probability": answer.value}
-    return Line([f"{answer.label}\t{answer.value:.4f}"], content, columns)
 
 
 def answer_line(answer: FoundAnswer) -> Line:

@@ -12,7 +12,6 @@ from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import known_kind, read_manifest
-from bertsmith.tasks.answer_kinds.answer_kind import Prediction
 from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_classifier
 from bertsmith.tasks.texts.examples import Examples
@@ -171,8 +170,7 @@ def _answered(works: list[Work], machine: MachineSettings) -> Iterator[tuple[Wor
         rows = classifier.encode(work.examples.first, work.examples.second)
         if rows.truncated:
             _say(f"{work.sheet.file}: {rows.truncated:,} of them are cut to {classifier.length} tokens, as in training")
-        answers = [answer for answer in classifier.answer(rows) if isinstance(answer, Prediction)]  # which all are
-        yield work, [answer.value if answer.label is None else answer.label for answer in answers]
+        yield work, [answer.answer for answer in classifier.answer(rows)]
 
 
 def _source(work: Work) -> str:

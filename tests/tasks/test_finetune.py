@@ -16,7 +16,6 @@ from bertsmith.convert.export import export_run
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder, write_folder
-from bertsmith.predict.pipelines import class_line
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
@@ -194,7 +193,7 @@ def test_numbers_of_every_scale_keep_their_digits(tmp_path, low, width):
     assert all(abs(one - other) < width / 3 for one, other in zip(predicted, gold, strict=True))
     found = bertsmith.load(tmp_path / "run", device="cpu").classify(WORDS[8])
     assert found.value == pytest.approx(predicted[8], abs=width * 1e-4)
-    assert float(class_line(found).parts[0]) == pytest.approx(found.value, abs=width * 1e-4)
+    assert float(found.text()) == pytest.approx(found.value, abs=width * 1e-4)
 
 
 def test_a_run_says_its_classes_before_it_trains(tmp_path, capsys):

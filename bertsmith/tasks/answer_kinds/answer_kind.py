@@ -32,6 +32,25 @@ class Prediction(NamedTuple):
     decimals: int = 4
     """Of a number, how many digits after the point have a meaning on the task's scale."""
 
+    @property
+    def answer(self) -> Any:
+        """The class, or the number."""
+        return self.value if self.label is None else self.label
+
+    def text(self) -> str:
+        """Return it as a line for people."""
+        return f"{self.value:.{self.decimals}f}" if self.label is None else f"{self.label}\t{self.value:.4f}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        if self.label is None:
+            return {"value": self.value}
+        return {"label": self.label, "prob": self.value, "probs": self.probs}
+
+    def columns(self) -> dict[str, Any]:
+        """Return it for a table."""
+        return {"prediction": self.answer} | ({} if self.label is None else {"probability": self.value})
+
 
 class Labels(NamedTuple):
     """A model's answer to a text that may have any number of labels."""
@@ -40,6 +59,23 @@ class Labels(NamedTuple):
     """Those with a probability of at least `MIN_PROB`, the likeliest first; there may be none."""
     probs: dict[str, float]
     """Of all labels, each for itself."""
+
+    @property
+    def answer(self) -> Any:
+        """The labels that it has."""
+        return list(self.labels)
+
+    def text(self) -> str:
+        """Return it as a line for people, of no label a dash."""
+        return "  ".join(f"{label} {self.probs[label]:.4f}" for label in self.labels) or "-"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {"labels": self.answer, "probs": self.probs}
+
+    def columns(self) -> dict[str, Any]:
+        """Return it for a table."""
+        return {"prediction": self.answer, "probability": [self.probs[label] for label in self.labels]}
 
 
 @dataclass(frozen=True)
