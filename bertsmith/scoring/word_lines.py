@@ -127,14 +127,14 @@ def _is_blank(word: Word) -> bool:
 def _surely_words(lines: Sequence[Word]) -> list[Word]:
     """Return the lines that are words wherever comments are: without those that begin with # and have only such lines
     between them and their sentence's start."""
-    found, is_first = [], True
+    words, is_first = [], True
     for word in lines:
         if _is_blank(word) or word.columns[0] == DOCUMENT:
             is_first = True
         elif not (is_first and word.columns[0].startswith("#")):
             is_first = False
-            found.append(word)
-    return found
+            words.append(word)
+    return words
 
 
 def _is_comment(path: Path, word: Word, num_columns: int, tags: Collection[str]) -> bool:

@@ -136,13 +136,13 @@ class JointAnswering(Answering):
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
         starts, places = starts.topk(min(self.settings.beam_size, tokens.max_seqlen), dim=1)  # [N, B]
         of_tokens = tokens.to_padded(self.head.of_tokens(scores.vectors))
-        found = []
+        span_scores = []
         for start, place in zip(starts.unbind(dim=1), places.unbind(dim=1), strict=True):
             ends = self._ends(tokens, scores.vectors, of_tokens, place).log_softmax(dim=1)
             ends = F.pad(ends.masked_fill(~context, NEVER), (0, length - 1), value=NEVER)
             near = place[:, None] + torch.arange(length, device=place.device)  # [N, A]
-            found.append(start[:, None] + ends.gather(1, near))
-        return _best(torch.stack(found, dim=1), places, most)
+            span_scores.append(start[:, None] + ends.gather(1, near))
+        return _best(torch.stack(span_scores, dim=1), places, most)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         names = ("loss", "answerable_loss") if self.may_have_none else ("loss",)
@@ -154,12 +154,12 @@ class JointAnswering(Answering):
         scores = self.scores(tokens)
         of_tokens = tokens.to_padded(self.head.of_tokens(scores.vectors))
         ends = self._ends(tokens, scores.vectors, of_tokens, batch.targets["starts"].long())
-        found = self._losses(batch, scores.starts, ends)
+        losses = self._losses(batch, scores.starts, ends)
         if scores.nones is None:
-            return found
+            return losses
         impossible = batch.targets["impossible"].to(scores.nones.dtype)
         loss = F.binary_cross_entropy_with_logits(scores.nones, impossible, reduction="sum")
-        return Losses(found.sums | {"answerable_loss": loss}, found.counts)
+        return Losses(losses.sums | {"answerable_loss": loss}, losses.counts)
 
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
         total = super().total(losses, denominators)

@@ -84,15 +84,15 @@ class Questions:
             self.leave_out("empty questions", id)
             return
         answers = []
-        for start, wanted in given:
-            found = _standing(context, start, wanted)
-            if found is None:
-                places = occurrences(context, wanted.strip()) if nearest else []
+        for start, answer_text in given:
+            answer = _standing(context, start, answer_text)
+            if answer is None:
+                places = occurrences(context, answer_text.strip()) if nearest else []
                 if not places:
                     self.leave_out("answers that are nowhere in their context" if nearest else MISPLACED, id)
                     continue
-                found = min(places, key=lambda place: abs(place - start)), wanted.strip()
-            answers.append(found)
+                answer = min(places, key=lambda place: abs(place - start)), answer_text.strip()
+            answers.append(answer)
         if given and not answers:
             self.leave_out("questions none of whose answers can be found", id)
         else:
@@ -149,8 +149,8 @@ def _standing(context: str, start: int, wanted: str) -> tuple[int, str] | None:
         return None
     if context.startswith(wanted, start) and wanted == wanted.strip():
         return start, wanted
-    found = re.compile(r"\s*(" + r"\s+".join(map(re.escape, wanted.split())) + ")").match(context, start)
-    return (found.start(1), found[1]) if found else None
+    match = re.compile(r"\s*(" + r"\s+".join(map(re.escape, wanted.split())) + ")").match(context, start)
+    return (match.start(1), match[1]) if match else None
 
 
 def occurrences(context: str, wanted: str) -> list[int]:

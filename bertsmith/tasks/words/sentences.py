@@ -86,10 +86,10 @@ def read_chunking(data: Path, *, skip_malformed: bool = False) -> TaskFiles:
 
 def _only(data: Path, name: str) -> Path:
     """Return the file of this name, in upper or lower case; where there is none, what it would be called."""
-    found = files_named(data, [name])
-    if len(found) > 1:
-        raise UserError(f"{data}: both {found[0].name} and {found[1].name}; leave one of them there")
-    return found[0] if found else data / name
+    paths = files_named(data, [name])
+    if len(paths) > 1:
+        raise UserError(f"{data}: both {paths[0].name} and {paths[1].name}; leave one of them there")
+    return paths[0] if paths else data / name
 
 
 def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskFiles:
