@@ -49,6 +49,7 @@ def ran(tmp_path_factory) -> tuple[dict, str]:
     return json.loads((folder / "gpu.json").read_text()), done.stdout
 
 
+@pytest.mark.slow
 def test_every_check_passes(ran):
     checks = ran[0]["checks"]
     assert set(checks) == {
@@ -62,6 +63,7 @@ def test_every_check_passes(ran):
     assert "checks: all passed" in ran[1]
 
 
+@pytest.mark.slow
 def test_every_contestant_is_measured_in_every_case(ran):
     content, _ = ran
     assert "skipped" not in content

@@ -129,6 +129,7 @@ def test_a_discriminator_is_fine_tuned_under_electras_classes(data, tmp_path, wi
     assert all(torch.equal(ours.weights[name], tensor) for name, tensor in again.weights.items())
 
 
+@pytest.mark.slow
 def test_an_exported_discriminator_is_read_with_its_head(data, tmp_path, capsys):
     pretrain(electra(data), tmp_path / "run")
     capsys.readouterr()

@@ -75,7 +75,14 @@ def grids(num_rows: int, length: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize(("opset", "ours", "changes", "auto_class"), NETWORKS.values(), ids=NETWORKS.keys())
+QUICK = ("bert classes", "modern masked")
+"""Of the networks those that `make test` exports, four seconds each."""
+CASES = [
+    pytest.param(*case, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, case in NETWORKS.items()
+]
+
+
+@pytest.mark.parametrize(("opset", "ours", "changes", "auto_class"), CASES)
 def test_logits_are_those_of_transformers(opset, ours, changes, auto_class, tokenizer_folder, tmp_path, capfd):
     folder = export(tmp_path / "out", scrambled(ours), tokenizer_folder, opset=opset, **changes)
     assert capfd.readouterr() == ("", "")  # torch's exporter is talkative

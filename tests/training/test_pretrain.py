@@ -297,6 +297,7 @@ def test_plans_in_tokens_and_hours_end(data, tmp_path):
     assert summary["seconds"] >= 1.08 and summary["steps"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_layers_give_the_same_loss(data, tmp_path):
     pretrain(tiny_recipe(data), tmp_path / "plain")
