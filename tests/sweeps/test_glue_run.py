@@ -160,7 +160,9 @@ def test_small_tasks_from_mnli_are_marked_everywhere(model, tmp_path):
     glue_run.finetune(toy_recipe(tmp_path / "rte-hf", folder, *drawn), tmp_path / "drawn")
     assert json.loads((tmp_path / "drawn/manifest.json").read_text())["learnt_before"] == []
     exported = open_pretrained_encoder(tmp_path / "run/mnli-model").weights
-    assert len(exported) > 10 and all(torch.equal(tensor, best.weights[name]) for name, tensor in exported.items())
+    assert len(exported) > 10 and all(
+        torch.equal(tensor, best.network.weights[name]) for name, tensor in exported.items()
+    )
     run_glue(model, [*asked, "seeds=3"], tmp_path / "run")  # whatever seed is best now
     assert json.loads((tmp_path / "run/manifest.json").read_text())["mnli_seed"] == best.seed
     with pytest.raises(UserError, match=r"another run \(from_mnli: True → False\)"):

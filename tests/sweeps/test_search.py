@@ -83,7 +83,7 @@ def test_the_run_of_a_search_stands_for_the_chosen_one(run, chosen, tmp_path, ca
     assert bertsmith.load(run, device="cpu").path == chosen_run(run) == run / "grid" / chosen
     best = load_trial(run / "grid" / chosen)
     exported = read_folder(export_run(run, tmp_path / "out"))
-    assert torch.equal(exported.weights["head.output.weight"], best.weights["head.output.weight"])
+    assert torch.equal(exported.weights["head.output.weight"], best.network.weights["head.output.weight"])
     assert command("bertsmith", *show(str(run))) == f"bertsmith export {run}/grid/{chosen} {run}-hf"
     assert "schedule.learning_rate, epochs" in capsys.readouterr().out
     page = write_page([run], tmp_path / "page.html").read_text()
