@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.hub.buffers import check_buffers
 from bertsmith.hub.configuration import describe, read_config
 from bertsmith.hub.family import Family
@@ -74,8 +74,8 @@ def write_folder(
         )
     if type(network.settings) is not family.config:
         raise UserError(
-            f"{out}: no Hugging Face class computes what model.kind = {network.settings.kind!r} does; such a model "
-            f"stays a run of bertsmith"
+            f"{out}: no Hugging Face class computes what model.kind = {quoted(network.settings.kind, 60)} does; such "
+            f"a model stays a run of bertsmith"
         )
     out = out.resolve()  # "." has no name to put a temporary one beside
     check_replaceable(out)

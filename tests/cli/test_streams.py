@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -99,7 +100,7 @@ def test_a_warning_signal_saves_and_stops_and_the_same_command_goes_on(folder, n
     process.send_signal(number)
     notes = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + number
-    assert f"To go on:\n  bertsmith pretrain bert-tiny data=data {' '.join(endless[6:])}" in notes, notes
+    assert f"To go on:\n  bertsmith pretrain bert-tiny data=data {shlex.join(endless[6:])}" in notes, notes
     (saved,) = (folder / out / "checkpoints").iterdir()
     assert json.loads((saved / "state.json").read_text())["step"] == int(saved.name.removeprefix("step-")) >= 2
 
