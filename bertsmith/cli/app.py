@@ -167,13 +167,14 @@ def evaluate(
     """Held-out measures (data=DIR; a run's own data without it), or BLiMP's (blimp=DIR pairs=200)."""
     from bertsmith.cli.answers import show_evaluation
     from bertsmith.config.loading import lay_over
-    from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
+    from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model, is_evaluation
     from bertsmith.predict.predictor import Predictor
-    from bertsmith.storage.files import make_folder, refuse_folder
+    from bertsmith.storage.files import make_folder
+    from bertsmith.storage.outputs import refuse_foreign_file
 
     settings = lay_over(EvaluateSettings, {}, asked or ()).settings
     if out is not None:
-        refuse_folder(out)
+        refuse_foreign_file(out, is_evaluation, "evaluation")
         make_folder(out.resolve().parent)
     show_evaluation(evaluate_model(Predictor(model).pretrained("be evaluated"), settings), as_json, paradigms, out)
 
@@ -290,11 +291,9 @@ def report(
 ) -> None:
     """Write one HTML page about one run or several side by side."""
     from bertsmith.reports.page import write_page
-    from bertsmith.storage.files import refuse_folder
 
     if out is None:
         out = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
-    refuse_folder(out)
     tell(f"wrote {write_page(runs, out)}")
     tell(f"next: open {quote(out)} in a browser")
 

@@ -101,17 +101,23 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:
 
 def _show_pretraining(path: Path, manifest: dict[str, Any]) -> list[object]:
     from bertsmith.training.checkpoints import checkpoint_paths
+    from bertsmith.training.plan import progress_of
 
     found = manifest.get("measures", {}).items()
     measures = {name: "–" if value is None else f"{value:.4g}" for name, value in found}
+    recipe: Any = read_own_recipe(recipe_class("pretrain"), path, "pretrain")
+    paths = checkpoint_paths(path)
+    step = int(paths[-1].name.removeprefix("step-")) if paths else 0
     print_facts(f"{path}: pre-training", {
-        "finished": manifest["finished"],
+        "finished": manifest["finished"] or f"no, {progress_of(recipe.plan, step)}",
         "data": f"{manifest['data']['path']} ({format_count(manifest['data']['tokens']['train'])} tokens)",
-        "checkpoints": ", ".join(found.name for found in checkpoint_paths(path)) or "none",
+        "checkpoints": ", ".join(checkpoint.name for checkpoint in paths) or "none",
         "environment": _plain(manifest["environment"]),
         **measures,
     })  # fmt: skip
     _print_own_recipe(path, "pretrain")
+    if not manifest["finished"]:
+        return ["pretrain", path / "recipe.toml", "--out", path]
     return ["finetune", "cola", f"model={path}", "data=data/glue", "--out", Path(f"{path}-cola")]
 
 

@@ -58,6 +58,15 @@ def sheet_text(kind: AnswerKind, answers: Sequence[str | float]) -> str:
     return "index\tprediction\n" + "".join(lines)
 
 
+def is_submission(path: Path) -> bool:
+    """Return whether a file is an archive of the server's files alone."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return set(archive.namelist()) <= {sheet.file for sheet in SHEETS}
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
 def write_submission(out: Path, sheets: Mapping[str, str]) -> None:
     """Write a zip archive of these files' contents by name, whole or not at all.
 

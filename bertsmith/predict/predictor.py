@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.config.loading import check
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.evals.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.evals.likelihood import measure_of, scoring_head, token_likelihoods
 from bertsmith.evals.masks import Guesses, filled, guess_masks
@@ -195,7 +195,14 @@ class Predictor:
         return self.tag_words([text.split() for text in texts], truncate)
 
     def tag_with_probs(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TagsWithProbs]:
-        """Return the same as `tag_words`, with the probability of each tag."""
+        """Return the same as `tag_words`, with the probability of each tag.
+
+        Raises:
+            UserError: the model was not fine-tuned on tags; a sentence is no list of words, or too long.
+        """
+        for sentence in [sentences] if isinstance(sentences, str) else sentences:
+            if isinstance(sentence, str) or not all(isinstance(word, str) for word in sentence):
+                raise UserError(f"{quoted(sentence, 60)}: a sentence is a list of words here; `tag` takes texts")
         tagged, num_cut = self._tagger.ask(sentences, truncate)
         self.num_cut += num_cut
         return tagged

@@ -8,7 +8,7 @@ They are answered some at a time, in order; a blank one gets an empty line, so t
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -61,6 +61,8 @@ def asked_rows(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> As
         return _of_table(pipeline, Path(file))
     if file is not None and layout == WORDS_ENDING:
         return _of_words(pipeline, Path(file))
+    if file is not None and isinstance(pipeline, TagWords):
+        lines = _no_tagged_words(pipeline, lines, file)
     kept: list[str] = []
 
     def parsed() -> Iterator[Row | None]:
@@ -69,6 +71,25 @@ def asked_rows(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> As
             yield pipeline.parse(line) if line.strip() else None
 
     return AskedRows(parsed(), lambda: _columns_of_texts(pipeline, kept), "\n    " if file is None else "\t")
+
+
+def _no_tagged_words(pipeline: Pipeline, lines: Iterable[str], file: str) -> Iterator[str]:
+    """Return `lines`.
+
+    Raises:
+        UserError: the first of them are a word and its tag each, as what taggers learn from is written.
+    """
+    lines = iter(lines)
+    beginning = list(islice(lines, ROWS_AT_ONCE))
+    cells = [line.split() for line in beginning if line.strip()]
+    tags = set(pipeline.model.opened.network.labels)
+    widths = set(map(len, cells))
+    if len(cells) > 1 and len(widths) == 1 and max(widths) > 1 and all(row[-1] in tags for row in cells):
+        raise UserError(
+            f"{file}: each line ends in a tag, as of a file with a word a line; give it a name that ends in "
+            f"{WORDS_ENDING} to have its sentences tagged"
+        )
+    return chain(beginning, lines)
 
 
 def answered(pipeline: Pipeline, asked: AskedRows) -> Iterator[Line]:

@@ -7,5 +7,6 @@ Read in this order:
     folder_kinds   what is made in each kind of folder
     identities     what tells one run from another
     folders        who may write in a folder, and what may be removed there
+    outputs        which files a command may write to
     results        results.json, read
 """

@@ -216,12 +216,6 @@ def refuse_address(text: str, before: str = "") -> None:
         )
 
 
-def refuse_folder(path: Path) -> None:
-    """Raise UserError where a file is to be written and a folder has its name."""
-    if path.is_dir():
-        raise UserError(f"{path}: a folder; name a file to write")
-
-
 def read_text(path: Path, max_bytes: int | None = None) -> str:
     """Return the whole of a UTF-8 file, without a byte order mark.
 

@@ -2,6 +2,7 @@
 import` wrote. Whatever starts from a model, or asks it something, opens it here.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ from bertsmith.errors import UserError
 from bertsmith.hub.network import Network
 from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.manifests import kind_of
+from bertsmith.training.plan import progress_of
 from bertsmith.training.runs import PretrainingRun, load_run, read_tokenizer
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
@@ -170,8 +172,16 @@ def _from_run(path: Path) -> Model:
     if kind_of(path) == "finetune":  # whatever else is wrong with it, `load_run` says
         raise UserError(f"{path}: a fine-tuning run; `bertsmith export` it and name that folder instead")
     run = load_run(path)
+    if not run.manifest["finished"]:
+        step = progress_of(run.recipe.plan, run.step)
+        _note_unfinished(f"{path}: unfinished, at {step}; its weights are taken as they are")
     tokenizer = read_tokenizer(path, run.manifest, run.vocab_size)
     return Model(path, run.networks(), tokenizer, run)
+
+
+@functools.cache
+def _note_unfinished(note: str) -> None:
+    say(note, error=True)  # once, though a benchmark's tasks each open the model
 
 
 def _from_folders(path: Path, folders: dict[str, Path]) -> Model:

@@ -42,3 +42,8 @@ class Plan:
     def progress(self, steps: int, tokens: int, seconds: float) -> float:
         """From 0 at the start to 1 at the end, and never more."""
         return min(1.0, self.done(steps, tokens, seconds) / self.total)
+
+
+def progress_of(plan: Plan, step: int) -> str:
+    """Write how far a run is, for people: "step 2 of 300"."""
+    return f"step {step:,}" + (f" of {plan.steps:,}" if plan.steps is not None else " of a plan in " + plan.unit)

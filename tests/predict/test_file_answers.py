@@ -142,6 +142,20 @@ def test_words_a_line_are_tagged_as_the_grader_reads_them(tmp_path, runs):
     assert len(first["tags"]) == len(first["words"])
 
 
+def test_words_with_their_tags_under_the_name_of_a_text_are_not_tagged_as_words(tmp_path, runs):
+    dev = runs["words"].parent / "tagging" / "dev.txt"
+    (tmp_path / "dev.txt").write_text(dev.read_text())
+    assert "each line ends in a tag" in refused("predict", runs["words"], "--file", tmp_path / "dev.txt")
+    (tmp_path / "dev.txt").write_text("ba be\nbo bi\n")
+    assert len(run("predict", runs["words"], "--file", tmp_path / "dev.txt").splitlines()) == 2
+
+
+@pytest.mark.parametrize("sentences", [["ba", "be"], "ba be", [["ba", 3]]])
+def test_a_sentence_of_words_is_a_list_of_them(runs, sentences):
+    with pytest.raises(UserError, match="a sentence is a list of words here; `tag` takes texts"):
+        bertsmith.load(runs["words"], device="cpu").tag_words(sentences)
+
+
 def test_a_word_keeps_the_other_spaces_of_unicode(tmp_path, runs):
     (tmp_path / "a.conll").write_text("1\u00a0000\nba\n", encoding="utf-8")
     content = json.loads(run("predict", runs["words"], "--file", tmp_path / "a.conll", "--json"))

@@ -105,6 +105,23 @@ def test_answers_are_those_of_transformers(runs, name):
         )
 
 
+@pytest.mark.parametrize(
+    ("texts", "second"),
+    [
+        ("ba", ["be", "bo"]),
+        (["ba"], ["be", "bo"]),
+        (["ba", "be", "bo"], ["be"]),
+        (["ba"], []),
+        ("ba", []),
+        ([], ["be"]),
+    ],
+)
+def test_each_text_of_a_pair_needs_its_own_second_one(runs, texts, second):
+    for path in runs["pairs"]:
+        with pytest.raises(UserError, match="second ones; each text needs its own"):
+            bertsmith.load(path, device="cpu").classify(texts, second)
+
+
 def test_tokens_are_judged_as_transformers_judges_them(finder):
     theirs = transformers.AutoModelForPreTraining.from_pretrained(finder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(finder)

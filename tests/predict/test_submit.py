@@ -10,7 +10,7 @@ from bertsmith import load as load_model
 from bertsmith.cli.app import app
 from bertsmith.config.loading import lay_over, load
 from bertsmith.errors import UserError
-from bertsmith.predict.glue_archive import SHEETS
+from bertsmith.predict.glue_archive import SHEETS, write_submission
 from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.sweeps.glue import run_glue
 from bertsmith.tasks.finetune import finetune
@@ -140,7 +140,8 @@ def test_without_the_diagnostic_set_it_is_left_out(run, data, tmp_path):
 
 def test_what_cannot_be_submitted(run, model, data, tmp_path):
     out = tmp_path / "out.zip"
-    out.write_text("what was there")
+    write_submission(out, {"RTE.tsv": "what was there"})
+    before = out.read_bytes()
     copied = shutil.copytree(data, tmp_path / "glue")
     asked = options(f"data={copied}")
     with pytest.raises(UserError, match=r"diagnostic.tsv: 6 examples where 1,104|test.tsv: 6 examples where 1,063"):
@@ -163,7 +164,7 @@ def test_what_cannot_be_submitted(run, model, data, tmp_path):
     finetune(toy_recipe(model, write_task(tmp_path), "seeds=1", "epochs=0.1"), tmp_path / "own")
     with pytest.raises(UserError, match=r"own: a run of the task custom, which is none of GLUE's"):
         submit(tmp_path / "own", out, options())
-    assert out.read_text() == "what was there"
+    assert out.read_bytes() == before
     for wrong in (tmp_path, tmp_path / "out.tar"):
         with pytest.raises(UserError, match=r"name a file that ends in .zip"):
             submit(run, wrong, options())

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertsmith.config.loading import to_toml
+from bertsmith.cli.show import show
+from bertsmith.config.loading import load, to_toml
 from bertsmith.console.progress import format_count
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.errors import Interrupted, UserError
@@ -25,7 +26,9 @@ from bertsmith.text.shards import open_data
 from bertsmith.training import batches, checkpoints, runner
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics
+from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import build_objective, pretrain
+from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run
 from tests.toys import make_data, tiny_recipe
 
@@ -384,6 +387,23 @@ def test_what_is_trained_where_and_for_how_long_is_said_before_the_first_step(da
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith(f"{format_count(num_parameters(objective))} parameters, ")
     assert first.endswith(f"CPU, {torch.get_num_threads()} threads, float32; 1 steps")
+
+
+def test_an_unfinished_run_is_a_model_and_that_is_said(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    pretrain(tiny_recipe(data), run)
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"finished": False}))
+    shutil.rmtree(run / "checkpoints/step-00000012")
+    capsys.readouterr()
+    for _ in range(2):
+        open_model(run)
+    said = capsys.readouterr().err
+    assert said == f"{run}: unfinished, at step 8 of 12; its weights are taken as they are\n"
+    assert show(str(run)) == ["pretrain", run / "recipe.toml", "--out", run]
+    assert "no, step 8 of 12" in capsys.readouterr().out
+    pretrain(load(PretrainRecipe, "pretrain", str(run / "recipe.toml")).settings, run)
+    assert json.loads((run / "manifest.json").read_text())["finished"]
 
 
 def test_another_number_of_threads_is_noted_and_said(data, tmp_path, capsys):

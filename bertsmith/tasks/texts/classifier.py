@@ -41,8 +41,10 @@ class Classifier(NamedTuple):
             UserError: one text where the task has two, or two where it has one; a text longer than the model, unless
                 `truncate` cuts it.
         """
+        self._check(second)
+        if second is not None and len(first) != len(second):
+            raise UserError(f"{len(first)} texts and {len(second)} second ones; each text needs its own")
         if not first:
-            self._check(second)
             return [], 0
         rows = self.encode(first, second)
         if rows.truncated and not truncate:
