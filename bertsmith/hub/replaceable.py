@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.storage.files import others_in, reported
+from bertsmith.storage.manifests import kind_of, word
 
 WEIGHTS = "model.safetensors"
 
@@ -39,13 +40,16 @@ def check_replaceable(out: Path) -> None:
         return
     if not out.is_dir():
         raise UserError(f"{out}: a file; name a folder to export to")
+    if kind := kind_of(out):
+        raise UserError(f"{out}: a {word(kind)} folder; name another folder to export to")
     with reported(out):
         names = {entry.name for entry in out.iterdir()}
         foreign = others_in(out, FILES)
     if names and not foreign and not _is_signed(out / WEIGHTS):
         foreign = [WEIGHTS if WEIGHTS in names else min(names)]
     if foreign:
-        raise UserError(f"{out}: holds {foreign[0]}, and no sign that we wrote it; remove it, or name another folder")
+        first = min(foreign, key=lambda name: (name.startswith("."), name))
+        raise UserError(f"{out}: holds {first}, and no sign that an export wrote it; name another folder")
 
 
 def _is_signed(weights: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import MAX_NUMBER, Loaded, load
+from bertsmith.console.shell import quote
 from bertsmith.console.terminal import say
 from bertsmith.encoders.comparison import refuse_differences, sizes
 from bertsmith.encoders.config import EncoderConfig
@@ -49,7 +50,9 @@ def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:
         encoder = model.run.recipe.model  # no table folded, so that all of its weights can be taken
     known = sizes(encoder) | {"kind": encoder.kind}
     claimed = {name: _comparable(given[name]) if name in given else known[name] for name in known}
-    refuse_differences(f"init = {init}: another encoder", "model.", claimed, known)
+    given_sizes = [origins.get(f"model.{name}") for name in known if claimed[name] != known[name]]
+    remedy = None if "command line" in given_sizes else _continue_instead(values)
+    refuse_differences(f"init = {init}: another encoder", "model.", claimed, known, remedy)
     _fill(values, origins, "model", asdict(encoder))  # type: ignore[call-overload]  # each is a dataclass
     _fill(values, origins, "rows", _rows_for(model, encoder))
     if isinstance(kind, str) and kind in OBJECTIVES:  # otherwise checking will say so
@@ -58,6 +61,16 @@ def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:
         others = objective.fit_to(given, encoder, model.networks, model.run and model.run.recipe.objective)
         for table, settings in others.items():
             _fill(values, origins, f"objective.{table}", settings)
+
+
+def _continue_instead(values: dict[str, Any]) -> str:
+    """Return the command that does with any model what a recipe with sizes of its own does with one."""
+    words = [f"init={values['init']}"]
+    for table, name in (("objective", "kind"), ("rows", "length")):
+        if name in (nested := _of(values, table)):
+            words.append(f"{table}.{name}={nested[name]}")
+    settings = " ".join(map(quote, words))
+    return f"the recipe is for that shape alone; `bertsmith pretrain continue {settings} data=… --out …` takes any"
 
 
 def open_init(init: str) -> Model:

@@ -102,9 +102,7 @@ def check_place(out: Path, names: Collection[str]) -> None:
     for name in ("", *NETWORKS):
         other = out / name / "config.json"
         if name not in names and other.exists():
-            raise UserError(
-                f"{out}: holds another model ({other}), which would stay there; remove it, or name another folder"
-            )
+            raise UserError(f"{out}: holds another model ({other}), which would stay there; name another folder")
     if "" not in names and out.is_dir():
         foreign = sorted(path.name for path in out.iterdir() if path.name not in NETWORKS and path.name[0] != ".")
         if foreign:

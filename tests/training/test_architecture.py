@@ -101,6 +101,15 @@ def test_a_setting_that_differs_is_refused_by_its_key(data, plain, recipe, setti
     assert len(str(caught.value).splitlines()) <= 2
 
 
+def test_a_recipe_of_another_shape_names_the_command_for_this_one(data, plain):
+    with pytest.raises(UserError) as refused:
+        load_pretraining("electra-small-512", [f"init={plain}", f"data={data}"])
+    command = f"`bertsmith pretrain continue init={plain} objective.kind=rtd rows.length=512 data=… --out …` takes any"
+    assert str(refused.value).endswith(f"; the recipe is for that shape alone; {command}")
+    with pytest.raises(UserError, match="leave these settings away"):
+        load_pretraining("continue", [f"init={plain}", f"data={data}", "model.hidden_size=24"])
+
+
 def test_a_setting_that_agrees_or_changes_no_weight_is_none(data, plain):
     settings = ("model.intermediate_size=64", "model.embedding_size=16", "model.hidden_dropout_prob=0.25")
     recipe = continued(plain, data, *settings)

@@ -100,9 +100,8 @@ class QuestionTask(Task):
         if trained is not None and trained < length and not settings.force_length:
             raise UserError(
                 f"{recipe.model}: has seen no row of more than {trained} tokens, and sequence_length = {length}; first "
-                f"`bertsmith pretrain bert-small-512 {quote(f'init={recipe.model}')}` (an ELECTRA: "
-                f"electra-small-512; another shape: its own recipe with rows.length={length}), or "
-                f"answering.force_length=true"
+                f"`bertsmith pretrain continue {quote(f'init={recipe.model}')} rows.length={length} data=… --out …` "
+                f"(of an ELECTRA with objective.kind=rtd), or answering.force_length=true"
             )
         check_weights(recipe, self.spec)
         if share := recipe.early_stopping.share:
