@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import MAX_NUMBER, Loaded, load
-from bertsmith.console.shell import quote
+from bertsmith.console.shell import command
 from bertsmith.console.terminal import say
 from bertsmith.encoders.comparison import refuse_differences, sizes
 from bertsmith.encoders.config import EncoderConfig
@@ -69,8 +69,8 @@ def _continue_instead(values: dict[str, Any]) -> str:
     for table, name in (("objective", "kind"), ("rows", "length")):
         if name in (nested := _of(values, table)):
             words.append(f"{table}.{name}={nested[name]}")
-    settings = " ".join(map(quote, words))
-    return f"the recipe is for that shape alone; `bertsmith pretrain continue {settings} data=… --out …` takes any"
+    begun = command("bertsmith", "pretrain", "continue", *words)
+    return f"the recipe is for that shape alone; `{begun} data=… --out …` takes any"
 
 
 def open_init(init: str) -> Model:
