@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
 
 from bertsmith.objectives.objective import Batch
 from bertsmith.randomness import generator
@@ -57,9 +56,9 @@ class Dataset(ABC):
         """Return the rows of these numbers, in this order, with their answers."""
 
     @abstractmethod
-    def score(self, objective: nn.Module, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
-        """Predict all examples and score them; with a `folder` the predictions are written there, in files that are
-        named after `name` where there can be several."""
+    def score(self, objective: Any, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
+        """Predict all examples with an `objective` of the task's kind and score them; with a `folder` the predictions
+        are written there, in files that are named after `name` where there can be several."""
 
     def batches(
         self, batch_size: int, seed: int, similar_lengths: bool = False
@@ -100,11 +99,11 @@ class Datasets(NamedTuple):
     """Examples in it."""
 
 
-def score_sets(objective: nn.Module, sets: EvalSets, machine: Machine, folder: Path | None = None) -> Outcome:
+def score_sets(objective: Any, sets: EvalSets, machine: Machine, folder: Path | None = None) -> Outcome:
     """Return how a model does on all of `sets`, with every metric under the name that results.json gives it; with a
     `folder` the predictions are written there, those of one of several tasks into a folder of its own.
 
-    Of several tasks the headline is the mean of theirs, `MEAN`.
+    Of several tasks `objective` has `objectives` by task, and the headline is the mean of theirs, `MEAN`.
     """
     outcomes: dict[tuple[str, str], Outcome] = {}
     for (task, edition), examples in sets.items():
@@ -117,11 +116,11 @@ def score_sets(objective: nn.Module, sets: EvalSets, machine: Machine, folder: P
     heads = [outcome for (_, edition), outcome in outcomes.items() if not edition]
     if "" not in scores:
         scores = {"": {MEAN: float(np.mean([next(iter(outcome.metrics.values())) for outcome in heads]))}} | scores
-    baselines = [outcome.baseline for outcome in heads]
+    baselines = [outcome.baseline for outcome in heads if outcome.baseline is not None]
     return Outcome(
         flat_names(scores),
         any(outcome.constant for outcome in outcomes.values()),
-        None if None in baselines else float(np.mean(baselines)),
+        float(np.mean(baselines)) if len(baselines) == len(heads) else None,
         tuple(
             "".join(f"{part}: " for part in (task, edition.removeprefix("_")) if part) + line
             for (task, edition), outcome in outcomes.items()

@@ -93,7 +93,12 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
 def load_task(recipe: FinetuneRecipe) -> Task | MultiTask:
     """Return the recipe's task with its files, read. Raises UserError where they cannot be used."""
     if recipe.task == SEVERAL:
-        return MultiTask(recipe, {name: load_task(recipe.of_task(name)) for name in recipe.several.tasks})
+        return MultiTask(recipe, {name: _load_one(recipe.of_task(name)) for name in recipe.several.tasks})
+    return _load_one(recipe)
+
+
+def _load_one(recipe: FinetuneRecipe) -> Task:
+    """Return the task of a recipe that has one alone, and say what of its files is left out."""
     data = recipe.entry.read(recipe)
     for examples in (data.train, *data.dev_sets.values()):
         for line in examples.notes():

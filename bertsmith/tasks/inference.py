@@ -27,7 +27,7 @@ def placed(objective: nn.Module, tokenizer: Tokenizer, settings: MachineSettings
     return machine
 
 
-def scored(objective: nn.Module, rows: Any, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
+def scored(objective: Any, rows: Any, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
     """Yield all of `rows` (`Rows` or `Windows`), those of similar length together: their numbers, themselves, and what
     `objective.scores` gives. What takes long shows how far it is."""
     done, total = 0, int(rows.lengths.sum())

@@ -13,7 +13,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import generator
 from bertsmith.storage.results import by_task, flat_names
-from bertsmith.tasks.dataset import MEAN, Dataset, Datasets
+from bertsmith.tasks.dataset import MEAN, Dataset, Datasets, EvalSets
 from bertsmith.tasks.mixing import SEVERAL, head_of, shares
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -21,7 +21,7 @@ from bertsmith.tasks.task import Task
 from bertsmith.tasks.task_spec import TaskSpec
 
 
-class MultiTaskModel(nn.Module):
+class MultiTaskModel(Objective):
     """An objective a task on one encoder; a batch is of one task, and its losses have the task's name before theirs, as
     in "rte.loss"."""
 
@@ -36,9 +36,11 @@ class MultiTaskModel(nn.Module):
             self.heads[head_of(task)] = nn.ModuleDict(parts)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        assert batch.task is not None
         return flat_names({batch.task: self.objectives[batch.task].counts(batch)})
 
     def losses(self, batch: Batch) -> Losses:
+        assert batch.task is not None
         losses = self.objectives[batch.task].losses(batch)
         return Losses(flat_names({batch.task: losses.sums}), flat_names({batch.task: losses.counts}))
 
@@ -115,10 +117,8 @@ class MultiTask(NamedTuple):
         encoded = {name: task.encode(start) for name, task in self.tasks.items()}
         train = MultiTrainSet({task: splits.train for task, splits in encoded.items()}, self.recipe.several.power)
         self._say_shares(train)
-        dev, held_out = (
-            {(task, edition): part for task, splits in encoded.items() for (_, edition), part in splits[place].items()}
-            for place in (1, 2)
-        )
+        dev = _sets_by_task({task: splits.dev for task, splits in encoded.items()})
+        held_out = _sets_by_task({task: splits.held_out for task, splits in encoded.items()})
         return Datasets(train, dev, held_out, sum(splits.num_held_out for splits in encoded.values()))
 
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> MultiTaskModel:
@@ -130,3 +130,8 @@ class MultiTask(NamedTuple):
             size = len(split.lengths)
             seen = self.recipe.epochs * share * total / size
             say(f"{task}: {size:,} rows, {share:.1%} of the batches, each row {seen:.3g} times", error=True)
+
+
+def _sets_by_task(sets: Mapping[str, EvalSets]) -> EvalSets:
+    """Return the sets of all tasks, each under its task's name."""
+    return {(task, edition): part for task, its_sets in sets.items() for (_, edition), part in its_sets.items()}

@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
 def lay_out(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], tokenizer: Tokenizer, truncated: int) -> Rows:
     """Return rows of one part or two; a part is its ids, and of every row the first place in them and the length."""
-    row_lengths = 1 + sum(lengths + 1 for _, _, lengths in parts)
+    row_lengths = 1 + np.sum([lengths + 1 for _, _, lengths in parts], axis=0)
     row_starts = np.cumsum(row_lengths) - row_lengths
     row_ids = np.full(row_lengths.sum(), tokenizer.sep_id, dtype=tokenizer.dtype)
     segment_ids = np.zeros(len(row_ids), dtype=np.uint8)

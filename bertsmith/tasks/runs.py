@@ -91,9 +91,11 @@ def read_run_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
     """
     recipe = read_own_recipe(FinetuneRecipe, run, "finetune")
     tasks = recipe.several.tasks if recipe.task == SEVERAL else (recipe.task,)
-    if task is None and recipe.task == SEVERAL:
-        raise UserError(f"{run}: learnt several tasks; name one with --task (task= in Python): {', '.join(tasks)}")
-    if task not in (None, *tasks):
+    if task is None:
+        if recipe.task == SEVERAL:
+            raise UserError(f"{run}: learnt several tasks; name one with --task (task= in Python): {', '.join(tasks)}")
+        return recipe
+    if task not in tasks:
         raise UserError(f"{run}: did not learn {task}; --task is one of {', '.join(tasks)}")
     return recipe.of_task(task) if recipe.task == SEVERAL else recipe
 
@@ -110,7 +112,7 @@ def read_run(run: Path, task: str | None = None) -> tuple[FinetuneRecipe, dict[s
         raise UserError(f"{run}: no trial is finished yet; run `bertsmith finetune` again, which goes on")
     results = read_run_results(run / "results.json")
     if "tasks" in manifest:
-        if task not in manifest["tasks"]:
+        if task is None or task not in manifest["tasks"]:
             raise UserError(f"{run / 'manifest.json'}: says nothing of {task}; run `bertsmith finetune` again")
         manifest, results = manifest | manifest["tasks"][task], _results_of(results, task)
     [metric, *_] = member(manifest, "metrics", list, str(run / "manifest.json")) or [None]
@@ -156,7 +158,7 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"{where}: encoder.kind is {quoted(kind, 60)}; there are {', '.join(kinds)}")
     try:
-        encoder = check(kinds[kind], described)
+        encoder: EncoderSettings = check(kinds[kind], described)
     except UserError as error:
         raise UserError(f"{where}: encoder.{error}") from None
     family = manifest.get("family", encoder.family())
@@ -165,7 +167,7 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     seed = choose_seed(run, results, manifest["metrics"][0], seed)
     weights, vocab_size = _read_weights(run, seed, results), member(manifest, "vocab_size", int, where)
     if "tasks" in manifest:
-        weights = _weights_of(weights, task)
+        weights = _weights_of(weights, results["task"])
     check_finite(weights, trial_folder(run, seed))
     _check_encoder(weights, encoder, vocab_size, trial_folder(run, seed) / TRIAL_FILE)
     tokenizer = read_tokenizer(run, manifest, vocab_size)

@@ -4,9 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.objectives.objective import Objective
 from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.dataset import Dataset, Datasets
 from bertsmith.tasks.early_stopping import divide
@@ -81,6 +80,6 @@ class Task(ABC):
         """Return examples to learn from as rows, with the weights of their classes."""
 
     @abstractmethod
-    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> nn.Module:
-        """Return an `Objective`: "encoder", which is this one, shaped as that of `start`, and what sits on it, with the
+    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Objective:
+        """Return "encoder", which is this one, shaped as that of `start`, and what sits on it, with the
         weights that `start` has; a head's others are drawn at random."""

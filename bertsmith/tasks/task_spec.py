@@ -12,6 +12,9 @@ from bertsmith.tasks.answer_kinds.number import Number
 MAX_LABELS = 1000
 """More classes or tags than this are numbers or texts read by mistake."""
 
+NO_LABELS = OneLabel()
+"""Of tasks whose answers are of no kind."""
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -20,8 +23,8 @@ class TaskSpec:
     name: str
     metrics: tuple[str, ...]
     """Names in `bertsmith.tasks.metrics`, of tags in `tag_scores`; the first one is the task's headline."""
-    answers: AnswerKind | None = None
-    """Of a text, or of each word; None where an answer is a stretch of a text."""
+    answers: AnswerKind = NO_LABELS
+    """Of a text, or of each word; `NO_LABELS` where an answer is a stretch of a text, or the tasks are several."""
     symmetric: bool = False
     """Whether a pair of texts means the same in both orders."""
     may_have_none: bool = False
@@ -29,11 +32,11 @@ class TaskSpec:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return () if self.answers is None else self.answers.labels
+        return self.answers.labels
 
     def to_json(self) -> dict[str, Any]:
         """Return what a run's manifest says of the answers."""
-        return (self.answers or OneLabel()).to_json()
+        return self.answers.to_json()
 
 
 class TaskFiles(NamedTuple):

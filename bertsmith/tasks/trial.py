@@ -21,6 +21,7 @@ from bertsmith.storage.manifests import write_manifest
 from bertsmith.tasks.dataset import Datasets, score_sets
 from bertsmith.tasks.early_stopping import EarlyStopping
 from bertsmith.tasks.layer_rates import layer_rates
+from bertsmith.tasks.multi_task import MultiTask
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task import Task
@@ -39,7 +40,7 @@ class TrialContext(NamedTuple):
     """What all trials of a run share."""
 
     recipe: FinetuneRecipe
-    task: Task
+    task: Task | MultiTask
     start: PretrainedEncoder
     machine: Machine
     splits: Datasets
@@ -123,7 +124,7 @@ def train(
     state, title = State(), f"{folder.resolve().parents[1].name}-seed-{seed}"
     with (
         closing(MetricsLog(folder, 0, recipe.log, to_dict(recipe) | {"seed": seed}, title)) as log,
-        progress(f"seed {seed}", plan.steps) as bar,
+        progress(f"seed {seed}", plan.total) as bar,
     ):
         total = NO_LOSSES
 
@@ -141,14 +142,15 @@ def train(
             })  # fmt: skip
             total = NO_LOSSES
 
-        def look(state: State, step: Step) -> bool:
-            scores = watch.look(objective, state.step)
-            log.write("heldout", state.step, scores)
-            bar.line(f"step {state.step:,}: {watch.metric} {scores[watch.metric]:.4f} on what is held out")
-            return watch.has_seen_enough
-
         events = [Event(1, show), Event(LOG_STEPS, write)]
         if watch is not None:
+
+            def look(state: State, step: Step) -> bool:
+                scores = watch.look(objective, state.step)
+                log.write("heldout", state.step, scores)
+                bar.line(f"step {state.step:,}: {watch.metric} {scores[watch.metric]:.4f} on what is held out")
+                return watch.has_seen_enough
+
             epoch = math.ceil(len(setup.splits.train.lengths) / recipe.batch_size)
             events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), look))
         batches = setup.splits.train.batches(recipe.batch_size, seed, recipe.similar_lengths)

@@ -23,11 +23,12 @@ def test_the_eleven_files():
 
 
 def test_words_and_numbers():
-    assert sheet_text(GLUE["rte"].answers, ["entailment", "not_entailment"]) == (
+    assert sheet_text(GLUE["rte"].task.answers, ["entailment", "not_entailment"]) == (
         "index\tprediction\n0\tentailment\n1\tnot_entailment\n"
     )
     assert (
-        sheet_text(GLUE["sts-b"].answers, [-0.2, 2.71828, 5.01]) == "index\tprediction\n0\t0.000\n1\t2.718\n2\t5.000\n"
+        sheet_text(GLUE["sts-b"].task.answers, [-0.2, 2.71828, 5.01])
+        == "index\tprediction\n0\t0.000\n1\t2.718\n2\t5.000\n"
     )
 
 

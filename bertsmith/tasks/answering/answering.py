@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.tasks.answering.settings import AnsweringSettings
 
 NEVER = float("-inf")
@@ -50,7 +50,7 @@ def context_places(tokens: Tokens) -> Tensor:
     return (tokens.to_padded(tokens.segment_ids) == 1) & (columns < tokens.row_lengths[:, None] - 1)
 
 
-class Answering(nn.Module):
+class Answering(Objective):
     """An encoder with two logits a token: where the answer begins and where it ends, each by itself; the first place
     of the row, [CLS], where it is not in the row. The loss of a row is the mean of the two cross-entropies.
 
@@ -84,6 +84,7 @@ class Answering(nn.Module):
     def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
         """Return exactly the best spans of the context that are not too long and whose first place is one of `begins`,
         [N, L] bool."""
+        assert scores.ends is not None
         context = context_places(tokens)
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
         ends = _from_each_place(scores.ends.masked_fill(~context, NEVER), self.settings.answer_length)  # [N, L, A]
@@ -96,6 +97,7 @@ class Answering(nn.Module):
     def losses(self, batch: Batch) -> Losses:
         """Return `loss` in nats; the targets are "starts" and "ends" [N], places in the row."""
         scores = self.scores(batch.tokens)
+        assert scores.ends is not None
         return self._losses(batch, scores.starts, scores.ends)
 
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
@@ -108,12 +110,9 @@ class Answering(nn.Module):
         return logits.float().masked_fill(~may, NEVER)
 
     def _losses(self, batch: Batch, starts: Tensor, ends: Tensor) -> Losses:
-        targets = [batch.targets[name].long() for name in ("starts", "ends")]
-        loss = sum(
-            F.cross_entropy(logits, place, reduction="sum")
-            for logits, place in zip((starts, ends), targets, strict=True)
-        )
-        return Losses({"loss": loss / 2}, self.counts(batch))
+        loss_of_starts = F.cross_entropy(starts, batch.targets["starts"].long(), reduction="sum")
+        loss_of_ends = F.cross_entropy(ends, batch.targets["ends"].long(), reduction="sum")
+        return Losses({"loss": (loss_of_starts + loss_of_ends) / 2}, self.counts(batch))
 
 
 class JointAnswering(Answering):
@@ -159,7 +158,7 @@ class JointAnswering(Answering):
             return losses
         impossible = batch.targets["impossible"].to(scores.nones.dtype)
         loss = F.binary_cross_entropy_with_logits(scores.nones, impossible, reduction="sum")
-        return Losses(losses.sums | {"answerable_loss": loss}, losses.counts)
+        return Losses({**losses.sums, "answerable_loss": loss}, losses.counts)
 
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
         total = super().total(losses, denominators)

@@ -87,7 +87,7 @@ def spread_of_places(best: list[list[FoundAnswer]], asked: Questions) -> float |
     return share if gold_share is not None and gold_share > 0.1 else None
 
 
-def _share_elsewhere(starts: Sequence[int]) -> float | None:
+def _share_elsewhere(starts: Sequence[int | None]) -> float | None:
     return 1 - max(Counter(starts).values()) / len(starts) if len(starts) >= MAX_ANSWERS else None
 
 

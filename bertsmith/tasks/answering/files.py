@@ -36,13 +36,13 @@ def read_asked(recipe: Any) -> TaskFiles:
     """
     metrics = UNANSWERABLE_METRICS if recipe.unanswerable else ANSWERABLE_METRICS
     spec = TaskSpec(recipe.task, metrics, may_have_none=recipe.unanswerable)
-    return TaskFiles(spec, *(_read(recipe, split, split == "train") for split in ("train", "dev")))
+    return TaskFiles(spec, _read(recipe, "train"), _read(recipe, "dev"))
 
 
-def _read(recipe: Any, split: str, training: bool) -> Questions:
+def _read(recipe: Any, split: str) -> Questions:
     named = {"train": recipe.answering.train, "dev": recipe.answering.dev}[split]
     path, nearest = find_questions(recipe, split) if named is None else Path(named), recipe.answering.nearest
-    options = {"training": training, "nearest": nearest, "skip_malformed": recipe.skip_malformed}
+    options = {"training": split == "train", "nearest": nearest, "skip_malformed": recipe.skip_malformed}
     if recipe.task == "custom":
         return read_question_columns(path, recipe.custom, **options)
     if recipe.task in MRQA_NAMES:

@@ -154,12 +154,11 @@ def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -
 
 def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: str) -> Answering:
     """Return the objective with a head of random weights."""
-    may_have_none = recipe.unanswerable
-    if recipe.answering.joint:
-        kind, head = JointAnswering, JointAnswerHead(encoder.settings, may_have_none)
-    else:
-        kind, head = Answering, encoder.settings.answer_head()
-    return kind(encoder, head, recipe.answering, may_have_none, recipe.compat)
+    settings, may_have_none = recipe.answering, recipe.unanswerable
+    if settings.joint:
+        joint_head = JointAnswerHead(encoder.settings, may_have_none)
+        return JointAnswering(encoder, joint_head, settings, may_have_none, recipe.compat)
+    return Answering(encoder, encoder.settings.answer_head(), settings, may_have_none, recipe.compat)
 
 
 def first_answers(asked: Questions, windows: Windows) -> np.ndarray:

@@ -20,7 +20,8 @@ MISPLACED = "answers that do not stand at their offset"
 class Questions:
     """Q questions about texts of which several share one."""
 
-    path: Path | None = None
+    path: Path = Path()
+    """Of their file; empty where they are of none."""
     contexts: list[str] = field(default_factory=list)
     """All of them different."""
     numbers: dict[str, int] = field(default_factory=dict)
@@ -35,7 +36,7 @@ class Questions:
     """[Q]: where in the context each begins, in characters, with its text; none where the context has no answer."""
     malformed: str = ""
     """What `Table.left_out` says of the file, where it is a table."""
-    left_out: Counter = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     """What was skipped, by reason."""
     first_left_out: dict[str, str] = field(default_factory=dict)
     """By reason, the first question that it was so with: what `seen` calls it."""

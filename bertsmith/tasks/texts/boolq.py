@@ -32,7 +32,8 @@ def read_boolq(data: Path, *, check_counts: bool = True, skip_malformed: bool = 
         UserError: a file is missing; a line is malformed; the number of examples is not the published one, and
             `check_counts` compares it.
     """
-    return TaskFiles(BOOLQ, *(_read(data, split, check_counts, skip_malformed) for split in ("train", "dev")))
+    train, dev = (_read(data, split, check_counts, skip_malformed) for split in ("train", "dev"))
+    return TaskFiles(BOOLQ, train, dev)
 
 
 def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> Examples:
@@ -48,4 +49,5 @@ def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> E
             f"again, or set check_counts=false"
         )
     left_out = (table.left_out,) if table.left_out else ()
-    return Examples(*(table.columns[name] for name in COLUMNS), answers, left_out)
+    questions, passages = (table.columns[name] for name in COLUMNS)
+    return Examples(questions, passages, answers, left_out)

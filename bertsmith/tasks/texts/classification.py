@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 
 
-class Classification(nn.Module):
+class Classification(Objective):
     """An encoder with a head on each row's [CLS] or mean, and the loss of a kind of answer.
 
     With `compat` the loss is the sum over the batch instead of its mean, as in google-research/electra,

@@ -41,15 +41,15 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
 
     def read(path: Path, answer: Cell) -> Table:
         wanted: dict[str, Cell] = {settings.label: answer} | dict.fromkeys(texts, text)
-        options = {"skip_malformed": skip_malformed, "named_by": named_by, "check": _has_a_text(texts)}
-        return read_table(path, wanted, **options)
+        check = _has_a_text(texts)
+        return read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=check)
 
     cell, learn = _KINDS[settings.kind]
     train = read(paths[0], cell(settings, paths[0]))
     task = learn(train, settings)
     _say_what_looks_quoted(train, texts)
     dev = read(paths[1], task.answers.known(cell(settings, paths[1])))
-    return TaskFiles(task, *(_examples(table, texts, settings.label, task) for table in (train, dev)))
+    return TaskFiles(task, _examples(train, texts, settings.label, task), _examples(dev, texts, settings.label, task))
 
 
 def _say_what_looks_quoted(table: Table, texts: Sequence[str]) -> None:

@@ -1,5 +1,7 @@
 """Texts and pairs of texts in, token rows out: [CLS] one [SEP], or [CLS] one [SEP] two [SEP]."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bertsmith.tasks.rows import Rows, lay_out
@@ -37,7 +39,7 @@ def truncate_pairs(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[
     )
 
 
-def _encode_texts(texts: list[str], tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ids, ends = tokenizer.encode_batch(texts)
     lengths = np.diff(ends, prepend=0)
     return ids, ends - lengths, lengths

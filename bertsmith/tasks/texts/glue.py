@@ -14,9 +14,8 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.storage.files import ending, files_named, reported
 from bertsmith.tables.cells import Cell, given_text
-from bertsmith.tables.files import column_names, read_table
+from bertsmith.tables.files import LINE_REMEDY, column_names, read_table
 from bertsmith.tables.table import Table
-from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
@@ -47,11 +46,6 @@ class GlueTask(NamedTuple):
     only_edition: bool = False
     """Whether a file without it is of another edition."""
     test_names: tuple[str, ...] = ("test",)
-
-    @property
-    def answers(self) -> AnswerKind:
-        assert self.task.answers is not None
-        return self.task.answers
 
 
 NOT, YES = "not_entailment", "entailment"
@@ -166,8 +160,8 @@ def read_split(
     wanted: dict[str, Cell] = dict.fromkeys(texts, given_text)
     if split != "test":
         wanted[label] = _target(row, paths[0])
-    remedy = {"remedy": "fix the line"} if split == "test" else {}  # a line less, and all indices after it are wrong
-    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed, **remedy) for path in paths]
+    remedy = "fix the line" if split == "test" else LINE_REMEDY  # a line less, and all indices after it are wrong
+    tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed, remedy=remedy) for path in paths]
     columns = [[text for table in tables for text in table.columns[column]] for column in texts]
     targets = None if split == "test" else _targets(row, tables, label)
     if check_counts and len(columns[0]) not in row.rows[split]:
@@ -226,13 +220,13 @@ def _left_out(tables: Sequence[Table]) -> tuple[str, ...]:
 
 def _target(row: GlueTask, path: Path) -> Cell:
     """Return the kind of the cells with the task's answers: a class id, or a number."""
-    return row.answers.gold_cell(row.hub_labels if ending(path) == ".parquet" else ())
+    return row.task.answers.gold_cell(row.hub_labels if ending(path) == ".parquet" else ())
 
 
 def _targets(row: GlueTask, tables: Sequence[Table], label: str) -> np.ndarray:
     """Return [R]: int64 class ids, or float64 numbers."""
     answers = [answer for table in tables for answer in table.columns[label]]
-    return np.array(answers, dtype=row.answers.dtype)
+    return np.array(answers, dtype=row.task.answers.dtype)
 
 
 def _located(row: GlueTask, data: Path, split: SplitName) -> tuple[Sequence[Path], str]:

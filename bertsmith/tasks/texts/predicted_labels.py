@@ -26,7 +26,7 @@ def read_predicted_labels(path: Path, task: TaskSpec, gold: Path, num_examples: 
     """
     wanted = {"index": whole_number, "prediction": task.answers.predicted_cell()}
     table = read_table(path, wanted, remedy="fix the line")
-    answers = np.array(table.columns["prediction"], dtype=task.answers.dtype)
+    answers: np.ndarray = np.array(table.columns["prediction"], dtype=task.answers.dtype)
     if len(answers) > num_examples:
         raise UserError(
             f"{path}: {len(answers):,} predictions for the {num_examples:,} examples of {gold}; are they for "

@@ -92,6 +92,7 @@ class TextTask(Task):
         return splits
 
     def encode_examples(self, examples: Examples, start: PretrainedEncoder) -> TextDataset:
+        assert examples.targets is not None
         rows = encode(examples, start.tokenizer, self.recipe.sequence_length)
         return TextDataset(self.spec, rows, examples.targets)
 
@@ -111,7 +112,7 @@ class TextTask(Task):
 
 def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
     """Return scores [N, C] float32 of all rows."""
-    scores = np.empty((len(rows.lengths), objective.head.output.out_features), dtype=np.float32)
+    scores = np.empty((len(rows.lengths), objective.answers.num_outputs), dtype=np.float32)
     for chosen, _, outputs in scored(objective, rows, machine):
         scores[chosen] = outputs.float().cpu().numpy()
     return scores

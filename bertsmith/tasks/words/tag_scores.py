@@ -62,11 +62,11 @@ def measure_tags(
     same = [a == b for both in zip(gold, predicted, strict=True) for a, b in zip(*both, strict=True)]
     scores = {"accuracy": sum(same) / len(same)}
     if "f1" in names:
-        entities = total(count_entities(*map(_parsed, (gold, predicted))).values())
+        entities = total(count_entities(_parsed(gold), _parsed(predicted)).values())
         scores |= {name: getattr(entities, name) / 100 for name in ("f1", "precision", "recall")}
     return {name: scores[name] for name in names}
 
 
 def _parsed(sentences: Sequence[Sequence[str]]) -> list[list[Tag]]:
-    tags: dict[str, Tag | None] = {text: parse_tag(text) for sentence in sentences for text in sentence}
+    tags = {text: tag for sentence in sentences for text in sentence if (tag := parse_tag(text))}
     return [[tags[text] for text in sentence] for sentence in sentences]

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.tasks.words.encode_words import IGNORED
 
 
-class Tagging(nn.Module):
+class Tagging(Objective):
     """An encoder with a head on each token: cross-entropy over tags, at each word's first piece.
 
     With `compat` the loss is the sum over the batch's words instead of their mean, as in google-research/electra,
