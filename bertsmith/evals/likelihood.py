@@ -96,8 +96,15 @@ def preferred(
 
 
 def standard_error(share: float, count: int) -> float:
-    """Return the standard error of a share of `count` independent trials."""
-    return math.sqrt(share * (1 - share) / count) if count else math.nan
+    """Return the standard error of a share of `count` independent trials.
+
+    The share itself is put at (hits + 1) / (count + 2), Laplace's rule: three of three trials leave doubt, which the
+    plain formula puts at zero, and so a mean over a few such shares would have none either.
+    """
+    if not count:
+        return math.nan
+    likely = (share * count + 1) / (count + 2)
+    return math.sqrt(likely * (1 - likely) / count)
 
 
 def _one_mask_at_a_time(

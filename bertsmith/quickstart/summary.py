@@ -83,7 +83,9 @@ def _error(results: dict[str, Any], name: str) -> float:
     if name == "tfidf":
         return standard_error(results["tfidf"], results["examples"]["dev"])
     found = results["classification"][name]
-    return math.hypot(found["std"] / found["seeds"] ** 0.5, standard_error(found["mean"], results["examples"]["dev"]))
+    return math.hypot(
+        (found["std"] or 0.0) / found["seeds"] ** 0.5, standard_error(found["mean"], results["examples"]["dev"])
+    )
 
 
 def _order(share: float, pairs: int) -> str:

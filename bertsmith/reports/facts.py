@@ -129,7 +129,7 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
     epochs, rate = run.setting("epochs"), run.setting("schedule.learning_rate")
     scores = [
         f"{metric_title(name)} {100 * row['median']:.1f}"
-        + f" (mean {100 * row['mean']:.1f} ± {100 * row['std']:.1f})" * (len(run.trials) > 1)
+        + (f" (mean {100 * row['mean']:.1f} ± {100 * row['std']:.1f})" if len(run.trials) > 1 else "")
         for name, row in run.summary.items()
     ]
     return {

@@ -22,7 +22,8 @@ def glue_table(results: Mapping[str, Any]) -> list[str]:
         title = f"{task} (from MNLI)" if row["from_mnli"] else task
         for metric, summary in row["summary"].items():
             scores = "".join(
-                f"{100 * summary[name]:>9.2f}" if name in summary else f"{'–':>9}" for name in ("median", "mean", "std")
+                f"{'–':>9}" if summary[name] is None else f"{100 * summary[name]:>9.2f}"
+                for name in ("median", "mean", "std")
             )
             lines.append(f"{title:<18}{metric:<21}{len(row['trials']):>5}{scores}")
             title = ""

@@ -39,8 +39,8 @@ class Run:
     logs: list[Log]
     trials: list[dict[str, Any]]
     """Of a fine-tuning run: "seed", "metrics" (name → fraction), and what the trial's own results.json adds."""
-    summary: dict[str, dict[str, float]]
-    """Metric → "median", "mean" and "std" over the trials; the task's headline comes first."""
+    summary: dict[str, dict[str, Any]]
+    """Metric → "median", "mean" and "std" (None of one) over the trials; the task's headline comes first."""
     glue: dict[str, Any] = field(default_factory=dict)
     """Of a GLUE run: the "tasks", "absent" and "averages" of its results.json."""
     vocabulary: str = ""

@@ -12,9 +12,8 @@ Value = TypeVar("Value")
 _NUMBER = (int, float)
 _METRICS = {str: _NUMBER}
 _TRIALS = [{"seed": int, "metrics": _METRICS}]
-_SUMMARY = {str: {"median": _NUMBER, "mean": _NUMBER, "std?": _NUMBER}}
-_SPREAD = {str: {"median": _NUMBER, "mean": _NUMBER, "std": _NUMBER}}
-_RUN = {"task?": str, "trials": _TRIALS, "summary": _SPREAD}
+_SUMMARY = {str: {"median": _NUMBER, "mean": _NUMBER, "std?": (int, float, type(None))}}
+_RUN = {"task?": str, "trials": _TRIALS, "summary": _SUMMARY}
 _TRIAL = {
     "seed?": int, "metrics?": _METRICS, "constant?": bool, "cautions?": [str], "steps?": int,
     "tokens?": int, "seconds?": _NUMBER,
@@ -32,8 +31,7 @@ _GLUE = {
 }
 _SEARCH = {
     "task?": str, "metric": str, "chosen": str, "chosen_by": str,
-    "grid": {str: {"settings?": dict, "trials": _TRIALS, "summary": {str: {"median": _NUMBER, "mean": _NUMBER,
-                                                                          "std": _NUMBER}}}},
+    "grid": {str: {"settings?": dict, "trials": _TRIALS, "summary": _SUMMARY}},
 }  # fmt: skip
 
 
@@ -138,11 +136,14 @@ def _remedy(path: Path) -> str:
 
 
 def _check_trials(row: dict[str, Any], path: Path, metrics: Collection[str] = ()) -> None:
+    """Hold trials and summary to each other; one seed has no deviation, whichever version summarized it."""
     seeds = [trial["seed"] for trial in row["trials"]]
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{path}: damaged (a seed is there twice); {_remedy(path)}")
     for metric, summary in row["summary"].items():
-        if len(seeds) > 1 and "std" not in summary:
+        if len(seeds) == 1:
+            summary["std"] = None  # earlier versions wrote 0.0, or left it out
+        elif summary.get("std") is None:
             raise UserError(f"{path}: damaged ({quoted(metric, 60)} has no 'std'); {_remedy(path)}")
     for trial in row["trials"]:
         for metric in (*metrics, *row["summary"]):

@@ -22,8 +22,9 @@ from bertsmith.reports.published import PUBLISHED_AVERAGES
 from bertsmith.storage.files import locked, make_folder, own_folder, refuse_links
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
-from bertsmith.storage.json_files import read_json, write_json
+from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.results import read_run_results
 from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -202,10 +203,7 @@ def _collect(out: Path, job: GlueJob) -> dict[str, Any]:
         path = out / "tasks" / task / "results.json"
         if not path.is_file():
             continue
-        found = read_json(path)
-        if len(found["trials"]) == 1:  # one score has no spread
-            for summary in found["summary"].values():
-                del summary["std"]
+        found = read_run_results(path)
         transferred = job.settings.from_mnli and task in FROM_MNLI
         tasks[task] = {"from_mnli": transferred, "trials": found["trials"], "summary": found["summary"]}
     departures = _departures(job, tasks)

@@ -20,8 +20,9 @@ from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder
 from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
-from bertsmith.storage.json_files import read_json, write_json
+from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.results import read_run_results
 from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -169,7 +170,7 @@ def _collect(out: Path, job: SearchJob, metric: str) -> dict[str, Any]:
     """The content of results.json, out of all combinations in `out`, also those of an earlier command."""
     grid = {}
     for path in sorted(out.glob("grid/*/results.json")):
-        found, recipe = read_json(path), read_manifest(path.parent, "finetune")["recipe"]
+        found, recipe = read_run_results(path), read_manifest(path.parent, "finetune")["recipe"]
         given = {key: _value(recipe, KEYS[key]) for key in job.keys}
         grid[path.parent.name] = {"settings": given, "trials": found["trials"], "summary": found["summary"]}
     means = {name: row["summary"][metric]["mean"] for name, row in grid.items()}

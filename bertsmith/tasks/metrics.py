@@ -36,9 +36,9 @@ def undefined(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray) 
     return [name for name in names if (none_positive if name == "f1" else constant and name != "accuracy")]
 
 
-def summarize(scores: Sequence[float]) -> dict[str, float]:
-    """Return median, mean and sample standard deviation (0 for a single score)."""
-    std = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+def summarize(scores: Sequence[float]) -> dict[str, float | None]:
+    """Return median, mean and sample standard deviation, which a single score does not have: None."""
+    std = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
     return {"median": float(np.median(scores)), "mean": float(np.mean(scores)), "std": std}
 
 

@@ -3,12 +3,14 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
-from bertsmith.evals.blimp import blimp_probes, read_blimp, score_blimp
+from bertsmith.evals.blimp import Paradigm, blimp_probes, collect, read_blimp, score_blimp
+from bertsmith.evals.likelihood import standard_error
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
 from tests.evals.toy_models import SETTINGS, cpu, toy_network, toy_tokenizer
@@ -52,10 +54,17 @@ def test_accuracies_of_a_model_whose_answers_are_known(tmp_path):
         "argument_structure": 0.25, "islands": 0.8125,
     }  # fmt: skip
     assert found.overall.accuracy == pytest.approx((1 + 0.625 + 0 + 0.5) / 4) and found.overall.pairs == 20
-    assert found.paradigms["mixed"].standard_error == pytest.approx(math.sqrt(0.625 * 0.375 / 4))
+    assert found.paradigms["mixed"].standard_error == pytest.approx(standard_error(0.625, 4))
     own = [share.standard_error for share in found.paradigms.values()]
     assert found.overall.standard_error == pytest.approx(math.sqrt(sum(error**2 for error in own)) / 4)
     assert done == [20] and json.loads(json.dumps(found.to_json()))["overall"]["pairs"] == 20
+
+
+def test_paradigms_that_are_all_right_or_all_wrong_have_an_error_too():
+    paradigms = [Paradigm(f"{number}", "filler_gap_dependency", [(GOOD, BAD)] * 3) for number in range(7)]
+    found = collect(paradigms, np.repeat([1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0], 3)).phenomena["filler_gap_dependency"]
+    assert found.accuracy == pytest.approx(5 / 7) and found.pairs == 21
+    assert found.standard_error == pytest.approx(math.sqrt(7 * 0.8 * 0.2 / 3) / 7)
 
 
 def test_a_sample_is_the_same_whenever_asked_part_of_a_larger_one_and_not_the_first(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -137,7 +138,14 @@ def test_preference_is_one_zero_or_in_the_middle(tokenizer):
     better, worse = sorted(SENTENCES[:2], key=lambda one: -likelihoods(network, [one], tokenizer, cpu())[0])
     pairs = [(better, worse), (worse, better), (better, list(better))]
     assert preferred(network, pairs, tokenizer, cpu()).tolist() == [1.0, 0.0, 0.5]
+
+
+def test_a_standard_error_is_the_binomial_one_and_never_zero():
     assert standard_error(0.5, 100) == pytest.approx(0.05)
+    assert standard_error(0.8, 1000) == pytest.approx((0.8 * 0.2 / 1000) ** 0.5, rel=0.002)
+    for share in (0.0, 1.0):
+        assert standard_error(share, 3) == pytest.approx((0.8 * 0.2 / 3) ** 0.5)
+    assert math.isnan(standard_error(0.0, 0))
 
 
 def test_a_model_without_such_a_head_is_refused(tmp_path, tokenizer):

@@ -120,5 +120,5 @@ def test_undefined_names_what_is_zero_by_definition():
 
 
 def test_summary():
-    assert summarize([0.5]) == {"median": 0.5, "mean": 0.5, "std": 0.0}
+    assert summarize([0.5]) == {"median": 0.5, "mean": 0.5, "std": None}
     assert summarize([1.0, 2.0, 6.0]) == pytest.approx({"median": 2.0, "mean": 3.0, "std": 7**0.5})
