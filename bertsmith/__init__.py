@@ -3,9 +3,9 @@
 The functions here are the Python API; `docs/python.md` shows them at work. Each takes a recipe (a shipped one's name, a
 TOML file's path, or a checked settings object) with settings laid over it, and does what the verb of its name does.
 
-The rooms, in the order the data flows through them: `text` and `tokenizers`, `encoders`, `objectives`, `training`,
-`evals`, `tasks`, `convert`, `reports`; `cli` is the program. Each room's docstring says what comes in, what goes out,
-and which file to read first.
+The main rooms, in the order the data flows through them: `text` and `tokenizers`, `encoders`, `objectives`, `training`,
+`evals`, `tasks`, `predict`, `convert`, `reports`; `cli` is the program. ARCHITECTURE.md has them all. Each room's
+docstring says what comes in, what goes out, and which file to read first.
 """
 
 from collections.abc import Mapping

@@ -64,6 +64,16 @@ def imported_names(path: Path) -> set[str]:
     return names
 
 
+@pytest.mark.parametrize("room", sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py")))
+def test_a_room_names_its_files_in_reading_order(room):
+    folder = PACKAGE / room
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    listed = re.findall(r"^    ([a-z_/]+(?:, [a-z_/]+)*) ", text, re.MULTILINE)
+    named = [name.rstrip("/") for names in listed for name in names.split(", ")]
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert sorted(named) == sorted(files | {path.parent.name for path in folder.glob("*/__init__.py")})
+
+
 def test_every_room_has_its_floor_and_the_root_holds_few_modules():
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
     assert rooms == FLOOR.keys() - {"__version__"}

@@ -8,5 +8,6 @@ Read in this order:
     usage        what is said of a command line that does not parse
     show         the settings of a recipe; what a folder holds
     overview     `show` without a name
+    answers      what `predict`, `score` and `evaluate` print
     plan_tables  what `plan` prints
 """

@@ -8,4 +8,5 @@ Read in this order:
     renamed   earlier names of settings
     loading   TOML, shipped recipes and overrides → a checked object, and back
     faults    what is wrong with a setting, in words
+    plugins   files of the user's that register more
 """

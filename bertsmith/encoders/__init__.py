@@ -1,4 +1,4 @@
-"""Tensors in, tensors out: the encoder and its heads. No text, no loss, no optimiser; torch and numpy alone.
+"""Tensors in, tensors out: the encoder and its heads. No text, no loss, no optimizer; torch and numpy alone.
 
 In reading order:
     tokens      Tokens, the one batch type: packed or padded rows; the only place that knows of padding
@@ -10,6 +10,7 @@ In reading order:
     bert        BERT's and ELECTRA's: settings, embeddings, layer, heads, costs
     modernbert  ModernBERT's, likewise
     registry    the architectures by their `kind`; a new one is its file and a line here
+    comparison  in which sizes two encoders differ
     encoder     embeddings and the stack of layers, of any architecture
     heads       heads of no architecture's own: one dense layer; where an answer begins and ends
     networks    encoders with their pre-training heads

@@ -1,7 +1,7 @@
 """The reference's own count of floating-point operations, to compare with what was published by it.
 
 It counts a training step as two forward passes and, besides matrix products, everything done to single elements, with
-each embedding as a product over the whole vocabulary; ours (`flops`) counts three passes of matrix products alone.
+each embedding as a product over the whole vocabulary; ours (`costs`) counts three passes of matrix products alone.
 
 Source: google-research/electra, flops_computation.py.
 """

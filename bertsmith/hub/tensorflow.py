@@ -1,6 +1,6 @@
 """Google's TensorFlow checkpoints of BERT and ELECTRA → our weights.
 
-Their variables are named as Hugging Face's tensors with a few letters changed, so the table in `names` serves here too.
+Their variables are named as Hugging Face's tensors with a few letters changed, so `Family.names` serves here too.
 
 Source: google-research/bert and google-research/electra, model/modeling.py and run_pretraining.py; for what else is in
 their releases transformers, models/electra/convert_electra_original_tf_checkpoint_to_pytorch.py.
@@ -25,7 +25,7 @@ from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.json_files import member, read_json
 
-SLOTS = "optimiser slots"
+SLOTS = "optimizer slots"
 DROPPED_VARIABLES = {
     "moving averages": r".*/ExponentialMovingAverage",
     SLOTS: r".*/(adam_[mv]|AdamWeightDecayOptimizer(_1)?)|beta[12]_power",

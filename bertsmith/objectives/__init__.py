@@ -1,4 +1,4 @@
-"""A batch in, losses out: collator + model + loss. Knows nothing about steps, optimisers or files.
+"""A batch in, losses out: collator + model + loss. Knows nothing about steps, optimizers or files.
 
 In reading order:
     objective        what an objective is: Batch, Losses, the protocols

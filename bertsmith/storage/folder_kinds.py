@@ -85,7 +85,7 @@ _KINDS = (
             "metrics.jsonl",
             "trackers.json",
             "predictions-dev.tsv",
-            "predictions-dev-mismatched.tsv",
+            "predictions-dev_mismatched.tsv",
             "predictions-dev.txt",
             "eval.json",
             "preds.json",

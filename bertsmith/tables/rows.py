@@ -1,4 +1,4 @@
-"""TableRows of TSV, CSV, JSONL and Parquet files, with their lines, as their layouts have them.
+"""The rows of TSV, CSV, JSONL and Parquet files with their line numbers, as their layouts have them.
 
 A line ends with a line feed, a carriage return, or both, whatever the layout. A blank line is no row, but where a TSV
 has one column and rows follow.

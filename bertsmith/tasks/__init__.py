@@ -23,5 +23,6 @@ In reading order:
     rows            token rows, of which batches are taken
     inference       what a fine-tuned model says of them
     custom          how a task of one's own is described
+    grade           anybody's predictions, scored
     runs            a run folder, read: what export starts from
 """

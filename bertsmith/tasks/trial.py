@@ -52,7 +52,7 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
         model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
         results.json         the seed, the metrics, what it is warned of, how long it took; with early stopping also at
                              which step the weights that are kept did best on what was held out, and how well
-        predictions-dev.…    what it said of dev: see the task's splits; of questions preds.json, eval.json and
+        predictions-dev.…    what it said of dev: see `Dataset.score`; of questions preds.json, eval.json and
                              null_odds.json; of several tasks in a folder each
         metrics.jsonl        losses and learning rate by step
         manifest.json        hashes of all these, written last

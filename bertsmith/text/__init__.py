@@ -1,13 +1,6 @@
 """Text in, token shards out; no torch in this room.
 
 In reading order:
-    wordpiece   WordPiece tokenizers of the `tokenizers` library: BERT's own, and those of a JSON definition
-    vocabulary_file  vocab.txt ↔ tokens in the order of their ids
-    casing      tokens → whether they are of lower-cased text; which of them no text gives
-    added_tokens, tokenizer_folder  a Hugging Face folder → its tokenizer, by the rules of transformers' AutoTokenizer
-    tokenizer   files or a folder → ids, as transformers' fast BERT tokenizer gives them
-    vocabulary  texts → a WordPiece vocabulary
-    extension   a vocabulary → one with more words at its end
     learning    a corpus → a tokenizer's folder: what `bertsmith tokenizer` does
     corpora     a path in any layout → a corpus
     units       a corpus → pieces that can be read apart
@@ -21,6 +14,7 @@ In reading order:
     workers     units → encoded units, in parallel and in corpus order
     journal     what is done so far, so that a killed prepare goes on
     prepare     corpus → data folder: parallel, restartable, the same bytes for any number of workers
+    shard_checks  a shard's arrays, held to their hashes and to what a shard is
     shards      the data folder: memory-mapped token shards and their manifest
     segments    documents of a shard → training rows of a sequence length (pure functions)
     docstrings  a corpus that every installation already carries

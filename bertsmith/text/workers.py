@@ -33,7 +33,7 @@ class UnitEncoder:
     """Reads a unit and encodes its documents.
 
     Attributes:
-        tokenizer, heldout_fraction: as for `bertsmith.text.encoding.encode`.
+        tokenizer, heldout_fraction: as for `bertsmith.text.encoding.encode_documents`.
         skip_broken: whether a broken archive or member counts as one skipped "broken archive" with no document in it,
             instead of ending the work with a UserError.
     """

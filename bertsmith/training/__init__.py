@@ -1,12 +1,12 @@
 """Shards and an objective in, checkpoints out: the only training loop in the house.
 
 In reading order:
-    pretrain     the program: data, model, objective, optimiser, schedule, events, then `fit`
+    pretrain     the program: data, model, objective, optimizer, schedule, events, then `fit`
     recipe       what it can be told
     loop         `fit` and the State it carries
     plan         when training ends
     schedules    the learning rate
-    optimizers   Adam as the reference has it; weight-decay groups; clipping
+    optimizers/  AdamW as the reference has it, and others; weight-decay groups; clipping
     machine      device, number format, compilation, padding
     cuda_graphs  passes recorded as CUDA graphs
     runner       an objective on a machine, in micro-batches
@@ -21,6 +21,7 @@ In reading order:
     description  such a folder, described for people
     architecture what a recipe with init takes from such a model
     initial      such a model → the weights that a run begins with
-    metrics      metrics.jsonl and TensorBoard
+    metrics      metrics.jsonl
+    trackers/    TensorBoard and others beside it
     meter        tokens a second and the share of the hardware's peak
 """

@@ -111,7 +111,7 @@ def _of(values: Any, table: str) -> dict[str, Any]:
 
 
 def _fill(values: dict[str, Any], origins: dict[str, str], table: str, settings: dict[str, Any]) -> None:
-    """Put `found` into a nested table of `values`, where this says nothing of it."""
+    """Put `settings` into a nested table of `values`, where this says nothing of them."""
     for name in table.split("."):
         values = values.setdefault(name, {})
         if not isinstance(values, dict):

@@ -1,6 +1,6 @@
 """Weights to begin with that are somebody's and not random: `init` of a pre-training recipe.
 
-Only the weights: optimiser, schedule and State begin anew, which is not what resuming does (docs/continuing.md).
+Only the weights: optimizer, schedule and State begin anew, which is not what resuming does (docs/continuing.md).
 """
 
 from dataclasses import replace

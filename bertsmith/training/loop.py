@@ -28,7 +28,7 @@ MOST_SKIPPED_IN_A_ROW = 5
 
 @dataclass
 class State:
-    """All that changes during training besides model and optimiser."""
+    """All that changes during training besides model and optimizer."""
 
     step: int = 0
     tokens: int = 0

@@ -11,7 +11,7 @@ class Plan:
 
     exclusive: ClassVar[tuple[str, ...]] = ("steps", "tokens", "hours")
 
-    steps: int | None = setting(None, "optimiser steps in all, those before a resumption included", ge=1, le=10**9)
+    steps: int | None = setting(None, "optimizer steps in all, those before a resumption included", ge=1, le=10**9)
     tokens: int | None = setting(None, "tokens seen in all", ge=1, le=10**15)
     hours: float | None = setting(
         None, "hours of training in all (start-up and evaluation not counted)", gt=0, le=10**6

@@ -125,7 +125,7 @@ def encode_tagged(
 
 
 def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, float]:
-    """Yield the id of each token's likeliest tag, [N, L] int16, 0 where there is no token; and how much the tags'
+    """Return the id of each token's likeliest tag, [N, L] int16, 0 where there is no token; and how much the tags'
     probabilities differ from token to token."""
     grid = np.zeros((len(rows.lengths), int(rows.lengths.max())), dtype=np.int16)
 
