@@ -7,6 +7,7 @@ _TITLES = {
     "mlm_accuracy": "Masked-token accuracy",
     "mlm_perplexity": "Masked-token perplexity",
     "cloze_loss": "Loss of the two towers, nats a token",
+    "cloze_perplexity": "Perplexity of the two towers",
     "cloze_accuracy": "Accuracy of the two towers",
     "sampled_accuracy": "Share of drawn tokens that are the original",
     "rtd_loss": "Discriminator's loss, nats a token",
@@ -35,6 +36,8 @@ def objective_title(name: str, of_generator: Collection[bool] = ()) -> str | Non
     return f"Generator's {title[0].lower()}{title[1:]}" if all(of_generator) else f"{title} (ELECTRA: its generator's)"
 
 
-def perplexity_title(names: Iterable[str]) -> str:
+def perplexity_title(names: Collection[str]) -> str:
     """Return what the perplexity of a run with these measures is of."""
+    if "cloze_perplexity" in names:
+        return "held-out perplexity of the two towers"
     return f"held-out perplexity of {'the generator' if has_generator(names) else 'masked tokens'}"

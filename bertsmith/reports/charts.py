@@ -27,6 +27,7 @@ TITLES = {
     "tokens_per_second": "Tokens a second",
     "gradient_norm": "Gradient norm before clipping",
     "mfu": "MFU, share of the measured peak",
+    "hidden_cosine": "Mean cosine of different tokens' hidden vectors (near 1: all alike)",
     "memory_bytes": "Memory, GiB",
 }
 
@@ -76,12 +77,12 @@ class ScoreRow(NamedTuple):
     """What is shown → the score of a seed."""
 
 
-def curve_styles(runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]:
+def curve_styles(runs: Sequence[tuple[Run, str]], alone: bool) -> list[tuple[str, dict[str, str]]]:
     """What to call each log, and the colour and dash of its curves, of runs each with its colour.
 
-    The seeds of a run that stands alone have a colour each; beside other runs a dash each, in their run's colour.
+    The seeds of a run that stands `alone` on its page have a colour each; beside other runs a dash each, in their
+    run's colour.
     """
-    alone = len(runs) == 1
     styles = []
     for run, color in runs:
         for number, log in enumerate(run.logs):
@@ -97,12 +98,12 @@ def run_colors(number: int) -> list[str]:
     return [COLORS[position % len(COLORS)] for position in range(number)]
 
 
-def curve_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
-    """A chart for each measure that any of the runs (each with its colour) has.
+def curve_charts(runs: Sequence[tuple[Run, str]], alone: bool = False) -> list[Chart]:
+    """A chart for each measure that any of the runs (each with its colour) has; `alone` as in `curve_styles`.
 
     Losses come first; training and held-out are drawn together.
     """
-    styles = (style for _, style in curve_styles(runs))
+    styles = (style for _, style in curve_styles(runs, alone))
     logs = [(run, log, next(styles)) for run, _ in runs for log in run.logs]
     charts = []
     for measure in _measures(logs):
@@ -141,7 +142,10 @@ def row_chart(rows: Sequence[ScoreRow], title: str = "") -> Chart:
     layout["yaxis"] |= {
         "tickvals": list(range(len(rows))), "ticktext": [_chart_text(row.label) for row in reversed(rows)],
         "range": [-0.6, len(rows) - 0.4],
+        "ticks": "outside", "ticklen": 10, "tickcolor": "rgba(0,0,0,0)",  # a mark at the axis is beside its label
     }  # fmt: skip
+    if len({score for trace in traces for score in trace["x"]}) == 1:
+        layout["xaxis"]["rangemode"] = "tozero"  # else a lone score of 0 has an axis from -1 to 1
     return Chart(title, {"data": traces, "layout": layout}, {}, 70 + 34 * len(rows))
 
 
@@ -229,7 +233,7 @@ def _curve_chart(heading: str, measure: str, curves: Sequence[Curve]) -> Chart:
         layout["yaxis"]["exponentformat"] = "power"
     if measure in FROM_ZERO:
         layout["yaxis"]["rangemode"] = "tozero"
-    if measure.endswith(("_accuracy", "_share", "blimp")) or task_and_metric(measure)[1] in SHARES:
+    if measure.endswith(("_accuracy", "_share", "blimp", "mfu")) or task_and_metric(measure)[1] in SHARES:
         layout["yaxis"]["tickformat"] = "~p"
         for trace in traces:
             trace["hovertemplate"] = "%{y:.1%}"

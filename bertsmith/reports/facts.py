@@ -36,14 +36,18 @@ def facts(run: Run) -> dict[str, str]:
 def headline(run: Run) -> list[Figure]:
     """A few figures that say how the run went; of several tasks each one's first metric."""
     if run.kind == "pretrain":
-        figures = [_perplexity(run), _amount(run.last("tokens"), "tokens"), _duration(run), _rate(run)]
+        figures = [_quality(run), _amount(run.last("tokens"), "tokens"), _duration(run), _rate(run)]
     elif run.kind == "glue":
-        figures = [*_averages(run), Figure(str(len(run.glue["tasks"])), "tasks"), _duration(run)]
+        figures = [
+            *_averages(run),
+            Figure(str(len(run.glue["tasks"])), "tasks" if len(run.glue["tasks"]) != 1 else "task"),
+            _duration(run),
+        ]
     else:
         several = len(run.trials) > 1
         scores = {name: run.summary[name] for name in _headlines(run)}
         figures = [
-            Figure(f"{100 * row['median']:.1f}", metric_title(name) + ", median" * several)
+            Figure(f"{100 * row['median']:.1f}", _with_task(run, name) + ", median" * several)
             for name, row in scores.items()
         ]
         if several and len(scores) == 1:
@@ -90,14 +94,19 @@ def state(run: Run) -> str:
         return f"unfinished: {len(run.trials)} of {run.setting('seeds', 'its')} seeds"
     if run.kind == "glue":
         return f"unfinished: {len(run.glue['tasks'])} tasks have scores"
-    step = run.last("step") or 0
     steps = run.setting("plan.steps")
-    return f"unfinished: step {step:,} of {steps:,}" if steps else f"unfinished: step {step:,}"
+    return f"unfinished: step {run.step:,}" + (f" of {steps:,}" if steps else "")
 
 
 def _headlines(run: Run) -> list[str]:
     """The first metric of each task of a fine-tuning run."""
     return list(flat_names({task: dict(list(names.items())[:1]) for task, names in by_task(run.summary).items()}))
+
+
+def _with_task(run: Run, name: str) -> str:
+    """Return what people call a metric of a fine-tuning run, with its task; the mean over several is of none."""
+    task = "" if "tasks" in run.manifest else run.manifest.get("task") or run.setting("task", "")
+    return metric_title(f"{task}.{name}" if task else name)
 
 
 def _pretraining(run: Run) -> dict[str, Any]:
@@ -114,8 +123,7 @@ def _pretraining(run: Run) -> dict[str, Any]:
         "Encoder": _encoder(run.setting("model", {})),
         "Batch": f"{batch_size:,} rows of {length:,} tokens" if batch_size and length else "",
         "Plan": _plan(run.setting("plan", {})),
-        "Done": _joined(_count(run.last("step"), "steps", exact=True), _count(run.last("tokens"), "tokens"),
-                        _seconds(run)),
+        "Done": _joined(_count(run.step, "steps", exact=True), _count(run.last("tokens"), "tokens"), _seconds(run)),
         "Throughput": _joined(_count(rate, "tokens/s"), f"{share:.0%} of the measured peak" if share else ""),
         "Held-out measures": _measures(run),
         "Skipped steps": _count(run.last("skipped_steps"), "whose gradients were not finite", exact=True),
@@ -124,7 +132,7 @@ def _pretraining(run: Run) -> dict[str, Any]:
 
 def _fine_tuning(run: Run) -> dict[str, Any]:
     examples = run.manifest.get("examples", {})
-    counts = [_count(number, f"in {split}", exact=True) for split, number in examples.items()]
+    counts = [_count(number, f"in {_split(run, split)}", exact=True) for split, number in examples.items()]
     warnings = [f"seed {trial['seed']}: {caution}" for trial in run.trials for caution in cautions_of(trial)]
     epochs, rate = run.setting("epochs"), run.setting("schedule.learning_rate")
     scores = [
@@ -143,15 +151,26 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
         "Examples": _joined(*counts),
         "Encoder": _encoder(run.manifest.get("encoder", {})),
         "Training": _joined(
-            f"{epochs:g} epochs" if epochs else "", _count(run.setting("batch_size"), "examples a step", exact=True),
+            f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'}" if epochs else "",
+            _count(run.setting("batch_size"), "examples a step", exact=True),
             f"learning rate {rate:g}" if rate else "",
         ),
-        "Scores": "; ".join(scores),
+        "Scores": "\n".join(scores),
         "Seeds": str(len(run.trials)),
         "Chosen": run.chosen,
-        "Warnings": ". ".join(warnings),
+        "Warnings": "\n".join(warnings),
         "Time": _seconds(run),
     }  # fmt: skip
+
+
+def _split(run: Run, split: str) -> str:
+    """Return what people call a split, "dev" being what is scored."""
+    if split != "dev":
+        return split
+    tested = [task for task in run.manifest.get("tasks", {}) if run.scored_on(task) == "test"]
+    if tested:
+        return f"dev (of {', '.join(tested)} in the official test file)"
+    return "the official test file, which is what is scored" if run.scored_on() == "test" else split
 
 
 def _glue(run: Run) -> dict[str, Any]:
@@ -210,7 +229,7 @@ def _measures(run: Run) -> str:
     if not lines:
         return ""
     known, generator = ("split", "step", "tokens", "seconds"), has_generator(measures_of(run))
-    return ", ".join(
+    return "\n".join(
         f"{_uncapitalised(title(name, generator))}: {value:.4g}"
         for name, value in lines[-1].items()
         if name not in known and isinstance(value, int | float)
@@ -221,11 +240,14 @@ def _uncapitalised(text: str) -> str:
     return text if text[:2].isupper() else f"{text[:1].lower()}{text[1:]}"
 
 
-def _perplexity(run: Run) -> Figure | None:
-    perplexity, loss = run.last("mlm_perplexity", "heldout"), run.last("mlm_loss")
-    if perplexity is not None:
-        return Figure(f"{perplexity:,.1f}", perplexity_title(measures_of(run)))
-    return Figure(f"{loss:.2f}", "training loss") if loss is not None else None
+def _quality(run: Run) -> Figure | None:
+    for kind in ("mlm", "cloze"):  # Electric's is the second
+        perplexity, loss = run.last(f"{kind}_perplexity", "heldout"), run.last(f"{kind}_loss")
+        if perplexity is not None:
+            return Figure(f"{perplexity:,.1f}", perplexity_title(measures_of(run)))
+        if loss is not None:
+            return Figure(f"{loss:.2f}", "training loss")
+    return None
 
 
 def _amount(number: float | None, label: str) -> Figure | None:

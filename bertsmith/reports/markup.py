@@ -16,6 +16,12 @@ def escape(value: Any) -> str:
     return html.escape(str(value).encode(errors="replace").decode())
 
 
+def text_lines(text: str) -> str:
+    """`text` as it reads, an element for each of its lines where it has several."""
+    lines = text.split("\n")
+    return "".join(f'<div class="line">{escape(line)}</div>' for line in lines) if lines[1:] else escape(text)
+
+
 def embedded_json(value: Any) -> str:
     """JSON that may stand inside a script element: no `<` that could end it or open a comment.
 

@@ -9,7 +9,7 @@ from bertsmith.reports import template
 from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, curve_styles, run_colors
 from bertsmith.reports.facts import cautions, facts, headline, state
 from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
-from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table
+from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table, text_lines
 from bertsmith.reports.runs import KINDS, Run, read_runs
 from bertsmith.reports.scores import task_scores
 from bertsmith.storage.files import make_folder, reported, write_text
@@ -67,6 +67,7 @@ class _Page:
     def __init__(self, runs: Sequence[Run], about: Sequence[str]):
         self.about = about
         self.runs = list(zip(runs, run_colors(len(runs)), strict=True))
+        self.alone = len(runs) == 1
         self.charts: dict[str, Any] = {}
 
     def body(self) -> str:
@@ -87,7 +88,7 @@ class _Page:
             figures = "".join(
                 f"<div><dt>{escape(figure.label)}</dt><dd>{escape(figure.value)}</dd></div>" for figure in headline(run)
             )
-            name = f"<h3>{swatch(color)}{escape(run.name)}</h3>" if len(self.runs) > 1 else ""
+            name = f"<h3>{swatch(color)}{escape(run.name)}</h3>" if not self.alone else ""
             kind = f"<p>{KIND_TITLES[run.kind]}, {escape(state(run))}{', chosen by the search' * bool(run.chosen)}</p>"
             cards.append(f'<div class="card">{name}{kind}<dl>{figures}</dl></div>')
         return f'<div class="cards">{"".join(cards)}</div>'
@@ -133,12 +134,12 @@ class _Page:
             yield f'</div><details><summary>Every seed</summary><div class="tasks">{seed_table(runs)}</div></details>'
 
     def _curves(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
-        charts = curve_charts(runs)
+        charts = curve_charts(runs, self.alone)
         if not charts:
             yield '<p class="note">Nothing measured yet.</p>'
             return
         yield "<h3>Curves</h3>"
-        names = "".join(f"<span>{swatch(style['color'])}{escape(name)}</span>" for name, style in _legend(runs))
+        names = "".join(f"<span>{swatch(style['color'])}{escape(name)}</span>" for name, style in self._legend(runs))
         if any(line["split"] == "heldout" for run, _ in runs for log in run.logs for line in log.lines):
             names += "<span>line: training</span><span>line with dots: held-out</span>"
         yield f'<div class="legend">{names}</div>'
@@ -151,19 +152,16 @@ class _Page:
             f"stretch are drawn, so spikes stay. Drag over a chart to enlarge, double-click to return.</p>"
         )
 
+    def _legend(self, runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]:
+        """The seeds of a run that stands alone on the page; else the runs."""
+        return curve_styles(runs, True) if self.alone else [(run.name, {"color": color}) for run, color in runs]
+
     def _figure(self, chart: Chart) -> str:
         identifier = f"chart-{len(self.charts) + 1}"
         self.charts[identifier] = {"figure": chart.figure, "axes": chart.axes}
         caption = f"<figcaption>{escape(chart.title)}</figcaption>" if chart.title else ""
         plot = f'<div class="plot" id="{identifier}" style="height:{chart.height}px"></div>'
         return f"<figure>{caption}{plot}</figure>"
-
-
-def _legend(runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]:
-    """The seeds of a run that stands alone; else the runs."""
-    if len(runs) == 1:
-        return [(name or runs[0][0].name, style) for name, style in curve_styles(runs)]
-    return [(run.name, {"color": color}) for run, color in runs]
 
 
 def _title(runs: Sequence[Run]) -> str:
@@ -214,5 +212,5 @@ def _side_by_side(
     """A column for each run's name → {what: value}, a line for whatever any of them has."""
     keys = list(dict.fromkeys(key for rows in columns.values() for key in rows))
     head = ["", *(swatch(color) + escape(run.name) for run, color in runs)] if len(runs) > 1 else []
-    rows = [[escape(key), *(escape(columns[run.name].get(key, ABSENT)) for run, _ in runs)] for key in keys]
+    rows = [[escape(key), *(text_lines(columns[run.name].get(key, ABSENT)) for run, _ in runs)] for key in keys]
     return table(head, rows, ["differs" if key in marked else "" for key in keys])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from bertsmith.config.loading import read_toml
 from bertsmith.errors import UserError
 from bertsmith.storage.files import sha256_file
+from bertsmith.storage.folders import number_of
 from bertsmith.storage.manifests import known_kind, read_manifest, word
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results, read_trial_results
 from bertsmith.training.metrics import read_metrics
@@ -47,6 +48,20 @@ class Run:
     """Of a pre-training run: a hash of its tokens with their ids."""
     chosen: str = ""
     """Of the run that a search chose: by what, among how many."""
+    checkpoint: int = 0
+    """Of a pre-training run: the step of its newest checkpoint."""
+
+    @property
+    def step(self) -> int:
+        """The newest that is known of: a run may be killed before its first line of metrics, or after its last
+        checkpoint."""
+        return max([self.checkpoint, *(line["step"] for log in self.logs for line in log.lines)])
+
+    def scored_on(self, task: str = "") -> str:
+        """Return "dev", or "test" where the scores of the task (of the only one, where it is not one of several) are
+        of its official test file."""
+        manifest = self.manifest.get("tasks", {}).get(task, self.manifest)
+        return str(manifest.get("scored_on", "dev"))
 
     def setting(self, key: str, default: Any = None) -> Any:
         """The value of the dotted `key` in the recipe."""
@@ -104,11 +119,18 @@ def _read_run(folder: Path, name: str) -> Run:
     recipe = _read_recipe(folder / "recipe.toml")
     if manifest["kind"] == "pretrain":
         log, vocabulary = Log("", read_metrics(folder / "metrics.jsonl")), _vocabulary(folder)
-        return Run(name, "pretrain", manifest, recipe, [log], [], {}, vocabulary=vocabulary)
+        step = _newest_checkpoint(folder)
+        return Run(name, "pretrain", manifest, recipe, [log], [], {}, vocabulary=vocabulary, checkpoint=step)
     path = folder / "results.json"
     results = read_run_results(path) if path.exists() else {}
     logs, trials = _read_trials(folder, results.get("trials", []))
     return Run(name, "finetune", manifest, recipe, logs, trials, results.get("summary", {}))
+
+
+def _newest_checkpoint(folder: Path) -> int:
+    """Return its step; 0 where there is none."""
+    steps = (number_of(path.name, "step-", 8) for path in (folder / "checkpoints").glob("step-*"))
+    return max((step for step in steps if step is not None), default=0)
 
 
 def _vocabulary(folder: Path) -> str:

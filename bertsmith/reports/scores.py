@@ -66,7 +66,8 @@ def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> s
         start += ", weights drawn anew at random" if run.setting("random_weights") else ""
         start += "".join(f", then {escape(task)}" for task in run.manifest.get("learnt_before", []))
         score = f"<strong>{100 * summary['median']:.1f}</strong>"
-        protocol = f"dev set, {'median of ' * (number > 1)}{seeds}" + ", chosen there" * bool(run.chosen)
+        scored_on = "official test set" if run.scored_on(task) == "test" else "dev set"
+        protocol = f"{scored_on}, {'median of ' * (number > 1)}{seeds}" + ", chosen there" * bool(run.chosen)
         protocol += ", learnt with other tasks" * ("tasks" in run.manifest)
         rows.append((swatch(color) + escape(run.name), score, spread, start, protocol, ABSENT))
         classes.append("own")

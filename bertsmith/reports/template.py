@@ -59,6 +59,7 @@ td small, th small { display: block; font-size: 0.8rem; font-weight: 400; color:
 .soft { color: var(--soft); }
 .mark { display: inline-block; padding: 0 0.5em; border-radius: 0.5em; background: var(--mark); font-size: 0.8rem; }
 strong + .mark { margin-left: 0.6em; }
+.line { padding-left: 1em; text-indent: -1em; }
 ul { margin: 0.3rem 0 0; padding-left: 1.1rem; }
 tr + tr > *, thead + tbody > tr > * { border-top: 1px solid var(--line); }
 th { font-weight: 500; color: var(--soft); }
@@ -105,7 +106,9 @@ code { font: 0.85em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
   th, td { padding: 0.25rem 0.5rem; }
   :is(table, .scores, .averages, .tasks) :is(td, th):is(td, th) { min-width: 0; white-space: normal; }
   .charts { grid-template-columns: 1fr 1fr; }
-  .charts .plot { height: 230px !important; }
+  .plot { position: relative; height: auto !important; }
+  .plot .plot-container { position: absolute; inset: 0; }
+  .plot :is(.svg-container, .main-svg) { width: 100% !important; height: 100% !important; }
 }
 """
 
@@ -120,14 +123,21 @@ for (const [id, chart] of Object.entries(charts)) {
   }
   Plotly.newPlot(id, data, layout, { responsive: true, displayModeBar: false });
 }
-// The sheet is laid out when its width is not known yet: charts get the width that theirs has on A4 and on Letter.
+// The sheet is laid out when its width is not known yet, and shrunk where a table is wide: charts are drawn for A4 and
+// Letter, and scaled as pictures are to the width that theirs turns out to have.
 const plots = document.querySelectorAll(".plot");
-const onPaper = (plot) => (plot.closest(".charts") ? { width: 314, height: 230 } : { width: 640 });
 addEventListener("beforeprint", () => {
-  for (const plot of plots) Plotly.relayout(plot, { autosize: false, ...onPaper(plot) });
+  for (const plot of plots) {
+    const [width, height] = plot.closest(".charts") ? [330, 230] : [660, parseFloat(plot.style.height)];
+    Plotly.relayout(plot, { autosize: false, width, height });
+    plot.style.aspectRatio = `${width} / ${height}`;
+    for (const drawn of plot.querySelectorAll(".main-svg")) drawn.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  }
 });
 addEventListener("afterprint", () => {
   for (const plot of plots) {
+    plot.style.aspectRatio = "";
+    for (const drawn of plot.querySelectorAll(".main-svg")) drawn.removeAttribute("viewBox");
     Plotly.relayout(plot, { width: null, height: null, autosize: true });
     Plotly.Plots.resize(plot);
   }

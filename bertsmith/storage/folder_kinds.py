@@ -10,7 +10,7 @@ _NUMBER = (int, float, type(None))
 _SCORES = {str: _NUMBER}
 _TASK = {
     "task?": str, "metrics?": [str], "examples?": {str: int}, "labels?": [str], "multi_label?": bool,
-    "low?": _NUMBER, "high?": _NUMBER,
+    "low?": _NUMBER, "high?": _NUMBER, "scored_on?": str,
 }  # fmt: skip
 
 

@@ -50,7 +50,8 @@ class Task(ABC):
     def to_json(self) -> dict[str, Any]:
         """Return what a run's manifest says of the task."""
         return {
-            "task": self.spec.name, "metrics": self.metrics, "examples": self.num_examples, **self.spec.to_json(),
+            "task": self.spec.name, "metrics": self.metrics, "examples": self.num_examples,
+            "scored_on": self.data.scored_on, **self.spec.to_json(),
         }  # fmt: skip
 
     def encode(self, start: PretrainedEncoder) -> Datasets:

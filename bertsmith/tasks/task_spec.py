@@ -47,6 +47,8 @@ class TaskFiles(NamedTuple):
     dev: Any
     other_devs: Mapping[str, Any] = MappingProxyType({})
     """Further dev sets, by what the names of their metrics end with: MNLI's "_mismatched"."""
+    scored_on: str = "dev"
+    """"test" where `dev` is the task's official test file, as there is no other."""
 
     @property
     def dev_sets(self) -> dict[str, Any]:

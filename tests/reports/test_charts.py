@@ -69,6 +69,12 @@ def test_scores_have_a_row_each_even_where_a_run_bears_a_published_name():
     assert (median["x"], median["y"], median["text"]) == ([45.0], [4], ["45.0, median"])
 
 
+def test_a_lone_score_of_zero_has_an_axis_that_begins_there():
+    run = Run("run", "finetune", {}, {}, [], [{"seed": 0, "metrics": {"f1": 0.0}}], {"f1": {"median": 0.0}})
+    assert score_chart("custom", "f1", [(run, "#000000")]).figure["layout"]["xaxis"]["rangemode"] == "tozero"
+    assert "rangemode" not in score_chart("mrpc", "accuracy", [(run, "#000000")][:0]).figure["layout"]["xaxis"]
+
+
 def test_what_was_not_finite_is_a_gap():
     lines = [
         {"split": "train", "step": step, "loss": value} for step, value in enumerate([1.0, None, float("nan"), 2.0])

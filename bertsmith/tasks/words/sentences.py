@@ -81,7 +81,7 @@ def read_chunking(data: Path, *, skip_malformed: bool = False) -> TaskFiles:
     if dev == "test.txt":
         say(f"{paths[1]}: the official test file is what is scored, since there is no dev.txt beside it", error=True)
     read = (read_sentences(path, skip_malformed=skip_malformed) for path in paths)
-    return tagging_task("chunk", *read, skip_malformed=skip_malformed)
+    return tagging_task("chunk", *read, skip_malformed=skip_malformed)._replace(scored_on=dev.removesuffix(".txt"))
 
 
 def _only(data: Path, name: str) -> Path:

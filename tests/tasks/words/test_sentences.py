@@ -76,9 +76,11 @@ def test_document_lines_end_a_sentence_and_are_none(tmp_path):
 def test_chunking_scores_dev_where_there_is_one_else_test(tmp_path):
     write(tmp_path)
     (tmp_path / "dev.txt").rename(tmp_path / "test.txt")
-    assert read_chunking(tmp_path).dev.path.name == "test.txt"
+    data = read_chunking(tmp_path)
+    assert (data.dev.path.name, data.scored_on) == ("test.txt", "test")
     write(tmp_path)
-    assert read_chunking(tmp_path).dev.path.name == "dev.txt"
+    data = read_chunking(tmp_path)
+    assert (data.dev.path.name, data.scored_on) == ("dev.txt", "dev")
 
 
 def test_conll2000(shared_data):
