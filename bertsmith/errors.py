@@ -31,11 +31,13 @@ class Interrupted(Exception):
 
     Attributes:
         number: the signal's.
+        saved: where the job stands, in words; empty where it does not say.
     """
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, saved: str = ""):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
+        self.saved = saved
 
 
 def printable(text: str) -> str:

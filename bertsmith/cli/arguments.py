@@ -197,8 +197,9 @@ def stopping(again: str) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, Interrupted) as error:
-        number = error.number if isinstance(error, Interrupted) else signal.SIGINT
-        say(f"stopped; what is finished is kept. To go on:\n  {again}", error=True)
+        number, saved = (error.number, error.saved) if isinstance(error, Interrupted) else (signal.SIGINT, "")
+        how = f"stopped {saved}" if saved else "stopped; what is finished is kept"
+        say(f"{how}. To go on:\n  {again}", error=True)
         raise SystemExit(128 + number) from None
     finally:
         for number, handler in previous.items():

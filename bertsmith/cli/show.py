@@ -53,7 +53,7 @@ def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:
     if not verbs and what in SETTINGS and not Path(what).is_file():
         return show_verb(what)
     if not verbs and not Path(what).is_file():
-        near = difflib.get_close_matches(what, [name for names in shipped.values() for name in names])
+        near = difflib.get_close_matches(what.lower(), [name for names in shipped.values() for name in names])
         hint = f"did you mean {' or '.join(near)}?" if near else _listed(shipped)
         raise UserError(f"{what}: neither a folder, nor a recipe's file or name; {hint}")
     faults = []

@@ -138,10 +138,11 @@ def submit(
     from bertsmith.errors import UserError
 
     if out.suffix.lower() == ".json":
-        from bertsmith.predict.answer_file import AnswerFileSettings, write_answers
+        from bertsmith.predict.answer_file import AnswerFileSettings, run_of_questions, write_answers
 
         if fill:
             raise UserError("--fill: of use with GLUE's archive alone; of a file of questions each one is answered")
+        run_of_questions(run, task)  # what the run is comes before what is said of it
         tell(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings, task))
         tell(f"wrote {out}")
         return
@@ -155,6 +156,7 @@ def submit(
         tell(f"left out: {line}")
     tell(f"wrote {out}")
     if left_out:
+        tell("the GLUE server takes all eleven files; --fill answers those left out with one label each")
         say_next("submit", run, out, "--fill")
 
 

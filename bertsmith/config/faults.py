@@ -1,10 +1,57 @@
 """Faults of settings in words: the key, its value, and the nearest right one."""
 
 import difflib
+import os
+from pathlib import Path
 from typing import Any
 
 from bertsmith.config.schema import fields_of, keys_of, path_of, table_class
-from bertsmith.errors import quoted
+from bertsmith.errors import UserError, quoted, shortened
+from bertsmith.storage.manifests import kind_of
+
+ELSEWHERE = {
+    "lr": "learning_rate", "max_steps": "steps", "num_train_epochs": "epochs", "warmup_ratio": "warmup_proportion",
+    "max_seq_length": "sequence_length",
+}  # fmt: skip
+"""What settings are called in other programs → here."""
+
+
+def split_override(cls: type, override: str) -> tuple[str, str]:
+    """Return key and value of a setting of `cls` from the command line, both as typed.
+
+    Raises:
+        UserError: it is not written key=value; where it is a folder or file, the setting it is meant for is named.
+    """
+    if not override.isascii() and override.encode(errors="replace").decode() != override:
+        raise UserError(f"{shortened(override)}: not UTF-8; rename the file or folder")
+    key, equals, text = override.partition("=")
+    if not equals or not key or not all(part.replace("-", "_").isidentifier() for part in key.split(".")):
+        name = "" if equals else _setting_of(cls, override)
+        raise UserError(
+            f"{shortened(override)}: a setting on the command line is written key=value, "
+            + (
+                f"did you mean {name}={shortened(override)}?" if name else
+                "as in plan.steps=1000; a name with a point in it goes into a table, as in "
+                "several.folders=\"{'squad-v1.1'='data/squad'}\""
+            )
+        )  # fmt: skip
+    return key, text
+
+
+def _setting_of(cls: type, path: str) -> str:
+    """Return the setting of `cls` that a path is meant for; empty where there is nothing, or no such setting."""
+    if not os.path.exists(path):
+        return ""
+    is_data = kind_of(Path(path)) == "data" or not {"config.json", "manifest.json"} & set(_names_in(path))
+    names = ("corpus", "data") if is_data else ("model", "init", "vocab")
+    return next((name for name in names if name in fields_of(cls)), "")
+
+
+def _names_in(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
 
 
 def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
@@ -27,10 +74,12 @@ def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> 
     here = list(fields_of(table_class(cls, tables, values)))
     everywhere = list(keys_of(cls))
     last = key.rsplit(".", 1)[-1]
+    last = ELSEWHERE.get(last, last)
     near = difflib.get_close_matches(last, here, n=1)
     if near:
         return f"did you mean {'.'.join([*tables, near[0]])}?"
     elsewhere = [name for name in everywhere if name.rsplit(".", 1)[-1] == last]
+    elsewhere.sort(key=lambda name: (name.count("."), len(name)))
     elsewhere = elsewhere or difflib.get_close_matches(key, everywhere, n=1)
     if elsewhere:
         return f"did you mean {elsewhere[0]}?"

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from bertsmith.config.faults import fault_line
+from bertsmith.config.faults import fault_line, split_override
 from bertsmith.config.leaves import drop_other_kinds, leaves, refuse_other_kinds
 from bertsmith.config.plugins import plugin_identity, require_plugins, take_plugins
 from bertsmith.config.registry import Registry
@@ -75,13 +75,13 @@ def lay_over(
         UserError: as `load`.
     """
     if "plugins" in fields_of(cls):
-        named = [text for key, text in map(_split_override, overrides) if key == "plugins"]
+        named = [text for key, text in (split_override(cls, given) for given in overrides) if key == "plugins"]
         overrides = [override for override in overrides if not override.startswith("plugins=")]
         take_plugins(values, [(_parse_value(text), text) for text in named])
     origins = dict.fromkeys(_flatten(values), "recipe")
     texts = {}
     for override in overrides:
-        key, text = _split_override(override)
+        key, text = split_override(cls, override)
         drop_rivals(cls, values, origins, key)
         _put(values, key, _parse_value(text), override)
         drop_strangers(cls, values, origins, key)
@@ -184,7 +184,7 @@ def read_recipe_values(verb: str, recipe: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from None
     names = shipped_recipes(verb)
-    near = difflib.get_close_matches(recipe, names, n=1)
+    near = difflib.get_close_matches(recipe.lower(), names, n=1)
     hint = f"did you mean {near[0]}?" if near else f"shipped for {verb}: {', '.join(names)}"
     raise UserError(f"{name}: no such recipe, neither a file nor a shipped one; {hint}")
 
@@ -284,18 +284,6 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
-
-
-def _split_override(override: str) -> tuple[str, str]:
-    if not override.isascii() and override.encode(errors="replace").decode() != override:
-        raise UserError(f"{shortened(override)}: not UTF-8; rename the file or folder")
-    key, equals, text = override.partition("=")
-    if not equals or not key or not all(part.replace("-", "_").isidentifier() for part in key.split(".")):
-        raise UserError(
-            f"{shortened(override)}: a setting on the command line is written key=value, as in plan.steps=1000; a "
-            f"name with a point in it goes into a table, as in several.folders=\"{{'squad-v1.1'='data/squad'}}\""
-        )
-    return key, text
 
 
 def _parse_value(text: str) -> Any:

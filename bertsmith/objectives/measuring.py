@@ -41,6 +41,10 @@ class MaskMeasuring:
                 sharing="nothing", temperature=self.temperature, disallow_correct=self.disallow_correct
             )
             return ReplacedTokensSettings(masking=self.masking, generator=generator)
+        if networks[0].is_energy_head:
+            raise ValueError(
+                "an exported Electric, which has no held-out measures; name the run that it is of, or blimp=DIR"
+            )
         if heads[0] == "replaced_tokens":
             raise ValueError(
                 "a discriminator without the generator that it was trained beside; name the run, or a folder that "

@@ -16,7 +16,7 @@ from bertsmith.tasks.answering.mrqa import read_asked_mrqa
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.squad import read_asked_squad
 from bertsmith.tasks.custom import ENDINGS
-from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
+from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run, read_run_recipe
 from bertsmith.training.machine import MachineSettings
 
 
@@ -48,12 +48,8 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
         raise UserError(f"{out}: answers to questions are a JSON object; name a file that ends in .json")
     refuse_foreign_file(out, _is_answers, "file of answers")
     make_folder(out.resolve().parent)
-    run = chosen_run(run)
-    if known_kind(run) != "finetune":
-        raise UserError(f"{run}: no run of `bertsmith finetune`; one that was fine-tuned on questions writes a .json")
+    run = run_of_questions(run, task)
     recipe, manifest, results = read_run(run, task)
-    if recipe.kind != "questions":
-        raise UserError(f"{run}: fine-tuned on {recipe.task}, which has no questions; of GLUE name an OUT.zip")
     if options.null_threshold is not None and not recipe.unanswerable:
         raise UserError(f"null_threshold: {run} learnt that each question has an answer; leave it out")
     asked = _read_asked(Path(options.data))
@@ -67,6 +63,20 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
         none_said = f", {num_none:,} without an answer{why}"
     write_json(out, {id: answer.text for id, answer in zip(asked.ids, answers, strict=True)})
     return f"{len(asked):,} questions answered by {run}, seed {seed}{none_said}"
+
+
+def run_of_questions(run: Path, task: str | None = None) -> Path:
+    """Return `run`, of a search the chosen one. Raises UserError where it was not fine-tuned on questions."""
+    run = chosen_run(run)
+    kind = known_kind(run)
+    if kind == "glue":
+        raise UserError(f"{run}: a GLUE run, whose answers go into an archive; name an OUT.zip")
+    if kind != "finetune":
+        raise UserError(f"{run}: no run of `bertsmith finetune`; one that was fine-tuned on questions writes a .json")
+    recipe = read_run_recipe(run, task)
+    if recipe.kind != "questions":
+        raise UserError(f"{run}: fine-tuned on {recipe.task}, which has no questions; of GLUE name an OUT.zip")
+    return run
 
 
 def _read_asked(path: Path) -> Questions:

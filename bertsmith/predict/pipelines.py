@@ -148,11 +148,14 @@ class Fill(Pipeline):
 
     num_plain: int = 0
     """Texts without a [MASK]."""
+    num_misspelt: int = 0
+    """Of these, texts with one in other letters."""
 
     def ask(self, rows: Sequence[Row]) -> list[Line]:
         texts = [row[0] for row in rows]
         has_mask = ["[MASK]" in text for text in texts]
         masked, plain = list(compress(texts, has_mask)), [text for text in texts if "[MASK]" not in text]
+        self.num_misspelt += sum("[mask]" in text.lower() or "<mask>" in text for text in plain)
         filled = map(filled_line, self.fill(masked))
         others = iter(self.ask_plain(plain))
         return [next(filled if fills else others) for fills in has_mask]
@@ -172,6 +175,10 @@ class Fill(Pipeline):
             notes.append(
                 f"{self.num_plain:,} of {num_rows:,} rows have no [MASK] and stay as they are; write it where a word "
                 f"is wanted"
+            )
+        if self.num_misspelt:
+            notes.append(
+                f"{self.num_misspelt:,} of {num_rows:,} rows have a mask in other letters; it is written [MASK]"
             )
         return notes
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.config.loading import check
+from bertsmith.console.shell import quote
 from bertsmith.errors import UserError, quoted
 from bertsmith.evals.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.evals.likelihood import measure_of, scoring_head, token_likelihoods
@@ -256,11 +257,17 @@ class Predictor:
                 energies = any(network.is_energy_head for network in networks)
                 raise UserError(
                     f"{self.path}: has no {_HEADS[head]}, so it cannot {purpose}"
-                    f"{'; an Electric scores texts (`bertsmith score`)' if energies else ''}"
+                    f"{'; an Electric scores texts (`bertsmith score`)' if energies else self._remedy(head)}"
                 )
             self._networks[head] = network.build()
             self._machine.prepare_model(self._networks[head])
         return self._networks[head]
+
+    def _remedy(self, head: Head) -> str:
+        """Return how the model gets the head, as the end of a message."""
+        if head != "masked_tokens":
+            return ""
+        return f"; `bertsmith pretrain continue {quote(f'init={self.path}')} data=… --out …` gives it one"
 
     def _encode(self, texts: list[str], truncate: bool) -> list[list[int]]:
         ids, longest = self.opened.tokenizer.encode_each(texts), self.opened.length - 2

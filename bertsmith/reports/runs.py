@@ -176,6 +176,8 @@ def _by_value(values: dict[str, Any]) -> str:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder; give the folder of a run")
     if not (folder / "manifest.json").exists():
         raise UserError(
             f"{folder}: not a run folder (it has no manifest.json); "

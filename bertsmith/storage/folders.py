@@ -226,5 +226,6 @@ def read_own(folder: Path, kind: Kind) -> dict[str, Any]:
 
 def _named(changed: list[str]) -> str:
     """Return the first few, hashes cut short."""
-    few = changed[:MAX_NAMED]
-    return "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in few)
+    few, more = changed[:MAX_NAMED], len(changed) - MAX_NAMED
+    named = "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in few)
+    return f"{named}; and {more} more" if more > 0 else named

@@ -145,8 +145,8 @@ def search_table(results: dict[str, Any]) -> Iterator[str]:
         yield f"{name:<{width}}{summary['mean']:>12.4f}{std}{number:>7}{mark}"
     if len(grid) > 1:
         yield (
-            f"chosen by {results['chosen_by']}, as the best of {len(grid)}: its score there is optimistic; an honest "
-            f"one is on examples that chose nothing"
+            f"chosen by {results['chosen_by']}, as the best of {len(grid)}: its score there is optimistic; for "
+            f"a score to report, use examples that had no part in the choice, such as a test set"
         )
 
 

@@ -32,7 +32,7 @@ def read_table(
         skip_malformed: leave malformed rows out, see `Table.left_out`: those that cannot be read, have another number
             of columns, or a cell that is none of its kind.
         remedy: what a user can do about one, where there is no such setting.
-        named_by: column → the setting that names it, where there is one.
+        named_by: column → the setting that names it, as "custom.text=…", where there is one.
         check: raises `ValueError` where the values of a row, by column, do not go together.
 
     Raises:
@@ -116,9 +116,8 @@ def column_names(path: Path) -> Sequence[str]:
 def _no_columns(missing: Sequence[str], names: Sequence[str], named_by: Mapping[str, str], note: str = "") -> str:
     # Where a file has no header, its names are texts.
     there = few_of([quoted(name, 40) for name in names])
-    settings = [f"{named_by[name]}=…" for name in missing if name in named_by]
-    remedy = did_you_mean(missing[0], names) if len(missing) == 1 else ""
-    if not remedy and settings:
-        remedy = f"; {' and '.join(settings)} {'names it' if len(missing) == 1 else 'name them'}"
+    settings = [named_by[name] for name in missing if name in named_by]
+    remedy = f"; {' and '.join(settings)} {'names it' if len(missing) == 1 else 'name them'}" if settings else ""
+    remedy += did_you_mean(missing[0], names) if len(missing) == 1 else ""
     lacking = f"no column{'s' * (len(missing) > 1)} {few_of([quoted(name, 40) for name in missing])}"
     return f"{lacking}; there are {there or 'none'}{note}{remedy}"

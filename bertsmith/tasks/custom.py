@@ -78,7 +78,9 @@ def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:
         raise UserError(f"{data}: {what}; data=… names the folder of the task")
     paths = files_named(data, [split + ending for ending in endings])
     if not paths:
-        raise UserError(f"{data}: no file {split}{', '.join(endings)} in it; data=… names the folder of the task")
+        words = files_named(data, [split + ending for ending in WORD_ENDINGS])
+        remedy = f"there is {words[0].name}: custom.kind=tagging?" if words else "data=… names the folder of the task"
+        raise UserError(f"{data}: no file {split}{', '.join(endings)} in it; {remedy}")
     if len(paths) > 1:
         raise UserError(f"{data}: both {paths[0].name} and {paths[1].name}; leave one of them there")
     return paths[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import Loaded, defaults, identity, to_dict, to_toml
+from bertsmith.console.shell import quote
 from bertsmith.console.terminal import say
 from bertsmith.encoders.config import check_length
 from bertsmith.errors import UserError
@@ -93,7 +94,7 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
 def load_task(recipe: FinetuneRecipe) -> Task | MultiTask:
     """Return the recipe's task with its files, read. Raises UserError where they cannot be used."""
     if recipe.task == SEVERAL:
-        return MultiTask(recipe, {name: _load_one(recipe.of_task(name)) for name in recipe.several.tasks})
+        return MultiTask(recipe, {name: _load_one_of(recipe, name) for name in recipe.several.tasks})
     return _load_one(recipe)
 
 
@@ -104,6 +105,20 @@ def _load_one(recipe: FinetuneRecipe) -> Task:
         for line in examples.notes():
             _say(line)
     return TASK_KINDS[recipe.kind](recipe, data)
+
+
+def _load_one_of(recipe: FinetuneRecipe, name: str) -> Task:
+    """Return one of several tasks. Raises UserError as `load_task`, with how to name its folder or do without it."""
+    try:
+        return _load_one(recipe.of_task(name))
+    except UserError as error:
+        folder = f"several.folders=\"{{'{name}'='…'}}\"" if "." in name else f"several.folders.{name}=…"
+        others = [task for task in recipe.several.tasks if task != name]
+        without = f"several.tasks={others}" if len(others) > 1 else "several.tasks=… without it"
+        raise UserError(
+            f"{error}\n{name} is one of several.tasks ({', '.join(recipe.several.tasks)}): {folder} names its folder, "
+            f"{quote(without)} leaves it out"
+        ) from None
 
 
 def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task | MultiTask) -> None:

@@ -63,7 +63,7 @@ def grade(
         UserError: there is no such task; a file is missing or not what the task needs, see the readers.
     """
     if task not in GRADED_TASKS:
-        near = difflib.get_close_matches(task, GRADED_TASKS, n=1)
+        near = difflib.get_close_matches(task.lower(), GRADED_TASKS, n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise UserError(f"{quoted(task, 60)} is no task{meant}; there are {', '.join(GRADED_TASKS)}")
     if null_odds is not None and task != "squad-v2.0":
@@ -106,6 +106,11 @@ def _grade_texts(
         scores: dict[str, Any] = {**score_answers(gold, predicted), "total": len(gold)}
     elif null_odds is None:
         scores = dict(score_answerable(gold, predicted))
+        if all(predicted.values()):
+            notes.append(
+                f"{path} answers every question; where a run's null_odds.json is beside it, --null-odds names that "
+                f"file, and --null-threshold the run's threshold (answering.null_threshold, -2.75 where left out)"
+            )
     else:
         odds = _by_gold_ids(gold, read_null_odds(null_odds))
         missing = [id for id in _without(predicted, odds) if id in gold]
@@ -118,6 +123,11 @@ def _grade_texts(
         foreign = _without(odds, gold)
         notes += _counted(foreign, len(odds), f"ids of {null_odds} are not in {gold_path}, and count for nothing")
         scores = dict(score_answerable(gold, predicted, odds, null_threshold))
+        if null_threshold == NULL_THRESHOLD:
+            notes.append(
+                f"null odds above {null_threshold:g}, the official script's threshold, count as no answer; for a "
+                f"run, those above its answering.null_threshold, -2.75 where left out: --null-threshold -2.75"
+            )
     table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
     scores |= {"unanswered": len(unanswered), "unknown": len(unknown)}
     return Grade(f"{gold_path.name}, {len(gold):,} questions", scores, table, notes)

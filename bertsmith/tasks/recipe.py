@@ -105,7 +105,7 @@ class FinetuneRecipe:
             raise ValueError("classifier_pooling = 'mean': the reference reads [CLS]; leave it or compat out")
         known = (*TASKS, CUSTOM, SEVERAL)
         if self.task not in known:
-            near = difflib.get_close_matches(self.task, known, n=1)
+            near = difflib.get_close_matches(self.task.lower(), known, n=1)
             raise ValueError(
                 f"task = {quoted(self.task, 60)}: no such task; "
                 + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")

@@ -262,7 +262,7 @@ def choose_seed(run: Path, results: dict[str, Any], metric: str, seed: int | Non
     if seed is None:
         return max(scores, key=scores.__getitem__)
     if seed not in scores:
-        raise UserError(f"{run}: no trial with seed {seed}; there are {', '.join(map(str, scores))}")
+        raise UserError(f"{run}: no trial with seed {seed}; its seeds: {', '.join(map(str, scores))}")
     return seed
 
 

@@ -1,5 +1,6 @@
 """What a run is warned of: settings that rarely do well, and training that has stopped to learn. A line each, once."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -50,7 +51,8 @@ class Cautions:
             self._warn(
                 "warm-up", state,
                 f"schedule.warmup_proportion = {warmup:g} of this plan is less than one step, so training begins at "
-                f"the full learning rate; 0.06 to 0.1 is usual for a short plan",
+                f"the full learning rate; {_rounded_up(done / state.step):g} would be one step; 0.06 to 0.1 is "
+                f"usual for a short plan",
             )  # fmt: skip
 
     def after_evaluation(
@@ -81,6 +83,12 @@ class Cautions:
         if kind not in self._said:
             self._said.add(kind)
             self._say(state.step, text)
+
+
+def _rounded_up(share: float) -> float:
+    """Return a share of a plan, in (0, 1], with two digits and no less."""
+    unit = 10.0 ** (math.floor(math.log10(share)) - 1)
+    return min(1.0, math.ceil(share / unit - 1e-9) * unit)
 
 
 def standing_still(scores: Sequence[float], baseline: float) -> str | None:

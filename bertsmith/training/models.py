@@ -80,6 +80,8 @@ def refuse_hub_name(path: Path) -> None:
     if path.exists():
         return
     name = str(path)
+    if kind_of(path.parent) == "glue" and (of_task := path.parent / "tasks" / path.name).is_dir():
+        raise UserError(f"{name}: no such folder; the GLUE run in {path.parent} has it in {of_task}")
     of_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name)
     if of_hub and (path.parent == Path() or not path.parent.exists()):
         raise UserError(

@@ -124,7 +124,7 @@ def pretrain(
                 Event(recipe.plan.evaluate_steps, lambda state, step: logger.evaluate(held_out, state)),
                 Event(recipe.plan.checkpoint_steps, save, when_stopped=True),
             ]
-            with _naming_the_last_checkpoint(held):
+            with _naming_the_last_checkpoint(held, state):
                 asked_to_stop = fit(runner, batches, context, events, state)
         summary = finish_run(run, state, logger.measures)
     if asked_to_stop is not None:
@@ -229,10 +229,12 @@ def _done(plan: Plan, state: State) -> float:
 
 
 @contextmanager
-def _naming_the_last_checkpoint(held: Held) -> Iterator[None]:
-    """Add to an error where the run can be continued from."""
+def _naming_the_last_checkpoint(held: Held, state: State) -> Iterator[None]:
+    """Add to an error, or to being stopped, where the run can be continued from."""
     try:
         yield
+    except Interrupted as error:
+        raise Interrupted(error.number, f"at step {state.step:,}, which is saved") from None
     except UserError as error:
         held.check()
         last = checkpoints.newest_path(held.path)

@@ -138,6 +138,8 @@ def test_identity_leaves_out_what_cannot_change_the_result():
 def test_a_recipe_that_is_not_there_names_the_nearest(tmp_path):
     with pytest.raises(UserError, match="did you mean bert-tiny"):
         read_recipe_values("pretrain", "bert-tny")
+    with pytest.raises(UserError, match=r"RTE: no such recipe, .*; did you mean rte\?"):
+        read_recipe_values("finetune", "RTE")
     (tmp_path / "bad.toml").write_text("a = = 1")
     with pytest.raises(UserError, match="not a TOML recipe"):
         read_recipe_values("pretrain", str(tmp_path / "bad.toml"))
@@ -227,3 +229,33 @@ def test_the_kind_on_the_command_line_drops_the_recipes_settings_of_other_kinds(
     with pytest.raises(UserError, match=r"temperature = 2.0: only for kind = masked_tokens or kind = two_towers"):
         load(PretrainRecipe, "pretrain", "electra-base", ["data=d", "objective.generator.kind=uniform",
                                                           "objective.generator.temperature=2"])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cls", "recipe", "key", "meant"),
+    [
+        (PretrainRecipe, "bert-tiny", "steps", "plan.steps"),
+        (PretrainRecipe, "bert-tiny", "lr", "schedule.learning_rate"),
+        (FinetuneRecipe, "rte", "lr", "schedule.learning_rate"),
+        (FinetuneRecipe, "rte", "num_train_epochs", "epochs"),
+    ],
+)
+def test_a_setting_of_another_table_or_program_is_named_in_full(cls, recipe: str, key: str, meant: str):
+    verb = "pretrain" if cls is PretrainRecipe else "finetune"
+    with pytest.raises(UserError, match=rf"^{key}: no such setting; did you mean {meant}\?"):
+        load(cls, verb, recipe, ["model=m", "data=d", f"{key}=300"] if verb == "finetune" else ["data=d", f"{key}=300"])
+
+
+def test_a_folder_without_its_key_is_taken_for_the_model_or_the_data(tmp_path):
+    (tmp_path / "glue").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text('{"kind": "pretrain"}')
+    for folder, verb, cls, recipe, name in (
+        ("run", "finetune", FinetuneRecipe, "rte", "model"), ("glue", "finetune", FinetuneRecipe, "rte", "data"),
+        ("run", "pretrain", PretrainRecipe, "continue", "init"),
+        ("glue", "pretrain", PretrainRecipe, "continue", "data"),
+    ):  # fmt: skip
+        path = str(tmp_path / folder)
+        with pytest.raises(UserError) as refused:
+            load(cls, verb, recipe, [path])
+        assert str(refused.value).endswith(f"key=value, did you mean {name}={path}?")

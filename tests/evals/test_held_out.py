@@ -1,5 +1,7 @@
 """Held-out measures of what was trained before are those that training logged."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from bertsmith.cli.answers import show_evaluation
@@ -8,6 +10,7 @@ from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
 from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
+from bertsmith.objectives.measuring import MaskMeasuring
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
@@ -106,3 +109,9 @@ def test_another_tokenizers_data_is_refused(data, tmp_path):
         path.write_text(path.read_text().replace("bum", "boom"))
     with pytest.raises(UserError, match="another tokenizer"):
         evaluate(tmp_path / "out", f"data={data}")
+
+
+def test_an_exported_electric_names_the_run():
+    electric = SimpleNamespace(head="replaced_tokens", is_energy_head=True)
+    with pytest.raises(ValueError, match="an exported Electric, which has no held-out measures; name the run"):
+        MaskMeasuring().objective_of([electric])

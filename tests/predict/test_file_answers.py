@@ -327,3 +327,8 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_said(tmp_path, runs):
     assert "no such file" in refused("predict", runs["texts"], "--file", tmp_path / "absent.csv")
     (tmp_path / "folder.csv").mkdir()
     assert "a folder" in refused("predict", runs["texts"], "--file", tmp_path / "folder.csv")
+
+
+def test_a_mask_in_other_letters_is_told_how_it_is_written(runs):
+    done = CliRunner().invoke(app, ["predict", str(runs["filler"]), "ba [mask]", "ba <mask> du", "ba [MASK]", "ba"])
+    assert done.exit_code == 0 and "2 of 4 rows have a mask in other letters; it is written [MASK]" in done.stderr

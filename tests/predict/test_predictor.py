@@ -189,7 +189,9 @@ def test_an_electra_run_fills_with_its_generator_and_judges_with_its_discriminat
     for path in (tmp_path / "run", tmp_path / "out"):
         lines = [json.loads(line) for line in run("predict", path, "ba [MASK]", "ba be", "--json").splitlines()]
         assert list(lines[0]) == ["text", "masks"] and list(lines[1]) == ["tokens"]
-    assert "has no masked-token head" in refused("predict", tmp_path / "out" / "discriminator", "[MASK]")
+    alone = tmp_path / "out" / "discriminator"
+    remedy = f"`bertsmith pretrain continue init={alone} data=… --out …` gives it one"
+    assert f"has no masked-token head, so it cannot fill [MASK]; {remedy}" in refused("predict", alone, "[MASK]")
     write_paradigm(tmp_path / "blimp", "one", [(GOOD, BAD)] * 3)
     found = json.loads(run("evaluate", tmp_path / "run", f"blimp={tmp_path / 'blimp'}", "--json"))
     assert found["blimp"]["paradigms"]["one"]["pairs"] == 3 and "heldout" not in found

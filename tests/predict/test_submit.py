@@ -156,7 +156,7 @@ def test_what_cannot_be_submitted(run, model, data, tmp_path):
     test.unlink()
     with pytest.raises(UserError, match=r"RTE/test.tsv: no such file, and no test.parquet"):
         submit(run, out, asked)
-    with pytest.raises(UserError, match=r"tasks/cola: no trial with seed 7; there are 0, 1"):
+    with pytest.raises(UserError, match=r"tasks/cola: no trial with seed 7; its seeds: 0, 1"):
         submit(run, out, options("seed=7"))
     for folder in (model, tmp_path / "none"):
         with pytest.raises(UserError, match=r"neither a GLUE run nor a fine-tuning run; .*`bertsmith glue`"):
@@ -183,3 +183,13 @@ def test_a_task_that_started_from_mnli_is_marked(model, data, tmp_path):
     written, _ = submit(tmp_path / "run", tmp_path / "out.zip", options())
     marked = [line.split(".")[0] for line in written if "(from a model of mnli)" in line]
     assert marked == ["MRPC", "STS-B", "RTE"]
+
+
+def test_a_glue_run_is_told_of_the_archive_before_anything_else(run, tmp_path):
+    asked = CliRunner().invoke(app, ["submit", str(run), str(tmp_path / "glue.json")])
+    assert str(asked.exception) == f"{run}: a GLUE run, whose answers go into an archive; name an OUT.zip"
+
+
+def test_a_task_of_a_glue_run_is_found_where_it_is(run):
+    with pytest.raises(UserError, match=rf"no such folder; the GLUE run in {run} has it in {run}/tasks/rte$"):
+        load_model(run / "rte")

@@ -263,6 +263,11 @@ def test_what_is_no_run_is_refused_and_nothing_is_written(tmp_path, content, wor
     assert not out.exists()
 
 
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError, match=rf"^{tmp_path}/nope: no such folder; give the folder of a run$"):
+        write_page([tmp_path / "nope"], tmp_path / "page.html")
+
+
 def test_a_file_is_no_run(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file: not a run folder"):

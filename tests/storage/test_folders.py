@@ -112,3 +112,12 @@ def test_numbers_in_names_are_those_that_we_give(name, number):
 
 def test_our_tokenizer_files_are_known_by_name():
     assert set(TOKENIZER) == set(TOKENIZER_FILES)
+
+
+def test_what_differs_from_another_run_is_counted_where_it_is_not_named(tmp_path):
+    keys = [f"key{number}" for number in range(6)]
+    write_manifest(
+        tmp_path, "finetune", {"task": "rte", "metrics": [], "finished": True, "identity": dict.fromkeys(keys, 1)}
+    )
+    with pytest.raises(UserError, match=r"another run \(key0: 1 → 2; .*key3: 1 → 2; and 2 more\)"):
+        open_run_folder(tmp_path, KINDS["finetune"], dict.fromkeys(keys, 2), {})

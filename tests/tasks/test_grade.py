@@ -238,3 +238,15 @@ def test_what_does_not_belong_together(tmp_path):
         grade("squad-v2.0", gold, write(tmp_path / "other.json", {"x": "cat"}))
     result = CliRunner().invoke(app, ["grade", "squad-v2.0", str(gold), str(predictions), "--null-threshold", "0.5"])
     assert "--null-threshold 0.5: of no use without --null-odds" in str(result.exception)
+
+
+def test_squad_2_says_by_which_threshold_it_counts(tmp_path):
+    gold = write_squad(tmp_path / "dev.json", SQUAD)
+    answers = write(tmp_path / "preds.json", {"1": "cat", "2": "dog", "3": "cow"})
+    odds = write(tmp_path / "null_odds.json", {"1": -4, "2": -3, "3": -1.5})
+    assert "preds.json answers every question; where a run's null_odds.json" in printed("squad-v2.0", gold, answers)[1]
+    official = printed("squad-v2.0", gold, answers, "--null-odds", odds)[1]
+    assert "null odds above 1, the official script's threshold" in official and "--null-threshold -2.75" in official
+    assert printed("squad-v2.0", gold, answers, "--null-odds", odds, "--null-threshold", "-2.75")[1] == ""
+    decided = write(tmp_path / "answers.json", {"1": "cat", "2": "dog", "3": ""})
+    assert printed("squad-v2.0", gold, decided)[1] == ""

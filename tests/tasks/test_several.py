@@ -284,3 +284,19 @@ def test_what_is_no_run_of_several_is_refused(toy, override, said):
     with pytest.raises(UserError) as refusal:
         recipe_of(toy, override)
     assert said in str(refusal.value)
+
+
+def test_a_task_whose_files_are_not_there_is_named_with_its_setting(toy):
+    asked = "several.tasks=['chunk','qqp','squad-v1.1']"
+    recipe = recipe_of(toy, asked, "several.folders={chunk='nowhere'}").settings
+    with pytest.raises(UserError) as refused:
+        load_task(recipe)
+    first, second = str(refused.value).splitlines()
+    assert "nowhere" in first
+    assert second == (
+        "chunk is one of several.tasks (chunk, qqp, squad-v1.1): several.folders.chunk=… names its folder, "
+        "\"several.tasks=['qqp', 'squad-v1.1']\" leaves it out"
+    )
+    recipe = recipe_of(toy, asked, f"several.folders={{chunk='{toy / 'tagging'}'}}").settings
+    with pytest.raises(UserError, match=r"no folder QQP .*\nqqp is one of several\.tasks .* several\.folders\.qqp=…"):
+        load_task(recipe)

@@ -89,6 +89,17 @@ def test_less_than_a_step_of_warm_up_is_named(settings, state, warned):
     assert [("less than one step" in text) for text in said] == [True] * warned
 
 
+@pytest.mark.parametrize(("steps", "enough"), [(4, 0.25), (12, 0.084), (1, 1.0), (300, 0.0034), (1_000_000, 1e-6)])
+def test_what_would_be_a_step_of_warm_up_is_said_and_is_one(steps, enough):
+    plan = f"plan.steps={steps}"
+    cautions, said = watched(plan, "schedule.warmup_proportion=0")
+    cautions.after_step(State(1, 256, 1.0))
+    assert f"; {enough:g} would be one step; 0.06" in said[0]
+    cautions, said = watched(plan, f"schedule.warmup_proportion={enough:g}")
+    cautions.after_step(State(1, 256, 1.0))
+    assert not said
+
+
 @pytest.mark.parametrize("kind", ["mlm", "rtd", "electric"])
 def test_a_run_that_collapses_says_so_once(data, tmp_path, capsys, kind):
     pretrain(tiny_recipe(data, f"objective.kind={kind}", *RATES, *EACH_STEP), tmp_path)

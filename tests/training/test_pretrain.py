@@ -126,8 +126,8 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(data, tmp_path, number, st
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status, errors
-    assert "To go on" in errors and "bertsmith pretrain" in errors
-    assert checkpoints.load_newest(tmp_path / "run").state.step > 0
+    step = checkpoints.load_newest(tmp_path / "run").state.step
+    assert f"stopped at step {step:,}, which is saved. To go on:\n  bertsmith pretrain" in errors and step > 0
 
 
 def test_asked_to_stop_in_its_last_step_it_finishes_first(data, tmp_path):

@@ -28,7 +28,7 @@ def read_question_columns(
             none may be, or is not in its context; no question is left.
     """
     keys = ("question", "context", "answer", "start", "id")
-    named_by = {name: f"custom.{key}" for key in keys if (name := getattr(settings, key)) is not None}
+    named_by = {name: f"custom.{key}=…" for key in keys if (name := getattr(settings, key)) is not None}
     wanted: dict[str, Cell] = {settings.question: text, settings.context: text, settings.answer: optional_answer}
     if len(wanted) < 3:
         raise UserError("custom.question, custom.context and custom.answer: each names a column of its own")

@@ -36,7 +36,9 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
     texts = list(dict.fromkeys(name for name in (settings.text, settings.second_text) if name is not None))
     if settings.label in texts:
         raise UserError(f"custom.label = {quoted(settings.label, 60)}: the column of a text; name that of the answers")
-    named_by = {getattr(settings, key): f"custom.{key}" for key in ("label", "second_text", "text")}
+    named_by = {getattr(settings, key): f"custom.{key}=…" for key in ("label", "second_text", "text")}
+    if settings.second_text is None:
+        named_by[settings.text] += " (for pairs custom.second_text=… too)"
     paths = [find_file(data, split) for split in ("train", "dev")]
 
     def read(path: Path, answer: Cell) -> Table:

@@ -163,7 +163,7 @@ def read_sentence_rows(path: Path, settings: CustomSettings, *, skip_malformed: 
     Raises:
         UserError: as `read_table`; a sentence has not as many tags as words.
     """
-    named_by = {settings.label: "custom.label", settings.text: "custom.text"}
+    named_by = {settings.label: "custom.label=…", settings.text: "custom.text=…"}
     if settings.text == settings.label:
         raise UserError(
             f"custom.text and custom.label are both {quoted(settings.text, 60)}; name the columns of words and tags"

@@ -42,7 +42,7 @@ def test_pairs_and_numbers_from_jsonl(tmp_path):
         (["sentence\tlabel", "x\t1", "y\t0"], ["sentence\tlabel", "x\t2"], {}, r"dev.tsv, line 2: label is '2'.* 0, 1"),
         (["sentence\tlabel", "x\t1"], ["sentence\tlabel", "x\t1"], {}, r"train.tsv: label has 1 different values"),
         (["sentence\tlabel", "x\t1", "y\t"], ["sentence\tlabel", "x\t1"], {}, r"train.tsv, line 3: label is ''; each"),
-        (["text\tlabel", "x\t1"], ["text\tlabel", "x\t1"], {}, r"there are 'text'.*; custom.text=… names it"),
+        (["text\tlabel", "x\t1"], ["text\tlabel", "x\t1"], {}, r"there are 'text'.*; custom.text=… .* names it"),
         (["sentense\tlabel", "x\t1"], ["sentence\tlabel", "x\t1"], {}, r"'sentence';.* did you mean 'sentense'\?"),
         (["sentence\tlabel", "x\tno"], [""], {"kind": "regression"}, r"no examples|no column|must be a number"),
         (["sentence\tlabel", "x\t2"], ["sentence\tlabel", "x\t2"], {"kind": "regression"}, r"label is 2 in every line"),
@@ -192,3 +192,16 @@ def test_quotes_of_a_tsv_are_characters_and_that_is_said(tmp_path, capsys):
     write(tmp_path, ["sentence\tlabel", '"no" he said\t1', '"plain" and "simple"\t0'], ["sentence\tlabel", "x\t1"])
     read_columns(CustomSettings(), tmp_path)
     assert "quotes" not in capsys.readouterr().err
+
+
+def test_a_file_of_words_asks_for_the_kind(tmp_path):
+    (tmp_path / "train.txt").write_text("word tag\n")
+    with pytest.raises(UserError, match=r"no file train\.tsv.* in it; there is train\.txt: custom\.kind=tagging\?$"):
+        read_columns(CustomSettings(), tmp_path)
+
+
+def test_a_pair_is_told_of_both_settings(tmp_path):
+    write(tmp_path, ["sentence1\tsentence2\tlabel", "x\ty\t1"], ["sentence1\tsentence2\tlabel", "x\ty\t1"])
+    remedy = r"; custom\.text=… \(for pairs custom\.second_text=… too\) names it; did you mean 'sentence[12]'\?$"
+    with pytest.raises(UserError, match=r"no column 'sentence'; there are 'sentence1', .*" + remedy):
+        read_columns(CustomSettings(), tmp_path)
