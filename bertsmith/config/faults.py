@@ -43,7 +43,7 @@ def _setting_of(cls: type, path: str) -> str:
     if not os.path.exists(path):
         return ""
     is_data = kind_of(Path(path)) == "data" or not {"config.json", "manifest.json"} & set(_names_in(path))
-    names = ("corpus", "data") if is_data else ("model", "init", "vocab")
+    names = ("corpus", "data") if is_data else ("init", "model", "vocab")
     return next((name for name in names if name in fields_of(cls)), "")
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import Loaded, defaults, identity, to_dict, to_toml
-from bertsmith.console.shell import quote
 from bertsmith.console.terminal import say
 from bertsmith.encoders.config import check_length
 from bertsmith.errors import UserError
@@ -117,7 +116,7 @@ def _load_one_of(recipe: FinetuneRecipe, name: str) -> Task:
         without = f"several.tasks={others}" if len(others) > 1 else "several.tasks=… without it"
         raise UserError(
             f"{error}\n{name} is one of several.tasks ({', '.join(recipe.several.tasks)}): {folder} names its folder, "
-            f"{quote(without)} leaves it out"
+            f'"{without}" leaves it out'
         ) from None
 
 
