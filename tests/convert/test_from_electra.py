@@ -365,7 +365,7 @@ def hparams_of(draw, table):
     return {name: draw(keys[name]) for name in draw(st.lists(st.sampled_from(sorted(keys)), max_size=4, unique=True))}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(hparams_of(pretraining.TABLE) | hparams_of(finetuning.TABLE), st.booleans())
 @example({"task_names": ["cola", "rte"]}, False)
 @example({"num_eval_steps": 1.0}, False)

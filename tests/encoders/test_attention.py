@@ -109,7 +109,7 @@ def test_gradients_pass_through_what_was_not_dropped():
         torch.manual_seed(0)
         return attend(*inputs, tokens, 0.3)
 
-    torch.autograd.gradcheck(attend_with_the_same_draws, inputs)
+    torch.autograd.gradcheck(attend_with_the_same_draws, inputs, fast_mode=True)  # of random directions
     assert not torch.allclose(attend_with_the_same_draws(*inputs), by_formula(*inputs, UNEVEN), rtol=0.1)
 
 

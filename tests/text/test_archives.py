@@ -222,7 +222,13 @@ def test_rubbish_behind_a_stream_is_broken(compress):
         stream(compress(b"ab" * 5000) + b"rubbish")
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.compress, bz2.compress])
+@pytest.mark.parametrize(
+    "compress",
+    [
+        gzip.compress,
+        *(pytest.param(of, marks=pytest.mark.slow) for of in (lzma.compress, zstandard.compress, bz2.compress)),
+    ],
+)
 def test_what_expands_a_thousandfold_comes_in_bounded_blocks(compress):
     largest = max(map(len, decompressed(io.BytesIO(compress(bytes(100 << 20))), "a")))
     assert largest <= 17 << 20

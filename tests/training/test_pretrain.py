@@ -112,7 +112,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(data, tmp_path):
     assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((signal.SIGTERM, 143), (signal.SIGHUP, 129))),
+    ],
+)
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(data, tmp_path, number, status):
     recipe = tiny_recipe(data, "plan.steps=100000", "plan.checkpoint_steps=100000", "plan.evaluate_steps=100000")
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
