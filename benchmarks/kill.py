@@ -3,7 +3,7 @@
     python -m benchmarks.kill --out kill.json
 
 `prepare`: the shared corpus with two workers. `pretrain`: 300 steps of a network of bert-tiny's size on it, with a
-checkpoint every 20; compared are the weights and the optimiser's state. A run that ends before it could be killed often
+checkpoint every 20; compared are the weights and the optimizer's state. A run that ends before it could be killed often
 enough is begun afresh.
 """
 

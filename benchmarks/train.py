@@ -2,7 +2,7 @@
 
     python -m benchmarks.train --out train.json
 
-Random full rows of 128 tokens, dropout 0.1 on both sides, forward, backward, clipping and optimiser
+Random full rows of 128 tokens, dropout 0.1 on both sides, forward, backward, clipping and optimizer
 (`contestants.py`).
 Each measurement has a process of its own, since its peak memory is one of the figures; compilation is not counted.
 """

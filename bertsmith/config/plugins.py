@@ -5,6 +5,7 @@ never where they are: code is run where the user names it, and nowhere else.
 """
 
 import hashlib
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -40,9 +41,10 @@ def load_plugin(path: str | Path) -> Plugin:
         UserError: it cannot be read, fails (its line is named), lies in a folder that bertsmith wrote, or has changed
             since it was loaded.
     """
-    place, shown = Path(path).resolve(), shortened(str(path))
-    if not place.is_file():
+    shown = shortened(str(path))
+    if not os.path.isfile(path):  # false of names that no file can have, too
         raise UserError(f"{shown}: no such file; a plugin is a Python file")
+    place = Path(path).resolve()
     if ours := next((parent for parent in place.parents if kind_of(parent) is not None), None):
         raise UserError(f"{shown}: lies in {ours}, which bertsmith wrote; no code is run out of it: move it elsewhere")
     with reported(Path(path)), place.open("rb") as file:

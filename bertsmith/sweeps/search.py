@@ -135,9 +135,9 @@ def read_search_job(recipe: str, overrides: Sequence[str]) -> SearchJob:
 
 def search_table(results: dict[str, Any]) -> Iterator[str]:
     """A line a combination, the best first, and what the choice is worth."""
-    metric, grid = results["metric"], results["grid"]
-    width = max(map(len, [*grid, results["task"]])) + 2
-    yield f"{results['task']:<{width}}{metric:>12}{'std':>9}{'seeds':>7}"
+    metric, grid, task = results["metric"], results["grid"], results.get("task", "")
+    width = max(map(len, [*grid, task])) + 2
+    yield f"{task:<{width}}{metric:>12}{'std':>9}{'seeds':>7}"
     for name in sorted(grid, key=lambda name: -grid[name]["summary"][metric]["mean"]):
         summary, number = grid[name]["summary"][metric], len(grid[name]["trials"])
         std = f"{summary['std']:>9.4f}" if number > 1 else f"{'–':>9}"

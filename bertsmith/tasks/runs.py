@@ -171,13 +171,15 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     check_finite(weights, trial_folder(run, seed))
     _check_encoder(weights, encoder, vocab_size, trial_folder(run, seed) / TRIAL_FILE)
     tokenizer = read_tokenizer(run, manifest, vocab_size)
+    tasks = manifest.get("tasks", [member(manifest, "task", str, where)])
     before = manifest.get("trained_length")  # an export takes what the run itself does
     network = Network(
         family=family, settings=encoder, vocab_size=vocab_size, head=HEADS[recipe.kind], weights=weights,
         labels=tuple(member(manifest, "labels", list, where)),
         multi_label=manifest.get("multi_label", False),  # runs of version 0.1.0 do not say
         trained_length=None if before is None else max(before, recipe.sequence_length),
-        finetuned_on=(*manifest.get("learnt_before", ()), *manifest.get("tasks", [results["task"]])), folder=run,
+        finetuned_on=(*manifest.get("learnt_before", ()), *tasks),
+        folder=run,
     )  # fmt: skip
     return Finetuned(run, [network], tokenizer, recipe=recipe, seed=seed, results=results, manifest=manifest)
 

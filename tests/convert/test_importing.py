@@ -135,7 +135,7 @@ def test_a_bert(tmp_path):
     slots = sum("/adam_" in name for name in google.variables)
     assert lines[1:] == [
         "vocabulary: 86 tokens, lower-cased (no word of the vocabulary has a capital)",
-        f"dropped: global_step (1), next-sentence head (2), optimiser slots ({slots})",
+        f"dropped: global_step (1), next-sentence head (2), optimizer slots ({slots})",
     ]
     kernel = google.variables["bert/pooler/dense/kernel"]
     assert np.array_equal(read_folder(tmp_path / "out").pooler["head.dense.weight"].numpy(), kernel.T)

@@ -57,7 +57,7 @@ def test_slots_of_any_optimizer_are_dropped_and_counted(slots, scalars, plain, t
     lines = import_(tmp_path / "google", tmp_path / "out", "heads=4")
     assert same(weights_of(tmp_path / "out"), plain)
     counted = len(weights) * len(slots) + sum(name.startswith("beta") for name in scalars)
-    assert f"optimiser slots ({counted})" in lines[-1]
+    assert f"optimizer slots ({counted})" in lines[-1]
     other = [name for name in scalars if not name.startswith("beta")]
     assert bool(other) == ("scalars of training" in lines[-1] or "loss scale" in lines[-1])
 
@@ -83,7 +83,7 @@ def test_moving_averages_are_called_so(plain, tmp_path):
             google.variables[f"{name}/ExponentialMovingAverage"] = array + 1
     write(google, tmp_path / "google")
     lines = import_(tmp_path / "google", tmp_path / "out", "heads=4")
-    assert "moving averages (" in lines[-1] and "optimiser slots" not in lines[-1]
+    assert "moving averages (" in lines[-1] and "optimizer slots" not in lines[-1]
     assert same(weights_of(tmp_path / "out"), plain)
 
 

@@ -23,7 +23,7 @@ def trained(steps: int):
     return module, optimizer
 
 
-def test_a_checkpoint_gives_back_weights_optimiser_and_state(tmp_path):
+def test_a_checkpoint_gives_back_weights_optimizer_and_state(tmp_path):
     module, optimizer = trained(3)
     state = State(step=3, tokens=100, seconds=1.5, position=(0, 1, 7), skipped=1)
     checkpoints.save(tmp_path, state, module, optimizer)
