@@ -1,14 +1,14 @@
-"""A pre-trained model → what it knows of language.
+"""Evaluating pre-trained models without fine-tuning.
 
 In reading order:
-    rows         token ids → rows for the machine; a network held in evaluation mode
-    likelihood   how likely a model finds a sentence; which of two it prefers
-    blimp        BLiMP: of two sentences that differ in their grammar alone, does it prefer the right one?
-    word_order   the same question of sentences with two neighbouring words swapped, which need no labels
-    masks        what it puts in the place of [MASK]
-    guesses      the same of fixed sentences, shown while it learns
-    replaced     which tokens it takes for replaced
-    held_out     its losses on held-out text
-    measuring    how these are measured, which an export keeps
-    evaluate     the program: BLiMP and held-out losses of whatever holds a model
+    rows         token ids → rows on the device; a network held in evaluation mode
+    likelihood   pseudo-log-likelihoods of sentences, and which of two is likelier
+    blimp        BLiMP: pairs of sentences that differ only in grammar
+    word_order   pairs of sentences that differ by two swapped words, which need no labels
+    masks        the likeliest tokens for a [MASK]
+    guesses      the same for fixed sentences, shown during training
+    replaced     which tokens a discriminator takes for replaced
+    held_out     losses on held-out text
+    measuring    how these are measured, as an export keeps it
+    evaluate     `evaluate`: BLiMP and held-out losses of any model
 """

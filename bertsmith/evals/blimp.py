@@ -60,7 +60,7 @@ class BlimpScores:
     paradigms: dict[str, Accuracy]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a file or for other programs."""
+        """Return plain values for a file or for other programs."""
         return {
             "overall": self.overall._asdict(),
             "phenomena": {name: accuracy._asdict() for name, accuracy in self.phenomena.items()},
@@ -90,7 +90,7 @@ def score_blimp(
     machine: Machine,
     watch: Callable[[int], None] = lambda done: None,
 ) -> BlimpScores:
-    """Ask for every pair; `watch` is told now and then how many are done.
+    """Score every pair; `watch` is called now and then with the number of pairs done.
 
     Raises:
         UserError: a sentence is longer than the model.
@@ -108,7 +108,7 @@ def score_blimp(
 
 
 def collect(paradigms: Sequence[Paradigm], won: np.ndarray) -> BlimpScores:
-    """Accuracies out of 1, 0 or one half for each pair, in the order of the paradigms."""
+    """Return accuracies from 1, 0 or one half for each pair, in the order of the paradigms."""
     ends = np.cumsum([len(paradigm.pairs) for paradigm in paradigms])
     accuracies: dict[str, Accuracy] = {}
     for paradigm, part in zip(paradigms, np.split(won, ends[:-1]), strict=True):
@@ -123,7 +123,7 @@ def collect(paradigms: Sequence[Paradigm], won: np.ndarray) -> BlimpScores:
 
 
 def blimp_of(network: LikelihoodModel, folder: Path, pairs: int, tokenizer: Tokenizer, machine: Machine) -> BlimpScores:
-    """Read, score, and show how far it is."""
+    """Read BLiMP and score it, with a progress bar."""
     paradigms = read_blimp(folder, pairs)
     total = sum(len(paradigm.pairs) for paradigm in paradigms)
     with progress("blimp", total) as bar:

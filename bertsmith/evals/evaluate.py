@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
     """How the held-out measures were taken."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a file or for other programs; a measure of nothing is null."""
+        """Return plain values for a file or for other programs; a measure that is not finite is null."""
         content: dict[str, Any] = {}
         if self.heldout is not None:
             content["heldout"] = finite(self.heldout)

@@ -30,9 +30,9 @@ class HeldOut(NamedTuple):
 
 
 def held_out(model: Model, data: str | None, rows: int | None, machine_settings: MachineSettings) -> HeldOut:
-    """Means over `rows` held-out rows of `data`. A run is asked what it was trained on, with its own masks and rows,
-    on its own data where none is named; so is its export, which says how in config.json. Another folder is asked what
-    its heads are for, with 15 % masked.
+    """Return means over `rows` held-out rows of `data`. A run is measured by its own masks and rows, on its own data
+    where none is named; so is its export, by the settings in config.json. Another folder is measured by its heads, with
+    15 % masked.
 
     Raises:
         UserError: no data is named and the model is no run; the data is another tokenizer's, or has nothing held out;

@@ -17,9 +17,9 @@ Guesses = list[tuple[str, float]]
 def guess_masks(
     network: MaskedTokenModel, texts: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine, most: int = 5
 ) -> list[list[Guesses]]:
-    """Return, for each text of token ids, for each [MASK] in it, the `most` likeliest tokens, none of which is one that
-    masking never hides ([CLS], [SEP], [PAD], [MASK]). Several in one text are guessed independently: each while the
-    others are still masked."""
+    """Return, for each [MASK] in each text of token ids, the `most` likeliest tokens, special ones ([CLS], [SEP],
+    [PAD], [MASK]) excluded. Several masks in one text are guessed independently: each while the others are still
+    masked."""
     never = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]
     rows = [framed(text, tokenizer) for text in texts]
     guessed: list[list[Guesses]] = [[] for _ in rows]

@@ -13,7 +13,7 @@ from bertsmith.training.machine import Machine
 def replaced_probs(
     network: ReplacedTokenModel, texts: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
 ) -> list[np.ndarray]:
-    """For each text of token ids, each token's probability of being another's replacement: [number of tokens]."""
+    """Return each token's probability of being a replacement, for each text of token ids: [number of tokens]."""
     assert not network.is_energy_head
     rows = [framed(text, tokenizer) for text in texts]
     with asking(network, machine):

@@ -24,12 +24,12 @@ def framed(ids: Sequence[int] | np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
 
 
 def batches(lengths: np.ndarray, machine: Machine) -> Iterator[np.ndarray]:
-    """Numbers of rows to run together, of similar length, the shortest first."""
+    """Yield row numbers to run together, of similar length, the shortest first."""
     return by_length(lengths, CPU_MICRO_BATCH_TOKENS if machine.device.type == "cpu" else GPU_BATCH_TOKENS)
 
 
 def on_machine(rows: Sequence[np.ndarray], machine: Machine) -> Tokens:
-    """Rows of ids, special tokens included, on the device; padded to the longest of them off the CPU."""
+    """Return rows of ids, special tokens included, on the device; off the CPU padded to the longest of them."""
     flat = np.concatenate(rows)
     tokens = Tokens.pack(flat, np.zeros_like(flat), np.array([len(row) for row in rows]))
     return machine.lay_out(tokens, tokens.max_seqlen).to(machine.device)
@@ -56,8 +56,9 @@ def in_one_pass(ask: Callable[[Tokens], Tensor], rows: Sequence[np.ndarray], mac
 
 @contextmanager
 def asking(network: nn.Module, machine: Machine) -> Iterator[None]:
-    """Evaluation mode without gradients, in float32 and with whole products, whatever the machine's format: answers are
-    compared with one another, often by little. Afterwards `network` is as it was, and so is torch."""
+    """Hold `network` in evaluation mode without gradients, in float32 and with full-precision products whatever the
+    machine's dtype: scores are compared with one another, often by little. Afterwards `network` and torch are as
+    before."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")  # TF32, which a GPU is set to, keeps 10 bits of each factor
     try:

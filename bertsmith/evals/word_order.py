@@ -29,7 +29,7 @@ class Pair(NamedTuple):
 
 
 def find_pairs(data: Data, most: int, seed: int = 0) -> list[Pair]:
-    """At most `most` pairs from the held-out documents of `data`: the same ones whenever asked."""
+    """Return at most `most` pairs from the held-out documents of `data`: the same ones at every call."""
     by_sentence: dict[tuple[int, ...], Pair] = {}
     draw = generator(seed, "word order")
     for index in range(data.num_shards("heldout")):
@@ -68,7 +68,7 @@ def _sentences(shard: Shard, tokenizer: Tokenizer) -> Iterator[list[int]]:
 
 
 def _words(ids: Sequence[int], tokenizer: Tokenizer) -> list[list[int]]:
-    """Tokens grouped into words: a token that begins with "##" goes on with the one before it."""
+    """Group tokens into words: a token that begins with "##" goes on with the one before it."""
     words: list[list[int]] = []
     for id in ids:
         if words and tokenizer.token(id).startswith("##"):

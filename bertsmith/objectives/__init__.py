@@ -1,18 +1,18 @@
-"""A batch in, losses out: collator + model + loss. Knows nothing about steps, optimizers or files.
+"""Pre-training objectives: rows → batches → losses. Nothing here knows of steps, optimizers or files.
 
 In reading order:
-    objective        what an objective is: Batch, Losses, the protocols
-    masking          which positions are predicted and what stands there instead
-    sampling         a token out of scores over a vocabulary
-    cross_entropy    the loss over a large vocabulary, without keeping its scores
-    mlm              masked-token prediction (BERT)
-    generator        what replaces masked tokens
-    generator_sizes  how large it is, beside a model's
-    towers           a generator that knows the probability of every token
+    objective        Batch, Losses, Objective, and the base of an objective's settings
+    masking          which tokens are masked, and their replacements
+    sampling         sampling a token from scores over a vocabulary
+    cross_entropy    cross-entropy over a large vocabulary, a chunk of rows at a time
+    mlm              masked-language modelling (BERT)
+    generator        ELECTRA's generator
+    generator_sizes  settings that make a generator as large as a given model's
+    towers           a generator of two towers, which gives every token's probability
     rtd              replaced-token detection (ELECTRA)
-    rtd_weights      its weights as those of two models
+    rtd_weights      ELECTRA's weights ↔ those of a discriminator and a generator
     electric         energies of tokens (Electric)
-    kinds            the objectives there are, by their settings
-    measuring        how they measure held-out text, and which one a folder's networks are measured by
-    measures         what people call their measures
+    kinds            the registry of objectives
+    measuring        how exported models are measured on held-out text
+    measures         titles of measures
 """

@@ -64,17 +64,18 @@ class VocabularyCrossEntropy(nn.Module):
     """
 
     def __init__(self, temperature: float = 1.0, disallow_correct: bool = False):
-        """How tokens are drawn; see `sample`."""
+        """Set how tokens are sampled; see `sample`."""
         super().__init__()
         self.temperature = temperature
         self.disallow_correct = disallow_correct
 
     def predict(self, vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets) -> LossOutput:
-        """Of the scores vectors · tableᵀ + bias: `vectors` [M, E], the vocabulary's `table` [V, E] and `bias` [V]."""
+        """Return the loss of the scores vectors · tableᵀ + bias: `vectors` [M, E], the vocabulary's `table` [V, E] and
+        `bias` [V]."""
         return LossOutput(*_InChunks.apply(self, vectors, table, bias, targets))  # type: ignore[no-untyped-call]
 
     def forward(self, scores: Tensor, bias: Tensor, targets: Targets, needs_grad: bool) -> Chunk:
-        """`scores` [R, V] are without their `bias` [V]; gradients are made where `needs_grad`."""
+        """Return the loss of `scores` [R, V] without their `bias` [V], and its gradients where `needs_grad`."""
         if torch.compiler.is_compiling():
             return self._fused(scores, bias, targets)
         return self._in_place(scores, bias, targets, needs_grad)
@@ -153,8 +154,8 @@ class _InChunks(torch.autograd.Function):
 
 
 def _cut(count: int, max_rows: int) -> list[slice]:
-    """At most `max_rows` of `count` rows at a time; all the same number where that takes few more pieces, so that they
-    compile once."""
+    """Return slices of at most `max_rows` of `count` rows; all of one size where that takes few more of them, so that
+    they compile once."""
     least = max(1, -(-count // max_rows))
     pieces = next((pieces for pieces in range(least, 2 * least) if count % pieces == 0), least)
     size = max(1, -(-count // pieces))

@@ -81,7 +81,8 @@ class Electric(ReplacedTokens):
     def logits_and_labels(
         self, tokens: Tokens, masked: MaskedPositions, replaced: Tensor, generated: GeneratorOutput
     ) -> tuple[Tensor, Tensor]:
-        """Is it noise? Every masked position is, also where the generator drew the original token again."""
+        """Return logits and labels of whether a token is noise: every masked position is, also where the generator
+        sampled the original token."""
         prob = self.settings.masking.prob
         assert generated.log_prob is not None, "two towers know it"
         with torch.no_grad():

@@ -49,11 +49,11 @@ class GeneratorSettings:
 
     @property
     def disentangles(self) -> bool:
-        """Whether the discriminator's token vectors are the generator's and what is added to them."""
+        """Whether the discriminator's token vectors are the generator's plus its own."""
         return self.sharing == "gradient_disentangled" and self.kind != "uniform"
 
     def encoder(self, discriminator: EncoderConfig) -> EncoderConfig:
-        """What the generator's encoder is made of; heads and feed-forward follow from its own width.
+        """Return the settings of the generator's encoder; heads and feed-forward size follow from its width.
 
         Raises:
             ValueError: no such encoder can be.
@@ -99,14 +99,14 @@ class MaskedTokenGenerator(nn.Module):
         self.cross_entropy = VocabularyCrossEntropy(settings.temperature, settings.disallow_correct)
 
     def vectors(self, tokens: Tokens, positions: Tensor, discriminator: Encoder) -> Tensor:
-        """What the head makes of masked `tokens` at `positions` ([M], into the flat tokens): [M, E]."""
+        """Return the head's vectors of masked `tokens` at `positions` ([M], into the flat tokens): [M, E]."""
         embedded = (self.embeddings or discriminator.embeddings)(tokens)
         trunk = self.trunk or discriminator
         vectors = trunk.encode(embedded, tokens).index_select(0, positions)
         return trunk.project_to_embedding(self.head(vectors))
 
     def table(self, discriminator: Encoder) -> Tensor:
-        """[V, E], the vocabulary's vectors."""
+        """Return the vocabulary's vectors: [V, E]."""
         return (self.embeddings or discriminator.embeddings).token.weight
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
@@ -114,7 +114,7 @@ class MaskedTokenGenerator(nn.Module):
         return {"mlm_loss": batch.targets["weights"].sum()}
 
     def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
-        """Loss, accuracy and accuracy of what was drawn, a predicted token; the tokens drawn."""
+        """Return the losses over the predicted tokens, and the sampled tokens."""
         labels, weights = masked.labels, masked.weights
         vectors, table = self.vectors(batch.tokens, masked.positions, discriminator), self.table(discriminator)
         targets = Targets(labels, weights, masked.pick(batch.targets["draws"]), likeliest=True)
@@ -128,20 +128,20 @@ class MaskedTokenGenerator(nn.Module):
         return GeneratorOutput(Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"])), predicted.drawn)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
-        """Forward, for one token of a row of `length` tokens."""
+        """Count the forward pass, for one token of a row of `length` tokens."""
         head = share_predicted * self.config.masked_token_head_flops(len(self.head.bias))
         return self.config.flops_per_token(length) + head
 
     def activation_bytes_per_token(
         self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
-        """For the backward pass, for one token of a row of `length` tokens."""
+        """Count the activations kept for the backward pass, for one token of a row of `length` tokens."""
         head = share_predicted * self.config.masked_token_head_bytes(precision)
         return self.config.activation_bytes_per_token(length, precision) + head
 
 
 class UniformGenerator(nn.Module):
-    """Any token is as likely: nothing is learnt, and it has no weights."""
+    """Replaces with any token, all equally likely: no weights, nothing to count but the share of original tokens."""
 
     def __init__(self, settings: GeneratorSettings, vocab_size: int):
         super().__init__()
@@ -149,11 +149,9 @@ class UniformGenerator(nn.Module):
         self.vocab_size = vocab_size
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """As `MaskedTokenGenerator.counts`: none."""
         return {}
 
     def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
-        """Tokens, and how often they are the original."""
         draws = masked.pick(batch.targets["draws"])
         sampled = sample_uniformly(draws, masked.labels, self.vocab_size, self.settings.disallow_correct)
         correct = ((sampled == masked.labels) * masked.weights).sum()
@@ -161,11 +159,9 @@ class UniformGenerator(nn.Module):
         return GeneratorOutput(losses, sampled)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
-        """As `MaskedTokenGenerator.flops_per_token`: none."""
         return 0.0
 
     def activation_bytes_per_token(
         self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
-        """As `MaskedTokenGenerator.activation_bytes_per_token`: none."""
         return 0.0

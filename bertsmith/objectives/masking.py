@@ -48,11 +48,11 @@ class MaskingSettings:
             )
 
     def prob_at(self, progress: float) -> float:
-        """The share after this much of the plan, from 0 to 1."""
+        """Return the share at this progress of the plan, from 0 to 1."""
         return self.prob if self.final_prob is None else self.prob + (self.final_prob - self.prob) * progress
 
     def share_predicted(self, length: int) -> float:
-        """Predictions for each token of a row of `length` tokens, over the whole plan."""
+        """Return predictions for each token of a row of `length` tokens, averaged over the plan."""
         ends = (self.prob, self.prob if self.final_prob is None else self.final_prob)
         return sum(max(1, int((prob + 0.005) * length)) for prob in ends) / (2 * length)
 
@@ -82,7 +82,7 @@ class MaskingVocabulary(NamedTuple):
 
     @classmethod
     def of(cls, tokenizer: Any, size: int | None = None) -> "MaskingVocabulary":
-        """Return a tokenizer's; `size`: of tables that are larger than its vocabulary."""
+        """Return the ids of a tokenizer; `size`: of token tables that are larger than its vocabulary."""
         continues = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
         never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
         return cls(size or tokenizer.vocab_size, tokenizer.mask_id, never, continues)
@@ -145,7 +145,7 @@ class MaskingCollator:
     """Masks rows; the targets "positions", "labels" and "weights" [N, K] are those of `Masked`."""
 
     def __init__(self, settings: MaskingSettings, vocabulary: MaskingVocabulary, length: int, compat: bool = False):
-        """`length` is that of the longest row there can be, in tokens."""
+        """Set the budget from `length`, the most tokens of a row."""
         self.settings, self.vocabulary, self.compat = settings, vocabulary, compat
         self.budget = settings.max_predictions(length)
 
@@ -179,7 +179,7 @@ class MaskedPositions(NamedTuple):
     """[N × K] bool: which of the budget's positions are here; None: all of them."""
 
     def pick(self, target: Tensor) -> Tensor:
-        """[N, K], one of the batch's targets → [M], beside `positions`."""
+        """Return a target [N, K] of the batch flat, as `positions` is: [M]."""
         return target.flatten() if self.used is None else target.flatten()[self.used]
 
 
@@ -194,7 +194,7 @@ def masked_positions(batch: Batch) -> MaskedPositions:
 
 
 def _without_replacement(candidate: np.ndarray, keys: np.ndarray, lengths: np.ndarray, budget: int) -> np.ndarray:
-    """[N, K]: the candidates with the smallest of `keys` ([T] float32, below 1), in the order of those keys."""
+    """Return the candidates with the smallest of `keys` ([T] float32, below 1), in the order of those keys: [N, K]."""
     longest = int(lengths.max())
     spread = np.full((len(lengths), max(longest, budget)), 2.0, dtype=np.float32)  # behind every candidate
     filled = np.arange(spread.shape[1]) < lengths[:, None]
@@ -205,7 +205,7 @@ def _without_replacement(candidate: np.ndarray, keys: np.ndarray, lengths: np.nd
 
 
 def _words(ids: np.ndarray, candidate: np.ndarray, row_starts: np.ndarray, vocabulary: MaskingVocabulary) -> np.ndarray:
-    """[T] int64: which word each token is of, counted over all rows; a special token is one of its own."""
+    """Return each token's word, counted over all rows; a special token is a word: [T] int64."""
     assert vocabulary.continues is not None
     begins = ~(vocabulary.continues[ids] & candidate & np.roll(candidate, 1))
     begins[row_starts] = True
@@ -213,7 +213,8 @@ def _words(ids: np.ndarray, candidate: np.ndarray, row_starts: np.ndarray, vocab
 
 
 def _cut_word(words: np.ndarray, places: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """[N, K] bool: the pieces, among the first `wanted` [N] of `places` [N, K], of a word that is not all there."""
+    """Return the pieces, among the first `wanted` [N] of `places` [N, K], of a word that is not there in full: [N, K]
+    bool."""
     chosen = words[np.minimum(places, len(words) - 1)]
     used = np.arange(places.shape[1]) < wanted[:, None]
     last = chosen[np.arange(len(chosen)), np.maximum(wanted - 1, 0)]
@@ -228,7 +229,7 @@ def _with_replacement(
     budget: int,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """[N, K]: each draw any candidate of its row."""
+    """Return budget K draws from each row's candidates: [N, K]."""
     places = np.flatnonzero(candidate)
     first = np.cumsum(num_candidates) - num_candidates
     drawn = (generator.random((len(row_starts), budget)) * num_candidates[:, None]).astype(np.int64)

@@ -77,7 +77,7 @@ class MaskedTokens(MaskedTokenModel, PretrainingObjective):
         return losses.sums["mlm_loss"] / denominators["mlm_loss"]
 
     def losses(self, batch: Batch) -> Losses:
-        """`mlm_loss` in nats a predicted token; in evaluation mode also `mlm_accuracy`."""
+        """Return `mlm_loss` in nats a predicted token; in evaluation mode also `mlm_accuracy`."""
         positions, labels, weights, _ = masked_positions(batch)
         targets = Targets(labels, weights, likeliest=not self.training)
         vectors = self.vectors(batch.tokens, positions)
@@ -88,7 +88,6 @@ class MaskedTokens(MaskedTokenModel, PretrainingObjective):
         return Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"]))
 
     def hidden(self, tokens: Tokens) -> Tensor:
-        """[T] → [T, D]."""
         return self.encoder(tokens)
 
     def flops_per_token(self, length: int) -> float:

@@ -29,7 +29,7 @@ class Batch:
     """Of a model of several tasks, the one that the batch is of."""
 
     def split(self, num_rows: int) -> Iterator["Batch"]:
-        """Micro-batches of at most `num_rows` rows, in order (on the host, before padding)."""
+        """Yield micro-batches of at most `num_rows` rows, in order (on the host, before padding)."""
         if num_rows >= self.tokens.num_rows:
             yield self
             return
@@ -47,13 +47,13 @@ class Batch:
         return Batch(self.tokens.padded(length, pad_id), self.targets, ids, self.task)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All there are, by name."""
+        """Return all tensors by name."""
         tokens = {f"tokens.{name}": tensor for name, tensor in self.tokens.tensors().items()}
         targets = {f"targets.{name}": tensor for name, tensor in self.targets.items()}
         return tokens | targets | ({} if self.original_ids is None else {"original_ids": self.original_ids})
 
     def pinned(self) -> "Batch":
-        """In memory from which a GPU copies while the host goes on."""
+        """Return the batch in pinned memory, from which a GPU copies while the host goes on."""
         targets = {name: target.pin_memory() for name, target in self.targets.items()}
         ids = self.original_ids
         return Batch(self.tokens.pinned(), targets, None if ids is None else ids.pin_memory(), self.task)
@@ -73,14 +73,14 @@ class Losses:
     counts: Mapping[str, Tensor | float]
 
     def __add__(self, other: "Losses") -> "Losses":
-        """What only one of them has stays as it is."""
+        """Add sums and counts by name; a name that only one of the two has keeps its value."""
         return Losses(_added(self.sums, other.sums), _added(self.counts, other.counts))
 
     def detach(self) -> "Losses":
         return Losses({name: total.detach() for name, total in self.sums.items()}, self.counts)
 
     def means(self) -> dict[str, float]:
-        """Each sum over its count; NaN where nothing was counted."""
+        """Return each sum over its count; NaN where the count is 0."""
         counts = {name: float(count) for name, count in self.counts.items()}
         sums = {name: float(total.detach()) for name, total in self.sums.items()}
         return {name: total / counts[name] if counts[name] else float("nan") for name, total in sums.items()}
@@ -94,7 +94,7 @@ def _added(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
 
 
 def sum_losses(parts: Iterable[Losses]) -> Losses:
-    """Of micro-batches, in their order."""
+    """Add up the losses of micro-batches, in their order."""
     return sum(parts, NO_LOSSES)
 
 
@@ -127,7 +127,7 @@ class Collator(Protocol):
     """Makes batches out of rows, on the host; needs no model."""
 
     def __call__(self, rows: PackedRows, generator: np.random.Generator, progress: float = 0.0) -> Batch:
-        """Return the rows with what is asked about them. `progress` of the plan, from 0 to 1, is done."""
+        """Return a batch of the rows with targets. `progress` of the plan, from 0 to 1, is done."""
 
 
 PretrainedHead = Literal["masked_tokens", "replaced_tokens"]
@@ -196,7 +196,7 @@ class PretrainingSettings(ABC):
 
     @property
     def unexported(self) -> Mapping[str, str]:
-        """What the objective trains that is no network of its own: a name → what is left out of an export, and why."""
+        """What an export leaves out of the trained weights: name → description and reason."""
         return {}
 
     def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:

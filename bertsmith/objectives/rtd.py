@@ -179,7 +179,8 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
         settings: ReplacedTokensSettings,
         generator: EncoderConfig | None = None,
     ):
-        """`generator` describes one that was trained, in place of the settings' sizes."""
+        """Build both networks; `generator`: the settings of a trained generator's encoder, in place of a fraction of
+        `encoder`."""
         super().__init__(encoder, vocabulary.size, settings.energies)
         self.generator = _build_generator(settings.generator, encoder, vocabulary, generator)
         if settings.generator.disentangles:
@@ -195,7 +196,7 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
         return total + self.settings.generator_weight * sum(means.values())  # of the generator's: one, or none
 
     def losses(self, batch: Batch) -> Losses:
-        """Sums over their counts are:
+        """Return sums whose means are:
 
         mlm_loss, mlm_accuracy   of the generator, a predicted token; the loss in nats. Two towers predict all that may
                                  be masked, and have cloze_loss and cloze_accuracy instead
@@ -226,7 +227,7 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
         return self.head(self.hidden(tokens))
 
     def hidden(self, tokens: Tokens) -> Tensor:
-        """[T] → [T, D], of the discriminator."""
+        """Return the discriminator's vectors: [T] → [T, D]."""
         base = None
         if self.settings.generator.disentangles:
             assert not isinstance(self.generator, UniformGenerator)
@@ -273,7 +274,7 @@ def _replace(batch: Batch, masked: MaskedPositions, sampled: Tensor) -> tuple[To
 
 
 def _judge(logits: Tensor, replaced: Tensor, real: Tensor) -> Losses:
-    """The discriminator's loss and measures; all arguments [T] float32."""
+    """Return the discriminator's loss and measures; all arguments are [T] float32."""
     loss = F.binary_cross_entropy_with_logits(logits, replaced, weight=real, reduction="sum")
     logits = logits.detach()
     suspected, replaced = (logits > 0) * real, replaced * real

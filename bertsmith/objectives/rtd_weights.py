@@ -17,7 +17,8 @@ _SHARED = {"embeddings": ("encoder.embeddings.",), "everything": ("encoder.",)}
 
 
 def discriminator_weights(weights: Mapping[str, Tensor], settings: GeneratorSettings) -> dict[str, Tensor]:
-    """ "encoder.…" and "head.…" out of the weights of `ReplacedTokens`, as a model of its own has them."""
+    """Return "encoder.…" and "head.…" out of the weights of `ReplacedTokens`, as the discriminator's own model has
+    them."""
     own = {name: tensor for name, tensor in weights.items() if not name.startswith("generator.")}
     if settings.disentangles:
         own[_TABLE] = own[_TABLE] + weights["generator.embeddings.token.weight"]
@@ -25,8 +26,8 @@ def discriminator_weights(weights: Mapping[str, Tensor], settings: GeneratorSett
 
 
 def generator_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """ "encoder.…" and "head.…" of the generator as a masked-token model of its own; empty where it learns nothing, or
-    is none, as two towers."""
+    """Return "encoder.…" and "head.…" of the generator as a masked-token model; {} for a uniform generator and for two
+    towers."""
     if any(name.startswith("generator.left_to_right.") for name in weights):
         return {}
     own = {
@@ -46,8 +47,8 @@ def generator_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def new_generator_weights(
     weights: Mapping[str, Tensor], discriminator: Mapping[str, Tensor], settings: GeneratorSettings
 ) -> dict[str, Tensor]:
-    """The generator out of the initial `weights` of `ReplacedTokens`, beside a `discriminator` that is trained already:
-    its own parts as they were drawn, the embeddings the discriminator's where it shares them at all."""
+    """Return the generator out of the initial `weights` of `ReplacedTokens`, beside a trained `discriminator`: random
+    weights, but for the embeddings where it shares them."""
     sharing = settings.sharing
     borrowed = () if sharing == "nothing" else _SHARED.get(sharing, _SHARED["embeddings"])
     own = generator_weights(weights)
@@ -57,7 +58,7 @@ def new_generator_weights(
 def joined_weights(
     discriminator: Mapping[str, Tensor], generator: Mapping[str, Tensor], settings: GeneratorSettings
 ) -> dict[str, Tensor]:
-    """The weights of `ReplacedTokens` whose networks these are: the inverse of `discriminator_weights` and
+    """Return the weights of `ReplacedTokens` with these two networks: the inverse of `discriminator_weights` and
     `generator_weights`.
 
     Raises:
@@ -81,7 +82,8 @@ def joined_weights(
 def beside_towers(
     discriminator: Mapping[str, Tensor], weights: Mapping[str, Tensor], settings: GeneratorSettings
 ) -> dict[str, Tensor]:
-    """The weights of `ReplacedTokens` with this discriminator and, out of other such `weights`, their two towers."""
+    """Return the weights of `ReplacedTokens` with this discriminator and, out of other such `weights`, their two
+    towers."""
     towers = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
     joined = dict(discriminator) | towers
     if settings.sharing == "gradient_disentangled":

@@ -11,7 +11,7 @@ BLOCK = 256
 def sample(
     scores: Tensor, draws: Tensor, labels: Tensor, temperature: float = 1.0, disallow_correct: bool = False
 ) -> Tensor:
-    """A token for each of M places, distributed as softmax(scores / temperature): [M] int64.
+    """Return a token for each of M positions, distributed as softmax(scores / temperature): [M] int64.
 
     Args:
         scores: [M, V] float32.
@@ -29,7 +29,7 @@ def sample(
 
 
 def find(probabilities: Tensor, draws: Tensor) -> Tensor:
-    """Where the `draws` [M] fall in the cumulated `probabilities` [M, V]: [M] int64."""
+    """Return where the `draws` [M] fall in the cumulated `probabilities` [M, V]: [M] int64."""
     # Whole numbers add up the same in any order: a GPU may sum them as it likes and stays deterministic.
     whole = (probabilities * 2.0**30).int()
     num_blocks = -(-whole.shape[1] // BLOCK)
@@ -45,7 +45,7 @@ def find(probabilities: Tensor, draws: Tensor) -> Tensor:
 
 
 def sample_uniformly(draws: Tensor, labels: Tensor, vocab_size: int, disallow_correct: bool) -> Tensor:
-    """A token for each place, any as likely: [M] int64."""
+    """Return a token for each position, all equally likely: [M] int64."""
     if not disallow_correct:
         return (draws * vocab_size).long().clamp_(max=vocab_size - 1)
     others = (draws * (vocab_size - 1)).long().clamp_(max=vocab_size - 2)

@@ -45,7 +45,7 @@ class TwoTowerGenerator(nn.Module):
         self.register_buffer("never_masked", torch.tensor(never_masked), persistent=False)
 
     def vectors(self, tokens: Tokens, discriminator: Encoder) -> Tensor:
-        """What the head makes of the tokens before and behind each place: [T, E]."""
+        """Return the head's vectors of the tokens before and behind each position: [T, E]."""
         embedded = (self.embeddings or discriminator.embeddings)(tokens)
         before = self.left_to_right.encode(embedded, tokens).roll(1, dims=0)
         behind = self.right_to_left.encode(embedded, tokens).roll(-1, dims=0)
@@ -54,7 +54,7 @@ class TwoTowerGenerator(nn.Module):
         return self.head(torch.cat([before, behind], dim=1))
 
     def table(self, discriminator: Encoder) -> Tensor:
-        """[V, E], the vocabulary's vectors."""
+        """Return the vocabulary's vectors: [V, E]."""
         return (self.embeddings or discriminator.embeddings).token.weight
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
@@ -62,7 +62,7 @@ class TwoTowerGenerator(nn.Module):
         return {"cloze_loss": batch.targets["maskable"].sum()}
 
     def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
-        """Loss and accuracy, a token that may be masked; accuracy of what was drawn, a masked one; the tokens drawn."""
+        """Return loss and accuracy over all tokens that may be masked, and tokens sampled for the masked ones."""
         assert batch.original_ids is not None, "the collator keeps them"
         tokens = batch.tokens.with_ids(batch.original_ids)
         candidates = (~torch.isin(tokens.ids, self.never_masked)).float()
@@ -87,8 +87,8 @@ class TwoTowerGenerator(nn.Module):
         return GeneratorOutput(Losses(sums, counts), sampled, log_prob)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
-        """Forward, for one token of a row of `length` tokens, of which it sees half on the average. Drawing goes over
-        the vocabulary once more."""
+        """Count the forward pass, for one token of a row of `length` tokens, of which it sees half on average. Sampling
+        projects the vocabulary once more."""
         own = self.settings.encoder(discriminator)
         towers = 2 * own.flops_per_token(length / 2)
         dense, output = 4.0 * own.hidden_size * own.embedding, 2.0 * own.embedding * len(self.head.bias)
@@ -97,7 +97,8 @@ class TwoTowerGenerator(nn.Module):
     def activation_bytes_per_token(
         self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
-        """For the backward pass, for one token of a row of `length` tokens, `share_predicted` or not."""
+        """Count the activations kept for the backward pass, for one token of a row of `length` tokens, predicted or
+        not."""
         own = self.settings.encoder(discriminator)
         head = own.masked_token_head_bytes(precision) + precision.size * own.hidden_size
         return 2 * own.activation_bytes_per_token(length, precision) + head

@@ -42,7 +42,8 @@ ASSUMPTIONS = Assumptions()
 
 
 def usual_utilisation(hidden_size: int) -> float:
-    """Narrow layers wait for memory: what they do for each number they read grows with their width.
+    """Return the usual utilisation at this width. Narrow layers wait for memory: their arithmetic for each number read
+    grows with their width.
 
     Measured (benchmarks/gpu-*.json): at 256 wide on an H100 0.09 with 128 rows of 128, 0.13 with 1,024; at 768 wide on
     an H200 with 256 rows 0.30 (ELECTRA) and 0.34 (BERT). GPUs with less arithmetic for their memory's speed reach more.
@@ -176,7 +177,7 @@ def _outline(recipe: PretrainRecipe, vocab_size: int) -> PretrainingObjective:
 
 
 def _parameters(objective: PretrainingObjective) -> dict[str, int]:
-    """By part, shared ones once."""
+    """Count parameters by part, shared ones once."""
     embeddings = num_parameters(objective.encoder.embeddings)
     parts = {name: number for name, part in objective.named_children() if (number := num_parameters(part))}
     parts = {"embeddings": embeddings, "layers": parts.pop("encoder") - embeddings} | parts

@@ -42,7 +42,7 @@ where that is with sparsity; of the RTX cards the whitepapers on GA102 and Ada."
 
 
 def find_gpus(names: Sequence[str]) -> tuple[GPU, ...]:
-    """Those of these names, in whatever case, or of names that begin so ("h100"); all of them for no name.
+    """Return the GPUs of these names, in any case, or with names that begin so ("h100"); all of them for no name.
 
     Raises:
         UserError: there is none of a name.

@@ -39,7 +39,7 @@ beside it (STS-B's target metric there is Pearson's)."""
 
 
 def average(protocol: Protocol, tasks: Mapping[str, Any], departures: Sequence[str] = ()) -> dict[str, Any]:
-    """The average of a run, with what keeps it from being compared with published ones.
+    """Average the scores of a run, and list what prevents comparison with published averages.
 
     Args:
         protocol: one of `PROTOCOLS`.

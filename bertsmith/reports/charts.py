@@ -78,7 +78,7 @@ class ScoreRow(NamedTuple):
 
 
 def curve_styles(runs: Sequence[tuple[Run, str]], alone: bool) -> list[tuple[str, dict[str, str]]]:
-    """What to call each log, and the colour and dash of its curves, of runs each with its colour.
+    """Return label, colour and dash of each log's curves, of runs each with its colour.
 
     The seeds of a run that stands `alone` on its page have a colour each; beside other runs a dash each, in their
     run's colour.
@@ -94,12 +94,12 @@ def curve_styles(runs: Sequence[tuple[Run, str]], alone: bool) -> list[tuple[str
 
 
 def run_colors(number: int) -> list[str]:
-    """A colour for each of so many runs."""
+    """Return a colour for each of so many runs."""
     return [COLORS[position % len(COLORS)] for position in range(number)]
 
 
 def curve_charts(runs: Sequence[tuple[Run, str]], alone: bool = False) -> list[Chart]:
-    """A chart for each measure that any of the runs (each with its colour) has; `alone` as in `curve_styles`.
+    """Return a chart for each measure that any of the runs (each with its colour) has; `alone` as in `curve_styles`.
 
     Losses come first; training and held-out are drawn together.
     """
@@ -117,7 +117,8 @@ def curve_charts(runs: Sequence[tuple[Run, str]], alone: bool = False) -> list[C
 
 
 def score_chart(task: str, metric: str, runs: Sequence[tuple[Run, str]], title: str = "") -> Chart:
-    """A line for each run with a dot for each seed and a diamond at the median, and one for each published score."""
+    """Return a chart with a line for each run, a dot for each seed and a diamond at the median, and a line for each
+    published score."""
     rows = []
     for run, color in runs:
         median = 100 * run.summary[metric]["median"]
@@ -131,7 +132,7 @@ def score_chart(task: str, metric: str, runs: Sequence[tuple[Run, str]], title: 
 
 
 def row_chart(rows: Sequence[ScoreRow], title: str = "") -> Chart:
-    """Scores on lines of their own, from the top of the chart to its bottom."""
+    """Return a chart with each score on a line of its own, from the top to the bottom."""
     traces: list[dict[str, Any]] = []
     for height, row in enumerate(reversed(rows)):
         if row.seeds:
@@ -150,7 +151,8 @@ def row_chart(rows: Sequence[ScoreRow], title: str = "") -> Chart:
 
 
 def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int]:
-    """Positions of at most `most` values: the first, the last, and the lowest and highest of every stretch between.
+    """Return positions of at most `most` values: the first, the last, and the lowest and highest of every stretch
+    between.
 
     Spikes stay. None is a gap in the curve; a stretch of nothing else keeps one.
     """
@@ -241,7 +243,7 @@ def _curve_chart(heading: str, measure: str, curves: Sequence[Curve]) -> Chart:
 
 
 def _markers(row: int, scores: dict[str, float], marker: dict[str, Any]) -> dict[str, Any]:
-    """Scores, by the text that each shows when pointed at, on a row of the chart."""
+    """Return the trace of scores on a row of the chart, by the text shown when pointed at."""
     return {
         "type": "scatter", "mode": "markers", "x": [_rounded(score) for score in scores.values()],
         "y": [row] * len(scores), "text": list(scores), "hovertemplate": "%{text}<extra></extra>", "marker": marker,
@@ -250,7 +252,8 @@ def _markers(row: int, scores: dict[str, float], marker: dict[str, Any]) -> dict
 
 
 def _layout(horizontal: str) -> dict[str, Any]:
-    """Colours of text and lines are the style sheet's affair, which knows whether the page is dark."""
+    """Return the common layout. Colours of text and lines are in the style sheet, which follows the browser's dark
+    mode."""
     return {
         "margin": {"l": 52, "r": 14, "t": 10, "b": 42},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -264,7 +267,7 @@ def _layout(horizontal: str) -> dict[str, Any]:
 
 
 def _chart_text(text: str, longest: int = 40) -> str:
-    """Text that plotly, which reads some HTML in its labels, shows as it is; long ones lose their middle."""
+    """Escape text for plotly, which reads some HTML in its labels; long text is cut in the middle."""
     if len(text) > longest:
         text = f"{text[: longest // 2 - 1]}…{text[-(longest // 2) :]}"
     return html.escape(text, quote=False)
@@ -277,5 +280,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _rounded(value: float | None) -> float | None:
-    """To six digits: what a screen can show, in half the bytes."""
+    """Round to six digits: as much as a screen can show, in half the bytes."""
     return None if value is None else float(f"{value:.6g}")

@@ -23,7 +23,7 @@ class Figure(NamedTuple):
 
 
 def facts(run: Run) -> dict[str, str]:
-    """What → value, as plain text, in the order to show; what the run does not say is left out."""
+    """Return a run's facts as names and plain text, in the order to show; what the run does not say is left out."""
     rows = {"pretrain": _pretraining, "finetune": _fine_tuning, "glue": _glue}[run.kind](run)
     environment = run.manifest.get("environment", {})
     rows["Machine"] = environment.get("machine", "")
@@ -34,7 +34,7 @@ def facts(run: Run) -> dict[str, str]:
 
 
 def headline(run: Run) -> list[Figure]:
-    """A few figures that say how the run went; of several tasks each one's first metric."""
+    """Return a few figures on how the run went; of several tasks each one's first metric."""
     if run.kind == "pretrain":
         figures = [_quality(run), _amount(run.last("tokens"), "tokens"), _duration(run), _rate(run)]
     elif run.kind == "glue":
@@ -80,14 +80,14 @@ def cautions(runs: Sequence[Run]) -> list[str]:
 
 
 def _dev_sets(run: Run) -> list[tuple[str, str]]:
-    """The run's task with the fingerprint of its dev set, where its manifest has one."""
+    """Return the run's task with the fingerprint of its dev set, where its manifest has one."""
     found = run.manifest.get("identity", {}).get("data")
     task = str(run.manifest.get("task") or run.setting("task", ""))
     return [(task, str(found[1]))] if isinstance(found, list) and len(found) == 2 else []
 
 
 def state(run: Run) -> str:
-    """Whether it is finished, and how far it is if not."""
+    """Return whether the run is finished, and how far it is if not."""
     if run.manifest.get("finished"):
         return "finished"
     if run.kind == "finetune":
@@ -99,7 +99,7 @@ def state(run: Run) -> str:
 
 
 def _headlines(run: Run) -> list[str]:
-    """The first metric of each task of a fine-tuning run."""
+    """Return the first metric of each task of a fine-tuning run."""
     return list(flat_names({task: dict(list(names.items())[:1]) for task, names in by_task(run.summary).items()}))
 
 
@@ -191,7 +191,7 @@ def _glue(run: Run) -> dict[str, Any]:
 
 
 def _hyperparameters(run: Run) -> str:
-    """The protocol's, and where they are not."""
+    """Return the protocol's name and the settings that depart from it."""
     protocol = run.setting("protocol", "")
     named = {"reference": "each task's shipped recipe", "cramming": "Cramming's one set"}.get(protocol, "")
     found = run.glue["averages"].get(protocol, {})
@@ -264,7 +264,7 @@ def _rate(run: Run) -> Figure | None:
 
 
 def _seconds(run: Run) -> str:
-    """Of training: of all trials together where there are several."""
+    """Return the time in training, over all trials."""
     lasts = [line["seconds"] for log in run.logs for line in log.lines[-1:] if line.get("seconds")]
     return format_seconds(sum(lasts)) if lasts else ""
 

@@ -27,7 +27,7 @@ class Average(NamedTuple):
 
 
 def averages(runs: Sequence[tuple[Run, str]]) -> Iterator[Average]:
-    """Of those runs (each with its colour) that have scores, by each protocol."""
+    """Yield the averages by each protocol, of those runs (each with its colour) that have scores."""
     scored = [(run, color) for run, color in runs if run.glue["averages"]]
     for name, protocol in PROTOCOLS.items() if scored else ():
         title, _, about = protocol.title.partition(": ")
@@ -35,7 +35,8 @@ def averages(runs: Sequence[tuple[Run, str]]) -> Iterator[Average]:
 
 
 def task_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
-    """A chart a task: the seeds of every run, and published scores where they are quoted in the task's metric."""
+    """Return a chart a task: the seeds of every run, and published scores where they are quoted in the task's
+    metric."""
     charts = []
     for task in _tasks(runs):
         chosen = [(_of_task(run, task), color) for run, color in runs if task in run.glue["tasks"]]
@@ -49,7 +50,8 @@ def task_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
 
 
 def task_table(runs: Sequence[tuple[Run, str]]) -> str:
-    """A line a metric: of each run its median, mean and spread, and what was published in that metric."""
+    """Return a table with a line a metric: of each run its median, mean and spread, and published scores in that
+    metric."""
     rows = []
     for task in _tasks(runs):
         metrics = dict.fromkeys(
@@ -69,7 +71,8 @@ def task_table(runs: Sequence[tuple[Run, str]]) -> str:
 
 
 def seed_table(runs: Sequence[tuple[Run, str]]) -> str:
-    """A line a metric: of each run its seeds' scores; a trial that gave one answer to all is marked."""
+    """Return a table with a line a metric: of each run its seeds' scores; a trial that gave one answer to all is
+    marked."""
     rows = []
     for task in _tasks(runs):
         views = [_of_task(run, task) for run, _ in runs]
@@ -79,7 +82,7 @@ def seed_table(runs: Sequence[tuple[Run, str]]) -> str:
 
 
 def absent_tasks(runs: Sequence[tuple[Run, str]]) -> str:
-    """Which tasks have no scores, and why; empty where none is absent."""
+    """List the tasks without scores, and why; empty where none is absent."""
     runs_of: dict[tuple[str, str], list[str]] = {}
     for run, _ in runs:
         for task, why in run.glue["absent"].items():
@@ -92,17 +95,17 @@ def absent_tasks(runs: Sequence[tuple[Run, str]]) -> str:
 
 
 def transferred(runs: Sequence[tuple[Run, str]]) -> bool:
-    """Whether a task of any of the runs started from a model of MNLI."""
+    """Return whether a task of any of the runs started from a model of MNLI."""
     return any(row["from_mnli"] for run, _ in runs for row in run.glue["tasks"].values())
 
 
 def _tasks(runs: Sequence[tuple[Run, str]]) -> list[str]:
-    """All that any of the runs has, or says that it lacks."""
+    """Return all tasks that any of the runs has, or lists as absent."""
     return [task for task in ORDER if any(task in run.glue["tasks"] or task in run.glue["absent"] for run, _ in runs)]
 
 
 def _of_task(run: Run, task: str) -> Run:
-    """The run as if it were of this task alone."""
+    """Return the run as if it were of this task alone."""
     row = run.glue["tasks"].get(task, {"trials": [], "summary": {}, "from_mnli": False})
     name = f"{run.name} (from MNLI)" if row["from_mnli"] else run.name
     return replace(run, name=name, trials=row["trials"], summary=row["summary"])

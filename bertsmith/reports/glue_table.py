@@ -12,7 +12,7 @@ WIDTH = 100
 
 
 def glue_table(results: Mapping[str, Any]) -> list[str]:
-    """Lines for people, scores × 100.
+    """Return lines for people, scores × 100.
 
     Args:
         results: the content of a GLUE run's results.json; see `bertsmith.sweeps.glue`.
@@ -44,7 +44,7 @@ def _compared(name: str, found: Mapping[str, Any], seeds: str) -> Iterator[str]:
 
 
 def reservations(found: Mapping[str, Any]) -> list[str]:
-    """What keeps the average from being compared."""
+    """Return what prevents comparing the average."""
     said = []
     if found["missing"]:
         said.append(f"over {found['numbers']} of {found['of']}, without {', '.join(found['missing'])}")
@@ -54,7 +54,7 @@ def reservations(found: Mapping[str, Any]) -> list[str]:
 
 
 def seeds_of(tasks: Mapping[str, Any]) -> str:
-    """How many seeds the tasks of a run have."""
+    """Return how many seeds the tasks of a run have."""
     counts = sorted({len(row["trials"]) for row in tasks.values()})
     if not counts:
         return "no seed"

@@ -12,18 +12,18 @@ ABSENT = "–"
 
 
 def escape(value: Any) -> str:
-    """`value` as it reads, with nothing in it that HTML would take for markup or UTF-8 cannot hold."""
+    """Return `value` as text, escaped for HTML; characters that UTF-8 cannot hold are replaced."""
     return html.escape(str(value).encode(errors="replace").decode())
 
 
 def text_lines(text: str) -> str:
-    """`text` as it reads, an element for each of its lines where it has several."""
+    """Return `text` escaped, an element for each of its lines where it has several."""
     lines = text.split("\n")
     return "".join(f'<div class="line">{escape(line)}</div>' for line in lines) if lines[1:] else escape(text)
 
 
 def embedded_json(value: Any) -> str:
-    """JSON that may stand inside a script element: no `<` that could end it or open a comment.
+    """Return JSON that may stand inside a script element: no `<` that could end it or open a comment.
 
     Raises:
         ValueError: a number is not finite, which JSON has no word for.
@@ -32,7 +32,7 @@ def embedded_json(value: Any) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Iterable[str] = ()) -> str:
-    """A table in a box of its own, inside which it scrolls where the screen is narrow.
+    """Return a table in a box, inside which it scrolls where the screen is narrow.
 
     Args:
         head: one cell a column, already HTML; empty for a table without a head.
@@ -51,10 +51,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Iterable[
 
 
 def html_list(items: Iterable[str]) -> str:
-    """A list of pieces of HTML."""
+    """Return a list of pieces of HTML."""
     return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
 
 
 def swatch(color: str) -> str:
-    """A spot in the colour of a run's curves."""
+    """Return a spot in the colour of a run's curves."""
     return f'<span class="swatch" style="background:{color}"></span>'

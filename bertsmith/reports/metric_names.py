@@ -14,7 +14,7 @@ SHARES = ("accuracy", "precision", "recall", "f1", "f1_micro", "f1_macro", "exac
 
 
 def metric_title(name: str) -> str:
-    """As people write it; a metric of one of several tasks with the task before it."""
+    """Return a metric's title; a metric of one of several tasks with the task before it."""
     task, metric = task_and_metric(name)
     title = METRIC_TITLES.get(metric, metric.replace("_", " ").capitalize())
     return f"{task}: {title}" if task else title

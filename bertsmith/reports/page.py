@@ -153,7 +153,7 @@ class _Page:
         )
 
     def _legend(self, runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]:
-        """The seeds of a run that stands alone on the page; else the runs."""
+        """Return the seeds of the only run of a page; else the runs."""
         return curve_styles(runs, True) if self.alone else [(run.name, {"color": color}) for run, color in runs]
 
     def _figure(self, chart: Chart) -> str:
@@ -169,7 +169,7 @@ def _title(runs: Sequence[Run]) -> str:
 
 
 def _axis_choice(charts: Sequence[Chart]) -> str:
-    """Buttons for the horizontal axes that every chart has; none where there is no choice."""
+    """Return buttons for the horizontal axes that every chart has; none where there is no choice."""
     axes = [name for name in charts[0].axes if all(name in chart.axes for chart in charts)]
     if len(axes) < 2:
         return ""
@@ -183,7 +183,7 @@ def _axis_choice(charts: Sequence[Chart]) -> str:
 
 
 def _settings(runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
-    """All settings, closed; where there are several runs, those that differ before them, open."""
+    """Yield all settings, closed; of several runs, those that differ before them, open."""
     flat = {run.name: dict(_flattened(run.recipe)) for run, _ in runs}
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
     differing = [key for key in keys if len({settings.get(key) for settings in flat.values()}) > 1]
@@ -209,7 +209,7 @@ def _flattened(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _side_by_side(
     columns: dict[str, dict[str, str]], runs: Sequence[tuple[Run, str]], marked: Sequence[str] = ()
 ) -> str:
-    """A column for each run's name → {what: value}, a line for whatever any of them has."""
+    """Return a table with a column for each run's name → {row: value}, and a line for each row that any of them has."""
     keys = list(dict.fromkeys(key for rows in columns.values() for key in rows))
     head = ["", *(swatch(color) + escape(run.name) for run, color in runs)] if len(runs) > 1 else []
     rows = [[escape(key), *(text_lines(columns[run.name].get(key, ABSENT)) for run, _ in runs)] for key in keys]

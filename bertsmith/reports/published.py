@@ -95,7 +95,7 @@ PUBLISHED_AVERAGES: dict[str, tuple[PublishedAverage, ...]] = {
 
 
 def published_scores(task: str, metric: str) -> list[tuple[Published, float]]:
-    """Models with a published score for `task` in `metric`, best first; the scores in hundredths."""
+    """Return models with a published score for `task` in `metric`, best first; the scores in hundredths."""
     if METRICS.get(task) != metric:
         return []
     found = [(row, row.scores[task]) for row in PUBLISHED if task in row.scores]

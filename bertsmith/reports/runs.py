@@ -53,8 +53,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The newest that is known of: a run may be killed before its first line of metrics, or after its last
-        checkpoint."""
+        """The newest known: a run may be killed before its first line of metrics, or after its last checkpoint."""
         return max([self.checkpoint, *(line["step"] for log in self.logs for line in log.lines)])
 
     def scored_on(self, task: str = "") -> str:
@@ -64,7 +63,7 @@ class Run:
         return str(manifest.get("scored_on", "dev"))
 
     def setting(self, key: str, default: Any = None) -> Any:
-        """The value of the dotted `key` in the recipe."""
+        """Return the value of the dotted `key` in the recipe."""
         value: Any = self.recipe
         for part in key.split("."):
             if not isinstance(value, dict) or part not in value:
@@ -73,17 +72,17 @@ class Run:
         return value
 
     def last(self, name: str, split: str = "train") -> Any:
-        """The latest value of a measure; None where there is none."""
+        """Return the latest value of a measure; None without one."""
         return next(reversed(self.values(name, split)), None)
 
     def values(self, name: str, split: str = "train") -> list[Any]:
-        """All values of a measure, in the order of the logs."""
+        """Return all values of a measure, in the order of the logs."""
         lines = (line for log in self.logs for line in log.lines if line["split"] == split)
         return [line[name] for line in lines if line.get(name) is not None]
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs in the order given; of a search those of its combinations, the best first.
+    """Read the runs in the order given; of a search those of its combinations, the best first.
 
     Raises:
         UserError: a folder is not a run's, is of a newer format, or its recipe or results are damaged.
@@ -99,7 +98,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def _searched(folder: Path) -> dict[Path, str]:
-    """Of a search, the folder of each combination with why it was chosen; "" where it was not."""
+    """Return, of a search, the folder of each combination with why it was chosen; "" where it was not."""
     if known_kind(folder) != SEARCH:
         return {}
     read_manifest(folder, SEARCH)
@@ -142,7 +141,7 @@ def _vocabulary(folder: Path) -> str:
 
 
 def _read_trials(folder: Path, listed: Sequence[dict[str, Any]]) -> tuple[list[Log], list[dict[str, Any]]]:
-    """Of a fine-tuning run, whose results.json lists them."""
+    """Read the logs and results of a fine-tuning run's trials, as its results.json lists them."""
     logs, trials = [], []
     for trial in sorted(listed, key=lambda trial: trial["seed"]):
         label = f"seed-{trial['seed']}"
@@ -154,7 +153,8 @@ def _read_trials(folder: Path, listed: Sequence[dict[str, Any]]) -> tuple[list[L
 
 
 def _read_glue(folder: Path, name: str, manifest: dict[str, Any]) -> Run:
-    """Its recipe is what the tasks share; where they differ in a setting, each value with the tasks that have it."""
+    """Read a GLUE run. Its recipe is what the tasks share; where they differ in a setting, each value with its
+    tasks."""
     path = folder / "results.json"
     found = read_glue_results(path) if path.exists() else {"tasks": {}, "absent": {}, "averages": {}}
     logs = []
@@ -168,7 +168,7 @@ def _read_glue(folder: Path, name: str, manifest: dict[str, Any]) -> Run:
 
 
 def _by_value(values: dict[str, Any]) -> str:
-    """{task: value} as "value (task, task), …"."""
+    """Return {task: value} as "value (task, task), …"."""
     tasks: dict[str, list[str]] = {}
     for task, value in values.items():
         tasks.setdefault(str(value), []).append(task)
@@ -199,7 +199,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _names(folders: Sequence[Path]) -> Iterator[str]:
-    """The shortest ends of the paths that differ from one another."""
+    """Yield the shortest ends of the paths that differ from one another."""
     for folder in folders:
         others = [other for other in folders if other != folder]
         for length in range(1, len(folder.parts) + 1):

@@ -24,7 +24,7 @@ class TaskScores(NamedTuple):
 
 
 def task_scores(runs: Sequence[tuple[Run, str]]) -> Iterator[TaskScores]:
-    """The tasks of those runs (each with its colour) that have scores, in the order of the runs."""
+    """Yield the tasks of those runs (each with its colour) that have scores, in the order of the runs."""
     scored = [(task, (view, color)) for run, color in runs for task, view in _by_task(run).items()]
     for task in dict.fromkeys(task for task, _ in scored):
         chosen = [pair for name, pair in scored if name == task]
@@ -40,7 +40,7 @@ def task_scores(runs: Sequence[tuple[Run, str]]) -> Iterator[TaskScores]:
 
 
 def _by_task(run: Run) -> dict[str, Run]:
-    """The run as if it were of each of its tasks alone."""
+    """Return, for each of a run's tasks, the run as if it were of that task alone."""
     views: dict[str, Run] = {}
     for task, summary in by_task(run.summary).items():
         trials = [trial | {"metrics": by_task(trial["metrics"]).get(task, {})} for trial in run.trials]
@@ -50,7 +50,7 @@ def _by_task(run: Run) -> dict[str, Run]:
 
 
 def _shared_metric(task: str, runs: Sequence[Run]) -> str:
-    """The one that published scores are quoted in, where our runs have it; else our headline."""
+    """Return the metric that published scores are quoted in, where our runs have it; else our headline."""
     quoted = METRICS.get(task, "")
     return quoted if any(quoted in run.summary for run in runs) else next(iter(runs[0].summary))
 

@@ -155,7 +155,7 @@ for (const choice of document.querySelectorAll(".axis")) {
 
 
 def frame(title: str, body: str, charts: str, plotly: str) -> str:
-    """A whole HTML document.
+    """Return a complete HTML document.
 
     Its policy lets no address be fetched and no script run but the two that are here, whatever the rest contains.
 

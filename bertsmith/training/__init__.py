@@ -1,27 +1,27 @@
-"""Shards and an objective in, checkpoints out: the only training loop in the house.
+"""Pre-training, and the training loop that fine-tuning uses as well: shards and an objective → checkpoints.
 
 In reading order:
-    pretrain     the program: data, model, objective, optimizer, schedule, events, then `fit`
-    recipe       what it can be told
-    loop         `fit` and the State it carries
+    pretrain     `pretrain`: builds data, model, objective, optimizer, schedule and events, then calls `fit`
+    recipe       its settings
+    loop         `fit`, and the State that it carries
     plan         when training ends
     schedules    the learning rate
-    optimizers/  AdamW as the reference has it, and others; weight-decay groups; clipping
-    machine      device, number format, compilation, padding
-    cuda_graphs  passes recorded as CUDA graphs
+    optimizers/  AdamW and others; weight-decay groups; clipping
+    machine      device, dtype, compilation, padding
+    cuda_graphs  forward and backward passes recorded as CUDA graphs
     runner       an objective on a machine, in micro-batches
-    footprint    the memory of a step, counted beforehand
-    batches      shards → rows → masked batches, in an order that can be resumed
-    evaluation   held-out losses
-    cautions     what a run is warned of
-    checkpoints  whole or absent, verified when read
-    folder       the run's folder: made, recognised, closed
-    runs         a run's folder, read
-    models       a pre-trained model, opened: a run, or a Hugging Face folder
-    description  such a folder, described for people
-    architecture what a recipe with init takes from such a model
-    initial      such a model → the weights that a run begins with
+    footprint    a step's memory, computed in advance
+    batches      shards → rows → masked batches, in a resumable order
+    evaluation   losses on held-out text
+    cautions     warnings about settings, and about training that stands still
+    checkpoints  written whole or not at all, verified when read
+    folder       making, opening and finishing a run's folder
+    runs         reading a run's folder
+    models       opening a pre-trained model: a run, or a Hugging Face folder
+    description  describing a Hugging Face folder in words
+    architecture what a recipe with `init` takes from that model's settings
+    initial      initial weights from that model
     metrics      metrics.jsonl
-    trackers/    TensorBoard and others beside it
-    meter        tokens a second and the share of the hardware's peak
+    trackers/    TensorBoard and other trackers
+    meter        tokens a second, and the share of the hardware's peak
 """

@@ -60,7 +60,7 @@ class RowStream:
             raise UserError(f"row {row:,} of a group of {len(group.row):,}")
 
     def batches(self, size: int, position: tuple[int, ...] = ()) -> Iterator[tuple[Assembled, tuple[int, ...]]]:
-        """`size` rows at a time from `position` on, each with the position behind them."""
+        """Yield `size` rows at a time from `position` on, each with the position behind them."""
         epoch, index, row = position or (0, 0, 0)
         parts, missing = [], size
         while True:
@@ -77,7 +77,7 @@ class RowStream:
             epoch, index, row = (epoch, index + 1, 0) if index + 1 < self.num_groups else (epoch + 1, 0, 0)
 
     def first(self, num_rows: int, size: int) -> Iterator[Assembled]:
-        """The first `num_rows` rows of the first group, or all it has, once, `size` at a time."""
+        """Yield the first `num_rows` rows of the first group (all it has, if fewer) once, `size` at a time."""
         group = self._group(0, 0)
         end = min(num_rows, len(group.row))
         for start in range(0, end, size):
@@ -98,7 +98,7 @@ class RowStream:
         return _Group(shards, numbers[shuffled], row[shuffled])
 
     def _assemble(self, group: _Group, taken: slice) -> Assembled:
-        """Rows of several shards, shard by shard: their order within a batch does not matter."""
+        """Assemble rows of several shards, shard by shard: their order within a batch does not matter."""
         shard, row = group.shard[taken], group.row[taken]
         parts = []
         for number in np.unique(shard).tolist():
@@ -118,33 +118,33 @@ def masked_batches(
     start: tuple[int, tuple[int, ...]] = (0, ()),
     progress: Callable[[int], float] = lambda step: 0.0,
 ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
-    """Masked batches of `size` rows from `start` = (step, position) on; masks follow from the seed, the step and how
-    much of the plan is done before it."""
+    """Yield masked batches of `size` rows from `start` = (step, position) on, each with the position behind it; masks
+    follow from the seed, the step and the plan's progress."""
     step, position = start
     for number, (rows, behind) in enumerate(stream.batches(size, position), start=step):
         yield masked_batch(stream, collator, rows, number, progress(number)), behind
 
 
 def masked_batch(stream: RowStream, collator: Collator, rows: Assembled, number: int, progress: float = 0.0) -> Batch:
-    """The batch with this number, out of its rows."""
+    """Return the batch with this number, from its rows."""
     draw = generator(stream.seed, f"masks of {stream.split}", number)
     return collator(rows, draw, progress)
 
 
-def by_length(lengths: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """Batches for asking, not for learning: numbers of rows of these `lengths`, each once, the shortest first. Padded
-    to its longest row a batch has at most `most` tokens, or one row."""
+def by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
+    """Yield row numbers of batches for inference, each row once, the shortest first. Padded to its longest row a batch
+    has at most `max_tokens` tokens, or one row."""
     order = np.argsort(lengths, kind="stable")
     while len(order):
-        nearest = lengths[order[:most]]
+        nearest = lengths[order[:max_tokens]]
         padded = nearest * np.arange(1, len(nearest) + 1)  # with n rows, n times the last and longest
-        size = max(1, int(np.searchsorted(padded, most, side="right")))
+        size = max(1, int(np.searchsorted(padded, max_tokens, side="right")))
         yield order[:size]
         order = order[size:]
 
 
 def ahead(items: Iterator[Item], depth: int = 4) -> Generator[Item, None, None]:
-    """The same items, which have no end, made by a thread up to `depth` ahead of their use."""
+    """Yield the same items, made by a thread up to `depth` ahead of their use; they must have no end."""
     made: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
 

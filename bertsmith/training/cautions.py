@@ -26,7 +26,7 @@ class Cautions:
     """Watches one run; what it has said it does not say again."""
 
     def __init__(self, recipe: PretrainRecipe, say: Callable[[int, str], None]):
-        """`say` takes a step and a warning."""
+        """Watch a run of `recipe`; `say` takes a step and a warning."""
         self.recipe = recipe
         self._say = say
         self._said: set[str] = set()
@@ -119,7 +119,7 @@ def mean_cosine(runner: Runner[PretrainingObjective], batch: Batch, length: int)
 
 
 def _mean_cosine(vectors: Tensor) -> float:
-    """Of all pairs of different rows of [N, D]; 0 where there is but one."""
+    """Return the mean cosine of all pairs of different rows of [N, D]; 0 for a single row."""
     num = len(vectors)
     unit = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
     return float((unit.sum(dim=0).square().sum() - unit.square().sum()) / (num * (num - 1))) if num > 1 else 0.0

@@ -79,7 +79,7 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
 
 
 def load_newest(run: Path, to_resume: bool = True, check: Check = lambda checkpoint: None) -> Checkpoint | None:
-    """The newest undamaged checkpoint of `run`, or None where there is none at all. Damaged ones are reported.
+    """Load the newest undamaged checkpoint of `run`; None where there is no checkpoint. Damaged ones are reported.
 
     Args:
         to_resume: read the optimizer too, which is twice as large as the model and of no use else.
@@ -102,7 +102,7 @@ def load_newest(run: Path, to_resume: bool = True, check: Check = lambda checkpo
 
 
 def read(path: Path, to_resume: bool = True) -> Checkpoint:
-    """The checkpoint in folder `path`, as far as it is read verified; see `load_newest`.
+    """Read the checkpoint in folder `path`, and verify the files that are read; see `load_newest`.
 
     Raises:
         UserError: it is not whole, or a file is not the one that was written.
@@ -202,18 +202,17 @@ def checkpoint_paths(run: Path) -> list[Path]:
 
 
 def newest_path(run: Path) -> Path | None:
-    """Where the newest checkpoint lies, unread."""
+    """Return the newest checkpoint's folder, unread."""
     return next(iter(_newest_first(run)), None)
 
 
 def remove_partial(run: Path) -> None:
-    """Remove what a killed writer left."""
+    """Remove unfinished checkpoints of a killed process."""
     remove_unfinished(run / "checkpoints", "step-", 8)
 
 
 def _newest_first(run: Path) -> list[Path]:
-    """Those that we have written, by their steps: a copy that somebody calls otherwise is left alone, and so is a
-    link."""
+    """Return the checkpoints by step, the newest first; folders with other names and links are left alone."""
     found = [(step, path) for path in (run / "checkpoints").glob("step-*") if (step := _step_of(path)) is not None]
     return [path for _, path in sorted(found, reverse=True) if path.is_dir() and not path.is_symlink()]
 

@@ -33,7 +33,7 @@ class CudaGraphRunner:
     """
 
     def __init__(self, objective: nn.Module, run: Callable[[Batch, Denominators], Losses]):
-        """`run` adds to the gradients of `objective`, and takes a batch from wherever it is."""
+        """Run `run`, which adds to the gradients of `objective` and takes a batch on the host or the device."""
         self.run_eagerly = run
         self.parameters = list(objective.parameters())
         self.failed = False
@@ -48,7 +48,7 @@ class CudaGraphRunner:
         self.pool: Any = None
 
     def zero_gradients(self) -> None:
-        """Gradients of zero, or none before anything is recorded."""
+        """Set gradients to zero; remove them before anything is recorded."""
         if not self.gradients:
             for parameter in self.parameters:
                 parameter.grad = None

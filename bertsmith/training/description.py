@@ -102,7 +102,7 @@ def _token_facts(model: Model) -> dict[str, Any]:
 
 
 def _pooling(model: Model) -> str | None:
-    """What the files of sentence-transformers beside it say, if there are any."""
+    """Describe the sentence-transformers files beside the model; None without any."""
     from bertsmith.hub.sentence import read_modules
 
     first = model.network

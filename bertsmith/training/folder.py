@@ -120,7 +120,7 @@ def note_events(run: Path, names: list[str]) -> None:
 
 
 def note_pooling(run: Path, pooling: dict[str, Any] | None) -> None:
-    """Keep in the manifest what an export is to say of sentence-transformers' modules, if there are any."""
+    """Keep the settings of sentence-transformers' modules for an export in the manifest, if there are any."""
     if pooling is None:
         return
     from bertsmith.hub.sentence import KEPT
@@ -148,7 +148,7 @@ def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str,
 
 
 def _only_lengthens(manifest: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether a run differs in nothing but a plan of the same unit that now ends later. Once the plan is done its
+    """Return whether a run differs only in a plan of the same unit that now ends later. Once the plan is done its
     learning rate has been at zero, and a longer one would be another run."""
     if manifest.get("finished"):
         return False

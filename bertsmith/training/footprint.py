@@ -49,7 +49,8 @@ class Footprint:
 def footprint(
     recipe: PretrainRecipe, objective: PretrainingObjective, precision: Precision, limit: float = math.inf
 ) -> Footprint | None:
-    """With as many rows at once as training takes: halved until they fit into `limit` bytes, None where no row does.
+    """Count a step's memory with as many rows at once as training runs: halved until they fit into `limit` bytes, None
+    where not even one row does.
 
     `objective` may be on torch's "meta" device. Rows are taken as full. On the CPU it is 0 to 15 % more than what torch
     allocates; `process` is within 20 % of what the process takes (`benchmarks/footprint.py`).

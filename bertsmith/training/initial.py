@@ -47,7 +47,7 @@ class InitWeights(NamedTuple):
 
 
 def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> InitWeights:
-    """The model that `recipe.init` names, for data with this tokenizer and a run to be made in `run`.
+    """Open the model that `recipe.init` names, for data with this tokenizer and a run to be made in `run`.
 
     Raises:
         UserError: there is no such model; its vocabulary is not the beginning of the data's; its sizes are not the
@@ -82,7 +82,7 @@ def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path)
 
 
 def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
-    """What is kept of the files by which sentence-transformers pools the model's vectors, and a line about them."""
+    """Return the settings to keep of the model's sentence-transformers files, and a note about them."""
     from bertsmith.hub.sentence import KEPT, after_training, kept_modules, read_modules
 
     first = model.network
@@ -120,7 +120,8 @@ def set_weights(objective: PretrainingObjective, initial: InitWeights) -> tuple[
 
 
 def _joined(initial: InitWeights, drawn: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the objective's weights out of the networks', and what these lack, which is as it was `drawn`."""
+    """Return the objective's weights out of the networks', and the parts that are missing there and stay `drawn` at
+    random."""
     objective, (first, *others) = initial.recipe.objective, initial.networks
     trained = first.weights if objective.takes_head_of(first) else first.encoder_weights
     try:
@@ -154,7 +155,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
 
 
 def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") -> list[list[int]]:
-    """The model's ids for each token of the data that is not among the model's."""
+    """Return the model's ids for each token of the data that the model does not have."""
     from bertsmith.tokenizers.extension import extends, pieces
 
     if not extends(tokenizer, model.tokenizer):
@@ -169,7 +170,7 @@ def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") ->
 
 
 def _with_tokens(weights: dict[str, Tensor], known: int, pieces: list[list[int]]) -> dict[str, Tensor]:
-    """Weights for `known` tokens and one more for each of `pieces`."""
+    """Return weights for `known` tokens and one more for each of `pieces`."""
     changed = dict(weights)
     for name, rows in weights.items():
         if f".{name}".endswith(tuple(f".{end}" for end in _BY_TOKEN)):

@@ -184,8 +184,8 @@ def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collects what asks to stop instead of dying of it; a second one is obeyed at once, but of SIGHUP, of which a
-    closed terminal sends several."""
+    """Collect signals that ask to stop. A second one acts at once, except SIGHUP, of which a closed terminal sends
+    several."""
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield requests

@@ -63,7 +63,8 @@ class Machine:
 
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
-        """Neither gradients nor compilation: graphs of its own would take longer to make than they save."""
+        """Run without gradients and without compilation: inference's own graphs would take longer to make than they
+        save."""
         with torch.inference_mode(), torch.compiler.set_stance("force_eager"), self.autocast():
             yield
 
@@ -96,7 +97,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def choose_machine(settings: MachineSettings, pad_id: int = 0, compile_on_gpu: bool = True) -> Machine:
-    """The machine that `settings` ask for.
+    """Return the machine that `settings` ask for.
 
     Args:
         compile_on_gpu: what is done where they leave it open. Fine-tuning does without: compiling for all its lengths

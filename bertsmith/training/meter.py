@@ -23,9 +23,9 @@ class Meter:
         self.tokens, self.seconds, self.flops_per_token = tokens, seconds, flops_per_token
 
     def read(self, tokens: int, seconds: float) -> dict[str, float | None]:
-        """Return, of the time since the last reading, given the totals now: `tokens_per_second`; `mfu`, model FLOPs
-        utilisation, of the measured peak; and `memory_bytes`. The rates are None where no time was counted: of a single
-        step that compiled."""
+        """Return `tokens_per_second`, `mfu` (model FLOPs utilisation, of the measured peak) and `memory_bytes` since
+        the last reading, given the totals now. The rates are None where no time was counted: a single step that
+        compiled."""
         rate = (tokens - self.tokens) / (seconds - self.seconds) if seconds > self.seconds else None
         self.tokens, self.seconds = tokens, seconds
         return {
@@ -36,8 +36,8 @@ class Meter:
 
 
 def measured_peak_flops(machine: Machine) -> float:
-    """Operations a second of a large matrix product on this machine: the peak that software can reach, as opposed to a
-    data sheet's. Takes a fifth of a second, once a process."""
+    """Measure the operations a second of a large matrix product on this machine: the peak that software can reach, as
+    opposed to a data sheet's. Takes a fifth of a second, once a process."""
     key = (str(machine.device), machine.dtype)
     if key not in _PEAKS:
         size = 8192 if machine.device.type == "cuda" else 1024
@@ -59,7 +59,7 @@ def _seconds_of_product(matrix: torch.Tensor) -> float:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """The most memory used so far: torch's on a GPU, the process's on the CPU."""
+    """Return the most memory used so far: torch's on a GPU, the process's on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return peak_bytes()

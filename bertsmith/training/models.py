@@ -38,7 +38,7 @@ class Model:
 
     @property
     def network(self) -> Network:
-        """The one that fine-tuning starts from."""
+        """The network that fine-tuning starts from."""
         return self.networks[0]
 
     @property
@@ -47,14 +47,14 @@ class Model:
 
     @property
     def length(self) -> int:
-        """Longest row that the model can be asked about, in tokens, [CLS] and [SEP] included: beyond what it was
-        trained on its position vectors are as they were drawn."""
+        """Longest row for this model in tokens, [CLS] and [SEP] included: position vectors beyond those it was trained
+        on are still random."""
         return self.network.trained_length or self.network.settings.max_position_embeddings
 
 
 def open_model(path: Path) -> Model:
-    """The newest checkpoint of a pre-training run; a Hugging Face folder; or a folder with two of them, a discriminator
-    and its generator.
+    """Open the newest checkpoint of a pre-training run; a Hugging Face folder; or a folder with two of them, a
+    discriminator and its generator.
 
     Raises:
         UserError: it is none of these, or it is damaged.
@@ -116,7 +116,8 @@ def check_place(out: Path, names: Collection[str]) -> None:
 def shared_tokenizer(
     networks: Sequence[Network], lowercase: bool | None = None, strip_accents: bool | None = None
 ) -> "Tokenizer":
-    """The first network's, if all of them read its ids; says where it has fewer tokens than the network has vectors.
+    """Return the first network's tokenizer, if all networks use its ids; warn where it has fewer tokens than the
+    network has vectors.
 
     Args:
         lowercase, strip_accents: as of `Tokenizer.load`.
@@ -160,7 +161,7 @@ def shared_tokenizer(
 
 
 def fingerprint(tokenizer: "Tokenizer", weights: Mapping[str, Tensor]) -> str:
-    """Hex sha256 of names and values of the weights, and of what the tokenizer does."""
+    """Return the hex sha256 of names and values of the weights, and of the tokenizer's fingerprint."""
     digest = hashlib.sha256(tokenizer.fingerprint.encode())
     for name, tensor in sorted(weights.items()):
         digest.update(name.encode())

@@ -27,7 +27,7 @@ class Plan:
 
     @property
     def unit(self) -> str:
-        """Which of the three is given."""
+        """The name of the given one."""
         return next(name for name in self.exclusive if getattr(self, name) is not None)
 
     @property
@@ -36,11 +36,11 @@ class Plan:
         return getattr(self, self.unit) * (3600 if self.unit == "hours" else 1)
 
     def done(self, steps: int, tokens: int, seconds: float) -> float:
-        """How much of `total` these are."""
+        """Return how much of `total` these are."""
         return {"steps": steps, "tokens": tokens, "hours": seconds}[self.unit]
 
     def progress(self, steps: int, tokens: int, seconds: float) -> float:
-        """From 0 at the start to 1 at the end, and never more."""
+        """Return the progress from 0 at the start to 1 at the end, and never more."""
         return min(1.0, self.done(steps, tokens, seconds) / self.total)
 
 

@@ -66,5 +66,5 @@ class PretrainRecipe:
             raise ValueError("head_warmup.steps: without init all weights are new; leave it out")
 
     def progress(self, step: int) -> float:
-        """How much of the plan is done before this step, from 0 to 1; every row is taken for a full one."""
+        """Return the plan's progress before this step, from 0 to 1; every row counts as full."""
         return self.plan.progress(step, step * self.batch_size * self.rows.length, 0)

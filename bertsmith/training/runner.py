@@ -39,7 +39,7 @@ class Runner(Generic[Trained]):
     """
 
     def __init__(self, objective: Trained, machine: Machine):
-        """Moves `objective` to the machine's device."""
+        """Move `objective` to the machine's device."""
         machine.prepare_model(objective)
         self.objective, self.machine = objective, machine
         self.micro_batch_rows = machine.micro_batch_rows
@@ -51,7 +51,7 @@ class Runner(Generic[Trained]):
         return [part.to(self.machine.device) for part in self._micro_batches(batch, length)]
 
     def _micro_batches(self, batch: Batch, length: int) -> list[Batch]:
-        """The same, still on the host."""
+        """Cut and lay out `batch`, still on the host."""
         parts = batch.split(self._rows_at_once(batch, length))
         return [self.machine.lay_out(part, length) for part in parts]
 

@@ -51,7 +51,7 @@ class PretrainingRun:
 
 
 def load_run(run: Path) -> PretrainingRun:
-    """The newest undamaged checkpoint of a pre-training run.
+    """Load the newest undamaged checkpoint of a pre-training run.
 
     Raises:
         UserError: not such a folder, no checkpoint in it, or weights that are not finite.
@@ -89,7 +89,8 @@ def read_tokenizer(run: Path, manifest: dict[str, Any], vocab_size: int) -> "Tok
 
 
 def _expected(recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.Checkpoint) -> dict[str, Tensor]:
-    """Name → empty tensor of what the recipe's objective has; not built where its sizes are beyond what is there."""
+    """Return an empty tensor for each weight of the recipe's objective; not built where its sizes exceed the
+    checkpoint's."""
     size = sum(tensor.numel() for tensor in checkpoint.model.values())
     if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(checkpoint.model):
         raise UserError(f"{checkpoint.path / checkpoints.MODEL}: damaged (smaller than the recipe's model)")
