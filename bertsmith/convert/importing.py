@@ -132,7 +132,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> Model:
         return Model(path, [first], shared_tokenizer([first], **casing))
     second = read_folder(Path(settings.generator))
     if first.head != "replaced_tokens" and (first.family, first.head) != ("electra", None):
-        raise UserError(f"{path}: no discriminator of an ELECTRA, so it has no generator; leave generator=… away")
+        raise UserError(f"{path}: no discriminator of an ELECTRA, so it has no generator; leave generator=… out")
     if second.family != first.family or second.head != "masked_tokens":
         raise UserError(
             f"generator = {settings.generator}: no masked-token model of the same kind as {path}; name the "

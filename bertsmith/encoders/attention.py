@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bertsmith.encoders.dropout import draw_kept
+from bertsmith.encoders.dropout import draw_mask
 from bertsmith.encoders.tokens import Tokens
 
 AttentionWindow = tuple[int, int]
@@ -28,7 +28,7 @@ def attend(
     *,
     score_bias: Tensor | None = None,
 ) -> Tensor:
-    """Softmax attention within each row, and there within `window`: [T, H, K] three times → [T, H, K].
+    """Compute softmax attention within each row, and there within `window`: [T, H, K] three times → [T, H, K].
 
     On CUDA in half precision without dropout, rows go to `torch.nn.attention.varlen` as they lie; it takes no dropout
     and no bias and does not run elsewhere, so all else is padded to rows of equal length.
@@ -101,7 +101,7 @@ class _AttentionWithDropout(torch.autograd.Function):
         if mask is not None:
             scores.masked_fill_(~mask, float("-inf"))
         weights = scores.softmax(dim=-1)
-        kept, ctx.scale = draw_kept(weights.shape, prob)
+        kept, ctx.scale = draw_mask(weights.shape, prob)
         ctx.save_for_backward(query, key, value, weights, kept)
         return ((weights * kept) @ value).mul_(ctx.scale)
 

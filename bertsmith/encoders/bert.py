@@ -80,7 +80,7 @@ class BertConfig(EncoderConfig):
         return TaggingHead(self, num_labels, dropout_prob)
 
     def flops_per_token(self, length: float) -> float:
-        """Dense layers and attention scores; nothing else matters."""
+        """Count dense layers and attention scores; nothing else matters."""
         hidden, layers = self.hidden_size, self.num_hidden_layers
         dense = 4 * hidden * hidden + 2 * hidden * self.feed_forward
         attention = 2 * (layers * length) * hidden  # scores, and the mixing of values
@@ -100,11 +100,11 @@ class BertConfig(EncoderConfig):
         return embeddings + projection + self.num_hidden_layers * (attention + feed_forward)
 
     def masked_token_head_bytes(self, precision: Precision) -> float:
-        """Inputs of both products, of GELU and of the norm."""
+        """Count the inputs of both products, of GELU and of the norm."""
         return precision.size * (self.hidden_size + self.embedding) + 2 * 4 * self.embedding
 
     def replaced_token_head_bytes(self, precision: Precision) -> float:
-        """Inputs of both products and of GELU."""
+        """Count the inputs of both products and of GELU."""
         return precision.size * 3 * self.hidden_size
 
 
@@ -122,7 +122,7 @@ class BertEmbeddings(TokenEmbeddings):
         self.apply(lambda module: initialize(module, settings.initializer_range))
 
     def forward(self, tokens: Tokens, base: Tensor | None = None) -> Tensor:
-        """`base` [V, E] is added to the token table."""
+        """Embed `tokens`; `base` [V, E] is added to the token table."""
         summed = self.token(tokens.ids) + self.position(tokens.positions) + self.segment(tokens.segment_ids)
         if base is not None:
             summed = summed + F.embedding(tokens.ids, base)
@@ -184,7 +184,7 @@ class MaskedTokenHead(VocabularyHead):
     """
 
     def __init__(self, settings: BertConfig, vocab_size: int, input_size: int | None = None):
-        """`input_size`: width of what comes in; left out, D."""
+        """Draw the weights; `input_size` is the width of the input vectors, D if it is left out."""
         super().__init__()
         self.dense = nn.Linear(input_size or settings.hidden_size, settings.embedding)
         self.norm = nn.LayerNorm(settings.embedding, eps=settings.layer_norm_eps)
@@ -226,15 +226,8 @@ class BertClassificationHead(nn.Module):
         return self.output(self.dropout(torch.tanh(self.dense(first))))
 
 
-class ElectraClassificationHead(nn.Module):
+class ElectraClassificationHead(BertClassificationHead):
     """Dense, GELU, dense, as Hugging Face's ElectraForSequenceClassification: [N, D] → [N, C]."""
-
-    def __init__(self, settings: BertConfig, num_labels: int, dropout_prob: float = 0.1):
-        super().__init__()
-        self.dropout = nn.Dropout(dropout_prob)
-        self.dense = nn.Linear(settings.hidden_size, settings.hidden_size)
-        self.output = nn.Linear(settings.hidden_size, num_labels)
-        self.apply(lambda module: initialize(module, settings.initializer_range))
 
     def forward(self, first: Tensor) -> Tensor:
         return self.output(self.dropout(F.gelu(self.dense(self.dropout(first)))))

@@ -1,33 +1,34 @@
-"""What every encoder has: sizes by Hugging Face's names, and methods that build its parts and count their costs."""
+"""The base of encoders' settings: sizes by Hugging Face's names, and methods that build parts and count their costs."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, Self
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
 from bertsmith.encoders.attention import FULL, AttentionWindow
 from bertsmith.encoders.costs import Precision
 from bertsmith.errors import UserError
+from bertsmith.storage.identities import differences
 
 
 class TokenEmbeddings(nn.Module):
-    """What an encoder's embeddings are: a module of `tokens` and `base` [V, E], which is added to its table or None →
-    [T, E]."""
+    """An encoder's embeddings: `tokens`, and `base` [V, E] (or None), which is added to the token table → [T, E]."""
 
     token: nn.Embedding
 
 
 class VocabularyHead(nn.Module):
-    """What precedes the product with the token table, [M, D] → [M, E] or [M, D], and the bias after it, [V]."""
+    """The layers before the product with the token table, [M, D] → [M, E] or [M, D], and the bias after it, [V]."""
 
     bias: Tensor
 
 
 class EncoderConfig(ABC):
-    """The base of an architecture's settings class. Each is in a file of its own and registered in `registry.py`."""
+    """The base of an architecture's settings class. Each is in a file of its own, where `registry.py` finds it."""
 
     kind: str
-    """What a recipe's model.kind calls it."""
+    """Its name in a recipe's model.kind."""
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int | None
@@ -69,6 +70,16 @@ class EncoderConfig(ABC):
     def feed_forward(self) -> int:
         """Width of the feed-forward part."""
 
+    def sizes(self) -> dict[str, Any]:
+        """Return the settings that decide the weights' shapes and the function that they compute: not dropout, initial
+        weights, or how fine-tuning pools."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        values |= {
+            "num_attention_heads": self.heads, "intermediate_size": self.feed_forward, "embedding_size": self.embedding,
+        }  # fmt: skip
+        free = ("dropout", "dropout_prob", "initializer_range", "classifier_pooling")
+        return {name: value for name, value in values.items() if not name.endswith(free)}
+
     @property
     def num_segments(self) -> int:
         """Kinds of segment that the encoder tells apart; 0 for one without segment vectors."""
@@ -105,7 +116,7 @@ class EncoderConfig(ABC):
         """Return the layer [T, E] → [T, D] of an encoder whose `projection_size` is not 0."""
 
     def build_input_norm(self) -> nn.Module:
-        """Return what the first layer's input goes through: [T, D] → [T, D]."""
+        """Return the norm before the first layer: [T, D] → [T, D]."""
         return nn.Identity()
 
     def build_input_dropout(self) -> nn.Module:
@@ -117,7 +128,7 @@ class EncoderConfig(ABC):
         """Return layer `index`, counted from 0: [T, D] and `tokens` → [T, D]."""
 
     def build_final_norm(self) -> nn.Module:
-        """Return what the last layer's output goes through."""
+        """Return the norm after the last layer."""
         return nn.Identity()
 
     @abstractmethod
@@ -125,7 +136,7 @@ class EncoderConfig(ABC):
         """Return the head over so many tokens."""
 
     def project_to_embedding(self, vectors: Tensor, projection: nn.Module) -> Tensor:
-        """Project what `masked_token_head` gives to [M, E], where it does not do so itself."""
+        """Project the vectors of `masked_token_head` to [M, E], where they are not as wide already."""
         return vectors
 
     @abstractmethod
@@ -145,7 +156,7 @@ class EncoderConfig(ABC):
         return self.tagging_head(2, dropout_prob=0.0)
 
     def fold_projection(self, weights: dict[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
-        """Return settings and weights ("encoder.…") of the same function as Hugging Face's classes can hold it."""
+        """Return settings and weights ("encoder.…") of the same function in the form of Hugging Face's classes."""
         return self, weights
 
     @abstractmethod
@@ -162,7 +173,7 @@ class EncoderConfig(ABC):
 
     @abstractmethod
     def activation_bytes_per_token(self, length: int, precision: Precision) -> float:
-        """Count what a forward pass keeps for the backward pass, a token of a row of `length`."""
+        """Count the bytes that a forward pass keeps for the backward pass, a token of a row of `length`."""
 
     @abstractmethod
     def masked_token_head_bytes(self, precision: Precision) -> float:
@@ -180,3 +191,19 @@ def check_length(settings: EncoderConfig, key: str, length: int) -> None:
             f"{key} = {length} is beyond the model's {settings.max_position_embeddings} positions "
             f"(max_position_embeddings); shorten it"
         )
+
+
+def refuse_differences(
+    problem: str, prefix: str, recipe: dict[str, Any], model: dict[str, Any], remedy: str | None = None
+) -> None:
+    """Compare the sizes in a recipe with a model's.
+
+    Raises:
+        UserError: they differ; it begins with `problem` and names each key, after `prefix`.
+    """
+    changed = differences(*({f"{prefix}{name}": value for name, value in side.items()} for side in (recipe, model)))
+    if recipe.get("kind") != model.get("kind"):  # all else follows
+        changed = [line for line in changed if line.startswith(f"{prefix}kind:")]
+    if changed:
+        usual = "leave these settings out, since a model's architecture is its own, or name another model"
+        raise UserError(f"{problem} (recipe → model: {'; '.join(changed)}); {remedy or usual}")

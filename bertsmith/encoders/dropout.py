@@ -34,15 +34,15 @@ def dropout(x: Tensor, prob: float) -> Tensor:
     return _Dropout.apply(x, prob)  # type: ignore[no-untyped-call]
 
 
-def draw_kept(shape: torch.Size, prob: float) -> tuple[Tensor, float]:
-    """Return which elements stay, 0 or 1 in uint8 (a product with bools takes five times as long), and the factor that
-    makes up for the others; on the CPU. Four elements share one 64-bit draw, so `prob` is rounded to a multiple of
+def draw_mask(shape: torch.Size, prob: float) -> tuple[Tensor, float]:
+    """Return a dropout mask on the CPU, 0 or 1 in uint8 (a product with bools takes five times as long), and the factor
+    by which the other elements are scaled. Four elements share one 64-bit draw, so `prob` is rounded to a multiple of
     2^-16."""
     threshold = min(round(prob * 65536), 65535)
     count = shape.numel()
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
-    kept = draws.view(torch.int16)[:count].view(shape) >= threshold - 32768
-    return kept.view(torch.uint8), 1.0 / (1.0 - threshold / 65536)
+    mask = draws.view(torch.int16)[:count].view(shape) >= threshold - 32768
+    return mask.view(torch.uint8), 1.0 / (1.0 - threshold / 65536)
 
 
 class _Dropout(torch.autograd.Function):
@@ -50,11 +50,11 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, prob: float) -> Tensor:
-        kept, ctx.scale = draw_kept(x.shape, prob)
-        ctx.save_for_backward(kept)
-        return (x * kept).mul_(ctx.scale)
+        mask, ctx.scale = draw_mask(x.shape, prob)
+        ctx.save_for_backward(mask)
+        return (x * mask).mul_(ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (kept,) = ctx.saved_tensors
-        return (gradient * kept).mul_(ctx.scale), None
+        (mask,) = ctx.saved_tensors
+        return (gradient * mask).mul_(ctx.scale), None

@@ -12,7 +12,7 @@ class TransformerStack(nn.Module):
     what the architecture has before and after them."""
 
     def __init__(self, settings: EncoderConfig, window: AttentionWindow = FULL):
-        """`window`: what attention sees, of an architecture whose layers have no windows of their own."""
+        """Build the parts; `window` is that of all layers, in an architecture whose layers have none of their own."""
         super().__init__()
         self.settings = settings
         self.projection = settings.build_projection() if settings.projection_size else nn.Identity()
@@ -22,7 +22,7 @@ class TransformerStack(nn.Module):
         self.layers = nn.ModuleList(settings.build_layer(index, window) for index in range(settings.num_hidden_layers))
 
     def encode(self, x: Tensor, tokens: Tokens) -> Tensor:
-        """Embeddings [T, E] of `tokens` → [T, D]."""
+        """Run the layers on embeddings `x` [T, E] of `tokens` → [T, D]."""
         x = self.projection(x).to(x.dtype)  # what layers add to is not rounded, and one graph serves them all
         x = self.dropout(self.norm(x))  # [T, D]
         for layer in self.layers:
@@ -44,7 +44,7 @@ class Encoder(TransformerStack):
         self.embeddings = settings.build_embeddings(vocab_size)
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """[T] → [T, D]."""
+        """Encode [T] ids → [T, D]."""
         return self.encode(self.embeddings(tokens), tokens)
 
     def first_of_rows(self, tokens: Tokens) -> Tensor:
@@ -56,7 +56,7 @@ class Encoder(TransformerStack):
         return tokens.mean_of_rows(self(tokens))
 
     def pooled(self, tokens: Tokens) -> Tensor:
-        """Return what a row's classes are read from, [N, D]."""
+        """Return the vector that a row's classes are read from, [N, D]."""
         return self.mean_of_rows(tokens) if self.settings.pools_mean else self.first_of_rows(tokens)
 
 

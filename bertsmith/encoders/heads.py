@@ -37,7 +37,7 @@ class JointAnswerHead(nn.Module):
     """
 
     def __init__(self, settings: EncoderConfig, may_have_none: bool):
-        """`may_have_none`: whether a question may be without an answer."""
+        """Draw the weights; `may_have_none` says whether a question may be without an answer."""
         super().__init__()
         size = settings.hidden_size
         self.start = nn.Linear(size, 1)
@@ -49,21 +49,23 @@ class JointAnswerHead(nn.Module):
         for name, parameter in self.named_parameters():  # the framework's default in the reference
             (nn.init.zeros_ if name.endswith(".bias") else nn.init.xavier_uniform_)(parameter)
 
-    def starts(self, vectors: Tensor) -> Tensor:
-        """[T, D] → [T] logits."""
+    def start_logits(self, vectors: Tensor) -> Tensor:
+        """Return where an answer begins: [T, D] → [T]."""
         return self.start(vectors)[:, 0]
 
-    def of_tokens(self, vectors: Tensor) -> Tensor:
-        """Return [T, D] → [T, JOINT_WIDTH]: what each token adds to the dense layer, wherever the answer begins."""
+    def token_sums(self, vectors: Tensor) -> Tensor:
+        """Return each token's part of the sum, wherever the answer begins: [T, D] → [T, JOINT_WIDTH]."""
         return F.linear(vectors, self.end_dense.weight[:, vectors.shape[1] :])
 
-    def ends(self, of_tokens: Tensor, beginnings: Tensor) -> Tensor:
-        """[N, L] logits, of `of_tokens`, padded to [N, L, JOINT_WIDTH], and the vectors [N, D] where answers begin."""
-        of_starts = F.linear(beginnings, self.end_dense.weight[:, : beginnings.shape[1]], self.end_dense.bias)
-        return self.end(F.gelu(of_tokens + of_starts[:, None]))[..., 0]
+    def end_logits(self, token_sums: Tensor, beginnings: Tensor) -> Tensor:
+        """Return where an answer ends, [N, L], of `token_sums`, padded to [N, L, JOINT_WIDTH], and of the vectors
+        [N, D] where answers begin."""
+        start_sums = F.linear(beginnings, self.end_dense.weight[:, : beginnings.shape[1]], self.end_dense.bias)
+        return self.end(F.gelu(token_sums + start_sums[:, None]))[..., 0]
 
-    def nones(self, first: Tensor, beginnings: Tensor) -> Tensor:
-        """[N] logits that there is no answer, of [CLS]'s vectors and the expected ones of beginnings, each [N, D]."""
+    def null_logits(self, first: Tensor, beginnings: Tensor) -> Tensor:
+        """Return the logits that there is no answer, [N], of [CLS]'s vectors and the expected ones of beginnings, each
+        [N, D]."""
         size = first.shape[1]
         hidden = F.linear(first, self.none_dense.weight[:, :size], self.none_dense.bias)
         return self.none(F.gelu(hidden + F.linear(beginnings, self.none_dense.weight[:, size:])))[:, 0]

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 
 def initialize(module: nn.Module, std: float) -> None:
-    """Weights from a normal distribution cut at two standard deviations, biases 0, norms 1 and 0.
+    """Draw weights from a normal distribution cut at two standard deviations; biases are 0, norms 1 and 0.
 
     Source: google-research/electra, model/modeling.py, create_initializer.
     """
@@ -23,28 +23,21 @@ def initialize(module: nn.Module, std: float) -> None:
 @contextmanager
 def shapes_only() -> Iterator[None]:
     """Build modules with shapes and without numbers: nothing is allocated or drawn."""
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), _SkipInit():
         yield
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves out the initial values of modules that are being built: on tensors without numbers they have no effect,
-    and to find that out torch imports its compiler, which takes seconds."""
+class _SkipInit(TorchFunctionMode):
+    """Skips the initial values of modules that are being built: on tensors without numbers they have no effect, and to
+    find that out torch imports its compiler, which takes seconds."""
 
-    _DRAWS = (
-        "normal_",
-        "uniform_",
-        "trunc_normal_",
-        "xavier_uniform_",
-        "kaiming_uniform_",
-        "erfinv_",
-        "zeros_",
-        "ones_",
-    )
+    _INIT = (
+        "normal_", "uniform_", "trunc_normal_", "xavier_uniform_", "kaiming_uniform_", "erfinv_", "zeros_", "ones_",
+    )  # fmt: skip
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Return the tensor as it is where `function` would draw it."""
+        """Return the tensor as it is where `function` would fill it."""
         kwargs = kwargs or {}
-        if getattr(function, "__name__", "") in self._DRAWS:
+        if getattr(function, "__name__", "") in self._INIT:
             return args[0] if args else kwargs["tensor"]
         return function(*args, **kwargs)

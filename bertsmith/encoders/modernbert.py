@@ -68,7 +68,7 @@ class ModernBertConfig(EncoderConfig):
         return self.intermediate_size or self.hidden_size * 3 // 2
 
     def is_global(self, layer: int) -> bool:
-        """Whether this layer, counted from 0, sees the whole row."""
+        """Return whether this layer, counted from 0, sees the row from end to end."""
         return layer % self.global_attn_every_n_layers == 0
 
     @property
@@ -107,7 +107,7 @@ class ModernBertConfig(EncoderConfig):
         return ModernBertMaskedTokenHead(self, vocab_size)
 
     def project_to_embedding(self, vectors: Tensor, projection: nn.Module) -> Tensor:
-        """The head leaves vectors at [M, D]; a projected table is its own output layer too, as after folding."""
+        """Multiply with the projection of the table, which is thereby the output layer too, as after folding."""
         return vectors @ projection.weight if isinstance(projection, nn.Linear) else vectors
 
     def replaced_token_head(self) -> nn.Module:
@@ -129,7 +129,7 @@ class ModernBertConfig(EncoderConfig):
         return replace(self, embedding_size=None), folded
 
     def flops_per_token(self, length: float) -> float:
-        """Dense layers and attention scores, of local attention its window; nothing else matters."""
+        """Count dense layers and attention scores, in local layers those of the window; nothing else matters."""
         hidden, layers = self.hidden_size, self.num_hidden_layers
         dense = 4 * hidden * hidden + 3 * hidden * self.feed_forward
         window = min(length, self.local_attention + 1)
@@ -157,7 +157,7 @@ class ModernBertConfig(EncoderConfig):
         return self.replaced_token_head_bytes(precision) + projection
 
     def replaced_token_head_bytes(self, precision: Precision) -> float:
-        """Inputs of both products and of GELU, and of the norm."""
+        """Count the inputs of both products, of GELU and of the norm."""
         return precision.size * 3 * self.hidden_size + 4 * self.hidden_size
 
 
@@ -170,7 +170,7 @@ class ModernBertEmbeddings(TokenEmbeddings):
         initialize(self.token, settings.initializer_range)
 
     def forward(self, tokens: Tokens, base: Tensor | None = None) -> Tensor:
-        """`base` [V, E] is added to the token table."""
+        """Embed `tokens`; `base` [V, E] is added to the token table."""
         vectors = self.token(tokens.ids)
         return vectors if base is None else vectors + F.embedding(tokens.ids, base)
 
@@ -200,7 +200,7 @@ class RotaryAttention(nn.Module):
 
 
 def apply_rotary(x: Tensor, positions: Tensor, theta: float) -> Tensor:
-    """Rotary positions: number i of a head and number i + K/2 turned by position × theta^(−2i/K), in float32.
+    """Apply rotary positions: numbers i and i + K/2 of a head are rotated by position × theta^(−2i/K), in float32.
 
     Args:
         x: [T, …, H, K].

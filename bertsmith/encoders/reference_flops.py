@@ -1,4 +1,4 @@
-"""The reference's own count of floating-point operations, to compare with what was published by it.
+"""The reference's own count of floating-point operations, to compare with its published numbers.
 
 It counts a training step as two forward passes and, besides matrix products, everything done to single elements, with
 each embedding as a product over the whole vocabulary; ours (`costs`) counts three passes of matrix products alone.
@@ -34,13 +34,13 @@ class Pass(NamedTuple):
     """Attends to another row as well, so that attention counts twice."""
 
     def flops(self) -> float:
-        """Forward, for the row."""
+        """Count a forward pass of the row."""
         layers = self.encoder.num_hidden_layers * self._layer()
         head = self._discriminator() if self.discriminates else self.predicted * self._softmax()
         return self.length * (layers + self._embedding() + head)
 
     def _layer(self) -> float:
-        """A position of a layer. The attention's norm is counted without its width, as in the reference."""
+        """Count a position of a layer. The attention's norm is counted without its width, as in the reference."""
         encoder, length = self.encoder, self.length
         hidden, heads, wide = encoder.hidden_size, encoder.heads, encoder.feed_forward
         size = self.attention_size or hidden
@@ -74,7 +74,7 @@ class Pass(NamedTuple):
 
 
 def reference_training_flops(forward: float) -> float:
-    """The reference takes the backward pass for as dear as the forward one."""
+    """Return the operations of a training step: the reference counts the backward pass as one forward pass."""
     return 2.0 * forward
 
 
@@ -86,12 +86,12 @@ class Preset(NamedTuple):
     steps: int
 
     def flops(self) -> float:
-        """In all."""
+        """Count the pre-training from beginning to end."""
         return reference_training_flops(sum(part.flops() for part in self.passes)) * self.batch_size * self.steps
 
 
 def published_flops() -> dict[str, float]:
-    """Name → operations in all, of the models in the reference's table; two of them it quotes from elsewhere."""
+    """Return name → operations in all, of the models in the reference's table; it quotes two of them from elsewhere."""
     return {name: preset.flops() for name, preset in PRESETS.items()} | QUOTED
 
 

@@ -1,16 +1,28 @@
-"""The encoders that there are, by their `kind`. A further one is a file with an `EncoderConfig`, and its name here."""
+"""The encoders by their `kind`: each file of this folder that defines an `EncoderConfig` is found."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Annotated
 
 from torch import nn
 
+from bertsmith import encoders
 from bertsmith.config.registry import Kinds
-from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
-from bertsmith.encoders.modernbert import ModernBertConfig
 
-ENCODERS = Kinds("encoder", (BertConfig, ModernBertConfig))
+
+def _configs() -> Iterator[type[EncoderConfig]]:
+    """Yield the settings class of each architecture."""
+    for file in pkgutil.iter_modules(encoders.__path__, f"{encoders.__name__}."):
+        classes = vars(import_module(file.name)).values() if file.name != __name__ else ()
+        for cls in filter(inspect.isclass, classes):
+            if issubclass(cls, EncoderConfig) and cls.__module__ == file.name and not inspect.isabstract(cls):
+                yield cls
+
+
+ENCODERS = Kinds("encoder", _configs())
 
 EncoderSettings = Annotated[EncoderConfig, ENCODERS]
 """What a recipe's table `model` may be."""
@@ -18,5 +30,4 @@ EncoderSettings = Annotated[EncoderConfig, ENCODERS]
 
 def compiled_modules() -> tuple[type[nn.Module], ...]:
     """Return the modules that are worth compiling, of all encoders."""
-    configs: Iterable[Any] = ENCODERS.values()
-    return tuple(module for config in configs for module in config.compiled)
+    return tuple(module for config in ENCODERS.values() for module in config.compiled)  # type: ignore[attr-defined]

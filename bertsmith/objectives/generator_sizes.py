@@ -8,8 +8,7 @@ from typing import Any
 
 from bertsmith.config.loading import check
 from bertsmith.console.shell import quote
-from bertsmith.encoders.comparison import refuse_differences, sizes
-from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.config import EncoderConfig, refuse_differences
 from bertsmith.errors import UserError
 from bertsmith.objectives.generator import GeneratorSettings
 
@@ -36,7 +35,7 @@ def choose_generator(
             if getattr(rule, name) != getattr(fitting, name)
         )  # fmt: skip
         what = f"init = {init}: another generator than objective.generator makes"
-        refuse_differences(what, "its ", sizes(rule.encoder(encoder)), sizes(generator.settings), remedy)
+        refuse_differences(what, "its ", rule.encoder(encoder).sizes(), generator.settings.sizes(), remedy)
         return [generator]
     if first.head == "replaced_tokens" and not is_run and not first.is_energy_head:
         raise UserError(
@@ -87,6 +86,6 @@ def _fitting(
     for sharing, hidden, layers in product(*choices.values()):
         fitting = replace(rule, sharing=sharing, hidden_fraction=hidden, layers_fraction=layers)
         with contextlib.suppress(ValueError):  # no such encoder can be
-            if max(hidden, layers) <= 1 and sizes(fitting.encoder(discriminator)) == sizes(generator):
+            if max(hidden, layers) <= 1 and fitting.encoder(discriminator).sizes() == generator.sizes():
                 return fitting
     return None

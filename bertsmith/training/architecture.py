@@ -11,8 +11,7 @@ from typing import Any
 from bertsmith.config.loading import MAX_NUMBER, Loaded, load
 from bertsmith.console.shell import command
 from bertsmith.console.terminal import say
-from bertsmith.encoders.comparison import refuse_differences, sizes
-from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.config import EncoderConfig, refuse_differences
 from bertsmith.errors import UserError, quoted
 from bertsmith.objectives.kinds import OBJECTIVES
 from bertsmith.objectives.objective import PretrainingSettings
@@ -48,7 +47,7 @@ def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:
     encoder = model.network.settings
     if model.run is not None and model.run.recipe.objective.kind == kind:
         encoder = model.run.recipe.model  # no table folded, so that all of its weights can be taken
-    known = sizes(encoder) | {"kind": encoder.kind}
+    known = encoder.sizes() | {"kind": encoder.kind}
     claimed = {name: _comparable(given[name]) if name in given else known[name] for name in known}
     given_sizes = [origins.get(f"model.{name}") for name in known if claimed[name] != known[name]]
     remedy = None if "command line" in given_sizes else _continue_instead(values)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.console.shell import quote
-from bertsmith.encoders.comparison import refuse_differences, sizes
+from bertsmith.encoders.config import refuse_differences
 from bertsmith.errors import UserError
 from bertsmith.hub.names import PRETRAINED
 from bertsmith.hub.network import Network
@@ -132,7 +132,7 @@ def _joined(initial: InitWeights, drawn: dict[str, Tensor]) -> tuple[dict[str, T
 
 def _same_networks(recipe: PretrainRecipe, other: PretrainRecipe) -> bool:
     """Return whether a run of the recipe `other` has trained all that `recipe` trains, and nothing else."""
-    same_encoder = not differences(sizes(recipe.model), sizes(other.model))
+    same_encoder = not differences(recipe.model.sizes(), other.model.sizes())
     return same_encoder and recipe.objective.has_networks_of(other.objective)
 
 
@@ -140,7 +140,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     """Return the model's networks that the recipe trains, and what is dropped."""
     settings, first = recipe.objective, model.network
     what = f"init = {recipe.init}: another encoder"
-    refuse_differences(what, "model.", sizes(recipe.model), sizes(first.settings))
+    refuse_differences(what, "model.", recipe.model.sizes(), first.settings.sizes())
     dropped = ["pooler"] if first.pooler else []
     chosen = [first]
     if not settings.takes_head_of(first):

@@ -1,5 +1,7 @@
 """An encoder from outside the package: BERT's with a bias by distance on the attention scores, as T5 has it."""
 
+import subprocess
+import sys
 from typing import Literal
 
 import numpy as np
@@ -56,3 +58,43 @@ def test_it_is_trained_and_its_rows_do_not_touch():
     (words.scores(tokens, torch.arange(4)).logsumexp(dim=1).sum() + replaced.logits(tokens).square().sum()).backward()
     for model in (words, replaced):
         assert all(layer.attention.bias.grad.abs().sum() > 0 for layer in model.encoder.layers)
+
+
+ENCODER_FILE = """
+from typing import Literal
+from bertsmith.config.fields import setting, settings
+from bertsmith.encoders.bert import BertConfig
+
+@settings
+class NewConfig(BertConfig):
+    kind: Literal["new"] = setting("new", "new: a test's")
+
+    def family(self, beside_generator=False):
+        return "new_family"
+"""
+FAMILY_FILE = """
+from bertsmith.encoders.new import NewConfig
+from bertsmith.hub.families.bert import Bert
+
+class NewFamily(Bert):
+    name, title, config, classes = "new_family", "New", NewConfig, {"NewForMaskedLM": "masked_tokens"}
+
+FAMILIES = (NewFamily(),)
+"""
+
+
+def test_an_encoder_is_a_file_and_its_hugging_face_names_another(tmp_path):
+    for room, text in (("encoders", ENCODER_FILE), ("families", FAMILY_FILE)):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "new.py").write_text(text)
+    code = f"""
+from bertsmith import encoders; encoders.__path__.append({str(tmp_path / "encoders")!r})
+from bertsmith.hub import families; families.__path__.append({str(tmp_path / "families")!r})
+from bertsmith.config.loading import load
+from bertsmith.hub.registry import CLASSES, FAMILIES
+from bertsmith.training.recipe import PretrainRecipe
+model = load(PretrainRecipe, "pretrain", "bert-tiny", ["data=d", "model.kind=new"]).settings.model
+print(type(model).__name__, FAMILIES[model.family()].class_of("masked_tokens"), CLASSES["NewForMaskedLM"].title)
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output == "NewConfig NewForMaskedLM New\n"

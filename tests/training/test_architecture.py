@@ -106,7 +106,7 @@ def test_a_recipe_of_another_shape_names_the_command_for_this_one(data, plain):
         load_pretraining("electra-small-512", [f"init={plain}", f"data={data}"])
     command = f"`bertsmith pretrain continue init={plain} objective.kind=rtd rows.length=512 data=… --out …` takes any"
     assert str(refused.value).endswith(f"; the recipe is for that shape alone; {command}")
-    with pytest.raises(UserError, match="leave these settings away"):
+    with pytest.raises(UserError, match="leave these settings out"):
         load_pretraining("continue", [f"init={plain}", f"data={data}", "model.hidden_size=24"])
 
 

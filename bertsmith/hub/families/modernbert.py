@@ -146,7 +146,7 @@ class ModernBert(Family):
     def check_network(self, config: Mapping[str, Any], where: str) -> None:
         window = member(config, "sliding_window", (int, type(None)), where, None)
         if window is not None and window * 2 != config.get("local_attention", 128):
-            raise UserError(f"{where}: sliding_window = {window} is not half of local_attention; leave it away")
+            raise UserError(f"{where}: sliding_window = {window} is not half of local_attention; leave it out")
 
     def per_layer(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
         """Return what transformers 5 writes about ModernBERT's layers one by one, as the settings that it is written

@@ -126,7 +126,7 @@ class JointAnswering(Answering):
 
     def scores(self, tokens: Tokens) -> Scores:
         vectors = self.encoder(tokens)
-        starts = self._choosable(tokens, tokens.to_padded(self.head.starts(vectors))).log_softmax(dim=1)
+        starts = self._choosable(tokens, tokens.to_padded(self.head.start_logits(vectors))).log_softmax(dim=1)
         return Scores(starts, None, vectors, self._nones(tokens, vectors, starts))
 
     def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
@@ -134,10 +134,10 @@ class JointAnswering(Answering):
         context, length = context_places(tokens), self.settings.answer_length
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
         starts, places = starts.topk(min(self.settings.beam_size, tokens.max_seqlen), dim=1)  # [N, B]
-        of_tokens = tokens.to_padded(self.head.of_tokens(scores.vectors))
+        token_sums = tokens.to_padded(self.head.token_sums(scores.vectors))
         span_scores = []
         for start, place in zip(starts.unbind(dim=1), places.unbind(dim=1), strict=True):
-            ends = self._ends(tokens, scores.vectors, of_tokens, place).log_softmax(dim=1)
+            ends = self._ends(tokens, scores.vectors, token_sums, place).log_softmax(dim=1)
             ends = F.pad(ends.masked_fill(~context, NEVER), (0, length - 1), value=NEVER)
             near = place[:, None] + torch.arange(length, device=place.device)  # [N, A]
             span_scores.append(start[:, None] + ends.gather(1, near))
@@ -151,8 +151,8 @@ class JointAnswering(Answering):
         """Return losses as `Answering.losses` does; with "impossible" [N], 1 where the question has no answer."""
         tokens = batch.tokens
         scores = self.scores(tokens)
-        of_tokens = tokens.to_padded(self.head.of_tokens(scores.vectors))
-        ends = self._ends(tokens, scores.vectors, of_tokens, batch.targets["starts"].long())
+        token_sums = tokens.to_padded(self.head.token_sums(scores.vectors))
+        ends = self._ends(tokens, scores.vectors, token_sums, batch.targets["starts"].long())
         losses = self._losses(batch, scores.starts, ends)
         if scores.nones is None:
             return losses
@@ -169,16 +169,16 @@ class JointAnswering(Answering):
             unsure if self.compat else unsure / denominators["answerable_loss"]
         )
 
-    def _ends(self, tokens: Tokens, vectors: Tensor, of_tokens: Tensor, places: Tensor) -> Tensor:
+    def _ends(self, tokens: Tokens, vectors: Tensor, token_sums: Tensor, places: Tensor) -> Tensor:
         """Return logits [N, L] of ends, where answers begin at these `places` [N] of their rows."""
         beginnings = vectors.index_select(0, tokens.row_starts + places)
-        return self._choosable(tokens, self.head.ends(of_tokens, beginnings))
+        return self._choosable(tokens, self.head.end_logits(token_sums, beginnings))
 
     def _nones(self, tokens: Tokens, vectors: Tensor, starts: Tensor) -> Tensor | None:
         if not self.may_have_none:
             return None
         expected = torch.einsum("nl,nld->nd", starts.exp().to(vectors.dtype), tokens.to_padded(vectors))
-        return self.head.nones(vectors.index_select(0, tokens.row_starts), expected).float()
+        return self.head.null_logits(vectors.index_select(0, tokens.row_starts), expected).float()
 
 
 def _from_each_place(ends: Tensor, length: int) -> Tensor:
