@@ -50,13 +50,13 @@ def main() -> None:
 
 def archives(trials: Trials, corpus: Path, vocab: Path, folder: Path, arguments: argparse.Namespace) -> None:
     folder.mkdir()
-    units = list(open_corpus(CorpusRecipe(corpus=str(corpus), layout="openwebtext")).units())
+    parts = list(open_corpus(CorpusRecipe(corpus=str(corpus), layout="openwebtext")).parts())
     paths = []
     for copy in range(arguments.copies):
-        for number, unit in enumerate(units):
+        for number, part in enumerate(parts):
             paths.append(folder / f"urlsf_subset{copy:02}-{number}_data.xz")
-            paths[-1].write_bytes(unit.content)
-    num_bytes = arguments.copies * sum(len(document) for document in _documents(units))
+            paths[-1].write_bytes(part.content)
+    num_bytes = arguments.copies * sum(len(document) for document in _documents(parts))
 
     def own() -> dict[str, float]:
         return {"MB/s": num_bytes / 1e6 / _seconds(lambda out: prepare(_recipe(folder, "openwebtext", vocab), out))}
@@ -72,8 +72,8 @@ def archives(trials: Trials, corpus: Path, vocab: Path, folder: Path, arguments:
 
 def text(trials: Trials, corpus: Path, vocab: Path, folder: Path, arguments: argparse.Namespace) -> None:
     folder.mkdir()
-    units = open_corpus(CorpusRecipe(corpus=str(corpus), layout="openwebtext")).units()
-    documents = [re.sub(rb"\n\s*\n", b"\n", document) for document in _documents(units)]
+    parts = open_corpus(CorpusRecipe(corpus=str(corpus), layout="openwebtext")).parts()
+    documents = [re.sub(rb"\n\s*\n", b"\n", document) for document in _documents(parts)]
     content = b"\n\n".join(documents) + b"\n\n"
     with open(folder / "corpus.txt", "wb") as file:
         for _ in range(arguments.copies):
@@ -118,8 +118,8 @@ def _recipe(folder: Path, layout: str, vocab: Path, **more) -> PrepareRecipe:
     return PrepareRecipe(corpus=str(folder), layout=layout, vocab=str(vocab), workers=WORKERS, **more)
 
 
-def _documents(units) -> list[bytes]:
-    return [document for unit in units for document in unit.documents(Counter())]
+def _documents(parts) -> list[bytes]:
+    return [document for part in parts for document in part.documents(Counter())]
 
 
 def _decompress(path: Path) -> int:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from bertsmith.text import units
-from bertsmith.text.corpora import LAYOUTS, Layout
+from bertsmith.text.corpora import LAYOUTS
+from bertsmith.text.layouts.layout import Layout, read_documents
 
 NOT_SPOKEN = re.compile(r"\d+|\d\d:\d\d:\d\d,\d{3} --> .*|\s*")
 """A cue's number, its times, and what is between cues."""
@@ -21,4 +21,4 @@ def read(file: BinaryIO) -> Iterator[str]:
     yield "\n".join(MARKS.sub("", line) for line in lines if not NOT_SPOKEN.fullmatch(line))
 
 
-LAYOUTS.add("subtitles", Layout(((".srt",),), lambda files, recipe: units.read_documents(files, read)))
+LAYOUTS.add("subtitles", Layout(((".srt",),), lambda files, recipe: read_documents(files, read)))

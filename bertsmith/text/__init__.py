@@ -2,17 +2,14 @@
 
 In reading order:
     learning    a corpus → a tokenizer's folder: what `bertsmith tokenizer` does
-    corpora     a path in any layout → a corpus
-    units       a corpus → pieces that can be read apart
-    unit_kinds  such a piece → its documents
-    text_files  where big text files are cut
-    blank_lines where blank lines are, whatever ends a line
+    corpora     a path in any layout → a corpus; the registry of layouts
+    layouts/    how a corpus is laid out: its files → parts → documents
+    blank_lines documents between blank lines, whatever ends a line
     archives    tar, walked in memory
     compression gzip, xz, zstd, bzip2, in bounded memory
-    columns     a text column of a Parquet file
     encoding    documents → the arrays of a shard
-    workers     units → encoded units, in parallel and in corpus order
-    journal     what is done so far, so that a killed prepare goes on
+    workers     parts of a corpus → tokens, in parallel and in corpus order
+    journal     the progress of a preparation on disk, so that a killed one goes on
     prepare     corpus → data folder: parallel, restartable, the same bytes for any number of workers
     shard_checks  a shard's arrays, held to their hashes and to what a shard is
     shards      the data folder: memory-mapped token shards and their manifest

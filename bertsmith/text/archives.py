@@ -17,10 +17,10 @@ LARGEST_MEMBER = 64 << 20
 """Bytes; a larger one is passed over or stops the work. A document is never that long."""
 
 _LARGEST_NAME = 1 << 20
-"""Bytes of what is said of the next member ahead of its header."""
+"""Bytes of a block with the next member's name or pax records, which stands before its header."""
 
-_UNIT = 512
-"""Tar's unit: headers take one, contents a whole number of them."""
+_BLOCK = 512
+"""Bytes of tar's blocks: headers take one, contents a whole number of them."""
 
 _FILES = (b"0", b"\0", b"7")
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -29,18 +29,20 @@ _COUNTED_AS = {
     b"1": "archive link", b"2": "archive link", b"3": "archive device", b"4": "archive device", b"6": "archive device",
     b"S": "sparse archive member", b"5": None, b"D": None, b"V": None,
 }  # fmt: skip
-"""Members that are no texts, by what they are counted as; folders, and an archive's own name, are not counted."""
+"""Type flag of members that are no texts → the reason they are counted by; folders, and an archive's own name, are not
+counted."""
 
 
 def members(
     blocks: Iterator[bytes], source: str, skipped: Counter[str] | None = None, broken: OnBroken = refuse
 ) -> Iterator[bytes]:
-    """Contents of the files in a tar archive, in its order; other members, and hidden files, are counted in `skipped`.
+    """Yield the contents of the files in a tar archive, in its order; other members, and hidden files, are counted in
+    `skipped`.
 
     Reads the old, POSIX (ustar, pax) and GNU formats, and archives that were appended to one another.
 
     Args:
-        broken: is told of members that are too large.
+        broken: called with an error for each member that is too large.
 
     Raises:
         BrokenArchive: not a tar archive, a damaged header, an early end, or a member whose name leads out of the
@@ -49,26 +51,26 @@ def members(
     skipped = Counter() if skipped is None else skipped
     buffer, start, has_ended, ahead = b"", 0, False, _Ahead()
     while True:
-        if len(buffer) < start + _UNIT:
-            buffer, start = _refill(buffer[start:], _UNIT, blocks), 0
-            if len(buffer) < _UNIT:
+        if len(buffer) < start + _BLOCK:
+            buffer, start = _refill(buffer[start:], _BLOCK, blocks), 0
+            if len(buffer) < _BLOCK:
                 if has_ended and not buffer.strip(b"\0"):
                     return
                 raise truncated(source)
-        header = buffer[start : start + _UNIT]
-        start += _UNIT
+        header = buffer[start : start + _BLOCK]
+        start += _BLOCK
         if not header[0] and not header.strip(b"\0"):
             has_ended = True  # unless another archive was appended
             continue
         has_ended = False
-        size, kind = _parse(header, source)
-        if ahead.size is not None and kind in _FILES:
+        size, flag = _parse(header, source)
+        if ahead.size is not None and flag in _FILES:
             size = ahead.size
-        padded = size + -size % _UNIT
-        if kind == b"S" and header[482]:  # more of the map of its holes
+        padded = size + -size % _BLOCK
+        if flag == b"S" and header[482]:  # more of the map of its holes
             buffer, start = _skip_map(buffer[start:], blocks, source), 0
-        if size > (LARGEST_MEMBER if kind not in b"LKxg" else _LARGEST_NAME):
-            if kind in b"LKxg":
+        if size > (LARGEST_MEMBER if flag not in b"LKxg" else _LARGEST_NAME):
+            if flag in b"LKxg":
                 raise BrokenArchive(f"{source}: a name of {size:,} bytes; do not trust this archive, fetch it again")
             broken(_too_large(source, size))
             buffer, start, ahead = _skip(buffer[start:], padded, blocks, source), 0, _Ahead()
@@ -79,36 +81,36 @@ def members(
                 raise truncated(source)
         content = buffer[start : start + size]
         start += padded
-        if kind in b"LKxg":
-            ahead.take_in(kind, content)
+        if flag in b"LKxg":
+            ahead.take_in(flag, content)
             continue
-        what = _COUNTED_AS.get(kind, "archive member of unknown kind") if kind not in _FILES else ahead.counted_as
+        what = _COUNTED_AS.get(flag, "archive member of unknown kind") if flag not in _FILES else ahead.counted_as
         hidden = False
         if ahead.name or b".." in header or b"/." in header or header[0] in b"./" or header[345:346] == b"/":
             hidden = _check_name(ahead.name or _name(header), source)
         if ahead.is_filled:
             ahead = _Ahead()
-        if hidden and kind in _FILES:
+        if hidden and flag in _FILES:
             skipped["hidden archive member"] += 1
         elif what is not None:
             skipped[what] += 1
-        elif kind in _FILES:
+        elif flag in _FILES:
             yield content
 
 
 class _Ahead:
-    """What a GNU long-name block ("L") or pax records ("x") say of the next member."""
+    """The next member's name, size and type, as a GNU long-name block ("L") or pax records ("x") give them."""
 
     name: bytes | None = None
     size: int | None = None
     counted_as: str | None = None
     is_filled = False
 
-    def take_in(self, kind: bytes, content: bytes) -> None:
+    def take_in(self, flag: bytes, content: bytes) -> None:
         self.is_filled = True
-        if kind == b"L":
+        if flag == b"L":
             self.name = content.rstrip(b"\0")
-        elif kind == b"x":
+        elif flag == b"x":
             records = dict(_RECORD.findall(content))
             self.name = records.get(b"path", self.name)
             if records.get(b"size", b"").isdigit() and len(records[b"size"]) < 20:
@@ -133,7 +135,7 @@ def _refill(buffer: bytes, size: int, blocks: Iterator[bytes]) -> bytes:
 
 
 def _skip(buffer: bytes, size: int, blocks: Iterator[bytes], source: str) -> bytes:
-    """Return what of `buffer` and the blocks after it is after `size` bytes."""
+    """Return the rest of the block in which `size` bytes of `buffer` and the blocks after it end."""
     while len(buffer) < size:
         size -= len(buffer)
         block = next(blocks, None)
@@ -146,10 +148,10 @@ def _skip(buffer: bytes, size: int, blocks: Iterator[bytes], source: str) -> byt
 def _skip_map(buffer: bytes, blocks: Iterator[bytes], source: str) -> bytes:
     goes_on = True
     while goes_on:
-        buffer = _refill(buffer, _UNIT, blocks)
-        if len(buffer) < _UNIT:
+        buffer = _refill(buffer, _BLOCK, blocks)
+        if len(buffer) < _BLOCK:
             raise truncated(source)
-        goes_on, buffer = bool(buffer[504]), buffer[_UNIT:]
+        goes_on, buffer = bool(buffer[504]), buffer[_BLOCK:]
     return buffer
 
 
@@ -161,7 +163,7 @@ def _too_large(source: str, size: int) -> BrokenArchive:
 
 def _parse(header: bytes, source: str) -> tuple[int, bytes]:
     """Size of what follows a header, and the member's type. Raises BrokenArchive where the checksum is wrong."""
-    kind = header[156:157]
+    flag = header[156:157]
     try:
         # The checksum is the sum of the header's bytes, its own field taken for spaces. Adler-32's lower half is one
         # more than the sum of all bytes modulo 65521, and C adds up twenty times as fast as Python.
@@ -169,8 +171,8 @@ def _parse(header: bytes, source: str) -> tuple[int, bytes]:
         expected = int(field.strip(b"\0 ") or b"0", 8) - 8 * ord(" ") + sum(field)
         if zlib.adler32(header) & 0xFFFF != (1 + expected) % 65521:
             raise ValueError("its checksum is wrong")
-        if kind in _WITHOUT_CONTENT:
-            return 0, kind
+        if flag in _WITHOUT_CONTENT:
+            return 0, flag
         octal = header[124:136].strip(b"\0 ") or b"0"
         size = int.from_bytes(header[125:136]) if header[124] & 0x80 else int(octal, 8)
         if not 0 <= size < 1 << 62:
@@ -179,7 +181,7 @@ def _parse(header: bytes, source: str) -> tuple[int, bytes]:
         raise BrokenArchive(
             f"{source}: not a tar archive, or a damaged one ({one_line(error)}); fetch it again"
         ) from None
-    return size, kind
+    return size, flag
 
 
 def _name(header: bytes) -> bytes:

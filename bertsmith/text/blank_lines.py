@@ -17,14 +17,14 @@ _PERHAPS_BLANK_LINES = re.compile(rb"(\n[\s\x1c-\x1f\x80-\xbf\xc2\xe1-\xe3]*\n)"
 """Lines of bytes that spaces are made of: all blank ones, at half the time that exactness takes."""
 
 
-def unified(text: bytes) -> bytes:
+def unify_line_ends(text: bytes) -> bytes:
     """Return `text` with a line feed alone at the end of each line."""
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
 def split_at_blank_lines(text: bytes) -> Iterator[bytes]:
     """Return what stands between blank lines, without white space around it; nothing that is empty."""
-    text = b"\n%s\n" % unified(text)
+    text = b"\n%s\n" % unify_line_ends(text)
     parts = _PERHAPS_BLANK_LINES.split(text)
     exact = b"".join(parts[1::2]).isascii()
     return filter(None, map(bytes.strip, parts[::2] if exact else _BLANK_LINES.split(text)))

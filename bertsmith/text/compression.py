@@ -50,10 +50,10 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
             says that it is compressed, and it is neither that nor text.
     """
     chunk = file.read(_CHUNK)
-    kind = archive_kind(chunk)
-    new_decoder = _DECODERS.get(kind or "")
+    found = archive_format(chunk)
+    new_decoder = _DECODERS.get(found or "")
     if new_decoder is None:
-        if kind is None:
+        if found is None:
             _refuse_unless_text(chunk, source)
         while chunk:
             yield chunk
@@ -64,7 +64,7 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
         if decoder is None:
             decoder = new_decoder()
         try:
-            chunk = yield from _decoded(decoder, chunk, _ZSTD_CHUNK if kind == "zstd" else _CHUNK)
+            chunk = yield from _decoded(decoder, chunk, _ZSTD_CHUNK if found == "zstd" else _CHUNK)
         except (lzma.LZMAError, zlib.error, zstandard.ZstdError, OSError, EOFError) as error:
             if getattr(error, "errno", None):
                 raise  # of the file system
@@ -91,17 +91,16 @@ def _refuse_unless_text(beginning: bytes, source: str) -> None:
         raise BrokenArchive(f"{source}: {what}, whatever its name says; fetch it again")
 
 
-def archive_kind(content: bytes) -> str | None:
-    """Return what kind of archive or compressed file `content` is; None where it is none, as far as its beginning
-    tells."""
+def archive_format(content: bytes) -> str | None:
+    """Return the format of an archive or compressed file by its beginning; None of anything else."""
     if found := _ARCHIVE.match(content):
         return found.lastgroup
     return "tar" if content[257:262] == b"ustar" else None
 
 
-def is_readable(kind: str) -> bool:
-    """Return whether `decompressed` and `bertsmith.text.archives.members` can read such an archive."""
-    return kind == "tar" or kind in _DECODERS
+def is_readable(archive: str) -> bool:
+    """Return whether `decompressed` and `bertsmith.text.archives.members` can read an archive of this format."""
+    return archive == "tar" or archive in _DECODERS
 
 
 def truncated(source: str) -> BrokenArchive:

@@ -1,4 +1,4 @@
-"""A path in any layout in, a corpus out: its files in a fixed order, and the units they are cut into."""
+"""A path in any layout in, a corpus out: its files in a fixed order, and the parts they are cut into."""
 
 import glob
 import os
@@ -7,45 +7,21 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.registry import Registry
 from bertsmith.errors import UserError, one_line
 from bertsmith.storage.files import reported, sha256_json
 from bertsmith.storage.manifests import kind_of
-from bertsmith.text import units
-from bertsmith.text.units import CorpusFile, Unit
+from bertsmith.text.layouts.json_lines import JSON_LINES
+from bertsmith.text.layouts.layout import CorpusFile, CorpusPart
+from bertsmith.text.layouts.openwebtext import OPENWEBTEXT
+from bertsmith.text.layouts.parquet import PARQUET
+from bertsmith.text.layouts.plain_text import PLAIN_TEXT
 
-
-class Layout(NamedTuple):
-    """How the files of a corpus are laid out."""
-
-    suffixes: tuple[tuple[str, ...], ...]
-    """Of the files that are read: of several kinds the first that is there."""
-    units: Callable[[Sequence[CorpusFile], Any], Iterator[Unit]]
-    """Returns all units of the files in order, given the `CorpusRecipe`: the same ones whenever they are asked for."""
-
-
-def _texts(files: Sequence[CorpusFile], recipe: Any) -> Iterator[Unit]:
-    return units.texts(files, recipe.documents == "blank_lines")
-
-
-def _openwebtext(files: Sequence[CorpusFile], recipe: Any) -> Iterator[Unit]:
-    return _texts(files, recipe) if files[0].path.lower().endswith(".txt") else units.archives(files)
-
-
-_TARS = (".tar.xz", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2")
-_JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".jsonl.bz2")
-
-LAYOUTS = Registry("layout", {
-    # A folder may hold the big archive beside what was taken out of it.
-    "openwebtext": Layout((("_data.xz",), _TARS, (".txt",)), _openwebtext),
-    "text": Layout(((".txt",),), _texts),
-    "jsonl": Layout((_JSON_LINES,), lambda files, recipe: units.json_lines(files, recipe.field)),
-    "parquet": Layout(((".parquet",),), lambda files, recipe: units.parquet(files, recipe.field)),
-})  # fmt: skip
-"""The layouts that there are. To add one, name here what `units` makes of its files."""
+LAYOUTS = Registry("layout", {"openwebtext": OPENWEBTEXT, "text": PLAIN_TEXT, "jsonl": JSON_LINES, "parquet": PARQUET})
+"""Name → layout. To add one, write its file in `layouts/` and register it here."""
 
 
 @settings
@@ -58,8 +34,7 @@ class CorpusRecipe:
         url=True,
     )
     layout: Annotated[str, LAYOUTS] = setting(
-        description="openwebtext: its archive, the archives in it, or their texts; text: .txt files; jsonl: JSON "
-        "lines, plain or compressed (.gz, .xz, .zst, .bz2); parquet: Parquet files"
+        description="; ".join(f"{name}: {layout.description}" for name, layout in LAYOUTS.items())
     )
     documents: Literal["file", "blank_lines"] = setting(
         "file", "of layout text, what a document is: file: each file; blank_lines: what stands between blank lines"
@@ -72,7 +47,7 @@ class CorpusRecipe:
 
 
 class Corpus:
-    """What a recipe names, listed but not read.
+    """The corpus of a recipe, listed but not read.
 
     Attributes:
         recipe: the recipe.
@@ -98,9 +73,9 @@ class Corpus:
             more = sum(count for _, count in found[MOST_ENDINGS:])
             say(f"{self.recipe.corpus}: passed over: {shown}{f' and {more:,} more' if more else ''}")
 
-    def units(self) -> Iterator[Unit]:
-        """All units in order: the same ones whenever they are asked for."""
-        return LAYOUTS[self.recipe.layout].units(self.files, self.recipe)
+    def parts(self) -> Iterator[CorpusPart]:
+        """Return all parts in order, the same ones at each call."""
+        return LAYOUTS[self.recipe.layout].parts(self.files, self.recipe)
 
 
 def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus:

@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.text.blank_lines import unified
+from bertsmith.text.blank_lines import unify_line_ends
 from bertsmith.text.shards import Shard
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import has_plain_marks
@@ -37,8 +37,8 @@ class Encoded(NamedTuple):
 
 
 def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: float) -> Encoded:
-    """Encode documents and find their lines, which end as `unified` has it; one that gives no token, such as a blank
-    one, is none.
+    """Encode documents and find their lines, which end as `unify_line_ends` has it; one without a token, such as
+    a blank one, is none.
 
     A document's split depends on a hash of its bytes, without the white space around them: on average the share
     `heldout_fraction` goes to "heldout", and equal documents stay together. (CRC-32 is enough for that; a cryptographic
@@ -49,7 +49,7 @@ def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_f
     skipped: Counter[str] = Counter()
     shares, sizes = [], []
     for document in documents:
-        document = unified(document.strip())
+        document = unify_line_ends(document.strip())
         if not _is_utf8(document):
             skipped["not UTF-8"] += 1
             continue

@@ -34,7 +34,7 @@ MAX_LINE_BYTES = 1 << 20
 _HEAD = {"kind": str, "format_version": int, "bertsmith_version?": str, "identity": dict}
 _COUNTS = {str: int}
 _POSITIONS = {"train?": list, "heldout?": list}
-_UNIT = {"positions": _POSITIONS, "counts": _COUNTS, "skipped": _COUNTS}
+_PART = {"positions": _POSITIONS, "counts": _COUNTS, "skipped": _COUNTS}
 _CLOSED = {
     "positions": _POSITIONS, "closed": str, "lengths": dict.fromkeys(PARTS, int), "files": {str: str}
 }  # fmt: skip
@@ -48,14 +48,14 @@ class Done:
     """What a preparation has done.
 
     Attributes:
-        units: number of units whose documents are in the shards.
-        counts, skipped: sums over these units, see `bertsmith.text.encoding.Encoded`.
+        parts: number of parts of the corpus whose documents are in the shards.
+        counts, skipped: sums over these parts, see `bertsmith.text.encoding.Encoded`.
         positions: where each split's writer is.
         shards: number of tokens, lines and documents of each closed shard, by split.
         files: sha256 of each closed shard's files, by name.
     """
 
-    units: int = 0
+    parts: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     positions: dict[str, Position] = field(default_factory=lambda: dict.fromkeys(SPLITS, Position()))
@@ -71,7 +71,7 @@ class Done:
             self.shards[line["closed"]].append(line["lengths"])
             self.files |= line["files"]
         else:
-            self.units += 1
+            self.parts += 1
             self.counts.update(line["counts"])
             self.skipped.update(line["skipped"])
 
@@ -103,7 +103,7 @@ class Journal:
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
 
     def commit(self, writers: dict[str, ShardWriter], counts: Counter[str], skipped: Counter[str]) -> None:
-        """Note down that the next unit is in the shards."""
+        """Note down that the next part of the corpus is in the shards."""
         durable = time.monotonic() - self._synced_at > SYNC_SECONDS
         if durable:
             for writer in writers.values():
@@ -225,7 +225,7 @@ def _read_line(text: bytes, where: str) -> dict[str, Any]:
     if len(text) > MAX_LINE_BYTES:
         raise UserError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes")
     line = parse_json(text, where, dict)
-    check_shape(line, _CLOSED if "closed" in line else _UNIT, where)
+    check_shape(line, _CLOSED if "closed" in line else _PART, where)
     for split, position in line["positions"].items():
         check_shape(position, [(int, list)], where, f"positions.{split}")
         index, lengths = position if len(position) == 2 else (None, [])

@@ -11,12 +11,12 @@ from bertsmith.console.progress import format_count, progress
 from bertsmith.storage.files import locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import read_manifest, write_manifest
-from bertsmith.text.blank_lines import unified
+from bertsmith.text.blank_lines import unify_line_ends
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, open_corpus
 from bertsmith.text.journal import refuse_foreign, refuse_other, skipped_line
+from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.prepare import PrepareRecipe
-from bertsmith.text.units import Unit
 from bertsmith.text.workers import note_broken
 from bertsmith.tokenizers.extension import extend
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
@@ -84,35 +84,35 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
 
 
 def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str], notes: list[str]) -> Iterator[str]:
-    """Documents of every n-th unit, so that about `recipe.megabytes` of text come from all parts of the corpus."""
+    """Documents of every n-th part, so that about `recipe.megabytes` of text come from all parts of the corpus."""
     size, due, share = 0, 1.0, 1.0
     skipped: Counter[str] = Counter()
     with progress("reading", corpus.num_bytes) as bar:
         corpus.say_what_is_passed_over(bar.line)
         for note in notes:
             bar.line(note)
-        for unit in corpus.units():
+        for part in corpus.parts():
             if due >= 1.0:
                 due -= 1.0
-                for text in _documents(unit, recipe.on_error == "skip", skipped):
+                for text in _documents(part, recipe.on_error == "skip", skipped):
                     counts.update(documents=1, characters=len(text))
                     yield text
-                if share == 1.0 and counts["characters"] and unit.size:
-                    share = min(1.0, recipe.megabytes * 1e6 / (counts["characters"] * corpus.num_bytes / unit.size))
+                if share == 1.0 and counts["characters"] and part.size:
+                    share = min(1.0, recipe.megabytes * 1e6 / (counts["characters"] * corpus.num_bytes / part.size))
             due += share
-            size += unit.size
+            size += part.size
             bar.update(size, f"{format_count(counts['documents'])} documents")
         said = f"training on {counts['documents']:,} documents, {counts['characters'] / 1e6:,.1f} M characters"
         bar.line(f"{said}; skipped {skipped_line(skipped)}" if skipped else said)
 
 
-def _documents(unit: Unit, skip_broken: bool, skipped: Counter[str]) -> Iterator[str]:
+def _documents(part: CorpusPart, skip_broken: bool, skipped: Counter[str]) -> Iterator[str]:
     broken: list[str] = []
     note = partial(note_broken, skip_broken, broken)
     try:
-        for document in unit.documents(skipped, note):
+        for document in part.documents(skipped, note):
             try:
-                yield unified(document).decode()
+                yield unify_line_ends(document).decode()
             except UnicodeDecodeError:
                 skipped["not UTF-8"] += 1
     except BrokenArchive as error:

@@ -1,6 +1,7 @@
 """A corpus in, a data folder out: parallel, restartable, and the same bytes for any number of workers.
 
-Workers turn units into tokens in any order; one writer takes them in the corpus's order and keeps a journal.
+Workers turn parts of the corpus into tokens in any order; one writer takes them in the corpus's order and keeps a
+journal: a file with a line for each part that is done.
 """
 
 import os
@@ -25,16 +26,16 @@ from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
 from bertsmith.text.journal import Done, Journal, journal_names, refuse_foreign, refuse_other, skipped_line
+from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
-from bertsmith.text.units import Unit
-from bertsmith.text.workers import Result, UnitEncoder, encode_units, start_server
+from bertsmith.text.workers import PartEncoder, Result, encode_parts, start_server
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
 """Beginnings of documents that both tokenizer libraries encode before the start: 0.2 s."""
 
 SHOWN_BROKEN = 3
-"""Of the broken files or members of a unit that are named."""
+"""Of the broken files or members of a part that are named."""
 
 SHOWN_TOKENS = 64
 """Of the row that is decoded before the start."""
@@ -150,32 +151,32 @@ def _make(job: _Job, held: Held) -> None:
 
 
 def _write_shards(job: _Job, book: Journal, held: Held) -> None:
-    encoder = UnitEncoder(job.tokenizer, job.recipe.heldout_fraction, job.recipe.on_error == "skip")
-    units = job.corpus.units()
-    size = sum(unit.size for unit in islice(units, book.done.units))
+    encoder = PartEncoder(job.tokenizer, job.recipe.heldout_fraction, job.recipe.on_error == "skip")
+    parts = job.corpus.parts()
+    size = sum(part.size for part in islice(parts, book.done.parts))
     num_bytes, started_at = book.done.counts["bytes"], time.monotonic()
     with ExitStack() as stack:
         bar = stack.enter_context(progress("prepare", job.corpus.num_bytes, size))
-        results = stack.enter_context(encode_units(units, encoder, job.workers))
+        results = stack.enter_context(encode_parts(parts, encoder, job.workers))
         writers = {split: stack.enter_context(closing(_writer(job, book, split))) for split in SPLITS}
         job.corpus.say_what_is_passed_over(bar.line)
         for note in (f"{job.recipe.vocab}: {job.tokenizer.casing}", *job.tokenizer.notes()):
             bar.line(note)
-        if book.done.units:
+        if book.done.parts:
             bar.line(f"{job.out}: goes on after {_summary(book.done)}")
         job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
         is_announced = False
-        for unit, result in results:
-            if not is_announced and result.encoded.counts["documents"] and unit.size:
-                _announce(job, unit, result, bar)
+        for part, result in results:
+            if not is_announced and result.encoded.counts["documents"] and part.size:
+                _announce(job, part, result, bar)
                 is_announced = True
             held.check()
             _commit(book, writers, result.encoded)
             for reason in result.broken[:SHOWN_BROKEN]:
                 bar.line(f"passed over: {reason}")
             if len(result.broken) > SHOWN_BROKEN:
-                bar.line(f"passed over: {len(result.broken) - SHOWN_BROKEN:,} more in {unit.source}")
-            size += unit.size
+                bar.line(f"passed over: {len(result.broken) - SHOWN_BROKEN:,} more in {part.source}")
+            size += part.size
             rate = (book.done.counts["bytes"] - num_bytes) / (time.monotonic() - started_at) / 1e6
             bar.update(size, f"{format_count(book.done.counts['documents'])} documents, {rate:.1f} MB/s")
         for split, writer in writers.items():
@@ -197,16 +198,16 @@ def _commit(book: Journal, writers: dict[str, ShardWriter], encoded: Encoded) ->
 
 def _sample(corpus: Corpus) -> list[bytes]:
     """Beginnings of the first documents that can be read."""
-    for unit in corpus.units():
+    for part in corpus.parts():
         with suppress(BrokenArchive):
-            return [document[:CHECKED_BYTES] for document in islice(unit.documents(Counter()), CHECKED_DOCUMENTS)]
+            return [document[:CHECKED_BYTES] for document in islice(part.documents(Counter()), CHECKED_DOCUMENTS)]
     return []
 
 
-def _announce(job: _Job, unit: Unit, result: Result, bar: Progress) -> None:
-    """Say what to expect of the whole corpus, judging by this unit of it, and show the beginning of a document."""
+def _announce(job: _Job, part: CorpusPart, result: Result, bar: Progress) -> None:
+    """Say what to expect of the whole corpus, judging by this part of it, and show the beginning of a document."""
     files, stored, encoded = len(job.corpus.files), job.corpus.num_bytes, result.encoded
-    times = stored / unit.size
+    times = stored / part.size
     text, tokens = times * encoded.counts["bytes"], times * encoded.counts["tokens"]
     positions = encoded.counts["lines"] + encoded.counts["documents"]
     disk = tokens * job.tokenizer.dtype.itemsize + times * positions * 4

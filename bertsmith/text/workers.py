@@ -1,4 +1,4 @@
-"""Units in, their tokens out, in the same order: encoded by as many processes as asked for."""
+"""Parts of a corpus in, their tokens out in the same order, encoded by several processes."""
 
 import multiprocessing
 import os
@@ -21,16 +21,16 @@ from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.encoding import Encoded, encode_documents
-from bertsmith.text.units import Unit
+from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 IN_FLIGHT = 4
-"""Units per worker that are taken from the corpus and not yet written: while a shard is closed, work goes on."""
+"""Parts per worker that are taken from the corpus and not yet written: while a shard is closed, work goes on."""
 
 
 @dataclass(frozen=True)
-class UnitEncoder:
-    """Reads a unit and encodes its documents.
+class PartEncoder:
+    """Reads a part of a corpus and encodes its documents.
 
     Attributes:
         tokenizer, heldout_fraction: as for `bertsmith.text.encoding.encode_documents`.
@@ -42,13 +42,13 @@ class UnitEncoder:
     heldout_fraction: float
     skip_broken: bool
 
-    def __call__(self, unit: Unit) -> "Result":
+    def __call__(self, part: CorpusPart) -> "Result":
         started_at = time.perf_counter()
         skipped: Counter[str] = Counter()
         broken: list[str] = []
         note = partial(note_broken, self.skip_broken, broken)
         try:
-            encoded = encode_documents(unit.documents(skipped, note), self.tokenizer, self.heldout_fraction)
+            encoded = encode_documents(part.documents(skipped, note), self.tokenizer, self.heldout_fraction)
         except BrokenArchive as error:
             note(error)
             encoded = encode_documents((), self.tokenizer, self.heldout_fraction)
@@ -74,23 +74,25 @@ class Result(NamedTuple):
 
 
 @contextmanager
-def encode_units(units: Iterator[Unit], encoder: UnitEncoder, workers: int) -> Iterator[Iterator[tuple[Unit, Result]]]:
-    """Encode units: yield each with its result, in the order of `units`, of which no more are taken than keep `workers`
+def encode_parts(
+    parts: Iterator[CorpusPart], encoder: PartEncoder, workers: int
+) -> Iterator[Iterator[tuple[CorpusPart, Result]]]:
+    """Encode parts: yield each with its result, in the order of `parts`, of which no more are taken than keep `workers`
     busy.
 
     Work begins at once, before the first result is asked for; with one worker it happens in this process.
 
     Raises:
-        UserError: a unit cannot be read (when its turn comes), or a worker was killed.
+        UserError: a part cannot be read (when its turn comes), or a worker was killed.
     """
     if workers == 1:
-        yield ((unit, encoder(unit)) for unit in units)
+        yield ((part, encoder(part)) for part in parts)
         return
     context = start_server()
     pool = ProcessPoolExecutor(workers, context, _start, (encoder,))
     try:
-        pending = deque((unit, pool.submit(_encode, unit)) for unit in islice(units, IN_FLIGHT * workers))
-        yield _in_order(pending, units, pool)
+        pending = deque((part, pool.submit(_encode, part)) for part in islice(parts, IN_FLIGHT * workers))
+        yield _in_order(pending, parts, pool)
     except BrokenProcessPool as error:
         raise UserError(f"workers = {workers}: one was killed, perhaps for lack of memory; use fewer") from error
     finally:
@@ -107,20 +109,20 @@ def start_server() -> BaseContext:
 
 
 def _in_order(
-    pending: deque[tuple[Unit, Future[Result]]], units: Iterator[Unit], pool: ProcessPoolExecutor
-) -> Iterator[tuple[Unit, Result]]:
+    pending: deque[tuple[CorpusPart, Future[Result]]], parts: Iterator[CorpusPart], pool: ProcessPoolExecutor
+) -> Iterator[tuple[CorpusPart, Result]]:
     while pending:
-        unit, future = pending.popleft()
+        part, future = pending.popleft()
         result = future.result()
-        pending.extend((following, pool.submit(_encode, following)) for following in islice(units, 1))
-        yield unit, result
+        pending.extend((following, pool.submit(_encode, following)) for following in islice(parts, 1))
+        yield part, result
 
 
-_encoder: UnitEncoder
-"""A worker's own, set when it starts: sent once and not with every unit."""
+_encoder: PartEncoder
+"""A worker's own, set when it starts: sent once and not with every part."""
 
 
-def _start(encoder: UnitEncoder) -> None:
+def _start(encoder: PartEncoder) -> None:
     global _encoder
     _encoder = encoder
     keep_freed_memory()
@@ -137,5 +139,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _encode(unit: Unit) -> Result:
-    return _encoder(unit)
+def _encode(part: CorpusPart) -> Result:
+    return _encoder(part)

@@ -18,9 +18,12 @@ from attack import attack, example, few_and_many
 from mutation import mutated
 from pyarrow import parquet
 
-from bertsmith.text import units
 from bertsmith.text.compression import BrokenArchive
-from bertsmith.text.text_files import CorpusFile
+from bertsmith.text.layouts.json_lines import json_line_parts
+from bertsmith.text.layouts.layout import CorpusFile
+from bertsmith.text.layouts.openwebtext import archive_parts
+from bertsmith.text.layouts.parquet import parquet_parts
+from bertsmith.text.layouts.plain_text import text_parts
 
 COMPRESS = {
     "": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress,
@@ -44,15 +47,15 @@ def tar(contents: list[bytes], ending: str) -> bytes:
 
 
 def documents_of(found) -> list[bytes]:
-    """Leniently first, where nothing may be raised but of a unit as a whole; then as it is by default."""
+    """Leniently first, where nothing may be raised but of a part as a whole; then as it is by default."""
     found = list(found)
     broken: list[BrokenArchive] = []
-    for unit in found:
+    for part in found:
         try:
-            list(unit.documents(Counter(), broken.append))
+            list(part.documents(Counter(), broken.append))
         except BrokenArchive as error:
             broken.append(error)
-    documents = [document for unit in found for document in unit.documents(Counter())]
+    documents = [document for part in found for document in part.documents(Counter())]
     assert not broken, "what is broken is told of by default too"
     return documents
 
@@ -63,7 +66,7 @@ def file_in(folder: Path) -> CorpusFile:
 
 
 def read_archive(folder: Path) -> None:
-    found = documents_of(units.archives([file_in(folder)]))
+    found = documents_of(archive_parts([file_in(folder)]))
     [path] = folder.iterdir()
     if path.suffix == ".tar":  # whose contents no checksum protects
         whole = path.read_bytes()
@@ -81,7 +84,7 @@ def is_plain(content: bytes) -> bool:
 
 
 def read_json_lines(folder: Path) -> None:
-    found = documents_of(units.json_lines([file_in(folder)], "text"))
+    found = documents_of(json_line_parts([file_in(folder)], "text"))
     [path] = folder.iterdir()
     if path.suffix != ".jsonl" and not is_plain(path.read_bytes()):
         assert found == DOCUMENTS
@@ -96,7 +99,7 @@ def read_json_lines(folder: Path) -> None:
 
 
 def read_parquet(folder: Path) -> None:
-    found = documents_of(units.parquet([file_in(folder)], "text"))
+    found = documents_of(parquet_parts([file_in(folder)], "text"))
     assert found == CELLS
 
 
@@ -110,7 +113,7 @@ def read_texts(folder: Path) -> None:
         elif lines:
             expected.append("\n".join(lines).encode("utf-8", "surrogateescape").strip())
             lines = []
-    assert documents_of(units.texts([file_in(folder)], blank_lines=True)) == expected
+    assert documents_of(text_parts([file_in(folder)], blank_lines=True)) == expected
 
 
 @few_and_many

@@ -14,9 +14,17 @@ import pyarrow as pa
 import zstandard
 from pyarrow import parquet
 
+from bertsmith.text.layouts import json_lines, layout, plain_text
+
 SYLLABLES = [first + second for first in "bdfgklmnprst" for second in "aeiou"]
 
 COMPRESS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress, ".bz2": bz2.compress}
+
+
+def set_part_bytes(monkeypatch, size: int) -> None:
+    """Cut corpora into parts of about `size` bytes."""
+    for module in (layout, plain_text, json_lines):
+        monkeypatch.setattr(module, "PART_BYTES", size)
 
 
 def write_vocabulary(folder: Path) -> Path:

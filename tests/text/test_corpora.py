@@ -22,7 +22,7 @@ def opened(path, layout: str, **more) -> Corpus:
 
 
 def documents(corpus: Corpus) -> list[bytes]:
-    return [document for unit in corpus.units() for document in unit.documents(Counter())]
+    return [document for part in corpus.parts() for document in part.documents(Counter())]
 
 
 TEXTS = make_documents(30)

@@ -212,8 +212,8 @@ def test_real_documents_are_encoded_as_bert_would(shared_data):
 
     tokenizer = Tokenizer.load(shared_data / "vocab.txt")
     path: Path = shared_data / "corpora" / "openwebtext.tar.xz"
-    unit = next(open_corpus(CorpusRecipe(corpus=str(path), layout="openwebtext")).units())
-    documents = list(unit.documents(Counter()))
+    part = next(open_corpus(CorpusRecipe(corpus=str(path), layout="openwebtext")).parts())
+    documents = list(part.documents(Counter()))
     shard = encode_documents(documents, tokenizer, 0.0).splits["train"]
     starts = [0, *shard.document_ends.tolist()]
     for number in range(0, len(documents), 25):

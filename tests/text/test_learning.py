@@ -6,7 +6,6 @@ import pytest
 
 from bertsmith.config.loading import load
 from bertsmith.errors import UserError
-from bertsmith.text import units
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from tests.text import layouts
@@ -71,7 +70,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, overwrite):
 
 
 def test_a_part_of_a_big_corpus_is_taken_evenly(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(units, "UNIT_BYTES", 10_000)
+    layouts.set_part_bytes(monkeypatch, 10_000)
     documents = make_documents(9000, seed=1)
     corpus = layouts.write_texts(tmp_path / "corpus", documents)
     total = sum(map(len, documents))

@@ -19,7 +19,7 @@ import pytest
 
 from bertsmith.config.loading import load
 from bertsmith.errors import UserError
-from bertsmith.text import journal, shards, units
+from bertsmith.text import journal, shards
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.text import layouts
@@ -30,8 +30,8 @@ DOCUMENTS = make_documents(90)
 
 @pytest.fixture
 def small(monkeypatch):
-    """Units and shards so small that a small corpus has many."""
-    monkeypatch.setattr(units, "UNIT_BYTES", 2000)
+    """Parts and shards so small that a small corpus has many."""
+    layouts.set_part_bytes(monkeypatch, 2000)
     monkeypatch.setattr(shards, "SHARD_TOKENS", 1500)
 
 
@@ -90,10 +90,12 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from bertsmith.config.loading import load
-from bertsmith.text import journal, shards, units
+from bertsmith.text import journal, shards
+from bertsmith.text.layouts import layout, plain_text
 from bertsmith.text.prepare import PrepareRecipe, prepare
 
-units.UNIT_BYTES, shards.SHARD_TOKENS, journal.SYNC_SECONDS = 2000, 1500, 0.0
+layout.PART_BYTES = plain_text.PART_BYTES = 2000
+shards.SHARD_TOKENS, journal.SYNC_SECONDS = 1500, 0.0
 left, torn = int(sys.argv[1]), sys.argv[2] == "torn"
 
 def dying(function, write=None):
@@ -167,7 +169,7 @@ def wait_until(condition, seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def test_a_power_cut_that_kept_the_journal_and_lost_data_costs_only_the_lost_units(tmp_path, small, monkeypatch):
+def test_a_power_cut_that_kept_the_journal_and_lost_data_costs_only_the_lost_parts(tmp_path, small, monkeypatch):
     corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
     whole = prepare(recipe(tmp_path, corpus), tmp_path / "whole")
     out = interrupted(tmp_path, corpus, monkeypatch, after=4)
@@ -177,12 +179,12 @@ def test_a_power_cut_that_kept_the_journal_and_lost_data_costs_only_the_lost_uni
 
 
 def interrupted(tmp_path: Path, corpus: Path, monkeypatch, after: int) -> Path:
-    """A folder left by Ctrl-C after so many units."""
+    """A folder left by Ctrl-C after so many parts."""
     commit = journal.Journal.commit
 
     def stop(book, *arguments):
         commit(book, *arguments)
-        if book.done.units == after:
+        if book.done.parts == after:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -10,7 +10,7 @@ from bertsmith.text import shards
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import PARTS, Data, Position, Shard, ShardWriter, open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
-from tests.text.layouts import make_documents, write_texts, write_vocabulary
+from tests.text.layouts import make_documents, set_part_bytes, write_texts, write_vocabulary
 
 DTYPE = np.dtype(np.uint16)
 
@@ -91,7 +91,7 @@ def test_a_file_that_a_power_cut_shortened_is_noticed(tmp_path):
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Data:
     monkeypatch.setattr(shards, "SHARD_TOKENS", 500)
-    monkeypatch.setattr("bertsmith.text.units.UNIT_BYTES", 1000)
+    set_part_bytes(monkeypatch, 1000)
     corpus = write_texts(tmp_path / "corpus", make_documents(60))
     vocab = write_vocabulary(tmp_path)
     recipe = PrepareRecipe(corpus=str(corpus), layout="text", vocab=str(vocab), workers=1, heldout_fraction=0.2)

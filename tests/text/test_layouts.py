@@ -1,4 +1,4 @@
-"""Cutting a corpus into units loses and changes nothing, wherever the cuts fall; bad content is counted or refused."""
+"""Cutting a corpus into parts loses and changes nothing, wherever the cuts fall; bad content is counted or refused."""
 
 import bz2
 import gzip
@@ -17,13 +17,17 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from bertsmith.errors import UserError
-from bertsmith.text import text_files, unit_kinds, units
 from bertsmith.text.compression import BrokenArchive
-from bertsmith.text.text_files import CorpusFile
-from bertsmith.text.unit_kinds import JsonLines
+from bertsmith.text.layouts import json_lines, layout, openwebtext, plain_text
+from bertsmith.text.layouts.json_lines import JsonLines, json_line_parts
+from bertsmith.text.layouts.layout import CorpusFile
+from bertsmith.text.layouts.openwebtext import archive_parts
+from bertsmith.text.layouts.parquet import parquet_parts
+from bertsmith.text.layouts.plain_text import text_parts
 from tests.text.layouts import (
     archives,
     make_documents,
+    set_part_bytes,
     tar,
     write_archives,
     write_jsonl,
@@ -71,59 +75,59 @@ def file(path: Path) -> CorpusFile:
 
 def read(found, skipped: Counter | None = None) -> list[bytes]:
     skipped = Counter() if skipped is None else skipped
-    return [document for unit in found for document in pickle.loads(pickle.dumps(unit)).documents(skipped)]
+    return [document for part in found for document in pickle.loads(pickle.dumps(part)).documents(skipped)]
 
 
 def read_leniently(found) -> tuple[list[bytes], list[BrokenArchive]]:
     """As `read`, with what was broken and passed over."""
     broken: list[BrokenArchive] = []
-    return [document for unit in found for document in unit.documents(Counter(), broken.append)], broken
+    return [document for part in found for document in part.documents(Counter(), broken.append)], broken
 
 
 @quick
-@given(content=st.lists(st.sampled_from(PIECES), max_size=80).map("".join).map(str.encode), unit=st.integers(1, 60))
-def test_blank_lines_part_the_same_documents_wherever_units_end(content: bytes, unit: int, tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "UNIT_BYTES", unit)
+@given(content=st.lists(st.sampled_from(PIECES), max_size=80).map("".join).map(str.encode), size=st.integers(1, 60))
+def test_blank_lines_separate_the_same_documents_wherever_parts_end(content: bytes, size: int, tmp_path, monkeypatch):
+    set_part_bytes(monkeypatch, size)
     path = tmp_path / "a.txt"
     path.write_bytes(content)
-    assert read(units.texts([file(path)], blank_lines=True)) == stripped_by_python(content.decode())
+    assert read(text_parts([file(path)], blank_lines=True)) == stripped_by_python(content.decode())
 
 
 @quick
 @given(content=st.text(alphabet="ab é漢\n", max_size=3000).map(str.encode), limit=st.integers(50, 500))
 def test_a_document_beyond_the_limit_goes_on_in_the_next_one(content: bytes, limit: int, tmp_path, monkeypatch):
-    monkeypatch.setattr(text_files, "LONGEST_DOCUMENT", limit)
+    monkeypatch.setattr(plain_text, "LONGEST_DOCUMENT", limit)
     path = tmp_path / "a.txt"
     path.write_bytes(content)
-    found = read(units.texts([file(path)], blank_lines=False))
+    found = read(text_parts([file(path)], blank_lines=False))
     assert b"".join(found) == content
     assert all(part.decode() is not None and len(part) <= limit for part in found)
 
 
 def test_a_long_document_is_cut_at_a_line_if_there_is_one_and_else_at_a_word(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_files, "LONGEST_DOCUMENT", 10)
+    monkeypatch.setattr(plain_text, "LONGEST_DOCUMENT", 10)
     (tmp_path / "a.txt").write_bytes(b"aa bb\ncc dd ee ff gg")
-    assert read(units.texts([file(tmp_path / "a.txt")], False)) == [b"aa bb", b"\ncc dd ee", b" ff gg"]
+    assert read(text_parts([file(tmp_path / "a.txt")], False)) == [b"aa bb", b"\ncc dd ee", b" ff gg"]
 
 
-def test_small_texts_share_a_unit_and_big_ones_do_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "UNIT_BYTES", 100)
+def test_small_texts_share_a_part_and_big_ones_do_not(tmp_path, monkeypatch):
+    set_part_bytes(monkeypatch, 100)
     for number, size in enumerate([10, 10, 90, 300, 10]):
         (tmp_path / f"{number}.txt").write_bytes(b"a" * size)
-    found = list(units.texts([file(tmp_path / f"{number}.txt") for number in range(5)], False))
-    assert [len(unit.spans) for unit in found] == [3, 1, 1]
-    assert sum(unit.size for unit in found) == 420
+    found = list(text_parts([file(tmp_path / f"{number}.txt") for number in range(5)], False))
+    assert [len(part.spans) for part in found] == [3, 1, 1]
+    assert sum(part.size for part in found) == 420
 
 
 @quick
 @given(st.lists(LINE, max_size=60), st.sampled_from(["", ".gz", ".xz", ".zst"]), st.integers(1, 2000))
-def test_lines_of_json_come_out_whatever_the_units(tmp_path, monkeypatch, lines: list[bytes], suffix: str, unit: int):
-    monkeypatch.setattr(units, "UNIT_BYTES", unit)
+def test_lines_of_json_come_out_whatever_the_parts(tmp_path, monkeypatch, lines: list[bytes], suffix: str, size: int):
+    set_part_bytes(monkeypatch, size)
     texts = [line.decode(errors="replace") for line in lines]
     path = write_jsonl(tmp_path, [text.encode() for text in texts], suffix)
-    found = list(units.json_lines([file(path)], "text"))
+    found = list(json_line_parts([file(path)], "text"))
     assert read(found) == [text.encode() for text in texts]
-    assert sum(unit.size for unit in found) <= path.stat().st_size
+    assert sum(part.size for part in found) <= path.stat().st_size
 
 
 @quick
@@ -162,22 +166,21 @@ def test_a_faulty_line_is_counted_by_its_reason(line: bytes, reason: str):
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst", ".bz2"])
 def test_a_line_too_long_to_hold_is_refused_and_those_around_it_are_not(tmp_path, monkeypatch, suffix):
-    for module in (units, unit_kinds):
-        monkeypatch.setattr(module, "LONGEST_LINE", 1 << 16)
+    monkeypatch.setattr(json_lines, "LONGEST_LINE", 1 << 16)
     path = write_jsonl(tmp_path, [b"one", b"a" * (1 << 21), b"two", b"b" * (1 << 16), b"three"], suffix)
     with pytest.raises(BrokenArchive, match="a line of over 0 MB"):
-        read(units.json_lines([file(path)], "text"))
+        read(json_line_parts([file(path)], "text"))
     broken: list[BrokenArchive] = []
-    found = list(units.json_lines([file(path)], "text"))
-    assert [text for unit in found for text in unit.documents(Counter(), broken.append)] == [b"one", b"two", b"three"]
+    found = list(json_line_parts([file(path)], "text"))
+    assert [text for part in found for text in part.documents(Counter(), broken.append)] == [b"one", b"two", b"three"]
     assert len(broken) == 2
 
 
-def test_a_broken_file_ends_with_a_broken_unit_and_the_next_file_follows(tmp_path):
+def test_a_broken_file_ends_with_a_broken_part_and_the_next_file_follows(tmp_path):
     first = write_jsonl(tmp_path / "a", make_documents(50), ".gz")
     first.write_bytes(first.read_bytes()[:-20])
     second = write_jsonl(tmp_path / "b", make_documents(5, seed=1), ".gz")
-    found = list(units.json_lines([file(first), file(second)], "text"))
+    found = list(json_line_parts([file(first), file(second)], "text"))
     with pytest.raises(BrokenArchive, match=re.escape(str(first))):
         found[-2].documents(Counter())
     assert read(found[-1:]) == make_documents(5, seed=1)
@@ -187,43 +190,43 @@ def test_the_archive_and_the_archives_in_it_hold_the_same(tmp_path):
     documents = make_documents(45)
     whole = write_openwebtext(tmp_path / "whole", documents)
     folder = write_archives(tmp_path / "folder", documents)
-    found = list(units.archives([file(whole)]))
+    found = list(archive_parts([file(whole)]))
     assert len(found) == 5
     assert read(found) == documents
-    assert read(units.archives(file(path) for path in sorted(folder.iterdir()))) == documents
+    assert read(archive_parts(file(path) for path in sorted(folder.iterdir()))) == documents
 
 
-def test_an_archive_of_texts_is_cut_into_units_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "UNIT_BYTES", 1000)
+def test_an_archive_of_texts_is_cut_into_parts_too(tmp_path, monkeypatch):
+    set_part_bytes(monkeypatch, 1000)
     documents = make_documents(45)
     (tmp_path / "a.tar").write_bytes(tar(documents))
-    found = list(units.archives([file(tmp_path / "a.tar")]))
+    found = list(archive_parts([file(tmp_path / "a.tar")]))
     assert len(found) > 3
     assert read(found) == documents
 
 
 def test_a_column_of_parquet_comes_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "UNIT_BYTES", 1000)
+    set_part_bytes(monkeypatch, 1000)
     documents = make_documents(45)
     path = write_parquet(tmp_path, documents, "story")
-    found = list(units.parquet([file(path)], "story"))
+    found = list(parquet_parts([file(path)], "story"))
     assert len(found) > 3
     assert read(found) == documents
-    assert sum(unit.size for unit in found) == path.stat().st_size
+    assert sum(part.size for part in found) == path.stat().st_size
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
 def test_text_columns_of_any_type_are_read(tmp_path, kind):
     parquet.write_table(pa.table({"text": pa.array(["a", None, "é"], pa.string()).cast(kind)}), tmp_path / "a.parquet")
-    assert read(units.parquet([file(tmp_path / "a.parquet")], "text")) == [b"a", b"", "é".encode()]
+    assert read(parquet_parts([file(tmp_path / "a.parquet")], "text")) == [b"a", b"", "é".encode()]
 
 
 def test_a_column_that_is_not_there_or_no_text_is_refused(tmp_path):
     path = write_parquet(tmp_path, make_documents(3))
     with pytest.raises(UserError, match="no column 'texts'; set field= to one of number, text"):
-        read(units.parquet([file(path)], "texts"))
+        read(parquet_parts([file(path)], "texts"))
     with pytest.raises(UserError, match="column 'number' holds no text"):
-        read(units.parquet([file(path)], "number"))
+        read(parquet_parts([file(path)], "number"))
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: b"PAR1" + bytes(200), lambda _: b""])
@@ -231,15 +234,15 @@ def test_a_damaged_parquet_file_is_broken(tmp_path, damage):
     path = write_parquet(tmp_path, make_documents(50))
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(BrokenArchive, match="not a Parquet file"):
-        read(units.parquet([file(path)], "text"))
+        read(parquet_parts([file(path)], "text"))
 
 
 def test_a_missing_file_is_named(tmp_path):
-    for found in (units.texts, units.json_lines, units.parquet):
+    for found in (text_parts, json_line_parts, parquet_parts):
         with pytest.raises(UserError, match="gone"):
             read(found([CorpusFile(str(tmp_path / "gone"), 3)], "text"))
     with pytest.raises(UserError, match="gone"):
-        read(units.archives([CorpusFile(str(tmp_path / "gone"), 3)]))
+        read(archive_parts([CorpusFile(str(tmp_path / "gone"), 3)]))
 
 
 def test_each_member_of_an_archive_is_judged_by_itself(tmp_path):
@@ -249,9 +252,9 @@ def test_each_member_of_an_archive_is_judged_by_itself(tmp_path):
     second, third = gzip.compress(lzma.decompress(inner[1])), lzma.decompress(inner[2])
     contents = [b"\0\5\x16\7", b"read me", b"", inner[0], b"a note", second, third, b"PK\3\4..."]
     (tmp_path / "a.tar.zst").write_bytes(zstandard.compress(tar(contents, names)))
-    found = list(units.archives([file(tmp_path / "a.tar.zst")]))
+    found = list(archive_parts([file(tmp_path / "a.tar.zst")]))
     skipped, broken = Counter(), []
-    read_all = [document for unit in found for document in unit.documents(skipped, broken.append)]
+    read_all = [document for part in found for document in part.documents(skipped, broken.append)]
     assert read_all == [b"read me", b"", *documents[:10], b"a note", *documents[10:]]
     assert skipped == {"hidden archive member": 1}
     assert [str(error) for error in broken] == [
@@ -261,14 +264,14 @@ def test_each_member_of_an_archive_is_judged_by_itself(tmp_path):
         read(found)
 
 
-def test_a_large_archive_in_an_archive_is_read_where_units_are_listed(tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "LARGEST_INNER", 100)
+def test_a_large_archive_in_an_archive_is_read_where_parts_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(openwebtext, "LARGEST_INNER", 100)
     documents = make_documents(20)
     whole = archives(documents, 10)
     (tmp_path / "a.tar").write_bytes(tar([b"first", whole[0], whole[1][:-60], b"last"]))
     broken: list[BrokenArchive] = []
     found = [
-        text for unit in units.archives([file(tmp_path / "a.tar")]) for text in unit.documents(Counter(), broken.append)
+        text for part in archive_parts([file(tmp_path / "a.tar")]) for text in part.documents(Counter(), broken.append)
     ]
     assert found[:11] == [b"first", *documents[:10]] and found[-1] == b"last"
     assert len(broken) == 1 and "archive 2 in it: ends too early" in str(broken[0])
@@ -284,29 +287,29 @@ def test_an_archive_among_texts_is_told_of_and_the_others_are_read(tmp_path, kin
         (tmp_path / name).write_bytes(text)
     (tmp_path / "x_data.xz").write_bytes(lzma.compress(tar([b"one", content, b"three"])))
     for found in (
-        units.texts((file(path) for path in sorted(tmp_path.glob("[0-9]*"))), False),
-        units.archives([file(tmp_path / "x_data.xz")]),
+        text_parts((file(path) for path in sorted(tmp_path.glob("[0-9]*"))), False),
+        archive_parts([file(tmp_path / "x_data.xz")]),
     ):
-        [unit] = found
+        [part] = found
         broken: list[BrokenArchive] = []
-        assert list(unit.documents(Counter(), broken.append)) == [b"one", b"three"]
+        assert list(part.documents(Counter(), broken.append)) == [b"one", b"three"]
         assert len(broken) == 1 and f": {kind} among texts; unpack it" in str(broken[0])
         with pytest.raises(BrokenArchive, match="among texts"):
-            list(unit.documents(Counter()))
+            list(part.documents(Counter()))
 
 
 def test_an_archive_that_expands_beyond_the_limit_is_broken(tmp_path, monkeypatch):
-    monkeypatch.setattr(unit_kinds, "LONGEST_DOCUMENT", 10_000)
+    monkeypatch.setattr(openwebtext, "LONGEST_DOCUMENT", 10_000)
     (tmp_path / "a_data.xz").write_bytes(lzma.compress(tar([bytes(3000)] * 4)))
-    [unit] = units.archives([file(tmp_path / "a_data.xz")])
+    [part] = archive_parts([file(tmp_path / "a_data.xz")])
     with pytest.raises(BrokenArchive, match="of text, the most of an archive that is read as one piece; unpack it"):
-        list(unit.documents(Counter()))
+        list(part.documents(Counter()))
 
 
 def test_a_cell_that_is_too_long_is_told_of_and_the_others_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(units, "LONGEST_DOCUMENT", 1000)
+    monkeypatch.setattr(layout, "LONGEST_DOCUMENT", 1000)
     path = write_parquet(tmp_path, [b"one", b"a" * 1001, b"b" * 1000])
-    found, broken = read_leniently(units.parquet([file(path)], "text"))
+    found, broken = read_leniently(parquet_parts([file(path)], "text"))
     assert found == [b"one", b"b" * 1000] and len(broken) == 1
 
 
@@ -315,12 +318,12 @@ def test_the_checksums_of_parquet_pages_are_looked_at(tmp_path):
     parquet.write_table(
         pa.table({"text": texts}), path, write_page_checksum=True, compression="none", use_dictionary=False
     )
-    assert len(read(units.parquet([file(path)], "text"))) == 100
+    assert len(read(parquet_parts([file(path)], "text"))) == 100
     content = path.read_bytes()
     assert content.count(b"the 57 th text") == 1
     path.write_bytes(content.replace(b"the 57 th text", b"the 58 th text"))
     with pytest.raises(BrokenArchive, match=r"not a Parquet file, or a damaged one .*CRC"):
-        read(units.parquet([file(path)], "text"))
+        read(parquet_parts([file(path)], "text"))
 
 
 def test_a_damaged_header_of_a_page_hides_no_rows(tmp_path):
@@ -337,7 +340,7 @@ def test_a_damaged_header_of_a_page_hides_no_rows(tmp_path):
         damaged[place] ^= 4
         path.write_bytes(damaged)
         try:
-            assert read(units.parquet([file(path)], "text")) == [text.encode() for text in texts]
+            assert read(parquet_parts([file(path)], "text")) == [text.encode() for text in texts]
         except BrokenArchive as error:
             hidden += "10 of its 20 rows can be read, it is damaged" in str(error)
     assert hidden > 0
@@ -348,7 +351,7 @@ def test_what_is_before_the_damage_is_kept_where_it_is_skipped(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     broken: list[BrokenArchive] = []
     found = [
-        text for unit in units.json_lines([file(path)], "text") for text in unit.documents(Counter(), broken.append)
+        text for part in json_line_parts([file(path)], "text") for text in part.documents(Counter(), broken.append)
     ]
     assert len(broken) == 1 and len(found) > 20 and found == make_documents(50)[: len(found)]
 
@@ -357,4 +360,4 @@ def test_lines_of_json_that_are_blank_to_the_eye_are_none(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "a"}\r\n\u00a0\n \u3000\r\n\n{"text": "b"}')
     skipped: Counter[str] = Counter()
-    assert read(units.json_lines([file(path)], "text"), skipped) == [b"a", b"b"] and not skipped
+    assert read(json_line_parts([file(path)], "text"), skipped) == [b"a", b"b"] and not skipped

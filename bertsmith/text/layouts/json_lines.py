@@ -1,0 +1,107 @@
+"""A field of files of JSON lines, plain or compressed."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from bertsmith.errors import quoted
+from bertsmith.text.compression import BrokenArchive, OnBroken, decompressed, refuse
+from bertsmith.text.layouts.layout import (
+    PART_BYTES,
+    Broken,
+    CorpusFile,
+    CorpusPart,
+    Layout,
+    open_file,
+    parts_of_each,
+)
+
+LONGEST_LINE = 32 << 20
+"""Bytes of a line of JSON, which has to be held whole; JSON takes up to 24 times its size."""
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """Lines that are JSON objects."""
+
+    source: str
+    size: int
+    content: bytes
+    key: str
+
+    def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
+        for line in io.BytesIO(self.content):
+            if line.isspace():
+                continue
+            if len(line) > LONGEST_LINE:
+                broken(_long_line(self.source))
+                continue
+            try:
+                yield json.loads(line)[self.key].encode()
+            except UnicodeError:  # in the line, or a lone surrogate in the text; a kind of ValueError
+                skipped["not UTF-8"] += 1
+            except (ValueError, RecursionError):
+                if not line.isascii() and not line.decode(errors="replace").strip():
+                    continue
+                skipped["not JSON"] += 1
+            except (KeyError, TypeError, AttributeError):
+                skipped[f"no text in field {quoted(self.key, 60)}"] += 1
+
+
+def json_line_parts(files: Iterable[CorpusFile], field: str) -> Iterator[CorpusPart]:
+    """Return the parts of files of JSON lines."""
+
+    def parts_of(file: CorpusFile) -> Iterator[CorpusPart]:
+        with open_file(file.path) as raw:
+            start = 0
+            for lines in _whole_lines(decompressed(raw, file.path), file.path):
+                if isinstance(lines, BrokenArchive):
+                    yield Broken(file.path, 0, str(lines))
+                else:
+                    yield JsonLines(file.path, raw.tell() - start, lines, field)
+                    start = raw.tell()
+
+    return parts_of_each(files, parts_of)
+
+
+def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | BrokenArchive]:
+    """Yield the content of `blocks`, cut between lines into pieces of PART_BYTES, with an error in the place of a long
+    line."""
+    pieces, size, is_long = [], 0, False
+    try:
+        for block in blocks:
+            if is_long:
+                stop = block.find(b"\n") + 1
+                if not stop:
+                    continue
+                block, is_long = block[stop:], False
+            pieces.append(block)
+            size += len(block)
+            if size < min(PART_BYTES, LONGEST_LINE):
+                continue
+            content = b"".join(pieces) if b"\n" in block or size > LONGEST_LINE else b""
+            if stop := content.rfind(b"\n") + 1:
+                yield content[:stop]
+                pieces, size = [content[stop:]], len(content) - stop
+            if size > LONGEST_LINE:
+                yield _long_line(source)
+                pieces, size, is_long = [], 0, True
+    except BrokenArchive:
+        if lines := b"".join(pieces).rpartition(b"\n")[0]:
+            yield lines
+        raise
+    if size:
+        yield b"".join(pieces)
+
+
+def _long_line(source: str) -> BrokenArchive:
+    return BrokenArchive(f"{source}: a line of over {LONGEST_LINE >> 20} MB, the most that is read; is it JSON lines?")
+
+
+JSON_LINES = Layout(
+    ((".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".jsonl.bz2"),),
+    lambda files, recipe: json_line_parts(files, recipe.field),
+    "JSON lines, plain or compressed (.gz, .xz, .zst, .bz2)",
+)

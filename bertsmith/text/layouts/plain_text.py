@@ -1,0 +1,119 @@
+"""Text files: small ones together, big ones in parts."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from bertsmith.storage.files import reported
+from bertsmith.text.blank_lines import find_blank_line, split_at_blank_lines
+from bertsmith.text.compression import OnBroken, archive_format, refuse
+from bertsmith.text.layouts.layout import (
+    LONGEST_DOCUMENT,
+    PART_BYTES,
+    CorpusFile,
+    CorpusPart,
+    Layout,
+    among_texts,
+    open_file,
+)
+
+_MAX_FILES = 4096
+"""Of a part of small ones."""
+
+
+class Span(NamedTuple):
+    """A part of a text file, in bytes; it begins and ends between documents."""
+
+    path: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Text files, or parts of big ones."""
+
+    spans: tuple[Span, ...]
+    blank_lines: bool
+
+    @property
+    def source(self) -> str:
+        return self.spans[0].path
+
+    @property
+    def size(self) -> int:
+        return sum(span.stop - span.start for span in self.spans)
+
+    def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
+        for span in self.spans:
+            with reported(Path(span.path)), open_file(span.path) as file:
+                content = _read(file, span.start, span.stop)
+            if not span.start and (found := archive_format(content)):
+                broken(among_texts(span.path, found))
+            elif self.blank_lines:
+                yield from split_at_blank_lines(content)
+            else:
+                yield content
+
+
+def text_parts(files: Iterable[CorpusFile], blank_lines: bool) -> Iterator[CorpusPart]:
+    """Yield the parts of text files, whose documents are separated by blank lines, or are a file each."""
+    spans, size = [], 0
+    for span in chain.from_iterable(_spans(file, blank_lines) for file in files):
+        spans.append(span)
+        size += span.stop - span.start
+        if size >= PART_BYTES or len(spans) >= _MAX_FILES:
+            yield Texts(tuple(spans), blank_lines)
+            spans, size = [], 0
+    if spans:
+        yield Texts(tuple(spans), blank_lines)
+
+
+def _spans(file: CorpusFile, blank_lines: bool) -> Iterator[Span]:
+    """Yield the spans of a text file, of about `PART_BYTES` where blank lines separate its documents."""
+    start, size = 0, PART_BYTES if blank_lines else LONGEST_DOCUMENT
+    while file.size - start > size:
+        with reported(Path(file.path)), open_file(file.path) as opened:
+            stop = _blank_line(opened, start + size, start + LONGEST_DOCUMENT) if blank_lines else None
+            stop = stop or _space(opened, start, start + LONGEST_DOCUMENT)
+        yield Span(file.path, start, stop)
+        start = stop
+    yield Span(file.path, start, file.size)
+
+
+def _read(file: BinaryIO, start: int, stop: int) -> bytes:
+    """Return the file's bytes from `start` to `stop`, or to its end."""
+    file.seek(start)
+    return file.read(stop - start)
+
+
+def _blank_line(file: BinaryIO, start: int, stop: int) -> int | None:
+    """Return the position after the first blank line between `start` and `stop`, or the file's end if that comes
+    before."""
+    width = 1 << 16
+    while True:
+        content = _read(file, start, min(start + width, stop))
+        if (end := find_blank_line(content)) is not None:
+            return start + end
+        if len(content) < width:
+            return start + len(content) if start + len(content) < stop else None
+        width *= 16
+
+
+def _space(file: BinaryIO, start: int, stop: int) -> int:
+    """Return the last position up to `stop` that cuts no line, else no word, else no character."""
+    content = _read(file, max(start, stop - (1 << 16)), stop)
+    cut = max(content.rfind(b"\n"), 0) or max(content.rfind(b" "), 0)
+    if not cut:
+        cut = next(cut for cut in range(len(content) - 1, 0, -1) if content[cut] & 0xC0 != 0x80)
+    return stop - len(content) + cut
+
+
+PLAIN_TEXT = Layout(
+    ((".txt",),),
+    lambda files, recipe: text_parts(files, blank_lines=recipe.documents == "blank_lines"),
+    ".txt files",
+)
