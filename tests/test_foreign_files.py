@@ -15,7 +15,7 @@ from bertsmith.predict.glue_archive import is_submission, write_submission
 from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.reports import template
 from bertsmith.reports.page import _is_page
-from bertsmith.storage.outputs import refuse_foreign_file
+from bertsmith.storage.folders import refuse_foreign_file
 
 
 def write_ours(folder: Path) -> dict[str, Path]:

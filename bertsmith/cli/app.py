@@ -170,7 +170,7 @@ def evaluate(
     from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model, is_evaluation
     from bertsmith.predict.predictor import Predictor
     from bertsmith.storage.files import make_folder
-    from bertsmith.storage.outputs import refuse_foreign_file
+    from bertsmith.storage.folders import refuse_foreign_file
 
     settings = lay_over(EvaluateSettings, {}, asked or ()).settings
     if out is not None:

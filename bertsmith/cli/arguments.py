@@ -106,10 +106,10 @@ SMALL_TEXTS = {20_000_000: "bert-tiny", 300_000_000: "bert-mini"}
 def what_to_pretrain(data: Path, vocab: Path, num_tokens: int) -> list[object]:
     """Return the words of the command that trains on data of so many training tokens: where `vocab` is a model's folder
     that goes on from it, else with a recipe of that size."""
-    from bertsmith.storage.manifests import kind_of, read_manifest
+    from bertsmith.storage.manifests import folder_type, read_manifest
 
     parent, objective = vocab.parent, "mlm"
-    if kind_of(vocab) == "pretrain":
+    if folder_type(vocab) == "pretrain":
         recipe = read_manifest(vocab, "pretrain").get("recipe", {})
         objective = recipe.get("objective", {}).get("kind", objective)
     elif vocab.name == "discriminator" and _has_weights(parent / "generator"):

@@ -15,7 +15,7 @@ from bertsmith.console.shell import command
 from bertsmith.console.terminal import say, say_table
 from bertsmith.errors import UserError
 from bertsmith.planning.incomplete import load_incomplete, recipe_class
-from bertsmith.storage.manifests import known_kind, read_manifest
+from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results
 
 
@@ -184,10 +184,10 @@ def _plain(value: Any) -> str:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    kind = known_kind(path)
-    if kind is None:
+    found = folder_type(path, strict=True)
+    if found is None:
         lacks = "its manifest.json names no kind"
         if not (path / "manifest.json").exists():
             lacks = "it has neither manifest.json nor config.json"
         raise UserError(f"{path}: no data folder, no run and no model ({lacks})")
-    return read_manifest(path, kind)
+    return read_manifest(path, found)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bertsmith.config.schema import fields_of, keys_of, path_of, table_class
 from bertsmith.errors import UserError, quoted, shortened
-from bertsmith.storage.manifests import kind_of
+from bertsmith.storage.manifests import folder_type
 
 ELSEWHERE = {
     "lr": "learning_rate", "max_steps": "steps", "num_train_epochs": "epochs", "warmup_ratio": "warmup_proportion",
@@ -42,7 +42,7 @@ def _setting_of(cls: type, path: str) -> str:
     """Return the setting of `cls` that a path is meant for; empty where there is nothing, or no such setting."""
     if not os.path.exists(path):
         return ""
-    is_data = kind_of(Path(path)) == "data" or not {"config.json", "manifest.json"} & set(_names_in(path))
+    is_data = folder_type(Path(path)) == "data" or not {"config.json", "manifest.json"} & set(_names_in(path))
     names = ("corpus", "data") if is_data else ("init", "model", "vocab")
     return next((name for name in names if name in fields_of(cls)), "")
 

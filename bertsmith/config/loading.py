@@ -22,7 +22,7 @@ from bertsmith.config.renamed import rename_settings
 from bertsmith.config.schema import drop_rivals, drop_strangers, fields_of, path_of, with_defaults
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.files import read_text, refuse_address
-from bertsmith.storage.manifests import kind_of
+from bertsmith.storage.manifests import folder_type
 
 Settings = TypeVar("Settings")
 
@@ -175,7 +175,7 @@ def read_recipe_values(verb: str, recipe: str) -> dict[str, Any]:
     try:
         if path.is_file():
             values = read_toml(path)
-            if kind_of(path.parent) is not None:  # no code is run because a run's folder names it
+            if folder_type(path.parent) is not None:  # no code is run because a run's folder names it
                 values.pop("plugins", None)
             return values
         shipped = resources.files("bertsmith.recipes") / verb / f"{recipe}.toml"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from bertsmith.errors import UserError, one_line, quoted, shortened
 from bertsmith.storage.files import reported, sha256_file
 from bertsmith.storage.json_files import member
-from bertsmith.storage.manifests import kind_of, read_manifest
+from bertsmith.storage.manifests import folder_type, read_manifest
 
 MAX_BYTES = 1 << 20
 
@@ -45,7 +45,7 @@ def load_plugin(path: str | Path) -> Plugin:
     if not os.path.isfile(path):  # false of names that no file can have, too
         raise UserError(f"{shown}: no such file; a plugin is a Python file")
     place = Path(path).resolve()
-    if ours := next((parent for parent in place.parents if kind_of(parent) is not None), None):
+    if ours := next((parent for parent in place.parents if folder_type(parent) is not None), None):
         raise UserError(f"{shown}: lies in {ours}, which bertsmith wrote; no code is run out of it: move it elsewhere")
     with reported(Path(path)), place.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
@@ -102,8 +102,8 @@ def require_plugins(run: Path) -> None:
     Raises:
         UserError: one was not loaded, or is another file.
     """
-    kind = kind_of(run)
-    identity = read_manifest(run, kind).get("identity", {}) if kind is not None else {}
+    found = folder_type(run)
+    identity = {} if found is None else read_manifest(run, found).get("identity", {})
     hashes = {plugin.sha256 for plugin in _loaded.values()}
     others = {plugin.name: plugin.sha256 for plugin in _loaded.values()}
     for name, sha256 in member(identity, IDENTITY, dict, str(run / "manifest.json"), {}).items():

@@ -20,7 +20,7 @@ from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import read_json
-from bertsmith.storage.manifests import known_kind
+from bertsmith.storage.manifests import folder_type
 from bertsmith.tasks.runs import Finetuned, chosen_run, open_trained
 from bertsmith.training.models import Model, check_place
 
@@ -61,7 +61,7 @@ def export_run(
         raise UserError(f"{run}: no such folder")
     make_folder(out.resolve().parent)
     run = chosen_run(run)
-    kind = known_kind(run)
+    kind = folder_type(run, strict=True)
     if kind not in ("pretrain", "finetune"):
         remedy = f"name one of its tasks, as {run}/tasks/rte" if kind == "glue" else "name a folder that they wrote"
         raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")

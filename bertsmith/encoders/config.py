@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bertsmith.encoders.attention import FULL, AttentionWindow
 from bertsmith.encoders.costs import Precision
 from bertsmith.errors import UserError
-from bertsmith.storage.identities import differences
+from bertsmith.storage.folders import differences
 
 
 class TokenEmbeddings(nn.Module):

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.storage.files import others_in, reported
-from bertsmith.storage.manifests import kind_of, word
+from bertsmith.storage.manifests import folder_type, word
 
 WEIGHTS = "model.safetensors"
 
@@ -40,7 +40,7 @@ def check_replaceable(out: Path) -> None:
         return
     if not out.is_dir():
         raise UserError(f"{out}: a file; name a folder to export to")
-    if kind := kind_of(out):
+    if kind := folder_type(out):
         raise UserError(f"{out}: a {word(kind)} folder; name another folder to export to")
     with reported(out):
         names = {entry.name for entry in out.iterdir()}

@@ -7,10 +7,9 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
 from bertsmith.storage.files import ending, make_folder
-from bertsmith.storage.folders import no_empty_folder
+from bertsmith.storage.folders import no_empty_folder, refuse_foreign_file
 from bertsmith.storage.json_files import read_json, write_json
-from bertsmith.storage.manifests import known_kind
-from bertsmith.storage.outputs import refuse_foreign_file
+from bertsmith.storage.manifests import folder_type
 from bertsmith.tasks.answering.answerer import open_answerer
 from bertsmith.tasks.answering.mrqa import read_asked_mrqa
 from bertsmith.tasks.answering.questions import Questions
@@ -68,7 +67,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
 def run_of_questions(run: Path, task: str | None = None) -> Path:
     """Return `run`, of a search the chosen one. Raises UserError where it was not fine-tuned on questions."""
     run = chosen_run(run)
-    kind = known_kind(run)
+    kind = folder_type(run, strict=True)
     if kind == "glue":
         raise UserError(f"{run}: a GLUE run, whose answers go into an archive; name an OUT.zip")
     if kind != "finetune":

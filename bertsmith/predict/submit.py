@@ -9,10 +9,9 @@ from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.predict.glue_archive import SHEETS, Sheet, is_submission, sheet_text, write_submission
 from bertsmith.storage.files import ending, make_folder
-from bertsmith.storage.folders import no_empty_folder
+from bertsmith.storage.folders import no_empty_folder, refuse_foreign_file
 from bertsmith.storage.json_files import member
-from bertsmith.storage.manifests import known_kind, read_manifest
-from bertsmith.storage.outputs import refuse_foreign_file
+from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_classifier
 from bertsmith.tasks.texts.examples import Examples
@@ -96,7 +95,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
 def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
     """Return task → its run, of those that have a finished trial."""
     folders = {"": run}
-    kind = known_kind(run)
+    kind = folder_type(run, strict=True)
     if kind == "glue":
         read_manifest(run, "glue")
         folders = {task: folder for task in GLUE if (folder := run / "tasks" / task).is_dir()}

@@ -33,10 +33,9 @@ from bertsmith.quickstart.summary import WIDTH, show_figures, told
 from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
 from bertsmith.reports.page import write_page
 from bertsmith.storage.files import TEMPORARY, Held, locked, make_folder, refuse_links
-from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import clear, no_empty_folder, read_own
 from bertsmith.storage.json_files import finite, member, read_json, write_json
-from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.tasks.finetune import finetune, score_table
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.text.docstrings import documents
@@ -49,7 +48,7 @@ from bertsmith.training.pretrain import Probe, build_collator, build_objective, 
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
 
-KIND = KINDS["quickstart"]
+FOLDER = FOLDER_TYPES["quickstart"]
 
 
 @dataclass(frozen=True)
@@ -127,10 +126,10 @@ def _open(out: Path, overwrite: bool) -> None:
             if name != ".lock" and not name.endswith(TEMPORARY):
                 raise UserError(f"{out}: holds {name}, which no quickstart wrote; choose another --out")
     elif overwrite:
-        clear(out, KIND)
-    before = read_own(out, KIND) if (out / "manifest.json").exists() else {}
-    write_manifest(out, KIND.name, before)
-    refuse_links(out, ("task", *KIND.parts))
+        clear(out, FOLDER)
+    before = read_own(out, FOLDER) if (out / "manifest.json").exists() else {}
+    write_manifest(out, FOLDER.name, before)
+    refuse_links(out, ("task", *FOLDER.parts))
 
 
 def _export(out: Path, held: Held) -> None:
@@ -138,7 +137,7 @@ def _export(out: Path, held: Held) -> None:
     held.check()
     export_run(out / "pretrained", out / "hf")
     names = [f"hf/{name}" for name in os.listdir(out / "hf")]
-    write_manifest(out, KIND.name, read_manifest(out, KIND.name) | {"names": names})
+    write_manifest(out, FOLDER.name, read_manifest(out, FOLDER.name) | {"names": names})
 
 
 def _heading(number: int, name: str, what: str) -> None:

@@ -13,8 +13,7 @@ from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, tabl
 from bertsmith.reports.runs import KINDS, Run, read_runs
 from bertsmith.reports.scores import task_scores
 from bertsmith.storage.files import make_folder, reported, write_text
-from bertsmith.storage.folders import no_empty_folder
-from bertsmith.storage.outputs import refuse_foreign_file
+from bertsmith.storage.folders import no_empty_folder, refuse_foreign_file
 
 KIND_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "glue": "GLUE"}
 

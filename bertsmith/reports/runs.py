@@ -9,7 +9,7 @@ from bertsmith.config.loading import read_toml
 from bertsmith.errors import UserError
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.folders import number_of
-from bertsmith.storage.manifests import known_kind, read_manifest, word
+from bertsmith.storage.manifests import folder_type, read_manifest, word
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results, read_trial_results
 from bertsmith.training.metrics import read_metrics
 
@@ -99,7 +99,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _searched(folder: Path) -> dict[Path, str]:
     """Return, of a search, the folder of each combination with why it was chosen; "" where it was not."""
-    if known_kind(folder) != SEARCH:
+    if folder_type(folder, strict=True) != SEARCH:
         return {}
     read_manifest(folder, SEARCH)
     if not (folder / "results.json").exists():
@@ -183,7 +183,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: not a run folder (it has no manifest.json); "
             f"give one that `bertsmith pretrain`, `finetune` or `glue` wrote"
         )
-    kind = known_kind(folder)
+    kind = folder_type(folder, strict=True)
     if kind not in KINDS:
         raise UserError(f"{folder}: a {word(kind)} folder; a page is made of runs of {', '.join((*KINDS, SEARCH))}")
     return read_manifest(folder, kind)

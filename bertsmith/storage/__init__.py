@@ -1,12 +1,9 @@
-"""Files that are whole or absent; folders that say what they are and whose.
+"""Files that are whole or absent; folders with a manifest that says what they are, and that bertsmith wrote them.
 
 Read in this order:
     files          atomic writes, hashes, locks; nothing is written through a link
     json_files     the one reader of JSON
-    manifests      a folder's manifest
-    folder_kinds   what is made in each kind of folder
-    identities     what tells one run from another
-    folders        who may write in a folder, and what may be removed there
-    outputs        which files a command may write to
+    manifests      a folder's manifest, and the types of folder
+    folders        who may write in a folder or file, and what may be removed there
     results        results.json, read
 """

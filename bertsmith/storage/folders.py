@@ -1,4 +1,5 @@
-"""Who may write in a folder: a run's folder is opened for that run, refused to another one, cleared on request.
+"""Who may write where: a run's folder is opened for that run, refused to another one, cleared on request; a file of
+somebody else's is not written over.
 
 Removed is what a manifest of ours names, file by file. What somebody else has put beside it stays.
 """
@@ -6,16 +7,15 @@ Removed is what a manifest of ours names, file by file. What somebody else has p
 import contextlib
 import functools
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import TEMPORARY, remove_tree, reported, temporary_of
-from bertsmith.storage.folder_kinds import KINDS, Kind
-from bertsmith.storage.identities import as_written_now, differences
-from bertsmith.storage.manifests import kind_of, read_manifest, word, write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, FolderType, folder_type, read_manifest, word, write_manifest
 
 Value = TypeVar("Value")
 
@@ -26,6 +26,10 @@ EARLIER_TEMPORARY = ".partial"
 """What version 0.1.0 appended to the names of checkpoints and trials while it wrote them."""
 
 
+SAYS_MOST = ("kind", "model", "protocol", "from_mnli")
+"""Last parts of the keys that decide others; a message names them first."""
+
+
 def refuse_all(manifest: dict[str, Any], identity: dict[str, Any]) -> bool:
     """Return False: for `open_run_folder`, no run with another identity may go on in the folder."""
     return False
@@ -33,7 +37,7 @@ def refuse_all(manifest: dict[str, Any], identity: dict[str, Any]) -> bool:
 
 def open_run_folder(
     folder: Path,
-    kind: Kind,
+    expected: FolderType,
     identity: dict[str, Any],
     defaults: dict[str, Any],
     overwrite: bool = False,
@@ -48,11 +52,11 @@ def open_run_folder(
         may_extend: whether the run may go on in the folder of the manifest, whose identity is another.
 
     Raises:
-        UserError: it is of another kind, or of another run (what differs is named), or has contents without a manifest;
+        UserError: it is of another type, or of another run (what differs is named), or has contents without a manifest;
             its manifest is damaged.
     """
     if not os.path.lexists(folder / "manifest.json"):
-        for name in (*kind.files, *kind.members, *kind.parts, *kind.described):
+        for name in (*expected.files, *expected.members, *expected.parts, *expected.rewritten):
             if os.path.lexists(folder / name):
                 raise UserError(
                     f"{folder}: has {name}, and no manifest.json to say that we wrote it; move it away, or choose "
@@ -60,41 +64,59 @@ def open_run_folder(
                 )
         return {}
     if overwrite:
-        clear(folder, kind)
+        clear(folder, expected)
         return {}
-    manifest = read_own(folder, kind)
+    manifest = read_own(folder, expected)
     manifest["identity"] = as_written_now(manifest.get("identity", {}), identity, defaults)
     changed = differences(manifest["identity"], identity)
     if changed and not may_extend(manifest, identity):
-        which = "search" if kind.name == "search" else "run"
+        which = "search" if expected.name == "search" else "run"
         raise UserError(
             f"{folder}: belongs to another {which} ({_named(changed)}); choose another --out or --overwrite"
         )
     return manifest
 
 
-def clear(folder: Path, kind: Kind) -> None:
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Return lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
+    before, after = (json.loads(json.dumps(side)) for side in (before, after))
+    keys = sorted(before.keys() | after.keys(), key=lambda key: (key.rpartition(".")[2] not in SAYS_MOST, key))
+    return [
+        f"{key}: {quoted(before.get(key))} → {quoted(after.get(key))}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+
+
+def as_written_now(before: dict[str, Any], after: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the identity `before` with the defaults of those keys of `after` that had no setting when it was written,
+    and without settings of other kinds, which earlier versions wrote too."""
+    settings = {key: defaults[key] for key in after if key in defaults}
+    return settings | {key: value for key, value in before.items() if key in after or key not in defaults}
+
+
+def clear(folder: Path, expected: FolderType) -> None:
     """Remove what the manifest of `folder` names, and the manifest last: if this is cut short, it still says whose the
     rest is. Links are removed and never followed; whatever is not named stays.
 
     Raises:
         UserError: there is no such manifest.
     """
-    found = kind_of(folder)
-    if found not in (None, kind.name):
-        raise UserError(f"{folder}: a {word(found)} folder, not a {kind.name} one; choose another --out")
-    manifest = read_own(folder, kind)
+    found = folder_type(folder)
+    if found not in (None, expected.name):
+        raise UserError(f"{folder}: a {word(found)} folder, not a {expected.name} one; choose another --out")
+    manifest = read_own(folder, expected)
     with reported(folder):
         if manifest.get("finished"):
-            write_manifest(folder, kind.name, manifest | {"finished": False})
-        for name, inner in kind.members.items():
+            write_manifest(folder, expected.name, manifest | {"finished": False})
+        for name, inner in expected.members.items():
             if _is_folder(folder / name):
                 _clear_members(folder / name, inner, manifest)
-        for name, inner in kind.parts.items():
-            if inner in KINDS and _is_folder(folder / name) and kind_of(folder / name) == inner:
-                clear(folder / name, KINDS[inner])
+        for name, inner in expected.parts.items():
+            if inner in FOLDER_TYPES and _is_folder(folder / name) and folder_type(folder / name) == inner:
+                clear(folder / name, FOLDER_TYPES[inner])
                 _remove_folder(folder / name, (".lock",))
-        remove_names(folder, [*manifest.get("names", kind.names), *manifest.get("files", ())])
+        remove_names(folder, [*manifest.get("names", expected.names), *manifest.get("files", ())])
         (folder / "manifest.json").unlink(missing_ok=True)
 
 
@@ -168,34 +190,34 @@ def remove_unfinished(folder: Path, prefix: str, width: int = 1) -> None:
                     remove_tree(path)
 
 
-def remove_member(path: Path, kind: Kind) -> None:
+def remove_member(path: Path, expected: FolderType) -> None:
     """Remove a folder in one of ours: what its manifest names, or, where that is damaged or missing, what a folder of
-    this kind holds. What somebody else has put into it stays, with the folder."""
-    names: Iterable[str] = kind.files
+    this type holds. What somebody else has put into it stays, with the folder."""
+    names: Iterable[str] = expected.files
     with contextlib.suppress(UserError):
-        manifest = read_manifest(path, kind.name)
-        names = {*manifest.get("names", kind.names), *manifest.get("files", ())}
+        manifest = read_manifest(path, expected.name)
+        names = {*manifest.get("names", expected.names), *manifest.get("files", ())}
     with reported(path):
         _remove_folder(path, [*names, "manifest.json"])
 
 
-def _clear_members(folder: Path, kind: str, manifest: dict[str, Any]) -> None:
+def _clear_members(folder: Path, type_name: str, manifest: dict[str, Any]) -> None:
     """Remove the members of one folder of those of ours."""
-    if kind == "events":  # of TensorBoard, which the manifest lists by name
+    if type_name == "events":  # of TensorBoard, which the manifest lists by name
         remove_names(folder, [name for name in manifest.get("events", ()) if "/" not in name])
-    elif kind in ("checkpoint", "trial"):
-        prefix, width = ("step-", 8) if kind == "checkpoint" else ("seed-", 1)
+    elif type_name in ("checkpoint", "trial"):
+        prefix, width = ("step-", 8) if type_name == "checkpoint" else ("seed-", 1)
         remove_unfinished(folder, prefix, width)
         for path in sorted(folder.iterdir()):
             if number_of(path.name, prefix, width) is not None and _is_folder(path):
                 for task in manifest.get("tasks", ()):  # trials of before they had a manifest
-                    if "/" not in task and kind_of(path) is None and _is_folder(path / task):
-                        remove_names(path, [f"{task}/{name}" for name in KINDS[kind].files])
-                remove_member(path, KINDS[kind])
+                    if "/" not in task and folder_type(path) is None and _is_folder(path / task):
+                        remove_names(path, [f"{task}/{name}" for name in FOLDER_TYPES[type_name].files])
+                remove_member(path, FOLDER_TYPES[type_name])
     else:
         for path in sorted(folder.iterdir()):
-            if _is_folder(path) and kind_of(path) == kind:
-                clear(path, KINDS[kind])
+            if _is_folder(path) and folder_type(path) == type_name:
+                clear(path, FOLDER_TYPES[type_name])
                 _remove_folder(path, (".lock",))
     _remove_folder(folder, ())
 
@@ -211,12 +233,12 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def read_own(folder: Path, kind: Kind) -> dict[str, Any]:
-    """Return the manifest of a folder that is to be written in. Raises UserError where there is none of this kind."""
+def read_own(folder: Path, expected: FolderType) -> dict[str, Any]:
+    """Return the manifest of a folder that is to be written in. Raises UserError where there is none of this type."""
     try:
-        return read_manifest(folder, kind.name)
+        return read_manifest(folder, expected.name)
     except UserError as error:
-        if kind_of(folder) is not None:
+        if folder_type(folder) is not None:
             raise
         raise UserError(
             f"{str(error).removesuffix('; make the folder again')}\nNothing else says what of the folder is ours: "
@@ -229,3 +251,24 @@ def _named(changed: list[str]) -> str:
     few, more = changed[:MAX_NAMED], len(changed) - MAX_NAMED
     named = "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in few)
     return f"{named}; and {more} more" if more > 0 else named
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise UserError where a file is to be written and a folder has its name."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; name a file to write")
+
+
+def refuse_foreign_file(out: Path, is_ours: Callable[[Path], bool], what: str) -> None:
+    """Refuse to write over a file that is not one that we write.
+
+    Args:
+        is_ours: whether a file is such a one by its content.
+        what: it, for the message.
+
+    Raises:
+        UserError: `out` is another file, which is not empty; or a folder.
+    """
+    refuse_folder(out)
+    if out.exists() and out.stat().st_size and not is_ours(out):
+        raise UserError(f"{out}: is there already and is no {what} of ours; name another file, or remove it")

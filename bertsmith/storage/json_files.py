@@ -151,7 +151,7 @@ def _is_of(value: Any, expected: type | tuple[type, ...]) -> bool:
 
 
 def _names(expected: type | tuple[type, ...]) -> str:
-    return " or ".join(NAMES[kind] for kind in (expected if isinstance(expected, tuple) else (expected,)))
+    return " or ".join(NAMES[each] for each in (expected if isinstance(expected, tuple) else (expected,)))
 
 
 def _is_deep(value: Any) -> bool:

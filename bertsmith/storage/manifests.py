@@ -1,69 +1,212 @@
-"""A folder's manifest: its kind, the format's and the package's version, which names in the folder are ours, and what
-it holds."""
+"""A folder's manifest: the folder's type, the format's and the package's version, the names of our files in it, and
+what it holds."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bertsmith import __version__
 from bertsmith.errors import UserError, quoted
-from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.json_files import check_shape, read_json, write_json
 
 FORMAT_VERSION = 1
 """Of run folders, data folders and checkpoints; raised when a reader of the older ones would misread."""
 
+TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+"""Files of a tokenizer, in whatever folder."""
 
-def write_manifest(folder: Path, kind: str, content: dict[str, Any]) -> None:
-    """Declare `folder` whole: a `manifest.json` that names its kind, the format, the package version, and what is made
-    in such a folder, which is all that is ever removed from it."""
-    head = {"kind": kind, "format_version": FORMAT_VERSION, "bertsmith_version": __version__}
-    names = {*(KINDS[kind].names if kind in KINDS else ()), *content.get("names", ())}
+_NUMBER = (int, float, type(None))
+_SCORES = {str: _NUMBER}
+_TASK = {
+    "task?": str, "metrics?": [str], "examples?": {str: int}, "labels?": [str], "multi_label?": bool,
+    "low?": _NUMBER, "high?": _NUMBER, "scored_on?": str,
+}  # fmt: skip
+
+
+class FolderType(NamedTuple):
+    """A type of folder that bertsmith writes: what is made in it, and the shape of its manifest."""
+
+    name: str
+    """As its manifest has it."""
+    files: tuple[str, ...] = ()
+    """Files that are made in it besides the manifest, some in a folder of their own ("task/dev.jsonl")."""
+    rewritten: tuple[str, ...] = ()
+    """Further ones, which each command writes again."""
+    members: Mapping[str, str] = {}
+    """Folder in it → type of the folders in that one, each with a manifest of its own."""
+    parts: Mapping[str, str] = {}
+    """Folder in it → its own type. An "export" has no manifest: its files are listed in the
+    outer one's."""
+    content: Mapping[str, Any] = {}
+    """The shape of its manifest, as `bertsmith.storage.json_files.check_shape` has it; a manifest may say more."""
+
+    @property
+    def names(self) -> list[str]:
+        """What is made in it; folders end with a slash."""
+        return sorted([*self.files, *self.rewritten, *(f"{name}/" for name in (*self.members, *self.parts))])
+
+
+_TYPES = (
+    FolderType(
+        "tokenizer",
+        TOKENIZER,
+        content={"identity": dict, "fingerprint?": str},
+    ),
+    FolderType(
+        "data",
+        (*TOKENIZER, "journal.jsonl", "checked.json"),  # its shards are named one by one, under "files"
+        content={
+            "identity": dict,
+            "files": {str: str},
+            "tokenizer": {"fingerprint": str, "vocab_size": int},
+            "counts?": {str: int},
+            "shards": {str: [{"tokens": int, "lines": int, "documents": int}]},
+        },
+    ),
+    FolderType(
+        "checkpoint",
+        ("model.safetensors", "optimizer.safetensors", "state.json"),
+        content={"files": {str: str}},
+    ),
+    FolderType(
+        "pretrain",
+        ("metrics.jsonl", "trackers.json"),
+        ("recipe.toml", *TOKENIZER),
+        members={"checkpoints": "checkpoint", "tensorboard": "events"},
+        content={
+            "identity?": dict,
+            "finished": bool,
+            "vocab_size": int,
+            "measures?": _SCORES,
+            "environment": dict,
+            "data": {"path": str, "tokens": {"train": int, "heldout": int}, "documents": int, "hash?": str},
+            "tokenizer?": str,
+            "threads?": [int],
+            "events?": [str],
+            "sentence_transformers?": dict,
+        },
+    ),
+    FolderType(
+        "trial",
+        (
+            "results.json",
+            "model.safetensors",
+            "metrics.jsonl",
+            "trackers.json",
+            "predictions-dev.tsv",
+            "predictions-dev_mismatched.tsv",
+            "predictions-dev.txt",
+            "eval.json",
+            "preds.json",
+            "null_odds.json",
+        ),
+        content={"files": {str: str}},
+    ),
+    FolderType(
+        "finetune",
+        ("results.json",),
+        ("recipe.toml", *TOKENIZER),
+        members={"trials": "trial"},
+        content={
+            **_TASK,
+            "task": str,
+            "metrics": [str],
+            "identity?": dict,
+            "finished": bool,
+            "recipe?": dict,
+            "encoder?": dict,
+            "family?": str,
+            "vocab_size?": int,
+            "trained_length?": (int, type(None)),
+            "learnt_before?": [str],
+            "tokenizer?": str,
+            "tasks?": {str: _TASK},
+        },
+    ),
+    FolderType(
+        "search",
+        ("results.json",),
+        members={"grid": "finetune"},
+        content={"identity?": dict, "finished": bool, "recipe?": dict, "searched?": [str]},
+    ),
+    FolderType(
+        "glue",
+        ("results.json",),
+        members={"tasks": "finetune"},
+        parts={"mnli-model": "export"},
+        content={
+            "identity?": dict,
+            "finished": bool,
+            "settings": dict,
+            "model": str,
+            "mnli_seed?": (int, type(None)),
+        },
+    ),
+    FolderType(
+        "quickstart",
+        ("corpus.jsonl", "task/train.jsonl", "task/dev.jsonl", "start.json", "report.html", "results.json"),
+        parts={
+            "vocab": "tokenizer",
+            "data": "data",
+            "bert": "pretrain",
+            "pretrained": "finetune",
+            "random": "finetune",
+            "hf": "export",
+        },
+    ),
+)
+
+FOLDER_TYPES = {each.name: each for each in _TYPES}
+
+
+def write_manifest(folder: Path, type_name: str, content: dict[str, Any]) -> None:
+    """Declare `folder` whole: write a `manifest.json` with its type, the format, the package version, and the names of
+    what is made in such a folder, which is all that is ever removed from it."""
+    head = {"kind": type_name, "format_version": FORMAT_VERSION, "bertsmith_version": __version__}
+    names = {*(FOLDER_TYPES[type_name].names if type_name in FOLDER_TYPES else ()), *content.get("names", ())}
     write_json(folder / "manifest.json", head | content | ({"names": sorted(names)} if names else {}))
 
 
-def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
-    """Read the manifest of a whole folder of this `kind`.
+def read_manifest(folder: Path, type_name: str) -> dict[str, Any]:
+    """Return the manifest of a finished folder of this type.
 
     Raises:
-        UserError: there is none, it is of another kind, or of a format newer than this version reads; or it is damaged.
+        UserError: there is none, it is of another type, or of a format newer than this version reads; or it is damaged.
     """
     path = folder / "manifest.json"
     if not path.exists():
-        raise UserError(f"{folder}: not a finished {kind} folder (it has no manifest.json)")
+        raise UserError(f"{folder}: not a finished {type_name} folder (it has no manifest.json)")
     manifest = _read(path)
-    if manifest.get("kind") != kind:
+    if manifest.get("kind") != type_name:
         found = word(manifest.get("kind"))
-        raise UserError(f"{folder}: a {found} folder where a {kind} folder is needed")
+        raise UserError(f"{folder}: a {found} folder where a {type_name} folder is needed")
     if manifest.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"{folder}: format {quoted(manifest.get('format_version'), 40)}, written by bertsmith "
             f"{word(manifest.get('bertsmith_version'))}; this is {__version__}, which reads format {FORMAT_VERSION}"
         )
-    if kind in KINDS:
+    if type_name in FOLDER_TYPES:
         try:
-            check_shape(manifest, {"names?": [str], **KINDS[kind].content}, str(path))
+            check_shape(manifest, {"names?": [str], **FOLDER_TYPES[type_name].content}, str(path))
         except UserError as error:
             raise UserError(f"{error}; make the folder again") from None
     return manifest
 
 
-def kind_of(folder: Path) -> str | None:
-    """Return the kind that the manifest names; None where there is no such manifest, or a damaged one."""
-    try:
-        return known_kind(folder)
-    except UserError:
-        return None
-
-
-def known_kind(folder: Path) -> str | None:
-    """Return the kind that the manifest names; None where there is no manifest, or one that is not ours.
+def folder_type(folder: Path, strict: bool = False) -> str | None:
+    """Return the type of folder that the manifest names; None where there is no manifest, or none of ours.
 
     Raises:
-        UserError: it is damaged, so that nobody knows what the folder is.
+        UserError: the manifest is damaged, and `strict`; otherwise that gives None.
     """
     path = folder / "manifest.json"
-    kind = _read(path).get("kind") if path.exists() else None
-    return kind if isinstance(kind, str) else None
+    try:
+        name = _read(path).get("kind") if path.exists() else None
+    except UserError:
+        if strict:
+            raise
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -20,10 +20,9 @@ from bertsmith.errors import UserError
 from bertsmith.reports.averages import PROTOCOLS, average
 from bertsmith.reports.published import PUBLISHED_AVERAGES
 from bertsmith.storage.files import locked, make_folder, own_folder, refuse_links
-from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import write_json
-from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import read_run_results
 from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
@@ -177,7 +176,7 @@ def _open(out: Path, job: GlueJob, fingerprint: str, overwrite: bool) -> None:
     """Check that `out` is this job's, or make it so."""
     mine = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
     recipe = next(iter(job.recipes.values())).settings
-    before = open_run_folder(out, KINDS[KIND], mine, defaults(recipe), overwrite)
+    before = open_run_folder(out, FOLDER_TYPES[KIND], mine, defaults(recipe), overwrite)
     write_manifest(out, KIND, {
         "identity": mine, "settings": asdict(job.settings), "model": str(job.model),
         "mnli_seed": before.get("mnli_seed"), "names": before.get("names", []), "finished": False,

@@ -18,10 +18,9 @@ from bertsmith.config.loading import Loaded, defaults, identity, lay_over, read_
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder
-from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import write_json
-from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import read_run_results
 from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
@@ -160,7 +159,7 @@ def _open(out: Path, job: SearchJob, ground: dict[str, Any], overwrite: bool) ->
     searched = [KEYS[key] for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
     mine = fixed | ground | {"searched": searched}
-    open_run_folder(out, KINDS[SEARCH], mine, defaults(job.base.settings), overwrite)
+    open_run_folder(out, FOLDER_TYPES[SEARCH], mine, defaults(job.base.settings), overwrite)
     write_manifest(out, SEARCH, {
         "identity": mine, "recipe": to_dict(job.base.settings), "searched": searched, "finished": False,
     })  # fmt: skip

@@ -17,10 +17,9 @@ from bertsmith.console.terminal import say
 from bertsmith.encoders.config import check_length
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder, write_text
-from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import no_empty_folder, number_of, open_run_folder, remove_unfinished
 from bertsmith.storage.json_files import member, write_json
-from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import by_task, cautions_of, read_trial_results
 from bertsmith.tasks.answering.question_task import QuestionTask
 from bertsmith.tasks.metrics import summarize
@@ -132,7 +131,7 @@ def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task | Mu
 def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task | MultiTask, overwrite: bool) -> None:
     """Check that `out` is this recipe's, or make it so."""
     fingerprint = identity(recipe) | {"model": start.fingerprint()} | task.identity()
-    open_run_folder(out, KINDS["finetune"], fingerprint, defaults(recipe), overwrite)
+    open_run_folder(out, FOLDER_TYPES["finetune"], fingerprint, defaults(recipe), overwrite)
     remove_unfinished(own_folder(out / "trials"), "seed-")
     write_manifest(out, "finetune", {
         "identity": fingerprint, "recipe": to_dict(recipe), **task.to_json(),

@@ -21,7 +21,7 @@ from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.json_files import member
-from bertsmith.storage.manifests import kind_of, read_manifest
+from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.storage.results import by_task, read_run_results, read_search_results
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.mixing import SEVERAL, head_of
@@ -74,7 +74,7 @@ def chosen_run(run: Path) -> Path:
     Raises:
         UserError: the search is not finished.
     """
-    if kind_of(run) != SEARCH:
+    if folder_type(run) != SEARCH:
         return run
     if not read_manifest(run, SEARCH)["finished"]:
         raise UserError(
@@ -132,7 +132,7 @@ def open_trained(path: Path, task: str | None = None) -> Model:
         UserError: as `load_trial` and `open_model`; it is a run of many models.
     """
     path = chosen_run(path)
-    kind = kind_of(path)
+    kind = folder_type(path)
     if kind == "glue":
         raise UserError(f"{path}: a GLUE run of many models; name one of its tasks, as {path}/tasks/rte")
     if kind == "finetune":

@@ -13,7 +13,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.config.registry import Registry
 from bertsmith.errors import UserError, one_line
 from bertsmith.storage.files import reported, sha256_json
-from bertsmith.storage.manifests import kind_of
+from bertsmith.storage.manifests import folder_type
 from bertsmith.text.layouts.json_lines import JSON_LINES
 from bertsmith.text.layouts.layout import CorpusFile, CorpusPart
 from bertsmith.text.layouts.openwebtext import OPENWEBTEXT
@@ -152,7 +152,7 @@ def _walk(folder: str, passed_over: Counter[str]) -> Iterator[str]:
     seen = set()
     for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
         place = os.path.realpath(parent)
-        if place in seen or (parent != folder and kind_of(Path(parent)) is not None):
+        if place in seen or (parent != folder and folder_type(Path(parent)) is not None):
             folders.clear()
             continue
         seen.add(place)

@@ -17,15 +17,14 @@ import numpy as np
 from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.storage.files import TEMPORARY, atomic_write, open_own, reported, temporary_of
-from bertsmith.storage.folder_kinds import KINDS
-from bertsmith.storage.identities import differences
+from bertsmith.storage.folders import differences
 from bertsmith.storage.json_files import check_shape, parse_json
-from bertsmith.storage.manifests import FORMAT_VERSION, read_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, FORMAT_VERSION, read_manifest
 from bertsmith.text.shards import PARTS, SPLITS, Position, ShardWriter, shard_file
 
 NAME = "journal.jsonl"
 
-KIND = "journal of a preparation"
+JOURNAL = "journal of a preparation"
 """What the first line says, which makes a journal.jsonl one of ours."""
 
 MAX_LINE_BYTES = 1 << 20
@@ -88,7 +87,12 @@ class Journal:
         self.path = folder / NAME
         self.done = Done()
         self._synced_at = time.monotonic()
-        head = {"kind": KIND, "format_version": FORMAT_VERSION, "bertsmith_version": __version__, "identity": identity}
+        head = {
+            "kind": JOURNAL,
+            "format_version": FORMAT_VERSION,
+            "bertsmith_version": __version__,
+            "identity": identity,
+        }
         lines = []
         if self.path.exists():
             before, *lines = read_journal(self.path)
@@ -152,7 +156,7 @@ class Journal:
 
     def _refuse_strangers(self, folder: Path) -> None:
         """Raise UserError where a name that will be written is taken before there is a journal to list it."""
-        names = [*KINDS["data"].files, *(shard_file(split, 0, part) for split in SPLITS for part in PARTS)]
+        names = [*FOLDER_TYPES["data"].files, *(shard_file(split, 0, part) for split in SPLITS for part in PARTS)]
         for name in names:
             for path in (folder / name, temporary_of(folder / name)):
                 if os.path.lexists(path) and name != NAME:
@@ -175,8 +179,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
             check_shape(head, _HEAD, str(path))
             before = _check_sum(head, "", str(path))
         elif {"corpus", "vocab", "lowercase", "heldout_fraction"} <= head.keys():  # as version 0.1.0 began it
-            head = {"kind": KIND, "format_version": FORMAT_VERSION, "identity": head}
-        if head.get("kind") != KIND:
+            head = {"kind": JOURNAL, "format_version": FORMAT_VERSION, "identity": head}
+        if head.get("kind") != JOURNAL:
             raise UserError("another file of that name")
     except UserError:
         raise UserError(f"{path}: not the journal of a preparation; move it away, or choose another --out") from None
@@ -211,7 +215,7 @@ def journal_names(path: Path) -> list[str]:
     Raises:
         UserError: as `read_journal`.
     """
-    done, names = Done(), [*KINDS["data"].files]
+    done, names = Done(), [*FOLDER_TYPES["data"].files]
     for line in read_journal(path)[1:]:
         done.add(line)
         names += line.get("files", ())
@@ -238,14 +242,14 @@ def _read_line(text: bytes, where: str) -> dict[str, Any]:
     return line
 
 
-def refuse_foreign(folder: Path, kind: str) -> None:
-    """Raise UserError if there is something in `folder` and it is not a folder of this `kind`."""
+def refuse_foreign(folder: Path, type_name: str) -> None:
+    """Raise UserError if there is something in `folder` and it is not a folder of this type."""
     if (folder / "manifest.json").exists():
-        read_manifest(folder, kind)
+        read_manifest(folder, type_name)
         return
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.suffix != TEMPORARY:
-            raise UserError(f"{folder}: not a {kind} folder, there is {path.name} in it; choose another --out")
+            raise UserError(f"{folder}: not a {type_name} folder, there is {path.name} in it; choose another --out")
 
 
 def refuse_other(folder: Path, before: dict[str, Any], identity: dict[str, Any]) -> None:

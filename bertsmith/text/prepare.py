@@ -18,9 +18,8 @@ from bertsmith.config.loading import identity
 from bertsmith.console.progress import Progress, format_count, format_seconds, progress
 from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, locked, make_folder, reported
-from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import clear, no_empty_folder, remove_names
-from bertsmith.storage.manifests import write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, write_manifest
 from bertsmith.text import journal
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
@@ -251,7 +250,7 @@ def _clear(out: Path) -> None:
     """Remove what a manifest or a journal of ours lists and nothing else. Either stays until the end: if this is cut
     short, it still says whose the rest is."""
     if (out / "manifest.json").exists():
-        clear(out, KINDS["data"])
+        clear(out, FOLDER_TYPES["data"])
     elif (out / journal.NAME).exists():
         names = [name for name in journal_names(out / journal.NAME) if name != journal.NAME]
         with reported(out):

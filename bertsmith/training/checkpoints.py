@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.storage.files import atomic_folder, atomic_write, own_folder, reported, sha256_file
-from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import number_of, remove_member, remove_unfinished
 from bertsmith.storage.json_files import check_shape, read_json, write_json
-from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW, State
 
-KIND = KINDS["checkpoint"]
-MODEL, OPTIMIZER, STATE = FILES = KIND.files
+CHECKPOINT = FOLDER_TYPES["checkpoint"]
+MODEL, OPTIMIZER, STATE = FILES = CHECKPOINT.files
 
 MAX_STATE_BYTES = 1 << 20
 """Of a state.json, which has a few numbers."""
@@ -71,10 +70,10 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
             with atomic_write(folder / name) as file:
                 file.write(to_bytes(_contiguous(tensors)))
         write_json(folder / STATE, state.to_dict())
-        write_manifest(folder, KIND.name, {"files": {name: sha256_file(folder / name) for name in FILES}})
+        write_manifest(folder, CHECKPOINT.name, {"files": {name: sha256_file(folder / name) for name in FILES}})
     if keep:
         for old in _newest_first(run)[keep:]:
-            remove_member(old, KIND)
+            remove_member(old, CHECKPOINT)
     return path
 
 
@@ -110,7 +109,7 @@ def read(path: Path, to_resume: bool = True) -> Checkpoint:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    manifest = read_manifest(path, KIND.name)
+    manifest = read_manifest(path, CHECKPOINT.name)
     for name in FILES if to_resume else (MODEL, STATE):
         try:
             if sha256_file(path / name) == manifest["files"].get(name):
@@ -191,7 +190,7 @@ def remove_newer(run: Path, checkpoint: Checkpoint) -> None:
     newest = _step_of(checkpoint.path) or 0
     for path in _newest_first(run):
         if (_step_of(path) or 0) > newest:
-            remove_member(path, KIND)
+            remove_member(path, CHECKPOINT)
             if path.exists():
                 raise UserError(f"{path}: holds {os.listdir(path)[0]}, which we did not write; move it elsewhere")
 

@@ -16,10 +16,9 @@ from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.errors import UserError
 from bertsmith.storage.files import own_folder, write_text
-from bertsmith.storage.folder_kinds import KINDS
 from bertsmith.storage.folders import open_run_folder
 from bertsmith.storage.json_files import finite
-from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
@@ -41,7 +40,7 @@ def open_run(
     """
     mine = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
     known = {name: value for name, value in defaults(recipe).items() if name != "init"}  # its model is in `mine`
-    before = open_run_folder(run, KINDS["pretrain"], mine, known, overwrite, _only_lengthens)
+    before = open_run_folder(run, FOLDER_TYPES["pretrain"], mine, known, overwrite, _only_lengthens)
     described = {
         "identity": mine,
         "recipe": to_dict(recipe),

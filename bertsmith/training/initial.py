@@ -17,7 +17,7 @@ from bertsmith.hub.names import PRETRAINED
 from bertsmith.hub.network import Network
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import NETWORKS
-from bertsmith.storage.identities import differences
+from bertsmith.storage.folders import differences
 from bertsmith.training.architecture import open_init
 from bertsmith.training.models import Model, fingerprint
 from bertsmith.training.recipe import PretrainRecipe

@@ -17,7 +17,7 @@ from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.hub.network import Network
 from bertsmith.objectives.rtd import NETWORKS
-from bertsmith.storage.manifests import kind_of
+from bertsmith.storage.manifests import folder_type
 from bertsmith.training.plan import progress_of
 from bertsmith.training.runs import PretrainingRun, load_run, read_tokenizer
 
@@ -80,7 +80,7 @@ def refuse_hub_name(path: Path) -> None:
     if path.exists():
         return
     name = str(path)
-    if kind_of(path.parent) == "glue" and (of_task := path.parent / "tasks" / path.name).is_dir():
+    if folder_type(path.parent) == "glue" and (of_task := path.parent / "tasks" / path.name).is_dir():
         raise UserError(f"{name}: no such folder; the GLUE run in {path.parent} has it in {of_task}")
     of_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name)
     if of_hub and (path.parent == Path() or not path.parent.exists()):
@@ -170,7 +170,7 @@ def fingerprint(tokenizer: "Tokenizer", weights: Mapping[str, Tensor]) -> str:
 
 
 def _from_run(path: Path) -> Model:
-    if kind_of(path) == "finetune":  # whatever else is wrong with it, `load_run` says
+    if folder_type(path) == "finetune":  # whatever else is wrong with it, `load_run` says
         raise UserError(f"{path}: a fine-tuning run; `bertsmith export` it and name that folder instead")
     run = load_run(path)
     if not run.manifest["finished"]:

@@ -22,7 +22,7 @@ from bertsmith.config.schema import without_defaults
 from bertsmith.errors import UserError
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.rtd import ReplacedTokensSettings
-from bertsmith.storage.identities import as_written_now, differences
+from bertsmith.storage.folders import as_written_now, differences
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.training.recipe import PretrainRecipe
 

@@ -16,7 +16,7 @@ from bertsmith.config.loading import load, read_toml, to_toml
 from bertsmith.errors import UserError
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.json_files import read_json
-from bertsmith.storage.manifests import kind_of
+from bertsmith.storage.manifests import folder_type
 from bertsmith.text.shards import open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream
@@ -175,5 +175,5 @@ def test_a_short_tensor_of_the_optimizer_is_damage_and_the_checkpoint_before_is_
         ended = load_file(folder / "again/checkpoints/step-00000004/model.safetensors")
         known = load_file(folder / "known/step-00000004/model.safetensors")
         assert all(torch.equal(ended[key], known[key]) for key in known)
-        assert kind_of(folder / "again") == "pretrain" and read_json(folder / "again/manifest.json")["finished"]
+        assert folder_type(folder / "again") == "pretrain" and read_json(folder / "again/manifest.json")["finished"]
         shutil.rmtree(folder / "again")

@@ -4,13 +4,12 @@ import pytest
 
 from bertsmith.config.loading import defaults
 from bertsmith.errors import UserError
-from bertsmith.storage.folder_kinds import KINDS, TOKENIZER, Kind
 from bertsmith.storage.folders import clear, number_of, open_run_folder
-from bertsmith.storage.manifests import write_manifest
+from bertsmith.storage.manifests import FOLDER_TYPES, TOKENIZER, FolderType, write_manifest
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES
 from bertsmith.training.optimizers.adamw import AdamWSettings
 
-KIND = Kind("toy", ("results.json",), ("recipe.toml",), members={"trials": "trial"})
+KIND = FolderType("toy", ("results.json",), ("recipe.toml",), members={"trials": "trial"})
 SETTINGS = AdamWSettings()
 
 
@@ -58,7 +57,7 @@ def test_without_a_manifest_what_has_our_names_is_somebodys(tmp_path, name):
 
 
 def test_what_somebody_put_among_checkpoints_and_trials_stays(tmp_path):
-    kind = KINDS["finetune"]
+    kind = FOLDER_TYPES["finetune"]
     for seed in (0, 1):
         trial = tmp_path / "trials" / f"seed-{seed}"
         trial.mkdir(parents=True)
@@ -88,7 +87,7 @@ def test_clearing_follows_no_link(tmp_path):
     (run / "trials").symlink_to(tmp_path / "theirs")
     (run / "results.json").symlink_to(tmp_path / "theirs/seed-0/results.json")
     write_manifest(run, "finetune", {"task": "rte", "metrics": [], "finished": True})
-    clear(run, KINDS["finetune"])
+    clear(run, FOLDER_TYPES["finetune"])
     assert (tmp_path / "theirs/seed-0/results.json").read_text() == "theirs"
     assert not list(run.iterdir())
 
@@ -98,7 +97,7 @@ def test_a_damaged_manifest_says_nothing_of_whose_the_folder_is(tmp_path):
     (tmp_path / "manifest.json").write_bytes(bytes(100))
     for overwrite in (False, True):
         with pytest.raises(UserError, match=r"manifest.json: damaged \(line 1: not JSON(.|\n)*choose another --out"):
-            open_run_folder(tmp_path, KINDS["finetune"], {}, {}, overwrite)
+            open_run_folder(tmp_path, FOLDER_TYPES["finetune"], {}, {}, overwrite)
     assert (tmp_path / "results.json").read_text() == "theirs"
 
 
@@ -120,4 +119,4 @@ def test_what_differs_from_another_run_is_counted_where_it_is_not_named(tmp_path
         tmp_path, "finetune", {"task": "rte", "metrics": [], "finished": True, "identity": dict.fromkeys(keys, 1)}
     )
     with pytest.raises(UserError, match=r"another run \(key0: 1 → 2; .*key3: 1 → 2; and 2 more\)"):
-        open_run_folder(tmp_path, KINDS["finetune"], dict.fromkeys(keys, 2), {})
+        open_run_folder(tmp_path, FOLDER_TYPES["finetune"], dict.fromkeys(keys, 2), {})
