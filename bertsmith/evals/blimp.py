@@ -173,10 +173,12 @@ def _pair(line: str, where: str) -> tuple[tuple[str, str], str, str]:
     return (good, bad), name, phenomenon
 
 
-def _check_length(sentences: Sequence[Sequence[int]], most: int) -> None:
+def _check_length(sentences: Sequence[Sequence[int]], max_length: int) -> None:
     longest = max(map(len, sentences)) + 2
-    if longest > most:
-        raise UserError(f"blimp: a sentence of {longest} tokens, and the model has {most} positions; use a longer one")
+    if longest > max_length:
+        raise UserError(
+            f"blimp: a sentence of {longest} tokens, and the model has {max_length} positions; use a longer one"
+        )
 
 
 def _mean(parts: Sequence[Accuracy]) -> Accuracy:

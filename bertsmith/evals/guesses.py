@@ -26,7 +26,7 @@ def show_guesses(
     """Show a line for each sentence: the three likeliest tokens in the place of its [MASK], with their
     probabilities."""
     width = max(map(len, sentences))
-    guessed = guess_masks(network, tokenizer.encode_each(sentences), tokenizer, machine, most=3)
+    guessed = guess_masks(network, tokenizer.encode_each(sentences), tokenizer, machine, top_k=3)
     for sentence, (guesses,) in zip(sentences, guessed, strict=True):
         named = ", ".join(f"{token} {probability:.0%}" for token, probability in guesses)
         show(f"    {sentence:{width}}  {named}")

@@ -78,8 +78,10 @@ def _measuring(model: Model) -> Measuring:
     network = model.network
     if network.measured is None:
         length = network.trained_length or min(DEFAULT_LENGTH, model.length)
-        kind: Literal["windows", "two_segments"] = "windows" if network.settings.num_segments == 1 else "two_segments"
-        return Measuring(rows=RowSettings(kind=kind, length=length))
+        rows_kind: Literal["windows", "two_segments"] = (
+            "windows" if network.settings.num_segments == 1 else "two_segments"
+        )
+        return Measuring(rows=RowSettings(kind=rows_kind, length=length))
     try:
         measuring = check(Measuring, network.measured)
         check_length(network.settings, "rows.length", measuring.rows.length)

@@ -15,9 +15,9 @@ Guesses = list[tuple[str, float]]
 
 
 def guess_masks(
-    network: MaskedTokenModel, texts: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine, most: int = 5
+    network: MaskedTokenModel, texts: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine, top_k: int = 5
 ) -> list[list[Guesses]]:
-    """Return, for each [MASK] in each text of token ids, the `most` likeliest tokens, special ones ([CLS], [SEP],
+    """Return, for each [MASK] in each text of token ids, the `top_k` likeliest tokens, special ones ([CLS], [SEP],
     [PAD], [MASK]) excluded. Several masks in one text are guessed independently: each while the others are still
     masked."""
     never = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]
@@ -34,7 +34,7 @@ def guess_masks(
             scores = network.scores(tokens, places(tokens, row, column)).float()  # [M, V]
             probs = scores.softmax(dim=1)[:, : tokenizer.vocab_size]  # a table may be larger than its vocabulary
             best = probs.index_fill(1, torch.tensor(never, device=probs.device), -1.0).topk(
-                min(most, tokenizer.vocab_size - len(never))
+                min(top_k, tokenizer.vocab_size - len(never))
             )
             for place, ids, values in zip(row.tolist(), best.indices.tolist(), best.values.tolist(), strict=True):
                 guesses = [(tokenizer.token(id), value) for id, value in zip(ids, values, strict=True)]

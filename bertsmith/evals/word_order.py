@@ -17,7 +17,7 @@ from bertsmith.text.shards import Data, Shard
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 
-FEWEST_WORDS, MOST_WORDS = 5, 14
+MIN_WORDS, MAX_WORDS = 5, 14
 """Of a sentence that is used; a longer one takes longer to score, by the square."""
 
 
@@ -28,8 +28,8 @@ class Pair(NamedTuple):
     swapped: list[int]
 
 
-def find_pairs(data: Data, most: int, seed: int = 0) -> list[Pair]:
-    """Return at most `most` pairs from the held-out documents of `data`: the same ones at every call."""
+def find_pairs(data: Data, max_pairs: int, seed: int = 0) -> list[Pair]:
+    """Return at most `max_pairs` pairs from the held-out documents of `data`: the same ones at every call."""
     by_sentence: dict[tuple[int, ...], Pair] = {}
     draw = generator(seed, "word order")
     for index in range(data.num_shards("heldout")):
@@ -41,7 +41,7 @@ def find_pairs(data: Data, most: int, seed: int = 0) -> list[Pair]:
                 swapped = [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
                 by_sentence.setdefault(tuple(sentence), Pair(sentence, [id for word in swapped for id in word]))
     pairs = list(by_sentence.values())
-    return [pairs[chosen] for chosen in draw.permutation(len(pairs))[:most]]
+    return [pairs[chosen] for chosen in draw.permutation(len(pairs))[:max_pairs]]
 
 
 def word_order(network: LikelihoodModel, pairs: Sequence[Pair], tokenizer: Tokenizer, machine: Machine) -> float:
@@ -63,7 +63,7 @@ def _sentences(shard: Shard, tokenizer: Tokenizer) -> Iterator[list[int]]:
         for before, behind in pairwise(stops):
             sentence = document[before + 1 : behind]
             words = _words(sentence.tolist(), tokenizer)
-            if FEWEST_WORDS <= len(words) <= MOST_WORDS and is_word[sentence].all():
+            if MIN_WORDS <= len(words) <= MAX_WORDS and is_word[sentence].all():
                 yield [*sentence.tolist(), stop]
 
 

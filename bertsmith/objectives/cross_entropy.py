@@ -23,7 +23,7 @@ class Targets(NamedTuple):
     weights: Tensor
     """[M] float32, of each position in the loss."""
     draws: Tensor | None = None
-    """[M] float32, uniform in [0, 1); given, a token is drawn for each. See `sample`."""
+    """[M] float32, uniform in [0, 1); given, a token is sampled for each. See `sample`."""
     likeliest: bool = False
     """Whether to look for the tokens with the highest scores."""
 
@@ -41,7 +41,7 @@ class LossOutput(NamedTuple):
     """[M] float32, log Σ exp(scores)."""
     likeliest: Tensor | None
     """[M] int64, if asked for."""
-    drawn: Tensor | None
+    sampled: Tensor | None
     """[M] int64, if there were draws."""
 
 
@@ -81,22 +81,22 @@ class VocabularyCrossEntropy(nn.Module):
         return self._in_place(scores, bias, targets, needs_grad)
 
     def _in_place(self, scores: Tensor, bias: Tensor, targets: Targets, needs_grad: bool) -> Chunk:
-        formats = scores.dtype  # half where autocast says so
+        dtype = scores.dtype  # half where autocast says so
         label, weight = targets.labels[:, None], targets.weights[:, None]
         scores = scores.float().add_(bias)
         likeliest = scores.argmax(dim=1) if targets.likeliest else None
-        drawn = None if targets.draws is None else self._draw(scores, targets)
+        sampled = None if targets.draws is None else self._sample(scores, targets)
         top = scores.amax(dim=1, keepdim=True)
         score = scores.sub_(top).gather(1, label)
         sums = scores.exp_().sum(dim=1, keepdim=True)
         logarithms = sums.log()
         loss = ((logarithms - score) * weight).sum()
-        predicted = LossOutput(loss, (logarithms + top)[:, 0], likeliest, drawn)
+        predicted = LossOutput(loss, (logarithms + top)[:, 0], likeliest, sampled)
         if not needs_grad:
             return Chunk(predicted, None, None)
         # From here on `scores` holds the loss's gradient for the scores: (softmax − one-hot) · weight.
         scores.mul_(weight / sums).scatter_add_(1, label, -weight)
-        return Chunk(predicted, scores.to(formats), scores.sum(dim=0))
+        return Chunk(predicted, scores.to(dtype), scores.sum(dim=0))
 
     def _fused(self, scores: Tensor, bias: Tensor, targets: Targets) -> Chunk:
         label, weight = targets.labels[:, None], targets.weights[:, None]
@@ -108,16 +108,16 @@ class VocabularyCrossEntropy(nn.Module):
         chosen = torch.arange(exact.shape[1], device=exact.device) == label  # [R, V]
         normalizer = sums.log() + top
         loss = ((normalizer - torch.where(chosen, exact, 0.0).sum(dim=1, keepdim=True)) * weight).sum()
-        drawn = None
+        sampled = None
         if targets.draws is not None:
-            plainly = self.temperature == 1.0 and not self.disallow_correct
-            drawn = find(probabilities, targets.draws) if plainly else self._draw(exact, targets)
+            is_plain = self.temperature == 1.0 and not self.disallow_correct
+            sampled = find(probabilities, targets.draws) if is_plain else self._sample(exact, targets)
         likeliest = exact.argmax(dim=1) if targets.likeliest else None
         gradient = (probabilities - chosen.float()) * weight
-        predicted = LossOutput(loss, normalizer[:, 0], likeliest, drawn)
+        predicted = LossOutput(loss, normalizer[:, 0], likeliest, sampled)
         return Chunk(predicted, gradient.to(scores.dtype), gradient.sum(dim=0))
 
-    def _draw(self, scores: Tensor, targets: Targets) -> Tensor:
+    def _sample(self, scores: Tensor, targets: Targets) -> Tensor:
         assert targets.draws is not None
         return sample(scores, targets.draws, targets.labels, self.temperature, self.disallow_correct)
 
@@ -131,9 +131,9 @@ class _InChunks(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         needs_grad = any(ctx.needs_input_grad)
         for_vectors, for_table, for_bias = torch.empty_like(vectors), torch.zeros_like(table), torch.zeros_like(bias)
-        kind = vectors.device.type
-        formats = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else vectors.dtype
-        vectors, table = vectors.to(formats), table.to(formats)
+        device_type = vectors.device.type
+        dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else vectors.dtype
+        vectors, table = vectors.to(dtype), table.to(dtype)
         outputs = []
         for rows in _cut(len(vectors), rows_at_once(vectors.device)):
             chunk = cross_entropy(vectors[rows] @ table.t(), bias, targets.of(rows), needs_grad)

@@ -92,8 +92,8 @@ class MaskedTokenGenerator(nn.Module):
     def __init__(self, settings: GeneratorSettings, config: EncoderConfig, vocab_size: int):
         super().__init__()
         self.settings, self.config = settings, config
-        lent = settings.sharing in ("embeddings", "everything")
-        self.embeddings = None if lent else config.build_embeddings(vocab_size)
+        shares_embeddings = settings.sharing in ("embeddings", "everything")
+        self.embeddings = None if shares_embeddings else config.build_embeddings(vocab_size)
         self.trunk = None if settings.sharing == "everything" else TransformerStack(config)
         self.head = config.masked_token_head(vocab_size)
         self.cross_entropy = VocabularyCrossEntropy(settings.temperature, settings.disallow_correct)
@@ -122,10 +122,10 @@ class MaskedTokenGenerator(nn.Module):
         sums = {
             "mlm_loss": predicted.loss,
             "mlm_accuracy": ((predicted.likeliest == labels) * weights).sum(),
-            "sampled_accuracy": ((predicted.drawn == labels) * weights).sum(),
+            "sampled_accuracy": ((predicted.sampled == labels) * weights).sum(),
         }
-        assert predicted.drawn is not None, "the targets have draws"
-        return GeneratorOutput(Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"])), predicted.drawn)
+        assert predicted.sampled is not None, "the targets have draws"
+        return GeneratorOutput(Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"])), predicted.sampled)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
         """Count the forward pass, for one token of a row of `length` tokens."""

@@ -17,25 +17,25 @@ SIZES = ("sharing", "hidden_fraction", "layers_fraction")
 
 
 def choose_generator(
-    rule: GeneratorSettings, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool
+    settings: GeneratorSettings, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool
 ) -> list[Any]:
-    """Return the generator beside the first network of the model `init` if `rule` makes such a one.
+    """Return the generator beside the first network of the model `init` if `settings` makes such a one.
 
     Raises:
         UserError: it is of other sizes, or a folder's discriminator is without it.
     """
-    if rule.kind != "masked_tokens":
+    if settings.kind != "masked_tokens":
         return []
     generator, first = _generator_of(networks), networks[0]
     if generator is not None:
-        fitting = _fitting(rule, generator.settings, encoder)
-        remedy = None if fitting is None else "set " + " ".join(
-            f"objective.generator.{name}={getattr(fitting, name)}"
+        adapted = _adapted(settings, generator.settings, encoder)
+        remedy = None if adapted is None else "set " + " ".join(
+            f"objective.generator.{name}={getattr(adapted, name)}"
             for name in SIZES
-            if getattr(rule, name) != getattr(fitting, name)
+            if getattr(settings, name) != getattr(adapted, name)
         )  # fmt: skip
         what = f"init = {init}: another generator than objective.generator makes"
-        refuse_differences(what, "its ", rule.encoder(encoder).sizes(), generator.settings.sizes(), remedy)
+        refuse_differences(what, "its ", settings.encoder(encoder).sizes(), generator.settings.sizes(), remedy)
         return [generator]
     if first.head == "replaced_tokens" and not is_run and not first.is_energy_head:
         raise UserError(
@@ -58,34 +58,34 @@ def generator_like(
     generator = _generator_of(networks)
     if generator is None or table.get("kind", "masked_tokens") != "masked_tokens":
         return {}
-    rule = trained
-    if rule is None:
+    settings = trained
+    if settings is None:
         with contextlib.suppress(UserError):  # a value that cannot be, as checking will say
             fixed = [name for name in SIZES if name in table]
-            rule = _fitting(check(GeneratorSettings, dict(table)), generator.settings, encoder, fixed)
-    return {} if rule is None else {name: getattr(rule, name) for name in SIZES}
+            settings = _adapted(check(GeneratorSettings, dict(table)), generator.settings, encoder, fixed)
+    return {} if settings is None else {name: getattr(settings, name) for name in SIZES}
 
 
 def _generator_of(networks: Sequence[Any]) -> Any | None:
     return next((network for network in networks[1:] if network.head == "masked_tokens"), None)
 
 
-def _fitting(
-    rule: GeneratorSettings, generator: EncoderConfig, discriminator: EncoderConfig, fixed: Collection[str] = ()
+def _adapted(
+    settings: GeneratorSettings, generator: EncoderConfig, discriminator: EncoderConfig, fixed: Collection[str] = ()
 ) -> GeneratorSettings | None:
-    """Return `rule` with as few changes as make a generator of these sizes, none of them to the `fixed` settings; None
-    where nothing does."""
+    """Return `settings` changed as little as makes a generator of these sizes, the `fixed` settings not at all; None
+    where that cannot be."""
     depth = generator.num_hidden_layers / discriminator.num_hidden_layers
     choices: dict[str, Iterable[Any]] = {
-        "sharing": dict.fromkeys((rule.sharing, "embeddings", "nothing")),
-        "hidden_fraction": (rule.hidden_fraction, generator.hidden_size / discriminator.hidden_size),
-        "layers_fraction": (rule.layers_fraction, depth),
+        "sharing": dict.fromkeys((settings.sharing, "embeddings", "nothing")),
+        "hidden_fraction": (settings.hidden_fraction, generator.hidden_size / discriminator.hidden_size),
+        "layers_fraction": (settings.layers_fraction, depth),
     }
     for name in fixed:
-        choices[name] = (getattr(rule, name),)
+        choices[name] = (getattr(settings, name),)
     for sharing, hidden, layers in product(*choices.values()):
-        fitting = replace(rule, sharing=sharing, hidden_fraction=hidden, layers_fraction=layers)
+        adapted = replace(settings, sharing=sharing, hidden_fraction=hidden, layers_fraction=layers)
         with contextlib.suppress(ValueError):  # no such encoder can be
-            if max(hidden, layers) <= 1 and fitting.encoder(discriminator).sizes() == generator.sizes():
-                return fitting
+            if max(hidden, layers) <= 1 and adapted.encoder(discriminator).sizes() == generator.sizes():
+                return adapted
     return None

@@ -189,8 +189,8 @@ def masked_positions(batch: Batch) -> MaskedPositions:
     in_rows, labels, weights = (batch.targets[name] for name in ("positions", "labels", "weights"))
     positions = batch.tokens.row_starts[:, None] + in_rows
     used = weights.flatten() > 0 if batch.tokens.valid_mask() is None else None
-    whole = MaskedPositions(positions, labels, weights, used)
-    return MaskedPositions(whole.pick(positions), whole.pick(labels), whole.pick(weights), used)
+    all_positions = MaskedPositions(positions, labels, weights, used)
+    return MaskedPositions(all_positions.pick(positions), all_positions.pick(labels), all_positions.pick(weights), used)
 
 
 def _without_replacement(candidate: np.ndarray, keys: np.ndarray, lengths: np.ndarray, budget: int) -> np.ndarray:

@@ -48,10 +48,10 @@ class MaskedTokensSettings(PretrainingSettings):
         return {"masking": self.masking}
 
     def init_from(
-        self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
+        self, initial: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], list[str]]:
         has_head = any(name.startswith("head.") for name in trained)
-        return drawn | dict(trained), [] if has_head else ["masked-token head"]
+        return initial | dict(trained), [] if has_head else ["masked-token head"]
 
     def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "MaskedTokens":
         return MaskedTokens(encoder, vocabulary, self)

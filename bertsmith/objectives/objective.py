@@ -89,8 +89,8 @@ class Losses:
 NO_LOSSES = Losses({}, {})
 
 
-def _added(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    return {**ours, **{name: ours[name] + value if name in ours else value for name, value in theirs.items()}}
+def _added(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    return {**left, **{name: left[name] + value if name in left else value for name, value in right.items()}}
 
 
 def sum_losses(parts: Iterable[Losses]) -> Losses:
@@ -185,10 +185,10 @@ class PretrainingSettings(ABC):
 
     @abstractmethod
     def init_from(
-        self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
+        self, initial: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """Return the objective's weights with those of `trained` networks in place of the `drawn` ones, and what parts
-        stay as they were drawn.
+        """Return the objective's weights with those of `trained` networks in place of the random `initial`
+        ones, and the names of parts that stay random.
 
         Raises:
             ValueError: the networks differ in what the objective makes them share.

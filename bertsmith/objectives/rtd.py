@@ -118,8 +118,10 @@ class ReplacedTokensSettings(PretrainingSettings):
         return passes
 
     def measured_by(self) -> dict[str, Any]:
-        rule = self.generator
-        return {"masking": self.masking, "temperature": rule.temperature, "disallow_correct": rule.disallow_correct}
+        return {
+            "masking": self.masking, "temperature": self.generator.temperature,
+            "disallow_correct": self.generator.disallow_correct,
+        }  # fmt: skip
 
     def build_from(self, networks: Sequence[Any], vocabulary: MaskingVocabulary) -> "ReplacedTokens":
         discriminator, generator = networks
@@ -128,16 +130,16 @@ class ReplacedTokensSettings(PretrainingSettings):
         return objective
 
     def init_from(
-        self, drawn: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
+        self, initial: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], list[str]]:
-        weights = discriminator_weights(drawn, self.generator) | dict(trained)
+        weights = discriminator_weights(initial, self.generator) | dict(trained)
         new = [] if any(name.startswith("head.") for name in trained) else ["replaced-token head"]
         if self.generator.kind == "uniform":
             return weights, new
         if self.generator.kind == "two_towers":
-            return beside_towers(weights, drawn, self.generator), [*new, "generator"]
+            return beside_towers(weights, initial, self.generator), [*new, "generator"]
         if generator is None:
-            generator, new = new_generator_weights(drawn, weights, self.generator), [*new, "generator"]
+            generator, new = new_generator_weights(initial, weights, self.generator), [*new, "generator"]
         return joined_weights(weights, generator, self.generator), new
 
     def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":

@@ -9,7 +9,7 @@ from bertsmith.objectives.generator import GeneratorSettings
 
 _TABLE = "encoder.embeddings.token.weight"
 
-_PLACES = {"encoder.embeddings.": "generator.embeddings.", "encoder.": "generator.trunk.", "head.": "generator.head."}
+_PREFIXES = {"encoder.embeddings.": "generator.embeddings.", "encoder.": "generator.trunk.", "head.": "generator.head."}
 """Where the parts of a generator of its own are among the weights of `ReplacedTokens`; the first that fits."""
 
 _SHARED = {"embeddings": ("encoder.embeddings.",), "everything": ("encoder.",)}
@@ -31,17 +31,17 @@ def generator_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if any(name.startswith("generator.left_to_right.") for name in weights):
         return {}
     own = {
-        name.replace(place, ours, 1): tensor
+        name.replace(prefix, own_prefix, 1): tensor
         for name, tensor in weights.items()
-        for ours, place in _PLACES.items()
-        if name.startswith(place)
+        for own_prefix, prefix in _PREFIXES.items()
+        if name.startswith(prefix)
     }
     if not own:
         return {}
-    lent = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
+    shared = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")}
     if any(name.startswith("generator.trunk.") for name in weights):  # the discriminator lends its embeddings only
-        lent = {name: tensor for name, tensor in lent.items() if name.startswith("encoder.embeddings.")}
-    return lent | own
+        shared = {name: tensor for name, tensor in shared.items() if name.startswith("encoder.embeddings.")}
+    return shared | own
 
 
 def new_generator_weights(
@@ -50,9 +50,9 @@ def new_generator_weights(
     """Return the generator out of the initial `weights` of `ReplacedTokens`, beside a trained `discriminator`: random
     weights, but for the embeddings where it shares them."""
     sharing = settings.sharing
-    borrowed = () if sharing == "nothing" else _SHARED.get(sharing, _SHARED["embeddings"])
+    shared_prefixes = () if sharing == "nothing" else _SHARED.get(sharing, _SHARED["embeddings"])
     own = generator_weights(weights)
-    return {name: discriminator[name] if name.startswith(borrowed) else tensor for name, tensor in own.items()}
+    return {name: discriminator[name] if name.startswith(shared_prefixes) else tensor for name, tensor in own.items()}
 
 
 def joined_weights(
@@ -67,8 +67,8 @@ def joined_weights(
     weights, shared = dict(discriminator), _SHARED.get(settings.sharing, ())
     for name, tensor in generator.items():
         if not name.startswith(shared):
-            ours = next(ours for ours in _PLACES if name.startswith(ours))
-            weights[name.replace(ours, _PLACES[ours], 1)] = tensor
+            own_prefix = next(own_prefix for own_prefix in _PREFIXES if name.startswith(own_prefix))
+            weights[name.replace(own_prefix, _PREFIXES[own_prefix], 1)] = tensor
         elif not torch.equal(tensor, discriminator[name]):
             raise ValueError(
                 f"the generator's {name} is not the discriminator's; objective.generator.sharing="

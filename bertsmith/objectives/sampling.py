@@ -31,15 +31,15 @@ def sample(
 def find(probabilities: Tensor, draws: Tensor) -> Tensor:
     """Return where the `draws` [M] fall in the cumulated `probabilities` [M, V]: [M] int64."""
     # Whole numbers add up the same in any order: a GPU may sum them as it likes and stays deterministic.
-    whole = (probabilities * 2.0**30).int()
-    num_blocks = -(-whole.shape[1] // BLOCK)
-    whole = F.pad(whole, (0, num_blocks * BLOCK - whole.shape[1])).view(len(whole), num_blocks, BLOCK)
-    blocks = whole.sum(dim=2, dtype=torch.int32)
+    integers = (probabilities * 2.0**30).int()
+    num_blocks = -(-integers.shape[1] // BLOCK)
+    integers = F.pad(integers, (0, num_blocks * BLOCK - integers.shape[1])).view(len(integers), num_blocks, BLOCK)
+    blocks = integers.sum(dim=2, dtype=torch.int32)
     cumulated = blocks.cumsum(dim=1, dtype=torch.int32)
     wanted = (draws[:, None].double() * cumulated[:, -1:]).int()
     block = torch.searchsorted(cumulated, wanted, right=True).clamp_(max=num_blocks - 1)  # beyond: not numbers
     rest = wanted - cumulated.gather(1, block) + blocks.gather(1, block)
-    within = whole.gather(1, block[:, :, None].expand(-1, -1, BLOCK))[:, 0].cumsum(dim=1, dtype=torch.int32)
+    within = integers.gather(1, block[:, :, None].expand(-1, -1, BLOCK))[:, 0].cumsum(dim=1, dtype=torch.int32)
     found = torch.searchsorted(within, rest, right=True) + BLOCK * block
     return found[:, 0].clamp_(max=probabilities.shape[1] - 1)
 

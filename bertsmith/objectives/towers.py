@@ -75,8 +75,8 @@ class TwoTowerGenerator(nn.Module):
 
         with torch.no_grad():
             scores = nn.functional.linear(vectors[masked.positions], table, bias).float()
-            draws, rule = masked.pick(batch.targets["draws"]), self.settings
-            sampled = sample(scores, draws, masked.labels, rule.temperature, rule.disallow_correct)
+            draws = masked.pick(batch.targets["draws"])
+            sampled = sample(scores, draws, masked.labels, self.settings.temperature, self.settings.disallow_correct)
         count = self.counts(batch)["cloze_loss"]
         sums = {
             "cloze_loss": predicted.loss,

@@ -10,7 +10,7 @@ from bertsmith.reports.published import published_scores
 from bertsmith.reports.runs import Log, Run
 from bertsmith.storage.results import task_and_metric
 
-MOST_POINTS = 2000
+MAX_POINTS = 2000
 """Of a curve. A browser draws a page of twenty such curves at once."""
 
 COLORS = ("#3f83e0", "#dd6b2f", "#2a9d70", "#b35fcf", "#b8930b", "#d94a78", "#1d9cb3", "#8d7059")
@@ -77,18 +77,18 @@ class ScoreRow(NamedTuple):
     """What is shown → the score of a seed."""
 
 
-def curve_styles(runs: Sequence[tuple[Run, str]], alone: bool) -> list[tuple[str, dict[str, str]]]:
+def curve_styles(runs: Sequence[tuple[Run, str]], single: bool) -> list[tuple[str, dict[str, str]]]:
     """Return label, colour and dash of each log's curves, of runs each with its colour.
 
-    The seeds of a run that stands `alone` on its page have a colour each; beside other runs a dash each, in their
+    The seeds of a run that stands `single` on its page have a colour each; beside other runs a dash each, in their
     run's colour.
     """
     styles = []
     for run, color in runs:
         for number, log in enumerate(run.logs):
-            name = " · ".join(part for part in ("" if alone and log.label else run.name, log.label) if part)
-            own = COLORS[number % len(COLORS)] if alone else color
-            round_of = number // len(COLORS) if alone else number
+            name = " · ".join(part for part in ("" if single and log.label else run.name, log.label) if part)
+            own = COLORS[number % len(COLORS)] if single else color
+            round_of = number // len(COLORS) if single else number
             styles.append((name, {"color": own, "dash": DASHES[round_of % len(DASHES)]}))
     return styles
 
@@ -98,12 +98,12 @@ def run_colors(number: int) -> list[str]:
     return [COLORS[position % len(COLORS)] for position in range(number)]
 
 
-def curve_charts(runs: Sequence[tuple[Run, str]], alone: bool = False) -> list[Chart]:
-    """Return a chart for each measure that any of the runs (each with its colour) has; `alone` as in `curve_styles`.
+def curve_charts(runs: Sequence[tuple[Run, str]], single: bool = False) -> list[Chart]:
+    """Return a chart for each measure that any of the runs (each with its colour) has; `single` as in `curve_styles`.
 
     Losses come first; training and held-out are drawn together.
     """
-    styles = (style for _, style in curve_styles(runs, alone))
+    styles = (style for _, style in curve_styles(runs, single))
     logs = [(run, log, next(styles)) for run, _ in runs for log in run.logs]
     charts = []
     for measure in _measures(logs):
@@ -150,15 +150,15 @@ def row_chart(rows: Sequence[ScoreRow], title: str = "") -> Chart:
     return Chart(title, {"data": traces, "layout": layout}, {}, 70 + 34 * len(rows))
 
 
-def thinned(values: Sequence[float | None], most: int = MOST_POINTS) -> list[int]:
-    """Return positions of at most `most` values: the first, the last, and the lowest and highest of every stretch
+def thinned(values: Sequence[float | None], max_points: int = MAX_POINTS) -> list[int]:
+    """Return positions of at most `max_points` values: the first, the last, and the lowest and highest of every stretch
     between.
 
     Spikes stay. None is a gap in the curve; a stretch of nothing else keeps one.
     """
-    if len(values) <= most:
+    if len(values) <= max_points:
         return list(range(len(values)))
-    stretches = (most - 2) // 2
+    stretches = (max_points - 2) // 2
     kept = {0, len(values) - 1}
     for number in range(stretches):
         begin, end = (len(values) * bound // stretches for bound in (number, number + 1))
@@ -209,9 +209,9 @@ def _curves(run: Run, log: Log, style: dict[str, str], measure: str) -> Iterator
 
 def _curve_chart(heading: str, measure: str, curves: Sequence[Curve]) -> Chart:
     axes = {}
-    for name, (key, unit) in AXES.items():
+    for name, (key, divisor) in AXES.items():
         if all(_is_number(line.get(key)) for curve in curves for line in curve.lines):
-            axes[name] = [[_rounded(line[key] / unit) for line in curve.lines] for curve in curves]
+            axes[name] = [[_rounded(line[key] / divisor) for line in curve.lines] for curve in curves]
     traces = []
     faint = any(curve.split == "heldout" for curve in curves)
     for curve in curves:

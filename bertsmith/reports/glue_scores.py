@@ -156,11 +156,11 @@ def _average_table(name: str, runs: Sequence[tuple[Run, str]]) -> str:
     for run, color in runs:
         found = run.glue["averages"][name]
         score = f"<strong>{100 * found['average']:.1f}</strong>" if found["average"] is not None else ABSENT
-        amiss = reservations(found)
+        reasons = reservations(found)
         if found["average"] is None and found["mean"] is not None:
             score += f"<small>{100 * found['mean']:.1f} over {found['numbers']} of {found['of']}</small>"
         protocol = f"dev set, median of {seeds_of(run.glue['tasks'])}"
-        departs = f'<span class="mark">not comparable</span>{html_list(map(escape, amiss))}' if amiss else "nothing"
+        departs = f'<span class="mark">not comparable</span>{html_list(map(escape, reasons))}' if reasons else "nothing"
         rows.append((swatch(color) + escape(run.name), score, escape(protocol), departs))
         classes.append("own")
     for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):

@@ -35,9 +35,9 @@ def glue_table(results: Mapping[str, Any]) -> list[str]:
 
 def _compared(name: str, found: Mapping[str, Any], seeds: str) -> Iterator[str]:
     score = "–" if found["mean"] is None else f"{100 * found['mean']:.2f}"
-    amiss = reservations(found)
-    yield f"  {'this run':<20}{score:>6}  dev set, median of {seeds}{'; not comparable:' if amiss else ''}"
-    for reservation in amiss:
+    reasons = reservations(found)
+    yield f"  {'this run':<20}{score:>6}  dev set, median of {seeds}{'; not comparable:' if reasons else ''}"
+    for reservation in reasons:
         yield from wrap(reservation, WIDTH, initial_indent=f"{'':>30}- ", subsequent_indent=f"{'':>32}")
     for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
         yield f"  {row.model:<20}{row.score:>6.2f}  {row.protocol}; {row.source}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from bertsmith import __version__
 from bertsmith.reports import template
-from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, curve_styles, run_colors
+from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, curve_styles, run_colors
 from bertsmith.reports.facts import cautions, facts, headline, state
 from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
 from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table, text_lines
@@ -66,7 +66,7 @@ class _Page:
     def __init__(self, runs: Sequence[Run], about: Sequence[str]):
         self.about = about
         self.runs = list(zip(runs, run_colors(len(runs)), strict=True))
-        self.alone = len(runs) == 1
+        self.is_single = len(runs) == 1
         self.charts: dict[str, Any] = {}
 
     def body(self) -> str:
@@ -87,7 +87,7 @@ class _Page:
             figures = "".join(
                 f"<div><dt>{escape(figure.label)}</dt><dd>{escape(figure.value)}</dd></div>" for figure in headline(run)
             )
-            name = f"<h3>{swatch(color)}{escape(run.name)}</h3>" if not self.alone else ""
+            name = f"<h3>{swatch(color)}{escape(run.name)}</h3>" if not self.is_single else ""
             kind = f"<p>{KIND_TITLES[run.kind]}, {escape(state(run))}{', chosen by the search' * bool(run.chosen)}</p>"
             cards.append(f'<div class="card">{name}{kind}<dl>{figures}</dl></div>')
         return f'<div class="cards">{"".join(cards)}</div>'
@@ -133,7 +133,7 @@ class _Page:
             yield f'</div><details><summary>Every seed</summary><div class="tasks">{seed_table(runs)}</div></details>'
 
     def _curves(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
-        charts = curve_charts(runs, self.alone)
+        charts = curve_charts(runs, self.is_single)
         if not charts:
             yield '<p class="note">Nothing measured yet.</p>'
             return
@@ -147,13 +147,13 @@ class _Page:
             yield self._figure(chart)
         yield "</div></div>"
         yield (
-            f'<p class="note">Of a curve with more than {MOST_POINTS:,} points the lowest and the highest of every '
+            f'<p class="note">Of a curve with more than {MAX_POINTS:,} points the lowest and the highest of every '
             f"stretch are drawn, so spikes stay. Drag over a chart to enlarge, double-click to return.</p>"
         )
 
     def _legend(self, runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]:
         """Return the seeds of the only run of a page; else the runs."""
-        return curve_styles(runs, True) if self.alone else [(run.name, {"color": color}) for run, color in runs]
+        return curve_styles(runs, True) if self.is_single else [(run.name, {"color": color}) for run, color in runs]
 
     def _figure(self, chart: Chart) -> str:
         identifier = f"chart-{len(self.charts) + 1}"

@@ -79,16 +79,16 @@ class Cautions:
             stands = f"held-out {name.replace('_', ' ')} has stood still at {self._scores[-1]:.3f}"
             self._warn("still", state, f"{stands} for {EVALUATIONS} evaluations{why}; {REMEDY}")
 
-    def _warn(self, kind: str, state: State, text: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
+    def _warn(self, topic: str, state: State, text: str) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
             self._say(state.step, text)
 
 
 def _rounded_up(share: float) -> float:
     """Return a share of a plan, in (0, 1], with two digits and no less."""
-    unit = 10.0 ** (math.floor(math.log10(share)) - 1)
-    return min(1.0, math.ceil(share / unit - 1e-9) * unit)
+    digit = 10.0 ** (math.floor(math.log10(share)) - 1)
+    return min(1.0, math.ceil(share / digit - 1e-9) * digit)
 
 
 def standing_still(scores: Sequence[float], baseline: float) -> str | None:
@@ -121,5 +121,9 @@ def mean_cosine(runner: Runner[PretrainingObjective], batch: Batch, length: int)
 def _mean_cosine(vectors: Tensor) -> float:
     """Return the mean cosine of all pairs of different rows of [N, D]; 0 for a single row."""
     num = len(vectors)
-    unit = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return float((unit.sum(dim=0).square().sum() - unit.square().sum()) / (num * (num - 1))) if num > 1 else 0.0
+    unit_vectors = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return (
+        float((unit_vectors.sum(dim=0).square().sum() - unit_vectors.square().sum()) / (num * (num - 1)))
+        if num > 1
+        else 0.0
+    )

@@ -21,7 +21,7 @@ from bertsmith.storage.files import atomic_folder, atomic_write, own_folder, rep
 from bertsmith.storage.folders import number_of, remove_member, remove_unfinished
 from bertsmith.storage.json_files import check_shape, read_json, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
-from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW, State
+from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW, State
 
 CHECKPOINT = FOLDER_TYPES["checkpoint"]
 MODEL, OPTIMIZER, STATE = FILES = CHECKPOINT.files
@@ -136,7 +136,7 @@ def _read_state(path: Path) -> State:
     numbers = (state.step, state.tokens, state.seconds, state.skipped, state.skipped_in_a_row, *state.position)
     if min(numbers) < 0 or max(numbers) >= 1 << 62 or not math.isfinite(state.seconds):
         raise UserError(f"{path}: damaged (a number is negative or too large)")
-    if not state.skipped_in_a_row <= state.skipped <= state.step or state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+    if not state.skipped_in_a_row <= state.skipped <= state.step or state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
         raise UserError(f"{path}: damaged ({state.skipped} of {state.step} steps were skipped)")
     return state
 

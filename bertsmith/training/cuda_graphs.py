@@ -16,7 +16,7 @@ from bertsmith.objectives.objective import Batch, Losses
 
 RUNS_BEFORE = 2
 """Runs of a shape before it is recorded: they compile it, and load what it needs."""
-MOST_RECORDINGS = 16
+MAX_RECORDINGS = 16
 """Shapes recorded; pre-training has one, fine-tuning one for each length."""
 
 Shape = tuple[Any, ...]
@@ -63,7 +63,7 @@ class CudaGraphRunner:
         if recording := self.recordings.get(shape):
             return recording.replay(batch, denominators)
         self.runs[shape] += 1
-        wanted = self.runs[shape] > RUNS_BEFORE and len(self.recordings) < MOST_RECORDINGS
+        wanted = self.runs[shape] > RUNS_BEFORE and len(self.recordings) < MAX_RECORDINGS
         if wanted and not self.failed and self._record(shape, batch, denominators):
             return self.recordings[shape].replay(batch, denominators)
         losses = self.run_eagerly(batch, denominators)

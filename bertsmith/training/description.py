@@ -110,6 +110,6 @@ def _pooling(model: Model) -> str | None:
     return modules.description if modules is not None else left_out and f"its files are not carried over: {left_out}"
 
 
-def _listed(names: tuple[str, ...], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+def _listed(names: tuple[str, ...], limit: int = 8) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"

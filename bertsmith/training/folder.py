@@ -38,11 +38,12 @@ def open_run(
     Raises:
         UserError: as `open_run_folder`. A plan that is not done may be lengthened.
     """
-    mine = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
-    known = {name: value for name, value in defaults(recipe).items() if name != "init"}  # its model is in `mine`
-    before = open_run_folder(run, FOLDER_TYPES["pretrain"], mine, known, overwrite, _only_lengthens)
+    # Of `init` the identity has the model's fingerprint.
+    own_identity = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
+    known = {name: value for name, value in defaults(recipe).items() if name != "init"}
+    before = open_run_folder(run, FOLDER_TYPES["pretrain"], own_identity, known, overwrite, _only_lengthens)
     described = {
-        "identity": mine,
+        "identity": own_identity,
         "recipe": to_dict(recipe),
         "data": _describe(data),
         "vocab_size": data.tokenizer.vocab_size,

@@ -36,7 +36,7 @@ class InitWeights(NamedTuple):
     networks: list[Network]
     """The encoder's first, then the generator's if the recipe trains one and the model has one; their vocabulary is the
     data's."""
-    whole: dict[str, Tensor] | None
+    weights: dict[str, Tensor] | None
     """All weights as the recipe's objective names them, where the model is a run that trained the same networks."""
     notes: list[str]
     """What of the model has no place here."""
@@ -51,15 +51,15 @@ def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path)
 
     Raises:
         UserError: there is no such model; its vocabulary is not the beginning of the data's; its sizes are not the
-            recipe's; the recipe trains a generator, and the model is an ELECTRA's discriminator alone.
+            recipe's; the recipe trains a generator, and the model is an ELECTRA's discriminator without it.
     """
     if not recipe.init:
         raise UserError("init is empty: this recipe goes on from a model; name it with init=PATH")
     if Path(recipe.init).resolve() == run.resolve():
         raise UserError(f"init = {recipe.init}: the run itself; leave init away to resume it, or choose another --out")
     model = open_init(recipe.init)
-    whole = model.run.weights if model.run is not None and _same_networks(recipe, model.run.recipe) else None
-    chosen, notes = _choose(recipe, model) if whole is None else (model.networks, ["dropped: nothing"])
+    weights = model.run.weights if model.run is not None and _same_networks(recipe, model.run.recipe) else None
+    chosen, notes = _choose(recipe, model) if weights is None else (model.networks, ["dropped: nothing"])
     pieces = _new_tokens(recipe, model, tokenizer)
     if pieces:
         notes.append(f"{len(pieces):,} tokens are new; their vectors begin as the means of their pieces'")
@@ -72,13 +72,13 @@ def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path)
         replace(network, vocab_size=tokenizer.vocab_size, weights=_with_tokens(network.weights, known, pieces))
         for network in chosen
     ]
-    whole = None if whole is None else _with_tokens(whole, known, pieces)
+    weights = None if weights is None else _with_tokens(weights, known, pieces)
     model_fingerprint = fingerprint(model.tokenizer, {
         f"{network.name}.{name}": tensor for network in model.networks for name, tensor in network.weights.items()
     })  # fmt: skip
     pooling, note = _pooling(model)
     notes += [note] if note else []
-    return InitWeights(recipe, networks, whole, notes, model_fingerprint, pooling)
+    return InitWeights(recipe, networks, weights, notes, model_fingerprint, pooling)
 
 
 def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
@@ -104,28 +104,28 @@ def set_weights(objective: PretrainingObjective, initial: InitWeights) -> tuple[
         UserError: the two networks do not share what the recipe makes them share; new weights would learn alone until
             the plan ends.
     """
-    drawn = objective.state_dict()
-    weights, new = (drawn | initial.whole, []) if initial.whole is not None else _joined(initial, drawn)
-    stays = frozenset(name for name, tensor in weights.items() if tensor.data_ptr() == drawn[name].data_ptr())
+    random = objective.state_dict()
+    weights, new = (random | initial.weights, []) if initial.weights is not None else _joined(initial, random)
+    untrained = frozenset(name for name, tensor in weights.items() if tensor.data_ptr() == random[name].data_ptr())
     objective.load_state_dict(weights)
-    alone, plan = initial.recipe.head_warmup, initial.recipe.plan
-    if stays and plan.steps and alone.steps >= plan.steps:
+    warmup, plan = initial.recipe.head_warmup, initial.recipe.plan
+    if untrained and plan.steps and warmup.steps >= plan.steps:
         raise UserError(
-            f"head_warmup.steps = {alone.steps} of a plan of {plan.steps:,} steps: only {', '.join(new)} would learn; "
+            f"head_warmup.steps = {warmup.steps} of a plan of {plan.steps:,} steps: only {', '.join(new)} would learn; "
             f"lower it, or lengthen the plan"
         )
-    learns = f", which for {alone.steps} steps learns alone" if new and alone.steps else ""
+    learns = f", which for {warmup.steps} steps learns alone" if new and warmup.steps else ""
     notes = [*initial.notes, f"new, with random weights: {', '.join(new) or 'nothing'}{learns}"]
-    return stays, "\n  ".join([f"starting from {initial.recipe.init}", *notes])
+    return untrained, "\n  ".join([f"starting from {initial.recipe.init}", *notes])
 
 
-def _joined(initial: InitWeights, drawn: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the objective's weights out of the networks', and the parts that are missing there and stay `drawn` at
-    random."""
+def _joined(initial: InitWeights, random: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the objective's weights out of the networks', and the parts that they lack, which keep their `random`
+    weights."""
     objective, (first, *others) = initial.recipe.objective, initial.networks
     trained = first.weights if objective.takes_head_of(first) else first.encoder_weights
     try:
-        return objective.init_from(drawn, trained, others[0].weights if others else None)
+        return objective.init_from(random, trained, others[0].weights if others else None)
     except ValueError as error:
         raise UserError(f"init = {initial.recipe.init}: {error}") from None
 

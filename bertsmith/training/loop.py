@@ -22,7 +22,7 @@ from bertsmith.training.plan import Plan
 from bertsmith.training.runner import PreparedBatch, Runner
 from bertsmith.training.schedules import HeadWarmup, ScheduleSettings
 
-MOST_SKIPPED_IN_A_ROW = 5
+MAX_SKIPPED_IN_A_ROW = 5
 """Steps without finite gradients, one after the other, before training stops."""
 
 
@@ -175,9 +175,9 @@ def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:
         return
     state.skipped += 1
     state.skipped_in_a_row += 1
-    if state.skipped_in_a_row == MOST_SKIPPED_IN_A_ROW:
+    if state.skipped_in_a_row == MAX_SKIPPED_IN_A_ROW:
         raise UserError(
-            f"the gradients of steps {state.step - MOST_SKIPPED_IN_A_ROW + 1} to {state.step} were not finite "
+            f"the gradients of steps {state.step - MAX_SKIPPED_IN_A_ROW + 1} to {state.step} were not finite "
             f"(data from {state.position} to {position}); lower schedule.learning_rate, or look at those rows"
         )
 

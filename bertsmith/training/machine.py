@@ -127,10 +127,10 @@ def choose_machine(settings: MachineSettings, pad_id: int = 0, compile_on_gpu: b
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind = name.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
+    device_type = name.partition(":")[0]
+    if device_type not in ("cpu", "cuda"):
         raise UserError(f"device = {quoted(name, 60)}: not supported; use auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
+    if device_type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"device = {quoted(name, 60)}: torch sees no usable GPU; `bertsmith doctor` says why; or use device=cpu"
         )
@@ -138,6 +138,6 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"device = {quoted(name, 60)}: no such device; use auto, cpu, cuda or cuda:N") from None
-    if kind == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+    if device_type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise UserError(f"device = {quoted(name, 60)}: there are {torch.cuda.device_count()} GPUs, counted from 0")
     return device

@@ -44,8 +44,8 @@ class MetricsLog:
         with atomic_write(self.path, "w") as file:  # a new file: a hard link of the old one stays as it is
             file.writelines(json.dumps(line) + "\n" for line in before if line["step"] <= step)
         sent = {line["split"]: line["step"] for line in before}
-        told = TrackedRun(run, title or run.resolve().name, "", step, config)
-        self.trackers = Trackers({name: TRACKERS[name] for name in log}, told, sent)
+        tracked = TrackedRun(run, title or run.resolve().name, "", step, config)
+        self.trackers = Trackers({name: TRACKERS[name] for name in log}, tracked, sent)
         with reported(self.path):
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8")
 

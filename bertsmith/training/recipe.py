@@ -1,4 +1,4 @@
-"""What pre-training can be told."""
+"""The settings of pre-training."""
 
 from typing import Annotated, ClassVar
 
@@ -20,7 +20,7 @@ from bertsmith.training.trackers.registry import TRACKERS
 
 @settings
 class PretrainRecipe:
-    """Everything that `bertsmith pretrain` can be told."""
+    """The settings of `bertsmith pretrain`."""
 
     data: str = setting(description="data folder made by `bertsmith prepare`", identity=False)
     init: str | None = setting(

@@ -30,7 +30,7 @@ def test_the_five_likeliest_are_those_of_transformers_pipeline(tmp_path, monkeyp
 def test_what_masking_never_hides_is_no_guess_and_texts_without_a_mask_have_none(tmp_path):
     tokenizer = toy_tokenizer(tmp_path)
     network = toy_network(MaskedTokenModel, tokenizer).train()
-    found = guess_masks(network, tokenizer.encode_each(["ba [MASK]", "ba"]), tokenizer, cpu(), most=10_000)
+    found = guess_masks(network, tokenizer.encode_each(["ba [MASK]", "ba"]), tokenizer, cpu(), top_k=10_000)
     tokens = [tokenizer.token(id) for id in range(tokenizer.vocab_size)]
     assert {token for token, _ in found[0][0]} == set(tokens) - set(NEVER)
     assert 0.5 < sum(prob for _, prob in found[0][0]) < 1.0

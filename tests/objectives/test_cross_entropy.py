@@ -88,7 +88,7 @@ def test_compiled_it_is_the_same(rule, half):
     torch.testing.assert_close(fused.loss, plain.loss)
     torch.testing.assert_close(fused.normalizers, plain.normalizers)
     assert torch.equal(fused.likeliest, plain.likeliest)
-    assert (fused.drawn == plain.drawn).float().mean() > 0.95  # a last bit may decide
+    assert (fused.sampled == plain.sampled).float().mean() > 0.95  # a last bit may decide
     for theirs, own in zip(*(torch.autograd.grad(each.loss, arguments[:3]) for each in (plain, fused)), strict=True):
         assert (theirs - own).norm() <= (1e-2 if half else 1e-5) * theirs.norm()
 
@@ -100,7 +100,7 @@ def test_without_gradients():
     torch.testing.assert_close(predicted.loss, plainly(*arguments))
     torch.testing.assert_close(predicted.normalizers, scores.logsumexp(dim=1))
     assert torch.equal(predicted.likeliest, scores.argmax(dim=1))
-    assert predicted.drawn is None
+    assert predicted.sampled is None
 
 
 def test_pieces_are_as_large_as_each_other_where_they_can_be():

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from bertsmith.reports.charts import MOST_POINTS, Chart, curve_charts, score_chart, thinned
+from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, score_chart, thinned
 from bertsmith.reports.runs import Log, Run
 
 
@@ -19,7 +19,7 @@ def test_thinning_keeps_ends_extremes_and_order():
     values = [float(position % 97) for position in range(100_000)]
     values[61_803], values[31_415] = 1e9, -1e9
     kept = thinned(values)
-    assert len(kept) <= MOST_POINTS
+    assert len(kept) <= MAX_POINTS
     assert kept == sorted(set(kept))
     assert {0, 31_415, 61_803, 99_999} <= set(kept)
     assert max(after - before for before, after in pairwise(kept)) < 210
@@ -28,7 +28,7 @@ def test_thinning_keeps_ends_extremes_and_order():
 def test_thinning_keeps_gaps():
     values = [1.0] * 50_000 + [None] * 10_000 + [1.0] * 40_000
     kept = thinned(values)
-    assert len(kept) <= MOST_POINTS
+    assert len(kept) <= MAX_POINTS
     assert any(values[position] is None for position in kept)
 
 
@@ -36,7 +36,7 @@ def test_a_long_run_has_few_points_and_keeps_its_spike():
     lines = [{"split": "train", "step": step, "mlm_loss": 3.0 + step % 7 / 100} for step in range(100_000)]
     lines[70_001]["mlm_loss"] = 11.5
     trace = charts_of(lines)["Masked-token loss, nats"].figure["data"][0]
-    assert len(trace["x"]) == len(trace["y"]) <= MOST_POINTS
+    assert len(trace["x"]) == len(trace["y"]) <= MAX_POINTS
     assert (70_001, 11.5) in zip(trace["x"], trace["y"], strict=True)
 
 

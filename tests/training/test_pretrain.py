@@ -24,7 +24,7 @@ from bertsmith.storage.files import sha256_file
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.text.shards import open_data
 from bertsmith.training import batches, checkpoints, runner
-from bertsmith.training.loop import MOST_SKIPPED_IN_A_ROW
+from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import build_objective, pretrain
@@ -259,7 +259,7 @@ def test_gradients_that_are_not_finite_are_skipped_counted_and_in_the_end_stop_t
     assert read_metrics(tmp_path / "one" / "metrics.jsonl")[0]["skipped_steps"] == 1
     with pytest.raises(UserError, match=r"not finite(.|\n)*last checkpoint: .*step-00000012"):
         pretrain(tiny_recipe(data, "plan.steps=40"), tmp_path / "many")
-    assert MOST_SKIPPED_IN_A_ROW == 5
+    assert MAX_SKIPPED_IN_A_ROW == 5
 
 
 def _hold(run: Path, ready, done) -> None:

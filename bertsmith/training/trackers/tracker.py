@@ -15,7 +15,7 @@ FILE = "trackers.json"
 
 
 class TrackedRun(NamedTuple):
-    """What a tracker is told of a run."""
+    """A run, as its trackers know it."""
 
     folder: Path
     name: str
@@ -52,17 +52,17 @@ class Tracker(ABC):
 class Trackers:
     """The trackers of a run that is begun or continued."""
 
-    def __init__(self, classes: Mapping[str, type[Tracker]], told: TrackedRun, sent: dict[str, int]):
+    def __init__(self, classes: Mapping[str, type[Tracker]], tracked: TrackedRun, sent: dict[str, int]):
         """Open a tracker of each class.
 
         Args:
-            told: without an id, which each tracker has of its own.
+            tracked: without an id, which each tracker has of its own.
             sent: split → the last step that was measured before the run was continued.
 
         Raises:
             UserError: one is not installed, or cannot begin.
         """
-        path = told.folder / FILE
+        path = tracked.folder / FILE
         known = read_json(path, dict) if path.exists() else {}
         check_shape(known, {str: {"id": str, "sent": {str: int}}}, str(path))
         for name in [name for name, cls in classes.items() if not cls.forgets]:
@@ -70,14 +70,14 @@ class Trackers:
                 before = known[name]["sent"]
                 known[name]["sent"] = {split: max(sent.get(split, 0), before.get(split, 0)) for split in sent | before}
             else:
-                known[name] = {"id": f"{told.name}-{secrets.token_hex(4)}", "sent": {}}
+                known[name] = {"id": f"{tracked.name}-{secrets.token_hex(4)}", "sent": {}}
         if known:
             write_json(path, known)  # before they begin: killed meanwhile, their runs are continued
         self._sent = {name: entry["sent"] for name, entry in known.items()}
         self._open: dict[str, Tracker] = {}
         try:
             for name, cls in classes.items():
-                self._open[name] = _opened(name, cls, told._replace(id=known[name]["id"] if name in known else ""))
+                self._open[name] = _opened(name, cls, tracked._replace(id=known[name]["id"] if name in known else ""))
         except BaseException:
             self.close()
             raise
