@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 import bertsmith
 from bertsmith.errors import UserError
+from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.text.shards import open_data
-from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
 from tests.plugins import own_process, refused, run
 from tests.tasks.toy_task import make_model
@@ -106,7 +106,7 @@ def test_the_optimizer_moves_by_signs_and_is_continued_to_the_same_bits(data, tm
     plugin = ("--plugin", EXAMPLES / "lion.py")
     lion = ("optimizer.kind=lion", "optimizer.weight_decay=0", "schedule.learning_rate=0.01", *plugin)
     run(*pretrain(data, tmp_path / "run", *lion, "plan.checkpoint_steps=1"))
-    paths = checkpoints.checkpoint_paths(tmp_path / "run")
+    paths = list(checkpoint_folders(tmp_path / "run").values())
     first, second = (load_file(path / "model.safetensors") for path in paths[:2])
     rate = next(line["learning_rate"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["step"] == 2)
     moved = (second["head.bias"] - first["head.bias"]).abs()

@@ -9,13 +9,12 @@ from typer.testing import CliRunner
 
 from bertsmith.cli.app import app
 from bertsmith.errors import UserError
-from bertsmith.evals.evaluate import is_evaluation
-from bertsmith.predict.answer_file import AnswerFileSettings, _is_answers, write_answers
-from bertsmith.predict.glue_archive import is_submission, write_submission
+from bertsmith.predict.answer_file import AnswerFileSettings, write_answers
+from bertsmith.predict.glue_archive import write_submission
 from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.reports import template
-from bertsmith.reports.page import _is_page
-from bertsmith.storage.folders import refuse_foreign_file
+from bertsmith.storage.file_types import ANSWERS, EVALUATION, PAGE, SUBMISSION, check_output
+from bertsmith.storage.json_files import write_json
 
 
 def write_ours(folder: Path) -> dict[str, Path]:
@@ -23,31 +22,38 @@ def write_ours(folder: Path) -> dict[str, Path]:
     files = {kind: folder / f"ours.{kind}" for kind in ("page", "evaluation", "answers", "archive")}
     files["page"].write_text(template.frame("a title", "a body", "{}", "a script"), encoding="utf-8")
     files["evaluation"].write_text(json.dumps({"heldout": {"mlm_loss": 1.0}}), encoding="utf-8")
-    files["answers"].write_text(json.dumps({"a": "an answer", "b": ""}), encoding="utf-8")
+    write_json(files["answers"], {"a": "an answer", "b": ""})
     write_submission(files["archive"], {"RTE.tsv": "index\tprediction\n", "AX.tsv": "index\tprediction\n"})
     return files
 
 
-IS_OURS = {"page": _is_page, "evaluation": is_evaluation, "answers": _is_answers, "archive": is_submission}
+KINDS = {"page": PAGE, "evaluation": EVALUATION, "answers": ANSWERS, "archive": SUBMISSION}
 
 
-@pytest.mark.parametrize("kind", IS_OURS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_another_kind_stays(tmp_path, kind):
     ours = write_ours(tmp_path)
     foreign = tmp_path / "foreign"
     with zipfile.ZipFile(tmp_path / "foreign.zip", "w") as archive:
         archive.writestr("RTE.tsv", "")
         archive.writestr("notes.txt", "mine")
-    contents = [b"my own notes", b"{}x", b'{"a": 1}', b"<html>", (tmp_path / "foreign.zip").read_bytes()]
+    contents = [
+        b"my own notes",
+        b"{}x",
+        b'{"a": 1}',
+        b'{"a": "text"}',
+        b"<html>",
+        (tmp_path / "foreign.zip").read_bytes(),
+    ]
     contents += [path.read_bytes() for name, path in ours.items() if name != kind]
     for content in contents:
         foreign.write_bytes(content)
-        with pytest.raises(UserError, match=f"foreign: is there already and is no {kind} of ours; name another file"):
-            refuse_foreign_file(foreign, IS_OURS[kind], kind)
+        with pytest.raises(UserError, match=f"foreign: is there already and is no {KINDS[kind].title} of ours"):
+            check_output(foreign, KINDS[kind])
         assert foreign.read_bytes() == content
     foreign.write_bytes(b"")
     for free in (ours[kind], foreign, tmp_path / "new"):
-        refuse_foreign_file(free, IS_OURS[kind], kind)
+        check_output(free, KINDS[kind])
 
 
 @pytest.mark.parametrize(

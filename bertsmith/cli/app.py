@@ -167,14 +167,14 @@ def evaluate(
     """Held-out measures (data=DIR; a run's own data without it), or BLiMP's (blimp=DIR pairs=200)."""
     from bertsmith.cli.answers import show_evaluation
     from bertsmith.config.loading import lay_over
-    from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model, is_evaluation
+    from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
     from bertsmith.predict.predictor import Predictor
+    from bertsmith.storage.file_types import EVALUATION, check_output
     from bertsmith.storage.files import make_folder
-    from bertsmith.storage.folders import refuse_foreign_file
 
     settings = lay_over(EvaluateSettings, {}, asked or ()).settings
     if out is not None:
-        refuse_foreign_file(out, is_evaluation, "evaluation")
+        check_output(out, EVALUATION)
         make_folder(out.resolve().parent)
     show_evaluation(evaluate_model(Predictor(model).pretrained("be evaluated"), settings), as_json, paradigms, out)
 

@@ -15,6 +15,7 @@ from bertsmith.console.shell import command
 from bertsmith.console.terminal import say, say_table
 from bertsmith.errors import UserError
 from bertsmith.planning.incomplete import load_incomplete, recipe_class
+from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results
 
@@ -100,18 +101,16 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:
 
 
 def _show_pretraining(path: Path, manifest: dict[str, Any]) -> list[object]:
-    from bertsmith.training.checkpoints import checkpoint_paths
     from bertsmith.training.plan import progress_of
 
     found = manifest.get("measures", {}).items()
     measures = {name: "–" if value is None else f"{value:.4g}" for name, value in found}
     recipe: Any = read_own_recipe(recipe_class("pretrain"), path, "pretrain")
-    paths = checkpoint_paths(path)
-    step = int(paths[-1].name.removeprefix("step-")) if paths else 0
+    saved = checkpoint_folders(path)
     print_facts(f"{path}: pre-training", {
-        "finished": manifest["finished"] or f"no, {progress_of(recipe.plan, step)}",
+        "finished": manifest["finished"] or f"no, {progress_of(recipe.plan, max(saved, default=0))}",
         "data": f"{manifest['data']['path']} ({format_count(manifest['data']['tokens']['train'])} tokens)",
-        "checkpoints": ", ".join(checkpoint.name for checkpoint in paths) or "none",
+        "checkpoints": ", ".join(checkpoint.name for checkpoint in saved.values()) or "none",
         "environment": _plain(manifest["environment"]),
         **measures,
     })  # fmt: skip

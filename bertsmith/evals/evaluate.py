@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.errors import UserError
 from bertsmith.evals.blimp import BlimpScores, blimp_of
 from bertsmith.evals.held_out import HeldOut, held_out
 from bertsmith.evals.likelihood import scoring_head
-from bertsmith.storage.json_files import finite, read_json
+from bertsmith.storage.json_files import finite
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
 
@@ -47,15 +46,6 @@ class Evaluation(NamedTuple):
         if self.blimp is not None:
             content["blimp"] = self.blimp.to_json()
         return content
-
-
-def is_evaluation(path: Path) -> bool:
-    """Return whether a file holds what `Evaluation.to_json` gives."""
-    try:
-        keys = read_json(path, dict).keys()
-    except UserError:
-        return False
-    return bool(keys) and keys <= {"heldout", "measured", "blimp"}
 
 
 def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:

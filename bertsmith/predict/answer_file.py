@@ -6,9 +6,10 @@ from pathlib import Path
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
+from bertsmith.storage.file_types import ANSWERS, check_output
 from bertsmith.storage.files import ending, make_folder
-from bertsmith.storage.folders import no_empty_folder, refuse_foreign_file
-from bertsmith.storage.json_files import read_json, write_json
+from bertsmith.storage.folders import no_empty_folder
+from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import folder_type
 from bertsmith.tasks.answering.answerer import open_answerer
 from bertsmith.tasks.answering.mrqa import read_asked_mrqa
@@ -45,7 +46,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
     """
     if ending(out) != ".json" or out.is_dir():
         raise UserError(f"{out}: answers to questions are a JSON object; name a file that ends in .json")
-    refuse_foreign_file(out, _is_answers, "file of answers")
+    check_output(out, ANSWERS)
     make_folder(out.resolve().parent)
     run = run_of_questions(run, task)
     recipe, manifest, results = read_run(run, task)
@@ -87,10 +88,3 @@ def _read_asked(path: Path) -> Questions:
             f"{path}: not SQuAD's layout or MRQA's; `bertsmith predict RUN --file {quote(path)}` answers its rows"
         )
     return read_asked_squad(path)
-
-
-def _is_answers(path: Path) -> bool:
-    try:
-        return all(isinstance(answer, str) for answer in read_json(path, dict).values())
-    except UserError:
-        return False

@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bertsmith.storage.file_types import ZIP_TIMESTAMP
 from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
-
-TIMESTAMP = (1980, 1, 1, 0, 0, 0)
-"""The oldest that a zip archive can hold: the same predictions make the same bytes."""
 
 
 class Sheet(NamedTuple):
@@ -58,15 +56,6 @@ def sheet_text(kind: AnswerKind, answers: Sequence[str | float]) -> str:
     return "index\tprediction\n" + "".join(lines)
 
 
-def is_submission(path: Path) -> bool:
-    """Return whether a file is an archive of the server's files alone."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return set(archive.namelist()) <= {sheet.file for sheet in SHEETS}
-    except (zipfile.BadZipFile, OSError):
-        return False
-
-
 def write_submission(out: Path, sheets: Mapping[str, str]) -> None:
     """Write a zip archive of these files' contents by name, whole or not at all.
 
@@ -75,7 +64,7 @@ def write_submission(out: Path, sheets: Mapping[str, str]) -> None:
     """
     with atomic_write(out) as file, zipfile.ZipFile(file, "w") as archive:
         for name, content in sorted(sheets.items()):
-            member = zipfile.ZipInfo(name, TIMESTAMP)
+            member = zipfile.ZipInfo(name, ZIP_TIMESTAMP)
             member.compress_type = zipfile.ZIP_DEFLATED
             member.create_system = 3  # as on Unix, wherever it is made
             member.external_attr = 0o644 << 16

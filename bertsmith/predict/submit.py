@@ -7,9 +7,10 @@ from typing import NamedTuple
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
-from bertsmith.predict.glue_archive import SHEETS, Sheet, is_submission, sheet_text, write_submission
+from bertsmith.predict.glue_archive import SHEETS, Sheet, sheet_text, write_submission
+from bertsmith.storage.file_types import SUBMISSION, check_output
 from bertsmith.storage.files import ending, make_folder
-from bertsmith.storage.folders import no_empty_folder, refuse_foreign_file
+from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
@@ -74,7 +75,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
     """
     if ending(out) != ".zip" or out.is_dir():
         raise UserError(f"{out}: the server takes an archive; name a file that ends in .zip (of questions, in .json)")
-    refuse_foreign_file(out, is_submission, "archive for the server")
+    check_output(out, SUBMISSION)
     make_folder(out.resolve().parent)
     runs = _task_runs(chosen_run(run), options.seed)
     works, left_out = [], []

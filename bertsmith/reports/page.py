@@ -12,8 +12,9 @@ from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, ta
 from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table, text_lines
 from bertsmith.reports.runs import KINDS, Run, read_runs
 from bertsmith.reports.scores import task_scores
-from bertsmith.storage.files import make_folder, reported, write_text
-from bertsmith.storage.folders import no_empty_folder, refuse_foreign_file
+from bertsmith.storage.file_types import PAGE, check_output
+from bertsmith.storage.files import make_folder, write_text
+from bertsmith.storage.folders import no_empty_folder
 
 KIND_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "glue": "GLUE"}
 
@@ -36,18 +37,13 @@ def write_page(runs: Sequence[Path], out: Path, about: Sequence[str] = ()) -> Pa
     """
     from plotly.offline import get_plotlyjs
 
-    refuse_foreign_file(out, _is_page, "page")
+    check_output(out, PAGE)
     read = read_runs(runs)
     page = _Page(read, about)
     body = page.body()
     make_folder(out.resolve().parent)
     write_text(out, template.frame(_title(read), body, embedded_json(page.charts), get_plotlyjs()))
     return out
-
-
-def _is_page(path: Path) -> bool:
-    with reported(path), path.open("rb") as file:
-        return template.POLICY.encode() in file.read(4096)
 
 
 TASKS_NOTE = "Large: the median over the seeds; small: mean ± standard deviation. "

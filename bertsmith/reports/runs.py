@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bertsmith.config.loading import read_toml
 from bertsmith.errors import UserError
 from bertsmith.storage.files import sha256_file
-from bertsmith.storage.folders import number_of
+from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import folder_type, read_manifest, word
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results, read_trial_results
 from bertsmith.training.metrics import read_metrics
@@ -118,18 +118,12 @@ def _read_run(folder: Path, name: str) -> Run:
     recipe = _read_recipe(folder / "recipe.toml")
     if manifest["kind"] == "pretrain":
         log, vocabulary = Log("", read_metrics(folder / "metrics.jsonl")), _vocabulary(folder)
-        step = _newest_checkpoint(folder)
+        step = max(checkpoint_folders(folder), default=0)
         return Run(name, "pretrain", manifest, recipe, [log], [], {}, vocabulary=vocabulary, checkpoint=step)
     path = folder / "results.json"
     results = read_run_results(path) if path.exists() else {}
     logs, trials = _read_trials(folder, results.get("trials", []))
     return Run(name, "finetune", manifest, recipe, logs, trials, results.get("summary", {}))
-
-
-def _newest_checkpoint(folder: Path) -> int:
-    """Return its step; 0 where there is none."""
-    steps = (number_of(path.name, "step-", 8) for path in (folder / "checkpoints").glob("step-*"))
-    return max((step for step in steps if step is not None), default=0)
 
 
 def _vocabulary(folder: Path) -> str:

@@ -3,8 +3,7 @@
 import base64
 import hashlib
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src"
-"""Of each page, by which a file is known for one of ours too."""
+from bertsmith.storage.file_types import PAGE_POLICY
 
 STYLE = """
 :root {
@@ -165,7 +164,7 @@ def frame(title: str, body: str, charts: str, plotly: str) -> str:
         charts: JSON for a script element: element id → figure and axes.
         plotly: the source of plotly.js.
     """
-    policy = f"{POLICY} {_hash(plotly)} {_hash(SCRIPT)}"
+    policy = f"{PAGE_POLICY} {_hash(plotly)} {_hash(SCRIPT)}"
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -4,6 +4,7 @@ Read in this order:
     files          atomic writes, hashes, locks; nothing is written through a link
     json_files     the one reader of JSON
     manifests      a folder's manifest, and the types of folder
-    folders        who may write in a folder or file, and what may be removed there
+    folders        who may write in a folder, and what may be removed there
+    file_types     types of single file that commands write, and may write over
     results        results.json, read
 """

@@ -1,5 +1,4 @@
-"""Who may write where: a run's folder is opened for that run, refused to another one, cleared on request; a file of
-somebody else's is not written over.
+"""Who may write in a folder: a run's folder is opened for that run, refused to another one, cleared on request.
 
 Removed is what a manifest of ours names, file by file. What somebody else has put beside it stays.
 """
@@ -178,6 +177,19 @@ def number_of(name: str, prefix: str, width: int = 1) -> int | None:
     return int(digits) if name == f"{prefix}{int(digits):0{width}d}" else None
 
 
+def numbered_folders(folder: Path, prefix: str, width: int = 1) -> dict[int, Path]:
+    """Return number → folder of those in `folder` that we have numbered, in order; links are left out."""
+    names = os.listdir(folder) if _is_folder(folder) else []
+    numbers = sorted(number for name in names if (number := number_of(name, prefix, width)) is not None)
+    paths = {number: folder / f"{prefix}{number:0{width}d}" for number in numbers}
+    return {number: path for number, path in paths.items() if _is_folder(path)}
+
+
+def checkpoint_folders(run: Path) -> dict[int, Path]:
+    """Return step → folder of a run's checkpoints, unread, the newest last."""
+    return numbered_folders(run / "checkpoints", "step-", 8)
+
+
 def remove_unfinished(folder: Path, prefix: str, width: int = 1) -> None:
     """Remove what killed writers of numbered folders have left in `folder`."""
     if not _is_folder(folder):
@@ -208,12 +220,11 @@ def _clear_members(folder: Path, type_name: str, manifest: dict[str, Any]) -> No
     elif type_name in ("checkpoint", "trial"):
         prefix, width = ("step-", 8) if type_name == "checkpoint" else ("seed-", 1)
         remove_unfinished(folder, prefix, width)
-        for path in sorted(folder.iterdir()):
-            if number_of(path.name, prefix, width) is not None and _is_folder(path):
-                for task in manifest.get("tasks", ()):  # trials of before they had a manifest
-                    if "/" not in task and folder_type(path) is None and _is_folder(path / task):
-                        remove_names(path, [f"{task}/{name}" for name in FOLDER_TYPES[type_name].files])
-                remove_member(path, FOLDER_TYPES[type_name])
+        for path in numbered_folders(folder, prefix, width).values():
+            for task in manifest.get("tasks", ()):  # trials of before they had a manifest
+                if "/" not in task and folder_type(path) is None and _is_folder(path / task):
+                    remove_names(path, [f"{task}/{name}" for name in FOLDER_TYPES[type_name].files])
+            remove_member(path, FOLDER_TYPES[type_name])
     else:
         for path in sorted(folder.iterdir()):
             if _is_folder(path) and folder_type(path) == type_name:
@@ -251,24 +262,3 @@ def _named(changed: list[str]) -> str:
     few, more = changed[:MAX_NAMED], len(changed) - MAX_NAMED
     named = "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in few)
     return f"{named}; and {more} more" if more > 0 else named
-
-
-def refuse_folder(path: Path) -> None:
-    """Raise UserError where a file is to be written and a folder has its name."""
-    if path.is_dir():
-        raise UserError(f"{path}: a folder; name a file to write")
-
-
-def refuse_foreign_file(out: Path, is_ours: Callable[[Path], bool], what: str) -> None:
-    """Refuse to write over a file that is not one that we write.
-
-    Args:
-        is_ours: whether a file is such a one by its content.
-        what: it, for the message.
-
-    Raises:
-        UserError: `out` is another file, which is not empty; or a folder.
-    """
-    refuse_folder(out)
-    if out.exists() and out.stat().st_size and not is_ours(out):
-        raise UserError(f"{out}: is there already and is no {what} of ours; name another file, or remove it")

@@ -17,7 +17,7 @@ from bertsmith.console.terminal import say
 from bertsmith.encoders.config import check_length
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder, write_text
-from bertsmith.storage.folders import no_empty_folder, number_of, open_run_folder, remove_unfinished
+from bertsmith.storage.folders import no_empty_folder, numbered_folders, open_run_folder, remove_unfinished
 from bertsmith.storage.json_files import member, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import by_task, cautions_of, read_trial_results
@@ -146,8 +146,7 @@ def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Tas
 
 def _collect(run: Path, task: Task | MultiTask) -> dict[str, Any]:
     """Return the content of results.json, out of all finished trials."""
-    numbers = (number_of(path.name, "seed-") for path in (run / "trials").iterdir())
-    seeds = sorted(number for number in numbers if number is not None)
+    seeds = list(numbered_folders(run / "trials", "seed-"))
     results = [read_trial_results(trial_folder(run, seed), seed) for seed in seeds]
     trials = []
     for seed, details in zip(seeds, results, strict=True):

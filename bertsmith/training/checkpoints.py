@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.storage.files import atomic_folder, atomic_write, own_folder, reported, sha256_file
-from bertsmith.storage.folders import number_of, remove_member, remove_unfinished
+from bertsmith.storage.folders import checkpoint_folders, remove_member, remove_unfinished
 from bertsmith.storage.json_files import check_shape, read_json, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW, State
@@ -56,7 +56,7 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
     from safetensors.torch import save as to_bytes  # here: the room imports with torch and numpy alone
 
     path = own_folder(run / "checkpoints") / f"step-{state.step:08d}"
-    if path == newest_path(run):
+    if state.step == max(checkpoint_folders(run), default=-1):
         return path  # asked to stop at a step that has just been saved
     with atomic_folder(path) as folder, reported(path):
         # Written by us and not by `save_file`, which does not report a full disk as one.
@@ -72,7 +72,7 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
         write_json(folder / STATE, state.to_dict())
         write_manifest(folder, CHECKPOINT.name, {"files": {name: sha256_file(folder / name) for name in FILES}})
     if keep:
-        for old in _newest_first(run)[keep:]:
+        for old in list(checkpoint_folders(run).values())[:-keep]:
             remove_member(old, CHECKPOINT)
     return path
 
@@ -87,7 +87,7 @@ def load_newest(run: Path, to_resume: bool = True, check: Check = lambda checkpo
     Raises:
         UserError: there are checkpoints, and every one is damaged.
     """
-    found = _newest_first(run)
+    found = list(checkpoint_folders(run).values())[::-1]
     for path in found:
         try:
             checkpoint = read(path, to_resume)
@@ -187,37 +187,16 @@ def remove_newer(run: Path, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: somebody else's file is in one of them, which stays.
     """
-    newest = _step_of(checkpoint.path) or 0
-    for path in _newest_first(run):
-        if (_step_of(path) or 0) > newest:
+    for step, path in checkpoint_folders(run).items():
+        if step > checkpoint.state.step:
             remove_member(path, CHECKPOINT)
             if path.exists():
                 raise UserError(f"{path}: holds {os.listdir(path)[0]}, which we did not write; move it elsewhere")
 
 
-def checkpoint_paths(run: Path) -> list[Path]:
-    """Return the folders of a run's checkpoints, unread, by their steps."""
-    return _newest_first(run)[::-1]
-
-
-def newest_path(run: Path) -> Path | None:
-    """Return the newest checkpoint's folder, unread."""
-    return next(iter(_newest_first(run)), None)
-
-
 def remove_partial(run: Path) -> None:
     """Remove unfinished checkpoints of a killed process."""
     remove_unfinished(run / "checkpoints", "step-", 8)
-
-
-def _newest_first(run: Path) -> list[Path]:
-    """Return the checkpoints by step, the newest first; folders with other names and links are left alone."""
-    found = [(step, path) for path in (run / "checkpoints").glob("step-*") if (step := _step_of(path)) is not None]
-    return [path for _, path in sorted(found, reverse=True) if path.is_dir() and not path.is_symlink()]
-
-
-def _step_of(path: Path) -> int | None:
-    return number_of(path.name, "step-", 8)
 
 
 def _described(tensor: Tensor) -> str:

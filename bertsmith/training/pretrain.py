@@ -25,7 +25,7 @@ from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import NO_LOSSES, Batch, Collator, PretrainingObjective
 from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import Held, locked, make_folder
-from bertsmith.storage.folders import no_empty_folder
+from bertsmith.storage.folders import checkpoint_folders, no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
@@ -237,8 +237,8 @@ def _naming_the_last_checkpoint(held: Held, state: State) -> Iterator[None]:
         raise Interrupted(error.number, f"at step {state.step:,}, which is saved") from None
     except UserError as error:
         held.check()
-        last = checkpoints.newest_path(held.path)
-        raise UserError(f"{error}\nlast checkpoint: {last or 'none'}") from None
+        last = list(checkpoint_folders(held.path).values())[-1:]
+        raise UserError(f"{error}\nlast checkpoint: {last[0] if last else 'none'}") from None
 
 
 def _check_state(recipe: PretrainRecipe, stream: RowStream, state: State) -> None:

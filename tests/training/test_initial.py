@@ -10,6 +10,7 @@ import torch
 from bertsmith.config.loading import load
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
+from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -303,7 +304,7 @@ def test_a_model_that_does_not_fit_is_refused(data, bert, tmp_path, settings, me
 def test_a_run_does_not_begin_with_itself(data, bert):
     with pytest.raises(UserError, match="the run itself; leave init away"):
         pretrain(tiny_recipe(data, f"init={bert}"), bert, overwrite=True)
-    assert checkpoints.newest_path(bert)
+    assert checkpoint_folders(bert)
 
 
 def test_a_generator_that_does_not_fit_or_is_missing(data, electra, tmp_path):

@@ -21,6 +21,7 @@ from bertsmith.encoders.encoder import num_parameters
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives import masking
 from bertsmith.storage.files import sha256_file
+from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.text.shards import open_data
 from bertsmith.training import batches, checkpoints, runner
@@ -39,7 +40,7 @@ def data(tmp_path_factory) -> Path:
 
 
 def weights_of(run: Path) -> str:
-    return sha256_file(checkpoints.newest_path(run) / "model.safetensors")
+    return sha256_file(list(checkpoint_folders(run).values())[-1] / "model.safetensors")
 
 
 def test_a_run_learns_and_says_so(data, tmp_path):
