@@ -18,8 +18,8 @@ import numpy as np
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.scoring.text_answers import normalize
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.answering.squad import read_questions
 from bertsmith.tasks.answering.windows import cut_into_windows
+from bertsmith.tasks.published.squad import read_questions
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.meter import memory_bytes

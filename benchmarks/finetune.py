@@ -110,7 +110,7 @@ def measure_training(setup: TrialContext, who: str, steps: int, seed: int) -> di
         started_at = time.perf_counter()
         train(setup, objective, Plan(steps=steps), seed, Path(folder))
         seconds = time.perf_counter() - started_at
-    return {"seconds": seconds, **score_sets(objective, setup.splits.dev, setup.machine).metrics}
+    return {"seconds": seconds, **score_sets(objective, setup.datasets.dev, setup.machine).metrics}
 
 
 def set_up(recipe: FinetuneRecipe) -> TrialContext:
@@ -127,7 +127,7 @@ def _trainer(setup: TrialContext, seed: int, steps: int, padding: str) -> dict[s
         TrainingArguments,
     )
 
-    tokenizer, dev = AutoTokenizer.from_pretrained(setup.recipe.model), setup.splits.dev["", ""]
+    tokenizer, dev = AutoTokenizer.from_pretrained(setup.recipe.model), setup.datasets.dev["", ""]
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(setup.recipe.model, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +138,7 @@ def _trainer(setup: TrialContext, seed: int, steps: int, padding: str) -> dict[s
             logging_steps=10_000, disable_tqdm=True, use_cpu=True, seed=seed,
         )  # fmt: skip
         trainer = Trainer(
-            model, arguments, train_dataset=_features(setup.splits.train),
+            model, arguments, train_dataset=_features(setup.datasets.train),
             data_collator=DataCollatorWithPadding(tokenizer, padding=padding, max_length=LENGTH),
         )  # fmt: skip
         started_at = time.perf_counter()

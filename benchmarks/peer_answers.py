@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.peers import train_and_predict
 from bertsmith.scoring.text_answers import score_answers
-from bertsmith.tasks.answering.squad import Questions, read_questions
+from bertsmith.tasks.published.squad import Questions, read_questions
 from bertsmith.tasks.recipe import FinetuneRecipe
 
 BEST = 20

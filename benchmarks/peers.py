@@ -20,7 +20,7 @@ def peer_scores(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:
         from benchmarks.peer_answers import answer_scores
 
         return answer_scores(recipe, (Path(recipe.answering.train), Path(recipe.answering.dev)), seed)
-    return (_tags if recipe.kind == "words" else _texts)(recipe, seed)
+    return (_tags if recipe.spec.input == "words" else _texts)(recipe, seed)
 
 
 def _texts(recipe: FinetuneRecipe, seed: int) -> dict[str, float]:

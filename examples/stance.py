@@ -17,12 +17,9 @@ from bertsmith.tables.files import read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.custom import find_file
 from bertsmith.tasks.metrics import METRICS
-from bertsmith.tasks.registry import TASKS, TaskEntry
-from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
+from bertsmith.tasks.registry import TASKS
+from bertsmith.tasks.task_spec import TaskData, TaskSpec
 from bertsmith.tasks.texts.examples import Examples
-
-STANCE = TaskSpec("stance", ("stance_f1", "accuracy"), OneLabel(("against", "favor", "none")))
-"""The first metric is the one that results are compared by."""
 
 
 def stance_f1(predicted: np.ndarray, answers: np.ndarray) -> float:
@@ -30,9 +27,9 @@ def stance_f1(predicted: np.ndarray, answers: np.ndarray) -> float:
     return float(f1_score(answers, predicted, labels=[0, 1], average="macro", zero_division=0.0))
 
 
-def read_stance(recipe: Any) -> TaskFiles:
+def read_stance(recipe: Any) -> TaskData:
     """Read the task's files, given the whole recipe of `finetune`."""
-    return TaskFiles(STANCE, *(_read(recipe, split) for split in ("train", "dev")))
+    return TaskData(STANCE, *(_read(recipe, split) for split in ("train", "dev")))
 
 
 def _read(recipe: Any, split: str) -> Examples:
@@ -42,5 +39,12 @@ def _read(recipe: Any, split: str) -> Examples:
     return Examples(table.columns["target"], table.columns["text"], np.array(table.columns["stance"], dtype=np.int64))
 
 
+STANCE = TaskSpec(
+    "stance",
+    ("stance_f1", "accuracy"),  # the first one is what results are compared by
+    OneLabel(("against", "favor", "none")),
+    columns=(("target", "text"),),
+    read=read_stance,
+)
 METRICS.add("stance_f1", stance_f1)
-TASKS.add("stance", TaskEntry("texts", read_stance, lambda custom: [("target", "text")]))
+TASKS.add("stance", STANCE)

@@ -116,7 +116,7 @@ def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, told: Card
             f"{run}: no Hugging Face class is like its joint head; fine-tune with answering.joint=false to export "
             f"(`bertsmith predict` asks this one)"
         )
-    if trial.recipe.kind == "words" and trial.recipe.compat:
+    if trial.recipe.spec.input == "words" and trial.recipe.compat:
         raise UserError(
             f"{run}: tagged under compat, where every segment id is 1, as no one who loads it would give it; fine-tune "
             f"without compat to export"

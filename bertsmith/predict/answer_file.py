@@ -6,15 +6,14 @@ from pathlib import Path
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
+from bertsmith.scoring.questions import mrqa_questions_of, questions_of
 from bertsmith.storage.file_types import ANSWERS, check_output
 from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import folder_type
 from bertsmith.tasks.answering.answerer import open_answerer
-from bertsmith.tasks.answering.mrqa import read_asked_mrqa
-from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.answering.squad import read_asked_squad
+from bertsmith.tasks.answering.questions import Questions, read_unanswered
 from bertsmith.tasks.custom import ENDINGS
 from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run, read_run_recipe
 from bertsmith.training.machine import MachineSettings
@@ -50,7 +49,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
     make_folder(out.resolve().parent)
     run = run_of_questions(run, task)
     recipe, manifest, results = read_run(run, task)
-    if options.null_threshold is not None and not recipe.unanswerable:
+    if options.null_threshold is not None and not recipe.spec.may_have_none:
         raise UserError(f"null_threshold: {run} learnt that each question has an answer; leave it out")
     asked = _read_asked(Path(options.data))
     seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
@@ -74,7 +73,7 @@ def run_of_questions(run: Path, task: str | None = None) -> Path:
     if kind != "finetune":
         raise UserError(f"{run}: no run of `bertsmith finetune`; one that was fine-tuned on questions writes a .json")
     recipe = read_run_recipe(run, task)
-    if recipe.kind != "questions":
+    if recipe.spec.input != "questions":
         raise UserError(f"{run}: fine-tuned on {recipe.task}, which has no questions; of GLUE name an OUT.zip")
     return run
 
@@ -82,9 +81,9 @@ def run_of_questions(run: Path, task: str | None = None) -> Path:
 def _read_asked(path: Path) -> Questions:
     """Return the questions of the file, whatever its layout."""
     if ".jsonl" in path.name.lower():
-        return read_asked_mrqa(path)
+        return read_unanswered(path, mrqa_questions_of)
     if ending(path) in ENDINGS:
         raise UserError(
             f"{path}: not SQuAD's layout or MRQA's; `bertsmith predict RUN --file {quote(path)}` answers its rows"
         )
-    return read_asked_squad(path)
+    return read_unanswered(path, questions_of)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bertsmith.storage.file_types import ZIP_TIMESTAMP
 from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
-from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
+from bertsmith.tasks.published.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
 
 
 class Sheet(NamedTuple):
@@ -26,7 +26,7 @@ class Sheet(NamedTuple):
     @property
     def num_rows(self) -> int:
         """The official number."""
-        return SETS[self.examples].rows["test"][0]
+        return SETS[self.examples].counts["test"][0]
 
 
 SHEETS = (

@@ -54,7 +54,7 @@ class Pipeline(ABC):
     def columns(self) -> Sequence[tuple[str, ...]]:
         """The names of a table's columns that hold the parts; several where they go by several names."""
         opened = self.model.opened
-        return opened.recipe.columns if isinstance(opened, Finetuned) else self.default_columns
+        return opened.recipe.spec.columns if isinstance(opened, Finetuned) else self.default_columns
 
     def parse(self, line: str) -> Row:
         """Return the parts that a line of text has."""

@@ -13,10 +13,10 @@ from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
+from bertsmith.tasks.published.glue import DIAGNOSTIC, GLUE, read_split, why_absent
 from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_classifier
 from bertsmith.tasks.texts.examples import Examples
-from bertsmith.tasks.texts.glue import DIAGNOSTIC, GLUE, read_split, why_absent
 from bertsmith.training.machine import MachineSettings
 
 
@@ -87,7 +87,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
             works.append(work)
     contents, written = {}, []
     for work, answers in _answered(works, options.machine):
-        contents[work.sheet.file] = sheet_text(GLUE[work.sheet.task].task.answers, answers)
+        contents[work.sheet.file] = sheet_text(GLUE[work.sheet.task].spec.answers, answers)
         written.append(f"{work.sheet.file:<12}{work.num_rows:>9,}  {_source(work)}")
     write_submission(out, contents)
     return written, left_out
@@ -150,7 +150,7 @@ def _work(sheet: Sheet, runs: dict[str, TaskRun], options: SubmitSettings, fill:
 
 def _filler(name: str, data: Path, check_counts: bool) -> tuple[str | float, str]:
     """Return one answer for all rows, and where it is from."""
-    answers = GLUE[name].task.answers
+    answers = GLUE[name].spec.answers
     if not data.is_dir() or why_absent(name, data, "train"):
         answer, which = answers.commonest(None)
         return answer, f"{which}, for want of training labels in {data}"

@@ -26,9 +26,9 @@ from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manif
 from bertsmith.storage.results import read_run_results
 from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
+from bertsmith.tasks.published.glue import GLUE, why_absent
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.texts.glue import GLUE, why_absent
 
 KIND = "glue"
 

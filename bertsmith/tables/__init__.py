@@ -1,8 +1,7 @@
 """TSV, CSV, JSONL and Parquet files in, checked columns out.
 
 In reading order:
-    files        a file → a table of the wanted columns, each of one kind of cells
-    table        that table
+    files        a file → a table of the wanted columns, each of whose cells is read by one function
     rows         a file's rows with their lines, as its layout has them
     cells        values in cells → texts, labels, words, numbers
     cell_lists   lists in cells, as Python, NumPy and JSON write them

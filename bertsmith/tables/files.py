@@ -1,4 +1,4 @@
-"""TSV, CSV, JSONL and Parquet files in, a `Table` out; what is wrong is named with its file and line."""
+"""TSV, CSV, JSONL and Parquet files in, a `CheckedTable` out; what is wrong is named with its file and line."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,20 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import ending
 from bertsmith.tables.cells import Cell, did_you_mean, few_of
 from bertsmith.tables.rows import Fault, TableRows, read_rows, refuse_double
-from bertsmith.tables.table import Table
 
 LINE_REMEDY = "fix the line, or set skip_malformed=true"
+
+
+class CheckedTable(NamedTuple):
+    """The wanted columns of one file, R rows each."""
+
+    path: Path
+    columns: dict[str, list[Any]]
+    """What each column's `Cell` makes of its values."""
+    lines: list[int]
+    """Line of each row in the file (Parquet: its number), from 1."""
+    notes: tuple[str, ...] = ()
+    """How many malformed lines were left out, and the first of them; empty where none was."""
 
 
 def read_table(
@@ -23,14 +34,14 @@ def read_table(
     remedy: str = LINE_REMEDY,
     named_by: Mapping[str, str] = MappingProxyType({}),
     check: Callable[[dict[str, Any]], None] | None = None,
-) -> Table:
+) -> CheckedTable:
     """Return the columns `wanted` of `path`, whose name ends in .tsv (no quoting), .csv (RFC 4180), .jsonl or .parquet.
 
     Args:
-        wanted: column → the kind of its cells.
+        wanted: column → how its cells are read.
         header: the names of all columns, for a TSV without a header line.
-        skip_malformed: leave malformed rows out, see `Table.left_out`: those that cannot be read, have another number
-            of columns, or a cell that is none of its kind.
+        skip_malformed: leave malformed rows out, see `CheckedTable.notes`: those that cannot be read, have another
+            number of columns, or a cell that is refused.
         remedy: what a user can do about one, where there is no such setting.
         named_by: column → the setting that names it, as "custom.text=…", where there is one.
         check: raises `ValueError` where the values of a row, by column, do not go together.
@@ -52,7 +63,7 @@ class _Reader(NamedTuple):
     named_by: Mapping[str, str]
     check: Callable[[dict[str, Any]], None] | None
 
-    def read(self, rows: Iterator[tuple[int, Mapping[str, Any] | Fault]]) -> Table:
+    def read(self, rows: Iterator[tuple[int, Mapping[str, Any] | Fault]]) -> CheckedTable:
         columns: dict[str, list[Any]] = {name: [] for name in self.wanted}
         lines, skipped, first = [], 0, ""
         for line, row in rows:
@@ -69,8 +80,8 @@ class _Reader(NamedTuple):
         if not lines:
             malformed = f" ({skipped:,} malformed lines; {first})" if skipped else ""
             raise UserError(f"{self.path}: no examples in this file{malformed}")
-        left_out = f"{self.path}: {skipped:,} malformed lines left out; the first is {first}" if skipped else ""
-        return Table(self.path, columns, lines, left_out)
+        left_out = f"{self.path}: {skipped:,} malformed lines left out; the first is {first}"
+        return CheckedTable(self.path, columns, lines, (left_out,) if skipped else ())
 
     def values(self, row: Mapping[str, Any] | Fault) -> dict[str, Any] | Fault:
         """Return a row's values by column, or what is wrong with it."""

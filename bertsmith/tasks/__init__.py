@@ -3,11 +3,12 @@
 In reading order:
     finetune        the program: task, model, a trial a seed, results.json
     recipe          what it can be told
-    registry        the tasks there are, by name
-    task_spec       what a task is: its kind of answer, its metrics
+    task_spec       TaskSpec: what a task is; TaskData: its examples, read
+    registry        the tasks by name
+    published/      a file for each published task, or for tasks whose files are alike
     answer_kinds/   a class, any number of labels, a number: how each is learnt, decoded, written
-    task            a task with its files, and what all kinds have in common
-    dataset         its examples as rows, to be trained on and scored on
+    task            Task: a task with its examples, and how a model learns it
+    dataset         its examples as rows of one model, to be trained on and scored on
     pretrained_encoder  what fine-tuning starts from: a pre-training run or a Hugging Face folder
     early_stopping  a share of training that is held out, and when to stop
     class_weights   how much each class counts in the loss
@@ -21,7 +22,7 @@ In reading order:
     words/          tags of words
     answering/      answers to questions, found in a text
     rows            token rows, of which batches are taken
-    inference       what a fine-tuned model says of them
+    inference       a fine-tuned model's scores of them
     custom          how a task of one's own is described
     grade           anybody's predictions, scored
     runs            a run folder, read: what export starts from

@@ -29,13 +29,13 @@ from bertsmith.tasks.pretrained_encoder import PretrainedEncoder, open_pretraine
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import trial_folder
 from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_spec import Input
 from bertsmith.tasks.texts.text_task import TextTask
 from bertsmith.tasks.trial import TrialContext, run_trial
 from bertsmith.tasks.words.tag_task import TagTask
 from bertsmith.training.machine import choose_machine
 
-TASK_KINDS: dict[str, type[Task]] = {"texts": TextTask, "words": TagTask, "questions": QuestionTask}
-"""By what is given an answer, see `FinetuneRecipe.kind`."""
+TASK_CLASSES: dict[Input, type[Task]] = {"texts": TextTask, "words": TagTask, "questions": QuestionTask}
 
 
 @no_empty_folder("out")
@@ -70,10 +70,10 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
             setup = TrialContext(recipe, task, start, machine, task.encode(start))
-            assert bool(setup.splits.held_out) == (recipe.early_stopping.share > 0), "tasks hold it out"
-            if setup.splits.held_out:
+            assert bool(setup.datasets.held_out) == (recipe.early_stopping.share > 0), "tasks hold it out"
+            if setup.datasets.held_out:
                 _say(
-                    f"{setup.splits.num_held_out:,} of {task.num_examples['train']:,} training examples are held out "
+                    f"{setup.datasets.num_held_out:,} of {task.num_examples['train']:,} training examples are held out "
                     f"for early stopping"
                 )
             for seed in missing:
@@ -98,11 +98,12 @@ def load_task(recipe: FinetuneRecipe) -> Task | MultiTask:
 
 def _load_one(recipe: FinetuneRecipe) -> Task:
     """Return the task of a recipe that has one alone, and say what of its files is left out."""
-    data = recipe.entry.read(recipe)
+    assert recipe.spec.read is not None, "as in every spec of the registry"
+    data = recipe.spec.read(recipe)
     for examples in (data.train, *data.dev_sets.values()):
-        for line in examples.notes():
+        for line in examples.notes:
             _say(line)
-    return TASK_KINDS[recipe.kind](recipe, data)
+    return TASK_CLASSES[recipe.spec.input](recipe, data)
 
 
 def _load_one_of(recipe: FinetuneRecipe, name: str) -> Task:
@@ -156,7 +157,7 @@ def _collect(run: Path, task: Task | MultiTask) -> dict[str, Any]:
             member(metrics, name, float, path)
         trials.append({"seed": seed, "metrics": metrics})
     summary = {name: summarize([trial["metrics"][name] for trial in trials]) for name in task.metrics}
-    return {"task": task.spec.name, "trials": trials, "summary": summary}
+    return {"task": task.name, "trials": trials, "summary": summary}
 
 
 def score_table(results: dict[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from bertsmith.scoring.tagged import read_tagging
 from bertsmith.scoring.text_answers import score_answers
 from bertsmith.scoring.unanswerable import NULL_THRESHOLD, score_answerable
 from bertsmith.tasks.metrics import is_constant, measure, undefined
-from bertsmith.tasks.texts.glue import GLUE, read_dev_labels
+from bertsmith.tasks.published.glue import GLUE, read_dev_labels
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 
 GRADED_TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
@@ -177,17 +177,17 @@ def _shares(counts: Mapping[str, EntityCounts]) -> dict[str, Any]:
 
 
 def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) -> Grade:
-    task = GLUE[name].task
+    spec = GLUE[name].spec
     dev, gold, left_out = read_dev_labels(name, gold_path, skip_malformed=skip_malformed)
-    predicted = read_predicted_labels(path, task, dev, len(gold))
+    predicted = read_predicted_labels(path, spec, dev, len(gold))
     notes = [f"{line}; no index counts them" for line in left_out]
     for values, what in ((predicted, "predictions"), (gold, "labels")):
         if is_constant(values):
-            notes.append(f"all {what} are {task.answers.named(values[0])}")
-    zeros = undefined(task.metrics, predicted, gold)
+            notes.append(f"all {what} are {spec.answers.named(values[0])}")
+    zeros = undefined(spec.metrics, predicted, gold)
     if zeros:
         notes.append(f"{' and '.join(zeros)} 0 by definition: not defined for these predictions and labels")
-    measured = measure(task.metrics, predicted, gold, len(task.labels))
+    measured = measure(spec.metrics, predicted, gold, len(spec.labels))
     scores = {name: 100.0 * value for name, value in measured.items()} | {"total": len(predicted)}
     table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
     return Grade(f"{dev.name}, {len(predicted):,} examples", scores, table, notes)

@@ -18,7 +18,6 @@ from bertsmith.tasks.mixing import SEVERAL, head_of, shares
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task import Task
-from bertsmith.tasks.task_spec import TaskSpec
 
 
 class MultiTaskModel(Objective):
@@ -57,26 +56,26 @@ class MultiTaskModel(Objective):
 class MultiTrainSet(NamedTuple):
     """What several tasks are trained on."""
 
-    splits: dict[str, Dataset]
+    datasets: dict[str, Dataset]
     power: float
     """See `SeveralSettings`."""
 
     @property
     def lengths(self) -> np.ndarray:
         """[N] int64, tokens of each row of all tasks."""
-        return np.concatenate([split.lengths for split in self.splits.values()])
+        return np.concatenate([dataset.lengths for dataset in self.datasets.values()])
 
     def shares(self) -> np.ndarray:
         """Return each task's share of the batches."""
-        return shares([len(split.lengths) for split in self.splits.values()], self.power)
+        return shares([len(dataset.lengths) for dataset in self.datasets.values()], self.power)
 
     def batches(
         self, batch_size: int, seed: int, similar_lengths: bool = False
     ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
         """Yield batches without end, each of a task that is drawn by the shares. Each task goes through its own epochs:
         all its examples come before any comes again."""
-        streams = [split.batches(batch_size, seed, similar_lengths) for split in self.splits.values()]
-        tasks, probs = list(self.splits), self.shares()
+        streams = [dataset.batches(batch_size, seed, similar_lengths) for dataset in self.datasets.values()]
+        tasks, probs = list(self.datasets), self.shares()
         for step in count():
             place = generator(seed, "tasks", step).choice(len(tasks), p=probs)
             batch, _ = next(streams[place])
@@ -90,8 +89,8 @@ class MultiTask(NamedTuple):
     tasks: dict[str, Task]
 
     @property
-    def spec(self) -> TaskSpec:
-        return TaskSpec(SEVERAL, self.metrics)
+    def name(self) -> str:
+        return SEVERAL
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -107,7 +106,7 @@ class MultiTask(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         parts = {name: task.to_json() for name, task in self.tasks.items()}
-        return {"task": SEVERAL, "metrics": self.metrics, "examples": self.num_examples, "tasks": parts}
+        return {"task": self.name, "metrics": self.metrics, "examples": self.num_examples, "tasks": parts}
 
     def check(self, start: PretrainedEncoder) -> None:
         for task in self.tasks.values():
@@ -115,19 +114,19 @@ class MultiTask(NamedTuple):
 
     def encode(self, start: PretrainedEncoder) -> Datasets:
         encoded = {name: task.encode(start) for name, task in self.tasks.items()}
-        train = MultiTrainSet({task: splits.train for task, splits in encoded.items()}, self.recipe.several.power)
+        train = MultiTrainSet({task: datasets.train for task, datasets in encoded.items()}, self.recipe.several.power)
         self._say_shares(train)
-        dev = _sets_by_task({task: splits.dev for task, splits in encoded.items()})
-        held_out = _sets_by_task({task: splits.held_out for task, splits in encoded.items()})
-        return Datasets(train, dev, held_out, sum(splits.num_held_out for splits in encoded.values()))
+        dev = _sets_by_task({task: datasets.dev for task, datasets in encoded.items()})
+        held_out = _sets_by_task({task: datasets.held_out for task, datasets in encoded.items()})
+        return Datasets(train, dev, held_out, sum(datasets.num_held_out for datasets in encoded.values()))
 
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> MultiTaskModel:
         return MultiTaskModel(encoder, {name: task.objective(start, encoder) for name, task in self.tasks.items()})
 
     def _say_shares(self, train: MultiTrainSet) -> None:
         total = len(train.lengths)
-        for (task, split), share in zip(train.splits.items(), train.shares(), strict=True):
-            size = len(split.lengths)
+        for (task, dataset), share in zip(train.datasets.items(), train.shares(), strict=True):
+            size = len(dataset.lengths)
             seen = self.recipe.epochs * share * total / size
             say(f"{task}: {size:,} rows, {share:.1%} of the batches, each row {seen:.3g} times", error=True)
 

@@ -10,7 +10,8 @@ from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.early_stopping import EarlyStoppingSettings
 from bertsmith.tasks.mixing import SEVERAL, SeveralSettings
-from bertsmith.tasks.registry import CUSTOM_TASKS, TASKS, Columns, TaskEntry
+from bertsmith.tasks.registry import TASKS, custom_spec
+from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers.adamw import AdamWSettings
 from bertsmith.training.optimizers.optimizer import OptimizerSettings
@@ -78,7 +79,9 @@ class FinetuneRecipe:
         "do as the reference also where that is odd; docs/departures.md lists where. Its head cannot be exported",
     )
     check_counts: bool = setting(
-        True, "refuse GLUE files whose number of examples is not the published one", only=("GLUE", "SuperGLUE")
+        True,
+        "refuse files of GLUE or BoolQ whose number of examples is not the published one",
+        only=("tasks with published counts",),
     )
     skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
     custom: CustomSettings = setting(CustomSettings(), "the columns of a custom task", only=("a custom task",))
@@ -119,36 +122,22 @@ class FinetuneRecipe:
         return replace(self, task=name, data=self.several.folders.get(name, self.data), custom=custom)
 
     @property
-    def entry(self) -> TaskEntry:
-        """The task in the registry; of one task."""
-        return CUSTOM_TASKS[self.custom.kind] if self.task == CUSTOM else TASKS[self.task]
-
-    @property
-    def kind(self) -> Literal["texts", "words", "questions"]:
-        """What is given an answer; of one task."""
-        return self.entry.kind
+    def spec(self) -> TaskSpec:
+        """The task, of one task alone, as the registry has it."""
+        return custom_spec(self.custom) if self.task == CUSTOM else TASKS[self.task]
 
     @property
     def kinds(self) -> set[str]:
         """What the task is, or all that the several are: settings of other kinds are refused."""
         if self.task == SEVERAL:
             return {"several tasks"}.union(*(self.of_task(name).kinds for name in self.several.tasks))
-        return {"a custom task" if self.task == CUSTOM else self.task, self.entry.kind, self.entry.benchmark}
-
-    @property
-    def columns(self) -> Columns:
-        """See `TaskEntry`; of one task."""
-        return self.entry.columns(self.custom)
-
-    @property
-    def unanswerable(self) -> bool:
-        """Whether a question may be without an answer."""
-        return self.task == "squad-v2.0" or (self.task == CUSTOM and self.custom.unanswerable)
+        counted = {"tasks with published counts"} if self.spec.has_published_counts else set()
+        return {"a custom task" if self.task == CUSTOM else self.task, self.spec.input} | counted
 
     @property
     def exports(self) -> bool:
         """Whether a class of Hugging Face's is like the head."""
-        return not (self.kind == "questions" and self.answering.joint)
+        return not (self.spec.input == "questions" and self.answering.joint)
 
     def segment_of_words(self, num_segments: int) -> int:
         """Return the segment id of every token of a tagged sentence, of an encoder that tells `num_segments` apart. The

@@ -16,7 +16,6 @@ from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.registry import EncoderSettings
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.hub.finite import check_finite
-from bertsmith.hub.names import Head
 from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.files import sha256_file
@@ -26,7 +25,7 @@ from bertsmith.storage.results import by_task, read_run_results, read_search_res
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.mixing import SEVERAL, head_of
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.task_spec import answer_kind_of
+from bertsmith.tasks.task_spec import HEADS, answer_kind_of
 from bertsmith.training.checkpoints import check_tensors
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import read_tokenizer
@@ -35,10 +34,6 @@ TRIAL_FILE = "model.safetensors"
 
 SEARCH = "search"
 """The kind of a folder that `bertsmith search` wrote."""
-
-
-HEADS: dict[str, Head] = {"texts": "classification", "words": "tagging", "questions": "answering"}
-"""Of a fine-tuned network, by what it was given answers for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +169,7 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     tasks = manifest.get("tasks", [member(manifest, "task", str, where)])
     before = manifest.get("trained_length")  # an export takes what the run itself does
     network = Network(
-        family=family, settings=encoder, vocab_size=vocab_size, head=HEADS[recipe.kind], weights=weights,
+        family=family, settings=encoder, vocab_size=vocab_size, head=HEADS[recipe.spec.input], weights=weights,
         labels=tuple(member(manifest, "labels", list, where)),
         multi_label=manifest.get("multi_label", False),  # runs of version 0.1.0 do not say
         trained_length=None if before is None else max(before, recipe.sequence_length),

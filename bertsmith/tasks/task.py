@@ -11,7 +11,7 @@ from bertsmith.tasks.dataset import Dataset, Datasets
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
+from bertsmith.tasks.task_spec import TaskData, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,15 @@ class Task(ABC):
     """A task with its files, read: how a model takes them in, and what it learns with."""
 
     recipe: FinetuneRecipe
-    data: TaskFiles
+    data: TaskData
 
     @property
     def spec(self) -> TaskSpec:
         return self.data.spec
+
+    @property
+    def name(self) -> str:
+        return self.data.spec.name
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -50,8 +54,8 @@ class Task(ABC):
     def to_json(self) -> dict[str, Any]:
         """Return what a run's manifest says of the task."""
         return {
-            "task": self.spec.name, "metrics": self.metrics, "examples": self.num_examples,
-            "scored_on": self.data.scored_on, **self.spec.to_json(),
+            "task": self.name, "metrics": self.metrics, "examples": self.num_examples,
+            "scored_on": self.data.scored_on, **self.spec.answers.to_json(),
         }  # fmt: skip
 
     def encode(self, start: PretrainedEncoder) -> Datasets:

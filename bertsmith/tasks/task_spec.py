@@ -1,10 +1,11 @@
-"""What a task is: how its answers look, and how they are scored."""
+"""What a task is, and its examples as they were read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from bertsmith.hub.names import Head
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
@@ -13,33 +14,42 @@ MAX_LABELS = 1000
 """More classes or tags than this are numbers or texts read by mistake."""
 
 NO_LABELS = OneLabel()
-"""Of tasks whose answers are of no kind."""
+"""The answers of questions, which are stretches of a text."""
+
+Input = Literal["texts", "words", "questions"]
+"""What is given an answer: a text or a pair of texts, each word of a sentence, a question about a text."""
+
+HEADS: dict[Input, Head] = {"texts": "classification", "words": "tagging", "questions": "answering"}
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A question about a text or about a pair of texts, about each word of a sentence, or with its answer in a text."""
+    """What a task is: its input, its answers, how these are scored, and how its files are read."""
 
     name: str
-    metrics: tuple[str, ...]
-    """Names in `bertsmith.tasks.metrics`, of tags in `tag_scores`; the first one is the task's headline."""
+    metrics: tuple[str, ...] = ()
+    """Names in `bertsmith.tasks.metrics`, of tags in `tag_scores`; the first one is the task's headline. Known once the
+    files are read where a file decides on them, as `answers` are."""
     answers: AnswerKind = NO_LABELS
-    """Of a text, or of each word; `NO_LABELS` where an answer is a stretch of a text, or the tasks are several."""
+    """Of a text, or of each word."""
     symmetric: bool = False
     """Whether a pair of texts means the same in both orders."""
     may_have_none: bool = False
     """Whether a question may be without an answer."""
+    input: Input = "texts"
+    columns: tuple[tuple[str, ...], ...] = (("text",),)
+    """What a table's columns that hold the input are called; several where they go by several names."""
+    has_published_counts: bool = False
+    """Whether its files are held to a published number of examples."""
+    read: "Callable[[Any], TaskData] | None" = None
+    """Reads the task's files, given the `FinetuneRecipe`; None of a task that is in no registry."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         return self.answers.labels
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what a run's manifest says of the answers."""
-        return self.answers.to_json()
 
-
-class TaskFiles(NamedTuple):
+class TaskData(NamedTuple):
     """A task's examples, as its files have them: `Examples`, `Sentences` or `Questions`."""
 
     spec: TaskSpec

@@ -43,7 +43,7 @@ class TrialContext(NamedTuple):
     task: Task | MultiTask
     start: PretrainedEncoder
     machine: Machine
-    splits: Datasets
+    datasets: Datasets
 
 
 def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
@@ -64,14 +64,14 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
     own_folder(folder.parent)
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
-        plan = Plan(steps=num_steps(setup.recipe, len(setup.splits.train.lengths)))
+        plan = Plan(steps=num_steps(setup.recipe, len(setup.datasets.train.lengths)))
         watch = build_early_stopping(setup)
         state = train(setup, objective, plan, seed, partial, watch)
         stopping = {}
         if watch is not None:
             watch.restore(objective)
-            stopping = {"early_stopping": {"held_out": setup.splits.num_held_out, **watch.to_json()}}
-        metrics, constant, _, cautions = score_sets(objective, setup.splits.dev, setup.machine, partial)
+            stopping = {"early_stopping": {"held_out": setup.datasets.num_held_out, **watch.to_json()}}
+        metrics, constant, _, cautions = score_sets(objective, setup.datasets.dev, setup.machine, partial)
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
             "cautions": [*cautions, *(watch.cautions if watch is not None else ())],
@@ -95,11 +95,11 @@ def build_objective(setup: TrialContext, seed: int) -> Objective:
 
 def build_early_stopping(setup: TrialContext) -> EarlyStopping | None:
     """Return what watches what is held out; None where nothing is."""
-    if not setup.splits.held_out:
+    if not setup.datasets.held_out:
         return None
     patience = setup.recipe.early_stopping.patience
-    splits, metric = setup.splits, setup.task.metrics[0]
-    return EarlyStopping(splits.held_out, metric, setup.machine, patience, splits.num_held_out)
+    datasets, metric = setup.datasets, setup.task.metrics[0]
+    return EarlyStopping(datasets.held_out, metric, setup.machine, patience, datasets.num_held_out)
 
 
 def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
@@ -116,7 +116,7 @@ def train(
     recipe, runner = setup.recipe, Runner(objective, setup.machine)
     rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
     optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
-    longest = int(setup.splits.train.lengths.max())
+    longest = int(setup.datasets.train.lengths.max())
     context = TrainContext(
         optimizer, recipe.schedule, plan, recipe.optimizer.clip_norm, longest, seed, recipe.compat,
         static_shapes=False,
@@ -151,9 +151,9 @@ def train(
                 bar.line(f"step {state.step:,}: {watch.metric} {scores[watch.metric]:.4f} on what is held out")
                 return watch.has_seen_enough
 
-            epoch = math.ceil(len(setup.splits.train.lengths) / recipe.batch_size)
+            epoch = math.ceil(len(setup.datasets.train.lengths) / recipe.batch_size)
             events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), look))
-        batches = setup.splits.train.batches(recipe.batch_size, seed, recipe.similar_lengths)
+        batches = setup.datasets.train.batches(recipe.batch_size, seed, recipe.similar_lengths)
         asked_to_stop = fit(runner, batches, context, events, state)
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)

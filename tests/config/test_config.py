@@ -198,7 +198,7 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path):
         ("cola", "custom.kind=tagging", "custom.kind = 'tagging': only for a custom task; leave it out"),
         ("cola", "several.tasks=['rte','mrpc']", "only for several tasks"),
         ("squad-v1.1", "double_unordered=false", "double_unordered = False: only for texts; leave it out"),
-        ("squad-v1.1", "check_counts=false", "only for GLUE or SuperGLUE"),
+        ("squad-v1.1", "check_counts=false", "only for tasks with published counts"),
         ("custom", "custom.separator=;", "only for kind = multi-label"),
         ("chunk", "custom.weights.O=2", "only for a custom task"),
         ("rte", "task=rtf", "task = 'rtf': no such task; did you mean rte?"),

@@ -10,10 +10,10 @@ from attack import attack, example, few_and_many
 from mutation import mutated, mutated_json
 
 from bertsmith.scoring.questions import read_mrqa, read_null_odds, read_predicted_texts, read_squad
-from bertsmith.tasks.answering.mrqa import read_mrqa_questions
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.answering.squad import read_questions
 from bertsmith.tasks.grade import grade
+from bertsmith.tasks.published.mrqa import read_mrqa_questions
+from bertsmith.tasks.published.squad import read_questions
 
 CONTEXT = "Ann Lee wrote it in May, in  Rome."
 SQUAD = {

@@ -6,7 +6,7 @@ import pytest
 
 from bertsmith.errors import UserError
 from bertsmith.predict.glue_archive import SHEETS, sheet_text, write_submission
-from bertsmith.tasks.texts.glue import GLUE
+from bertsmith.tasks.published.glue import GLUE
 
 OFFICIAL = {
     "AX.tsv": 1104, "CoLA.tsv": 1063, "MNLI-m.tsv": 9796, "MNLI-mm.tsv": 9847, "MRPC.tsv": 1725, "QNLI.tsv": 5463,
@@ -19,15 +19,15 @@ WORDS = {"mnli": {"entailment", "neutral", "contradiction"}, "qnli": {"entailmen
 def test_the_eleven_files():
     assert {sheet.file: sheet.num_rows for sheet in SHEETS} == OFFICIAL
     for name, row in GLUE.items():
-        assert set(row.task.labels) == WORDS.get(name, {"0", "1"})
+        assert set(row.spec.labels) == WORDS.get(name, {"0", "1"})
 
 
 def test_words_and_numbers():
-    assert sheet_text(GLUE["rte"].task.answers, ["entailment", "not_entailment"]) == (
+    assert sheet_text(GLUE["rte"].spec.answers, ["entailment", "not_entailment"]) == (
         "index\tprediction\n0\tentailment\n1\tnot_entailment\n"
     )
     assert (
-        sheet_text(GLUE["sts-b"].task.answers, [-0.2, 2.71828, 5.01])
+        sheet_text(GLUE["sts-b"].spec.answers, [-0.2, 2.71828, 5.01])
         == "index\tprediction\n0\t0.000\n1\t2.718\n2\t5.000\n"
     )
 

@@ -14,9 +14,9 @@ from bertsmith.predict.glue_archive import SHEETS, write_submission
 from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.sweeps.glue import run_glue
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.published.glue import GLUE
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.texts.glue import GLUE
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 from tests.tasks.texts.toy_glue import SIZES, write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
@@ -77,7 +77,7 @@ def test_every_task_that_was_run_is_answered(run, tmp_path):
             path = tmp_path / sheet.file
             path.write_text(contents[sheet.file])
             assert contents[sheet.file].startswith("index\tprediction\n0\t")
-            assert len(read_predicted_labels(path, GLUE[sheet.task].task, path, SIZES["test"])) == SIZES["test"]
+            assert len(read_predicted_labels(path, GLUE[sheet.task].spec, path, SIZES["test"])) == SIZES["test"]
     best = load_trial(run / "tasks" / "rte").seed
     [line] = [line for line in written if line.startswith("RTE")]
     assert line.split()[:3] == ["RTE.tsv", "6", f"{run}/tasks/rte,"] and f"seed {best}, accuracy" in line

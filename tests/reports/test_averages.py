@@ -5,7 +5,7 @@ import pytest
 from bertsmith.reports.averages import PROTOCOLS, average
 from bertsmith.reports.glue_table import glue_table
 from bertsmith.reports.published import METRICS, PUBLISHED, PUBLISHED_AVERAGES
-from bertsmith.tasks.texts.glue import GLUE
+from bertsmith.tasks.published.glue import GLUE
 
 CRAMMED = {
     "cola": {"mcc": 44.5}, "sst-2": {"accuracy": 92.2}, "mrpc": {"accuracy": 0, "f1": 87.5},

@@ -12,8 +12,8 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.sweeps import glue as glue_run
 from bertsmith.sweeps.glue import read_glue_job, run_glue
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
+from bertsmith.tasks.published.glue import GLUE
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.texts.glue import GLUE
 from bertsmith.tasks.trial import run_trial
 from tests.tasks.texts.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe

@@ -153,7 +153,7 @@ def test_malformed_lines_can_be_left_out(tmp_path):
     table = read_table(path, wanted, skip_malformed=True)
     assert table.lines == [2, 4, 7] and table.columns["text"] == ["good", "fine", ""]
     first = "line 3: 1 columns where there should be 2"
-    assert table.left_out == f"{path}: 3 malformed lines left out; the first is {first}"
+    assert table.notes == (f"{path}: 3 malformed lines left out; the first is {first}",)
     for end in (b"\0" * 9, b"5\0"):
         (tmp_path / "b.csv").write_bytes(b"text,label\na,1\nb,1" + end)
         with pytest.raises(UserError, match=r"b.csv, line 3: zero bytes"):
@@ -236,7 +236,7 @@ def test_half_a_character_is_malformed(tmp_path):
     with pytest.raises(UserError, match=r"a.jsonl, line 2: half a character \('\\ud83d'\), as where an emoji was cut"):
         column(path, text, "text")
     table = read_table(path, {"text": text}, skip_malformed=True)
-    assert table.columns["text"] == ["whole \U0001f600"] and "2 malformed lines left out" in table.left_out
+    assert table.columns["text"] == ["whole \U0001f600"] and "2 malformed lines left out" in table.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_all_seeds_hold_out_the_same_and_it_is_said(toy, tmp_path, monkeypatch, 
     real = program.run_trial
 
     def watch(setup, seed, folder):
-        seen.append(setup.splits.held_out["", ""].rows.ids.tolist())
+        seen.append(setup.datasets.held_out["", ""].rows.ids.tolist())
         return real(setup, seed, folder)
 
     monkeypatch.setattr(program, "run_trial", watch)

@@ -15,7 +15,7 @@ from bertsmith.cli.app import app
 from bertsmith.cli.tasks import TASK_NAMES
 from bertsmith.errors import UserError
 from bertsmith.tasks.grade import GRADED_TASKS, grade
-from bertsmith.tasks.texts.glue import read_glue
+from bertsmith.tasks.published.glue import read_glue
 
 SQUAD = {"1": ["cat"], "2": ["black dog"], "3": []}
 

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from bertsmith.tasks.metrics import METRICS, is_constant, measure, summarize, undefined
-from bertsmith.tasks.texts.glue import GLUE
+from bertsmith.tasks.published.glue import GLUE
 
 PEERS = {
     "accuracy": lambda predicted, answers: sklearn_metrics.accuracy_score(answers, predicted),

@@ -196,11 +196,11 @@ def test_each_task_is_weighed_and_held_out_by_its_own_numbers(toy):
     with pytest.raises(UserError, match="class_weights: sts-b has no classes to weigh"):
         check("class_weights=balanced")
     both = "several.tasks=['custom','chunk']"
-    splits = check(both, "class_weights=balanced").encode(start).train.splits
+    splits = check(both, "class_weights=balanced").encode(start).train.datasets
     assert all("weights" in split.batch(np.arange(4)).targets for split in splits.values())
     with pytest.raises(UserError, match=r"custom.weights = .*: only for a custom task; leave it out"):
         load(FinetuneRecipe, "finetune", "several", ["model=m", "data=d", "custom.weights.with=5"])
-    splits = check(both, "custom.weights.with=5").encode(start).train.splits
+    splits = check(both, "custom.weights.with=5").encode(start).train.datasets
     assert ["weights" in split.batch(np.arange(4)).targets for split in splits.values()] == [True, False]
     with pytest.raises(UserError, match=r"early_stopping.share = 0.02: of 24 training examples that holds out 0"):
         check("early_stopping.share=0.02")

@@ -3,10 +3,8 @@
 In reading order:
     question_task     the task: files → rows, a head, scores and predictions
     settings          what it can be told
-    files             which files a task is in, and its questions
+    files             a task's files, whatever they are called, and the questions in them
     questions         Questions: texts, contexts, answers; what was left out, and why
-    squad             files in SQuAD's layout → Questions, checked
-    mrqa              files of MRQA 2019 → Questions, checked
     question_columns  files of one's own, a question a line → Questions, checked
     windows           questions and their contexts → token windows; spans of tokens → the context's own characters
     answering         the objectives: encoder, head, loss, the best spans of a window

@@ -1,25 +1,14 @@
-"""Which files a task of questions is in, whatever they are called, and the questions in them."""
+"""A task of questions: its files, whatever they are called, and the questions in them."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
-from bertsmith.tasks.answering.mrqa import read_mrqa_questions
-from bertsmith.tasks.answering.question_columns import read_question_columns
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.answering.squad import read_questions
-from bertsmith.tasks.custom import find_file
-from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
-
-SQUAD_FOLDERS = {"squad-v1.1": "squadv1", "squad-v2.0": "squad"}
-"""The reference's folder of a task."""
-
-MRQA_NAMES = {
-    "newsqa": ("NewsQA",), "naturalqs": ("NaturalQuestionsShort", "NaturalQuestions"),
-    "triviaqa": ("TriviaQA-web", "TriviaQA"), "searchqa": ("SearchQA",),
-}  # fmt: skip
-"""What MRQA 2019 calls a task's file, in its folders train and dev."""
+from bertsmith.tasks.task_spec import TaskData, TaskSpec
 
 ANSWERABLE_METRICS = ("exact_match", "f1")
 
@@ -28,50 +17,51 @@ UNANSWERABLE_METRICS = ("best_f1", "best_exact", "f1", "exact")
 set for another one says more about the threshold."""
 
 
-def read_asked(recipe: Any) -> TaskFiles:
-    """Return the task of a `FinetuneRecipe`.
+def question_spec(
+    name: str,
+    find: Callable[[Path, str], Path],
+    read: Callable[..., Questions],
+    *,
+    may_have_none: bool = False,
+    columns: tuple[str, str] = ("question", "context"),
+) -> TaskSpec:
+    """Return a task of questions.
+
+    Args:
+        find: gives the file of a split ("train", "dev") in a folder.
+        read: gives the questions of a file, with the options `training`, `nearest` and `skip_malformed`, see
+            `bertsmith.tasks.published.squad.read_questions`.
+    """
+    metrics = UNANSWERABLE_METRICS if may_have_none else ANSWERABLE_METRICS
+    spec = TaskSpec(name, metrics, may_have_none=may_have_none, input="questions", columns=(columns,))
+
+    def read_split(recipe: Any, split: str) -> Questions:
+        named = {"train": recipe.answering.train, "dev": recipe.answering.dev}[split]
+        path = find(Path(recipe.data), split) if named is None else Path(named)
+        options = {"nearest": recipe.answering.nearest, "skip_malformed": recipe.skip_malformed}
+        return read(path, training=split == "train", **options)
+
+    return replace(spec, read=lambda recipe: TaskData(spec, read_split(recipe, "train"), read_split(recipe, "dev")))
+
+
+def find_questions(data: Path, split: str, folder: str, names: Sequence[str], published: Sequence[str] = ()) -> Path:
+    """Return the file of this split, in upper or lower case, in the folder `data` or in its `folder`.
+
+    Args:
+        names: in either folder.
+        published: "split/name", in a folder of the split there.
 
     Raises:
-        UserError: a file is missing, or there are several; as the readers of the task's files.
+        UserError: there is none, or more than one.
     """
-    metrics = UNANSWERABLE_METRICS if recipe.unanswerable else ANSWERABLE_METRICS
-    spec = TaskSpec(recipe.task, metrics, may_have_none=recipe.unanswerable)
-    return TaskFiles(spec, _read(recipe, "train"), _read(recipe, "dev"))
-
-
-def _read(recipe: Any, split: str) -> Questions:
-    named = {"train": recipe.answering.train, "dev": recipe.answering.dev}[split]
-    path, nearest = find_questions(recipe, split) if named is None else Path(named), recipe.answering.nearest
-    options = {"training": split == "train", "nearest": nearest, "skip_malformed": recipe.skip_malformed}
-    if recipe.task == "custom":
-        return read_question_columns(path, recipe.custom, **options)
-    if recipe.task in MRQA_NAMES:
-        return read_mrqa_questions(path, **options)
-    return read_questions(path, answerable=recipe.task == "squad-v1.1", **options)
-
-
-def find_questions(recipe: Any, split: str) -> Path:
-    """Return the file of this split: under its published name or the reference's, in upper or lower case, in the folder
-    `data` or in the task's own folder there. Raises UserError where there is none, or more than one."""
-    data, task = Path(recipe.data), recipe.task
-    if task == "custom":
-        return find_file(data, split)
-    if task in MRQA_NAMES:
-        folder, endings = task, (".jsonl", ".jsonl.gz")
-        names = [f"{split}{ending}" for ending in endings]
-        published = [f"{split}/{name}{ending}" for name in MRQA_NAMES[task] for ending in endings]
-    else:
-        folder, names = SQUAD_FOLDERS[task], [f"{split}-{task.removeprefix('squad-')}.json", f"{split}.json"]
-        published = []
     paths = []
     for place in (data, data / folder):
         paths += files_named(place, names)
         paths += files_named(place / split, [Path(name).name for name in published])
     if not paths:
-        names += published
         raise UserError(
-            f"{data}: no {split} file in it, under none of the names {', '.join(names)}; data=… names the task's "
-            f"folder, answering.{split}=… a file"
+            f"{data}: no {split} file in it, under none of the names {', '.join([*names, *published])}; data=… names "
+            f"the task's folder, answering.{split}=… a file"
         )
     if len(paths) > 1:
         raise UserError(

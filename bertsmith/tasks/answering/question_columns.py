@@ -38,7 +38,7 @@ def read_question_columns(
         wanted[settings.id] = identifier
     checked = _check(settings, skip_malformed)
     table = read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=checked)
-    questions, malformed = Questions(path, malformed=table.left_out), Malformed("lines", OF_A_RUN, skip_malformed)
+    questions, malformed = Questions(path, malformed=table.notes), Malformed("lines", OF_A_RUN, skip_malformed)
     starts = table.columns[settings.start] if settings.start else [None] * len(table.lines)
     ids = table.columns[settings.id] if settings.id else [str(line) for line in table.lines]
     columns = (table.columns[name] for name in (settings.question, settings.context, settings.answer))

@@ -154,7 +154,7 @@ def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -
 
 def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: str) -> Answering:
     """Return the objective with a head of random weights."""
-    settings, may_have_none = recipe.answering, recipe.unanswerable
+    settings, may_have_none = recipe.answering, recipe.spec.may_have_none
     if settings.joint:
         joint_head = JointAnswerHead(encoder.settings, may_have_none)
         return JointAnswering(encoder, joint_head, settings, may_have_none, recipe.compat)

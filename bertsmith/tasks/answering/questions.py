@@ -4,13 +4,16 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.scoring.malformed import Malformed
+from bertsmith.scoring.questions import part_of
 
 MISPLACED = "answers that do not stand at their offset"
 """A reason to leave them out, for which there is a remedy."""
@@ -34,8 +37,8 @@ class Questions:
     """[Q], places in `contexts`."""
     answers: list[list[tuple[int, str]]] = field(default_factory=list)
     """[Q]: where in the context each begins, in characters, with its text; none where the context has no answer."""
-    malformed: str = ""
-    """What `Table.left_out` says of the file, where it is a table."""
+    malformed: tuple[str, ...] = ()
+    """What `CheckedTable.notes` say of the file, where it is a table."""
     left_out: Counter[str] = field(default_factory=Counter)
     """What was skipped, by reason."""
     first_left_out: dict[str, str] = field(default_factory=dict)
@@ -116,9 +119,10 @@ class Questions:
             self.left_out[f"malformed {malformed.what}"] = malformed.count
             self.first_left_out[f"malformed {malformed.what}"] = malformed.first
 
+    @property
     def notes(self) -> list[str]:
-        """Return what was left out, a line a reason."""
-        lines = [self.malformed] if self.malformed else []
+        """What was left out, a line a reason."""
+        lines = [*self.malformed]
         for reason, number in self.left_out.items():
             remedy = "; answering.nearest=true takes their nearest occurrences" if reason == MISPLACED else ""
             lines.append(f"{number:,} {reason}, left out; the first: {self.first_left_out[reason]}{remedy}")
@@ -140,6 +144,38 @@ class Questions:
         for context in self.contexts:
             digest.update(f"{json.dumps(context)}\n".encode())
         return digest.hexdigest()
+
+
+QuestionsOf = Callable[[Path, Malformed], Iterator[tuple[Any, Any, str, str]]]
+"""Yields the questions of a layout: `questions_of` and `mrqa_questions_of` of `bertsmith.scoring.questions`."""
+
+
+def each_question(
+    questions: Questions, questions_of: QuestionsOf, malformed: Malformed
+) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
+    """Yield for each question of the file that `questions` are of: itself, its id, its text, its context, and what to
+    call it; an id comes once."""
+
+    def texts(holder: dict[str, Any], question: dict[str, Any], id: str, where: str) -> tuple[str, str]:
+        questions.refuse_twice(id, where)
+        context = part_of(holder, "context", str, f"{where}: what holds it")
+        return part_of(question, "question", str, where), context
+
+    for holder, question, id, where in questions_of(questions.path, malformed):
+        if parts := malformed.tried(texts, holder, question, id, where):
+            yield question, id, *parts, where
+
+
+def read_unanswered(path: Path, questions_of: QuestionsOf) -> Questions:
+    """Return all questions of a file; whether it has answers is not looked at.
+
+    Raises:
+        UserError: the file is missing or laid out otherwise; an id is there twice; there is no question.
+    """
+    questions = Questions(path)
+    for _, id, text, context, _ in each_question(questions, questions_of, Malformed()):
+        questions.add(id, text, context, [])
+    return questions.not_empty()
 
 
 def _standing(context: str, start: int, wanted: str) -> tuple[int, str] | None:

@@ -3,8 +3,6 @@
 In reading order:
     text_task         the task: files → rows, a head, scores and predictions
     examples          texts with their answers
-    glue              the GLUE tasks, one row a task
-    boolq             BoolQ, of SuperGLUE
     columns           a task of one's own
     encode            texts and pairs of texts → token rows
     classification    the objective: encoder, head, loss

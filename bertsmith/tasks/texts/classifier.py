@@ -87,5 +87,5 @@ def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifi
     objective = build_classification(encoder, network.family, answers, compat)
     load_weights(objective, model)
     machine = placed(objective, model.tokenizer, machine_settings)
-    pairs = None if trial is None else len(trial.recipe.columns[0]) == 2
+    pairs = None if trial is None else len(trial.recipe.spec.columns[0]) == 2
     return Classifier(model.path, objective, model.tokenizer, machine, model.length, pairs)

@@ -9,20 +9,19 @@ from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import ending
 from bertsmith.tables.cells import Cell, are_zeros_and_ones, label_set, number, text
-from bertsmith.tables.files import read_table
+from bertsmith.tables.files import CheckedTable, read_table
 from bertsmith.tables.labels import class_names, is_blank, label_of
-from bertsmith.tables.table import Table
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.custom import CustomSettings, find_file
-from bertsmith.tasks.task_spec import MAX_LABELS, TaskFiles, TaskSpec
+from bertsmith.tasks.task_spec import MAX_LABELS, TaskData, TaskSpec
 from bertsmith.tasks.texts.examples import Examples
 
 _BITS = re.compile(r"[01]([ ;|,]*[01])+")
 """A multi-hot vector as one label."""
 
 
-def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskFiles:
+def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskData:
     """Return the task in the folder `data`, which holds one file train.* and one file dev.*.
 
     Classes, and the labels of which a text may have any number, are the training file's, in numeric order where all are
@@ -41,20 +40,20 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
         named_by[settings.text] += " (for pairs custom.second_text=… too)"
     paths = [find_file(data, split) for split in ("train", "dev")]
 
-    def read(path: Path, answer: Cell) -> Table:
+    def read(path: Path, answer: Cell) -> CheckedTable:
         wanted: dict[str, Cell] = {settings.label: answer} | dict.fromkeys(texts, text)
         check = _has_a_text(texts)
         return read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=check)
 
-    cell, learn = _KINDS[settings.kind]
-    train = read(paths[0], cell(settings, paths[0]))
-    task = learn(train, settings)
+    cell_of, spec_of = _BY_KIND[settings.kind]
+    train = read(paths[0], cell_of(settings, paths[0]))
+    spec = spec_of(train, settings)
     _say_what_looks_quoted(train, texts)
-    dev = read(paths[1], task.answers.known(cell(settings, paths[1])))
-    return TaskFiles(task, _examples(train, texts, settings.label, task), _examples(dev, texts, settings.label, task))
+    dev = read(paths[1], spec.answers.known(cell_of(settings, paths[1])))
+    return TaskData(spec, _examples(train, texts, settings.label, spec), _examples(dev, texts, settings.label, spec))
 
 
-def _say_what_looks_quoted(table: Table, texts: Sequence[str]) -> None:
+def _say_what_looks_quoted(table: CheckedTable, texts: Sequence[str]) -> None:
     """Say where the quotes of a TSV, which are characters of its texts, are written as a CSV writes them."""
     if ending(table.path) != ".tsv":
         return
@@ -82,7 +81,7 @@ def _has_a_text(texts: Sequence[str]) -> Callable[[dict[str, Any]], None]:
     return check
 
 
-def _classes(train: Table, settings: CustomSettings) -> TaskSpec:
+def _classes(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
     column = settings.label
     labels = class_names(zip(train.columns[column], train.lines, strict=True), train.path, column)
     if not 2 <= len(labels) <= MAX_LABELS:
@@ -93,7 +92,7 @@ def _classes(train: Table, settings: CustomSettings) -> TaskSpec:
     return TaskSpec("custom", ("accuracy", "f1", "mcc"), OneLabel(tuple(labels.values())))
 
 
-def _labels(train: Table, settings: CustomSettings) -> TaskSpec:
+def _labels(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
     column, separator, sets = settings.label, settings.separator, train.columns[settings.label]
     if len(sets[0]) > 1 and all(len(found) == len(sets[0]) and are_zeros_and_ones(found) for found in sets):
         raise UserError(
@@ -117,7 +116,7 @@ def _labels(train: Table, settings: CustomSettings) -> TaskSpec:
     return TaskSpec("custom", ("f1_micro", "f1_macro", "subset_accuracy"), AnyLabels(tuple(labels.values()), separator))
 
 
-def _regression(train: Table, settings: CustomSettings) -> TaskSpec:
+def _regression(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
     column, numbers = settings.label, train.columns[settings.label]
     low, high = min(numbers), max(numbers)
     if low == high:
@@ -129,15 +128,16 @@ def _label_set(settings: CustomSettings, path: Path) -> Cell:
     return label_set(settings.separator, in_cells=ending(path) in (".tsv", ".csv"))
 
 
-_KINDS: dict[str, tuple[Callable[[CustomSettings, Path], Cell], Callable[[Table, CustomSettings], TaskSpec]]] = {
+_BY_KIND: dict[
+    str, tuple[Callable[[CustomSettings, Path], Cell], Callable[[CheckedTable, CustomSettings], TaskSpec]]
+] = {
     "classification": (lambda settings, path: label_of, _classes),
     "multi-label": (_label_set, _labels),
     "regression": (lambda settings, path: number, _regression),
 }
-"""By `CustomSettings.kind`: the kind of the cells that hold answers, and what is learnt of those of training."""
+"""By `CustomSettings.kind`: how cells that hold answers are read, and the task that those of training make."""
 
 
-def _examples(table: Table, texts: Sequence[str], column: str, task: TaskSpec) -> Examples:
-    left_out = (table.left_out,) if table.left_out else ()
+def _examples(table: CheckedTable, texts: Sequence[str], column: str, spec: TaskSpec) -> Examples:
     first, *second = (table.columns[name] for name in texts)
-    return Examples(first, second[0] if second else None, task.answers.gold(table.columns[column]), left_out)
+    return Examples(first, second[0] if second else None, spec.answers.gold(table.columns[column]), table.notes)

@@ -2,9 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from bertsmith.errors import UserError
 
 
 class Examples(NamedTuple):
@@ -16,8 +19,8 @@ class Examples(NamedTuple):
     targets: np.ndarray | None
     """[N]: int64 class ids, or float64 answers as the file has them; [N, C] bool where a text has any number of C
     labels; None where the split has no labels."""
-    left_out: tuple[str, ...] = ()
-    """Of each file with malformed lines, what `Table.left_out` says."""
+    notes: tuple[str, ...] = ()
+    """What was left out as malformed, in lines."""
 
     @property
     def num_examples(self) -> int:
@@ -32,10 +35,6 @@ class Examples(NamedTuple):
         assert self.targets is not None
         second = None if self.second is None else [self.second[number] for number in numbers]
         return Examples([self.first[number] for number in numbers], second, self.targets[numbers])
-
-    def notes(self) -> tuple[str, ...]:
-        """Return what was left out, in lines."""
-        return self.left_out
 
     def fingerprint(self) -> str:
         """Return hex sha256 of texts and targets, whatever file they came from."""
@@ -65,3 +64,12 @@ def in_both_orders(examples: Examples) -> Examples:
         [*examples.second, *examples.first],
         np.concatenate([examples.targets, examples.targets]),
     )
+
+
+def check_count(path: Path, num_examples: int, published: Sequence[int]) -> None:
+    """Raise UserError where a file has none of the `published` numbers of examples."""
+    if num_examples not in published:
+        raise UserError(
+            f"{path}: {num_examples:,} examples where {' or '.join(f'{number:,}' for number in published)} were "
+            f"published; fetch the file again, or set check_counts=false"
+        )

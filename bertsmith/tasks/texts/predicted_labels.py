@@ -10,7 +10,7 @@ from bertsmith.tables.files import read_table
 from bertsmith.tasks.task_spec import TaskSpec
 
 
-def read_predicted_labels(path: Path, task: TaskSpec, gold: Path, num_examples: int) -> np.ndarray:
+def read_predicted_labels(path: Path, spec: TaskSpec, gold: Path, num_examples: int) -> np.ndarray:
     """Return [N]: int64 class ids, or float64 numbers, in the order of the dev file's examples.
 
     Args:
@@ -24,9 +24,9 @@ def read_predicted_labels(path: Path, task: TaskSpec, gold: Path, num_examples: 
         UserError: the file or a column is missing; a line is malformed; a prediction is not the task's; an index is no
             whole number, is there twice, or is none of the dev file's; examples are without a prediction.
     """
-    wanted = {"index": whole_number, "prediction": task.answers.predicted_cell()}
+    wanted = {"index": whole_number, "prediction": spec.answers.predicted_cell()}
     table = read_table(path, wanted, remedy="fix the line")
-    answers: np.ndarray = np.array(table.columns["prediction"], dtype=task.answers.dtype)
+    answers: np.ndarray = np.array(table.columns["prediction"], dtype=spec.answers.dtype)
     if len(answers) > num_examples:
         raise UserError(
             f"{path}: {len(answers):,} predictions for the {num_examples:,} examples of {gold}; are they for "

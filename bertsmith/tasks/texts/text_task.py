@@ -59,13 +59,13 @@ class TextDataset(Dataset):
         self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
     ) -> Outcome:
         """Predict and score all texts; predictions-NAME.tsv gets an example a line, in the order of the dev file."""
-        scores, kind = predict(objective, self.rows, machine), self.spec.answers
-        predicted = kind.decode(scores)
+        scores, answers = predict(objective, self.rows, machine), self.spec.answers
+        predicted = answers.decode(scores)
         if folder is not None:
-            _write_predictions(folder / f"predictions-{name}.tsv", predicted, self.gold, kind)
-        metrics = measure(self.spec.metrics, predicted, self.gold, len(kind.labels))
-        baseline = kind.constant_score(self.spec.metrics[0], self.gold)
-        return outcome_of(metrics, is_constant(predicted), baseline, kind.spread(scores, self.gold))
+            _write_predictions(folder / f"predictions-{name}.tsv", predicted, self.gold, answers)
+        metrics = measure(self.spec.metrics, predicted, self.gold, len(answers.labels))
+        baseline = answers.constant_score(self.spec.metrics[0], self.gold)
+        return outcome_of(metrics, is_constant(predicted), baseline, answers.spread(scores, self.gold))
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class TextTask(Task):
             )
 
     def encode(self, start: PretrainedEncoder) -> Datasets:
-        splits = super().encode(start)
-        parts = [splits.train, *splits.dev.values(), *splits.held_out.values()]
+        datasets = super().encode(start)
+        parts = [datasets.train, *datasets.dev.values(), *datasets.held_out.values()]
         truncated = sum(part.rows.truncated for part in parts)
         if truncated:
             say(
@@ -89,7 +89,7 @@ class TextTask(Task):
                 f"cut to {self.recipe.sequence_length} tokens (sequence_length)",
                 error=True,
             )
-        return splits
+        return datasets
 
     def encode_examples(self, examples: Examples, start: PretrainedEncoder) -> TextDataset:
         assert examples.targets is not None
@@ -99,10 +99,10 @@ class TextTask(Task):
     def encode_train(self, examples: Examples, start: PretrainedEncoder) -> TextDataset:
         if self.spec.symmetric and self.recipe.double_unordered:
             examples = in_both_orders(examples)
-        gold, kind = self.data.train.targets, self.spec.answers
-        for line in kind.summary(gold):
+        gold, answers = self.data.train.targets, self.spec.answers
+        for line in answers.summary(gold):
             say(f"{self.spec.name}: {line}", error=True)
-        weights = class_weights(self.recipe, self.spec, kind.counts(gold), len(gold))
+        weights = class_weights(self.recipe, self.spec, answers.counts(gold), len(gold))
         return replace(self.encode_examples(examples, start), weights=weights)
 
     def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Classification:
@@ -118,8 +118,8 @@ def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarr
     return scores
 
 
-def _write_predictions(path: Path, predicted: np.ndarray, gold: np.ndarray, kind: AnswerKind) -> None:
-    lines = zip(map(kind.text, predicted), kind.gold_texts(gold), strict=True)
+def _write_predictions(path: Path, predicted: np.ndarray, gold: np.ndarray, answers: AnswerKind) -> None:
+    lines = zip(map(answers.text, predicted), answers.gold_texts(gold), strict=True)
     with atomic_write(path, "w") as file:
         file.write("index\tprediction\tlabel\n")
         file.writelines(f"{index}\t{answer}\t{label}\n" for index, (answer, label) in enumerate(lines))

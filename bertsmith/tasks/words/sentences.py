@@ -10,17 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.scoring.entities import parse_tag
 from bertsmith.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.scoring.word_lines import Word, read_words, refuse_numbers
-from bertsmith.storage.files import ending, files_named
+from bertsmith.storage.files import ending
 from bertsmith.tables.cells import tags, words
 from bertsmith.tables.files import read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.custom import ENDINGS, WORD_ENDINGS, CustomSettings, find_file
-from bertsmith.tasks.task_spec import MAX_LABELS, TaskFiles, TaskSpec
+from bertsmith.tasks.task_spec import MAX_LABELS, TaskData, TaskSpec
 
 ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
 """Of chunks and names; the last one is of words."""
@@ -34,8 +33,8 @@ class Sentences(NamedTuple):
     path: Path
     words: list[list[Word]]
     """A list a sentence; of a word's columns the first is the word, the last its tag."""
-    left_out: str = ""
-    """What was left out as malformed; empty where nothing was."""
+    notes: tuple[str, ...] = ()
+    """What was left out as malformed, in lines."""
 
     @property
     def num_examples(self) -> int:
@@ -55,10 +54,6 @@ class Sentences(NamedTuple):
         """Return all words in order."""
         return (word for sentence in self.words for word in sentence)
 
-    def notes(self) -> list[str]:
-        """Return what was left out, in lines."""
-        return self.left_out.split("\n") if self.left_out else []
-
     def fingerprint(self) -> str:
         """Return hex sha256 of words, tags and where sentences end, whatever file they came from."""
         digest = hashlib.sha256()
@@ -69,34 +64,11 @@ class Sentences(NamedTuple):
         return digest.hexdigest()
 
 
-def read_chunking(data: Path, *, skip_malformed: bool = False) -> TaskFiles:
-    """Read CoNLL-2000's train.txt, and its dev.txt; where there is none, as there is none in the shared task, its
-    test.txt.
-
-    Raises:
-        UserError: as `read_sentences`, and as `tagging_task`.
-    """
-    dev = "dev.txt" if files_named(data, ["dev.txt"]) else "test.txt"
-    paths = [_only(data, name) for name in ("train.txt", dev)]
-    if dev == "test.txt":
-        say(f"{paths[1]}: the official test file is what is scored, since there is no dev.txt beside it", error=True)
-    read = (read_sentences(path, skip_malformed=skip_malformed) for path in paths)
-    return tagging_task("chunk", *read, skip_malformed=skip_malformed)._replace(scored_on=dev.removesuffix(".txt"))
-
-
-def _only(data: Path, name: str) -> Path:
-    """Return the file of this name, in upper or lower case; where there is none, what it would be called."""
-    paths = files_named(data, [name])
-    if len(paths) > 1:
-        raise UserError(f"{data}: both {paths[0].name} and {paths[1].name}; leave one of them there")
-    return paths[0] if paths else data / name
-
-
-def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskFiles:
+def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskData:
     """Read the user's own files: one file train.* and one file dev.* in the folder `data`.
 
     Raises:
-        UserError: a file is missing. As `read_sentences`, `read_sentence_rows` and `tagging_task`.
+        UserError: a file is missing. As `read_sentences`, `read_sentence_rows` and `tagging_data`.
     """
     read = []
     for split in ("train", "dev"):
@@ -105,10 +77,10 @@ def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed:
             read.append(read_sentences(path, skip_malformed=skip_malformed))
         else:
             read.append(read_sentence_rows(path, settings, skip_malformed=skip_malformed))
-    return tagging_task("custom", *read, skip_malformed=skip_malformed)
+    return tagging_data("custom", *read, skip_malformed=skip_malformed)
 
 
-def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed: bool = False) -> TaskFiles:
+def tagging_data(name: str, train: Sentences, dev: Sentences, *, skip_malformed: bool = False) -> TaskData:
     """Return the task that the two files are; with `skip_malformed` without dev's sentences that have a tag of no word
     of training.
 
@@ -133,8 +105,8 @@ def tagging_task(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
     sentences = [sentence for sentence in dev.words if malformed.tried(check, sentence)]
     if not sentences:
         raise UserError(f"{dev.path}: no examples in this file ({malformed.note()[0]})")
-    left_out = "\n".join(filter(None, [dev.left_out, *malformed.note()]))
-    return TaskFiles(TaskSpec(name, metrics, OneLabel(labels)), train, dev._replace(words=sentences, left_out=left_out))
+    spec = TaskSpec(name, metrics, OneLabel(labels), input="words")
+    return TaskData(spec, train, dev._replace(words=sentences, notes=(*dev.notes, *malformed.note())))
 
 
 def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:
@@ -153,7 +125,7 @@ def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:
             f"tag, and a "
             f"blank line ends a sentence"
         )
-    return Sentences(path, words, "".join(malformed.note()))
+    return Sentences(path, words, tuple(malformed.note()))
 
 
 def read_sentence_rows(path: Path, settings: CustomSettings, *, skip_malformed: bool = False) -> Sentences:
@@ -178,7 +150,7 @@ def read_sentence_rows(path: Path, settings: CustomSettings, *, skip_malformed: 
     table = read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=check)
     rows = zip(table.lines, table.columns[settings.text], table.columns[settings.label], strict=True)
     sentences = [[Word(line, list(both)) for both in zip(*row, strict=True)] for line, *row in rows]
-    return Sentences(path, sentences, table.left_out)
+    return Sentences(path, sentences, table.notes)
 
 
 def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,27 +15,27 @@ MAX_TRIED = 5
 """Tags, of which one might be given to every word."""
 
 
-def fallback(task: TaskSpec, train: Sentences) -> int:
+def fallback(spec: TaskSpec, train: Sentences) -> int:
     """Return the tag of a word that is in no row: "O", or of plain tags the most frequent one in training."""
-    if "f1" in task.metrics:
-        return task.labels.index("O")
-    return task.labels.index(Counter(word.columns[-1] for word in train.flat()).most_common(1)[0][0])
+    if "f1" in spec.metrics:
+        return spec.labels.index("O")
+    return spec.labels.index(Counter(word.columns[-1] for word in train.flat()).most_common(1)[0][0])
 
 
-def constant_tag_score(task: TaskSpec, sentences: Sentences) -> float | None:
+def constant_tag_score(spec: TaskSpec, sentences: Sentences) -> float | None:
     """Return the best of the headline's scores of giving every word the same tag, one of the commonest (O alone is no
     entity); None where all have the same."""
     gold = sentences.tags()
     counts = Counter(tag for tags in gold for tag in tags)
     if len(counts) == 1:
         return None
-    headline = task.metrics[:1]
+    headline = spec.metrics[:1]
     tried = ([[tag] * len(tags) for tags in gold] for tag, _ in counts.most_common(MAX_TRIED))
     return max(measure_tags(headline, gold, given)[headline[0]] for given in tried)
 
 
 def score_tags(
-    ids: np.ndarray, sentences: Sentences, ends: np.ndarray, task: TaskSpec, path: Path | None
+    ids: np.ndarray, sentences: Sentences, ends: np.ndarray, spec: TaskSpec, path: Path | None
 ) -> dict[str, float]:
     """Return metrics of all words of a dev set, those that are in no row included; `path` gets a line a word: the word,
     its gold tag, its predicted one, with a blank line behind each sentence.
@@ -45,14 +45,14 @@ def score_tags(
         ends: [N], counts of words: sentence i is the words `ends[i - 1]` to `ends[i]`.
     """
     gold = sentences.tags()
-    flat = [task.labels[id] for id in ids]
+    flat = [spec.labels[id] for id in ids]
     predicted = [flat[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
     if path is not None:
         with atomic_write(path, "w") as file:
             for words, *both in zip(sentences.texts(), gold, predicted, strict=True):
                 file.writelines(f"{word} {wanted} {given}\n" for word, wanted, given in zip(words, *both, strict=True))
                 file.write("\n")
-    return measure_tags(task.metrics, gold, predicted)
+    return measure_tags(spec.metrics, gold, predicted)
 
 
 def measure_tags(

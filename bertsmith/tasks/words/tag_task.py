@@ -115,13 +115,13 @@ class TagTask(Task):
 
 
 def encode_tagged(
-    sentences: Sentences, task: TaskSpec, tokenizer: Tokenizer, length: int, fallback: int, segment: int = 0
+    sentences: Sentences, spec: TaskSpec, tokenizer: Tokenizer, length: int, fallback: int, segment: int = 0
 ) -> TagDataset:
     """Encode sentences as `encode_words` does, with the tags that the words have."""
     encoded = encode_words(sentences.texts(), tokenizer, length, segment)
-    ids = {label: id for id, label in enumerate(task.labels)}
+    ids = {label: id for id, label in enumerate(spec.labels)}
     tags = np.array([ids[word.columns[-1]] for word in sentences.flat()])
-    return TagDataset(task, sentences, encoded, encoded.spread(tags[encoded.kept], IGNORED), fallback)
+    return TagDataset(spec, sentences, encoded, encoded.spread(tags[encoded.kept], IGNORED), fallback)
 
 
 def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, float]:

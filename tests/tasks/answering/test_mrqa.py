@@ -6,7 +6,7 @@ import json
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.answering.mrqa import read_mrqa_questions
+from bertsmith.tasks.published.mrqa import read_mrqa_questions
 
 CONTEXT = "[TLE] Cats [PAR] The cat sat on the mat. The dog sat."
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.answering.squad import read_questions
+from bertsmith.tasks.published.squad import read_questions
 
 CONTEXT = "The cat sat on the mat. The dog sat on the cat."
 
@@ -115,7 +115,7 @@ def test_whatever_makes_a_question_unusable_is_left_out_where_that_is_wanted(tmp
     for training in (True, False):
         found = read_questions(path, training=training, skip_malformed=True)
         assert found.ids == ["1", "3"] and found.left_out == {"malformed questions": 7}
-        assert f"the first: {path}: question '1' is there twice" in found.notes()[0]
+        assert f"the first: {path}: question '1' is there twice" in found.notes[0]
         with pytest.raises(
             UserError, match=r"question '1' is there twice; .* \(skip_malformed=true leaves such questions"
         ):
@@ -134,6 +134,6 @@ def test_malformed_questions_are_left_out_where_that_is_wanted(tmp_path):
     for training in (True, False):
         found = read_questions(path, training=training, answerable=True, skip_malformed=True)
         assert found.ids == ["3"] and found.left_out == {"malformed questions": 4}
-        assert "4 malformed questions, left out; the first:" in found.notes()[0]
+        assert "4 malformed questions, left out; the first:" in found.notes[0]
         with pytest.raises(UserError, match=r"answer_start is 'four'; .* \(skip_malformed=true leaves such"):
             read_questions(path, training=training)

@@ -8,8 +8,8 @@ import pytest
 from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.published.boolq import read_boolq
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.texts.boolq import read_boolq
 from tests.tasks.toy_task import make_model
 from tests.toys import WORDS
 

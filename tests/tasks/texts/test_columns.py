@@ -127,14 +127,14 @@ def test_a_missing_label_is_no_class(tmp_path, ending, value):
         of_rows(tmp_path, rows, ["bad", "good"], ending)
     data = of_rows(tmp_path, rows, ["bad", "good"], ending, skip_malformed=True)
     assert (data.spec.labels, data.train.first) == (("bad", "good"), ["text 0", "text 1", "text 3"])
-    assert "1 malformed lines left out; the first is line " in data.train.left_out[0]
+    assert "1 malformed lines left out; the first is line " in data.train.notes[0]
 
 
 def test_a_label_that_only_dev_has_can_be_left_out(tmp_path):
     with pytest.raises(UserError, match=r"dev.csv, line 3: label is 'bda'.*did you mean 'bad'\?; .*skip_malformed"):
         of_rows(tmp_path, ["bad", "good"], ["bad", "bda"], "csv")
     data = of_rows(tmp_path, ["bad", "good"], ["bad", "bda"], "csv", skip_malformed=True)
-    assert data.dev.targets.tolist() == [0] and "line 3: label is 'bda'" in data.dev.left_out[0]
+    assert data.dev.targets.tolist() == [0] and "line 3: label is 'bda'" in data.dev.notes[0]
 
 
 def test_missing_texts(tmp_path):

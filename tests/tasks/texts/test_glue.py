@@ -5,7 +5,7 @@ import pyarrow.parquet
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.texts.glue import GLUE, read_dev_labels, read_glue, read_split, why_absent
+from bertsmith.tasks.published.glue import GLUE, read_dev_labels, read_glue, read_split, why_absent
 from bertsmith.tasks.texts.text_task import TextTask
 from tests.tasks.texts.toy_glue import write_glue, write_split
 
@@ -43,10 +43,10 @@ def test_tsv(tmp_path, name):
         assert examples.second is None if len(row.texts) == 1 else examples.second[0] == f'" {row.texts[1]} '
         if split == "test":
             assert examples.targets is None
-        elif not row.task.labels:
+        elif not row.spec.labels:
             assert examples.targets.tolist() == pytest.approx([3.8, 3.8])
         else:
-            assert [row.task.labels[id] for id in examples.targets] == [LABELS[name]] * 2
+            assert [row.spec.labels[id] for id in examples.targets] == [LABELS[name]] * 2
         with pytest.raises(UserError, match=rf"{path.name}: 2 examples where .* published; .*check_counts=false"):
             read_split(name, tmp_path, split)
 
@@ -54,20 +54,21 @@ def test_tsv(tmp_path, name):
 @pytest.mark.parametrize("name", GLUE)
 def test_parquet_of_the_hub_says_the_same(tmp_path, name):
     row = GLUE[name]
-    label = float(LABELS[name]) if not row.task.labels else int(HUB_LABELS[name])
+    texts = row.hub_texts or row.texts
+    label = float(LABELS[name]) if not row.spec.labels else int(HUB_LABELS[name])
     folder = tmp_path / row.folders[-1]
     folder.mkdir()
-    table = pyarrow.table({**{text: [f"{text} ."] for text in row.hub_texts}, "label": [label], "idx": [0]})
+    table = pyarrow.table({**{text: [f"{text} ."] for text in texts}, "label": [label], "idx": [0]})
     for part in range(2):
         pyarrow.parquet.write_table(table, folder / f"train-0000{part}-of-00002.parquet")
     pyarrow.parquet.write_table(table, folder / f"validation{row.edition}.parquet")
     data = read_glue(name, tmp_path, check_counts=False)
-    assert list(data.train.first) == [f"{row.hub_texts[0]} ."] * 2
+    assert list(data.train.first) == [f"{texts[0]} ."] * 2
     assert len(data.dev.first) == 1
-    if not row.task.labels:
+    if not row.spec.labels:
         assert data.train.targets.tolist() == pytest.approx([3.8, 3.8])
     else:
-        assert row.task.labels[data.dev.targets[0]] == LABELS[name]
+        assert row.spec.labels[data.dev.targets[0]] == LABELS[name]
     (folder / "train-00000-of-00002.parquet").unlink()
     with pytest.raises(UserError, match=r"1 of 00002 Parquet parts"):
         read_glue(name, tmp_path, check_counts=False)
@@ -80,7 +81,7 @@ def test_dev_labels_alone(tmp_path, name):
     for gold in (path, path.parent, tmp_path):
         file, answers, left_out = read_dev_labels(name, gold)
         assert (file, len(answers), left_out) == (path, 3, ())
-        labels = GLUE[name].task.labels
+        labels = GLUE[name].spec.labels
         assert [labels[answer] if labels else f"{answer:g}" for answer in answers] == [LABELS[name]] * 3
 
 
@@ -94,7 +95,7 @@ def test_dev_labels_of_the_hub_and_of_mnlis_editions(tmp_path):
     assert f"{mismatched}: 1 malformed lines left out; the first is line 4: " in left_out[0]
     hub = tmp_path / "validation_matched-00000-of-00001.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"label": [0, 1, 2]}), hub)
-    names = [GLUE["mnli"].task.labels[answer] for answer in read_dev_labels("mnli", hub)[1]]
+    names = [GLUE["mnli"].spec.labels[answer] for answer in read_dev_labels("mnli", hub)[1]]
     assert names == ["entailment", "neutral", "contradiction"]
 
 
@@ -149,7 +150,7 @@ def test_real_folders_have_the_published_counts(shared_data, name):
         pytest.skip(f"no {name} in the shared data")
     for split in ("train", "dev", "test"):
         if (shared_data / "glue" / present[0] / f"{split}.tsv").is_file():
-            assert len(read_split(name, shared_data / "glue", split).first) in row.rows[split]
+            assert len(read_split(name, shared_data / "glue", split).first) in row.counts[split]
 
 
 def test_the_mismatched_and_the_diagnostic_sets(tmp_path):
@@ -174,7 +175,7 @@ def test_the_hubs_mismatched_set(tmp_path):
     for split in ("train", "validation_matched", "validation_mismatched"):
         pyarrow.parquet.write_table(table, tmp_path / "mnli" / f"{split}-00000-of-00001.parquet")
     mismatched = read_glue("mnli", tmp_path, check_counts=False).other_devs["_mismatched"]
-    assert GLUE["mnli"].task.labels[mismatched.targets[0]] == "contradiction"
+    assert GLUE["mnli"].spec.labels[mismatched.targets[0]] == "contradiction"
 
 
 def test_what_is_absent_is_said(tmp_path):
@@ -226,6 +227,6 @@ def test_a_label_that_is_none_is_left_out_in_training_and_an_error_in_grading(tm
     write_tsv(tmp_path, "mnli", "train")
     path.write_text(path.read_text() + path.read_text().splitlines()[1].replace("neutral", "-") + "\n")
     data = read_glue("mnli", tmp_path, check_counts=False, skip_malformed=True)
-    assert data.dev.num_examples == 2 and "gold_label is '-'" in data.dev.left_out[0]
+    assert data.dev.num_examples == 2 and "gold_label is '-'" in data.dev.notes[0]
     with pytest.raises(UserError, match=r"dev_matched.tsv, line 4: gold_label is '-'"):
         read_dev_labels("mnli", path)

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.tasks.texts.glue import GLUE
+from bertsmith.tasks.published.glue import GLUE
 from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 
 
 def read(folder, content, task="rte", name="p.tsv"):
     path = folder / name
     path.write_text(content)
-    return read_predicted_labels(path, GLUE[task].task, Path("dev.tsv"), 3)
+    return read_predicted_labels(path, GLUE[task].spec, Path("dev.tsv"), 3)
 
 
 def test_classes_in_any_order(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bertsmith.tasks.texts.glue import SETS
+from bertsmith.tasks.published.glue import SETS
 from tests.toys import WORDS
 
 SIZES = {"train": 24, "dev": 12, "test": 6}
@@ -23,7 +23,7 @@ def write_glue(folder: Path, *tasks: str) -> Path:
 
 def write_split(folder: Path, task: str, split: str, rows: int | None = None) -> Path:
     row, draw = SETS[task], np.random.default_rng(len(split))
-    labels = row.task.labels or ("0.500", "4.500")
+    labels = row.spec.labels or ("0.500", "4.500")
     lines = []
     header = row.header if row.header and split != "test" else ("index", *row.texts, row.label)
     if split == "test":

@@ -11,14 +11,15 @@ import pytest
 from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.tasks.custom import CustomSettings
+from bertsmith.tasks.published.chunking import read_chunking
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.task_spec import TaskFiles
-from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, read_chunking, read_custom_tagging
+from bertsmith.tasks.task_spec import TaskData
+from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, read_custom_tagging
 
 GOOD = "the DT B-NP\ncat NN I-NP\nsat VB B-VP\n. . O\n\nit PRP B-NP\n"
 
 
-def own(folder: Path, *, skip_malformed: bool = False, **settings: str) -> TaskFiles:
+def own(folder: Path, *, skip_malformed: bool = False, **settings: str) -> TaskData:
     return read_custom_tagging(CustomSettings(**settings), folder, skip_malformed=skip_malformed)
 
 
@@ -175,9 +176,9 @@ def test_sentences_with_a_malformed_line_can_be_left_out(tmp_path, conll):
     assert found.train.texts() == [["b"], *words] and found.dev.texts() == words
     assert found.spec.labels == ("O", "B-NP", "I-NP", "B-VP", "I-VP")
     assert (
-        f"1 malformed sentences, left out; the first: {tmp_path / 'train.txt'}, line 1: 2 col" in found.train.left_out
+        f"1 malformed sentences, left out; the first: {tmp_path / 'train.txt'}, line 1: 2 col" in found.train.notes[0]
     )
-    columns, tag = found.dev.left_out.split("\n")
+    columns, tag = found.dev.notes
     assert columns.startswith("1 malformed sentences, left out") and "line 12: 4 columns" in columns
     assert "1 malformed sentences, left out" in tag and "line 8: the tag 'B-PP', which train.txt does not have" in tag
     with pytest.raises(UserError, match=r"line 8: the tag 'B-PP'.*\(skip_malformed=true leaves such sentences out\)"):
@@ -197,7 +198,7 @@ def test_file_names_in_capitals_are_the_same(tmp_path):
 
 def test_which_recipes_tag_words():
     def tags(name, *overrides):
-        return load(FinetuneRecipe, "finetune", name, ["model=m", "data=d", *overrides]).settings.kind == "words"
+        return load(FinetuneRecipe, "finetune", name, ["model=m", "data=d", *overrides]).settings.spec.input == "words"
 
     assert tags("chunk") and tags("custom", "custom.kind=tagging")
     assert not tags("custom") and not tags("cola")
@@ -242,4 +243,4 @@ def test_rows_of_a_table_can_be_left_out(tmp_path):
         read_custom_tagging(settings, tmp_path)
     found = read_custom_tagging(settings, tmp_path, skip_malformed=True)
     assert found.train.texts() == [words for words, _ in WORDS_AND_TAGS]
-    assert "3 malformed lines left out; the first is line 1: 1 words and 2 tags" in found.train.left_out
+    assert "3 malformed lines left out; the first is line 1: 1 words and 2 tags" in found.train.notes[0]

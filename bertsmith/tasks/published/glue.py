@@ -1,44 +1,45 @@
-"""The GLUE tasks, one row a task, in the original TSV layout or as the Hugging Face hub's Parquet files.
+"""The GLUE tasks, in the original TSV layout or as the Hugging Face hub's Parquet files.
 
 Sources: the TSV files of gluebenchmark.com; the layout and the class ids of the hub's nyu-mll/glue; labels in the order
 of google-research/electra, finetune/classification/classification_tasks.py.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import ending, files_named, reported
 from bertsmith.tables.cells import Cell, given_text
-from bertsmith.tables.files import LINE_REMEDY, column_names, read_table
-from bertsmith.tables.table import Table
+from bertsmith.tables.files import LINE_REMEDY, CheckedTable, column_names, read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.task_spec import TaskFiles, TaskSpec
-from bertsmith.tasks.texts.examples import Examples
+from bertsmith.tasks.task_spec import TaskData, TaskSpec
+from bertsmith.tasks.texts.examples import Examples, check_count
 
 SplitName = Literal["train", "dev", "test"]
 
 
-class GlueTask(NamedTuple):
-    """One row: the task, and how its files look."""
+class GlueLayout(NamedTuple):
+    """A task of GLUE, and how its files look."""
 
-    task: TaskSpec
+    spec: TaskSpec
     folders: tuple[str, ...]
     """Names that its folder goes by: GLUE's, the reference's, the hub's."""
     texts: tuple[str, ...]
     """Column or columns of the TSV."""
     label: str
     """Column of the TSV."""
-    rows: dict[SplitName, tuple[int, ...]]
+    counts: dict[SplitName, tuple[int, ...]]
     """The published numbers of examples; two where two editions are about."""
-    hub_texts: tuple[str, ...]
+    hub_texts: tuple[str, ...] = ()
+    """Columns of the hub's files, where they are called otherwise."""
     hub_labels: tuple[str, ...] = ()
-    """In the order of the hub's class ids."""
+    """In the order of the hub's class ids, where these are not the labels."""
     header: tuple[str, ...] | None = None
     """Of train and dev, where their TSV has no header line (test has one)."""
     edition: str = ""
@@ -47,56 +48,65 @@ class GlueTask(NamedTuple):
     """Whether a file without it is of another edition."""
     test_names: tuple[str, ...] = ("test",)
 
+    def of_file(self, path: Path) -> "GlueLayout":
+        """Return the same with the columns and labels of this file, a TSV or one of the hub's."""
+        if ending(path) != ".parquet":
+            return self._replace(hub_labels=())
+        return self._replace(texts=self.hub_texts or self.texts, label="label", header=None)
+
+    def target_cell(self) -> Cell:
+        """Return how a file's answers are read: as a class id, or a number."""
+        return self.spec.answers.gold_cell(self.hub_labels)
+
+    def targets(self, tables: Sequence[CheckedTable]) -> np.ndarray:
+        """Return [R]: int64 class ids, or float64 numbers."""
+        answers = [answer for table in tables for answer in table.columns[self.label]]
+        return np.array(answers, dtype=self.spec.answers.dtype)
+
 
 NOT, YES = "not_entailment", "entailment"
 PAIR = ("sentence1", "sentence2")
+BINARY = OneLabel(("0", "1"))
 
-GLUE: dict[str, GlueTask] = {
-    "cola": GlueTask(
-        TaskSpec("cola", ("mcc",), OneLabel(("0", "1"))),
-        ("CoLA", "cola"), ("sentence",), "label", {"train": (8551,), "dev": (1043,), "test": (1063,)},
-        ("sentence",), ("0", "1"), header=("source", "label", "original_label", "sentence"),
+GLUE: dict[str, GlueLayout] = {
+    "cola": GlueLayout(
+        TaskSpec("cola", ("mcc",), BINARY), ("CoLA", "cola"), ("sentence",), "label",
+        {"train": (8551,), "dev": (1043,), "test": (1063,)},
+        header=("source", "label", "original_label", "sentence"),
     ),
-    "sst-2": GlueTask(
-        TaskSpec("sst-2", ("accuracy",), OneLabel(("0", "1"))),
-        ("SST-2", "sst", "sst2"), ("sentence",), "label", {"train": (67349,), "dev": (872,), "test": (1821,)},
-        ("sentence",), ("0", "1"),
+    "sst-2": GlueLayout(
+        TaskSpec("sst-2", ("accuracy",), BINARY), ("SST-2", "sst", "sst2"), ("sentence",), "label",
+        {"train": (67349,), "dev": (872,), "test": (1821,)},
     ),
-    "mrpc": GlueTask(
-        TaskSpec("mrpc", ("accuracy", "f1"), OneLabel(("0", "1")), symmetric=True),
+    "mrpc": GlueLayout(
+        TaskSpec("mrpc", ("accuracy", "f1"), BINARY, symmetric=True),
         ("MRPC", "mrpc"), ("#1 String", "#2 String"), "Quality", {"train": (3668,), "dev": (408,), "test": (1725,)},
-        PAIR, ("0", "1"),
+        hub_texts=PAIR,
     ),
-    "sts-b": GlueTask(
+    "sts-b": GlueLayout(
         TaskSpec("sts-b", ("spearman", "pearson"), Number(high=5.0), symmetric=True),
         ("STS-B", "sts", "stsb"), PAIR, "score", {"train": (5749,), "dev": (1500,), "test": (1379,)},
-        PAIR,
     ),
-    "qqp": GlueTask(
-        TaskSpec("qqp", ("accuracy", "f1"), OneLabel(("0", "1"))),
-        ("QQP", "qqp"), ("question1", "question2"), "is_duplicate",
+    "qqp": GlueLayout(
+        TaskSpec("qqp", ("accuracy", "f1"), BINARY), ("QQP", "qqp"), ("question1", "question2"), "is_duplicate",
         {"train": (363846, 363849), "dev": (40430,), "test": (390965,)},
-        ("question1", "question2"), ("0", "1"),
     ),
-    "mnli": GlueTask(
+    "mnli": GlueLayout(
         TaskSpec("mnli", ("accuracy",), OneLabel(("contradiction", "entailment", "neutral"))),
         ("MNLI", "mnli"), PAIR, "gold_label", {"train": (392702,), "dev": (9815,), "test": (9796,)},
         ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), edition="_matched",
     ),
-    "qnli": GlueTask(
-        TaskSpec("qnli", ("accuracy",), OneLabel((YES, NOT))),
-        ("QNLI", "qnli"), ("question", "sentence"), "label", {"train": (104743,), "dev": (5463,), "test": (5463,)},
-        ("question", "sentence"), (YES, NOT),
+    "qnli": GlueLayout(
+        TaskSpec("qnli", ("accuracy",), OneLabel((YES, NOT))), ("QNLI", "qnli"), ("question", "sentence"), "label",
+        {"train": (104743,), "dev": (5463,), "test": (5463,)}, hub_labels=(YES, NOT),
     ),
-    "rte": GlueTask(
-        TaskSpec("rte", ("accuracy",), OneLabel((YES, NOT))),
-        ("RTE", "rte"), PAIR, "label", {"train": (2490,), "dev": (277,), "test": (3000,)},
-        PAIR, (YES, NOT),
+    "rte": GlueLayout(
+        TaskSpec("rte", ("accuracy",), OneLabel((YES, NOT))), ("RTE", "rte"), PAIR, "label",
+        {"train": (2490,), "dev": (277,), "test": (3000,)}, hub_labels=(YES, NOT),
     ),
-    "wnli": GlueTask(
-        TaskSpec("wnli", ("accuracy",), OneLabel(("0", "1"))),
-        ("WNLI", "wnli"), PAIR, "label", {"train": (635,), "dev": (71,), "test": (146,)},
-        PAIR, ("0", "1"),
+    "wnli": GlueLayout(
+        TaskSpec("wnli", ("accuracy",), BINARY), ("WNLI", "wnli"), PAIR, "label",
+        {"train": (635,), "dev": (71,), "test": (146,)},
     ),
 }  # fmt: skip
 
@@ -104,16 +114,16 @@ MNLI_MISMATCHED, DIAGNOSTIC = "mnli-mismatched", "ax"
 
 SETS = GLUE | {
     MNLI_MISMATCHED: GLUE["mnli"]._replace(
-        edition="_mismatched", only_edition=True, rows={"dev": (9832,), "test": (9847,)}
+        edition="_mismatched", only_edition=True, counts={"dev": (9832,), "test": (9847,)}
     ),
     DIAGNOSTIC: GLUE["mnli"]._replace(
-        folders=("diagnostic", "AX", "ax"), edition="", rows={"test": (1104,)}, test_names=("diagnostic", "test")
+        folders=("diagnostic", "AX", "ax"), edition="", counts={"test": (1104,)}, test_names=("diagnostic", "test")
     ),
 }
 """The tasks, and the sets that a model of MNLI is asked about besides MNLI's own: only dev and test, only test."""
 
 
-def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> TaskFiles:
+def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malformed: bool = False) -> TaskData:
     """Return the task `name` out of the GLUE folder `data`; of MNLI with the mismatched dev set where it is there. See
     `read_split`."""
     options = {"check_counts": check_counts, "skip_malformed": skip_malformed}
@@ -121,7 +131,7 @@ def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malforme
     others = {}
     if name == "mnli" and why_absent(MNLI_MISMATCHED, data, "dev") is None:
         others[SETS[MNLI_MISMATCHED].edition] = read_split(MNLI_MISMATCHED, data, "dev", **options)
-    return TaskFiles(GLUE[name].task, train, dev, others)
+    return TaskData(GLUE[name].spec, train, dev, others)
 
 
 def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:
@@ -149,32 +159,26 @@ def read_split(
         UserError: the folder, the file or a column is missing; a line is malformed; a label is not the task's; the
             number of examples is not the published one.
     """
-    row = SETS[name]
-    paths, why_not = _located(row, data, split)
+    paths, why_not = _located(SETS[name], data, split)
     if why_not:
         raise UserError(why_not)
-    texts, label = row.texts, row.label
-    header = row.header if split != "test" else None
-    if ending(paths[0]) == ".parquet":
-        texts, label, header = row.hub_texts, "label", None
-    wanted: dict[str, Cell] = dict.fromkeys(texts, given_text)
-    if split != "test":
-        wanted[label] = _target(row, paths[0])
-    remedy = "fix the line" if split == "test" else LINE_REMEDY  # a line less, and all indices after it are wrong
+    layout, is_test = SETS[name].of_file(paths[0]), split == "test"
+    header = None if is_test else layout.header
+    wanted: dict[str, Cell] = dict.fromkeys(layout.texts, given_text)
+    if not is_test:
+        wanted[layout.label] = layout.target_cell()
+    remedy = "fix the line" if is_test else LINE_REMEDY  # a line less, and all indices after it are wrong
     tables = [read_table(path, wanted, header=header, skip_malformed=skip_malformed, remedy=remedy) for path in paths]
-    columns = [[text for table in tables for text in table.columns[column]] for column in texts]
-    targets = None if split == "test" else _targets(row, tables, label)
-    if check_counts and len(columns[0]) not in row.rows[split]:
-        raise UserError(
-            f"{paths[0]}: {len(columns[0]):,} examples where {' or '.join(f'{n:,}' for n in row.rows[split])} were "
-            f"published; fetch the file again, or set check_counts=false"
-        )
-    return Examples(columns[0], columns[1] if len(columns) > 1 else None, targets, _left_out(tables))
+    first, *second = ([text for table in tables for text in table.columns[column]] for column in layout.texts)
+    if check_counts:
+        check_count(paths[0], len(first), layout.counts[split])
+    targets = None if is_test else layout.targets(tables)
+    return Examples(first, second[0] if second else None, targets, _notes(tables))
 
 
 def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> tuple[Path, np.ndarray, tuple[str, ...]]:
     """Return the file of a dev set, or the first of several, its labels [N] (class ids or numbers), and of each file
-    with malformed lines, which no index counts, what `Table.left_out` says.
+    with malformed lines, which no index counts, what `CheckedTable.notes` say.
 
     Args:
         name: a key of `GLUE`.
@@ -187,22 +191,21 @@ def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> t
         UserError: there is no such file or folder, no dev file in it, or no column of labels; a label is not the
             task's.
     """
-    row = GLUE[name]
-    paths, why_not = _split_files(row, _inner_folder(row, gold) or gold, "dev") if gold.is_dir() else ([gold], "")
+    layout = GLUE[name]
+    folder = (_inner_folder(layout, gold) or gold) if gold.is_dir() else None
+    paths, why_not = ([gold], "") if folder is None else _split_files(layout, folder, "dev")
     if why_not:
         raise UserError(why_not)
-    texts, label, header = row.texts, row.label, row.header
-    if ending(paths[0]) == ".parquet":
-        texts, label, header = row.hub_texts, "label", None
-    target = _target(row, paths[0])
+    layout = layout.of_file(paths[0])
+    label, header, target = layout.label, layout.header, layout.target_cell()
+    # Without `skip_malformed` a label that is none is an error: without its row, all indices after it would be of
+    # other rows.
+    wanted: dict[str, Cell] = {label: target if skip_malformed else lambda value: value}
     if skip_malformed:
         there = column_names(paths[0]) if header is None else header
-        wanted = {label: target} | {name: given_text for name in texts if name in there}
-        tables = [read_table(path, wanted, header=header, skip_malformed=True) for path in paths]
-        return paths[0], _targets(row, tables, label), _left_out(tables)
-    # A label that is none is an error: without its row, all indices after it would be of other rows.
-    tables = [read_table(path, {label: lambda value: value}, header=header, skip_malformed=True) for path in paths]
-    for table in tables:
+        wanted |= {name: given_text for name in layout.texts if name in there}
+    tables = [read_table(path, wanted, header=header, skip_malformed=True) for path in paths]
+    for table in tables if not skip_malformed else ():
         for place, line in enumerate(table.lines):
             try:
                 table.columns[label][place] = target(table.columns[label][place])
@@ -211,38 +214,27 @@ def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> t
                     f"{table.path}, line {line}: {label} {error}; fix it, or where no index of the predictions counts "
                     f"such lines (a run's with skip_malformed=true) leave them out with --skip-malformed"
                 ) from None
-    return paths[0], _targets(row, tables, label), _left_out(tables)
+    return paths[0], layout.targets(tables), _notes(tables)
 
 
-def _left_out(tables: Sequence[Table]) -> tuple[str, ...]:
-    return tuple(table.left_out for table in tables if table.left_out)
+def _notes(tables: Sequence[CheckedTable]) -> tuple[str, ...]:
+    return tuple(line for table in tables for line in table.notes)
 
 
-def _target(row: GlueTask, path: Path) -> Cell:
-    """Return the kind of the cells with the task's answers: a class id, or a number."""
-    return row.task.answers.gold_cell(row.hub_labels if ending(path) == ".parquet" else ())
-
-
-def _targets(row: GlueTask, tables: Sequence[Table], label: str) -> np.ndarray:
-    """Return [R]: int64 class ids, or float64 numbers."""
-    answers = [answer for table in tables for answer in table.columns[label]]
-    return np.array(answers, dtype=row.task.answers.dtype)
-
-
-def _located(row: GlueTask, data: Path, split: SplitName) -> tuple[Sequence[Path], str]:
+def _located(layout: GlueLayout, data: Path, split: SplitName) -> tuple[Sequence[Path], str]:
     """Return the split's files in the folder of all tasks; where there are none, why not."""
     if not data.is_dir():
         return [], f"{data}: no such folder; data=… names the folder of all GLUE tasks"
-    if folder := _inner_folder(row, data):
-        return _split_files(row, folder, split)
-    return [], f"{data}: no folder {' or '.join(row.folders)} in it; data=… names the folder of all GLUE tasks"
+    if folder := _inner_folder(layout, data):
+        return _split_files(layout, folder, split)
+    return [], f"{data}: no folder {' or '.join(layout.folders)} in it; data=… names the folder of all GLUE tasks"
 
 
-def _inner_folder(row: GlueTask, data: Path) -> Path | None:
+def _inner_folder(layout: GlueLayout, data: Path) -> Path | None:
     """Return the task's folder in that of all tasks, whose name may be in any case; None where there is none."""
     with reported(data):
         there = sorted(path for path in data.iterdir() if path.is_dir())
-    for name in row.folders:
+    for name in layout.folders:
         if found := [path for path in there if path.name == name] or [
             path for path in there if path.name.lower() == name.lower()
         ]:
@@ -250,11 +242,11 @@ def _inner_folder(row: GlueTask, data: Path) -> Path | None:
     return None
 
 
-def _split_files(row: GlueTask, folder: Path, split: SplitName) -> tuple[Sequence[Path], str]:
+def _split_files(layout: GlueLayout, folder: Path, split: SplitName) -> tuple[Sequence[Path], str]:
     """Return the split's files, all of one layout; where there are none, why not."""
-    edition = "" if split == "train" else row.edition
-    names = {"train": ("train",), "dev": ("dev", "validation"), "test": row.test_names}[split]
-    endings = [edition] if row.only_edition or not edition else [edition, ""]
+    edition = "" if split == "train" else layout.edition
+    names = {"train": ("train",), "dev": ("dev", "validation"), "test": layout.test_names}[split]
+    endings = [edition] if layout.only_edition or not edition else [edition, ""]
     stems = [name + ending for name in names for ending in endings]
     with reported(folder):
         there = sorted(path for path in folder.iterdir() if path.is_file())
@@ -281,3 +273,18 @@ def _check_parts(parts: Sequence[Path]) -> None:
         raise UserError(
             f"{parts[0].parent}: {len(parts)} of {total} Parquet parts ({parts[-1].name}); fetch the others"
         )
+
+
+def _registered(name: str) -> TaskSpec:
+    layout = GLUE[name]
+
+    def read(recipe: Any) -> TaskData:
+        return read_glue(
+            name, Path(recipe.data), check_counts=recipe.check_counts, skip_malformed=recipe.skip_malformed
+        )
+
+    columns = tuple(dict.fromkeys([layout.texts, layout.hub_texts or layout.texts]))
+    return replace(layout.spec, columns=columns, has_published_counts=True, read=read)
+
+
+SPECS = tuple(map(_registered, GLUE))

@@ -1,13 +1,22 @@
-"""Questions with their contexts and answers, out of SQuAD's files; what is wrong is counted or named."""
+"""SQuAD 1.1 and 2.0; what is wrong in their files is counted or named."""
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.scoring.questions import is_impossible, part_of, place_of, questions_of
-from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.answering.files import find_questions, question_spec
+from bertsmith.tasks.answering.questions import Questions, each_question
+
+FOLDERS = {"squad-v1.1": "squadv1", "squad-v2.0": "squad"}
+"""The reference's folder of a task."""
+
+
+def find_squad(name: str, data: Path, split: str) -> Path:
+    """Return the file of a split, see `find_questions`."""
+    return find_questions(data, split, FOLDERS[name], [f"{split}-{name.removeprefix('squad-')}.json", f"{split}.json"])
 
 
 def read_questions(
@@ -27,7 +36,7 @@ def read_questions(
             answer and has none; no question is left.
     """
     questions, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
-    for question, id, text, context, where in _asked(questions, path, malformed):
+    for question, id, text, context, where in each_question(questions, questions_of, malformed):
         answers = malformed.tried(_answers, question, where, training, answerable)
         if answers is None:
             continue
@@ -56,27 +65,7 @@ def _answers(
     return impossible, given
 
 
-def read_asked_squad(path: Path) -> Questions:
-    """Return all questions of a file in SQuAD's layout; whether it has answers is not looked at.
-
-    Raises:
-        UserError: as `read_questions`.
-    """
-    questions = Questions(path)
-    for _, id, text, context, _ in _asked(questions, path, Malformed()):
-        questions.add(id, text, context, [])
-    return questions.not_empty()
-
-
-def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
-    """Yield for each question of the file: itself, its id, its text, its context, and what to call it; an id comes
-    once."""
-
-    def texts(paragraph: dict[str, Any], question: dict[str, Any], id: str, where: str) -> tuple[str, str]:
-        found.refuse_twice(id, where)
-        context = part_of(paragraph, "context", str, f"{where}: its paragraph")
-        return part_of(question, "question", str, where), context
-
-    for paragraph, question, id, where in questions_of(path, malformed):
-        if asked := malformed.tried(texts, paragraph, question, id, where):
-            yield question, id, *asked, where
+SPECS = (
+    question_spec("squad-v1.1", partial(find_squad, "squad-v1.1"), partial(read_questions, answerable=True)),
+    question_spec("squad-v2.0", partial(find_squad, "squad-v2.0"), read_questions, may_have_none=True),
+)

@@ -1,13 +1,27 @@
-"""Questions with their contexts and answers, out of the files of MRQA 2019."""
+"""The tasks of MRQA 2019: NewsQA, Natural Questions, TriviaQA, SearchQA."""
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.scoring.malformed import OF_A_RUN, Malformed
 from bertsmith.scoring.questions import mrqa_answers, mrqa_questions_of, part_of
-from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.answering.files import find_questions, question_spec
+from bertsmith.tasks.answering.questions import Questions, each_question
+
+NAMES = {
+    "newsqa": ("NewsQA",), "naturalqs": ("NaturalQuestionsShort", "NaturalQuestions"),
+    "triviaqa": ("TriviaQA-web", "TriviaQA"), "searchqa": ("SearchQA",),
+}  # fmt: skip
+"""What MRQA 2019 calls a task's file, in its folders train and dev."""
+
+
+def find_mrqa(name: str, data: Path, split: str) -> Path:
+    """Return the file of a split, under its published name or the reference's, see `find_questions`."""
+    endings = (".jsonl", ".jsonl.gz")
+    published = [f"{split}/{called}{ending}" for called in NAMES[name] for ending in endings]
+    return find_questions(data, split, name, [f"{split}{ending}" for ending in endings], published)
 
 
 def read_mrqa_questions(
@@ -29,7 +43,7 @@ def read_mrqa_questions(
             no question is left.
     """
     questions, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
-    for question, id, text, context, where in _asked(questions, path, malformed):
+    for question, id, text, context, where in each_question(questions, mrqa_questions_of, malformed):
         if training:
             given = malformed.tried(_answers, question, context, where)
             if given is not None:
@@ -40,31 +54,6 @@ def read_mrqa_questions(
                 questions.add(id, text, context, [(0, answer) for answer in texts])
     questions.leave_out_malformed(malformed)
     return questions.not_empty()
-
-
-def read_asked_mrqa(path: Path) -> Questions:
-    """Return all questions of a file in MRQA's layout; whether it has answers is not looked at.
-
-    Raises:
-        UserError: as `read_mrqa_questions`.
-    """
-    questions = Questions(path)
-    for _, id, text, context, _ in _asked(questions, path, Malformed()):
-        questions.add(id, text, context, [])
-    return questions.not_empty()
-
-
-def _asked(found: Questions, path: Path, malformed: Malformed) -> Iterator[tuple[dict[str, Any], str, str, str, str]]:
-    """Yield for each question of the file: itself, its id, its text, its context, and what to call it; an id comes
-    once."""
-
-    def texts(line: dict[str, Any], question: dict[str, Any], id: str, where: str) -> tuple[str, str]:
-        found.refuse_twice(id, where)
-        return part_of(question, "question", str, where), part_of(line, "context", str, where)
-
-    for line, question, id, where in mrqa_questions_of(path, malformed):
-        if asked := malformed.tried(texts, line, question, id, where):
-            yield question, id, *asked, where
 
 
 def _answers(question: dict[str, Any], context: str, where: str) -> list[tuple[int, str]]:
@@ -86,3 +75,6 @@ def _first_place(answer: Any, context: str, where: str) -> tuple[int, str]:
     first, last = spans[0]
     stretch = context[max(first, 0) : last + 1]
     return first, stretch if stretch.casefold().split() == text.casefold().split() else text
+
+
+SPECS = tuple(question_spec(name, partial(find_mrqa, name), read_mrqa_questions) for name in NAMES)

@@ -1,0 +1,37 @@
+"""Chunking, the shared task of CoNLL-2000.
+
+Source: Tjong Kim Sang and Buchholz 2000; the files of www.cnts.ua.ac.be/conll2000/chunking.
+"""
+
+from pathlib import Path
+
+from bertsmith.console.terminal import say
+from bertsmith.errors import UserError
+from bertsmith.storage.files import files_named
+from bertsmith.tasks.task_spec import TaskData, TaskSpec
+from bertsmith.tasks.words.sentences import read_sentences, tagging_data
+
+SPECS = (TaskSpec("chunk", input="words", read=lambda recipe: read_chunking(Path(recipe.data), recipe.skip_malformed)),)
+
+
+def read_chunking(data: Path, skip_malformed: bool = False) -> TaskData:
+    """Return the task of train.txt and dev.txt; where there is no dev.txt, as there is none in the shared task, of
+    test.txt.
+
+    Raises:
+        UserError: as `read_sentences`, and as `tagging_data`.
+    """
+    dev = "dev.txt" if files_named(data, ["dev.txt"]) else "test.txt"
+    paths = [_only(data, name) for name in ("train.txt", dev)]
+    if dev == "test.txt":
+        say(f"{paths[1]}: the official test file is what is scored, since there is no dev.txt beside it", error=True)
+    splits = (read_sentences(path, skip_malformed=skip_malformed) for path in paths)
+    return tagging_data("chunk", *splits, skip_malformed=skip_malformed)._replace(scored_on=dev.removesuffix(".txt"))
+
+
+def _only(data: Path, name: str) -> Path:
+    """Return the file of this name, in upper or lower case; where there is none, what it would be called."""
+    paths = files_named(data, [name])
+    if len(paths) > 1:
+        raise UserError(f"{data}: both {paths[0].name} and {paths[1].name}; leave one of them there")
+    return paths[0] if paths else data / name
