@@ -273,8 +273,8 @@ def test_a_task_has_to_be_named_and_there(run, toy, tmp_path):
     [
         ("several.tasks=['rte']", "several.tasks: rte; name two at least"),
         ("several.tasks=['rte','rte']", "several.tasks: rte is there 2 times"),
-        ("several.tasks=['rte','mprc']", "several.tasks: 'mprc' is not one of cola, "),
-        ("several.tasks=['rte','several']", "several.tasks: 'several' is not one of cola, "),
+        ("several.tasks=['rte','mprc']", "several.tasks: 'mprc' is not one of boolq, "),
+        ("several.tasks=['rte','several']", "several.tasks: 'several' is not one of boolq, "),
         ("several.folders.sst-2=DIR", "several.folders.sst-2: several.tasks has no such task"),
         ("several.folders.squad-v1.1=DIR", "a name with a point in it goes into a table, as in several.folders="),
         ("several.power=2", "several.power = 2"),

@@ -353,4 +353,4 @@ def test_questions_that_cannot_be_used_are_left_out_where_that_is_wanted(model, 
     with pytest.raises(UserError, match=rf"train.jsonl, line 1: .*{says}.*; fix the line, or set skip_malformed=true"):
         task_of(model, tmp_path, "custom", *overrides)
     found = task_of(model, tmp_path, "custom", *overrides, "skip_malformed=true").data.train
-    assert found.ids == ["0", "1"] and "1 malformed lines left out" in found.malformed
+    assert found.ids == ["0", "1"] and "1 malformed lines left out" in found.notes[0]
