@@ -68,7 +68,9 @@ def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False)
 
     refuse_ranks("quickstart")
     with stopping(command("bertsmith", "quickstart", "--out", out)):
-        quickstart(out, overwrite)
+        quickstart(out, tell, overwrite)
+    tell(f"wrote {out / 'report.html'}, {out / 'hf'}")
+    say_next("pretrain", "quickstart", f"data={out / 'data'}", "plan.hours=2", "--out", Path(f"{out}-2h"))
 
 
 @app.command()

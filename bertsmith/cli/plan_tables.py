@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bertsmith.cli.show import print_facts
 from bertsmith.console.progress import format_count, format_seconds
-from bertsmith.console.terminal import say
+from bertsmith.console.terminal import aligned, say
 from bertsmith.planning.estimate import Estimate, OnGPU
 
 
@@ -15,10 +15,8 @@ def print_estimate(found: Estimate) -> list[object]:
     share = f"{100 * found.utilisation:g} % of its data sheet's peak"
     say(f"\none GPU at {share} and assumed prices; --utilisation, --price")
     headings = ("", "numbers", "peak", "rows at once", "memory", "tokens/s", "tokens", "time", "USD an hour", "USD")
-    rows = [headings, *(_row(on) for on in found.gpus)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
-    for name, *cells in rows:
-        say("  ".join(["", name.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]))
+    for line in aligned([headings, *(_row(on) for on in found.gpus)]):
+        say(f"  {line}")
     data = ["data=DATA"] if found.data is None else []
     return ["pretrain", found.recipe, *found.overrides, *data, "--out", f"runs/{Path(found.recipe).stem}"]
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from bertsmith.config.registry import BY_PLUGIN
 from bertsmith.config.schema import fields_of, keys_of, path_of, table_class
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.manifests import folder_type
@@ -13,7 +14,7 @@ ELSEWHERE = {
     "lr": "learning_rate", "max_steps": "steps", "num_train_epochs": "epochs", "warmup_ratio": "warmup_proportion",
     "max_seq_length": "sequence_length",
 }  # fmt: skip
-"""What settings are called in other programs → here."""
+"""Settings' names in other programs → here."""
 
 
 def split_override(cls: type, override: str) -> tuple[str, str]:
@@ -63,7 +64,7 @@ def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
     if fault["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
         return f"{key}: needs a value, in the recipe or as {key}=… on the command line"
     if fault["type"] == "union_tag_invalid":
-        return f"{key} = {quoted(fault['ctx']['tag'])}: there are {fault['ctx']['expected_tags']}"
+        return f"{key} = {quoted(fault['ctx']['tag'])}: there are {fault['ctx']['expected_tags']}; {BY_PLUGIN}"
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{key}: {reason}" if key else reason

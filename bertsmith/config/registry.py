@@ -1,4 +1,4 @@
-"""What there is of one thing by its name, and what may be added: the kinds of a table of settings, and other choices.
+"""Registries: name → what a setting can choose by it, such as an optimizer; plugins may add to them.
 
 A settings class names a registry in a field's annotation, and what is added later counts as well:
 
@@ -10,15 +10,17 @@ from typing import Any, ClassVar, TypeVar
 
 from bertsmith.errors import UserError, quoted
 
+BY_PLUGIN = "a plugin may register more, named with --plugin FILE.py"
+
 Entry = TypeVar("Entry")
 SettingsClass = TypeVar("SettingsClass", bound=type)
 
 
 class Registry(dict[str, Entry]):
-    """Name → what it stands for; annotates a setting that is one of the names.
+    """Name → entry; annotates a setting that is one of the names.
 
     Attributes:
-        noun: what the entries are, for messages.
+        noun: an entry in words, for messages, such as "layout".
     """
 
     num_added: ClassVar[int] = 0
@@ -46,7 +48,10 @@ class Registry(dict[str, Entry]):
         """Return pydantic's schema of a setting: one of the names."""
         from pydantic_core import core_schema
 
-        return core_schema.literal_schema(list(self))
+        return core_schema.custom_error_schema(
+            core_schema.literal_schema(list(self)), "not_registered",
+            custom_error_message=f"there are {', '.join(map(repr, self))}; {BY_PLUGIN}",
+        )  # fmt: skip
 
 
 class Kinds(Registry[type]):

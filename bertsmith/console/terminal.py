@@ -86,6 +86,12 @@ def say_table(
     Console(width=width, highlight=False).print(table)
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines, the first column flush left and the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+
+
 def open_streams() -> None:
     """Make the standard streams fit to write to, at the program's start.
 

@@ -3,5 +3,5 @@
 Read in this order:
     run       the six steps
     task      the labelled task that the text gives for free
-    summary   what is said in the end
+    summary   its results in words
 """

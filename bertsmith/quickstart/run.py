@@ -1,11 +1,11 @@
 """The whole job in about five minutes, on text that every installation carries: raw text in, a scored BERT out.
 
-OUT/manifest.json              what of the folder is ours
+OUT/manifest.json              the names of our files in the folder
     corpus.jsonl               docstrings of the installed packages; those that task/ is made of are not among them
     task/                      are a sentence's words in order, or shuffled: train.jsonl, dev.jsonl
-    vocab/  data/  bert/       what `bertsmith tokenizer`, `prepare` and `pretrain` write
-    pretrained/  random/       what `bertsmith finetune` writes, from bert/'s weights and from random ones
-    hf/                        what `bertsmith export` writes, of pretrained/
+    vocab/  data/  bert/       the results of `bertsmith tokenizer`, `prepare` and `pretrain`
+    pretrained/  random/       the results of `bertsmith finetune`, from bert/'s weights and from random ones
+    hf/                        pretrained/ as `bertsmith export` writes it
     report.html  results.json  the run page; the table at the end
 
 Each part is whole, continued, or absent, so a second call finds itself done and a killed one goes on.
@@ -22,14 +22,13 @@ from typing import Any
 
 from bertsmith.config.loading import load
 from bertsmith.console.progress import format_count, format_seconds
-from bertsmith.console.terminal import tell
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
 from bertsmith.evals.guesses import SENTENCES, show_guesses
 from bertsmith.evals.likelihood import standard_error
 from bertsmith.evals.word_order import find_pairs, word_order
 from bertsmith.predict.predictor import Predictor
-from bertsmith.quickstart.summary import WIDTH, show_figures, told
+from bertsmith.quickstart.summary import WIDTH, conclusions, summary
 from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
 from bertsmith.reports.page import write_page
 from bertsmith.storage.files import TEMPORARY, Held, locked, make_folder, refuse_links
@@ -44,7 +43,7 @@ from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.pretrain import Probe, build_collator, build_objective, held_out_batches, pretrain
+from bertsmith.training.pretrain import build_collator, build_objective, held_out_batches, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
 
@@ -70,52 +69,29 @@ class Sizes:
 @no_empty_folder("out")
 def quickstart(
     out: Path,
+    report: Callable[[str], None],
     overwrite: bool = False,
     texts: Callable[[], Iterable[tuple[str, str]]] = documents,
     sizes: Sizes = Sizes(),
 ) -> dict[str, Any]:
-    """Do the whole job in the folder `out`, print what came of it, and return that.
+    """Do the whole job in the folder `out`, and return its results.
 
     Args:
-        out: made, continued or found whole.
+        out: made, continued or found finished.
+        report: called with lines about each step and its results.
         overwrite: start afresh.
-        texts: gives pairs (package, text).
-        sizes: see there.
+        texts: returns pairs (package, text).
+        sizes: how much of everything.
 
     Raises:
         UserError: as the commands of the single steps.
-        Interrupted: by SIGTERM or SIGINT; what was done is kept.
+        Interrupted: by SIGTERM or SIGINT; finished steps are kept.
     """
     make_folder(out)
     with locked(out) as held:
         _open(out, overwrite)
-        _heading(1, "text", "docstrings of the installed packages; nothing is downloaded")
-        _collect(out, texts, sizes)
-        _heading(2, "vocabulary", f"a WordPiece vocabulary of {sizes.vocabulary:,} tokens")
-        corpus = [f"corpus={out / 'corpus.jsonl'}", f"heldout_fraction={sizes.heldout_fraction}"]
-        train_tokenizer(_settings(TokenizerRecipe, "prepare", "jsonl", [*corpus, f"size={sizes.vocabulary}"]),
-                        out / "vocab")  # fmt: skip
-        _heading(3, "prepare", "text → token shards")
-        held.check()
-        data = prepare(_settings(PrepareRecipe, "prepare", "jsonl", [*corpus, f"vocab={out / 'vocab'}"]), out / "data")
-        recipe = _settings(PretrainRecipe, "pretrain", "quickstart", [f"data={out / 'data'}", *sizes.pretrain])
-        held.check()
-        pretraining = _pretrain(recipe, data, out, sizes)
-        _heading(5, "fine-tune", f"are a sentence's words in order, or shuffled? {sizes.train_examples:,} labelled "
-                 f"sentences: first from random weights, then from the pre-trained ones. TF-IDF with logistic "
-                 f"regression on the same is the other mark to beat")  # fmt: skip
-        scores = {name: _finetune(out, name, sizes, held) for name in ("random", "pretrained")}
-        train, dev = (read_task(out / "task", split) for split in ("train", "dev"))
-        results = pretraining | {
-            "guesses": _guesses(out), "classification": scores, "tfidf": tfidf_accuracy(train, dev),
-            "examples": {"train": len(train), "dev": len(dev)},
-        }  # fmt: skip
-        _heading(6, "export", "a Hugging Face folder, and a page about the runs")
-        _export(out, held)
-        about = [*told(results), "In the place of [MASK]: " + "; ".join(results["guesses"])]
-        write_page([out / name for name in ("bert", "pretrained", "random")], out / "report.html", about)
-        write_json(out / "results.json", results)
-    show_figures(results, out)
+        results = _Steps(out, report, sizes, held).run(texts)
+    report("\n".join(summary(results)))
     return results
 
 
@@ -132,104 +108,140 @@ def _open(out: Path, overwrite: bool) -> None:
     refuse_links(out, ("task", *FOLDER.parts))
 
 
-def _export(out: Path, held: Held) -> None:
-    """Write hf/, and note down which files of it are ours."""
-    held.check()
-    export_run(out / "pretrained", out / "hf")
-    names = [f"hf/{name}" for name in os.listdir(out / "hf")]
-    write_manifest(out, FOLDER.name, read_manifest(out, FOLDER.name) | {"names": names})
+@dataclass(frozen=True)
+class _Steps:
+    """The six steps in a folder."""
 
+    out: Path
+    report: Callable[[str], None]
+    sizes: Sizes
+    held: Held
 
-def _heading(number: int, name: str, what: str) -> None:
-    tell("\n" + fill(f"[{number}/6] {name}: {what}", WIDTH, subsequent_indent=" " * 6))
+    def run(self, texts: Callable[[], Iterable[tuple[str, str]]]) -> dict[str, Any]:
+        out, sizes = self.out, self.sizes
+        self._begin(1, "text", "docstrings of the installed packages; nothing is downloaded")
+        self._collect(texts)
+        self._begin(2, "vocabulary", f"a WordPiece vocabulary of {sizes.vocabulary:,} tokens")
+        corpus = [f"corpus={out / 'corpus.jsonl'}", f"heldout_fraction={sizes.heldout_fraction}"]
+        train_tokenizer(_settings(TokenizerRecipe, "prepare", "jsonl", [*corpus, f"size={sizes.vocabulary}"]),
+                        out / "vocab")  # fmt: skip
+        self._begin(3, "prepare", "text → token shards")
+        data = prepare(_settings(PrepareRecipe, "prepare", "jsonl", [*corpus, f"vocab={out / 'vocab'}"]), out / "data")
+        pretraining = self._pretrain(data)
+        self._begin(5, "fine-tune", f"are a sentence's words in order, or shuffled? {sizes.train_examples:,} labelled "
+                    f"sentences: first from random weights, then from the pre-trained ones. TF-IDF with logistic "
+                    f"regression on the same is the other mark to beat")  # fmt: skip
+        scores = {name: self._finetune(name) for name in ("random", "pretrained")}
+        train, dev = (read_task(out / "task", split) for split in ("train", "dev"))
+        results = pretraining | {
+            "guesses": _guesses(out), "classification": scores, "tfidf": tfidf_accuracy(train, dev),
+            "examples": {"train": len(train), "dev": len(dev)},
+        }  # fmt: skip
+        self._begin(6, "export", "a Hugging Face folder, and a page about the runs")
+        self._export()
+        about = [*conclusions(results), "In the place of [MASK]: " + "; ".join(results["guesses"])]
+        write_page([out / name for name in ("bert", "pretrained", "random")], out / "report.html", about)
+        write_json(out / "results.json", results)
+        return results
+
+    def _begin(self, number: int, name: str, what: str) -> None:
+        self.held.check()
+        self.report("\n" + fill(f"[{number}/6] {name}: {what}", WIDTH, subsequent_indent=" " * 6))
+
+    def _collect(self, texts: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Write the labelled task, and last the corpus, so that its presence means both are whole."""
+        corpus, sizes = self.out / "corpus.jsonl", self.sizes
+        if corpus.exists():
+            self.report(f"{corpus} is there")
+            return
+        started_at = time.monotonic()
+        found = list(texts())
+        split = split_texts(found, sizes.train_examples, sizes.dev_examples)
+        if len(split.train) < sizes.train_examples or not split.rest:
+            raise UserError(
+                f"{len(split.train) + len(split.dev):,} sentences for the labelled task in {len(found):,} docstrings "
+                f"on this machine; the quickstart needs those of torch, scipy, numpy"
+            )
+        write_task(self.out / "task", split)
+        write_texts(corpus, split.rest)
+        counts = Counter(package for package, _ in found)
+        self.report(
+            f"{len(found):,} texts, {format_count(sum(len(text) for _, text in found))} characters in "
+            f"{format_seconds(time.monotonic() - started_at)}: "
+            + ", ".join(f"{package} {count:,}" for package, count in counts.most_common())
+        )
+
+    def _pretrain(self, data: Data) -> dict[str, Any]:
+        """Pre-train; return the measures before and after, and the steps, tokens and seconds it took."""
+        overrides = [f"data={data.path}", *self.sizes.pretrain]
+        recipe: PretrainRecipe = _settings(PretrainRecipe, "pretrain", "quickstart", overrides)
+        machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
+        pairs = find_pairs(data, self.sizes.pairs)
+        objective: Any = build_objective(recipe, data.tokenizer)  # a module too
+        size = sum(parameter.numel() for parameter in objective.parameters())
+        plan = recipe.plan
+        length = f"{plan.hours * 60:g} minutes" if plan.hours else f"{plan.total:,} {plan.unit}"
+        chance = f"0.5 ± {standard_error(0.5, len(pairs)):.3f}"
+        self._begin(4, "pre-train", f"a BERT of {format_count(size)} parameters on "
+                    f"{format_count(data.num_tokens('train'))} tokens, for {length}. Word order: the share of "
+                    f"{len(pairs)} held-out sentences that it finds likelier than with two neighbouring words swapped; "
+                    f"chance is {chance}")  # fmt: skip
+
+        def read_word_order(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
+            return {"word_order": word_order(objective, pairs, data.tokenizer, machine)}
+
+        def guess(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
+            show_guesses(objective, data.tokenizer, machine, show)
+            return {}
+
+        start = self.out / "start.json"
+        if not start.exists():
+            batches = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
+            losses = held_out_losses(Runner(objective, machine), batches, recipe.rows.length)
+            write_json(start, finite(losses | read_word_order(objective, self.report)))
+        done = pretrain(recipe, self.out / "bert", probes=[read_word_order, guess])
+        return {
+            "parameters": size, "before": _read_start(start), "after": done["measures"], "pairs": len(pairs),
+            "steps": done["steps"], "tokens": done["tokens"], "seconds": done["seconds"],
+        }  # fmt: skip
+
+    def _finetune(self, name: str) -> dict[str, float]:
+        """Fine-tune; return the accuracy over the seeds: median, mean, standard deviation and the number of seeds."""
+        out = self.out
+        loaded = load(FinetuneRecipe, "finetune", "quickstart", [
+            f"model={out / 'bert'}", f"data={out / 'task'}", f"random_weights={str(name == 'random').lower()}",
+            *self.sizes.finetune,
+        ])  # fmt: skip
+        self.report(f"{name} weights:")
+        self.held.check()
+        results = finetune(loaded, out / name)
+        self.report("\n".join(score_table(results)))
+        return results["summary"]["accuracy"] | {"seeds": len(results["trials"])}
+
+    def _export(self) -> None:
+        """Write hf/, and list its files in the manifest."""
+        export_run(self.out / "pretrained", self.out / "hf")
+        names = [f"hf/{name}" for name in os.listdir(self.out / "hf")]
+        write_manifest(self.out, FOLDER.name, read_manifest(self.out, FOLDER.name) | {"names": names})
 
 
 def _settings(cls: type, verb: str, recipe: str, overrides: Sequence[str]) -> Any:
     return load(cls, verb, recipe, overrides).settings
 
 
-def _collect(out: Path, texts: Callable[[], Iterable[tuple[str, str]]], sizes: Sizes) -> None:
-    """Write the corpus and the labelled task; the corpus is written last, so that its presence means both are whole."""
-    if (out / "corpus.jsonl").exists():
-        tell(f"{out / 'corpus.jsonl'} is there")
-        return
-    started_at = time.monotonic()
-    found = list(texts())
-    split = split_texts(found, sizes.train_examples, sizes.dev_examples)
-    if len(split.train) < sizes.train_examples or not split.rest:
-        raise UserError(
-            f"{len(split.train) + len(split.dev):,} sentences for the labelled task in {len(found):,} docstrings on "
-            f"this machine; the quickstart needs those of torch, scipy, numpy"
-        )
-    write_task(out / "task", split)
-    write_texts(out / "corpus.jsonl", split.rest)
-    counts = Counter(package for package, _ in found)
-    tell(
-        f"{len(found):,} texts, {format_count(sum(len(text) for _, text in found))} characters in "
-        f"{format_seconds(time.monotonic() - started_at)}: "
-        + ", ".join(f"{package} {count:,}" for package, count in counts.most_common())
-    )
-
-
-def _pretrain(recipe: PretrainRecipe, data: Data, out: Path, sizes: Sizes) -> dict[str, Any]:
-    """Pre-train; return the measures before and after, and what it took."""
-    machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
-    pairs = find_pairs(data, sizes.pairs)
-    objective: Any = build_objective(recipe, data.tokenizer)  # a module too
-    size = sum(parameter.numel() for parameter in objective.parameters())
-    plan = f"{recipe.plan.hours * 60:g} minutes" if recipe.plan.hours else f"{recipe.plan.total:,} {recipe.plan.unit}"
-    chance = f"0.5 ± {standard_error(0.5, len(pairs)):.3f}"
-    _heading(4, "pre-train", f"a BERT of {format_count(size)} parameters on {format_count(data.num_tokens('train'))} "
-             f"tokens, for {plan}. Word order: the share of {len(pairs)} held-out sentences that it finds likelier "
-             f"than with two neighbouring words swapped; chance is {chance}")  # fmt: skip
-
-    def read_word_order(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
-        return {"word_order": word_order(objective, pairs, data.tokenizer, machine)}
-
-    def guess(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
-        show_guesses(objective, data.tokenizer, machine, show)
-        return {}
-
-    probes: list[Probe] = [read_word_order, guess]
-    start = out / "start.json"
-    if not start.exists():
-        batches = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
-        losses = held_out_losses(Runner(objective, machine), batches, recipe.rows.length)
-        measures = losses | read_word_order(objective, tell)
-        write_json(start, finite(measures))
-    done = pretrain(recipe, out / "bert", probes=probes)
-    return {
-        "parameters": size, "before": _read_start(start), "after": done["measures"], "pairs": len(pairs),
-        "steps": done["steps"], "tokens": done["tokens"], "seconds": done["seconds"],
-    }  # fmt: skip
-
-
 def _read_start(path: Path) -> dict[str, float]:
-    """Return what the network measured before it was trained."""
+    """Return the measures of the network before training."""
     before = read_json(path, dict)
     for name in ("mlm_loss", "word_order"):
         member(before, name, float, f"{path}, which is damaged (remove it, with {path.parent / 'bert'})")
     return before
 
 
-def _finetune(out: Path, name: str, sizes: Sizes, held: Held) -> dict[str, float]:
-    """Fine-tune; return the accuracy over the seeds: median, mean, standard deviation and the number of seeds."""
-    loaded = load(FinetuneRecipe, "finetune", "quickstart", [
-        f"model={out / 'bert'}", f"data={out / 'task'}", f"random_weights={str(name == 'random').lower()}",
-        *sizes.finetune,
-    ])  # fmt: skip
-    tell(f"{name} weights:")
-    held.check()
-    results = finetune(loaded, out / name)
-    tell("\n".join(score_table(results)))
-    return results["summary"]["accuracy"] | {"seeds": len(results["trials"])}
-
-
 def _guesses(out: Path) -> list[str]:
-    """Return what the pre-trained model puts in the place of [MASK] in a few sentences."""
-    found = Predictor(out / "bert").fill(list(SENTENCES), most=3)
+    """Return lines with the pre-trained model's tokens for [MASK] in a few sentences."""
+    filled = Predictor(out / "bert").fill(list(SENTENCES), most=3)
     width = max(map(len, SENTENCES))
     return [
-        f"{sentence:{width}}  {', '.join(f'{token} {prob:.0%}' for token, prob in filled.masks[0])}"
-        for sentence, filled in zip(SENTENCES, found, strict=True)
+        f"{sentence:{width}}  {', '.join(f'{token} {prob:.0%}' for token, prob in each.masks[0])}"
+        for sentence, each in zip(SENTENCES, filled, strict=True)
     ]

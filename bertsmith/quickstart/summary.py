@@ -1,53 +1,45 @@
-"""What the quickstart says in the end: its figures, what they allow to say, and where to go from here."""
+"""The quickstart's results in words: a table of its figures, and the conclusions they allow."""
 
 import math
-from io import StringIO
-from pathlib import Path
+from collections.abc import Iterator
 from textwrap import fill
 from typing import Any
 
 from bertsmith.console.progress import format_count, format_seconds
-from bertsmith.console.shell import command
-from bertsmith.console.terminal import tell
+from bertsmith.console.terminal import aligned
 from bertsmith.evals.likelihood import standard_error
 
 WIDTH = 100
-"""Of what is printed, in characters, on a terminal and in a log alike."""
+"""Of printed lines, in characters, on a terminal and in a log alike."""
 
 
-def show_figures(results: dict[str, Any], out: Path) -> None:
-    """Print the table, what it says about pre-training, and where to go from here."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+def summary(results: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the table, the guesses for [MASK], and the conclusions."""
     before, after, scores = results["before"], results["after"], results["classification"]
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("")
-    for column in ("random weights", "pre-trained", "for scale"):
-        table.add_column(column, justify="right")
-    table.add_row("held-out loss, nats a token", *(f"{side['mlm_loss']:.2f}" for side in (before, after)), "")
-    orders = [_order(side["word_order"], results["pairs"]) for side in (before, after)]
-    table.add_row("word order, ± standard error", *orders, "0.500 is chance")
-    table.add_row(
-        "in order or shuffled, ± standard error",
-        *(_plus_minus(scores[name]["mean"], _error(results, name)) for name in ("random", "pretrained")),
-        f"{_plus_minus(results['tfidf'], _error(results, 'tfidf'))} TF-IDF",
-    )
-    drawn = StringIO()
-    Console(file=drawn, width=WIDTH, highlight=False).print(table)
-    tell(f"\n{drawn.getvalue()}")
-    for guess in results["guesses"]:
-        tell(f"  {guess}")
-    tell()
-    for line in told(results):
-        tell(fill(line, WIDTH))
-    longer = ["quickstart", f"data={out / 'data'}", "plan.hours=2", "--out", Path(f"{out}-2h")]
-    tell(f"wrote {out / 'report.html'}, {out / 'hf'}\nnext: {command('bertsmith', 'pretrain', *longer)}")
+    yield ""
+    yield from aligned([
+        ("", "random weights", "pre-trained", "for scale"),
+        ("held-out loss, nats a token", *(f"{side['mlm_loss']:.2f}" for side in (before, after)), ""),
+        (
+            "word order, ± standard error",
+            *(_plus_minus(share, standard_error(share, results["pairs"]))
+              for share in (before["word_order"], after["word_order"])),
+            "0.500 is chance",
+        ),
+        (
+            "in order or shuffled, ± standard error",
+            *(_plus_minus(scores[name]["mean"], _error(results, name)) for name in ("random", "pretrained")),
+            f"{_plus_minus(results['tfidf'], _error(results, 'tfidf'))} TF-IDF",
+        ),
+    ])  # fmt: skip
+    yield ""
+    yield from (f"  {guess}" for guess in results["guesses"])
+    yield ""
+    yield from (fill(line, WIDTH) for line in conclusions(results))
 
 
-def told(results: dict[str, Any]) -> list[str]:
-    """Return what was done, and what it was worth, in a sentence or two each."""
+def conclusions(results: dict[str, Any]) -> list[str]:
+    """Return sentences about the pre-training and about its effect on the classification."""
     seconds, tokens, before, after = (results[key] for key in ("seconds", "tokens", "before", "after"))
     return [
         f"Pre-trained {format_count(results['parameters'])} parameters for {format_seconds(seconds)}: "
@@ -59,7 +51,7 @@ def told(results: dict[str, Any]) -> list[str]:
 
 
 def verdict(results: dict[str, Any]) -> str:
-    """Return what the accuracies allow to say: a difference within two standard errors of it says nothing."""
+    """Return a sentence about the accuracies; a difference within two standard errors is no improvement."""
     mean, error = results["classification"]["pretrained"]["mean"], _error(results, "pretrained")
     marks = {"random weights": ("random", results["classification"]["random"]["mean"]),
              "TF-IDF with logistic regression": ("tfidf", results["tfidf"])}  # fmt: skip
@@ -79,17 +71,13 @@ def verdict(results: dict[str, Any]) -> str:
 
 
 def _error(results: dict[str, Any], name: str) -> float:
-    """Standard error of an accuracy: of the mean over its seeds, if it has any, and of so many dev sentences."""
+    """Return the standard error of an accuracy: of the mean over its seeds, if it has any, and of the dev sentences."""
     if name == "tfidf":
         return standard_error(results["tfidf"], results["examples"]["dev"])
     found = results["classification"][name]
     return math.hypot(
         (found["std"] or 0.0) / found["seeds"] ** 0.5, standard_error(found["mean"], results["examples"]["dev"])
     )
-
-
-def _order(share: float, pairs: int) -> str:
-    return _plus_minus(share, standard_error(share, pairs))
 
 
 def _plus_minus(value: float, error: float) -> str:

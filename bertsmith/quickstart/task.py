@@ -19,24 +19,24 @@ from bertsmith.storage.json_files import check_shape, parse_json
 
 KEPT, SHUFFLED = "in order", "shuffled"
 
-FEWEST_WORDS, MOST_WORDS = 6, 18
+MIN_WORDS, MAX_WORDS = 6, 18
 """Of a sentence that is used."""
 
 _SENTENCE = re.compile(
     r"(?:(?<=[.!?]\s)|(?<=\n\n)|\A)"  # after another sentence, or where a paragraph begins
-    rf"([A-Z][a-z]*(?:[ \n][ ]*[A-Za-z]+){{{FEWEST_WORDS - 1},{MOST_WORDS - 1}}})\.(?=\s|\Z)"
+    rf"([A-Z][a-z]*(?:[ \n][ ]*[A-Za-z]+){{{MIN_WORDS - 1},{MAX_WORDS - 1}}})\.(?=\s|\Z)"
 )
 
 
 class Example(NamedTuple):
-    """A sentence, in order or not, and which of them it is."""
+    """A sentence, and whether its words are in order or shuffled."""
 
     text: str
     label: str
 
 
 class SentenceSplit(NamedTuple):
-    """The labelled task, and what is left for pre-training."""
+    """The labelled task, and the documents left for pre-training."""
 
     train: list[Example]
     dev: list[Example]
@@ -50,7 +50,7 @@ def sentences(text: str) -> Iterator[list[str]]:
 
 
 def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) -> SentenceSplit:
-    """Pairs (package, text) → sentences of some of them, and the others, in the order of `texts`.
+    """Split pairs (package, text) into sentences of some of them, and the others in the order of `texts`.
 
     Documents are taken in an order drawn at random, for dev first, until there are enough; fewer where they run out.
     """
@@ -73,15 +73,15 @@ def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) 
                     continue
                 shared.add(_bag(words))  # twice in one document
                 if other := _shuffled(words, draw):
-                    in_order = len(part) % 2 == 0
-                    part.append(_example(words, KEPT) if in_order else _example(other, SHUFFLED))
+                    chosen_words, label = (words, KEPT) if len(part) % 2 == 0 else (other, SHUFFLED)
+                    part.append(Example(" ".join(chosen_words) + ".", label))
         parts.append(part[:wanted])
     dev, train = parts
     return SentenceSplit(train, dev, [pair for number, pair in enumerate(texts) if number not in taken])
 
 
 def _bag(words: Sequence[str]) -> str:
-    """Return the same for the same words in any order, capitals apart."""
+    """Return a key that is the same for the same words in any order, capitals apart."""
     return " ".join(sorted(word.lower() for word in words))
 
 
@@ -97,10 +97,6 @@ def _shuffled(words: Sequence[str], draw: np.random.Generator) -> list[str] | No
             return [words[0], *other, words[-1]]
 
 
-def _example(words: Sequence[str], label: str) -> Example:
-    return Example(" ".join(words) + ".", label)
-
-
 def write_task(folder: Path, split: SentenceSplit) -> None:
     """Write `folder`/train.jsonl and dev.jsonl with the fields "text" and "label"."""
     make_folder(folder)
@@ -110,7 +106,7 @@ def write_task(folder: Path, split: SentenceSplit) -> None:
 
 
 def write_texts(path: Path, pairs: Sequence[tuple[str, str]]) -> None:
-    """JSON lines with the fields "package" and "text"."""
+    """Write JSON lines with the fields "package" and "text"."""
     with atomic_write(path, "w") as file:
         for package, text in pairs:
             file.write(json.dumps({"package": package, "text": text}, ensure_ascii=False) + "\n")
@@ -133,9 +129,9 @@ def read_task(folder: Path, name: str) -> list[Example]:
 
 
 def tfidf_accuracy(train: Sequence[Example], dev: Sequence[Example]) -> float:
-    """On dev, of logistic regression on TF-IDF of words and of pairs of neighbouring words.
+    """Return the accuracy on dev of logistic regression on TF-IDF of words and of pairs of neighbouring words.
 
-    How much it is regularised is chosen on train, by five-fold cross-validation.
+    Its regularisation is chosen on train, by five-fold cross-validation.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

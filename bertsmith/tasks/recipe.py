@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.config.registry import BY_PLUGIN
 from bertsmith.errors import quoted
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.custom import CustomSettings
@@ -111,7 +112,7 @@ class FinetuneRecipe:
             near = difflib.get_close_matches(self.task.lower(), known, n=1)
             raise ValueError(
                 f"task = {quoted(self.task, 60)}: no such task; "
-                + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}")
+                + (f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}; {BY_PLUGIN}")
             )
         if self.task == SEVERAL:
             self.several.check(known)
