@@ -1,6 +1,8 @@
 """Fixtures of the whole suite."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Toy models run slower on several threads than on one, several times so beside other processes. Set before torch is
@@ -22,3 +24,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data in {folder}; set BERTSMITH_SHARED_DATA")
     return folder
+
+
+@pytest.fixture
+def run_main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the program in this process, which a verb of milliseconds needs no other for: status, stdout, stderr."""
+    from bertsmith.__main__ import main
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bertsmith", *map(str, arguments)])
+        for name in ("stdout", "stderr"):  # which the program wraps
+            monkeypatch.setattr(sys, name, getattr(sys, name))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run

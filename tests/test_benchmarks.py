@@ -82,6 +82,7 @@ def exit_status(gpu) -> int:
     return ended.value.code
 
 
+@pytest.mark.slow
 def test_a_check_that_does_not_pass_is_the_programs_status(tmp_path, monkeypatch, capsys):
     from benchmarks import gpu
 

@@ -38,7 +38,7 @@ def test_version_and_help_are_there_and_name_every_verb():
         assert re.search(rf"^  {verb} ", text, re.MULTILINE)
 
 
-def test_the_main_job_from_the_command_line(tmp_path):
+def test_the_main_job_from_the_command_line(tmp_path, monkeypatch, run_main):
     """tokenizer → prepare → pretrain → show → export → report, each ending with what it wrote and what comes next."""
     corpus = write_corpus(tmp_path, documents=120)
     steps = [
@@ -57,19 +57,20 @@ def test_the_main_job_from_the_command_line(tmp_path):
         ],
         ["report", "run"],
     ]  # fmt: skip
+    monkeypatch.chdir(tmp_path)
     for step in steps:
-        done = bertsmith(*step, cwd=tmp_path)
-        assert done.returncode == 0, f"{step}: {done.stderr}"
-        assert "wrote " in done.stdout and "next: " in done.stdout, done.stdout
-        assert "Traceback" not in done.stderr
+        status, stdout, stderr = run_main(*step)
+        assert status == 0, f"{step}: {stderr}"
+        assert "wrote " in stdout and "next: " in stdout, stdout
+        assert "Traceback" not in stderr
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     assert any((tmp_path / "run" / "tensorboard").iterdir())
     for what in ("data", "run", "bert-tiny", "run/recipe.toml"):
-        shown = bertsmith("show", what, cwd=tmp_path)
-        assert shown.returncode == 0, shown.stderr
-        assert "hidden_size" in shown.stdout or "tokens" in shown.stdout
-    refused = bertsmith("pretrain", "bert-tiny", "data=data", "--out", "run", cwd=tmp_path)
-    assert refused.returncode == 2 and "belongs to another run" in refused.stderr
+        status, stdout, stderr = run_main("show", what)
+        assert status == 0, stderr
+        assert "hidden_size" in stdout or "tokens" in stdout
+    status, _, stderr = run_main("pretrain", "bert-tiny", "data=data", "--out", "run")
+    assert status == 2 and "belongs to another run" in stderr
 
 
 @pytest.mark.parametrize(
@@ -102,27 +103,23 @@ def test_the_main_job_from_the_command_line(tmp_path):
         (["download", "everything", "--out", "data"], ["everything"]),
     ],
 )
-def test_a_mistake_is_one_or_two_lines_and_status_2(tmp_path, monkeypatch, capsys, arguments, parts):
-    """In this process: a program's start takes longer than all of the mistake."""
+def test_a_mistake_is_one_or_two_lines_and_status_2(tmp_path, monkeypatch, run_main, arguments, parts):
     write_corpus(tmp_path, documents=3)
     write_vocabulary(tmp_path)
     (tmp_path / "broken.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["bertsmith", *arguments])
-    monkeypatch.setattr(sys, "stderr", sys.stderr)  # which the program wraps
-    with pytest.raises(SystemExit) as ended:
-        main()
-    stderr = capsys.readouterr().err
-    assert ended.value.code == 2, stderr
+    status, _, stderr = run_main(*arguments)
+    assert status == 2, stderr
     assert 1 <= len(stderr.strip().splitlines()) <= 3, stderr
     assert all(part in stderr for part in parts), stderr
     assert "Traceback" not in stderr
     assert not (tmp_path / "data").exists() and not (tmp_path / "run").exists(), "something half-written is left"
 
 
-def test_a_name_that_show_does_not_know_is_looked_for_among_all_recipes(tmp_path):
-    assert "did you mean squad-v" in bertsmith("show", "squad", cwd=tmp_path).stderr
-    listed = bertsmith("show", "runs/mine", cwd=tmp_path).stderr
+def test_a_name_that_show_does_not_know_is_looked_for_among_all_recipes(tmp_path, monkeypatch, run_main):
+    monkeypatch.chdir(tmp_path)
+    assert "did you mean squad-v" in run_main("show", "squad")[2]
+    listed = run_main("show", "runs/mine")[2]
     assert "openwebtext" in listed and "bert-tiny" in listed and "squad-v2.0" in listed
 
 

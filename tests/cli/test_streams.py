@@ -50,8 +50,10 @@ def weights(run: Path) -> list[bytes]:
     "redirection",
     [
         ">/dev/full 2>&1",
-        "0<&- >&- 2>&-",
-        *(pytest.param(some, marks=pytest.mark.slow) for some in ("2>&-", "2>/dev/full", ">&-", ">&- 2>/dev/full")),
+        *(
+            pytest.param(some, marks=pytest.mark.slow)
+            for some in ("0<&- >&- 2>&-", "2>&-", "2>/dev/full", ">&-", ">&- 2>/dev/full")
+        ),
     ],
 )
 def test_training_ends_as_ever_where_nothing_can_be_said(folder, redirection):
@@ -63,6 +65,7 @@ def test_training_ends_as_ever_where_nothing_can_be_said(folder, redirection):
     assert json.loads((folder / out / "manifest.json").read_text())["finished"]
 
 
+@pytest.mark.slow
 def test_training_outlives_the_reader_of_its_pipe(folder):
     """As of `2>&1 | tee log` with a tee that is killed."""
     process = subprocess.Popen(
@@ -119,8 +122,7 @@ def test_no_signal_handler_is_left_behind(folder):
     ("redirection", "status", "says"),
     [
         (">&-", 0, ""),
-        ("2>&- >/dev/full", 2, ""),
-        (">/dev/full", 2, "bertsmith: standard output: No space left on device\n"),
+        pytest.param("2>&- >/dev/full", 2, "", marks=pytest.mark.slow),
     ],
 )
 def test_results_that_cannot_be_written_are_no_traceback(redirection, status, says):

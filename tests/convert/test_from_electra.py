@@ -15,7 +15,6 @@ from bertsmith.convert.from_electra.recipe import recipe_from_electra, recipe_va
 from bertsmith.errors import UserError
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.training.recipe import PretrainRecipe
-from tests.cli.test_cli import bertsmith
 
 PRETRAINING = """
     model_name data_dir debug do_train do_eval electra_objective electric_objective gen_weight disc_weight mask_prob
@@ -383,17 +382,17 @@ def test_no_hparams_end_in_anything_but_a_recipe_that_loads_or_a_user_error(hpar
     assert loaded.compat == compat
 
 
-def test_the_verb_prints_the_recipe_alone(tmp_path):
+def test_the_verb_prints_the_recipe_alone(tmp_path, run_main):
     hparams = tmp_path / "my.json"
     hparams.write_text('{"model_size": "base"}')
-    done = bertsmith("recipe", "--from-electra", hparams, "--compat")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "next: bertsmith pretrain my.toml data=data/owt --out runs/my\n"
-    (tmp_path / "my.toml").write_text(done.stdout)
-    assert read_recipe_values("pretrain", str(tmp_path / "my.toml")) == tomllib.loads(done.stdout)
+    status, stdout, stderr = run_main("recipe", "--from-electra", hparams, "--compat")
+    assert status == 0, stderr
+    assert stderr == "next: bertsmith pretrain my.toml data=data/owt --out runs/my\n"
+    (tmp_path / "my.toml").write_text(stdout)
+    assert read_recipe_values("pretrain", str(tmp_path / "my.toml")) == tomllib.loads(stdout)
     assert load(PretrainRecipe, "pretrain", str(tmp_path / "my.toml"), ["data=d"]).settings.model.hidden_size == 768
-    assert "--from-electra" in bertsmith("recipe").stdout
-    refused = bertsmith("recipe", "--from-electra", '{"model_siz": 1}')
-    assert refused.returncode == 2 and not refused.stdout and "model_size" in refused.stderr
-    ambiguous = bertsmith("recipe", "--from-electra", '{"debug": true}', "--finetune")
-    assert ambiguous.returncode == 0 and 'task = "chunk"' in ambiguous.stdout  # the reference's default
+    assert "--from-electra" in run_main("recipe")[1]
+    status, stdout, stderr = run_main("recipe", "--from-electra", '{"model_siz": 1}')
+    assert status == 2 and not stdout and "model_size" in stderr
+    status, stdout, _ = run_main("recipe", "--from-electra", '{"debug": true}', "--finetune")
+    assert status == 0 and 'task = "chunk"' in stdout  # the reference's default

@@ -30,6 +30,7 @@ WAIT_SECONDS = 240
 """For an answer, after which a read hangs without using the CPU."""
 MEMORY = 2 << 30
 """Bytes of address space that a read may take beyond what the process had before."""
+HERE = Path(__file__).parent
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that could steer a terminal; of a message, line feeds and tabs apart."""
 LINE = 600
@@ -101,7 +102,7 @@ def outcome(read: Callable[[Path], object], folder: Path) -> str | None:
     Raises:
         AssertionError: it did neither, or the message is not as promised.
     """
-    _start_server(read.__module__)
+    _start_server()
     ours, theirs = _server.Pipe(duplex=False)
     process = _server.Process(target=_child, args=(read, folder, theirs))
     process.start()
@@ -127,15 +128,15 @@ def outcome(read: Callable[[Path], object], folder: Path) -> str | None:
     return text
 
 
-@functools.lru_cache(maxsize=1)
-def _start_server(module: str) -> None:
-    """Have the server import what it preloads and the test's module, which is no part of an attempt's time.
+@functools.cache
+def _start_server() -> None:
+    """Have the server import what it preloads and all tests of this room, which is no part of an attempt's time.
 
     A process has one such server: one that `prepare` has started in another test knows nothing of ours, and would have
     each attempt import all of it.
     """
     forkserver._forkserver._stop()
-    _server.set_forkserver_preload([*PRELOADED, module])
+    _server.set_forkserver_preload([*PRELOADED, *(f"tests.hostile.{path.stem}" for path in HERE.glob("test_*.py"))])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the server finds test modules by it alone
         process = _server.Process(target=int)

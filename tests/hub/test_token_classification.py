@@ -115,9 +115,8 @@ def test_a_modern_discriminator_has_one_label_and_no_tags(tokenizer_folder, tmp_
     assert read_folder(tmp_path / "discriminator").head == "replaced_tokens"
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=() if name == "bert" else pytest.mark.slow) for name in FAMILIES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
 def test_onnx_says_it_of_each_token(family, tokenizer_folder, tmp_path):
     import onnxruntime
 

@@ -99,16 +99,22 @@ def command(recipe_path: Path, run: Path) -> list[str]:
     return [sys.executable, "-m", "bertsmith", "pretrain", str(recipe_path), "--out", str(run)]
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_weights(data, tmp_path):
-    recipe = tiny_recipe(data, "plan.steps=60", "plan.checkpoint_steps=5")
+@pytest.mark.parametrize("times", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_it_ends_with_the_same_weights(data, tmp_path, times):
+    recipe = tiny_recipe(data, f"plan.steps={100 * times}", "plan.checkpoint_steps=10", "plan.evaluate_steps=120")
     pretrain(recipe, tmp_path / "whole")
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
-    draw = random.Random(0)
-    for _ in range(3):
+    draw, kills, metrics = random.Random(0), 0, tmp_path / "killed" / "metrics.jsonl"
+    for _ in range(times):
+        size = metrics.stat().st_size if metrics.exists() else 0
         process = subprocess.Popen(command(tmp_path / "recipe.toml", tmp_path / "killed"), stderr=subprocess.DEVNULL)
-        time.sleep(draw.uniform(2.5, 4.5))
+        while process.poll() is None and not (metrics.exists() and metrics.stat().st_size > size):
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.15))
+        kills += process.poll() is None
         process.kill()
         process.wait()
+    assert kills == times, "every kill falls into training"
     pretrain(recipe, tmp_path / "killed")
     assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
 

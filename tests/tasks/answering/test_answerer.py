@@ -105,13 +105,16 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, family):
+@pytest.mark.parametrize(
+    ("family", "opset"),
+    [*((family, None) for family in FAMILIES), pytest.param("bert", 18, marks=pytest.mark.slow)],
+)
+def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, family, opset):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     make, their_class = FAMILIES[family]
     model, data = make(tmp_path), write_questions(tmp_path, "squad-v1.1")
     finetune(recipe_of(model, data, "squad-v1.1", "answering.joint=false", "epochs=1"), tmp_path / "run")
-    export_run(tmp_path / "run", tmp_path / "out", opset=18 if family == "bert" else None)
+    export_run(tmp_path / "run", tmp_path / "out", opset=opset)
     theirs, report = their_class.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
