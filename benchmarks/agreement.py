@@ -14,7 +14,8 @@ from torch import Tensor
 from benchmarks.contestants import Bertsmith, Network
 from bertsmith.encoders.attention import attend
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch, PackedRows
+from bertsmith.objectives.objective import Batch
+from bertsmith.text.segments import PackedRows
 from bertsmith.training.cuda_graphs import RUNS_BEFORE
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.loop import Event, State, TrainContext, fit
@@ -35,7 +36,7 @@ def uneven_rows(network: Network, rows: int, seed: int) -> PackedRows:
     draw = np.random.default_rng(seed)
     lengths = np.append(draw.integers(5, network.length + 1, rows - 1), network.length)
     ids = draw.integers(1000, network.vocab_size, lengths.sum())
-    return ids, draw.integers(0, 2, lengths.sum()), lengths
+    return PackedRows(ids, draw.integers(0, 2, lengths.sum()), lengths)
 
 
 def kernels_agree(device: torch.device) -> dict[str, Any]:

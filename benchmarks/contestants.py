@@ -8,7 +8,7 @@ masked positions, and `ElectraForPreTraining` on the same embeddings.
 import contextlib
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:  # each contestant has a process of its own on the CPU, and in it imports what it needs
     from bertsmith.objectives.masking import MaskingVocabulary
-    from bertsmith.objectives.objective import Batch, PackedRows, PretrainingObjective
+    from bertsmith.objectives.objective import Batch, PretrainingObjective
 
 MASK_ID, DISCRIMINATOR_WEIGHT = 103, 50.0
 
@@ -59,6 +59,7 @@ class Bertsmith:
 
     def __init__(self, network: Network, rows: int, device: str, compiled: bool):
         from bertsmith.randomness import generator
+        from bertsmith.text.segments import PackedRows
         from bertsmith.training.machine import MachineSettings, choose_machine
         from bertsmith.training.optimizers.adamw import AdamWSettings
         from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
@@ -71,10 +72,10 @@ class Bertsmith:
         set_learning_rate(self.optimizer, 1e-4)
         self.objective.train()
         ids, segments = network.random_rows(rows)
-        self.rows = ids.ravel(), segments.ravel(), np.full(rows, network.length)
+        self.rows = PackedRows(ids.ravel(), segments.ravel(), np.full(rows, network.length))
         self.batch = self.make_batch(self.rows, generator(0, "masks"))
 
-    def make_batch(self, rows: "PackedRows", draw: np.random.Generator) -> "Batch":
+    def make_batch(self, rows: Any, draw: np.random.Generator) -> "Batch":
         """Return masked rows."""
         return self.objective.settings.collator(masking_vocabulary(self.network), self.length)(rows, draw)
 

@@ -13,7 +13,7 @@ from bertsmith.predict.answer_file import AnswerFileSettings, write_answers
 from bertsmith.predict.glue_archive import write_submission
 from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.reports import template
-from bertsmith.storage.file_types import ANSWERS, EVALUATION, PAGE, SUBMISSION, check_output
+from bertsmith.storage.file_types import ANSWERS_FILE, EVALUATION_FILE, PAGE_FILE, SUBMISSION_FILE, check_output
 from bertsmith.storage.json_files import write_json
 
 
@@ -27,7 +27,7 @@ def write_ours(folder: Path) -> dict[str, Path]:
     return files
 
 
-KINDS = {"page": PAGE, "evaluation": EVALUATION, "answers": ANSWERS, "archive": SUBMISSION}
+KINDS = {"page": PAGE_FILE, "evaluation": EVALUATION_FILE, "answers": ANSWERS_FILE, "archive": SUBMISSION_FILE}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,8 +6,8 @@ import numpy as np
 
 from bertsmith.config.loading import load
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import PackedRows
 from bertsmith.text.prepare import PrepareRecipe, prepare
+from bertsmith.text.segments import PackedRows
 from bertsmith.text.shards import Data
 from bertsmith.training.recipe import PretrainRecipe
 
@@ -62,7 +62,7 @@ def tiny_recipe(data: Path, *overrides: str) -> PretrainRecipe:
 
 def packed_rows(tokens: Tokens) -> PackedRows:
     """Return packed rows as a collator takes them."""
-    return tokens.ids.numpy(), tokens.segment_ids.numpy(), tokens.row_lengths.numpy()
+    return PackedRows(tokens.ids.numpy(), tokens.segment_ids.numpy(), tokens.row_lengths.numpy())
 
 
 def random_tokens(lengths: list[int], vocab_size: int, seed: int = 0) -> Tokens:

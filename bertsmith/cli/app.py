@@ -171,12 +171,12 @@ def evaluate(
     from bertsmith.config.loading import lay_over
     from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
     from bertsmith.predict.predictor import Predictor
-    from bertsmith.storage.file_types import EVALUATION, check_output
+    from bertsmith.storage.file_types import EVALUATION_FILE, check_output
     from bertsmith.storage.files import make_folder
 
     settings = lay_over(EvaluateSettings, {}, asked or ()).settings
     if out is not None:
-        check_output(out, EVALUATION)
+        check_output(out, EVALUATION_FILE)
         make_folder(out.resolve().parent)
     show_evaluation(evaluate_model(Predictor(model).pretrained("be evaluated"), settings), as_json, paradigms, out)
 

@@ -81,7 +81,7 @@ class _Bar(Progress):
 
 
 @contextmanager
-def progress(label: str, total: float, initial: float = 0, patience: float = 0.0) -> Iterator[Progress]:
+def progress_bar(label: str, total: float, initial: float = 0, patience: float = 0.0) -> Iterator[Progress]:
     """Yield a `Progress` fit for standard error as it is now, which shows nothing in its first `patience` seconds."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield Progress(label, total, initial, patience)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bertsmith.console.progress import format_seconds, progress
+from bertsmith.console.progress import format_seconds, progress_bar
 from bertsmith.datasets.sources import CATALOGUE, Download, RemoteFile
 from bertsmith.errors import UserError, one_line
 from bertsmith.storage.files import TEMPORARY, atomic_write, locked, make_folder, reported, sha256_file
@@ -109,7 +109,7 @@ def _transfer(file: RemoteFile, partial: Path, pauses: Sequence[float]) -> None:
     import requests
 
     furthest, failures = 0, 0
-    with progress(f"downloading {Path(file.path).name}", file.size or 0) as bar:
+    with progress_bar(f"downloading {Path(file.path).name}", file.size or 0) as bar:
 
         def advance(position: int, total: int | None) -> None:
             nonlocal furthest, failures

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertsmith.console.progress import progress
+from bertsmith.console.progress import progress_bar
 from bertsmith.errors import UserError
 from bertsmith.evals.likelihood import LikelihoodModel, preferred, standard_error
 from bertsmith.randomness import generator
@@ -126,7 +126,7 @@ def blimp_of(network: LikelihoodModel, folder: Path, pairs: int, tokenizer: Toke
     """Read BLiMP and score it, with a progress bar."""
     paradigms = read_blimp(folder, pairs)
     total = sum(len(paradigm.pairs) for paradigm in paradigms)
-    with progress("blimp", total) as bar:
+    with progress_bar("blimp", total) as bar:
         return score_blimp(network, paradigms, tokenizer, machine, lambda done: bar.update(done, f"{done:,} pairs"))
 
 

@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from bertsmith.objectives.sampling import find, sample
 
-ROWS_AT_ONCE, ROWS_AT_ONCE_ON_A_GPU = 1024, 2048
+CHUNK_ROWS, GPU_CHUNK_ROWS = 1024, 2048
 """Scores of so many rows exist at a time: 120 MB for 30,000 words. Fewer would make the products thin, and slow."""
 
 
-def rows_at_once(device: torch.device) -> int:
-    return ROWS_AT_ONCE_ON_A_GPU if device.type == "cuda" else ROWS_AT_ONCE
+def chunk_rows(device: torch.device) -> int:
+    return GPU_CHUNK_ROWS if device.type == "cuda" else CHUNK_ROWS
 
 
-class Targets(NamedTuple):
+class TokenTargets(NamedTuple):
     """The targets of M positions, and what else is to be found of their scores."""
 
     labels: Tensor
@@ -27,9 +27,9 @@ class Targets(NamedTuple):
     likeliest: bool = False
     """Whether to look for the tokens with the highest scores."""
 
-    def of(self, rows: slice) -> "Targets":
+    def of(self, rows: slice) -> "TokenTargets":
         draws = None if self.draws is None else self.draws[rows]
-        return Targets(self.labels[rows], self.weights[rows], draws, self.likeliest)
+        return TokenTargets(self.labels[rows], self.weights[rows], draws, self.likeliest)
 
 
 class LossOutput(NamedTuple):
@@ -69,18 +69,18 @@ class VocabularyCrossEntropy(nn.Module):
         self.temperature = temperature
         self.disallow_correct = disallow_correct
 
-    def predict(self, vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets) -> LossOutput:
+    def predict(self, vectors: Tensor, table: Tensor, bias: Tensor, targets: TokenTargets) -> LossOutput:
         """Return the loss of the scores vectors · tableᵀ + bias: `vectors` [M, E], the vocabulary's `table` [V, E] and
         `bias` [V]."""
         return LossOutput(*_InChunks.apply(self, vectors, table, bias, targets))  # type: ignore[no-untyped-call]
 
-    def forward(self, scores: Tensor, bias: Tensor, targets: Targets, needs_grad: bool) -> Chunk:
+    def forward(self, scores: Tensor, bias: Tensor, targets: TokenTargets, needs_grad: bool) -> Chunk:
         """Return the loss of `scores` [R, V] without their `bias` [V], and its gradients where `needs_grad`."""
         if torch.compiler.is_compiling():
             return self._fused(scores, bias, targets)
         return self._in_place(scores, bias, targets, needs_grad)
 
-    def _in_place(self, scores: Tensor, bias: Tensor, targets: Targets, needs_grad: bool) -> Chunk:
+    def _in_place(self, scores: Tensor, bias: Tensor, targets: TokenTargets, needs_grad: bool) -> Chunk:
         dtype = scores.dtype  # half where autocast says so
         label, weight = targets.labels[:, None], targets.weights[:, None]
         scores = scores.float().add_(bias)
@@ -98,7 +98,7 @@ class VocabularyCrossEntropy(nn.Module):
         scores.mul_(weight / sums).scatter_add_(1, label, -weight)
         return Chunk(predicted, scores.to(dtype), scores.sum(dim=0))
 
-    def _fused(self, scores: Tensor, bias: Tensor, targets: Targets) -> Chunk:
+    def _fused(self, scores: Tensor, bias: Tensor, targets: TokenTargets) -> Chunk:
         label, weight = targets.labels[:, None], targets.weights[:, None]
         exact = scores.float() + bias
         top = exact.amax(dim=1, keepdim=True)
@@ -117,7 +117,7 @@ class VocabularyCrossEntropy(nn.Module):
         predicted = LossOutput(loss, normalizer[:, 0], likeliest, sampled)
         return Chunk(predicted, gradient.to(scores.dtype), gradient.sum(dim=0))
 
-    def _sample(self, scores: Tensor, targets: Targets) -> Tensor:
+    def _sample(self, scores: Tensor, targets: TokenTargets) -> Tensor:
         assert targets.draws is not None
         return sample(scores, targets.draws, targets.labels, self.temperature, self.disallow_correct)
 
@@ -127,7 +127,12 @@ class _InChunks(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, cross_entropy: VocabularyCrossEntropy, vectors: Tensor, table: Tensor, bias: Tensor, targets: Targets
+        ctx: Any,
+        cross_entropy: VocabularyCrossEntropy,
+        vectors: Tensor,
+        table: Tensor,
+        bias: Tensor,
+        targets: TokenTargets,
     ) -> tuple[Tensor | None, ...]:
         needs_grad = any(ctx.needs_input_grad)
         for_vectors, for_table, for_bias = torch.empty_like(vectors), torch.zeros_like(table), torch.zeros_like(bias)
@@ -135,7 +140,7 @@ class _InChunks(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else vectors.dtype
         vectors, table = vectors.to(dtype), table.to(dtype)
         outputs = []
-        for rows in _cut(len(vectors), rows_at_once(vectors.device)):
+        for rows in _cut(len(vectors), chunk_rows(vectors.device)):
             chunk = cross_entropy(vectors[rows] @ table.t(), bias, targets.of(rows), needs_grad)
             if needs_grad:
                 for_vectors[rows] = chunk.for_scores @ table

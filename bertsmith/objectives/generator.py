@@ -11,7 +11,7 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
+from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
 from bertsmith.objectives.masking import MaskedPositions
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.sampling import sample_uniformly
@@ -117,7 +117,7 @@ class MaskedTokenGenerator(nn.Module):
         """Return the losses over the predicted tokens, and the sampled tokens."""
         labels, weights = masked.labels, masked.weights
         vectors, table = self.vectors(batch.tokens, masked.positions, discriminator), self.table(discriminator)
-        targets = Targets(labels, weights, masked.pick(batch.targets["draws"]), likeliest=True)
+        targets = TokenTargets(labels, weights, masked.pick(batch.targets["draws"]), likeliest=True)
         predicted = self.cross_entropy.predict(vectors, table, self.head.bias, targets)
         sums = {
             "mlm_loss": predicted.loss,

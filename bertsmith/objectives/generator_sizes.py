@@ -12,7 +12,7 @@ from bertsmith.encoders.config import EncoderConfig, refuse_differences
 from bertsmith.errors import UserError
 from bertsmith.objectives.generator import GeneratorSettings
 
-SIZES = ("sharing", "hidden_fraction", "layers_fraction")
+SIZE_SETTINGS = ("sharing", "hidden_fraction", "layers_fraction")
 """Settings that decide the shapes of its weights."""
 
 
@@ -31,7 +31,7 @@ def choose_generator(
         adapted = _adapted(settings, generator.settings, encoder)
         remedy = None if adapted is None else "set " + " ".join(
             f"objective.generator.{name}={getattr(adapted, name)}"
-            for name in SIZES
+            for name in SIZE_SETTINGS
             if getattr(settings, name) != getattr(adapted, name)
         )  # fmt: skip
         what = f"init = {init}: another generator than objective.generator makes"
@@ -61,9 +61,9 @@ def generator_like(
     settings = trained
     if settings is None:
         with contextlib.suppress(UserError):  # a value that cannot be, as checking will say
-            fixed = [name for name in SIZES if name in table]
+            fixed = [name for name in SIZE_SETTINGS if name in table]
             settings = _adapted(check(GeneratorSettings, dict(table)), generator.settings, encoder, fixed)
-    return {} if settings is None else {name: getattr(settings, name) for name in SIZES}
+    return {} if settings is None else {name: getattr(settings, name) for name in SIZE_SETTINGS}
 
 
 def _generator_of(networks: Sequence[Any]) -> Any | None:

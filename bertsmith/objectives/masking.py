@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch, PackedRows
+from bertsmith.objectives.objective import Batch
+from bertsmith.text.segments import PackedRows
 
 
 @settings

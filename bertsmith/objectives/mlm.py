@@ -12,7 +12,7 @@ from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
+from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
 from bertsmith.objectives.masking import MaskingCollator, MaskingSettings, MaskingVocabulary, masked_positions
 from bertsmith.objectives.objective import Batch, Losses, PretrainedHead, PretrainingObjective, PretrainingSettings
 
@@ -79,7 +79,7 @@ class MaskedTokens(MaskedTokenModel, PretrainingObjective):
     def losses(self, batch: Batch) -> Losses:
         """Return `mlm_loss` in nats a predicted token; in evaluation mode also `mlm_accuracy`."""
         positions, labels, weights, _ = masked_positions(batch)
-        targets = Targets(labels, weights, likeliest=not self.training)
+        targets = TokenTargets(labels, weights, likeliest=not self.training)
         vectors = self.vectors(batch.tokens, positions)
         predicted = self.cross_entropy.predict(vectors, self.table, self.head.bias, targets)
         sums = {"mlm_loss": predicted.loss}

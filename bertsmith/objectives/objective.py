@@ -14,6 +14,7 @@ from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens, copy_to
+from bertsmith.text.segments import PackedRows
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,6 @@ class Objective(nn.Module, ABC):
 def denominators_of(objective: Objective, batch: Batch) -> dict[str, float]:
     """Return what each loss of a whole batch, which is on the host, is divided by: its count, or 1 where that is 0."""
     return {name: float(count) or 1.0 for name, count in objective.counts(batch).items()}
-
-
-PackedRows = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Ids [T], segment ids [T] and lengths [N] of rows laid end to end, as `Tokens.pack` takes them."""
 
 
 class Collator(Protocol):

@@ -21,7 +21,7 @@ from bertsmith.objectives.generator import (
     MaskedTokenGenerator,
     UniformGenerator,
 )
-from bertsmith.objectives.generator_sizes import SIZES, choose_generator, generator_like
+from bertsmith.objectives.generator_sizes import SIZE_SETTINGS, choose_generator, generator_like
 from bertsmith.objectives.masking import (
     MaskedPositions,
     MaskingCollator,
@@ -32,7 +32,6 @@ from bertsmith.objectives.masking import (
 from bertsmith.objectives.objective import (
     Batch,
     Losses,
-    PackedRows,
     PretrainedHead,
     PretrainingObjective,
     PretrainingSettings,
@@ -46,6 +45,7 @@ from bertsmith.objectives.rtd_weights import (
     new_generator_weights,
 )
 from bertsmith.objectives.towers import TwoTowerGenerator
+from bertsmith.text.segments import PackedRows
 
 NETWORKS = ("discriminator", "generator")
 """Names of the two networks, and of their folders in an export."""
@@ -96,7 +96,7 @@ class ReplacedTokensSettings(PretrainingSettings):
 
     def has_networks_of(self, other: Any) -> bool:
         return self.kind == other.kind and all(
-            getattr(self.generator, name) == getattr(other.generator, name) for name in ("kind", *SIZES)
+            getattr(self.generator, name) == getattr(other.generator, name) for name in ("kind", *SIZE_SETTINGS)
         )
 
     def choose_beside(self, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:

@@ -12,7 +12,7 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
+from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
 from bertsmith.objectives.generator import GeneratorOutput, GeneratorSettings
 from bertsmith.objectives.masking import MaskedPositions
 from bertsmith.objectives.objective import Batch, Losses
@@ -67,7 +67,9 @@ class TwoTowerGenerator(nn.Module):
         tokens = batch.tokens.with_ids(batch.original_ids)
         candidates = (~torch.isin(tokens.ids, self.never_masked)).float()
         vectors, table, bias = self.vectors(tokens, discriminator), self.table(discriminator), self.head.bias
-        predicted = self.cross_entropy.predict(vectors, table, bias, Targets(tokens.ids, candidates, likeliest=True))
+        predicted = self.cross_entropy.predict(
+            vectors, table, bias, TokenTargets(tokens.ids, candidates, likeliest=True)
+        )
         vectors, table = vectors.detach().float(), table.detach()
 
         def log_prob(ids: Tensor) -> Tensor:

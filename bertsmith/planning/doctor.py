@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bertsmith import __version__
 
-PACKAGES = ("torch", "numpy", "nanotoken", "tokenizers", "safetensors", "pydantic", "scikit-learn", "transformers")
+_PACKAGES = ("torch", "numpy", "nanotoken", "tokenizers", "safetensors", "pydantic", "scikit-learn", "transformers")
 
 
 def doctor() -> tuple[list[str], bool]:
@@ -19,7 +19,7 @@ def doctor() -> tuple[list[str], bool]:
     compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
     lines = [
         f"bertsmith {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        "packages: " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "packages: " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
         f"processor: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
         f"disk: {free / 1e9:,.0f} GB free here (OpenWebText needs 12 to download and 18 prepared)",
         f"compiler: {compiler or 'none; compile=true needs g++'}",

@@ -7,7 +7,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
 from bertsmith.scoring.questions import mrqa_questions_of, questions_of
-from bertsmith.storage.file_types import ANSWERS, check_output
+from bertsmith.storage.file_types import ANSWERS_FILE, check_output
 from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import write_json
@@ -45,7 +45,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
     """
     if ending(out) != ".json" or out.is_dir():
         raise UserError(f"{out}: answers to questions are a JSON object; name a file that ends in .json")
-    check_output(out, ANSWERS)
+    check_output(out, ANSWERS_FILE)
     make_folder(out.resolve().parent)
     run = run_of_questions(run, task)
     recipe, manifest, results = read_run(run, task)

@@ -8,7 +8,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.predict.glue_archive import SHEETS, Sheet, sheet_text, write_submission
-from bertsmith.storage.file_types import SUBMISSION, check_output
+from bertsmith.storage.file_types import SUBMISSION_FILE, check_output
 from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import member
@@ -75,7 +75,7 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
     """
     if ending(out) != ".zip" or out.is_dir():
         raise UserError(f"{out}: the server takes an archive; name a file that ends in .zip (of questions, in .json)")
-    check_output(out, SUBMISSION)
+    check_output(out, SUBMISSION_FILE)
     make_folder(out.resolve().parent)
     runs = _task_runs(chosen_run(run), options.seed)
     works, left_out = [], []

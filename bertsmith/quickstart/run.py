@@ -43,7 +43,7 @@ from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.pretrain import build_collator, build_objective, held_out_batches, pretrain
+from bertsmith.training.pretrain import build_collator, held_out_batches, initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
 
@@ -177,7 +177,7 @@ class _Steps:
         recipe: PretrainRecipe = _settings(PretrainRecipe, "pretrain", "quickstart", overrides)
         machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
         pairs = find_pairs(data, self.sizes.pairs)
-        objective: Any = build_objective(recipe, data.tokenizer)  # a module too
+        objective: Any = initial_objective(recipe, data.tokenizer)  # a module too
         size = sum(parameter.numel() for parameter in objective.parameters())
         plan = recipe.plan
         length = f"{plan.hours * 60:g} minutes" if plan.hours else f"{plan.total:,} {plan.unit}"

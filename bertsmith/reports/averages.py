@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
-from bertsmith.reports.published import METRICS
+from bertsmith.reports.published import QUOTED_METRICS
 
 
 class Protocol(NamedTuple):
@@ -23,7 +23,7 @@ PROTOCOLS = {
     "reference": Protocol(
         "google-research/electra's average: 8 tasks, CoLA by MCC, STS-B by Spearman, the others by accuracy, MNLI "
         "matched; no task starts from another",
-        tuple(METRICS.items()),
+        tuple(QUOTED_METRICS.items()),
     ),
     "cramming": Protocol(
         "Cramming's average: 9 numbers, MNLI matched and mismatched, MRPC and QQP by F1, STS-B by Pearson; one set of "

@@ -24,7 +24,7 @@ class Figure(NamedTuple):
 
 def facts(run: Run) -> dict[str, str]:
     """Return a run's facts as names and plain text, in the order to show; what the run does not say is left out."""
-    rows = {"pretrain": _pretraining, "finetune": _fine_tuning, "glue": _glue}[run.kind](run)
+    rows = {"pretrain": _pretraining, "finetune": _fine_tuning, "glue": _glue}[run.verb](run)
     environment = run.manifest.get("environment", {})
     rows["Machine"] = environment.get("machine", "")
     versions = {"bertsmith": run.manifest.get("bertsmith_version"), **environment}
@@ -35,9 +35,9 @@ def facts(run: Run) -> dict[str, str]:
 
 def headline(run: Run) -> list[Figure]:
     """Return a few figures on how the run went; of several tasks each one's first metric."""
-    if run.kind == "pretrain":
+    if run.verb == "pretrain":
         figures = [_quality(run), _amount(run.last("tokens"), "tokens"), _duration(run), _rate(run)]
-    elif run.kind == "glue":
+    elif run.verb == "glue":
         figures = [
             *_averages(run),
             Figure(str(len(run.glue["tasks"])), "tasks" if len(run.glue["tasks"]) != 1 else "task"),
@@ -59,14 +59,14 @@ def headline(run: Run) -> list[Figure]:
 def cautions(runs: Sequence[Run]) -> list[str]:
     """Return what keeps measures of these runs, of one kind, from being compared."""
     said = []
-    if runs[0].kind == "pretrain":
+    if runs[0].verb == "pretrain":
         if len({run.vocabulary for run in runs if run.vocabulary}) > 1:
             said.append("These runs have different vocabularies, so a loss a token or a perplexity of one does not "
                         "compare with another's: their tokens are not the same.")  # fmt: skip
         elif len({run.manifest.get("data", {}).get("hash") for run in runs} - {None}) > 1:
             said.append("These runs were trained and measured on different data, so their held-out measures compare "
                         "only as far as the texts are alike.")  # fmt: skip
-    if runs[0].kind == "finetune":
+    if runs[0].verb == "finetune":
         dev_sets: dict[str, set[str]] = {}
         for run in runs:
             for task, found in _dev_sets(run):
@@ -90,9 +90,9 @@ def state(run: Run) -> str:
     """Return whether the run is finished, and how far it is if not."""
     if run.manifest.get("finished"):
         return "finished"
-    if run.kind == "finetune":
+    if run.verb == "finetune":
         return f"unfinished: {len(run.trials)} of {run.setting('seeds', 'its')} seeds"
-    if run.kind == "glue":
+    if run.verb == "glue":
         return f"unfinished: {len(run.glue['tasks'])} tasks have scores"
     steps = run.setting("plan.steps")
     return f"unfinished: step {run.step:,}" + (f" of {steps:,}" if steps else "")
@@ -241,8 +241,8 @@ def _uncapitalised(text: str) -> str:
 
 
 def _quality(run: Run) -> Figure | None:
-    for kind in ("mlm", "cloze"):  # Electric's is the second
-        perplexity, loss = run.last(f"{kind}_perplexity", "heldout"), run.last(f"{kind}_loss")
+    for prefix in ("mlm", "cloze"):  # Electric's is the second
+        perplexity, loss = run.last(f"{prefix}_perplexity", "heldout"), run.last(f"{prefix}_loss")
         if perplexity is not None:
             return Figure(f"{perplexity:,.1f}", perplexity_title(measures_of(run)))
         if loss is not None:

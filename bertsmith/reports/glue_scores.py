@@ -9,10 +9,10 @@ from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_char
 from bertsmith.reports.glue_table import reservations, seeds_of
 from bertsmith.reports.markup import ABSENT, escape, html_list, swatch, table
 from bertsmith.reports.metric_names import metric_title
-from bertsmith.reports.published import METRICS, PUBLISHED, PUBLISHED_AVERAGES, published_scores
+from bertsmith.reports.published import PUBLISHED, PUBLISHED_AVERAGES, QUOTED_METRICS, published_scores
 from bertsmith.reports.runs import Run
 
-ORDER = (*METRICS, "wnli")
+ORDER = (*QUOTED_METRICS, "wnli")
 """In which tasks are shown."""
 
 
@@ -43,7 +43,7 @@ def task_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
         if not chosen:
             continue
         first = next(iter(chosen[0][0].summary))
-        metric = METRICS.get(task, first)
+        metric = QUOTED_METRICS.get(task, first)
         shown = [pair for pair in chosen if metric in pair[0].summary]
         charts.append(score_chart(task, metric, shown, f"{task}: {metric_title(metric)}"))
     return charts
@@ -57,7 +57,7 @@ def task_table(runs: Sequence[tuple[Run, str]]) -> str:
         metrics = dict.fromkeys(
             name for run, _ in runs for name in run.glue["tasks"].get(task, {"summary": {}})["summary"]
         )
-        for metric in metrics or [METRICS.get(task, "")]:
+        for metric in metrics or [QUOTED_METRICS.get(task, "")]:
             published = {row.model: score for row, score in published_scores(task, metric)}
             rows.append((
                 escape(task), escape(metric_title(metric)), *(_cell(run, task, metric) for run, _ in runs),

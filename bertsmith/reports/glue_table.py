@@ -7,7 +7,7 @@ from typing import Any
 from bertsmith.reports.averages import PROTOCOLS
 from bertsmith.reports.published import PUBLISHED_AVERAGES
 
-WIDTH = 100
+LINE_WIDTH = 100
 """Of a line, in characters."""
 
 
@@ -29,7 +29,7 @@ def glue_table(results: Mapping[str, Any]) -> list[str]:
             title = ""
     lines += [f"absent: {task} ({why})" for task, why in results["absent"].items()]
     for name, found in results["averages"].items():
-        lines += ["", *wrap(PROTOCOLS[name].title, WIDTH), *_compared(name, found, seeds_of(results["tasks"]))]
+        lines += ["", *wrap(PROTOCOLS[name].title, LINE_WIDTH), *_compared(name, found, seeds_of(results["tasks"]))]
     return lines
 
 
@@ -38,7 +38,7 @@ def _compared(name: str, found: Mapping[str, Any], seeds: str) -> Iterator[str]:
     reasons = reservations(found)
     yield f"  {'this run':<20}{score:>6}  dev set, median of {seeds}{'; not comparable:' if reasons else ''}"
     for reservation in reasons:
-        yield from wrap(reservation, WIDTH, initial_indent=f"{'':>30}- ", subsequent_indent=f"{'':>32}")
+        yield from wrap(reservation, LINE_WIDTH, initial_indent=f"{'':>30}- ", subsequent_indent=f"{'':>32}")
     for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
         yield f"  {row.model:<20}{row.score:>6.2f}  {row.protocol}; {row.source}"
 

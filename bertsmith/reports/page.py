@@ -10,15 +10,15 @@ from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, curve_styl
 from bertsmith.reports.facts import cautions, facts, headline, state
 from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
 from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table, text_lines
-from bertsmith.reports.runs import KINDS, Run, read_runs
+from bertsmith.reports.runs import VERBS, Run, read_runs
 from bertsmith.reports.scores import task_scores
-from bertsmith.storage.file_types import PAGE, check_output
+from bertsmith.storage.file_types import PAGE_FILE, check_output
 from bertsmith.storage.files import make_folder, write_text
 from bertsmith.storage.folders import no_empty_folder
 
-KIND_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "glue": "GLUE"}
+VERB_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "glue": "GLUE"}
 
-PROTOCOLS = (
+PROTOCOLS_NOTE = (
     '<p class="note">Mind the protocols: the best of ten fine-tunings stands about a point above their median, '
     "and a test set is not the dev set.</p>"
 )
@@ -37,7 +37,7 @@ def write_page(runs: Sequence[Path], out: Path, about: Sequence[str] = ()) -> Pa
     """
     from plotly.offline import get_plotlyjs
 
-    check_output(out, PAGE)
+    check_output(out, PAGE_FILE)
     read = read_runs(runs)
     page = _Page(read, about)
     body = page.body()
@@ -71,10 +71,9 @@ class _Page:
         parts += [f"<p>{escape(paragraph)}</p>" for paragraph in self.about]
         parts.append(self._cards())
         parts += ["<noscript><p>The charts need JavaScript; the tables do not.</p></noscript>"]
-        for kind in KINDS:
-            of_kind = [(run, color) for run, color in self.runs if run.kind == kind]
-            if of_kind:
-                parts += self._section(kind, of_kind)
+        for verb in VERBS:
+            if chosen := [(run, color) for run, color in self.runs if run.verb == verb]:
+                parts += self._section(verb, chosen)
         return "\n".join(parts)
 
     def _cards(self) -> str:
@@ -84,15 +83,15 @@ class _Page:
                 f"<div><dt>{escape(figure.label)}</dt><dd>{escape(figure.value)}</dd></div>" for figure in headline(run)
             )
             name = f"<h3>{swatch(color)}{escape(run.name)}</h3>" if not self.is_single else ""
-            kind = f"<p>{KIND_TITLES[run.kind]}, {escape(state(run))}{', chosen by the search' * bool(run.chosen)}</p>"
-            cards.append(f'<div class="card">{name}{kind}<dl>{figures}</dl></div>')
+            line = f"<p>{VERB_TITLES[run.verb]}, {escape(state(run))}{', chosen by the search' * bool(run.chosen)}</p>"
+            cards.append(f'<div class="card">{name}{line}<dl>{figures}</dl></div>')
         return f'<div class="cards">{"".join(cards)}</div>'
 
-    def _section(self, kind: str, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
-        yield f"<section><h2>{KIND_TITLES[kind]}</h2>"
+    def _section(self, verb: str, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+        yield f"<section><h2>{VERB_TITLES[verb]}</h2>"
         yield _side_by_side({run.name: facts(run) for run, _ in runs}, runs)
         yield from (f'<p class="note caution">{escape(line)}</p>' for line in cautions([run for run, _ in runs]))
-        if kind == "glue":
+        if verb == "glue":
             yield from self._averages(runs)
             yield from self._tasks(runs)
         else:
@@ -105,7 +104,7 @@ class _Page:
         for scores in task_scores(runs):
             yield f'<div class="scores"><h3>{escape(scores.title)}</h3>'
             yield self._figure(scores.chart)
-            yield scores.table + (PROTOCOLS if scores.compared else "")
+            yield scores.table + (PROTOCOLS_NOTE if scores.compared else "")
             yield f"<details><summary>Every seed</summary>{scores.seeds}</details></div>"
 
     def _averages(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
@@ -117,7 +116,7 @@ class _Page:
 
     def _tasks(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
         yield f'<h3>Every task, × 100</h3><div class="tasks">{task_table(runs)}</div>'
-        yield f'<p class="note">{TASKS_NOTE}{FROM_MNLI_NOTE if transferred(runs) else ""}</p>{PROTOCOLS}'
+        yield f'<p class="note">{TASKS_NOTE}{FROM_MNLI_NOTE if transferred(runs) else ""}</p>{PROTOCOLS_NOTE}'
         absent = absent_tasks(runs)
         if absent:
             yield f'<h3>Absent</h3><div class="note">{absent}</div>'

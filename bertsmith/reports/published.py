@@ -7,7 +7,7 @@ median), so a score without its protocol says little.
 from statistics import mean
 from typing import NamedTuple
 
-METRICS = {
+QUOTED_METRICS = {
     "cola": "mcc",
     "sst-2": "accuracy",
     "mrpc": "accuracy",
@@ -37,21 +37,21 @@ PUBLISHED = (
         "14 M parameters, OpenWebText",
         "dev set, best",
         "Small-Bench NLP, arXiv 2109.10847",
-        dict(zip(METRICS, (45.00, 90.14, 86.27, 84.46, 88.59, 79.58, 87.22, 65.70), strict=True)),
+        dict(zip(QUOTED_METRICS, (45.00, 90.14, 86.27, 84.46, 88.59, 79.58, 87.22, 65.70), strict=True)),
     ),
     Published(
         "ELECTRA-Small-OWT",
         "14 M parameters, OpenWebText, 1 M steps",
         "dev set, median of at least 10 seeds",
         "google-research/electra, README",
-        dict(zip(METRICS, (56.8, 88.3, 87.4, 86.8, 88.3, 78.9, 87.9, 68.5), strict=True)),
+        dict(zip(QUOTED_METRICS, (56.8, 88.3, 87.4, 86.8, 88.3, 78.9, 87.9, 68.5), strict=True)),
     ),
     Published(
         "ELECTRA-Small",
         "14 M parameters, XLNet's data, 4 M steps",
         "dev set, median of many seeds",
         "google-research/electra, README",
-        dict(zip(METRICS, (57.0, 91.2, 88.0, 87.5, 89.0, 81.3, 88.4, 66.7), strict=True)),
+        dict(zip(QUOTED_METRICS, (57.0, 91.2, 88.0, 87.5, 89.0, 81.3, 88.4, 66.7), strict=True)),
     ),
     Published(
         "BERT-Base",
@@ -79,7 +79,7 @@ PUBLISHED_AVERAGES: dict[str, tuple[PublishedAverage, ...]] = {
         *(
             PublishedAverage(row.model, mean(row.scores.values()), row.protocol, row.source)
             for row in PUBLISHED
-            if row.scores.keys() == METRICS.keys()
+            if row.scores.keys() == QUOTED_METRICS.keys()
         ),
         PublishedAverage("BERT-Base", 82.2, "dev set, median of 10 runs", "Clark et al., arXiv 2003.10555, Table 1"),
     ),
@@ -96,7 +96,7 @@ PUBLISHED_AVERAGES: dict[str, tuple[PublishedAverage, ...]] = {
 
 def published_scores(task: str, metric: str) -> list[tuple[Published, float]]:
     """Return models with a published score for `task` in `metric`, best first; the scores in hundredths."""
-    if METRICS.get(task) != metric:
+    if QUOTED_METRICS.get(task) != metric:
         return []
     found = [(row, row.scores[task]) for row in PUBLISHED if task in row.scores]
     return sorted(found, key=lambda pair: -pair[1])

@@ -13,10 +13,8 @@ from bertsmith.storage.manifests import folder_type, read_manifest, word
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results, read_trial_results
 from bertsmith.training.metrics import read_metrics
 
-KINDS = ("pretrain", "finetune", "glue")
-
-SEARCH = "search"
-"""A folder of fine-tuning runs, which are shown instead of it."""
+VERBS = ("pretrain", "finetune", "glue")
+"""Of runs that a page shows; of a search it shows the fine-tuning runs."""
 
 
 class Log(NamedTuple):
@@ -34,7 +32,7 @@ class Run:
 
     name: str
     """The folder's own name, with as many of its parents as it takes to tell the runs of the page apart."""
-    kind: str
+    verb: str
     manifest: dict[str, Any]
     recipe: dict[str, Any]
     logs: list[Log]
@@ -99,9 +97,9 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _searched(folder: Path) -> dict[Path, str]:
     """Return, of a search, the folder of each combination with why it was chosen; "" where it was not."""
-    if folder_type(folder, strict=True) != SEARCH:
+    if folder_type(folder, strict=True) != "search":
         return {}
-    read_manifest(folder, SEARCH)
+    read_manifest(folder, "search")
     if not (folder / "results.json").exists():
         raise UserError(f"{folder}: a search that has no scores yet; run `bertsmith search` on it again")
     found = read_search_results(folder / "results.json")
@@ -178,8 +176,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"give one that `bertsmith pretrain`, `finetune` or `glue` wrote"
         )
     kind = folder_type(folder, strict=True)
-    if kind not in KINDS:
-        raise UserError(f"{folder}: a {word(kind)} folder; a page is made of runs of {', '.join((*KINDS, SEARCH))}")
+    if kind not in VERBS:
+        raise UserError(f"{folder}: a {word(kind)} folder; a page is made of runs of {', '.join((*VERBS, 'search'))}")
     return read_manifest(folder, kind)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bertsmith.reports.charts import Chart, score_chart
 from bertsmith.reports.markup import ABSENT, escape, swatch, table
 from bertsmith.reports.metric_names import metric_title
-from bertsmith.reports.published import METRICS, published_scores
+from bertsmith.reports.published import QUOTED_METRICS, published_scores
 from bertsmith.reports.runs import Run
 from bertsmith.storage.results import by_task
 
@@ -51,7 +51,7 @@ def _by_task(run: Run) -> dict[str, Run]:
 
 def _shared_metric(task: str, runs: Sequence[Run]) -> str:
     """Return the metric that published scores are quoted in, where our runs have it; else our headline."""
-    quoted = METRICS.get(task, "")
+    quoted = QUOTED_METRICS.get(task, "")
     return quoted if any(quoted in run.summary for run in runs) else next(iter(runs[0].summary))
 
 

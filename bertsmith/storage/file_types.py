@@ -51,10 +51,10 @@ def _is_submission(path: Path) -> bool:
     return all(member.filename.endswith(".tsv") and member.date_time == ZIP_TIMESTAMP for member in members)
 
 
-PAGE = FileType("page", _is_page)
-EVALUATION = FileType("evaluation", _is_evaluation)
-ANSWERS = FileType("file of answers", _is_answers)
-SUBMISSION = FileType("archive for the server", _is_submission)
+PAGE_FILE = FileType("page", _is_page)
+EVALUATION_FILE = FileType("evaluation", _is_evaluation)
+ANSWERS_FILE = FileType("file of answers", _is_answers)
+SUBMISSION_FILE = FileType("archive for the server", _is_submission)
 
 
 def check_output(out: Path, expected: FileType) -> None:

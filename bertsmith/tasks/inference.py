@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from bertsmith.console.progress import PATIENCE_SECONDS, progress
+from bertsmith.console.progress import PATIENCE_SECONDS, progress_bar
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.batches import by_length
@@ -31,7 +31,7 @@ def scored(objective: Any, rows: Any, machine: Machine) -> Iterator[tuple[np.nda
     """Yield all of `rows` (`Rows` or `Windows`), those of similar length together: their numbers, themselves, and what
     `objective.scores` gives. What takes long shows how far it is."""
     done, total = 0, int(rows.lengths.sum())
-    with evaluating(objective), progress("predicting", total, patience=PATIENCE_SECONDS) as bar:
+    with evaluating(objective), progress_bar("predicting", total, patience=PATIENCE_SECONDS) as bar:
         for chosen in by_length(rows.lengths, PREDICTED_TOKENS):
             tokens = rows.take(chosen)
             tokens = machine.lay_out(tokens, tokens.max_seqlen).to(machine.device)

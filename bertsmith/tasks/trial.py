@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from bertsmith.config.loading import to_dict
-from bertsmith.console.progress import format_count, progress
+from bertsmith.console.progress import format_count, progress_bar
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import Interrupted
 from bertsmith.objectives.objective import NO_LOSSES, Objective
@@ -124,7 +124,7 @@ def train(
     state, title = State(), f"{folder.resolve().parents[1].name}-seed-{seed}"
     with (
         closing(MetricsLog(folder, 0, recipe.log, to_dict(recipe) | {"seed": seed}, title)) as log,
-        progress(f"seed {seed}", plan.total) as bar,
+        progress_bar(f"seed {seed}", plan.total) as bar,
     ):
         total = NO_LOSSES
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
-from bertsmith.console.progress import format_count, progress
+from bertsmith.console.progress import format_count, progress_bar
 from bertsmith.storage.files import locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import read_manifest, write_manifest
@@ -87,7 +87,7 @@ def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str], notes:
     """Documents of every n-th part, so that about `recipe.megabytes` of text come from all parts of the corpus."""
     size, due, share = 0, 1.0, 1.0
     skipped: Counter[str] = Counter()
-    with progress("reading", corpus.num_bytes) as bar:
+    with progress_bar("reading", corpus.num_bytes) as bar:
         corpus.say_what_is_passed_over(bar.line)
         for note in notes:
             bar.line(note)

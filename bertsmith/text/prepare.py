@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
-from bertsmith.console.progress import Progress, format_count, format_seconds, progress
+from bertsmith.console.progress import Progress, format_count, format_seconds, progress_bar
 from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, locked, make_folder, reported
 from bertsmith.storage.folders import clear, no_empty_folder, remove_names
@@ -155,7 +155,7 @@ def _write_shards(job: _Job, book: Journal, held: Held) -> None:
     size = sum(part.size for part in islice(parts, book.done.parts))
     num_bytes, started_at = book.done.counts["bytes"], time.monotonic()
     with ExitStack() as stack:
-        bar = stack.enter_context(progress("prepare", job.corpus.num_bytes, size))
+        bar = stack.enter_context(progress_bar("prepare", job.corpus.num_bytes, size))
         results = stack.enter_context(encode_parts(parts, encoder, job.workers))
         writers = {split: stack.enter_context(closing(_writer(job, book, split))) for split in SPLITS}
         job.corpus.say_what_is_passed_over(bar.line)

@@ -43,8 +43,8 @@ class RowSpans(NamedTuple):
         return len(self.bounds) - 1
 
 
-class Assembled(NamedTuple):
-    """Rows with their special tokens, end to end."""
+class PackedRows(NamedTuple):
+    """Rows with their special tokens, laid end to end, as `Tokens.pack` takes them."""
 
     ids: np.ndarray
     """[T], the shard's type."""
@@ -186,7 +186,7 @@ def _uniform(generator: np.random.Generator) -> Iterator[float]:
         yield from generator.random(8192).tolist()
 
 
-def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, specials: tuple[int, int]) -> Assembled:
+def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, specials: tuple[int, int]) -> PackedRows:
     """Assemble the rows numbered `chosen` ([R] int64) with `specials` = ([CLS], [SEP]) around their pieces."""
     cls_id, sep_id = specials
     first, num_pieces = rows.bounds[chosen], rows.bounds[chosen + 1] - rows.bounds[chosen]
@@ -210,7 +210,7 @@ def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, speci
     ids[row_starts] = cls_id
     sizes_by_segment = np.stack([first_sizes + 2, lengths - first_sizes - 2], axis=1).ravel()
     segment_ids = np.repeat(np.tile(np.array([0, 1], np.uint8), len(chosen)), sizes_by_segment)
-    return Assembled(ids, segment_ids, lengths)
+    return PackedRows(ids, segment_ids, lengths)
 
 
 def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:

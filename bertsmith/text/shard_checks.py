@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bertsmith.console.progress import PATIENCE_SECONDS, progress
+from bertsmith.console.progress import PATIENCE_SECONDS, progress_bar
 from bertsmith.errors import UserError
 from bertsmith.storage.files import reported, sha256_file
 from bertsmith.storage.json_files import read_json, write_json
@@ -60,7 +60,7 @@ def compare_hashes(folder: Path, files: Mapping[str, str], remember: bool = True
     now = {name: _stamp(folder / name) for name in files}
     unchecked = [name for name, stamp in now.items() if before.get(name) != stamp]
     total, done = sum(now[name][0] for name in unchecked), 0
-    with progress(f"checking {folder}", total, patience=PATIENCE_SECONDS) as bar:
+    with progress_bar(f"checking {folder}", total, patience=PATIENCE_SECONDS) as bar:
         for name in unchecked:
             with reported(folder / name):
                 if sha256_file(folder / name) != files[name]:

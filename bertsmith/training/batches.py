@@ -14,7 +14,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch, Collator
 from bertsmith.randomness import generator
-from bertsmith.text.segments import Assembled, RowSettings, RowSpans, assemble, rows_of
+from bertsmith.text.segments import PackedRows, RowSettings, RowSpans, assemble, rows_of
 from bertsmith.text.shards import Data, Shard
 
 Item = TypeVar("Item")
@@ -59,7 +59,7 @@ class RowStream:
         if row > len(group.row):
             raise UserError(f"row {row:,} of a group of {len(group.row):,}")
 
-    def batches(self, size: int, position: tuple[int, ...] = ()) -> Iterator[tuple[Assembled, tuple[int, ...]]]:
+    def batches(self, size: int, position: tuple[int, ...] = ()) -> Iterator[tuple[PackedRows, tuple[int, ...]]]:
         """Yield `size` rows at a time from `position` on, each with the position behind them."""
         epoch, index, row = position or (0, 0, 0)
         parts, missing = [], size
@@ -76,7 +76,7 @@ class RowStream:
                     parts, missing = [], size
             epoch, index, row = (epoch, index + 1, 0) if index + 1 < self.num_groups else (epoch + 1, 0, 0)
 
-    def first(self, num_rows: int, size: int) -> Iterator[Assembled]:
+    def first(self, num_rows: int, size: int) -> Iterator[PackedRows]:
         """Yield the first `num_rows` rows of the first group (all it has, if fewer) once, `size` at a time."""
         group = self._group(0, 0)
         end = min(num_rows, len(group.row))
@@ -97,7 +97,7 @@ class RowStream:
         shuffled = generator(self.seed, "order", epoch, index).permutation(len(row))
         return _Group(shards, numbers[shuffled], row[shuffled])
 
-    def _assemble(self, group: _Group, taken: slice) -> Assembled:
+    def _assemble(self, group: _Group, taken: slice) -> PackedRows:
         """Assemble rows of several shards, shard by shard: their order within a batch does not matter."""
         shard, row = group.shard[taken], group.row[taken]
         parts = []
@@ -107,8 +107,8 @@ class RowStream:
         return _join(parts)
 
 
-def _join(parts: list[Assembled]) -> Assembled:
-    return parts[0] if len(parts) == 1 else Assembled(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+def _join(parts: list[PackedRows]) -> PackedRows:
+    return parts[0] if len(parts) == 1 else PackedRows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def masked_batches(
@@ -125,7 +125,7 @@ def masked_batches(
         yield masked_batch(stream, collator, rows, number, progress(number)), behind
 
 
-def masked_batch(stream: RowStream, collator: Collator, rows: Assembled, number: int, progress: float = 0.0) -> Batch:
+def masked_batch(stream: RowStream, collator: Collator, rows: PackedRows, number: int, progress: float = 0.0) -> Batch:
     """Return the batch with this number, from its rows."""
     draw = generator(stream.seed, f"masks of {stream.split}", number)
     return collator(rows, draw, progress)

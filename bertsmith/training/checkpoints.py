@@ -24,7 +24,7 @@ from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manif
 from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW, State
 
 CHECKPOINT = FOLDER_TYPES["checkpoint"]
-MODEL, OPTIMIZER, STATE = FILES = CHECKPOINT.files
+MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = CHECKPOINT_FILES = CHECKPOINT.files
 
 MAX_STATE_BYTES = 1 << 20
 """Of a state.json, which has a few numbers."""
@@ -65,12 +65,14 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
             raise UserError(
                 f"optimizer: its state and its initial_state, which names all tensors, differ: {differing[0]}"
             )
-        tensors_of = {MODEL: module.state_dict(), OPTIMIZER: kept}
+        tensors_of = {MODEL_FILE: module.state_dict(), OPTIMIZER_FILE: kept}
         for name, tensors in tensors_of.items():
             with atomic_write(folder / name) as file:
                 file.write(to_bytes(_contiguous(tensors)))
-        write_json(folder / STATE, state.to_dict())
-        write_manifest(folder, CHECKPOINT.name, {"files": {name: sha256_file(folder / name) for name in FILES}})
+        write_json(folder / STATE_FILE, state.to_dict())
+        write_manifest(
+            folder, CHECKPOINT.name, {"files": {name: sha256_file(folder / name) for name in CHECKPOINT_FILES}}
+        )
     if keep:
         for old in list(checkpoint_folders(run).values())[:-keep]:
             remove_member(old, CHECKPOINT)
@@ -110,18 +112,18 @@ def read(path: Path, to_resume: bool = True) -> Checkpoint:
     from safetensors.torch import load_file
 
     manifest = read_manifest(path, CHECKPOINT.name)
-    for name in FILES if to_resume else (MODEL, STATE):
+    for name in CHECKPOINT_FILES if to_resume else (MODEL_FILE, STATE_FILE):
         try:
             if sha256_file(path / name) == manifest["files"].get(name):
                 continue
         except OSError:
             pass
         raise UserError(f"{path / name}: damaged (its hash is not the one in manifest.json)")
-    state = _read_state(path / STATE)
+    state = _read_state(path / STATE_FILE)
     if f"step-{state.step:08d}" != path.name:
-        raise UserError(f"{path / STATE}: damaged (it is of step {state.step})")
+        raise UserError(f"{path / STATE_FILE}: damaged (it is of step {state.step})")
     try:
-        model, optimizer = load_file(path / MODEL), load_file(path / OPTIMIZER) if to_resume else {}
+        model, optimizer = load_file(path / MODEL_FILE), load_file(path / OPTIMIZER_FILE) if to_resume else {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: damaged ({one_line(error)})") from None
     return Checkpoint(path, model, optimizer, state)
@@ -162,8 +164,8 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
 def check_module(checkpoint: Checkpoint, module: nn.Module, optimizer: Mapping[str, Tensor]) -> None:
     """Raises UserError where a tensor of the model or of its optimizer is missing, or not as `module` and its optimizer
     (NAME.exp_avg → tensor) have it: a fused one trusts their sizes, and would write past a short one's end."""
-    check_tensors(checkpoint.model, module.state_dict(), checkpoint.path / MODEL)
-    check_tensors(checkpoint.optimizer, optimizer, checkpoint.path / OPTIMIZER)
+    check_tensors(checkpoint.model, module.state_dict(), checkpoint.path / MODEL_FILE)
+    check_tensors(checkpoint.optimizer, optimizer, checkpoint.path / OPTIMIZER_FILE)
 
 
 def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> State:

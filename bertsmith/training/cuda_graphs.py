@@ -19,7 +19,7 @@ RUNS_BEFORE = 2
 MAX_RECORDINGS = 16
 """Shapes recorded; pre-training has one, fine-tuning one for each length."""
 
-Shape = tuple[Any, ...]
+BatchShape = tuple[Any, ...]
 """Of a batch: its task, and its tensors' names and sizes."""
 Denominators = Mapping[str, float | Tensor]
 
@@ -41,8 +41,8 @@ class CudaGraphRunner:
 
     def forget(self) -> None:
         """Give up all recordings, and with them their memory."""
-        self.runs: Counter[Shape] = Counter()
-        self.recordings: dict[Shape, _Recording] = {}
+        self.runs: Counter[BatchShape] = Counter()
+        self.recordings: dict[BatchShape, _Recording] = {}
         self.learning: list[nn.Parameter] = []
         self.gradients: list[Tensor] = []
         self.pool: Any = None
@@ -71,7 +71,7 @@ class CudaGraphRunner:
             self.learning = [parameter for parameter in self.parameters if parameter.grad is not None]
         return losses
 
-    def _record(self, shape: Shape, batch: Batch, denominators: Mapping[str, float]) -> bool:
+    def _record(self, shape: BatchShape, batch: Batch, denominators: Mapping[str, float]) -> bool:
         if not self.gradients:
             for parameter in self.learning:  # a gradient that is made inside a graph belongs to it
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -85,7 +85,7 @@ def newest_checkpoint(
         try:
             check_state(found.state)
         except UserError as error:
-            raise UserError(f"{found.path / checkpoints.STATE}: damaged ({error})") from None
+            raise UserError(f"{found.path / checkpoints.STATE_FILE}: damaged ({error})") from None
 
     checkpoints.remove_partial(run)
     found = checkpoints.load_newest(run, check=check)

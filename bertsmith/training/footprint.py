@@ -7,7 +7,7 @@ import torch
 
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import num_parameters
-from bertsmith.objectives.cross_entropy import rows_at_once
+from bertsmith.objectives.cross_entropy import chunk_rows
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import micro_batch_size
@@ -64,7 +64,7 @@ def footprint(
     table = objective.encoder.embeddings.token.weight  # [V, E]
     score = 2 * precision.size if precision.cuda else 4 + half  # on a GPU its gradient does not take its place
     while num_rows:
-        predictions = min(rows_at_once(device), num_rows * recipe.objective.max_predictions(length))
+        predictions = min(chunk_rows(device), num_rows * recipe.objective.max_predictions(length))
         found = Footprint(
             num_rows,
             state=num_parameters(objective) * (2 * 4 + half) + kept_by_optimizer,

@@ -17,7 +17,7 @@ from bertsmith.memory import keep_freed_memory
 from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
 from bertsmith.objectives.objective import Batch
 
-Rows = TypeVar("Rows", Tokens, Batch)
+TokensOrBatch = TypeVar("TokensOrBatch", Tokens, Batch)
 
 
 @settings
@@ -51,7 +51,7 @@ class Machine:
     dtype: torch.dtype
     compile: bool
     micro_batch_rows: int | None
-    """Rows run at once, as the settings say; None leaves it to `micro_batch_size`."""
+    """TokensOrBatch run at once, as the settings say; None leaves it to `micro_batch_size`."""
     pad_id: int = 0
     cuda_graphs: bool = True
     """On a GPU, record steps of a shape that comes again."""
@@ -79,7 +79,7 @@ class Machine:
             if isinstance(part, compiled):
                 part.compile()
 
-    def lay_out(self, rows: Rows, length: int) -> Rows:
+    def lay_out(self, rows: TokensOrBatch, length: int) -> TokensOrBatch:
         """Return rows as this machine runs them, still on the host: packed on the CPU; elsewhere padded to `length`, so
         that shapes never change."""
         return rows if self.device.type == "cpu" else rows.padded(length, self.pad_id)

@@ -15,7 +15,7 @@ from bertsmith.training.trackers.tracker import TrackedRun, Trackers
 
 NO_CONFIG: Mapping[str, Any] = MappingProxyType({})
 
-MAX_LINE_BYTES = 1 << 20
+_MAX_LINE_BYTES = 1 << 20
 """A line has about 300."""
 
 
@@ -107,8 +107,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _read_line(text: bytes, path: Path, number: int) -> dict[str, Any]:
     where = f"{path}, line {number}"
-    if len(text) > MAX_LINE_BYTES:
-        raise UserError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes")
+    if len(text) > _MAX_LINE_BYTES:
+        raise UserError(f"{where}: longer than {_MAX_LINE_BYTES:,} bytes")
     line = parse_json(text.decode(errors="replace"), str(path), dict, number)
     measures = {key: _MEASURE for key in line if key != "text"}  # a warning's
     check_shape(line, measures | {"split": str, "step": int, "text?": str}, where)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bertsmith.config.loading import to_dict
-from bertsmith.console.progress import Progress, format_count, progress
+from bertsmith.console.progress import Progress, format_count, progress_bar
 from bertsmith.console.terminal import say
 from bertsmith.encoders.costs import training_flops
 from bertsmith.errors import Interrupted, UserError
@@ -75,7 +75,7 @@ def pretrain(
     data = open_data(recipe.data)
     _check_data(data, recipe)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
-    objective = build_objective(recipe, data.tokenizer)
+    objective = initial_objective(recipe, data.tokenizer)
     initial = None if recipe.init is None else open_init_weights(recipe, data.tokenizer, run)
     new, beginning = set_weights(objective, initial) if initial else (frozenset(), "")
     make_folder(run)
@@ -104,7 +104,7 @@ def pretrain(
         with (
             closing(MetricsLog(run, state.step, recipe.log, to_dict(recipe))) as log,
             closing(batches),
-            progress("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
+            progress_bar("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
         ):
             note_events(run, log.trackers.files)
             logger = TrainLogger(recipe, runner, log, bar, probes)
@@ -132,7 +132,7 @@ def pretrain(
     return summary
 
 
-def build_objective(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> PretrainingObjective:
+def initial_objective(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> PretrainingObjective:
     """Return the model with its initial weights, which follow from the recipe's seed."""
     torch.manual_seed(derived_seed(recipe.seed, "weights"))
     return recipe.objective.build(recipe.model, MaskingVocabulary.of(tokenizer))

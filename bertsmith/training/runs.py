@@ -61,7 +61,9 @@ def load_run(run: Path) -> PretrainingRun:
     vocab_size = member(manifest, "vocab_size", int, str(run / "manifest.json"))
 
     def check(loaded: checkpoints.Checkpoint) -> None:
-        checkpoints.check_tensors(loaded.model, _expected(recipe, vocab_size, loaded), loaded.path / checkpoints.MODEL)
+        checkpoints.check_tensors(
+            loaded.model, _expected(recipe, vocab_size, loaded), loaded.path / checkpoints.MODEL_FILE
+        )
 
     checkpoint = checkpoints.load_newest(run, to_resume=False, check=check)
     if checkpoint is None:
@@ -93,6 +95,6 @@ def _expected(recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.C
     checkpoint's."""
     size = sum(tensor.numel() for tensor in checkpoint.model.values())
     if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(checkpoint.model):
-        raise UserError(f"{checkpoint.path / checkpoints.MODEL}: damaged (smaller than the recipe's model)")
+        raise UserError(f"{checkpoint.path / checkpoints.MODEL_FILE}: damaged (smaller than the recipe's model)")
     with shapes_only():
         return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size)).state_dict()

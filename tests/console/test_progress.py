@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bertsmith.console import progress as module
-from bertsmith.console.progress import progress
+from bertsmith.console.progress import progress_bar
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def clock(monkeypatch) -> list[float]:
 
 def test_what_is_soon_over_shows_nothing_and_what_is_not_says_how_long_it_takes(clock, capsys):
     for seconds in (0.9, 2.4):
-        with progress("predicting", 4, patience=10.0) as bar:
+        with progress_bar("predicting", 4, patience=10.0) as bar:
             for done in range(1, 5):
                 clock[0] += seconds
                 bar.update(done)
     assert capsys.readouterr().err == ""
-    with progress("predicting", 4, patience=10.0) as bar:
+    with progress_bar("predicting", 4, patience=10.0) as bar:
         for done in range(1, 5):
             clock[0] += 6
             bar.update(done)
@@ -37,11 +37,11 @@ def test_what_is_soon_over_shows_nothing_and_what_is_not_says_how_long_it_takes(
 def test_a_bar_inside_another_is_drawn_on_a_terminal_and_both_end():
     outer, inner = pty.openpty()
     code = (
-        "from bertsmith.console.progress import progress\n"
-        "with progress('outer', 2) as bar:\n"
+        "from bertsmith.console.progress import progress_bar\n"
+        "with progress_bar('outer', 2) as bar:\n"
         "    bar.update(1)\n"
-        "    with progress('inner', 2) as small: small.update(2)\n"
-        "    with progress('never', 2, patience=1e9) as hidden: hidden.update(2)\n"
+        "    with progress_bar('inner', 2) as small: small.update(2)\n"
+        "    with progress_bar('never', 2, patience=1e9) as hidden: hidden.update(2)\n"
         "    bar.update(2)\n"
     )
     subprocess.run([sys.executable, "-c", code], stderr=inner, check=True, env=os.environ | {"TERM": "xterm"})

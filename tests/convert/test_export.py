@@ -19,7 +19,7 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.plan import Plan
-from bertsmith.training.pretrain import build_collator, build_objective, pretrain
+from bertsmith.training.pretrain import build_collator, initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run
 from tests.tasks.toy_task import toy_recipe, write_task
@@ -83,7 +83,7 @@ def test_both_networks_answer_in_transformers_as_they_do_here(data, tmp_path, sh
     export_run(tmp_path / "run", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["discriminator", "generator"]
     found, tokenizer = load_run(tmp_path / "run"), Tokenizer.load(tmp_path / "run")
-    model = build_objective(recipe, tokenizer).eval()
+    model = initial_objective(recipe, tokenizer).eval()
     model.load_state_dict(found.weights)
 
     finder_class, filler_class = CLASSES[kind]
@@ -202,7 +202,7 @@ def test_electric_trains_resumes_and_exports_its_discriminator(data, tmp_path):
     assert all(torch.equal(ends[0].model[name], tensor) for name, tensor in read.weights.items())
     sentences = ["ba be bi.", "bo bu"]
     scores = [bertsmith.load(path).score(sentences) for path in (tmp_path / "run", tmp_path / "out")]
-    objective = build_objective(recipe, Tokenizer.load(tmp_path / "run")).eval()
+    objective = initial_objective(recipe, Tokenizer.load(tmp_path / "run")).eval()
     objective.load_state_dict(ends[0].model)
     ids = [transformers.AutoTokenizer.from_pretrained(tmp_path / "out" / "discriminator")(text)["input_ids"]
            for text in sentences]  # fmt: skip

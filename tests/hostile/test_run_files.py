@@ -24,7 +24,7 @@ from bertsmith.training.folder import newest_checkpoint
 from bertsmith.training.loop import State
 from bertsmith.training.metrics import MetricsLog, read_metrics
 from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
-from bertsmith.training.pretrain import _check_state, build_objective, pretrain
+from bertsmith.training.pretrain import _check_state, initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run, read_tokenizer
 from tests.toys import make_data, tiny_recipe
@@ -59,7 +59,7 @@ def read_run(folder: Path) -> None:
 def sign(checkpoint: Path) -> None:
     """Write the hashes of the files as they are now, as whoever edits one by hand may do."""
     manifest = json.loads((checkpoint / "manifest.json").read_text())
-    manifest["files"] = {name: sha256_file(checkpoint / name) for name in checkpoints.FILES}
+    manifest["files"] = {name: sha256_file(checkpoint / name) for name in checkpoints.CHECKPOINT_FILES}
     (checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -68,7 +68,7 @@ def resume(folder: Path) -> None:
     sign(folder / LAST)
     data = open_data(folder / "data")
     recipe = load(PretrainRecipe, "pretrain", str(folder / "run/recipe.toml"), [f"data={folder / 'data'}"]).settings
-    objective = build_objective(recipe, data.tokenizer)
+    objective = initial_objective(recipe, data.tokenizer)
     stream = RowStream(data, "train", recipe.rows, recipe.seed)
 
     def check(state: State) -> None:
@@ -160,7 +160,7 @@ def test_a_short_tensor_of_the_optimizer_is_damage_and_the_checkpoint_before_is_
         save_file({key: tensor.contiguous() for key, tensor in changed.items()}, path)
         sign(folder / LAST)
         recipe = load(PretrainRecipe, "pretrain", str(folder / "run/recipe.toml"), [f"data={folder / 'data'}"]).settings
-        objective = build_objective(recipe, open_data(folder / "data").tokenizer)
+        objective = initial_objective(recipe, open_data(folder / "data").tokenizer)
         with pytest.raises(UserError, match=f"optimizer.safetensors: damaged .*{name}"):
             checkpoints.check_module(
                 checkpoints.read(folder / LAST), objective, recipe.optimizer.state_shapes(objective)

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from bertsmith.objectives import cross_entropy
-from bertsmith.objectives.cross_entropy import Targets, VocabularyCrossEntropy
+from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
 
 
 def summed_cross_entropy(vectors, table, bias, labels, weights):
-    return VocabularyCrossEntropy().predict(vectors, table, bias, Targets(labels, weights)).loss
+    return VocabularyCrossEntropy().predict(vectors, table, bias, TokenTargets(labels, weights)).loss
 
 
 def draw(num_rows: int, vocab_size: int = 50, size: int = 8):
@@ -26,9 +26,9 @@ def plainly(vectors, table, bias, labels, weights):
     return (F.cross_entropy(F.linear(vectors, table, bias).float(), labels, reduction="none") * weights).sum()
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 3, 7, 1024])
-def test_loss_and_gradients(monkeypatch, rows_at_once):
-    monkeypatch.setattr(cross_entropy, "ROWS_AT_ONCE", rows_at_once)
+@pytest.mark.parametrize("chunk_rows", [1, 3, 7, 1024])
+def test_loss_and_gradients(monkeypatch, chunk_rows):
+    monkeypatch.setattr(cross_entropy, "CHUNK_ROWS", chunk_rows)
     arguments = draw(7)
     found, expected = summed_cross_entropy(*arguments), plainly(*arguments)
     torch.testing.assert_close(found, expected)
@@ -79,7 +79,7 @@ def test_compiled_it_is_the_same(rule, half):
     """In one pass, as on a GPU, against in place."""
     arguments = draw(64, vocab_size=600)
     draws = torch.rand(64, generator=torch.Generator().manual_seed(1))
-    targets = Targets(*arguments[3:], draws, likeliest=True)
+    targets = TokenTargets(*arguments[3:], draws, likeliest=True)
     ours = VocabularyCrossEntropy(**rule)
     compiled = VocabularyCrossEntropy(**rule)
     compiled.compile(backend="eager")
@@ -95,7 +95,7 @@ def test_compiled_it_is_the_same(rule, half):
 
 def test_without_gradients():
     arguments = [part.detach() for part in draw(9)]
-    predicted = VocabularyCrossEntropy().predict(*arguments[:3], Targets(*arguments[3:], likeliest=True))
+    predicted = VocabularyCrossEntropy().predict(*arguments[:3], TokenTargets(*arguments[3:], likeliest=True))
     scores = F.linear(*arguments[:3])
     torch.testing.assert_close(predicted.loss, plainly(*arguments))
     torch.testing.assert_close(predicted.normalizers, scores.logsumexp(dim=1))

@@ -70,7 +70,7 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path):
 def test_a_model_is_read_without_its_optimizer_which_may_be_gone(tmp_path, capsys):
     module, optimizer = trained(1)
     path = checkpoints.save(tmp_path, State(step=1), module, optimizer)
-    (path / checkpoints.OPTIMIZER).unlink()
+    (path / checkpoints.OPTIMIZER_FILE).unlink()
     found = checkpoints.load_newest(tmp_path, to_resume=False)
     assert torch.equal(found.model["weight"], module.weight) and not found.optimizer and not capsys.readouterr().err
     with pytest.raises(UserError, match="every checkpoint is damaged"):

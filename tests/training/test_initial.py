@@ -17,7 +17,7 @@ from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.architecture import open_init
 from bertsmith.training.metrics import read_metrics
-from bertsmith.training.pretrain import build_objective, pretrain
+from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run
 from tests.toys import WORDS, make_data, tiny_recipe, write_corpus
@@ -53,7 +53,7 @@ def held_out(run: Path) -> list[dict[str, float]]:
 
 
 def initial_weights(recipe: PretrainRecipe, data: Path) -> dict[str, torch.Tensor]:
-    return build_objective(recipe, Tokenizer.load(data)).state_dict()
+    return initial_objective(recipe, Tokenizer.load(data)).state_dict()
 
 
 # Law: a run's end, whichever way it went, is the next one's beginning.

@@ -28,7 +28,7 @@ from bertsmith.training import batches, checkpoints, runner
 from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
-from bertsmith.training.pretrain import build_objective, pretrain
+from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runs import load_run
 from tests.toys import make_data, tiny_recipe
@@ -396,7 +396,7 @@ def test_a_folder_that_is_removed_meanwhile_stops_the_run_with_a_line(data, tmp_
 def test_what_is_trained_where_and_for_how_long_is_said_before_the_first_step(data, tmp_path, capsys):
     recipe = tiny_recipe(data, "plan.steps=1")
     pretrain(recipe, tmp_path)
-    objective = build_objective(recipe, open_data(data).tokenizer)
+    objective = initial_objective(recipe, open_data(data).tokenizer)
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith(f"{format_count(num_parameters(objective))} parameters, ")
     assert first.endswith(f"CPU, {torch.get_num_threads()} threads, float32; 1 steps")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.console.progress import PATIENCE_SECONDS, progress
+from bertsmith.console.progress import PATIENCE_SECONDS, progress_bar
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -171,7 +171,7 @@ def _shortened(texts: ContextPieces, most: int) -> ContextPieces:
 
 def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[ContextPieces, np.ndarray]:
     ids, offsets, lengths = [], [], []
-    with progress("reading contexts", len(texts), patience=PATIENCE_SECONDS) as bar:
+    with progress_bar("reading contexts", len(texts), patience=PATIENCE_SECONDS) as bar:
         for start in range(0, len(texts), CONTEXTS_AT_ONCE):
             chunk = texts[start : start + CONTEXTS_AT_ONCE]
             for encoded in tokenizer.fast.encode_batch(chunk, add_special_tokens=False):
