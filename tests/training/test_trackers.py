@@ -129,7 +129,7 @@ def test_the_setting_of_before_is_taken_with_a_line_that_gives_the_new_one(tmp_p
     assert load_pretraining(str(path), ["tensorboard=false"]).settings.log == ()
     with pytest.raises(UserError, match=r"tensorboard: no such setting"):
         load(PretrainRecipe, "pretrain", "bert-tiny", [*needed, "tensorboard=often"])
-    with pytest.raises(UserError, match=r"log\.0 = 'tensorbord': input should be 'tensorboard', 'wandb'"):
+    with pytest.raises(UserError, match=r"log\.0 = 'tensorbord': there are 'tensorboard', 'wandb'"):
         load(PretrainRecipe, "pretrain", "bert-tiny", [*needed, 'log=["tensorbord"]'])
 
 
