@@ -17,7 +17,7 @@ from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import write_json
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def print_predictions(
     model: Predictor,
     lines: Iterable[str],

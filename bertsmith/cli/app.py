@@ -153,7 +153,7 @@ add_verbs(app)
 
 
 @app.command()
-@no_empty_folder("out")
+@no_empty_folder
 def evaluate(
     model: ModelArgument,
     asked: Annotated[

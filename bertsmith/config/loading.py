@@ -12,9 +12,10 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from bertsmith.config.faults import fault_line, split_override
+from bertsmith.config.fields import Settings
 from bertsmith.config.leaves import drop_other_kinds, leaves, refuse_other_kinds
 from bertsmith.config.plugins import plugin_identity, require_plugins, take_plugins
 from bertsmith.config.registry import Registry
@@ -23,9 +24,6 @@ from bertsmith.config.schema import drop_rivals, drop_strangers, fields_of, path
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.files import read_text, refuse_address
 from bertsmith.storage.manifests import folder_type
-
-Settings = TypeVar("Settings")
-
 
 MAX_RECIPE_BYTES = 1 << 20
 

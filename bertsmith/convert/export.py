@@ -35,7 +35,7 @@ class ExportSettings:
     card: CardSettings = setting(CardSettings(), "for the model card")
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def export_run(
     run: Path,
     out: Path,

@@ -43,7 +43,7 @@ class ImportSettings:
     card: CardSettings = setting(CardSettings(), "for the model card")
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
     """Write the model at `path` to `out`; returns lines that say what it is and what was dropped.
 

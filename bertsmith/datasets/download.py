@@ -36,7 +36,7 @@ class Unavailable(Exception):
     """Why a source does not give a file; the next source is tried."""
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def download(
     what: str,
     out: Path,

@@ -31,7 +31,7 @@ class AnswerFileSettings:
     machine: MachineSettings = setting(MachineSettings(), "on what")
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str | None = None) -> str:
     """Answer all questions of a file and write a JSON object of texts by id, "" for no answer; returns what was
     answered, for people.

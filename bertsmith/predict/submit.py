@@ -56,7 +56,7 @@ class Work(NamedTuple):
     """Where the filler is from, or why nothing answers."""
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) -> tuple[list[str], list[str]]:
     """Answer the test sets and write the archive `out`; return what was written and what was left out, a line a file.
 

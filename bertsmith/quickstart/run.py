@@ -66,7 +66,7 @@ class Sizes:
     finetune: Sequence[str] = ()
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def quickstart(
     out: Path,
     report: Callable[[str], None],

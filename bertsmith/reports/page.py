@@ -25,7 +25,7 @@ PROTOCOLS_NOTE = (
 """The point: richarddwang/electra_pytorch's best-of-10 GLUE average 81.38 over 14 pre-trainings, against 80.36."""
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def write_page(runs: Sequence[Path], out: Path, about: Sequence[str] = ()) -> Path:
     """Write one HTML page about these run folders, which may be unfinished, side by side; returns `out`. What is said
     `about` them, a paragraph each, stands at its head.

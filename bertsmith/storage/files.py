@@ -53,9 +53,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 def atomic_folder(path: Path, names: Collection[str] = ()) -> Iterator[Path]:
     """Give a fresh folder that takes the name `path` when the block ends without an error.
 
-    Args:
-        path: in a folder that is there. An earlier folder of that name is replaced, and is there whole until then.
-        names: what the earlier one may hold; files, some in folders of their own ("task/dev.jsonl").
+    An earlier folder of that name is replaced, and stays whole until then; it may hold the relative `names` alone.
 
     Raises:
         UserError: the earlier folder holds something else; the disk is full or cannot be written.
@@ -86,7 +84,7 @@ def atomic_folder(path: Path, names: Collection[str] = ()) -> Iterator[Path]:
 
 
 def others_in(folder: Path, names: Collection[str], inside: str = "") -> list[str]:
-    """Return what is in a folder and is none of the files of these relative names, sorted; no link is followed."""
+    """Return the names in a folder that are none of these relative names, sorted; no link is followed."""
     found = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name, is_folder = inside + entry.name, entry.is_dir(follow_symlinks=False)
@@ -123,8 +121,8 @@ def open_own(path: Path, flags: int) -> int:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         os.close(descriptor)
-        what = "has a second name (a hard link), whose content would change too" if found.st_nlink > 1 else "no file"
-        raise UserError(f"{path}: {what}; put a copy in its place, or remove it")
+        reason = "has a second name (a hard link), whose content would change too" if found.st_nlink > 1 else "no file"
+        raise UserError(f"{path}: {reason}; put a copy in its place, or remove it")
     return descriptor
 
 
@@ -169,7 +167,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def reported(path: Path) -> Iterator[None]:
-    """Turn what the operating system says of `path` (no space, no permission) into a `UserError`."""
+    """Turn errors of the operating system about `path` (no space, no permission) into a `UserError`."""
     try:
         yield
     except BrokenPipeError:  # of standard output, whose reader has gone
@@ -282,12 +280,7 @@ def locked(folder: Path) -> Iterator[Held]:
         UserError: another process holds it; its .lock is a link.
     """
     with reported(folder), contextlib.ExitStack() as stack:
-        try:
-            lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise UserError(f"{folder / '.lock'}: a symbolic link, and we write through none; remove it") from None
-            raise
+        lock = open_own(folder / ".lock", os.O_RDWR | os.O_CREAT)
         stack.callback(os.close, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

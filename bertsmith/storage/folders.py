@@ -16,22 +16,16 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import TEMPORARY, remove_tree, reported, temporary_of
 from bertsmith.storage.manifests import FOLDER_TYPES, FolderType, folder_type, read_manifest, word, write_manifest
 
-Value = TypeVar("Value")
+Returned = TypeVar("Returned")
 
 MAX_NAMED = 4
 """Differences in a message."""
 
 EARLIER_TEMPORARY = ".partial"
-"""What version 0.1.0 appended to the names of checkpoints and trials while it wrote them."""
-
+"""Suffix that version 0.1.0 gave checkpoints and trials while it wrote them."""
 
 SAYS_MOST = ("kind", "model", "protocol", "from_mnli")
 """Last parts of the keys that decide others; a message names them first."""
-
-
-def refuse_all(manifest: dict[str, Any], identity: dict[str, Any]) -> bool:
-    """Return False: for `open_run_folder`, no run with another identity may go on in the folder."""
-    return False
 
 
 def open_run_folder(
@@ -40,19 +34,19 @@ def open_run_folder(
     identity: dict[str, Any],
     defaults: dict[str, Any],
     overwrite: bool = False,
-    may_extend: Callable[[dict[str, Any], dict[str, Any]], bool] = refuse_all,
+    may_extend: Callable[[dict[str, Any], dict[str, Any]], bool] | None = None,
 ) -> dict[str, Any]:
     """Check that `folder` holds the run of this identity, or none yet, and return its manifest, {} where there is none.
 
     Args:
-        identity: what tells the run from others; its manifest keeps it under "identity".
+        identity: setting → value, which distinguishes the run from others; its manifest keeps it under "identity".
         defaults: of the settings in it, for those that an older manifest lacks.
-        overwrite: remove what such a run has made, and nothing of anybody else's.
-        may_extend: whether the run may go on in the folder of the manifest, whose identity is another.
+        overwrite: remove the files of such a run, and no others.
+        may_extend: returns whether the run may go on in the folder of a manifest with another identity.
 
     Raises:
-        UserError: it is of another type, or of another run (what differs is named), or has contents without a manifest;
-            its manifest is damaged.
+        UserError: it is of another type, or of another run (the differences are named), or has contents without a
+            manifest; its manifest is damaged.
     """
     if not os.path.lexists(folder / "manifest.json"):
         for name in (*expected.files, *expected.members, *expected.parts, *expected.rewritten):
@@ -68,7 +62,7 @@ def open_run_folder(
     manifest = read_own(folder, expected)
     manifest["identity"] = as_written_now(manifest.get("identity", {}), identity, defaults)
     changed = differences(manifest["identity"], identity)
-    if changed and not may_extend(manifest, identity):
+    if changed and not (may_extend and may_extend(manifest, identity)):
         which = "search" if expected.name == "search" else "run"
         raise UserError(
             f"{folder}: belongs to another {which} ({_named(changed)}); choose another --out or --overwrite"
@@ -140,33 +134,30 @@ def remove_names(folder: Path, names: Iterable[str]) -> None:
             path.rmdir()
 
 
-def no_empty_folder(parameter: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
-    """Return a decorator for a function that makes and locks the folders of its path `parameter`: where it ends in an
-    error, those that were not there before and hold nothing go again, and so does a lock that alone is new."""
+def no_empty_folder(function: Callable[..., Returned]) -> Callable[..., Returned]:
+    """Wrap a function that makes and locks the folder `out` (or `run`): where it ends in an error, new folders that
+    hold nothing are removed again, and so is a lock that alone is new."""
+    signature = inspect.signature(function)
 
-    def decorate(function: Callable[..., Value]) -> Callable[..., Value]:
-        signature = inspect.signature(function)
+    @functools.wraps(function)
+    def run(*args: Any, **options: Any) -> Returned:
+        arguments = signature.bind(*args, **options).arguments
+        path = arguments.get("out", arguments.get("run"))
+        places = [] if path is None else [Path(path), *Path(path).parents]
+        new = [place for place in places if not os.path.lexists(place)]
+        before = set(os.listdir(path)) if path is not None and _is_folder(Path(path)) else set()
+        try:
+            return function(*args, **options)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                if path is not None and set(os.listdir(path)) - before == {".lock"}:
+                    (Path(path) / ".lock").unlink()
+            for folder in new:
+                with contextlib.suppress(OSError):  # it was not made, or holds something
+                    folder.rmdir()
+            raise
 
-        @functools.wraps(function)
-        def run(*args: Any, **options: Any) -> Value:
-            path = signature.bind(*args, **options).arguments.get(parameter)
-            places = [] if path is None else [Path(path), *Path(path).parents]
-            new = [place for place in places if not os.path.lexists(place)]
-            before = set(os.listdir(path)) if path is not None and _is_folder(Path(path)) else set()
-            try:
-                return function(*args, **options)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    if path is not None and set(os.listdir(path)) - before == {".lock"}:
-                        (Path(path) / ".lock").unlink()
-                for folder in new:
-                    with contextlib.suppress(OSError):  # it was not made, or holds something
-                        folder.rmdir()
-                raise
-
-        return run
-
-    return decorate
+    return run
 
 
 def number_of(name: str, prefix: str, width: int = 1) -> int | None:

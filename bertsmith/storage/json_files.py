@@ -22,7 +22,7 @@ NAMES = {
 
 
 def read_json(path: Path, expected: type | tuple[type, ...] = (dict, list), max_bytes: int = MAX_BYTES) -> Any:
-    """Return what a JSON file holds, whose outermost value is of type `expected`.
+    """Return the content of a JSON file whose outermost value is of type `expected`.
 
     Raises:
         UserError: as `read_text` and `parse_json`.
@@ -36,7 +36,7 @@ def parse_json(
     """Return the value of one JSON text.
 
     Args:
-        where: what a message calls the text, such as its path.
+        where: the text's name in messages, such as its path.
         expected: the types that the outermost value may have.
         first_line: the number of the text's first line in its file, for messages.
 
@@ -45,7 +45,6 @@ def parse_json(
             than Python reads, has a key twice in one object (readers differ in which of the two they keep), or is of
             another type.
     """
-
     try:
         value = json_value(text)
     except json.JSONDecodeError as error:
@@ -117,11 +116,9 @@ def check_shape(value: Any, shape: Any, where: str, key: str = "") -> None:
     """Hold a JSON value to a shape.
 
     Args:
-        value: what was read.
         shape: a type or several; [shape of each]; {"key": shape}, where "key?" may be absent and other keys are let
             pass; or {str: shape of every value}.
-        where: what a message calls the file.
-        key: what it calls the value; empty for the whole of it.
+        where, key: the file's and the value's name in messages; key is empty for the whole of the file.
 
     Raises:
         UserError: a part of it is absent or of another type; it is named.

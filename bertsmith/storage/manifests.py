@@ -16,7 +16,6 @@ TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 """Files of a tokenizer, in whatever folder."""
 
 _NUMBER = (int, float, type(None))
-_SCORES = {str: _NUMBER}
 _TASK = {
     "task?": str, "metrics?": [str], "examples?": {str: int}, "labels?": [str], "multi_label?": bool,
     "low?": _NUMBER, "high?": _NUMBER, "scored_on?": str,
@@ -35,8 +34,7 @@ class FolderType(NamedTuple):
     members: Mapping[str, str] = {}
     """Folder in it → type of the folders in that one, each with a manifest of its own."""
     parts: Mapping[str, str] = {}
-    """Folder in it → its own type. An "export" has no manifest: its files are listed in the
-    outer one's."""
+    """Folder in it → its own type. An "export" has no manifest: its files are listed in the outer one's."""
     content: Mapping[str, Any] = {}
     """The shape of its manifest, as `bertsmith.storage.json_files.check_shape` has it; a manifest may say more."""
 
@@ -47,26 +45,17 @@ class FolderType(NamedTuple):
 
 
 _TYPES = (
-    FolderType(
-        "tokenizer",
-        TOKENIZER,
-        content={"identity": dict, "fingerprint?": str},
-    ),
+    FolderType("tokenizer", TOKENIZER, content={"identity": dict, "fingerprint?": str}),
     FolderType(
         "data",
         (*TOKENIZER, "journal.jsonl", "checked.json"),  # its shards are named one by one, under "files"
         content={
-            "identity": dict,
-            "files": {str: str},
-            "tokenizer": {"fingerprint": str, "vocab_size": int},
-            "counts?": {str: int},
-            "shards": {str: [{"tokens": int, "lines": int, "documents": int}]},
+            "identity": dict, "files": {str: str}, "tokenizer": {"fingerprint": str, "vocab_size": int},
+            "counts?": {str: int}, "shards": {str: [{"tokens": int, "lines": int, "documents": int}]},
         },
     ),
     FolderType(
-        "checkpoint",
-        ("model.safetensors", "optimizer.safetensors", "state.json"),
-        content={"files": {str: str}},
+        "checkpoint", ("model.safetensors", "optimizer.safetensors", "state.json"), content={"files": {str: str}}
     ),
     FolderType(
         "pretrain",
@@ -74,31 +63,16 @@ _TYPES = (
         ("recipe.toml", *TOKENIZER),
         members={"checkpoints": "checkpoint", "tensorboard": "events"},
         content={
-            "identity?": dict,
-            "finished": bool,
-            "vocab_size": int,
-            "measures?": _SCORES,
-            "environment": dict,
+            "identity?": dict, "finished": bool, "vocab_size": int, "measures?": {str: _NUMBER}, "environment": dict,
             "data": {"path": str, "tokens": {"train": int, "heldout": int}, "documents": int, "hash?": str},
-            "tokenizer?": str,
-            "threads?": [int],
-            "events?": [str],
-            "sentence_transformers?": dict,
+            "tokenizer?": str, "threads?": [int], "events?": [str], "sentence_transformers?": dict,
         },
     ),
     FolderType(
         "trial",
         (
-            "results.json",
-            "model.safetensors",
-            "metrics.jsonl",
-            "trackers.json",
-            "predictions-dev.tsv",
-            "predictions-dev_mismatched.tsv",
-            "predictions-dev.txt",
-            "eval.json",
-            "preds.json",
-            "null_odds.json",
+            "results.json", "model.safetensors", "metrics.jsonl", "trackers.json", "predictions-dev.tsv",
+            "predictions-dev_mismatched.tsv", "predictions-dev.txt", "eval.json", "preds.json", "null_odds.json",
         ),
         content={"files": {str: str}},
     ),
@@ -108,19 +82,9 @@ _TYPES = (
         ("recipe.toml", *TOKENIZER),
         members={"trials": "trial"},
         content={
-            **_TASK,
-            "task": str,
-            "metrics": [str],
-            "identity?": dict,
-            "finished": bool,
-            "recipe?": dict,
-            "encoder?": dict,
-            "family?": str,
-            "vocab_size?": int,
-            "trained_length?": (int, type(None)),
-            "learnt_before?": [str],
-            "tokenizer?": str,
-            "tasks?": {str: _TASK},
+            **_TASK, "task": str, "metrics": [str], "identity?": dict, "finished": bool, "recipe?": dict,
+            "encoder?": dict, "family?": str, "vocab_size?": int, "trained_length?": (int, type(None)),
+            "learnt_before?": [str], "tokenizer?": str, "tasks?": {str: _TASK},
         },
     ),
     FolderType(
@@ -135,26 +99,18 @@ _TYPES = (
         members={"tasks": "finetune"},
         parts={"mnli-model": "export"},
         content={
-            "identity?": dict,
-            "finished": bool,
-            "settings": dict,
-            "model": str,
-            "mnli_seed?": (int, type(None)),
+            "identity?": dict, "finished": bool, "settings": dict, "model": str, "mnli_seed?": (int, type(None)),
         },
     ),
     FolderType(
         "quickstart",
         ("corpus.jsonl", "task/train.jsonl", "task/dev.jsonl", "start.json", "report.html", "results.json"),
         parts={
-            "vocab": "tokenizer",
-            "data": "data",
-            "bert": "pretrain",
-            "pretrained": "finetune",
-            "random": "finetune",
+            "vocab": "tokenizer", "data": "data", "bert": "pretrain", "pretrained": "finetune", "random": "finetune",
             "hf": "export",
         },
     ),
-)
+)  # fmt: skip
 
 FOLDER_TYPES = {each.name: each for each in _TYPES}
 

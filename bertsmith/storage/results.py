@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.json_files import check_shape, read_json
 
-Value = TypeVar("Value")
+PerMetric = TypeVar("PerMetric")
 
 _NUMBER = (int, float)
 _METRICS = {str: _NUMBER}
@@ -15,14 +15,13 @@ _TRIALS = [{"seed": int, "metrics": _METRICS}]
 _SUMMARY = {str: {"median": _NUMBER, "mean": _NUMBER, "std?": (int, float, type(None))}}
 _RUN = {"task?": str, "trials": _TRIALS, "summary": _SUMMARY}
 _TRIAL = {
-    "seed?": int, "metrics?": _METRICS, "constant?": bool, "cautions?": [str], "steps?": int,
-    "tokens?": int, "seconds?": _NUMBER,
+    "seed?": int, "metrics?": _METRICS, "constant?": bool, "cautions?": [str], "steps?": int, "tokens?": int,
+    "seconds?": _NUMBER,
     "early_stopping?": {"held_out?": int, "metric": str, "score": _NUMBER, "step": int},
 }  # fmt: skip
 _AVERAGE = {
-    "average": (int, float, type(None)), "mean": (int, float, type(None)), "comparable": bool,
-    "numbers": int, "of": int, "missing": [str], "from_mnli": [str],
-    "departures": [str],
+    "average": (int, float, type(None)), "mean": (int, float, type(None)), "comparable": bool, "numbers": int,
+    "of": int, "missing": [str], "from_mnli": [str], "departures": [str],
 }  # fmt: skip
 _GLUE = {
     "tasks": {str: {"from_mnli": bool, "trials": _TRIALS, "summary": _SUMMARY}},
@@ -35,25 +34,21 @@ _SEARCH = {
 }  # fmt: skip
 
 
-def flat_names(nested: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
-    """Return values by task and metric under the names that results.json has: "TASK.METRIC", or of the task "" the
-    metric's alone."""
-    return {
-        f"{task}.{metric}" if task else metric: value
-        for task, values in nested.items()
-        for metric, value in values.items()
-    }
+def flat_names(nested: Mapping[str, Mapping[str, PerMetric]]) -> dict[str, PerMetric]:
+    """Return values by task and metric under the names in results.json: "TASK.METRIC", or "METRIC" of the task ""."""
+    pairs = ((task, metric) for task, metrics in nested.items() for metric in metrics)
+    return {f"{task}.{metric}" if task else metric: nested[task][metric] for task, metric in pairs}
 
 
 def task_and_metric(name: str) -> tuple[str, str]:
-    """Return what a flat name is made of. A task's name may have points in it, a metric's has none."""
+    """Return the task and the metric of a flat name. A task's name may have points in it, a metric's has none."""
     task, _, metric = name.rpartition(".")
     return task, metric
 
 
-def by_task(flat: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
+def by_task(flat: Mapping[str, PerMetric]) -> dict[str, dict[str, PerMetric]]:
     """Return values under flat names by task and metric."""
-    nested: dict[str, dict[str, Value]] = {}
+    nested: dict[str, dict[str, PerMetric]] = {}
     for name, value in flat.items():
         task, metric = task_and_metric(name)
         nested.setdefault(task, {})[metric] = value
@@ -61,7 +56,7 @@ def by_task(flat: Mapping[str, Value]) -> dict[str, dict[str, Value]]:
 
 
 def cautions_of(trial: Mapping[str, Any]) -> list[str]:
-    """Return what a trial was warned of, by its results; in those of earlier versions only that all was the same."""
+    """Return a trial's cautions; results of earlier versions have only the one that all predictions are the same."""
     return trial.get("cautions", ["every dev prediction is the same"] if trial.get("constant") else [])
 
 
@@ -82,14 +77,12 @@ def read_search_results(path: Path) -> dict[str, Any]:
     results = _read(path, _SEARCH)
     for name, row in results["grid"].items():
         if not name or "/" in name or name in (".", ".."):
-            raise UserError(f"{path}: damaged ({quoted(name, 60)} is no name of a combination); {_remedy(path)}")
+            raise _damaged(path, f"{quoted(name, 60)} is no name of a combination")
         if results["metric"] not in row["summary"]:
-            raise UserError(f"{path}: damaged ({quoted(name, 60)} has no {quoted(results['metric'], 60)}); "
-                            f"{_remedy(path)}")  # fmt: skip
+            raise _damaged(path, f"{quoted(name, 60)} has no {quoted(results['metric'], 60)}")
         _check_trials(row, path)
     if results["chosen"] not in results["grid"]:
-        raise UserError(f"{path}: damaged (it chose {quoted(results['chosen'], 60)}, which is not in its grid); "
-                        f"{_remedy(path)}")  # fmt: skip
+        raise _damaged(path, f"it chose {quoted(results['chosen'], 60)}, which is not in its grid")
     return results
 
 
@@ -102,11 +95,7 @@ def read_glue_results(path: Path) -> dict[str, Any]:
 
 
 def read_trial_results(folder: Path, seed: int) -> dict[str, Any]:
-    """Return the results of one trial, of this seed; whoever needs its "metrics" asks for each.
-
-    Args:
-        folder: the trial's.
-        seed: see above.
+    """Return the results of the trial of this seed in its `folder`; each of its "metrics" may be absent.
 
     Raises:
         UserError: there are none, or the file is damaged.
@@ -114,7 +103,7 @@ def read_trial_results(folder: Path, seed: int) -> dict[str, Any]:
     path = folder / "results.json"
     results = _read(path, _TRIAL)
     if results.get("seed", seed) != seed:
-        raise UserError(f"{path}: damaged (it is of seed {quoted(results['seed'], 40)}); {_remedy(path)}")
+        raise _damaged(path, f"it is of seed {quoted(results['seed'], 40)}")
     return results
 
 
@@ -129,6 +118,10 @@ def _read(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
     return results
 
 
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: damaged ({reason}); {_remedy(path)}")
+
+
 def _remedy(path: Path) -> str:
     if path.parent.parent.name == "trials":
         return f"remove {path.parent}, and `bertsmith finetune` trains this seed again; the other seeds stay"
@@ -139,13 +132,13 @@ def _check_trials(row: dict[str, Any], path: Path, metrics: Collection[str] = ()
     """Hold trials and summary to each other; one seed has no deviation, whichever version summarized it."""
     seeds = [trial["seed"] for trial in row["trials"]]
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"{path}: damaged (a seed is there twice); {_remedy(path)}")
+        raise _damaged(path, "a seed is there twice")
     for metric, summary in row["summary"].items():
         if len(seeds) == 1:
             summary["std"] = None  # earlier versions wrote 0.0, or left it out
         elif summary.get("std") is None:
-            raise UserError(f"{path}: damaged ({quoted(metric, 60)} has no 'std'); {_remedy(path)}")
+            raise _damaged(path, f"{quoted(metric, 60)} has no 'std'")
     for trial in row["trials"]:
         for metric in (*metrics, *row["summary"]):
             if metric not in trial["metrics"]:
-                raise UserError(f"{path}: damaged (seed {trial['seed']} has no {quoted(metric, 60)}); {_remedy(path)}")
+                raise _damaged(path, f"seed {trial['seed']} has no {quoted(metric, 60)}")

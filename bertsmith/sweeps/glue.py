@@ -73,7 +73,7 @@ class GlueJob:
         return sorted(found, key=lambda task: self.settings.from_mnli and task != "mnli")  # a stable sort
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool = False) -> dict[str, Any]:
     """Fine-tune `model` on every task whose training and dev files are there; returns what results.json has.
 

@@ -71,7 +71,7 @@ class SearchJob(NamedTuple):
     """The folder of each combination → its recipe."""
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool = False) -> dict[str, Any]:
     """Fine-tune with every combination, and choose by the mean over the seeds of the task's headline on dev; returns
     what results.json has.

@@ -38,7 +38,7 @@ from bertsmith.training.machine import choose_machine
 TASK_CLASSES: dict[Input, type[Task]] = {"texts": TextTask, "words": TagTask, "questions": QuestionTask}
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, Any]:
     """Run the trials of a `FinetuneRecipe` that the folder `out` does not have yet; returns its results.json.
 

@@ -39,7 +39,7 @@ class TokenizerRecipe(PrepareRecipe):
     megabytes: int = setting(300, "text to train on, in MB, taken evenly from the whole corpus", ge=1)
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False) -> Tokenizer:
     """Train the tokenizer folder `out` for `recipe`, or find it whole. `prepare` takes the folder as its `vocab`.
 

@@ -63,7 +63,7 @@ class PrepareRecipe(CorpusRecipe):
     workers: int | None = setting(None, "processes; by default as many as there are cores", ge=1, identity=False)
 
 
-@no_empty_folder("out")
+@no_empty_folder
 def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     """Make the data folder `out` for `recipe`, continue it where it was interrupted, or find it whole.
 

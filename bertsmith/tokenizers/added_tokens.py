@@ -19,7 +19,7 @@ _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_
 """In transformers' order."""
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
-Value = str | AddedToken
+TokenSpec = str | AddedToken
 
 
 class AddedTokens(NamedTuple):
@@ -27,9 +27,9 @@ class AddedTokens(NamedTuple):
 
     by_id: dict[int, AddedToken]
     """With the ids that are said of them."""
-    named: dict[str, Value]
+    named: dict[str, TokenSpec]
     """By the names of `_NAMED`, and others of the folder's own; in order."""
-    extra: list[Value]
+    extra: list[TokenSpec]
     never_split: list[str]
 
     def tokens(self, fast: tokenizers.Tokenizer) -> list[AddedToken]:
@@ -121,7 +121,7 @@ def _read_map(path: Path, content: dict[str, Any]) -> None:
 
 def _read_legacy(path: Path, content: dict[str, Any]) -> dict[int, AddedToken]:
     """Return the tokens of an added_tokens.json, by id."""
-    special = {_content(content[key]) for key in _NAMED if isinstance(content.get(key), Value)}
+    special = {_content(content[key]) for key in _NAMED if isinstance(content.get(key), TokenSpec)}
     special |= {_content(value) for value in _extra(content, path)}
     return {
         _id(id, path): AddedToken(token, normalized=token not in special, special=token in special)
@@ -129,8 +129,8 @@ def _read_legacy(path: Path, content: dict[str, Any]) -> dict[int, AddedToken]:
     }
 
 
-def _read_named(content: dict[str, Any], explicit: dict[str, Any], path: Path, has_names: bool) -> dict[str, Value]:
-    named: dict[str, Value] = {}
+def _read_named(content: dict[str, Any], explicit: dict[str, Any], path: Path, has_names: bool) -> dict[str, TokenSpec]:
+    named: dict[str, TokenSpec] = {}
     standard: dict[str, Any] = dict(_STANDARD) if has_names else {}
     for key in _NAMED:
         value = _value((standard | content).get(key), path, key)
@@ -151,7 +151,7 @@ def _read_named(content: dict[str, Any], explicit: dict[str, Any], path: Path, h
     return named
 
 
-def _extra(content: dict[str, Any], path: Path) -> list[Value]:
+def _extra(content: dict[str, Any], path: Path) -> list[TokenSpec]:
     values = content.get("extra_special_tokens")
     if values is None:
         return []
@@ -169,9 +169,9 @@ def _never_split(content: dict[str, Any], path: Path) -> list[str]:
     return values
 
 
-def _value(value: Any, path: Path, key: str) -> Value | None:
+def _value(value: Any, path: Path, key: str) -> TokenSpec | None:
     """Return a token that is a text, or an object as transformers marks it."""
-    if value is None or isinstance(value, Value):
+    if value is None or isinstance(value, TokenSpec):
         return value
     if isinstance(value, dict) and value.get("__type") == "AddedToken":
         return _token({flag: value[flag] for flag in value if flag != "__type"}, path, key)
@@ -198,7 +198,7 @@ def shown(key: str) -> str:
     return key if key.isascii() and key.isprintable() and len(key) < 60 else quoted(key, 60)
 
 
-def _content(value: Value) -> str:
+def _content(value: TokenSpec) -> str:
     return value if isinstance(value, str) else value.content
 
 

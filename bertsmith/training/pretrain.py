@@ -59,7 +59,7 @@ Probe = Callable[[PretrainingObjective, Callable[[str], None]], dict[str, float]
 lines below them with the function it is given. It leaves the model as it found it."""
 
 
-@no_empty_folder("run")
+@no_empty_folder
 def pretrain(
     recipe: PretrainRecipe, run: Path, overwrite: bool = False, probes: Sequence[Probe] = ()
 ) -> dict[str, Any]:
