@@ -23,7 +23,7 @@ from bertsmith.cli.arguments import (
     with_plugins,
     written,
 )
-from bertsmith.console.terminal import say_json, tell
+from bertsmith.console.terminal import say, say_json, tell
 
 RESULTS = "results.json"
 
@@ -181,9 +181,15 @@ def grade(
 ) -> None:
     """Score a prediction file as the official script of its task does, in percent."""
     from bertsmith.errors import UserError
-    from bertsmith.tasks.grade import grade, show_grade
+    from bertsmith.tasks.grade import grade
 
     if null_threshold is not None and null_odds is None:
         raise UserError(f"--null-threshold {null_threshold:g}: of no use without --null-odds FILE")
     options = {} if null_threshold is None else {"null_threshold": null_threshold}
-    show_grade(task, grade(task, gold, predictions, null_odds, skip_malformed=skip_malformed, **options), as_json)
+    graded = grade(task, gold, predictions, null_odds, skip_malformed=skip_malformed, **options)
+    for note in graded.notes:
+        say(note, error=True)
+    if as_json:
+        say_json({"task": task} | graded.scores, indent=2)
+    else:
+        say("\n".join([f"{task}: {graded.about}", *graded.table]))

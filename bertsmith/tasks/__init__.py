@@ -22,6 +22,7 @@ In reading order:
     words/          tags of words
     answering/      answers to questions, found in a text
     rows            token rows, of which batches are taken
+    supervised      the base of their objectives: an encoder, a head, a loss
     inference       a fine-tuned model's scores of them
     custom          how a task of one's own is described
     grade           anybody's predictions, scored

@@ -9,6 +9,11 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
 
+
+class FilesNotFound(UserError):
+    """A task's files are not where the recipe says."""
+
+
 ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
 
 WORD_ENDINGS = (".txt", ".conll")
@@ -75,12 +80,12 @@ def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:
     none, or more than one."""
     if not data.is_dir():
         what = "a file" if data.exists() else "no such folder"
-        raise UserError(f"{data}: {what}; data=… names the folder of the task")
+        raise FilesNotFound(f"{data}: {what}; data=… names the folder of the task")
     paths = files_named(data, [split + ending for ending in endings])
     if not paths:
         words = files_named(data, [split + ending for ending in WORD_ENDINGS])
         remedy = f"there is {words[0].name}: custom.kind=tagging?" if words else "data=… names the folder of the task"
-        raise UserError(f"{data}: no file {split}{', '.join(endings)} in it; {remedy}")
+        raise FilesNotFound(f"{data}: no file {split}{', '.join(endings)} in it; {remedy}")
     if len(paths) > 1:
         raise UserError(f"{data}: both {paths[0].name} and {paths[1].name}; leave one of them there")
     return paths[0]

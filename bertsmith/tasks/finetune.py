@@ -22,6 +22,7 @@ from bertsmith.storage.json_files import member, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import by_task, cautions_of, read_trial_results
 from bertsmith.tasks.answering.question_task import QuestionTask
+from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.mixing import SEVERAL
 from bertsmith.tasks.multi_task import MultiTask
@@ -107,14 +108,15 @@ def _load_one(recipe: FinetuneRecipe) -> Task:
 
 
 def _load_one_of(recipe: FinetuneRecipe, name: str) -> Task:
-    """Return one of several tasks. Raises UserError as `load_task`, with how to name its folder or do without it."""
+    """Return one of several tasks. Raises UserError as `load_task`; where its files are not there, with how to name
+    their folder or do without it."""
     try:
         return _load_one(recipe.of_task(name))
-    except UserError as error:
+    except FilesNotFound as error:
         folder = f"several.folders=\"{{'{name}'='…'}}\"" if "." in name else f"several.folders.{name}=…"
         others = [task for task in recipe.several.tasks if task != name]
         without = f"several.tasks={others}" if len(others) > 1 else "several.tasks=… without it"
-        raise UserError(
+        raise FilesNotFound(
             f"{error}\n{name} is one of several.tasks ({', '.join(recipe.several.tasks)}): {folder} names its folder, "
             f'"{without}" leaves it out'
         ) from None

@@ -1,4 +1,4 @@
-"""Anybody's prediction file, scored as the official script of its task does; what `bertsmith grade` prints."""
+"""Anybody's prediction file, scored as the official script of its task does."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bertsmith.console.terminal import say, say_json
 from bertsmith.errors import UserError, quoted
 from bertsmith.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
 from bertsmith.scoring.malformed import OF_GRADING, Malformed
@@ -76,16 +75,6 @@ def grade(
         return _grade_labels(task, gold, predictions, skip_malformed)
     malformed = Malformed(remedy=OF_GRADING, skip=skip_malformed)
     return _grade_texts(task, gold, predictions, null_odds, null_threshold, malformed)
-
-
-def show_grade(task: str, grade: Grade, as_json: bool) -> None:
-    """Print scores on standard output, notes on standard error."""
-    for note in grade.notes:
-        say(note, error=True)
-    if as_json:
-        say_json({"task": task} | grade.scores, indent=2)
-    else:
-        say("\n".join([f"{task}: {grade.about}", *grade.table]))
 
 
 def _grade_texts(

@@ -4,27 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from bertsmith.console.progress import PATIENCE_SECONDS, progress_bar
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.errors import UserError
+from bertsmith.tasks.rows import Rows
 from bertsmith.training.batches import by_length
-from bertsmith.training.machine import Machine, MachineSettings, choose_machine, evaluating
+from bertsmith.training.machine import Machine, evaluating
 
 PREDICTED_TOKENS = 8192
 """Of a batch that is only predicted."""
-
-
-def placed(objective: nn.Module, tokenizer: Tokenizer, settings: MachineSettings) -> Machine:
-    """Return the machine of these settings, with `objective` on it.
-
-    Raises:
-        UserError: its device is not there.
-    """
-    machine = choose_machine(settings, tokenizer.pad_id)
-    machine.prepare_model(objective)
-    return machine
 
 
 def scored(objective: Any, rows: Any, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
@@ -40,3 +29,12 @@ def scored(objective: Any, rows: Any, machine: Machine) -> Iterator[tuple[np.nda
             yield chosen, tokens, scores
             done += int(rows.lengths[chosen].sum())
             bar.update(done)
+
+
+def refuse_truncated(rows: Rows, length: int) -> None:
+    """Raise UserError where texts were cut, which are longer than a model's `length` in tokens."""
+    if rows.truncated:
+        raise UserError(
+            f"{rows.truncated} of {len(rows.lengths)} texts are longer than the model's {length} tokens; shorten "
+            f"them, or have them cut (truncate=True)"
+        )

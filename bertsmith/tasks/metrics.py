@@ -1,11 +1,14 @@
 """Predictions and answers in, scores out, by scikit-learn and scipy; all as fractions of 1."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 import numpy as np
 
 from bertsmith.config.registry import Registry
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+"""Predictions and answers, [N] or [N, C] → a score."""
 
 
 def measure(names: Sequence[str], predicted: np.ndarray, answers: np.ndarray, num_classes: int = 2) -> dict[str, float]:
@@ -46,50 +49,42 @@ def _accuracy(predicted: np.ndarray, answers: np.ndarray) -> float:
     return float((predicted == answers).mean())
 
 
-def _f1(average: str, predicted: np.ndarray, answers: np.ndarray) -> float:
-    from sklearn.metrics import f1_score
+def _sklearn(name: str, **options: Any) -> Metric:
+    """Return the metric of this name in `sklearn.metrics`, which is imported when it is first asked for."""
 
-    return f1_score(answers, predicted, average=average, zero_division=0.0)
+    def metric(predicted: np.ndarray, answers: np.ndarray) -> float:
+        import sklearn.metrics
 
+        return getattr(sklearn.metrics, name)(answers, predicted, **options)
 
-def _subset_accuracy(predicted: np.ndarray, answers: np.ndarray) -> float:
-    """Return the share of texts all of whose labels are right."""
-    from sklearn.metrics import accuracy_score
-
-    return accuracy_score(answers, predicted)
+    return metric
 
 
-def _mcc(predicted: np.ndarray, answers: np.ndarray) -> float:
-    from sklearn.metrics import matthews_corrcoef
+def _scipy(name: str) -> Metric:
+    """Return the correlation of this name in `scipy.stats`, which is imported when it is first asked for."""
 
-    if is_constant(predicted) or is_constant(answers):
-        return 0.0
-    return matthews_corrcoef(answers, predicted)
+    def metric(predicted: np.ndarray, answers: np.ndarray) -> float:
+        import scipy.stats
 
+        return getattr(scipy.stats, name)(predicted.astype(np.float64), answers.astype(np.float64)).statistic
 
-def _pearson(predicted: np.ndarray, answers: np.ndarray) -> float:
-    from scipy.stats import pearsonr
-
-    if is_constant(predicted) or is_constant(answers):
-        return 0.0
-    return pearsonr(predicted.astype(np.float64), answers.astype(np.float64)).statistic
+    return metric
 
 
-def _spearman(predicted: np.ndarray, answers: np.ndarray) -> float:
-    from scipy.stats import spearmanr
+def _zero_where_constant(metric: Metric) -> Metric:
+    def checked(predicted: np.ndarray, answers: np.ndarray) -> float:
+        return 0.0 if is_constant(predicted) or is_constant(answers) else metric(predicted, answers)
 
-    if is_constant(predicted) or is_constant(answers):
-        return 0.0
-    return spearmanr(predicted, answers).statistic
+    return checked
 
 
-METRICS: Registry[Callable[[np.ndarray, np.ndarray], float]] = Registry("metric", {
+METRICS: Registry[Metric] = Registry("metric", {
     "accuracy": _accuracy,
-    "f1": partial(_f1, "binary"),
-    "f1_macro": partial(_f1, "macro"),
-    "f1_micro": partial(_f1, "micro"),
-    "subset_accuracy": _subset_accuracy,
-    "mcc": _mcc,
-    "pearson": _pearson,
-    "spearman": _spearman,
+    "f1": _sklearn("f1_score", average="binary", zero_division=0.0),
+    "f1_macro": _sklearn("f1_score", average="macro", zero_division=0.0),
+    "f1_micro": _sklearn("f1_score", average="micro", zero_division=0.0),
+    "subset_accuracy": _sklearn("accuracy_score"),
+    "mcc": _zero_where_constant(_sklearn("matthews_corrcoef")),
+    "pearson": _zero_where_constant(_scipy("pearsonr")),
+    "spearman": _zero_where_constant(_scipy("spearmanr")),
 })  # fmt: skip

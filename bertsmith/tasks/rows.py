@@ -1,11 +1,31 @@
-"""Token rows end to end in memory, of which batches are taken."""
+"""Texts as token ids end to end in memory, and rows of them: [CLS] one [SEP], or [CLS] one [SEP] two [SEP]."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.tokenizers.tokenizer import Tokenizer
+
+
+class TextIds(NamedTuple):
+    """N texts as T token ids."""
+
+    ids: np.ndarray
+    """[T]."""
+    starts: np.ndarray
+    """[N] int64, each text's first token."""
+    lengths: np.ndarray
+    """[N] int64."""
+
+    def take(self, texts: np.ndarray) -> "TextIds":
+        """Return the texts of these numbers, in this order."""
+        return TextIds(self.ids, self.starts[texts], self.lengths[texts])
+
+    def cut(self, lengths: np.ndarray | int) -> "TextIds":
+        """Return the texts, each cut to at most so many tokens."""
+        return self._replace(lengths=np.minimum(self.lengths, lengths))
 
 
 class Rows(NamedTuple):
@@ -29,15 +49,23 @@ class Rows(NamedTuple):
         return Tokens.pack(self.ids[places], self.segment_ids[places], lengths)
 
 
-def lay_out(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], tokenizer: Tokenizer, truncated: int) -> Rows:
-    """Return rows of one part or two; a part is its ids, and of every row the first place in them and the length."""
-    row_lengths = 1 + np.sum([lengths + 1 for _, _, lengths in parts], axis=0)
+def encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> TextIds:
+    """Return the texts' ids, without special tokens."""
+    ids, ends = tokenizer.encode_batch(texts)
+    lengths = np.diff(ends, prepend=0)
+    return TextIds(ids, ends - lengths, lengths)
+
+
+def join_rows(segments: Sequence[TextIds], special_ids: tuple[int, int], truncated: int = 0) -> Rows:
+    """Return rows of one segment or two, each a text a row, with `special_ids` = ([CLS], [SEP]) around them."""
+    cls_id, sep_id = special_ids
+    row_lengths = 1 + np.sum([texts.lengths + 1 for texts in segments], axis=0)
     row_starts = np.cumsum(row_lengths) - row_lengths
-    row_ids = np.full(row_lengths.sum(), tokenizer.sep_id, dtype=tokenizer.dtype)
+    row_ids = np.full(row_lengths.sum(), sep_id, dtype=segments[0].ids.dtype)
     segment_ids = np.zeros(len(row_ids), dtype=np.uint8)
-    row_ids[row_starts] = tokenizer.cls_id
+    row_ids[row_starts] = cls_id
     begins = row_starts + 1
-    for segment, (ids, starts, lengths) in enumerate(parts):
+    for segment, (ids, starts, lengths) in enumerate(segments):
         row_ids[_spans(begins, lengths)] = ids[_spans(starts, lengths)]
         if segment:
             segment_ids[_spans(begins, lengths + 1)] = segment

@@ -27,6 +27,7 @@ from bertsmith.tasks.mixing import SEVERAL, head_of
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task_spec import HEADS, answer_kind_of
 from bertsmith.training.checkpoints import check_tensors
+from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import read_tokenizer
 
@@ -179,16 +180,19 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     return Finetuned(run, [network], tokenizer, recipe=recipe, seed=seed, results=results, manifest=manifest)
 
 
-def load_weights(objective: nn.Module, model: Model) -> None:
-    """Give an opened model's weights to the module that it describes.
+def load_on_machine(objective: nn.Module, model: Model, settings: MachineSettings) -> Machine:
+    """Give an opened model's weights to the module that it describes, and return the machine that it is put on.
 
     Raises:
-        UserError: they are not that module's.
+        UserError: they are not that module's; the machine's device is not there.
     """
     weights = model.network.weights
     if isinstance(model, Finetuned):  # of a folder the shapes were checked as it was read
         check_tensors(weights, objective.state_dict(), trial_folder(model.path, model.seed) / TRIAL_FILE)
     objective.load_state_dict(weights)
+    machine = choose_machine(settings, model.tokenizer.pad_id)
+    machine.prepare_model(objective)
+    return machine
 
 
 def _check_encoder(weights: dict[str, Tensor], settings: EncoderSettings, vocab_size: int, path: Path) -> None:

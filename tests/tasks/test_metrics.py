@@ -76,7 +76,7 @@ def test_constant_predictions_score_zero(name):
 @pytest.mark.parametrize("shape", ["both vary", "one prediction", "one label", "one of each", "nothing positive"])
 def test_every_glue_metric_is_scikit_learns_or_scipys(name, shape):
     """Where theirs is a number it is ours; where it is none, ours is 0 and `undefined` says so."""
-    task = GLUE[name].task
+    task = GLUE[name].spec
     draw = np.random.default_rng(0)
     for _ in range(20):
         size = int(draw.integers(2, 50))

@@ -15,8 +15,7 @@ from bertsmith.tasks.answering.question_task import build_answering, say_what_is
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
-from bertsmith.tasks.inference import placed
-from bertsmith.tasks.runs import Finetuned, load_weights
+from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
@@ -108,8 +107,7 @@ def open_answerer(model: Model, machine_settings: MachineSettings, threshold: fl
             raise UserError(f"{model.path}: knows one kind of segment, so it cannot tell questions from contexts here")
         settings = AnsweringSettings(joint=False, question_length=min(64, (model.length - 3) // 2))
         objective = Answering(encoder, network.settings.answer_head(), settings)
-    load_weights(objective, model)
-    machine = placed(objective, model.tokenizer, machine_settings)
+    machine = load_on_machine(objective, model, machine_settings)
     if not (isinstance(model, Finetuned) and objective.may_have_none):
         threshold = math.inf
     elif threshold is None:

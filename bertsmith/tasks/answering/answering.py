@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.answering.settings import AnsweringSettings
+from bertsmith.tasks.supervised import SupervisedObjective
 
 NEVER = float("-inf")
 
@@ -50,13 +51,9 @@ def context_places(tokens: Tokens) -> Tensor:
     return (tokens.to_padded(tokens.segment_ids) == 1) & (columns < tokens.row_lengths[:, None] - 1)
 
 
-class Answering(Objective):
+class Answering(SupervisedObjective):
     """An encoder with two logits a token: where the answer begins and where it ends, each by itself; the first place
-    of the row, [CLS], where it is not in the row. The loss of a row is the mean of the two cross-entropies.
-
-    With `compat` losses are summed over the batch's rows instead of their mean, as in google-research/electra,
-    run_finetuning.py.
-    """
+    of the row, [CLS], where it is not in the row. The loss of a row is the mean of the two cross-entropies."""
 
     def __init__(
         self,
@@ -68,12 +65,9 @@ class Answering(Objective):
     ):
         """Join an encoder and a `head` for answers; `may_have_none` says whether a question may be without an
         answer."""
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
+        super().__init__(encoder, head, compat)
         self.settings = settings
         self.may_have_none = may_have_none
-        self.compat = compat
 
     def scores(self, tokens: Tokens) -> Scores:
         vectors = self.encoder(tokens)
@@ -99,9 +93,6 @@ class Answering(Objective):
         scores = self.scores(batch.tokens)
         assert scores.ends is not None
         return self._losses(batch, scores.starts, scores.ends)
-
-    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
-        return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
     def _choosable(self, tokens: Tokens, logits: Tensor) -> Tensor:
         """Return logits [N, L] as float32, `NEVER` but at the context and at [CLS]."""

@@ -8,6 +8,7 @@ from typing import Any
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
 from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 
 ANSWERABLE_METRICS = ("exact_match", "f1")
@@ -59,7 +60,7 @@ def find_questions(data: Path, split: str, folder: str, names: Sequence[str], pu
         paths += files_named(place, names)
         paths += files_named(place / split, [Path(name).name for name in published])
     if not paths:
-        raise UserError(
+        raise FilesNotFound(
             f"{data}: no {split} file in it, under none of the names {', '.join([*names, *published])}; data=… names "
             f"the task's folder, answering.{split}=… a file"
         )

@@ -9,42 +9,29 @@ many questions are asked about it, and three numbers a window.
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
 from bertsmith.console.progress import PATIENCE_SECONDS, progress_bar
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.tasks.answering.questions import Questions
+from bertsmith.tasks.rows import TextIds, encode_texts, join_rows
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 CONTEXTS_AT_ONCE = 256
 """Given to the tokenizer, whose objects take a hundred times the memory of what is kept of them."""
 
-
 TOKENS_AT_ONCE = 1 << 20
 """Of windows, sorted together; a sort takes a hundred bytes for each."""
-
-
-class ContextPieces(NamedTuple):
-    """Many texts as tokens, T in all."""
-
-    ids: np.ndarray
-    """[T], end to end."""
-    ends: np.ndarray
-    """[N] int64: text i is `ids[ends[i - 1]:ends[i]]`."""
-
-    def span(self, text: int) -> slice:
-        return slice(int(self.ends[text - 1]) if text else 0, int(self.ends[text]))
 
 
 @dataclass(frozen=True)
 class Windows:
     """W windows."""
 
-    questions: ContextPieces
+    questions: TextIds
     """Each cut to the longest that is allowed."""
-    contexts: ContextPieces
+    contexts: TextIds
     offsets: np.ndarray
     """[T, 2] int32: where each token of the contexts begins and ends in its context, in characters."""
     context_of: np.ndarray
@@ -71,25 +58,24 @@ class Windows:
     @cached_property
     def context_places(self) -> np.ndarray:
         """[W] int64: the place in the row of the window's first token of the context."""
-        return 2 + np.diff(self.questions.ends, prepend=0)[self.question_of]
+        return 2 + self.questions.lengths[self.question_of]
+
+    @cached_property
+    def firsts(self) -> np.ndarray:
+        """[W] int64: that first token's place among the tokens of all contexts."""
+        return self.contexts.starts[self.context_of[self.question_of]] + self.starts
 
     def take(self, windows: np.ndarray) -> Tokens:
         """Return the rows of these windows, in this order."""
-        cls, sep = self.special_ids
-        rows, segments = [], []
-        for window in windows.tolist():
-            question = self.question_of[window]
-            asked = self.questions.ids[self.questions.span(question)]
-            first = self.contexts.span(self.context_of[question]).start + self.starts[window]
-            stretch = self.contexts.ids[first : first + self.sizes[window]]
-            rows.append(np.concatenate([[cls], asked, [sep], stretch, [sep]]))
-            segments.append(np.repeat([0, 1], [len(asked) + 2, len(stretch) + 1]))
-        return Tokens.pack(np.concatenate(rows), np.concatenate(segments), self.lengths[windows])
+        stretches = TextIds(self.contexts.ids, self.firsts[windows], self.sizes[windows])
+        rows = join_rows([self.questions.take(self.question_of[windows]), stretches], self.special_ids)
+        return Tokens.pack(rows.ids, rows.segment_ids, rows.lengths)
 
     def answer_places(self, window: int, answer: tuple[int, str]) -> tuple[int, int] | None:
         """Return first and last place in the window's row of the tokens that hold `answer`, (first character, text);
         None where one of them is not in the window."""
-        offsets = self.offsets[self.contexts.span(self.context_of[self.question_of[window]])]
+        context = self.context_of[self.question_of[window]]
+        offsets = self.offsets[self.contexts.starts[context] :][: self.contexts.lengths[context]]
         start, text = answer
         first = int(np.searchsorted(offsets[:, 1], start, side="right"))
         last = int(np.searchsorted(offsets[:, 0], start + len(text), side="left")) - 1
@@ -101,9 +87,7 @@ class Windows:
 
     def characters(self, window: int, first: int, last: int) -> slice:
         """Return where in the context the tokens from the row's place `first` to its place `last` are."""
-        question = self.question_of[window]
-        token = self.contexts.span(self.context_of[question]).start + self.starts[window]
-        shift = int(token - self.context_places[window])
+        shift = int(self.firsts[window] - self.context_places[window])
         return slice(int(self.offsets[first + shift, 0]), int(self.offsets[last + shift, 1]))
 
     def has_most_context(self) -> np.ndarray:
@@ -146,12 +130,12 @@ def cut_into_windows(
     """
     if length - 3 - question_length < 1:
         raise ValueError(f"sequence_length = {length} has no room behind questions of {question_length} tokens")
-    ids, ends = tokenizer.encode_batch(asked.texts)
-    questions = _shortened(ContextPieces(ids, ends), question_length)
+    whole = encode_texts(asked.texts, tokenizer)
+    questions = whole.cut(question_length)
     contexts, offsets = _with_offsets(asked.contexts, tokenizer)
     context_of = np.array(asked.context_of, dtype=np.int64)
-    totals = np.diff(contexts.ends, prepend=0)[context_of]  # [Q], tokens of each question's context
-    room = length - 3 - np.diff(questions.ends, prepend=0)
+    totals = contexts.lengths[context_of]  # [Q], tokens of each question's context
+    room = length - 3 - questions.lengths
     counts = 1 + np.maximum(0, -(-(totals - room) // np.minimum(stride, room)))  # [Q], windows of each question
     question_of = np.repeat(np.arange(len(asked)), counts)
     number = np.arange(len(question_of)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -159,24 +143,18 @@ def cut_into_windows(
     sizes = np.minimum(room[question_of], totals[question_of] - starts)
     return Windows(
         questions, contexts, offsets, context_of, question_of, starts, sizes, (tokenizer.cls_id, tokenizer.sep_id),
-        int((np.diff(ends, prepend=0) > question_length).sum()),
+        int((whole.lengths > question_length).sum()),
     )  # fmt: skip
 
 
-def _shortened(texts: ContextPieces, most: int) -> ContextPieces:
-    lengths = np.diff(texts.ends, prepend=0)
-    within = np.arange(len(texts.ids)) - np.repeat(texts.ends - lengths, lengths)
-    return ContextPieces(texts.ids[within < most], np.cumsum(np.minimum(lengths, most)))
-
-
-def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[ContextPieces, np.ndarray]:
-    ids, offsets, lengths = [], [], []
+def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[TextIds, np.ndarray]:
+    ids, offsets = [], []
     with progress_bar("reading contexts", len(texts), patience=PATIENCE_SECONDS) as bar:
         for start in range(0, len(texts), CONTEXTS_AT_ONCE):
             chunk = texts[start : start + CONTEXTS_AT_ONCE]
             for encoded in tokenizer.fast.encode_batch(chunk, add_special_tokens=False):
                 ids.append(np.array(encoded.ids, dtype=tokenizer.dtype))
                 offsets.append(np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2))
-                lengths.append(len(encoded.ids))
             bar.update(start + len(chunk))
-    return ContextPieces(np.concatenate(ids), np.cumsum(lengths)), np.concatenate(offsets)
+    lengths = np.array([len(part) for part in ids], dtype=np.int64)
+    return TextIds(np.concatenate(ids), np.cumsum(lengths) - lengths, lengths), np.concatenate(offsets)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
 from bertsmith.tables.cells import given_text
 from bertsmith.tables.files import read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
+from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 from bertsmith.tasks.texts.examples import Examples, check_count
 
@@ -46,7 +46,7 @@ def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> E
     names, published = FILES[split]
     paths = [path for folder in (data, data / "BoolQ", data / "boolq") for path in files_named(folder, names)]
     if not paths:
-        raise UserError(f"{data}: no {' or '.join(names)} in it or in its folder BoolQ; data=… names the folder")
+        raise FilesNotFound(f"{data}: no {' or '.join(names)} in it or in its folder BoolQ; data=… names the folder")
     wanted = dict.fromkeys(COLUMNS, given_text) | {"label": BOOLQ.answers.gold_cell()}
     table = read_table(paths[0], wanted, skip_malformed=skip_malformed)
     if check_counts:

@@ -8,6 +8,7 @@ from pathlib import Path
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import files_named
+from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 from bertsmith.tasks.words.sentences import read_sentences, tagging_data
 
@@ -30,8 +31,10 @@ def read_chunking(data: Path, skip_malformed: bool = False) -> TaskData:
 
 
 def _only(data: Path, name: str) -> Path:
-    """Return the file of this name, in upper or lower case; where there is none, what it would be called."""
+    """Return the file of this name, in upper or lower case."""
     paths = files_named(data, [name])
+    if not paths:
+        raise FilesNotFound(f"{data / name}: no such file; data=… names the folder of CoNLL-2000")
     if len(paths) > 1:
         raise UserError(f"{data}: both {paths[0].name} and {paths[1].name}; leave one of them there")
-    return paths[0] if paths else data / name
+    return paths[0]

@@ -18,6 +18,7 @@ from bertsmith.tables.cells import Cell, given_text
 from bertsmith.tables.files import LINE_REMEDY, CheckedTable, column_names, read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
+from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 from bertsmith.tasks.texts.examples import Examples, check_count
 
@@ -161,7 +162,7 @@ def read_split(
     """
     paths, why_not = _located(SETS[name], data, split)
     if why_not:
-        raise UserError(why_not)
+        raise FilesNotFound(why_not)
     layout, is_test = SETS[name].of_file(paths[0]), split == "test"
     header = None if is_test else layout.header
     wanted: dict[str, Cell] = dict.fromkeys(layout.texts, given_text)

@@ -1,30 +1,22 @@
 """The objective of classes, labels and numbers: encoder, head and loss."""
 
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
+from bertsmith.tasks.supervised import SupervisedObjective
 
 
-class Classification(Objective):
-    """An encoder with a head on each row's [CLS] or mean, and the loss of a kind of answer.
-
-    With `compat` the loss is the sum over the batch instead of its mean, as in google-research/electra,
-    finetune/classification/classification_tasks.py and run_finetuning.py.
-    """
+class Classification(SupervisedObjective):
+    """An encoder with a head on each row's [CLS] or mean, and the loss of a kind of answer."""
 
     def __init__(self, encoder: Encoder, head: nn.Module, answers: AnswerKind, compat: bool = False):
         """Join an encoder and a `head` of `bertsmith.encoders.heads` for classes."""
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
+        super().__init__(encoder, head, compat)
         self.answers = answers
-        self.compat = compat
 
     def scores(self, tokens: Tokens) -> Tensor:
         """Return [N, C]: a logit a class or label, or the number."""
@@ -37,9 +29,6 @@ class Classification(Objective):
         """Return `loss`, see `AnswerKind.loss`."""
         scores = self.scores(batch.tokens).float()
         return Losses({"loss": self.answers.loss(scores, batch.targets)}, self.counts(batch))
-
-    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
-        return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
 
 def build_classification(encoder: Encoder, family: str, answers: AnswerKind, compat: bool = False) -> Classification:

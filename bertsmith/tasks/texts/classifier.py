@@ -7,9 +7,9 @@ from typing import NamedTuple
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.answer_kinds.answer_kind import Labels, Prediction
-from bertsmith.tasks.inference import placed
+from bertsmith.tasks.inference import refuse_truncated
 from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.runs import Finetuned, load_weights
+from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.task_spec import answer_kind_of
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.encode import encode
@@ -47,11 +47,8 @@ class Classifier(NamedTuple):
         if not first:
             return [], 0
         rows = self.encode(first, second)
-        if rows.truncated and not truncate:
-            raise UserError(
-                f"{rows.truncated} of {len(first)} texts are longer than the model's {self.length} tokens; shorten "
-                f"them, or have them cut (truncate=True)"
-            )
+        if not truncate:
+            refuse_truncated(rows, self.length)
         return self.answer(rows), rows.truncated
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None) -> Rows:
@@ -85,7 +82,6 @@ def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifi
     answers = answer_kind_of(network.labels, network.multi_label) if trial is None else trial.answers
     encoder, compat = Encoder(network.settings, network.vocab_size), trial is not None and trial.recipe.compat
     objective = build_classification(encoder, network.family, answers, compat)
-    load_weights(objective, model)
-    machine = placed(objective, model.tokenizer, machine_settings)
+    machine = load_on_machine(objective, model, machine_settings)
     pairs = None if trial is None else len(trial.recipe.spec.columns[0]) == 2
     return Classifier(model.path, objective, model.tokenizer, machine, model.length, pairs)

@@ -1,10 +1,8 @@
-"""Texts and pairs of texts in, token rows out: [CLS] one [SEP], or [CLS] one [SEP] two [SEP]."""
-
-from collections.abc import Sequence
+"""Texts and pairs of texts in, token rows out."""
 
 import numpy as np
 
-from bertsmith.tasks.rows import Rows, lay_out
+from bertsmith.tasks.rows import Rows, encode_texts, join_rows
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
@@ -14,16 +12,15 @@ def encode(examples: Examples, tokenizer: Tokenizer, length: int) -> Rows:
 
     Source: google-research/bert, run_classifier.py, _truncate_seq_pair.
     """
-    ids, starts, lengths = _encode_texts(examples.first, tokenizer)
-    if examples.second is None:
-        parts = [(ids, starts, np.minimum(lengths, length - 2))]
-        truncated = lengths > length - 2
+    segments = [encode_texts(texts, tokenizer) for texts in (examples.first, examples.second) if texts is not None]
+    budget = length - 1 - len(segments)
+    truncated = np.sum([texts.lengths for texts in segments], axis=0) > budget
+    if len(segments) == 1:
+        segments = [segments[0].cut(budget)]
     else:
-        second_ids, second_starts, second_lengths = _encode_texts(examples.second, tokenizer)
-        truncated = lengths + second_lengths > length - 3
-        lengths, second_lengths = truncate_pairs(lengths, second_lengths, length - 3)
-        parts = [(ids, starts, lengths), (second_ids, second_starts, second_lengths)]
-    return lay_out(parts, tokenizer, int(truncated.sum()))
+        lengths = truncate_pairs(segments[0].lengths, segments[1].lengths, budget)
+        segments = [texts.cut(fitting) for texts, fitting in zip(segments, lengths, strict=True)]
+    return join_rows(segments, (tokenizer.cls_id, tokenizer.sep_id), int(truncated.sum()))
 
 
 def truncate_pairs(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,9 +34,3 @@ def truncate_pairs(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[
         np.minimum(first, np.maximum(budget - half, budget - second)),
         np.minimum(second, np.maximum(half, budget - first)),
     )
-
-
-def _encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    ids, ends = tokenizer.encode_batch(texts)
-    lengths = np.diff(ends, prepend=0)
-    return ids, ends - lengths, lengths

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.tasks.rows import Rows, lay_out
+from bertsmith.tasks.rows import Rows, TextIds, join_rows
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 IGNORED = -100
@@ -60,6 +60,7 @@ def encode_words(sentences: Sequence[Sequence[str]], tokenizer: Tokenizer, lengt
     kept = places + pieces <= length - 2
     lengths = np.bincount(rows, weights=pieces * kept, minlength=len(sentences)).astype(np.int64)
     num_kept = np.bincount(rows, weights=kept, minlength=len(sentences))
-    laid = lay_out([(ids, row_starts, lengths)], tokenizer, int((num_kept < num_words).sum()))
-    laid = laid._replace(segment_ids=np.full_like(laid.segment_ids, segment))
-    return WordRows(laid, ends, kept, rows[kept], places[kept] + 1, unknown)
+    truncated = int((num_kept < num_words).sum())
+    joined = join_rows([TextIds(ids, row_starts, lengths)], (tokenizer.cls_id, tokenizer.sep_id), truncated)
+    joined = joined._replace(segment_ids=np.full_like(joined.segment_ids, segment))
+    return WordRows(joined, ends, kept, rows[kept], places[kept] + 1, unknown)

@@ -61,7 +61,7 @@ class TagDataset(Dataset):
 
     def score(self, objective: Tagging, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
         """Predict and score all words; predictions-NAME.txt gets a word a line, as `grade conll2000` reads."""
-        grid, spread = predict_tags(objective, self.rows, machine)
+        grid, _, spread = predict_tags(objective, self.rows, machine)
         ids = self.encoded.gather(grid, self.fallback)
         path = None if folder is None else folder / f"predictions-{name}.txt"
         metrics = score_tags(ids, self.sentences, self.encoded.ends, self.spec, path)
@@ -124,16 +124,19 @@ def encode_tagged(
     return TagDataset(spec, sentences, encoded, encoded.spread(tags[encoded.kept], IGNORED), fallback)
 
 
-def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, float]:
-    """Return the id of each token's likeliest tag, [N, L] int16, 0 where there is no token; and how much the tags'
-    probabilities differ from token to token."""
-    grid = np.zeros((len(rows.lengths), int(rows.lengths.max())), dtype=np.int16)
+def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return the id of each token's likeliest tag, [N, L] int16, and its probability, [N, L] float32, 0 where there is
+    no token; and how much the tags' probabilities differ from token to token."""
+    shape = (len(rows.lengths), int(rows.lengths.max()))
+    ids, likeliest = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.float32)
 
     def probs() -> Iterator[np.ndarray]:
         for chosen, tokens, scores in scored(objective, rows, machine):
             exact = scores.float()
-            grid[chosen, : tokens.max_seqlen] = tokens.to_padded(exact.argmax(dim=1)).cpu().numpy()
-            yield exact.softmax(dim=1).cpu().numpy()
+            probs = exact.softmax(dim=1)
+            ids[chosen, : tokens.max_seqlen] = tokens.to_padded(exact.argmax(dim=1)).cpu().numpy()
+            likeliest[chosen, : tokens.max_seqlen] = tokens.to_padded(probs.amax(dim=1)).cpu().numpy()
+            yield probs.cpu().numpy()
 
     spread = spread_of(probs())
-    return grid, spread
+    return ids, likeliest, spread

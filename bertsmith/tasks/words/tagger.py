@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.errors import UserError
-from bertsmith.tasks.inference import placed, scored
-from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.runs import Finetuned, load_weights
+from bertsmith.tasks.inference import refuse_truncated
+from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.words.encode_words import encode_words
+from bertsmith.tasks.words.tag_task import predict_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
@@ -48,12 +45,10 @@ class Tagger(NamedTuple):
         if not any(sentences):
             return [[] for _ in sentences], 0
         encoded = encode_words(sentences, self.tokenizer, self.length, self.segment)
-        if encoded.rows.truncated and not truncate:
-            raise UserError(
-                f"{encoded.rows.truncated} of {len(sentences)} texts are longer than the model's {self.length} tokens; "
-                f"shorten them, or have them cut (truncate=True)"
-            )
-        ids, probs = (grid[encoded.row_of, encoded.place_of] for grid in self._likeliest(encoded.rows))
+        if not truncate:
+            refuse_truncated(encoded.rows, self.length)
+        predicted = predict_tags(self.objective, encoded.rows, self.machine)[:2]
+        ids, probs = (grid[encoded.row_of, encoded.place_of] for grid in predicted)
         tags = iter(zip(ids.tolist(), probs.tolist(), strict=True))
         kept = iter(encoded.kept.tolist())
         unread = (UNREAD_TAG if UNREAD_TAG in self.labels else "-", None)
@@ -65,16 +60,6 @@ class Tagger(NamedTuple):
             return self.labels[id], prob
 
         return [[(word, *tag()) for word in words] for words in sentences], encoded.rows.truncated
-
-    def _likeliest(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Return the id of each token's likeliest tag, [N, L] int16, and its probability, [N, L] float32."""
-        shape = (len(rows.lengths), int(rows.lengths.max()))
-        ids, probs = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.float32)
-        for chosen, tokens, scores in scored(self.objective, rows, self.machine):
-            best = scores.float().softmax(dim=1).max(dim=1)
-            ids[chosen, : tokens.max_seqlen] = tokens.to_padded(best.indices).cpu().numpy()
-            probs[chosen, : tokens.max_seqlen] = tokens.to_padded(best.values).cpu().numpy()
-        return ids, probs
 
 
 def open_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
@@ -88,6 +73,5 @@ def open_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
         compat, segment = model.recipe.compat, model.recipe.segment_of_words(network.settings.num_segments)
     encoder = Encoder(network.settings, network.vocab_size)
     objective = build_tagging(encoder, network.family, len(network.labels), compat)
-    load_weights(objective, model)
-    machine = placed(objective, model.tokenizer, machine_settings)
+    machine = load_on_machine(objective, model, machine_settings)
     return Tagger(objective, model.tokenizer, machine, model.length, network.labels, segment)

@@ -1,30 +1,18 @@
 """The objective of tagging: encoder, head and loss, with an answer a word."""
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch, Losses, Objective
+from bertsmith.objectives.objective import Batch, Losses
+from bertsmith.tasks.supervised import SupervisedObjective
 from bertsmith.tasks.words.encode_words import IGNORED
 
 
-class Tagging(Objective):
-    """An encoder with a head on each token: cross-entropy over tags, at each word's first piece.
-
-    With `compat` the loss is the sum over the batch's words instead of their mean, as in google-research/electra,
-    finetune/tagging/tagging_tasks.py and run_finetuning.py.
-    """
-
-    def __init__(self, encoder: Encoder, head: nn.Module, compat: bool = False):
-        """Join an encoder and a `head` of `bertsmith.encoders.heads` for tags."""
-        super().__init__()
-        self.encoder = encoder
-        self.head = head
-        self.compat = compat
+class Tagging(SupervisedObjective):
+    """An encoder with a head on each token: cross-entropy over tags, at each word's first piece."""
 
     def scores(self, tokens: Tokens) -> Tensor:
         """Return [T, C]: a logit a tag."""
@@ -44,9 +32,6 @@ class Tagging(Objective):
             return Losses({"loss": loss}, self.counts(batch))
         loss = F.cross_entropy(scores, answers, ignore_index=IGNORED, reduction="sum")
         return Losses({"loss": loss}, self.counts(batch))
-
-    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
-        return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]
 
 
 def build_tagging(encoder: Encoder, family: str, num_tags: int, compat: bool = False) -> Tagging:
