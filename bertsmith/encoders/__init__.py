@@ -4,6 +4,7 @@ In reading order:
     tokens      Tokens, the one batch type: packed or padded rows; no other file knows of padding
     dropout     dropout with cheap random numbers on the CPU
     attention   `attend`: one contract, two kernels; windows, and a bias on the scores
+    linear      dense layers of one input as one product
     initialization  initial weights
     costs       floating-point operations, and bytes kept for the backward pass
     config      EncoderConfig, the base of an architecture's settings: its parts, sizes and costs

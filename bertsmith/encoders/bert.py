@@ -15,6 +15,7 @@ from bertsmith.encoders.config import EncoderConfig, TokenEmbeddings, Vocabulary
 from bertsmith.encoders.costs import Precision, attention_bytes, dropout_bytes
 from bertsmith.encoders.dropout import Dropout
 from bertsmith.encoders.initialization import initialize
+from bertsmith.encoders.linear import JointLinear
 from bertsmith.encoders.tokens import Tokens
 
 
@@ -138,7 +139,7 @@ class SelfAttention(nn.Module):
         self.window = window
         self.shape = (3, settings.heads, settings.head_size)
         self.dropout_prob = settings.attention_probs_dropout_prob
-        self.query_key_value = nn.Linear(size, 3 * size)  # one product instead of three
+        self.query_key_value = JointLinear(size, size, parts=3)  # one product instead of three
         self.dense = nn.Linear(size, size)
         self.dropout = Dropout(settings.hidden_dropout_prob)
 

@@ -17,6 +17,7 @@ from bertsmith.encoders.config import EncoderConfig, TokenEmbeddings, Vocabulary
 from bertsmith.encoders.costs import Precision, attention_bytes, dropout_bytes
 from bertsmith.encoders.dropout import Dropout
 from bertsmith.encoders.initialization import initialize
+from bertsmith.encoders.linear import JointLinear
 from bertsmith.encoders.tokens import Tokens
 
 
@@ -186,7 +187,7 @@ class RotaryAttention(nn.Module):
         self.theta = settings.global_rope_theta if everywhere else settings.local_rope_theta
         self.shape = (3, settings.heads, settings.head_size)
         self.dropout_prob = settings.attention_dropout
-        self.query_key_value = nn.Linear(size, 3 * size, bias=False)
+        self.query_key_value = JointLinear(size, size, parts=3, bias=False)
         self.dense = nn.Linear(size, size, bias=False)
         self.dropout = Dropout(settings.attention_dropout)
 
@@ -221,7 +222,7 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, settings: ModernBertConfig):
         super().__init__()
-        self.expand = nn.Linear(settings.hidden_size, 2 * settings.feed_forward, bias=False)
+        self.expand = JointLinear(settings.hidden_size, settings.feed_forward, parts=2, bias=False)
         self.dropout = Dropout(settings.mlp_dropout)
         self.contract = nn.Linear(settings.feed_forward, settings.hidden_size, bias=False)
 
@@ -242,7 +243,8 @@ class ModernBertLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(size, eps=eps, bias=False)
         self.feed_forward = GatedFeedForward(settings)
         outward = settings.initializer_range / math.sqrt(2 * settings.num_hidden_layers)
-        for part in (self.attention.query_key_value, self.feed_forward.expand):
+        inward: tuple[nn.Linear, ...] = (self.attention.query_key_value, self.feed_forward.expand)
+        for part in inward:
             initialize(part, settings.initializer_range)
         for part in (self.attention.dense, self.feed_forward.contract):
             initialize(part, outward)

@@ -73,8 +73,9 @@ def test_run_again_it_finds_itself_done(data, tmp_path):
         ["objective.masking.prob=0.3", "objective.masking.final_prob=0.1", "objective.masking.whole_words=true"],
         ["model.kind=modern", "model.local_attention=4", "model.attention_dropout=0.1"],
         ["optimizer.kind=adafactor", "optimizer.beta2_decay=0.9"],
+        ["optimizer.kind=muon", "optimizer.momentum_steps=6", "model.kind=modern", "model.local_attention=4"],
     ],
-    ids=["without dropout", "with dropout", "with a falling share of whole words", "modern", "adafactor"],
+    ids=["without dropout", "with dropout", "with a falling share of whole words", "modern", "adafactor", "muon"],
 )
 def test_resumed_from_any_checkpoint_it_ends_bit_for_bit_the_same(data, tmp_path, overrides):
     recipe = tiny_recipe(data, "plan.keep_checkpoints=0", *overrides)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.encoders.linear import JointLinear
 
 
 @settings
@@ -20,19 +21,25 @@ class OptimizerSettings(ABC):
 
     @abstractmethod
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Return the optimizer of groups of parameters, each with its "weight_decay"; its "lr" is set at each step."""
+        """Return the optimizer of groups of parameters; the "lr" of each is set at each step.
+
+        A group has "weight_decay", "hidden" (matrices inside the layers) and "parts" (of how many matrices, one below
+        the other, each of its members is made).
+        """
 
     @abstractmethod
-    def initial_state(self, parameter: Tensor) -> dict[str, Tensor]:
+    def initial_state(self, parameter: Tensor, hidden: bool) -> dict[str, Tensor]:
         """Return what the optimizer keeps of a parameter before its first step, on the parameter's device: all of it,
-        since checkpoints are held to these names, shapes and formats."""
+        since checkpoints are held to these names, shapes and formats. `hidden` as in `build`."""
 
     def state_shapes(self, module: nn.Module) -> dict[str, Tensor]:
         """Return the initial state of all parameters, as NAME.exp_avg → tensor, without memory."""
         return {
             f"{name}.{key}": tensor
             for name, parameter in module.named_parameters()
-            for key, tensor in self.initial_state(torch.empty_like(parameter, device="meta")).items()
+            for key, tensor in self.initial_state(
+                torch.empty_like(parameter, device="meta"), is_hidden(name, parameter)
+            ).items()
         }
 
 
@@ -52,21 +59,26 @@ def build_optimizer(
 
     Source: google-research/electra, model/optimization.py: no decay on names with "LayerNorm", "layer_norm" or "bias".
     """
-    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
+    parts_of = {f"{name}.weight": part.parts for name, part in module.named_modules() if isinstance(part, JointLinear)}
+    groups: dict[tuple[Any, ...], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         spared = parameter.ndim < 2  # biases and norms; tables and matrices decay
-        key = (0.0 if spared else settings.weight_decay, rate_of(name), name in new)
+        decay = 0.0 if spared else settings.weight_decay
+        key = (decay, rate_of(name), name in new, is_hidden(name, parameter), parts_of.get(name, 1))
         groups.setdefault(key, []).append(parameter)
+    names = ("weight_decay", "rate", "new", "hidden", "parts")
     optimizer = settings.build(
-        [
-            {"params": members, "weight_decay": decay, "rate": rate, "new": is_new}
-            for (decay, rate, is_new), members in groups.items()
-        ]
+        [{"params": members, **dict(zip(names, key, strict=True))} for key, members in groups.items()]
     )
-    for parameter in module.parameters():
-        optimizer.state[parameter] = settings.initial_state(parameter)
+    for name, parameter in module.named_parameters():
+        optimizer.state[parameter] = settings.initial_state(parameter, is_hidden(name, parameter))
     optimizer.kept = frozenset(settings.state_shapes(module))  # type: ignore[attr-defined]  # for checkpoints
     return optimizer
+
+
+def is_hidden(name: str, parameter: Tensor) -> bool:
+    """Return whether a parameter of this name is a matrix inside the layers: no table, head, bias or norm."""
+    return ".layers." in name and parameter.ndim == 2
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, new_rate: float | None = None) -> None:

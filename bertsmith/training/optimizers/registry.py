@@ -3,5 +3,6 @@
 from bertsmith.config.registry import Kinds
 from bertsmith.training.optimizers.adafactor import AdafactorSettings
 from bertsmith.training.optimizers.adamw import AdamWSettings
+from bertsmith.training.optimizers.muon import MuonSettings
 
-OPTIMIZERS = Kinds("optimizer", (AdamWSettings, AdafactorSettings))
+OPTIMIZERS = Kinds("optimizer", (AdamWSettings, AdafactorSettings, MuonSettings))

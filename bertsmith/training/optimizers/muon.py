@@ -1,0 +1,128 @@
+"""Muon for the matrices inside the layers, AdamW for all other weights."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bertsmith.config.fields import setting, settings
+from bertsmith.errors import UserError
+from bertsmith.training.optimizers.adamw import AdamWSettings
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the polynomial that takes every singular value towards 1. Source: K. Jordan, Muon, 2024; torch.optim.Muon."""
+PRECISION = torch.bfloat16
+"""Of the products that make a matrix orthogonal, as in torch.optim.Muon."""
+
+
+@settings
+class MuonSettings(AdamWSettings):
+    """Muon: a matrix moves along its momentum made orthogonal. Tables, heads, biases and norms move by AdamW.
+
+    `weight_decay` and the rate of the schedule are AdamW's.
+    Source: K. Jordan et al., Muon, 2024; arXiv 2502.16982 for the rates that match AdamW's; torch.optim.Muon.
+    """
+
+    kind: Literal["muon"] = setting(  # type: ignore[assignment]  # another kind of the same union
+        "muon", "muon: orthogonal momentum for the layers' matrices, AdamW for the rest"
+    )
+    beta2: float = setting(0.98, "memory of the mean squared gradient", ge=0, lt=1)
+    bias_correction: bool = setting(True, "enlarge the first steps' means for their short memory")
+    matrix_rate: float = setting(1.0, "learning rate of the layers' matrices, times the schedule's", gt=0)
+    matrix_decay: float = setting(0.01, "decoupled decay of these matrices, times their learning rate", ge=0)
+    adjust_rate: Literal["match_rms_adamw", "original"] = setting(
+        "match_rms_adamw", "how a matrix's rate follows its shape: to moves as large as AdamW's, or √(rows/columns) ≥ 1"
+    )
+    momentum: float = setting(0.95, "memory of a matrix's mean gradient", ge=0, lt=1)
+    first_momentum: float = setting(0.85, "that memory at the first step", ge=0, lt=1)
+    momentum_steps: int = setting(300, "steps in which it rises from the one to the other", ge=0)
+    iterations: int = setting(5, "Newton-Schulz iterations that make a matrix orthogonal", ge=1, le=20)
+
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        matrices = [
+            group | {"rate": self.matrix_rate * group["rate"], "weight_decay": self.matrix_decay}
+            for group in groups
+            if group["hidden"]
+        ]
+        if not matrices:
+            raise UserError("optimizer.kind = 'muon': this model has no matrices inside of layers; use adamw")
+        return Muon(matrices, super().build([group for group in groups if not group["hidden"]]), self)
+
+    def initial_state(self, parameter: Tensor, hidden: bool = False) -> dict[str, Tensor]:
+        if not hidden:
+            return super().initial_state(parameter)
+        return {"step": torch.zeros((), device="cpu"), "momentum_buffer": torch.zeros_like(parameter)}
+
+
+class Muon(torch.optim.Optimizer):
+    """Two optimizers as one, with common groups and state. torch.optim.Muon takes one matrix at a time, which on a GPU
+    is two thousand launches a step for twelve layers; here matrices of one shape are orthogonalised together."""
+
+    def __init__(self, matrices: list[dict[str, Any]], adamw: torch.optim.Optimizer, settings: MuonSettings):
+        super().__init__(matrices, {"lr": 0.0})
+        self.settings, self.adamw, self.matrices = settings, adamw, list(self.param_groups)
+        self.param_groups += adamw.param_groups
+        adamw.state = self.state
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.matrices:
+            self._move([parameter for parameter in group["params"] if parameter.grad is not None], group)
+        self.adamw.step()
+
+    def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        if not parameters:
+            return
+        for parameter in parameters:
+            self.state[parameter]["step"] += 1
+        momentum = self._momentum(int(self.state[parameters[0]]["step"]))
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        updates = torch._foreach_lerp(gradients, buffers, momentum)  # Nesterov's
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        moved = [part for parameter in parameters for part in parameter.chunk(group["parts"])]
+        directions = orthogonalize(
+            [part for update in updates for part in update.chunk(group["parts"])], self.settings.iterations
+        )
+        for part, direction in zip(moved, directions, strict=True):
+            part.add_(direction, alpha=-group["lr"] * self._adjustment(*part.shape))
+
+    def _momentum(self, step: int) -> float:
+        """Return the momentum of this step, counted from 1."""
+        chosen = self.settings
+        risen = min(1.0, (step - 1) / chosen.momentum_steps) if chosen.momentum_steps else 1.0
+        return chosen.first_momentum + risen * (chosen.momentum - chosen.first_momentum)
+
+    def _adjustment(self, rows: int, columns: int) -> float:
+        """Return the factor on a matrix's rate."""
+        if self.settings.adjust_rate == "original":
+            return max(1.0, rows / columns) ** 0.5
+        return 0.2 * max(rows, columns) ** 0.5
+
+
+def orthogonalize(matrices: Sequence[Tensor], iterations: int) -> list[Tensor]:
+    """Return the matrices with all singular values near 1: U Vᵀ of U S Vᵀ, to a tenth or two.
+
+    Matrices of one shape, or of its transpose, are done in one batch.
+    """
+    batches: dict[tuple[int, ...], list[int]] = {}
+    for index, matrix in enumerate(matrices):
+        batches.setdefault(tuple(sorted(matrix.shape)), []).append(index)
+    done: dict[int, Tensor] = {}
+    a, b, c = COEFFICIENTS
+    for indices in batches.values():
+        wide = [matrices[index] if _is_wide(matrices[index]) else matrices[index].mT for index in indices]
+        x = torch.stack(wide).to(PRECISION)  # [n, rows ≤ columns, columns]
+        x /= x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+        for _ in range(iterations):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        for index, direction in zip(indices, x, strict=True):
+            done[index] = direction if _is_wide(matrices[index]) else direction.mT
+    return [done[index] for index in range(len(matrices))]
+
+
+def _is_wide(matrix: Tensor) -> bool:
+    return matrix.shape[0] <= matrix.shape[1]

@@ -1,0 +1,102 @@
+"""Muon against a NumPy twin and torch.optim.Muon."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bertsmith.encoders.linear import JointLinear
+from bertsmith.errors import UserError
+from bertsmith.training.optimizers import muon
+from bertsmith.training.optimizers.muon import COEFFICIENTS, MuonSettings, orthogonalize
+from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(11, 6)
+        layers = [nn.ModuleDict({"joint": JointLinear(6, 6, parts=3), "out": nn.Linear(6, 9)}) for _ in range(2)]
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.ModuleList(layers)
+
+
+def gradients(module: nn.Module, step: int) -> None:
+    torch.manual_seed(100 + step)
+    for parameter in module.parameters():
+        parameter.grad = torch.randn_like(parameter)
+
+
+def twin_direction(update: np.ndarray) -> np.ndarray:
+    a, b, c = COEFFICIENTS
+    x = update if update.shape[0] <= update.shape[1] else update.T
+    x = x / np.linalg.norm(x)
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x if update.shape[0] <= update.shape[1] else x.T
+
+
+@pytest.mark.parametrize("adjust", ["match_rms_adamw", "original"])
+def test_ten_steps_equal_a_twin_in_numpy(monkeypatch, adjust):
+    monkeypatch.setattr(muon, "PRECISION", torch.float32)
+    settings = MuonSettings(matrix_rate=0.5, matrix_decay=0.1, adjust_rate=adjust, momentum_steps=5, beta2=0.98)
+    module = Net()
+    twin = {name: parameter.detach().double().numpy().copy() for name, parameter in module.named_parameters()}
+    mean = {name: np.zeros_like(value) for name, value in twin.items()}
+    square = {name: np.zeros_like(value) for name, value in twin.items()}
+    optimizer = build_optimizer(module, settings)
+    for step in range(10):
+        gradients(module, step)
+        raw = {name: parameter.grad.double().numpy() for name, parameter in module.named_parameters()}
+        rate = 1e-2 * (step + 1) / 10
+        set_learning_rate(optimizer, rate)
+        optimizer.step()
+        momentum = 0.85 + 0.1 * min(1.0, step / 5)
+        for name, gradient in raw.items():
+            if "layers" in name and gradient.ndim == 2:
+                mean[name] = momentum * mean[name] + (1 - momentum) * gradient
+                update = momentum * mean[name] + (1 - momentum) * gradient
+                parts = 3 if "joint" in name else 1
+                twin[name] *= 1 - 0.5 * rate * 0.1
+                for part, value in zip(np.split(update, parts), np.split(twin[name], parts), strict=True):
+                    rows, columns = part.shape
+                    factor = max(1, rows / columns) ** 0.5 if adjust == "original" else 0.2 * max(rows, columns) ** 0.5
+                    value -= 0.5 * rate * factor * twin_direction(part)  # in place: a view
+            else:
+                mean[name] = 0.9 * mean[name] + 0.1 * gradient
+                square[name] = 0.98 * square[name] + 0.02 * gradient**2
+                update = mean[name] / (1 - 0.9 ** (step + 1))
+                update /= np.sqrt(square[name] / (1 - 0.98 ** (step + 1))) + 1e-6
+                twin[name] -= rate * (update + (0.01 if gradient.ndim == 2 else 0) * twin[name])
+    for name, parameter in module.named_parameters():
+        assert np.allclose(parameter.detach().numpy(), twin[name], atol=2e-6), name
+
+
+def test_a_matrix_by_itself_moves_as_in_torch():
+    ours, theirs = Net(), Net()
+    settings = MuonSettings(matrix_decay=0.1, first_momentum=0.95, adjust_rate="original")
+    optimizer = build_optimizer(ours, settings)
+    other = torch.optim.Muon([layer["out"].weight for layer in theirs.encoder.layers], lr=1e-2, weight_decay=0.1)
+    for step in range(5):
+        for module, stepper in ((ours, optimizer), (theirs, other)):
+            gradients(module, step)
+            set_learning_rate(optimizer, 1e-2)
+            stepper.step()
+    for one, two in zip(ours.encoder.layers, theirs.encoder.layers, strict=True):
+        assert torch.allclose(one["out"].weight, two["out"].weight, atol=1e-4)  # both in bfloat16
+
+
+def test_singular_values_come_near_one():
+    torch.manual_seed(0)
+    shapes = [(8, 8), (8, 32), (32, 8), (8, 8)]
+    for direction, shape in zip(orthogonalize([torch.randn(shape) for shape in shapes], 5), shapes, strict=True):
+        assert direction.shape == shape
+        values = torch.linalg.svdvals(direction.float())
+        assert values.min() > 0.3 and values.max() < 1.4
+
+
+def test_a_model_without_matrices_in_layers_is_refused():
+    with pytest.raises(UserError, match=r"muon.*no matrices inside of layers; use adamw"):
+        build_optimizer(nn.Linear(3, 3), MuonSettings())
