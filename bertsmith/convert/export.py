@@ -141,7 +141,7 @@ def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, told: Card
     )
     if network.head == "classification":
         weights, labels = trial.answers.exported(network.weights)
-        network = replace(network, weights=weights, labels=labels)
+        network = replace(network, weights=weights, labels=labels, problem_type=trial.answers.problem_type)
     _note(out, write_folder(out, network, trial.tokenizer, card=card, opset=opset))
 
 

@@ -10,8 +10,8 @@ from bertsmith import __version__
 from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.hub.card import CardSettings, imported_card
+from bertsmith.hub.heads import HEADS
 from bertsmith.hub.huggingface import read_folder, write_folder
-from bertsmith.hub.names import PRETRAINED
 from bertsmith.hub.network import Network
 from bertsmith.hub.sentence import SentenceModules, encoder_folder, read_modules
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
@@ -126,7 +126,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> Model:
             raise UserError(f"{key} = {getattr(settings, key)}: {path} is a Hugging Face folder, which says it itself")
     first = read_folder(path)
     casing = {"lowercase": settings.lowercase, "strip_accents": settings.strip_accents}
-    if first.head not in PRETRAINED:
+    if not HEADS[first.head].is_pretrained:
         raise UserError(f"{path}: a fine-tuned model; name the model that it was fine-tuned from")
     if settings.generator is None:
         return Model(path, [first], shared_tokenizer([first], **casing))
@@ -144,7 +144,7 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> Model:
 
 def _card(network: Network, source: str, told: CardSettings, modules: SentenceModules | None) -> str:
     about = (
-        f"Converted from `{source}` by `bertsmith import` {__version__}: {PRETRAINED[network.head]}, "
+        f"Converted from `{source}` by `bertsmith import` {__version__}: {HEADS[network.head].title}, "
         f"{network.settings.num_hidden_layers} layers of {network.settings.hidden_size}."
     )
     pooled = modules.description if modules else None
@@ -155,7 +155,7 @@ def _describe(model: Model) -> list[str]:
     lines, tokenizer = [], model.tokenizer
     for network in model.networks:
         settings = network.settings
-        heads = [PRETRAINED[network.head]] + ["pooler"] * bool(network.pooler)
+        heads = [HEADS[network.head].title] + ["pooler"] * bool(network.pooler)
         lines.append(
             f"{network.name or network.family}: {settings.num_hidden_layers} layers of {settings.hidden_size}, "
             f"attention heads of {settings.head_size}, embeddings of {settings.embedding}, {', '.join(heads)}"

@@ -17,7 +17,7 @@ import torch
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HeadName
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 from bertsmith.training.models import Model
@@ -34,7 +34,7 @@ MEASURES = {
 """What a score is the sum of, as JSON names it and as people are told."""
 
 
-def scoring_head(model: Model) -> Head:
+def scoring_head(model: Model) -> HeadName:
     """Return the head of the first network of a pre-trained model, which says how likely sentences are: of two
     networks, the discriminator's.
 

@@ -1,23 +1,23 @@
-"""Our weights ↔ other people's formats.
+"""Our weights ↔ Hugging Face's folders, → ONNX, ← TensorFlow's checkpoints.
 
 In reading order:
-    names           heads
-    family          Family: what Hugging Face calls an encoder's classes, tensors and config keys
+    heads           the heads: a record each, with names, module and logits
+    family          Family: Hugging Face's names for an encoder's classes, tensors and config keys
     families        a file for each encoder; a new one is found without being registered
-    registry        the families by name, and what is asked of all of them
-    network         a trained network, whoever trained it
-    layout          names that tensors have in a file → the family's own
-    architecture    which class a folder holds
-    sizes           an encoder's sizes by its tensors, held to config.json
+    registry        the families by name
+    network         Network: a trained network, ours or somebody else's
+    layout          names of tensors in a file → the family's own
+    architecture    the class that a folder holds
+    sizes           an encoder's sizes by its tensors, compared with config.json
     configuration   config.json ↔ the settings of our encoder
     huggingface     a trained model → a folder that transformers loads without us, and back
-    folder_checks   what its files must agree on
-    buffers         what was not learnt and is computed anew
-    finite          that weights are numbers
+    folder_checks   checks that the folder's files agree
+    buffers         tensors that are not trained, compared with computed ones
+    finite          the check that weights are numbers
     tensors         the tensors of such a folder, in one file or several
-    replaceable     which folders may be written over
+    replaceable     the check that a folder may be written over
     sentence        the files by which sentence-transformers pools its vectors
-    sentence_checks what these may say
+    sentence_checks checks of these files
     onnx            a trained model → one file that onnxruntime runs
     bundle          a TensorFlow checkpoint's files → tensors by name
     tensorflow      such tensors of Google's BERT and ELECTRA → our weights

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from bertsmith import __version__
 from bertsmith.config.fields import setting, settings
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HEADS, HeadName
 from bertsmith.hub.network import Network
 
 
@@ -54,14 +54,6 @@ class Measured(NamedTuple):
 
 _SENTENCES = "sentence-transformers"
 
-_PIPELINES: dict[Head, tuple[str, str]] = {
-    "masked_tokens": ("fill-mask", "The capital of France is [MASK]."),
-    "replaced_tokens": ("feature-extraction", "The capital of France is cheese."),
-    "classification": ("text-classification", "The text to classify."),
-    "tagging": ("token-classification", "The words to tag ."),
-    "answering": ("question-answering", ""),
-}
-
 _ANSWERING = """\
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
@@ -100,9 +92,8 @@ def model_card(
         told, measured: for the front matter.
         pooled: what the modules of sentence-transformers beside it do, which come from the model that it began as.
     """
-    head = network.head
-    assert head is not None
-    pipeline, text = _PIPELINES[head]
+    head = HEADS[network.head]
+    pipeline, text = head.pipeline, head.example
     front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": pipeline,
@@ -112,7 +103,7 @@ def model_card(
     example = (
         f'from transformers import pipeline\n\nprint(pipeline("{pipeline}", model="path/to/this/folder")("{text}"))'
     )
-    if head == "answering":
+    if network.head == "answering":
         example = _ANSWERING
     parts = [
         _front(front),
@@ -121,7 +112,7 @@ def model_card(
         _fenced(example, "python"),
     ]
     if onnx:
-        out = "`start_logits` and `end_logits`" if head == "answering" else "`logits`"
+        out = " and ".join(f"`{name}`" for name in head.output_names)
         parts.append(f"`model.onnx` is the same for onnxruntime: what the tokenizer gives goes in, {out} come out.")
     if network.is_energy_head:
         parts.append(
@@ -141,7 +132,9 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def imported_card(name: str, *, head: Head | None, about: str, told: CardSettings, pooled: str | None = None) -> str:
+def imported_card(
+    name: str, *, head: HeadName | None, about: str, told: CardSettings, pooled: str | None = None
+) -> str:
     """Markdown about a model that was converted and not trained.
 
     Args:
@@ -149,7 +142,7 @@ def imported_card(name: str, *, head: Head | None, about: str, told: CardSetting
         about: what was converted, a paragraph.
         pooled: what the modules of sentence-transformers beside it do.
     """
-    pipeline = "feature-extraction" if head is None else _PIPELINES[head][0]
+    pipeline = HEADS[head].pipeline
     front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["bertsmith"]}
     parts = [f"# {_escape(name)}", about]
     if pooled is not None:

@@ -8,18 +8,13 @@ from bertsmith.config.loading import check
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.architecture import architecture
 from bertsmith.hub.family import Family
+from bertsmith.hub.heads import HEADS, PROBLEM_TYPES, REGRESSION, HeadName
 from bertsmith.hub.layout import named, with_tied
-from bertsmith.hub.names import LABELLED, Head
 from bertsmith.hub.network import Network
 from bertsmith.hub.registry import CLASSES, FAMILIES
 from bertsmith.hub.sizes import agreed, sizes_of
 from bertsmith.storage.json_files import member
 from bertsmith.tokenizers.tokenizer import Tokenizer
-
-MULTI_LABEL = "multi_label_classification"
-"""The `problem_type` of a head for any number of labels a text."""
-
-PROBLEM_TYPES = (None, "regression", "single_label_classification", MULTI_LABEL)
 
 OWN_KEYS = ("trained_length", "energies", "learnt", "measured")
 """Keys of config.json that transformers does not know."""
@@ -29,7 +24,7 @@ GELU = ("gelu", "gelu_python")
 
 
 def describe(network: Network, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return the content of a network's config.json; one label is a regression's unless any number may hold."""
+    """Return the content of a network's config.json."""
     settings, family, labels = network.settings, FAMILIES[network.family], network.labels
     config = {
         "architectures": [family.class_of(network.head)],
@@ -44,9 +39,8 @@ def describe(network: Network, tokenizer: Tokenizer) -> dict[str, Any]:
     if labels:
         config["id2label"] = {str(id): label for id, label in enumerate(labels)}
         config["label2id"] = {label: id for id, label in enumerate(labels)}
-    if network.head == "classification":
-        single = "regression" if len(labels) == 1 else "single_label_classification"
-        config["problem_type"] = MULTI_LABEL if network.multi_label else single
+    if network.problem_type is not None:
+        config["problem_type"] = network.problem_type
     config |= family.token_ids(tokenizer) | {"vocab_size": network.vocab_size}
     kept = zip(OWN_KEYS, (network.trained_length, network.is_energy_head, list(network.finetuned_on), network.measured),
                strict=True)  # fmt: skip
@@ -69,7 +63,7 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
     family = CLASSES[name]
     names = named({short: short for short in plain}, family, where)
     names, tied = with_tied(names, family)
-    labels = _labels(config, where) if family.head_of(name, ()) in LABELLED else ()
+    labels = _labels(config, where) if HEADS[family.head_of(name, ())].has_labels else ()
     head = family.head_of(name, labels)
     refuse_other_networks(config, family, head, where)
     shown = sizes_of(family, {name_here: plain[short] for name_here, short in names.items()}, str(path.parent))
@@ -81,7 +75,7 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
         sizes[key] = config[key]
     vocab_size = sizes.pop("vocab_size")
     kind = member(config, "problem_type", (str, type(None)), where, None)
-    if kind not in PROBLEM_TYPES or (kind == "regression" and head == "classification" and len(labels) > 1):
+    if kind not in (None, *PROBLEM_TYPES) or (kind == REGRESSION and head == "classification" and len(labels) > 1):
         raise UserError(f"{where}: problem_type = {quoted(kind, 60)} with {len(labels)} labels, which is not read")
     try:
         settings = check(family.config, sizes | {key: config[key] for key in family.defaults if key in config})
@@ -89,12 +83,12 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
         raise UserError(f"{where}: {error}") from None
     return Network(
         family=family.name, head=head, settings=settings, vocab_size=vocab_size, labels=labels,
-        multi_label=kind == MULTI_LABEL, folder=path.parent, concluded=(*notes, *tied, *absent),
+        problem_type=kind if head == "classification" else None, folder=path.parent, concluded=(*notes, *tied, *absent),
         **_own(config, head, where),
     )  # fmt: skip
 
 
-def refuse_other_networks(config: Mapping[str, Any], family: Family, head: Head | None, where: str) -> None:
+def refuse_other_networks(config: Mapping[str, Any], family: Family, head: HeadName | None, where: str) -> None:
     """Raises UserError where a key makes another network of the tensors than our encoder is."""
     for key, value in family.fixed.items():
         said = config.get(key, value)
@@ -113,7 +107,7 @@ def _is(said: Any, value: Any) -> bool:
     return type(said) is type(value) and said == value
 
 
-def _own(config: Mapping[str, Any], head: Head | None, where: str) -> dict[str, Any]:
+def _own(config: Mapping[str, Any], head: HeadName | None, where: str) -> dict[str, Any]:
     """Return the keys that we write."""
     trained_length = member(config, "trained_length", (int, type(None)), where, None)
     if trained_length is not None and trained_length < 1:

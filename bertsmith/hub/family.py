@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HEADS, HeadName
 
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -29,9 +29,9 @@ class Family(ABC):
     config: type[EncoderConfig]
     root: str
     """The encoder's attribute in its classes, with which the tensors' names begin."""
-    classes: ClassVar[Mapping[str, Head | None]]
+    classes: ClassVar[Mapping[str, HeadName | None]]
     """Its classes → the head in them."""
-    other_classes: ClassVar[Mapping[str, Head | None]]
+    other_classes: ClassVar[Mapping[str, HeadName | None]]
     """Likewise: the bare encoder's, and one that is read as another of `classes` and never written."""
     names_pattern: str
     """A regular expression that the beginning of one of its tensors' names matches, and none of a later family's."""
@@ -50,7 +50,7 @@ class Family(ABC):
     """Our names → its names of a layer that classes without a classification head carry too."""
     fixed: ClassVar[Mapping[str, Any]]
     """What our encoder is and cannot be otherwise: key → the value it has, which is Hugging Face's default too."""
-    read_by: ClassVar[Mapping[str, tuple[Head, ...]]] = {}
+    read_by: ClassVar[Mapping[str, tuple[HeadName, ...]]] = {}
     """Of these keys: the heads that they say something of."""
     defaults: tuple[str, ...]
     """Settings whose defaults are Hugging Face's, so that a config.json may leave them out."""
@@ -60,7 +60,7 @@ class Family(ABC):
     """Settings that no tensor shows, and a config.json must give."""
 
     @abstractmethod
-    def names(self, settings: EncoderConfig, head: Head | None) -> dict[str, tuple[str, ...]]:
+    def names(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, tuple[str, ...]]:
         """Return our name of every tensor → its names; where there are several, ours is these one below the other."""
 
     @abstractmethod
@@ -81,18 +81,18 @@ class Family(ABC):
         """Return what the shape of the first layer's tensor shows."""
 
     @abstractmethod
-    def describe(self, settings: EncoderConfig, head: Head | None) -> dict[str, Any]:
+    def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         """Return the family's own keys of config.json."""
 
     @abstractmethod
     def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
         """Return the values of a buffer of `size` numbers, and what a message calls them."""
 
-    def class_of(self, head: Head | None) -> str:
+    def class_of(self, head: HeadName | None) -> str:
         """Return the class that a network with this head is written as."""
         return next(name for name, its_head in {**self.classes, **self.other_classes}.items() if its_head == head)
 
-    def head_of(self, name: str, labels: tuple[str, ...]) -> Head | None:
+    def head_of(self, name: str, labels: tuple[str, ...]) -> HeadName | None:
         """Return the head in a class of this name whose config.json has these labels."""
         return {**self.classes, **self.other_classes}[name]
 
@@ -117,7 +117,7 @@ class Family(ABC):
 
     def ambiguous(self, where: str) -> UserError:
         """Return the error for a classifier that may be of texts or of words."""
-        classes = [name for name, head in self.classes.items() if head in ("classification", "tagging")]
+        classes = [name for name, head in self.classes.items() if HEADS[head].has_labels]
         return UserError(
             f"{where}: no architectures, and by its tensors the classifier may be of texts or of words; add "
             f'"architectures": [one of {", ".join(classes)}]'

@@ -1,6 +1,7 @@
-"""What the files of a Hugging Face folder must agree on before anything is made of them."""
+"""Checks that the files of a Hugging Face folder agree, before anything is made of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,10 +10,16 @@ from torch import Tensor
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
 from bertsmith.hub.family import Family
-from bertsmith.hub.names import first_of
+from bertsmith.hub.heads import REGRESSION, problem_type
 from bertsmith.hub.network import Network
 from bertsmith.hub.registry import COPIES
 from bertsmith.hub.tensors import FLOATS, Stored, read_tensors
+
+
+def first_of(names: Collection[str]) -> str:
+    """Return, for a message, one of them and how many more there are."""
+    others = len(names) - 1
+    return f"{min(names)}{f' and {others} more' if others else ''}"
 
 
 def count_labels(bias: Stored, path: Path) -> int:
@@ -23,22 +30,23 @@ def count_labels(bias: Stored, path: Path) -> int:
     return bias.shape[0]
 
 
-def labels_of(described: Network, num_labels: int | None, path: Path) -> tuple[str, ...]:
-    """Those that config.json names; else transformers' names for as many as the head has.
+def with_labels(described: Network, num_labels: int, path: Path) -> Network:
+    """Return the network with the labels that config.json names, else transformers' names for as many as the head has;
+    a regression has none.
 
     Raises:
         UserError: it names another number of them than the head has.
     """
-    if num_labels is None:
-        return ()
     if described.labels and len(described.labels) != num_labels:
         raise UserError(
             f"{path / 'config.json'}: id2label names {len(described.labels)} classes, and the head has {num_labels}; "
             f"put the config.json that belongs to these weights beside them"
         )
-    if num_labels == 1 and described.head == "classification" and not described.multi_label:
-        return ()
-    return described.labels or tuple(f"LABEL_{id}" for id in range(num_labels))
+    labels = described.labels or tuple(f"LABEL_{id}" for id in range(num_labels))
+    if described.head != "classification":
+        return replace(described, labels=labels)
+    kind = problem_type(num_labels, described.problem_type)
+    return replace(described, labels=() if kind == REGRESSION else labels, problem_type=kind)
 
 
 def check_names(places: Mapping[str, str], wanted: set[str], path: Path) -> None:

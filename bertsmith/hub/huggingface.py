@@ -22,10 +22,10 @@ from bertsmith.hub.folder_checks import (
     check_pooler,
     check_shapes,
     count_labels,
-    labels_of,
+    with_labels,
 )
+from bertsmith.hub.heads import HEADS
 from bertsmith.hub.layout import named, unwrapped, with_tied
-from bertsmith.hub.names import LABELLED
 from bertsmith.hub.network import Network
 from bertsmith.hub.onnx import write_onnx
 from bertsmith.hub.registry import CLASSES, COPIES, FAMILIES, kind_of_buffer, kind_of_dropped
@@ -126,7 +126,10 @@ def read_folder(path: Path) -> Network:
     if pooler_names:
         wanted |= set(family.pooler.values())
     check_names(places, wanted, path)
-    num_labels = count_labels(stored[places[names["head.output.bias"][0]]], path) if head in LABELLED else None
+    num_labels = None
+    if HEADS[head].has_labels:
+        num_labels = count_labels(stored[places[names["head.output.bias"][0]]], path)
+        described = with_labels(described, num_labels, path)
     shapes = {name: tensor.shape for name, tensor in described.outline(num_labels).state_dict().items()}
     check_shapes(stored, places, names, shapes, path)
     tensors = _read(stored, places, wanted)
@@ -138,7 +141,6 @@ def read_folder(path: Path) -> Network:
         described,
         weights=weights,
         pooler=pooler,
-        labels=labels_of(described, num_labels, path),
         dropped={name: str(kind_of_dropped(name)) for name in sorted(dropped)},
         concluded=(*wrapped, *described.concluded),
     )

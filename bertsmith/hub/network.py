@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
-from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.initialization import shapes_only
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
-from bertsmith.hub.names import LABELLED, Head
+from bertsmith.hub.heads import HEADS, HeadName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +23,7 @@ class Network:
     """Whose classes it is of."""
     settings: EncoderConfig
     vocab_size: int
-    head: Head | None
+    head: HeadName | None
     """Which of our heads is in `weights`."""
     weights: dict[str, Tensor] = field(default_factory=dict)
     """float32; "encoder.…", and "head.…" where there is a head: all that the modules need, nothing else. Empty where
@@ -37,8 +35,8 @@ class Network:
     """What the logits of a replaced-token head are; see `ReplacedTokenModel`."""
     labels: tuple[str, ...] = ()
     """Names of the classes or tags in the order of their ids; a regression has none, or one that is written."""
-    multi_label: bool = False
-    """Whether a text may have any number of these."""
+    problem_type: str | None = None
+    """Of a classification head, as config.json has it: one of `heads.PROBLEM_TYPES`."""
     trained_length: int | None = None
     """Longest row seen in pre-training, in tokens; None where nothing says so."""
     finetuned_on: tuple[str, ...] = ()
@@ -59,7 +57,7 @@ class Network:
     @property
     def num_labels(self) -> int | None:
         """Outputs of a classification or tagging head; None of all others."""
-        return len(self.weights["head.output.bias"]) if self.head in LABELLED else None
+        return len(self.weights["head.output.bias"]) if HEADS[self.head].has_labels else None
 
     def build(self) -> Any:
         """Return our module with its weights, in evaluation mode."""
@@ -72,18 +70,4 @@ class Network:
         """Return our module with shapes and no weights: a MaskedTokenModel, a ReplacedTokenModel, or "encoder" with the
         "head" that fine-tuning makes, if any, of `num_labels` outputs where their number is not fixed."""
         with shapes_only():
-            return self._module(num_labels)
-
-    def _module(self, num_labels: int | None) -> nn.Module:
-        if self.head == "masked_tokens":
-            return MaskedTokenModel(self.settings, self.vocab_size)
-        if self.head == "replaced_tokens":
-            return ReplacedTokenModel(self.settings, self.vocab_size, self.is_energy_head)
-        parts: dict[str, nn.Module] = {"encoder": Encoder(self.settings, self.vocab_size)}
-        if self.head == "answering":
-            parts["head"] = self.settings.answer_head()
-        if num_labels is not None and self.head == "classification":
-            parts["head"] = self.settings.classification_head(num_labels, self.family)
-        if num_labels is not None and self.head == "tagging":
-            parts["head"] = self.settings.tagging_head(num_labels)
-        return nn.ModuleDict(parts)
+            return HEADS[self.head].build(self, num_labels or 0)

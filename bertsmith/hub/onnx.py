@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError, one_line
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HEADS, HeadName
 from bertsmith.storage.files import atomic_write
 
 OPSETS = range(18, 23)
@@ -52,7 +51,7 @@ def check_onnx(opset: int) -> None:
             ) from None
 
 
-def write_onnx(path: Path, model: nn.Module, head: Head | None, inputs: tuple[str, ...], opset: int) -> float:
+def write_onnx(path: Path, model: nn.Module, head: HeadName | None, inputs: tuple[str, ...], opset: int) -> float:
     """Write `model` to `path` and compare the file's answers with the model's.
 
     Args:
@@ -94,11 +93,11 @@ class _PaddedTokens(Tokens):
 class _Graph(nn.Module):
     """Padded batches in, logits out."""
 
-    def __init__(self, model: Any, head: Head | None):
+    def __init__(self, model: Any, head: HeadName | None):
         super().__init__()
         self.model: Any = model
-        self.by_token = head != "classification"
-        self.outputs = ("start_logits", "end_logits") if head == "answering" else ("logits",)
+        self.head = HEADS[head]
+        self.outputs = self.head.output_names
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -116,17 +115,9 @@ class _Graph(nn.Module):
             has_padding=True,
             mask=attention_mask.bool(),
         )
-        logits = tokens.to_padded(self.logits(tokens)) if self.by_token else self.logits(tokens)
+        logits = self.head.logits(self.model, tokens)
+        logits = tokens.to_padded(logits) if self.head.by_token else logits
         return logits if len(self.outputs) == 1 else logits.unbind(dim=-1)
-
-    def logits(self, tokens: Tokens) -> Tensor:
-        """Return [T, V], [T] or [T, C] by token, or [N, C] by row."""
-        if isinstance(self.model, MaskedTokenModel):
-            return self.model.scores(tokens, torch.arange(tokens.num_tokens))
-        if isinstance(self.model, ReplacedTokenModel):
-            return self.model.logits(tokens)
-        encoder, head = self.model.encoder, self.model.head
-        return head(encoder(tokens) if self.by_token else encoder.pooled(tokens))
 
 
 def _trace(graph: _Graph, inputs: tuple[str, ...], opset: int) -> bytes:
@@ -170,8 +161,8 @@ def _compare(file: Path, graph: _Graph, inputs: tuple[str, ...]) -> float:
         outputs = [torch.from_numpy(output) for output in session.run(graph.outputs, grids)]
         logits = outputs[0] if len(outputs) == 1 else torch.stack(outputs, dim=-1)
         with torch.no_grad():
-            expected = graph.logits(tokens)
-        difference = ((tokens.to_flat(logits) if graph.by_token else logits) - expected).abs().max().item()
+            expected = graph.head.logits(graph.model, tokens)
+        difference = ((tokens.to_flat(logits) if graph.head.by_token else logits) - expected).abs().max().item()
         if not difference <= TOLERANCE * max(1.0, expected.abs().max().item()):  # NaN neither
             raise UserError(
                 f"{file.name}: onnxruntime's logits are off by {difference:.1e}, which is more than rounding; "

@@ -19,8 +19,9 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
 from bertsmith.hub.configuration import refuse_other_networks
 from bertsmith.hub.finite import to_float32
+from bertsmith.hub.folder_checks import first_of
+from bertsmith.hub.heads import HeadName
 from bertsmith.hub.huggingface import MAX_CONFIG_BYTES
-from bertsmith.hub.names import Head, first_of
 from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.json_files import member, read_json
@@ -54,7 +55,7 @@ class _Part:
     name: str
     """"discriminator", "generator", or empty for the only one."""
     family: str
-    head: Head | None
+    head: HeadName | None
     scope: str
     """What the names of its layers begin with."""
     embeddings: str
@@ -209,7 +210,7 @@ def _parts(variables: set[str], source: Path) -> list[_Part]:
         kind = "TensorFlow 2 keeps Keras models so: convert it with transformers, and import that folder"
         known = "bertsmith reads what Google's BERT and ELECTRA write: bert/…, electra/…"
         raise UserError(f"{source}: holds {first}; {kind if 'ATTRIBUTES' in first else known}")
-    head: Head | None = "replaced_tokens" if "discriminator_predictions" in scopes else None
+    head: HeadName | None = "replaced_tokens" if "discriminator_predictions" in scopes else None
     if head is None and "generator_predictions" in scopes and "generator" not in scopes:
         return [_Part("", "electra", "masked_tokens", "electra", "electra")]  # electra_objective=false
     if not scopes & {"generator", "generator_predictions"}:

@@ -128,7 +128,7 @@ class Collator(Protocol):
 
 
 PretrainedHead = Literal["masked_tokens", "replaced_tokens"]
-"""As `bertsmith.hub.names` calls them."""
+"""As `bertsmith.hub.heads` calls them."""
 
 
 class TrainedWeights(NamedTuple):
@@ -150,7 +150,7 @@ class PretrainingSettings(ABC):
     kind: str
     """What a recipe's objective.kind calls it."""
     head: ClassVar[PretrainedHead]
-    """Of the network that fine-tuning starts from, as `bertsmith.hub.names` calls it."""
+    """Of the network that fine-tuning starts from, as `bertsmith.hub.heads` calls it."""
     energies: ClassVar[bool] = False
     """Whether the head gives energies; see `ReplacedTokenModel`."""
     headline: ClassVar[str]

@@ -1,11 +1,11 @@
 """A model and texts in, answers out.
 
-Read in this order:
+In reading order:
     predictor       a model on a machine: fill, score, replaced, classify, tag, answer, evaluate
-    pipelines       what a model can be asked of rows: classify, tag, answer, fill, judge, score; the lines that answer
+    pipelines       rows → lines of answers: classify, tag, answer, fill, judge, score
     rows            the rows of texts, of a table and of words, and their answers
-    answer_tables   what `predict --out` writes
+    answer_tables   the table of `predict --out`
     submit          GLUE's test sets, answered by a run's trials
-    glue_archive    … as the files that the GLUE server takes
+    glue_archive    these answers as the files of the GLUE server
     answer_file     a file of questions, answered by a run's trial, as SQuAD's server takes it
 """

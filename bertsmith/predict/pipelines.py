@@ -1,5 +1,4 @@
-"""What a model can be asked of rows, an object for each kind, and the lines that answer; the model's head decides which
-one it is, once."""
+"""Rows in, lines of answers out: a `Pipeline` for each head of a model, as `predict` and `score` use them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HeadName
 from bertsmith.predict.predictor import Filled, Predictor, TokenValues
 from bertsmith.tables.cells import is_missing, text, words
 from bertsmith.tasks.answering.answerer import FoundAnswer
@@ -28,14 +27,14 @@ class Line(NamedTuple):
     content: Any
     """For JSON."""
     columns: Mapping[str, Any] = MappingProxyType({})
-    """For a table: "prediction", of most "probability", and what else there is."""
+    """For a table: "prediction", mostly "probability", and others."""
 
 
 NO_ANSWER = Line([], None)
 """To a row that is blank."""
 
 Row = tuple[Any, ...]
-"""What is asked about, one part a column: texts, or a list of words."""
+"""A question to the model, one part a column: texts, or a list of words."""
 
 
 @dataclass
@@ -45,8 +44,10 @@ class Pipeline(ABC):
     model: Predictor
     truncate: bool = False
     """Whether longer texts are cut to the model's length."""
-    max_guesses: int = 5
-    """For each [MASK]."""
+    top_k: int = 5
+    """Tokens shown for each [MASK]."""
+    num_cut: int = 0
+    """Rows that were cut."""
     default_columns: ClassVar[tuple[tuple[str, ...], ...]] = (("text",),)
     note_on_cut: ClassVar[str] = ""
 
@@ -78,10 +79,9 @@ class Pipeline(ABC):
 
     def notes(self, num_rows: int) -> list[str]:
         """Return what there is to say after `num_rows` rows."""
-        model = self.model
-        as_trained = ", as in training" if model.was_finetuned else ""
-        cut = f"{model.num_cut:,} of {num_rows:,} rows were cut to {model.length} tokens{as_trained}{self.note_on_cut}"
-        return [cut] if model.num_cut else []
+        as_trained = ", as in training" if self.model.was_finetuned else ""
+        length = f"{self.model.length} tokens{as_trained}{self.note_on_cut}"
+        return [f"{self.num_cut:,} of {num_rows:,} rows were cut to {length}"] if self.num_cut else []
 
 
 class Classify(Pipeline):
@@ -97,7 +97,8 @@ class Classify(Pipeline):
                     f"{_quoted(row)}: {len(row) - 1} tabs; a line is one text, or all are two texts with a tab between"
                 )
         first, *second = map(list, zip(*rows, strict=True))
-        answers = self.model.classify(first, second[0] if second else None, truncate=True)
+        answers, num_cut = self.model.classify(first, second[0] if second else None, truncate=True, count_cut=True)
+        self.num_cut += num_cut
         return [Line([answer.text()], answer.to_json(), answer.columns()) for answer in answers]
 
 
@@ -119,7 +120,8 @@ class TagWords(Pipeline):
         return not row[0]
 
     def ask(self, rows: Sequence[Row]) -> list[Line]:
-        tagged = self.model.tag_with_probs([row[0] for row in rows], truncate=True)
+        tagged, num_cut = self.model.tag_with_probs([row[0] for row in rows], truncate=True)
+        self.num_cut += num_cut
         return [tag_line(sentence, self.a_word_a_line) for sentence in tagged]
 
 
@@ -162,7 +164,9 @@ class Fill(Pipeline):
 
     def fill(self, texts: list[str]) -> list[Filled]:
         """Return texts with their masks filled. Raises UserError where the model cannot fill any."""
-        return self.model.fill(texts, self.max_guesses, self.truncate)
+        filled, num_cut = self.model.fill(texts, self.top_k, self.truncate, count_cut=True)
+        self.num_cut += num_cut
+        return filled
 
     def ask_plain(self, texts: list[str]) -> list[Line]:
         """Return lines for texts without a [MASK]."""
@@ -190,7 +194,11 @@ class Judge(Fill):
         return super().fill(texts) if texts else []
 
     def ask_plain(self, texts: list[str]) -> list[Line]:
-        return [judged_line(tokens) for tokens in self.model.replaced(texts, self.truncate)] if texts else []
+        if not texts:
+            return []
+        judged, num_cut = self.model.replaced(texts, self.truncate, count_cut=True)
+        self.num_cut += num_cut
+        return [judged_line(tokens) for tokens in judged]
 
 
 @dataclass
@@ -202,20 +210,18 @@ class Score(Pipeline):
 
     def ask(self, rows: Sequence[Row]) -> list[Line]:
         measure = self.model.score_measure
-        scored = self.model.score_tokens([row[0] for row in rows], self.truncate)
+        scored, num_cut = self.model.score_tokens([row[0] for row in rows], self.truncate, count_cut=True)
+        self.num_cut += num_cut
         return [score_line(tokens, measure, self.per_token) for tokens in scored]
 
 
-PIPELINES: dict[Head, type[Pipeline]] = {"classification": Classify, "tagging": TagWords, "answering": Answer}
-"""Of fine-tuned models, which cut texts as training cut them."""
-
-
-def pipeline_of(model: Predictor, max_guesses: int = 5, truncate: bool = False) -> Pipeline:
-    """Return what `predict` asks of a model."""
-    head = model.opened.network.head
-    if head in PIPELINES:
-        return PIPELINES[head](model, truncate=True)
-    return (Judge if model.judges else Fill)(model, truncate, max_guesses)
+def pipeline_of(model: Predictor, top_k: int = 5, truncate: bool = False) -> Pipeline:
+    """Return the pipeline of `predict` for a model. Fine-tuned ones cut texts as in training."""
+    finetuned: dict[HeadName | None, type[Pipeline]] = {
+        "classification": Classify, "tagging": TagWords, "answering": Answer,
+    }  # fmt: skip
+    pipeline = finetuned.get(model.opened.network.head, Judge if model.judges else Fill)
+    return pipeline(model, truncate or model.was_finetuned, top_k)
 
 
 def answer_line(answer: FoundAnswer) -> Line:

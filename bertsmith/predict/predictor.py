@@ -1,4 +1,4 @@
-"""A model, opened to be asked about text: what `bertsmith.load` gives, and what the verbs that look at a model use.
+"""A model, opened to be asked about text: for `bertsmith.load` and the verbs that look at a model.
 
 model = bertsmith.load("runs/bert-small")
 model.fill("the cat [MASK] on the mat.")
@@ -16,7 +16,7 @@ from bertsmith.evals.evaluate import EvaluateSettings, Evaluation, evaluate_mode
 from bertsmith.evals.likelihood import measure_of, scoring_head, token_likelihoods
 from bertsmith.evals.masks import Guesses, filled, guess_masks
 from bertsmith.evals.replaced import replaced_probs
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HEADS, HeadName
 from bertsmith.tasks.answering.answerer import Answerer, FoundAnswer, open_answerer
 from bertsmith.tasks.runs import open_trained
 from bertsmith.tasks.texts.classifier import Classifier, Labels, Prediction, open_classifier
@@ -24,16 +24,13 @@ from bertsmith.tasks.words.tagger import TaggedWords, Tagger, TagsWithProbs, ope
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
 
-_HEADS = {"masked_tokens": "masked-token head", "replaced_tokens": "discriminator head"}
-
-OPENERS: dict[Head, Callable[[Model, MachineSettings], Classifier | Tagger | Answerer]] = {
-    "classification": open_classifier, "tagging": open_tagger, "answering": open_answerer,
-}  # fmt: skip
-"""Of fine-tuned models, by their heads."""
-
-_CANNOT_CLASSIFY: dict[Head | None, str] = {
-    "tagging": "tags words (`tag`)", "answering": "answers questions (`answer`)",
-}  # fmt: skip
+FinetunedModel = Classifier | Tagger | Answerer
+_FINETUNED: dict[HeadName | None, tuple[Callable[[Model, MachineSettings], FinetunedModel], str]] = {
+    "classification": (open_classifier, "classifies texts (`classify`)"),
+    "tagging": (open_tagger, "tags words (`tag`)"),
+    "answering": (open_answerer, "answers questions (`answer`)"),
+}
+"""The head of a fine-tuned model → the function that opens it, and its ability in a message."""
 
 TokenValues = list[tuple[str, float]]
 """A text's tokens, in order, with a number each."""
@@ -48,23 +45,27 @@ class Filled(NamedTuple):
     """For each [MASK], tokens with their probabilities, the likeliest first."""
 
 
-def _one_or_many(method: Callable[..., list[Any]]) -> Callable[..., Any]:
-    """Make a method that answers one text with one answer, and several with a list."""
+def _one_or_many(method: Callable[..., tuple[list[Any], int]]) -> Callable[..., Any]:
+    """Make a method that answers one text with one answer, and several with a list; with `count_cut` it returns, beside
+    that, how many texts were cut."""
 
     @functools.wraps(method)
-    def ask(self: "Predictor", texts: str | Sequence[str], *arguments: Any, **named: Any) -> Any:
-        if isinstance(texts, str):
-            return method(self, [texts], *arguments, **named)[0]
-        return method(self, list(texts), *arguments, **named)
+    def ask(
+        self: "Predictor", texts: str | Sequence[str], *arguments: Any, count_cut: bool = False, **named: Any
+    ) -> Any:
+        answers, num_cut = method(self, [texts] if isinstance(texts, str) else list(texts), *arguments, **named)
+        answer = answers[0] if isinstance(texts, str) else answers
+        return (answer, num_cut) if count_cut else answer
 
     return ask
 
 
 class Predictor:
-    """A run of ours or a Hugging Face folder, on a machine. What it can be asked depends on its heads; what it cannot
-    be asked is refused by name. Texts are run in batches: hand over many at once.
+    """A run of ours or a Hugging Face folder, on a machine. Its heads decide which methods answer; the others refuse.
+    Texts are run in batches: hand over many at once.
 
-    A text longer than the model is refused, unless `truncate` has it cut.
+    A text longer than the model is refused, unless `truncate` has it cut. With `count_cut=True`, a method of texts
+    returns a pair, the answers and how many texts were cut.
     """
 
     def __init__(self, path: str | Path, device: str = "auto", task: str | None = None):
@@ -72,20 +73,18 @@ class Predictor:
         `device` is not there."""
         self.opened = open_trained(Path(path), task)
         self.path = self.opened.path
-        self.num_cut = 0
-        """Texts that `truncate` has cut, since the model was opened."""
         # The same answers on all machines, or nearly: likelihoods need more, see `evals.rows.asking`.
         settings = MachineSettings(device=device, dtype="float32", compile=False)
         self._device = device
-        self._networks: dict[Head, Any] = {}
-        head = self.opened.network.head
-        self._finetuned = OPENERS[head](self.opened, settings) if head in OPENERS else None
+        self._networks: dict[HeadName, Any] = {}
+        open_finetuned, _ = _FINETUNED.get(self.opened.network.head, (None, ""))
+        self._finetuned = open_finetuned and open_finetuned(self.opened, settings)
         if self._finetuned is None:
             self._machine = choose_machine(settings, self.opened.tokenizer.pad_id)
 
     @property
     def classifies(self) -> bool:
-        """Whether it was fine-tuned to tell texts apart, for `classify`."""
+        """Whether it was fine-tuned to classify texts, for `classify`."""
         return isinstance(self._finetuned, Classifier)
 
     @property
@@ -100,7 +99,7 @@ class Predictor:
 
     @property
     def was_finetuned(self) -> bool:
-        """Whether it learnt a labelled task."""
+        """Whether it was trained on a labelled task."""
         return self._finetuned is not None
 
     @property
@@ -114,8 +113,9 @@ class Predictor:
         return any(network.head == "replaced_tokens" for network in self.opened.networks)
 
     @_one_or_many
-    def fill(self, texts: list[str], most: int = 5, truncate: bool = False) -> list[Filled]:
-        """Return each text with every [MASK] filled, and `most` guesses for each. Of two networks the generator does.
+    def fill(self, texts: list[str], top_k: int = 5, truncate: bool = False) -> tuple[list[Filled], int]:
+        """Return each text with every [MASK] filled, and the `top_k` likeliest tokens for each. Of two networks the
+        generator fills them.
 
         Raises:
             UserError: the model has no masked-token head; a text has no [MASK], or is too long.
@@ -124,11 +124,12 @@ class Predictor:
         for text in texts:
             if "[MASK]" not in text:
                 raise UserError(f"no [MASK] in {_shortened(text)}; write it where a word is wanted")
-        guesses = guess_masks(network, self._encode(texts, truncate), self.opened.tokenizer, self._machine, most)
-        return [Filled(filled(text, masks), masks) for text, masks in zip(texts, guesses, strict=True)]
+        ids, num_cut = self._encode(texts, truncate)
+        guesses = guess_masks(network, ids, self.opened.tokenizer, self._machine, top_k)
+        return [Filled(filled(text, masks), masks) for text, masks in zip(texts, guesses, strict=True)], num_cut
 
     @_one_or_many
-    def replaced(self, texts: list[str], truncate: bool = False) -> list[TokenValues]:
+    def replaced(self, texts: list[str], truncate: bool = False) -> tuple[list[TokenValues], int]:
         """Return each text's tokens, in order, with the probability that it was put in another's place.
 
         Raises:
@@ -139,18 +140,19 @@ class Predictor:
             raise UserError(
                 f"{self.path}: an Electric knows no probability of replacement; it scores texts (`bertsmith score`)"
             )
-        ids = self._encode(texts, truncate)
-        return self._by_token(ids, replaced_probs(network, ids, self.opened.tokenizer, self._machine))
+        ids, num_cut = self._encode(texts, truncate)
+        return self._by_token(ids, replaced_probs(network, ids, self.opened.tokenizer, self._machine)), num_cut
 
     @_one_or_many
-    def score(self, texts: list[str], truncate: bool = False) -> list[float]:
+    def score(self, texts: list[str], truncate: bool = False) -> tuple[list[float], int]:
         """Return how likely each text is, in nats: the sum that `score_measure` names, a masked-token model's
         pseudo-log-likelihood; see `bertsmith.evals.likelihood`.
 
         Raises:
-            UserError: the model cannot say; a text is too long.
+            UserError: the model has no head for it; a text is too long.
         """
-        return [sum(value for _, value in tokens) for tokens in self.score_tokens(texts, truncate)]
+        scored, num_cut = self.score_tokens(texts, truncate, count_cut=True)
+        return [sum(value for _, value in tokens) for tokens in scored], num_cut
 
     @property
     def score_measure(self) -> str:
@@ -162,16 +164,16 @@ class Predictor:
         return measure_of(self.pretrained("score texts"))
 
     @_one_or_many
-    def score_tokens(self, texts: list[str], truncate: bool = False) -> list[TokenValues]:
-        """Return what each token contributes to `score`, in nats, in order; [CLS] and [SEP] count for nothing."""
+    def score_tokens(self, texts: list[str], truncate: bool = False) -> tuple[list[TokenValues], int]:
+        """Return each token's part of `score`, in nats, in order; [CLS] and [SEP] count for nothing."""
         network = self._network(scoring_head(self.pretrained("score texts")), "score texts")
-        ids = self._encode(texts, truncate)
-        return self._by_token(ids, token_likelihoods(network, ids, self.opened.tokenizer, self._machine))
+        ids, num_cut = self._encode(texts, truncate)
+        return self._by_token(ids, token_likelihoods(network, ids, self.opened.tokenizer, self._machine)), num_cut
 
     @_one_or_many
     def classify(
         self, texts: list[str], second: str | Sequence[str] | None = None, truncate: bool = False
-    ) -> list[Prediction] | list[Labels]:
+    ) -> tuple[list[Prediction] | list[Labels], int]:
         """Return the likeliest class of each text (of each text and its `second` one, in a task of pairs) with its
         probability; or the labels that a multi-label model gives it, or the number of a regression.
 
@@ -179,24 +181,24 @@ class Predictor:
             UserError: the model was not fine-tuned; its task wants pairs, or wants none; a text is too long.
         """
         if not isinstance(self._finetuned, Classifier):
-            why = _CANNOT_CLASSIFY.get(self.opened.network.head, "not fine-tuned")
-            raise UserError(f"{self.path}: {why}, so it knows no classes; `bertsmith finetune` makes one that does")
-        second = [second] if isinstance(second, str) else second
-        answers, num_cut = self._finetuned.ask(texts, second, truncate)
-        self.num_cut += num_cut
-        return answers
+            _, ability = _FINETUNED.get(self.opened.network.head, (None, "not fine-tuned"))
+            raise UserError(f"{self.path}: {ability}, so it knows no classes; `bertsmith finetune` makes one that does")
+        return self._finetuned.ask(texts, [second] if isinstance(second, str) else second, truncate)
 
     @_one_or_many
-    def tag(self, texts: list[str], truncate: bool = False) -> list[TaggedWords]:
-        """Return each text's words, as white space parts them, with their tags.
+    def tag(self, texts: list[str], truncate: bool = False) -> tuple[list[TaggedWords], int]:
+        """Return each text's words, separated by white space, with their tags.
 
         Raises:
             UserError: the model was not fine-tuned on tags; a text is too long.
         """
-        return self.tag_words([text.split() for text in texts], truncate)
+        tagged, num_cut = self.tag_with_probs([text.split() for text in texts], truncate)
+        return _without_probs(tagged), num_cut
 
-    def tag_with_probs(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TagsWithProbs]:
-        """Return the same as `tag_words`, with the probability of each tag.
+    def tag_with_probs(
+        self, sentences: Sequence[Sequence[str]], truncate: bool = False
+    ) -> tuple[list[TagsWithProbs], int]:
+        """Return the same as `tag_words`, with the probability of each tag; and how many sentences were cut.
 
         Raises:
             UserError: the model was not fine-tuned on tags; a sentence is no list of words, or too long.
@@ -204,18 +206,19 @@ class Predictor:
         for sentence in [sentences] if isinstance(sentences, str) else sentences:
             if isinstance(sentence, str) or not all(isinstance(word, str) for word in sentence):
                 raise UserError(f"{quoted(sentence, 60)}: a sentence is a list of words here; `tag` takes texts")
-        tagged, num_cut = self._tagger.ask(sentences, truncate)
-        self.num_cut += num_cut
-        return tagged
+        if not isinstance(self._finetuned, Tagger):
+            raise UserError(f"{self.path}: tags no words; `bertsmith finetune chunk` makes a model that does")
+        return self._finetuned.ask(sentences, truncate)
 
     def tag_words(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> list[TaggedWords]:
-        """Return the same as `tag`, of sentences that are cut into words already."""
-        tagged = self.tag_with_probs(sentences, truncate)
-        return [[(word, tag) for word, tag, prob in words if prob is not None] for words in tagged]
+        """Return the same as `tag`, of sentences that are lists of words."""
+        return _without_probs(self.tag_with_probs(sentences, truncate)[0])
 
     @_one_or_many
-    def answer(self, questions: list[str], contexts: str | Sequence[str], truncate: bool = False) -> list[FoundAnswer]:
-        """Return the answer to each question, a stretch of the context beside it, or none if the model learnt that.
+    def answer(
+        self, questions: list[str], contexts: str | Sequence[str], truncate: bool = False
+    ) -> tuple[list[FoundAnswer], int]:
+        """Return the answer to each question, a stretch of the context beside it, or none if the model may give none.
 
         Raises:
             UserError: the model was not fine-tuned on questions; there are not as many contexts; a question is empty or
@@ -225,51 +228,48 @@ class Predictor:
             raise UserError(
                 f"{self.path}: answers no questions; `bertsmith finetune squad-v1.1` makes a model that does"
             )
-        return self._finetuned.answer(questions, [contexts] if isinstance(contexts, str) else list(contexts), truncate)
+        listed = [contexts] if isinstance(contexts, str) else list(contexts)
+        return self._finetuned.answer(questions, listed, truncate), 0  # contexts are read in windows
 
-    def evaluate(self, **asked: Any) -> Evaluation:
-        """Return what `bertsmith evaluate` measures: `data=`, `blimp=`, `pairs=`, as there.
+    def evaluate(self, **settings: Any) -> Evaluation:
+        """Measure the model as `bertsmith evaluate` does: `data=`, `blimp=`, `pairs=`, as there.
 
         Raises:
             UserError: as there.
         """
         model = self.pretrained("be evaluated")
         machine = {"device": self._device, "compile": False}
-        return evaluate_model(model, check(EvaluateSettings, {"machine": machine, **asked}))
+        return evaluate_model(model, check(EvaluateSettings, {"machine": machine, **settings}))
 
     def pretrained(self, purpose: str) -> Model:
-        """Return the model as it was pre-trained; `purpose` is what an error says that a fine-tuned one cannot do."""
+        """Return the pre-trained model. Raises UserError where it was fine-tuned and so cannot serve the `purpose`."""
         if self.was_finetuned:
             raise UserError(f"{self.path}: a fine-tuned model, which cannot {purpose}; name the pre-trained one")
         return self.opened
 
-    @property
-    def _tagger(self) -> Tagger:
-        if not isinstance(self._finetuned, Tagger):
-            raise UserError(f"{self.path}: tags no words; `bertsmith finetune chunk` makes a model that does")
-        return self._finetuned
+    def _network(self, head: HeadName, purpose: str) -> Any:
+        """Return the network with the head, built and placed once.
 
-    def _network(self, head: Head, purpose: str) -> Any:
+        Raises:
+            UserError: the model has no such head.
+        """
         if head not in self._networks:
             networks = self.pretrained(purpose).networks
             network = next((network for network in networks if network.head == head), None)
             if network is None:
-                energies = any(network.is_energy_head for network in networks)
-                raise UserError(
-                    f"{self.path}: has no {_HEADS[head]}, so it cannot {purpose}"
-                    f"{'; an Electric scores texts (`bertsmith score`)' if energies else self._remedy(head)}"
-                )
+                remedy = ""
+                if any(network.is_energy_head for network in networks):
+                    remedy = "; an Electric scores texts (`bertsmith score`)"
+                elif head == "masked_tokens":
+                    init = quote(f"init={self.path}")
+                    remedy = f"; `bertsmith pretrain continue {init} data=… --out …` gives it one"
+                raise UserError(f"{self.path}: has no {HEADS[head].title}, so it cannot {purpose}{remedy}")
             self._networks[head] = network.build()
             self._machine.prepare_model(self._networks[head])
         return self._networks[head]
 
-    def _remedy(self, head: Head) -> str:
-        """Return how the model gets the head, as the end of a message."""
-        if head != "masked_tokens":
-            return ""
-        return f"; `bertsmith pretrain continue {quote(f'init={self.path}')} data=… --out …` gives it one"
-
-    def _encode(self, texts: list[str], truncate: bool) -> list[list[int]]:
+    def _encode(self, texts: list[str], truncate: bool) -> tuple[list[list[int]], int]:
+        """Return the ids of each text, at most as many as the model takes, and how many texts were cut."""
         ids, longest = self.opened.tokenizer.encode_each(texts), self.opened.length - 2
         for text, row in zip(texts, ids, strict=True):
             if len(row) > longest and not truncate:
@@ -277,8 +277,7 @@ class Predictor:
                     f"{_shortened(text)} has {len(row)} tokens, the model takes {longest}; shorten it, or have it cut "
                     f"(--truncate, truncate=True)"
                 )
-            self.num_cut += len(row) > longest
-        return [row[:longest] for row in ids]
+        return [row[:longest] for row in ids], sum(len(row) > longest for row in ids)
 
     def _by_token(self, ids: list[list[int]], values: Sequence[Any]) -> list[TokenValues]:
         token = self.opened.tokenizer.token
@@ -286,6 +285,10 @@ class Predictor:
             [(token(id), float(value)) for id, value in zip(row, numbers, strict=True)]
             for row, numbers in zip(ids, values, strict=True)
         ]
+
+
+def _without_probs(tagged: list[TagsWithProbs]) -> list[TaggedWords]:
+    return [[(word, tag) for word, tag, prob in words if prob is not None] for words in tagged]
 
 
 def _shortened(text: str) -> str:

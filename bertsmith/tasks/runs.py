@@ -25,7 +25,7 @@ from bertsmith.storage.results import by_task, read_run_results, read_search_res
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.mixing import SEVERAL, head_of
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.task_spec import HEADS, answer_kind_of
+from bertsmith.tasks.task_spec import HEAD_OF_INPUT, answer_kind_of
 from bertsmith.training.checkpoints import check_tensors
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
 from bertsmith.training.models import Model, open_model
@@ -60,8 +60,8 @@ class Finetuned(Model):
     @property
     def answers(self) -> AnswerKind:
         """Of texts or of words."""
-        labels, multi_label = self.network.labels, self.network.multi_label
-        return answer_kind_of(labels, multi_label, self.manifest.get("low"), self.manifest.get("high"))
+        said = {key: value for key in ("multi_label", "low", "high") if (value := self.manifest.get(key)) is not None}
+        return answer_kind_of(self.network.labels, **said)  # runs of version 0.1.0 do not say whether there may be many
 
 
 def chosen_run(run: Path) -> Path:
@@ -170,9 +170,8 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
     tasks = manifest.get("tasks", [member(manifest, "task", str, where)])
     before = manifest.get("trained_length")  # an export takes what the run itself does
     network = Network(
-        family=family, settings=encoder, vocab_size=vocab_size, head=HEADS[recipe.spec.input], weights=weights,
+        family=family, settings=encoder, vocab_size=vocab_size, head=HEAD_OF_INPUT[recipe.spec.input], weights=weights,
         labels=tuple(member(manifest, "labels", list, where)),
-        multi_label=manifest.get("multi_label", False),  # runs of version 0.1.0 do not say
         trained_length=None if before is None else max(before, recipe.sequence_length),
         finetuned_on=(*manifest.get("learnt_before", ()), *tasks),
         folder=run,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HeadName
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
@@ -19,7 +19,7 @@ NO_LABELS = OneLabel()
 Input = Literal["texts", "words", "questions"]
 """What is given an answer: a text or a pair of texts, each word of a sentence, a question about a text."""
 
-HEADS: dict[Input, Head] = {"texts": "classification", "words": "tagging", "questions": "answering"}
+HEAD_OF_INPUT: dict[Input, HeadName] = {"texts": "classification", "words": "tagging", "questions": "answering"}
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,10 @@ class TaskData(NamedTuple):
         return {"": self.dev, **self.other_devs}
 
 
-def answer_kind_of(
-    labels: Sequence[str], multi_label: bool = False, low: float | None = None, high: float | None = None
-) -> AnswerKind:
+def answer_kind_of(labels: Sequence[str], multi_label: bool = False, low: float = 0.0, high: float = 1.0) -> AnswerKind:
     """Return the kind of answer that a manifest or a Hugging Face folder describes."""
     if multi_label:
         return AnyLabels(tuple(labels))
     if labels:
         return OneLabel(tuple(labels))
-    return Number(low=0.0 if low is None else low, high=1.0 if high is None else high)
+    return Number(low=low, high=high)

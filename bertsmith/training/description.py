@@ -3,30 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertsmith.hub.heads import HEADS, MULTI_LABEL
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.training.models import Model, open_model
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
-    from bertsmith.hub.names import Head
     from bertsmith.hub.network import Network
-
-_HEADS = {
-    None: "none",
-    "masked_tokens": "masked tokens",
-    "replaced_tokens": "replaced tokens (a discriminator)",
-    "classification": "classes",
-    "tagging": "a tag a word",
-    "answering": "answers in a context",
-}
-_USES = {
-    None: "finetune, pretrain init=",
-    "masked_tokens": "predict (fills [MASK]), score, evaluate, finetune, pretrain init=",
-    "replaced_tokens": "predict (marks replaced tokens), score, finetune, pretrain init=",
-    "classification": "predict, finetune",
-    "tagging": "predict, finetune",
-    "answering": "predict, finetune",
-}
 
 
 def is_model_folder(path: Path) -> bool:
@@ -51,21 +34,14 @@ def describe_model(path: Path) -> tuple[str, dict[str, Any], list[object]]:
         facts["sentence-transformers"] = described
     if first.finetuned_on:
         facts["fine-tuned on"] = ", ".join(first.finetuned_on)
-    uses = _USES[first.head]
+    uses = HEADS[first.head].uses
     if first.head == "replaced_tokens" and len(model.networks) == 2:
         uses = f"predict (marks replaced tokens, fills [MASK]), evaluate{uses.partition('tokens)')[2]}"
     facts["use it with"] = uses
-    return f"{path}: a model", facts, _what_next(path, first.head)
-
-
-def _what_next(path: Path, head: "Head | None") -> list[object]:
-    if head is None:
-        return ["finetune", "cola", f"model={path}", "data=data/glue", "--out", "runs/cola"]
-    if head == "masked_tokens":
-        return ["predict", path, "a text with a [MASK]"]
-    if head == "replaced_tokens":
-        return ["predict", path, "a text with a word that does not fit"]
-    return ["predict", path, "--file", "FILE"]
+    command = ["predict", path, *HEADS[first.head].next_arguments]
+    if first.head is None:
+        command = ["finetune", "cola", f"model={path}", "data=data/glue", "--out", "runs/cola"]
+    return f"{path}: a model", facts, command
 
 
 def _network_facts(network: "Network") -> dict[str, Any]:
@@ -77,12 +53,15 @@ def _network_facts(network: "Network") -> dict[str, Any]:
         "architecture": f"{FAMILIES[network.family].title} ({settings.kind} encoder)",
         "sizes": sizes,
         "parameters": f"{count:,}",
-        "head": _HEADS[network.head] + (", which gives energies (an Electric)" if network.is_energy_head else ""),
+        "head": HEADS[network.head].outputs
+        + (", which gives energies (an Electric)" if network.is_energy_head else ""),
     }
     if network.pooler:
         facts["head"] = f"{facts['head']}; a pooler beside it"
     if network.labels:
-        facts["labels"] = _listed(network.labels) + (" (any number a text)" if network.multi_label else "")
+        facts["labels"] = _listed(network.labels) + (
+            " (any number a text)" if network.problem_type == MULTI_LABEL else ""
+        )
     if network.dropped:
         facts["not used"] = _listed(tuple(network.dropped))
     return facts

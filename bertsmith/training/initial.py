@@ -13,7 +13,7 @@ from torch import Tensor
 from bertsmith.console.shell import quote
 from bertsmith.encoders.config import refuse_differences
 from bertsmith.errors import UserError
-from bertsmith.hub.names import PRETRAINED
+from bertsmith.hub.heads import HEADS
 from bertsmith.hub.network import Network
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.objectives.rtd import NETWORKS
@@ -145,7 +145,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     chosen = [first]
     if not settings.takes_head_of(first):
         chosen = [replace(first, head=None, weights=first.encoder_weights)]
-        dropped += [] if first.head is None else [PRETRAINED.get(first.head, f"{first.head} head")]
+        dropped += [] if first.head is None else [HEADS[first.head].title]
     chosen += settings.choose_beside(recipe.model, model.networks, str(recipe.init), model.run is not None)
     names = {network.name for network in chosen}
     dropped += [network.name for network in model.networks if network.name not in names]

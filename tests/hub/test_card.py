@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.hub.card import model_card
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HeadName
 from bertsmith.hub.network import Network
 
 RECIPE = """seed = 1
@@ -20,7 +20,7 @@ a fence
 """
 
 
-def card(head: Head = "masked_tokens", trained_length: int | None = None, **changes) -> str:
+def card(head: HeadName = "masked_tokens", trained_length: int | None = None, **changes) -> str:
     network = Network(family="bert", settings=BertConfig(), vocab_size=10, head=head, trained_length=trained_length)
     arguments = {
         "recipe": RECIPE,

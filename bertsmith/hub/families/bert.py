@@ -13,7 +13,7 @@ from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError
 from bertsmith.hub.family import Family, Shape, counting, has_any, with_parts
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HeadName
 
 _LAYER = {
     "attention.query_key_value": ("attention.self.query", "attention.self.key", "attention.self.value"),
@@ -52,7 +52,7 @@ class _BertLike(Family):
         "quantization_config": None,
     }
     defaults = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps")
-    heads: ClassVar[Mapping[Head, Mapping[str, str]]]
+    heads: ClassVar[Mapping[HeadName, Mapping[str, str]]]
     """Our names of a head's modules → its names."""
     output_bias: str
 
@@ -60,7 +60,7 @@ class _BertLike(Family):
         self.root = self.name
         self.buffers = rf"{self.name}\.embeddings\.(position_ids|token_type_ids)"
 
-    def names(self, settings: EncoderConfig, head: Head | None) -> dict[str, tuple[str, ...]]:
+    def names(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, tuple[str, ...]]:
         names: dict[str, tuple[str, ...]] = {
             f"encoder.embeddings.{ours}.weight": (f"{self.name}.embeddings.{parts}.weight",)
             for parts, (ours, _) in _TABLES.items()
@@ -96,7 +96,7 @@ class _BertLike(Family):
     def layer_sizes(self, rows: int, columns: int) -> dict[str, int]:
         return {"intermediate_size": rows, "hidden_size": columns}
 
-    def describe(self, settings: EncoderConfig, head: Head | None) -> dict[str, Any]:
+    def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         written = ("hidden_act", "position_embedding_type", "tie_word_embeddings")
         config = {key: getattr(settings, key) for key in ("type_vocab_size", *self.defaults)}
         return config | {key: self.fixed[key] for key in written}
@@ -194,7 +194,7 @@ class Electra(_BertLike):
         has_generator = has_any(names, "generator_predictions.", "generator_lm_head.")
         return "ElectraForMaskedLM" if has_generator else "ElectraModel"
 
-    def describe(self, settings: EncoderConfig, head: Head | None) -> dict[str, Any]:
+    def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         return super().describe(settings, head) | {"embedding_size": settings.embedding}
 
 

@@ -14,7 +14,7 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.family import Family, Shape, has_any, with_parts
-from bertsmith.hub.names import Head
+from bertsmith.hub.heads import HeadName
 from bertsmith.storage.json_files import member
 
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
@@ -74,8 +74,8 @@ class ModernBert(Family):
     }
     read_by: ClassVar = {
         "decoder_bias": ("masked_tokens",),
-        "classifier_bias": get_args(Head),
-        "classifier_activation": get_args(Head),
+        "classifier_bias": get_args(HeadName),
+        "classifier_activation": get_args(HeadName),
     }
     defaults = (
         "global_attn_every_n_layers",
@@ -91,7 +91,7 @@ class ModernBert(Family):
     )
     needed = ("num_attention_heads", "max_position_embeddings")
 
-    def names(self, settings: EncoderConfig, head: Head | None) -> dict[str, tuple[str, ...]]:
+    def names(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, tuple[str, ...]]:
         modules = dict(_MODULES)
         for layer in range(settings.num_hidden_layers):
             modules |= {
@@ -125,16 +125,16 @@ class ModernBert(Family):
     def layer_sizes(self, rows: int, columns: int) -> dict[str, int]:
         return {"intermediate_size": rows // 2}  # two halves, of which one gates the other
 
-    def describe(self, settings: EncoderConfig, head: Head | None) -> dict[str, Any]:
+    def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         assert not settings.projection_size
         config = {key: getattr(settings, key) for key in self.defaults}
         config |= {key: value for key, value in self.fixed.items() if value is not None}
         return config | (_REPLACED if head == "replaced_tokens" else {})
 
-    def class_of(self, head: Head | None) -> str:
+    def class_of(self, head: HeadName | None) -> str:
         return super().class_of("tagging" if head == "replaced_tokens" else head)
 
-    def head_of(self, name: str, labels: tuple[str, ...]) -> Head | None:
+    def head_of(self, name: str, labels: tuple[str, ...]) -> HeadName | None:
         head = super().head_of(name, labels)
         return "replaced_tokens" if head == "tagging" and len(labels) == 1 else head
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bertsmith.errors import quoted
+from bertsmith.hub.heads import MULTI_LABEL, SINGLE_LABEL
 from bertsmith.tables.labels import Label, ids_of
 from bertsmith.tasks.answer_kinds.answer_kind import MIN_PROB, AnswerKind, Labels, Prediction, Targets
 from bertsmith.tasks.cautions import softmax, spread_of
@@ -22,6 +23,7 @@ class OneLabel(AnswerKind):
     weighted mean as that of torch's `cross_entropy`."""
 
     dtype: ClassVar[type] = np.int64
+    problem_type: ClassVar[str] = SINGLE_LABEL
 
     def gold(self, cells: Sequence[Label]) -> np.ndarray:
         ids = ids_of(self.labels)
@@ -76,6 +78,7 @@ class AnyLabels(AnswerKind):
     separator: str = ","
     """Written between the labels of an answer."""
     dtype: ClassVar[type] = bool
+    problem_type: ClassVar[str] = MULTI_LABEL
     noun: ClassVar[str] = "labels"
 
     def to_json(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from bertsmith.hub.heads import REGRESSION
 from bertsmith.tables.cells import Cell, number
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind, Prediction, Targets
 from bertsmith.tasks.metrics import is_constant
@@ -23,6 +24,7 @@ class Number(AnswerKind):
     high: float = 1.0
     """The answers that the model gives as 0 and as 1."""
     dtype: ClassVar[type] = np.float64
+    problem_type: ClassVar[str] = REGRESSION
 
     @property
     def num_outputs(self) -> int:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
+from bertsmith.hub.heads import MULTI_LABEL
 from bertsmith.tasks.answer_kinds.answer_kind import Labels, Prediction
 from bertsmith.tasks.inference import refuse_truncated
 from bertsmith.tasks.rows import Rows
@@ -79,7 +80,7 @@ def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifi
         UserError: a trial's weights are not its head's; the device is not there.
     """
     network, trial = model.network, model if isinstance(model, Finetuned) else None
-    answers = answer_kind_of(network.labels, network.multi_label) if trial is None else trial.answers
+    answers = answer_kind_of(network.labels, network.problem_type == MULTI_LABEL) if trial is None else trial.answers
     encoder, compat = Encoder(network.settings, network.vocab_size), trial is not None and trial.recipe.compat
     objective = build_classification(encoder, network.family, answers, compat)
     machine = load_on_machine(objective, model, machine_settings)
