@@ -28,8 +28,7 @@ def recipe(
     if hparams is None:
         say(context.get_help())
         return
-    from bertsmith.convert.from_electra.recipe import command as usage
-    from bertsmith.convert.from_electra.recipe import recipe_from_electra
+    from bertsmith.convert.from_electra.recipe import recipe_from_electra, usage
 
     written = recipe_from_electra(hparams, finetune=finetuning, compat=compat)
     say(written.text.removesuffix("\n"))

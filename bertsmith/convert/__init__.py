@@ -1,6 +1,6 @@
 """Our runs ↔ other people's formats.
 
-Read in this order:
+In reading order:
     export         a run → a Hugging Face folder, or two where it trained a generator
     importing      somebody's model → the same
     from_electra   the settings of google-research/electra → a recipe

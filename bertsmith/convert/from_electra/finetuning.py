@@ -7,8 +7,8 @@ import difflib
 from typing import Any, Literal
 
 from bertsmith.config.loading import read_recipe_values
-from bertsmith.convert.from_electra.hparams import Hparams, Key, Table, Translation, complete, remarks, spread
-from bertsmith.convert.from_electra.pretraining import NO_TPU, ModelOverrides
+from bertsmith.convert.from_electra.hparams import TPU_KEYS, Hparams, Key, Table
+from bertsmith.convert.from_electra.pretraining import ModelOverrides
 from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.answering.settings import AnsweringSettings
 
@@ -60,14 +60,30 @@ def _decay(given: Hparams) -> dict[str, Any]:
 
 
 def _threshold(given: Hparams) -> dict[str, Any]:
-    """Leave what is our own default to it: most tasks have no use for it."""
+    """Return the threshold unless it is our own default: most tasks have no use for it."""
     value = given["qa_na_threshold"]
     return {} if value == AnsweringSettings(joint=given["joint_prediction"]).threshold else {
         "answering.null_threshold": value
     }  # fmt: skip
 
 
-TABLE = Table("fine-tuning", (
+def _defaults(given: Hparams) -> Hparams:
+    """Return the defaults that depend on other settings, in the order in which the reference decides them."""
+    hparams: Hparams = {}
+    if given["task_names"] in (["rte"], ["sts"]):
+        hparams["num_train_epochs"] = 10.0
+    if len(given["task_names"]) == 1 and any(part in given["task_names"][0] for part in ("squad", "qa")):
+        hparams |= {"num_train_epochs": 2.0, "max_seq_length": 512}  # naturalqs is none of these
+    if given["task_names"] == ["chunk"]:
+        hparams["max_seq_length"] = 256
+    if given["model_size"] == "large":
+        hparams |= {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}
+    if given["debug"]:
+        hparams |= {"num_trials": 1, "train_batch_size": 32, "num_train_epochs": 3.0}
+    return hparams
+
+
+TABLE = Table("fine-tuning", "finetune", (
     Key("model_name", str, "", None, "model=... names the pre-trained run"),
     Key("debug", bool, False, None, "the batch and the epochs are the reference's for it; the model is model=..."),
     Key("log_examples", bool, False, None, "examples are not shown"),
@@ -107,12 +123,7 @@ TABLE = Table("fine-tuning", (
     Key("joint_prediction", bool, True, "answering.joint"),
     Key("beam_size", int, 20, "answering.beam_size"),
     Key("qa_na_threshold", float, -2.75, _threshold),
-    Key("use_tpu", bool, False, None, NO_TPU),
-    Key("num_tpu_cores", int, 1, None, NO_TPU),
-    Key("tpu_job_name", str | None, None, None, NO_TPU),
-    Key("tpu_name", str | None, None, None, NO_TPU),
-    Key("tpu_zone", str | None, None, None, NO_TPU),
-    Key("gcp_project", str | None, None, None, NO_TPU),
+    *TPU_KEYS,
     Key("data_dir", str, "", None, "data=... names the folder that holds a folder for each task"),
     Key("raw_data_dir", str, "", None, "data=... names the folder that holds a folder for each task"),
     Key("vocab_file", str, "", None, OF_THE_MODEL),
@@ -125,31 +136,4 @@ TABLE = Table("fine-tuning", (
     Key("qa_na_file", str, "", None, "null_odds.json in the trial's folder"),
     Key("preprocessed_data_dir", str, "", None, CACHE),
     Key("test_predictions", str, "", None, NO_TESTS),
-))  # fmt: skip
-
-
-def translate(typed: Hparams) -> Translation:
-    """Return what `typed` means, with the reference's defaults for the rest.
-
-    Raises:
-        UserError: a value is impossible; a task is not there.
-    """
-    given = complete(TABLE, typed, _defaults)
-    values = spread(TABLE, given, {})
-    return Translation("finetune", values, remarks(TABLE, typed, {}))
-
-
-def _defaults(given: Hparams) -> Hparams:
-    """Those that depend on other settings, in the order in which the reference decides them."""
-    hparams: Hparams = {}
-    if given["task_names"] in (["rte"], ["sts"]):
-        hparams["num_train_epochs"] = 10.0
-    if len(given["task_names"]) == 1 and any(part in given["task_names"][0] for part in ("squad", "qa")):
-        hparams |= {"num_train_epochs": 2.0, "max_seq_length": 512}  # naturalqs is none of these
-    if given["task_names"] == ["chunk"]:
-        hparams["max_seq_length"] = 256
-    if given["model_size"] == "large":
-        hparams |= {"learning_rate": 5e-5, "layerwise_lr_decay": 0.9}
-    if given["debug"]:
-        hparams |= {"num_trials": 1, "train_batch_size": 32, "num_train_epochs": 3.0}
-    return hparams
+), _defaults)  # fmt: skip

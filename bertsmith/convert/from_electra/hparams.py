@@ -1,7 +1,7 @@
-"""The reference's `--hparams`: read, checked by name and type, completed with its defaults."""
+"""The reference's `--hparams`: read, checked by name and type, completed with its defaults, translated key by key."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,41 +13,77 @@ from bertsmith.storage.json_files import parse_json, read_json
 Hparams = dict[str, Any]
 """The reference's settings by its names."""
 
-MOST = 10**12
+MAX_NUMBER = 10**12
 """Steps, rows and sizes beyond it are typing mistakes."""
 
 
-class Key(NamedTuple):
-    """One of the reference's settings, and what it means here."""
-
-    name: str
-    type: Any
-    default: Any
-    here: str | Callable[[Hparams], dict[str, Any]] | None = None
-    """A dotted key that has the same value, or what gives the dotted keys that follow from all settings; None where
-    there is nothing to set, or another key's function does it."""
-    remark: str = ""
-    """For whoever typed it."""
-
-
-class Table(NamedTuple):
-    """All settings of one of the reference's two programs, in its order."""
-
-    title: str
-    keys: Sequence[Key]
-
-    def names(self) -> list[str]:
-        return [key.name for key in self.keys]
-
-
 class Translation(NamedTuple):
-    """What settings of the reference mean."""
+    """Our settings for those of the reference."""
 
     verb: str
     values: dict[str, Any]
     """Dotted key here → value, those at our defaults too."""
     remarks: list[str]
-    """A line each about what the values do not say."""
+    """A line each about the settings that `values` has nothing of."""
+
+
+class Key(NamedTuple):
+    """One of the reference's settings, and its translation."""
+
+    name: str
+    type: Any
+    default: Any
+    here: str | Callable[[Hparams], dict[str, Any]] | None = None
+    """A dotted key that has the same value, or a function from all settings to values of dotted keys; None where there
+    is nothing to set, or another key's function does it."""
+    remark: str = ""
+    """For whoever typed it."""
+
+
+NO_TPU = "there is no TPU here; machine.device is cpu, cuda or cuda:N"
+TPU_KEYS = (
+    Key("use_tpu", bool, False, None, NO_TPU),
+    Key("num_tpu_cores", int, 1, None, NO_TPU),
+    *(Key(name, str | None, None, None, NO_TPU) for name in ("tpu_job_name", "tpu_name", "tpu_zone", "gcp_project")),
+)
+
+
+class Table(NamedTuple):
+    """One of the reference's two programs: all its settings in its order, and how they depend on each other."""
+
+    title: str
+    verb: str
+    """Of ours, which does the same."""
+    keys: Sequence[Key]
+    defaults: Callable[[Hparams], Hparams]
+    """All settings → the defaults that depend on others."""
+    ignored: Callable[[Hparams], dict[str, str]] = lambda given: {}
+    """All settings → the names of those that change nothing beside the others, and why; refuses combinations."""
+    notes: Callable[[Hparams], list[str]] = lambda given: []
+    """All settings → further lines about values."""
+
+    def names(self) -> list[str]:
+        return [key.name for key in self.keys]
+
+    def translate(self, typed: Hparams) -> Translation:
+        """Return our settings for `typed`, with the reference's defaults for the others.
+
+        Raises:
+            UserError: a value has the wrong type or is impossible, alone or beside the others.
+        """
+        cls = settings_class(self.title, {key.name: (key.type, key.default) for key in self.keys})
+        checked: Any = check(cls, typed)
+        given = {name: getattr(checked, name) for name in self.names()}
+        given |= self.defaults(given) | {name: given[name] for name in typed}
+        values: dict[str, Any] = {}
+        ignored, remarks = self.ignored(given), self.notes(given)
+        for key in self.keys:
+            if key.here is not None and key.name not in ignored:
+                values |= key.here(given) if callable(key.here) else {key.here: given[key.name]}
+            remark = ignored.get(key.name) or key.remark
+            if key.name in typed and remark:
+                remarks.append(f"{key.name}: {remark}")
+        return Translation(self.verb, values, remarks)
 
 
 def read_hparams(text: str) -> Hparams:
@@ -64,21 +100,21 @@ def read_hparams(text: str) -> Hparams:
         except UserError as error:
             reason = str(error).removesuffix("; write the file again")
             raise UserError(f"{reason}\nthey are a JSON object, or the path of its file, which ends in .json") from None
-    return {name: _whole(value) for name, value in hparams.items()}
+    return {name: _integers(value) for name, value in hparams.items()}
 
 
-def _whole(value: Any) -> Any:
-    """Take 1e6 for the whole number that its writer means."""
+def _integers(value: Any) -> Any:
+    """Return `value` with integers for numbers like 1e6."""
     if isinstance(value, dict):
-        return {name: _whole(entry) for name, entry in value.items()}
+        return {name: _integers(entry) for name, entry in value.items()}
     if isinstance(value, list):
-        return [_whole(entry) for entry in value]
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= MOST
-    return int(value) if is_whole else value
+        return [_integers(entry) for entry in value]
+    is_integer = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_NUMBER
+    return int(value) if is_integer else value
 
 
 def refuse_unknown(table: Table, other: Table, typed: Hparams) -> None:
-    """Raises UserError for a key that is not in `table`: it names the nearest one, or `other` where it is of that."""
+    """Raise UserError for a key that is not in `table`; it names the nearest one, or `other` where it is of that."""
     for name in typed:
         if name in table.names():
             continue
@@ -88,47 +124,9 @@ def refuse_unknown(table: Table, other: Table, typed: Hparams) -> None:
         raise UserError(f"{name}: the reference's {table.title} has no such setting; did you mean {near[0]}?")
 
 
-def complete(table: Table, typed: Hparams, defaults: Callable[[Hparams], Hparams]) -> Hparams:
-    """All settings of `table`: those `typed`, else what `defaults` makes of them, else the table's defaults.
-
-    Raises:
-        UserError: a value has the wrong type or is impossible.
-    """
-    checked: Any = check(_class_of(table), typed)
-    given = {name: getattr(checked, name) for name in table.names()}
-    return given | defaults(given) | {name: given[name] for name in typed}
-
-
-def overrides(title: str, types: dict[str, Any]) -> type:
-    """Return a settings class for a setting that is itself a table: name → type; None is what was not typed."""
-    return _settings_class(title, types, {name: setting(None, name) for name in types})
-
-
-def _class_of(table: Table) -> type:
-    limits: dict[Any, dict[str, Any]] = {int: {"le": MOST}, int | None: {"le": MOST}}
-    fields = {key.name: setting(key.default, key.name, **limits.get(key.type, {})) for key in table.keys}
-    return _settings_class(table.title, {key.name: key.type for key in table.keys}, fields)
-
-
-def _settings_class(title: str, types: dict[str, Any], fields: dict[str, Any]) -> type:
-    return settings(type(title, (), {"__annotations__": types, "__doc__": title, **fields}))
-
-
-def spread(table: Table, given: Hparams, idle: dict[str, str]) -> dict[str, Any]:
-    """Dotted keys here for all of `given` but those that are `idle` beside the others."""
-    values: dict[str, Any] = {}
-    for key in table.keys:
-        if key.here is None or key.name in idle:
-            continue
-        values |= key.here(given) if callable(key.here) else {key.here: given[key.name]}
-    return values
-
-
-def remarks(table: Table, typed: Hparams, idle: dict[str, str]) -> list[str]:
-    """Return a line for each key that was typed and has no counterpart, or none beside the others."""
-    lines = []
-    for key in table.keys:
-        remark = idle.get(key.name) or key.remark
-        if key.name in typed and remark:
-            lines.append(f"{key.name}: {remark}")
-    return lines
+def settings_class(title: str, fields: Mapping[str, tuple[Any, Any]]) -> type:
+    """Return a settings class of these fields: name → type and default."""
+    limits: dict[Any, dict[str, Any]] = {int: {"le": MAX_NUMBER}, int | None: {"le": MAX_NUMBER}}
+    types = {name: kind for name, (kind, _) in fields.items()}
+    values = {name: setting(default, name, **limits.get(kind, {})) for name, (kind, default) in fields.items()}
+    return settings(type(title, (), {"__annotations__": types, "__doc__": title, **values}))

@@ -6,16 +6,7 @@ Source: google-research/electra, configure_pretraining.py; run_pretraining.py fo
 from dataclasses import asdict
 from typing import Any, Literal
 
-from bertsmith.convert.from_electra.hparams import (
-    Hparams,
-    Key,
-    Table,
-    Translation,
-    complete,
-    overrides,
-    remarks,
-    spread,
-)
+from bertsmith.convert.from_electra.hparams import TPU_KEYS, Hparams, Key, Table, settings_class
 from bertsmith.errors import UserError
 
 SIZES = {"small": (256, 12), "base": (768, 12), "large": (1024, 24)}
@@ -35,10 +26,9 @@ MODEL = {
 }  # fmt: skip
 """The fields of its BertConfig."""
 
-ModelOverrides = overrides("ModelOverrides", MODEL)
+ModelOverrides = settings_class("ModelOverrides", {name: (kind, None) for name, kind in MODEL.items()})
 
 OF_THE_DATA = "the data folder's own; bertsmith prepare decides it"
-NO_TPU = "there is no TPU here; machine.device is cpu, cuda or cuda:N"
 RUN_FOLDER = "--out names the run's folder"
 DATA_FOLDER = "data=... names a folder made by bertsmith prepare; TFRecords are not read"
 EVALUATION = "a run trains, and looks at held-out rows every plan.evaluate_steps; that alone: bertsmith evaluate RUN"
@@ -51,7 +41,7 @@ def _objective(given: Hparams) -> dict[str, Any]:
 
 
 def _generator(given: Hparams) -> dict[str, Any]:
-    """Electric has generators of one kind only."""
+    """Return the kind of generator; Electric has only one."""
     if given["uniform_generator"]:
         return {"objective.generator.kind": "uniform"}
     if given["two_tower_generator"] and not given["electric_objective"]:
@@ -66,7 +56,7 @@ def _sharing(given: Hparams) -> dict[str, Any]:
 
 
 def _model(given: Hparams) -> dict[str, Any]:
-    """Heads and feed-forward width only where they do not follow from hidden_size."""
+    """Return the model's sizes; heads and feed-forward width only where they do not follow from hidden_size."""
     sizes = dict(zip(("hidden_size", "num_hidden_layers"), SIZES[given["model_size"]], strict=True))
     typed = asdict(given["model_hparam_overrides"])
     sizes |= {name: typed[name] for name in MODEL if typed[name] is not None}
@@ -104,7 +94,71 @@ def _keep(given: Hparams) -> dict[str, Any]:
     return {"plan.keep_checkpoints": given["keep_checkpoint_max"] or 0}
 
 
-TABLE = Table("pre-training", (
+SAMPLING = ("disallow_correct", "temperature")
+SHAPE = ("generator_layers", "generator_hidden_size")
+TYING = ("untied_generator_embeddings", "untied_generator")
+
+
+def _defaults(given: Hparams) -> Hparams:
+    """Return the defaults that depend on other settings."""
+    small = {"embedding_size": 128} if given["model_size"] == "small" else {}
+    return (DEBUG if given["debug"] else {}) | small
+
+
+def _refuse(given: Hparams) -> None:
+    """Raise UserError for combinations that the reference refuses, or fails at."""
+    if given["do_train"] == given["do_eval"]:
+        raise UserError("do_train, do_eval: exactly one of them must be true")
+    towers = given["two_tower_generator"] or given["electric_objective"]
+    if towers and (given["uniform_generator"] or not given["untied_generator"]):
+        other = "uniform_generator=true" if given["uniform_generator"] else "untied_generator=false"
+        name = "electric_objective" if given["electric_objective"] else "two_tower_generator"
+        raise UserError(f"{name}: is of no use with {other}, at which the reference fails; leave one of them out")
+    if not _replaces(given) and (given["uniform_generator"] or towers):
+        name = "uniform_generator" if given["uniform_generator"] else "two_tower_generator"
+        raise UserError(f"{name}: is of no use with electra_objective=false, which trains one plain network")
+
+
+def _replaces(given: Hparams) -> bool:
+    return given["electra_objective"] or given["electric_objective"]
+
+
+def _ignored(given: Hparams) -> dict[str, str]:
+    """Return the keys that change nothing, and why; those of the objective at their defaults, which are ours too, have
+    no reason."""
+    _refuse(given)
+    of_objective = [key for key in TABLE.keys if isinstance(key.here, str) and key.here.startswith("objective.")]
+    return {key.name: "" for key in of_objective if given[key.name] == key.default} | _without_effect(given)
+
+
+def _without_effect(given: Hparams) -> dict[str, str]:
+    if not _replaces(given):
+        unread = ("gen_weight", "disc_weight", *TYING, *SHAPE, *SAMPLING)
+        return dict.fromkeys(unread, "with electra_objective=false there is one loss, and nothing is replaced")
+    if given["uniform_generator"]:
+        names = ("gen_weight", *TYING, *SHAPE, "temperature")
+        return dict.fromkeys(names, "a uniform generator learns nothing and has no weights")
+    if not given["untied_generator"]:
+        return dict.fromkeys(SHAPE, "untied_generator=false makes it the whole discriminator")
+    return {}
+
+
+def _notes(given: Hparams) -> list[str]:
+    warmup, steps = given["num_warmup_steps"], given["num_train_steps"]
+    lines = [f"num_warmup_steps: {warmup:,} of {steps:,} steps are a share, schedule.warmup_proportion"]
+    if warmup > steps:
+        reached = _rate(given)["schedule.learning_rate"]
+        lines = [
+            f"num_warmup_steps: {warmup:,} are more than the {steps:,} steps, so the rate rises towards {reached:g}"
+        ]
+    if given["model_hparam_overrides"].vocab_size is not None:
+        lines.append(f"model_hparam_overrides.vocab_size: {OF_THE_DATA}")
+    if given["model_hparam_overrides"].type_vocab_size == 1:
+        lines.append("model_hparam_overrides.type_vocab_size: one kind of segment, so rows.kind is windows, not pairs")
+    return lines
+
+
+TABLE = Table("pre-training", "pretrain", (
     Key("model_name", str, "", None, RUN_FOLDER),
     Key("data_dir", str, "", None, DATA_FOLDER),
     Key("debug", bool, False, None, "its model is 3 x 144 whatever the overrides say; only --overwrite wipes a run"),
@@ -140,90 +194,10 @@ TABLE = Table("pre-training", (
     Key("max_seq_length", int, 128, "rows.length"),
     Key("train_batch_size", int, 128, "batch_size"),
     Key("eval_batch_size", int, 128),
-    Key("use_tpu", bool, False, None, NO_TPU),
-    Key("num_tpu_cores", int, 1, None, NO_TPU),
-    Key("tpu_job_name", str | None, None, None, NO_TPU),
-    Key("tpu_name", str | None, None, None, NO_TPU),
-    Key("tpu_zone", str | None, None, None, NO_TPU),
-    Key("gcp_project", str | None, None, None, NO_TPU),
+    *TPU_KEYS,
     Key("pretrain_tfrecords", str, "", None, DATA_FOLDER),
     Key("vocab_file", str, "", None, OF_THE_DATA),
     Key("model_dir", str, "", None, RUN_FOLDER),
     Key("results_txt", str, "", None, "metrics.jsonl in the run's folder"),
     Key("results_pkl", str, "", None, "metrics.jsonl in the run's folder"),
-))  # fmt: skip
-
-SAMPLING = ("disallow_correct", "temperature")
-SHAPE = ("generator_layers", "generator_hidden_size")
-TYING = ("untied_generator_embeddings", "untied_generator")
-
-
-def translate(typed: Hparams) -> Translation:
-    """Return what `typed` means, with the reference's defaults for the rest.
-
-    Raises:
-        UserError: a value is impossible, alone or beside the others.
-    """
-    given = complete(TABLE, typed, _defaults)
-    _refuse(given)
-    idle = _idle(given)
-    # Objectives have the reference's defaults here: what is at its default need not be said.
-    usual = {key.name: "" for key in TABLE.keys if _of_objective(key) and given[key.name] == key.default}
-    values = spread(TABLE, given, idle | usual)
-    return Translation("pretrain", values, [*_about_values(given), *remarks(TABLE, typed, idle)])
-
-
-def _of_objective(key: Key) -> bool:
-    return isinstance(key.here, str) and key.here.startswith("objective.")
-
-
-def _defaults(given: Hparams) -> Hparams:
-    """Those that depend on other settings."""
-    small = {"embedding_size": 128} if given["model_size"] == "small" else {}
-    return (DEBUG if given["debug"] else {}) | small
-
-
-def _refuse(given: Hparams) -> None:
-    """Refuse what the reference refuses, or fails at."""
-    if given["do_train"] == given["do_eval"]:
-        raise UserError("do_train, do_eval: exactly one of them must be true")
-    towers = given["two_tower_generator"] or given["electric_objective"]
-    if towers and (given["uniform_generator"] or not given["untied_generator"]):
-        other = "uniform_generator=true" if given["uniform_generator"] else "untied_generator=false"
-        name = "electric_objective" if given["electric_objective"] else "two_tower_generator"
-        raise UserError(f"{name}: is of no use with {other}, at which the reference fails; leave one of them out")
-    if not _replaces(given) and (given["uniform_generator"] or towers):
-        name = "uniform_generator" if given["uniform_generator"] else "two_tower_generator"
-        raise UserError(f"{name}: is of no use with electra_objective=false, which trains one plain network")
-
-
-def _replaces(given: Hparams) -> bool:
-    return given["electra_objective"] or given["electric_objective"]
-
-
-def _idle(given: Hparams) -> dict[str, str]:
-    """Keys that change nothing beside the others, and why."""
-    if not _replaces(given):
-        unread = ("gen_weight", "disc_weight", *TYING, *SHAPE, *SAMPLING)
-        return dict.fromkeys(unread, "with electra_objective=false there is one loss, and nothing is replaced")
-    if given["uniform_generator"]:
-        names = ("gen_weight", *TYING, *SHAPE, "temperature")
-        return dict.fromkeys(names, "a uniform generator learns nothing and has no weights")
-    if not given["untied_generator"]:
-        return dict.fromkeys(SHAPE, "untied_generator=false makes it the whole discriminator")
-    return {}
-
-
-def _about_values(given: Hparams) -> list[str]:
-    warmup, steps = given["num_warmup_steps"], given["num_train_steps"]
-    lines = [f"num_warmup_steps: {warmup:,} of {steps:,} steps are a share, schedule.warmup_proportion"]
-    if warmup > steps:
-        reached = _rate(given)["schedule.learning_rate"]
-        lines = [
-            f"num_warmup_steps: {warmup:,} are more than the {steps:,} steps, so the rate rises towards {reached:g}"
-        ]
-    if given["model_hparam_overrides"].vocab_size is not None:
-        lines.append(f"model_hparam_overrides.vocab_size: {OF_THE_DATA}")
-    if given["model_hparam_overrides"].type_vocab_size == 1:
-        lines.append("model_hparam_overrides.type_vocab_size: one kind of segment, so rows.kind is windows, not pairs")
-    return lines
+), _defaults, _ignored, _notes)  # fmt: skip

@@ -1,8 +1,7 @@
-"""The recipe that settings of google-research/electra mean, as the text of a TOML file."""
+"""Settings of google-research/electra → the text of a recipe, a TOML file."""
 
 import json
 import shlex
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from bertsmith.config.loading import check, read_recipe_values
@@ -12,9 +11,9 @@ from bertsmith.convert.from_electra.hparams import Hparams, Translation, read_hp
 from bertsmith.errors import UserError
 
 NEEDED = {"pretrain": ("data",), "finetune": ("model", "data")}
-"""What a recipe does not say."""
+"""Settings that a recipe leaves to the command line."""
 
-COMPAT = "compat: the reference's oddities are mended; compat = true brings them back (docs/departures.md)"
+COMPAT = "compat: the reference's oddities are fixed; compat = true brings them back (docs/departures.md)"
 
 
 class Written(NamedTuple):
@@ -25,7 +24,7 @@ class Written(NamedTuple):
 
 
 def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = False) -> Written:
-    """Return what `hparams` (JSON, or a path that ends in .json) mean here.
+    """Return the recipe for `hparams` (JSON, or a path that ends in .json).
 
     They are fine-tuning's where one of them is, or with `finetune`; else pre-training's. `compat`: with the reference's
     oddities.
@@ -45,13 +44,12 @@ def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = 
 
 
 def translate(typed: Hparams, finetune: bool = False) -> Translation:
-    """Return the dotted keys here that `typed` and the reference's defaults mean; see `recipe_from_electra`."""
-    first: ModuleType = pretraining
-    second: ModuleType = finetuning
-    if finetune or any(name not in first.TABLE.names() and name in second.TABLE.names() for name in typed):
-        first, second = second, first
-    refuse_unknown(first.TABLE, second.TABLE, typed)
-    return first.translate(typed)
+    """Return our settings for `typed` and the reference's defaults; see `recipe_from_electra`."""
+    table, other = pretraining.TABLE, finetuning.TABLE
+    if finetune or any(name not in table.names() and name in other.names() for name in typed):
+        table, other = other, table
+    refuse_unknown(table, other, typed)
+    return table.translate(typed)
 
 
 def recipe_values(translation: Translation, compat: bool = False) -> dict[str, Any]:
@@ -64,16 +62,16 @@ def recipe_values(translation: Translation, compat: bool = False) -> dict[str, A
 
 
 def to_text(translation: Translation, typed: Hparams, values: dict[str, Any]) -> str:
-    """TOML of the nested `values`, with a header that says where they come from and what they leave out."""
+    """Return the nested `values` as TOML, with a header: their source, and the settings that are left out."""
     import tomli_w
 
     verb = translation.verb
     script = {"pretrain": "run_pretraining.py", "finetune": "run_finetuning.py"}[verb]
     lines = [f"google-research/electra, {script} --hparams {shlex.quote(_ascii(typed))}", "", *translation.remarks]
     lines += [] if values.get("compat") else [COMPAT]
-    lines += ["", f"    {command(verb, 'my.toml')}"]
+    lines += ["", f"    {usage(verb, 'my.toml')}"]
     if verb == "finetune":
-        lines += ["", "or, without this file:", "", f"    {command(verb, _short(translation, values))}"]
+        lines += ["", "or, without this file:", "", f"    {usage(verb, _short(translation, values))}"]
     header = "".join(f"# {line}".rstrip() + "\n" for line in lines)
     return f"{header}\n{tomli_w.dumps(values)}"
 
@@ -98,8 +96,8 @@ def _in_its_words(fault: str) -> str:
     return f"these hparams are no recipe here: {fault}"
 
 
-def command(verb: str, recipe: str) -> str:
-    """Return the one that uses the recipe."""
+def usage(verb: str, recipe: str) -> str:
+    """Return the command that uses the recipe."""
     needed = {"pretrain": "data=data/owt", "finetune": "model=RUN data=DATA"}[verb]
     return f"bertsmith {verb} {recipe} {needed} --out runs/my"
 
@@ -119,7 +117,7 @@ def _ascii(typed: Hparams) -> str:
 
 
 def _nested(cls: type, dotted: dict[str, Any]) -> dict[str, Any]:
-    """In the order of the recipe's class."""
+    """Return nested tables, in the order of the recipe's class."""
     order = {key: place for place, key in enumerate(keys_of(cls))}
     nested: dict[str, Any] = {}
     for key in sorted(dotted, key=lambda key: order.get(key, len(order))):
