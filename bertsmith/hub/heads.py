@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,16 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
 
-if TYPE_CHECKING:
-    from bertsmith.hub.network import Network
-
 HeadName = Literal["masked_tokens", "replaced_tokens", "classification", "tagging", "answering"]
 
 PROBLEM_TYPES = (REGRESSION, SINGLE_LABEL, MULTI_LABEL) = (
     "regression", "single_label_classification", "multi_label_classification",
 )  # fmt: skip
 """In config.json of a classification head: a number, a class, or any number of labels a text."""
+
+
+Build = Callable[[Any, int], nn.Module]
+"""A `Network`'s description, and the number of outputs where these are a task's labels → its modules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +46,12 @@ class Head:
     """Whether it has outputs for each token, or for each row."""
     output_names: tuple[str, ...] = ("logits",)
     """Those of an ONNX file; where they are several, the last axis of the logits is cut into them."""
-    build: Callable[["Network", int], nn.Module]
-    """The network with the head, of so many outputs where `has_labels`."""
+    build: Build
     logits: Callable[[Any, Tokens], Tensor]
     """What `build` gives, and its input → [T, V], [T] or [T, C] by token, or [N, C] by row."""
 
 
-def _finetuned(head: Callable[["Network", int], nn.Module]) -> Callable[["Network", int], nn.Module]:
+def _finetuned(head: Build) -> Build:
     """Return a builder of an encoder with a head that fine-tuning makes."""
     return lambda network, num_labels: nn.ModuleDict(
         {"encoder": Encoder(network.settings, network.vocab_size), "head": head(network, num_labels)}
