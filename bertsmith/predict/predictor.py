@@ -261,8 +261,8 @@ class Predictor:
                 if any(network.is_energy_head for network in networks):
                     remedy = "; an Electric scores texts (`bertsmith score`)"
                 elif head == "masked_tokens":
-                    init = quote(f"init={self.path}")
-                    remedy = f"; `bertsmith pretrain continue {init} data=… --out …` gives it one"
+                    next_command = f"`bertsmith pretrain continue {quote(f'init={self.path}')} data=… --out …`"
+                    remedy = f"; {next_command} gives it one"
                 raise UserError(f"{self.path}: has no {HEADS[head].title}, so it cannot {purpose}{remedy}")
             self._networks[head] = network.build()
             self._machine.prepare_model(self._networks[head])
