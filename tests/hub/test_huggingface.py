@@ -19,6 +19,7 @@ from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
+from bertsmith.hub.heads import problem_type
 from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.hub.network import Network
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -123,6 +124,7 @@ def export(out: Path, model: nn.Module, tokenizer_folder: Path, opset: int | Non
         "head": "classification" if classes else "masked_tokens",
         "weights": model.state_dict(),
         "labels": tuple(f"label {id}" for id in range(model.head.output.out_features)) if classes else (),
+        "problem_type": problem_type(model.head.output.out_features, None) if classes else None,
     }
     network = Network(**(arguments | changes))
     write_folder(out, network, Tokenizer.load(tokenizer_folder), card="# A card\n", opset=opset)
