@@ -49,12 +49,12 @@ def pretrain(
         UserError: a setting, the data or the model of `init` cannot be used; `out` holds another run.
         Interrupted: by a signal, after a checkpoint was written.
     """
-    from bertsmith.evals.blimp import blimp_probes
+    from bertsmith.evals.probes import probes_of
     from bertsmith.training import pretrain as room
     from bertsmith.training.architecture import load_pretraining
 
     checked = _loaded(recipe, room.PretrainRecipe, "pretrain", settings, load_pretraining)
-    return room.pretrain(checked, Path(out), overwrite, blimp_probes(checked))
+    return room.pretrain(checked, Path(out), overwrite, probes_of(checked))
 
 
 def finetune(

@@ -134,7 +134,7 @@ def pretrain(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
     """Train an encoder on token shards; the same command continues it."""
-    from bertsmith.evals.blimp import blimp_probes
+    from bertsmith.evals.probes import probes_of
     from bertsmith.training.architecture import load_pretraining
     from bertsmith.training.pretrain import pretrain
 
@@ -144,7 +144,7 @@ def pretrain(
     refuse_ranks("pretrain")
     before = content_of(out)
     with stopping(command_of("pretrain", recipe, overrides, out)):
-        pretrain(loaded.settings, out, overwrite, blimp_probes(loaded.settings))
+        pretrain(loaded.settings, out, overwrite, probes_of(loaded.settings))
     tell(written(out, before))
     say_next("finetune", "cola", f"model={out}", "data=data/glue", "--out", Path(f"{out}-cola"))
 

@@ -10,5 +10,7 @@ In reading order:
     replaced     which tokens a discriminator takes for replaced
     held_out     losses on held-out text
     measuring    how these are measured, as an export keeps it
+    pinned       a masked-token loss that is measured alike for every run
+    probes       measured at each evaluation of a run
     evaluate     `evaluate`: BLiMP and held-out losses of any model
 """

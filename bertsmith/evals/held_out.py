@@ -6,8 +6,10 @@ from typing import Any, Literal, NamedTuple
 
 from bertsmith.config.loading import check
 from bertsmith.encoders.config import check_length
+from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.evals.measuring import Measuring, measuring_of
+from bertsmith.evals.pinned import pinned_loss
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
@@ -66,6 +68,8 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
         raise UserError(f"{path}: nothing to measure on; prepare it again with heldout_fraction=0.01 or so")
     machine = choose_machine(machine_settings, opened.tokenizer.pad_id)
     measures = held_out_losses(Runner(objective, machine), batches, measuring.rows.length)
+    if isinstance(objective, MaskedTokenModel):
+        measures |= pinned_loss(objective, opened, machine)
     return HeldOut(measures, measuring, sum(len(batch.tokens.row_starts) for batch in batches))
 
 

@@ -22,6 +22,8 @@ PUBLISHED_MARKER = {"color": "#8b919b", "size": 12, "symbol": "diamond-open", "l
 
 TITLES = {
     "loss": "Loss",
+    "pinned_loss": "Pinned masked-token loss, nats",
+    "pinned_bits_per_byte": "Pinned loss, bits a byte of text",
     "blimp": "BLiMP accuracy",
     "learning_rate": "Learning rate",
     "tokens_per_second": "Tokens a second",

@@ -201,13 +201,13 @@ class TrainLogger:
         self.means = f", {named}" + ("" if rate is None else f", {format_count(rate)} tokens/s")
 
     def evaluate(self, batches: list[Batch], state: State) -> None:
-        if not batches and not self.probes:
-            return
         length = self.recipe.rows.length
         self.measures = held_out_losses(self.runner, batches, length) if batches else {}
         shown: list[str] = []
         for probe in self.probes:
             self.measures |= probe(self.runner.objective, shown.append)
+        if not self.measures:
+            return
         cosine = mean_cosine(self.runner, batches[0], length) if batches else None
         alike = {} if cosine is None else {"hidden_cosine": cosine}
         self.log.write(

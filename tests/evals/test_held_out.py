@@ -10,6 +10,7 @@ from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
 from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
+from bertsmith.evals.probes import probes_of
 from bertsmith.objectives.measuring import MaskMeasuring
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
@@ -45,7 +46,7 @@ def evaluate(path, *asked):
 def test_a_run_and_its_export_measure_what_training_logged_last(data, tmp_path, model):
     """With the default masks and batch, which an export is measured with, they are the same rows and masks."""
     recipe = tiny_recipe(data, *DEFAULT_MASKS, *MODELS[model], "batch_size=128", "evaluate_rows=32", "plan.steps=6")
-    pretrain(recipe, tmp_path / "run")
+    pretrain(recipe, tmp_path / "run", probes=probes_of(recipe))
     logged = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if line["split"] == "heldout"][-1]
     expected = {name: value for name, value in logged.items() if name not in OF_TRAINING}
     assert evaluate(tmp_path / "run") == pytest.approx(expected, abs=1e-6)

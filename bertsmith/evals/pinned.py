@@ -1,0 +1,98 @@
+"""The pinned loss: a masked-token loss that is measured alike for every run, so that recipes can be compared.
+
+A run's own held-out loss follows its masks, rows and seed. Here nothing does: rows are plain windows of held-out
+documents, spread evenly over the text; 15 % of a row's tokens are replaced, all by [MASK], and which ones follows from
+a hash of the row's ids alone.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.evals.rows import asking, batches, framed, on_machine, places
+from bertsmith.text.segments import RowSettings, rows_of
+from bertsmith.text.shards import Data, open_data
+from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.training.machine import Machine, choose_machine
+from bertsmith.training.pretrain import Probe
+from bertsmith.training.recipe import PretrainRecipe
+
+LENGTH = 128
+"""Longest row in tokens; shorter where a model is."""
+ROWS = 512
+"""Held-out rows; all there are, if fewer. About 9,000 predictions."""
+SHARE = 0.15
+"""Of a row's tokens that are masked."""
+
+
+def pinned_rows(data: Data, longest: int) -> list[np.ndarray]:
+    """Return `ROWS` held-out rows of at most `LENGTH` or `longest` tokens, [CLS] and [SEP] included."""
+    settings = RowSettings(kind="windows", length=min(LENGTH, longest))
+    no_draws = np.random.default_rng(0)  # windows are not drawn
+    shards = [data.read("heldout", index) for index in range(data.num_shards("heldout"))]
+    spans = [rows_of(shard, settings, no_draws) for shard in shards]
+    total = sum(map(len, spans))
+    chosen = np.arange(min(ROWS, total)) * total // max(1, min(ROWS, total))
+    first, rows = 0, []
+    for shard, windows in zip(shards, spans, strict=True):
+        for row in chosen[(chosen >= first) & (chosen < first + len(windows))] - first:
+            rows.append(framed(shard.tokens[windows.starts[row] : windows.ends[row]], data.tokenizer))
+        first += len(windows)
+    return rows
+
+
+def masked_columns(row: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    """Return which tokens of a row, [CLS] and [SEP] included, are masked: 15 % of them, at least 1, in order."""
+    special = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
+    candidates = np.flatnonzero(~np.isin(row, special))
+    seed = int.from_bytes(hashlib.sha256(row.astype("<i8").tobytes()).digest()[:16], "little")
+    keys = np.random.Generator(np.random.PCG64(seed)).random(len(candidates))
+    wanted = min(len(candidates), max(1, round(SHARE * len(row))))
+    return np.sort(candidates[np.argsort(keys)[:wanted]])
+
+
+def pinned_loss(network: MaskedTokenModel, data: Data, machine: Machine) -> dict[str, float]:
+    """Return the mean loss as `pinned_loss`, in nats a masked token, and as `pinned_bits_per_byte`, by the tokens and
+    bytes of the data's text: two vocabularies can be compared by it. In float32; nothing where nothing was held out."""
+    rows = pinned_rows(data, network.encoder.settings.max_position_embeddings)
+    columns = [masked_columns(row, data.tokenizer) for row in rows]
+    total = count = 0.0
+    with asking(network, machine):
+        for chosen in batches(np.array([len(row) for row in rows], dtype=np.int64), machine):
+            row = np.repeat(np.arange(len(chosen)), [len(columns[number]) for number in chosen])  # [M]
+            column = np.concatenate([columns[number] for number in chosen])
+            original = [rows[number] for number in chosen]
+            masked = [ids.copy() for ids in original]
+            for ids, number in zip(masked, chosen, strict=True):
+                ids[columns[number]] = data.tokenizer.mask_id
+            tokens = on_machine(masked, machine)
+            scores = network.scores(tokens, places(tokens, row, column)).float()  # [M, V]
+            labels = np.concatenate([ids[columns[number]] for ids, number in zip(original, chosen, strict=True)])
+            expected = torch.from_numpy(labels).to(scores.device)
+            total += float(torch.nn.functional.cross_entropy(scores, expected, reduction="sum"))
+            count += len(labels)
+    if not count:
+        return {}
+    counts = data.manifest["counts"]
+    tokens_per_byte = counts["tokens"] / counts["bytes"]
+    return {"pinned_loss": total / count, "pinned_bits_per_byte": total / count / math.log(2) * tokens_per_byte}
+
+
+def pinned_probe(recipe: PretrainRecipe) -> Probe:
+    """Return the probe that measures the pinned loss at each evaluation, of objectives that predict masked tokens.
+
+    Raises:
+        UserError: the recipe's data cannot be read.
+    """
+    data = open_data(recipe.data, check=False)
+    machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
+
+    def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
+        return pinned_loss(objective, data, machine) if isinstance(objective, MaskedTokenModel) else {}
+
+    return probe
