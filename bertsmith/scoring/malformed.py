@@ -26,11 +26,8 @@ class Malformed:
     """What was wrong with the first that was left out."""
 
     def tried(self, read: Callable[..., Value], *args: object) -> Value | None:
-        """Return what `read` gives; None where it refuses, and that is to be left out.
-
-        Raises:
-            UserError: `read` refuses, and that is not to be left out.
-        """
+        """Return what `read` gives; None where it refuses, and that is to be left out. Raises UserError where `read`
+        refuses, and that is not to be left out."""
         try:
             return read(*args)
         except UserError as error:

@@ -72,11 +72,8 @@ def _gold(
 
 
 def questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, Any, str, str]]:
-    """Yield for each question of a file in SQuAD's layout: its paragraph, itself, its id, and how to call it.
-
-    Raises:
-        UserError: the file is missing, not JSON or laid out otherwise.
-    """
+    """Yield for each question of a file in SQuAD's layout: its paragraph, itself, its id, and how to call it. Raises
+    UserError where the file is missing, not JSON or laid out otherwise."""
     for number, article in enumerate(part_of(read_json(path), "data", list, f"{path}: SQuAD's layout")):
         paragraphs = malformed.tried(part_of, article, "paragraphs", list, f"{path}: data[{number}]")
         for place, paragraph in enumerate(paragraphs or ()):
@@ -103,10 +100,7 @@ def read_mrqa(path: Path, malformed: Malformed | None = None) -> dict[str, list[
 
 def mrqa_questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, Any, str, str]]:
     """Yield for each question of a file of MRQA's JSON lines: its line's object, itself, its id, and how to call it.
-
-    Raises:
-        UserError: the file is missing or damaged; a line is not JSON or laid out otherwise.
-    """
+    Raises UserError where the file is missing or damaged; a line is not JSON or laid out otherwise."""
     for number, line in _lines(path):
         where = f"{path}, line {number}"
         content = malformed.tried(_mrqa_line, line, where, number == 1) or {"qas": ()}
@@ -149,20 +143,14 @@ def mrqa_answers(question: dict[str, Any], where: str) -> list[str]:
 
 
 def read_predicted_texts(path: Path) -> dict[str, str]:
-    """Return a text by question id, from one JSON object.
-
-    Raises:
-        UserError: the file is missing or not such an object; an id is there twice; a prediction is no text.
-    """
+    """Return a text by question id, from one JSON object. Raises UserError where the file is missing or not such an
+    object; an id is there twice; a prediction is no text."""
     return _read_mapping(path, "text", lambda value: isinstance(value, str))
 
 
 def read_null_odds(path: Path) -> dict[str, float]:
-    """Return how likely each question has no answer, by its id, from one JSON object, in the file's order.
-
-    Raises:
-        UserError: the file is missing or not such an object; an id is there twice; a value is no finite number.
-    """
+    """Return how likely each question has no answer, by its id, from one JSON object, in the file's order. Raises
+    UserError where the file is missing or not such an object; an id is there twice; a value is no finite number."""
 
     def is_number(value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

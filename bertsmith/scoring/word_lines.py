@@ -138,11 +138,8 @@ def _surely_words(lines: Sequence[Word]) -> list[Word]:
 
 
 def _is_comment(path: Path, word: Word, num_columns: int, tags: Collection[str]) -> bool:
-    """Return whether a line before its sentence's first word is a comment; `tags` are those of the other lines.
-
-    Raises:
-        UserError: it may be either.
-    """
+    """Return whether a line before its sentence's first word is a comment; `tags` are those of the other lines. Raises
+    UserError where it may be either."""
     if not word.columns[0].startswith("#"):
         return False
     if len(word.columns) != num_columns or KEY_AND_VALUE.match(" ".join(word.columns)):

@@ -117,11 +117,7 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
 
 
 def read_glue_job(model: Path, overrides: Sequence[str]) -> GlueJob:
-    """Check what was asked for, and look which tasks are there.
-
-    Raises:
-        UserError: as `run_glue`.
-    """
+    """Check what was asked for, and look which tasks are there. Raises UserError as `run_glue`."""
     own = [text for text in overrides if "=" not in text or _key(text) in GlueSettings.__dataclass_fields__]
     settings = lay_over(GlueSettings, {}, own).settings
     for text in overrides:

@@ -116,11 +116,8 @@ def _check_names(path: Path, found: TableRows, wanted: Mapping[str, Cell], named
 
 
 def column_names(path: Path) -> Sequence[str]:
-    """Return those of a file as `read_table` takes it; empty where the file is.
-
-    Raises:
-        UserError: the file is missing, or damaged.
-    """
+    """Return the columns of a file as `read_table` takes it; none of an empty one. Raises UserError where the file is
+    missing, or damaged."""
     return read_rows(path, []).names
 
 

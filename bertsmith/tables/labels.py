@@ -37,11 +37,8 @@ class Label(NamedTuple):
 
 
 def label_of(value: Any) -> Label:
-    """Return the label that a cell's value is.
-
-    Raises:
-        ValueError: it is none; says why, as the rest of a sentence whose subject is the column.
-    """
+    """Return the label that a cell's value is. Raises ValueError where it is none, saying why as the rest of a sentence
+    whose subject is the column."""
     if isinstance(value, bytes):
         value = _decoded(value)
     if isinstance(value, bool):

@@ -172,11 +172,7 @@ def parquet_reported(path: Path) -> Iterator[None]:
 
 def read_parquet(path: Path, wanted: Sequence[str] | None = None) -> Any:
     """Return a Parquet file as a `pyarrow.Table`, of the columns `wanted` that it has; the checksums of its pages are
-    checked where it has any.
-
-    Raises:
-        UserError: it is damaged.
-    """
+    checked where it has any. Raises UserError where it is damaged."""
     import pyarrow.parquet
 
     with parquet_reported(path), pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:

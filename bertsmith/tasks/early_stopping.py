@@ -29,11 +29,8 @@ class EarlyStoppingSettings:
 
 def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.ndarray, np.ndarray]:
     """Return numbers of the examples, or of `what` else they are, that are trained on and of those that are held out,
-    both rising: the same for all seeds, as long as the number of examples and the share are.
-
-    Raises:
-        UserError: no example is held out, or none is left.
-    """
+    both rising: the same for all seeds, as long as the number of examples and the share are. Raises UserError where no
+    example is held out, or none is left."""
     num_held_out = round(num_examples * share)
     if not 0 < num_held_out < num_examples:
         raise UserError(

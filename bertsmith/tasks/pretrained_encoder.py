@@ -29,11 +29,8 @@ class PretrainedEncoder(Network):
         return objective
 
     def pooled_by(self, pooling: Literal["cls", "mean"]) -> "PretrainedEncoder":
-        """Return the same, whose classes are read from each row's [CLS] or from its mean.
-
-        Raises:
-            UserError: the encoder is a classic one, whose classification classes read [CLS].
-        """
+        """Return the same, whose classes are read from each row's [CLS] or from its mean. Raises UserError where the
+        encoder is a classic one, whose classification classes read [CLS]."""
         return replace(self, settings=self.settings.with_pooling(pooling))
 
     def fingerprint(self) -> str:
@@ -42,11 +39,8 @@ class PretrainedEncoder(Network):
 
 
 def open_pretrained_encoder(path: Path) -> PretrainedEncoder:
-    """Return the encoder of the model in `path`; of two networks, the discriminator's.
-
-    Raises:
-        UserError: as `open_model`.
-    """
+    """Return the encoder of the model in `path`; of two networks, the discriminator's. Raises UserError as
+    `open_model`."""
     try:
         model = open_model(path)
     except UserError as error:

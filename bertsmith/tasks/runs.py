@@ -65,11 +65,7 @@ class Finetuned(Model):
 
 
 def chosen_run(run: Path) -> Path:
-    """Return `run`; of a search the run that it chose.
-
-    Raises:
-        UserError: the search is not finished.
-    """
+    """Return `run`; of a search the run that it chose. Raises UserError where the search is not finished."""
     if folder_type(run) != SEARCH:
         return run
     if not read_manifest(run, SEARCH)["finished"]:
@@ -80,11 +76,8 @@ def chosen_run(run: Path) -> Path:
 
 
 def read_run_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
-    """Return the recipe of a fine-tuning run; of several tasks, that of `task`.
-
-    Raises:
-        UserError: there is none, or it is damaged; the run has no such task, or several where none is named.
-    """
+    """Return the recipe of a fine-tuning run; of several tasks, that of `task`. Raises UserError where there is none,
+    or it is damaged; the run has no such task, or several where none is named."""
     recipe = read_own_recipe(FinetuneRecipe, run, "finetune")
     tasks = recipe.several.tasks if recipe.task == SEVERAL else (recipe.task,)
     if task is None:
@@ -98,11 +91,7 @@ def read_run_recipe(run: Path, task: str | None = None) -> FinetuneRecipe:
 
 def read_run(run: Path, task: str | None = None) -> tuple[FinetuneRecipe, dict[str, Any], dict[str, Any]]:
     """Return recipe, manifest and results of a fine-tuning run with a finished trial; of several tasks those of `task`,
-    as if it had been alone.
-
-    Raises:
-        UserError: as `read_run_recipe`; not a fine-tuning run, or no trial is finished.
-    """
+    as if it had been alone. Raises UserError as `read_run_recipe`, and where no trial is finished."""
     manifest, recipe = read_manifest(run, "finetune"), read_run_recipe(run, task)
     if not (run / "results.json").exists():
         raise UserError(f"{run}: no trial is finished yet; run `bertsmith finetune` again, which goes on")
@@ -180,11 +169,8 @@ def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> F
 
 
 def load_on_machine(objective: nn.Module, model: Model, settings: MachineSettings) -> Machine:
-    """Give an opened model's weights to the module that it describes, and return the machine that it is put on.
-
-    Raises:
-        UserError: they are not that module's; the machine's device is not there.
-    """
+    """Give an opened model's weights to the module that it describes, and return the machine that it is put on. Raises
+    UserError where they are not that module's; the machine's device is not there."""
     weights = model.network.weights
     if isinstance(model, Finetuned):  # of a folder the shapes were checked as it was read
         check_tensors(weights, objective.state_dict(), trial_folder(model.path, model.seed) / TRIAL_FILE)

@@ -34,12 +34,8 @@ class Answerer(NamedTuple):
     """Of null odds; above it there is no answer."""
 
     def answer(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool = False) -> list[FoundAnswer]:
-        """Return an answer to each question, out of the context beside it.
-
-        Raises:
-            UserError: there are not as many contexts as questions; a question has no text, or is longer than the model
-                takes, unless `truncate` cuts it.
-        """
+        """Return an answer to each question, out of the context beside it. Raises UserError where there are not as many
+        contexts as questions; a question has no text, or is longer than the model takes, unless `truncate` cuts it."""
         self._check(questions, contexts, truncate)
         if not questions:
             return []
@@ -92,12 +88,8 @@ class Answerer(NamedTuple):
 def open_answerer(model: Model, machine_settings: MachineSettings, threshold: float | None = None) -> Answerer:
     """Put a model on a machine whose head finds answers. A folder's always answers, since it does not say whether it
     learnt not to; where a trial's questions may be without an answer and no `threshold` is given, it is the recipe's;
-    without one, what gave the trial its best F1 on dev.
-
-    Raises:
-        UserError: a trial's weights are not its head's; the device is not there; a folder's encoder knows no segments,
-            which tell a question from its context.
-    """
+    without one, what gave the trial its best F1 on dev. Raises UserError where a trial's weights are not its head's;
+    the device is not there; a folder's encoder knows no segments, which tell a question from its context."""
     network = model.network
     encoder = Encoder(network.settings, network.vocab_size)
     if isinstance(model, Finetuned):

@@ -167,11 +167,8 @@ def each_question(
 
 
 def read_unanswered(path: Path, questions_of: QuestionsOf) -> Questions:
-    """Return all questions of a file; whether it has answers is not looked at.
-
-    Raises:
-        UserError: the file is missing or laid out otherwise; an id is there twice; there is no question.
-    """
+    """Return all questions of a file; whether it has answers is not looked at. Raises UserError where the file is
+    missing or laid out otherwise; an id is there twice; there is no question."""
     questions = Questions(path)
     for _, id, text, context, _ in each_question(questions, questions_of, Malformed()):
         questions.add(id, text, context, [])

@@ -33,11 +33,8 @@ FILES = {"train": (("train.jsonl",), 9427), "dev": (("val.jsonl", "dev.jsonl"), 
 
 def read_boolq(data: Path, check_counts: bool = True, skip_malformed: bool = False) -> TaskData:
     """Return the task in the folder `data`, or in its folder BoolQ: a JSON object a line with question, passage, label.
-
-    Raises:
-        UserError: a file is missing; a line is malformed; the number of examples is not the published one, and
-            `check_counts` compares it.
-    """
+    Raises UserError where a file is missing; a line is malformed; the number of examples is not the published one, and
+    `check_counts` compares it."""
     train, dev = (_read(data, split, check_counts, skip_malformed) for split in ("train", "dev"))
     return TaskData(BOOLQ, train, dev)
 

@@ -17,11 +17,7 @@ SPECS = (TaskSpec("chunk", input="words", read=lambda recipe: read_chunking(Path
 
 def read_chunking(data: Path, skip_malformed: bool = False) -> TaskData:
     """Return the task of train.txt and dev.txt; where there is no dev.txt, as there is none in the shared task, of
-    test.txt.
-
-    Raises:
-        UserError: as `read_sentences`, and as `tagging_data`.
-    """
+    test.txt. Raises UserError as `read_sentences`, and as `tagging_data`."""
     dev = "dev.txt" if files_named(data, ["dev.txt"]) else "test.txt"
     paths = [_only(data, name) for name in ("train.txt", dev)]
     if dev == "test.txt":

@@ -137,10 +137,7 @@ def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malforme
 
 def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:
     """Return what is not in the folder `data` of these splits of a key of `SETS`; None where all files are there.
-
-    Raises:
-        UserError: a file is there in part only.
-    """
+    Raises UserError where a file is there in part only."""
     reasons = (_located(SETS[name], data, split)[1] for split in splits)
     return next((why.partition(";")[0] for why in reasons if why), None)
 

@@ -36,12 +36,8 @@ class Classifier(NamedTuple):
     def ask(
         self, first: Sequence[str], second: Sequence[str] | None = None, truncate: bool = False
     ) -> tuple[list[Prediction] | list[Labels], int]:
-        """Return an answer a text, or a pair of texts, and how many of them were cut, as they were in training.
-
-        Raises:
-            UserError: one text where the task has two, or two where it has one; a text longer than the model, unless
-                `truncate` cuts it.
-        """
+        """Return an answer a text, or a pair of texts, and how many of them were cut, as they were in training. Raises
+        UserError where a text is longer than the model, unless `truncate` cuts it, or as `encode`."""
         self._check(second)
         if second is not None and len(first) != len(second):
             raise UserError(f"{len(first)} texts and {len(second)} second ones; each text needs its own")
@@ -53,11 +49,8 @@ class Classifier(NamedTuple):
         return self.answer(rows), rows.truncated
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None) -> Rows:
-        """At least one text, or pair of texts, as rows; `truncated` of them were cut to the model's length.
-
-        Raises:
-            UserError: one text where the task has two, or two where it has one.
-        """
+        """Return at least one text, or pair of texts, as rows; `truncated` of them were cut to the model's length. Raises
+        UserError where there is one text and the task has two, or two and it has one."""
         self._check(second)
         return encode(Examples(first, second, None), self.tokenizer, self.length)
 
@@ -74,11 +67,8 @@ class Classifier(NamedTuple):
 
 
 def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifier:
-    """Put a model on a machine whose head tells classes apart, gives any number of labels, or gives a number.
-
-    Raises:
-        UserError: a trial's weights are not its head's; the device is not there.
-    """
+    """Put a model on a machine whose head tells classes apart, gives any number of labels, or gives a number. Raises
+    UserError where a trial's weights are not its head's; the device is not there."""
     network, trial = model.network, model if isinstance(model, Finetuned) else None
     answers = answer_kind_of(network.labels, network.problem_type == MULTI_LABEL) if trial is None else trial.answers
     encoder, compat = Encoder(network.settings, network.vocab_size), trial is not None and trial.recipe.compat

@@ -65,11 +65,8 @@ class Sentences(NamedTuple):
 
 
 def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskData:
-    """Read the user's own files: one file train.* and one file dev.* in the folder `data`.
-
-    Raises:
-        UserError: a file is missing. As `read_sentences`, `read_sentence_rows` and `tagging_data`.
-    """
+    """Read the user's own files: one file train.* and one file dev.* in the folder `data`. Raises UserError where a
+    file is missing, and as `read_sentences`, `read_sentence_rows` and `tagging_data`."""
     read = []
     for split in ("train", "dev"):
         path = find_file(data, split, WORD_ENDINGS + ENDINGS)
@@ -82,12 +79,8 @@ def read_custom_tagging(settings: CustomSettings, data: Path, *, skip_malformed:
 
 def tagging_data(name: str, train: Sentences, dev: Sentences, *, skip_malformed: bool = False) -> TaskData:
     """Return the task that the two files are; with `skip_malformed` without dev's sentences that have a tag of no word
-    of training.
-
-    Raises:
-        UserError: training has one tag only, or tags of BIO and others as well; a tag of dev is none that the model
-            could give.
-    """
+    of training. Raises UserError where training has one tag only, or tags of BIO and others as well; a tag of dev is
+    none that the model could give."""
     labels, metrics = _labels(train)
     if not 2 <= len(labels) <= MAX_LABELS:
         raise UserError(f"{train.path}: {len(labels):,} different tags; tagging has 2 to {MAX_LABELS:,}")
@@ -111,10 +104,7 @@ def tagging_data(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
 
 def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:
     """Return the words of a file with their tags; with `skip_malformed` without sentences that have a malformed line.
-
-    Raises:
-        UserError: as `read_words` and `refuse_numbers`; a line has one column.
-    """
+    Raises UserError as `read_words` and `refuse_numbers`, and where a line has one column."""
     malformed = Malformed("sentences", OF_A_RUN, skip_malformed)
     words = read_words(path, malformed=malformed)
     refuse_numbers(path, words)
@@ -130,11 +120,7 @@ def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:
 
 def read_sentence_rows(path: Path, settings: CustomSettings, *, skip_malformed: bool = False) -> Sentences:
     """Return the sentences of a table: a column of their words (`settings.text`) and one of their tags
-    (`settings.label`).
-
-    Raises:
-        UserError: as `read_table`; a sentence has not as many tags as words.
-    """
+    (`settings.label`). Raises UserError as `read_table`, and where a sentence has not as many tags as words."""
     named_by = {settings.label: "custom.label=…", settings.text: "custom.text=…"}
     if settings.text == settings.label:
         raise UserError(

@@ -37,11 +37,8 @@ class Tagger(NamedTuple):
 
     def ask(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> tuple[list[TagsWithProbs], int]:
         """Return the words of each sentence with their tags, and how many sentences were cut; of their last words the
-        tag is `UNREAD_TAG`, as in training, or a dash, and its probability None.
-
-        Raises:
-            UserError: a sentence is longer than the model, unless `truncate` leaves out its last words.
-        """
+        tag is `UNREAD_TAG`, as in training, or a dash, and its probability None. Raises UserError where a sentence is
+        longer than the model, unless `truncate` leaves out its last words."""
         if not any(sentences):
             return [[] for _ in sentences], 0
         encoded = encode_words(sentences, self.tokenizer, self.length, self.segment)
@@ -63,11 +60,8 @@ class Tagger(NamedTuple):
 
 
 def open_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
-    """Put a model on a machine whose head tags tokens.
-
-    Raises:
-        UserError: a trial's weights are not its head's; the device is not there.
-    """
+    """Put a model on a machine whose head tags tokens. Raises UserError where a trial's weights are not its head's; the
+    device is not there."""
     network, compat, segment = model.network, False, 0
     if isinstance(model, Finetuned):
         compat, segment = model.recipe.compat, model.recipe.segment_of_words(network.settings.num_segments)
