@@ -4,8 +4,7 @@ Reading and scoring are apart: what scores takes plain mappings, sequences and a
 `bertsmith grade` share it; what reads names a fault by its file and line or id.
 
 In reading order:
-    text_answers  texts → exact match and F1: SQuAD 1.1, MRQA 2019
-    unanswerable  the same where some questions have no answer: SQuAD 2.0, its thresholds
+    text_answers  texts → exact match and F1: SQuAD 1.1 and 2.0 with its thresholds, MRQA 2019
     malformed     what is done with the malformed parts of a file
     questions     SQuAD's and MRQA's gold files, predicted texts, no-answer odds
     entities      tags of words → entities → precision, recall, F1: conlleval, seqeval

@@ -22,12 +22,11 @@ class Tag(NamedTuple):
 
     prefix: str
     """One of `PREFIXES`: begin, inside, end, single, outside."""
-    kind: str
-    """Nothing outside; "_" for a tag that is a letter alone."""
+    type: str
+    """Empty outside; "_" for a tag that is a letter alone."""
 
 
 OUTSIDE = Tag("O", "")
-
 
 Entity = tuple[str, int, int]
 """Type, first word and the word after the last, in a sentence."""
@@ -55,10 +54,10 @@ class EntityCounts(NamedTuple):
 
 def parse_tag(text: str) -> Tag | None:
     """Return the tag; None where it is none of BIO or BIOES."""
-    prefix, _, kind = text.partition("-")
+    prefix, _, type = text.partition("-")
     if text == "O":
         return OUTSIDE
-    return Tag(prefix, kind or "_") if prefix in ("B", "I", "E", "S") else None
+    return Tag(prefix, type or "_") if prefix in ("B", "I", "E", "S") else None
 
 
 def scheme_of(*taggings: Iterable[Sequence[Tag]]) -> str:
@@ -80,9 +79,9 @@ def find_entities(tags: Sequence[Tag], strict: str | None = None) -> list[Entity
     entities = []
     begin, previous = 0, OUTSIDE
     for place, tag in enumerate([*tags, OUTSIDE]):
-        if not (tag.prefix in "IE" and previous.prefix in "BI" and tag.kind == previous.kind):
+        if not (tag.prefix in "IE" and previous.prefix in "BI" and tag.type == previous.type):
             if previous.prefix != "O" and _is_allowed(tags[begin].prefix, previous.prefix, place - begin, strict):
-                entities.append((previous.kind, begin, place))
+                entities.append((previous.type, begin, place))
             begin = place
         previous = tag
     return entities
@@ -110,9 +109,9 @@ def count_entities(
         assert len(wanted) == len(given)
         both = [set(find_entities(tags, strict)) for tags in (wanted, given)]
         for counter, entities in zip(counters, (*both, both[0] & both[1]), strict=True):
-            counter.update(kind for kind, _, _ in entities)
-    kinds = sorted(set().union(*counters))
-    return {kind: EntityCounts(*(counter[kind] for counter in counters)) for kind in kinds}
+            counter.update(type for type, _, _ in entities)
+    types = sorted(set().union(*counters))
+    return {type: EntityCounts(*(counter[type] for counter in counters)) for type in types}
 
 
 def total(counts: Iterable[EntityCounts]) -> EntityCounts:

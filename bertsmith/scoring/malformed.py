@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from bertsmith.errors import UserError
 
-Value = TypeVar("Value")
+Part = TypeVar("Part")
 
 OF_A_RUN = "skip_malformed=true leaves such {} out"
 OF_GRADING = "--skip-malformed leaves such {} out, as a run with skip_malformed=true does"
@@ -14,10 +14,10 @@ OF_GRADING = "--skip-malformed leaves such {} out, as a run with skip_malformed=
 
 @dataclass
 class Malformed:
-    """Of one file."""
+    """The malformed parts of one file."""
 
-    what: str = "questions"
-    """What its parts are called."""
+    noun: str = "questions"
+    """Of the parts, in messages."""
     remedy: str = ""
     """What has them left out, where something does: `OF_A_RUN`, `OF_GRADING`."""
     skip: bool = False
@@ -25,18 +25,18 @@ class Malformed:
     first: str = ""
     """What was wrong with the first that was left out."""
 
-    def tried(self, read: Callable[..., Value], *args: object) -> Value | None:
+    def tried(self, read: Callable[..., Part], *args: object) -> Part | None:
         """Return what `read` gives; None where it refuses, and that is to be left out. Raises UserError where `read`
         refuses, and that is not to be left out."""
         try:
             return read(*args)
         except UserError as error:
             if not self.skip:
-                raise UserError(f"{error} ({self.remedy.format(self.what)})" if self.remedy else str(error)) from None
+                raise UserError(f"{error} ({self.remedy.format(self.noun)})" if self.remedy else str(error)) from None
             self.count += 1
             self.first = self.first or str(error)
             return None
 
     def note(self) -> list[str]:
         """Return a line that says what was left out; none where nothing was."""
-        return [f"{self.count:,} malformed {self.what}, left out; the first: {self.first}"] if self.count else []
+        return [f"{self.count:,} malformed {self.noun}, left out; the first: {self.first}"] if self.count else []

@@ -30,16 +30,12 @@ from bertsmith.tasks.published.glue import GLUE, why_absent
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
 
-KIND = "glue"
-
 FROM_MNLI = ("mrpc", "sts-b", "rte")
 """The tasks that MosaicBERT, ModernBERT and Ettin start from a model of MNLI."""
 
-CRAMMING_EPOCHS = 5
-"""The most that Cramming allows."""
+MAX_CRAMMING_EPOCHS = 5
 
 NO_HYPERPARAMETERS = ("task", "check_counts", "skip_malformed")
-"""Of a recipe's identity."""
 
 
 @settings
@@ -112,7 +108,7 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
             held.check()
             results = _collect(out, job)
             write_json(out / "results.json", results)
-        write_manifest(out, KIND, read_manifest(out, KIND) | {"finished": True})
+        write_manifest(out, "glue", read_manifest(out, "glue") | {"finished": True})
     return results
 
 
@@ -164,7 +160,7 @@ def _shared(overrides: Sequence[str]) -> list[str]:
 def _recipe(task: str, model: Path, settings: GlueSettings, overrides: Sequence[str]) -> Loaded:
     values = read_recipe_values("finetune", task)
     if settings.protocol == "cramming":
-        values |= read_recipe_values(KIND, "cramming")
+        values |= read_recipe_values("glue", "cramming")
     return lay_over(FinetuneRecipe, values | {"model": str(model), "data": settings.data}, overrides)
 
 
@@ -172,8 +168,8 @@ def _open(out: Path, job: GlueJob, fingerprint: str, overwrite: bool) -> None:
     """Check that `out` is this job's, or make it so."""
     mine = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
     recipe = next(iter(job.recipes.values())).settings
-    before = open_run_folder(out, FOLDER_TYPES[KIND], mine, defaults(recipe), overwrite)
-    write_manifest(out, KIND, {
+    before = open_run_folder(out, FOLDER_TYPES["glue"], mine, defaults(recipe), overwrite)
+    write_manifest(out, "glue", {
         "identity": mine, "settings": asdict(job.settings), "model": str(job.model),
         "mnli_seed": before.get("mnli_seed"), "names": before.get("names", []), "finished": False,
     })  # fmt: skip
@@ -181,13 +177,13 @@ def _open(out: Path, job: GlueJob, fingerprint: str, overwrite: bool) -> None:
 
 def _mnli_model(out: Path) -> Path:
     """The best trial of MNLI as a folder to start from, chosen once."""
-    folder, manifest = out / "mnli-model", read_manifest(out, KIND)
+    folder, manifest = out / "mnli-model", read_manifest(out, "glue")
     refuse_links(out, [folder.name])
     if manifest["mnli_seed"] is None or not folder.is_dir():
         seed = load_trial(out / "tasks" / "mnli").seed
         export_run(out / "tasks" / "mnli", folder)
         names = [f"{folder.name}/{name}" for name in os.listdir(folder)]  # ours from here on
-        write_manifest(out, KIND, manifest | {"mnli_seed": seed, "names": names})
+        write_manifest(out, "glue", manifest | {"mnli_seed": seed, "names": names})
     return folder
 
 
@@ -225,8 +221,8 @@ def _departures(job: GlueJob, tasks: Iterable[str]) -> dict[str, list[str]]:
         found["cramming"].append(
             f"not Cramming's protocol, as the hyper-parameters are not one set for all tasks ({', '.join(varied)})"
         )
-    if max((job.recipes[task].settings.epochs for task in tasks), default=0) > CRAMMING_EPOCHS:
-        found["cramming"].append(f"not Cramming's protocol, as there are more than {CRAMMING_EPOCHS} epochs")
+    if max((job.recipes[task].settings.epochs for task in tasks), default=0) > MAX_CRAMMING_EPOCHS:
+        found["cramming"].append(f"not Cramming's protocol, as there are more than {MAX_CRAMMING_EPOCHS} epochs")
     return found
 
 

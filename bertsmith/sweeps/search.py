@@ -25,7 +25,6 @@ from bertsmith.storage.results import read_run_results
 from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.runs import SEARCH
 
 PREFIX = "search."
 """Begins an override that is of the search."""
@@ -104,7 +103,7 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
             held.check()
             results = _collect(out, job, metric)
             write_json(out / "results.json", results)
-        write_manifest(out, SEARCH, read_manifest(out, SEARCH) | {"finished": True})
+        write_manifest(out, "search", read_manifest(out, "search") | {"finished": True})
     return results
 
 
@@ -159,8 +158,8 @@ def _open(out: Path, job: SearchJob, ground: dict[str, Any], overwrite: bool) ->
     searched = [KEYS[key] for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
     mine = fixed | ground | {"searched": searched}
-    open_run_folder(out, FOLDER_TYPES[SEARCH], mine, defaults(job.base.settings), overwrite)
-    write_manifest(out, SEARCH, {
+    open_run_folder(out, FOLDER_TYPES["search"], mine, defaults(job.base.settings), overwrite)
+    write_manifest(out, "search", {
         "identity": mine, "recipe": to_dict(job.base.settings), "searched": searched, "finished": False,
     })  # fmt: skip
 

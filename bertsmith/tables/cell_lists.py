@@ -32,8 +32,8 @@ _PYTHON_BYTES = re.compile(r"[bB](?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")", re
 
 def listed(text: str) -> list[Any] | None:
     """Return the items of a list that `text` is: Python's or JSON's `['a', 'b']`, a tuple, NumPy's `['a' 'b']` and
-    `[0. 1.]`; None where it is none of these, as "[UNK]" or "(or so)". Raises ValueError where it is a list that cannot be
-    read: cut short as NumPy prints a long one, or one of lists."""
+    `[0. 1.]`; None where it is none of these, as "[UNK]" or "(or so)". Raises ValueError where it is a list of lists,
+    or cut short as NumPy prints a long one."""
     text = text.strip()
     if found := _ARRAY.fullmatch(text):
         text = found[1].strip()

@@ -14,15 +14,13 @@ import numpy as np
 
 from bertsmith.errors import quoted
 from bertsmith.tables.cell_lists import is_python_bytes, is_python_object, is_python_set, listed
-from bertsmith.tables.labels import MISSING_NAMES, Label, clean, ids_of, is_blank, key_of, label_of
+from bertsmith.tables.labels import MISSING_NAMES, Label, clean, decoded, ids_of, is_blank, key_of, label_of
 
 Cell = Callable[[Any], Any]
 
-LARGEST = float(np.finfo(np.float32).max)
-"""Of a number that is learnt; training has float32."""
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
-MAX_NAMED = 20
-"""Labels or columns in a message."""
+MAX_LISTED_NAMES = 20
 
 _WHITE_SPACE = re.compile(r"[ \t\n\r\f\v]+")
 """Between words; a word may hold the other kinds that Unicode has, as in a file with a word a line."""
@@ -37,10 +35,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,18}(\.0*)?")
 def given_text(value: Any) -> str:
     """Return a text, whatever is in it."""
     if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise ValueError(f"is {quoted(value, 80)}, bytes that are not UTF-8") from None
+        return decoded(value)
     if not isinstance(value, str):
         raise ValueError(f"is {quoted(value, 80)}; it must be text")
     return value
@@ -79,8 +74,8 @@ def number(value: Any) -> float:
         result = math.nan
     if math.isnan(result):
         raise ValueError(f"is {quoted(value, 80)}; it must be a number")
-    if abs(result) > LARGEST:
-        raise ValueError(f"is {quoted(value, 80)}; it must be a number of at most {LARGEST:.2g}, to be learnt")
+    if abs(result) > MAX_FLOAT32:
+        raise ValueError(f"is {quoted(value, 80)}; it must be a number of at most {MAX_FLOAT32:.2g}, to be learnt")
     return result
 
 
@@ -191,8 +186,8 @@ def unknown(what: str, name: str, labels: Sequence[str]) -> str:
 
 def few_of(names: Sequence[str]) -> str:
     """Return the first of them, for a message, and how many more there are."""
-    more = len(names) - MAX_NAMED
-    cut = [name if len(name) <= 40 else f"{name[:39]}…" for name in names[:MAX_NAMED]]
+    more = len(names) - MAX_LISTED_NAMES
+    cut = [name if len(name) <= 40 else f"{name[:39]}…" for name in names[:MAX_LISTED_NAMES]]
     return ", ".join(cut) + (f" and {more:,} more" if more > 0 else "")
 
 

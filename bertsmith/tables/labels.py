@@ -15,8 +15,7 @@ from bertsmith.tables.cell_lists import is_python_bytes, is_python_object, is_py
 MISSING_NAMES = frozenset(("nan", "NaN", "NAN", "-nan", "-NaN", "<NA>", "NaT", "None", "null", "NULL"))
 """How pandas, Python and databases write a value that is not there, as text."""
 
-MAX_LENGTH = 500
-"""Characters of a label; more are a text, read by mistake."""
+MAX_LABEL_LENGTH = 500  # a longer one is a text, read by mistake
 
 _JOINERS = "\u200c\u200d\ufe0e\ufe0f"
 """They have a meaning inside words of some scripts and inside emoji, so they stay in a name."""
@@ -40,7 +39,7 @@ def label_of(value: Any) -> Label:
     """Return the label that a cell's value is. Raises ValueError where it is none, saying why as the rest of a sentence
     whose subject is the column."""
     if isinstance(value, bytes):
-        value = _decoded(value)
+        value = decoded(value)
     if isinstance(value, bool):
         name = str(value).lower()
         return Label(name, name)
@@ -63,9 +62,9 @@ def _of_text(value: str) -> Label:
     name = clean(value)
     if name in MISSING_NAMES:
         raise ValueError(f"is {quoted(value)}, as a missing value is written; each example needs one label")
-    if len(name) > MAX_LENGTH:
+    if len(name) > MAX_LABEL_LENGTH:
         raise ValueError(
-            f"is {quoted(value, 80)}, a text of {len(name):,} characters; a label has {MAX_LENGTH} at most"
+            f"is {quoted(value, 80)}, a text of {len(name):,} characters; a label has {MAX_LABEL_LENGTH} at most"
         )
     if is_python_bytes(name):
         raise ValueError(f"is {quoted(value, 80)}, bytes as Python writes them; write the text that they stand for")
@@ -173,7 +172,8 @@ def alike_in_case(labels: Sequence[str]) -> list[tuple[str, str]]:
     return [(other, label) for label in labels if (other := first.setdefault(label.casefold(), label)) != label]
 
 
-def _decoded(value: bytes) -> str:
+def decoded(value: bytes) -> str:
+    """Return the text of UTF-8. Raises ValueError where it is none."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:

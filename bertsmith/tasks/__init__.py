@@ -2,7 +2,7 @@
 
 In reading order:
     finetune        the program: task, model, a trial a seed, results.json
-    recipe          what it can be told
+    recipe          its settings
     task_spec       TaskSpec: what a task is; TaskData: its examples, read
     registry        the tasks by name
     published/      a file for each published task, or for tasks whose files are alike
@@ -11,19 +11,15 @@ In reading order:
     dataset         its examples as rows of one model, to be trained on and scored on
     pretrained_encoder  what fine-tuning starts from: a pre-training run or a Hugging Face folder
     early_stopping  a share of training that is held out, and when to stop
-    class_weights   how much each class counts in the loss
-    mixing          several tasks in one run: which, and how often each has its turn
     multi_task      … as one task: one encoder, and for each task a head and a loss
     trial           one seed: train, predict, score
-    layer_rates     how fast each layer learns
     cautions        what a trial is warned of
     metrics         predicted classes and numbers → scores, and scores of several trials → their spread
     texts/          classes, labels and numbers of texts and of pairs of texts
     words/          tags of words
     answering/      answers to questions, found in a text
-    rows            token rows, of which batches are taken
+    rows            texts as token rows, and a model's scores of them
     supervised      the base of their objectives: an encoder, a head, a loss
-    inference       a fine-tuned model's scores of them
     custom          how a task of one's own is described
     grade           anybody's predictions, scored
     runs            a run folder, read: what export starts from

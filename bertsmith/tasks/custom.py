@@ -81,11 +81,18 @@ def find_file(data: Path, split: str, endings: Sequence[str] = ENDINGS) -> Path:
     if not data.is_dir():
         what = "a file" if data.exists() else "no such folder"
         raise FilesNotFound(f"{data}: {what}; data=… names the folder of the task")
-    paths = files_named(data, [split + ending for ending in endings])
-    if not paths:
+    path = only_file(data, [split + ending for ending in endings])
+    if path is None:
         words = files_named(data, [split + ending for ending in WORD_ENDINGS])
         remedy = f"there is {words[0].name}: custom.kind=tagging?" if words else "data=… names the folder of the task"
         raise FilesNotFound(f"{data}: no file {split}{', '.join(endings)} in it; {remedy}")
+    return path
+
+
+def only_file(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the file of one of these names, in upper or lower case; None where there is none. Raises UserError where
+    there are several."""
+    paths = files_named(folder, names)
     if len(paths) > 1:
-        raise UserError(f"{data}: both {paths[0].name} and {paths[1].name}; leave one of them there")
-    return paths[0]
+        raise UserError(f"{folder}: both {paths[0].name} and {paths[1].name}; leave one of them there")
+    return paths[0] if paths else None

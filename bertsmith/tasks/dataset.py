@@ -96,7 +96,6 @@ class Datasets(NamedTuple):
     held_out: EvalSets = MappingProxyType({})
     """Of the training examples those that are not trained on, for `early_stopping`."""
     num_held_out: int = 0
-    """Examples in it."""
 
 
 def score_sets(objective: Any, sets: EvalSets, machine: Machine, folder: Path | None = None) -> Outcome:

@@ -2,6 +2,7 @@
 longer gets better on it. Dev, which gives the scores, is not looked at."""
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,29 +42,29 @@ def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.
     return np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
 
 
+@dataclass
 class EarlyStopping:
-    """Looks at what is held out, and keeps the weights that did best on it, in the host's memory."""
+    """Scores what is held out, and keeps the weights that did best on it, in the host's memory."""
 
-    def __init__(self, sets: EvalSets, metric: str, machine: Machine, patience: int, num_examples: int = 0):
-        """Watch `metric` on `sets`, which have `num_examples` examples."""
-        self.sets = sets
-        self.metric = metric
-        self.machine = machine
-        self.patience = patience
-        self.best_score = -math.inf
-        self.best_step = 0
-        self._weights: dict[str, Tensor] = {}
-        self.cautions: list[str] = []
-        """That the score stood still, once."""
-        self._num_examples = num_examples
-        self._scores: list[float] = []
-        self._looks_since = 0
+    sets: EvalSets
+    """What is held out, of `num_examples` examples."""
+    metric: str
+    machine: Machine
+    patience: int
+    num_examples: int = 0
+    best_score: float = -math.inf
+    best_step: int = 0
+    cautions: list[str] = field(default_factory=list)
+    """That the score stood still, once."""
+    _weights: dict[str, Tensor] = field(default_factory=dict)
+    _scores: list[float] = field(default_factory=list)
+    _looks_since: int = 0
 
     def look(self, objective: nn.Module, step: int) -> dict[str, float]:
         """Score the model as it is after this step."""
         metrics, _, baseline, _ = score_sets(objective, self.sets, self.machine)
         self._scores.append(metrics[self.metric])
-        caution = stood_still(self.metric, self._scores, baseline, self._num_examples)
+        caution = stood_still(self.metric, self._scores, baseline, self.num_examples)
         if caution is not None and not self.cautions:
             self.cautions.append(caution)
         self._looks_since += 1

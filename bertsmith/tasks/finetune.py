@@ -24,10 +24,9 @@ from bertsmith.storage.results import by_task, cautions_of, read_trial_results
 from bertsmith.tasks.answering.question_task import QuestionTask
 from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.metrics import summarize
-from bertsmith.tasks.mixing import SEVERAL
 from bertsmith.tasks.multi_task import MultiTask
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder, open_pretrained_encoder
-from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.recipe import SEVERAL, FinetuneRecipe
 from bertsmith.tasks.runs import trial_folder
 from bertsmith.tasks.task import Task
 from bertsmith.tasks.task_spec import Input

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bertsmith.errors import UserError, quoted
 from bertsmith.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
 from bertsmith.scoring.malformed import OF_GRADING, Malformed
@@ -17,11 +19,12 @@ from bertsmith.scoring.questions import (
     read_squad,
 )
 from bertsmith.scoring.tagged import read_tagging
-from bertsmith.scoring.text_answers import score_answers
-from bertsmith.scoring.unanswerable import NULL_THRESHOLD, score_answerable
+from bertsmith.scoring.text_answers import NULL_THRESHOLD, score_answerable, score_answers
+from bertsmith.tables.cells import whole_number
+from bertsmith.tables.files import read_table
 from bertsmith.tasks.metrics import is_constant, measure, undefined
 from bertsmith.tasks.published.glue import GLUE, read_dev_labels
-from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
+from bertsmith.tasks.task_spec import TaskSpec
 
 GRADED_TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
 
@@ -32,9 +35,8 @@ class Grade(NamedTuple):
     about: str
     """Of the gold file: its name and size."""
     scores: dict[str, Any]
-    """For JSON, at full precision; shares and correlations in percent."""
+    """At full precision; shares and correlations in percent."""
     table: list[str]
-    """For people."""
     notes: list[str]
     """What was missing, superfluous or not defined: a line each."""
 
@@ -136,7 +138,7 @@ def _grade_tags(gold_path: Path, path: Path | None, skip_malformed: bool) -> Gra
         "strict": {"scheme": scheme, **_shares(strict)},
         "words": num_words, "sentences": len(gold),
     }  # fmt: skip
-    foreign = [kind for kind, counts in lenient.items() if not counts.gold]
+    foreign = [type for type, counts in lenient.items() if not counts.gold]
     notes = _counted(foreign, len(lenient), f"types of entities are not in {gold_path}, and count as wrong")
     for name, what in (("gold", "recall"), ("predicted", "precision")):
         if not scores[name]:
@@ -162,7 +164,7 @@ def _shares(counts: Mapping[str, EntityCounts]) -> dict[str, Any]:
     def content(counted: EntityCounts) -> dict[str, Any]:
         return {"precision": counted.precision, "recall": counted.recall, "f1": counted.f1, **counted._asdict()}
 
-    return content(total(counts.values())) | {"types": {kind: content(some) for kind, some in counts.items()}}
+    return content(total(counts.values())) | {"types": {type: content(counted) for type, counted in counts.items()}}
 
 
 def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) -> Grade:
@@ -180,6 +182,48 @@ def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) 
     scores = {name: 100.0 * value for name, value in measured.items()} | {"total": len(predicted)}
     table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
     return Grade(f"{dev.name}, {len(predicted):,} examples", scores, table, notes)
+
+
+def read_predicted_labels(path: Path, spec: TaskSpec, gold: Path, num_examples: int) -> np.ndarray:
+    """Return [N]: int64 class ids, or float64 numbers, in the order of the dev file's examples.
+
+    Args:
+        gold: the dev file, for messages.
+        num_examples: how many it has.
+        path: a TSV file with the columns `index`, which counts the examples from 0 in any order, and `prediction`,
+            which is the label's word or the number; others, such as a trial's `label`, are passed over. The endings
+            .csv, .jsonl and .parquet are read as such.
+
+    Raises:
+        UserError: the file or a column is missing; a line is malformed; a prediction is not the task's; an index is no
+            whole number, is there twice, or is none of the dev file's; examples are without a prediction.
+    """
+    wanted = {"index": whole_number, "prediction": spec.answers.predicted_cell()}
+    table = read_table(path, wanted, remedy="fix the line")
+    answers: np.ndarray = np.array(table.columns["prediction"], dtype=spec.answers.dtype)
+    if len(answers) > num_examples:
+        raise UserError(
+            f"{path}: {len(answers):,} predictions for the {num_examples:,} examples of {gold}; are they for "
+            f"another split?"
+        )
+    lines: dict[int, int] = {}
+    for index, line in zip(table.columns["index"], table.lines, strict=True):
+        if not 0 <= index < num_examples:
+            raise UserError(
+                f"{path}, line {line}: index is '{index}'; it counts the examples of {gold}, 0 to {num_examples - 1}"
+            )
+        if index in lines:
+            raise UserError(f"{path}, line {line}: index {index} is in line {lines[index]} too; leave one of them")
+        lines[index] = line
+    if len(lines) < num_examples:
+        first = next(index for index in range(num_examples) if index not in lines)
+        raise UserError(
+            f"{path}: {num_examples - len(lines):,} of {num_examples:,} examples have no prediction, the first is "
+            f"index {first}; every example of {gold} needs one"
+        )
+    ordered = np.empty_like(answers)
+    ordered[list(lines)] = answers
+    return ordered
 
 
 def _number(value: float) -> str:

@@ -14,9 +14,8 @@ from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import generator
 from bertsmith.storage.results import by_task, flat_names
 from bertsmith.tasks.dataset import MEAN, Dataset, Datasets, EvalSets
-from bertsmith.tasks.mixing import SEVERAL, head_of, shares
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
-from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.recipe import SEVERAL, FinetuneRecipe, head_of
 from bertsmith.tasks.task import Task
 
 
@@ -66,8 +65,9 @@ class MultiTrainSet(NamedTuple):
         return np.concatenate([dataset.lengths for dataset in self.datasets.values()])
 
     def shares(self) -> np.ndarray:
-        """Return each task's share of the batches."""
-        return shares([len(dataset.lengths) for dataset in self.datasets.values()], self.power)
+        """Return with which probability a batch is of each task; they add up to 1."""
+        weights = np.array([len(dataset.lengths) for dataset in self.datasets.values()], dtype=np.float64) ** self.power
+        return weights / weights.sum()
 
     def batches(
         self, batch_size: int, seed: int, similar_lengths: bool = False

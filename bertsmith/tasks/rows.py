@@ -1,23 +1,28 @@
-"""Texts as token ids end to end in memory, and rows of them: [CLS] one [SEP], or [CLS] one [SEP] two [SEP]."""
+"""Texts as token ids end to end in memory, rows of them, [CLS] one [SEP] or [CLS] one [SEP] two [SEP], and a fine-tuned
+model's scores of rows."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from bertsmith.console.progress import PATIENCE_SECONDS, progress_bar
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.errors import UserError
 from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.training.batches import by_length
+from bertsmith.training.machine import Machine, evaluating
+
+PREDICTION_BATCH_TOKENS = 8192
 
 
 class TextIds(NamedTuple):
     """N texts as T token ids."""
 
-    ids: np.ndarray
-    """[T]."""
+    ids: np.ndarray  # [T]
     starts: np.ndarray
     """[N] int64, each text's first token."""
-    lengths: np.ndarray
-    """[N] int64."""
+    lengths: np.ndarray  # [N] int64
 
     def take(self, texts: np.ndarray) -> "TextIds":
         """Return the texts of these numbers, in this order."""
@@ -31,12 +36,10 @@ class TextIds(NamedTuple):
 class Rows(NamedTuple):
     """N rows end to end, T tokens."""
 
-    ids: np.ndarray
-    """[T]."""
+    ids: np.ndarray  # [T]
     segment_ids: np.ndarray
     """[T] uint8: 0 up to the first [SEP], 1 after it."""
-    lengths: np.ndarray
-    """[N] int64."""
+    lengths: np.ndarray  # [N] int64
     starts: np.ndarray
     """[N] int64, each row's first token."""
     truncated: int
@@ -77,3 +80,27 @@ def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return the whole numbers of all ranges start … start + length - 1, one range after the other."""
     before = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+
+
+def scored(objective: Any, rows: Any, machine: Machine) -> Iterator[tuple[np.ndarray, Tokens, Any]]:
+    """Yield all of `rows` (`Rows` or `Windows`), those of similar length together: their numbers, themselves, and what
+    `objective.scores` gives. What takes long shows how far it is."""
+    done, total = 0, int(rows.lengths.sum())
+    with evaluating(objective), progress_bar("predicting", total, patience=PATIENCE_SECONDS) as bar:
+        for chosen in by_length(rows.lengths, PREDICTION_BATCH_TOKENS):
+            tokens = rows.take(chosen)
+            tokens = machine.lay_out(tokens, tokens.max_seqlen).to(machine.device)
+            with machine.inference():
+                scores = objective.scores(tokens)
+            yield chosen, tokens, scores
+            done += int(rows.lengths[chosen].sum())
+            bar.update(done)
+
+
+def refuse_truncated(rows: Rows, length: int) -> None:
+    """Raise UserError where texts were cut, which are longer than a model's `length` in tokens."""
+    if rows.truncated:
+        raise UserError(
+            f"{rows.truncated} of {len(rows.lengths)} texts are longer than the model's {length} tokens; shorten "
+            f"them, or have them cut (truncate=True)"
+        )

@@ -23,8 +23,7 @@ from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.storage.results import by_task, read_run_results, read_search_results
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
-from bertsmith.tasks.mixing import SEVERAL, head_of
-from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.recipe import SEVERAL, FinetuneRecipe, head_of
 from bertsmith.tasks.task_spec import HEAD_OF_INPUT, answer_kind_of
 from bertsmith.training.checkpoints import check_tensors
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
@@ -32,9 +31,6 @@ from bertsmith.training.models import Model, open_model
 from bertsmith.training.runs import read_tokenizer
 
 TRIAL_FILE = "model.safetensors"
-
-SEARCH = "search"
-"""The kind of a folder that `bertsmith search` wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +62,9 @@ class Finetuned(Model):
 
 def chosen_run(run: Path) -> Path:
     """Return `run`; of a search the run that it chose. Raises UserError where the search is not finished."""
-    if folder_type(run) != SEARCH:
+    if folder_type(run) != "search":
         return run
-    if not read_manifest(run, SEARCH)["finished"]:
+    if not read_manifest(run, "search")["finished"]:
         raise UserError(
             f"{run}: a search that is not finished; run `bertsmith search` again, or name a folder in {run / 'grid'}"
         )

@@ -1,6 +1,7 @@
 """One seed of a task: train, predict, score, in a folder that is whole or absent."""
 
 import math
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import write_manifest
 from bertsmith.tasks.dataset import Datasets, score_sets
 from bertsmith.tasks.early_stopping import EarlyStopping
-from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.multi_task import MultiTask
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -32,8 +32,7 @@ from bertsmith.training.optimizers.optimizer import build_optimizer
 from bertsmith.training.plan import Plan
 from bertsmith.training.runner import Runner
 
-LOG_STEPS = 50
-"""Between two lines of metrics.jsonl."""
+STEPS_PER_METRICS_LINE = 50
 
 
 class TrialContext(NamedTuple):
@@ -65,12 +64,15 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
         plan = Plan(steps=num_steps(setup.recipe, len(setup.datasets.train.lengths)))
-        watch = build_early_stopping(setup)
+        watch, held_out, num_held_out = None, setup.datasets.held_out, setup.datasets.num_held_out
+        if held_out:
+            patience = setup.recipe.early_stopping.patience
+            watch = EarlyStopping(held_out, setup.task.metrics[0], setup.machine, patience, num_held_out)
         state = train(setup, objective, plan, seed, partial, watch)
         stopping = {}
         if watch is not None:
             watch.restore(objective)
-            stopping = {"early_stopping": {"held_out": setup.datasets.num_held_out, **watch.to_json()}}
+            stopping = {"early_stopping": {"held_out": num_held_out, **watch.to_json()}}
         metrics, constant, _, cautions = score_sets(objective, setup.datasets.dev, setup.machine, partial)
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
@@ -91,15 +93,6 @@ def build_objective(setup: TrialContext, seed: int) -> Objective:
     torch.manual_seed(derived_seed(seed, "weights"))
     start = replace(setup.start, weights={}) if setup.recipe.random_weights else setup.start
     return setup.task.objective(start, Encoder(start.settings, start.vocab_size))
-
-
-def build_early_stopping(setup: TrialContext) -> EarlyStopping | None:
-    """Return what watches what is held out; None where nothing is."""
-    if not setup.datasets.held_out:
-        return None
-    patience = setup.recipe.early_stopping.patience
-    datasets, metric = setup.datasets, setup.task.metrics[0]
-    return EarlyStopping(datasets.held_out, metric, setup.machine, patience, datasets.num_held_out)
 
 
 def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
@@ -142,7 +135,7 @@ def train(
             })  # fmt: skip
             total = NO_LOSSES
 
-        events = [Event(1, show), Event(LOG_STEPS, write)]
+        events = [Event(1, show), Event(STEPS_PER_METRICS_LINE, write)]
         if watch is not None:
 
             def look(state: State, step: Step) -> bool:
@@ -158,3 +151,22 @@ def train(
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
     return state
+
+
+def layer_rates(num_layers: int, decay: float, compat: bool = False) -> Callable[[str], float]:
+    """Return the factor on the learning rate of the parameter of this name.
+
+    1 for the head, `decay` for the top layer, and `decay` times as much for each layer below, the embeddings and their
+    projection being the lowest. With `compat` the whole encoder learns slower by one more `decay`: the reference counts
+    its layers from 0 and its head from num_layers + 2, so that its top layer gets decay² already.
+    Source: google-research/electra, model/optimization.py, _get_layer_lrs.
+    """
+    lowest = num_layers + 2 if compat else num_layers + 1
+
+    def rate_of(name: str) -> float:
+        if not name.startswith("encoder."):
+            return 1.0
+        depth = int(name.split(".")[2]) + 1 if name.startswith("encoder.layers.") else 0
+        return decay ** (lowest - depth)
+
+    return rate_of

@@ -14,10 +14,10 @@ from bertsmith.predict.glue_archive import SHEETS, write_submission
 from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.sweeps.glue import run_glue
 from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.grade import read_predicted_labels
 from bertsmith.tasks.published.glue import GLUE
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 from tests.tasks.texts.toy_glue import SIZES, write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from bertsmith.scoring.questions import read_predicted_texts, read_squad
-from bertsmith.scoring.unanswerable import score_answerable
+from bertsmith.scoring.text_answers import score_answerable
 
 GOLD = {"a": ["cat"], "b": ["black dog"], "c": [], "d": []}
 PREDICTED = {"a": "the cat", "b": "dog", "c": "", "d": "cow"}

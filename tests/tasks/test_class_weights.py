@@ -13,10 +13,10 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.class_weights import check_weights, class_weights
 from bertsmith.tasks.finetune import finetune, load_task
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.task import check_weights, class_weights
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.runner import Runner

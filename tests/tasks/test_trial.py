@@ -63,7 +63,7 @@ def test_steps(tmp_path, epochs, compat, steps):
 
 def test_predictions_do_not_depend_on_company(monkeypatch):
     torch.manual_seed(0)
-    monkeypatch.setattr("bertsmith.tasks.inference.PREDICTED_TOKENS", 40)
+    monkeypatch.setattr("bertsmith.tasks.rows.PREDICTION_BATCH_TOKENS", 40)
     objective = Classification(Encoder(NARROW, 50), ElectraClassificationHead(NARROW, 3), TOY.answers)
     machine = choose_machine(MachineSettings(device="cpu"))
     rows = rows_of([30, 3, 12, 60, 7, 12, 3])

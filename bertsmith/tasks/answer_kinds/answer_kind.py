@@ -85,7 +85,6 @@ class AnswerKind(ABC):
     labels: tuple[str, ...] = ()
     """In the order of their ids; empty where an answer has none."""
     dtype: ClassVar[type]
-    """Of gold answers in an array."""
     problem_type: ClassVar[str]
     """Of its head in Hugging Face's config.json."""
     noun: ClassVar[str] = "classes"

@@ -24,8 +24,7 @@ class Scores(NamedTuple):
     """[N, L]: logits, normalised to log-probabilities where the head is joint."""
     ends: Tensor | None
     """[N, L] logits; None where the head is joint."""
-    vectors: Tensor
-    """[T, D]."""
+    vectors: Tensor  # [T, D]
     nones: Tensor | None
     """[N]: the greater, the less an answer is there; None where nothing says so."""
 

@@ -13,7 +13,7 @@ from bertsmith.encoders.tokens import copy_to
 from bertsmith.tasks.answering.answering import Answering, Spans
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.windows import Windows
-from bertsmith.tasks.inference import scored
+from bertsmith.tasks.rows import scored
 from bertsmith.training.machine import Machine
 
 MAX_ANSWERS = 20

@@ -15,20 +15,18 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.errors import UserError, quoted
 from bertsmith.objectives.objective import Batch
-from bertsmith.scoring.text_answers import score_answers
-from bertsmith.scoring.unanswerable import score_answerable
+from bertsmith.scoring.text_answers import score_answerable, score_answers
 from bertsmith.storage.json_files import write_json
 from bertsmith.tasks.answering.answering import Answering, JointAnswering
 from bertsmith.tasks.answering.best_answers import best_answers, find_candidates, null_odds, spread_of_places
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
-from bertsmith.tasks.class_weights import check_weights
 from bertsmith.tasks.dataset import Dataset, Outcome, outcome_of
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.task import Task, check_weights
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.machine import Machine
 
@@ -144,9 +142,9 @@ class QuestionTask(Task):
 
 def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -> None:
     """Say on standard error where questions have lost their end; `path` is of their file, or of who is asked."""
-    if windows.questions_cut:
+    if windows.num_truncated:
         say(
-            f"{path}: {windows.questions_cut:,} of {len(windows.context_of):,} questions were cut to "
+            f"{path}: {windows.num_truncated:,} of {len(windows.context_of):,} questions were cut to "
             f"{settings.question_length} tokens (answering.question_length)",
             error=True,
         )

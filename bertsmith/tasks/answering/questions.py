@@ -26,13 +26,10 @@ class Questions:
     path: Path = Path()
     """Of their file; empty where they are of none."""
     contexts: list[str] = field(default_factory=list)
-    """All of them different."""
-    numbers: dict[str, int] = field(default_factory=dict)
-    """The place of each in `contexts`."""
-    ids: list[str] = field(default_factory=list)
-    """[Q]."""
-    texts: list[str] = field(default_factory=list)
-    """[Q]."""
+    context_ids: dict[str, int] = field(default_factory=dict)
+    """Context → its place in `contexts`, which are all different."""
+    ids: list[str] = field(default_factory=list)  # [Q]
+    texts: list[str] = field(default_factory=list)  # [Q]
     context_of: list[int] = field(default_factory=list)
     """[Q], places in `contexts`."""
     answers: list[list[tuple[int, str]]] = field(default_factory=list)
@@ -70,7 +67,7 @@ class Questions:
 
     def add(self, id: str, text: str, context: str, answers: list[tuple[int, str]]) -> None:
         """Add a question; a context that was there before is kept once."""
-        number = self.numbers.setdefault(context, len(self.contexts))
+        number = self.context_ids.setdefault(context, len(self.contexts))
         if number == len(self.contexts):
             self.contexts.append(context)
         self.ids.append(id)
@@ -116,8 +113,8 @@ class Questions:
     def leave_out_malformed(self, malformed: Malformed) -> None:
         """Count what of the file was left out as malformed."""
         if malformed.count:
-            self.left_out[f"malformed {malformed.what}"] = malformed.count
-            self.first_left_out[f"malformed {malformed.what}"] = malformed.first
+            self.left_out[f"malformed {malformed.noun}"] = malformed.count
+            self.first_left_out[f"malformed {malformed.noun}"] = malformed.first
 
     @property
     def notes(self) -> list[str]:

@@ -34,17 +34,15 @@ class Windows:
     contexts: TextIds
     offsets: np.ndarray
     """[T, 2] int32: where each token of the contexts begins and ends in its context, in characters."""
-    context_of: np.ndarray
-    """[Q] int64."""
+    context_of: np.ndarray  # [Q] int64
     question_of: np.ndarray
     """[W] int64, in ascending order."""
     starts: np.ndarray
     """[W] int64: the context's token that comes first in the window."""
     sizes: np.ndarray
     """[W] int64: how many of them are in it."""
-    special_ids: tuple[int, int]
-    """[CLS], [SEP]."""
-    questions_cut: int
+    special_ids: tuple[int, int]  # [CLS], [SEP]
+    num_truncated: int
     """Questions that lost their end."""
 
     def __len__(self) -> int:

@@ -13,12 +13,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.storage.files import ending, files_named, reported
+from bertsmith.storage.files import ending, reported
 from bertsmith.tables.cells import Cell, given_text
 from bertsmith.tables.files import LINE_REMEDY, CheckedTable, column_names, read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.custom import FilesNotFound
+from bertsmith.tasks.custom import FilesNotFound, only_file
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 from bertsmith.tasks.texts.examples import Examples, check_count
 
@@ -138,8 +138,12 @@ def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malforme
 def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:
     """Return what is not in the folder `data` of these splits of a key of `SETS`; None where all files are there.
     Raises UserError where a file is there in part only."""
-    reasons = (_located(SETS[name], data, split)[1] for split in splits)
-    return next((why.partition(";")[0] for why in reasons if why), None)
+    try:
+        for split in splits:
+            _find_files(SETS[name], data, split)
+    except FilesNotFound as error:
+        return str(error).partition(";")[0]
+    return None
 
 
 def read_split(
@@ -157,9 +161,7 @@ def read_split(
         UserError: the folder, the file or a column is missing; a line is malformed; a label is not the task's; the
             number of examples is not the published one.
     """
-    paths, why_not = _located(SETS[name], data, split)
-    if why_not:
-        raise FilesNotFound(why_not)
+    paths = _find_files(SETS[name], data, split)
     layout, is_test = SETS[name].of_file(paths[0]), split == "test"
     header = None if is_test else layout.header
     wanted: dict[str, Cell] = dict.fromkeys(layout.texts, given_text)
@@ -190,10 +192,7 @@ def read_dev_labels(name: str, gold: Path, *, skip_malformed: bool = False) -> t
             task's.
     """
     layout = GLUE[name]
-    folder = (_inner_folder(layout, gold) or gold) if gold.is_dir() else None
-    paths, why_not = ([gold], "") if folder is None else _split_files(layout, folder, "dev")
-    if why_not:
-        raise UserError(why_not)
+    paths = _split_files(layout, _inner_folder(layout, gold) or gold, "dev") if gold.is_dir() else [gold]
     layout = layout.of_file(paths[0])
     label, header, target = layout.label, layout.header, layout.target_cell()
     # Without `skip_malformed` a label that is none is an error: without its row, all indices after it would be of
@@ -219,13 +218,15 @@ def _notes(tables: Sequence[CheckedTable]) -> tuple[str, ...]:
     return tuple(line for table in tables for line in table.notes)
 
 
-def _located(layout: GlueLayout, data: Path, split: SplitName) -> tuple[Sequence[Path], str]:
-    """Return the split's files in the folder of all tasks; where there are none, why not."""
+def _find_files(layout: GlueLayout, data: Path, split: SplitName) -> Sequence[Path]:
+    """Return the split's files in the folder of all tasks. Raises FilesNotFound."""
     if not data.is_dir():
-        return [], f"{data}: no such folder; data=… names the folder of all GLUE tasks"
+        raise FilesNotFound(f"{data}: no such folder; data=… names the folder of all GLUE tasks")
     if folder := _inner_folder(layout, data):
         return _split_files(layout, folder, split)
-    return [], f"{data}: no folder {' or '.join(layout.folders)} in it; data=… names the folder of all GLUE tasks"
+    raise FilesNotFound(
+        f"{data}: no folder {' or '.join(layout.folders)} in it; data=… names the folder of all GLUE tasks"
+    )
 
 
 def _inner_folder(layout: GlueLayout, data: Path) -> Path | None:
@@ -240,8 +241,8 @@ def _inner_folder(layout: GlueLayout, data: Path) -> Path | None:
     return None
 
 
-def _split_files(layout: GlueLayout, folder: Path, split: SplitName) -> tuple[Sequence[Path], str]:
-    """Return the split's files, all of one layout; where there are none, why not."""
+def _split_files(layout: GlueLayout, folder: Path, split: SplitName) -> Sequence[Path]:
+    """Return the split's files, all of one layout. Raises FilesNotFound; UserError where Parquet parts are missing."""
     edition = "" if split == "train" else layout.edition
     names = {"train": ("train",), "dev": ("dev", "validation"), "test": layout.test_names}[split]
     endings = [edition] if layout.only_edition or not edition else [edition, ""]
@@ -250,27 +251,17 @@ def _split_files(layout: GlueLayout, folder: Path, split: SplitName) -> tuple[Se
         there = sorted(path for path in folder.iterdir() if path.is_file())
     for stem in stems:
         for wanted in (".tsv", ".parquet"):
-            if found := files_named(folder, [stem + wanted]):
-                if len(found) > 1:
-                    raise UserError(f"{folder}: both {found[0].name} and {found[1].name}; leave one of them there")
-                return found, ""
-        parts = [path for path in there if fnmatchcase(path.name.lower(), f"{stem}-*-of-*.parquet")]
-        if parts:
-            _check_parts(parts)
-            return parts, ""
-    return [], (
+            if path := only_file(folder, [stem + wanted]):
+                return [path]
+        if parts := [path for path in there if fnmatchcase(path.name.lower(), f"{stem}-*-of-*.parquet")]:
+            total = parts[-1].stem.rpartition("-of-")[2]
+            if not total.isdecimal() or len(parts) != int(total):
+                raise UserError(f"{folder}: {len(parts)} of {total} Parquet parts ({parts[-1].name}); fetch the others")
+            return parts
+    raise FilesNotFound(
         f"{folder / f'{stems[0]}.tsv'}: no such file, and no {stems[-1]}.parquet or {stems[-1]}-00000-of-….parquet; "
         f"`bertsmith download glue` fetches GLUE"
     )
-
-
-def _check_parts(parts: Sequence[Path]) -> None:
-    """Raise UserError where the last part's name says that there are more of them."""
-    total = parts[-1].stem.rpartition("-of-")[2]
-    if not total.isdecimal() or len(parts) != int(total):
-        raise UserError(
-            f"{parts[0].parent}: {len(parts)} of {total} Parquet parts ({parts[-1].name}); fetch the others"
-        )
 
 
 def _registered(name: str) -> TaskSpec:

@@ -8,13 +8,11 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.hub.heads import MULTI_LABEL
 from bertsmith.tasks.answer_kinds.answer_kind import Labels, Prediction
-from bertsmith.tasks.inference import refuse_truncated
-from bertsmith.tasks.rows import Rows
+from bertsmith.tasks.rows import Rows, refuse_truncated
 from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.task_spec import answer_kind_of
 from bertsmith.tasks.texts.classification import Classification, build_classification
-from bertsmith.tasks.texts.encode import encode
-from bertsmith.tasks.texts.examples import Examples
+from bertsmith.tasks.texts.examples import Examples, encode
 from bertsmith.tasks.texts.text_task import predict
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
@@ -49,8 +47,8 @@ class Classifier(NamedTuple):
         return self.answer(rows), rows.truncated
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None) -> Rows:
-        """Return at least one text, or pair of texts, as rows; `truncated` of them were cut to the model's length. Raises
-        UserError where there is one text and the task has two, or two and it has one."""
+        """Return texts or pairs of texts, at least one, as rows of the model's length. Raises UserError where there is
+        one text and the task has two, or two and it has one."""
         self._check(second)
         return encode(Examples(first, second, None), self.tokenizer, self.length)
 

@@ -13,17 +13,14 @@ from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch
 from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
-from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.dataset import Dataset, Datasets, Outcome, outcome_of
-from bertsmith.tasks.inference import scored
 from bertsmith.tasks.metrics import is_constant, measure
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
-from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.rows import Rows, scored
+from bertsmith.tasks.task import Task, class_weights
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.classification import Classification, build_classification
-from bertsmith.tasks.texts.encode import encode
-from bertsmith.tasks.texts.examples import Examples, in_both_orders
+from bertsmith.tasks.texts.examples import Examples, encode, in_both_orders
 from bertsmith.training.machine import Machine
 
 

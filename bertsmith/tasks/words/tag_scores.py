@@ -11,8 +11,7 @@ from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.sentences import Sentences
 
-MAX_TRIED = 5
-"""Tags, of which one might be given to every word."""
+MAX_CONSTANT_TAGS = 5
 
 
 def fallback(spec: TaskSpec, train: Sentences) -> int:
@@ -30,7 +29,7 @@ def constant_tag_score(spec: TaskSpec, sentences: Sentences) -> float | None:
     if len(counts) == 1:
         return None
     headline = spec.metrics[:1]
-    tried = ([[tag] * len(tags) for tags in gold] for tag, _ in counts.most_common(MAX_TRIED))
+    tried = ([[tag] * len(tags) for tags in gold] for tag, _ in counts.most_common(MAX_CONSTANT_TAGS))
     return max(measure_tags(headline, gold, given)[headline[0]] for given in tried)
 
 

@@ -14,13 +14,11 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import quoted
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.cautions import spread_of
-from bertsmith.tasks.class_weights import class_weights
 from bertsmith.tasks.dataset import Dataset, Outcome, outcome_of
-from bertsmith.tasks.inference import scored
 from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
-from bertsmith.tasks.rows import Rows
-from bertsmith.tasks.task import Task
+from bertsmith.tasks.rows import Rows, scored
+from bertsmith.tasks.task import Task, class_weights
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
 from bertsmith.tasks.words.sentences import Sentences

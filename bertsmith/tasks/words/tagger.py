@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.tasks.inference import refuse_truncated
+from bertsmith.tasks.rows import refuse_truncated
 from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.words.encode_words import encode_words
 from bertsmith.tasks.words.tag_task import predict_tags
@@ -32,8 +32,7 @@ class Tagger(NamedTuple):
     length: int
     """Longest row, in tokens."""
     labels: tuple[str, ...]
-    segment: int = 0
-    """Of all tokens."""
+    segment_id: int = 0
 
     def ask(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> tuple[list[TagsWithProbs], int]:
         """Return the words of each sentence with their tags, and how many sentences were cut; of their last words the
@@ -41,7 +40,7 @@ class Tagger(NamedTuple):
         longer than the model, unless `truncate` leaves out its last words."""
         if not any(sentences):
             return [[] for _ in sentences], 0
-        encoded = encode_words(sentences, self.tokenizer, self.length, self.segment)
+        encoded = encode_words(sentences, self.tokenizer, self.length, self.segment_id)
         if not truncate:
             refuse_truncated(encoded.rows, self.length)
         predicted = predict_tags(self.objective, encoded.rows, self.machine)[:2]

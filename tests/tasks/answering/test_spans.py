@@ -155,7 +155,7 @@ def test_a_narrow_beam_looks_at_the_likeliest_starts_alone(split):
 
 @pytest.mark.parametrize("joint", [False, True])
 def test_of_a_questions_windows_the_best_span_wins_and_the_least_null_counts(split, joint, monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.inference.PREDICTED_TOKENS", 30)  # batches of two rows or three
+    monkeypatch.setattr("bertsmith.tasks.rows.PREDICTION_BATCH_TOKENS", 30)  # batches of two rows or three
     windows, objective = split.windows, objective_of(joint, answer_length=3)
     found = find_candidates(objective, windows, CPU, most=5)
     best = best_answers(found, windows, split.asked, most=7)

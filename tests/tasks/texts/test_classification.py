@@ -11,8 +11,8 @@ from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.layer_rates import layer_rates
 from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.trial import layer_rates
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.optimizers.adamw import AdamWSettings
 from bertsmith.training.optimizers.optimizer import build_optimizer

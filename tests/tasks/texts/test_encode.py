@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from bertsmith.tasks.texts.encode import encode, truncate_pairs
-from bertsmith.tasks.texts.examples import Examples, in_both_orders
+from bertsmith.tasks.texts.examples import Examples, encode, in_both_orders, truncate_pairs
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
 

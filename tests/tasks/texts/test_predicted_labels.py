@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bertsmith.errors import UserError
+from bertsmith.tasks.grade import read_predicted_labels
 from bertsmith.tasks.published.glue import GLUE
-from bertsmith.tasks.texts.predicted_labels import read_predicted_labels
 
 
 def read(folder, content, task="rte", name="p.tsv"):

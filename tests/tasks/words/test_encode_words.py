@@ -118,7 +118,7 @@ def test_a_batch_that_lost_all_its_words_has_no_loss():
 
 
 def test_tags_do_not_depend_on_company(split, monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.inference.PREDICTED_TOKENS", 40)
+    monkeypatch.setattr("bertsmith.tasks.rows.PREDICTION_BATCH_TOKENS", 40)
     objective = objective_of()
     found, _, spread = predict_tags(objective, split.rows, choose_machine(MachineSettings(device="cpu")))
     for number, length in enumerate(split.rows.lengths):

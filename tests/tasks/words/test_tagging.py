@@ -164,7 +164,7 @@ def test_compat_sums_the_loss_has_segment_1_and_is_not_exported(toy, tmp_path, m
     splits = seen["setup"].datasets
     assert set(splits.train.rows.segment_ids) == set(splits.dev["", ""].rows.segment_ids) == {1}
     tagger = bertsmith.load(tmp_path / "run", device="cpu")._finetuned
-    assert tagger.segment == 1
+    assert tagger.segment_id == 1
     objective = build_objective(seen["setup"], 0)
     assert objective.compat and objective.head.dropout.p == 0 and not objective.head.output.bias.any()
     with pytest.raises(UserError, match=r"tagged under compat, where every segment id is 1"):
