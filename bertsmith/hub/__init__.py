@@ -8,11 +8,9 @@ In reading order:
     network         Network: a trained network, ours or somebody else's
     layout          names of tensors in a file → the family's own
     architecture    the class that a folder holds
-    sizes           an encoder's sizes by its tensors, compared with config.json
-    configuration   config.json ↔ the settings of our encoder
+    configuration   config.json ↔ the settings of our encoder, whose sizes its tensors have
     huggingface     a trained model → a folder that transformers loads without us, and back
     folder_checks   checks that the folder's files agree
-    buffers         tensors that are not trained, compared with computed ones
     finite          the check that weights are numbers
     tensors         the tensors of such a folder, in one file or several
     replaceable     the check that a folder may be written over

@@ -1,5 +1,6 @@
 """Checks that the files of a Hugging Face folder agree, before anything is made of them."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,15 @@ import torch
 from torch import Tensor
 
 from bertsmith.encoders.config import EncoderConfig
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.hub.family import Family
 from bertsmith.hub.heads import REGRESSION, problem_type
 from bertsmith.hub.network import Network
-from bertsmith.hub.registry import COPIES
+from bertsmith.hub.registry import COPIES, FAMILIES
 from bertsmith.hub.tensors import FLOATS, Stored, read_tensors
+
+_ROUNDING = defaultdict(lambda: 1e-5, {"BF16": 2**-8, "F16": 2**-10})
+"""Relative differences that come of a type of numbers, by safetensors' name of it."""
 
 
 def first_of(names: Collection[str]) -> str:
@@ -99,3 +103,26 @@ def check_copies(
         original = tensors.get(COPIES[name])
         if original is None or not torch.equal(read_tensors(stored, [place])[place], original):
             raise UserError(f"{path}: {name} is not {COPIES[name]}; bertsmith's output layer is the token table itself")
+
+
+def check_buffers(places: Mapping[str, str], stored: Mapping[str, Stored], settings: EncoderConfig, path: Path) -> None:
+    """Check that buffers, which are not trained and which no one reads, hold the numbers that the encoder computes.
+
+    Args:
+        places: the family's own name of each → the name in the file.
+        stored: of all tensors in the folder's files.
+        path: the folder.
+
+    Raises:
+        UserError: one does not, so that the model was trained as another than is read; it is named.
+    """
+    tensors = read_tensors(stored, places.values())
+    for name, place in places.items():
+        values = tensors[place].flatten()
+        family = next(family for family in FAMILIES.values() if family.kind_of_buffer(name))
+        expected, what = family.buffer(name, len(values), settings)
+        if values.shape != expected.shape or not torch.allclose(values, expected, rtol=_ROUNDING[stored[place].dtype]):
+            raise UserError(
+                f"{path}: {quoted(place, 80)[1:-1]} is not {what}, as bertsmith and transformers compute it; the model "
+                f"was made by other code, so save it with transformers' own class, or take the tensor out"
+            )

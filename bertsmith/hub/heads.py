@@ -30,7 +30,7 @@ class Head:
     title: str
     outputs: str
     """The answers, for `show`."""
-    uses: str
+    uses: str = "predict, finetune"
     """The verbs for a model with it, for `show`."""
     next_arguments: tuple[object, ...] = ("--file", "FILE")
     """The arguments of `predict` after the model's, in the command that `show` ends with."""
@@ -47,7 +47,7 @@ class Head:
     output_names: tuple[str, ...] = ("logits",)
     """Those of an ONNX file; where they are several, the last axis of the logits is cut into them."""
     build: Build
-    logits: Callable[[Any, Tokens], Tensor]
+    logits: Callable[[Any, Tokens], Tensor] = lambda model, tokens: model.head(model.encoder(tokens))
     """What `build` gives, and its input → [T, V], [T] or [T, C] by token, or [N, C] by row."""
 
 
@@ -58,73 +58,42 @@ def _finetuned(head: Build) -> Build:
     )
 
 
-def _token_logits(model: Any, tokens: Tokens) -> Tensor:
-    return model.head(model.encoder(tokens))
-
-
 HEADS: dict[HeadName | None, Head] = {
     "masked_tokens": Head(
-        title="masked-token head",
-        outputs="masked tokens",
+        title="masked-token head", outputs="masked tokens", pipeline="fill-mask", is_pretrained=True,
         uses="predict (fills [MASK]), score, evaluate, finetune, pretrain init=",
-        next_arguments=("a text with a [MASK]",),
-        pipeline="fill-mask",
-        example="The capital of France is [MASK].",
-        is_pretrained=True,
+        next_arguments=("a text with a [MASK]",), example="The capital of France is [MASK].",
         build=lambda network, _: MaskedTokenModel(network.settings, network.vocab_size),
         logits=lambda model, tokens: model.scores(tokens, torch.arange(tokens.num_tokens)),
     ),
     "replaced_tokens": Head(
-        title="replaced-token head",
-        outputs="replaced tokens (a discriminator)",
-        uses="predict (marks replaced tokens), score, finetune, pretrain init=",
-        next_arguments=("a text with a word that does not fit",),
-        pipeline="feature-extraction",
-        example="The capital of France is cheese.",
-        is_pretrained=True,
+        title="replaced-token head", outputs="replaced tokens (a discriminator)", pipeline="feature-extraction",
+        uses="predict (marks replaced tokens), score, finetune, pretrain init=", is_pretrained=True,
+        next_arguments=("a text with a word that does not fit",), example="The capital of France is cheese.",
         build=lambda network, _: ReplacedTokenModel(network.settings, network.vocab_size, network.is_energy_head),
         logits=lambda model, tokens: model.logits(tokens),
     ),
     "classification": Head(
-        title="classification head",
-        outputs="classes",
-        uses="predict, finetune",
-        pipeline="text-classification",
-        example="The text to classify.",
-        has_labels=True,
-        by_token=False,
+        title="classification head", outputs="classes", pipeline="text-classification", has_labels=True,
+        by_token=False, example="The text to classify.",
         build=_finetuned(lambda network, num: network.settings.classification_head(num, network.family)),
         logits=lambda model, tokens: model.head(model.encoder.pooled(tokens)),
     ),
     "tagging": Head(
-        title="tagging head",
-        outputs="a tag a word",
-        uses="predict, finetune",
-        pipeline="token-classification",
-        example="The words to tag .",
-        has_labels=True,
-        build=_finetuned(lambda network, num: network.settings.tagging_head(num)),
-        logits=_token_logits,
+        title="tagging head", outputs="a tag a word", pipeline="token-classification", has_labels=True,
+        example="The words to tag .", build=_finetuned(lambda network, num: network.settings.tagging_head(num)),
     ),
     "answering": Head(
-        title="answering head",
-        outputs="answers in a context",
-        uses="predict, finetune",
-        pipeline="question-answering",
+        title="answering head", outputs="answers in a context", pipeline="question-answering",
         output_names=("start_logits", "end_logits"),
         build=_finetuned(lambda network, _: network.settings.answer_head()),
-        logits=_token_logits,
     ),
     None: Head(
-        title="no head",
-        outputs="none",
-        uses="finetune, pretrain init=",
-        pipeline="feature-extraction",
+        title="no head", outputs="none", pipeline="feature-extraction", uses="finetune, pretrain init=",
         is_pretrained=True,
         build=lambda network, _: nn.ModuleDict({"encoder": Encoder(network.settings, network.vocab_size)}),
-        logits=lambda model, tokens: model.encoder(tokens),
     ),
-}
+}  # fmt: skip
 
 
 def problem_type(num_outputs: int, said: str | None) -> str:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.buffers import check_buffers
 from bertsmith.hub.configuration import describe, read_config
 from bertsmith.hub.family import Family
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.folder_checks import (
+    check_buffers,
     check_copies,
     check_names,
     check_pooler,

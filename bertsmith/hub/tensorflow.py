@@ -17,7 +17,8 @@ from torch import Tensor
 from bertsmith.config.loading import check
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
-from bertsmith.hub.configuration import refuse_other_networks
+from bertsmith.hub.configuration import agreed, refuse_other_networks
+from bertsmith.hub.family import Family
 from bertsmith.hub.finite import to_float32
 from bertsmith.hub.folder_checks import first_of
 from bertsmith.hub.heads import HeadName
@@ -26,19 +27,16 @@ from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.storage.json_files import member, read_json
 
-SLOTS = "optimizer slots"
-DROPPED_VARIABLES = {
+_SLOTS = "optimizer slots"
+_DROPPED = {
     "moving averages": r".*/ExponentialMovingAverage",
-    SLOTS: r".*/(adam_[mv]|AdamWeightDecayOptimizer(_1)?)|beta[12]_power",
+    _SLOTS: r".*/(adam_[mv]|AdamWeightDecayOptimizer(_1)?)|beta[12]_power",
     "next-sentence head": r"cls/seq_relationship/[^/]+",
     "global_step": r"global_step",
     "loss scale": r"(current_|dynamic_)?loss_scale|good_steps",
     "generator_predictions/temperature": r"generator_predictions/temperature",  # of ELECTRA's releases; used by nothing
 }
-"""What is read from no checkpoint: what it is, and its variables' names. Slots of other optimizers are known by what
-they are; see `_slots`."""
-
-_SCALARS = "scalars of training"
+"""Variables that are not read: a title, and their names. For the slots of other optimizers see `_slots`."""
 
 _RENAMED = {
     "cls.predictions.bias": "cls/predictions/output_bias",
@@ -57,12 +55,12 @@ class _Part:
     family: str
     head: HeadName | None
     scope: str
-    """What the names of its layers begin with."""
+    """The beginning of the names of its layers."""
     embeddings: str
     """The same for its embeddings, which a generator may borrow."""
 
     def variable(self, tensor: str) -> str:
-        """Google's name for a tensor of Hugging Face's."""
+        """Return Google's name for a tensor of Hugging Face's."""
         if tensor in _RENAMED:
             return _RENAMED[tensor]
         *path, kind = re.sub(r"\.layer\.(\d+)\.", r".layer_\1.", tensor).split(".")
@@ -113,49 +111,44 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> list[Network]:
 
     Raises:
         UserError: the checkpoint is damaged; a variable is missing, of another shape than the others say, or neither
-            one of the model's nor in `DROPPED_VARIABLES`; the config disagrees.
+            one of the model's nor in `_DROPPED`; the config disagrees.
     """
     bundle = Bundle(prefix)
     concluded = _take_prefix_off(bundle)
     dropped = _slots(bundle) | {
-        name: what for name in bundle.entries if (what := dropped_variable(name, bundle.entries[name].shape))
+        name: title for name in bundle.entries if (title := _dropped(name, bundle.entries[name].shape))
     }
     left = bundle.entries.keys() - dropped.keys()
     config_path, config = _read_config(prefix.parent)
     refuse_other_networks(config, FAMILIES["bert"], None, str(config_path))
     networks: list[Network] = []
     for part in _parts(left, bundle.index):
-        sizes = _sizes(bundle, part)
+        family = FAMILIES[part.family]
+        sizes = _sizes(bundle, part, family)
         if not networks:
-            _check_config(config_path, config, sizes, bundle.index)
+            agreed(config, sizes, str(config_path))
         if part.scope != "generator":
             said = member(config, "num_attention_heads", (int, type(None)), str(config_path), None)
             sizes["num_attention_heads"] = heads or said
-        vocab_size, family = sizes.pop("vocab_size"), FAMILIES[part.family]
+        vocab_size = sizes.pop("vocab_size")
         try:
             settings = check(family.config, sizes | {key: config[key] for key in family.defaults if key in config})
         except UserError as error:
             raise UserError(f"{prefix}: {error}; heads=N says how many there are") from None
         network = Network(
-            name=part.name,
-            family=part.family,
-            settings=settings,
-            vocab_size=vocab_size,
-            head=part.head,
-            folder=prefix.parent,
-            concluded=tuple(concluded) if not networks else (),
+            name=part.name, family=part.family, settings=settings, vocab_size=vocab_size, head=part.head,
+            folder=prefix.parent, concluded=tuple(concluded) if not networks else (),
             dropped=dict(sorted(dropped.items())),
-        )
+        )  # fmt: skip
         shapes = {name: tensor.shape for name, tensor in network.outline(None).state_dict().items()}
         weights, taken = _read_all(bundle, part, family.names(settings, part.head), shapes)
         pooler: dict[str, Tensor] = {}
         if {part.variable(name) for name in family.pooler.values()} & left:
-            square = {"head.dense.weight": torch.Size([settings.hidden_size] * 2)}
             names: dict[str, tuple[str, ...]] = {ours: (name,) for ours, name in family.pooler.items()}
-            pooler, also = _read_all(
-                bundle, part, names, square | {"head.dense.bias": torch.Size([settings.hidden_size])}
-            )
-            taken |= also
+            size = settings.hidden_size
+            shapes = {"head.dense.weight": torch.Size([size, size]), "head.dense.bias": torch.Size([size])}
+            pooler, pooler_variables = _read_all(bundle, part, names, shapes)
+            taken |= pooler_variables
         left = left - taken
         networks.append(replace(network, weights=weights, pooler=pooler))
     if left:
@@ -166,26 +159,20 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> list[Network]:
     return networks
 
 
-def dropped_variable(variable: str, shape: tuple[int, ...]) -> str | None:
-    """Return the entry of `DROPPED_VARIABLES` that a variable falls under. No weight is a single number without an
-    axis."""
-    kind = next((what for what, pattern in DROPPED_VARIABLES.items() if re.fullmatch(pattern, variable)), None)
-    return kind or (None if shape else _SCALARS)
+def _dropped(variable: str, shape: tuple[int, ...]) -> str | None:
+    """Return the title in `_DROPPED` of a variable. No weight is a single number without an axis."""
+    title = next((title for title, pattern in _DROPPED.items() if re.fullmatch(pattern, variable)), None)
+    return title or (None if shape else "scalars of training")
 
 
 def _slots(bundle: Bundle) -> dict[str, str]:
-    """Variables that an optimizer keeps beside another one: X/SLOT, of the shape of X."""
-    entries = bundle.entries
-    slots = {}
-    for name, entry in entries.items():
-        owner = entries.get(name.rpartition("/")[0])
-        if owner is not None and owner.shape == entry.shape:
-            slots[name] = SLOTS
-    return slots
+    """Return the variables that an optimizer keeps beside another one: X/SLOT, of the shape of X."""
+    shapes = {name: entry.shape for name, entry in bundle.entries.items()}
+    return {name: _SLOTS for name, shape in shapes.items() if shapes.get(name.rpartition("/")[0]) == shape}
 
 
 def _take_prefix_off(bundle: Bundle) -> list[str]:
-    """Rename the variables that somebody's module has put a scope before, in place; returns lines that say so."""
+    """Rename variables with a scope before their names, in place, and return lines that say so."""
     names = list(bundle.entries)
     scopes = {
         match[1] for name in names if (match := re.fullmatch(r"(.+/)(?:bert|electra)/embeddings/word_embeddings", name))
@@ -223,33 +210,26 @@ def _parts(variables: set[str], source: Path) -> list[_Part]:
     ]
 
 
-def _sizes(bundle: Bundle, part: _Part) -> dict[str, Any]:
+def _sizes(bundle: Bundle, part: _Part, family: Family) -> dict[str, Any]:
     """Return the sizes of a network, by Hugging Face's names, out of the shapes of some of its variables."""
 
-    def size(tensor: str, axis: int) -> int:
-        name = part.variable(f"{part.family}.{tensor}")
+    def shape(tensor: str) -> tuple[int, ...]:
+        name = part.variable(tensor)
         shape = _entry(bundle, name).shape
-        if len(shape) <= axis or shape[axis] < 1:
+        if len(shape) != 2 or min(shape) < 1:
             raise UserError(f"{bundle.index}: {name} is {list(shape)}, which no such variable can be; fetch it again")
-        return shape[axis]
+        return shape[::-1] if name.endswith("/kernel") else shape
 
+    sizes, _, expand = family.sizes(shape, str(bundle.index))
     pattern = re.compile(rf"{part.scope}/encoder/layer_(\d+)/")
     layers = {match[1] for name in bundle.entries if (match := pattern.match(name))}
-    return {
-        "vocab_size": size("embeddings.word_embeddings.weight", 0),
-        "embedding_size": size("embeddings.word_embeddings.weight", 1),
-        "max_position_embeddings": size("embeddings.position_embeddings.weight", 0),
-        "type_vocab_size": size("embeddings.token_type_embeddings.weight", 0),
-        "hidden_size": size("encoder.layer.0.attention.output.dense.weight", 1),
-        "intermediate_size": size("encoder.layer.0.intermediate.dense.weight", 1),
-        "num_hidden_layers": len(layers),
-    }
+    return sizes | family.layer_sizes(*shape(expand)) | {"num_hidden_layers": len(layers)}
 
 
 def _read_all(
     bundle: Bundle, part: _Part, names: dict[str, tuple[str, ...]], shapes: dict[str, torch.Size]
 ) -> tuple[dict[str, Tensor], set[str]]:
-    """Our weights for `names` (ours → Hugging Face's), and the variables that they were read from."""
+    """Return our weights for `names` (ours → Hugging Face's), and the variables that they were read from."""
     weights, taken = {}, set()
     for ours, group in names.items():
         variables = [part.variable(name) for name in group]
@@ -285,11 +265,3 @@ def _read_config(folder: Path) -> tuple[Path, dict[str, Any]]:
         if path.is_file():
             return path, read_json(path, dict, MAX_CONFIG_BYTES)
     return folder, {}
-
-
-def _check_config(path: Path, config: dict[str, Any], sizes: dict[str, Any], source: Path) -> None:
-    for key, size in sizes.items():
-        if config.get(key, size) != size:
-            raise UserError(
-                f"{path}: {key} = {quoted(config[key], 60)} where {source.name} has {size}; they are not of one model"
-            )

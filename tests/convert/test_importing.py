@@ -248,7 +248,7 @@ def config(**content):
          r"self/key/kernel is \[128, 64\] where the other variables ask for \[128, 128\]"),
         (put("bert/embeddings/word_embeddings", np.zeros((80, 128), "f4")), [], r"output_bias is \[86\]"),
         (put("cls/predictions/output_bias", np.zeros(86, "i4")), [], r"output_bias is of TensorFlow's type 3"),
-        (config(hidden_size=256), [], r"bert_config\.json: hidden_size = 256 where .* has 128"),
+        (config(hidden_size=256), [], r"bert_config\.json: hidden_size = 256 where the tensors have 128"),
         (config(hidden_act="relu"), [], r"hidden_act = 'relu'"),
         (config(num_attention_heads=3), [], r"num_attention_heads 3; heads=N"),
         (lambda google, folder: None, ["heads=5"], r"num_attention_heads 5; heads=N"),
