@@ -1,5 +1,4 @@
-"""What `predict` and `score` print, a line a row (a blank row's is empty, in JSON null), or write as a table; and what
-`evaluate` prints."""
+"""The results of `predict` and `score`, a line a row (of a blank row empty, in JSON null) or a table; of `evaluate`."""
 
 import math
 from collections.abc import Iterable
@@ -29,8 +28,8 @@ def print_predictions(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Print an answer for each of `lines`, which are those of `file` if there is one, or for each row that it has; or
-    write them with all that is known of the row to the table `out`.
+    """Print an answer for each of `lines` (those of `file`, if there is one) or each row of the table `file`; or write
+    the rows with their answers to the table `out`.
 
     Raises:
         UserError: the model cannot answer; a column is missing; a text is not one; the text of a model that was not

@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: their arguments, what they say last, and how they are stopped."""
+"""Shared by the verbs of the command line: arguments, last lines, and how a verb is stopped."""
 
 import json
 import os
@@ -17,25 +17,30 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.storage.files import refuse_address
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or the path of a TOML file")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE …]", help="settings laid over the recipe")]
+
+
+def key_values(help: str) -> Any:
+    """Return the argument of a verb's settings, with the `help` that names them."""
+    return typer.Argument(metavar="[KEY=VALUE …]", help=help)
+
+
+Overrides = Annotated[list[str] | None, key_values("settings that override the recipe's")]
+OutDir = Annotated[Path, typer.Argument(metavar="OUT_DIR", help="the folder to write")]
 Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="start afresh instead of continuing")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="start again instead of continuing")]
 ModelArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run, or a Hugging Face folder")]
 FileOption = Annotated[
     str | None,
     typer.Option(
         "--file",
-        help="a text a line, - for standard input; .tsv, .csv, .jsonl, .parquet: rows, by the columns learnt from; "
-        ".conll: a word a line",
+        help="one text a line, - for standard input; .tsv, .csv, .jsonl, .parquet: a table with the columns of the "
+        "training data; .conll: one word a line",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead, for programs")]
-Truncate = Annotated[
-    bool,
-    typer.Option("--truncate", help="cut texts longer than the model's rows; fine-tuned models always do"),
-]
+Truncate = Annotated[bool, typer.Option("--truncate", help="cut long texts; fine-tuned models always do")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N")]
-OfTask = Annotated[str | None, typer.Option("--task", help="which one, of a run of several tasks")]
+OfTask = Annotated[str | None, typer.Option("--task", help="the task, in a run of several tasks")]
 
 
 def _load_plugins(paths: list[str] | None) -> list[str]:
@@ -47,17 +52,14 @@ def _load_plugins(paths: list[str] | None) -> list[str]:
     return list(paths or ())
 
 
+_PLUGIN_HELP = "a Python file that registers more, see docs/extending.md; repeatable"
 Plugins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plugin", metavar="FILE.py", callback=_load_plugins, help="code of your own, docs/extending.md; repeatable"
-    ),
+    list[str] | None, typer.Option("--plugin", metavar="FILE.py", callback=_load_plugins, help=_PLUGIN_HELP)
 ]
-Traceback = Annotated[bool, typer.Option("--traceback", help="show the stack of an error")]
-
+Traceback = Annotated[bool, typer.Option("--traceback", help="show an error's traceback")]
 
 NO_PATHS = ("texts", "overrides", "asked")
-"""Parameters whose text may be an address: what is predicted, and settings, which `bertsmith.config.loading` checks."""
+"""Parameters whose text may be an address: texts to predict, and settings, which `bertsmith.config.loading` checks."""
 
 
 def refuse_addresses(program: Any) -> None:
@@ -87,8 +89,8 @@ def say_next(*words: object) -> None:
 
 
 def what_next(run: Path, out: Path) -> list[object]:
-    """Return the words of the command that exports a fine-tuning run, of several tasks the first that can be; or of the
-    one that asks it, where none can."""
+    """Return the words of the command that exports a fine-tuning run (of several tasks the first that can be exported),
+    or where there is none, of `predict`."""
     from bertsmith.storage.manifests import read_manifest
     from bertsmith.tasks.runs import read_run_recipe
 

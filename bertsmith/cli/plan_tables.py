@@ -1,4 +1,4 @@
-"""What `bertsmith plan` prints: what a pre-training takes, and on which GPU."""
+"""The results of `bertsmith plan`: what a pre-training takes, and on which GPU."""
 
 import math
 from pathlib import Path

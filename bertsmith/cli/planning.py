@@ -1,10 +1,10 @@
-"""The verbs that train nothing: `recipe`, `show`, `plan`, `doctor`; `cli` takes them up beside its own."""
+"""The verbs that train nothing, which `app` adds: `recipe`, `show`, `plan`, `doctor`."""
 
 from typing import Annotated, Any, cast
 
 import typer
 
-from bertsmith.cli.arguments import AsJson, Overrides, Plugins, Recipe, say_next, with_plugins
+from bertsmith.cli import arguments as args
 from bertsmith.console.terminal import say, say_json
 
 
@@ -17,75 +17,69 @@ def add_verbs(app: typer.Typer) -> None:
 def recipe(
     context: typer.Context,
     hparams: Annotated[
-        str | None, typer.Option("--from-electra", metavar="HPARAMS", help="its --hparams: JSON, or a .json file")
+        str | None, typer.Option("--from-electra", metavar="HPARAMS", help="its --hparams: JSON text, or a .json file")
     ] = None,
-    finetuning: Annotated[
-        bool, typer.Option("--finetune", help="they are of fine-tuning, though none says so")
-    ] = False,
-    compat: Annotated[bool, typer.Option("--compat", help="with the reference's oddities")] = False,
+    finetuning: Annotated[bool, typer.Option("--finetune", help="HPARAMS are of fine-tuning")] = False,
+    compat: Annotated[bool, typer.Option("--compat", help="keep the reference's quirks (compat=true)")] = False,
 ) -> None:
-    """Print the recipe that settings of google-research/electra mean."""
+    """Print the recipe that is equal to settings of google-research/electra."""
     if hparams is None:
         say(context.get_help())
         return
     from bertsmith.convert.from_electra.recipe import recipe_from_electra, usage
 
-    written = recipe_from_electra(hparams, finetune=finetuning, compat=compat)
-    say(written.text.removesuffix("\n"))
-    say(f"next: {usage(written.verb, 'my.toml')}", error=True)
+    converted = recipe_from_electra(hparams, finetune=finetuning, compat=compat)
+    say(converted.text.removesuffix("\n"))
+    say(f"next: {usage(converted.verb, 'my.toml')}", error=True)
 
 
 def show(
     context: typer.Context,
     what: Annotated[str | None, typer.Argument(metavar="[RECIPE|DATA|RUN|MODEL|VERB]")] = None,
-    overrides: Overrides = None,
-    plugin: Plugins = None,
+    overrides: args.Overrides = None,
+    plugin: args.Plugins = None,
 ) -> None:
-    """Every setting with its value, origin and meaning; what a folder holds; without a name, what there is."""
-    from bertsmith.cli.overview import show_overview
-    from bertsmith.cli.show import show
+    """Show a recipe's or a verb's settings, or the content of a folder; without a name, the verbs and the recipes."""
+    from bertsmith.cli.show import show, show_overview
 
-    say_next(
-        *(
-            show_overview(cast(Any, context.find_root().command).commands)
-            if what is None
-            else show(what, with_plugins(overrides, plugin))
-        )
-    )
+    if what is None:
+        args.say_next(*show_overview(cast(Any, context.find_root().command).commands))
+    else:
+        args.say_next(*show(what, args.with_plugins(overrides, plugin)))
 
 
 def plan(
-    recipe: Recipe,
-    overrides: Overrides = None,
+    recipe: args.Recipe,
+    overrides: args.Overrides = None,
     *,
-    gpu: Annotated[
-        list[str] | None, typer.Option("--gpu", help="on this GPU; may be repeated; left out: on all")
-    ] = None,
+    gpu: Annotated[list[str] | None, typer.Option("--gpu", help="repeatable  [default: all GPUs known]")] = None,
     utilisation: Annotated[
-        float | None, typer.Option("--utilisation", help="share of the GPU's peak that is reached; left out: by width")
+        float | None, typer.Option("--utilisation", help="share of the GPU's peak FLOP/s  [default: by model width]")
     ] = None,
-    price: Annotated[float | None, typer.Option("--price", help="USD an hour; left out: an assumed one")] = None,
+    price: Annotated[float | None, typer.Option("--price", help="USD an hour  [default: assumed]")] = None,
     vocab_size: Annotated[
-        int | None, typer.Option("--vocab-size", help="left out: that of data=FOLDER, else BERT's")
+        int | None, typer.Option("--vocab-size", help="[default: that of data=FOLDER, else BERT's]")
     ] = None,
-    as_json: AsJson = False,
-    plugin: Plugins = None,
+    as_json: args.AsJson = False,
+    plugin: args.Plugins = None,
 ) -> None:
-    """What pre-training takes, without training: parameters, FLOPs, memory, time and cost."""
+    """Estimate what pre-training takes: parameters, FLOPs, memory, time and cost."""
     from dataclasses import asdict
 
     from bertsmith.cli.plan_tables import print_estimate
     from bertsmith.planning.estimate import Assumptions, estimate
 
-    found = estimate(recipe, with_plugins(overrides, plugin), Assumptions(utilisation, gpu or (), price, vocab_size))
+    found = estimate(
+        recipe, args.with_plugins(overrides, plugin), Assumptions(utilisation, gpu or (), price, vocab_size)
+    )
     if as_json:
         say_json(asdict(found), indent=2)
     else:
-        say_next(*print_estimate(found))
+        args.say_next(*print_estimate(found))
 
 
 def doctor() -> None:
-    """Versions, GPU and kernels, disk, and what will be used; exit status 1 when a GPU is present but unusable."""
+    """Print versions, GPU, kernels, disk and the device in use; exit status 1 if a GPU is present but unusable."""
     from bertsmith.planning.doctor import doctor
 
     lines, usable = doctor()
@@ -93,4 +87,4 @@ def doctor() -> None:
         say(line)
     if not usable:
         raise typer.Exit(1)
-    say_next("quickstart")
+    args.say_next("quickstart")

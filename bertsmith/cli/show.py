@@ -1,14 +1,16 @@
-"""`bertsmith show`: every setting of a recipe; what a data folder, a run or a model's folder holds."""
+"""`bertsmith show`: the settings of a recipe or verb; the content of a data folder, a run or a model's folder; without
+a name, the verbs and the recipes."""
 
+import dataclasses
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from bertsmith.cli.arguments import what_next
-from bertsmith.cli.overview import show_verb
-from bertsmith.cli.usage import SETTINGS
+from bertsmith.cli.usage import SETTINGS, settings_classes
 from bertsmith.config.loading import Loaded, read_own_recipe, rows, set_keys, shipped_recipes
 from bertsmith.console.progress import format_count
 from bertsmith.console.shell import command
@@ -18,6 +20,11 @@ from bertsmith.planning.incomplete import load_incomplete, recipe_class
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results
+
+WITH_RECIPES = ("prepare", "pretrain", "finetune")
+
+_PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}
+"""Of rich's tables, without lines."""
 
 
 def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
@@ -49,7 +56,7 @@ def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
 def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:
     """Print a recipe's settings: the verb of a shipped one follows from its name; a file is read as the first kind that
     it fits."""
-    shipped = {verb: shipped_recipes(verb) for verb in ("prepare", "pretrain", "finetune")}
+    shipped = {verb: shipped_recipes(verb) for verb in WITH_RECIPES}
     verbs = [verb for verb, names in shipped.items() if what in names]
     if not verbs and what in SETTINGS and not Path(what).is_file():
         return show_verb(what)
@@ -77,7 +84,7 @@ def _print_settings(loaded: Loaded, title: str) -> None:
     found = list(rows(loaded))
     cells = [(row.key, _value(row.value), row.origin, row.description) for row in found]
     chosen = [row.origin != "default" for row in found]
-    say_table(title, ("setting", "value", "from", "meaning"), cells, chosen, box=None, padding=(0, 2, 0, 0))
+    say_table(title, ("setting", "value", "from", "meaning"), cells, chosen, **_PLAIN)
 
 
 def _value(value: Any) -> str:
@@ -190,3 +197,64 @@ def _manifest(path: Path) -> dict[str, Any]:
             lacks = "it has neither manifest.json nor config.json"
         raise UserError(f"{path}: no data folder, no run and no model ({lacks})")
     return read_manifest(path, found)
+
+
+def show_overview(verbs: Mapping[str, Any]) -> list[object]:
+    """Print what there is to choose from: the program's `verbs` (name → the parser's command), recipes and settings;
+    return the words of a command to go on with."""
+    say_table("verbs", ("verb", "what it does"), [
+        (name, " ".join((verb.help or "").split())) for name, verb in verbs.items()
+    ], **_PLAIN)  # fmt: skip
+    for verb in WITH_RECIPES:
+        say()
+        lines = [(name, _first_line(verb, name)) for name in shipped_recipes(verb)]
+        say_table(f"recipes of `{verb}`", ("recipe", "what it is"), lines, **_PLAIN)
+    say("\nsettings (key=value) of the other verbs; `bertsmith show VERB` says what they mean")
+    for verb, keys in _own_settings().items():
+        say(f"  {verb}: {', '.join(keys)}")
+    return ["show", "bert-small-owt"]
+
+
+def show_verb(verb: str) -> list[object]:
+    """Print every setting of `verb`, one of `usage.SETTINGS`; return the words of a command to go on with."""
+    rows = [row for cls in settings_classes(verb) for row in _settings(cls)]
+    say_table(f"settings of `bertsmith {verb}`", ("setting", "default", "meaning"), rows, **_PLAIN)
+    return [verb, "--help"]
+
+
+def _own_settings() -> dict[str, list[str]]:
+    """Return the settings that no recipe has, of each verb without recipes of its own: verb → keys."""
+    known = {key for verb in WITH_RECIPES for cls in settings_classes(verb) for key, *_ in _settings(cls)}
+    keys = {
+        verb: [key for cls in settings_classes(verb) for key, *_ in _settings(cls)]
+        for verb in SETTINGS
+        if verb not in (*WITH_RECIPES, "plan")
+    }
+    of_recipes = ("tokenizer", "search", "glue")
+    return {
+        verb: list(dict.fromkeys(key for key in found if verb not in of_recipes or key not in known))
+        for verb, found in keys.items()
+    }
+
+
+def _settings(cls: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Key, default and meaning of each setting; of a table of several kinds those of its usual one."""
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        default: Any = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        table = type(default) if dataclasses.is_dataclass(default) else hints[field.name]
+        if dataclasses.is_dataclass(table):
+            yield from _settings(table, f"{prefix}{field.name}.")
+            continue
+        shown = "needed" if default is dataclasses.MISSING else "–"
+        if default not in (None, dataclasses.MISSING):
+            shown = json.dumps(default, ensure_ascii=False)
+        yield f"{prefix}{field.name}", shown, field.metadata["description"]
+
+
+def _first_line(verb: str, name: str) -> str:
+    text = (resources.files("bertsmith.recipes") / verb / f"{name}.toml").read_text(encoding="utf-8")
+    line = text.split("\n")[0].removeprefix("#").strip()
+    return line if line.endswith((".", ")", "?")) else f"{line} …"

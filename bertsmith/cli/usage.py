@@ -1,4 +1,4 @@
-"""What is said of a command line that does not parse; of a setting that was written as an option, how it is written."""
+"""Errors of a command line that does not parse; for a setting written as an option, how to write it."""
 
 import difflib
 import importlib
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 def usage_message(error: Exception, arguments: Sequence[str]) -> str | None:
-    """Return what to say of an error of the command line's parser (typer's, or click's); None of any other error."""
+    """Return the message of an error of the command line's parser (typer's, or click's); None of any other error."""
     if not hasattr(error, "format_message"):
         return None
     context = getattr(error, "ctx", None)

@@ -109,7 +109,11 @@ def test_a_lone_rank_trains(run, monkeypatch, tmp_path, size):
 def test_show_without_a_name_lists_verbs_recipes_and_the_settings_that_no_recipe_has(run):
     status, out, _ = run("show")
     assert status == 0
-    for verb, about in {"prepare": "Turn raw text", "plan": "What pre-training takes", "grade": "Score"}.items():
+    for verb, about in {
+        "prepare": "Turn raw text",
+        "plan": "Estimate what pre-training takes",
+        "grade": "Score",
+    }.items():
         assert re.search(rf"^{verb} +{about}", out, re.MULTILINE), verb
     for recipe, about in {"bert-tiny": "BERT-tiny", "cola": "CoLA", "jsonl": "JSON lines"}.items():
         assert re.search(rf"^{recipe} +{about}", out, re.MULTILINE), recipe
