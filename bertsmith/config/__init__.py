@@ -3,10 +3,9 @@
 Read in this order:
     fields    how a settings class is written
     registry  the kinds of a table and other choices, to which plugins add
-    schema    the shape of a settings class: keys, and which class stands at each table
-    leaves    its single settings, by key, and those of another kind than it is
-    renamed   earlier names of settings
+    schema    the shape of a settings class: keys, the class of each table, earlier names
+    leaves    the single settings of a settings object
     loading   TOML, shipped recipes and overrides → a checked object, and back
-    faults    what is wrong with a setting, in words
-    plugins   files of the user's that register more
+    faults    messages about a wrong setting
+    plugins   Python files of the user that register more
 """

@@ -43,16 +43,10 @@ def _setting_of(cls: type, path: str) -> str:
     """Return the setting of `cls` that a path is meant for; empty where there is nothing, or no such setting."""
     if not os.path.exists(path):
         return ""
-    is_data = folder_type(Path(path)) == "data" or not {"config.json", "manifest.json"} & set(_names_in(path))
+    files = (os.path.join(path, name) for name in ("config.json", "manifest.json"))
+    is_data = folder_type(Path(path)) == "data" or not any(map(os.path.isfile, files))
     names = ("corpus", "data") if is_data else ("init", "model", "vocab")
     return next((name for name in names if name in fields_of(cls)), "")
-
-
-def _names_in(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
 
 
 def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
@@ -72,14 +66,12 @@ def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
 
 
 def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> str:
-    here = list(fields_of(table_class(cls, tables, values)))
-    everywhere = list(keys_of(cls))
-    last = key.rsplit(".", 1)[-1]
+    here, everywhere = list(fields_of(table_class(cls, tables, values))), list(keys_of(cls))
+    last = key.rpartition(".")[2]
     last = ELSEWHERE.get(last, last)
-    near = difflib.get_close_matches(last, here, n=1)
-    if near:
+    if near := difflib.get_close_matches(last, here, n=1):
         return f"did you mean {'.'.join([*tables, near[0]])}?"
-    elsewhere = [name for name in everywhere if name.rsplit(".", 1)[-1] == last]
+    elsewhere = [name for name in everywhere if name.rpartition(".")[2] == last]
     elsewhere.sort(key=lambda name: (name.count("."), len(name)))
     elsewhere = elsewhere or difflib.get_close_matches(key, everywhere, n=1)
     if elsewhere:

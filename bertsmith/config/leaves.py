@@ -1,4 +1,4 @@
-"""A settings object as its single settings: keys with points, values, and which are of another kind than the object."""
+"""A settings object as its single settings: dotted keys, values, and the settings that are of another kind."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -23,15 +23,11 @@ class Leaf(NamedTuple):
 def leaves(
     settings: Any, defaults: Any = None, prefix: str = "", identity: bool = True, only: tuple[str, ...] = ()
 ) -> Iterator[Leaf]:
-    """Return every single setting of `settings`, of tables what is in them, by its dotted key."""
+    """Yield every single setting of `settings` and of its tables, by its dotted key."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         default = field.default if defaults is None else getattr(defaults, field.name)
-        if (
-            field.default_factory is not dataclasses.MISSING
-            and default is dataclasses.MISSING
-            and isinstance(value, dict)
-        ):
+        if default is dataclasses.MISSING and isinstance(value, dict) and callable(field.default_factory):
             default = field.default_factory()
         matters = identity and field.metadata["identity"]
         kinds = field.metadata["only"]

@@ -19,8 +19,7 @@ from bertsmith.config.fields import Settings
 from bertsmith.config.leaves import drop_other_kinds, leaves, refuse_other_kinds
 from bertsmith.config.plugins import plugin_identity, require_plugins, take_plugins
 from bertsmith.config.registry import Registry
-from bertsmith.config.renamed import rename_settings
-from bertsmith.config.schema import drop_rivals, drop_strangers, fields_of, path_of, with_defaults
+from bertsmith.config.schema import drop_replaced, fields_of, path_of, rename_settings, with_defaults
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.files import read_text, refuse_address
 from bertsmith.storage.manifests import folder_type
@@ -33,12 +32,12 @@ class Loaded(NamedTuple):
 
     settings: Any
     origins: dict[str, str]
-    """dotted key → "recipe", "command line" or what else it was taken from; a key that is absent has its default."""
+    """Dotted key → its source, such as "recipe" or "command line"; a key that is absent has its default."""
     notes: tuple[str, ...] = ()
-    """A line for each setting that goes by another name now."""
+    """A line for each setting that has another name now."""
 
 
-class Row(NamedTuple):
+class SettingRow(NamedTuple):
     """One line of `bertsmith show`."""
 
     key: str
@@ -48,7 +47,7 @@ class Row(NamedTuple):
 
 
 Complete = Callable[[dict[str, Any], dict[str, str]], None]
-"""Adds to a recipe's nested values, and to their origins, what follows from them; before they are checked."""
+"""Adds values that follow from others to a recipe's nested values and their origins, before they are checked."""
 
 
 def load(
@@ -80,9 +79,8 @@ def lay_over(
     texts = {}
     for override in overrides:
         key, text = split_override(cls, override)
-        drop_rivals(cls, values, origins, key)
         _put(values, key, _parse_value(text), override)
-        drop_strangers(cls, values, origins, key)
+        drop_replaced(cls, values, origins, key)
         origins[key] = "command line"
         texts[key] = text
     notes = rename_settings(cls, values, origins)
@@ -136,7 +134,7 @@ def _built(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | 
 
 
 MAX_NUMBER = 10**15
-"""What no setting exceeds: a number beyond it is a slip of the hand, and overflows where it is multiplied."""
+"""The largest of any setting: a larger one is a typing error, and overflows where it is multiplied."""
 
 
 def _usable(settings: Settings) -> Settings:
@@ -161,7 +159,7 @@ def _values(value: Any) -> Iterator[Any]:
 
 @functools.cache
 def _adapter(cls: Any, num_added: int) -> Any:
-    """Return what checks `cls`, with so many entries added to registries."""
+    """Return pydantic's adapter of `cls`, made anew when entries were added to registries."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)
@@ -188,25 +186,24 @@ def read_recipe_values(verb: str, recipe: str) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return what a TOML file holds. Raises UserError as `read_text`, or where it holds what no setting can have."""
+    """Return the content of a TOML file.
+
+    Raises:
+        UserError: as `read_text`; it is not TOML, or has values that no setting can have.
+    """
     text, name = read_text(path, MAX_RECIPE_BYTES), shortened(str(path))
-    if "\0" in text:
-        raise UserError(f"{name}: not a TOML recipe: it holds NUL characters")
-    return _checked_toml(text.replace("\r\n", "\n"), name)
-
-
-def _checked_toml(text: str, name: str) -> dict[str, Any]:
-    """Parse TOML. Raises UserError: it is none, or holds what no setting can have."""
     try:
-        values = tomllib.loads(text)
-        if any(isinstance(value, int) and abs(value) > MAX_NUMBER for value in _values(values)):
-            raise UserError(f"{name}: a number out of range; at most {MAX_NUMBER:.0e}")
-        return values
+        if "\0" in text:
+            raise ValueError("it holds NUL characters")
+        values = tomllib.loads(text.replace("\r\n", "\n"))
     except RecursionError:
         raise UserError(f"{name}: not a recipe: its values are nested too deeply") from None
     except ValueError as error:  # not TOML; or a number of thousands of digits, which Python does not read
         fault = "a number of too many digits" if "integer string" in str(error) else error
         raise UserError(f"{name}: not a TOML recipe: {fault}") from None
+    if any(isinstance(value, int) and abs(value) > MAX_NUMBER for value in _values(values)):
+        raise UserError(f"{name}: a number out of range; at most {MAX_NUMBER:.0e}")
+    return values
 
 
 def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
@@ -233,10 +230,8 @@ def shipped_recipes(verb: str) -> list[str]:
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
-    """Return nested plain values (what TOML and JSON hold); settings that are None are left out, as TOML has no
-    null."""
-    plain = json.loads(json.dumps(dataclasses.asdict(settings)))
-    return _without_none(plain)
+    """Return nested values of TOML's types; settings that are None are left out, as TOML has no null."""
+    return _without_none(json.loads(json.dumps(dataclasses.asdict(settings))))
 
 
 def to_toml(settings: Any) -> str:
@@ -246,13 +241,13 @@ def to_toml(settings: Any) -> str:
     return tomli_w.dumps(to_dict(settings))
 
 
-def rows(loaded: Loaded) -> Iterator[Row]:
+def rows(loaded: Loaded) -> Iterator[SettingRow]:
     """Yield every setting of a loaded recipe that is of its kind, in the order of its class."""
     for leaf in leaves(loaded.settings):
         if leaf.only:
             continue
         inside = [origin for key, origin in loaded.origins.items() if f"{key}.".startswith(f"{leaf.key}.")]
-        yield Row(leaf.key, leaf.value, min(inside, default="default"), leaf.description)
+        yield SettingRow(leaf.key, leaf.value, min(inside, default="default"), leaf.description)
 
 
 def set_keys(settings: Any) -> list[str]:
@@ -261,13 +256,12 @@ def set_keys(settings: Any) -> list[str]:
 
 
 def defaults(settings: Any) -> dict[str, Any]:
-    """Return the dotted key → default of the settings that have one."""
+    """Return dotted key → default of the settings that have one."""
     return {leaf.key: leaf.default for leaf in leaves(settings) if leaf.default is not dataclasses.MISSING}
 
 
 def identity(settings: Any) -> dict[str, Any]:
-    """Return the dotted key → value of the settings that make a run this run (see
-    `bertsmith.config.fields.setting`)."""
+    """Return dotted key → value of the settings whose `identity` is true (see `bertsmith.config.fields.setting`)."""
     own = {leaf.key: leaf.value for leaf in leaves(settings) if leaf.identity and not leaf.only}
     return own | plugin_identity(settings)
 

@@ -18,7 +18,7 @@ from bertsmith.storage.files import reported, sha256_file
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
 
-MAX_BYTES = 1 << 20
+MAX_PLUGIN_BYTES = 1 << 20
 
 IDENTITY = "plugin_hashes"
 """In an identity: a plugin's file name → its sha256."""
@@ -48,9 +48,9 @@ def load_plugin(path: str | Path) -> Plugin:
     if ours := next((parent for parent in place.parents if folder_type(parent) is not None), None):
         raise UserError(f"{shown}: lies in {ours}, which bertsmith wrote; no code is run out of it: move it elsewhere")
     with reported(Path(path)), place.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{shown}: over {MAX_BYTES >> 20} MB; a plugin is a Python file")
+        content = file.read(MAX_PLUGIN_BYTES + 1)
+    if len(content) > MAX_PLUGIN_BYTES:
+        raise UserError(f"{shown}: over {MAX_PLUGIN_BYTES >> 20} MB; a plugin is a Python file")
     plugin = Plugin(place.name, hashlib.sha256(content).hexdigest())
     if place in _loaded:
         if _loaded[place] != plugin:

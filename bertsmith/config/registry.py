@@ -12,11 +12,11 @@ from bertsmith.errors import UserError, quoted
 
 BY_PLUGIN = "a plugin may register more, named with --plugin FILE.py"
 
-Entry = TypeVar("Entry")
+Registered = TypeVar("Registered")
 SettingsClass = TypeVar("SettingsClass", bound=type)
 
 
-class Registry(dict[str, Entry]):
+class Registry(dict[str, Registered]):
     """Name → entry; annotates a setting that is one of the names.
 
     Attributes:
@@ -26,11 +26,11 @@ class Registry(dict[str, Entry]):
     num_added: ClassVar[int] = 0
     """To all registries; what is concluded from one holds until there are more."""
 
-    def __init__(self, noun: str, entries: Mapping[str, Entry]):
+    def __init__(self, noun: str, entries: Mapping[str, Registered]):
         super().__init__(entries)
         self.noun = noun
 
-    def add(self, name: str, entry: Entry) -> Entry:
+    def add(self, name: str, entry: Registered) -> Registered:
         """Add an entry. Raises UserError where there is another of this name."""
         if name in self:
             raise UserError(f"{self.noun} {quoted(name, 60)}: there is one of this name; choose another")

@@ -1,4 +1,4 @@
-"""The shape of a settings class: its keys, and which class stands at each of its tables.
+"""The shape of a settings class: its keys, the class of each of its tables, and settings by their earlier names.
 
 A table may be of several kinds: a field annotated with `bertsmith.config.registry.Kinds`, settings classes each with a
 `kind` of its own and all other settings as it likes. A recipe chooses one by that `kind`; where it names none, it gets
@@ -6,6 +6,7 @@ the default's.
 """
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, get_type_hints
 
@@ -22,7 +23,7 @@ def table_class(cls: Any, tables: Sequence[str], values: Any) -> Any:
 
 
 def fields_of(cls: Any) -> dict[str, dataclasses.Field[Any]]:
-    """Name → field; empty for what is no settings class."""
+    """Return name → field; empty for what is no settings class."""
     return {field.name: field for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
 
 
@@ -47,8 +48,8 @@ def kinds_of(hint: Any) -> dict[str, type]:
 
 
 def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
-    """Return `values` with what the default of each of their tables says where its class alone would not: the kind,
-    and, as long as it is of that kind, the other settings. `default` is what stands for a table that is left out."""
+    """Return `values` filled in from the defaults of their tables: the kind, and where a table is of that kind, its
+    other settings where they differ from those of the class. `default` is that of the table `values`."""
     if not isinstance(values, dict) or not dataclasses.is_dataclass(cls):
         return values
     filled, hints = dict(values), hints_of(cls)
@@ -64,7 +65,7 @@ def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
 
 
 def without_defaults(cls: Any, values: dict[str, Any], default: Any = None) -> dict[str, Any]:
-    """Return the fewest of the nested `values` of a recipe that mean the same; the opposite of `with_defaults`."""
+    """Return a recipe's nested `values` without those that equal the defaults; the opposite of `with_defaults`."""
     kept, hints = {}, hints_of(cls) if fields_of(cls) else {}
     for name, value in values.items():
         field = fields_of(cls).get(name)
@@ -84,7 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def _default(field: dataclasses.Field[Any] | None) -> Any:
-    """Its default; MISSING where it must be given."""
+    """Return its default; MISSING where it must be given."""
     if field is None:
         return dataclasses.MISSING
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
@@ -118,33 +119,36 @@ def keys_of(cls: type, prefix: str = "") -> Iterator[str]:
                 yield f"{prefix}{field.name}"
 
 
-def drop_rivals(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
-    """Let a new setting replace the recipe's, of those that a class names as `exclusive`."""
+def drop_replaced(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
+    """Drop the recipe's settings that a typed one replaces: of those that its class names as `exclusive` the others,
+    and where it is a table's `kind`, those that this kind lacks. Typed ones are kept, for checking to refuse."""
     *tables, last = key.split(".")
     owner = table_class(cls, tables, values)
-    rivals = getattr(owner, "exclusive", ())
-    if last not in rivals:
-        return
-    for name in tables:
-        values = values.get(name, {})
-    for rival in rivals:
-        full = ".".join([*tables, rival])
-        if rival != last and origins.get(full) == "recipe":  # two on the command line are the user's mistake
-            del values[rival], origins[full]
-
-
-def drop_strangers(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
-    """Drop from a table that was given another `kind` the recipe's settings that this kind lacks."""
-    *tables, last = key.split(".")
-    known = fields_of(table_class(cls, tables, values))
-    if last != "kind" or "kind" not in known:
-        return
     for name in tables:
         values = values[name]
-    for stranger in values.keys() - known.keys():
-        full = ".".join([*tables, stranger])
-        inside = [origin for origin in origins if origin == full or origin.startswith(f"{full}.")]
-        if all(origins[origin] == "recipe" for origin in inside):  # what was typed is the user's mistake
-            del values[stranger]
+    replaced = values.keys() - fields_of(owner).keys() if last == "kind" and "kind" in fields_of(owner) else set()
+    if last in getattr(owner, "exclusive", ()):
+        replaced = values.keys() & set(owner.exclusive) - {last}
+    for name in replaced:
+        full = ".".join([*tables, name])
+        inside = [origin for origin in origins if f"{origin}.".startswith(f"{full}.")]
+        if all(origins[origin] == "recipe" for origin in inside):
+            del values[name]
             for origin in inside:
                 del origins[origin]
+
+
+def rename_settings(cls: Any, values: dict[str, Any], origins: dict[str, str]) -> tuple[str, ...]:
+    """Put settings of earlier names, see `bertsmith.config.fields.Renamed`, under those of now; return a line each."""
+    notes = []
+    for before, (now, translate) in getattr(cls, "renamed", {}).items():
+        value = values.get(before)
+        translated = translate(value) if isinstance(value, bool | int | float | str) else None
+        if translated is None:
+            continue
+        del values[before]
+        origin = origins.pop(before, "recipe")
+        if now not in values or origin == "command line":
+            values[now], origins[now] = translated, origin
+        notes.append(f"{before}={json.dumps(value)} is written {now}={json.dumps(translated)} now")
+    return tuple(notes)

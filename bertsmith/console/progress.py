@@ -59,14 +59,7 @@ class Progress:
 
 
 class _Bar(Progress):
-    def __init__(
-        self,
-        label: str,
-        total: float,
-        initial: float,
-        patience: float,
-        bar: "RichProgress",
-    ):
+    def __init__(self, bar: "RichProgress", label: str, total: float, initial: float, patience: float):
         super().__init__(label, total, initial, patience)
         self.bar = bar
         self.task = bar.add_task(printable(label), total=1.0, details="")
@@ -99,7 +92,7 @@ def progress_bar(label: str, total: float, initial: float = 0, patience: float =
     if patience == 0:
         bar.start()
     try:
-        yield _Bar(label, total, initial, patience, bar)
+        yield _Bar(bar, label, total, initial, patience)
     finally:
         if bar.live.is_started:
             bar.stop()

@@ -120,16 +120,10 @@ def _transfer(file: RemoteFile, partial: Path, pauses: Sequence[float]) -> None:
             bar.total = total or file.size or float("inf")
             bar.update(position, f"{position / 1e6:,.1f} MB")
 
-        arguments: dict[str, Any] = {
-            "quiet": True,
-            "resume": True,
-            "use_cookies": False,
-            "timeout": TIMEOUT_SECONDS,
-            "progress": advance,
-        }
+        options: dict[str, Any] = {"quiet": True, "resume": True, "use_cookies": False, "timeout": TIMEOUT_SECONDS}
         while True:
             try:
-                gdown.download(url=file.url, output=str(partial), **arguments)
+                gdown.download(url=file.url, output=str(partial), progress=advance, **options)
                 return
             except (requests.RequestException, gdown.exceptions.DownloadError) as error:
                 reason, passing = _judge(error)
@@ -150,10 +144,8 @@ def _judge(error: Exception) -> tuple[str, bool]:
     from gdown.exceptions import FileURLRetrievalError
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
-        return (
-            f"HTTP {error.response.status_code} {error.response.reason}",
-            error.response.status_code in PASSING_STATUSES,
-        )
+        answer = error.response
+        return f"HTTP {answer.status_code} {answer.reason}", answer.status_code in PASSING_STATUSES
     if isinstance(error, FileURLRetrievalError):
         return "Google Drive hands out no link (its quota may be used up)", False
     if isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):

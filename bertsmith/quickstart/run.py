@@ -28,7 +28,7 @@ from bertsmith.evals.guesses import SENTENCES, show_guesses
 from bertsmith.evals.likelihood import standard_error
 from bertsmith.evals.word_order import find_pairs, word_order
 from bertsmith.predict.predictor import Predictor
-from bertsmith.quickstart.summary import WIDTH, conclusions, summary
+from bertsmith.quickstart.summary import LINE_WIDTH, conclusions, summary
 from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
 from bertsmith.reports.page import write_page
 from bertsmith.storage.files import TEMPORARY, Held, locked, make_folder, refuse_links
@@ -47,7 +47,7 @@ from bertsmith.training.pretrain import build_collator, held_out_batches, initia
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
 
-FOLDER = FOLDER_TYPES["quickstart"]
+QUICKSTART = FOLDER_TYPES["quickstart"]
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def _open(out: Path, overwrite: bool) -> None:
             if name != ".lock" and not name.endswith(TEMPORARY):
                 raise UserError(f"{out}: holds {name}, which no quickstart wrote; choose another --out")
     elif overwrite:
-        clear(out, FOLDER)
-    before = read_own(out, FOLDER) if (out / "manifest.json").exists() else {}
-    write_manifest(out, FOLDER.name, before)
-    refuse_links(out, ("task", *FOLDER.parts))
+        clear(out, QUICKSTART)
+    before = read_own(out, QUICKSTART) if (out / "manifest.json").exists() else {}
+    write_manifest(out, QUICKSTART.name, before)
+    refuse_links(out, ("task", *QUICKSTART.parts))
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Steps:
 
     def _begin(self, number: int, name: str, what: str) -> None:
         self.held.check()
-        self.report("\n" + fill(f"[{number}/6] {name}: {what}", WIDTH, subsequent_indent=" " * 6))
+        self.report("\n" + fill(f"[{number}/6] {name}: {what}", LINE_WIDTH, subsequent_indent=" " * 6))
 
     def _collect(self, texts: Callable[[], Iterable[tuple[str, str]]]) -> None:
         """Write the labelled task, and last the corpus, so that its presence means both are whole."""
@@ -222,7 +222,7 @@ class _Steps:
         """Write hf/, and list its files in the manifest."""
         export_run(self.out / "pretrained", self.out / "hf")
         names = [f"hf/{name}" for name in os.listdir(self.out / "hf")]
-        write_manifest(self.out, FOLDER.name, read_manifest(self.out, FOLDER.name) | {"names": names})
+        write_manifest(self.out, QUICKSTART.name, read_manifest(self.out, QUICKSTART.name) | {"names": names})
 
 
 def _settings(cls: type, verb: str, recipe: str, overrides: Sequence[str]) -> Any:

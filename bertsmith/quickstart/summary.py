@@ -9,7 +9,7 @@ from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.console.terminal import aligned
 from bertsmith.evals.likelihood import standard_error
 
-WIDTH = 100
+LINE_WIDTH = 100
 """Of printed lines, in characters, on a terminal and in a log alike."""
 
 
@@ -35,7 +35,7 @@ def summary(results: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield from (f"  {guess}" for guess in results["guesses"])
     yield ""
-    yield from (fill(line, WIDTH) for line in conclusions(results))
+    yield from (fill(line, LINE_WIDTH) for line in conclusions(results))
 
 
 def conclusions(results: dict[str, Any]) -> list[str]:

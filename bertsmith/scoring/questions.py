@@ -12,7 +12,7 @@ from typing import Any
 from bertsmith.errors import UserError, one_line, quoted
 from bertsmith.scoring.malformed import Malformed
 from bertsmith.storage.files import reported
-from bertsmith.storage.json_files import MAX_BYTES, json_value, read_json
+from bertsmith.storage.json_files import MAX_JSON_BYTES, json_value, read_json
 
 GZIP = b"\x1f\x8b"
 
@@ -238,10 +238,12 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             unpacked: Any = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else file
             number = 0
             try:
-                while line := unpacked.readline(MAX_BYTES + 1):
-                    if len(line) > MAX_BYTES:
+                while line := unpacked.readline(MAX_JSON_BYTES + 1):
+                    if len(line) > MAX_JSON_BYTES:
                         number += 1
-                        raise UserError(f"{path}, line {number}: longer than {MAX_BYTES:,} bytes; is it JSON lines?")
+                        raise UserError(
+                            f"{path}, line {number}: longer than {MAX_JSON_BYTES:,} bytes; is it JSON lines?"
+                        )
                     for part in line.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
                         number += 1
                         if part.removeprefix(codecs.BOM_UTF8).strip():

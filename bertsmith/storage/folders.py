@@ -18,7 +18,7 @@ from bertsmith.storage.manifests import FOLDER_TYPES, FolderType, folder_type, r
 
 Returned = TypeVar("Returned")
 
-MAX_NAMED = 4
+MAX_DIFFERENCES = 4
 """Differences in a message."""
 
 EARLIER_TEMPORARY = ".partial"
@@ -250,6 +250,6 @@ def read_own(folder: Path, expected: FolderType) -> dict[str, Any]:
 
 def _named(changed: list[str]) -> str:
     """Return the first few, hashes cut short."""
-    few, more = changed[:MAX_NAMED], len(changed) - MAX_NAMED
+    few, more = changed[:MAX_DIFFERENCES], len(changed) - MAX_DIFFERENCES
     named = "; ".join(line if len(line) < 80 else f"{line.partition(':')[0]}: another one" for line in few)
     return f"{named}; and {more} more" if more > 0 else named

@@ -10,18 +10,18 @@ from typing import Any
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import atomic_write, read_text
 
-MAX_BYTES = 256 << 20
+MAX_JSON_BYTES = 256 << 20
 """Of one JSON file. The largest tokenizer.json in use is about 35 MB."""
 MAX_DEPTH = 100
 """Lists and objects inside each other."""
 
-NAMES = {
+TYPE_NAMES = {
     dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "true or false",
     type(None): "null",
 }  # fmt: skip
 
 
-def read_json(path: Path, expected: type | tuple[type, ...] = (dict, list), max_bytes: int = MAX_BYTES) -> Any:
+def read_json(path: Path, expected: type | tuple[type, ...] = (dict, list), max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Return the content of a JSON file whose outermost value is of type `expected`.
 
     Raises:
@@ -148,7 +148,7 @@ def _is_of(value: Any, expected: type | tuple[type, ...]) -> bool:
 
 
 def _names(expected: type | tuple[type, ...]) -> str:
-    return " or ".join(NAMES[each] for each in (expected if isinstance(expected, tuple) else (expected,)))
+    return " or ".join(TYPE_NAMES[each] for each in (expected if isinstance(expected, tuple) else (expected,)))
 
 
 def _is_deep(value: Any) -> bool:

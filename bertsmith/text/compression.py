@@ -12,7 +12,7 @@ import zstandard
 
 from bertsmith.errors import UserError, one_line
 
-ENDINGS = (".gz", ".xz", ".zst", ".bz2", ".lzma")
+COMPRESSED_ENDINGS = (".gz", ".xz", ".zst", ".bz2", ".lzma")
 
 _CHUNK = 1 << 14
 """Bytes handed to a decoder at once."""
@@ -78,7 +78,7 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
 
 def _refuse_unless_text(beginning: bytes, source: str) -> None:
     """Raise BrokenArchive where a file's name says that it is compressed, and its content is neither that nor text."""
-    if not source.lower().endswith(ENDINGS):
+    if not source.lower().endswith(COMPRESSED_ENDINGS):
         return
     is_text = bool(beginning) and not re.search(rb"[\0-\x08\x0e-\x1f]", beginning)
     try:

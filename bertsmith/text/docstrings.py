@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import decode_source, find_spec
 from pathlib import Path
 
-PACKAGES = ("torch", "scipy", "sklearn", "numpy", "sympy", "networkx", "python")
+TEXT_PACKAGES = ("torch", "scipy", "sklearn", "numpy", "sympy", "networkx", "python")
 """Where the texts come from; "python" is the standard library."""
 
 MIN_CHARACTERS = 100
@@ -55,7 +55,7 @@ _TOKEN = re.compile(
 _MODULE = re.compile(_DOCSTRING.format(name="module"), re.VERBOSE | re.DOTALL)
 
 
-def documents(packages: Sequence[str] = PACKAGES) -> Iterator[tuple[str, str]]:
+def documents(packages: Sequence[str] = TEXT_PACKAGES) -> Iterator[tuple[str, str]]:
     """Pairs (package, text): every docstring of `MIN_CHARACTERS` or more, once, ordered by package, path and line.
 
     27,843 texts and 23 MB with the versions in `constraints.txt`. A package that is not installed gives none.

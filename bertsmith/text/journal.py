@@ -27,7 +27,7 @@ NAME = "journal.jsonl"
 JOURNAL = "journal of a preparation"
 """What the first line says, which makes a journal.jsonl one of ours."""
 
-MAX_LINE_BYTES = 1 << 20
+MAX_JOURNAL_LINE = 1 << 20
 """A line has about 500."""
 
 _HEAD = {"kind": str, "format_version": int, "bertsmith_version?": str, "identity": dict}
@@ -173,7 +173,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     with reported(path):
         first, *texts = path.read_bytes().split(b"\n")[:-1] or [b""]
     try:
-        head = parse_json(first[: MAX_LINE_BYTES + 1], str(path), dict)
+        head = parse_json(first[: MAX_JOURNAL_LINE + 1], str(path), dict)
         is_sealed, before = "kind" in head, ""
         if is_sealed:
             check_shape(head, _HEAD, str(path))
@@ -226,8 +226,8 @@ def journal_names(path: Path) -> list[str]:
 
 
 def _read_line(text: bytes, where: str) -> dict[str, Any]:
-    if len(text) > MAX_LINE_BYTES:
-        raise UserError(f"{where}: longer than {MAX_LINE_BYTES:,} bytes")
+    if len(text) > MAX_JOURNAL_LINE:
+        raise UserError(f"{where}: longer than {MAX_JOURNAL_LINE:,} bytes")
     line = parse_json(text, where, dict)
     check_shape(line, _CLOSED if "closed" in line else _PART, where)
     for split, position in line["positions"].items():

@@ -7,9 +7,9 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import read_text
 from bertsmith.tokenizers.wordpiece import MAX_IDS, SPECIAL_TOKENS, placeholder
 
-MAX_BYTES = 128 << 20
+MAX_VOCABULARY_BYTES = 128 << 20
 """Of a vocabulary. The largest in use are about 15 MB."""
-MAX_LINE = 10_000
+MAX_TOKEN_LENGTH = 10_000
 """Characters of a token."""
 
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
@@ -36,12 +36,12 @@ def read_vocabulary(path: Path) -> Vocabulary:
     Raises:
         UserError: the file cannot be read, is not UTF-8 or too large; a special token is missing.
     """
-    lines = read_text(path, MAX_BYTES).removesuffix("\n").split("\n")
+    lines = read_text(path, MAX_VOCABULARY_BYTES).removesuffix("\n").split("\n")
     if len(lines) > MAX_IDS:
         raise UserError(f"{path}: more than {MAX_IDS:,} lines; a vocabulary has one token a line")
     places: dict[str, list[int]] = {}
     for number, line in enumerate(lines, start=1):
-        if len(line) > MAX_LINE:
+        if len(line) > MAX_TOKEN_LENGTH:
             raise UserError(f"{path}, line {number}: {len(line):,} characters; a vocabulary has one token a line")
         places.setdefault(line.rstrip(_SPACE) or line.removesuffix("\r"), []).append(number)
     check_special_tokens(places, str(path))
@@ -83,7 +83,7 @@ def check_special_tokens(tokens: object, source: str) -> None:
 
 
 def _fits_a_line(token: str) -> bool:
-    if not token or "\n" in token or len(token) > MAX_LINE or token.startswith("\ufeff"):
+    if not token or "\n" in token or len(token) > MAX_TOKEN_LENGTH or token.startswith("\ufeff"):
         return False
     return not token.endswith("\r") if not token.rstrip(_SPACE) else token == token.rstrip(_SPACE)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import zstandard
 from pyarrow import parquet
 
-from bertsmith.text.layouts import json_lines, layout, plain_text
+from bertsmith.text.layouts import layout
 
 SYLLABLES = [first + second for first in "bdfgklmnprst" for second in "aeiou"]
 
@@ -23,8 +23,7 @@ COMPRESS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstan
 
 def set_part_bytes(monkeypatch, size: int) -> None:
     """Cut corpora into parts of about `size` bytes."""
-    for module in (layout, plain_text, json_lines):
-        monkeypatch.setattr(module, "PART_BYTES", size)
+    monkeypatch.setattr(layout, "PART_BYTES", size)
 
 
 def write_vocabulary(folder: Path) -> Path:

@@ -137,8 +137,8 @@ def test_only_the_package_itself_is_read():
 
 def test_nothing_is_imported():
     code = (
-        "import sys; from bertsmith.text.docstrings import documents, PACKAGES; next(documents(['torch']));"
-        "list(documents(['networkx'])); print(sorted(set(PACKAGES) & set(sys.modules)))"
+        "import sys; from bertsmith.text.docstrings import documents, TEXT_PACKAGES; next(documents(['torch']));"
+        "list(documents(['networkx'])); print(sorted(set(TEXT_PACKAGES) & set(sys.modules)))"
     )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from bertsmith.errors import UserError
 from bertsmith.text.compression import BrokenArchive
-from bertsmith.text.layouts import json_lines, layout, openwebtext, plain_text
+from bertsmith.text.layouts import json_lines, layout, openwebtext
 from bertsmith.text.layouts.json_lines import JsonLines, json_line_parts
 from bertsmith.text.layouts.layout import CorpusFile
 from bertsmith.text.layouts.openwebtext import archive_parts
@@ -96,7 +96,7 @@ def test_blank_lines_separate_the_same_documents_wherever_parts_end(content: byt
 @quick
 @given(content=st.text(alphabet="ab é漢\n", max_size=3000).map(str.encode), limit=st.integers(50, 500))
 def test_a_document_beyond_the_limit_goes_on_in_the_next_one(content: bytes, limit: int, tmp_path, monkeypatch):
-    monkeypatch.setattr(plain_text, "LONGEST_DOCUMENT", limit)
+    monkeypatch.setattr(layout, "LONGEST_DOCUMENT", limit)
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     found = read(text_parts([file(path)], blank_lines=False))
@@ -105,7 +105,7 @@ def test_a_document_beyond_the_limit_goes_on_in_the_next_one(content: bytes, lim
 
 
 def test_a_long_document_is_cut_at_a_line_if_there_is_one_and_else_at_a_word(tmp_path, monkeypatch):
-    monkeypatch.setattr(plain_text, "LONGEST_DOCUMENT", 10)
+    monkeypatch.setattr(layout, "LONGEST_DOCUMENT", 10)
     (tmp_path / "a.txt").write_bytes(b"aa bb\ncc dd ee ff gg")
     assert read(text_parts([file(tmp_path / "a.txt")], False)) == [b"aa bb", b"\ncc dd ee", b" ff gg"]
 
@@ -299,7 +299,7 @@ def test_an_archive_among_texts_is_told_of_and_the_others_are_read(tmp_path, kin
 
 
 def test_an_archive_that_expands_beyond_the_limit_is_broken(tmp_path, monkeypatch):
-    monkeypatch.setattr(openwebtext, "LONGEST_DOCUMENT", 10_000)
+    monkeypatch.setattr(layout, "LONGEST_DOCUMENT", 10_000)
     (tmp_path / "a_data.xz").write_bytes(lzma.compress(tar([bytes(3000)] * 4)))
     [part] = archive_parts([file(tmp_path / "a_data.xz")])
     with pytest.raises(BrokenArchive, match="of text, the most of an archive that is read as one piece; unpack it"):

@@ -91,11 +91,10 @@ import os, sys
 from pathlib import Path
 from bertsmith.config.loading import load
 from bertsmith.text import journal, shards
-from bertsmith.text.layouts import layout, plain_text
+from bertsmith.text.layouts import layout
 from bertsmith.text.prepare import PrepareRecipe, prepare
 
-layout.PART_BYTES = plain_text.PART_BYTES = 2000
-shards.SHARD_TOKENS, journal.SYNC_SECONDS = 1500, 0.0
+layout.PART_BYTES, shards.SHARD_TOKENS, journal.SYNC_SECONDS = 2000, 1500, 0.0
 left, torn = int(sys.argv[1]), sys.argv[2] == "torn"
 
 def dying(function, write=None):

@@ -79,7 +79,7 @@ def test_what_is_no_vocabulary_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(vocabulary_file, "MAX_IDS", 7)
     with pytest.raises(UserError, match=r"more than 7 lines"):
         Tokenizer.load(write(tmp_path, [*SPECIAL_TOKENS, "a", "b", "c"]))
-    monkeypatch.setattr(vocabulary_file, "MAX_BYTES", 20)
+    monkeypatch.setattr(vocabulary_file, "MAX_VOCABULARY_BYTES", 20)
     with pytest.raises(UserError, match="larger than 20 bytes"):
         Tokenizer.load(path)
 

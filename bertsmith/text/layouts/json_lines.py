@@ -8,15 +8,7 @@ from dataclasses import dataclass
 
 from bertsmith.errors import quoted
 from bertsmith.text.compression import BrokenArchive, OnBroken, decompressed, refuse
-from bertsmith.text.layouts.layout import (
-    PART_BYTES,
-    Broken,
-    CorpusFile,
-    CorpusPart,
-    Layout,
-    open_file,
-    parts_of_each,
-)
+from bertsmith.text.layouts import layout
 
 LONGEST_LINE = 32 << 20
 """Bytes of a line of JSON, which has to be held whole; JSON takes up to 24 times its size."""
@@ -50,24 +42,24 @@ class JsonLines:
                 skipped[f"no text in field {quoted(self.key, 60)}"] += 1
 
 
-def json_line_parts(files: Iterable[CorpusFile], field: str) -> Iterator[CorpusPart]:
+def json_line_parts(files: Iterable[layout.CorpusFile], field: str) -> Iterator[layout.CorpusPart]:
     """Return the parts of files of JSON lines."""
 
-    def parts_of(file: CorpusFile) -> Iterator[CorpusPart]:
-        with open_file(file.path) as raw:
+    def parts_of(file: layout.CorpusFile) -> Iterator[layout.CorpusPart]:
+        with layout.open_file(file.path) as raw:
             start = 0
             for lines in _whole_lines(decompressed(raw, file.path), file.path):
                 if isinstance(lines, BrokenArchive):
-                    yield Broken(file.path, 0, str(lines))
+                    yield layout.Broken(file.path, 0, str(lines))
                 else:
                     yield JsonLines(file.path, raw.tell() - start, lines, field)
                     start = raw.tell()
 
-    return parts_of_each(files, parts_of)
+    return layout.parts_of_each(files, parts_of)
 
 
 def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | BrokenArchive]:
-    """Yield the content of `blocks`, cut between lines into pieces of PART_BYTES, with an error in the place of a long
+    """Yield the content of `blocks`, cut between lines into pieces of `PART_BYTES`, with an error in the place of a long
     line."""
     pieces, size, is_long = [], 0, False
     try:
@@ -79,7 +71,7 @@ def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | Broke
                 block, is_long = block[stop:], False
             pieces.append(block)
             size += len(block)
-            if size < min(PART_BYTES, LONGEST_LINE):
+            if size < min(layout.PART_BYTES, LONGEST_LINE):
                 continue
             content = b"".join(pieces) if b"\n" in block or size > LONGEST_LINE else b""
             if stop := content.rfind(b"\n") + 1:
@@ -100,7 +92,7 @@ def _long_line(source: str) -> BrokenArchive:
     return BrokenArchive(f"{source}: a line of over {LONGEST_LINE >> 20} MB, the most that is read; is it JSON lines?")
 
 
-JSON_LINES = Layout(
+JSON_LINES = layout.Layout(
     ((".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".jsonl.bz2"),),
     lambda files, recipe: json_line_parts(files, recipe.field),
     "JSON lines, plain or compressed (.gz, .xz, .zst, .bz2)",

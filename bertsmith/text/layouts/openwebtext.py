@@ -10,17 +10,7 @@ from typing import BinaryIO
 from bertsmith.storage.files import reported
 from bertsmith.text.archives import members
 from bertsmith.text.compression import BrokenArchive, OnBroken, archive_format, decompressed, is_readable, refuse
-from bertsmith.text.layouts.layout import (
-    LONGEST_DOCUMENT,
-    Broken,
-    CorpusFile,
-    CorpusPart,
-    Layout,
-    PartBuilder,
-    among_texts,
-    open_file,
-    parts_of_each,
-)
+from bertsmith.text.layouts import layout
 from bertsmith.text.layouts.plain_text import text_parts
 
 LARGEST_INNER = 8 << 20
@@ -41,35 +31,35 @@ class Archive:
         with reported(Path(self.source)), self._open() as file:
             for content in members(decompressed(file, self.source), self.source, skipped, broken):
                 size += len(content)
-                if size > LONGEST_DOCUMENT:
+                if size > layout.LONGEST_DOCUMENT:
                     raise BrokenArchive(
-                        f"{self.source}: over {LONGEST_DOCUMENT >> 20} MB of text, the most of an archive that is read "
-                        f"as one piece; unpack it"
+                        f"{self.source}: over {layout.LONGEST_DOCUMENT >> 20} MB of text, the most of an archive "
+                        f"that is read as one piece; unpack it"
                     )
                 if found := archive_format(content):
-                    broken(among_texts(self.source, found))
+                    broken(layout.among_texts(self.source, found))
                 else:
                     yield content
 
     def _open(self) -> BinaryIO:
-        return open_file(self.source) if self.content is None else io.BytesIO(self.content)
+        return layout.open_file(self.source) if self.content is None else io.BytesIO(self.content)
 
 
-def archive_parts(files: Iterable[CorpusFile]) -> Iterator[CorpusPart]:
+def archive_parts(files: Iterable[layout.CorpusFile]) -> Iterator[layout.CorpusPart]:
     """Return the parts of archives of documents (OpenWebText's `urlsf_subset*_data.xz`), and of archives of such
     archives, which are streamed."""
-    return parts_of_each(files, _archive)
+    return layout.parts_of_each(files, _archive)
 
 
-def _archive(file: CorpusFile) -> Iterator[CorpusPart]:
+def _archive(file: layout.CorpusFile) -> Iterator[layout.CorpusPart]:
     if file.path.lower().endswith("_data.xz") and file.size <= LARGEST_INNER:
         yield Archive(file.path, file.size)
         return
-    with open_file(file.path) as raw:
-        yield from _members(raw, raw, PartBuilder(file.path), file.path)
+    with layout.open_file(file.path) as raw:
+        yield from _members(raw, raw, layout.PartBuilder(file.path), file.path)
 
 
-def _members(packed: BinaryIO, raw: BinaryIO, builder: PartBuilder, source: str) -> Iterator[CorpusPart]:
+def _members(packed: BinaryIO, raw: BinaryIO, builder: layout.PartBuilder, source: str) -> Iterator[layout.CorpusPart]:
     """Yield parts of an archive's members, each of which is a document or an archive itself.
 
     Args:
@@ -93,18 +83,18 @@ def _members(packed: BinaryIO, raw: BinaryIO, builder: PartBuilder, source: str)
         number += 1
         inner = f"{source}, archive {number} in it"
         if packed is not raw or not is_readable(found):
-            yield Broken(inner, 0, str(among_texts(inner, found)))
+            yield layout.Broken(inner, 0, str(layout.among_texts(inner, found)))
         elif len(content) <= LARGEST_INNER:
             yield Archive(inner, len(content), content)
         else:
             try:
                 yield from _members(io.BytesIO(content), raw, builder, inner)
             except BrokenArchive as error:
-                yield Broken(inner, 0, str(error))
+                yield layout.Broken(inner, 0, str(error))
     yield from builder.parts(raw.tell())
 
 
-OPENWEBTEXT = Layout(
+OPENWEBTEXT = layout.Layout(
     # A folder may hold the big archive beside what was taken out of it.
     (("_data.xz",), (".tar.xz", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2"), (".txt",)),
     lambda files, recipe: (

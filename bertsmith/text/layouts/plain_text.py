@@ -10,15 +10,7 @@ from typing import BinaryIO, NamedTuple
 from bertsmith.storage.files import reported
 from bertsmith.text.blank_lines import find_blank_line, split_at_blank_lines
 from bertsmith.text.compression import OnBroken, archive_format, refuse
-from bertsmith.text.layouts.layout import (
-    LONGEST_DOCUMENT,
-    PART_BYTES,
-    CorpusFile,
-    CorpusPart,
-    Layout,
-    among_texts,
-    open_file,
-)
+from bertsmith.text.layouts import layout
 
 _MAX_FILES = 4096
 """Of a part of small ones."""
@@ -49,36 +41,36 @@ class Texts:
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
         for span in self.spans:
-            with reported(Path(span.path)), open_file(span.path) as file:
+            with reported(Path(span.path)), layout.open_file(span.path) as file:
                 content = _read(file, span.start, span.stop)
             if not span.start and (found := archive_format(content)):
-                broken(among_texts(span.path, found))
+                broken(layout.among_texts(span.path, found))
             elif self.blank_lines:
                 yield from split_at_blank_lines(content)
             else:
                 yield content
 
 
-def text_parts(files: Iterable[CorpusFile], blank_lines: bool) -> Iterator[CorpusPart]:
+def text_parts(files: Iterable[layout.CorpusFile], blank_lines: bool) -> Iterator[layout.CorpusPart]:
     """Yield the parts of text files, whose documents are separated by blank lines, or are a file each."""
     spans, size = [], 0
     for span in chain.from_iterable(_spans(file, blank_lines) for file in files):
         spans.append(span)
         size += span.stop - span.start
-        if size >= PART_BYTES or len(spans) >= _MAX_FILES:
+        if size >= layout.PART_BYTES or len(spans) >= _MAX_FILES:
             yield Texts(tuple(spans), blank_lines)
             spans, size = [], 0
     if spans:
         yield Texts(tuple(spans), blank_lines)
 
 
-def _spans(file: CorpusFile, blank_lines: bool) -> Iterator[Span]:
+def _spans(file: layout.CorpusFile, blank_lines: bool) -> Iterator[Span]:
     """Yield the spans of a text file, of about `PART_BYTES` where blank lines separate its documents."""
-    start, size = 0, PART_BYTES if blank_lines else LONGEST_DOCUMENT
+    start, size = 0, layout.PART_BYTES if blank_lines else layout.LONGEST_DOCUMENT
     while file.size - start > size:
-        with reported(Path(file.path)), open_file(file.path) as opened:
-            stop = _blank_line(opened, start + size, start + LONGEST_DOCUMENT) if blank_lines else None
-            stop = stop or _space(opened, start, start + LONGEST_DOCUMENT)
+        with reported(Path(file.path)), layout.open_file(file.path) as opened:
+            stop = _blank_line(opened, start + size, start + layout.LONGEST_DOCUMENT) if blank_lines else None
+            stop = stop or _space(opened, start, start + layout.LONGEST_DOCUMENT)
         yield Span(file.path, start, stop)
         start = stop
     yield Span(file.path, start, file.size)
@@ -112,7 +104,7 @@ def _space(file: BinaryIO, start: int, stop: int) -> int:
     return stop - len(content) + cut
 
 
-PLAIN_TEXT = Layout(
+PLAIN_TEXT = layout.Layout(
     ((".txt",),),
     lambda files, recipe: text_parts(files, blank_lines=recipe.documents == "blank_lines"),
     ".txt files",
