@@ -36,9 +36,8 @@ class Download(NamedTuple):
     sources: tuple[Source, ...]
 
 
-_GLUE: dict[
-    str, tuple[Any, ...]
-] = {  # name on the Hugging Face hub (in Parquet); archive in the original TSV layout: name, bytes, sha256
+# Name on the Hugging Face hub, in Parquet; then the archive in the original TSV layout: name, bytes, sha256.
+_GLUE: dict[str, tuple[Any, ...]] = {
     "CoLA": ("cola", "CoLA.zip", 376971, "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff"),
     "SST-2": ("sst2", "SST-2.zip", 7439277, "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa"),
     "MRPC": ("mrpc",),  # its corpus comes without the dev split, which a list of ids then cuts out of it

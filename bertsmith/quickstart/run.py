@@ -28,8 +28,9 @@ from bertsmith.evals.guesses import SENTENCES, show_guesses
 from bertsmith.evals.likelihood import standard_error
 from bertsmith.evals.word_order import find_pairs, word_order
 from bertsmith.predict.predictor import Predictor
-from bertsmith.quickstart.summary import LINE_WIDTH, conclusions, summary
+from bertsmith.quickstart.summary import conclusions, summary
 from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
+from bertsmith.reports.glue_table import LINE_WIDTH
 from bertsmith.reports.page import write_page
 from bertsmith.storage.files import TEMPORARY, Held, locked, make_folder, refuse_links
 from bertsmith.storage.folders import clear, no_empty_folder, read_own

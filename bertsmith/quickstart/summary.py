@@ -8,9 +8,7 @@ from typing import Any
 from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.console.terminal import aligned
 from bertsmith.evals.likelihood import standard_error
-
-LINE_WIDTH = 100
-"""Of printed lines, in characters, on a terminal and in a log alike."""
+from bertsmith.reports.glue_table import LINE_WIDTH
 
 
 def summary(results: dict[str, Any]) -> Iterator[str]:

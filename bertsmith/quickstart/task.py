@@ -17,14 +17,14 @@ from bertsmith.randomness import generator
 from bertsmith.storage.files import atomic_write, make_folder, read_text
 from bertsmith.storage.json_files import check_shape, parse_json
 
-KEPT, SHUFFLED = "in order", "shuffled"
+IN_ORDER, SHUFFLED = "in order", "shuffled"
 
-MIN_WORDS, MAX_WORDS = 6, 18
+MIN_SENTENCE_WORDS, MAX_SENTENCE_WORDS = 6, 18
 """Of a sentence that is used."""
 
 _SENTENCE = re.compile(
     r"(?:(?<=[.!?]\s)|(?<=\n\n)|\A)"  # after another sentence, or where a paragraph begins
-    rf"([A-Z][a-z]*(?:[ \n][ ]*[A-Za-z]+){{{MIN_WORDS - 1},{MAX_WORDS - 1}}})\.(?=\s|\Z)"
+    rf"([A-Z][a-z]*(?:[ \n][ ]*[A-Za-z]+){{{MIN_SENTENCE_WORDS - 1},{MAX_SENTENCE_WORDS - 1}}})\.(?=\s|\Z)"
 )
 
 
@@ -73,7 +73,7 @@ def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) 
                     continue
                 shared.add(_bag(words))  # twice in one document
                 if other := _shuffled(words, draw):
-                    chosen_words, label = (words, KEPT) if len(part) % 2 == 0 else (other, SHUFFLED)
+                    chosen_words, label = (words, IN_ORDER) if len(part) % 2 == 0 else (other, SHUFFLED)
                     part.append(Example(" ".join(chosen_words) + ".", label))
         parts.append(part[:wanted])
     dev, train = parts

@@ -10,7 +10,7 @@ import pytest
 from bertsmith.errors import UserError
 from bertsmith.quickstart.run import Sizes, quickstart
 from bertsmith.quickstart.summary import verdict
-from bertsmith.quickstart.task import KEPT, SHUFFLED, Example, read_task, sentences, split_texts, tfidf_accuracy
+from bertsmith.quickstart.task import IN_ORDER, SHUFFLED, Example, read_task, sentences, split_texts, tfidf_accuracy
 from bertsmith.text.docstrings import documents
 
 NOUNS = ("matrix", "graph", "tensor", "module", "array", "signal", "vector")
@@ -110,15 +110,15 @@ def bag(text):
 def test_only_order_tells_the_classes_apart(texts):
     split = split_texts(texts, 300, 200)
     for part, size in ((split.train, 300), (split.dev, 200)):
-        assert Counter(example.label for example in part) == {KEPT: size // 2, SHUFFLED: size // 2}
+        assert Counter(example.label for example in part) == {IN_ORDER: size // 2, SHUFFLED: size // 2}
         lengths = {label: [len(example.text.split()) for example in part if example.label == label]
-                   for label in (KEPT, SHUFFLED)}  # fmt: skip
+                   for label in (IN_ORDER, SHUFFLED)}  # fmt: skip
         spread = np.hypot(*(np.std(found) / len(found) ** 0.5 for found in lengths.values()))
-        assert abs(np.mean(lengths[KEPT]) - np.mean(lengths[SHUFFLED])) <= 3 * spread
+        assert abs(np.mean(lengths[IN_ORDER]) - np.mean(lengths[SHUFFLED])) <= 3 * spread
     written = {bag(" ".join(words)): " ".join(words) for _, text in texts for words in sentences(text)}
     for example in split.train + split.dev:
         sentence = written[bag(example.text)] + "."
-        assert (example.text.lower() == sentence.lower()) == (example.label == KEPT)
+        assert (example.text.lower() == sentence.lower()) == (example.label == IN_ORDER)
         assert (example.text.split()[0], example.text.split()[-1]) == (sentence.split()[0], sentence.split()[-1])
 
 
@@ -136,10 +136,10 @@ def test_no_sentence_comes_twice_nor_in_what_is_trained_on(texts):
 
 def test_tfidf_sees_neighbours_and_nothing_else_of_order():
     """Pairs of neighbours that are telling are learnt; words that both classes have alike are not."""
-    told = [Example(f"{word} red fox" if even else f"{word} fox red", (SHUFFLED, KEPT)[even])
+    told = [Example(f"{word} red fox" if even else f"{word} fox red", (SHUFFLED, IN_ORDER)[even])
             for even in (0, 1) for word in ("a", "the", "one", "no", "this", "that", "my", "her")]  # fmt: skip
     assert tfidf_accuracy(told, told) == 1.0
-    untold = [Example("red fox", (KEPT, SHUFFLED)[number % 2]) for number in range(20)]
+    untold = [Example("red fox", (IN_ORDER, SHUFFLED)[number % 2]) for number in range(20)]
     assert tfidf_accuracy(untold, untold) == 0.5
 
 

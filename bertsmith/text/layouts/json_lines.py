@@ -59,7 +59,7 @@ def json_line_parts(files: Iterable[layout.CorpusFile], field: str) -> Iterator[
 
 
 def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | BrokenArchive]:
-    """Yield the content of `blocks`, cut between lines into pieces of `PART_BYTES`, with an error in the place of a long
+    """Yield the content of `blocks`, cut between lines into pieces of `PART_BYTES`, with an error in place of a long
     line."""
     pieces, size, is_long = [], 0, False
     try:
