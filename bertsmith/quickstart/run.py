@@ -240,7 +240,7 @@ def _read_start(path: Path) -> dict[str, float]:
 
 def _guesses(out: Path) -> list[str]:
     """Return lines with the pre-trained model's tokens for [MASK] in a few sentences."""
-    filled = Predictor(out / "bert").fill(list(SENTENCES), most=3)
+    filled = Predictor(out / "bert").fill(list(SENTENCES), top_k=3)
     width = max(map(len, SENTENCES))
     return [
         f"{sentence:{width}}  {', '.join(f'{token} {prob:.0%}' for token, prob in each.masks[0])}"
