@@ -54,7 +54,40 @@ class CosineSettings(ScheduleSettings):
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-SCHEDULES = Kinds("schedule", (PolynomialSettings, CosineSettings))
+@settings
+class OneMinusSqrtSettings(ScheduleSettings):
+    """Linear warm-up times one minus the square root of the progress, which falls fast at first.
+
+    Source: Hägele et al. 2024, arXiv 2405.18392, section 4.
+    """
+
+    kind: Literal["one_minus_sqrt"] = setting("one_minus_sqrt", "one_minus_sqrt: falls to zero as 1 − √progress")
+
+    def decay(self, progress: float) -> float:
+        return 1.0 - math.sqrt(progress)
+
+
+@settings
+class WarmupStableDecaySettings(ScheduleSettings):
+    """Linear warm-up, then constant, then a decay to zero over the last part of the plan.
+
+    Source: MiniCPM, arXiv 2404.06395, section 4; Hägele et al. 2024, arXiv 2405.18392, for its shapes.
+    """
+
+    kind: Literal["wsd"] = setting("wsd", "wsd: constant after the warm-up, and a decay to zero at the end")
+    decay_proportion: float = setting(0.2, "share of the plan spent falling", gt=0, le=1)
+    decay_shape: Literal["linear", "one_minus_sqrt"] = setting("one_minus_sqrt", "how it falls")
+
+    def __post_init__(self) -> None:
+        if self.warmup_proportion + self.decay_proportion > 1:
+            raise ValueError("warmup_proportion and decay_proportion add up to more than 1, the whole plan")
+
+    def decay(self, progress: float) -> float:
+        fallen = max(0.0, 1.0 - (1.0 - progress) / self.decay_proportion)
+        return 1.0 - (fallen if self.decay_shape == "linear" else math.sqrt(fallen))
+
+
+SCHEDULES = Kinds("schedule", (PolynomialSettings, CosineSettings, OneMinusSqrtSettings, WarmupStableDecaySettings))
 """The schedules that there are, by their `kind`."""
 
 

@@ -1,7 +1,13 @@
 import pytest
 
 from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import CosineSettings, HeadWarmup, PolynomialSettings
+from bertsmith.training.schedules import (
+    CosineSettings,
+    HeadWarmup,
+    OneMinusSqrtSettings,
+    PolynomialSettings,
+    WarmupStableDecaySettings,
+)
 
 REFERENCE = PolynomialSettings(learning_rate=5e-4, warmup_proportion=0.01)
 
@@ -53,3 +59,19 @@ def test_a_cosine_falls_from_the_top_over_the_middle_to_zero():
     cosine = CosineSettings(learning_rate=2.0, warmup_proportion=0.1)
     assert [cosine.rate(at, at) for at in (0.25, 0.5, 1.0)] == pytest.approx([1 + 0.5**0.5, 1.0, 0.0])
     assert cosine.rate(0.0, 0.05) == pytest.approx(1.0), "half of its warm-up"
+
+
+@pytest.mark.parametrize(("shape", "half"), [("linear", 0.5), ("one_minus_sqrt", 1 - 0.5**0.5)])
+def test_a_stable_schedule_is_constant_and_falls_at_the_end(shape, half):
+    stable = WarmupStableDecaySettings(
+        learning_rate=2.0, warmup_proportion=0.1, decay_proportion=0.2, decay_shape=shape
+    )
+    assert [stable.rate(at, at) for at in (0.05, 0.1, 0.5, 0.8)] == pytest.approx([1.0, 2.0, 2.0, 2.0])
+    assert [stable.rate(at, at) for at in (0.9, 1.0)] == pytest.approx([2 * half, 0.0])
+    with pytest.raises(ValueError, match="add up to more than 1"):
+        WarmupStableDecaySettings(warmup_proportion=0.5, decay_proportion=0.6)
+
+
+def test_one_minus_sqrt_falls_fast_at_first():
+    schedule = OneMinusSqrtSettings(learning_rate=1.0, warmup_proportion=0.0)
+    assert [schedule.rate(at, at) for at in (0.0, 0.25, 1.0)] == pytest.approx([1.0, 0.5, 0.0])
