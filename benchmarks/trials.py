@@ -85,8 +85,9 @@ def in_own_process(module: str, *arguments: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _say(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:,.4g}" for name, value in figures.items())
+def _say(figures: dict[str, Any]) -> str:
+    numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+    return ", ".join(f"{name} {value:,.4g}" for name, value in numbers.items())
 
 
 def _spread(figures: list[float]) -> str:
