@@ -11,7 +11,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.console.shell import command
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
-from bertsmith.evals.measuring import measuring_of
+from bertsmith.evals.held_out import measuring_of
 from bertsmith.hub.card import CardSettings, Measured, model_card
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.hub.onnx import check_onnx

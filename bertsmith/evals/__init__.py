@@ -8,8 +8,7 @@ In reading order:
     masks        the likeliest tokens for a [MASK]
     guesses      the same for fixed sentences, shown during training
     replaced     which tokens a discriminator takes for replaced
-    held_out     losses on held-out text
-    measuring    how these are measured, as an export keeps it
+    held_out     losses on held-out text, and how they are measured
     pinned       a masked-token loss that is measured alike for every run
     probes       measured at each evaluation of a run
     evaluate     `evaluate`: BLiMP and held-out losses of any model

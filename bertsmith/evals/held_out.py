@@ -1,26 +1,60 @@
 """A pre-trained model's losses on held-out text: what pre-training measures, of any model and any data."""
 
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import check
 from bertsmith.encoders.config import check_length
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.errors import UserError
-from bertsmith.evals.measuring import Measuring, measuring_of
 from bertsmith.evals.pinned import pinned_loss
+from bertsmith.objectives.kinds import exported_objective
 from bertsmith.objectives.masking import MaskingVocabulary
+from bertsmith.objectives.objective import PretrainingSettings
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
 from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
 from bertsmith.training.pretrain import held_out_batches
+from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
 
 DEFAULT_LENGTH = 128
 """Of rows, where a folder does not say what its model was trained on."""
+
+
+@settings
+class HeldOutRows:
+    """Which rows are measured."""
+
+    seed: int = setting(0, "of rows, masks and replacements", ge=0)
+    batch_size: int = setting(128, "rows whose masks are drawn together", ge=1)
+    evaluate_rows: int = setting(1024, "held-out rows; all there are if fewer", ge=1)
+    compat: bool = setting(False, "as the reference also where that is odd")
+    rows: RowSettings = setting(RowSettings(), "how documents become rows")
+
+
+class Measuring(NamedTuple):
+    """How held-out text is measured, so that a run and its export have the same measures."""
+
+    held_out: HeldOutRows
+    objective: PretrainingSettings
+
+    def describe(self, num_rows: int) -> str:
+        """Return a line that says how `num_rows` rows were measured."""
+        rows = self.held_out.rows
+        segments = {"two_segments": "of two segments", "windows": "of one segment"}[rows.kind]
+        return (
+            f"measured on {num_rows:,} held-out rows {segments}, of up to {rows.length} tokens, with "
+            f"{self.objective.describe_measuring()}, seed {self.held_out.seed}, batches of {self.held_out.batch_size}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, as an export keeps them in config.json."""
+        return asdict(self.held_out) | self.objective.measuring()
 
 
 class HeldOut(NamedTuple):
@@ -29,6 +63,12 @@ class HeldOut(NamedTuple):
     measures: dict[str, float]
     measuring: Measuring
     rows: int
+
+
+def measuring_of(recipe: PretrainRecipe) -> Measuring:
+    """Return how a run of `recipe` measures."""
+    values = {field.name: getattr(recipe, field.name) for field in fields(HeldOutRows)}
+    return Measuring(HeldOutRows(**values), recipe.objective)
 
 
 def held_out(model: Model, data: str | None, rows: int | None, machine_settings: MachineSettings) -> HeldOut:
@@ -40,18 +80,14 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
         UserError: no data is named and the model is no run; the data is another tokenizer's, or has nothing held out;
             the model has no head, or is a discriminator without its generator.
     """
-    if data is None and model.run is None:
-        raise UserError(f"{model.path}: names no data; say what to measure: data=DIR or blimp=DIR")
     run = model.run
-    measuring = _measuring(model) if run is None else measuring_of(run.recipe)
+    if data is None and run is None:
+        raise UserError(f"{model.path}: names no data; say what to measure: data=DIR or blimp=DIR")
     path = data or (run.recipe.data if run else "")
     if data is None and not Path(path).is_dir():
         raise UserError(f"{model.path}: its data, {path}, is not there; name it: data=DIR")
-    measuring = replace(measuring, evaluate_rows=rows or measuring.evaluate_rows)
-    try:
-        settings = measuring.objective_of(model.networks) if run is None else run.recipe.objective
-    except ValueError as error:
-        raise UserError(f"{model.path}: {error}") from None
+    chosen, settings = measuring_of(run.recipe) if run else _exported_measuring(model)
+    chosen = replace(chosen, evaluate_rows=rows or chosen.evaluate_rows)
     opened = open_data(path)
     if opened.tokenizer.fingerprint != model.tokenizer.fingerprint:
         raise UserError(f"{path}: another tokenizer's than {model.path}; prepare the text with vocab={model.path}")
@@ -62,33 +98,38 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
     else:
         objective = settings.build(run.recipe.model, vocabulary)
         objective.load_state_dict(run.weights)
-    collator = settings.collator(vocabulary, measuring.rows.length, measuring.compat)
-    batches = held_out_batches(opened, measuring, collator)
+    collator = settings.collator(vocabulary, chosen.rows.length, chosen.compat)
+    batches = held_out_batches(opened, chosen, collator)
     if not batches:
         raise UserError(f"{path}: nothing to measure on; prepare it again with heldout_fraction=0.01 or so")
     machine = choose_machine(machine_settings, opened.tokenizer.pad_id)
-    measures = held_out_losses(Runner(objective, machine), batches, measuring.rows.length)
+    measures = held_out_losses(Runner(objective, machine), batches, chosen.rows.length)
     if isinstance(objective, MaskedTokenModel):
         measures |= pinned_loss(objective, opened, machine)
-    return HeldOut(measures, measuring, sum(len(batch.tokens.row_starts) for batch in batches))
+    return HeldOut(measures, Measuring(chosen, settings), sum(batch.tokens.num_rows for batch in batches))
 
 
-def _measuring(model: Model) -> Measuring:
+def _exported_measuring(model: Model) -> Measuring:
     """Return how the model of a folder is measured: as config.json says that its run was, or by the defaults.
 
     Raises:
-        UserError: config.json says what cannot be, or of rows that the model cannot hold.
+        UserError: config.json says what cannot be, or of rows that the model cannot hold; no objective measures it.
     """
-    network = model.network
-    if network.measured is None:
-        length = network.trained_length or min(DEFAULT_LENGTH, model.length)
-        rows_kind: Literal["windows", "two_segments"] = (
-            "windows" if network.settings.num_segments == 1 else "two_segments"
-        )
-        return Measuring(rows=RowSettings(kind=rows_kind, length=length))
+    first, content = model.network, model.network.measured or {}
+    names = {field.name for field in fields(HeldOutRows)}
     try:
-        measuring = check(Measuring, network.measured)
-        check_length(network.settings, "rows.length", measuring.rows.length)
+        rows = check(HeldOutRows, {name: value for name, value in content.items() if name in names})
+        if first.measured is None:
+            length = first.trained_length or min(DEFAULT_LENGTH, model.length)
+            one_segment = first.settings.num_segments == 1
+            rows = HeldOutRows(rows=RowSettings(kind="windows" if one_segment else "two_segments", length=length))
+        check_length(first.settings, "rows.length", rows.rows.length)
     except (UserError, ValueError) as error:
         raise UserError(f"{model.path}: measured, in config.json: {error}") from None
-    return measuring
+    others = {name: value for name, value in content.items() if name not in names}
+    try:
+        return Measuring(rows, exported_objective(model.networks, others))
+    except UserError as error:
+        raise UserError(f"{model.path}: measured, in config.json: {error}") from None
+    except ValueError as error:
+        raise UserError(f"{model.path}: {error}") from None

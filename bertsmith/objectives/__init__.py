@@ -12,7 +12,5 @@ In reading order:
     rtd              replaced-token detection (ELECTRA)
     rtd_weights      ELECTRA's weights ↔ those of a discriminator and a generator
     electric         energies of tokens (Electric)
-    kinds            the registry of objectives
-    measuring        how exported models are measured on held-out text
-    measures         titles of measures
+    kinds            the registry of objectives, and the one that an exported model is measured with
 """

@@ -17,6 +17,7 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import quoted
 from bertsmith.objectives.generator import GeneratorOutput, GeneratorSettings
 from bertsmith.objectives.masking import MaskedPositions, MaskingVocabulary
+from bertsmith.objectives.objective import PretrainingSettings
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
 
 
@@ -46,6 +47,15 @@ class ElectricSettings(ReplacedTokensSettings):
     ) -> dict[str, dict[str, Any]]:
         """See `PretrainingSettings`: no network of a folder is two towers."""
         return {}
+
+    @classmethod
+    def from_networks(cls, networks: Sequence[Any], measuring: Mapping[str, Any]) -> PretrainingSettings | None:
+        """See `PretrainingSettings`."""
+        if not networks[0].is_energy_head:
+            return None
+        raise ValueError(
+            "an exported Electric, which has no held-out measures; name the run that it is of, or blimp=DIR"
+        )
 
     def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "Electric":
         """See `ReplacedTokensSettings.build`."""

@@ -48,6 +48,12 @@ class MaskingSettings:
                 "objective.masking.final_prob: needs a plan in steps or tokens, so that masks can be repeated"
             )
 
+    def describe(self) -> str:
+        """Return in words how many tokens are predicted at the plan's end, and their replacements."""
+        share = self.final_prob or self.prob
+        replaced = f"{self.mask_token_prob:.0%} as [MASK], {self.random_token_prob:.0%} at random"
+        return f"{share:.0%} of them predicted ({replaced})"
+
     def prob_at(self, progress: float) -> float:
         """Return the share at this progress of the plan, from 0 to 1."""
         return self.prob if self.final_prob is None else self.prob + (self.final_prob - self.prob) * progress
@@ -56,6 +62,15 @@ class MaskingSettings:
         """Return predictions for each token of a row of `length` tokens, averaged over the plan."""
         ends = (self.prob, self.prob if self.final_prob is None else self.final_prob)
         return sum(max(1, int((prob + 0.005) * length)) for prob in ends) / (2 * length)
+
+
+@settings
+class MaskMeasuring:
+    """Settings that decide which tokens are masked and replaced when held-out text is measured."""
+
+    masking: MaskingSettings = setting(MaskingSettings(), "which tokens are predicted")
+    temperature: float = setting(1.0, "of a generator: divides the scores before a token is drawn", gt=0)
+    disallow_correct: bool = setting(False, "of a generator: never draw the original token")
 
 
 class Masked(NamedTuple):

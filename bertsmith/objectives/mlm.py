@@ -1,19 +1,27 @@
 """Masked-token prediction: BERT without next-sentence prediction."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.config.loading import check
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
-from bertsmith.objectives.masking import MaskingCollator, MaskingSettings, MaskingVocabulary, masked_positions
+from bertsmith.objectives.masking import (
+    MaskingCollator,
+    MaskingSettings,
+    MaskingVocabulary,
+    MaskMeasuring,
+    masked_positions,
+)
 from bertsmith.objectives.objective import Batch, Losses, PretrainedHead, PretrainingObjective, PretrainingSettings
 
 
@@ -27,6 +35,11 @@ class MaskedTokensSettings(PretrainingSettings):
     headline: ClassVar[str] = "mlm_accuracy"
     perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss",)
     metric_prefix: ClassVar[str] = "mlm_"
+    titles: ClassVar[Mapping[str, str]] = {
+        "mlm_loss": "Masked-token loss, nats",
+        "mlm_accuracy": "Masked-token accuracy",
+        "mlm_perplexity": "Masked-token perplexity",
+    }
 
     def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
         """See `PretrainingSettings`, as for all that follow."""
@@ -44,8 +57,17 @@ class MaskedTokensSettings(PretrainingSettings):
     def reference_passes(self, encoder: Any, length: int, vocab_size: int) -> list[Pass] | None:
         return [Pass(encoder, length, vocab_size)]
 
-    def measured_by(self) -> dict[str, Any]:
-        return {"masking": self.masking}
+    def measuring(self) -> dict[str, Any]:
+        return asdict(MaskMeasuring(masking=self.masking))
+
+    def describe_measuring(self) -> str:
+        return self.masking.describe()
+
+    @classmethod
+    def from_networks(cls, networks: Sequence[Any], measuring: Mapping[str, Any]) -> "PretrainingSettings | None":
+        if [network.head for network in networks] != ["masked_tokens"]:
+            return None
+        return cls(masking=check(MaskMeasuring, dict(measuring)).masking)
 
     def init_from(
         self, initial: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None

@@ -159,6 +159,8 @@ class PretrainingSettings(ABC):
     """Losses in nats a token, whose exponentials are perplexities."""
     metric_prefix: ClassVar[str] = ""
     """Of metrics' names, left out where they are shown."""
+    titles: ClassVar[Mapping[str, str]] = {}
+    """Of measures, for people."""
 
     def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:  # noqa: B027
         """Raises ValueError where the objective cannot be built on this encoder, would learn what is not so (with
@@ -228,9 +230,24 @@ class PretrainingSettings(ABC):
         """Return the passes over a row that google-research/electra counts; None where it has no count of them."""
         return None
 
-    def measured_by(self) -> dict[str, Any]:
-        """Return what decides the measures of held-out text, as `bertsmith.objectives.measuring` names it."""
+    def measuring(self) -> dict[str, Any]:
+        """Return the settings that decide the measures of held-out text, as an export keeps them."""
         return {}
+
+    def describe_measuring(self) -> str:
+        """Return these settings in words."""
+        return "the objective's defaults"
+
+    @classmethod
+    def from_networks(cls, networks: Sequence[Any], measuring: Mapping[str, Any]) -> "PretrainingSettings | None":
+        """Return settings that measure the networks of a folder by what `measuring` returned of their run, {} where
+        that is unknown; None where they are not this objective's.
+
+        Raises:
+            ValueError: they are this objective's and cannot be measured.
+            UserError: a setting cannot be.
+        """
+        return None
 
     def build_from(self, networks: Sequence[Any], vocabulary: Any) -> Any:
         """Return the objective with the weights of a folder's networks."""

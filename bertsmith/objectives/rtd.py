@@ -1,7 +1,7 @@
 """Replaced-token detection, ELECTRA: a small generator fills masks, and the encoder finds what it got wrong."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.config.loading import check
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import ReplacedTokenModel
@@ -27,6 +28,7 @@ from bertsmith.objectives.masking import (
     MaskingCollator,
     MaskingSettings,
     MaskingVocabulary,
+    MaskMeasuring,
     masked_positions,
 )
 from bertsmith.objectives.objective import (
@@ -63,6 +65,21 @@ class ReplacedTokensSettings(PretrainingSettings):
     head: ClassVar[PretrainedHead] = "replaced_tokens"
     headline: ClassVar[str] = "rtd_auc"
     perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss", "cloze_loss")
+    titles: ClassVar[Mapping[str, str]] = {
+        "mlm_loss": "Generator's masked-token loss, nats",
+        "mlm_accuracy": "Generator's masked-token accuracy",
+        "mlm_perplexity": "Generator's masked-token perplexity",
+        "cloze_loss": "Loss of the two towers, nats a token",
+        "cloze_perplexity": "Perplexity of the two towers",
+        "cloze_accuracy": "Accuracy of the two towers",
+        "sampled_accuracy": "Share of drawn tokens that are the original",
+        "rtd_loss": "Discriminator's loss, nats a token",
+        "rtd_accuracy": "Discriminator's accuracy",
+        "rtd_precision": "Discriminator's precision",
+        "rtd_recall": "Discriminator's recall",
+        "rtd_auc": "Discriminator's AUC",
+        "replaced_share": "Share of replaced tokens",
+    }
 
     def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
         """See `PretrainingSettings`, as for all that follow."""
@@ -117,11 +134,25 @@ class ReplacedTokensSettings(PretrainingSettings):
             passes.append(Pass(self.generator.encoder(encoder), length, vocab_size))
         return passes
 
-    def measured_by(self) -> dict[str, Any]:
-        return {
-            "masking": self.masking, "temperature": self.generator.temperature,
-            "disallow_correct": self.generator.disallow_correct,
-        }  # fmt: skip
+    def measuring(self) -> dict[str, Any]:
+        sampling = {name: getattr(self.generator, name) for name in ("temperature", "disallow_correct")}
+        return asdict(MaskMeasuring(masking=self.masking, **sampling))
+
+    def describe_measuring(self) -> str:
+        return self.masking.describe()
+
+    @classmethod
+    def from_networks(cls, networks: Sequence[Any], measuring: Mapping[str, Any]) -> PretrainingSettings | None:
+        if networks[0].head != "replaced_tokens" or networks[0].is_energy_head:
+            return None
+        if [network.head for network in networks[1:]] != ["masked_tokens"]:
+            raise ValueError(
+                "a discriminator without the generator that it was trained beside; name the run, or a folder that "
+                "holds the folders discriminator and generator"
+            )
+        masking, temperature, disallow_correct = vars(check(MaskMeasuring, dict(measuring))).values()
+        generator = GeneratorSettings(sharing="nothing", temperature=temperature, disallow_correct=disallow_correct)
+        return cls(masking=masking, generator=generator)
 
     def build_from(self, networks: Sequence[Any], vocabulary: MaskingVocabulary) -> "ReplacedTokens":
         discriminator, generator = networks

@@ -10,7 +10,7 @@ In reading order:
     averages     the two ways of averaging GLUE
     glue_table   all of GLUE as text, with both averages beside published ones
     charts       measures by step → plotly figures
-    metric_names titles of metrics
+    titles       titles of measures and metrics
     markup       escaped text, tables
     template     the page's style, script and frame
 """

@@ -4,10 +4,9 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from bertsmith.objectives.measures import has_generator, objective_title
-from bertsmith.reports.metric_names import SHARES, metric_title
 from bertsmith.reports.published import published_scores
 from bertsmith.reports.runs import Log, Run
+from bertsmith.reports.titles import SHARES, measure_title
 from bertsmith.storage.results import task_and_metric
 
 MAX_POINTS = 2000
@@ -19,19 +18,6 @@ COLORS = ("#3f83e0", "#dd6b2f", "#2a9d70", "#b35fcf", "#b8930b", "#d94a78", "#1d
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
 
 PUBLISHED_MARKER = {"color": "#8b919b", "size": 12, "symbol": "diamond-open", "line": {"width": 2}}
-
-TITLES = {
-    "loss": "Loss",
-    "pinned_loss": "Pinned masked-token loss, nats",
-    "pinned_bits_per_byte": "Pinned loss, bits a byte of text",
-    "blimp": "BLiMP accuracy",
-    "learning_rate": "Learning rate",
-    "tokens_per_second": "Tokens a second",
-    "gradient_norm": "Gradient norm before clipping",
-    "mfu": "MFU, share of the measured peak",
-    "hidden_cosine": "Mean cosine of different tokens' hidden vectors (near 1: all alike)",
-    "memory_bytes": "Memory, GiB",
-}
 
 TRAILING = ("learning_rate", "tokens_per_second", "gradient_norm", "mfu", "memory_bytes")
 """Charted after the losses and after whatever else was measured, in this order."""
@@ -111,10 +97,7 @@ def curve_charts(runs: Sequence[tuple[Run, str]], single: bool = False) -> list[
     for measure in _measures(logs):
         curves = [curve for run, log, style in logs for curve in _curves(run, log, style, measure)]
         if curves:
-            owners = {
-                has_generator(measures_of(run)) for run, log, _ in logs if any(measure in line for line in log.lines)
-            }
-            charts.append(_curve_chart(title(measure, *owners), measure, curves))
+            charts.append(_curve_chart(measure_title(measure, _runs_with(logs, measure)), measure, curves))
     return charts
 
 
@@ -172,18 +155,8 @@ def thinned(values: Sequence[float | None], max_points: int = MAX_POINTS) -> lis
     return sorted(kept)
 
 
-def measures_of(run: Run) -> set[str]:
-    """Return the names in all lines of a run's metrics."""
-    return {name for log in run.logs for line in log.lines for name in line}
-
-
-def title(measure: str, *of_generator: bool) -> str:
-    """Return what people call a measure; see `objective_title`."""
-    task, name = task_and_metric(measure)
-    named = objective_title(name, of_generator) or TITLES.get(name)
-    if named is None:
-        return metric_title(measure)
-    return f"{task}: {named}" if task else named
+def _runs_with(logs: Sequence[tuple[Run, Log, dict[str, str]]], measure: str) -> list[Run]:
+    return [run for run, log, _ in logs if any(measure in line for line in log.lines)]
 
 
 def _measures(logs: Sequence[tuple[Run, Log, dict[str, str]]]) -> list[str]:

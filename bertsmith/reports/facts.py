@@ -5,11 +5,10 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bertsmith.console.progress import format_count, format_seconds
-from bertsmith.objectives.measures import has_generator, perplexity_title
-from bertsmith.reports.charts import measures_of, title
+from bertsmith.reports.charts import NO_MEASURE
 from bertsmith.reports.glue_table import seeds_of
-from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.runs import Run
+from bertsmith.reports.titles import measure_title
 from bertsmith.storage.results import by_task, cautions_of, flat_names
 
 ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
@@ -106,7 +105,7 @@ def _headlines(run: Run) -> list[str]:
 def _with_task(run: Run, name: str) -> str:
     """Return what people call a metric of a fine-tuning run, with its task; the mean over several is of none."""
     task = "" if "tasks" in run.manifest else run.manifest.get("task") or run.setting("task", "")
-    return metric_title(f"{task}.{name}" if task else name)
+    return measure_title(f"{task}.{name}" if task else name)
 
 
 def _pretraining(run: Run) -> dict[str, Any]:
@@ -136,7 +135,7 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
     warnings = [f"seed {trial['seed']}: {caution}" for trial in run.trials for caution in cautions_of(trial)]
     epochs, rate = run.setting("epochs"), run.setting("schedule.learning_rate")
     scores = [
-        f"{metric_title(name)} {100 * row['median']:.1f}"
+        f"{measure_title(name)} {100 * row['median']:.1f}"
         + (f" (mean {100 * row['mean']:.1f} ± {100 * row['std']:.1f})" if len(run.trials) > 1 else "")
         for name, row in run.summary.items()
     ]
@@ -228,11 +227,10 @@ def _measures(run: Run) -> str:
     lines = [line for log in run.logs for line in log.lines if line["split"] == "heldout"]
     if not lines:
         return ""
-    known, generator = ("split", "step", "tokens", "seconds"), has_generator(measures_of(run))
     return "\n".join(
-        f"{_uncapitalised(title(name, generator))}: {value:.4g}"
+        f"{_uncapitalised(measure_title(name, [run]))}: {value:.4g}"
         for name, value in lines[-1].items()
-        if name not in known and isinstance(value, int | float)
+        if name not in NO_MEASURE and isinstance(value, int | float)
     )
 
 
@@ -241,10 +239,11 @@ def _uncapitalised(text: str) -> str:
 
 
 def _quality(run: Run) -> Figure | None:
-    for prefix in ("mlm", "cloze"):  # Electric's is the second
-        perplexity, loss = run.last(f"{prefix}_perplexity", "heldout"), run.last(f"{prefix}_loss")
+    for name in run.objective.perplexities if run.objective else ():
+        measure = name.replace("_loss", "_perplexity")
+        perplexity, loss = run.last(measure, "heldout"), run.last(name)
         if perplexity is not None:
-            return Figure(f"{perplexity:,.1f}", perplexity_title(measures_of(run)))
+            return Figure(f"{perplexity:,.1f}", f"held-out {_uncapitalised(measure_title(measure, [run]))}")
         if loss is not None:
             return Figure(f"{loss:.2f}", "training loss")
     return None

@@ -8,9 +8,9 @@ from bertsmith.reports.averages import PROTOCOLS
 from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_chart, score_chart
 from bertsmith.reports.glue_table import reservations, seeds_of
 from bertsmith.reports.markup import ABSENT, escape, html_list, swatch, table
-from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.published import PUBLISHED, PUBLISHED_AVERAGES, QUOTED_METRICS, published_scores
 from bertsmith.reports.runs import Run
+from bertsmith.reports.titles import measure_title
 
 ORDER = (*QUOTED_METRICS, "wnli")
 """In which tasks are shown."""
@@ -45,7 +45,7 @@ def task_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
         first = next(iter(chosen[0][0].summary))
         metric = QUOTED_METRICS.get(task, first)
         shown = [pair for pair in chosen if metric in pair[0].summary]
-        charts.append(score_chart(task, metric, shown, f"{task}: {metric_title(metric)}"))
+        charts.append(score_chart(task, metric, shown, f"{task}: {measure_title(metric)}"))
     return charts
 
 
@@ -60,7 +60,7 @@ def task_table(runs: Sequence[tuple[Run, str]]) -> str:
         for metric in metrics or [QUOTED_METRICS.get(task, "")]:
             published = {row.model: score for row, score in published_scores(task, metric)}
             rows.append((
-                escape(task), escape(metric_title(metric)), *(_cell(run, task, metric) for run, _ in runs),
+                escape(task), escape(measure_title(metric)), *(_cell(run, task, metric) for run, _ in runs),
                 *(f"{published[row.model]:.1f}" if row.model in published else ABSENT for row in PUBLISHED),
             ))  # fmt: skip
     head = [
@@ -77,7 +77,7 @@ def seed_table(runs: Sequence[tuple[Run, str]]) -> str:
     for task in _tasks(runs):
         views = [_of_task(run, task) for run, _ in runs]
         for metric in dict.fromkeys(name for view in views for name in view.summary):
-            rows.append((escape(task), escape(metric_title(metric)), *(_seeds(view, metric) for view in views)))
+            rows.append((escape(task), escape(measure_title(metric)), *(_seeds(view, metric) for view in views)))
     return table(["Task", "Metric", *(swatch(color) + escape(run.name) for run, color in runs)], rows)
 
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from bertsmith.config.loading import read_toml
 from bertsmith.errors import UserError
+from bertsmith.objectives.kinds import OBJECTIVES
+from bertsmith.objectives.objective import PretrainingSettings
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import folder_type, read_manifest, word
@@ -53,6 +55,11 @@ class Run:
     def step(self) -> int:
         """The newest known: a run may be killed before its first line of metrics, or after its last checkpoint."""
         return max([self.checkpoint, *(line["step"] for log in self.logs for line in log.lines)])
+
+    @property
+    def objective(self) -> type[PretrainingSettings] | None:
+        """The settings class of a pre-training run's objective; None where a plugin has it that is not loaded."""
+        return OBJECTIVES.get(self.setting("objective.kind", "mlm")) if self.verb == "pretrain" else None
 
     def scored_on(self, task: str = "") -> str:
         """Return "dev", or "test" where the scores of the task (of the only one, where it is not one of several) are

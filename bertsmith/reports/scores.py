@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from bertsmith.reports.charts import Chart, score_chart
 from bertsmith.reports.markup import ABSENT, escape, swatch, table
-from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.published import QUOTED_METRICS, published_scores
 from bertsmith.reports.runs import Run
+from bertsmith.reports.titles import measure_title
 from bertsmith.storage.results import by_task
 
 
@@ -31,7 +31,7 @@ def task_scores(runs: Sequence[tuple[Run, str]]) -> Iterator[TaskScores]:
         metric = _shared_metric(task, [run for run, _ in chosen])
         comparable = [pair for pair in chosen if metric in pair[0].summary]
         yield TaskScores(
-            f"{task}: {metric_title(metric)} × 100",
+            f"{task}: {measure_title(metric)} × 100",
             score_chart(task, metric, comparable),
             _summary_table(task, metric, comparable),
             _seed_table(chosen),
@@ -89,4 +89,4 @@ def _seed_table(runs: Sequence[tuple[Run, str]]) -> str:
         for run, color in runs
         for trial in run.trials
     ]
-    return table(("Run", "Seed", *(escape(metric_title(name)) for name in metrics)), rows)
+    return table(("Run", "Seed", *(escape(measure_title(name)) for name in metrics)), rows)

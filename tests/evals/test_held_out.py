@@ -11,7 +11,7 @@ from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
 from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.evals.probes import probes_of
-from bertsmith.objectives.measuring import MaskMeasuring
+from bertsmith.objectives.kinds import exported_objective
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
@@ -115,4 +115,4 @@ def test_another_tokenizers_data_is_refused(data, tmp_path):
 def test_an_exported_electric_names_the_run():
     electric = SimpleNamespace(head="replaced_tokens", is_energy_head=True)
     with pytest.raises(ValueError, match="an exported Electric, which has no held-out measures; name the run"):
-        MaskMeasuring().objective_of([electric])
+        exported_objective([electric], {})

@@ -7,7 +7,7 @@ from bertsmith.reports.runs import Log, Run
 
 
 def charts_of(lines: list[dict]) -> dict[str, Chart]:
-    run = Run("run", "pretrain", {}, {}, [Log("", lines)], [], {})
+    run = Run("run", "pretrain", {}, {"objective": {"kind": "rtd"}}, [Log("", lines)], [], {})
     return {chart.title: chart for chart in curve_charts([(run, "#000000")])}
 
 
@@ -35,7 +35,7 @@ def test_thinning_keeps_gaps():
 def test_a_long_run_has_few_points_and_keeps_its_spike():
     lines = [{"split": "train", "step": step, "mlm_loss": 3.0 + step % 7 / 100} for step in range(100_000)]
     lines[70_001]["mlm_loss"] = 11.5
-    trace = charts_of(lines)["Masked-token loss, nats"].figure["data"][0]
+    trace = charts_of(lines)["Generator's masked-token loss, nats"].figure["data"][0]
     assert len(trace["x"]) == len(trace["y"]) <= MAX_POINTS
     assert (70_001, 11.5) in zip(trace["x"], trace["y"], strict=True)
 

@@ -13,8 +13,8 @@ import pytest
 
 from bertsmith.errors import UserError
 from bertsmith.reports.charts import COLORS
-from bertsmith.reports.metric_names import metric_title
 from bertsmith.reports.page import write_page
+from bertsmith.reports.titles import measure_title
 from bertsmith.storage.manifests import read_manifest, write_manifest
 
 HOSTILE = "<script>alert(1)</script>"
@@ -162,7 +162,7 @@ def test_a_task_that_nobody_published_has_its_own_scores_alone(write, make_finet
     ],
 )  # fmt: skip
 def test_measures_are_called_as_people_write_them(name, title):
-    assert metric_title(name) == title
+    assert measure_title(name) == title
 
 
 def test_runs_stand_side_by_side_and_what_differs_is_named(write, make_pretrain, finetune_run, pretrain_run, tmp_path):
@@ -288,12 +288,16 @@ def with_measure(run: Path, **measures: float) -> Path:
 
 
 def test_a_perplexity_is_named_by_whose_it_is(write, pretrain_run, make_pretrain, tmp_path):
-    electra = with_measure(make_pretrain(tmp_path / "electra"), rtd_loss=0.3, mlm_perplexity=9.0)
+    recipe = {"objective": {"kind": "rtd"}}
+    electra = with_measure(make_pretrain(tmp_path / "electra", recipe), rtd_loss=0.3, mlm_perplexity=9.0)
     page = write(pretrain_run)
-    assert "held-out perplexity of masked tokens" in page.texts and "Masked-token perplexity" in page.texts
+    assert "held-out masked-token perplexity" in page.texts and "Masked-token perplexity" in page.texts
     page = write(electra)
-    assert "held-out perplexity of the generator" in page.texts and "Generator's masked-token perplexity" in page.texts
-    assert "Masked-token perplexity (ELECTRA: its generator's)" in write(pretrain_run, electra).texts
+    assert (
+        "held-out generator's masked-token perplexity" in page.texts
+        and "Generator's masked-token perplexity" in page.texts
+    )
+    assert "Masked-token perplexity / Generator's masked-token perplexity" in write(pretrain_run, electra).texts
 
 
 @pytest.mark.parametrize(("measure", "value"), [("blimp", 0.5), ("mlm_perplexity", 50.0)])
@@ -351,7 +355,7 @@ def test_an_official_test_file_is_said_to_be_what_was_scored(write, make_finetun
 
 
 def test_an_electric_has_a_headline_and_measures_have_a_line_each(write, make_pretrain, tmp_path):
-    run = make_pretrain(tmp_path / "electric", num_steps=0)
+    run = make_pretrain(tmp_path / "electric", {"objective": {"kind": "electric"}}, num_steps=0)
     page = write(with_measure(run, cloze_perplexity=1064.5, rtd_auc=0.5, hidden_cosine=0.8))
     assert {"1,064.5", "held-out perplexity of the two towers", "perplexity of the two towers: 1064"} <= set(page.texts)
     assert "mean cosine of different tokens' hidden vectors (near 1: all alike): 0.8" in page.texts
