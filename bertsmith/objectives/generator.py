@@ -1,8 +1,9 @@
 """The generator: what replaces masked tokens, so that the discriminator has something to find."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -86,12 +87,46 @@ class GeneratorOutput(NamedTuple):
     towers only, which know every place."""
 
 
-class MaskedTokenGenerator(nn.Module):
+class Generator(nn.Module, ABC):
+    """The base of generators, as one without weights has it."""
+
+    embeddings: nn.Module | None
+    """Its own; None where it has none, or the discriminator's."""
+
+    def __init__(self, settings: GeneratorSettings):
+        super().__init__()
+        self.settings = settings
+
+    def table(self, discriminator: Encoder) -> Tensor:
+        """Return the vocabulary's vectors: [V, E]."""
+        embeddings: Any = self.embeddings or discriminator.embeddings
+        return embeddings.token.weight
+
+    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
+        """See `Objective.counts`, of its own loss."""
+        return {}
+
+    @abstractmethod
+    def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
+        """Return its losses, and a token for each masked position."""
+
+    def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
+        """Count the forward pass, for one token of a row of `length` tokens."""
+        return 0.0
+
+    def activation_bytes_per_token(
+        self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
+    ) -> float:
+        """Count the activations kept for the backward pass, for one token of a row of `length` tokens."""
+        return 0.0
+
+
+class MaskedTokenGenerator(Generator):
     """The parts of a masked-token model that the discriminator does not lend it."""
 
     def __init__(self, settings: GeneratorSettings, config: EncoderConfig, vocab_size: int):
-        super().__init__()
-        self.settings, self.config = settings, config
+        super().__init__(settings)
+        self.config = config
         shares_embeddings = settings.sharing in ("embeddings", "everything")
         self.embeddings = None if shares_embeddings else config.build_embeddings(vocab_size)
         self.trunk = None if settings.sharing == "everything" else TransformerStack(config)
@@ -105,16 +140,10 @@ class MaskedTokenGenerator(nn.Module):
         vectors = trunk.encode(embedded, tokens).index_select(0, positions)
         return trunk.project_to_embedding(self.head(vectors))
 
-    def table(self, discriminator: Encoder) -> Tensor:
-        """Return the vocabulary's vectors: [V, E]."""
-        return (self.embeddings or discriminator.embeddings).token.weight
-
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """See `Objective.counts`, of what it learns by."""
         return {"mlm_loss": batch.targets["weights"].sum()}
 
     def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
-        """Return the losses over the predicted tokens, and the sampled tokens."""
         labels, weights = masked.labels, masked.weights
         vectors, table = self.vectors(batch.tokens, masked.positions, discriminator), self.table(discriminator)
         targets = TokenTargets(labels, weights, masked.pick(batch.targets["draws"]), likeliest=True)
@@ -128,40 +157,27 @@ class MaskedTokenGenerator(nn.Module):
         return GeneratorOutput(Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"])), predicted.sampled)
 
     def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
-        """Count the forward pass, for one token of a row of `length` tokens."""
         head = share_predicted * self.config.masked_token_head_flops(len(self.head.bias))
         return self.config.flops_per_token(length) + head
 
     def activation_bytes_per_token(
         self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
-        """Count the activations kept for the backward pass, for one token of a row of `length` tokens."""
         head = share_predicted * self.config.masked_token_head_bytes(precision)
         return self.config.activation_bytes_per_token(length, precision) + head
 
 
-class UniformGenerator(nn.Module):
-    """Replaces with any token, all equally likely: no weights, nothing to count but the share of original tokens."""
+class UniformGenerator(Generator):
+    """Any token is as likely: nothing is learnt."""
 
     def __init__(self, settings: GeneratorSettings, vocab_size: int):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.vocab_size = vocab_size
-
-    def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        return {}
 
     def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
         draws = masked.pick(batch.targets["draws"])
         sampled = sample_uniformly(draws, masked.labels, self.vocab_size, self.settings.disallow_correct)
         correct = ((sampled == masked.labels) * masked.weights).sum()
-        losses = Losses({"sampled_accuracy": correct}, {"sampled_accuracy": masked.weights.sum()})
-        return GeneratorOutput(losses, sampled)
-
-    def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
-        return 0.0
-
-    def activation_bytes_per_token(
-        self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
-    ) -> float:
-        return 0.0
+        return GeneratorOutput(
+            Losses({"sampled_accuracy": correct}, {"sampled_accuracy": masked.weights.sum()}), sampled
+        )

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.objective import Batch
+from bertsmith.objectives.objective import Batch, PretrainingSettings
 from bertsmith.text.segments import PackedRows
 
 
@@ -71,6 +72,21 @@ class MaskMeasuring:
     masking: MaskingSettings = setting(MaskingSettings(), "which tokens are predicted")
     temperature: float = setting(1.0, "of a generator: divides the scores before a token is drawn", gt=0)
     disallow_correct: bool = setting(False, "of a generator: never draw the original token")
+
+
+class MaskingObjectiveSettings(PretrainingSettings):
+    """The base of settings with a table `masking`."""
+
+    masking: MaskingSettings
+
+    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+        self.masking.check_fits(compat, timed)
+
+    def max_predictions(self, length: int) -> int:
+        return self.masking.max_predictions(length)
+
+    def describe_measuring(self) -> str:
+        return self.masking.describe()
 
 
 class Masked(NamedTuple):

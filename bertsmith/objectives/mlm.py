@@ -17,6 +17,7 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
 from bertsmith.objectives.masking import (
     MaskingCollator,
+    MaskingObjectiveSettings,
     MaskingSettings,
     MaskingVocabulary,
     MaskMeasuring,
@@ -26,7 +27,7 @@ from bertsmith.objectives.objective import Batch, Losses, PretrainedHead, Pretra
 
 
 @settings
-class MaskedTokensSettings(PretrainingSettings):
+class MaskedTokensSettings(MaskingObjectiveSettings):
     """The BERT objective."""
 
     kind: Literal["mlm"] = setting("mlm", "mlm: predict masked tokens (BERT)")
@@ -41,14 +42,8 @@ class MaskedTokensSettings(PretrainingSettings):
         "mlm_perplexity": "Masked-token perplexity",
     }
 
-    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
-        """See `PretrainingSettings`, as for all that follow."""
-        self.masking.check_fits(compat, timed)
-
-    def max_predictions(self, length: int) -> int:
-        return self.masking.max_predictions(length)
-
     def baseline(self, batches: Sequence[Batch]) -> float:
+        """See `PretrainingSettings`, as for all that follow."""
         masked = [masked_positions(batch) for batch in batches]
         labels, weights = torch.cat([part.labels for part in masked]), torch.cat([part.weights for part in masked])
         counts = torch.bincount(labels, weights)
@@ -59,9 +54,6 @@ class MaskedTokensSettings(PretrainingSettings):
 
     def measuring(self) -> dict[str, Any]:
         return asdict(MaskMeasuring(masking=self.masking))
-
-    def describe_measuring(self) -> str:
-        return self.masking.describe()
 
     @classmethod
     def from_networks(cls, networks: Sequence[Any], measuring: Mapping[str, Any]) -> "PretrainingSettings | None":

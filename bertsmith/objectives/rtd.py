@@ -16,7 +16,9 @@ from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.networks import ReplacedTokenModel
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
+from bertsmith.objectives import rtd_weights
 from bertsmith.objectives.generator import (
+    Generator,
     GeneratorOutput,
     GeneratorSettings,
     MaskedTokenGenerator,
@@ -26,6 +28,7 @@ from bertsmith.objectives.generator_sizes import SIZE_SETTINGS, choose_generator
 from bertsmith.objectives.masking import (
     MaskedPositions,
     MaskingCollator,
+    MaskingObjectiveSettings,
     MaskingSettings,
     MaskingVocabulary,
     MaskMeasuring,
@@ -39,13 +42,6 @@ from bertsmith.objectives.objective import (
     PretrainingSettings,
     TrainedWeights,
 )
-from bertsmith.objectives.rtd_weights import (
-    beside_towers,
-    discriminator_weights,
-    generator_weights,
-    joined_weights,
-    new_generator_weights,
-)
 from bertsmith.objectives.towers import TwoTowerGenerator
 from bertsmith.text.segments import PackedRows
 
@@ -54,7 +50,7 @@ NETWORKS = ("discriminator", "generator")
 
 
 @settings
-class ReplacedTokensSettings(PretrainingSettings):
+class ReplacedTokensSettings(MaskingObjectiveSettings):
     """The ELECTRA objective."""
 
     kind: Literal["rtd"] = setting("rtd", "rtd: find the tokens that a generator has replaced (ELECTRA)")
@@ -83,7 +79,7 @@ class ReplacedTokensSettings(PretrainingSettings):
 
     def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
         """See `PretrainingSettings`, as for all that follow."""
-        self.masking.check_fits(compat, timed)
+        super().check_fits(encoder, compat, timed)
         self.generator.encoder(encoder)
         if self.generator.kind != "two_towers":
             return
@@ -92,16 +88,13 @@ class ReplacedTokensSettings(PretrainingSettings):
         if self.generator.sharing == "everything":
             raise ValueError("objective.generator.sharing = 'everything': two towers are no discriminator; share less")
 
-    def max_predictions(self, length: int) -> int:
-        return self.masking.max_predictions(length)
-
     def baseline(self, batches: Sequence[Batch]) -> float:
         return 0.5
 
     def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
-        discriminator = discriminator_weights(weights, self.generator)
+        discriminator = rtd_weights.split_discriminator(weights, self.generator)
         networks = [TrainedWeights(NETWORKS[0], encoder, self.head, discriminator, self.energies)]
-        if generator := generator_weights(weights):
+        if generator := rtd_weights.split_generator(weights):
             networks.append(TrainedWeights(NETWORKS[1], self.generator.encoder(encoder), "masked_tokens", generator))
         return networks
 
@@ -138,9 +131,6 @@ class ReplacedTokensSettings(PretrainingSettings):
         sampling = {name: getattr(self.generator, name) for name in ("temperature", "disallow_correct")}
         return asdict(MaskMeasuring(masking=self.masking, **sampling))
 
-    def describe_measuring(self) -> str:
-        return self.masking.describe()
-
     @classmethod
     def from_networks(cls, networks: Sequence[Any], measuring: Mapping[str, Any]) -> PretrainingSettings | None:
         if networks[0].head != "replaced_tokens" or networks[0].is_energy_head:
@@ -157,21 +147,18 @@ class ReplacedTokensSettings(PretrainingSettings):
     def build_from(self, networks: Sequence[Any], vocabulary: MaskingVocabulary) -> "ReplacedTokens":
         discriminator, generator = networks
         objective = ReplacedTokens(discriminator.settings, vocabulary, self, generator.settings)
-        objective.load_state_dict(joined_weights(discriminator.weights, generator.weights, self.generator))
+        objective.load_state_dict(rtd_weights.join_networks(discriminator.weights, generator.weights, self.generator))
         return objective
 
     def init_from(
         self, initial: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], list[str]]:
-        weights = discriminator_weights(initial, self.generator) | dict(trained)
+        weights = rtd_weights.split_discriminator(initial, self.generator) | dict(trained)
         new = [] if any(name.startswith("head.") for name in trained) else ["replaced-token head"]
-        if self.generator.kind == "uniform":
-            return weights, new
-        if self.generator.kind == "two_towers":
-            return beside_towers(weights, initial, self.generator), [*new, "generator"]
-        if generator is None:
-            generator, new = new_generator_weights(initial, weights, self.generator), [*new, "generator"]
-        return joined_weights(weights, generator, self.generator), new
+        if generator is not None and self.generator.kind == "masked_tokens":
+            return rtd_weights.join_networks(weights, generator, self.generator), new
+        new += [] if self.generator.kind == "uniform" else ["generator"]
+        return rtd_weights.beside_new_generator(weights, initial, self.generator), new
 
     def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":
         return ReplacedTokens(encoder, vocabulary, self)
@@ -261,10 +248,8 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
 
     def hidden(self, tokens: Tokens) -> Tensor:
         """Return the discriminator's vectors: [T] → [T, D]."""
-        base = None
-        if self.settings.generator.disentangles:
-            assert not isinstance(self.generator, UniformGenerator)
-            base = self.generator.table(self.encoder).detach()
+        disentangles = self.settings.generator.disentangles
+        base = self.generator.table(self.encoder).detach() if disentangles else None
         return self.encoder.encode(self.encoder.embeddings(tokens, base), tokens)
 
     def flops_per_token(self, length: int) -> float:
@@ -283,7 +268,7 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
 
 def _build_generator(
     settings: GeneratorSettings, encoder: EncoderConfig, vocabulary: MaskingVocabulary, config: EncoderConfig | None
-) -> MaskedTokenGenerator | TwoTowerGenerator | UniformGenerator:
+) -> Generator:
     if settings.kind == "uniform":
         return UniformGenerator(settings, vocabulary.size)
     if settings.kind == "two_towers":

@@ -16,7 +16,7 @@ _SHARED = {"embeddings": ("encoder.embeddings.",), "everything": ("encoder.",)}
 """By `sharing`: what a generator has only once with the discriminator."""
 
 
-def discriminator_weights(weights: Mapping[str, Tensor], settings: GeneratorSettings) -> dict[str, Tensor]:
+def split_discriminator(weights: Mapping[str, Tensor], settings: GeneratorSettings) -> dict[str, Tensor]:
     """Return "encoder.…" and "head.…" out of the weights of `ReplacedTokens`, as the discriminator's own model has
     them."""
     own = {name: tensor for name, tensor in weights.items() if not name.startswith("generator.")}
@@ -25,7 +25,7 @@ def discriminator_weights(weights: Mapping[str, Tensor], settings: GeneratorSett
     return own
 
 
-def generator_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def split_generator(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return "encoder.…" and "head.…" of the generator as a masked-token model; {} for a uniform generator and for two
     towers."""
     if any(name.startswith("generator.left_to_right.") for name in weights):
@@ -44,22 +44,11 @@ def generator_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return shared | own
 
 
-def new_generator_weights(
-    weights: Mapping[str, Tensor], discriminator: Mapping[str, Tensor], settings: GeneratorSettings
-) -> dict[str, Tensor]:
-    """Return the generator out of the initial `weights` of `ReplacedTokens`, beside a trained `discriminator`: random
-    weights, but for the embeddings where it shares them."""
-    sharing = settings.sharing
-    shared_prefixes = () if sharing == "nothing" else _SHARED.get(sharing, _SHARED["embeddings"])
-    own = generator_weights(weights)
-    return {name: discriminator[name] if name.startswith(shared_prefixes) else tensor for name, tensor in own.items()}
-
-
-def joined_weights(
+def join_networks(
     discriminator: Mapping[str, Tensor], generator: Mapping[str, Tensor], settings: GeneratorSettings
 ) -> dict[str, Tensor]:
-    """Return the weights of `ReplacedTokens` with these two networks: the inverse of `discriminator_weights` and
-    `generator_weights`.
+    """Return the weights of `ReplacedTokens` with these two networks: the inverse of `split_discriminator` and
+    `split_generator`.
 
     Raises:
         ValueError: they differ in what they share.
@@ -79,13 +68,15 @@ def joined_weights(
     return weights
 
 
-def beside_towers(
-    discriminator: Mapping[str, Tensor], weights: Mapping[str, Tensor], settings: GeneratorSettings
+def beside_new_generator(
+    discriminator: Mapping[str, Tensor], initial: Mapping[str, Tensor], settings: GeneratorSettings
 ) -> dict[str, Tensor]:
-    """Return the weights of `ReplacedTokens` with this discriminator and, out of other such `weights`, their two
-    towers."""
-    towers = {name: tensor for name, tensor in weights.items() if name.startswith("generator.")}
-    joined = dict(discriminator) | towers
-    if settings.sharing == "gradient_disentangled":
-        joined[_TABLE] = joined[_TABLE] - towers["generator.embeddings.token.weight"]
-    return joined
+    """Return the weights of `ReplacedTokens` with this discriminator and the random generator of the `initial` weights.
+    Embeddings that a masked-token generator disentangles begin as the discriminator's."""
+    weights = dict(discriminator) | {name: initial[name] for name in initial if name.startswith("generator.")}
+    if settings.disentangles:
+        if settings.kind == "masked_tokens":
+            embeddings = [name for name in weights if name.startswith("generator.embeddings.")]
+            weights |= {name: discriminator[name.replace("generator.", "encoder.", 1)] for name in embeddings}
+        weights[_TABLE] = weights[_TABLE] - weights["generator.embeddings.token.weight"]
+    return weights

@@ -13,13 +13,13 @@ from bertsmith.encoders.costs import Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
-from bertsmith.objectives.generator import GeneratorOutput, GeneratorSettings
+from bertsmith.objectives.generator import Generator, GeneratorOutput, GeneratorSettings
 from bertsmith.objectives.masking import MaskedPositions
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.sampling import sample
 
 
-class TwoTowerGenerator(nn.Module):
+class TwoTowerGenerator(Generator):
     """Two trunks that attend to one side each, and a head on both together.
 
     Source: Electric, arXiv 2012.08561, section 3; google-research/electra, run_pretraining.py,
@@ -33,8 +33,7 @@ class TwoTowerGenerator(nn.Module):
         vocab_size: int,
         never_masked: tuple[int, ...],
     ):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         own = settings.encoder(discriminator)
         self.embeddings = None if settings.sharing == "embeddings" else own.build_embeddings(vocab_size)
         self.left_to_right = TransformerStack(own, CAUSAL)
@@ -53,12 +52,7 @@ class TwoTowerGenerator(nn.Module):
         behind = behind.index_fill(0, tokens.row_starts + tokens.row_lengths - 1, 0.0)
         return self.head(torch.cat([before, behind], dim=1))
 
-    def table(self, discriminator: Encoder) -> Tensor:
-        """Return the vocabulary's vectors: [V, E]."""
-        return (self.embeddings or discriminator.embeddings).token.weight
-
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        """See `Objective.counts`, of what it learns by."""
         return {"cloze_loss": batch.targets["maskable"].sum()}
 
     def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
@@ -99,8 +93,6 @@ class TwoTowerGenerator(nn.Module):
     def activation_bytes_per_token(
         self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
-        """Count the activations kept for the backward pass, for one token of a row of `length` tokens, predicted or
-        not."""
         own = self.settings.encoder(discriminator)
         head = own.masked_token_head_bytes(precision) + precision.size * own.hidden_size
         return 2 * own.activation_bytes_per_token(length, precision) + head

@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_a
 
 from bertsmith.encoders.bert import BertConfig, MaskedTokenHead, ReplacedTokenHead
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.objectives import rtd_weights
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
 from bertsmith.objectives.objective import Batch, denominators_of
@@ -17,7 +18,6 @@ from bertsmith.objectives.rtd import (
     ReplacedTokens,
     ReplacedTokensSettings,
 )
-from bertsmith.objectives.rtd_weights import discriminator_weights, generator_weights
 from bertsmith.randomness import generator
 from tests.objectives.cuts import check_cuts
 from tests.toys import packed_rows, random_tokens
@@ -75,10 +75,10 @@ def test_losses_are_those_of_the_two_networks_run_plainly(sharing):
     model = objective(sharing=sharing, prob=0.3).eval()
     weights = dict(model.state_dict())
     discriminator = Plain(ENCODER, ReplacedTokenHead(ENCODER))
-    discriminator.load_state_dict(discriminator_weights(weights, model.settings.generator))
+    discriminator.load_state_dict(rtd_weights.split_discriminator(weights, model.settings.generator))
     own = model.settings.generator.encoder(ENCODER)
     filler = Plain(own, MaskedTokenHead(own, VOCABULARY.size))
-    filler.load_state_dict(generator_weights(weights))
+    filler.load_state_dict(rtd_weights.split_generator(weights))
 
     question, seen = batch(model), watch(model)
     with torch.no_grad():
@@ -145,8 +145,8 @@ def test_which_network_moves_which_table():
 def test_a_disentangled_discriminator_starts_on_the_generators_vectors():
     model = objective(sharing="gradient_disentangled")
     assert not model.encoder.embeddings.token.weight.any()
-    exported = discriminator_weights(model.state_dict(), model.settings.generator)["encoder.embeddings.token.weight"]
-    assert torch.equal(exported, model.generator.embeddings.token.weight)
+    exported = rtd_weights.split_discriminator(model.state_dict(), model.settings.generator)
+    assert torch.equal(exported["encoder.embeddings.token.weight"], model.generator.embeddings.token.weight)
 
 
 def test_a_generator_of_its_own_has_a_table_of_its_own_width():
@@ -172,7 +172,7 @@ def test_a_uniform_generator_learns_nothing(disallow_correct):
     assert "mlm_loss" not in means
     assert not disallow_correct or means["sampled_accuracy"] == 0
     check_cuts(model, batch(model), apart=("rtd_auc",))
-    assert generator_weights(model.state_dict()) == {}
+    assert rtd_weights.split_generator(model.state_dict()) == {}
 
 
 def test_training_and_evaluation_draw_the_same():
