@@ -7,7 +7,8 @@ from bertsmith.storage.results import task_and_metric
 
 TITLES = {
     "loss": "Loss", "pinned_loss": "Pinned masked-token loss, nats",
-    "pinned_bits_per_byte": "Pinned loss, bits a byte of text", "blimp": "BLiMP accuracy", "learning_rate": "Learning rate", "tokens_per_second": "Tokens a second",
+    "pinned_bits_per_byte": "Pinned loss, bits a byte of text", "blimp": "BLiMP accuracy",
+    "learning_rate": "Learning rate", "tokens_per_second": "Tokens a second",
     "gradient_norm": "Gradient norm before clipping", "mfu": "MFU, share of the measured peak",
     "hidden_cosine": "Mean cosine of different tokens' hidden vectors (near 1: all alike)",
     "memory_bytes": "Memory, GiB", "mcc": "Matthews correlation", "f1": "F1", "pearson": "Pearson correlation",
