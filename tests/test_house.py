@@ -173,7 +173,7 @@ def test_no_command_is_put_together_without_a_shell_in_mind(path: Path):
 
 WITH_VERBS = (
     "cli", "config", "console", "convert", "datasets", "encoders", "evals", "hub", "objectives", "planning", "predict",
-    "quickstart", "reports", "scoring", "storage", "tables", "tasks", "text", "tokenizers", "training",
+    "quickstart", "reports", "scoring", "storage", "sweeps", "tables", "tasks", "text", "tokenizers", "training",
 )  # fmt: skip
 """Rooms whose functions' docstrings begin with a verb. May only grow."""
 NO_VERBS = {"A", "An", "The", "What", "Which", "Whose", "Whether", "Where", "How", "Every", "Each", "Of", "As", "That"}

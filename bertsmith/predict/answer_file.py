@@ -58,7 +58,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
     num_none = sum(not answer.text for answer in answers)
     none_said = ""
     if answerer.objective.may_have_none:
-        why = f" (null odds above {answerer.threshold:g})" if math.isfinite(answerer.threshold) else ""
+        why = f" (null odds above {answerer.null_threshold:g})" if math.isfinite(answerer.null_threshold) else ""
         none_said = f", {num_none:,} without an answer{why}"
     write_json(out, {id: answer.text for id, answer in zip(asked.ids, answers, strict=True)})
     return f"{len(asked):,} questions answered by {run}, seed {seed}{none_said}"

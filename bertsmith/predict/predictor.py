@@ -105,7 +105,7 @@ class Predictor:
     @property
     def length(self) -> int:
         """Longest row, in tokens."""
-        return (self._finetuned or self.opened).length
+        return self.opened.length
 
     @property
     def judges(self) -> bool:

@@ -171,7 +171,8 @@ def _answered(works: list[Work], machine: MachineSettings) -> Iterator[tuple[Wor
         classifier = opened[1]
         rows = classifier.encode(work.examples.first, work.examples.second)
         if rows.truncated:
-            _say(f"{work.sheet.file}: {rows.truncated:,} of them are cut to {classifier.length} tokens, as in training")
+            length = classifier.model.length
+            _say(f"{work.sheet.file}: {rows.truncated:,} of them are cut to {length} tokens, as in training")
         yield work, [answer.answer for answer in classifier.answer(rows)]
 
 

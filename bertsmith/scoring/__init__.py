@@ -8,8 +8,7 @@ In reading order:
     malformed     what is done with the malformed parts of a file
     questions     SQuAD's and MRQA's gold files, predicted texts, no-answer odds
     entities      tags of words → entities → precision, recall, F1: conlleval, seqeval
-    word_lines    word-per-line files, and which of their lines are words
-    tagged        gold and predicted tags out of them
+    word_lines    word-per-line files, which of their lines are words, and the tags in them
 
 The metrics of classes and numbers are in `bertsmith.tasks.metrics`, their files in `bertsmith.tasks.texts`.
 """

@@ -8,7 +8,7 @@ evaluate-v2.0.py of SQuAD, which google-research/electra carries as finetune/qa/
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -54,11 +54,6 @@ def _f1(given: list[str], wanted: list[str], both_empty: float) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def percent(scores: Iterable[float], total: int) -> float:
-    """Return the sum as a percentage of `total`, which is at least 1."""
-    return 100.0 * sum(scores) / total
-
-
 def score_answers(gold: Mapping[str, Sequence[str]], predicted: Mapping[str, str]) -> dict[str, float]:
     """Return `exact_match` and `f1` in percent, over all of `gold`; a question without a prediction counts as wrong.
 
@@ -66,11 +61,9 @@ def score_answers(gold: Mapping[str, Sequence[str]], predicted: Mapping[str, str
         gold: the answers by question id, at least one for each.
         predicted: a text by question id; other ids are passed over.
     """
-    scores = [score_text(predicted[id], answers) for id, answers in gold.items() if id in predicted]
-    return {
-        "exact_match": percent((score.exact for score in scores), len(gold)),
-        "f1": percent((score.f1 for score in scores), len(gold)),
-    }
+    scores = {id: score_text(predicted[id], answers) for id, answers in gold.items() if id in predicted}
+    means = _means(list(gold), scores)
+    return {"exact_match": means["exact"], "f1": means["f1"]}
 
 
 def score_answerable(
@@ -118,9 +111,10 @@ def _score(predicted: str, answers: Sequence[str]) -> TextScore:
 
 
 def _means(ids: Sequence[str], scores: Mapping[str, TextScore]) -> dict[str, float]:
-    present = [scores[id] for id in ids if id in scores]
-    exact, f1 = ([score[place] for score in present] for place in range(2))
-    return {"exact": percent(exact, len(ids)), "f1": percent(f1, len(ids)), "total": len(ids)}
+    """Return the scores of these questions in percent, 0 of those that have none, and their number."""
+    sums = (sum(scores[id][place] for id in ids if id in scores) for place in range(2))
+    exact, f1 = (100.0 * total / len(ids) for total in sums)
+    return {"exact": exact, "f1": f1, "total": len(ids)}
 
 
 def _best_threshold(

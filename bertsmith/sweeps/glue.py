@@ -140,7 +140,7 @@ def read_glue_job(model: Path, overrides: Sequence[str]) -> GlueJob:
 
 
 def with_published(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Results with the published averages beside them, as fractions of 1 too."""
+    """Return results with the published averages beside them, as fractions of 1 too."""
     published = {
         name: [row._asdict() | {"score": round(row.score / 100, 6)} for row in rows]
         for name, rows in PUBLISHED_AVERAGES.items()
@@ -153,7 +153,7 @@ def _key(override: str) -> str:
 
 
 def _shared(overrides: Sequence[str]) -> list[str]:
-    """Those that go to every task."""
+    """Return those that go to every task."""
     return [text for text in overrides if _key(text) not in GlueSettings.__dataclass_fields__]
 
 
@@ -176,7 +176,7 @@ def _open(out: Path, job: GlueJob, fingerprint: str, overwrite: bool) -> None:
 
 
 def _mnli_model(out: Path) -> Path:
-    """The best trial of MNLI as a folder to start from, chosen once."""
+    """Return the best trial of MNLI as a folder to start from, chosen once."""
     folder, manifest = out / "mnli-model", read_manifest(out, "glue")
     refuse_links(out, [folder.name])
     if manifest["mnli_seed"] is None or not folder.is_dir():
@@ -188,7 +188,7 @@ def _mnli_model(out: Path) -> Path:
 
 
 def _collect(out: Path, job: GlueJob) -> dict[str, Any]:
-    """The content of results.json, out of those of all tasks in `out`."""
+    """Return the content of results.json, out of those of all tasks in `out`."""
     tasks = {}
     for task in GLUE:
         path = out / "tasks" / task / "results.json"
@@ -206,7 +206,7 @@ def _collect(out: Path, job: GlueJob) -> dict[str, Any]:
 
 
 def _departures(job: GlueJob, tasks: Iterable[str]) -> dict[str, list[str]]:
-    """Protocol → where the hyper-parameters of these tasks are not the protocol's."""
+    """Return protocol → where the hyper-parameters of these tasks are not the protocol's."""
     shipped = {
         task: check(FinetuneRecipe, read_recipe_values("finetune", task) | {"model": "", "data": ""}) for task in GLUE
     }
@@ -227,7 +227,7 @@ def _departures(job: GlueJob, tasks: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _hyperparameters(recipes: Mapping[str, Loaded], tasks: Iterable[str]) -> dict[str, Any]:
-    """Dotted key → its value, or {task: value} where the tasks differ in it."""
+    """Return dotted key → its value, or {task: value} where the tasks differ in it."""
     sides = {task: identity(recipes[task].settings) for task in tasks}
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for side in sides.values() for key in side):

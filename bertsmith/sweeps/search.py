@@ -29,14 +29,11 @@ from bertsmith.tasks.recipe import FinetuneRecipe
 PREFIX = "search."
 """Begins an override that is of the search."""
 
-KEYS = {
-    "learning_rate": "schedule.learning_rate", "epochs": "epochs", "batch_size": "batch_size",
-    "layerwise_lr_decay": "layerwise_lr_decay",
-}  # fmt: skip
-"""What can be searched → its key in a recipe of fine-tuning."""
+KEYS = {"learning_rate": "schedule.learning_rate"}
+"""Setting that can be searched → its key in a recipe of fine-tuning, where that is another."""
 
-SHORT = {"learning_rate": "lr", "epochs": "epochs", "batch_size": "batch", "layerwise_lr_decay": "decay"}
-"""… → what it is called in the name of a folder."""
+SHORT_NAMES = {"learning_rate": "lr", "batch_size": "batch", "layerwise_lr_decay": "decay"}
+"""Setting → its name in that of a folder, where that is another."""
 
 LEARNING_RATES = (3e-5, 5e-5, 1e-4, 1.5e-4)
 """Searched where nothing is named: the ones that ELECTRA's authors chose from (Clark et al. 2020, appendix B)."""
@@ -65,7 +62,7 @@ class SearchJob(NamedTuple):
     base: Loaded
     """The recipe, without what is searched."""
     keys: tuple[str, ...]
-    """What is searched, of `KEYS`."""
+    """Of `SearchSettings`."""
     recipes: dict[str, Loaded]
     """The folder of each combination → its recipe."""
 
@@ -120,19 +117,19 @@ def read_search_job(recipe: str, overrides: Sequence[str]) -> SearchJob:
     for key, found in values.items():
         if len(set(found)) < len(found):
             raise UserError(f"{PREFIX}{key} = {list(found)}: a value is there twice; name each once")
-        if any(text.partition("=")[0] == KEYS[key] for text in theirs):
-            raise UserError(f"{KEYS[key]}: searched ({PREFIX}{key}), so it has no one value; leave it out")
+        if any(text.partition("=")[0] == KEYS.get(key, key) for text in theirs):
+            raise UserError(f"{KEYS.get(key, key)}: searched ({PREFIX}{key}), so it has no one value; leave it out")
     base = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), theirs)
     recipes = {}
     for combination in product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
-        given = [f"{KEYS[key]}={value!r}" for key, value in chosen.items()]
+        given = [f"{KEYS.get(key, key)}={value!r}" for key, value in chosen.items()]
         recipes[_name(chosen)] = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), [*theirs, *given])
     return SearchJob(base, tuple(values), recipes)
 
 
 def search_table(results: dict[str, Any]) -> Iterator[str]:
-    """A line a combination, the best first, and what the choice is worth."""
+    """Yield a line a combination, the best first, and what the choice is worth."""
     metric, grid, task = results["metric"], results["grid"], results.get("task", "")
     width = max(map(len, [*grid, task])) + 2
     yield f"{task:<{width}}{metric:>12}{'std':>9}{'seeds':>7}"
@@ -149,13 +146,15 @@ def search_table(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _name(chosen: dict[str, float]) -> str:
-    parts = (f"{SHORT[key]}-{np.format_float_positional(value, trim='-')}" for key, value in chosen.items())
+    parts = (
+        f"{SHORT_NAMES.get(key, key)}-{np.format_float_positional(value, trim='-')}" for key, value in chosen.items()
+    )
     return "-".join(parts)
 
 
 def _open(out: Path, job: SearchJob, ground: dict[str, Any], overwrite: bool) -> None:
     """Check that `out` is this job's, on this model and these files, or make it so."""
-    searched = [KEYS[key] for key in job.keys]
+    searched = [KEYS.get(key, key) for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
     mine = fixed | ground | {"searched": searched}
     open_run_folder(out, FOLDER_TYPES["search"], mine, defaults(job.base.settings), overwrite)
@@ -165,11 +164,11 @@ def _open(out: Path, job: SearchJob, ground: dict[str, Any], overwrite: bool) ->
 
 
 def _collect(out: Path, job: SearchJob, metric: str) -> dict[str, Any]:
-    """The content of results.json, out of all combinations in `out`, also those of an earlier command."""
+    """Return the content of results.json, out of all combinations in `out`, also those of an earlier command."""
     grid = {}
     for path in sorted(out.glob("grid/*/results.json")):
         found, recipe = read_run_results(path), read_manifest(path.parent, "finetune")["recipe"]
-        given = {key: _value(recipe, KEYS[key]) for key in job.keys}
+        given = {key: _value(recipe, KEYS.get(key, key)) for key in job.keys}
         grid[path.parent.name] = {"settings": given, "trials": found["trials"], "summary": found["summary"]}
     means = {name: row["summary"][metric]["mean"] for name, row in grid.items()}
     return {

@@ -54,14 +54,15 @@ def read_rows(path: Path, wanted: Sequence[str] | None = None, header: Sequence[
         return _parquet_rows(path, wanted)
     text = _decoded(path)
     if ending(path) == ".jsonl":
-        objects, seen = _objects(text), []
+        objects, seen = ((line, _object(row)) for line, row in _lines(text) if row.strip()), []
         for line, row in objects:
             seen.append((line, row))
             if not isinstance(row, Fault):
                 break
         names = [] if not seen or isinstance(seen[-1][1], Fault) else list(seen[-1][1])
         return TableRows(names, chain(seen, objects))
-    records = _quoted_records(path, text) if ending(path) == ".csv" else _plain_records(text)
+    is_csv = ending(path) == ".csv"
+    records = _quoted_records(path, text) if is_csv else ((line, row.split("\t")) for line, row in _lines(text))
     if header is None:
         line, header = next(((line, cells) for line, cells in records if any(cells)), (1, []))
         if _UNDECODABLE.search("".join(header)):
@@ -113,11 +114,6 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     return enumerate(LINE_END.split(text.rstrip("\r\n")), start=1)
 
 
-def _plain_records(text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in _lines(text):
-        yield number, line.split("\t")
-
-
 def _quoted_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     previous = csv.field_size_limit(CSV_FIELD_SIZE)
     # With the line ends that there are: in quotes they are characters of the text, which positions in it count.
@@ -132,12 +128,6 @@ def _quoted_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         ) from None
     finally:
         csv.field_size_limit(previous)
-
-
-def _objects(text: str) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    for number, line in _lines(text):
-        if line.strip():
-            yield number, _object(line)
 
 
 def _object(line: str) -> dict[str, Any] | Fault:

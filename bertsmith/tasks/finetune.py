@@ -7,7 +7,6 @@ RUN/recipe.toml          every setting of the run
     results.json         all trials' scores, rewritten after each
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,12 +147,10 @@ def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Tas
 
 def _collect(run: Path, task: Task | MultiTask) -> dict[str, Any]:
     """Return the content of results.json, out of all finished trials."""
-    seeds = list(numbered_folders(run / "trials", "seed-"))
-    results = [read_trial_results(trial_folder(run, seed), seed) for seed in seeds]
     trials = []
-    for seed, details in zip(seeds, results, strict=True):
+    for seed in numbered_folders(run / "trials", "seed-"):
         path = str(trial_folder(run, seed) / "results.json")
-        metrics = member(details, "metrics", dict, path)
+        metrics = member(read_trial_results(trial_folder(run, seed), seed), "metrics", dict, path)
         for name in task.metrics:
             member(metrics, name, float, path)
         trials.append({"seed": seed, "metrics": metrics})
@@ -163,25 +160,17 @@ def _collect(run: Path, task: Task | MultiTask) -> dict[str, Any]:
 
 def score_table(results: dict[str, Any]) -> list[str]:
     """Return the lines of a table for each task: scores by seed; of several seeds median, mean and deviation too."""
-    trials = {trial["seed"]: by_task(trial["metrics"]) for trial in results["trials"]}
-    return [
-        line
-        for task, summary in by_task(results["summary"]).items()
-        for line in _table(task or results["task"], summary, {seed: scores[task] for seed, scores in trials.items()})
-    ]
-
-
-def _table(title: str, summary: dict[str, dict[str, float]], trials: dict[int, dict[str, float]]) -> Iterator[str]:
-    widths = {name: max(10, len(name) + 2) for name in summary}
-
-    def line(title: str, scores: dict[str, float]) -> str:
-        return f"{title:>10}" + "".join(f"{scores[name]:>{width}.4f}" for name, width in widths.items())
-
-    yield f"{title:>10}" + "".join(f"{name:>{width}}" for name, width in widths.items())
-    for seed, scores in trials.items():
-        yield line(f"seed {seed}", scores)
-    for row in ("median", "mean", "std") if len(trials) > 1 else ():
-        yield line(row, {name: values[row] for name, values in summary.items()})
+    trials = {f"seed {trial['seed']}": by_task(trial["metrics"]) for trial in results["trials"]}
+    lines = []
+    for task, summary in by_task(results["summary"]).items():
+        rows = {seed: metrics[task] for seed, metrics in trials.items()}
+        for row in ("median", "mean", "std") if len(trials) > 1 else ():
+            rows[row] = {name: values[row] for name, values in summary.items()}
+        widths = {name: max(10, len(name) + 2) for name in summary}
+        lines.append(f"{task or results['task']:>10}" + "".join(f"{name:>{width}}" for name, width in widths.items()))
+        for row, scores in rows.items():
+            lines.append(f"{row:>10}" + "".join(f"{scores[name]:>{width}.4f}" for name, width in widths.items()))
+    return lines
 
 
 def _note_trials(results: dict[str, Any], run: Path) -> None:

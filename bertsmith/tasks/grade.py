@@ -18,8 +18,8 @@ from bertsmith.scoring.questions import (
     read_predicted_texts,
     read_squad,
 )
-from bertsmith.scoring.tagged import read_tagging
 from bertsmith.scoring.text_answers import NULL_THRESHOLD, score_answerable, score_answers
+from bertsmith.scoring.word_lines import read_tagging
 from bertsmith.tables.cells import whole_number
 from bertsmith.tables.files import read_table
 from bertsmith.tasks.metrics import is_constant, measure, undefined
@@ -108,8 +108,7 @@ def _grade_texts(
         if missing:
             raise UserError(
                 f"{null_odds}: no odds for {len(missing):,} predicted questions, the first is "
-                f"{quoted(missing[0], 80)}; "
-                f"there have to be some for each"
+                f"{quoted(missing[0], 80)}; there have to be some for each"
             )
         foreign = _without(odds, gold)
         notes += _counted(foreign, len(odds), f"ids of {null_odds} are not in {gold_path}, and count for nothing")

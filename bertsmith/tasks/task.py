@@ -52,8 +52,8 @@ class Task(ABC):
         """Raise UserError where a model like this cannot learn it, it has no classes to weigh, or too few examples to
         hold a share of them out."""
         check_weights(self.recipe, self.spec)
-        if share := self.recipe.early_stopping.share:
-            divide(self.data.train.num_examples, share)
+        if self.recipe.early_stopping.share:
+            self.division()
 
     def to_json(self) -> dict[str, Any]:
         """Return what a run's manifest says of the task."""
@@ -74,11 +74,15 @@ class Task(ABC):
 
     def divided(self) -> tuple[Any, Any]:
         """Return the training examples, and those of them that are held out for early stopping; None where none are."""
-        train, share = self.data.train, self.recipe.early_stopping.share
-        if not share:
+        train = self.data.train
+        if not self.recipe.early_stopping.share:
             return train, None
-        kept, held_out = divide(train.num_examples, share)
+        kept, held_out = self.division()
         return train.take(kept), train.take(held_out)
+
+    def division(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return numbers for `take`: of the examples that are trained on and of those held out, see `divide`."""
+        return divide(self.data.train.num_examples, self.recipe.early_stopping.share)
 
     @abstractmethod
     def encode_examples(self, examples: Any, start: PretrainedEncoder) -> Dataset:

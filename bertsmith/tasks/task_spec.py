@@ -28,8 +28,8 @@ class TaskSpec:
 
     name: str
     metrics: tuple[str, ...] = ()
-    """Names in `bertsmith.tasks.metrics`, of tags in `tag_scores`; the first one is the task's headline. Known once the
-    files are read where a file decides on them, as `answers` are."""
+    """Names in `bertsmith.tasks.metrics`, of tags those of `measure_tags`; the first one is the headline. Where a
+    file decides on them, as on `answers`, they are known once it is read."""
     answers: AnswerKind = NO_LABELS
     """Of a text, or of each word."""
     symmetric: bool = False

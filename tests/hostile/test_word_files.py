@@ -6,8 +6,7 @@ from pathlib import Path
 from attack import attack, example, few_and_many
 from mutation import SNIPPETS, mutated
 
-from bertsmith.scoring.tagged import read_tagging
-from bertsmith.scoring.word_lines import read_words
+from bertsmith.scoring.word_lines import read_tagging, read_words
 from bertsmith.tasks.words.sentences import read_sentences
 
 WORDS = (

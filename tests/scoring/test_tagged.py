@@ -6,8 +6,7 @@ import pytest
 
 from bertsmith.errors import UserError
 from bertsmith.scoring.entities import count_entities, tag_accuracy, total
-from bertsmith.scoring.tagged import read_tagging
-from bertsmith.scoring.word_lines import read_words
+from bertsmith.scoring.word_lines import read_tagging, read_words
 
 GOLD = "the DT B-NP\ncat NN I-NP\n\nsat VBD B-VP\n"
 

@@ -20,7 +20,7 @@ from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, Sentences
-from bertsmith.tasks.words.tag_scores import constant_tag_score as constant_of_tags
+from bertsmith.tasks.words.tag_task import constant_tag_score as constant_of_tags
 from tests.tasks.answering.toy_questions import ask, squad
 from tests.tasks.texts.test_multi_label import write_topics
 from tests.tasks.texts.toy_glue import write_glue

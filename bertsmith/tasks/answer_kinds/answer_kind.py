@@ -13,8 +13,7 @@ from bertsmith.errors import quoted
 from bertsmith.tables.cells import Cell, class_id_of, few_of, unknown
 from bertsmith.tables.labels import Label, alike_in_case, ids_of
 
-MIN_PROB = 0.5
-"""From here on a text has a label."""
+MIN_PROB = 0.5  # from here on a text has a label
 
 Targets = Mapping[str, Tensor]
 """Of a batch: "answers", and where some count for more than others "weights"."""
@@ -28,27 +27,25 @@ class Prediction(NamedTuple):
     value: float
     """Its probability; or the number, on the task's scale."""
     probs: dict[str, float]
-    """Of all classes."""
     decimals: int = 4
     """Of a number, how many digits after the point have a meaning on the task's scale."""
 
     @property
     def answer(self) -> Any:
-        """The class, or the number."""
         return self.value if self.label is None else self.label
 
     def text(self) -> str:
-        """Return it as a line for people."""
+        """Return the answer as a line for people."""
         return f"{self.value:.{self.decimals}f}" if self.label is None else f"{self.label}\t{self.value:.4f}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for programs."""
+        """Return the answer for programs."""
         if self.label is None:
             return {"value": self.value}
         return {"label": self.label, "prob": self.value, "probs": self.probs}
 
     def columns(self) -> dict[str, Any]:
-        """Return it for a table."""
+        """Return the answer for a table."""
         return {"prediction": self.answer} | ({} if self.label is None else {"probability": self.value})
 
 
@@ -58,23 +55,19 @@ class Labels(NamedTuple):
     labels: tuple[str, ...]
     """Those with a probability of at least `MIN_PROB`, the likeliest first; there may be none."""
     probs: dict[str, float]
-    """Of all labels, each for itself."""
 
     @property
     def answer(self) -> Any:
-        """The labels that it has."""
         return list(self.labels)
 
     def text(self) -> str:
-        """Return it as a line for people, of no label a dash."""
+        """Return the answer as a line for people, a dash where there is no label."""
         return "  ".join(f"{label} {self.probs[label]:.4f}" for label in self.labels) or "-"
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for programs."""
         return {"labels": self.answer, "probs": self.probs}
 
     def columns(self) -> dict[str, Any]:
-        """Return it for a table."""
         return {"prediction": self.answer, "probability": [self.probs[label] for label in self.labels]}
 
 

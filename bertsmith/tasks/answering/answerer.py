@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.console.terminal import say
@@ -16,7 +15,6 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.runs import Finetuned, load_on_machine
-from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
@@ -24,14 +22,11 @@ from bertsmith.training.models import Model
 class Answerer(NamedTuple):
     """A model that answers questions, on a machine."""
 
-    path: Path
+    model: Model
     objective: Answering
-    tokenizer: Tokenizer
     machine: Machine
-    length: int
-    """Longest row, in tokens; a context that is longer is read in overlapping windows."""
-    threshold: float = math.inf
-    """Of null odds; above it there is no answer."""
+    null_threshold: float = math.inf
+    """Null odds above which there is no answer."""
 
     def answer(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool = False) -> list[FoundAnswer]:
         """Return an answer to each question, out of the context beside it. Raises UserError where there are not as many
@@ -47,9 +42,9 @@ class Answerer(NamedTuple):
     def answer_all(self, asked: Questions) -> list[FoundAnswer]:
         """Return the likeliest stretch for each question, also where there may be none; of a longer question the
         beginning alone is read."""
-        settings = self.objective.settings
-        windows = cut_into_windows(asked, self.tokenizer, self.length, settings.stride, settings.question_length)
-        say_what_is_cut(self.path, windows, settings)
+        settings, model = self.objective.settings, self.model
+        windows = cut_into_windows(asked, model.tokenizer, model.length, settings.stride, settings.question_length)
+        say_what_is_cut(model.path, windows, settings)
         candidates = find_candidates(self.objective, windows, self.machine)
         best = best_answers(candidates, windows, asked)
         odds: list[float | None] = [None] * len(asked)
@@ -64,7 +59,7 @@ class Answerer(NamedTuple):
         """Return the answers, without their texts where the null odds are above the threshold."""
 
         def is_none(answer: FoundAnswer) -> bool:
-            return answer.null_odds is not None and answer.null_odds > self.threshold
+            return answer.null_odds is not None and answer.null_odds > self.null_threshold
 
         return [answer._replace(text="", start=None, prob=None) if is_none(answer) else answer for answer in found]
 
@@ -72,7 +67,7 @@ class Answerer(NamedTuple):
         if len(questions) != len(contexts):
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; each question needs its own")
         most = self.objective.settings.question_length
-        encoded = self.tokenizer.encode_each(list(questions))
+        encoded = self.model.tokenizer.encode_each(list(questions))
         for number, (question, context, ids) in enumerate(zip(questions, contexts, encoded, strict=True), start=1):
             if not question.strip():
                 raise UserError(
@@ -106,7 +101,7 @@ def open_answerer(model: Model, machine_settings: MachineSettings, threshold: fl
         threshold = model.recipe.answering.null_threshold
         if threshold is None:
             threshold = _best_on_dev(model)
-    return Answerer(model.path, objective, model.tokenizer, machine, model.length, threshold)
+    return Answerer(model, objective, machine, threshold)
 
 
 def _best_on_dev(trial: Finetuned) -> float:

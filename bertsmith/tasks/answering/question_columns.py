@@ -1,7 +1,6 @@
 """Questions of one's own: files with a question a line, its context, its answer."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,22 @@ def read_question_columns(
         wanted[settings.start] = optional_place
     if settings.id is not None:
         wanted[settings.id] = identifier
-    checked = _check(settings, skip_malformed)
-    table = read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=checked)
+
+    def check(row: dict[str, Any]) -> None:
+        answer, context = row[settings.answer], row[settings.context]
+        start = row[settings.start] if settings.start else None
+        if not answer and not settings.unanswerable:
+            raise ValueError(
+                f"{settings.answer} is empty; custom.unanswerable=true where that means that there is none"
+            )
+        if answer in MISSING_NAMES and not re.search(rf"\b{re.escape(answer)}\b", context):
+            raise ValueError(
+                f"{settings.answer} is {quoted(answer, 60)}, as a missing value is written; leave its cell empty"
+            )
+        if answer and start is None and answer not in context and not skip_malformed:
+            raise ValueError(f"the answer {quoted(answer, 60)} is not in its context; an answer is a stretch of it")
+
+    table = read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=check)
     questions, malformed = Questions(path, malformed=table.notes), Malformed("lines", OF_A_RUN, skip_malformed)
     starts = table.columns[settings.start] if settings.start else [None] * len(table.lines)
     ids = table.columns[settings.id] if settings.id else [str(line) for line in table.lines]
@@ -55,25 +68,4 @@ def read_question_columns(
             questions.add_to_learn_from(id, question, context, given, nearest)
         else:
             questions.add(id, question, context, given)
-    questions.leave_out_malformed(malformed)
-    return questions.not_empty()
-
-
-def _check(settings: CustomSettings, skip_malformed: bool) -> Callable[[dict[str, Any]], None]:
-    """Return what raises `ValueError` where a line's question, context and answer do not go together."""
-
-    def check(row: dict[str, Any]) -> None:
-        answer, context = row[settings.answer], row[settings.context]
-        start = row[settings.start] if settings.start else None
-        if not answer and not settings.unanswerable:
-            raise ValueError(
-                f"{settings.answer} is empty; custom.unanswerable=true where that means that there is none"
-            )
-        if answer in MISSING_NAMES and not re.search(rf"\b{re.escape(answer)}\b", context):
-            raise ValueError(
-                f"{settings.answer} is {quoted(answer, 60)}, as a missing value is written; leave its cell empty"
-            )
-        if answer and start is None and answer not in context and not skip_malformed:
-            raise ValueError(f"the answer {quoted(answer, 60)} is not in its context; an answer is a stretch of it")
-
-    return check
+    return questions.finished(malformed)

@@ -26,7 +26,7 @@ from bertsmith.tasks.dataset import Dataset, Outcome, outcome_of
 from bertsmith.tasks.early_stopping import divide
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.tasks.task import Task, check_weights
+from bertsmith.tasks.task import Task
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.training.machine import Machine
 
@@ -101,22 +101,16 @@ class QuestionTask(Task):
                 f"`bertsmith pretrain continue {quote(f'init={recipe.model}')} rows.length={length} data=… --out …` "
                 f"(of an ELECTRA with objective.kind=rtd), or answering.force_length=true"
             )
-        check_weights(recipe, self.spec)
-        if share := recipe.early_stopping.share:
-            divide(len(self.data.train.contexts), share, "contexts")
+        super().check(start)
         if length - 3 - settings.question_length < 1:
             raise UserError(
                 f"sequence_length = {length} has no room behind questions of {settings.question_length} tokens "
                 f"(answering.question_length); lengthen the one or shorten the other"
             )
 
-    def divided(self) -> tuple[Questions, Questions | None]:
-        """Hold out whole contexts, so that none is known from training."""
-        train, share = self.data.train, self.recipe.early_stopping.share
-        if not share:
-            return train, None
-        kept, held_out = divide(len(train.contexts), share, "contexts")
-        return train.of_contexts(kept), train.of_contexts(held_out)
+    def division(self) -> tuple[np.ndarray, np.ndarray]:
+        """Divide whole contexts, so that none that is held out is known from training."""
+        return divide(len(self.data.train.contexts), self.recipe.early_stopping.share, "contexts")
 
     def encode_examples(self, examples: Questions, start: PretrainedEncoder) -> QuestionDataset:
         settings, length = self.recipe.answering, self.recipe.sequence_length

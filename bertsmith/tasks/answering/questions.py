@@ -57,8 +57,8 @@ class Questions:
         """Return the texts of the answers by id."""
         return {id: [text for _, text in answers] for id, answers in zip(self.ids, self.answers, strict=True)}
 
-    def of_contexts(self, contexts: np.ndarray) -> "Questions":
-        """Return those about the contexts of these numbers."""
+    def take(self, contexts: np.ndarray) -> "Questions":
+        """Return the questions about the contexts of these numbers."""
         questions, numbers = Questions(self.path), set(contexts.tolist())
         for number, context in enumerate(self.context_of):
             if context in numbers:
@@ -110,11 +110,16 @@ class Questions:
         self.left_out[reason] += 1
         self.first_left_out.setdefault(reason, self.seen[id])
 
-    def leave_out_malformed(self, malformed: Malformed) -> None:
-        """Count what of the file was left out as malformed."""
+    def finished(self, malformed: Malformed) -> "Questions":
+        """Return these questions, with a count of what of their file was malformed. Raises UserError where there are
+        no questions."""
         if malformed.count:
             self.left_out[f"malformed {malformed.noun}"] = malformed.count
             self.first_left_out[f"malformed {malformed.noun}"] = malformed.first
+        if not self.ids:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in self.left_out.items())
+            raise UserError(f"{self.path}: no questions to use in this file ({reasons or 'it has none'})")
+        return self
 
     @property
     def notes(self) -> list[str]:
@@ -124,13 +129,6 @@ class Questions:
             remedy = "; answering.nearest=true takes their nearest occurrences" if reason == MISPLACED else ""
             lines.append(f"{number:,} {reason}, left out; the first: {self.first_left_out[reason]}{remedy}")
         return lines
-
-    def not_empty(self) -> "Questions":
-        """Return these questions. Raises UserError where there is none."""
-        if not self.ids:
-            reasons = ", ".join(f"{number:,} {reason}" for reason, number in self.left_out.items())
-            raise UserError(f"{self.path}: no questions to use in this file ({reasons or 'it has none'})")
-        return self
 
     def fingerprint(self) -> str:
         """Return hex sha256 of all questions, contexts and answers, whatever file they came from."""
@@ -166,10 +164,10 @@ def each_question(
 def read_unanswered(path: Path, questions_of: QuestionsOf) -> Questions:
     """Return all questions of a file; whether it has answers is not looked at. Raises UserError where the file is
     missing or laid out otherwise; an id is there twice; there is no question."""
-    questions = Questions(path)
-    for _, id, text, context, _ in each_question(questions, questions_of, Malformed()):
+    questions, malformed = Questions(path), Malformed()
+    for _, id, text, context, _ in each_question(questions, questions_of, malformed):
         questions.add(id, text, context, [])
-    return questions.not_empty()
+    return questions.finished(malformed)
 
 
 def _standing(context: str, start: int, wanted: str) -> tuple[int, str] | None:

@@ -52,8 +52,7 @@ def read_mrqa_questions(
             texts = malformed.tried(mrqa_answers, question, where)
             if texts is not None:
                 questions.add(id, text, context, [(0, answer) for answer in texts])
-    questions.leave_out_malformed(malformed)
-    return questions.not_empty()
+    return questions.finished(malformed)
 
 
 def _answers(question: dict[str, Any], context: str, where: str) -> list[tuple[int, str]]:

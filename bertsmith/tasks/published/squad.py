@@ -47,8 +47,7 @@ def read_questions(
             questions.add_to_learn_from(id, text, context, given, nearest)
         else:
             questions.add(id, text, context, given)
-    questions.leave_out_malformed(malformed)
-    return questions.not_empty()
+    return questions.finished(malformed)
 
 
 def _answers(

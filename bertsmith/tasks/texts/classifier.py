@@ -1,7 +1,6 @@
 """A fine-tuned model, opened, and the answers that it gives: a trial of ours, or a Hugging Face folder with classes."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.encoders.encoder import Encoder
@@ -14,20 +13,16 @@ from bertsmith.tasks.task_spec import answer_kind_of
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.examples import Examples, encode
 from bertsmith.tasks.texts.text_task import predict
-from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
 
 class Classifier(NamedTuple):
-    """A fine-tuned model on a machine."""
+    """A model that classifies texts, on a machine."""
 
-    path: Path
+    model: Model
     objective: Classification
-    tokenizer: Tokenizer
     machine: Machine
-    length: int
-    """Longest row, in tokens."""
     pairs: bool | None
     """Whether it answers about pairs of texts; None where that is not known."""
 
@@ -43,14 +38,14 @@ class Classifier(NamedTuple):
             return [], 0
         rows = self.encode(first, second)
         if not truncate:
-            refuse_truncated(rows, self.length)
+            refuse_truncated(rows, self.model.length)
         return self.answer(rows), rows.truncated
 
     def encode(self, first: Sequence[str], second: Sequence[str] | None) -> Rows:
         """Return texts or pairs of texts, at least one, as rows of the model's length. Raises UserError where there is
         one text and the task has two, or two and it has one."""
         self._check(second)
-        return encode(Examples(first, second, None), self.tokenizer, self.length)
+        return encode(Examples(first, second, None), self.model.tokenizer, self.model.length)
 
     def answer(self, rows: Rows) -> list[Prediction] | list[Labels]:
         """Return an answer a row."""
@@ -59,9 +54,9 @@ class Classifier(NamedTuple):
     def _check(self, second: Sequence[str] | None) -> None:
         if self.pairs is not None and self.pairs != (second is not None):
             wants = "pairs of texts, separated by a tab" if self.pairs else "single texts, without a tab"
-            raise UserError(f"{self.path}: was fine-tuned on {wants}")
+            raise UserError(f"{self.model.path}: was fine-tuned on {wants}")
         if second is not None and self.objective.encoder.settings.num_segments == 1:
-            raise UserError(f"{self.path}: knows one kind of segment, so it takes no pairs of texts")
+            raise UserError(f"{self.model.path}: knows one kind of segment, so it takes no pairs of texts")
 
 
 def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifier:
@@ -73,4 +68,4 @@ def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifi
     objective = build_classification(encoder, network.family, answers, compat)
     machine = load_on_machine(objective, model, machine_settings)
     pairs = None if trial is None else len(trial.recipe.spec.columns[0]) == 2
-    return Classifier(model.path, objective, model.tokenizer, machine, model.length, pairs)
+    return Classifier(model, objective, machine, pairs)

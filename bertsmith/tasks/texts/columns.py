@@ -1,7 +1,7 @@
 """Texts of one's own: a task in files with columns."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,20 @@ def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool =
         named_by[settings.text] += " (for pairs custom.second_text=… too)"
     paths = [find_file(data, split) for split in ("train", "dev")]
 
+    def check(row: dict[str, Any]) -> None:
+        if all(is_blank(row[name]) for name in texts):
+            raise ValueError(f"{' and '.join(texts)} {'are' if len(texts) > 1 else 'is'} empty; there must be a text")
+
     def read(path: Path, answer: Cell) -> CheckedTable:
         wanted: dict[str, Cell] = {settings.label: answer} | dict.fromkeys(texts, text)
-        check = _has_a_text(texts)
         return read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=check)
 
-    cell_of, spec_of = _BY_KIND[settings.kind]
-    train = read(paths[0], cell_of(settings, paths[0]))
-    spec = spec_of(train, settings)
+    train = read(paths[0], _answer_cell(settings, paths[0]))
+    spec = {"classification": _classes, "multi-label": _labels, "regression": _regression}[settings.kind](
+        train, settings
+    )
     _say_what_looks_quoted(train, texts)
-    dev = read(paths[1], spec.answers.known(cell_of(settings, paths[1])))
+    dev = read(paths[1], spec.answers.known(_answer_cell(settings, paths[1])))
     return TaskData(spec, _examples(train, texts, settings.label, spec), _examples(dev, texts, settings.label, spec))
 
 
@@ -71,14 +75,6 @@ def _is_quoted(text: str) -> bool:
     """Return whether a text is in quotes, and has doubled ones inside."""
     inside = text[1:-1]
     return text[:1] == text[-1:] == '"' and '""' in inside and '"' not in inside.replace('""', "")
-
-
-def _has_a_text(texts: Sequence[str]) -> Callable[[dict[str, Any]], None]:
-    def check(values: dict[str, Any]) -> None:
-        if all(is_blank(values[name]) for name in texts):
-            raise ValueError(f"{' and '.join(texts)} {'are' if len(texts) > 1 else 'is'} empty; there must be a text")
-
-    return check
 
 
 def _classes(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
@@ -104,8 +100,7 @@ def _labels(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
     if labels and all(_BITS.fullmatch(name) for name in labels.values()):
         raise UserError(
             f"{train.path}: {column} has zeros and ones alone, as {quoted(next(iter(labels.values())), 60)}, vectors "
-            f"of them "
-            f"(multi-hot)? Write the names of the labels that each text has"
+            f"of them (multi-hot)? Write the names of the labels that each text has"
         )
     if not 1 <= len(labels) <= MAX_LABELS:
         raise UserError(
@@ -124,18 +119,11 @@ def _regression(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
     return TaskSpec("custom", ("pearson", "spearman"), Number(low=low, high=high))
 
 
-def _label_set(settings: CustomSettings, path: Path) -> Cell:
-    return label_set(settings.separator, in_cells=ending(path) in (".tsv", ".csv"))
-
-
-_BY_KIND: dict[
-    str, tuple[Callable[[CustomSettings, Path], Cell], Callable[[CheckedTable, CustomSettings], TaskSpec]]
-] = {
-    "classification": (lambda settings, path: label_of, _classes),
-    "multi-label": (_label_set, _labels),
-    "regression": (lambda settings, path: number, _regression),
-}
-"""By `CustomSettings.kind`: how cells that hold answers are read, and the task that those of training make."""
+def _answer_cell(settings: CustomSettings, path: Path) -> Cell:
+    """Return how the cells with answers are read."""
+    if settings.kind == "multi-label":
+        return label_set(settings.separator, in_cells=ending(path) in (".tsv", ".csv"))
+    return number if settings.kind == "regression" else label_of
 
 
 def _examples(table: CheckedTable, texts: Sequence[str], column: str, spec: TaskSpec) -> Examples:

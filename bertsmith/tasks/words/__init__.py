@@ -5,6 +5,5 @@ In reading order:
     sentences     word-per-line files and tables → a tagging task
     encode_words  sentences of words → token rows, and where each word's first piece is
     tagging       the objective: encoder, head, loss, with an answer a word
-    tag_scores    predicted tags → scores
     tagger        a fine-tuned model, opened, and its tags of words
 """

@@ -112,8 +112,7 @@ def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:
     if len(first.columns) < 2:
         raise UserError(
             f"{path}, line {first.line}: one column ({quoted(first.columns[0], 60)}); a line is a word, …, and its "
-            f"tag, and a "
-            f"blank line ends a sentence"
+            f"tag, and a blank line ends a sentence"
         )
     return Sentences(path, words, tuple(malformed.note()))
 
@@ -154,8 +153,7 @@ def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:
         entity = min((text for text, tag in parsed.items() if tag and "-" in text), key=lambda text: first[text].line)
         raise UserError(
             f"{train.path}, line {first[others[0]].line}: {quoted(others[0], 60)} is no tag of BIO or BIOES, which "
-            f"{quoted(entity, 60)} in "
-            f"line {first[entity].line} is; fix one, or leave plain tags only"
+            f"{quoted(entity, 60)} in line {first[entity].line} is; fix one, or leave plain tags only"
         )
     prefixes = sorted({tag.prefix for tag in parsed.values() if tag} - {"O"})
     kinds = sorted({text.partition("-")[2] for text in parsed if text != "O"})

@@ -9,7 +9,6 @@ from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.words.encode_words import encode_words
 from bertsmith.tasks.words.tag_task import predict_tags
 from bertsmith.tasks.words.tagging import Tagging, build_tagging
-from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
@@ -26,12 +25,9 @@ UNREAD_TAG = "O"
 class Tagger(NamedTuple):
     """A tagging model on a machine."""
 
+    model: Model
     objective: Tagging
-    tokenizer: Tokenizer
     machine: Machine
-    length: int
-    """Longest row, in tokens."""
-    labels: tuple[str, ...]
     segment_id: int = 0
 
     def ask(self, sentences: Sequence[Sequence[str]], truncate: bool = False) -> tuple[list[TagsWithProbs], int]:
@@ -40,20 +36,21 @@ class Tagger(NamedTuple):
         longer than the model, unless `truncate` leaves out its last words."""
         if not any(sentences):
             return [[] for _ in sentences], 0
-        encoded = encode_words(sentences, self.tokenizer, self.length, self.segment_id)
+        length, labels = self.model.length, self.model.network.labels
+        encoded = encode_words(sentences, self.model.tokenizer, length, self.segment_id)
         if not truncate:
-            refuse_truncated(encoded.rows, self.length)
+            refuse_truncated(encoded.rows, length)
         predicted = predict_tags(self.objective, encoded.rows, self.machine)[:2]
         ids, probs = (grid[encoded.row_of, encoded.place_of] for grid in predicted)
         tags = iter(zip(ids.tolist(), probs.tolist(), strict=True))
         kept = iter(encoded.kept.tolist())
-        unread = (UNREAD_TAG if UNREAD_TAG in self.labels else "-", None)
+        unread = (UNREAD_TAG if UNREAD_TAG in labels else "-", None)
 
         def tag() -> tuple[str, float | None]:
             if not next(kept):
                 return unread
             id, prob = next(tags)
-            return self.labels[id], prob
+            return labels[id], prob
 
         return [[(word, *tag()) for word in words] for words in sentences], encoded.rows.truncated
 
@@ -67,4 +64,4 @@ def open_tagger(model: Model, machine_settings: MachineSettings) -> Tagger:
     encoder = Encoder(network.settings, network.vocab_size)
     objective = build_tagging(encoder, network.family, len(network.labels), compat)
     machine = load_on_machine(objective, model, machine_settings)
-    return Tagger(objective, model.tokenizer, machine, model.length, network.labels, segment)
+    return Tagger(model, objective, machine, segment)

@@ -15,7 +15,7 @@ from bertsmith.tasks.grade import grade
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.trial import build_objective
-from bertsmith.tasks.words.tag_scores import measure_tags
+from bertsmith.tasks.words.tag_task import measure_tags
 from bertsmith.training.pretrain import pretrain
 from tests.predict.asking import predictions
 from tests.tasks.toy_task import make_model, toy_recipe
