@@ -51,7 +51,7 @@ def pretrain(
     """
     from bertsmith.evals.probes import probes_of
     from bertsmith.training import pretrain as room
-    from bertsmith.training.architecture import load_pretraining
+    from bertsmith.training.initial import load_pretraining
 
     checked = _loaded(recipe, room.PretrainRecipe, "pretrain", settings, load_pretraining)
     return room.pretrain(checked, Path(out), overwrite, probes_of(checked))

@@ -114,7 +114,7 @@ def pretrain(
 ) -> None:
     """Pre-train an encoder on token shards; the same command continues an interrupted run."""
     from bertsmith.evals.probes import probes_of
-    from bertsmith.training.architecture import load_pretraining
+    from bertsmith.training.initial import load_pretraining
     from bertsmith.training.pretrain import pretrain
 
     overrides = args.with_plugins(overrides, plugin)

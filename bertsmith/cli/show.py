@@ -143,7 +143,7 @@ def _show_finetuning(path: Path, manifest: dict[str, Any]) -> list[object]:
 
 
 def _show_glue(path: Path, manifest: dict[str, Any]) -> list[object]:
-    from bertsmith.reports.glue_table import glue_table
+    from bertsmith.reports.averages import glue_table
 
     print_facts(f"{path}: all of GLUE", {
         "finished": manifest["finished"], "model": manifest["model"],

@@ -83,7 +83,7 @@ def glue(
     plugin: Plugins = None,
 ) -> None:
     """Fine-tune on each GLUE task in data=DIR, and average the scores; the same command continues it."""
-    from bertsmith.reports.glue_table import glue_table
+    from bertsmith.reports.averages import glue_table
     from bertsmith.sweeps.glue import run_glue, with_published
 
     args.refuse_ranks("glue")

@@ -5,9 +5,7 @@ In reading order:
     likelihood   pseudo-log-likelihoods of sentences, and which of two is likelier
     blimp        BLiMP: pairs of sentences that differ only in grammar
     word_order   pairs of sentences that differ by two swapped words, which need no labels
-    masks        the likeliest tokens for a [MASK]
-    guesses      the same for fixed sentences, shown during training
-    replaced     which tokens a discriminator takes for replaced
+    masks        the likeliest tokens for a [MASK]; which tokens a discriminator takes for replaced
     held_out     losses on held-out text, and how they are measured
     pinned       a masked-token loss that is measured alike for every run
     probes       measured at each evaluation of a run

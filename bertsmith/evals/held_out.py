@@ -15,12 +15,11 @@ from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingSettings
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
-from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
 from bertsmith.training.pretrain import held_out_batches
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runner import Runner
+from bertsmith.training.runner import Runner, held_out_losses
 
 DEFAULT_LENGTH = 128
 """Of rows, where a folder does not say what its model was trained on."""

@@ -1,12 +1,12 @@
-"""What a masked-token model puts in the place of [MASK]."""
+"""Predictions for single tokens: the likeliest for a [MASK], and which ones a discriminator takes for replaced."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from bertsmith.encoders.networks import MaskedTokenModel
-from bertsmith.evals.rows import asking, batches, framed, on_machine, places
+from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 
@@ -51,3 +51,38 @@ def filled(text: str, guesses: Sequence[Guesses]) -> str:
         so_far = so_far.rstrip() + token[2:] if token.startswith("##") else so_far + token
         so_far += behind
     return so_far
+
+
+def replaced_probs(
+    network: ReplacedTokenModel, texts: Sequence[Sequence[int]], tokenizer: Tokenizer, machine: Machine
+) -> list[np.ndarray]:
+    """Return each token's probability of being a replacement, for each text of token ids: [number of tokens]."""
+    assert not network.is_energy_head
+    rows = [framed(text, tokenizer) for text in texts]
+    with asking(network, machine):
+        return in_one_pass(lambda tokens: network.logits(tokens).float().sigmoid(), rows, machine)
+
+
+SENTENCES = (
+    "returns a new [MASK] with the same shape.",
+    "the number of [MASK] in the graph.",
+    "if true, the result is a copy of the input [MASK].",
+    "raises an [MASK] if the file does not exist.",
+)
+"""Of the kind that documentation is full of."""
+
+
+def show_guesses(
+    network: MaskedTokenModel,
+    tokenizer: Tokenizer,
+    machine: Machine,
+    show: Callable[[str], None],
+    sentences: Sequence[str] = SENTENCES,
+) -> None:
+    """Show a line for each sentence: the three likeliest tokens in the place of its [MASK], with their
+    probabilities."""
+    width = max(map(len, sentences))
+    guessed = guess_masks(network, tokenizer.encode_each(sentences), tokenizer, machine, top_k=3)
+    for sentence, (guesses,) in zip(sentences, guessed, strict=True):
+        named = ", ".join(f"{token} {probability:.0%}" for token, probability in guesses)
+        show(f"    {sentence:{width}}  {named}")

@@ -19,7 +19,7 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
     missing = [f"{key}=…" for key in (*required, *empty) if key not in given and not _says(verb, what, key)]
     complete = None
     if verb == "pretrain" and "init=…" not in missing:
-        from bertsmith.training.architecture import take_architecture
+        from bertsmith.training.initial import take_architecture
 
         complete = take_architecture
     loaded = load(recipe_class(verb), verb, what, [*overrides, *missing], complete)

@@ -14,8 +14,7 @@ from bertsmith.console.shell import quote
 from bertsmith.errors import UserError, quoted
 from bertsmith.evals.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.evals.likelihood import measure_of, scoring_head, token_likelihoods
-from bertsmith.evals.masks import Guesses, filled, guess_masks
-from bertsmith.evals.replaced import replaced_probs
+from bertsmith.evals.masks import Guesses, filled, guess_masks, replaced_probs
 from bertsmith.hub.heads import HEADS, HeadName
 from bertsmith.tasks.answering.answerer import Answerer, FoundAnswer, open_answerer
 from bertsmith.tasks.runs import open_trained

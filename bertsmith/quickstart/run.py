@@ -24,13 +24,13 @@ from bertsmith.config.loading import load
 from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
-from bertsmith.evals.guesses import SENTENCES, show_guesses
 from bertsmith.evals.likelihood import standard_error
+from bertsmith.evals.masks import SENTENCES, show_guesses
 from bertsmith.evals.word_order import find_pairs, word_order
 from bertsmith.predict.predictor import Predictor
 from bertsmith.quickstart.summary import conclusions, summary
 from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts
-from bertsmith.reports.glue_table import LINE_WIDTH
+from bertsmith.reports.averages import LINE_WIDTH
 from bertsmith.reports.page import write_page
 from bertsmith.storage.files import TEMPORARY, Held, locked, make_folder, refuse_links
 from bertsmith.storage.folders import clear, no_empty_folder, read_own
@@ -42,11 +42,10 @@ from bertsmith.text.docstrings import documents
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
-from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.pretrain import build_collator, held_out_batches, initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runner import Runner
+from bertsmith.training.runner import Runner, held_out_losses
 
 QUICKSTART = FOLDER_TYPES["quickstart"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.console.terminal import aligned
 from bertsmith.evals.likelihood import standard_error
-from bertsmith.reports.glue_table import LINE_WIDTH
+from bertsmith.reports.averages import LINE_WIDTH
 
 
 def summary(results: dict[str, Any]) -> Iterator[str]:

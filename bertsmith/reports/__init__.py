@@ -7,8 +7,7 @@ In reading order:
     scores       fine-tuning scores beside published ones
     glue_scores  GLUE runs beside published models: both averages, then every task
     published    published scores, with source and protocol
-    averages     the two ways of averaging GLUE
-    glue_table   all of GLUE as text, with both averages beside published ones
+    averages     the two ways of averaging GLUE; its results as text
     charts       measures by step → plotly figures
     titles       titles of measures and metrics
     markup       escaped text, tables

@@ -5,8 +5,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bertsmith.console.progress import format_count, format_seconds
+from bertsmith.reports.averages import seeds_of
 from bertsmith.reports.charts import NO_MEASURE
-from bertsmith.reports.glue_table import seeds_of
 from bertsmith.reports.runs import Run
 from bertsmith.reports.titles import measure_title
 from bertsmith.storage.results import by_task, cautions_of, flat_names

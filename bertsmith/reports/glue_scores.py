@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from bertsmith.reports.averages import PROTOCOLS
+from bertsmith.reports.averages import PROTOCOLS, reservations, seeds_of
 from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_chart, score_chart
-from bertsmith.reports.glue_table import reservations, seeds_of
 from bertsmith.reports.markup import ABSENT, escape, html_list, swatch, table
 from bertsmith.reports.published import PUBLISHED, PUBLISHED_AVERAGES, QUOTED_METRICS, published_scores
 from bertsmith.reports.runs import Run

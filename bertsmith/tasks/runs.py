@@ -27,8 +27,7 @@ from bertsmith.tasks.recipe import SEVERAL, FinetuneRecipe, head_of
 from bertsmith.tasks.task_spec import HEAD_OF_INPUT, answer_kind_of
 from bertsmith.training.checkpoints import check_tensors
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
-from bertsmith.training.models import Model, open_model
-from bertsmith.training.runs import read_tokenizer
+from bertsmith.training.models import Model, open_model, read_tokenizer
 
 TRIAL_FILE = "model.safetensors"
 

@@ -9,18 +9,15 @@ In reading order:
     optimizers/  AdamW and others; weight-decay groups; clipping
     machine      device, dtype, compilation, padding
     cuda_graphs  forward and backward passes recorded as CUDA graphs
-    runner       an objective on a machine, in micro-batches
+    runner       an objective on a machine, in micro-batches; its losses on held-out text
     footprint    a step's memory, computed in advance
     batches      shards → rows → masked batches, in a resumable order
-    evaluation   losses on held-out text
     cautions     warnings about settings, and about training that stands still
     checkpoints  written whole or not at all, verified when read
     folder       making, opening and finishing a run's folder
-    runs         reading a run's folder
     models       opening a pre-trained model: a run, or a Hugging Face folder
     description  describing a Hugging Face folder in words
-    architecture what a recipe with `init` takes from that model's settings
-    initial      initial weights from that model
+    initial      architecture and weights that a recipe with `init` takes from that model
     metrics      metrics.jsonl
     trackers/    TensorBoard and other trackers
     meter        tokens a second, and the share of the hardware's peak

@@ -30,7 +30,6 @@ from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.cautions import Cautions, mean_cosine
-from bertsmith.training.evaluation import held_out_losses
 from bertsmith.training.folder import (
     finish_run,
     newest_checkpoint,
@@ -48,7 +47,7 @@ from bertsmith.training.metrics import MetricsLog
 from bertsmith.training.optimizers.optimizer import build_optimizer
 from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runner import Runner
+from bertsmith.training.runner import Runner, held_out_losses
 from bertsmith.training.schedules import HeadWarmup
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone

@@ -1,15 +1,16 @@
 """An objective, run on a machine: forward and backward in micro-batches that fit into its memory."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
 from bertsmith.errors import UserError
-from bertsmith.objectives.objective import Batch, Losses, Objective, denominators_of, sum_losses
+from bertsmith.objectives.objective import Batch, Losses, Objective, PretrainingObjective, denominators_of, sum_losses
 from bertsmith.training.cuda_graphs import CudaGraphRunner, Denominators
-from bertsmith.training.machine import Machine
+from bertsmith.training.machine import Machine, evaluating
 
 CPU_MICRO_BATCH_TOKENS = 4096
 """On the CPU larger micro-batches only fall out of the caches."""
@@ -146,3 +147,15 @@ def _out_of_memory(error: BaseException) -> bool:
         return True
     says = str(error)  # torch's words on the CPU, and cuBLAS's
     return "can't allocate memory" in says or "CUBLAS_STATUS_ALLOC_FAILED" in says
+
+
+def held_out_losses(runner: Runner[PretrainingObjective], batches: Sequence[Batch], length: int) -> dict[str, float]:
+    """Return the means over all `batches`, with `…_perplexity` for a loss in nats a token."""
+    with evaluating(runner.objective):
+        means = sum_losses(runner.losses(batch, length) for batch in batches).means()
+    perplexities = {
+        name.replace("_loss", "_perplexity"): math.exp(min(mean, 100.0))
+        for name, mean in means.items()
+        if name in runner.objective.settings.perplexities
+    }
+    return means | perplexities

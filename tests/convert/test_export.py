@@ -18,10 +18,10 @@ from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
+from bertsmith.training.models import load_run
 from bertsmith.training.plan import Plan
 from bertsmith.training.pretrain import build_collator, initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runs import load_run
 from tests.tasks.toy_task import toy_recipe, write_task
 from tests.toys import make_data, packed_rows, tiny_recipe
 

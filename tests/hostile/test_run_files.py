@@ -23,10 +23,10 @@ from bertsmith.training.batches import RowStream
 from bertsmith.training.folder import newest_checkpoint
 from bertsmith.training.loop import State
 from bertsmith.training.metrics import MetricsLog, read_metrics
+from bertsmith.training.models import load_run, read_tokenizer
 from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
 from bertsmith.training.pretrain import _check_state, initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runs import load_run, read_tokenizer
 from tests.toys import make_data, tiny_recipe
 
 LAST = "run/checkpoints/step-00000004"

@@ -2,8 +2,7 @@
 
 import pytest
 
-from bertsmith.reports.averages import PROTOCOLS, average
-from bertsmith.reports.glue_table import glue_table
+from bertsmith.reports.averages import PROTOCOLS, average, glue_table
 from bertsmith.reports.published import PUBLISHED, PUBLISHED_AVERAGES, QUOTED_METRICS
 from bertsmith.tasks.published.glue import GLUE
 

@@ -9,10 +9,10 @@ from bertsmith.cli.planning import plan, show
 from bertsmith.config.loading import load
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
-from bertsmith.training.architecture import load_pretraining
+from bertsmith.training.initial import load_pretraining
+from bertsmith.training.models import load_run
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runs import load_run
 from tests.toys import make_data, tiny_recipe
 
 ELECTRA = ("objective.kind=rtd", "objective.generator.hidden_fraction=0.5", "objective.generator.sharing=nothing")

@@ -15,11 +15,11 @@ from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.training import checkpoints
-from bertsmith.training.architecture import open_init
+from bertsmith.training.initial import open_init
 from bertsmith.training.metrics import read_metrics
+from bertsmith.training.models import load_run
 from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runs import load_run
 from tests.toys import WORDS, make_data, tiny_recipe, write_corpus
 
 SHARINGS = ("embeddings", "gradient_disentangled", "nothing", "everything")

@@ -27,10 +27,9 @@ from bertsmith.text.shards import open_data
 from bertsmith.training import batches, checkpoints, runner
 from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics
-from bertsmith.training.models import open_model
+from bertsmith.training.models import load_run, open_model
 from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runs import load_run
 from tests.toys import make_data, tiny_recipe
 
 

@@ -17,7 +17,7 @@ from bertsmith.config.registry import Registry
 from bertsmith.errors import UserError
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.tasks.finetune import finetune
-from bertsmith.training.architecture import load_pretraining
+from bertsmith.training.initial import load_pretraining
 from bertsmith.training.metrics import MetricsLog, read_metrics
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.recipe import PretrainRecipe
