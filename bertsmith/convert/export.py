@@ -30,7 +30,7 @@ _PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
 
 @settings
 class ExportSettings:
-    """What `bertsmith export` can be told besides the run."""
+    """The settings of `bertsmith export`."""
 
     card: CardSettings = setting(CardSettings(), "for the model card")
 
@@ -41,7 +41,7 @@ def export_run(
     out: Path,
     opset: int | None = None,
     task: str | None = None,
-    told: ExportSettings = ExportSettings(),  # noqa: B008 - frozen
+    options: ExportSettings = ExportSettings(),  # noqa: B008 - frozen
 ) -> Path:
     """Write the newest checkpoint of a pre-training run, or the best trial of a fine-tuning run, to `out`; of a search,
     that of the run which it chose. A run with two networks gives the folders `discriminator` and `generator` in it.
@@ -67,9 +67,9 @@ def export_run(
         raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")
     model = open_trained(run, task)
     if isinstance(model, Finetuned):
-        _export_finetuned(model, out, opset, told.card)
+        _export_finetuned(model, out, opset, options.card)
     else:
-        _export_pretrained(model, out, opset, told.card)
+        _export_pretrained(model, out, opset, options.card)
     return out
 
 
@@ -80,7 +80,7 @@ def how_to_load(out: Path) -> str:
     return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
 
 
-def _export_pretrained(model: Model, out: Path, opset: int | None, told: CardSettings) -> None:
+def _export_pretrained(model: Model, out: Path, opset: int | None, card_settings: CardSettings) -> None:
     run, path = model.run, model.path
     assert run is not None
     data, measures = run.manifest["data"], run.manifest.get("measures", {})
@@ -92,7 +92,6 @@ def _export_pretrained(model: Model, out: Path, opset: int | None, told: CardSet
     modules = modules and modules.cut_at(run.recipe.rows.length)
     for network in model.networks:
         folder = out / network.name
-        make_folder(folder.resolve().parent)
         its_modules = modules if network is model.network else None
         card = model_card(
             f"{path.name}, {network.name}" if network.name else path.name,
@@ -101,7 +100,7 @@ def _export_pretrained(model: Model, out: Path, opset: int | None, told: CardSet
             data=described,
             results={"steps": run.step, **measures},
             onnx=opset is not None,
-            told=told,
+            settings=card_settings,
             measured=Measured(path.name, Path(run.recipe.data).name, measures),
             pooled=its_modules.description if its_modules else None,
         )
@@ -109,7 +108,7 @@ def _export_pretrained(model: Model, out: Path, opset: int | None, told: CardSet
         _note(folder, write_folder(folder, network, model.tokenizer, card=card, opset=opset, modules=its_modules))
 
 
-def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, told: CardSettings) -> None:
+def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, card_settings: CardSettings) -> None:
     run, network = trial.path, trial.network
     if not trial.recipe.exports:
         raise UserError(
@@ -136,7 +135,7 @@ def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, told: Card
             **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()},
         },
         onnx=opset is not None,
-        told=told,
+        settings=card_settings,
         measured=Measured(run.name, trial.results["task"], this),
     )
     if network.head == "classification":

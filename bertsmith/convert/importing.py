@@ -1,5 +1,5 @@
-"""Somebody's pre-trained model → what `bertsmith export` writes: a Hugging Face folder, or two for an ELECTRA with its
-generator. Every tensor is accounted for, and what has no place here is said.
+"""Somebody's pre-trained model → a Hugging Face folder as `bertsmith export` writes it, or two for an ELECTRA with its
+generator. Every tensor is accounted for: those that are dropped are listed.
 """
 
 from collections import Counter
@@ -16,7 +16,6 @@ from bertsmith.hub.network import Network
 from bertsmith.hub.sentence import SentenceModules, encoder_folder, read_modules
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
 from bertsmith.objectives.rtd import NETWORKS
-from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import Model, check_place, refuse_hub_name, shared_tokenizer
@@ -24,7 +23,7 @@ from bertsmith.training.models import Model, check_place, refuse_hub_name, share
 
 @settings
 class ImportSettings:
-    """What `bertsmith import` can be told besides where the model is."""
+    """The settings of `bertsmith import`."""
 
     generator: str | None = setting(None, "the generator's Hugging Face folder, where the model's is a discriminator")
     vocab: str | None = setting(
@@ -45,7 +44,7 @@ class ImportSettings:
 
 @no_empty_folder
 def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
-    """Write the model at `path` to `out`; returns lines that say what it is and what was dropped.
+    """Write the model at `path` to `out`, and return lines that describe it and what was dropped.
 
     Args:
         path: a Hugging Face folder, one of sentence-transformers whatever folder in it has the encoder, or a TensorFlow
@@ -83,7 +82,6 @@ def import_model(path: Path, out: Path, settings: ImportSettings) -> list[str]:
         raise UserError(f"{out}: there lies what is to be brought in; name another folder to write to")
     check_place(out, [network.name for network in model.networks])
     for network in model.networks:
-        make_folder((out / network.name).resolve().parent)
         its_modules = modules if network is model.network else None
         card = _card(network, path.name, settings.card, its_modules)
         write_folder(out / network.name, network, model.tokenizer, card=card, modules=its_modules)
@@ -142,13 +140,12 @@ def _from_huggingface(path: Path, settings: ImportSettings) -> Model:
     return Model(path, networks, shared_tokenizer(networks, **casing))
 
 
-def _card(network: Network, source: str, told: CardSettings, modules: SentenceModules | None) -> str:
+def _card(network: Network, source: str, settings: CardSettings, modules: SentenceModules | None) -> str:
     about = (
         f"Converted from `{source}` by `bertsmith import` {__version__}: {HEADS[network.head].title}, "
         f"{network.settings.num_hidden_layers} layers of {network.settings.hidden_size}."
     )
-    pooled = modules.description if modules else None
-    return imported_card(source, head=network.head, about=about, told=told, pooled=pooled)
+    return imported_card(source, about, network.head, settings, modules.description if modules else None)
 
 
 def _describe(model: Model) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which class a folder holds: what config.json says, and where it says nothing what the tensors' names do."""
+"""The class that a folder holds, by its config.json, and where that is silent by the tensors' names."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ READ = "bertsmith reads " + " and ".join([", ".join(_FIRST), _LAST])
 
 
 def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> tuple[str, list[str]]:
-    """Return the class of transformers, of `CLASSES`, that a folder holds, and lines that say what was concluded.
+    """Return the class of transformers, of `CLASSES`, that a folder holds, and lines about what was concluded.
 
     Args:
         config: the content of config.json.
@@ -23,7 +23,7 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
         where: the path of config.json.
 
     Raises:
-        UserError: it is none of these, or cannot be told.
+        UserError: it is none of these, or the folder does not show which.
     """
     kind = member(config, "model_type", (str, type(None)), where, None)
     named = member(config, "architectures", (list, type(None)), where, None)

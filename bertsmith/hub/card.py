@@ -1,9 +1,10 @@
-"""The model card: what a model is, what it was trained on and how well it did, for people who find its folder."""
+"""The model card: a model, its training data and its scores, for people who find its folder."""
 
 import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from bertsmith import __version__
@@ -14,7 +15,7 @@ from bertsmith.hub.network import Network
 
 @settings
 class CardSettings:
-    """What only its maker can say of a model, for the card's front matter."""
+    """A model's license, language and origins, for the card's front matter."""
 
     license: str | None = setting(None, "the hub's identifier of a license, as apache-2.0")
     language: str | None = setting(None, "codes of languages, separated by commas, as en,de")
@@ -22,14 +23,10 @@ class CardSettings:
     datasets: str | None = setting(None, "the hub's names of data sets, separated by commas")
 
     def front_matter(self) -> dict[str, Any]:
-        """Return the keys of the hub's schema for what is said."""
-        values = {name: getattr(self, name) for name in ("license", "language", "base_model", "datasets")}
-        lists = ("language", "datasets")
-        return {
-            name: [part.strip() for part in value.split(",")] if name in lists else value
-            for name, value in values.items()
-            if value is not None
-        }
+        """Return the settings that are given by the keys of the hub's schema."""
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        lists = {name: given[name].split(",") for name in ("language", "datasets") if name in given}
+        return given | {name: [part.strip() for part in parts] for name, parts in lists.items()}
 
 
 class Measured(NamedTuple):
@@ -37,7 +34,7 @@ class Measured(NamedTuple):
 
     model: str
     dataset: str
-    """What they were measured on."""
+    """Of the measurement."""
     metrics: Mapping[str, float | None]
 
     def front_matter(self, pipeline: str) -> dict[str, Any]:
@@ -76,35 +73,29 @@ def model_card(
     data: Mapping[str, Any],
     results: Mapping[str, Any],
     onnx: bool = False,
-    told: CardSettings = CardSettings(),  # noqa: B008 - frozen
+    settings: CardSettings = CardSettings(),  # noqa: B008 - frozen
     measured: Measured | None = None,
     pooled: str | None = None,
 ) -> str:
-    """Markdown with the front matter that Hugging Face's hub reads.
+    """Return Markdown with the front matter that Hugging Face's hub reads.
 
     Args:
         name: the title.
-        network: whose head decides the hub's label and the example.
+        network: its head decides the hub's label and the example.
         recipe: every setting of the run, as TOML.
-        data: what → value ("corpus", "documents", "tokens", …), in the order to show.
+        data: name → value ("corpus", "documents", "tokens", …), in the order to show.
         results: metric → value; numbers are shown with four digits.
         onnx: whether a model.onnx is beside it.
-        told, measured: for the front matter.
-        pooled: what the modules of sentence-transformers beside it do, which come from the model that it began as.
+        settings, measured: for the front matter.
+        pooled: describes the modules of sentence-transformers beside it, which come from the model that it began as.
     """
     head = HEADS[network.head]
     pipeline, text = head.pipeline, head.example
-    front: dict[str, Any] = {
-        "library_name": "transformers",
-        "pipeline_tag": pipeline,
-        "tags": ["bertsmith"] + [_SENTENCES] * bool(pooled),
-    }
-    front |= told.front_matter() | (measured.front_matter(pipeline) if measured else {})
-    example = (
-        f'from transformers import pipeline\n\nprint(pipeline("{pipeline}", model="path/to/this/folder")("{text}"))'
-    )
-    if network.head == "answering":
-        example = _ANSWERING
+    tags = ["bertsmith"] + [_SENTENCES] * bool(pooled)
+    front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": tags}
+    front |= settings.front_matter() | (measured.front_matter(pipeline) if measured else {})
+    call = f'pipeline("{pipeline}", model="path/to/this/folder")("{text}")'
+    example = f"from transformers import pipeline\n\nprint({call})" if text else _ANSWERING
     parts = [
         _front(front),
         f"# {_escape(name)}",
@@ -133,15 +124,10 @@ def model_card(
 
 
 def imported_card(
-    name: str, *, head: HeadName | None, about: str, told: CardSettings, pooled: str | None = None
+    name: str, about: str, head: HeadName | None, settings: CardSettings, pooled: str | None = None
 ) -> str:
-    """Markdown about a model that was converted and not trained.
-
-    Args:
-        name, head, told: as of `model_card`; without a head it is an encoder.
-        about: what was converted, a paragraph.
-        pooled: what the modules of sentence-transformers beside it do.
-    """
+    """Return Markdown for a model that was converted and not trained: `about` is a paragraph, the others are as of
+    `model_card`."""
     pipeline = HEADS[head].pipeline
     front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": ["bertsmith"]}
     parts = [f"# {_escape(name)}", about]
@@ -156,7 +142,7 @@ def imported_card(
                 "python",
             ),
         ]
-    return "\n\n".join([_front(front | told.front_matter()), *parts]) + "\n"
+    return "\n\n".join([_front(front | settings.front_matter()), *parts]) + "\n"
 
 
 def _front(content: Mapping[str, Any]) -> str:
@@ -171,7 +157,7 @@ def _table(title: str, rows: Mapping[str, Any]) -> str:
 
 
 def _show(value: Any) -> str:
-    if value is None:  # a measure of nothing
+    if value is None:  # measured on nothing
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -179,7 +165,7 @@ def _show(value: Any) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text that reads as itself in one line of Markdown."""
+    """Return Markdown that shows the text as it is, in one line."""
     return re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))
 
 

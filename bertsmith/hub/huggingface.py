@@ -32,7 +32,7 @@ from bertsmith.hub.registry import CLASSES, COPIES, FAMILIES, kind_of_buffer, ki
 from bertsmith.hub.replaceable import FILES, WEIGHTS, check_replaceable
 from bertsmith.hub.sentence import SentenceModules
 from bertsmith.hub.tensors import Stored, find_tensors, read_tensors, serialized
-from bertsmith.storage.files import atomic_folder, atomic_write, write_text
+from bertsmith.storage.files import atomic_folder, atomic_write, make_folder, write_text
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
@@ -78,6 +78,7 @@ def write_folder(
             f"a model stays a run of bertsmith"
         )
     out = out.resolve()  # "." has no name to put a temporary one beside
+    make_folder(out.parent)
     check_replaceable(out)
     assert tokenizer.vocab_size <= network.vocab_size
     tensors = _to_family(weights, family.names(network.settings, head))
@@ -101,8 +102,8 @@ def write_folder(
 def read_folder(path: Path) -> Network:
     """Read a folder of `write_folder`, or of Hugging Face's save_pretrained for a BERT or ELECTRA model.
 
-    What its files do not say is concluded from the tensors' names and shapes, and said in `concluded`. Nothing is built
-    before config.json and the shapes agree.
+    Facts that its files lack are concluded from the tensors' names and shapes, and listed in `concluded`. Nothing is
+    built before config.json and the shapes agree.
 
     Raises:
         UserError: a file is missing or damaged; the weights are a pickle; config.json has a class or a value that our
@@ -174,6 +175,7 @@ def _to_family(weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...
 
 
 def _describe_inputs(path: Path, family: Family, length: int) -> None:
-    """Say what the model takes, and where to cut: without that a long text ends in an index error of transformers'."""
+    """Write the model's inputs and length to its tokenizer's config: without a length, transformers fails on a long
+    text with an index error."""
     config = read_json(path, dict)
     write_json(path, config | {"model_max_length": length, "model_input_names": list(family.inputs)})

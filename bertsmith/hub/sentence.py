@@ -1,7 +1,7 @@
-"""The files by which sentence-transformers makes one vector of an encoder's: read, held to the encoder, written again.
+"""The files by which sentence-transformers pools an encoder's vectors: read, checked against the encoder, written.
 
 modules.json names the library's modules in their order: a Transformer, which is the encoder itself, then Pooling, then
-any number of Normalize and Dense. Such a chain is carried over whole or not at all. The folders of what is written have
+any number of Normalize and Dense. Such a chain is carried over from end to end or not at all. Written folders have
 names of ours; those in modules.json are only read from.
 
 Source: sentence-transformers 6.2, base/model.py, base/modules/ and sentence_transformer/modules/pooling.py.
@@ -10,7 +10,7 @@ Source: sentence-transformers 6.2, base/model.py, base/modules/ and sentence_tra
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +19,14 @@ from torch import Tensor
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.replaceable import DENSE, ENCODER, LIBRARY, MODULES, MOST_MODULES, POOLING, WEIGHTS
-from bertsmith.hub.sentence_checks import NotCarried, check_dense, check_library, check_normalize, pooling_modes
+from bertsmith.hub.sentence_checks import (
+    NotCarried,
+    check_dense,
+    check_encoder,
+    check_library,
+    check_normalize,
+    pooling_modes,
+)
 from bertsmith.hub.tensors import FLOATS, find_tensors, read_tensors, serialized
 from bertsmith.storage.files import atomic_write
 from bertsmith.storage.json_files import check_shape, member, read_json, write_json
@@ -33,22 +40,15 @@ KEPT = "sentence_transformers"
 _KINDS = re.compile(r"sentence_transformers(?:\.[a-z_]+)+\.(Transformer|Pooling|Normalize|Dense)")
 """Classes, by the paths that versions 2 to 6 give them."""
 
-_TEXT_ONLY = {
-    "transformer_task": "feature-extraction",
-    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
-    "module_output_name": "token_embeddings",
-}
-"""What version 6 writes of every encoder of text."""
-
 
 @dataclass(frozen=True)
 class SentenceModules:
-    """What follows the encoder, and how texts are cut before it."""
+    """The modules after an encoder, and the length at which texts are cut before it."""
 
     contents: dict[str, Any]
-    """Name of each file that is written → what it holds."""
+    """Name of each JSON file → its content."""
     steps: str
-    """What is done to the encoder's vectors, for people."""
+    """For people, as "mean pooling, Normalize"."""
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Name of each file of weights → its tensors."""
 
@@ -62,9 +62,9 @@ class SentenceModules:
         return f"{self.steps}, at most {self.max_length} tokens"
 
     def cut_at(self, length: int | None) -> "SentenceModules":
-        """Return the same for an encoder that knows no longer rows."""
+        """Return the same for an encoder of rows of at most `length`."""
         shorter = self.contents[ENCODER] | {"max_seq_length": min(self.max_length, length or self.max_length)}
-        return SentenceModules(self.contents | {ENCODER: shorter}, self.steps, self.weights)
+        return replace(self, contents=self.contents | {ENCODER: shorter})
 
     def write(self, folder: Path) -> None:
         for name, content in self.contents.items():
@@ -76,7 +76,7 @@ class SentenceModules:
 
 
 def encoder_folder(folder: Path) -> Path | None:
-    """Return where sentence-transformers keeps the encoder of a folder; None where modules.json does not say.
+    """Return the folder of a sentence-transformers model's encoder; None without a modules.json.
 
     Raises:
         UserError: modules.json is damaged, or names a place outside of the folder.
@@ -130,8 +130,8 @@ def read_modules(folder: Path, encoder: Path, settings: EncoderConfig) -> tuple[
 
 
 def after_training(modules: SentenceModules) -> tuple[dict[str, Any] | None, str]:
-    """Return what still holds of modules when their encoder has been trained further, for a run's manifest, and a line
-    about it; None where nothing does."""
+    """Return the modules' files for the manifest of a run that trains their encoder further, None where they no longer
+    fit; and a line about it."""
     if modules.weights:
         name = min(modules.weights).partition("/")[0]
         return None, f"left out: sentence-transformers' files: {name} was trained on the encoder's vectors as they were"
@@ -204,16 +204,16 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _tokenizers_length(encoder: Path, longest: int) -> int:
-    """Return where the library cuts if its own files do not say."""
+    """Return the length at which the library cuts if its own files have none."""
     path = encoder / "tokenizer_config.json"
     said = member(_optional(path), "model_max_length", (int, float, type(None)), str(path), None)
     return min(int(said), longest) if said and said >= 1 else longest
 
 
 def _checked(contents: dict[str, Any], settings: EncoderConfig, where: Mapping[str, str]) -> SentenceModules:
-    """Return the modules in `contents`, of which nothing has been looked at but the order of the kinds."""
+    """Return the modules in `contents`, after checking all but the order of the kinds."""
     check_library(contents[LIBRARY], where[LIBRARY])
-    contents = contents | {ENCODER: _check_encoder(contents[ENCODER], settings, where[ENCODER])}
+    contents = contents | {ENCODER: check_encoder(contents[ENCODER], settings, where[ENCODER])}
     parts, width = [], settings.hidden_size
     for entry in contents[MODULES][1:]:
         name = f"{entry['path']}/config.json"
@@ -230,20 +230,6 @@ def _checked(contents: dict[str, Any], settings: EncoderConfig, where: Mapping[s
             check_normalize(contents.get(name, {}), where.get(name, name))
             parts.append("Normalize")
     return SentenceModules(contents, ", ".join(parts))
-
-
-def _check_encoder(content: dict[str, Any], settings: EncoderConfig, where: str) -> dict[str, Any]:
-    """Return the content of sentence_bert_config.json, cut to what the encoder can hold."""
-    length = member(content, "max_seq_length", int, where)
-    lowercase = member(content, "do_lower_case", bool, where, False)
-    if length < 1:
-        raise UserError(f"{where}: max_seq_length = {length}; it must be a whole number above 0")
-    for key, value in content.items():
-        if key not in ("max_seq_length", "do_lower_case") and value and value != _TEXT_ONLY.get(key):
-            raise NotCarried(f"{ENCODER} says {key} = {quoted(value, 60)}")
-    others = {key: value for key, value in content.items() if value and key in _TEXT_ONLY}
-    longest = min(length, settings.max_position_embeddings)
-    return {"max_seq_length": longest, "do_lower_case": lowercase, **others}
 
 
 def _dense_weights(place: Path, contents: Mapping[str, Any], name: str) -> dict[str, Tensor]:

@@ -1,10 +1,12 @@
-"""What the configurations of sentence-transformers' modules may say, a file each."""
+"""Checks of sentence-transformers' configuration files, a function each."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
+from bertsmith.hub.replaceable import ENCODER
 from bertsmith.storage.json_files import check_shape, member
 
 _MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -21,11 +23,34 @@ _FLAGS = {
 """Their names before version 6, each of a boolean."""
 
 _SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-_VECTOR = "sentence_embedding"
+_VECTOR_NAMES = {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
+_TEXT_ONLY = {
+    "transformer_task": "feature-extraction",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "module_output_name": "token_embeddings",
+}
+"""Written by version 6 for every encoder of text."""
 
 
 class NotCarried(Exception):
-    """Why modules that the library may read are not carried over."""
+    """The reason why modules that the library may read are not carried over."""
+
+
+def check_encoder(content: Mapping[str, Any], settings: EncoderConfig, where: str) -> dict[str, Any]:
+    """Return the content of sentence_bert_config.json, with at most the encoder's length.
+
+    Raises:
+        UserError: a value is of another type.
+        NotCarried: it has a key that is not known here.
+    """
+    length = member(content, "max_seq_length", int, where)
+    lowercase = member(content, "do_lower_case", bool, where, False)
+    if length < 1:
+        raise UserError(f"{where}: max_seq_length = {length}; it must be a whole number above 0")
+    _refuse_others(content, ("max_seq_length", "do_lower_case"), _TEXT_ONLY, ENCODER)
+    others = {key: value for key, value in content.items() if value and key in _TEXT_ONLY}
+    longest = min(length, settings.max_position_embeddings)
+    return {"max_seq_length": longest, "do_lower_case": lowercase, **others}
 
 
 def pooling_modes(content: Mapping[str, Any], width: int, where: str) -> tuple[str, ...]:
@@ -70,19 +95,17 @@ def check_dense(content: Mapping[str, Any], width: int, where: str) -> int:
     activation = member(content, "activation_function", (str, type(None)), where, None)
     if activation is not None and not re.fullmatch(r"torch\.nn\.modules\.(activation|linear)\.[A-Z]\w*", activation):
         raise NotCarried(f"{where} says activation_function = {quoted(activation, 60)}, code that is not torch's")
-    usual = {"module_input_name": _VECTOR, "module_output_name": _VECTOR}
-    known = {"in_features", "out_features", "bias", "activation_function"}
-    _refuse_others({key: value for key, value in content.items() if key not in known}, usual, where)
+    _refuse_others(content, ("in_features", "out_features", "bias", "activation_function"), _VECTOR_NAMES, where)
     return out
 
 
 def check_normalize(content: Mapping[str, Any], where: str) -> None:
-    """Raises NotCarried where a Normalize module makes another vector than the text's of length 1."""
-    _refuse_others(content, {"module_input_name": _VECTOR, "module_output_name": _VECTOR}, where)
+    """Raise NotCarried where a Normalize module does more than make the text's vector of length 1."""
+    _refuse_others(content, (), _VECTOR_NAMES, where)
 
 
 def check_library(content: Mapping[str, Any], where: str) -> None:
-    """Look at config_sentence_transformers.json.
+    """Check config_sentence_transformers.json.
 
     Raises:
         UserError: a value is of another type.
@@ -97,9 +120,8 @@ def check_library(content: Mapping[str, Any], where: str) -> None:
     similarity = member(content, "similarity_fn_name", (str, type(None)), where, None)
     if similarity not in (None, *_SIMILARITIES):
         raise NotCarried(f"{where} says similarity_fn_name = {quoted(similarity, 60)}")
-    known = {"prompts", "__version__", "default_prompt_name", "similarity_fn_name"}
-    others = {key: value for key, value in content.items() if key not in known}
-    _refuse_others(others, {"model_type": "SentenceTransformer"}, where)
+    known = ("prompts", "__version__", "default_prompt_name", "similarity_fn_name")
+    _refuse_others(content, known, {"model_type": "SentenceTransformer"}, where)
 
 
 def _check_width(content: Mapping[str, Any], key: str, width: int, where: str) -> None:
@@ -111,7 +133,8 @@ def _check_width(content: Mapping[str, Any], key: str, width: int, where: str) -
         )
 
 
-def _refuse_others(content: Mapping[str, Any], usual: Mapping[str, Any], where: str) -> None:
+def _refuse_others(content: Mapping[str, Any], known: tuple[str, ...], usual: Mapping[str, Any], where: str) -> None:
+    """Raise NotCarried for a value of a key that is not known, unless it is empty or the usual one."""
     for key, value in content.items():
-        if value and value != usual.get(key):
+        if key not in known and value and value != usual.get(key):
             raise NotCarried(f"{where} says {quoted(key, 40)} = {quoted(value, 60)}")

@@ -21,7 +21,7 @@ from bertsmith.training.machine import MachineSettings
 
 @settings
 class AnswerFileSettings:
-    """What `bertsmith submit` can be told about a run that answers questions."""
+    """The settings of `bertsmith submit` for a run that answers questions."""
 
     data: str = setting(description="the file of questions: SQuAD's layout, or MRQA's (.jsonl, .jsonl.gz)")
     seed: int | None = setting(None, "the trial that answers; without it, the best on dev", ge=0)
@@ -33,8 +33,7 @@ class AnswerFileSettings:
 
 @no_empty_folder
 def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str | None = None) -> str:
-    """Answer all questions of a file and write a JSON object of texts by id, "" for no answer; returns what was
-    answered, for people.
+    """Answer all questions of a file, write a JSON object of texts by id, "" for no answer, and return a line about it.
 
     Args:
         task: which one, of a run of several tasks.
@@ -55,13 +54,12 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
     seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
     answerer = open_answerer(load_trial(run, seed, task), options.machine, options.null_threshold)
     answers = answerer.decided(answerer.answer_all(asked))
-    num_none = sum(not answer.text for answer in answers)
-    none_said = ""
+    write_json(out, {id: answer.text for id, answer in zip(asked.ids, answers, strict=True)})
+    line = f"{len(asked):,} questions answered by {run}, seed {seed}"
     if answerer.objective.may_have_none:
         why = f" (null odds above {answerer.null_threshold:g})" if math.isfinite(answerer.null_threshold) else ""
-        none_said = f", {num_none:,} without an answer{why}"
-    write_json(out, {id: answer.text for id, answer in zip(asked.ids, answers, strict=True)})
-    return f"{len(asked):,} questions answered by {run}, seed {seed}{none_said}"
+        line += f", {sum(not answer.text for answer in answers):,} without an answer{why}"
+    return line
 
 
 def run_of_questions(run: Path, task: str | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""What the GLUE server takes: eleven TSV files in a zip archive, named and worded as it has them.
+"""The archive of the GLUE server: eleven TSV files in a zip archive, with its names and its words for labels.
 
 Source: gluebenchmark.com, FAQ, and the sample submission there.
 """
@@ -14,10 +14,10 @@ from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.published.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS
 
 
-class Sheet(NamedTuple):
+class ServerFile(NamedTuple):
     """One file of a submission."""
 
-    file: str
+    name: str
     examples: str
     """A key of `SETS`: its test split is answered, in the order of the file."""
     task: str
@@ -29,41 +29,34 @@ class Sheet(NamedTuple):
         return SETS[self.examples].counts["test"][0]
 
 
-SHEETS = (
-    Sheet("CoLA.tsv", "cola", "cola"),
-    Sheet("SST-2.tsv", "sst-2", "sst-2"),
-    Sheet("MRPC.tsv", "mrpc", "mrpc"),
-    Sheet("STS-B.tsv", "sts-b", "sts-b"),
-    Sheet("QQP.tsv", "qqp", "qqp"),
-    Sheet("MNLI-m.tsv", "mnli", "mnli"),
-    Sheet("MNLI-mm.tsv", MNLI_MISMATCHED, "mnli"),
-    Sheet("AX.tsv", DIAGNOSTIC, "mnli"),
-    Sheet("QNLI.tsv", "qnli", "qnli"),
-    Sheet("RTE.tsv", "rte", "rte"),
-    Sheet("WNLI.tsv", "wnli", "wnli"),
+SERVER_FILES = (
+    ServerFile("CoLA.tsv", "cola", "cola"),
+    ServerFile("SST-2.tsv", "sst-2", "sst-2"),
+    ServerFile("MRPC.tsv", "mrpc", "mrpc"),
+    ServerFile("STS-B.tsv", "sts-b", "sts-b"),
+    ServerFile("QQP.tsv", "qqp", "qqp"),
+    ServerFile("MNLI-m.tsv", "mnli", "mnli"),
+    ServerFile("MNLI-mm.tsv", MNLI_MISMATCHED, "mnli"),
+    ServerFile("AX.tsv", DIAGNOSTIC, "mnli"),
+    ServerFile("QNLI.tsv", "qnli", "qnli"),
+    ServerFile("RTE.tsv", "rte", "rte"),
+    ServerFile("WNLI.tsv", "wnli", "wnli"),
 )
-assert {sheet.task for sheet in SHEETS} == GLUE.keys()
+assert {file.task for file in SERVER_FILES} == GLUE.keys()
 
 
-def sheet_text(kind: AnswerKind, answers: Sequence[str | float]) -> str:
-    """Return the file's content.
-
-    Args:
-        kind: what the answers are.
-        answers: labels as words, or numbers, which are clipped to the task's range and written with three decimals.
-    """
+def file_text(kind: AnswerKind, answers: Sequence[str | float]) -> str:
+    """Return the content of a file with these answers: labels as words, or numbers, which are clipped to the task's
+    range and written with three decimals."""
     lines = [f"{index}\t{kind.submitted(answer)}\n" for index, answer in enumerate(answers)]
     return "index\tprediction\n" + "".join(lines)
 
 
-def write_submission(out: Path, sheets: Mapping[str, str]) -> None:
-    """Write a zip archive of these files' contents by name, whole or not at all.
-
-    Raises:
-        UserError: `out` cannot be written; what was there before stays.
-    """
+def write_submission(out: Path, contents: Mapping[str, str]) -> None:
+    """Write a zip archive of these files' contents by name. Raises UserError where `out` cannot be written; a file that
+    was there before is then as it was."""
     with atomic_write(out) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, content in sorted(sheets.items()):
+        for name, content in sorted(contents.items()):
             member = zipfile.ZipInfo(name, ZIP_TIMESTAMP)
             member.compress_type = zipfile.ZIP_DEFLATED
             member.create_system = 3  # as on Unix, wherever it is made

@@ -122,7 +122,15 @@ class TagWords(Pipeline):
     def ask(self, rows: Sequence[Row]) -> list[Line]:
         tagged, num_cut = self.model.tag_with_probs([row[0] for row in rows], truncate=True)
         self.num_cut += num_cut
-        return [tag_line(sentence, self.a_word_a_line) for sentence in tagged]
+        return list(map(self._line, tagged))
+
+    def _line(self, tagged: TagsWithProbs) -> Line:
+        words, tags, probs = map(list, zip(*tagged, strict=True)) if tagged else ([], [], [])
+        content = {"words": words, "tags": tags}
+        columns = {"words": words, "prediction": tags, "probability": probs}
+        if self.a_word_a_line:
+            return Line([*map(" ".join, zip(words, tags, strict=True)), ""], content, columns)
+        return Line([" ".join(map("/".join, zip(words, tags, strict=True)))], content, columns)
 
 
 class Answer(Pipeline):
@@ -198,7 +206,13 @@ class Judge(Fill):
             return []
         judged, num_cut = self.model.replaced(texts, self.truncate, count_cut=True)
         self.num_cut += num_cut
-        return [judged_line(tokens) for tokens in judged]
+        return list(map(self._line, judged))
+
+    def _line(self, tokens: TokenValues) -> Line:
+        """Return the text with stars around suspect words, and each token's probability of being replaced."""
+        content = {"tokens": [{"token": token, "replaced_prob": prob} for token, prob in tokens]}
+        columns = {"prediction": [token for token, _ in tokens], "probability": [prob for _, prob in tokens]}
+        return Line([_marked(tokens), _listed(tokens, 2)], content, columns)
 
 
 @dataclass
@@ -209,10 +223,18 @@ class Score(Pipeline):
     """Whether each token's share is shown."""
 
     def ask(self, rows: Sequence[Row]) -> list[Line]:
-        measure = self.model.score_measure
         scored, num_cut = self.model.score_tokens([row[0] for row in rows], self.truncate, count_cut=True)
         self.num_cut += num_cut
-        return [score_line(tokens, measure, self.per_token) for tokens in scored]
+        return list(map(self._line, scored))
+
+    def _line(self, tokens: TokenValues) -> Line:
+        """Return the score, the sum that JSON names, and the number of tokens."""
+        total = sum(value for _, value in tokens)
+        content: dict[str, Any] = {"score": total, "num_tokens": len(tokens), "sum_of": self.model.score_measure}
+        if self.per_token:
+            content["tokens"] = [{"token": token, "score": value} for token, value in tokens]
+        listed = [_listed(tokens, 4)] if self.per_token else []
+        return Line([f"{total:.4f}", str(len(tokens)), *listed], content)
 
 
 def pipeline_of(model: Predictor, top_k: int = 5, truncate: bool = False) -> Pipeline:
@@ -235,39 +257,12 @@ def answer_line(answer: FoundAnswer) -> Line:
     return Line(["\t".join([" ".join(answer.text.split()) or "-", *score])], content, columns)
 
 
-def tag_line(words: TagsWithProbs, a_word_a_line: bool = False) -> Line:
-    """Return words with their tags, in one line, or as `grade conll2000` reads them."""
-    content = {"words": [word for word, _, _ in words], "tags": [tag for _, tag, _ in words]}
-    columns = {"words": content["words"], "prediction": content["tags"], "probability": [prob for _, _, prob in words]}
-    if a_word_a_line:
-        return Line([*(f"{word} {tag}" for word, tag, _ in words), ""], content, columns)
-    return Line([" ".join(f"{word}/{tag}" for word, tag, _ in words)], content, columns)
-
-
 def filled_line(filled: Filled) -> Line:
     """Return the text with its masks filled, and the guesses for each."""
     masks = [[{"token": token, "prob": prob} for token, prob in guesses] for guesses in filled.masks]
     columns = {"prediction": filled.text, "probability": [guesses[0][1] for guesses in filled.masks]}
     parts = [filled.text, *(_listed(guesses, 3) for guesses in filled.masks)]
     return Line(parts, {"text": filled.text, "masks": masks}, columns)
-
-
-def judged_line(tokens: TokenValues) -> Line:
-    """Return the text with stars around suspect words, and each token's probability of being replaced."""
-    content = {"tokens": [{"token": token, "replaced_prob": prob} for token, prob in tokens]}
-    columns = {"prediction": [token for token, _ in tokens], "probability": [prob for _, prob in tokens]}
-    return Line([_marked(tokens), _listed(tokens, 2)], content, columns)
-
-
-def score_line(tokens: TokenValues, measure: str, per_token: bool) -> Line:
-    """Return score and number of tokens, and in JSON what the score is the sum of; `per_token` adds each token's."""
-    total = sum(value for _, value in tokens)
-    parts = [f"{total:.4f}", str(len(tokens))]
-    content: dict[str, Any] = {"score": total, "num_tokens": len(tokens), "sum_of": measure}
-    if per_token:
-        parts.append(_listed(tokens, 4))
-        content["tokens"] = [{"token": token, "score": value} for token, value in tokens]
-    return Line(parts, content)
 
 
 def _marked(tokens: TokenValues) -> str:

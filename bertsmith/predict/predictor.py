@@ -82,21 +82,6 @@ class Predictor:
             self._machine = choose_machine(settings, self.opened.tokenizer.pad_id)
 
     @property
-    def classifies(self) -> bool:
-        """Whether it was fine-tuned to classify texts, for `classify`."""
-        return isinstance(self._finetuned, Classifier)
-
-    @property
-    def tags_words(self) -> bool:
-        """Whether it was fine-tuned to tag words, for `tag`."""
-        return isinstance(self._finetuned, Tagger)
-
-    @property
-    def answers_questions(self) -> bool:
-        """Whether it was fine-tuned to find answers in a text, for `answer`."""
-        return isinstance(self._finetuned, Answerer)
-
-    @property
     def was_finetuned(self) -> bool:
         """Whether it was trained on a labelled task."""
         return self._finetuned is not None

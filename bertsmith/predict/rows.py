@@ -1,8 +1,8 @@
-"""The rows that a model is asked about, of lines of text, of a table, or of words a line; and their answers.
+"""The rows of `predict` and `score`: lines of text, a table, or words a line; and the answers to them.
 
-A file's name says what it is. A table (.tsv, .csv, .jsonl, .parquet) is read by the columns that the model was
-fine-tuned with; .conll has a word a line, and a blank line ends a sentence; all else is a text a line.
-They are answered some at a time, in order; a blank one gets an empty line, so that answers stay beside their texts.
+A file's name decides. A table (.tsv, .csv, .jsonl, .parquet) is read by the columns that the model was fine-tuned with;
+.conll has a word a line, and a blank line ends a sentence; any other file has a text a line. Rows are answered in
+batches, in order; a blank one gets an empty line, so that answers stand beside their texts.
 """
 
 import contextlib
@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from bertsmith.console.shell import command
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError, quoted
 from bertsmith.predict.answer_tables import Columns, given_columns
-from bertsmith.predict.pipelines import NO_ANSWER, Line, Pipeline, Row, TagWords
+from bertsmith.predict.pipelines import NO_ANSWER, Answer, Line, Pipeline, Row, TagWords
 from bertsmith.scoring.word_lines import read_words, refuse_numbers
 from bertsmith.storage.files import ending, reported
 from bertsmith.tables.files import column_names, read_table
@@ -28,12 +28,12 @@ ROWS_AT_ONCE = 1024
 
 
 class AskedRows(NamedTuple):
-    """Rows to ask about, and what is known of them."""
+    """Rows of one file or of the command line."""
 
     rows: Iterable[Row | None]
     """None for one that is blank."""
     columns: Callable[[], Columns]
-    """Gives all that a table of answers repeats of them."""
+    """Returns the columns that a table of answers repeats."""
     separator: str = "\t"
     """Between the parts of a printed line."""
     lines: Sequence[int] = ()
@@ -54,7 +54,7 @@ def asked_rows(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> As
         UserError: a column is missing; a cell holds no text; the model reads no such file.
     """
     layout = ending(Path(file)) if file is not None else ""
-    if layout == ".json" and pipeline.model.answers_questions:
+    if layout == ".json" and isinstance(pipeline, Answer):
         answers = command("bertsmith", "submit", pipeline.model.path, "OUT.json", f"data={file}")
         raise UserError(f"{file}: in SQuAD's layout? `{answers}` answers that")
     if file is not None and layout in ENDINGS:
@@ -62,23 +62,19 @@ def asked_rows(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> As
     if file is not None and layout == WORDS_ENDING:
         return _of_words(pipeline, Path(file))
     if file is not None and isinstance(pipeline, TagWords):
-        lines = _no_tagged_words(pipeline, lines, file)
-    kept: list[str] = []
+        lines = _without_tags(pipeline, lines, file)
+    texts: list[str] = []
 
     def parsed() -> Iterator[Row | None]:
         for line in lines:
-            kept.append(line)
+            texts.append(line)
             yield pipeline.parse(line) if line.strip() else None
 
-    return AskedRows(parsed(), lambda: _columns_of_texts(pipeline, kept), "\n    " if file is None else "\t")
+    return AskedRows(parsed(), lambda: _columns_of_texts(pipeline, texts), "\n    " if file is None else "\t")
 
 
-def _no_tagged_words(pipeline: Pipeline, lines: Iterable[str], file: str) -> Iterator[str]:
-    """Return `lines`.
-
-    Raises:
-        UserError: the first of them are a word and its tag each, as what taggers learn from is written.
-    """
+def _without_tags(pipeline: Pipeline, lines: Iterable[str], file: str) -> Iterator[str]:
+    """Return `lines`. Raises UserError where each is a word and its tag, as in files that taggers are trained on."""
     lines = iter(lines)
     beginning = list(islice(lines, ROWS_AT_ONCE))
     cells = [line.split() for line in beginning if line.strip()]
@@ -101,9 +97,9 @@ def answered(pipeline: Pipeline, asked: AskedRows) -> Iterator[Line]:
     rows, begin = iter(asked.rows), 0
     while batch := list(islice(rows, ROWS_AT_ONCE)):
         end = begin + len(batch)
-        whole = [row for row in batch if row is not None]
+        filled = [row for row in batch if row is not None]
         try:
-            lines = iter(pipeline.ask(whole) if whole else [])
+            lines = iter(pipeline.ask(filled) if filled else [])
         except UserError as error:
             raise asked.locate(error, begin, end) from None
         for row in batch:
@@ -120,7 +116,8 @@ def read_lines(source: str) -> Iterator[str]:
     """
     if source == "-" and sys.stdin is None:
         raise UserError("standard input is closed; name a file")
-    opened = contextlib.nullcontext(sys.stdin.buffer) if source == "-" else _open(source)
+    with reported(Path(source)):
+        opened = contextlib.nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb")  # noqa: SIM115
     with opened as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -140,18 +137,13 @@ def lines_of(texts: list[str], file: str | None) -> Iterable[str]:
     return read_lines(file or "-") if file or texts == ["-"] else texts
 
 
-def _open(source: str) -> IO[bytes]:
-    with reported(Path(source)):
-        return open(source, "rb")
-
-
 def _columns_of_texts(pipeline: Pipeline, texts: Sequence[str]) -> Columns:
-    """Return lines as the columns that the model learnt from, where they have as many parts; else as they are."""
+    """Return lines as the columns of the training data, where they have as many parts; else as they are."""
     rows = [text.split("\t") for text in texts]
     for names in pipeline.columns:
         if all(len(row) == len(names) or not text.strip() for row, text in zip(rows, texts, strict=True)):
-            whole = [row if len(row) == len(names) else [""] * len(names) for row in rows]
-            return {name: [row[place] for row in whole] for place, name in enumerate(names)}
+            cells = [row if len(row) == len(names) else [""] * len(names) for row in rows]
+            return {name: [row[column] for row in cells] for column, name in enumerate(names)}
     return {"text": list(texts)}
 
 
@@ -164,7 +156,8 @@ def _of_table(pipeline: Pipeline, path: Path) -> AskedRows:
 
 
 def _columns(pipeline: Pipeline, path: Path) -> Sequence[str]:
-    """Return those that hold the texts; a lone column that is no "text" is taken for it, with a note."""
+    """Return the names of the columns of texts; an only column with another name than "text" is taken for it, with a
+    note."""
     names = column_names(path)
     if not names:
         raise UserError(f"{path}: no rows in this file")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
-from bertsmith.predict.glue_archive import SHEETS, Sheet, sheet_text, write_submission
+from bertsmith.predict.glue_archive import SERVER_FILES, ServerFile, file_text, write_submission
 from bertsmith.storage.file_types import SUBMISSION_FILE, check_output
 from bertsmith.storage.files import ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
@@ -22,7 +22,7 @@ from bertsmith.training.machine import MachineSettings
 
 @settings
 class SubmitSettings:
-    """What `bertsmith submit` can be told."""
+    """The settings of `bertsmith submit`."""
 
     data: str | None = setting(None, "the GLUE folder with the test sets; without it, that of the run")
     seed: int | None = setting(None, "the trial that answers; without it, each task's best on dev", ge=0)
@@ -37,31 +37,29 @@ class TaskRun(NamedTuple):
     task: str
     data: Path
     seed: int
-    score: str
-    """The trial's headline on dev, for people."""
-    learnt_before: list[str]
-    """Tasks that the model it started from was fine-tuned on."""
+    source: str
+    """Run, trial and its headline on dev, for people."""
 
 
-class Work(NamedTuple):
-    """A file that is to be written, and what it is made of."""
+class Job(NamedTuple):
+    """A file to write: the trial that answers its examples, or one answer for all rows."""
 
-    sheet: Sheet
-    run: TaskRun | None
-    """None where a filler answers."""
-    examples: Examples | None
+    file: ServerFile
+    source: str
+    """Of the answers, for people."""
     num_rows: int
-    filler: str | float = ""
-    why: str = ""
-    """Where the filler is from, or why nothing answers."""
+    run: TaskRun | None = None
+    examples: Examples | None = None
+    default_answer: str | float = ""
 
 
 @no_empty_folder
 def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) -> tuple[list[str], list[str]]:
-    """Answer the test sets and write the archive `out`; return what was written and what was left out, a line a file.
+    """Answer the test sets and write the archive `out`; return a line for each file that was written, and for each that
+    was left out.
 
-    All files are read before a model answers, so that what is wrong with them is said at once. No malformed line of a
-    test set is skipped: each line has its index.
+    All files are read before a model answers, so that faults in them are reported at once. No malformed line of a test
+    set is skipped: each line has its index.
 
     Args:
         run: a GLUE run, or a fine-tuning run of one GLUE task or of several, or a search of these.
@@ -70,25 +68,19 @@ def submit(run: Path, out: Path, options: SubmitSettings, fill: bool = False) ->
 
     Raises:
         UserError: `run` is neither, or has no finished trial (of that seed); a test file of a task that was run is
-            missing, malformed or not as long as the official one; `out` cannot be written. Nothing is written then, and
-            an archive that was there before stays.
+            missing, malformed or not as long as the official one; `out` cannot be written. Then nothing is written.
     """
     if ending(out) != ".zip" or out.is_dir():
         raise UserError(f"{out}: the server takes an archive; name a file that ends in .zip (of questions, in .json)")
     check_output(out, SUBMISSION_FILE)
     make_folder(out.resolve().parent)
     runs = _task_runs(chosen_run(run), options.seed)
-    works, left_out = [], []
-    for sheet in SHEETS:
-        work = _work(sheet, runs, options, fill)
-        if work.run is None and not fill:
-            left_out.append(f"{sheet.file}: {work.why}")
-        else:
-            works.append(work)
+    jobs = {file: _job(file, runs, options, fill) for file in SERVER_FILES}
+    left_out = [f"{file.name}: {job}" for file, job in jobs.items() if isinstance(job, str)]
     contents, written = {}, []
-    for work, answers in _answered(works, options.machine):
-        contents[work.sheet.file] = sheet_text(GLUE[work.sheet.task].spec.answers, answers)
-        written.append(f"{work.sheet.file:<12}{work.num_rows:>9,}  {_source(work)}")
+    for job, answers in _answered([job for job in jobs.values() if isinstance(job, Job)], options.machine):
+        contents[job.file.name] = file_text(GLUE[job.file.task].spec.answers, answers)
+        written.append(f"{job.file.name:<12}{job.num_rows:>9,}  {job.source}")
     write_submission(out, contents)
     return written, left_out
 
@@ -104,7 +96,7 @@ def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
         raise UserError(
             f"{run}: neither a GLUE run nor a fine-tuning run; name a folder that `bertsmith glue` or `finetune` wrote"
         )
-    found = {}
+    runs = {}
     for folder in folders.values():
         if not (folder / "results.json").is_file():
             continue  # stopped before its first trial was finished
@@ -117,39 +109,39 @@ def _task_runs(run: Path, seed: int | None) -> dict[str, TaskRun]:
             )
         for task in (task for task in tasks if task in GLUE):
             recipe, own, results = read_run(folder, task)
-            metric = own["metrics"][0]  # `read_run` has seen to it
+            metric = own["metrics"][0]  # `read_run` has checked that there is one
             chosen = choose_seed(folder, results, metric, seed)
             [score] = [trial["metrics"][metric] for trial in results["trials"] if trial["seed"] == chosen]
-            told = f"{metric} {100 * score:.2f} on dev"
-            found[task] = TaskRun(folder, task, Path(recipe.data), chosen, told, own.get("learnt_before", []))
-    if not found:
+            before = f" (from a model of {', '.join(names)})" if (names := own.get("learnt_before")) else ""
+            source = f"{folder}, seed {chosen}{before}, {metric} {100 * score:.2f} on dev"
+            runs[task] = TaskRun(folder, task, Path(recipe.data), chosen, source)
+    if not runs:
         raise UserError(f"{run}: no task has a finished trial; run `bertsmith {kind}` again, which goes on")
-    return found
+    return runs
 
 
-def _work(sheet: Sheet, runs: dict[str, TaskRun], options: SubmitSettings, fill: bool) -> Work:
-    """Read what the file is made of."""
-    run = runs.get(sheet.task)
+def _job(file: ServerFile, runs: dict[str, TaskRun], options: SubmitSettings, fill: bool) -> Job | str:
+    """Return the file's job, after reading its examples; or the reason why nothing answers them."""
+    run = runs.get(file.task)
     data = Path(options.data) if options.data else (run or next(iter(runs.values()))).data
-    why = "not run"
-    if run is not None and sheet.examples == DIAGNOSTIC:  # many copies of GLUE come without it
-        absent = why_absent(DIAGNOSTIC, data, "test")
-        if absent:
-            run, why = None, f"{absent}; `bertsmith download glue` fetches it"
-    if run is not None:
-        examples = read_split(sheet.examples, data, "test", check_counts=options.check_counts)
-        return Work(sheet, run, examples, len(examples.first))
-    if not fill:
-        return Work(sheet, None, None, 0, why=why)
-    num_rows = sheet.num_rows
-    if data.is_dir() and why_absent(sheet.examples, data, "test") is None:
-        num_rows = len(read_split(sheet.examples, data, "test", check_counts=options.check_counts).first)
-    filler, source = _filler(sheet.task, data, options.check_counts)
-    return Work(sheet, None, None, num_rows, filler, f"{source} ({why})")
+    missing = "" if run is not None else "not run"
+    if run is not None and file.examples == DIAGNOSTIC and (absent := why_absent(DIAGNOSTIC, data, "test")):
+        missing = f"{absent}; `bertsmith download glue` fetches it"  # many copies of GLUE come without it
+    if missing and not fill:
+        return missing
+    examples, num_rows = None, file.num_rows
+    if not missing or (data.is_dir() and why_absent(file.examples, data, "test") is None):
+        examples = read_split(file.examples, data, "test", check_counts=options.check_counts)
+        num_rows = len(examples.first)
+    if run is not None and not missing:
+        return Job(file, run.source, num_rows, run, examples)
+    answer, origin = _default_answer(file.task, data, options.check_counts)
+    shown = answer if isinstance(answer, str) else f"{answer:.3f}"
+    return Job(file, f"filler {shown}: {origin} ({missing})", num_rows, default_answer=answer)
 
 
-def _filler(name: str, data: Path, check_counts: bool) -> tuple[str | float, str]:
-    """Return one answer for all rows, and where it is from."""
+def _default_answer(name: str, data: Path, check_counts: bool) -> tuple[str | float, str]:
+    """Return one answer for all rows, and its origin."""
     answers = GLUE[name].spec.answers
     if not data.is_dir() or why_absent(name, data, "train"):
         answer, which = answers.commonest(None)
@@ -157,32 +149,19 @@ def _filler(name: str, data: Path, check_counts: bool) -> tuple[str | float, str
     return answers.commonest(read_split(name, data, "train", check_counts=check_counts, skip_malformed=True).targets)
 
 
-def _answered(works: list[Work], machine: MachineSettings) -> Iterator[tuple[Work, list[str | float]]]:
-    """Yield each file with its answers; a model is opened once for all files that it answers."""
+def _answered(jobs: list[Job], machine: MachineSettings) -> Iterator[tuple[Job, list[str | float]]]:
+    """Yield each job with its answers; a model is opened once for all files that it answers."""
     opened: tuple[TaskRun, Classifier] | None = None
-    for work in works:
-        if work.run is None:
-            yield work, [work.filler] * work.num_rows
+    for job in jobs:
+        if job.run is None or job.examples is None:
+            yield job, [job.default_answer] * job.num_rows
             continue
-        if opened is None or opened[0] != work.run:
-            opened = work.run, open_classifier(load_trial(work.run.folder, work.run.seed, work.run.task), machine)
-        assert work.examples is not None
-        _say(f"{work.sheet.file}: answering {work.num_rows:,} examples")
+        if opened is None or opened[0] != job.run:
+            opened = job.run, open_classifier(load_trial(job.run.folder, job.run.seed, job.run.task), machine)
+        say(f"{job.file.name}: answering {job.num_rows:,} examples", error=True)
         classifier = opened[1]
-        rows = classifier.encode(work.examples.first, work.examples.second)
+        rows = classifier.encode(job.examples.first, job.examples.second)
         if rows.truncated:
-            length = classifier.model.length
-            _say(f"{work.sheet.file}: {rows.truncated:,} of them are cut to {length} tokens, as in training")
-        yield work, [answer.answer for answer in classifier.answer(rows)]
-
-
-def _source(work: Work) -> str:
-    if work.run is None:
-        filler = work.filler if isinstance(work.filler, str) else f"{work.filler:.3f}"
-        return f"filler {filler}: {work.why}"
-    before = f" (from a model of {', '.join(work.run.learnt_before)})" if work.run.learnt_before else ""
-    return f"{work.run.folder}, seed {work.run.seed}{before}, {work.run.score}"
-
-
-def _say(text: str) -> None:
-    say(text, error=True)
+            cut = f"{rows.truncated:,} of them are cut to {classifier.model.length} tokens, as in training"
+            say(f"{job.file.name}: {cut}", error=True)
+        yield job, [answer.answer for answer in classifier.answer(rows)]

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.predict.glue_archive import SHEETS, sheet_text, write_submission
+from bertsmith.predict.glue_archive import SERVER_FILES, file_text, write_submission
 from bertsmith.tasks.published.glue import GLUE
 
 OFFICIAL = {
@@ -17,17 +17,17 @@ WORDS = {"mnli": {"entailment", "neutral", "contradiction"}, "qnli": {"entailmen
 
 
 def test_the_eleven_files():
-    assert {sheet.file: sheet.num_rows for sheet in SHEETS} == OFFICIAL
+    assert {sheet.name: sheet.num_rows for sheet in SERVER_FILES} == OFFICIAL
     for name, row in GLUE.items():
         assert set(row.spec.labels) == WORDS.get(name, {"0", "1"})
 
 
 def test_words_and_numbers():
-    assert sheet_text(GLUE["rte"].spec.answers, ["entailment", "not_entailment"]) == (
+    assert file_text(GLUE["rte"].spec.answers, ["entailment", "not_entailment"]) == (
         "index\tprediction\n0\tentailment\n1\tnot_entailment\n"
     )
     assert (
-        sheet_text(GLUE["sts-b"].spec.answers, [-0.2, 2.71828, 5.01])
+        file_text(GLUE["sts-b"].spec.answers, [-0.2, 2.71828, 5.01])
         == "index\tprediction\n0\t0.000\n1\t2.718\n2\t5.000\n"
     )
 

@@ -10,7 +10,7 @@ from bertsmith import load as load_model
 from bertsmith.cli.app import app
 from bertsmith.config.loading import lay_over, load
 from bertsmith.errors import UserError
-from bertsmith.predict.glue_archive import SHEETS, write_submission
+from bertsmith.predict.glue_archive import SERVER_FILES, write_submission
 from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.sweeps.glue import run_glue
 from bertsmith.tasks.finetune import finetune
@@ -57,7 +57,7 @@ def test_a_run_of_several_tasks_answers_those_of_glue(model, data, tmp_path):
     finetune(load(FinetuneRecipe, "finetune", "several", [*several, "sequence_length=16"]), tmp_path / "run")
     written, left_out = submit(tmp_path / "run", tmp_path / "out.zip", options())
     contents = read_archive(tmp_path / "out.zip")
-    assert list(contents) == ["RTE.tsv", "STS-B.tsv"] and len(left_out) == len(SHEETS) - 2
+    assert list(contents) == ["RTE.tsv", "STS-B.tsv"] and len(left_out) == len(SERVER_FILES) - 2
     for line, task in zip(written, ("sts-b", "rte"), strict=True):
         assert f"seed {load_trial(tmp_path / 'run', task=task).seed}, " in line
     predictor = load_model(tmp_path / "run", "cpu", "rte")
@@ -72,11 +72,11 @@ def test_every_task_that_was_run_is_answered(run, tmp_path):
     assert list(contents) == ["AX.tsv", "CoLA.tsv", "MNLI-m.tsv", "MNLI-mm.tsv", "MRPC.tsv", "RTE.tsv", "STS-B.tsv"]
     assert [line.split(":")[0] for line in left_out] == ["SST-2.tsv", "QQP.tsv", "QNLI.tsv", "WNLI.tsv"]
     assert all(line.endswith(": not run") for line in left_out)
-    for sheet in SHEETS:
-        if sheet.file in contents:  # as `grade` reads them, with labels outside the task's set refused
-            path = tmp_path / sheet.file
-            path.write_text(contents[sheet.file])
-            assert contents[sheet.file].startswith("index\tprediction\n0\t")
+    for sheet in SERVER_FILES:
+        if sheet.name in contents:  # as `grade` reads them, with labels outside the task's set refused
+            path = tmp_path / sheet.name
+            path.write_text(contents[sheet.name])
+            assert contents[sheet.name].startswith("index\tprediction\n0\t")
             assert len(read_predicted_labels(path, GLUE[sheet.task].spec, path, SIZES["test"])) == SIZES["test"]
     best = load_trial(run / "tasks" / "rte").seed
     [line] = [line for line in written if line.startswith("RTE")]
@@ -115,7 +115,7 @@ def test_fillers_are_the_commonest_label_or_the_mean_and_are_listed(run, model, 
     result = CliRunner().invoke(app, [*arguments, "--fill"])
     assert result.exit_code == 0, result.output
     contents = read_archive(tmp_path / "out.zip")
-    assert sorted(contents) == sorted(sheet.file for sheet in SHEETS)
+    assert sorted(contents) == sorted(sheet.name for sheet in SERVER_FILES)
     assert contents["SST-2.tsv"] == "index\tprediction\n" + "".join(f"{index}\t1\n" for index in range(6))
     assert contents["STS-B.tsv"].splitlines()[1] == "0\t1.750"
     assert contents["WNLI.tsv"].count("\n") == 147, "the official number, as there is no test file"

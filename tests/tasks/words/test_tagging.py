@@ -136,7 +136,7 @@ def test_exported_it_answers_in_transformers_as_here(toy, tmp_path, monkeypatch,
 
 def test_what_predict_prints(run):
     model = bertsmith.load(run, device="cpu")
-    assert model.tags_words and not model.classifies
+    assert model.opened.network.head == "tagging"
     words = [WORDS[0], WORDS[10], WORDS[40]]
     line = predictions(model, [" ".join(words)])[0]
     assert line.parts == [f"{words[0]}/B-X {words[1]}/I-X {words[2]}/O"]
