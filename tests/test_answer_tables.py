@@ -98,7 +98,8 @@ def test_each_row_has_its_columns_and_its_answer(runs, tmp_path, kind, layout, o
             assert "probability" not in row
             assert float(row["prediction"]) == pytest.approx(model.classify(text[0]).value, rel=1e-6)
         elif kind == "tags":
-            words, tags, probs = zip(*model.tag_with_probs([text[0].split()])[0], strict=True)
+            [words], _ = model.tag_with_probs([text[0].split()])
+            words, tags, probs = zip(*words, strict=True)
             assert value(row["words"]) == list(words) == text[0].split() and value(row["prediction"]) == list(tags)
             assert value(row["probability"]) == pytest.approx(list(probs), abs=1e-5)
         else:
