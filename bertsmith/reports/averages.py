@@ -105,7 +105,7 @@ def _compared(name: str, found: Mapping[str, Any], seeds: str) -> Iterator[str]:
     yield f"  {'this run':<20}{score:>6}  dev set, median of {seeds}{'; not comparable:' if reasons else ''}"
     for reservation in reasons:
         yield from wrap(reservation, LINE_WIDTH, initial_indent=f"{'':>30}- ", subsequent_indent=f"{'':>32}")
-    for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
+    for row in PUBLISHED_AVERAGES[name]:
         yield f"  {row.model:<20}{row.score:>6.2f}  {row.protocol}; {row.source}"
 
 

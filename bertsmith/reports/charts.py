@@ -5,15 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bertsmith.reports.published import published_scores
-from bertsmith.reports.runs import Log, Run
+from bertsmith.reports.runs import COLORS, Log, Run
 from bertsmith.reports.titles import SHARES, measure_title
 from bertsmith.storage.results import task_and_metric
 
 MAX_POINTS = 2000
 """Of a curve. A browser draws a page of twenty such curves at once."""
-
-COLORS = ("#3f83e0", "#dd6b2f", "#2a9d70", "#b35fcf", "#b8930b", "#d94a78", "#1d9cb3", "#8d7059")
-"""Of the runs, in turn; each has a contrast of at least 2.9 to white and of 3.9 to #14161a."""
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash")
 
@@ -65,51 +62,46 @@ class ScoreRow(NamedTuple):
     """What is shown → the score of a seed."""
 
 
-def curve_styles(runs: Sequence[tuple[Run, str]], single: bool) -> list[tuple[str, dict[str, str]]]:
-    """Return label, colour and dash of each log's curves, of runs each with its colour.
+def curve_styles(runs: Sequence[Run], single: bool) -> list[tuple[str, dict[str, str]]]:
+    """Return label, colour and dash of each log's curves.
 
-    The seeds of a run that stands `single` on its page have a colour each; beside other runs a dash each, in their
-    run's colour.
+    The seeds of a `single` run of a page have a colour each; beside other runs a dash each, in their run's colour.
     """
     styles = []
-    for run, color in runs:
+    for run in runs:
         for number, log in enumerate(run.logs):
             name = " · ".join(part for part in ("" if single and log.label else run.name, log.label) if part)
-            own = COLORS[number % len(COLORS)] if single else color
-            round_of = number // len(COLORS) if single else number
-            styles.append((name, {"color": own, "dash": DASHES[round_of % len(DASHES)]}))
+            color = COLORS[number % len(COLORS)] if single else run.color
+            dash = DASHES[(number // len(COLORS) if single else number) % len(DASHES)]
+            styles.append((name, {"color": color, "dash": dash}))
     return styles
 
 
-def run_colors(number: int) -> list[str]:
-    """Return a colour for each of so many runs."""
-    return [COLORS[position % len(COLORS)] for position in range(number)]
-
-
-def curve_charts(runs: Sequence[tuple[Run, str]], single: bool = False) -> list[Chart]:
-    """Return a chart for each measure that any of the runs (each with its colour) has; `single` as in `curve_styles`.
+def curve_charts(runs: Sequence[Run], single: bool = False) -> list[Chart]:
+    """Return a chart for each measure that any of the runs has; `single` as in `curve_styles`.
 
     Losses come first; training and held-out are drawn together.
     """
     styles = (style for _, style in curve_styles(runs, single))
-    logs = [(run, log, next(styles)) for run, _ in runs for log in run.logs]
+    logs = [(run, log, next(styles)) for run in runs for log in run.logs]
     charts = []
     for measure in _measures(logs):
         curves = [curve for run, log, style in logs for curve in _curves(run, log, style, measure)]
         if curves:
-            charts.append(_curve_chart(measure_title(measure, _runs_with(logs, measure)), measure, curves))
+            measured = [run for run, log, _ in logs if any(measure in line for line in log.lines)]
+            charts.append(_curve_chart(measure_title(measure, measured), measure, curves))
     return charts
 
 
-def score_chart(task: str, metric: str, runs: Sequence[tuple[Run, str]], title: str = "") -> Chart:
+def score_chart(task: str, metric: str, runs: Sequence[Run], title: str = "") -> Chart:
     """Return a chart with a line for each run, a dot for each seed and a diamond at the median, and a line for each
     published score."""
     rows = []
-    for run, color in runs:
+    for run in runs:
         median = 100 * run.summary[metric]["median"]
         scores = {trial["seed"]: 100 * trial["metrics"][metric] for trial in run.trials if metric in trial["metrics"]}
         seeds = {f"{score:.1f}, seed {seed}": score for seed, score in scores.items()}
-        diamond = {"color": color, "size": 13, "symbol": "diamond"}
+        diamond = {"color": run.color, "size": 13, "symbol": "diamond"}
         rows.append(ScoreRow(run.name, median, f"{median:.1f}, median", diamond, seeds))
     for row, value in published_scores(task, metric):
         rows.append(ScoreRow(row.model, value, f"{value:.1f}, {row.protocol}", PUBLISHED_MARKER, {}))
@@ -153,10 +145,6 @@ def thinned(values: Sequence[float | None], max_points: int = MAX_POINTS) -> lis
         else:
             kept.add(begin)
     return sorted(kept)
-
-
-def _runs_with(logs: Sequence[tuple[Run, Log, dict[str, str]]], measure: str) -> list[Run]:
-    return [run for run, log, _ in logs if any(measure in line for line in log.lines)]
 
 
 def _measures(logs: Sequence[tuple[Run, Log, dict[str, str]]]) -> list[str]:

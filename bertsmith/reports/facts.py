@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.reports.averages import seeds_of
 from bertsmith.reports.charts import NO_MEASURE
+from bertsmith.reports.markup import counted
 from bertsmith.reports.runs import Run
 from bertsmith.reports.titles import measure_title
 from bertsmith.storage.results import by_task, cautions_of, flat_names
@@ -35,13 +36,10 @@ def facts(run: Run) -> dict[str, str]:
 def headline(run: Run) -> list[Figure]:
     """Return a few figures on how the run went; of several tasks each one's first metric."""
     if run.verb == "pretrain":
-        figures = [_quality(run), _amount(run.last("tokens"), "tokens"), _duration(run), _rate(run)]
+        rate = _amount(_median(run, "tokens_per_second"), "tokens/s, median")
+        figures = [_quality(run), _amount(run.last("tokens"), "tokens"), _duration(run), rate]
     elif run.verb == "glue":
-        figures = [
-            *_averages(run),
-            Figure(str(len(run.glue["tasks"])), "tasks" if len(run.glue["tasks"]) != 1 else "task"),
-            _duration(run),
-        ]
+        figures = [*_averages(run), _number(len(run.glue["tasks"]), "task"), _duration(run)]
     else:
         several = len(run.trials) > 1
         scores = {name: run.summary[name] for name in _headlines(run)}
@@ -51,7 +49,7 @@ def headline(run: Run) -> list[Figure]:
         ]
         if several and len(scores) == 1:
             figures.append(Figure(f"{100 * next(iter(scores.values()))['std']:.1f}", "standard deviation"))
-        figures += [Figure(str(len(run.trials)), "seeds" if len(run.trials) != 1 else "seed"), _duration(run)]
+        figures += [_number(len(run.trials), "seed"), _duration(run)]
     return [figure for figure in figures if figure]
 
 
@@ -249,6 +247,10 @@ def _quality(run: Run) -> Figure | None:
     return None
 
 
+def _number(number: int, noun: str) -> Figure:
+    return Figure(*counted(number, noun).split(" "))
+
+
 def _amount(number: float | None, label: str) -> Figure | None:
     return Figure(format_count(number), label) if number else None
 
@@ -256,10 +258,6 @@ def _amount(number: float | None, label: str) -> Figure | None:
 def _duration(run: Run) -> Figure | None:
     seconds = _seconds(run)
     return Figure(seconds, "training") if seconds else None
-
-
-def _rate(run: Run) -> Figure | None:
-    return _amount(_median(run, "tokens_per_second"), "tokens/s, median")
 
 
 def _seconds(run: Run) -> str:

@@ -25,65 +25,64 @@ class Average(NamedTuple):
     table: str
 
 
-def averages(runs: Sequence[tuple[Run, str]]) -> Iterator[Average]:
-    """Yield the averages by each protocol, of those runs (each with its colour) that have scores."""
-    scored = [(run, color) for run, color in runs if run.glue["averages"]]
+def averages(runs: Sequence[Run]) -> Iterator[Average]:
+    """Yield the averages by each protocol, of those runs that have scores."""
+    scored = [run for run in runs if run.glue["averages"]]
     for name, protocol in PROTOCOLS.items() if scored else ():
         title, _, about = protocol.title.partition(": ")
         yield Average(title, about, _average_chart(name, scored), _average_table(name, scored))
 
 
-def task_charts(runs: Sequence[tuple[Run, str]]) -> list[Chart]:
+def task_charts(runs: Sequence[Run]) -> list[Chart]:
     """Return a chart a task: the seeds of every run, and published scores where they are quoted in the task's
     metric."""
     charts = []
     for task in _tasks(runs):
-        chosen = [(_of_task(run, task), color) for run, color in runs if task in run.glue["tasks"]]
+        chosen = [_of_task(run, task) for run in runs if task in run.glue["tasks"]]
         if not chosen:
             continue
-        first = next(iter(chosen[0][0].summary))
-        metric = QUOTED_METRICS.get(task, first)
-        shown = [pair for pair in chosen if metric in pair[0].summary]
+        metric = QUOTED_METRICS.get(task, next(iter(chosen[0].summary)))
+        shown = [view for view in chosen if metric in view.summary]
         charts.append(score_chart(task, metric, shown, f"{task}: {measure_title(metric)}"))
     return charts
 
 
-def task_table(runs: Sequence[tuple[Run, str]]) -> str:
+def task_table(runs: Sequence[Run]) -> str:
     """Return a table with a line a metric: of each run its median, mean and spread, and published scores in that
     metric."""
     rows = []
     for task in _tasks(runs):
         metrics = dict.fromkeys(
-            name for run, _ in runs for name in run.glue["tasks"].get(task, {"summary": {}})["summary"]
+            name for run in runs for name in run.glue["tasks"].get(task, {"summary": {}})["summary"]
         )
         for metric in metrics or [QUOTED_METRICS.get(task, "")]:
             published = {row.model: score for row, score in published_scores(task, metric)}
             rows.append((
-                escape(task), escape(measure_title(metric)), *(_cell(run, task, metric) for run, _ in runs),
+                escape(task), escape(measure_title(metric)), *(_cell(run, task, metric) for run in runs),
                 *(f"{published[row.model]:.1f}" if row.model in published else ABSENT for row in PUBLISHED),
             ))  # fmt: skip
     head = [
-        "Task", "Metric", *(swatch(color) + escape(run.name) for run, color in runs),
+        "Task", "Metric", *(swatch(run.color) + escape(run.name) for run in runs),
         *(f'<span class="name">{escape(row.model)}</span><small>{escape(row.protocol)}</small>' for row in PUBLISHED),
     ]  # fmt: skip
     return table(head, rows)
 
 
-def seed_table(runs: Sequence[tuple[Run, str]]) -> str:
+def seed_table(runs: Sequence[Run]) -> str:
     """Return a table with a line a metric: of each run its seeds' scores; a trial that gave one answer to all is
     marked."""
     rows = []
     for task in _tasks(runs):
-        views = [_of_task(run, task) for run, _ in runs]
+        views = [_of_task(run, task) for run in runs]
         for metric in dict.fromkeys(name for view in views for name in view.summary):
             rows.append((escape(task), escape(measure_title(metric)), *(_seeds(view, metric) for view in views)))
-    return table(["Task", "Metric", *(swatch(color) + escape(run.name) for run, color in runs)], rows)
+    return table(["Task", "Metric", *(swatch(run.color) + escape(run.name) for run in runs)], rows)
 
 
-def absent_tasks(runs: Sequence[tuple[Run, str]]) -> str:
+def absent_tasks(runs: Sequence[Run]) -> str:
     """List the tasks without scores, and why; empty where none is absent."""
     runs_of: dict[tuple[str, str], list[str]] = {}
-    for run, _ in runs:
+    for run in runs:
         for task, why in run.glue["absent"].items():
             runs_of.setdefault((task, why), []).append(run.name)
     lines = []
@@ -93,14 +92,14 @@ def absent_tasks(runs: Sequence[tuple[Run, str]]) -> str:
     return html_list(lines) if lines else ""
 
 
-def transferred(runs: Sequence[tuple[Run, str]]) -> bool:
+def transferred(runs: Sequence[Run]) -> bool:
     """Return whether a task of any of the runs started from a model of MNLI."""
-    return any(row["from_mnli"] for run, _ in runs for row in run.glue["tasks"].values())
+    return any(row["from_mnli"] for run in runs for row in run.glue["tasks"].values())
 
 
-def _tasks(runs: Sequence[tuple[Run, str]]) -> list[str]:
+def _tasks(runs: Sequence[Run]) -> list[str]:
     """Return all tasks that any of the runs has, or lists as absent."""
-    return [task for task in ORDER if any(task in run.glue["tasks"] or task in run.glue["absent"] for run, _ in runs)]
+    return [task for task in ORDER if any(task in run.glue["tasks"] or task in run.glue["absent"] for run in runs)]
 
 
 def _of_task(run: Run, task: str) -> Run:
@@ -133,26 +132,26 @@ def _seeds(run: Run, metric: str) -> str:
     return "".join(shown) or ABSENT
 
 
-def _average_chart(name: str, runs: Sequence[tuple[Run, str]]) -> Chart | None:
+def _average_chart(name: str, runs: Sequence[Run]) -> Chart | None:
     rows = []
-    for run, color in runs:
+    for run in runs:
         found = run.glue["averages"][name]
         if found["average"] is not None:
             score = 100 * found["average"]
             symbol = "diamond" if found["comparable"] else "diamond-open"
-            marker = {"color": color, "size": 13, "symbol": symbol, "line": {"width": 2, "color": color}}
+            marker = {"color": run.color, "size": 13, "symbol": symbol, "line": {"width": 2, "color": run.color}}
             hint = f"{score:.1f}" if found["comparable"] else f"{score:.1f}, not comparable"
             rows.append(ScoreRow(run.name, score, hint, marker, {}))
     if not rows:
         return None
-    for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
+    for row in PUBLISHED_AVERAGES[name]:
         rows.append(ScoreRow(row.model, row.score, f"{row.score:.1f}, {row.protocol}", PUBLISHED_MARKER, {}))
     return row_chart(rows)
 
 
-def _average_table(name: str, runs: Sequence[tuple[Run, str]]) -> str:
+def _average_table(name: str, runs: Sequence[Run]) -> str:
     rows, classes = [], []
-    for run, color in runs:
+    for run in runs:
         found = run.glue["averages"][name]
         score = f"<strong>{100 * found['average']:.1f}</strong>" if found["average"] is not None else ABSENT
         reasons = reservations(found)
@@ -160,9 +159,9 @@ def _average_table(name: str, runs: Sequence[tuple[Run, str]]) -> str:
             score += f"<small>{100 * found['mean']:.1f} over {found['numbers']} of {found['of']}</small>"
         protocol = f"dev set, median of {seeds_of(run.glue['tasks'])}"
         departs = f'<span class="mark">not comparable</span>{html_list(map(escape, reasons))}' if reasons else "nothing"
-        rows.append((swatch(color) + escape(run.name), score, escape(protocol), departs))
+        rows.append((swatch(run.color) + escape(run.name), score, escape(protocol), departs))
         classes.append("own")
-    for row in sorted(PUBLISHED_AVERAGES[name], key=lambda row: -row.score):
+    for row in PUBLISHED_AVERAGES[name]:
         source = f'<span class="soft">{escape(row.source)}</span>'
         rows.append((escape(row.model), f"{row.score:.1f}", escape(row.protocol), source))
         classes.append("")

@@ -58,3 +58,8 @@ def html_list(items: Iterable[str]) -> str:
 def swatch(color: str) -> str:
     """Return a spot in the colour of a run's curves."""
     return f'<span class="swatch" style="background:{color}"></span>'
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 seed", "3 seeds"."""
+    return f"{number:,} {noun}" + "s" * (number != 1)

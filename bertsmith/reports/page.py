@@ -6,7 +6,7 @@ from typing import Any
 
 from bertsmith import __version__
 from bertsmith.reports import template
-from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, curve_styles, run_colors
+from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, curve_styles
 from bertsmith.reports.facts import cautions, facts, headline, state
 from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
 from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table, text_lines
@@ -61,36 +61,34 @@ class _Page:
 
     def __init__(self, runs: Sequence[Run], about: Sequence[str]):
         self.about = about
-        self.runs = list(zip(runs, run_colors(len(runs)), strict=True))
-        self.is_single = len(runs) == 1
+        self.runs, self.is_single = runs, len(runs) == 1
         self.charts: dict[str, Any] = {}
 
     def body(self) -> str:
-        runs = [run for run, _ in self.runs]
-        parts = [f'<p class="maker">bertsmith {__version__}</p>', f"<h1>{_title(runs)}</h1>"]
+        parts = [f'<p class="maker">bertsmith {__version__}</p>', f"<h1>{_title(self.runs)}</h1>"]
         parts += [f"<p>{escape(paragraph)}</p>" for paragraph in self.about]
         parts.append(self._cards())
         parts += ["<noscript><p>The charts need JavaScript; the tables do not.</p></noscript>"]
         for verb in VERBS:
-            if chosen := [(run, color) for run, color in self.runs if run.verb == verb]:
+            if chosen := [run for run in self.runs if run.verb == verb]:
                 parts += self._section(verb, chosen)
         return "\n".join(parts)
 
     def _cards(self) -> str:
         cards = []
-        for run, color in self.runs:
+        for run in self.runs:
             figures = "".join(
                 f"<div><dt>{escape(figure.label)}</dt><dd>{escape(figure.value)}</dd></div>" for figure in headline(run)
             )
-            name = f"<h3>{swatch(color)}{escape(run.name)}</h3>" if not self.is_single else ""
+            name = f"<h3>{swatch(run.color)}{escape(run.name)}</h3>" if not self.is_single else ""
             line = f"<p>{VERB_TITLES[run.verb]}, {escape(state(run))}{', chosen by the search' * bool(run.chosen)}</p>"
             cards.append(f'<div class="card">{name}{line}<dl>{figures}</dl></div>')
         return f'<div class="cards">{"".join(cards)}</div>'
 
-    def _section(self, verb: str, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+    def _section(self, verb: str, runs: Sequence[Run]) -> Iterator[str]:
         yield f"<section><h2>{VERB_TITLES[verb]}</h2>"
-        yield _side_by_side({run.name: facts(run) for run, _ in runs}, runs)
-        yield from (f'<p class="note caution">{escape(line)}</p>' for line in cautions([run for run, _ in runs]))
+        yield _side_by_side({run.name: facts(run) for run in runs}, runs)
+        yield from (f'<p class="note caution">{escape(line)}</p>' for line in cautions(runs))
         if verb == "glue":
             yield from self._averages(runs)
             yield from self._tasks(runs)
@@ -100,21 +98,21 @@ class _Page:
         yield from _settings(runs)
         yield "</section>"
 
-    def _scores(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+    def _scores(self, runs: Sequence[Run]) -> Iterator[str]:
         for scores in task_scores(runs):
             yield f'<div class="scores"><h3>{escape(scores.title)}</h3>'
             yield self._figure(scores.chart)
             yield scores.table + (PROTOCOLS_NOTE if scores.compared else "")
             yield f"<details><summary>Every seed</summary>{scores.seeds}</details></div>"
 
-    def _averages(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+    def _averages(self, runs: Sequence[Run]) -> Iterator[str]:
         for found in averages(runs):
             yield f'<div class="averages"><h3>{escape(found.title)}</h3><p class="note">{escape(found.about)}</p>'
             if found.chart is not None:
                 yield self._figure(found.chart)
             yield f"{found.table}</div>"
 
-    def _tasks(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+    def _tasks(self, runs: Sequence[Run]) -> Iterator[str]:
         yield f'<h3>Every task, × 100</h3><div class="tasks">{task_table(runs)}</div>'
         yield f'<p class="note">{TASKS_NOTE}{FROM_MNLI_NOTE if transferred(runs) else ""}</p>{PROTOCOLS_NOTE}'
         absent = absent_tasks(runs)
@@ -127,14 +125,14 @@ class _Page:
                 yield self._figure(chart)
             yield f'</div><details><summary>Every seed</summary><div class="tasks">{seed_table(runs)}</div></details>'
 
-    def _curves(self, runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+    def _curves(self, runs: Sequence[Run]) -> Iterator[str]:
         charts = curve_charts(runs, self.is_single)
         if not charts:
             yield '<p class="note">Nothing measured yet.</p>'
             return
         yield "<h3>Curves</h3>"
         names = "".join(f"<span>{swatch(style['color'])}{escape(name)}</span>" for name, style in self._legend(runs))
-        if any(line["split"] == "heldout" for run, _ in runs for log in run.logs for line in log.lines):
+        if any(line["split"] == "heldout" for run in runs for log in run.logs for line in log.lines):
             names += "<span>line: training</span><span>line with dots: held-out</span>"
         yield f'<div class="legend">{names}</div>'
         yield f'<div class="curves">{_axis_choice(charts)}<div class="charts">'
@@ -146,9 +144,9 @@ class _Page:
             f"stretch are drawn, so spikes stay. Drag over a chart to enlarge, double-click to return.</p>"
         )
 
-    def _legend(self, runs: Sequence[tuple[Run, str]]) -> list[tuple[str, dict[str, str]]]:
+    def _legend(self, runs: Sequence[Run]) -> list[tuple[str, dict[str, str]]]:
         """Return the seeds of the only run of a page; else the runs."""
-        return curve_styles(runs, True) if self.is_single else [(run.name, {"color": color}) for run, color in runs]
+        return curve_styles(runs, True) if self.is_single else [(run.name, {"color": run.color}) for run in runs]
 
     def _figure(self, chart: Chart) -> str:
         identifier = f"chart-{len(self.charts) + 1}"
@@ -176,9 +174,9 @@ def _axis_choice(charts: Sequence[Chart]) -> str:
     return f'<form class="axis"><span>against</span>{buttons}</form>'
 
 
-def _settings(runs: Sequence[tuple[Run, str]]) -> Iterator[str]:
+def _settings(runs: Sequence[Run]) -> Iterator[str]:
     """Yield all settings, closed; of several runs, those that differ before them, open."""
-    flat = {run.name: dict(_flattened(run.recipe)) for run, _ in runs}
+    flat = {run.name: dict(_flattened(run.recipe)) for run in runs}
     keys = list(dict.fromkeys(key for settings in flat.values() for key in settings))
     differing = [key for key in keys if len({settings.get(key) for settings in flat.values()}) > 1]
     if differing:
@@ -200,11 +198,9 @@ def _flattened(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _side_by_side(
-    columns: dict[str, dict[str, str]], runs: Sequence[tuple[Run, str]], marked: Sequence[str] = ()
-) -> str:
+def _side_by_side(columns: dict[str, dict[str, str]], runs: Sequence[Run], marked: Sequence[str] = ()) -> str:
     """Return a table with a column for each run's name → {row: value}, and a line for each row that any of them has."""
     keys = list(dict.fromkeys(key for rows in columns.values() for key in rows))
-    head = ["", *(swatch(color) + escape(run.name) for run, color in runs)] if len(runs) > 1 else []
-    rows = [[escape(key), *(text_lines(columns[run.name].get(key, ABSENT)) for run, _ in runs)] for key in keys]
+    head = ["", *(swatch(run.color) + escape(run.name) for run in runs)] if len(runs) > 1 else []
+    rows = [[escape(key), *(text_lines(columns[run.name].get(key, ABSENT)) for run in runs)] for key in keys]
     return table(head, rows, ["differs" if key in marked else "" for key in keys])

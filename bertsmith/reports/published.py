@@ -74,7 +74,7 @@ class PublishedAverage(NamedTuple):
     source: str
 
 
-PUBLISHED_AVERAGES: dict[str, tuple[PublishedAverage, ...]] = {
+_AVERAGES = {
     "reference": (
         *(
             PublishedAverage(row.model, mean(row.scores.values()), row.protocol, row.source)
@@ -91,7 +91,8 @@ PUBLISHED_AVERAGES: dict[str, tuple[PublishedAverage, ...]] = {
         ),
     ),
 }
-"""Protocol, a key of `bertsmith.reports.averages.PROTOCOLS` → models."""
+PUBLISHED_AVERAGES = {name: sorted(rows, key=lambda row: -row.score) for name, rows in _AVERAGES.items()}
+"""Protocol, a key of `bertsmith.reports.averages.PROTOCOLS` → models, best first."""
 
 
 def published_scores(task: str, metric: str) -> list[tuple[Published, float]]:

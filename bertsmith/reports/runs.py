@@ -15,6 +15,9 @@ from bertsmith.storage.manifests import folder_type, read_manifest, word
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results, read_trial_results
 from bertsmith.training.metrics import read_metrics
 
+COLORS = ("#3f83e0", "#dd6b2f", "#2a9d70", "#b35fcf", "#b8930b", "#d94a78", "#1d9cb3", "#8d7059")
+"""Of the runs, in turn; each has a contrast of at least 2.9 to white and of 3.9 to #14161a."""
+
 VERBS = ("pretrain", "finetune", "glue")
 """Of runs that a page shows; of a search it shows the fine-tuning runs."""
 
@@ -50,6 +53,8 @@ class Run:
     """Of the run that a search chose: by what, among how many."""
     checkpoint: int = 0
     """Of a pre-training run: the step of its newest checkpoint."""
+    color: str = ""
+    """Of its curves and marks."""
 
     @property
     def step(self) -> int:
@@ -97,8 +102,8 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
         chosen |= _searched(folder.resolve()) or {folder.resolve(): ""}
     resolved = list(chosen)
     return [
-        replace(_read_run(folder, name), chosen=chosen[folder])
-        for folder, name in zip(resolved, _names(resolved), strict=True)
+        replace(_read_run(folder, name), chosen=chosen[folder], color=COLORS[number % len(COLORS)])
+        for number, (folder, name) in enumerate(zip(resolved, _names(resolved), strict=True))
     ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from bertsmith.reports.charts import Chart, score_chart
-from bertsmith.reports.markup import ABSENT, escape, swatch, table
+from bertsmith.reports.markup import ABSENT, counted, escape, swatch, table
 from bertsmith.reports.published import QUOTED_METRICS, published_scores
 from bertsmith.reports.runs import Run
 from bertsmith.reports.titles import measure_title
@@ -23,13 +23,13 @@ class TaskScores(NamedTuple):
     """Whether published scores are beside our own."""
 
 
-def task_scores(runs: Sequence[tuple[Run, str]]) -> Iterator[TaskScores]:
-    """Yield the tasks of those runs (each with its colour) that have scores, in the order of the runs."""
-    scored = [(task, (view, color)) for run, color in runs for task, view in _by_task(run).items()]
+def task_scores(runs: Sequence[Run]) -> Iterator[TaskScores]:
+    """Yield the tasks of those runs that have scores, in the order of the runs."""
+    scored = [(task, view) for run in runs for task, view in _by_task(run).items()]
     for task in dict.fromkeys(task for task, _ in scored):
-        chosen = [pair for name, pair in scored if name == task]
-        metric = _shared_metric(task, [run for run, _ in chosen])
-        comparable = [pair for pair in chosen if metric in pair[0].summary]
+        chosen = [view for name, view in scored if name == task]
+        metric = _shared_metric(task, chosen)
+        comparable = [view for view in chosen if metric in view.summary]
         yield TaskScores(
             f"{task}: {measure_title(metric)} × 100",
             score_chart(task, metric, comparable),
@@ -55,21 +55,22 @@ def _shared_metric(task: str, runs: Sequence[Run]) -> str:
     return quoted if any(quoted in run.summary for run in runs) else next(iter(runs[0].summary))
 
 
-def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> str:
+def _summary_table(task: str, metric: str, runs: Sequence[Run]) -> str:
     rows: list[tuple[str, ...]] = []
     classes = []
-    for run, color in runs:
+    for run in runs:
         summary, number = run.summary[metric], len(run.trials)
         spread = f"{100 * summary['mean']:.1f} ± {100 * summary['std']:.1f}" if number > 1 else ABSENT
-        seeds = "1 seed" if number == 1 else f"{number} seeds"
         start = escape(run.setting("model", ABSENT))
         start += ", weights drawn anew at random" if run.setting("random_weights") else ""
         start += "".join(f", then {escape(task)}" for task in run.manifest.get("learnt_before", []))
         score = f"<strong>{100 * summary['median']:.1f}</strong>"
         scored_on = "official test set" if run.scored_on(task) == "test" else "dev set"
-        protocol = f"{scored_on}, {'median of ' * (number > 1)}{seeds}" + ", chosen there" * bool(run.chosen)
+        protocol = f"{scored_on}, {'median of ' * (number > 1)}{counted(number, 'seed')}" + ", chosen there" * bool(
+            run.chosen
+        )
         protocol += ", learnt with other tasks" * ("tasks" in run.manifest)
-        rows.append((swatch(color) + escape(run.name), score, spread, start, protocol, ABSENT))
+        rows.append((swatch(run.color) + escape(run.name), score, spread, start, protocol, ABSENT))
         classes.append("own")
     for row, published in published_scores(task, metric):
         cells = (row.model, f"{published:.1f}", ABSENT, row.pretraining, row.protocol, row.source)
@@ -78,15 +79,15 @@ def _summary_table(task: str, metric: str, runs: Sequence[tuple[Run, str]]) -> s
     return table(("Model", "Score", "Mean ± std", "Pre-training", "Protocol", "Source"), rows, classes)
 
 
-def _seed_table(runs: Sequence[tuple[Run, str]]) -> str:
-    metrics = list(dict.fromkeys(name for run, _ in runs for name in run.summary))
+def _seed_table(runs: Sequence[Run]) -> str:
+    metrics = list(dict.fromkeys(name for run in runs for name in run.summary))
     rows = [
         (
-            swatch(color) + escape(run.name),
+            swatch(run.color) + escape(run.name),
             escape(trial["seed"]),
             *(f"{100 * trial['metrics'][name]:.2f}" if name in trial["metrics"] else ABSENT for name in metrics),
         )
-        for run, color in runs
+        for run in runs
         for trial in run.trials
     ]
     return table(("Run", "Seed", *(escape(measure_title(name)) for name in metrics)), rows)

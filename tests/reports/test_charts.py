@@ -8,7 +8,7 @@ from bertsmith.reports.runs import Log, Run
 
 def charts_of(lines: list[dict]) -> dict[str, Chart]:
     run = Run("run", "pretrain", {}, {"objective": {"kind": "rtd"}}, [Log("", lines)], [], {})
-    return {chart.title: chart for chart in curve_charts([(run, "#000000")])}
+    return {chart.title: chart for chart in curve_charts([run])}
 
 
 def test_a_short_curve_is_drawn_whole():
@@ -61,7 +61,7 @@ def test_losses_come_first_and_unknown_held_out_measures_have_a_chart():
 def test_scores_have_a_row_each_even_where_a_run_bears_a_published_name():
     trials = [{"seed": seed, "metrics": {"mcc": score}} for seed, score in enumerate((0.4, 0.5, 0.45))]
     run = Run("BERT-Small", "finetune", {}, {}, [], trials, {"mcc": {"median": 0.45}})
-    figure = score_chart("cola", "mcc", [(run, "#000000")]).figure
+    figure = score_chart("cola", "mcc", [run]).figure
     rows = figure["layout"]["yaxis"]["ticktext"]
     assert rows == ["BERT-Small", "BERT-Base", "ELECTRA-Small-OWT", "ELECTRA-Small", "BERT-Small"]
     seeds, median = figure["data"][-2:]
@@ -71,8 +71,8 @@ def test_scores_have_a_row_each_even_where_a_run_bears_a_published_name():
 
 def test_a_lone_score_of_zero_has_an_axis_that_begins_there():
     run = Run("run", "finetune", {}, {}, [], [{"seed": 0, "metrics": {"f1": 0.0}}], {"f1": {"median": 0.0}})
-    assert score_chart("custom", "f1", [(run, "#000000")]).figure["layout"]["xaxis"]["rangemode"] == "tozero"
-    assert "rangemode" not in score_chart("mrpc", "accuracy", [(run, "#000000")][:0]).figure["layout"]["xaxis"]
+    assert score_chart("custom", "f1", [run]).figure["layout"]["xaxis"]["rangemode"] == "tozero"
+    assert "rangemode" not in score_chart("mrpc", "accuracy", [run][:0]).figure["layout"]["xaxis"]
 
 
 def test_what_was_not_finite_is_a_gap():
