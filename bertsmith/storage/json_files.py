@@ -30,6 +30,11 @@ def read_json(path: Path, expected: type | tuple[type, ...] = (dict, list), max_
     return parse_json(read_text(path, max_bytes), str(path), expected)
 
 
+def read_optional(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty where there is no such file."""
+    return read_json(path, dict) if path.is_file() else {}
+
+
 def parse_json(
     text: str | bytes, where: str, expected: type | tuple[type, ...] = (dict, list), first_line: int = 1
 ) -> Any:

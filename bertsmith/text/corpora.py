@@ -23,6 +23,9 @@ from bertsmith.text.layouts.plain_text import PLAIN_TEXT
 LAYOUTS = Registry("layout", {"openwebtext": OPENWEBTEXT, "text": PLAIN_TEXT, "jsonl": JSON_LINES, "parquet": PARQUET})
 """Name → layout. To add one, write its file in `layouts/` and register it here."""
 
+MAX_ENDINGS = 8
+"""That are named of the files that are not read."""
+
 
 @settings
 class CorpusRecipe:
@@ -65,13 +68,13 @@ class Corpus:
         names = [path.removeprefix(folder).lstrip("/") for path in paths]
         self.fingerprint = sha256_json([[name, file.size] for name, file in zip(names, files, strict=True)])
 
-    def say_what_is_passed_over(self, say: Callable[[str], None]) -> None:
-        """Say how many files are not read, in a line, where there are any."""
+    def report_passed_over(self, report: Callable[[str], None]) -> None:
+        """Report in a line how many files are not read, where there are any."""
         if self.passed_over:
             found = self.passed_over.most_common()
-            shown = ", ".join(f"{count:,} {ending}" for ending, count in found[:MOST_ENDINGS])
-            more = sum(count for _, count in found[MOST_ENDINGS:])
-            say(f"{self.recipe.corpus}: passed over: {shown}{f' and {more:,} more' if more else ''}")
+            shown = ", ".join(f"{count:,} {ending}" for ending, count in found[:MAX_ENDINGS])
+            more = sum(count for _, count in found[MAX_ENDINGS:])
+            report(f"{self.recipe.corpus}: passed over: {shown}{f' and {more:,} more' if more else ''}")
 
     def parts(self) -> Iterator[CorpusPart]:
         """Return all parts in order, the same ones at each call."""
@@ -79,11 +82,8 @@ class Corpus:
 
 
 def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus:
-    """List the corpus that `recipe` names. Of a folder, or of what a glob finds, the files with the layout's suffixes;
-    a file, or a glob that finds none of those, is taken at its word.
-
-    Args:
-        apart_from: files and folders that are no part of it, wherever they are: what is made of it, and a vocabulary.
+    """List the corpus of `recipe`: of a folder or a glob the files with the layout's suffixes; a file, or all files of
+    a glob where none has such a suffix, whatever the suffix. Files and folders of `apart_from` are left out.
 
     Raises:
         UserError: nothing is there, or nothing of the recipe's layout.
@@ -95,20 +95,16 @@ def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus
     if _is_in(os.path.abspath(path), others):
         raise UserError(f"{path}: the corpus itself; choose another --out")
     files = [file for file in files if not _is_in(os.path.abspath(file.path), others)]
-    kinds = LAYOUTS[recipe.layout].suffixes
-    for suffixes in kinds:
+    groups = LAYOUTS[recipe.layout].suffixes
+    for suffixes in groups:
         if chosen := [file for file in files if file.path.lower().endswith(suffixes)]:
             read = {file.path for file in chosen}
             return Corpus(recipe, chosen, passed_over + _endings(file.path for file in files if file.path not in read))
     if files and not os.path.isdir(path):
         return Corpus(recipe, files, passed_over)
     found = f"{len(files)} files, such as {os.path.basename(files[0].path)}" if files else "no file"
-    wanted = ", ".join("*" + suffix for suffixes in kinds for suffix in suffixes)
+    wanted = ", ".join("*" + suffix for suffixes in groups for suffix in suffixes)
     raise UserError(f"{path}: {found}; layout = {recipe.layout!r} reads {wanted}")
-
-
-MOST_ENDINGS = 8
-"""That are named."""
 
 
 def _endings(paths: Iterable[str]) -> Counter[str]:
@@ -118,7 +114,7 @@ def _endings(paths: Iterable[str]) -> Counter[str]:
 
 
 def _list_local(path: str, passed_over: Counter[str]) -> list[CorpusFile]:
-    """List the regular files that there are; what else has a name, a pipe or a device, is counted and never opened."""
+    """List the regular files; pipes and devices are counted and never opened."""
     with reported(Path(path)):
         if os.path.isdir(path):
             names = list(_walk(path, passed_over))
@@ -143,8 +139,8 @@ def _is_in(path: str, others: Sequence[str]) -> bool:
 
 
 def _walk(folder: str, passed_over: Counter[str]) -> Iterator[str]:
-    """All files below it, but hidden ones and those of folders that we have written; links are followed, and no folder
-    is entered twice."""
+    """Yield the files below a folder, but hidden ones and those in folders that bertsmith wrote; links are followed,
+    and no folder is entered twice."""
 
     def fail(error: OSError) -> None:
         raise error

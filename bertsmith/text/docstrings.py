@@ -18,7 +18,7 @@ from importlib.util import decode_source, find_spec
 from pathlib import Path
 
 TEXT_PACKAGES = ("torch", "scipy", "sklearn", "numpy", "sympy", "networkx", "python")
-"""Where the texts come from; "python" is the standard library."""
+"""Packages with texts; "python" is the standard library."""
 
 MIN_CHARACTERS = 100
 """Shorter docstrings are labels rather than text."""
@@ -56,7 +56,8 @@ _MODULE = re.compile(_DOCSTRING.format(name="module"), re.VERBOSE | re.DOTALL)
 
 
 def documents(packages: Sequence[str] = TEXT_PACKAGES) -> Iterator[tuple[str, str]]:
-    """Pairs (package, text): every docstring of `MIN_CHARACTERS` or more, once, ordered by package, path and line.
+    """Yield pairs (package, text): every docstring of `MIN_CHARACTERS` or more, once, ordered by package, path and
+    line.
 
     27,843 texts and 23 MB with the versions in `constraints.txt`. A package that is not installed gives none.
     """
@@ -77,7 +78,8 @@ def source_files(package: str) -> Iterator[Path]:
 
 
 def docstrings(source: bytes) -> list[str]:
-    """Docstrings of the module, classes and functions of a Python file, in the order of lines, indentation taken off.
+    """Return the docstrings of the module, classes and functions of a Python file, in the order of lines, indentation
+    taken off.
 
     Those between single quotation marks count too, but only in a file that has a tripled one somewhere. A file that
     cannot be decoded has none.

@@ -26,14 +26,16 @@ _SPECIAL = re.compile(rb"\[(%s)\]" % b"|".join(token[1:-1].encode() for token in
 
 
 class Encoded(NamedTuple):
-    """Some documents as tokens."""
+    """Documents as tokens, by split ("train" and "heldout").
+
+    Attributes:
+        counts: of both splits together: `documents`, `lines`, `tokens` and `bytes` (of text).
+        skipped: documents in neither split, by reason.
+    """
 
     splits: dict[str, Shard]
-    """By name: "train" and "heldout"."""
     counts: Counter[str]
-    """Of both splits together: `documents`, `lines`, `tokens` and `bytes` (of text)."""
     skipped: Counter[str]
-    """Documents that are in neither split, by reason."""
 
 
 def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: float) -> Encoded:
@@ -111,10 +113,9 @@ class _Text:
         self._batch.append(_DOCUMENT_END)
 
     def encoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the tokens of all documents; the position after each line and each document; whether it is a
-        document's."""
+        """Return tokens [T], the position after each line and document, and whether that is a document's."""
         self._encode()
-        tokens, self._tokens = np.concatenate(self._tokens), []  # what is joined is let go: it is as much again
+        tokens, self._tokens = np.concatenate(self._tokens), []  # frees the pieces, which take as much again
         return tokens, np.concatenate(self._ends), np.concatenate(self._closes)
 
     def _encode(self) -> None:
@@ -129,10 +130,8 @@ class _Text:
 
 
 class _Lines(_Text):
-    """The same, a line at a time, for tokenizers whose output may hold anything.
-
-    A document's special tokens are none, however they come about: [UNK] takes their place.
-    """
+    """Documents that are encoded a line at a time, for tokenizers whose output may hold special tokens; in a document
+    these become [UNK]."""
 
     def __init__(self, tokenizer: Tokenizer):
         super().__init__(tokenizer)

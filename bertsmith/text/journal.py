@@ -1,6 +1,7 @@
-"""What a preparation has done so far, one line a step, so that it can be killed at any moment and continue.
+"""The journal of a preparation: a file with a line for each part of the corpus that is done and each shard that is
+closed, so that `prepare` can be killed at any moment and continue.
 
-A line is written after the data that it speaks of. A line cut off by a crash is as good as none.
+A line is written after the data that it describes. A line cut off by a crash counts as none.
 """
 
 import hashlib
@@ -20,12 +21,12 @@ from bertsmith.storage.files import TEMPORARY, atomic_write, open_own, reported,
 from bertsmith.storage.folders import differences
 from bertsmith.storage.json_files import check_shape, parse_json
 from bertsmith.storage.manifests import FOLDER_TYPES, FORMAT_VERSION, read_manifest
-from bertsmith.text.shards import PARTS, SPLITS, Position, ShardWriter, shard_file
+from bertsmith.text.shards import ARRAYS, SPLITS, Position, ShardWriter, shard_file
 
-NAME = "journal.jsonl"
+JOURNAL_FILE = "journal.jsonl"
 
 JOURNAL = "journal of a preparation"
-"""What the first line says, which makes a journal.jsonl one of ours."""
+"""The type in the first line, which makes a journal.jsonl one of ours."""
 
 MAX_JOURNAL_LINE = 1 << 20
 """A line has about 500."""
@@ -34,22 +35,20 @@ _HEAD = {"kind": str, "format_version": int, "bertsmith_version?": str, "identit
 _COUNTS = {str: int}
 _POSITIONS = {"train?": list, "heldout?": list}
 _PART = {"positions": _POSITIONS, "counts": _COUNTS, "skipped": _COUNTS}
-_CLOSED = {
-    "positions": _POSITIONS, "closed": str, "lengths": dict.fromkeys(PARTS, int), "files": {str: str}
-}  # fmt: skip
+_CLOSED = {"positions": _POSITIONS, "closed": str, "lengths": dict.fromkeys(ARRAYS, int), "files": {str: str}}
 
 SYNC_SECONDS = 10.0
-"""Work that a power cut may cost; a killed process loses none."""
+"""Seconds of work that a power cut may lose; a killed process loses none."""
 
 
 @dataclass
 class Done:
-    """What a preparation has done.
+    """The finished work of a preparation.
 
     Attributes:
         parts: number of parts of the corpus whose documents are in the shards.
         counts, skipped: sums over these parts, see `bertsmith.text.encoding.Encoded`.
-        positions: where each split's writer is.
+        positions: of each split's writer.
         shards: number of tokens, lines and documents of each closed shard, by split.
         files: sha256 of each closed shard's files, by name.
     """
@@ -62,7 +61,7 @@ class Done:
     files: dict[str, str] = field(default_factory=dict)
 
     def add(self, line: dict[str, Any]) -> None:
-        """Take in a line of the journal."""
+        """Add a line of the journal."""
         self.positions |= {
             split: Position(index, tuple(lengths)) for split, (index, lengths) in line["positions"].items()
         }
@@ -76,15 +75,11 @@ class Done:
 
 
 class Journal:
-    """The journal of a data folder that is being written; `done` is what it says."""
+    """The journal of a data folder that is being written; `done` is its content."""
 
     def __init__(self, folder: Path, identity: dict[str, Any], dtype: np.dtype):
-        """Open the folder's journal, or begin one for a preparation of this `identity`.
-
-        Raises:
-            UserError: there is one for another identity; the settings that differ are named.
-        """
-        self.path = folder / NAME
+        """Open the folder's journal, or begin one; raises UserError where there is one of another `identity`."""
+        self.path = folder / JOURNAL_FILE
         self.done = Done()
         self._synced_at = time.monotonic()
         head = {
@@ -119,7 +114,7 @@ class Journal:
 
     def close_shard(self, split: str, writer: ShardWriter) -> None:
         """Close the split's open shard, if there is one, and note it down."""
-        lengths = dict(zip(PARTS, writer.position.lengths, strict=True))
+        lengths = dict(zip(ARRAYS, writer.position.lengths, strict=True))
         if files := writer.close_shard():
             self._note({"positions": _plain({split: writer}), "closed": split, "lengths": lengths, "files": files})
 
@@ -131,20 +126,18 @@ class Journal:
         self.path.unlink()
 
     def _note(self, line: dict[str, Any]) -> None:
-        self._append(line)
-        self.done.add(line)
-
-    def _append(self, line: dict[str, Any]) -> None:
         with reported(self.path):
             self._file.write(self._sealed(line))
+        self.done.add(line)
 
     def _sealed(self, line: dict[str, Any]) -> bytes:
-        """Return the line with the sum that holds it to itself and to all before it."""
+        """Return the line with a checksum of it and of all lines before it."""
         self._sum = _sum_of(line, self._sum)
         return json.dumps(line | {"sum": self._sum}).encode() + b"\n"
 
     def _take_in(self, lines: list[dict[str, Any]], folder: Path, dtype: np.dtype) -> list[dict[str, Any]]:
-        """Note the lines whose data is there as done: a power cut may have kept the last ones and lost their data."""
+        """Return the lines whose data is there, and take them for done: a power cut may have kept lines and lost
+        data."""
         for count in range(len(lines), -1, -1):
             self.done = Done()
             for line in lines[:count]:
@@ -156,20 +149,16 @@ class Journal:
 
     def _refuse_strangers(self, folder: Path) -> None:
         """Raise UserError where a name that will be written is taken before there is a journal to list it."""
-        names = [*FOLDER_TYPES["data"].files, *(shard_file(split, 0, part) for split in SPLITS for part in PARTS)]
+        names = [*FOLDER_TYPES["data"].files, *(shard_file(split, 0, part) for split in SPLITS for part in ARRAYS)]
         for name in names:
             for path in (folder / name, temporary_of(folder / name)):
-                if os.path.lexists(path) and name != NAME:
+                if os.path.lexists(path) and name != JOURNAL_FILE:
                     raise UserError(f"{path}: is there, and no journal of ours lists it; choose another --out")
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Return a preparation's identity and then the lines of its journal, in order, up to the first that is damaged:
-    what follows is done again.
-
-    Raises:
-        UserError: it is no journal of ours.
-    """
+    """Return a preparation's identity and then the lines of its journal, in order, up to the first that is damaged.
+    Raises UserError where it is no journal of ours."""
     with reported(path):
         first, *texts = path.read_bytes().split(b"\n")[:-1] or [b""]
     try:
@@ -210,18 +199,15 @@ def _check_sum(line: dict[str, Any], before: str, where: str) -> str:
 
 
 def journal_names(path: Path) -> list[str]:
-    """Return the names in the folder that are ours by a journal: closed shards, the open ones, and what follows them.
-
-    Raises:
-        UserError: as `read_journal`.
-    """
+    """Return the names in the folder that are ours by a journal: of closed shards, of the open ones, and of the next.
+    Raises UserError as `read_journal`."""
     done, names = Done(), [*FOLDER_TYPES["data"].files]
     for line in read_journal(path)[1:]:
         done.add(line)
         names += line.get("files", ())
     for split, position in done.positions.items():
-        # The next one too: a line is written after the data that it speaks of.
-        names += [shard_file(split, index, part) for index in (position.index, position.index + 1) for part in PARTS]
+        # The next one too: a line is written after its data.
+        names += [shard_file(split, index, part) for index in (position.index, position.index + 1) for part in ARRAYS]
     return names
 
 
@@ -235,7 +221,7 @@ def _read_line(text: bytes, where: str) -> dict[str, Any]:
         index, lengths = position if len(position) == 2 else (None, [])
         check_shape(index, int, where, f"positions.{split}[0]")
         check_shape(lengths, [int], where, f"positions.{split}[1]")
-        if split not in SPLITS or len(lengths) != len(PARTS) or min(index, *lengths) < 0:
+        if split not in SPLITS or len(lengths) != len(ARRAYS) or min(index, *lengths) < 0:
             raise UserError(f"{where}: positions.{split} is no position of a shard")
     if "closed" in line and (line["closed"] not in SPLITS or any("/" in name for name in line["files"])):
         raise UserError(f"{where}: closed is none of {', '.join(SPLITS)}")

@@ -20,18 +20,19 @@ from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.text.workers import note_broken
 from bertsmith.tokenizers.extension import extend
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
-from bertsmith.tokenizers.vocabulary import SMALLEST_SIZE, train_vocabulary
+from bertsmith.tokenizers.vocabulary import MIN_SIZE, train_vocabulary
 
 
 @settings
 class TokenizerRecipe(PrepareRecipe):
-    """What text a vocabulary is trained on. A prepare recipe serves as it is; what only `prepare` needs is not read."""
+    """Text and size of a vocabulary. A prepare recipe serves as it is; settings that only `prepare` needs are
+    ignored."""
 
-    vocab: str | None = setting(None, "not read: it is what comes out", identity=False)  # type: ignore[assignment]
+    vocab: str | None = setting(None, "ignored: the vocabulary is the result", identity=False)  # type: ignore[assignment]
     lowercase: bool | None = setting(None, "lower-case the text; by default it is, or as the vocabulary to extend")
-    heldout_fraction: float = setting(0.005, "not read", identity=False, ge=0, lt=1)
-    compat: bool = setting(False, "not read", identity=False)
-    size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=SMALLEST_SIZE)
+    heldout_fraction: float = setting(0.005, "ignored", identity=False, ge=0, lt=1)
+    compat: bool = setting(False, "ignored", identity=False)
+    size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=MIN_SIZE)
     extend: str | None = setting(
         None, "a vocabulary to keep and add whole words of the corpus to, up to size; by default it is trained anew",
         identity=False,
@@ -84,11 +85,11 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
 
 
 def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str], notes: list[str]) -> Iterator[str]:
-    """Documents of every n-th part, so that about `recipe.megabytes` of text come from all parts of the corpus."""
+    """Yield documents of every n-th part, so that about `recipe.megabytes` of text come from all over the corpus."""
     size, due, share = 0, 1.0, 1.0
     skipped: Counter[str] = Counter()
     with progress_bar("reading", corpus.num_bytes) as bar:
-        corpus.say_what_is_passed_over(bar.line)
+        corpus.report_passed_over(bar.line)
         for note in notes:
             bar.line(note)
         for part in corpus.parts():

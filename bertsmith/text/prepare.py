@@ -20,24 +20,28 @@ from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, locked, make_folder, reported
 from bertsmith.storage.folders import clear, no_empty_folder, remove_names
 from bertsmith.storage.manifests import FOLDER_TYPES, write_manifest
-from bertsmith.text import journal
 from bertsmith.text.compression import BrokenArchive
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
-from bertsmith.text.journal import Done, Journal, journal_names, refuse_foreign, refuse_other, skipped_line
+from bertsmith.text.journal import (
+    JOURNAL_FILE,
+    Done,
+    Journal,
+    journal_names,
+    refuse_foreign,
+    refuse_other,
+    skipped_line,
+)
 from bertsmith.text.layouts.layout import CorpusPart
-from bertsmith.text.shards import SPLITS, Data, ShardWriter, open_data
+from bertsmith.text.shards import Data, ShardWriter, open_data
 from bertsmith.text.workers import PartEncoder, Result, encode_parts, start_server
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
 """Beginnings of documents that both tokenizer libraries encode before the start: 0.2 s."""
 
-SHOWN_BROKEN = 3
-"""Of the broken files or members of a part that are named."""
-
-SHOWN_TOKENS = 64
-"""Of the row that is decoded before the start."""
+MAX_BROKEN, MAX_TOKENS = 3, 64
+"""Broken files or members that are named for each part; tokens of the example before the start."""
 
 
 @settings
@@ -77,7 +81,7 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     job = _plan(recipe, out)
     make_folder(out)
     with locked(out) as held:
-        if not os.path.lexists(out / journal.NAME) or (out / "manifest.json").exists():
+        if not os.path.lexists(out / JOURNAL_FILE) or (out / "manifest.json").exists():
             refuse_foreign(out, "data")
         if overwrite:
             _clear(out)
@@ -86,14 +90,14 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
             _make(job, held)
         data = open_data(out, check=False)
         _refuse_other(job, data.manifest["identity"])
-        (out / journal.NAME).unlink(missing_ok=True)  # there after a crash right after the manifest
+        (out / JOURNAL_FILE).unlink(missing_ok=True)  # there after a crash right after the manifest
         if not is_made:
             data.verify(remember=False)  # what `prepare` leaves depends on nothing but its input
         return data
 
 
 class _Job(NamedTuple):
-    """What is to be done."""
+    """A preparation with everything opened."""
 
     recipe: PrepareRecipe
     corpus: Corpus
@@ -120,26 +124,26 @@ def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
 
 
 def _refuse_other(job: _Job, before: dict[str, Any]) -> None:
-    """Refuse as `refuse_other` does; how text is cased is part of the vocabulary's fingerprint, and was noted otherwise
-    before."""
+    """Refuse another identity as `refuse_other` does; casing is part of the vocabulary's fingerprint, and earlier
+    versions wrote it in another way."""
     if before.get("vocab") == job.identity["vocab"]:
         before = before | {key: job.identity[key] for key in ("lowercase", "strip_accents")}
     refuse_other(job.out, before, job.identity)
 
 
 def _make(job: _Job, held: Held) -> None:
-    book = Journal(job.out, job.identity, job.tokenizer.dtype)
-    with closing(book):
+    journal = Journal(job.out, job.identity, job.tokenizer.dtype)
+    with closing(journal):
         try:
-            _write_shards(job, book, held)
-            if not book.done.counts["documents"]:
-                reason = skipped_line(book.done.skipped) or "it is empty"
+            _write_shards(job, journal, held)
+            if not journal.done.counts["documents"]:
+                reason = skipped_line(journal.done.skipped) or "it is empty"
                 raise UserError(f"{job.recipe.corpus}: no usable document ({reason}); check corpus, layout and field")
             job.tokenizer.save(job.out)
-            write_manifest(job.out, "data", _manifest(job, book.done))
-            book.delete()
+            write_manifest(job.out, "data", _manifest(job, journal.done))
+            journal.delete()
         except BaseException as error:
-            if not book.done.counts["documents"]:
+            if not journal.done.counts["documents"]:
                 _clear(job.out)
             if isinstance(error, OSError):
                 reason = os.strerror(error.errno) if error.errno else str(error)
@@ -149,20 +153,23 @@ def _make(job: _Job, held: Held) -> None:
             raise
 
 
-def _write_shards(job: _Job, book: Journal, held: Held) -> None:
+def _write_shards(job: _Job, journal: Journal, held: Held) -> None:
     encoder = PartEncoder(job.tokenizer, job.recipe.heldout_fraction, job.recipe.on_error == "skip")
     parts = job.corpus.parts()
-    size = sum(part.size for part in islice(parts, book.done.parts))
-    num_bytes, started_at = book.done.counts["bytes"], time.monotonic()
+    size = sum(part.size for part in islice(parts, journal.done.parts))
+    num_bytes, started_at = journal.done.counts["bytes"], time.monotonic()
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar("prepare", job.corpus.num_bytes, size))
         results = stack.enter_context(encode_parts(parts, encoder, job.workers))
-        writers = {split: stack.enter_context(closing(_writer(job, book, split))) for split in SPLITS}
-        job.corpus.say_what_is_passed_over(bar.line)
+        writers = {
+            split: stack.enter_context(closing(ShardWriter(job.out, split, job.tokenizer.dtype, position)))
+            for split, position in journal.done.positions.items()
+        }
+        job.corpus.report_passed_over(bar.line)
         for note in (f"{job.recipe.vocab}: {job.tokenizer.casing}", *job.tokenizer.notes()):
             bar.line(note)
-        if book.done.parts:
-            bar.line(f"{job.out}: goes on after {_summary(book.done)}")
+        if journal.done.parts:
+            bar.line(f"{job.out}: goes on after {_summary(journal.done)}")
         job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
         is_announced = False
         for part, result in results:
@@ -170,33 +177,29 @@ def _write_shards(job: _Job, book: Journal, held: Held) -> None:
                 _announce(job, part, result, bar)
                 is_announced = True
             held.check()
-            _commit(book, writers, result.encoded)
-            for reason in result.broken[:SHOWN_BROKEN]:
+            _commit(journal, writers, result.encoded)
+            for reason in result.broken[:MAX_BROKEN]:
                 bar.line(f"passed over: {reason}")
-            if len(result.broken) > SHOWN_BROKEN:
-                bar.line(f"passed over: {len(result.broken) - SHOWN_BROKEN:,} more in {part.source}")
+            if len(result.broken) > MAX_BROKEN:
+                bar.line(f"passed over: {len(result.broken) - MAX_BROKEN:,} more in {part.source}")
             size += part.size
-            rate = (book.done.counts["bytes"] - num_bytes) / (time.monotonic() - started_at) / 1e6
-            bar.update(size, f"{format_count(book.done.counts['documents'])} documents, {rate:.1f} MB/s")
+            rate = (journal.done.counts["bytes"] - num_bytes) / (time.monotonic() - started_at) / 1e6
+            bar.update(size, f"{format_count(journal.done.counts['documents'])} documents, {rate:.1f} MB/s")
         for split, writer in writers.items():
-            book.close_shard(split, writer)
-        bar.line(f"{job.out}: {_summary(book.done)}")
+            journal.close_shard(split, writer)
+        bar.line(f"{job.out}: {_summary(journal.done)}")
 
 
-def _writer(job: _Job, book: Journal, split: str) -> ShardWriter:
-    return ShardWriter(job.out, split, job.tokenizer.dtype, book.done.positions[split])
-
-
-def _commit(book: Journal, writers: dict[str, ShardWriter], encoded: Encoded) -> None:
+def _commit(journal: Journal, writers: dict[str, ShardWriter], encoded: Encoded) -> None:
     for split, writer in writers.items():
         if writer.full():
-            book.close_shard(split, writer)
+            journal.close_shard(split, writer)
         writer.append(encoded.splits[split])
-    book.commit(writers, encoded.counts, encoded.skipped)
+    journal.commit(writers, encoded.counts, encoded.skipped)
 
 
 def _sample(corpus: Corpus) -> list[bytes]:
-    """Beginnings of the first documents that can be read."""
+    """Return beginnings of the first documents that can be read."""
     for part in corpus.parts():
         with suppress(BrokenArchive):
             return [document[:CHECKED_BYTES] for document in islice(part.documents(Counter()), CHECKED_DOCUMENTS)]
@@ -204,7 +207,7 @@ def _sample(corpus: Corpus) -> list[bytes]:
 
 
 def _announce(job: _Job, part: CorpusPart, result: Result, bar: Progress) -> None:
-    """Say what to expect of the whole corpus, judging by this part of it, and show the beginning of a document."""
+    """Write the expected size and time of the whole corpus, judged by this part, and the beginning of a document."""
     files, stored, encoded = len(job.corpus.files), job.corpus.num_bytes, result.encoded
     times = stored / part.size
     text, tokens = times * encoded.counts["bytes"], times * encoded.counts["tokens"]
@@ -220,7 +223,7 @@ def _announce(job: _Job, part: CorpusPart, result: Result, bar: Progress) -> Non
         f"{format_seconds(seconds)} with {job.workers} worker{'s' * (job.workers > 1)}"
     )
     shard = max(encoded.splits.values(), key=lambda shard: len(shard.tokens))
-    bar.line(f"one row: {job.tokenizer.decode(shard.tokens[: min(SHOWN_TOKENS, shard.document_ends[0])])}")
+    bar.line(f"one row: {job.tokenizer.decode(shard.tokens[: min(MAX_TOKENS, shard.document_ends[0])])}")
 
 
 def _megabytes(number: float) -> str:
@@ -228,7 +231,7 @@ def _megabytes(number: float) -> str:
 
 
 def _manifest(job: _Job, done: Done) -> dict[str, Any]:
-    """Nothing in it depends on the time or on the number of workers."""
+    """Return the manifest's content, which depends neither on the time nor on the number of workers."""
     return {
         "identity": job.identity,
         "corpus": {"path": job.recipe.corpus, "files": len(job.corpus.files), "bytes": job.corpus.num_bytes},
@@ -247,12 +250,12 @@ def _summary(done: Done) -> str:
 
 
 def _clear(out: Path) -> None:
-    """Remove what a manifest or a journal of ours lists and nothing else. Either stays until the end: if this is cut
-    short, it still says whose the rest is."""
+    """Remove the files that a manifest or a journal of ours lists, and the manifest or journal last: if this is
+    interrupted, the next call knows the remaining ones."""
     if (out / "manifest.json").exists():
         clear(out, FOLDER_TYPES["data"])
-    elif (out / journal.NAME).exists():
-        names = [name for name in journal_names(out / journal.NAME) if name != journal.NAME]
+    elif (out / JOURNAL_FILE).exists():
+        names = [name for name in journal_names(out / JOURNAL_FILE) if name != JOURNAL_FILE]
         with reported(out):
             remove_names(out, names)
-            (out / journal.NAME).unlink()
+            (out / JOURNAL_FILE).unlink()

@@ -55,10 +55,10 @@ class PackedRows(NamedTuple):
 
 
 def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator, compat: bool = False) -> RowSpans:
-    """All rows of a shard, in the order of its text.
+    """Return all rows of a shard, in the order of its text.
 
-    Every token comes in exactly one row. With `compat` two-segment rows are the reference's instead, which throws away
-    what does not fit.
+    Each token is in exactly one row. With `compat` two-segment rows are the reference's instead, which drops text that
+    does not fit.
     """
     if settings.kind == "windows":
         spans = _windows(shard, settings.length)
@@ -91,9 +91,9 @@ def _windows(shard: Shard, length: int) -> Iterator[RowPieces]:
 
 
 def _carried_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[RowPieces]:
-    """Yield the reference's rows in spirit: its shares of single-segment and short rows, its cut between segments at a
-    line's end near the middle. But a row takes as much of the document as it holds and the next one goes on from there,
-    also in the middle of a line."""
+    """Yield rows with the reference's shares of single-segment and short rows, cut between segments at a line's end
+    near the middle. Other than there, a row takes as much of the document as it holds, and the next one starts from
+    there, also in the middle of a line."""
     line_ends = shard.line_ends.tolist()
     uniform = _uniform(generator).__next__
     start = 0
@@ -123,7 +123,7 @@ def _cut(line_ends: list[int], start: int, middle: int, coin: bool) -> int:
 
 
 def _reference_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[RowPieces]:
-    """Line by line as the reference does it, with what it throws away.
+    """Yield rows line by line as the reference does, which drops some text.
 
     Source: google-research/electra, build_pretraining_dataset.py, ExampleBuilder.
     """
@@ -181,7 +181,7 @@ def _draw_length(length: int, uniform: Callable[[], float]) -> int:
 
 
 def _uniform(generator: np.random.Generator) -> Iterator[float]:
-    """Numbers in [0, 1), drawn in blocks: one at a time costs twenty times as much."""
+    """Yield random numbers in [0, 1), generated in blocks: one at a time takes twenty times as long."""
     while True:
         yield from generator.random(8192).tolist()
 
@@ -214,6 +214,6 @@ def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, speci
 
 
 def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Concatenated aranges: start, start + 1, … (`size` of them) for each pair."""
+    """Return concatenated aranges: start, start + 1, … (`size` of them) for each pair."""
     shifts = starts - (np.cumsum(sizes) - sizes)
     return np.arange(int(sizes.sum())) + np.repeat(shifts, sizes)

@@ -1,4 +1,4 @@
-"""What holds a shard to its manifest and to what a shard is: hashes, formats, ranges, order."""
+"""Checks of a shard's arrays: hashes, formats, ranges, order."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,11 +15,10 @@ from bertsmith.storage.files import reported, sha256_file
 from bertsmith.storage.json_files import read_json, write_json
 
 CHECKED = "checked.json"
-"""In a data folder: file name → size and times of a file when its hash was compared. It may be lost."""
+"""In a data folder: file name → size and times of the file when its hash was compared. It may be lost."""
 
 MAX_CHECKED_BYTES = 64 << 20
 """Of that file, which has about 100 for each of a shard's."""
-
 
 HEADER_SIZE = 128
 """Of a .npy file whose array has one axis; NumPy pads it so that the length can be filled in later."""
@@ -42,19 +41,10 @@ class Shard:
 
 
 def compare_hashes(folder: Path, files: Mapping[str, str], remember: bool = True) -> str:
-    """Read files through and compare them with their hashes, but those whose size, time of modification and time of
-    change are as they were when that was done last.
+    """Return the first of `files` (name → hex sha256) that differs from its hash; empty if none does.
 
-    Args:
-        folder: where they are.
-        files: name → hex sha256.
-        remember: note down in `CHECKED` what was compared, where the folder can be written.
-
-    Returns:
-        The first file that differs; empty if none does.
-
-    Raises:
-        UserError: one cannot be read.
+    Files whose size and times are as when they were last compared are not read again: with `remember` that is kept in
+    `CHECKED`, where the folder can be written. Raises UserError where a file cannot be read.
     """
     before = _read_checked(folder / CHECKED)
     now = {name: _stamp(folder / name) for name in files}
@@ -89,7 +79,7 @@ def dtypes_of(vocab_size: int) -> tuple[np.dtype, np.dtype, np.dtype]:
 
 
 def faults(shard: Shard, vocab_size: int) -> tuple[str, str, str]:
-    """Return what is wrong with each of a shard's arrays, though its hash may be right; empty where nothing is."""
+    """Return the fault of each of a shard's arrays, whose hash may be right; empty where there is none."""
     end, tokens, documents = len(shard.tokens), "", _rising(shard.document_ends, len(shard.tokens))
     lines = _rising(shard.line_ends, end)
     if end and shard.tokens.max() >= vocab_size:
@@ -102,7 +92,8 @@ def faults(shard: Shard, vocab_size: int) -> tuple[str, str, str]:
 
 
 def _rising(positions: np.ndarray, end: int) -> str:
-    """Positions rise strictly from above 0 to exactly `end`; of no tokens there are none."""
+    """Return the fault of positions that do not rise strictly from above 0 to exactly `end`; of no tokens there are
+    none."""
     if not len(positions) and not end:
         return ""
     rises = len(positions) and positions[0] > 0 and (positions[1:] > positions[:-1]).all()

@@ -1,12 +1,7 @@
 """The data folder: token shards that are memory-mapped, and the manifest that says they are whole.
 
-    manifest.json                                                   written last
-    train-00000.tokens.npy   train-00000.lines.npy   train-00000.documents.npy      and so on; likewise heldout-…
-    tokenizer.json   vocab.txt   tokenizer_config.json
-    checked.json                                                    which files were compared with their hashes
-
-Each file of a shard is a plain NumPy array, which `np.load` reads without this package.
-"""
+ARCHITECTURE.md lists its files. Each file of a shard is a plain NumPy array, which `np.load` reads without this
+package."""
 
 import os
 from dataclasses import dataclass
@@ -28,20 +23,15 @@ if TYPE_CHECKING:  # training imports this file where there is torch and numpy a
 
 SPLITS = ("train", "heldout")
 
-PARTS = ("tokens", "lines", "documents")
-"""The files of a shard, in the order of the fields of `Shard`."""
+ARRAYS = ("tokens", "lines", "documents")
+"""The arrays of a shard, a file each, in the order of the fields of `Shard`."""
 
 SHARD_TOKENS = 1 << 24
 """A shard is closed once it holds this many: one file for a small corpus, about 560 for OpenWebText's 9 G tokens."""
 
 
 class Data:
-    """A whole data folder, read-only.
-
-    Attributes:
-        path: the folder.
-        manifest: what `manifest.json` says: recipe, corpus, counts, shards, hashes.
-    """
+    """A finished data folder, read-only, and its manifest: recipe, corpus, counts, shards, hashes."""
 
     def __init__(self, path: Path, manifest: dict[str, Any]):
         self.path, self.manifest = path, manifest
@@ -49,16 +39,12 @@ class Data:
 
     @cached_property
     def hash(self) -> str:
-        """Of every shard's content and of what the tokenizer does: equal for equal data, wherever the folder lies."""
+        """Of the content of every shard and of the tokenizer: equal for equal data, wherever the folder lies."""
         return sha256_json([self.manifest["files"], self.manifest["tokenizer"]["fingerprint"]])
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
-        """The one that made the tokens.
-
-        Raises:
-            UserError: the folder's tokenizer files are damaged.
-        """
+        """The one that made the tokens; raises UserError where the folder's tokenizer files are damaged."""
         from bertsmith.tokenizers.tokenizer import Tokenizer
 
         tokenizer = Tokenizer.load(self.path)
@@ -77,32 +63,22 @@ class Data:
         return sum(shard["documents"] for shard in self.manifest["shards"][split])
 
     def read(self, split: str, index: int) -> Shard:
-        """Shard `index` of `split` ("train" or "heldout"), memory-mapped.
-
-        Raises:
-            UserError: a file is damaged in a way that shows without reading it through (see `verify`).
-        """
+        """Return shard `index` of `split` ("train" or "heldout"), memory-mapped. Raises UserError where a file is
+        damaged in its size, header or order of positions; `verify` compares hashes."""
         lengths = self.manifest["shards"][split][index]
         vocab_size = self.manifest["tokenizer"]["vocab_size"]
-        arrays = zip(PARTS, dtypes_of(vocab_size), strict=True)
+        arrays = zip(ARRAYS, dtypes_of(vocab_size), strict=True)
         shard = Shard(*(self._array(shard_file(split, index, part), dtype, lengths[part]) for part, dtype in arrays))
         if (split, index) not in self._sound:
-            for part, fault in zip(PARTS, faults(shard, vocab_size), strict=True):
+            for part, fault in zip(ARRAYS, faults(shard, vocab_size), strict=True):
                 if fault:
                     raise _damaged(self.path / shard_file(split, index, part), fault)
             self._sound.add((split, index))
         return shard
 
     def verify(self, remember: bool = True) -> None:
-        """Compare every file with its hash in the manifest, but those that were compared before and have not changed
-        since; see `bertsmith.text.shard_checks`.
-
-        Args:
-            remember: note down what was compared, where the folder can be written.
-
-        Raises:
-            UserError: a file is missing or differs; it is named.
-        """
+        """Compare files with their hashes in the manifest, as `bertsmith.text.shard_checks.compare_hashes` does; raises
+        UserError with the name of a file that is missing or differs."""
         fault = compare_hashes(self.path, self.manifest["files"], remember)
         if fault:
             raise _damaged(self.path / fault, "its hash is not the one in manifest.json")
@@ -119,11 +95,7 @@ class Data:
 
 
 def open_data(path: str | Path, check: bool = True) -> Data:
-    """Open the data folder at `path`.
-
-    Args:
-        path: see above.
-        check: compare the files with their hashes, see `Data.verify`; without it no token is to be trusted.
+    """Open the data folder at `path`, and with `check` compare its files with their hashes (see `Data.verify`).
 
     Raises:
         UserError: it is not one, it is not finished, or a shard's file is missing or damaged.
@@ -131,8 +103,8 @@ def open_data(path: str | Path, check: bool = True) -> Data:
     path = Path(path)
     data = Data(path, read_manifest(path, "data"))
     shards = data.manifest["shards"]
-    names = {shard_file(split, index, part) for split in SPLITS for index in range(len(shards.get(split, ())))
-             for part in PARTS}  # fmt: skip
+    indices = ((split, index) for split in SPLITS for index in range(len(shards.get(split, ()))))
+    names = {shard_file(split, index, part) for split, index in indices for part in ARRAYS}
     if names != data.manifest["files"].keys() or shards.keys() != set(SPLITS):
         raise _damaged(path / "manifest.json", "its shards and its files do not agree")
     for name in data.manifest["files"]:
@@ -148,10 +120,10 @@ def shard_file(split: str, index: int, part: str) -> str:
 
 
 class ShardWriter:
-    """One split's shards, appended to and closed one after the other.
+    """Writes one split's shards, one after the other.
 
-    What it has written so far is `position`; a writer made from a position cuts off whatever was written after it, so
-    that a killed writer's work continues from the last position that was noted down.
+    A writer made from the `position` of an earlier one cuts off what was written after it, so that a killed writer's
+    work continues from the last position in the journal.
     """
 
     def __init__(self, folder: Path, split: str, dtype: np.dtype, position: "Position | None" = None):
@@ -160,14 +132,16 @@ class ShardWriter:
         self._dtypes = (dtype, np.dtype(np.uint32), np.dtype(np.uint32))
         self._files: list[FileIO] = []
         if any(self.position.lengths):
-            self._files = [self._reopen(*part) for part in zip(PARTS, self._dtypes, self.position.lengths, strict=True)]
+            self._files = [
+                self._reopen(*part) for part in zip(ARRAYS, self._dtypes, self.position.lengths, strict=True)
+            ]
 
     def append(self, documents: Shard) -> None:
         """Add whole documents; positions are counted from the first of these tokens."""
         if not len(documents.document_ends):
             return
         if not self._files:
-            self._files = [self._create(part) for part in PARTS]
+            self._files = [self._create(part) for part in ARRAYS]
         held_tokens = self.position.lengths[0]
         assert held_tokens + len(documents.tokens) < 1 << 32, "positions are 32-bit"
         arrays = (documents.tokens, documents.line_ends + held_tokens, documents.document_ends + held_tokens)
@@ -180,12 +154,10 @@ class ShardWriter:
         return self.position.lengths[0] >= SHARD_TOKENS
 
     def close_shard(self) -> dict[str, str]:
-        """Give the open shard its final names; returns file name → sha256 (nothing when no shard is open).
-
-        Done again after a crash in its middle, it leaves the same files.
-        """
+        """Give the files of the open shard their final names, and return file name → sha256 (empty where none is open).
+        A crash in its middle changes nothing: it is done again, with the same files."""
         hashes = {}
-        for file, part, dtype, length in zip(self._files, PARTS, self._dtypes, self.position.lengths, strict=False):
+        for file, part, dtype, length in zip(self._files, ARRAYS, self._dtypes, self.position.lengths, strict=False):
             with file:
                 _write_header(file, dtype, length)
                 os.fsync(file.fileno())
@@ -199,12 +171,12 @@ class ShardWriter:
         return hashes
 
     def sync(self) -> None:
-        """Return when what was appended would survive a power cut."""
+        """Write the appended documents to disk, so that they survive a power cut."""
         for file in self._files:
             os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Let go of the open files, leaving them to be continued."""
+        """Close the open files; another writer may continue them."""
         for file in self._files:
             file.close()
         self._files = []
@@ -235,7 +207,7 @@ class Position:
     def is_on_disk(self, folder: Path, split: str, dtype: np.dtype) -> bool:
         """Return whether the open shard's files are as long as this position says (a power cut may have shortened
         them)."""
-        for part, itemsize, length in zip(PARTS, (dtype.itemsize, 4, 4), self.lengths, strict=True):
+        for part, itemsize, length in zip(ARRAYS, (dtype.itemsize, 4, 4), self.lengths, strict=True):
             path = folder / shard_file(split, self.index, part)
             path = path if path.exists() else temporary_of(path)
             if length and (not path.exists() or path.stat().st_size < HEADER_SIZE + length * itemsize):
@@ -244,7 +216,7 @@ class Position:
 
 
 def _write(file: FileIO, content: bytes | memoryview) -> None:
-    """All of `content`: an unbuffered file takes as much as fits the disk, and fails at the next byte."""
+    """Write all of `content`: an unbuffered file takes what fits the disk, and fails at the next byte."""
     rest = memoryview(content).cast("B")
     while rest:
         rest = rest[file.write(rest) :]

@@ -30,13 +30,8 @@ IN_FLIGHT = 4
 
 @dataclass(frozen=True)
 class PartEncoder:
-    """Reads a part of a corpus and encodes its documents.
-
-    Attributes:
-        tokenizer, heldout_fraction: as for `bertsmith.text.encoding.encode_documents`.
-        skip_broken: whether a broken archive or member counts as one skipped "broken archive" with no document in it,
-            instead of ending the work with a UserError.
-    """
+    """Reads a part of a corpus and encodes its documents; with `skip_broken` a broken archive or member is counted as
+    one skipped "broken archive", instead of ending the work with a UserError."""
 
     tokenizer: Tokenizer
     heldout_fraction: float
@@ -59,7 +54,7 @@ class PartEncoder:
 
 
 def note_broken(skip_broken: bool, broken: list[str], error: BrokenArchive) -> None:
-    """Add an error to `broken`. Raises UserError where what is broken is not skipped."""
+    """Add an error to `broken`; without `skip_broken` raise it as a UserError."""
     if not skip_broken:
         raise UserError(f"{error}, or go on without it: on_error=skip")
     broken.append(str(error))
@@ -68,19 +63,17 @@ def note_broken(skip_broken: bool, broken: list[str], error: BrokenArchive) -> N
 class Result(NamedTuple):
     encoded: Encoded
     seconds: float
-    """That reading and encoding took."""
+    """Of reading and encoding."""
     broken: tuple[str, ...] = ()
-    """What was passed over, and why."""
+    """Errors of what was passed over."""
 
 
 @contextmanager
 def encode_parts(
     parts: Iterator[CorpusPart], encoder: PartEncoder, workers: int
 ) -> Iterator[Iterator[tuple[CorpusPart, Result]]]:
-    """Encode parts: yield each with its result, in the order of `parts`, of which no more are taken than keep `workers`
-    busy.
-
-    Work begins at once, before the first result is asked for; with one worker it happens in this process.
+    """Encode parts in `workers` processes: yield each with its result, in the order of `parts`, which are read only as
+    far ahead as keeps workers busy. Work begins at once, before the first result is read; one worker is this process.
 
     Raises:
         UserError: a part cannot be read (when its turn comes), or a worker was killed.
@@ -119,7 +112,7 @@ def _in_order(
 
 
 _encoder: PartEncoder
-"""A worker's own, set when it starts: sent once and not with every part."""
+"""Set when a worker starts: sent once, and not with every part."""
 
 
 def _start(encoder: PartEncoder) -> None:

@@ -11,10 +11,9 @@ import tokenizers
 from tokenizers import AddedToken
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.storage.json_files import member, read_json
-from bertsmith.tokenizers.wordpiece import MAX_IDS, SPECIAL_TOKENS
+from bertsmith.storage.json_files import member, read_optional
+from bertsmith.tokenizers.wordpiece import MAX_IDS, SPECIAL_TOKENS_BY_KEY
 
-_STANDARD = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """In transformers' order."""
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -23,17 +22,21 @@ TokenSpec = str | AddedToken
 
 
 class AddedTokens(NamedTuple):
-    """What the files of a folder say."""
+    """The added tokens of a folder's files.
+
+    Attributes:
+        by_id: with the ids in the files.
+        named: by the keys of `_NAMED`, and others that end in "_token"; in order.
+        extra: additional special tokens.
+    """
 
     by_id: dict[int, AddedToken]
-    """With the ids that are said of them."""
     named: dict[str, TokenSpec]
-    """By the names of `_NAMED`, and others of the folder's own; in order."""
     extra: list[TokenSpec]
     never_split: list[str]
 
     def tokens(self, fast: tokenizers.Tokenizer) -> list[AddedToken]:
-        """Return those to be added to `fast`: by id, then by name, then the extra ones."""
+        """Return the tokens to add to `fast`: by id, then by name, then the extra ones."""
         found = [token for _, token in sorted(self.by_id.items())]
         known = {token.content for token in fast.get_added_tokens_decoder().values()} | {each.content for each in found}
         names = {_content(value) for value in self.named.values()}
@@ -46,7 +49,7 @@ class AddedTokens(NamedTuple):
         return found
 
     def check_never_split(self, fast: tokenizers.Tokenizer, folder: Path) -> None:
-        """Raise UserError for a token that is never to be split and is none of the added ones, which never are."""
+        """Raise UserError for a token of never_split that is not an added one, which alone are never split."""
         known = {token.content for token in fast.get_added_tokens_decoder().values()}
         for token in self.never_split:
             if token not in known:
@@ -59,14 +62,12 @@ class AddedTokens(NamedTuple):
 def read_added_tokens(
     folder: Path, config: dict[str, Any], filed: list[dict[str, Any]], has_names: bool
 ) -> AddedTokens:
-    """Read what tokenizer_config.json (`config`) says, and where it has no added_tokens_decoder also
-    special_tokens_map.json, added_tokens.json and the added tokens of tokenizer.json (`filed`).
-
-    Args:
-        has_names: whether BERT's special tokens are named even where no file names them.
+    """Read the added tokens of tokenizer_config.json (`config`), and where it has no added_tokens_decoder also those of
+    special_tokens_map.json, added_tokens.json and tokenizer.json (`filed`). With `has_names` BERT's special tokens are
+    named even where no file names them.
 
     Raises:
-        UserError: a value is not what transformers could read; a special token has another name than BERT's.
+        UserError: transformers could not read a value; a special token is not BERT's.
     """
     path = folder / "tokenizer_config.json"
     content = dict(config)
@@ -106,7 +107,7 @@ def _take_out(content: dict[str, Any], explicit: dict[str, Any]) -> None:
 
 def _read_map(path: Path, content: dict[str, Any]) -> None:
     """Lay special_tokens_map.json over `content`."""
-    for key, value in (read_json(path, dict) if path.is_file() else {}).items():
+    for key, value in read_optional(path).items():
         if isinstance(value, dict) and key != "extra_special_tokens":
             content[key] = _token({**value, "special": True}, path, key)
         elif key == "extra_special_tokens" and isinstance(value, list):
@@ -125,23 +126,23 @@ def _read_legacy(path: Path, content: dict[str, Any]) -> dict[int, AddedToken]:
     special |= {_content(value) for value in _extra(content, path)}
     return {
         _id(id, path): AddedToken(token, normalized=token not in special, special=token in special)
-        for token, id in (read_json(path, dict) if path.is_file() else {}).items()
+        for token, id in read_optional(path).items()
     }
 
 
 def _read_named(content: dict[str, Any], explicit: dict[str, Any], path: Path, has_names: bool) -> dict[str, TokenSpec]:
     named: dict[str, TokenSpec] = {}
-    standard: dict[str, Any] = dict(_STANDARD) if has_names else {}
+    standard: dict[str, Any] = dict(SPECIAL_TOKENS_BY_KEY) if has_names else {}
     for key in _NAMED:
         value = _value((standard | content).get(key), path, key)
         if value is None and key in content and key in standard:
-            raise UserError(f"{path}: {key} = null; it must be {_STANDARD[key]}")
+            raise UserError(f"{path}: {key} = null; it must be {SPECIAL_TOKENS_BY_KEY[key]}")
         if value is None:
             continue
-        if key in _STANDARD and _content(value) != _STANDARD[key]:
+        if key in SPECIAL_TOKENS_BY_KEY and _content(value) != SPECIAL_TOKENS_BY_KEY[key]:
             raise UserError(
                 f"{path}: {key} = {quoted(_content(value), 60)}; bertsmith reads tokenizers whose {key} is "
-                f"{_STANDARD[key]}, as BERT's and ELECTRA's"
+                f"{SPECIAL_TOKENS_BY_KEY[key]}, as BERT's and ELECTRA's"
             )
         named[key] = value
     own = {key: content[key] for key in content if key.endswith("_token") and key not in _NAMED}
@@ -203,9 +204,8 @@ def _content(value: TokenSpec) -> str:
 
 
 def _id(value: Any, path: Path) -> int:
-    number = (
-        int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 9 else value
-    )
+    is_text = isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 9
+    number = int(value) if is_text else value
     if type(number) is not int or not 0 <= number < MAX_IDS:
         raise UserError(f"{path}: the id of an added token is {quoted(value, 40)}; ids are 0 to {MAX_IDS - 1:,}")
     return number

@@ -1,4 +1,4 @@
-"""Whether a vocabulary is of lower-cased text, where nobody says it; and which of its pieces no text can give."""
+"""Whether a vocabulary is of lower-cased text, judged by its words; and warnings about pieces that no text can give."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""A vocabulary with more words at its end: one's own, for a model that knows the others."""
+"""A vocabulary with more words at its end, for a model that was trained on the first ones."""
 
 import json
 from collections.abc import Iterable
@@ -8,18 +8,16 @@ import numpy as np
 import tokenizers
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.tokenizers.tokenizer import Tokenizer
+from bertsmith.tokenizers.tokenizer import Tokenizer, explicit_normalizer
 from bertsmith.tokenizers.vocabulary import count_words
 
 
 def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
     """Return `base` with whole words of `texts` after its tokens, up to `size` tokens; all else is `base`'s.
 
-    Chosen are the words that save most tokens: those that occur at least twice, by (pieces − 1) × occurrences. A rare
-    word in six pieces may cost as much of a row as a frequent one in two, and what is in one piece already costs
-    nothing. A word that `base` does not know at all counts as if it were cut into its characters and one piece more.
-    Whole words and no pieces are added because a model that has seen only the old tokens can be told what such a word
-    is about, the mean of its pieces' vectors.
+    Chosen are the words that save most tokens: those that occur at least twice, by (pieces − 1) × occurrences. A word
+    that becomes [UNK] in `base` counts as if it were cut into its characters and one piece more. Whole words and no
+    pieces are added, because the vector of a new word can start from the mean of its pieces' vectors.
 
     Raises:
         UserError: `size` leaves no room; no word would save a token.
@@ -69,7 +67,8 @@ def pieces(base: Tokenizer, token: str) -> list[int]:
     prefix, rest = ("##", token[2:]) if token.startswith("##") else ("", token)
     found: list[int] = []
     while rest:
-        end = next((end for end in range(len(rest), 0, -1) if _knows(base, prefix + rest[:end])), 0)
+        ends = (end for end in range(len(rest), 0, -1) if base.fast.token_to_id(prefix + rest[:end]) is not None)
+        end = next(ends, 0)
         if not end:
             return [base.unk_id]
         found.append(base.id(prefix + rest[:end]))
@@ -77,19 +76,10 @@ def pieces(base: Tokenizer, token: str) -> list[int]:
     return found or [base.unk_id]
 
 
-def _knows(base: Tokenizer, token: str) -> bool:
-    try:
-        base.id(token)
-    except KeyError:
-        return False
-    return True
-
-
 def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return how text is cut before the vocabulary is asked, the longest word apart (compat's is another)."""
+    """Return the rules that split text into words and pieces, without the longest word, which `compat` changes."""
     definition = json.loads(tokenizer.fast.to_str())
-    normalizer = definition["normalizer"]
-    if normalizer and normalizer["type"] == "BertNormalizer" and normalizer["strip_accents"] is None:
-        normalizer = normalizer | {"strip_accents": normalizer["lowercase"]}
     prefix = definition["model"]["continuing_subword_prefix"]
-    return {"normalizer": normalizer, "pre_tokenizer": definition["pre_tokenizer"], "prefix": prefix}
+    return {
+        "normalizer": explicit_normalizer(definition), "pre_tokenizer": definition["pre_tokenizer"], "prefix": prefix,
+    }  # fmt: skip

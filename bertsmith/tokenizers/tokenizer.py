@@ -22,10 +22,10 @@ from bertsmith.storage.json_files import write_json
 from bertsmith.tokenizers import casing
 from bertsmith.tokenizers.tokenizer_folder import Casing, Read, read_file, read_tokenizer_folder
 from bertsmith.tokenizers.vocabulary_file import check_special_tokens, write_vocabulary
-from bertsmith.tokenizers.wordpiece import SPECIAL_TOKENS, fill_holes, guarded, not_wordpiece
+from bertsmith.tokenizers.wordpiece import SPECIAL_TOKENS, SPECIAL_TOKENS_BY_KEY, fill_holes, guarded, not_wordpiece
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
-"""What `Tokenizer.save` writes."""
+"""Written by `Tokenizer.save`."""
 
 COMPAT_WORD_LENGTH = 200
 """The same in google-research/electra, model/tokenization.py, WordpieceTokenizer."""
@@ -47,7 +47,7 @@ class Tokenizer:
     """
 
     def __init__(self, fast: tokenizers.Tokenizer, source: str = "tokenizer", read: Read | None = None) -> None:
-        """Take `fast` for the definition; `source` is what errors name, `read` how it came about.
+        """Wrap `fast`; errors name `source`, and `read` has notes about its files.
 
         Raises:
             UserError: not a WordPiece tokenizer, a special token is missing, ids that are not each used once.
@@ -75,18 +75,12 @@ class Tokenizer:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        *,
-        lowercase: bool | None = None,
-        strip_accents: bool | None = None,
-        compat: bool = False,
+        cls, path: str | Path, *, lowercase: bool | None = None, strip_accents: bool | None = None, compat: bool = False
     ) -> "Tokenizer":
         """Load the tokenizer of a `vocab.txt`, a `tokenizer.json`, or a folder with one of them, which is read as
         transformers' AutoTokenizer reads it (see `bertsmith.tokenizers.tokenizer_folder`).
 
         Args:
-            path: the file or folder.
             lowercase: whether text is lower-cased; None: as the files say, and where they do not, if no word of the
                 vocabulary has a capital.
             strip_accents: None: as the files say, and where they do not, if lower-casing, which is BERT's rule.
@@ -97,15 +91,15 @@ class Tokenizer:
                 special token; a key or class cannot be honoured; the files say another casing than the arguments.
         """
         path = Path(path)
-        said = Casing(lowercase, strip_accents)
+        chosen = Casing(lowercase, strip_accents)
         if path.is_dir():
             if not any((path / name).is_file() for name in TOKENIZER_FILES[:2]):
                 raise UserError(
                     f"{path}: no tokenizer.json and no vocab.txt in this folder; name the file or another folder"
                 )
-            read = read_tokenizer_folder(path, said)
+            read = read_tokenizer_folder(path, chosen)
         elif path.exists():
-            read = read_file(path, said)
+            read = read_file(path, chosen)
         else:
             raise UserError(f"{path}: no such file; name a vocab.txt, a tokenizer.json or a folder with one of them")
         if compat:
@@ -114,16 +108,17 @@ class Tokenizer:
 
     @property
     def casing(self) -> str:
-        """Whether text is lower-cased, and from what that was decided, for people."""
+        """Whether text is lower-cased, and why, in words."""
         words = {True: "lower-cased", False: "cased", None: "normalized"}[self.lowercase]
         return words if self._read is None else f"{words} ({self._read.casing})"
 
     def notes(self) -> list[str]:
-        """Return lines for people: lines of the vocabulary that belong to no token, pieces that no text gives."""
+        """Return notes: lines of the vocabulary that belong to no token, pieces that no text can produce."""
         return [*(self._read.notes if self._read else ()), *casing.warnings(self._tokens, self.fast.normalizer)]
 
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of all texts end to end, and where each text ends, on the calling thread and without special tokens.
+        """Return the ids of all texts end to end, and where each text ends, without special tokens, on the calling
+        thread.
 
         Args:
             texts: any sequence of str, or of bytes in UTF-8 (what is not UTF-8 becomes U+FFFD, which BERT's
@@ -137,7 +132,7 @@ class Tokenizer:
         return ids.astype(self.dtype, copy=False), offsets[1:]
 
     def encode_each(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the same ids, a list a text."""
+        """Return a list of ids for each text."""
         ids, ends = self.encode_batch(texts)
         return [part.tolist() for part in np.split(ids, ends[:-1])] if len(ends) else []
 
@@ -147,7 +142,7 @@ class Tokenizer:
         return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text for people to read: pieces joined, special tokens kept visible."""
+        """Return readable text: pieces joined, special tokens shown."""
         return self.fast.decode([int(id) for id in ids], skip_special_tokens=False)
 
     def token(self, id: int) -> str:
@@ -165,11 +160,7 @@ class Tokenizer:
         write_json(folder / "tokenizer_config.json", self._transformers_config())
 
     def check_against_reference(self, texts: Iterable[str | bytes]) -> None:
-        """Encode `texts` with both libraries.
-
-        Raises:
-            UserError: they differ; the first text that differs is shown.
-        """
+        """Encode `texts` with both libraries; raises UserError with the first text on which they differ."""
         for number, text in enumerate(texts):
             text = text.decode("utf-8", errors="replace") if isinstance(text, bytes) else text
             ids, _ = self.encode_batch([text])
@@ -188,9 +179,8 @@ class Tokenizer:
         """Return transformers' configuration: `PreTrainedTokenizerFast` takes tokenizer.json as it is; `BertTokenizer`
         (transformers 5) would build the tokenizer anew from its vocabulary and lose the word length. A special token is
         named only where it is one in texts: naming it makes it one."""
-        names = zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
         added = {token.content for token in self.fast.get_added_tokens_decoder().values()}
-        return {name: token for name, token in names if token in added} | {
+        return {name: token for name, token in SPECIAL_TOKENS_BY_KEY.items() if token in added} | {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
             "do_lower_case": self.lowercase,
@@ -217,8 +207,7 @@ def _check_added_tokens(fast: tokenizers.Tokenizer, source: str) -> None:
 
 
 def _check_vocabulary(fast: tokenizers.Tokenizer, source: str) -> list[str]:
-    """Return the tokens of `fast` in the order of their ids; raises UserError for what `Tokenizer` cannot be built
-    on."""
+    """Return the tokens of `fast` in the order of their ids; raises UserError for a tokenizer that is not BERT's."""
     if not isinstance(fast.model, models.WordPiece):
         raise UserError(not_wordpiece(source, type(fast.model).__name__))
     ids = fast.get_vocab(with_added_tokens=True)
@@ -231,18 +220,24 @@ def _check_vocabulary(fast: tokenizers.Tokenizer, source: str) -> list[str]:
     return sorted(ids, key=ids.__getitem__)
 
 
-def _fingerprint(definition: dict[str, Any], tokens: list[str]) -> str:
-    """Hash the parts that decide ids, each by name: what a later `tokenizers` adds to its files must change nothing."""
-    added = ("id", "content", "single_word", "lstrip", "rstrip", "normalized")
-    model = ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
+def explicit_normalizer(definition: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the normalizer of a tokenizer.json; of BERT's with strip_accents, which is as lowercase where it is
+    null."""
     normalizer = definition["normalizer"]
     if normalizer and normalizer["type"] == "BertNormalizer" and normalizer["strip_accents"] is None:
         normalizer = normalizer | {"strip_accents": normalizer["lowercase"]}
+    return normalizer
+
+
+def _fingerprint(definition: dict[str, Any], tokens: list[str]) -> str:
+    """Hash the parts that decide ids, each by name: keys that a later `tokenizers` adds must change nothing."""
+    added = ("id", "content", "single_word", "lstrip", "rstrip", "normalized")
+    model = ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
     parts = {
         "tokens": tokens,
         "added_tokens": [{key: token[key] for key in added} for token in definition["added_tokens"]],
         "model": {key: definition["model"][key] for key in model},
-        "normalizer": normalizer,
+        "normalizer": explicit_normalizer(definition),
         "pre_tokenizer": definition["pre_tokenizer"],
     }
     return sha256_json(parts)

@@ -1,8 +1,8 @@
 """A Hugging Face folder in, the tokenizer out that transformers' AutoTokenizer makes of its files.
 
-Five files have a say: config.json and tokenizer_config.json name a class, by which either tokenizer.json counts as it
-is, or BERT's tokenizer is built anew from the vocabulary; tokenizer_config.json, special_tokens_map.json and
-added_tokens.json bring tokens in (`added_tokens`). What is not done here as there is refused by the name of its key.
+Five files matter: config.json and tokenizer_config.json name a class, by which either tokenizer.json is used as it is,
+or BERT's tokenizer is built again from the vocabulary; tokenizer_config.json, special_tokens_map.json and
+added_tokens.json add tokens (`added_tokens`). A key that this file cannot follow is refused by its name.
 
 Source: transformers 5, models/auto/tokenization_auto.py and tokenization_utils_tokenizers.py.
 """
@@ -14,111 +14,98 @@ import tokenizers
 from tokenizers import normalizers
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.storage.json_files import member, read_json
-from bertsmith.tokenizers import casing
+from bertsmith.storage.json_files import member, read_json, read_optional
+from bertsmith.tokenizers import casing, wordpiece
 from bertsmith.tokenizers.added_tokens import AddedTokens, read_added_tokens
 from bertsmith.tokenizers.vocabulary_file import Vocabulary, read_vocabulary
-from bertsmith.tokenizers.wordpiece import (
-    WORD_LENGTH,
-    build,
-    build_bare,
-    check_definition,
-    check_ids,
-    from_definition,
-    guarded,
-    surround,
-)
 
 REBUILT = ("BertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "LayoutLMTokenizer", "SqueezeBertTokenizer",
            "LxmertTokenizer")  # fmt: skip
 """Classes, without "Fast", for which transformers builds BERT's tokenizer from the vocabulary and
-tokenizer_config.json, whatever else a tokenizer.json says."""
+tokenizer_config.json, whatever other rules a tokenizer.json has."""
 
 AS_FILED = ("PreTrainedTokenizer", "TokenizersBackend")
-"""Classes for which tokenizer.json counts as it is."""
+"""Classes for which tokenizer.json is used as it is."""
 
 EITHER = ("DistilBertTokenizer",)
-"""Classes for which it does where it is there."""
+"""Classes for which it is used where there is one."""
 
 _MODEL_TYPES = {"bert": "BertTokenizer", "electra": "BertTokenizer", "distilbert": "BertTokenizer"}
 """The class of a model whose folder names none."""
 
 _FILED_MODELS = ("modernbert", "modernbert-decoder")
-"""Models whose tokenizer.json counts, whatever class is named."""
+"""Models whose tokenizer.json is used, whatever class is named."""
 
 _DEFAULTS = {
     "clean_text": True, "wordpieces_prefix": "##", "word_tokenizer_type": "basic",
     "subword_tokenizer_type": "wordpiece", "do_basic_tokenize": True,
 }  # fmt: skip
-"""Keys that other versions of transformers heed, with the values that make no difference."""
+"""Keys that other versions of transformers read, with the values that change nothing."""
 
 
 class Read(NamedTuple):
-    """A tokenizer, and how it came about."""
+    """A tokenizer that was read, and notes about its files."""
 
     fast: tokenizers.Tokenizer
     casing: str
-    """From what it was decided whether text is lower-cased."""
+    """The reason why text is lower-cased or not."""
     notes: tuple[str, ...] = ()
     """Lines about the vocabulary."""
-    counts_on: bool = True
-    """As `Vocabulary.counts_on`."""
+    all_different: bool = True
+    """As `Vocabulary.all_different`."""
 
 
 class Casing(NamedTuple):
-    """What the caller says; None where he leaves it to the files."""
+    """The caller's choice; None leaves it to the files."""
 
     lowercase: bool | None = None
     strip_accents: bool | None = None
 
 
-def read_file(path: Path, said: Casing) -> Read:
-    """Return the tokenizer of one file, a vocab.txt or a tokenizer.json, read alone; only the casing of a vocab.txt is
-    looked up in a tokenizer_config.json beside it, where the caller does not say it.
+def read_file(path: Path, chosen: Casing) -> Read:
+    """Return the tokenizer of one file, a vocab.txt or a tokenizer.json; the casing of a vocab.txt comes from a
+    tokenizer_config.json beside it, unless the caller chose it.
 
     Raises:
         UserError: the file is not one of these, or is damaged.
     """
     if path.suffix == ".json":
-        return _as_filed(from_definition(read_json(path, dict), str(path)), path, said)
+        return _as_filed(wordpiece.from_definition(read_json(path, dict), str(path)), path, chosen)
     vocabulary = read_vocabulary(path)
     config_path = path.with_name("tokenizer_config.json")
-    config = read_json(config_path, dict) if said.lowercase is None and config_path.is_file() else {}
-    keys = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
-    switches, reason = _switches(config_path, {key: config[key] for key in keys if key in config}, {}, said, vocabulary)
-    return Read(build(vocabulary.tokens, **switches), reason, vocabulary.notes)
+    config = read_optional(config_path) if chosen.lowercase is None else {}
+    config = {key: config[key] for key in ("do_lower_case", "strip_accents", "tokenize_chinese_chars") if key in config}
+    switches, reason = _switches(config_path, config, {}, chosen, vocabulary)
+    return Read(wordpiece.build(vocabulary.tokens, **switches), reason, vocabulary.notes)
 
 
-def read_tokenizer_folder(folder: Path, said: Casing) -> Read:
+def read_tokenizer_folder(folder: Path, chosen: Casing) -> Read:
     """Return the tokenizer of a folder with a tokenizer.json or a vocab.txt.
 
     Raises:
-        UserError: a file is damaged; a key or class cannot be honoured; the caller says another casing than the folder.
+        UserError: a file is damaged; a key or class cannot be honoured; the caller chose another casing than the folder
+        has.
     """
-    config, model = (_optional(folder / name) for name in ("tokenizer_config.json", "config.json"))
+    config, model = (read_optional(folder / name) for name in ("tokenizer_config.json", "config.json"))
     path = folder / "tokenizer.json"
-    definition = read_json(path, dict) if path.is_file() else {}
+    definition = read_optional(path)
     is_filed, names = _is_filed(folder, config, model, bool(definition))
     _refuse_keys(folder / "tokenizer_config.json", config, is_filed)
     if definition:
-        check_definition(definition, str(path))
+        wordpiece.check_definition(definition, str(path))
     added = read_added_tokens(folder, config, definition.get("added_tokens", []), names)
     if is_filed:
-        read = _as_filed(from_definition(definition, str(path)), path, said)
+        read = _as_filed(wordpiece.from_definition(definition, str(path)), path, chosen)
     else:
-        read = _rebuilt(folder, config, definition, said)
+        read = _rebuilt(folder, config, definition, chosen)
     _add(read, added, folder)
     if not is_filed:
-        surround(read.fast)
+        wordpiece.surround(read.fast)
     return read
 
 
-def _optional(path: Path) -> dict[str, Any]:
-    return read_json(path, dict) if path.is_file() else {}
-
-
 def _is_filed(folder: Path, config: dict[str, Any], model: dict[str, Any], has_definition: bool) -> tuple[bool, bool]:
-    """Return whether tokenizer.json is taken as it is, and whether the class names BERT's special tokens by itself."""
+    """Return whether tokenizer.json is used as it is, and whether the class names BERT's special tokens by itself."""
     place, model_place = (str(folder / name) for name in ("tokenizer_config.json", "config.json"))
     model_type = member(model, "model_type", (str, type(None)), model_place, None)
     name = member(config, "tokenizer_class", (str, type(None)), place, None)
@@ -152,7 +139,7 @@ def _is_filed(folder: Path, config: dict[str, Any], model: dict[str, Any], has_d
 
 
 def _refuse_keys(path: Path, config: dict[str, Any], is_filed: bool) -> None:
-    """Raise UserError for keys of tokenizer_config.json that change ids and that are not honoured."""
+    """Raise UserError for keys of tokenizer_config.json that change ids and are not supported."""
     unread = {key: config[key] for key in ("vocab", "init_inputs", "model_specific_special_tokens") if config.get(key)}
     if config.get("split_special_tokens"):
         unread["split_special_tokens"] = config["split_special_tokens"]
@@ -169,41 +156,42 @@ def _refuse_keys(path: Path, config: dict[str, Any], is_filed: bool) -> None:
         )
 
 
-def _as_filed(fast: tokenizers.Tokenizer, path: Path, said: Casing) -> Read:
+def _as_filed(fast: tokenizers.Tokenizer, path: Path, chosen: Casing) -> Read:
     own = fast.normalizer
     if not isinstance(own, normalizers.BertNormalizer):
-        if said.lowercase is not None or said.strip_accents is not None:
+        if chosen.lowercase is not None or chosen.strip_accents is not None:
             raise UserError(
                 f"lowercase, strip_accents: {path} has a normalizer of its own, {type(own).__name__}; leave them away"
             )
         return Read(fast, f"{path.name} has a normalizer of its own")
     for key in ("lowercase", "strip_accents"):
-        _refuse_contradiction(key, getattr(said, key), getattr(own, key), f"{path} says", own.lowercase)
+        _refuse_contradiction(key, getattr(chosen, key), getattr(own, key), f"{path} says", own.lowercase)
     return Read(fast, f"{path.name} says lowercase={str(own.lowercase).lower()}")
 
 
-def _rebuilt(folder: Path, config: dict[str, Any], definition: dict[str, Any], said: Casing) -> Read:
+def _rebuilt(folder: Path, config: dict[str, Any], definition: dict[str, Any], chosen: Casing) -> Read:
     path = folder / "tokenizer_config.json"
     if not definition:
         vocabulary = read_vocabulary(folder / "vocab.txt")
-        switches, reason = _switches(path, config, {}, said, vocabulary)
+        switches, reason = _switches(path, config, {}, chosen, vocabulary)
         if not switches["lowercase"] and config.get("do_lower_case") is None:
             reason += "; transformers lower-cases it until tokenizer_config.json says do_lower_case"
-        return Read(build_bare(vocabulary.tokens, **switches), reason, vocabulary.notes, vocabulary.counts_on)
+        fast = wordpiece.build_bare(vocabulary.tokens, **switches)
+        return Read(fast, reason, vocabulary.notes, vocabulary.all_different)
     normalizer = definition.get("normalizer")
     _refuse_other_rules(folder, definition)
-    switches, reason = _switches(path, config, normalizer or {}, said, None)
-    fast = build_bare([], **switches)
+    switches, reason = _switches(path, config, normalizer or {}, chosen, None)
+    fast = wordpiece.build_bare([], **switches)
     ids = definition["model"]["vocab"]
-    fast.model = guarded(
-        lambda: tokenizers.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=WORD_LENGTH),
+    fast.model = wordpiece.guarded(
+        lambda: tokenizers.models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=wordpiece.WORD_LENGTH),
         f"{folder / 'tokenizer.json'}: no vocabulary",
     )
     return Read(fast, reason)
 
 
 def _refuse_other_rules(folder: Path, definition: dict[str, Any]) -> None:
-    """Raise UserError where a tokenizer.json has rules that transformers would drop in silence."""
+    """Raise UserError where a tokenizer.json has rules that transformers would ignore silently."""
     model = definition["model"]
     found = {
         name: value.get("type") if isinstance(value := definition.get(name), dict) else value
@@ -217,40 +205,39 @@ def _refuse_other_rules(folder: Path, definition: dict[str, Any]) -> None:
             )
 
 
-_MODEL = {"unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": WORD_LENGTH}
+_MODEL = {"unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": wordpiece.WORD_LENGTH}
 
 
 def _switches(
-    path: Path, config: dict[str, Any], filed: dict[str, Any], said: Casing, vocabulary: Vocabulary | None
+    path: Path, config: dict[str, Any], filed: dict[str, Any], chosen: Casing, vocabulary: Vocabulary | None
 ) -> tuple[dict[str, Any], str]:
-    """Return `build`'s switches and from what the casing was decided.
+    """Return the switches of `wordpiece.build`, and the reason for the casing.
 
     Args:
         path: of the tokenizer_config.json that holds `config`.
-        filed: the normalizer of the tokenizer.json beside it. transformers does not look at it: where it differs from
-            what is so without it, one of the two is wrong.
-        vocabulary: decides the casing where nobody else says it; None where there is a tokenizer.json.
+        filed: the normalizer of the tokenizer.json beside it, which transformers ignores; refused where it differs.
+        vocabulary: decides the casing where neither file nor caller does; None where there is a tokenizer.json.
     """
     boolean = (bool, type(None))
     own = {key: member(config, key, boolean, str(path), None) for key in ("do_lower_case", "strip_accents")}
     chinese = member(config, "tokenize_chinese_chars", bool, str(path), True)
     lowercase, reason = own["do_lower_case"], f"{path.name} says do_lower_case={str(own['do_lower_case']).lower()}"
     if lowercase is not None:
-        _refuse_contradiction("lowercase", said.lowercase, lowercase, f"{path} says do_lower_case", lowercase)
-    elif said.lowercase is not None:
-        lowercase, reason = said.lowercase, f"lowercase={str(said.lowercase).lower()}"
+        _refuse_contradiction("lowercase", chosen.lowercase, lowercase, f"{path} says do_lower_case", lowercase)
+    elif chosen.lowercase is not None:
+        lowercase, reason = chosen.lowercase, f"lowercase={str(chosen.lowercase).lower()}"
     elif vocabulary is not None:
         lowercase, reason = casing.is_lowercase(vocabulary.tokens)
     else:
         lowercase, reason = True, "tokenizer.json says lowercase=true"
     accents = own["strip_accents"]
     if accents is not None:
-        _refuse_contradiction("strip_accents", said.strip_accents, accents, f"{path} says", lowercase)
+        _refuse_contradiction("strip_accents", chosen.strip_accents, accents, f"{path} says", lowercase)
     else:
-        accents = said.strip_accents
+        accents = chosen.strip_accents
     is_open = {
-        "do_lower_case": own["do_lower_case"] is None and said.lowercase is None,
-        "strip_accents": own["strip_accents"] is None and said.strip_accents is None,
+        "do_lower_case": own["do_lower_case"] is None and chosen.lowercase is None,
+        "strip_accents": own["strip_accents"] is None and chosen.strip_accents is None,
         "tokenize_chinese_chars": "tokenize_chinese_chars" not in config,
     }
     taken = {
@@ -285,12 +272,12 @@ def _refuse_contradiction(key: str, said: bool | None, own: bool | None, who: st
 
 
 def _add(read: Read, added: AddedTokens, folder: Path) -> None:
-    """Bring the tokens in, in transformers' order, which decides the ids of new ones."""
+    """Add tokens in transformers' order, which decides the ids of new ones."""
     fast = read.fast
     size = fast.get_vocab_size(with_added_tokens=True)
-    guarded(lambda: fast.add_tokens(added.tokens(fast)), f"{folder}: added tokens that cannot be added")
-    check_ids(fast, {token.content: id for id, token in added.by_id.items()}, str(folder))
-    if not read.counts_on and fast.get_vocab_size(with_added_tokens=True) > size:
+    wordpiece.guarded(lambda: fast.add_tokens(added.tokens(fast)), f"{folder}: added tokens that cannot be added")
+    wordpiece.check_ids(fast, {token.content: id for id, token in added.by_id.items()}, str(folder))
+    if not read.all_different and fast.get_vocab_size(with_added_tokens=True) > size:
         raise UserError(
             f"{folder}: added tokens after a vocabulary with tokens that stand twice, or lines of nothing but white "
             f"space: transformers gives them ids that others have; put tokens such as [unused9999] into such lines"

@@ -1,8 +1,8 @@
 """Texts in, a trained WordPiece tokenizer out: the same text gives the same vocabulary.
 
-`tokenizers` grows the vocabulary, by merging the most frequent neighbours as in BPE. What it leaves to chance is
-settled here before it starts: it numbers the characters in the order of a randomly seeded hash table, and breaks ties
-between merges by those numbers, so that two runs over the same text differ in a few tokens and in most ids.
+`tokenizers` grows the vocabulary, by merging the most frequent neighbours as in BPE. It numbers characters in the order
+of a randomly seeded hash table and breaks ties between merges by those numbers, so that two runs over the same text
+would differ in a few tokens and in most ids; here the characters are numbered before it starts.
 """
 
 from collections import Counter
@@ -15,13 +15,13 @@ from bertsmith.errors import UserError
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.tokenizers.wordpiece import SPECIAL_TOKENS, WORD_LENGTH, build
 
-SMALLEST_SIZE = 100
+MIN_SIZE = 100
 """Of a vocabulary: below it there is hardly room for an alphabet."""
 
-MOST_CHARACTERS = 1000
+MAX_CHARACTERS = 1000
 """In the alphabet; rarer ones become [UNK]. The default of tokenizers.BertWordPieceTokenizer."""
 
-MOST_DISTINCT = 4_000_000
+MAX_DISTINCT = 4_000_000
 """Distinct words kept in the count, about 0.5 GB; 72 MB of web text have 0.6 million."""
 
 SLICE = 1 << 20
@@ -34,7 +34,7 @@ def train_vocabulary(
     """Train a tokenizer with a vocabulary of `size` tokens that is trained on `texts`, read once and one at a time.
 
     The ids: special tokens, characters, characters inside a word, then pieces in the order of their making. The order
-    of the texts does not matter (while there are fewer than `MOST_DISTINCT` words).
+    of the texts does not matter (while there are fewer than `MAX_DISTINCT` words).
 
     Args:
         texts: documents; a sample of a few hundred MB is plenty, and memory grows with the number of distinct words.
@@ -42,14 +42,14 @@ def train_vocabulary(
         lowercase, strip_accents: as for `Tokenizer.load`.
 
     Raises:
-        UserError: `size` is less than `SMALLEST_SIZE`, or there is no word in the texts.
+        UserError: `size` is less than `MIN_SIZE`, or there is no word in the texts.
     """
-    if size < SMALLEST_SIZE:
-        raise UserError(f"size = {size}: a vocabulary has at least {SMALLEST_SIZE} tokens; BERT's has 30522")
+    if size < MIN_SIZE:
+        raise UserError(f"size = {size}: a vocabulary has at least {MIN_SIZE} tokens; BERT's has 30522")
     words = count_words(texts, normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents))
     if not words:
         raise UserError("no text to train a vocabulary on; every document is empty")
-    first, inner = _alphabet(words, min(MOST_CHARACTERS, size // 8))
+    first, inner = _alphabet(words, min(MAX_CHARACTERS, size // 8))
     head = [*SPECIAL_TOKENS, *first, *inner]
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
@@ -79,14 +79,14 @@ def _count(texts: Iterable[str]) -> Counter[str]:
     for text in texts:
         for start in range(0, len(text), SLICE):
             counts.update(text[start : start + SLICE].split())
-        if len(counts) > MOST_DISTINCT:
+        if len(counts) > MAX_DISTINCT:
             counts = _drop_rarest(counts)
     return counts
 
 
 def _drop_rarest(counts: Counter[str]) -> Counter[str]:
     floor = 1
-    while len(counts) > MOST_DISTINCT // 2:
+    while len(counts) > MAX_DISTINCT // 2:
         counts = Counter({word: count for word, count in counts.items() if count > floor})
         floor += 1
     return counts

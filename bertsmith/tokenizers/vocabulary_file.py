@@ -13,18 +13,18 @@ MAX_TOKEN_LENGTH = 10_000
 """Characters of a token."""
 
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
-"""What `tokenizers` takes off a line's end (Rust's white space, which is not Python's)."""
+"""White space that `tokenizers` strips from a line's end (Rust's, which is not Python's)."""
 
 
 class Vocabulary(NamedTuple):
     """The tokens of a file, the number of the line less one being the id."""
 
     tokens: list[str]
-    """All different: where a line's token comes again further down, or the line is empty, a placeholder."""
+    """All different: a line that is empty, or whose token comes again further down, has a placeholder."""
     notes: tuple[str, ...]
     """Lines about such places."""
-    counts_on: bool
-    """Whether there are as many different tokens as lines; transformers counts the ids of added tokens from there."""
+    all_different: bool
+    """Whether there are as many different tokens as lines: transformers counts the ids of added tokens from there."""
 
 
 def read_vocabulary(path: Path) -> Vocabulary:

@@ -11,7 +11,12 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from bertsmith.errors import UserError, quoted
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""What every vocabulary must hold."""
+"""Tokens that every vocabulary must have."""
+
+SPECIAL_TOKENS_BY_KEY = dict(
+    zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
+)
+"""Key of tokenizer_config.json → token."""
 
 WORD_LENGTH = 100
 """Characters of the longest word that is cut into pieces; a longer one becomes [UNK] (Hugging Face's value)."""
@@ -34,7 +39,7 @@ def build(
 def build_bare(
     tokens: Sequence[str], *, lowercase: bool, strip_accents: bool | None, split_chinese: bool
 ) -> tokenizers.Tokenizer:
-    """Return the same without any added token: "[MASK]" in a text is three words."""
+    """Return BERT's tokenizer without added tokens: "[MASK]" in a text is three words."""
     ids = {token: id for id, token in enumerate(tokens)}
     fast = tokenizers.Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=WORD_LENGTH))
     fast.normalizer = normalizers.BertNormalizer(
@@ -46,7 +51,7 @@ def build_bare(
 
 
 def surround(fast: tokenizers.Tokenizer) -> None:
-    """Have `fast` put [CLS] and [SEP] around texts, if it knows them."""
+    """Make `fast` put [CLS] and [SEP] around texts, if it has them."""
     ids = {token: fast.token_to_id(token) for token in ("[CLS]", "[SEP]")}
     if None not in ids.values():
         fast.post_processor = processors.TemplateProcessing(
@@ -55,7 +60,7 @@ def surround(fast: tokenizers.Tokenizer) -> None:
 
 
 def from_definition(definition: dict[str, Any], source: str) -> tokenizers.Tokenizer:
-    """Return the tokenizer of what a tokenizer.json holds.
+    """Return the tokenizer of a tokenizer.json's content.
 
     Raises:
         UserError: it is no WordPiece tokenizer; ids are not whole numbers in range, or those of added tokens are not
@@ -75,10 +80,10 @@ def check_definition(definition: dict[str, Any], source: str) -> None:
     """Raise UserError for a definition that is not WordPiece's, or whose ids no library should be given."""
     model = definition.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    kind = model.get("type", "WordPiece") if isinstance(model, dict) else None
-    if isinstance(kind, str) and kind != "WordPiece":
-        raise UserError(not_wordpiece(source, kind))
-    if not isinstance(model, dict) or not isinstance(kind, str) or not isinstance(vocabulary, dict):
+    model_type = model.get("type", "WordPiece") if isinstance(model, dict) else None
+    if isinstance(model_type, str) and model_type != "WordPiece":
+        raise UserError(not_wordpiece(source, model_type))
+    if not isinstance(model, dict) or not isinstance(model_type, str) or not isinstance(vocabulary, dict):
         raise UserError(f"{source}: not a tokenizer.json (no vocabulary); name one of a BERT model, or a vocab.txt")
     length = model.get("max_input_chars_per_word", WORD_LENGTH)
     if type(length) is not int or not 0 < length < 1 << 32:
@@ -105,11 +110,11 @@ def check_ids(fast: tokenizers.Tokenizer, said: dict[str, int], source: str) -> 
             )
 
 
-def not_wordpiece(source: str, kind: str) -> str:
+def not_wordpiece(source: str, model_type: str) -> str:
     """Return the message of a refusal."""
     return (
-        f"{source}: a {kind[:60]} tokenizer; bertsmith reads WordPiece alone, so take a model with such a vocabulary, "
-        f"as BERT's and ELECTRA's are"
+        f"{source}: a {model_type[:60]} tokenizer; bertsmith reads WordPiece alone, so take a model with "
+        f"such a vocabulary, as BERT's and ELECTRA's are"
     )
 
 

@@ -13,9 +13,10 @@ from mutation import mutated, mutated_json
 from bertsmith.cli.show import show
 from bertsmith.config.loading import load
 from bertsmith.storage.files import sha256_file
-from bertsmith.text import journal, shards, units
+from bertsmith.text import journal, shards
+from bertsmith.text.layouts import layout
 from bertsmith.text.prepare import PrepareRecipe, prepare
-from bertsmith.text.shards import PARTS, SPLITS, open_data, shard_file
+from bertsmith.text.shards import ARRAYS, SPLITS, open_data, shard_file
 from tests.toys import write_corpus, write_vocabulary
 
 
@@ -34,11 +35,11 @@ def original(tmp_path_factory) -> Path:
 
     def stop(book, *arguments):
         commit(book, *arguments)
-        if book.done.units == 6:
+        if book.done.parts == 6:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(units, "UNIT_BYTES", 400)
+        patch.setattr(layout, "PART_BYTES", 400)
         patch.setattr(shards, "SHARD_TOKENS", 200)
         prepare(recipe_of(folder), folder / "data")
         patch.setattr(journal.Journal, "commit", stop)
@@ -54,7 +55,7 @@ def read_data(folder: Path) -> None:
     for split in SPLITS:
         for index in range(data.num_shards(split)):
             shard = data.read(split, index)
-            for part, array in zip(PARTS, (shard.tokens, shard.line_ends, shard.document_ends), strict=True):
+            for part, array in zip(ARRAYS, (shard.tokens, shard.line_ends, shard.document_ends), strict=True):
                 assert np.array_equal(array, np.load(folder / "known" / shard_file(split, index, part)))
     assert data.tokenizer.vocab_size == open_data(folder / "known", check=False).tokenizer.vocab_size
     show(str(folder / "data"))
@@ -77,7 +78,7 @@ def read_signed(folder: Path) -> None:
 
 def go_on(folder: Path) -> None:
     """An interrupted preparation ends with the same bytes, or is refused."""
-    units.UNIT_BYTES, shards.SHARD_TOKENS = 400, 200
+    layout.PART_BYTES, shards.SHARD_TOKENS = 400, 200
     data = prepare(recipe_of(folder), folder / "begun")
     for name, known in open_data(folder / "known", check=False).manifest["files"].items():
         assert sha256_file(data.path / name) == known, name
@@ -91,7 +92,7 @@ def test_a_manifest(original: Path, examples: int, tmp_path: Path):
 
 
 @few_and_many
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", ARRAYS)
 def test_a_shard(original: Path, part: str, examples: int, tmp_path: Path):
     name = f"data/{shard_file('train', 0, part)}"
     content = (original / name).read_bytes()

@@ -163,7 +163,7 @@ def test_endings_are_read_in_any_case_and_what_is_passed_over_is_counted(tmp_pat
         "*.md": 2, "*.txt.gz": 1, "without an ending": 1, "hidden": 1, "*.txt~": 1, "pipe, device or socket": 3,
     }  # fmt: skip
     said: list[str] = []
-    corpus.say_what_is_passed_over(said.append)
+    corpus.report_passed_over(said.append)
     assert said[0].startswith(f"{tmp_path}: passed over: 3 pipe, device or socket, 2 *.md, 1 ")
 
 

@@ -109,7 +109,7 @@ def dying(function, write=None):
     return call
 
 shards._write = dying(shards._write, lambda file, content: file.write(memoryview(content).cast("B")[:9]))
-journal.Journal._append = dying(journal.Journal._append, lambda book, line: book._file.write(b'{"positions": {"tr'))
+journal.Journal._note = dying(journal.Journal._note, lambda book, line: book._file.write(b'{"positions": {"tr'))
 Path.replace = dying(Path.replace)
 Path.unlink = dying(Path.unlink)
 prepare(load(PrepareRecipe, "prepare", "text", sys.argv[4:]).settings, Path(sys.argv[3]))
@@ -140,7 +140,7 @@ def test_killed_at_any_moment_with_workers_none_stays_and_the_bytes_are_the_same
     whole = prepare(recipe(tmp_path, corpus, layout="openwebtext"), tmp_path / "whole")
     command = [sys.executable, "-m", "bertsmith", "prepare", "openwebtext", *settings, "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, text=True) as process:
-        wait_until(lambda: (tmp_path / "out" / journal.NAME).exists() and children(process.pid))
+        wait_until(lambda: (tmp_path / "out" / journal.JOURNAL_FILE).exists() and children(process.pid))
         workers = children(process.pid)
         time.sleep(0.3)
         process.kill()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bertsmith.errors import UserError
 from bertsmith.text import shards
 from bertsmith.text.prepare import PrepareRecipe, prepare
-from bertsmith.text.shards import PARTS, Data, Position, Shard, ShardWriter, open_data
+from bertsmith.text.shards import ARRAYS, Data, Position, Shard, ShardWriter, open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.text.layouts import make_documents, set_part_bytes, write_texts, write_vocabulary
 
@@ -42,7 +42,7 @@ def test_a_writer_goes_on_from_any_position(tmp_path_factory, sizes: list[int], 
     position = first.position
     first.append(batch(np.random.default_rng(99), 4))
     first.close()
-    for part in PARTS:
+    for part in ARRAYS:
         with open(continued / f"train-00000.{part}.npy.bertsmith-partial", "ab") as file:
             file.write(b"x" * junk)
     assert position.is_on_disk(continued, "train", DTYPE)
@@ -59,8 +59,8 @@ def test_arrays_come_back_as_plain_numpy_files(tmp_path):
     assert writer.close_shard() == {}
     writer.append(one)
     writer.append(two)
-    assert sorted(writer.close_shard()) == sorted(f"heldout-00000.{part}.npy" for part in PARTS)
-    tokens, lines, documents = (np.load(tmp_path / f"heldout-00000.{part}.npy") for part in PARTS)
+    assert sorted(writer.close_shard()) == sorted(f"heldout-00000.{part}.npy" for part in ARRAYS)
+    tokens, lines, documents = (np.load(tmp_path / f"heldout-00000.{part}.npy") for part in ARRAYS)
     assert tokens.dtype == np.uint16 and lines.dtype == documents.dtype == np.uint32
     assert tokens.tolist() == [*one.tokens, *two.tokens]
     assert lines.tolist() == [*one.line_ends, *(two.line_ends + len(one.tokens))]

@@ -45,7 +45,7 @@ def test_special_tokens_come_first_then_characters() -> None:
     assert "##(" not in inner, "punctuation is a word of its own"
 
 
-@pytest.mark.parametrize("size", [vocabulary.SMALLEST_SIZE, 300, 1000])
+@pytest.mark.parametrize("size", [vocabulary.MIN_SIZE, 300, 1000])
 def test_the_size_is_reached(size: int) -> None:
     assert train_vocabulary(TEXTS, size).vocab_size == size
 
@@ -98,7 +98,7 @@ def test_words_that_would_be_unknown_are_not_learnt() -> None:
 
 
 def test_the_count_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "MOST_DISTINCT", 400)
+    monkeypatch.setattr(vocabulary, "MAX_DISTINCT", 400)
     counts = vocabulary._count(TEXTS)
     assert len(counts) <= 400
     exact = Counter(" ".join(TEXTS).split())
