@@ -22,6 +22,7 @@ from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import read_json
 from bertsmith.storage.manifests import folder_type
 from bertsmith.tasks.runs import Finetuned, chosen_run, open_trained
+from bertsmith.training.checkpoints import mean_of_checkpoints, moving_average
 from bertsmith.training.models import Model, check_place
 
 _PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
@@ -33,6 +34,12 @@ class ExportSettings:
     """The settings of `bertsmith export`."""
 
     card: CardSettings = setting(CardSettings(), "for the model card")
+    averaged: bool = setting(False, "of a pre-training run: the moving average of its weights (average_decay)")
+    mean_of: int = setting(1, "of a pre-training run: the mean of its newest checkpoints, this many", ge=1)
+
+    def __post_init__(self) -> None:
+        if self.averaged and self.mean_of > 1:
+            raise ValueError("averaged and mean_of: two averages; leave one of them out")
 
 
 @no_empty_folder
@@ -66,11 +73,33 @@ def export_run(
         remedy = f"name one of its tasks, as {run}/tasks/rte" if kind == "glue" else "name a folder that they wrote"
         raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")
     model = open_trained(run, task)
+    if told.averaged or told.mean_of > 1:
+        model = _averaged(model, told)
     if isinstance(model, Finetuned):
         _export_finetuned(model, out, opset, options.card)
     else:
         _export_pretrained(model, out, opset, options.card)
     return out
+
+
+def _averaged(model: Model, told: ExportSettings) -> Model:
+    """Return the model of a pre-training run with averages for weights, and with what was measured of them.
+
+    Raises:
+        UserError: it is no pre-training run, or kept no such averages.
+    """
+    run = model.run
+    if run is None:
+        raise UserError(f"{model.path}: no pre-training run; averaged and mean_of are of those alone")
+    if told.averaged:
+        weights = moving_average(run.path, run.weights)
+    else:
+        weights = mean_of_checkpoints(run.path, run.weights, told.mean_of)
+    measures = run.manifest.get("measures", {})
+    of_average = {name: value for name, value in measures.items() if name.startswith("averaged_") and told.averaged}
+    manifest = run.manifest | {"measures": {name.removeprefix("averaged_"): of_average[name] for name in of_average}}
+    run = replace(run, weights=weights, manifest=manifest)
+    return replace(model, run=run, networks=run.networks())
 
 
 def how_to_load(out: Path) -> str:

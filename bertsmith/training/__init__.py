@@ -6,6 +6,7 @@ In reading order:
     loop         `fit`, and the State that it carries
     plan         when training ends
     schedules    the learning rate
+    averages     a moving average of the weights
     optimizers/  AdamW and others; weight-decay groups; clipping
     machine      device, dtype, compilation, padding
     cuda_graphs  forward and backward passes recorded as CUDA graphs

@@ -22,6 +22,7 @@ from bertsmith.storage.folders import checkpoint_folders, remove_member, remove_
 from bertsmith.storage.json_files import check_shape, read_json, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW, State
+from bertsmith.training.optimizers.optimizer import AVERAGE
 
 CHECKPOINT = FOLDER_TYPES["checkpoint"]
 MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = CHECKPOINT_FILES = CHECKPOINT.files
@@ -181,6 +182,40 @@ def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Op
         state = optimizer.state[parameter]
         state |= {key: checkpoint.optimizer[f"{name}.{key}"].to(tensor.device) for key, tensor in state.items()}
     return checkpoint.state
+
+
+def moving_average(run: Path, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a run's newest checkpoint with the moving averages in their place.
+
+    Raises:
+        UserError: the run kept none.
+    """
+    newest = load_newest(run)
+    kept = {} if newest is None else newest.optimizer
+    averages = {name: kept[f"{name}.{AVERAGE}"] for name in weights if f"{name}.{AVERAGE}" in kept}
+    if not averages:
+        raise UserError(f"{run}: kept no average of its weights; it would have with average_decay=0.999 or so")
+    return weights | averages
+
+
+def mean_of_checkpoints(run: Path, weights: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """Return the mean of the weights of a run's newest `count` checkpoints; `weights` are those of the newest.
+
+    Raises:
+        UserError: it has fewer, or one of them is damaged.
+    """
+    folders = list(checkpoint_folders(run).values())
+    if len(folders) < count:
+        raise UserError(
+            f"{run}: has {len(folders)} checkpoints, not {count}; plan.keep_checkpoints says how many are kept (0: all)"
+        )
+    found = [read(folder, to_resume=False).model for folder in folders[-count:]]
+    for folder, tensors in zip(folders[-count:], found, strict=True):
+        check_tensors(tensors, weights, folder / MODEL_FILE)
+    return {
+        name: torch.stack([tensors[name] for tensors in found]).mean(0) if weight.is_floating_point() else weight
+        for name, weight in weights.items()
+    }
 
 
 def remove_newer(run: Path, checkpoint: Checkpoint) -> None:

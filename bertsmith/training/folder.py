@@ -2,12 +2,12 @@
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bertsmith import __version__
 from bertsmith.config.loading import defaults, identity, to_dict, to_toml
@@ -24,7 +24,6 @@ from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
 from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
-from bertsmith.training.optimizers.optimizer import OptimizerSettings
 from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
 
@@ -65,7 +64,7 @@ def open_run(
 
 
 def newest_checkpoint(
-    run: Path, module: nn.Module, optimizer: OptimizerSettings, check_state: Callable[[State], None]
+    run: Path, module: nn.Module, kept: Mapping[str, Tensor], check_state: Callable[[State], None]
 ) -> Checkpoint | None:
     """Return the checkpoint to go on from, None where there is none yet: the newest that is whole, fits `module`, and
     whose state is one of this run. Newer ones are removed.
@@ -73,7 +72,7 @@ def newest_checkpoint(
     Args:
         run: a folder that `open_run` has opened.
         module: what the run trains.
-        optimizer: what trains it.
+        kept: what its optimizer keeps, as NAME.exp_avg → tensor (`OptimizerSettings.state_shapes`).
         check_state: raises UserError for a state that this run cannot have been in.
 
     Raises:
@@ -81,7 +80,7 @@ def newest_checkpoint(
     """
 
     def check(found: Checkpoint) -> None:
-        checkpoints.check_module(found, module, optimizer.state_shapes(module))
+        checkpoints.check_module(found, module, kept)
         try:
             check_state(found.state)
         except UserError as error:

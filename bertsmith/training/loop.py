@@ -17,6 +17,7 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import derived_seed
+from bertsmith.training.averages import WeightAverage
 from bertsmith.training.optimizers.optimizer import clip_gradients, set_learning_rate
 from bertsmith.training.plan import Plan
 from bertsmith.training.runner import PreparedBatch, Runner
@@ -82,6 +83,7 @@ class TrainContext(NamedTuple):
     static_shapes: bool = True
     """Where rows are padded, to `length`; else to a multiple of 32 that holds the batch's longest."""
     head_warmup: HeadWarmup = HeadWarmup()
+    average: WeightAverage | None = None
 
     def padded_length(self, batch: Batch) -> int:
         return self.length if self.static_shapes else min(self.length, -(-batch.tokens.max_seqlen // 32) * 32)
@@ -132,6 +134,8 @@ def fit(
             if math.isfinite(step.gradient_norm):
                 set_learning_rate(context.optimizer, rate, new_rate)
                 context.optimizer.step()
+                if context.average is not None:
+                    context.average.update(state.step)
             last_seconds = time.perf_counter() - started_at if warm else 1.0
             state.seconds += last_seconds if warm else 0.0  # a first step that compiles is start-up
             warm = True

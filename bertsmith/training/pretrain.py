@@ -28,6 +28,7 @@ from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import checkpoint_folders, no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
+from bertsmith.training.averages import WeightAverage
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.folder import (
@@ -82,20 +83,24 @@ def pretrain(
         before = open_run(run, recipe, data, machine, {"init": initial.fingerprint} if initial else {}, overwrite)
         note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
-        found = newest_checkpoint(run, objective, recipe.optimizer, partial(_check_state, recipe, stream))
+        averaged = recipe.average_decay > 0
+        kept = recipe.optimizer.state_shapes(objective, averaged)
+        found = newest_checkpoint(run, objective, kept, partial(_check_state, recipe, stream))
         note_start(data, objective, machine, recipe.plan)
         if beginning and found is None:
             say(beginning, error=True)
         runner = Runner(objective, machine)
-        optimizer = build_optimizer(objective, recipe.optimizer, new=new)
+        optimizer = build_optimizer(objective, recipe.optimizer, new=new, averaged=averaged)
         state = State()
         if found is not None:
             state = checkpoints.restore(found, objective, optimizer)
             say(f"continuing from {found.path} (step {state.step:,})", error=True)
             note_threads(before, machine.device)
+        average = WeightAverage(objective, optimizer, recipe.average_decay) if averaged else None
         context = TrainContext(
             optimizer, recipe.schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length,
             recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(),
+            average=average,
         )  # fmt: skip
         start = (state.step, state.position)
         collator = build_collator(recipe, data.tokenizer)
@@ -106,7 +111,7 @@ def pretrain(
             progress_bar("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
         ):
             note_events(run, log.trackers.files)
-            logger = TrainLogger(recipe, runner, log, bar, probes)
+            logger = TrainLogger(recipe, runner, log, bar, probes, average)
             held_out = held_out_batches(data, recipe, collator)
             logger.start(state)
             if beginning and found is None:
@@ -163,8 +168,10 @@ class TrainLogger:
         log: MetricsLog,
         bar: Progress,
         probes: Sequence[Probe],
+        average: WeightAverage | None,
     ):
         self.recipe, self.runner, self.log, self.bar, self.probes = recipe, runner, log, bar, probes
+        self.average = average
         self.meter = Meter(runner.machine)
         self.cautions = Cautions(recipe, self.warn)
         self.total = NO_LOSSES
@@ -201,10 +208,12 @@ class TrainLogger:
 
     def evaluate(self, batches: list[Batch], state: State) -> None:
         length = self.recipe.rows.length
-        self.measures = held_out_losses(self.runner, batches, length) if batches else {}
         shown: list[str] = []
-        for probe in self.probes:
-            self.measures |= probe(self.runner.objective, shown.append)
+        self.measures = self._measure(batches, shown.append)
+        if self.average is not None:
+            with self.average.applied():
+                of_average = self._measure(batches, lambda line: None)
+            self.measures |= {f"averaged_{name}": value for name, value in of_average.items()}
         if not self.measures:
             return
         cosine = mean_cosine(self.runner, batches[0], length) if batches else None
@@ -221,6 +230,12 @@ class TrainLogger:
             self.bar.line(line)
         if cosine is not None:
             self.cautions.after_evaluation(state, self.measures, batches, cosine)
+
+    def _measure(self, batches: list[Batch], show: Callable[[str], None]) -> dict[str, float]:
+        measures = held_out_losses(self.runner, batches, self.recipe.rows.length) if batches else {}
+        for probe in self.probes:
+            measures |= probe(self.runner.objective, show)
+        return measures
 
 
 def _done(plan: Plan, state: State) -> float:

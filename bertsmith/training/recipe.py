@@ -35,6 +35,9 @@ class PretrainRecipe:
     rows: RowSettings = setting(RowSettings(), "how documents become rows")
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = setting(AdamWSettings(), "how weights move")
     schedule: Annotated[ScheduleSettings, SCHEDULES] = setting(PolynomialSettings(), "how fast")
+    average_decay: float = setting(
+        0.0, "a moving average of the weights keeps this share of itself a step, as 0.999; 0: none is kept", ge=0, lt=1
+    )
     head_warmup: HeadWarmup = setting(HeadWarmup(), "with init: what it lacks learns first, alone")
     plan: Plan = setting(description="for how long")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.linear import JointLinear
 
+AVERAGE = "average"
+"""Name of a weight's moving average (`training/averages.py`) in the optimizer's state, which checkpoints keep."""
+
 
 @settings
 class OptimizerSettings(ABC):
@@ -32,14 +35,17 @@ class OptimizerSettings(ABC):
         """Return what the optimizer keeps of a parameter before its first step, on the parameter's device: all of it,
         since checkpoints are held to these names, shapes and formats. `hidden` as in `build`."""
 
-    def state_shapes(self, module: nn.Module) -> dict[str, Tensor]:
+    def full_state(self, name: str, parameter: Tensor, averaged: bool) -> dict[str, Tensor]:
+        """Return all that is kept of a parameter before the first step, its moving average included if there is one."""
+        average = {AVERAGE: parameter.detach().clone()} if averaged else {}
+        return self.initial_state(parameter, is_hidden(name, parameter)) | average
+
+    def state_shapes(self, module: nn.Module, averaged: bool = False) -> dict[str, Tensor]:
         """Return the initial state of all parameters, as NAME.exp_avg → tensor, without memory."""
         return {
             f"{name}.{key}": tensor
             for name, parameter in module.named_parameters()
-            for key, tensor in self.initial_state(
-                torch.empty_like(parameter, device="meta"), is_hidden(name, parameter)
-            ).items()
+            for key, tensor in self.full_state(name, torch.empty_like(parameter, device="meta"), averaged).items()
         }
 
 
@@ -48,6 +54,7 @@ def build_optimizer(
     settings: OptimizerSettings,
     rate_of: Callable[[str], float] = lambda name: 1.0,
     new: Collection[str] = (),
+    averaged: bool = False,
 ) -> torch.optim.Optimizer:
     """Build an optimizer over all parameters of `module`, in its initial state.
 
@@ -56,6 +63,7 @@ def build_optimizer(
         settings: see there.
         rate_of: the factor on the learning rate of the parameter of this name (layer-wise decay).
         new: names of the parameters that warm up alone (see `set_learning_rate`).
+        averaged: keep a moving average of each parameter too, which `WeightAverage` moves.
 
     Source: google-research/electra, model/optimization.py: no decay on names with "LayerNorm", "layer_norm" or "bias".
     """
@@ -71,8 +79,8 @@ def build_optimizer(
         [{"params": members, **dict(zip(names, key, strict=True))} for key, members in groups.items()]
     )
     for name, parameter in module.named_parameters():
-        optimizer.state[parameter] = settings.initial_state(parameter, is_hidden(name, parameter))
-    optimizer.kept = frozenset(settings.state_shapes(module))  # type: ignore[attr-defined]  # for checkpoints
+        optimizer.state[parameter] = settings.full_state(name, parameter, averaged)
+    optimizer.kept = frozenset(settings.state_shapes(module, averaged))  # type: ignore[attr-defined]  # for checkpoints
     return optimizer
 
 
