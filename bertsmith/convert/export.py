@@ -73,8 +73,8 @@ def export_run(
         remedy = f"name one of its tasks, as {run}/tasks/rte" if kind == "glue" else "name a folder that they wrote"
         raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")
     model = open_trained(run, task)
-    if told.averaged or told.mean_of > 1:
-        model = _averaged(model, told)
+    if options.averaged or options.mean_of > 1:
+        model = _averaged(model, options)
     if isinstance(model, Finetuned):
         _export_finetuned(model, out, opset, options.card)
     else:
@@ -82,7 +82,7 @@ def export_run(
     return out
 
 
-def _averaged(model: Model, told: ExportSettings) -> Model:
+def _averaged(model: Model, options: ExportSettings) -> Model:
     """Return the model of a pre-training run with averages for weights, and with what was measured of them.
 
     Raises:
@@ -91,12 +91,12 @@ def _averaged(model: Model, told: ExportSettings) -> Model:
     run = model.run
     if run is None:
         raise UserError(f"{model.path}: no pre-training run; averaged and mean_of are of those alone")
-    if told.averaged:
+    if options.averaged:
         weights = moving_average(run.path, run.weights)
     else:
-        weights = mean_of_checkpoints(run.path, run.weights, told.mean_of)
+        weights = mean_of_checkpoints(run.path, run.weights, options.mean_of)
     measures = run.manifest.get("measures", {})
-    of_average = {name: value for name, value in measures.items() if name.startswith("averaged_") and told.averaged}
+    of_average = {name: value for name, value in measures.items() if name.startswith("averaged_") and options.averaged}
     manifest = run.manifest | {"measures": {name.removeprefix("averaged_"): of_average[name] for name in of_average}}
     run = replace(run, weights=weights, manifest=manifest)
     return replace(model, run=run, networks=run.networks())

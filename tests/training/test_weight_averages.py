@@ -94,6 +94,6 @@ def test_the_mean_of_checkpoints_is_exported(run, tmp_path):
 def test_averages_that_are_not_there_are_refused(data, tmp_path, asked, message):
     pretrain(tiny_recipe(data), tmp_path / "run")
     with pytest.raises(UserError, match=message) as caught:
-        export_run(tmp_path / "run", tmp_path / "out", told=lay_over(ExportSettings, {}, asked).settings)
+        export_run(tmp_path / "run", tmp_path / "out", options=lay_over(ExportSettings, {}, asked).settings)
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "out").exists()
