@@ -58,7 +58,7 @@ def footprint(
     length, half = recipe.rows.length, 2 if precision.half else 0
     device = torch.device("cuda" if precision.cuda else "cpu")
     num_rows = micro_batch_size(device, recipe.machine.micro_batch_rows, recipe.batch_size, length)
-    tensors = recipe.optimizer.state_shapes(objective, recipe.average_decay > 0).values()
+    tensors = recipe.kept_state(objective).values()
     kept_by_optimizer = sum(tensor.nbytes for tensor in tensors if tensor.ndim)  # single numbers are nothing
     kept = length * objective.activation_bytes_per_token(length, precision)
     table = objective.encoder.embeddings.token.weight  # [V, E]

@@ -83,27 +83,23 @@ def pretrain(
         before = open_run(run, recipe, data, machine, {"init": initial.fingerprint} if initial else {}, overwrite)
         note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
-        averaged = recipe.average_decay > 0
-        kept = recipe.optimizer.state_shapes(objective, averaged)
-        found = newest_checkpoint(run, objective, kept, partial(_check_state, recipe, stream))
+        found = newest_checkpoint(run, objective, recipe.kept_state(objective), partial(_check_state, recipe, stream))
         note_start(data, objective, machine, recipe.plan)
         if beginning and found is None:
             say(beginning, error=True)
         runner = Runner(objective, machine)
-        optimizer = build_optimizer(objective, recipe.optimizer, new=new, averaged=averaged)
+        optimizer = build_optimizer(objective, recipe.optimizer, new=new, averaged=recipe.average_decay > 0)
         state = State()
         if found is not None:
             state = checkpoints.restore(found, objective, optimizer)
             say(f"continuing from {found.path} (step {state.step:,})", error=True)
             note_threads(before, machine.device)
-        average = WeightAverage(objective, optimizer, recipe.average_decay) if averaged else None
+        average = WeightAverage(objective, optimizer, recipe.average_decay) if recipe.average_decay else None
         context = TrainContext(
             optimizer, recipe.schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length,
-            recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(),
-            average=average,
+            recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(), average=average,
         )  # fmt: skip
-        start = (state.step, state.position)
-        collator = build_collator(recipe, data.tokenizer)
+        collator, start = build_collator(recipe, data.tokenizer), (state.step, state.position)
         batches = ahead(masked_batches(stream, collator, recipe.batch_size, start, recipe.progress))
         with (
             closing(MetricsLog(run, state.step, recipe.log, to_dict(recipe))) as log,

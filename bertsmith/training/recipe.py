@@ -2,6 +2,8 @@
 
 from typing import Annotated, ClassVar
 
+from torch import Tensor, nn
+
 from bertsmith.config.fields import Renamed, setting, settings
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import check_length
@@ -71,3 +73,7 @@ class PretrainRecipe:
     def progress(self, step: int) -> float:
         """Return the plan's progress before this step, from 0 to 1; every row counts as full."""
         return self.plan.progress(step, step * self.batch_size * self.rows.length, 0)
+
+    def kept_state(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return the initial state of the optimizer and of weight averages (`OptimizerSettings.state_shapes`)."""
+        return self.optimizer.state_shapes(module, averaged=self.average_decay > 0)
