@@ -53,7 +53,7 @@ def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str |
     asked = _read_asked(Path(options.data))
     seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
     answerer = open_answerer(load_trial(run, seed, task), options.machine, options.null_threshold)
-    answers = answerer.decided(answerer.answer_all(asked))
+    answers = answerer.with_threshold(answerer.best_spans(asked))
     write_json(out, {id: answer.text for id, answer in zip(asked.ids, answers, strict=True)})
     line = f"{len(asked):,} questions answered by {run}, seed {seed}"
     if answerer.objective.may_have_none:

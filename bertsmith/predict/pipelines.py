@@ -11,7 +11,7 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.hub.heads import HeadName
 from bertsmith.predict.predictor import Filled, Predictor, TokenValues
 from bertsmith.tables.cells import is_missing, text, words
-from bertsmith.tasks.answering.answerer import FoundAnswer
+from bertsmith.tasks.answering.answerer import SpanAnswer
 from bertsmith.tasks.runs import Finetuned
 from bertsmith.tasks.words.tagger import TagsWithProbs
 
@@ -246,7 +246,7 @@ def pipeline_of(model: Predictor, top_k: int = 5, truncate: bool = False) -> Pip
     return pipeline(model, truncate or model.was_finetuned, top_k)
 
 
-def answer_line(answer: FoundAnswer) -> Line:
+def answer_line(answer: SpanAnswer) -> Line:
     """Return the text in one line, of no answer a dash, and its score; for JSON character by character."""
     content = {"text": answer.text, "start": answer.start, "score": answer.score}
     if answer.null_odds is not None:

@@ -16,7 +16,7 @@ from bertsmith.evals.evaluate import EvaluateSettings, Evaluation, evaluate_mode
 from bertsmith.evals.likelihood import measure_of, scoring_head, token_likelihoods
 from bertsmith.evals.masks import Guesses, filled, guess_masks, replaced_probs
 from bertsmith.hub.heads import HEADS, HeadName
-from bertsmith.tasks.answering.answerer import Answerer, FoundAnswer, open_answerer
+from bertsmith.tasks.answering.answerer import Answerer, SpanAnswer, open_answerer
 from bertsmith.tasks.runs import open_trained
 from bertsmith.tasks.texts.classifier import Classifier, Labels, Prediction, open_classifier
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, TagsWithProbs, open_tagger
@@ -201,7 +201,7 @@ class Predictor:
     @_one_or_many
     def answer(
         self, questions: list[str], contexts: str | Sequence[str], truncate: bool = False
-    ) -> tuple[list[FoundAnswer], int]:
+    ) -> tuple[list[SpanAnswer], int]:
         """Return the answer to each question, a stretch of the context beside it, or none if the model may give none.
 
         Raises:

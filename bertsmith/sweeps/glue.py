@@ -40,7 +40,7 @@ NO_HYPERPARAMETERS = ("task", "check_counts", "skip_malformed")
 
 @settings
 class GlueSettings:
-    """What `bertsmith glue` can be told besides the settings of `FinetuneRecipe`, which are for all tasks."""
+    """Settings of `bertsmith glue` besides the settings of `FinetuneRecipe`, which are for all tasks."""
 
     data: str = setting(description="the GLUE folder, with a folder a task", identity=False)
     protocol: Literal["reference", "cramming"] = setting(
@@ -65,8 +65,8 @@ class GlueJob:
     @property
     def present(self) -> list[str]:
         """The tasks in the order in which they run."""
-        found = [task for task in GLUE if task not in self.absent]
-        return sorted(found, key=lambda task: self.settings.from_mnli and task != "mnli")  # a stable sort
+        present = [task for task in GLUE if task not in self.absent]
+        return sorted(present, key=lambda task: self.settings.from_mnli and task != "mnli")  # a stable sort
 
 
 @no_empty_folder
@@ -166,11 +166,11 @@ def _recipe(task: str, model: Path, settings: GlueSettings, overrides: Sequence[
 
 def _open(out: Path, job: GlueJob, fingerprint: str, overwrite: bool) -> None:
     """Check that `out` is this job's, or make it so."""
-    mine = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
+    job_identity = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
     recipe = next(iter(job.recipes.values())).settings
-    before = open_run_folder(out, FOLDER_TYPES["glue"], mine, defaults(recipe), overwrite)
+    before = open_run_folder(out, FOLDER_TYPES["glue"], job_identity, defaults(recipe), overwrite)
     write_manifest(out, "glue", {
-        "identity": mine, "settings": asdict(job.settings), "model": str(job.model),
+        "identity": job_identity, "settings": asdict(job.settings), "model": str(job.model),
         "mnli_seed": before.get("mnli_seed"), "names": before.get("names", []), "finished": False,
     })  # fmt: skip
 
@@ -182,7 +182,7 @@ def _mnli_model(out: Path) -> Path:
     if manifest["mnli_seed"] is None or not folder.is_dir():
         seed = load_trial(out / "tasks" / "mnli").seed
         export_run(out / "tasks" / "mnli", folder)
-        names = [f"{folder.name}/{name}" for name in os.listdir(folder)]  # ours from here on
+        names = [f"{folder.name}/{name}" for name in os.listdir(folder)]  # parameters from here on
         write_manifest(out, "glue", manifest | {"mnli_seed": seed, "names": names})
     return folder
 
@@ -194,9 +194,9 @@ def _collect(out: Path, job: GlueJob) -> dict[str, Any]:
         path = out / "tasks" / task / "results.json"
         if not path.is_file():
             continue
-        found = read_run_results(path)
+        results = read_run_results(path)
         transferred = job.settings.from_mnli and task in FROM_MNLI
-        tasks[task] = {"from_mnli": transferred, "trials": found["trials"], "summary": found["summary"]}
+        tasks[task] = {"from_mnli": transferred, "trials": results["trials"], "summary": results["summary"]}
     departures = _departures(job, tasks)
     return {
         "model": str(job.model), "protocol": job.settings.protocol, "tasks": tasks,
@@ -210,20 +210,22 @@ def _departures(job: GlueJob, tasks: Iterable[str]) -> dict[str, list[str]]:
     shipped = {
         task: check(FinetuneRecipe, read_recipe_values("finetune", task) | {"model": "", "data": ""}) for task in GLUE
     }
-    theirs = _hyperparameters({task: Loaded(recipe, {}) for task, recipe in shipped.items()}, tasks)
-    ours = _hyperparameters(job.recipes, tasks)
-    found: dict[str, list[str]] = {"reference": [], "cramming": []}
-    changed = [key for key, value in ours.items() if value != theirs[key] and key != "compat"]  # closer, not farther
+    shipped_parameters = _hyperparameters({task: Loaded(recipe, {}) for task, recipe in shipped.items()}, tasks)
+    parameters = _hyperparameters(job.recipes, tasks)
+    departures: dict[str, list[str]] = {"reference": [], "cramming": []}
+    changed = [
+        key for key, value in parameters.items() if value != shipped_parameters[key] and key != "compat"
+    ]  # closer, not farther
     if changed:
-        found["reference"].append(f"not the reference's hyper-parameters ({', '.join(changed)})")
-    varied = [key for key, value in ours.items() if isinstance(value, dict)]
+        departures["reference"].append(f"not the reference's hyper-parameters ({', '.join(changed)})")
+    varied = [key for key, value in parameters.items() if isinstance(value, dict)]
     if varied:
-        found["cramming"].append(
+        departures["cramming"].append(
             f"not Cramming's protocol, as the hyper-parameters are not one set for all tasks ({', '.join(varied)})"
         )
     if max((job.recipes[task].settings.epochs for task in tasks), default=0) > MAX_CRAMMING_EPOCHS:
-        found["cramming"].append(f"not Cramming's protocol, as there are more than {MAX_CRAMMING_EPOCHS} epochs")
-    return found
+        departures["cramming"].append(f"not Cramming's protocol, as there are more than {MAX_CRAMMING_EPOCHS} epochs")
+    return departures
 
 
 def _hyperparameters(recipes: Mapping[str, Loaded], tasks: Iterable[str]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class SearchSettings:
 
 @settings
 class SearchOptions:
-    """What `bertsmith search` can be told besides the settings of `FinetuneRecipe`."""
+    """Settings of `bertsmith search` besides the settings of `FinetuneRecipe`."""
 
     search: SearchSettings = setting(SearchSettings(), "what is searched")
 
@@ -106,25 +106,27 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
 
 def read_search_job(recipe: str, overrides: Sequence[str]) -> SearchJob:
     """Check what was asked for. Raises UserError as `run_search`."""
-    own = [text for text in overrides if text.startswith(PREFIX)]
-    theirs = [text for text in overrides if not text.startswith(PREFIX)]
-    asked = lay_over(SearchOptions, {}, own).settings.search
+    search_overrides = [text for text in overrides if text.startswith(PREFIX)]
+    recipe_overrides = [text for text in overrides if not text.startswith(PREFIX)]
+    asked = lay_over(SearchOptions, {}, search_overrides).settings.search
     values = {field.name: getattr(asked, field.name) for field in fields(asked) if getattr(asked, field.name)}
-    for override in own:
+    for override in search_overrides:
         if override.partition("=")[0].removeprefix(PREFIX) not in values:
             raise UserError(f"{override}: no value to search; name some, or leave it out")
     values = values or {"learning_rate": LEARNING_RATES}
-    for key, found in values.items():
-        if len(set(found)) < len(found):
-            raise UserError(f"{PREFIX}{key} = {list(found)}: a value is there twice; name each once")
-        if any(text.partition("=")[0] == KEYS.get(key, key) for text in theirs):
+    for key, given in values.items():
+        if len(set(given)) < len(given):
+            raise UserError(f"{PREFIX}{key} = {list(given)}: a value is there twice; name each once")
+        if any(text.partition("=")[0] == KEYS.get(key, key) for text in recipe_overrides):
             raise UserError(f"{KEYS.get(key, key)}: searched ({PREFIX}{key}), so it has no one value; leave it out")
-    base = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), theirs)
+    base = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), recipe_overrides)
     recipes = {}
     for combination in product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
         given = [f"{KEYS.get(key, key)}={value!r}" for key, value in chosen.items()]
-        recipes[_name(chosen)] = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), [*theirs, *given])
+        recipes[_name(chosen)] = lay_over(
+            FinetuneRecipe, read_recipe_values("finetune", recipe), [*recipe_overrides, *given]
+        )
     return SearchJob(base, tuple(values), recipes)
 
 
@@ -156,10 +158,10 @@ def _open(out: Path, job: SearchJob, ground: dict[str, Any], overwrite: bool) ->
     """Check that `out` is this job's, on this model and these files, or make it so."""
     searched = [KEYS.get(key, key) for key in job.keys]
     fixed = {key: value for key, value in identity(job.base.settings).items() if key not in searched}
-    mine = fixed | ground | {"searched": searched}
-    open_run_folder(out, FOLDER_TYPES["search"], mine, defaults(job.base.settings), overwrite)
+    job_identity = fixed | ground | {"searched": searched}
+    open_run_folder(out, FOLDER_TYPES["search"], job_identity, defaults(job.base.settings), overwrite)
     write_manifest(out, "search", {
-        "identity": mine, "recipe": to_dict(job.base.settings), "searched": searched, "finished": False,
+        "identity": job_identity, "recipe": to_dict(job.base.settings), "searched": searched, "finished": False,
     })  # fmt: skip
 
 
@@ -167,9 +169,9 @@ def _collect(out: Path, job: SearchJob, metric: str) -> dict[str, Any]:
     """Return the content of results.json, out of all combinations in `out`, also those of an earlier command."""
     grid = {}
     for path in sorted(out.glob("grid/*/results.json")):
-        found, recipe = read_run_results(path), read_manifest(path.parent, "finetune")["recipe"]
+        results, recipe = read_run_results(path), read_manifest(path.parent, "finetune")["recipe"]
         given = {key: _value(recipe, KEYS.get(key, key)) for key in job.keys}
-        grid[path.parent.name] = {"settings": given, "trials": found["trials"], "summary": found["summary"]}
+        grid[path.parent.name] = {"settings": given, "trials": results["trials"], "summary": results["summary"]}
     means = {name: row["summary"][metric]["mean"] for name, row in grid.items()}
     return {
         "task": job.base.settings.task, "metric": metric, "chosen": max(means, key=means.__getitem__),

@@ -1,4 +1,4 @@
-"""What a trial is warned of: outputs that are all alike, and scores that the commonest answer would have too."""
+"""Cautions about a trial: outputs that are all alike, and scores that the commonest answer would have too."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,16 +7,16 @@ import numpy as np
 from bertsmith.training.cautions import EVALUATIONS, standing_still
 
 MIN_SPREAD = 0.01
-"""Of probabilities over the rows, and of numbers as a share of the gold ones' spread: below it outputs are alike."""
-MARGIN = 0.01
-"""Of what the commonest answer leaves to be won: a score has to be above its by more."""
-FEW_EXAMPLES = 100
-"""Examples, of which a score that is right may stand still, since each is a large step."""
+"""Spread of outputs below which they are alike: of probabilities over the rows, of numbers as a share of the gold ones'
+spread."""
+MIN_GAIN = 0.01
+"""Share of the gap between the commonest answer's score and 1 by which a score has to be above it."""
+FEW_EXAMPLES = 100  # where each is a large step, a good score may stand still
 TRY_MORE = "more epochs or another learning rate may help"
 
 
 def caution_of(metric: str, score: float, constant: float | None, same: bool, spread: float | None) -> str | None:
-    """Return what there is to say of a model's score on a dev set; None where it seems to have learnt.
+    """Return a caution about a model's score on a dev set; None where it seems to have learnt.
 
     Args:
         metric: the headline.
@@ -30,7 +30,7 @@ def caution_of(metric: str, score: float, constant: float | None, same: bool, sp
     scored = f"{metric} {score:.4f}"
     if same:
         return f"every dev prediction is the same ({scored}); {TRY_MORE}"
-    no_better = "" if score > constant + MARGIN * (1 - constant) else (
+    no_better = "" if score > constant + MIN_GAIN * (1 - constant) else (
         f"{scored} on dev is no better than always giving the same answer, which has {constant:.4f}"
     )  # fmt: skip
     alike = "" if spread is None or spread >= MIN_SPREAD else (
@@ -60,7 +60,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def stood_still(metric: str, scores: Sequence[float], constant: float | None, num_examples: int) -> str | None:
-    """Return what there is to say of the scores on `num_examples` that were held out, look by look; None where the
+    """Return a caution about the scores of `num_examples` that were held out, evaluation by evaluation; None where the
     model has learnt, whether or not it still gets better."""
     if constant is None:
         return None
@@ -68,4 +68,5 @@ def stood_still(metric: str, scores: Sequence[float], constant: float | None, nu
     moved = max(scores) - min(scores) > 1e-4
     if why is None or (not why and (moved or num_examples < FEW_EXAMPLES)):
         return None
-    return f"{metric} on what is held out has stood still at {scores[-1]:.4f} for {EVALUATIONS} looks{why}; {TRY_MORE}"
+    still = f"has stood still at {scores[-1]:.4f} for {EVALUATIONS} evaluations"
+    return f"{metric} on held-out examples {still}{why}; {TRY_MORE}"

@@ -1,5 +1,5 @@
 """Stopping when it no longer helps: a share of the training examples is held out, and training ends where the model no
-longer gets better on it. Dev, which gives the scores, is not looked at."""
+longer gets better on it. Dev, which gives the scores, has no part in it."""
 
 import math
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ class EarlyStoppingSettings:
     """When training may end before its plan; the learning rate stays the plan's until then."""
 
     share: float = setting(
-        0.0, "share of the training examples that is held out to be looked at and never trained on; 0 for none, which "
+        0.0, "share of the training examples that is held out for evaluation and never trained on; 0 for none, which "
         "trains to the end", ge=0, lt=1,
     )  # fmt: skip
-    patience: int = setting(3, "looks in a row without a better headline score before training stops", ge=1)
-    every: float = setting(1.0, "epochs between two looks; 0.25 looks four times an epoch", gt=0)
+    patience: int = setting(3, "evaluations in a row without a better headline score before training stops", ge=1)
+    every: float = setting(1.0, "epochs between two evaluations; 0.25 evaluates four times an epoch", gt=0)
 
 
 def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.ndarray, np.ndarray]:
@@ -58,24 +58,24 @@ class EarlyStopping:
     """That the score stood still, once."""
     _weights: dict[str, Tensor] = field(default_factory=dict)
     _scores: list[float] = field(default_factory=list)
-    _looks_since: int = 0
+    _num_worse: int = 0
 
-    def look(self, objective: nn.Module, step: int) -> dict[str, float]:
+    def evaluate(self, objective: nn.Module, step: int) -> dict[str, float]:
         """Score the model as it is after this step."""
         metrics, _, baseline, _ = score_sets(objective, self.sets, self.machine)
         self._scores.append(metrics[self.metric])
         caution = stood_still(self.metric, self._scores, baseline, self.num_examples)
         if caution is not None and not self.cautions:
             self.cautions.append(caution)
-        self._looks_since += 1
+        self._num_worse += 1
         if metrics[self.metric] > self.best_score:
-            self.best_score, self.best_step, self._looks_since = metrics[self.metric], step, 0
+            self.best_score, self.best_step, self._num_worse = metrics[self.metric], step, 0
             self._weights = {name: tensor.to("cpu", copy=True) for name, tensor in objective.state_dict().items()}
         return metrics
 
     @property
-    def has_seen_enough(self) -> bool:
-        return self._looks_since >= self.patience
+    def should_stop(self) -> bool:
+        return self._num_worse >= self.patience
 
     def restore(self, objective: nn.Module) -> None:
         """Give the model the weights that did best; of several equally good ones the earliest."""

@@ -180,7 +180,7 @@ def _note_trials(results: dict[str, Any], run: Path) -> None:
         if stopping := details.get("early_stopping"):
             _say(
                 f"seed {trial['seed']}: the weights of step {stopping['step']} of {details['steps']} are kept, "
-                f"{stopping['metric']} {stopping['score']:.4f} on what is held out"
+                f"{stopping['metric']} {stopping['score']:.4f} on held-out examples"
             )
         for caution in cautions_of(details):
             _say(f"seed {trial['seed']}: {caution}")

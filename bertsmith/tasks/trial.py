@@ -49,10 +49,10 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
     """Train with `seed`, score on dev, and write `folder`; returns the metrics.
 
         model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
-        results.json         the seed, the metrics, what it is warned of, how long it took; with early stopping also at
-                             which step the weights that are kept did best on what was held out, and how well
-        predictions-dev.…    what it said of dev: see `Dataset.score`; of questions preds.json, eval.json and
-                             null_odds.json; of several tasks in a folder each
+        results.json         the seed, the metrics, cautions, how long it took; with early stopping also the step of the
+                             weights that are kept, and their score on held-out examples
+        predictions-dev.…    see `Dataset.score`; of questions preds.json, eval.json and null_odds.json; of several
+                             tasks in a folder each
         metrics.jsonl        losses and learning rate by step
         manifest.json        hashes of all these, written last
 
@@ -64,19 +64,19 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
     with atomic_folder(folder) as partial:
         objective = build_objective(setup, seed)
         plan = Plan(steps=num_steps(setup.recipe, len(setup.datasets.train.lengths)))
-        watch, held_out, num_held_out = None, setup.datasets.held_out, setup.datasets.num_held_out
+        early_stopping, held_out, num_held_out = None, setup.datasets.held_out, setup.datasets.num_held_out
         if held_out:
             patience = setup.recipe.early_stopping.patience
-            watch = EarlyStopping(held_out, setup.task.metrics[0], setup.machine, patience, num_held_out)
-        state = train(setup, objective, plan, seed, partial, watch)
+            early_stopping = EarlyStopping(held_out, setup.task.metrics[0], setup.machine, patience, num_held_out)
+        state = train(setup, objective, plan, seed, partial, early_stopping)
         stopping = {}
-        if watch is not None:
-            watch.restore(objective)
-            stopping = {"early_stopping": {"held_out": num_held_out, **watch.to_json()}}
+        if early_stopping is not None:
+            early_stopping.restore(objective)
+            stopping = {"early_stopping": {"held_out": num_held_out, **early_stopping.to_json()}}
         metrics, constant, _, cautions = score_sets(objective, setup.datasets.dev, setup.machine, partial)
         write_json(partial / "results.json", {
             "seed": seed, "metrics": metrics, "constant": constant,
-            "cautions": [*cautions, *(watch.cautions if watch is not None else ())],
+            "cautions": [*cautions, *(early_stopping.cautions if early_stopping is not None else ())],
             "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
             "threads": torch.get_num_threads(), **stopping,
         })  # fmt: skip
@@ -103,9 +103,14 @@ def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
 
 
 def train(
-    setup: TrialContext, objective: Objective, plan: Plan, seed: int, folder: Path, watch: EarlyStopping | None = None
+    setup: TrialContext,
+    objective: Objective,
+    plan: Plan,
+    seed: int,
+    folder: Path,
+    stopping: EarlyStopping | None = None,
 ) -> State:
-    """Train to the end of the plan, or until `watch` has seen enough, with metrics.jsonl in `folder`."""
+    """Train to the end of the plan, or until `stopping` ends it, with metrics.jsonl in `folder`."""
     recipe, runner = setup.recipe, Runner(objective, setup.machine)
     rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
     optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
@@ -136,16 +141,16 @@ def train(
             total = NO_LOSSES
 
         events = [Event(1, show), Event(STEPS_PER_METRICS_LINE, write)]
-        if watch is not None:
+        if stopping is not None:
 
-            def look(state: State, step: Step) -> bool:
-                scores = watch.look(objective, state.step)
+            def evaluate(state: State, step: Step) -> bool:
+                scores = stopping.evaluate(objective, state.step)
                 log.write("heldout", state.step, scores)
-                bar.line(f"step {state.step:,}: {watch.metric} {scores[watch.metric]:.4f} on what is held out")
-                return watch.has_seen_enough
+                bar.line(f"step {state.step:,}: {stopping.metric} {scores[stopping.metric]:.4f} on held-out examples")
+                return stopping.should_stop
 
             epoch = math.ceil(len(setup.datasets.train.lengths) / recipe.batch_size)
-            events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), look))
+            events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), evaluate))
         batches = setup.datasets.train.batches(recipe.batch_size, seed, recipe.similar_lengths)
         asked_to_stop = fit(runner, batches, context, events, state)
     if asked_to_stop is not None:

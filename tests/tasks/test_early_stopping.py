@@ -73,8 +73,8 @@ def test_the_earliest_best_weights_are_kept_and_patience_counts_looks_in_a_row()
     enough = []
     for step in range(1, 6):
         torch.nn.init.constant_(module.weight, step)
-        watch.look(module, step)
-        enough.append(watch.has_seen_enough)
+        watch.evaluate(module, step)
+        enough.append(watch.should_stop)
     assert enough == [False, False, False, False, True]
     watch.restore(module)
     assert module.weight.item() == 3
@@ -82,11 +82,11 @@ def test_the_earliest_best_weights_are_kept_and_patience_counts_looks_in_a_row()
 
 
 def test_asked_to_stop_in_its_last_step_a_trial_does_not_go_on(toy, tmp_path, monkeypatch):
-    def look(self, objective, step) -> dict[str, float]:
+    def evaluate(self, objective, step) -> dict[str, float]:
         os.kill(os.getpid(), signal.SIGTERM)
         return {self.metric: 0.0}
 
-    monkeypatch.setattr(EarlyStopping, "look", look)
+    monkeypatch.setattr(EarlyStopping, "evaluate", evaluate)
     with pytest.raises(Interrupted):
         finetune(toy_recipe(*toy, "early_stopping.share=0.2", "epochs=1"), tmp_path / "run")
     assert not list((tmp_path / "run" / "trials").glob("seed-*"))
@@ -150,7 +150,7 @@ def test_all_seeds_hold_out_the_same_and_it_is_said(toy, tmp_path, monkeypatch, 
     monkeypatch.setattr(program, "run_trial", watch)
     overrides = ["early_stopping.share=0.1", "epochs=0.1"]
     finetune(toy_recipe(*toy, *overrides, "seeds=1"), tmp_path / "run")
-    assert re.search(r"^step 3: accuracy 0\.\d{4} on what is held out$", capsys.readouterr().err, re.MULTILINE)
+    assert re.search(r"^step 3: accuracy 0\.\d{4} on held-out examples$", capsys.readouterr().err, re.MULTILINE)
     finetune(toy_recipe(*toy, *overrides, "seeds=2"), tmp_path / "run")
     assert len(seen) == 2 and seen[0] == seen[1]
     said = capsys.readouterr().err

@@ -11,7 +11,7 @@ from bertsmith.config.loading import load
 from bertsmith.scoring.word_lines import Word
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.answering.best_answers import FoundAnswer, spread_of_places
+from bertsmith.tasks.answering.best_answers import SpanAnswer, spread_of_places
 from bertsmith.tasks.answering.question_task import constant_answer_score as constant_of_questions
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.cautions import caution_of, spread_of, stood_still
@@ -113,7 +113,7 @@ def test_answers_that_all_begin_at_one_place():
     asked = Questions()
     for number in range(40):
         asked.add(str(number), "q", f"{number} a b", [(number % 7, "a")])
-    best = [[FoundAnswer("x", 0 if number else 3, 1.0)] for number in range(40)]
+    best = [[SpanAnswer("x", 0 if number else 3, 1.0)] for number in range(40)]
     assert spread_of_places(best, asked) == pytest.approx(1 / 40)
     assert spread_of_places(best[:9], asked) is None, "too few to tell"
     asked.answers = [[(0, "a")]] * 40
@@ -123,9 +123,9 @@ def test_answers_that_all_begin_at_one_place():
 @pytest.mark.parametrize(
     ("scores", "constant", "num_examples", "says"),
     [
-        ([0.7, 0.7, 0.703, 0.702], 0.7, 40, "accuracy on what is held out has stood still at 0.7020 for 4 looks"),
+        ([0.7, 0.7, 0.703, 0.702], 0.7, 40, "on held-out examples has stood still at 0.7020 for 4 evaluations"),
         ([0.5, 0.8, 0.61, 0.61, 0.611, 0.61], 0.5, 40, "after it had been at 0.800; more epochs"),
-        ([0.6, 0.6, 0.6, 0.6], 0.5, 400, "stood still at 0.6000 for 4 looks; more epochs"),
+        ([0.6, 0.6, 0.6, 0.6], 0.5, 400, "stood still at 0.6000 for 4 evaluations; more epochs"),
         ([0.6, 0.6, 0.6, 0.6], 0.5, 40, None), ([0.5, 0.9, 0.9, 0.9, 0.9], 0.5, 400, None),
         ([0.7, 0.7, 0.7], 0.7, 400, None), ([0.7] * 9, None, 400, None), ([0.997] * 4, 0.99, 400, None),
     ],
@@ -190,5 +190,5 @@ def test_a_model_that_was_not_taught_is_warned_of_and_one_that_has_learnt_is_not
 def test_a_score_that_stands_still_is_said_where_there_are_several_looks(toys, tmp_path, capsys):
     stopping = ("early_stopping.share=0.2", "early_stopping.every=0.04", "early_stopping.patience=9", "epochs=0.4")
     cautions = run_of(toys, "texts", tmp_path, "schedule.learning_rate=1e-9", *stopping)
-    assert len(cautions) == 2 and "accuracy on what is held out has stood still at" in cautions[1]
+    assert len(cautions) == 2 and "accuracy on held-out examples has stood still at" in cautions[1]
     assert f"seed 0: {cautions[1]}\n" in capsys.readouterr().err

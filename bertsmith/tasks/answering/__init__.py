@@ -2,7 +2,7 @@
 
 In reading order:
     question_task     the task: files → rows, a head, scores and predictions
-    settings          what it can be told
+    settings          its settings
     files             a task's files, whatever they are called, and the questions in them
     questions         Questions: texts, contexts, answers; what was left out, and why
     question_columns  files of one's own, a question a line → Questions, checked

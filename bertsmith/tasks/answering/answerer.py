@@ -9,7 +9,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.storage.json_files import read_json
 from bertsmith.tasks.answering.answering import Answering
-from bertsmith.tasks.answering.best_answers import FoundAnswer, best_answers, find_candidates, null_odds
+from bertsmith.tasks.answering.best_answers import SpanAnswer, best_answers, find_candidates, null_odds
 from bertsmith.tasks.answering.question_task import build_answering, say_what_is_cut
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
@@ -28,55 +28,55 @@ class Answerer(NamedTuple):
     null_threshold: float = math.inf
     """Null odds above which there is no answer."""
 
-    def answer(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool = False) -> list[FoundAnswer]:
+    def answer(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool = False) -> list[SpanAnswer]:
         """Return an answer to each question, out of the context beside it. Raises UserError where there are not as many
         contexts as questions; a question has no text, or is longer than the model takes, unless `truncate` cuts it."""
         self._check(questions, contexts, truncate)
         if not questions:
             return []
-        asked = Questions()
+        numbered = Questions()
         for number, (question, context) in enumerate(zip(questions, contexts, strict=True)):
-            asked.add(str(number), question, context, [])
-        return self.decided(self.answer_all(asked))
+            numbered.add(str(number), question, context, [])
+        return self.with_threshold(self.best_spans(numbered))
 
-    def answer_all(self, asked: Questions) -> list[FoundAnswer]:
-        """Return the likeliest stretch for each question, also where there may be none; of a longer question the
-        beginning alone is read."""
+    def best_spans(self, questions: Questions) -> list[SpanAnswer]:
+        """Return the likeliest span for each question, also where there may be none; of a longer question the beginning
+        alone is read."""
         settings, model = self.objective.settings, self.model
-        windows = cut_into_windows(asked, model.tokenizer, model.length, settings.stride, settings.question_length)
+        windows = cut_into_windows(questions, model.tokenizer, model.length, settings.stride, settings.question_length)
         say_what_is_cut(model.path, windows, settings)
         candidates = find_candidates(self.objective, windows, self.machine)
-        best = best_answers(candidates, windows, asked)
-        odds: list[float | None] = [None] * len(asked)
+        best = best_answers(candidates, windows, questions)
+        odds: list[float | None] = [None] * len(questions)
         if self.objective.may_have_none:
             odds = null_odds(candidates, windows, best, settings.joint).tolist()
         return [
-            answers[0]._replace(null_odds=value) if answers else FoundAnswer("", None, None, value)
+            answers[0]._replace(null_odds=value) if answers else SpanAnswer("", None, None, value)
             for answers, value in zip(best, odds, strict=True)
         ]
 
-    def decided(self, found: list[FoundAnswer]) -> list[FoundAnswer]:
+    def with_threshold(self, answers: list[SpanAnswer]) -> list[SpanAnswer]:
         """Return the answers, without their texts where the null odds are above the threshold."""
 
-        def is_none(answer: FoundAnswer) -> bool:
+        def is_none(answer: SpanAnswer) -> bool:
             return answer.null_odds is not None and answer.null_odds > self.null_threshold
 
-        return [answer._replace(text="", start=None, prob=None) if is_none(answer) else answer for answer in found]
+        return [answer._replace(text="", start=None, prob=None) if is_none(answer) else answer for answer in answers]
 
     def _check(self, questions: Sequence[str], contexts: Sequence[str], truncate: bool) -> None:
         if len(questions) != len(contexts):
             raise UserError(f"{len(questions)} questions and {len(contexts)} contexts; each question needs its own")
-        most = self.objective.settings.question_length
+        longest = self.objective.settings.question_length
         encoded = self.model.tokenizer.encode_each(list(questions))
         for number, (question, context, ids) in enumerate(zip(questions, contexts, encoded, strict=True), start=1):
             if not question.strip():
                 raise UserError(
                     f"question {number} of {len(questions)} has no text; ask something of its context, {context!r:.60}"
                 )
-            if len(ids) > most and not truncate:
+            if len(ids) > longest and not truncate:
                 raise UserError(
-                    f"a question has {len(ids)} tokens, and the model was fine-tuned on {most}; shorten it, or have it "
-                    f"cut (--truncate, truncate=True): {question:.60}"
+                    f"a question has {len(ids)} tokens, and the model was fine-tuned on {longest}; shorten it, or have "
+                    f"it cut (--truncate, truncate=True): {question:.60}"
                 )
 
 

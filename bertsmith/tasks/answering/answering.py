@@ -25,7 +25,7 @@ class Scores(NamedTuple):
     ends: Tensor | None
     """[N, L] logits; None where the head is joint."""
     vectors: Tensor  # [T, D]
-    nones: Tensor | None
+    null_scores: Tensor | None
     """[N]: the greater, the less an answer is there; None where nothing says so."""
 
 
@@ -40,7 +40,7 @@ class Spans(NamedTuple):
     """[N, K] float32; `NEVER` where the row has no more spans."""
     log_totals: Any = 0.0
     """[N] float32: what a score less this is the logarithm of a probability of, in its row."""
-    nones: Any = None
+    null_scores: Any = None
     """[N] float32, of all windows: the greater, the less an answer is there; None where each question has one."""
 
 
@@ -74,14 +74,14 @@ class Answering(SupervisedObjective):
         starts, ends = (self._choosable(tokens, tokens.to_padded(part)) for part in logits)
         return Scores(starts, ends, vectors, starts[:, 0] + ends[:, 0])
 
-    def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
+    def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, top_k: int = 1) -> Spans:
         """Return exactly the best spans of the context that are not too long and whose first place is one of `begins`,
         [N, L] bool."""
         assert scores.ends is not None
         context = context_places(tokens)
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
         ends = _from_each_place(scores.ends.masked_fill(~context, NEVER), self.settings.answer_length)  # [N, L, A]
-        best = _best(starts[..., None] + ends, torch.arange(tokens.max_seqlen, device=starts.device), most)
+        best = _best(starts[..., None] + ends, torch.arange(tokens.max_seqlen, device=starts.device), top_k)
         return best._replace(log_totals=scores.starts.logsumexp(dim=1) + scores.ends.logsumexp(dim=1))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
@@ -117,9 +117,9 @@ class JointAnswering(Answering):
     def scores(self, tokens: Tokens) -> Scores:
         vectors = self.encoder(tokens)
         starts = self._choosable(tokens, tokens.to_padded(self.head.start_logits(vectors))).log_softmax(dim=1)
-        return Scores(starts, None, vectors, self._nones(tokens, vectors, starts))
+        return Scores(starts, None, vectors, self._null_scores(tokens, vectors, starts))
 
-    def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, most: int = 1) -> Spans:
+    def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, top_k: int = 1) -> Spans:
         """Return spans as `Answering.spans` does, of the likeliest `beam_size` beginnings."""
         context, length = context_places(tokens), self.settings.answer_length
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
@@ -131,7 +131,7 @@ class JointAnswering(Answering):
             ends = F.pad(ends.masked_fill(~context, NEVER), (0, length - 1), value=NEVER)
             near = place[:, None] + torch.arange(length, device=place.device)  # [N, A]
             span_scores.append(start[:, None] + ends.gather(1, near))
-        return _best(torch.stack(span_scores, dim=1), places, most)
+        return _best(torch.stack(span_scores, dim=1), places, top_k)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         names = ("loss", "answerable_loss") if self.may_have_none else ("loss",)
@@ -144,10 +144,10 @@ class JointAnswering(Answering):
         token_sums = tokens.to_padded(self.head.token_sums(scores.vectors))
         ends = self._ends(tokens, scores.vectors, token_sums, batch.targets["starts"].long())
         losses = self._losses(batch, scores.starts, ends)
-        if scores.nones is None:
+        if scores.null_scores is None:
             return losses
-        impossible = batch.targets["impossible"].to(scores.nones.dtype)
-        loss = F.binary_cross_entropy_with_logits(scores.nones, impossible, reduction="sum")
+        impossible = batch.targets["impossible"].to(scores.null_scores.dtype)
+        loss = F.binary_cross_entropy_with_logits(scores.null_scores, impossible, reduction="sum")
         return Losses({**losses.sums, "answerable_loss": loss}, losses.counts)
 
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
@@ -164,7 +164,7 @@ class JointAnswering(Answering):
         beginnings = vectors.index_select(0, tokens.row_starts + places)
         return self._choosable(tokens, self.head.end_logits(token_sums, beginnings))
 
-    def _nones(self, tokens: Tokens, vectors: Tensor, starts: Tensor) -> Tensor | None:
+    def _null_scores(self, tokens: Tokens, vectors: Tensor, starts: Tensor) -> Tensor | None:
         if not self.may_have_none:
             return None
         expected = torch.einsum("nl,nld->nd", starts.exp().to(vectors.dtype), tokens.to_padded(vectors))
@@ -176,11 +176,11 @@ def _from_each_place(ends: Tensor, length: int) -> Tensor:
     return F.pad(ends, (0, length - 1), value=NEVER).unfold(1, length, 1)
 
 
-def _best(scores: Tensor, places: Tensor, most: int) -> Spans:
+def _best(scores: Tensor, places: Tensor, top_k: int) -> Spans:
     """Return the best spans of `scores` [N, B, A], of which [:, b, a] begins at `places` [N, B] or [B] and ends a
     behind."""
     num_rows, num_starts, length = scores.shape
-    values, at = scores.reshape(num_rows, -1).topk(min(most, num_starts * length), dim=1)
+    values, at = scores.reshape(num_rows, -1).topk(min(top_k, num_starts * length), dim=1)
     begin, offset = at // length, at % length
     starts = places.expand(num_rows, num_starts).gather(1, begin)
     return Spans(starts, starts + offset, values)

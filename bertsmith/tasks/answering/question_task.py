@@ -36,7 +36,7 @@ class QuestionDataset(Dataset):
     """Questions with their answers; its rows are windows."""
 
     spec: TaskSpec
-    asked: Questions
+    questions: Questions
     windows: Windows
     places: np.ndarray
     """[W, 2] int16: first and last place of the answer in the window's row; 0 where it is not there, or is none."""
@@ -48,7 +48,7 @@ class QuestionDataset(Dataset):
 
     def batch(self, rows: np.ndarray) -> Batch:
         starts, ends = torch.from_numpy(self.places[rows]).unbind(dim=1)
-        impossible = [not self.asked.answers[question] for question in self.windows.question_of[rows]]
+        impossible = [not self.questions.answers[question] for question in self.windows.question_of[rows]]
         targets = {"starts": starts.contiguous(), "ends": ends.contiguous(), "impossible": torch.tensor(impossible)}
         return Batch(self.windows.take(rows), targets)
 
@@ -57,13 +57,13 @@ class QuestionDataset(Dataset):
         where questions may be without an answer, how likely each one is; eval.json all that the official script says of
         the two, in percent."""
         candidates = find_candidates(objective, self.windows, machine)
-        best = best_answers(candidates, self.windows, self.asked)
-        texts = {id: answers[0].text if answers else "" for id, answers in zip(self.asked.ids, best, strict=True)}
+        best = best_answers(candidates, self.windows, self.questions)
+        texts = {id: answers[0].text if answers else "" for id, answers in zip(self.questions.ids, best, strict=True)}
         written: dict[str, Any] = {"preds": texts}
-        gold = self.asked.gold()
+        gold = self.questions.gold()
         if self.spec.may_have_none:
             odds_by_question = null_odds(candidates, self.windows, best, self.settings.joint)
-            odds = dict(zip(self.asked.ids, odds_by_question.tolist(), strict=True))
+            odds = dict(zip(self.questions.ids, odds_by_question.tolist(), strict=True))
             scores = score_answerable(gold, texts, odds, self.settings.threshold)
             written["null_odds"] = odds
         else:
@@ -73,7 +73,7 @@ class QuestionDataset(Dataset):
                 write_json(folder / f"{file}.json", content)
         metrics = {metric: scores[metric] / 100 for metric in self.spec.metrics}
         same = len(set(texts.values())) == 1
-        return outcome_of(metrics, same, constant_answer_score(gold), spread_of_places(best, self.asked))
+        return outcome_of(metrics, same, constant_answer_score(gold), spread_of_places(best, self.questions))
 
 
 def constant_answer_score(gold: Mapping[str, list[str]]) -> float | None:
@@ -123,9 +123,9 @@ class QuestionTask(Task):
         lost = lost_answers(train)
         if len(lost):
             say(
-                f"{self.data.train.path}: {len(lost):,} of {len(train.asked):,} questions have their answer whole in "
-                f"no window, and are learnt as if it were not there; the first is "
-                f"{quoted(train.asked.ids[lost[0]], 80)}; a smaller answering.stride has windows overlap more",
+                f"{self.data.train.path}: {len(lost):,} of {len(train.questions):,} questions have their answer whole "
+                f"in no window, and are learnt as if it were not there; the first is "
+                f"{quoted(train.questions.ids[lost[0]], 80)}; a smaller answering.stride has windows overlap more",
                 error=True,
             )
         return train
@@ -135,7 +135,7 @@ class QuestionTask(Task):
 
 
 def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -> None:
-    """Say on standard error where questions have lost their end; `path` is of their file, or of who is asked."""
+    """Say on standard error where questions have lost their end; `path` is of their file, or of who is questions."""
     if windows.num_truncated:
         say(
             f"{path}: {windows.num_truncated:,} of {len(windows.context_of):,} questions were cut to "
@@ -153,7 +153,7 @@ def build_answering(recipe: FinetuneRecipe, encoder: Encoder, family: str) -> An
     return Answering(encoder, encoder.settings.answer_head(), settings, may_have_none, recipe.compat)
 
 
-def first_answers(asked: Questions, windows: Windows) -> np.ndarray:
+def first_answers(questions: Questions, windows: Windows) -> np.ndarray:
     """Return [W, 2] int16: first and last place of the question's first answer in each window; 0 where it is not whole
     in it.
 
@@ -161,7 +161,7 @@ def first_answers(asked: Questions, windows: Windows) -> np.ndarray:
     """
     places = np.zeros((len(windows), 2), dtype=np.int16)
     for window, question in enumerate(windows.question_of.tolist()):
-        answers = asked.answers[question]
+        answers = questions.answers[question]
         place = windows.answer_places(window, answers[0]) if answers else None
         if place is not None:
             places[window] = place
@@ -170,5 +170,5 @@ def first_answers(asked: Questions, windows: Windows) -> np.ndarray:
 
 def lost_answers(split: QuestionDataset) -> np.ndarray:
     """Return numbers of the questions whose answer is in no window."""
-    there = np.bincount(split.windows.question_of, weights=split.places[:, 0] > 0, minlength=len(split.asked)) > 0
-    return np.flatnonzero(~there & np.array([bool(answers) for answers in split.asked.answers]))
+    there = np.bincount(split.windows.question_of, weights=split.places[:, 0] > 0, minlength=len(split.questions)) > 0
+    return np.flatnonzero(~there & np.array([bool(answers) for answers in split.questions.answers]))

@@ -16,7 +16,6 @@ from bertsmith.scoring.malformed import Malformed
 from bertsmith.scoring.questions import part_of
 
 MISPLACED = "answers that do not stand at their offset"
-"""A reason to leave them out, for which there is a remedy."""
 
 
 @dataclass
@@ -26,7 +25,7 @@ class Questions:
     path: Path = Path()
     """Of their file; empty where they are of none."""
     contexts: list[str] = field(default_factory=list)
-    context_ids: dict[str, int] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
     """Context → its place in `contexts`, which are all different."""
     ids: list[str] = field(default_factory=list)  # [Q]
     texts: list[str] = field(default_factory=list)  # [Q]
@@ -39,9 +38,9 @@ class Questions:
     left_out: Counter[str] = field(default_factory=Counter)
     """What was skipped, by reason."""
     first_left_out: dict[str, str] = field(default_factory=dict)
-    """By reason, the first question that it was so with: what `seen` calls it."""
-    seen: dict[str, str] = field(default_factory=dict)
-    """Every id of the file → what the question is called in a message: its file, its line where it has one, its id."""
+    """Reason → the first question that was left out for it, see `names`."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Every id of the file → the question's name in messages: its file, its line where it has one, its id."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,7 +66,7 @@ class Questions:
 
     def add(self, id: str, text: str, context: str, answers: list[tuple[int, str]]) -> None:
         """Add a question; a context that was there before is kept once."""
-        number = self.context_ids.setdefault(context, len(self.contexts))
+        number = self.places.setdefault(context, len(self.contexts))
         if number == len(self.contexts):
             self.contexts.append(context)
         self.ids.append(id)
@@ -101,14 +100,14 @@ class Questions:
 
     def refuse_twice(self, id: str, where: str) -> bool:
         """Return True. Raises UserError where a question of this id was there before; `where` calls it by its name."""
-        if id in self.seen:
+        if id in self.names:
             raise UserError(f"{where} is there twice; leave one of them")
-        self.seen[id] = where
+        self.names[id] = where
         return True
 
     def leave_out(self, reason: str, id: str) -> None:
         self.left_out[reason] += 1
-        self.first_left_out.setdefault(reason, self.seen[id])
+        self.first_left_out.setdefault(reason, self.names[id])
 
     def finished(self, malformed: Malformed) -> "Questions":
         """Return these questions, with a count of what of their file was malformed. Raises UserError where there are

@@ -1,4 +1,4 @@
-"""What question answering can be told."""
+"""The settings of question answering."""
 
 from bertsmith.config.fields import setting, settings
 

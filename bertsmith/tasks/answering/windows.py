@@ -29,9 +29,9 @@ TOKENS_AT_ONCE = 1 << 20
 class Windows:
     """W windows."""
 
-    questions: TextIds
+    question_ids: TextIds
     """Each cut to the longest that is allowed."""
-    contexts: TextIds
+    context_ids: TextIds
     offsets: np.ndarray
     """[T, 2] int32: where each token of the contexts begins and ends in its context, in characters."""
     context_of: np.ndarray  # [Q] int64
@@ -56,24 +56,24 @@ class Windows:
     @cached_property
     def context_places(self) -> np.ndarray:
         """[W] int64: the place in the row of the window's first token of the context."""
-        return 2 + self.questions.lengths[self.question_of]
+        return 2 + self.question_ids.lengths[self.question_of]
 
     @cached_property
     def firsts(self) -> np.ndarray:
         """[W] int64: that first token's place among the tokens of all contexts."""
-        return self.contexts.starts[self.context_of[self.question_of]] + self.starts
+        return self.context_ids.starts[self.context_of[self.question_of]] + self.starts
 
     def take(self, windows: np.ndarray) -> Tokens:
         """Return the rows of these windows, in this order."""
-        stretches = TextIds(self.contexts.ids, self.firsts[windows], self.sizes[windows])
-        rows = join_rows([self.questions.take(self.question_of[windows]), stretches], self.special_ids)
+        stretches = TextIds(self.context_ids.ids, self.firsts[windows], self.sizes[windows])
+        rows = join_rows([self.question_ids.take(self.question_of[windows]), stretches], self.special_ids)
         return Tokens.pack(rows.ids, rows.segment_ids, rows.lengths)
 
     def answer_places(self, window: int, answer: tuple[int, str]) -> tuple[int, int] | None:
         """Return first and last place in the window's row of the tokens that hold `answer`, (first character, text);
         None where one of them is not in the window."""
         context = self.context_of[self.question_of[window]]
-        offsets = self.offsets[self.contexts.starts[context] :][: self.contexts.lengths[context]]
+        offsets = self.offsets[self.context_ids.starts[context] :][: self.context_ids.lengths[context]]
         start, text = answer
         first = int(np.searchsorted(offsets[:, 1], start, side="right"))
         last = int(np.searchsorted(offsets[:, 0], start + len(text), side="left")) - 1
@@ -114,7 +114,7 @@ class Windows:
 
 
 def cut_into_windows(
-    asked: Questions, tokenizer: Tokenizer, length: int, stride: int = 128, question_length: int = 64
+    questions: Questions, tokenizer: Tokenizer, length: int, stride: int = 128, question_length: int = 64
 ) -> Windows:
     """Return windows of rows of at most `length` tokens, each beginning `stride` tokens of the context after the one
     before.
@@ -128,20 +128,20 @@ def cut_into_windows(
     """
     if length - 3 - question_length < 1:
         raise ValueError(f"sequence_length = {length} has no room behind questions of {question_length} tokens")
-    whole = encode_texts(asked.texts, tokenizer)
-    questions = whole.cut(question_length)
-    contexts, offsets = _with_offsets(asked.contexts, tokenizer)
-    context_of = np.array(asked.context_of, dtype=np.int64)
-    totals = contexts.lengths[context_of]  # [Q], tokens of each question's context
-    room = length - 3 - questions.lengths
+    whole = encode_texts(questions.texts, tokenizer)
+    question_ids = whole.cut(question_length)
+    context_ids, offsets = _with_offsets(questions.contexts, tokenizer)
+    context_of = np.array(questions.context_of, dtype=np.int64)
+    totals = context_ids.lengths[context_of]  # [Q], tokens of each question's context
+    room = length - 3 - question_ids.lengths
     counts = 1 + np.maximum(0, -(-(totals - room) // np.minimum(stride, room)))  # [Q], windows of each question
-    question_of = np.repeat(np.arange(len(asked)), counts)
+    question_of = np.repeat(np.arange(len(questions)), counts)
     number = np.arange(len(question_of)) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = number * np.minimum(stride, room)[question_of]
     sizes = np.minimum(room[question_of], totals[question_of] - starts)
     return Windows(
-        questions, contexts, offsets, context_of, question_of, starts, sizes, (tokenizer.cls_id, tokenizer.sep_id),
-        int((whole.lengths > question_length).sum()),
+        question_ids, context_ids, offsets, context_of, question_of, starts, sizes,
+        (tokenizer.cls_id, tokenizer.sep_id), int((whole.lengths > question_length).sum()),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ class WordRows(NamedTuple):
     unknown: np.ndarray
     """Numbers of the words that the tokenizer makes nothing of, a control character for example: they are [UNK]."""
 
-    def spread(self, values: np.ndarray, fill: int) -> np.ndarray:
+    def scatter(self, values: np.ndarray, fill: int) -> np.ndarray:
         """Lay kept words' values [K] out as [N, L] int16, each at its word's first piece; `fill` elsewhere."""
         grid = np.full((len(self.ends), int(self.rows.lengths.max())), fill, dtype=np.int16)
         grid[self.row_of, self.place_of] = values

@@ -122,7 +122,7 @@ def encode_tagged(
     encoded = encode_words(sentences.texts(), tokenizer, length, segment)
     ids = {label: id for id, label in enumerate(spec.labels)}
     tags = np.array([ids[word.columns[-1]] for word in sentences.flat()])
-    return TagDataset(spec, sentences, encoded, encoded.spread(tags[encoded.kept], IGNORED), fallback)
+    return TagDataset(spec, sentences, encoded, encoded.scatter(tags[encoded.kept], IGNORED), fallback)
 
 
 def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, np.ndarray, float]:

@@ -19,7 +19,7 @@ from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
 from bertsmith.predict.answer_file import AnswerFileSettings, write_answers
 from bertsmith.predict.pipelines import answer_line
-from bertsmith.tasks.answering.answerer import FoundAnswer
+from bertsmith.tasks.answering.answerer import SpanAnswer
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.grade import grade
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
@@ -72,7 +72,7 @@ def test_what_predict_prints_and_what_cannot_be_asked(runs):
     line = predictions(model, [f"{one.question}\t{one.context}"])[0]
     assert line.content.keys() == {"text", "start", "score", "null_odds"}
     assert line.parts == [f"{line.content['text'] or '-'}\t{line.content['score']:.4f}"]
-    broken = answer_line(FoundAnswer("in\tMay\nor June", 3, -1.0, None))
+    broken = answer_line(SpanAnswer("in\tMay\nor June", 3, -1.0, None))
     assert broken.parts == ["in May or June\t-1.0000"] and broken.content["text"] == "in\tMay\nor June"
     with pytest.raises(UserError, match="0 tabs; a line is a question, a tab, and its context"):
         predictions(model, ["a question"])

@@ -300,9 +300,9 @@ def test_what_is_held_out_for_early_stopping_is_about_other_contexts(model, tmp_
     path = write_own(tmp_path, [contexts[number % 8] for number in range(40)], id=None)
     task = task_of(model, path, "custom", "early_stopping.share=0.25")
     splits = task.encode(open_pretrained_encoder(model))
-    assert splits.num_held_out == 10 and len(splits.held_out["", ""].asked.contexts) == 2
-    assert len(splits.train.asked) == 30 and len(splits.train.asked.contexts) == 6
-    assert not set(splits.train.asked.contexts) & set(splits.held_out["", ""].asked.contexts)
+    assert splits.num_held_out == 10 and len(splits.held_out["", ""].questions.contexts) == 2
+    assert len(splits.train.questions) == 30 and len(splits.train.questions.contexts) == 6
+    assert not set(splits.train.questions.contexts) & set(splits.held_out["", ""].questions.contexts)
 
 
 def test_one_context_alone_cannot_be_held_out_which_is_said_before_there_is_a_folder(model, tmp_path):

@@ -94,7 +94,7 @@ def test_the_loss_is_the_definitions_packed_padded_and_in_parts(split, joint, co
     for number, (starts, ends, _, none) in zip(numbers, rows_by_definition(objective, split), strict=True):
         start, end = split.places[number].tolist()
         spans.append(-(starts[start] + ends[start][end]) / 2)
-        impossible = not split.asked.answers[split.windows.question_of[number]]
+        impossible = not split.questions.answers[split.windows.question_of[number]]
         if joint:
             unsure.append(F.softplus(-none if impossible else none))
     expected = torch.stack(spans).sum() + (0.3 * torch.stack(unsure).sum() if joint else 0)
@@ -117,7 +117,7 @@ def test_the_loss_is_the_definitions_packed_padded_and_in_parts(split, joint, co
 @pytest.mark.parametrize("joint", [False, True])
 def test_the_best_spans_are_those_of_all_spans_where_the_beam_is_wide(split, joint, answer_length):
     objective = objective_of(joint, answer_length=answer_length, beam_size=100)
-    found = find_candidates(objective, split.windows, CPU, most=4)
+    found = find_candidates(objective, split.windows, CPU, top_k=4)
     own = iter(split.windows.has_most_context().tolist())
     with torch.no_grad():
         for number, (starts, ends, context, none) in enumerate(rows_by_definition(objective, split)):
@@ -134,12 +134,12 @@ def test_the_best_spans_are_those_of_all_spans_where_the_beam_is_wide(split, joi
             assert np.ptp(differences) < 1e-4 if len(best) else not there.any()
             if joint:
                 assert np.abs(differences).max(initial=0) < 1e-4
-                assert found.nones[number] == pytest.approx(float(none), abs=1e-4)
+                assert found.null_scores[number] == pytest.approx(float(none), abs=1e-4)
 
 
 def test_a_narrow_beam_looks_at_the_likeliest_starts_alone(split):
     wide, narrow = (
-        find_candidates(objective_of(True, beam_size=size), split.windows, CPU, most=400) for size in (100, 2)
+        find_candidates(objective_of(True, beam_size=size), split.windows, CPU, top_k=400) for size in (100, 2)
     )
     objective, own = objective_of(True), split.windows.has_most_context()
     behind = np.cumsum(split.windows.sizes)
@@ -157,19 +157,19 @@ def test_a_narrow_beam_looks_at_the_likeliest_starts_alone(split):
 def test_of_a_questions_windows_the_best_span_wins_and_the_least_null_counts(split, joint, monkeypatch):
     monkeypatch.setattr("bertsmith.tasks.rows.PREDICTION_BATCH_TOKENS", 30)  # batches of two rows or three
     windows, objective = split.windows, objective_of(joint, answer_length=3)
-    found = find_candidates(objective, windows, CPU, most=5)
-    best = best_answers(found, windows, split.asked, most=7)
+    found = find_candidates(objective, windows, CPU, top_k=5)
+    best = best_answers(found, windows, split.questions, top_k=7)
     odds = null_odds(found, windows, best, joint)
-    assert len(windows) > len(split.asked)
+    assert len(windows) > len(split.questions)
     for question, answers in enumerate(best):
         mine = np.flatnonzero(windows.question_of == question)
         scores = np.sort(found.scores[mine].ravel())[::-1][:7]
         assert [answer.score for answer in answers] == scores[np.isfinite(scores)].tolist()
         window, at = np.unravel_index(found.scores[mine].argmax(), found.scores[mine].shape)
         places = (found.starts[mine[window], at], found.ends[mine[window], at])
-        assert answers[0].text == split.asked.context(question)[windows.characters(mine[window], *places)]
-        assert answers[0].text in split.asked.context(question) and len(answers[0].text.split()) <= 3
-        expected = found.nones[mine].min() - (0 if joint else answers[0].score)
+        assert answers[0].text == split.questions.context(question)[windows.characters(mine[window], *places)]
+        assert answers[0].text in split.questions.context(question) and len(answers[0].text.split()) <= 3
+        expected = found.null_scores[mine].min() - (0 if joint else answers[0].score)
         assert odds[question] == pytest.approx(expected)
 
 
