@@ -62,7 +62,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _message(error: Exception) -> str | None:
-    """Return what is said of an error that is not ours to mend; None of one that is."""
+    """Return the message of an error that the user can correct; None of a fault in the program."""
     from bertsmith.errors import UserError
 
     if isinstance(error, UserError):
@@ -79,11 +79,11 @@ def _message(error: Exception) -> str | None:
 
 
 TOO_LARGE = re.compile("allocate memory|not enough memory|[Ss]torage size|overflow|invalid memory size")
-"""What torch's errors say of a tensor that has no room."""
+"""In torch's errors about a tensor that does not fit in memory."""
 
 
 def _asked(error: Exception) -> str:
-    """Return how much memory was asked for at last, if the error tells."""
+    """Return the size of the last allocation in words, where the error has it."""
     if found := re.search(r"tried to allocate (\d+) bytes", str(error)):
         return f" ({int(found[1]) / 1e9:,.1f} GB more were asked for)"
     found = re.search(r"Unable to allocate ([\d.]+ \w+)", str(error))

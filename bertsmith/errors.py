@@ -20,8 +20,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        """Return the message, without control characters and of bounded length: it may quote a file's content, and is
-        for a terminal."""
+        """Return the message, without control characters and of bounded length: it may quote a file's content."""
         lines = super().__str__().split("\n")
         return printable("\n".join(shortened(_short_words(line), MAX_LINE) for line in lines))
 
@@ -77,7 +76,7 @@ def shortened(text: str, limit: int = MAX_QUOTED) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what a library says of an error, which may have several lines, on one."""
+    """Return a library's error message, which may have several lines, on one."""
     return shortened(" ".join(str(error).split()))
 
 

@@ -1,4 +1,4 @@
-"""How much memory the process has, and what the C library does with what is freed."""
+"""The memory of this process, and what the C library does with freed memory."""
 
 import contextlib
 import ctypes
@@ -52,7 +52,7 @@ class Surplus:
 
 
 def give_back_free_memory() -> bool:
-    """Give the heap's free pages back to the system; False where the C library cannot be told."""
+    """Return the heap's free pages to the system; False where the C library has no such call."""
     with contextlib.suppress(AttributeError, OSError, TypeError):
         return bool(ctypes.CDLL(None).malloc_trim(0))
     return False
@@ -72,7 +72,7 @@ def peak_bytes() -> int:
 
 
 def resident_bytes() -> int | None:
-    """Memory of this process that is there and not only promised; None where the system does not say."""
+    """Return the resident memory of this process in bytes; None where the system does not tell."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:

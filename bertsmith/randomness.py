@@ -10,12 +10,12 @@ import numpy as np
 
 
 def generator(seed: int, purpose: str, *position: int) -> np.random.Generator:
-    """A generator for one purpose ("masks", "rows", …) at one position (step, epoch, …)."""
+    """Return a generator for one purpose ("masks", "rows", …) at one position (step, epoch, …)."""
     return np.random.Generator(np.random.PCG64(_sequence(seed, purpose, position)))
 
 
 def derived_seed(seed: int, purpose: str, *position: int) -> int:
-    """A 63-bit seed for someone else's generator (torch's)."""
+    """Return a 63-bit seed for another library's generator (torch's)."""
     return int(_sequence(seed, purpose, position).generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from bertsmith.console.terminal import say, say_json, tell
+from bertsmith.console.terminal import aligned, say, say_json, tell
 from bertsmith.evals.blimp import Accuracy
 from bertsmith.evals.evaluate import Evaluation
 from bertsmith.evals.likelihood import MEASURES
@@ -92,20 +92,16 @@ def _print_tables(evaluation: Evaluation, paradigms: bool) -> None:
         say(f"{name.replace('_', ' '):<24}{'–' if math.isnan(value) else f'{value:.4f}':>10}")
     if evaluation.how is not None:
         say(evaluation.how.measuring.describe(evaluation.how.rows))
-    if evaluation.blimp is None:
+    blimp = evaluation.blimp
+    if blimp is None:
         return
-    width = max(map(len, evaluation.blimp.paradigms if paradigms else evaluation.blimp.phenomena))
-    say(f"{'BLiMP':<{width}}  accuracy  ± error   pairs")
-    for name, accuracy in evaluation.blimp.phenomena.items():
-        say(_row(name.replace("_", " "), accuracy, width))
-    if paradigms:
-        say()
-        for name, accuracy in evaluation.blimp.paradigms.items():
-            say(_row(name, accuracy, width))
-        say()
-    say(_row("overall", evaluation.blimp.overall, width))
+    rows = [("BLiMP", "accuracy", "± error", "pairs")]
+    rows += [_row(name.replace("_", " "), accuracy) for name, accuracy in blimp.phenomena.items()]
+    rows += [_row(name, accuracy) for name, accuracy in blimp.paradigms.items() if paradigms]
+    for line in aligned([*rows, _row("overall", blimp.overall)]):
+        say(line)
     say("half of them would be right by chance")
 
 
-def _row(name: str, accuracy: Accuracy, width: int) -> str:
-    return f"{name:<{width}}  {accuracy.accuracy:>8.3f}  {accuracy.standard_error:>7.3f}  {accuracy.pairs:>6,}"
+def _row(name: str, accuracy: Accuracy) -> tuple[str, str, str, str]:
+    return name, f"{accuracy.accuracy:.3f}", f"{accuracy.standard_error:.3f}", f"{accuracy.pairs:,}"

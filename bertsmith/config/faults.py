@@ -18,11 +18,8 @@ ELSEWHERE = {
 
 
 def split_override(cls: type, override: str) -> tuple[str, str]:
-    """Return key and value of a setting of `cls` from the command line, both as typed.
-
-    Raises:
-        UserError: it is not written key=value; where it is a folder or file, the setting it is meant for is named.
-    """
+    """Return key and value of a setting of `cls` from the command line, both as typed; raises UserError where it is not
+    key=value, which for a folder or file names the setting it is probably meant for."""
     if not override.isascii() and override.encode(errors="replace").decode() != override:
         raise UserError(f"{shortened(override)}: not UTF-8; rename the file or folder")
     key, equals, text = override.partition("=")

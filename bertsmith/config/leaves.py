@@ -41,11 +41,8 @@ def leaves(
 
 
 def refuse_other_kinds(settings: Any, typed: Iterable[str] = ()) -> None:
-    """Refuse settings of another kind than the others make this one: those that are not at their defaults, or `typed`.
-
-    Raises:
-        UserError: there is one.
-    """
+    """Raise UserError for a setting of another kind than these settings have, which is not at its default, or
+    `typed`."""
     prefixes = tuple(f"{key}." for key in typed)
     for leaf in leaves(settings):
         if leaf.only and (leaf.value != leaf.default or f"{leaf.key}.".startswith(prefixes)):

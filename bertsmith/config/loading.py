@@ -66,11 +66,8 @@ def load(
 def lay_over(
     cls: type[Settings], values: dict[str, Any], overrides: Sequence[str], complete: Complete | None = None
 ) -> Loaded:
-    """Check `overrides` laid over a recipe's nested `values`; for what has no recipe these are {}.
-
-    Raises:
-        UserError: as `load`.
-    """
+    """Check `overrides` laid over a recipe's nested `values`, which are {} where there is no recipe; raises UserError
+    as `load`."""
     if "plugins" in fields_of(cls):
         named = [text for key, text in (split_override(cls, given) for given in overrides) if key == "plugins"]
         overrides = [override for override in overrides if not override.startswith("plugins=")]
@@ -93,25 +90,21 @@ def lay_over(
     return Loaded(settings, origins, notes)
 
 
-def check(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | None = None) -> Settings:
-    """Build `cls` from nested `values`.
-
-    `texts` holds command-line values as they were typed: one that reads as a TOML number or boolean is taken as text
-    after all where the setting is text (`vocab=2024`).
-
-    Raises:
-        UserError: as `load`; every fault is named, one a line, at most two.
-    """
-    settings = _built(cls, values, texts)
+def check(cls: type[Settings], values: dict[str, Any]) -> Settings:
+    """Build `cls` from nested `values`; raises UserError as `load`, with at most two faults, a line each."""
+    settings = _built(cls, values, {})
     refuse_other_kinds(settings)
     return settings
 
 
-def _built(cls: type[Settings], values: dict[str, Any], texts: dict[str, str] | None = None) -> Settings:
-    """Build `cls` as `check` does; settings of another kind, as earlier versions took them, are passed over."""
+def _built(cls: type[Settings], values: dict[str, Any], texts: dict[str, str]) -> Settings:
+    """Build `cls` as `check` does, with settings of other kinds, which earlier versions took.
+
+    `texts` holds command-line values as typed: one that reads as a TOML number or boolean is taken as text after all
+    where the setting is text (`vocab=2024`).
+    """
     from pydantic import ValidationError  # here: `show` and `--help` need not wait for it
 
-    texts = texts or {}
     values = with_defaults(cls, values)
     # Checked as JSON, in which a list may become a tuple while everything else stays strict.
     adapter = _adapter(cls, Registry.num_added)  # type: ignore[arg-type]  # a class can be hashed
@@ -186,11 +179,7 @@ def read_recipe_values(verb: str, recipe: str) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the content of a TOML file.
-
-    Raises:
-        UserError: as `read_text`; it is not TOML, or has values that no setting can have.
-    """
+    """Return the content of a TOML file; raises UserError as `read_text`, or where no recipe can have it."""
     text, name = read_text(path, MAX_RECIPE_BYTES), shortened(str(path))
     try:
         if "\0" in text:
@@ -207,16 +196,13 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_own_recipe(cls: type[Settings], run: Path, verb: str) -> Settings:
-    """Return the settings in a run's recipe.toml, which `verb` wrote.
-
-    Raises:
-        UserError: there is none, or it is damaged; it needs a plugin that was not loaded.
-    """
+    """Return the settings in a run's recipe.toml, which `verb` wrote; raises UserError where there is none, it is
+    damaged, or needs a plugin that was not loaded."""
     require_plugins(run)
     try:
         values = read_toml(run / "recipe.toml")
         rename_settings(cls, values, {})
-        return _built(cls, values)
+        return _built(cls, values, {})
     except UserError as error:
         path = "" if str(error).startswith(str(run)) else f"{run / 'recipe.toml'}: "
         first = str(error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""A user's file of code, which adds to the registries of the rooms: loaded once, by its path.
+"""Plugins: a user's Python files, which add to the registries of the rooms; each is loaded once.
 
 Its sha256 is part of the identity of what it makes. A run's folder says which plugins it needs, by name and hash, and
 never where they are: code is run where the user names it, and nowhere else.
@@ -25,7 +25,7 @@ IDENTITY = "plugin_hashes"
 
 
 class Plugin(NamedTuple):
-    """A file that was loaded."""
+    """A loaded file."""
 
     name: str
     sha256: str
@@ -35,12 +35,8 @@ _loaded: dict[Path, Plugin] = {}
 
 
 def load_plugin(path: str | Path) -> Plugin:
-    """Run the file, once; what it registers counts from then on.
-
-    Raises:
-        UserError: it cannot be read, fails (its line is named), lies in a folder that bertsmith wrote, or has changed
-            since it was loaded.
-    """
+    """Run the file once, so that it registers its entries. Raises UserError where it cannot be read, fails (its line is
+    named), lies in a folder that bertsmith wrote, or has changed since it was loaded."""
     shown = shortened(str(path))
     if not os.path.isfile(path):  # false of names that no file can have, too
         raise UserError(f"{shown}: no such file; a plugin is a Python file")
@@ -97,11 +93,7 @@ def plugin_identity(settings: Any) -> dict[str, dict[str, str]]:
 
 
 def require_plugins(run: Path) -> None:
-    """Compare the plugins that the run in this folder needs, if there is one, with those that were loaded.
-
-    Raises:
-        UserError: one was not loaded, or is another file.
-    """
+    """Raise UserError where the run in this folder, if there is one, needs a plugin that was not loaded, or another."""
     found = folder_type(run)
     identity = {} if found is None else read_manifest(run, found).get("identity", {})
     hashes = {plugin.sha256 for plugin in _loaded.values()}
@@ -116,12 +108,8 @@ def require_plugins(run: Path) -> None:
 
 
 def take_plugins(values: dict[str, Any], typed: Iterable[tuple[Any, str]]) -> None:
-    """Load the plugins of a recipe's `values` and those that were `typed` besides, each a list of paths, or the text of
-    one; put all of them into the values.
-
-    Raises:
-        UserError: as `load_plugin`.
-    """
+    """Load the plugins of a recipe's `values` and those `typed` (each a list of paths, or the text of one), and put all
+    of them into the values; raises UserError as `load_plugin`."""
     paths = values.get("plugins", [])
     for value, text in typed:
         paths = [*paths, *(value if isinstance(value, list) else [text])]

@@ -18,12 +18,8 @@ from bertsmith.storage.json_files import finite
 
 
 def say(text: str = "", *, error: bool = False) -> None:
-    """Print a line of a result without control characters; with `error` a note on standard error, which is dropped
-    where it cannot be written.
-
-    Raises:
-        OSError: standard output is full or its reader has gone.
-    """
+    """Print a line of a result without control characters, with an OSError where it cannot be written; with `error`
+    print a note on standard error, which is dropped where it cannot be written."""
     if error:
         _try_to_write(sys.stderr, text)
     elif sys.stdout is not None:
@@ -31,24 +27,16 @@ def say(text: str = "", *, error: bool = False) -> None:
 
 
 def tell(text: str = "") -> None:
-    """Print a line on standard output that is no result ("wrote …", "next: …"); it is dropped where it cannot be
-    written.
-
-    Raises:
-        OSError: results said before it could not be written.
-    """
+    """Print a line on standard output that is no result ("wrote …", "next: …"), which is dropped where it cannot be
+    written; results printed before it raise their OSError here."""
     if sys.stdout is not None:
         sys.stdout.flush()
         _try_to_write(sys.stdout, text)
 
 
 def say_json(content: Any, indent: int | None = None) -> None:
-    """Print a value as JSON: exact, with escapes for characters that a terminal could take for a command, and null for
-    a number that is not finite.
-
-    Raises:
-        OSError: as `say`.
-    """
+    """Print a value as JSON, with escapes for characters that a terminal could take for a command, and null for a
+    number that is not finite; raises OSError as `say`."""
     text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
     say(escaped(text, lambda char: f"\\u{ord(char):04x}"))
 
@@ -56,17 +44,12 @@ def say_json(content: Any, indent: int | None = None) -> None:
 def say_table(
     title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], bold: Iterable[bool] = (), **options: Any
 ) -> None:
-    """Print a table with columns as wide as the terminal allows (160 characters where there is none).
+    """Print a table as wide as the terminal allows (160 characters where there is none); raises OSError as `say`.
 
     Args:
-        title: above it; empty for none.
-        headings: of the columns.
-        rows: cells as they read: nothing in them is markup, and control characters are escaped.
-        bold: whether each row is emphasised; left out, none is.
+        rows: cells as plain text: nothing in them is markup, and control characters are escaped.
+        bold: whether each row is bold; by default none is.
         options: of rich's Table, and "width" in characters, and "right" for columns flush right after the first.
-
-    Raises:
-        OSError: as `say`.
     """
     from rich.console import Console, JustifyMethod
     from rich.table import Table

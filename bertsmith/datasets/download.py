@@ -43,11 +43,12 @@ def download(
     catalogue: Mapping[str, Sequence[Download]] = CATALOGUE,
     pauses: Sequence[float] = PAUSES_SECONDS,
 ) -> list[Path]:
-    """Fetch what `out` does not have yet of `what` ("openwebtext", "glue", "vocab"); gives the paths of all its files.
+    """Download the files of `what` ("openwebtext", "glue", "vocab") that `out` lacks; return the paths of all its
+    files.
 
     Raises:
-        UserError: no such thing; no source gives it (the message names the file to fetch by hand, and its place); a
-            file that lies there has the wrong size; `out` cannot be written, or another process downloads into it.
+        UserError: no such data set; no source works (the message names the file to fetch by hand, and its place); a
+            file in `out` has the wrong size; `out` cannot be written, or another process downloads into it.
     """
     if what not in catalogue:
         raise UserError(f"{what}: nothing to download by that name; there are {', '.join(catalogue)}")
@@ -56,14 +57,13 @@ def download(
 
 
 def present(what: str, out: Path, catalogue: Mapping[str, Sequence[Download]] = CATALOGUE) -> set[Path]:
-    """Return what is in `out` of the files of `what`, from whichever source."""
+    """Return the files of `what` that are in `out`, from any source."""
     files = (file for item in catalogue.get(what, ()) for source in item.sources for file in source)
     return {path for file in files for path in (out / kept for kept in file.kept) if path.exists()}
 
 
 def _obtain(item: Download, out: Path, pauses: Sequence[float]) -> list[Path]:
-    """Fetch the item's files from the first source that gives all of them; one that was begun goes before the
-    others."""
+    """Fetch the item's files from the first source that has all of them, beginning with a source that was begun."""
     reasons = []
     for source in sorted(item.sources, key=lambda source: not any(_begun(file, out) for file in source)):
         try:
@@ -78,7 +78,7 @@ def _obtain(item: Download, out: Path, pauses: Sequence[float]) -> list[Path]:
 
 
 def _place(file: RemoteFile, out: Path, pauses: Sequence[float]) -> list[Path]:
-    """Bring `file` to its place, checked, and unpack it if it is an archive; nothing to do where that was done."""
+    """Bring `file` to its place, checked, and unpack an archive; nothing is done where that was done."""
     target = out / file.path
     if file.members and _finished(file, out):
         return [out / member for member in file.members]
@@ -139,7 +139,7 @@ def _transfer(file: RemoteFile, partial: Path, pauses: Sequence[float]) -> None:
 
 
 def _judge(error: Exception) -> tuple[str, bool]:
-    """Tell what went wrong, in a few words, and whether another try may go better."""
+    """Return the error in a few words, and whether another try may succeed."""
     import requests
     from gdown.exceptions import FileURLRetrievalError
 
@@ -159,7 +159,7 @@ def _judge(error: Exception) -> tuple[str, bool]:
 
 
 def _fault(file: RemoteFile, path: Path, hashed: bool = True) -> str:
-    """Return what is wrong with `path`, if it is not what was published."""
+    """Return the difference between `path` and the published file; empty where there is none."""
     size = path.stat().st_size
     if file.size not in (None, size):
         return f"has {size:,} bytes instead of {file.size:,}"

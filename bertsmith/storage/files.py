@@ -20,20 +20,16 @@ from typing import IO, Any, NamedTuple
 from bertsmith.errors import UserError, shortened
 
 LINE_END = re.compile(r"\r\n|\r|\n")
-"""Nothing else of Unicode: texts have its other separators inside."""
+"""Without Unicode's other separators, which texts have inside of lines."""
 
 TEMPORARY = ".bertsmith-partial"
-"""Suffix of a file or folder that is being written. Whatever carries it is ours, and rubbish after a crash; a
-NAME.partial may be anybody's and is left alone."""
+"""Suffix of a file or folder of ours that is being written; after a crash such a one is removed."""
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a file that takes its name only when the block ends without an error.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written; nothing is left behind.
-    """
+    """Open a file that takes its name only when the block ends without an error. Raises UserError where the disk is
+    full or the folder cannot be written; nothing is left behind."""
     temporary = temporary_of(path)
     encoding = None if "b" in mode else "utf-8"
     with reported(path):
@@ -107,11 +103,8 @@ def create(path: Path) -> int:
 
 
 def open_own(path: Path, flags: int) -> int:
-    """Return a descriptor of a file of ours that is written in place.
-
-    Raises:
-        UserError: the name is a link's, so that what is written would end elsewhere; or no regular file's.
-    """
+    """Return a descriptor of a file of ours that is written in place. Raises UserError where the name is a link's,
+    which would lead elsewhere, or no regular file's."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -136,11 +129,8 @@ def refuse_links(folder: Path, names: Iterable[str]) -> None:
 
 
 def own_folder(path: Path) -> Path:
-    """Make a folder inside of one of ours, which must exist.
-
-    Raises:
-        UserError: the name is a link's or a file's; or the outer folder is gone.
-    """
+    """Make a folder inside of one of ours, which must exist. Raises UserError where the name is a link's or a
+    file's."""
     refuse_links(path.parent, [path.name])
     with reported(path):
         path.mkdir(exist_ok=True)
@@ -215,17 +205,11 @@ def refuse_address(text: str, before: str = "") -> None:
 
 
 def read_text(path: Path, max_bytes: int | None = None) -> str:
-    """Return the whole of a UTF-8 file, without a byte order mark.
-
-    Raises:
-        UserError: there is no such file, it is no regular file, is larger than `max_bytes`, cannot be read, or a line
-            of it is not UTF-8.
-    """
+    """Return the text of a UTF-8 file, without a byte order mark. Raises UserError where it is missing, no regular
+    file, larger than `max_bytes`, cannot be read or is not UTF-8."""
     with reported(path):
-        if not path.exists():
-            raise UserError(f"{path}: no such file")
         if not path.is_file():
-            raise UserError(f"{path}: not a regular file")
+            raise UserError(f"{path}: {'not a regular' if path.exists() else 'no such'} file")
         with path.open("rb") as file:
             content = file.read() if max_bytes is None else file.read(max_bytes + 1)
     if max_bytes is not None and len(content) > max_bytes:
@@ -253,7 +237,7 @@ def sha256_json(content: Any) -> str:
 
 
 class Held(NamedTuple):
-    """A folder that this process works in."""
+    """A folder that this process has locked."""
 
     path: Path
     descriptor: int
@@ -274,20 +258,15 @@ class Held(NamedTuple):
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[Held]:
-    """Hold `folder` for this process; the system lets go of it when the process ends, however it ends.
-
-    Raises:
-        UserError: another process holds it; its .lock is a link.
-    """
+    """Lock `folder` for this process; the system unlocks it when the process ends. Raises UserError where another
+    process holds it, or its .lock is a link."""
     with reported(folder), contextlib.ExitStack() as stack:
         lock = open_own(folder / ".lock", os.O_RDWR | os.O_CREAT)
         stack.callback(os.close, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"{folder}: in use by another bertsmith process; wait for it or choose another --out"
-            ) from None
+            raise UserError(f"{folder}: in use by another bertsmith process; wait or choose another --out") from None
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, descriptor)
         held = Held(folder, descriptor)

@@ -22,11 +22,8 @@ TYPE_NAMES = {
 
 
 def read_json(path: Path, expected: type | tuple[type, ...] = (dict, list), max_bytes: int = MAX_JSON_BYTES) -> Any:
-    """Return the content of a JSON file whose outermost value is of type `expected`.
-
-    Raises:
-        UserError: as `read_text` and `parse_json`.
-    """
+    """Return the content of a JSON file whose outermost value is of type `expected`; raises UserError as `read_text`
+    and `parse_json`."""
     return parse_json(read_text(path, max_bytes), str(path), expected)
 
 
@@ -65,14 +62,8 @@ def parse_json(
 
 
 def json_value(text: str | bytes, non_finite: bool = False) -> Any:
-    """Return the value of one JSON text, bounded as `parse_json` has it.
-
-    Args:
-        non_finite: whether to read NaN, Infinity and numbers of that size, as Python writes and reads them.
-
-    Raises:
-        ValueError: it is not JSON (then a `JSONDecodeError`), or not within the bounds; says which, without a place.
-    """
+    """Return the value of one JSON text within the bounds of `parse_json`; with `non_finite` also NaN and Infinity.
+    Raises ValueError (a `JSONDecodeError` where it is not JSON), without a place."""
     numbers: dict[str, Any] = {} if non_finite else {"parse_float": _finite, "parse_constant": _refuse_constant}
     try:
         value = json.loads(text, object_pairs_hook=_unique, **numbers)
@@ -101,13 +92,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def member(content: Mapping[str, Any], key: str, expected: type | tuple[type, ...], where: str, *default: Any) -> Any:
-    """Return `content[key]`, which is of a type of `expected`; a `default`, where one is given and the key is absent.
-
-    A boolean is no number here, and a whole number is a float too.
-
-    Raises:
-        UserError: the key is absent and has no default, or its value is of another type.
-    """
+    """Return `content[key]`, or the `default` where the key is absent; raises UserError where there is neither, or the
+    value is not of a type of `expected`. A boolean is no number, and a whole number is a float too."""
     if key not in content:
         if default:
             return default[0]
@@ -179,8 +165,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def finite(value: Any) -> Any:
-    """Return `value`, mappings and lists of whatever depth, with None for numbers that are not finite, of which JSON
-    has none."""
+    """Return `value` (mappings and lists of any depth) with None for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {name: finite(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):

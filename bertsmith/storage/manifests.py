@@ -124,11 +124,8 @@ def write_manifest(folder: Path, type_name: str, content: dict[str, Any]) -> Non
 
 
 def read_manifest(folder: Path, type_name: str) -> dict[str, Any]:
-    """Return the manifest of a finished folder of this type.
-
-    Raises:
-        UserError: there is none, it is of another type, or of a format newer than this version reads; or it is damaged.
-    """
+    """Return the manifest of a finished folder of this type; raises UserError where there is none, it is of another
+    type or a newer format, or it is damaged."""
     path = folder / "manifest.json"
     if not path.exists():
         raise UserError(f"{folder}: not a finished {type_name} folder (it has no manifest.json)")
@@ -150,11 +147,8 @@ def read_manifest(folder: Path, type_name: str) -> dict[str, Any]:
 
 
 def folder_type(folder: Path, strict: bool = False) -> str | None:
-    """Return the type of folder that the manifest names; None where there is no manifest, or none of ours.
-
-    Raises:
-        UserError: the manifest is damaged, and `strict`; otherwise that gives None.
-    """
+    """Return the type of folder that the manifest names; None where there is no manifest of ours. With `strict` a
+    damaged one raises UserError."""
     path = folder / "manifest.json"
     try:
         name = _read(path).get("kind") if path.exists() else None

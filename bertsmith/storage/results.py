@@ -61,12 +61,8 @@ def cautions_of(trial: Mapping[str, Any]) -> list[str]:
 
 
 def read_run_results(path: Path, metrics: Collection[str] = ()) -> dict[str, Any]:
-    """Return the results of a fine-tuning run; every trial has each of these `metrics`, and every one that is
-    summarized.
-
-    Raises:
-        UserError: there are none, or the file is damaged.
-    """
+    """Return the results of a fine-tuning run, whose trials have these `metrics` and all that are summarized; raises
+    UserError where there are none, or the file is damaged."""
     results = _read(path, _RUN)
     _check_trials(results, path, metrics)
     return results
@@ -95,11 +91,8 @@ def read_glue_results(path: Path) -> dict[str, Any]:
 
 
 def read_trial_results(folder: Path, seed: int) -> dict[str, Any]:
-    """Return the results of the trial of this seed in its `folder`; each of its "metrics" may be absent.
-
-    Raises:
-        UserError: there are none, or the file is damaged.
-    """
+    """Return the results of the trial of this seed in its `folder`, whose metrics may be absent; raises UserError where
+    there are none, or the file is damaged."""
     path = folder / "results.json"
     results = _read(path, _TRIAL)
     if results.get("seed", seed) != seed:
