@@ -8,11 +8,11 @@ In reading order:
     initialization  initial weights
     costs       floating-point operations, and bytes kept for the backward pass
     config      EncoderConfig, the base of an architecture's settings: its parts, sizes and costs
+    heads       heads for any encoder: one dense layer; beginning and end of an answer
     bert        BERT's and ELECTRA's: settings, embeddings, layer, heads, costs
     modernbert  ModernBERT's, likewise
     registry    the architectures by their `kind`; each file that defines one is found
     encoder     embeddings and the stack of layers, of any architecture
-    heads       heads for any encoder: one dense layer; beginning and end of an answer
     networks    encoders with their pre-training heads
     reference_flops  operations as the reference counts them, and its table of published models
 

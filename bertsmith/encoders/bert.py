@@ -14,6 +14,7 @@ from bertsmith.encoders.attention import FULL, AttentionWindow, attend
 from bertsmith.encoders.config import EncoderConfig, TokenEmbeddings, VocabularyHead
 from bertsmith.encoders.costs import Precision, attention_bytes, dropout_bytes
 from bertsmith.encoders.dropout import Dropout
+from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.initialization import initialize
 from bertsmith.encoders.linear import JointLinear
 from bertsmith.encoders.tokens import Tokens
@@ -78,7 +79,7 @@ class BertConfig(EncoderConfig):
         return head(self, num_labels, dropout_prob)
 
     def tagging_head(self, num_labels: int, dropout_prob: float = 0.1) -> nn.Module:
-        return TaggingHead(self, num_labels, dropout_prob)
+        return PlainClassificationHead(self, num_labels, dropout_prob, self.initializer_range)
 
     def flops_per_token(self, length: float) -> float:
         """Count dense layers and attention scores; nothing else matters."""
@@ -232,19 +233,6 @@ class ElectraClassificationHead(BertClassificationHead):
 
     def forward(self, first: Tensor) -> Tensor:
         return self.output(self.dropout(F.gelu(self.dense(self.dropout(first)))))
-
-
-class TaggingHead(nn.Module):
-    """One dense layer, as in Hugging Face's Bert- and ElectraForTokenClassification: [T, D] → [T, C]."""
-
-    def __init__(self, settings: BertConfig, num_labels: int, dropout_prob: float = 0.1):
-        super().__init__()
-        self.dropout = nn.Dropout(dropout_prob)
-        self.output = nn.Linear(settings.hidden_size, num_labels)
-        self.apply(lambda module: initialize(module, settings.initializer_range))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return self.output(self.dropout(vectors))
 
 
 BertConfig.compiled = (BertLayer, MaskedTokenHead, ReplacedTokenHead, BertEmbeddings)

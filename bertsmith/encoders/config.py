@@ -91,11 +91,8 @@ class EncoderConfig(ABC):
         return False
 
     def with_pooling(self, pooling: Literal["cls", "mean"]) -> Self:
-        """Return the same, whose classes are read from each row's [CLS] or from its mean.
-
-        Raises:
-            UserError: the architecture's classification classes read [CLS].
-        """
+        """Return the same, whose classes are read from each row's [CLS] or from its mean. Raises UserError where the
+        architecture's classification classes read [CLS]."""
         if pooling == "mean":
             raise UserError(
                 "classifier_pooling = 'mean': the classes of a BERT or ELECTRA are read from [CLS]; leave it out, or "
@@ -196,11 +193,8 @@ def check_length(settings: EncoderConfig, key: str, length: int) -> None:
 def refuse_differences(
     problem: str, prefix: str, recipe: dict[str, Any], model: dict[str, Any], remedy: str | None = None
 ) -> None:
-    """Compare the sizes in a recipe with a model's.
-
-    Raises:
-        UserError: they differ; it begins with `problem` and names each key, after `prefix`.
-    """
+    """Compare the sizes in a recipe with a model's. Raises UserError where they differ; it begins with `problem` and
+    names each key, after `prefix`."""
     changed = differences(*({f"{prefix}{name}": value for name, value in side.items()} for side in (recipe, model)))
     if recipe.get("kind") != model.get("kind"):  # all else follows
         changed = [line for line in changed if line.startswith(f"{prefix}kind:")]

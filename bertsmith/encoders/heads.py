@@ -4,27 +4,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.initialization import initialize
 
 JOINT_WIDTH = 512
 """Of the layers between two vectors and a logit, whatever the encoder's width."""
 
 
 class PlainClassificationHead(nn.Module):
-    """One dense layer, as the reference fine-tunes: [N, D] → [N, C]. No Hugging Face class is like it.
+    """One dense layer: [N, D] → [N, C], as the reference fine-tunes, or of tokens, as in Hugging Face's Bert- and
+    ElectraForTokenClassification.
 
     Source: google-research/electra, finetune/classification/classification_tasks.py and, without dropout,
     finetune/tagging/tagging_tasks.py, get_prediction_module.
     """
 
-    def __init__(self, settings: EncoderConfig, num_labels: int, dropout_prob: float = 0.1):
+    def __init__(
+        self, settings: EncoderConfig, num_labels: int, dropout_prob: float = 0.1, init_range: float | None = None
+    ):
+        """Draw the weights: cut at two standard deviations of `init_range`, or as the reference's framework does."""
         super().__init__()
         self.dropout = nn.Dropout(dropout_prob)
         self.output = nn.Linear(settings.hidden_size, num_labels)
-        nn.init.xavier_uniform_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        if init_range is None:
+            nn.init.xavier_uniform_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
+        else:
+            initialize(self.output, init_range)
 
-    def forward(self, first: Tensor) -> Tensor:
-        return self.output(self.dropout(first))
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.output(self.dropout(vectors))
 
 
 class JointAnswerHead(nn.Module):

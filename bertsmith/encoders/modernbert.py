@@ -279,18 +279,6 @@ class ModernBertMaskedTokenHead(ModernBertHead, VocabularyHead):
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
 
-class ModernBertReplacedTokenHead(ModernBertHead):
-    """That of ModernBertForTokenClassification with one label: [T, D] → [T] logits."""
-
-    def __init__(self, settings: ModernBertConfig):
-        super().__init__(settings)
-        self.output = nn.Linear(settings.hidden_size, 1)
-        initialize(self.output, settings.hidden_size**-0.5)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return self.output(super().forward(vectors))[:, 0]
-
-
 class ModernBertClassificationHead(ModernBertHead):
     """That of ModernBertForSequenceClassification, [N, D] → [N, C], and of ModernBertForTokenClassification."""
 
@@ -302,6 +290,16 @@ class ModernBertClassificationHead(ModernBertHead):
 
     def forward(self, first: Tensor) -> Tensor:
         return self.output(self.dropout(super().forward(first)))
+
+
+class ModernBertReplacedTokenHead(ModernBertClassificationHead):
+    """That of ModernBertForTokenClassification with one label: [T, D] → [T] logits."""
+
+    def __init__(self, settings: ModernBertConfig):
+        super().__init__(settings, num_labels=1, dropout_prob=0.0)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return super().forward(vectors)[:, 0]
 
 
 ModernBertConfig.compiled = (ModernBertLayer, ModernBertHead)

@@ -1,4 +1,4 @@
-"""A TensorFlow checkpoint, read without TensorFlow: PREFIX.index says what lies where in PREFIX.data-00000-of-00001.
+"""A TensorFlow checkpoint, read without TensorFlow: PREFIX.index has the places of the variables in PREFIX.data-….
 
 The format ("V2", a tensor bundle) has not changed since 2016, and what of it a saved model uses is read here.
 TensorFlow itself, to read one file, would be 1.6 GB on disk and have a say in which Python and NumPy one may have.
@@ -52,11 +52,8 @@ class Bundle:
     """The variables of a checkpoint: `entries` by name, read one at a time."""
 
     def __init__(self, prefix: Path):
-        """Read the index of the checkpoint `prefix`.
-
-        Raises:
-            UserError: it is missing, damaged, or of a kind that TensorFlow does not write for a model.
-        """
+        """Read the index of the checkpoint `prefix`. Raises UserError where it is missing, damaged, or of a kind that
+        TensorFlow does not write for a model."""
         self.prefix = prefix
         self.index = prefix.with_name(f"{prefix.name}.index")
         with reported(self.index), self.index.open("rb") as file:
@@ -75,17 +72,9 @@ class Bundle:
         if endianness:
             raise UserError(f"{self.index}: written on a big-endian machine; save it again on another")
 
-    def rename(self, names: dict[str, str]) -> None:
-        """Call each variable by the name that `names` has for it."""
-        self.entries = {names[name]: entry for name, entry in self.entries.items()}
-
     def check(self, name: str) -> Path:
-        """Make sure that a variable holds floats, and that there are as many bytes as its shape asks for; returns the
-        file that they are in.
-
-        Raises:
-            UserError: one of these is not so.
-        """
+        """Return the file of a variable. Raises UserError where it holds no floats, or not as many bytes as its shape
+        asks for."""
         entry = self.entries[name]
         file = self.prefix.with_name(f"{self.prefix.name}.data-{entry.shard:05d}-of-{self.num_shards:05d}")
         if entry.dtype not in _FLOATS or entry.is_sliced:
@@ -101,11 +90,8 @@ class Bundle:
         return file
 
     def read(self, name: str) -> Tensor:
-        """Return a variable of floats, as it was stored.
-
-        Raises:
-            UserError: as `check`, or its bytes are not those that were written.
-        """
+        """Return a variable of floats, as it was stored. Raises UserError where `check` does, or the bytes do not have
+        their checksum."""
         entry, file = self.entries[name], self.check(name)
         with reported(file):
             stored = np.fromfile(file, np.uint8, entry.size, offset=entry.offset)
@@ -119,7 +105,7 @@ class _Damaged(Exception):
 
 
 def _rows(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of the table in the order of the keys."""
+    """Yield keys and values of the table, in the order of the keys."""
     if len(content) < _FOOTER or int.from_bytes(content[-8:], "little") != _MAGIC:
         raise _Damaged("it does not end as a table does")
     at = len(content) - _FOOTER
@@ -138,7 +124,7 @@ def _rows(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block(handle: bytes, at: int, content: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of the block that `handle` points to, in `content`; in `handle` itself if that is left out."""
+    """Yield keys and values of the block that `handle` points to, in `content`; by default in `handle` itself."""
     content = handle if content is None else content
     start, at = _varint(handle, at)
     size, _ = _varint(handle, at)
@@ -164,7 +150,7 @@ def _block(handle: bytes, at: int, content: bytes | None = None) -> Iterator[tup
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number of 7 bits a byte, and the position behind it."""
+    """Return a number of 7 bits a byte, and the position after it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -216,7 +202,7 @@ def _entry(data: bytes) -> Entry:
 
 
 def checksum(data: np.ndarray) -> int:
-    """CRC-32C of bytes ([n] uint8), 400 MB in some seconds: pieces of equal length are taken side by side and joined.
+    """Return the CRC-32C of bytes ([n] uint8), 400 MB in some seconds: of pieces of equal length, side by side, joined.
 
     Source: RFC 3720, appendix B.4; the joining is that of zlib's crc32_combine.
     """
@@ -228,7 +214,7 @@ def checksum(data: np.ndarray) -> int:
     for column in data[: length * _LANES].reshape(_LANES, length).T:
         crcs = _TABLE[(crcs ^ column) & 0xFF] ^ (crcs >> 8)
     while len(crcs) > 1:
-        crcs = _behind(crcs[::2], length) ^ crcs[1::2]
+        crcs = _with_zeros(crcs[::2], length) ^ crcs[1::2]
         length *= 2
     return _continued(int(crcs[0]), data[length:]) ^ 0xFFFFFFFF
 
@@ -240,11 +226,11 @@ def _continued(crc: int, data: np.ndarray) -> int:
     return crc
 
 
-def _behind(crcs: np.ndarray, num_zeros: int) -> np.ndarray:
-    """Return what becomes of checksums [n] when `num_zeros` zero bytes follow: a linear map of their bits, by
+def _with_zeros(crcs: np.ndarray, num_zeros: int) -> np.ndarray:
+    """Return checksums [n] of the same bytes with `num_zeros` zeros after them: a linear map of their bits, by
     squaring."""
     image = np.uint32(1) << np.arange(32, dtype=np.uint32)  # of each bit
-    image = _TABLE[image & 0xFF] ^ (image >> 8)  # behind one byte
+    image = _TABLE[image & 0xFF] ^ (image >> 8)  # after one byte
     while num_zeros:
         if num_zeros & 1:
             crcs = _map(crcs, image)

@@ -48,7 +48,7 @@ def describe(network: Network, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[int, ...]]) -> Network:
-    """Return a folder's network without its weights: what config.json says, and the tensors where it says nothing.
+    """Return a folder's network without its weights, by its config.json, and where that is silent by the tensors.
 
     Args:
         path: of config.json, for messages.
@@ -66,8 +66,8 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
     labels = _labels(config, where) if HEADS[family.head_of(name, ())].has_labels else ()
     head = family.head_of(name, labels)
     refuse_other_networks(config, family, head, where)
-    shown = sizes_of(family, {name_here: plain[short] for name_here, short in names.items()}, str(path.parent))
-    sizes, absent = agreed(config, shown, where)
+    sizes = sizes_of(family, {name_here: plain[short] for name_here, short in names.items()}, str(path.parent))
+    absent = check_sizes(config, sizes, where)
     config = config | family.per_layer(config, sizes["num_hidden_layers"], where)
     for key in family.needed:
         if type(config.get(key)) is not int or config[key] < 1:
@@ -89,26 +89,24 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
 
 
 def refuse_other_networks(config: Mapping[str, Any], family: Family, head: HeadName | None, where: str) -> None:
-    """Raises UserError where a key makes another network of the tensors than our encoder is."""
+    """Raise UserError where a key makes another network of the tensors than our encoder is."""
     for key, value in family.fixed.items():
-        said = config.get(key, value)
-        if not _is(said, value) and head in family.read_by.get(key, (head,)):
+        given = config.get(key, value)
+        if not _same(given, value) and head in family.read_by.get(key, (head,)):
             exact = " (the exact one)" if value == GELU[0] else ""
-            raise UserError(f"{where}: {key} = {quoted(said, 60)}; bertsmith's encoder knows only {value!r}{exact}")
+            raise UserError(f"{where}: {key} = {quoted(given, 60)}; bertsmith's encoder knows only {value!r}{exact}")
     family.check_network(config, where)
 
 
-def _is(said: Any, value: Any) -> bool:
-    """Return whether a key that holds `said` means `value`."""
+def _same(given: Any, value: Any) -> bool:
+    """Return whether a key with the value `given` means `value`."""
     if value == GELU[0]:
-        return isinstance(said, str) and said in GELU
-    if said is None:
-        return not value
-    return type(said) is type(value) and said == value
+        return isinstance(given, str) and given in GELU
+    return not value if given is None else type(given) is type(value) and given == value
 
 
 def _own(config: Mapping[str, Any], head: HeadName | None, where: str) -> dict[str, Any]:
-    """Return the keys that we write."""
+    """Return the values of the keys that only we write, as fields of `Network`."""
     trained_length = member(config, "trained_length", (int, type(None)), where, None)
     if trained_length is not None and trained_length < 1:
         raise UserError(f"{where}: trained_length = {quoted(trained_length, 60)}; it must be a whole number above 0")
@@ -121,12 +119,8 @@ def _own(config: Mapping[str, Any], head: HeadName | None, where: str) -> dict[s
     if not all(isinstance(task, str) for task in learnt):
         raise UserError(f"{where}: learnt = {quoted(learnt)}; it must be a list of tasks")
     measured = member(config, "measured", (dict, type(None)), where, None)
-    return {
-        "trained_length": trained_length,
-        "is_energy_head": energies,
-        "finetuned_on": tuple(learnt),
-        "measured": measured,
-    }
+    own = {"trained_length": trained_length, "is_energy_head": energies, "measured": measured}
+    return own | {"finetuned_on": tuple(learnt)}
 
 
 def _labels(config: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -174,23 +168,19 @@ def sizes_of(family: Family, shapes: Mapping[str, tuple[int, ...]], where: str) 
     return sizes
 
 
-def agreed(config: Mapping[str, Any], sizes: Mapping[str, int], where: str) -> tuple[dict[str, int], list[str]]:
-    """Return the sizes that config.json and the tensors agree on, and lines that say which only the tensors show.
-
-    Raises:
-        UserError: they disagree, or config.json has no whole number.
-    """
-    absent = [key for key in sizes if config.get(key) is None]
+def check_sizes(config: Mapping[str, Any], sizes: Mapping[str, int], where: str) -> list[str]:
+    """Check the tensors' sizes against those in config.json, and return a line for each that is not there. Raises
+    UserError where they disagree, or config.json has no whole number."""
+    notes = []
     for key, value in sizes.items():
-        said = config.get(key)
-        if said is None:
-            continue
-        if type(said) is not int or said < 1:
-            raise UserError(f"{where}: {key} = {quoted(said, 60)}; it must be a whole number above 0")
-        if said != value:
+        given = config.get(key)
+        if given is None:
+            notes.append(f"config.json has no {key}: {value:,}, as the tensors have it")
+        elif type(given) is not int or given < 1:
+            raise UserError(f"{where}: {key} = {quoted(given, 60)}; it must be a whole number above 0")
+        elif given != value:
             raise UserError(
-                f"{where}: {key} = {quoted(said, 60)} where the tensors have {value:,}; put the config.json that "
+                f"{where}: {key} = {quoted(given, 60)} where the tensors have {value:,}; put the config.json that "
                 f"belongs to these weights beside them"
             )
-    notes = [f"config.json has no {key}: {sizes[key]:,}, as the tensors have it" for key in absent]
-    return dict(sizes), notes
+    return notes

@@ -1,5 +1,5 @@
-"""What Hugging Face calls an encoder's classes, tensors and config keys. A file in `families/` describes each family;
-all of hub asks these, so that another family is a file there and nothing else."""
+"""Hugging Face's names for an encoder's classes, tensors and config keys. A file in `families/` describes each family;
+another family is a file there and nothing else."""
 
 import re
 from abc import ABC, abstractmethod
@@ -33,25 +33,28 @@ class Family(ABC):
     """Its classes → the head in them."""
     other_classes: ClassVar[Mapping[str, HeadName | None]]
     """Likewise: the bare encoder's, and one that is read as another of `classes` and never written."""
+    shown_by: ClassVar[Mapping[str, str]]
+    """Beginning of a tensor's name → the class that it shows; the first one counts, and without any it is the bare
+    encoder's."""
     names_pattern: str
     """A regular expression that the beginning of one of its tensors' names matches, and none of a later family's."""
     anchors: tuple[str, ...]
     """Ends of the names of tensors that each encoder has one of."""
     inputs: tuple[str, ...]
-    """What its classes are given, and what its tokenizers give."""
+    """Of its classes, and outputs of its tokenizers."""
     copies: ClassVar[Mapping[str, str]]
-    """What some folders hold twice: the copy → the tensor that it must equal."""
+    """Tensors that some folders hold twice: the copy → the tensor that it must equal."""
     buffers: str
     """A regular expression of tensors that are not trained and that some versions of transformers wrote, whose first
     group is their kind."""
     dropped: ClassVar[Mapping[str, str]] = {}
-    """Beginnings of names that nothing is read from, unless they are the head's own → what that is."""
+    """Beginnings of the names of tensors that are not read, unless they are the head's own → their title."""
     pooler: ClassVar[Mapping[str, str]] = {}
     """Our names → its names of a layer that classes without a classification head carry too."""
     fixed: ClassVar[Mapping[str, Any]]
-    """What our encoder is and cannot be otherwise: key → the value it has, which is Hugging Face's default too."""
+    """Keys that our encoder has one value for → that value, which is Hugging Face's default too."""
     read_by: ClassVar[Mapping[str, tuple[HeadName, ...]]] = {}
-    """Of these keys: the heads that they say something of."""
+    """Of these keys: the heads that they matter to."""
     defaults: tuple[str, ...]
     """Settings whose defaults are Hugging Face's, so that a config.json may leave them out."""
     is_unprojected: ClassVar[bool] = False
@@ -67,9 +70,10 @@ class Family(ABC):
     def canonical(self, name: str) -> str:
         """Return the name in our table of a tensor of a saved file (a bare encoder leaves its prefix away)."""
 
-    @abstractmethod
     def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
-        """Return the class that has such tensors."""
+        """Return the class that has such tensors. Raises UserError where it may be one of several."""
+        bare = next(name for name, head in self.other_classes.items() if head is None)
+        return next((name for beginning, name in self.shown_by.items() if has_any(names, beginning)), bare)
 
     @abstractmethod
     def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:
@@ -78,7 +82,7 @@ class Family(ABC):
 
     @abstractmethod
     def layer_sizes(self, rows: int, columns: int) -> dict[str, int]:
-        """Return what the shape of the first layer's tensor shows."""
+        """Return the sizes that the shape of the first layer's tensor shows."""
 
     @abstractmethod
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
@@ -86,7 +90,7 @@ class Family(ABC):
 
     @abstractmethod
     def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
-        """Return the values of a buffer of `size` numbers, and what a message calls them."""
+        """Return the values of a buffer of `size` numbers, and their name in a message."""
 
     def class_of(self, head: HeadName | None) -> str:
         """Return the class that a network with this head is written as."""
@@ -101,7 +105,7 @@ class Family(ABC):
         return {"pad_token_id": tokenizer.pad_id}
 
     def per_layer(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
-        """Return what config.json says layer by layer, as settings."""
+        """Return settings for keys that config.json gives layer by layer."""
         return {}
 
     def check_recognised(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> None:  # noqa: B027
@@ -111,7 +115,7 @@ class Family(ABC):
         """Raise UserError where keys contradict one another."""
 
     def kind_of_buffer(self, name: str) -> str | None:
-        """Return what a tensor is that is not trained, such as "position_ids"; None for all others."""
+        """Return the name of a buffer, a tensor that is not trained, such as "position_ids"; None for all others."""
         match = re.fullmatch(self.buffers, name)
         return match and match[1]
 

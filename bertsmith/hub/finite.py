@@ -1,4 +1,4 @@
-"""The one check that weights are numbers: nothing is imported, asked, trained from or exported with NaN or infinity."""
+"""The one check that weights are numbers: no model with NaN or infinity is imported, asked, trained or exported."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,10 @@ from bertsmith.errors import UserError, quoted
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: Path | str) -> None:
-    """Make sure that no tensor of floats holds NaN or infinity.
+    """Raise UserError where a tensor holds NaN or infinity; it names the first one, and how many of its numbers.
 
     Args:
-        where: what a message calls the place that they are from, or go to.
-
-    Raises:
-        UserError: names the first tensor that does, and how many of its numbers.
+        where: the source or target of the tensors, for messages.
     """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -28,11 +25,8 @@ def check_finite(tensors: Mapping[str, Tensor], where: Path | str) -> None:
 
 
 def to_float32(name: str, tensor: Tensor, where: Path | str) -> Tensor:
-    """Return a tensor of floats as float32.
-
-    Raises:
-        UserError: a number of it is NaN or infinite, or too large for float32.
-    """
+    """Return a tensor of floats as float32. Raises UserError where a number of it is NaN or infinite, or too large for
+    float32."""
     converted = tensor.to(torch.float32)
     if not torch.isfinite(converted).all():
         check_finite({name: tensor}, where)

@@ -36,11 +36,7 @@ def count_labels(bias: Stored, path: Path) -> int:
 
 def with_labels(described: Network, num_labels: int, path: Path) -> Network:
     """Return the network with the labels that config.json names, else transformers' names for as many as the head has;
-    a regression has none.
-
-    Raises:
-        UserError: it names another number of them than the head has.
-    """
+    a regression has none. Raises UserError where it names another number of them than the head has."""
     if described.labels and len(described.labels) != num_labels:
         raise UserError(
             f"{path / 'config.json'}: id2label names {len(described.labels)} classes, and the head has {num_labels}; "
@@ -74,7 +70,7 @@ def check_shapes(
     shapes: Mapping[str, torch.Size],
     path: Path,
 ) -> None:
-    """Make sure that what lies in the files has the shapes that our modules need."""
+    """Check that the tensors in the files have the shapes of our modules."""
     assert names.keys() == shapes.keys(), names.keys() ^ shapes.keys()
     for ours, group in names.items():
         rows, *columns = shapes[ours]
@@ -98,7 +94,7 @@ def check_pooler(pooler: Mapping[str, Tensor], family: Family, settings: Encoder
 def check_copies(
     tensors: Mapping[str, Tensor], copies: Mapping[str, str], stored: Mapping[str, Stored], path: Path
 ) -> None:
-    """Make sure that what the files hold twice is twice the same."""
+    """Check that a tensor and its copy are the same."""
     for name, place in copies.items():
         original = tensors.get(COPIES[name])
         if original is None or not torch.equal(read_tensors(stored, [place])[place], original):

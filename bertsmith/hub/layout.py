@@ -30,11 +30,8 @@ _ANYBODYS = ("transformer", "shared", "h", "wte")
 
 
 def unwrapped(names: Iterable[str], where: str) -> tuple[dict[str, str], list[str]]:
-    """Return each name without what wrappers put before it or into it, and lines that say what that was.
-
-    Raises:
-        UserError: two names become one; there are two encoders; one name has the prefix and another does not.
-    """
+    """Return each name without what wrappers put before it or into it, and lines that say what that was. Raises
+    UserError where two names become one; there are two encoders; one name has the prefix and another does not."""
     plain = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
     parts = [part for part in _WRAPPERS if any(part in name.split(".") for name in plain)]
     notes = [f"{' and '.join(f'{part}.' for part in parts)} taken out of the tensors' names"] if parts else []
@@ -51,11 +48,8 @@ def unwrapped(names: Iterable[str], where: str) -> tuple[dict[str, str], list[st
 
 
 def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str]:
-    """Return, for each name that `unwrapped` gave, the family's own name → the name in the file.
-
-    Raises:
-        UserError: two tensors have one name, as LayerNorm.gamma and LayerNorm.weight.
-    """
+    """Return, for each name that `unwrapped` gave, the family's own name → the name in the file. Raises UserError where
+    two tensors have one name, as LayerNorm.gamma and LayerNorm.weight."""
     canonical = {stored: family.canonical(short) for stored, short in plain.items()}
     _check_one_each(canonical, where)
     return {name: stored for stored, name in canonical.items()}

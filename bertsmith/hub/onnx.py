@@ -22,8 +22,8 @@ from bertsmith.hub.heads import HEADS, HeadName
 from bertsmith.storage.files import atomic_write
 
 OPSETS = range(18, 23)
-"""What torch's exporter writes without converting, and onnxruntime runs: its Attention of 23 and 24 wants another mask
-than torch's exporter gives it (onnxruntime 1.32)."""
+"""Those that torch's exporter writes without converting, and onnxruntime runs: its Attention of 23 and 24 wants another
+mask than torch's exporter gives it (onnxruntime 1.32)."""
 
 DEFAULT_OPSET = 18
 """The oldest, which onnxruntime and onnxruntime-web have known longest."""
@@ -36,7 +36,7 @@ _LARGEST_FILE = 2**31 - 2**24
 
 
 def check_onnx(opset: int) -> None:
-    """Raises UserError where no ONNX file of this opset can be written here: better before the work than after it."""
+    """Raise UserError where no ONNX file of this opset can be written here: better before the work than after it."""
     if opset not in OPSETS:
         raise UserError(
             f"--opset {opset}: an ONNX file of this model can have opset {OPSETS[0]} to {OPSETS[-1]}; "
@@ -124,11 +124,11 @@ def _trace(graph: _Graph, inputs: tuple[str, ...], opset: int) -> bytes:
     from onnxscript.ir.passes.common import ClearMetadataAndDocStringPass
 
     # No size is 0 or 1, which torch.export takes for fixed, and no tensor serves twice: it would be one input.
-    grids = {name: torch.ones(2, 3, dtype=torch.int64) for name in inputs}
+    padded = {name: torch.ones(2, 3, dtype=torch.int64) for name in inputs}
     with _quiet():
         program = torch.onnx.export(
             graph,
-            kwargs=grids,
+            kwargs=padded,
             input_names=inputs,
             output_names=graph.outputs,
             dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
@@ -143,7 +143,7 @@ def _trace(graph: _Graph, inputs: tuple[str, ...], opset: int) -> bytes:
 
 
 def _compare(file: Path, graph: _Graph, inputs: tuple[str, ...]) -> float:
-    """Rows of several lengths, packed for the model and padded for the file; returns the largest difference."""
+    """Run rows of several lengths, packed for the model and padded for the file; return the largest difference."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -157,8 +157,8 @@ def _compare(file: Path, graph: _Graph, inputs: tuple[str, ...]) -> float:
         total = sum(lengths)
         tokens = Tokens.pack(draw.integers(vocab_size, size=total), draw.integers(kinds, size=total), np.array(lengths))
         flat = {"input_ids": tokens.ids, "attention_mask": torch.ones(total), "token_type_ids": tokens.segment_ids}
-        grids = {name: tokens.to_padded(flat[name].long()).numpy() for name in inputs}
-        outputs = [torch.from_numpy(output) for output in session.run(graph.outputs, grids)]
+        padded = {name: tokens.to_padded(flat[name].long()).numpy() for name in inputs}
+        outputs = [torch.from_numpy(output) for output in session.run(graph.outputs, padded)]
         logits = outputs[0] if len(outputs) == 1 else torch.stack(outputs, dim=-1)
         with torch.no_grad():
             expected = graph.head.logits(graph.model, tokens)
@@ -174,7 +174,7 @@ def _compare(file: Path, graph: _Graph, inputs: tuple[str, ...]) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's remarks on packages that it misses and on its own internals; `_compare` judges the outcome."""
+    """Silence torch's remarks on packages that it misses and on its own internals; `_compare` judges the outcome."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

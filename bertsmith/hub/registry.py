@@ -1,4 +1,4 @@
-"""The families of Hugging Face's classes by name, and what is asked of all of them."""
+"""The families of Hugging Face's classes by name, and tables over all of them."""
 
 import pkgutil
 from importlib import import_module
@@ -20,14 +20,14 @@ CLASSES: dict[str, Family] = {
 """Class of transformers → its family; a message names the bare ones last."""
 
 COPIES = {copy: original for family in FAMILIES.values() for copy, original in family.copies.items()}
-DROPPED = {beginning: what for family in FAMILIES.values() for beginning, what in family.dropped.items()}
+_DROPPED = {beginning: title for family in FAMILIES.values() for beginning, title in family.dropped.items()}
 
 
 def kind_of_buffer(name: str) -> str | None:
-    """Return what a tensor is that is not trained, such as "position_ids"; None for all others."""
+    """Return the name of a buffer, a tensor that is not trained, such as "position_ids"; None for all others."""
     return next((kind for family in FAMILIES.values() if (kind := family.kind_of_buffer(name))), None)
 
 
 def kind_of_dropped(name: str) -> str | None:
-    """Return what a tensor is that nothing is read from: a buffer, or one of `DROPPED`."""
-    return kind_of_buffer(name) or next((what for start, what in DROPPED.items() if name.startswith(start)), None)
+    """Return the title of a tensor that is not read, a buffer or one in `Family.dropped`; None for all others."""
+    return kind_of_buffer(name) or next((title for start, title in _DROPPED.items() if name.startswith(start)), None)

@@ -1,4 +1,4 @@
-"""Which folders an export may replace: what an earlier one wrote, and nothing of anybody else's."""
+"""The check that an export may replace a folder: an earlier export's, and nothing of anybody else's."""
 
 import re
 from pathlib import Path
@@ -17,14 +17,14 @@ ENCODER = "sentence_bert_config.json"
 LIBRARY = "config_sentence_transformers.json"
 POOLING = "1_Pooling/config.json"
 DENSE = re.compile(r"\d_Dense/config\.json")
-MOST_MODULES = 9
+MAX_MODULES = 9
 """Of sentence-transformers, after the encoder: the numbers that their folders' names can have."""
 
 FILES = {
     "README.md", "config.json", "model.onnx", WEIGHTS,
     "tokenizer.json", "tokenizer_config.json", "vocab.txt",
     MODULES, ENCODER, LIBRARY, POOLING,
-    *(f"{number}_{name}" for number in range(2, MOST_MODULES + 1)
+    *(f"{number}_{name}" for number in range(2, MAX_MODULES + 1)
       for name in ("Dense/config.json", f"Dense/{WEIGHTS}", "Normalize/config.json")),
 }  # fmt: skip
 """Names of what an export writes; see `sentence` for the second half."""
@@ -35,7 +35,7 @@ what is in it through both; the second key is in none but ours."""
 
 
 def check_replaceable(out: Path) -> None:
-    """Raises UserError where `out` is a file, or a folder with anything in it that no export wrote."""
+    """Raise UserError where `out` is a file, or a folder with anything in it that no export wrote."""
     if not out.exists():
         return
     if not out.is_dir():

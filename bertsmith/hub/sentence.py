@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.replaceable import DENSE, ENCODER, LIBRARY, MODULES, MOST_MODULES, POOLING, WEIGHTS
+from bertsmith.hub.replaceable import DENSE, ENCODER, LIBRARY, MAX_MODULES, MODULES, POOLING, WEIGHTS
 from bertsmith.hub.sentence_checks import (
     NotCarried,
     check_dense,
@@ -76,11 +76,8 @@ class SentenceModules:
 
 
 def encoder_folder(folder: Path) -> Path | None:
-    """Return the folder of a sentence-transformers model's encoder; None without a modules.json.
-
-    Raises:
-        UserError: modules.json is damaged, or names a place outside of the folder.
-    """
+    """Return the folder of a sentence-transformers model's encoder; None without a modules.json. Raises UserError where
+    modules.json is damaged, or names a place outside of the folder."""
     if not os.path.lexists(folder / MODULES):
         return None
     first, *_ = _entries(folder)
@@ -193,7 +190,7 @@ def _kind(entry: Mapping[str, Any], number: int) -> str:
     match = _KINDS.fullmatch(entry["type"])
     kind = str(match[1]) if match else ""
     expected = {0: ("Transformer",), 1: ("Pooling",)}.get(number, ("Normalize", "Dense"))
-    if kind not in expected or entry.get("kwargs") or number > MOST_MODULES:
+    if kind not in expected or entry.get("kwargs") or number > MAX_MODULES:
         place = f"the module {quoted(entry['type'], 80)} in place {number}"
         raise NotCarried(f"modules.json has {place}; a Transformer, Pooling, then Normalize and Dense are carried over")
     return kind

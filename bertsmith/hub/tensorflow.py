@@ -17,7 +17,7 @@ from torch import Tensor
 from bertsmith.config.loading import check
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
-from bertsmith.hub.configuration import agreed, refuse_other_networks
+from bertsmith.hub.configuration import check_sizes, refuse_other_networks
 from bertsmith.hub.family import Family
 from bertsmith.hub.finite import to_float32
 from bertsmith.hub.folder_checks import first_of
@@ -75,11 +75,7 @@ class _Part:
 
 def find_checkpoint(path: Path) -> Path | None:
     """Return the prefix of the checkpoint that `path` names: a prefix, its `.index`, or a folder with one; None for no
-    such.
-
-    Raises:
-        UserError: there are several, or it is of TensorFlow's first format.
-    """
+    such. Raises UserError where there are several, or it is of TensorFlow's first format."""
     path = path.resolve()  # "." has no name
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if prefix.with_name(f"{prefix.name}.index").is_file():
@@ -126,7 +122,7 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> list[Network]:
         family = FAMILIES[part.family]
         sizes = _sizes(bundle, part, family)
         if not networks:
-            agreed(config, sizes, str(config_path))
+            check_sizes(config, sizes, str(config_path))
         if part.scope != "generator":
             said = member(config, "num_attention_heads", (int, type(None)), str(config_path), None)
             sizes["num_attention_heads"] = heads or said
@@ -180,10 +176,10 @@ def _take_prefix_off(bundle: Bundle) -> list[str]:
     if len(scopes) != 1 or any(re.match("(bert|electra)/", name) for name in names):
         return []
     [prefix] = scopes
-    shorter = {name: name.removeprefix(prefix) for name in names}
-    if len(set(shorter.values())) < len(names):
+    shorter = {name.removeprefix(prefix): entry for name, entry in bundle.entries.items()}
+    if len(shorter) < len(names):
         raise UserError(f"{bundle.index}: {quoted(prefix, 80)} is before some variables and not before their likes")
-    bundle.rename(shorter)
+    bundle.entries = shorter
     return [f"the prefix {quoted(prefix, 80)} taken off the variables' names"]
 
 

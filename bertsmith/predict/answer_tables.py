@@ -44,11 +44,8 @@ def check_out(out: Path, asked: str | None, overwrite: bool) -> None:
 
 
 def given_columns(path: Path) -> Columns:
-    """Return all columns of a table as it has them; of JSONL those of any row.
-
-    Raises:
-        UserError: a row is malformed; two columns have one name.
-    """
+    """Return all columns of a table as it has them; of JSONL those of any row. Raises UserError where a row is
+    malformed, or two columns have one name."""
     if ending(path) == ".parquet":
         table = read_parquet(path)
         refuse_double(path, table.column_names, table.column_names)

@@ -71,11 +71,7 @@ class Pipeline(ABC):
 
     @abstractmethod
     def ask(self, rows: Sequence[Row]) -> list[Line]:
-        """Return a line for each of at least one row.
-
-        Raises:
-            UserError: the model cannot answer one.
-        """
+        """Return a line for each of at least one row. Raises UserError where the model cannot answer one."""
 
     def notes(self, num_rows: int) -> list[str]:
         """Return what there is to say after `num_rows` rows."""

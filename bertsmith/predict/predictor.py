@@ -114,11 +114,8 @@ class Predictor:
 
     @_one_or_many
     def replaced(self, texts: list[str], truncate: bool = False) -> tuple[list[TokenValues], int]:
-        """Return each text's tokens, in order, with the probability that it was put in another's place.
-
-        Raises:
-            UserError: the model is no discriminator; a text is too long.
-        """
+        """Return each text's tokens, in order, with the probability that it was put in another's place. Raises
+        UserError where the model is no discriminator; a text is too long."""
         network = self._network("replaced_tokens", "say which tokens were replaced")
         if network.is_energy_head:
             raise UserError(
@@ -140,11 +137,8 @@ class Predictor:
 
     @property
     def score_measure(self) -> str:
-        """What `score` adds up, one of `bertsmith.evals.likelihood.MEASURES`.
-
-        Raises:
-            UserError: the model cannot score texts.
-        """
+        """What `score` adds up, one of `bertsmith.evals.likelihood.MEASURES`. Raises UserError where the model cannot
+        score texts."""
         return measure_of(self.pretrained("score texts"))
 
     @_one_or_many
@@ -171,22 +165,16 @@ class Predictor:
 
     @_one_or_many
     def tag(self, texts: list[str], truncate: bool = False) -> tuple[list[TaggedWords], int]:
-        """Return each text's words, separated by white space, with their tags.
-
-        Raises:
-            UserError: the model was not fine-tuned on tags; a text is too long.
-        """
+        """Return each text's words, separated by white space, with their tags. Raises UserError where the model was not
+        fine-tuned on tags, or a text is too long."""
         tagged, num_cut = self.tag_with_probs([text.split() for text in texts], truncate)
         return _without_probs(tagged), num_cut
 
     def tag_with_probs(
         self, sentences: Sequence[Sequence[str]], truncate: bool = False
     ) -> tuple[list[TagsWithProbs], int]:
-        """Return the same as `tag_words`, with the probability of each tag; and how many sentences were cut.
-
-        Raises:
-            UserError: the model was not fine-tuned on tags; a sentence is no list of words, or too long.
-        """
+        """Return the same as `tag_words`, with the probability of each tag; and how many sentences were cut. Raises
+        UserError where the model was not fine-tuned on tags; a sentence is no list of words, or too long."""
         for sentence in [sentences] if isinstance(sentences, str) else sentences:
             if isinstance(sentence, str) or not all(isinstance(word, str) for word in sentence):
                 raise UserError(f"{quoted(sentence, 60)}: a sentence is a list of words here; `tag` takes texts")
@@ -216,11 +204,7 @@ class Predictor:
         return self._finetuned.answer(questions, listed, truncate), 0  # contexts are read in windows
 
     def evaluate(self, **settings: Any) -> Evaluation:
-        """Measure the model as `bertsmith evaluate` does: `data=`, `blimp=`, `pairs=`, as there.
-
-        Raises:
-            UserError: as there.
-        """
+        """Measure the model as `bertsmith evaluate` does, with its settings: `data=`, `blimp=`, `pairs=`, …"""
         model = self.pretrained("be evaluated")
         machine = {"device": self._device, "compile": False}
         return evaluate_model(model, check(EvaluateSettings, {"machine": machine, **settings}))
@@ -232,11 +216,8 @@ class Predictor:
         return self.opened
 
     def _network(self, head: HeadName, purpose: str) -> Any:
-        """Return the network with the head, built and placed once.
-
-        Raises:
-            UserError: the model has no such head.
-        """
+        """Return the network with the head, built and placed once. Raises UserError where the model has no such
+        head."""
         if head not in self._networks:
             networks = self.pretrained(purpose).networks
             network = next((network for network in networks if network.head == head), None)

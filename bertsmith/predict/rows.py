@@ -48,11 +48,8 @@ class AskedRows(NamedTuple):
 
 
 def asked_rows(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> AskedRows:
-    """Return the rows of `file`, or of `lines`, which are its own where it is no table.
-
-    Raises:
-        UserError: a column is missing; a cell holds no text; the model reads no such file.
-    """
+    """Return the rows of `file`, or of `lines`, which are its own where it is no table. Raises UserError where a column
+    is missing; a cell holds no text; the model reads no such file."""
     layout = ending(Path(file)) if file is not None else ""
     if layout == ".json" and isinstance(pipeline, Answer):
         answers = command("bertsmith", "submit", pipeline.model.path, "OUT.json", f"data={file}")
@@ -89,11 +86,7 @@ def _without_tags(pipeline: Pipeline, lines: Iterable[str], file: str) -> Iterat
 
 
 def answered(pipeline: Pipeline, asked: AskedRows) -> Iterator[Line]:
-    """Return a line for each row, in order.
-
-    Raises:
-        UserError: as `Pipeline.ask`, with the place in the table.
-    """
+    """Return a line for each row, in order. Raises UserError where `Pipeline.ask` does, with the place in the table."""
     rows, begin = iter(asked.rows), 0
     while batch := list(islice(rows, ROWS_AT_ONCE)):
         end = begin + len(batch)
@@ -109,11 +102,7 @@ def answered(pipeline: Pipeline, asked: AskedRows) -> Iterator[Line]:
 
 def read_lines(source: str) -> Iterator[str]:
     """Return the lines of a file, of standard input where `source` is "-", without their ends: line feeds, carriage
-    returns or both.
-
-    Raises:
-        UserError: it cannot be read, or a line is not UTF-8.
-    """
+    returns or both. Raises UserError where it cannot be read, or a line is not UTF-8."""
     if source == "-" and sys.stdin is None:
         raise UserError("standard input is closed; name a file")
     with reported(Path(source)):

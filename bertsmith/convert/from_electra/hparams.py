@@ -66,11 +66,8 @@ class Table(NamedTuple):
         return [key.name for key in self.keys]
 
     def translate(self, typed: Hparams) -> Translation:
-        """Return our settings for `typed`, with the reference's defaults for the others.
-
-        Raises:
-            UserError: a value has the wrong type or is impossible, alone or beside the others.
-        """
+        """Return our settings for `typed`, with the reference's defaults for the others. Raises UserError where a value
+        has the wrong type or is impossible, alone or beside the others."""
         cls = settings_class(self.title, {key.name: (key.type, key.default) for key in self.keys})
         checked: Any = check(cls, typed)
         given = {name: getattr(checked, name) for name in self.names()}
@@ -87,11 +84,8 @@ class Table(NamedTuple):
 
 
 def read_hparams(text: str) -> Hparams:
-    """Return the object in `text`, which is JSON or, where it ends in .json, the path of a file of it.
-
-    Raises:
-        UserError: there is no such file; it is not JSON, or no object.
-    """
+    """Return the object in `text`, which is JSON or, where it ends in .json, the path of a file of it. Raises UserError
+    where there is no such file, or no JSON object in it."""
     if text.endswith(".json"):
         hparams = read_json(Path(text), dict)
     else:

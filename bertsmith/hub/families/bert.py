@@ -31,12 +31,16 @@ _TABLES = {
 }
 """Of the embeddings: our name, and the sizes that a table's shape shows."""
 
+_TOKEN_HEADS: dict[HeadName, dict[str, str]] = {
+    "tagging": {"head.output": "classifier"}, "answering": {"head.output": "qa_outputs"},
+}  # fmt: skip
+
 _ROBERTA_POSITIONS = (514, 1026, 2050, 4098)
 """Two more than BERT's, for which RoBERTa's begin at 2."""
 
 
 class _BertLike(Family):
-    """What the two have in common."""
+    """The base of both families."""
 
     config = BertConfig
     anchors = (".embeddings.word_embeddings.weight", ".embeddings.position_embeddings.weight")
@@ -106,7 +110,7 @@ class _BertLike(Family):
 
 
 class Bert(_BertLike):
-    """Whose classes know no projection of embeddings, and no replaced tokens."""
+    """BERT's classes, which know no projection of embeddings, and no replaced tokens."""
 
     name, title = "bert", "BERT"
     is_unprojected = True
@@ -117,6 +121,11 @@ class Bert(_BertLike):
         "BertForQuestionAnswering": "answering",
     }
     other_classes: ClassVar = {"BertModel": None, "BertForPreTraining": "masked_tokens"}
+    shown_by: ClassVar = {
+        "qa_outputs.": "BertForQuestionAnswering",
+        "cls.predictions.": "BertForMaskedLM",
+        "classifier.": "BertForTokenClassification",
+    }
     names_pattern = r"bert\.|cls\.|(embeddings\.word_embeddings\.)|(encoder\.layer\.\d+\.attention\.self\.)"
     heads: ClassVar = {
         "masked_tokens": {
@@ -124,8 +133,7 @@ class Bert(_BertLike):
             "head.norm": "cls.predictions.transform.LayerNorm",
         },
         "classification": {"head.dense": "bert.pooler.dense", "head.output": "classifier"},
-        "tagging": {"head.output": "classifier"},
-        "answering": {"head.output": "qa_outputs"},
+        **_TOKEN_HEADS,
     }
     output_bias = "cls.predictions.bias"
     copies: ClassVar = {
@@ -136,15 +144,14 @@ class Bert(_BertLike):
     dropped: ClassVar = {"cls.seq_relationship.": "next-sentence head"}
 
     def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
-        if has_any(names, "qa_outputs."):
-            return "BertForQuestionAnswering"
-        if has_any(names, "cls.predictions."):
-            return "BertForPreTraining" if has_any(names, "cls.seq_relationship.") else "BertForMaskedLM"
-        if has_any(names, "classifier.") and has_any(names, "bert.pooler.", "pooler."):
-            if config.get("problem_type") is None:
-                raise self.ambiguous(where)  # the oldest taggers carry a pooler too
-            return "BertForSequenceClassification"
-        return "BertForTokenClassification" if has_any(names, "classifier.") else "BertModel"
+        name = super().conclude(config, names, where)
+        if name == "BertForMaskedLM" and has_any(names, "cls.seq_relationship."):
+            return "BertForPreTraining"
+        if name != "BertForTokenClassification" or not has_any(names, "bert.pooler.", "pooler."):
+            return name
+        if config.get("problem_type") is None:
+            raise self.ambiguous(where)  # the oldest taggers carry a pooler too
+        return "BertForSequenceClassification"
 
     def check_recognised(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> None:
         positions = names.get("embeddings.position_embeddings.weight", (0,))[:1]
@@ -156,7 +163,7 @@ class Bert(_BertLike):
 
 
 class Electra(_BertLike):
-    """Whose classes hold both networks of an ELECTRA."""
+    """ELECTRA's classes, which hold both of its networks."""
 
     name, title = "electra", "ELECTRA"
     classes: ClassVar = {
@@ -167,6 +174,14 @@ class Electra(_BertLike):
         "ElectraForQuestionAnswering": "answering",
     }
     other_classes: ClassVar = {"ElectraModel": None}
+    shown_by: ClassVar = {
+        "qa_outputs.": "ElectraForQuestionAnswering",
+        "classifier.out_proj.": "ElectraForSequenceClassification",
+        "classifier.": "ElectraForTokenClassification",
+        "discriminator_predictions.": "ElectraForPreTraining",
+        "generator_predictions.": "ElectraForMaskedLM",
+        "generator_lm_head.": "ElectraForMaskedLM",
+    }
     names_pattern = r"electra\.|generator_(predictions|lm_head)\.|discriminator_predictions\.|embeddings_project\."
     heads: ClassVar = {
         "masked_tokens": {"head.dense": "generator_predictions.dense", "head.norm": "generator_predictions.LayerNorm"},
@@ -175,24 +190,11 @@ class Electra(_BertLike):
             "head.output": "discriminator_predictions.dense_prediction",
         },
         "classification": {"head.dense": "classifier.dense", "head.output": "classifier.out_proj"},
-        "tagging": {"head.output": "classifier"},
-        "answering": {"head.output": "qa_outputs"},
+        **_TOKEN_HEADS,
     }
     output_bias = "generator_lm_head.bias"
     copies: ClassVar = {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
     dropped: ClassVar = {"discriminator_predictions.": "replaced-token head"}  # beside another head
-
-    def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
-        if has_any(names, "qa_outputs."):
-            return "ElectraForQuestionAnswering"
-        if has_any(names, "classifier.out_proj."):
-            return "ElectraForSequenceClassification"
-        if has_any(names, "classifier."):
-            return "ElectraForTokenClassification"
-        if has_any(names, "discriminator_predictions."):
-            return "ElectraForPreTraining"
-        has_generator = has_any(names, "generator_predictions.", "generator_lm_head.")
-        return "ElectraForMaskedLM" if has_generator else "ElectraModel"
 
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         return super().describe(settings, head) | {"embedding_size": settings.embedding}

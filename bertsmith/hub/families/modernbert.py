@@ -40,7 +40,7 @@ _LAYER = {
 
 
 class ModernBert(Family):
-    """Whose layers and heads, but for the last, have no biases."""
+    """ModernBERT's classes; layers and heads, but for the last, have no biases."""
 
     name, title, root = "modernbert", "ModernBERT", "model"
     config = ModernBertConfig
@@ -51,6 +51,7 @@ class ModernBert(Family):
         "ModernBertForQuestionAnswering": "answering",
     }
     other_classes: ClassVar = {"ModernBertModel": None}
+    shown_by: ClassVar = {"decoder.": "ModernBertForMaskedLM", "head.": "ModernBertForMaskedLM"}
     names_pattern = r"(model\.)?(embeddings\.tok_embeddings\.|layers\.\d+\.(attn|mlp)\.|final_norm\.)"
     anchors = (".embeddings.tok_embeddings.weight", ".embeddings.norm.weight")
     inputs = ("input_ids", "attention_mask")
@@ -78,17 +79,9 @@ class ModernBert(Family):
         "classifier_activation": get_args(HeadName),
     }
     defaults = (
-        "global_attn_every_n_layers",
-        "local_attention",
-        "global_rope_theta",
-        "local_rope_theta",
-        "embedding_dropout",
-        "attention_dropout",
-        "mlp_dropout",
-        "initializer_range",
-        "norm_eps",
-        "classifier_pooling",
-    )
+        "global_attn_every_n_layers", "local_attention", "global_rope_theta", "local_rope_theta", "embedding_dropout",
+        "attention_dropout", "mlp_dropout", "initializer_range", "norm_eps", "classifier_pooling",
+    )  # fmt: skip
     needed = ("num_attention_heads", "max_position_embeddings")
 
     def names(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, tuple[str, ...]]:
@@ -115,7 +108,7 @@ class ModernBert(Family):
     def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
         if has_any(names, "classifier."):
             raise self.ambiguous(where)
-        return "ModernBertForMaskedLM" if has_any(names, "decoder.", "head.") else "ModernBertModel"
+        return super().conclude(config, names, where)
 
     def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:
         vocab_size, hidden_size = shape("model.embeddings.tok_embeddings.weight")

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertsmith.encoders.bert import TaggingHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, denominators_of
 from bertsmith.scoring.word_lines import Word
@@ -81,7 +80,7 @@ def split():
 
 def objective_of(compat=False):
     torch.manual_seed(0)
-    head = TaggingHead(NARROW, len(LABELS))
+    head = NARROW.tagging_head(len(LABELS))
     return Tagging(Encoder(NARROW, 50), head, compat).eval()
 
 
