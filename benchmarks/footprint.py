@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.trials import Trials, in_own_process
 from bertsmith.config.loading import load
-from bertsmith.encoders.costs import Precision
+from bertsmith.encoders.config import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.memory import peak_bytes
 from bertsmith.objectives.masking import MaskingVocabulary

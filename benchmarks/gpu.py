@@ -37,7 +37,7 @@ import torch
 from benchmarks.agreement import compiles_once, kernels_agree, losses_agree
 from benchmarks.contestants import Bertsmith, Network, Transformers, build_objective
 from benchmarks.trials import Trials
-from bertsmith.encoders.costs import training_flops
+from bertsmith.encoders.config import training_flops
 from bertsmith.errors import Interrupted
 from bertsmith.objectives.objective import Batch
 from bertsmith.randomness import generator

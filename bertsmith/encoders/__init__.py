@@ -6,8 +6,7 @@ In reading order:
     attention   `attend`: one contract, two kernels; windows, and a bias on the scores
     linear      dense layers of one input as one product
     initialization  initial weights
-    costs       floating-point operations, and bytes kept for the backward pass
-    config      EncoderConfig, the base of an architecture's settings: its parts, sizes and costs
+    config      EncoderConfig, the base of an architecture's settings: its parts and sizes, FLOPs and bytes of memory
     heads       heads for any encoder: one dense layer; beginning and end of an answer
     bert        BERT's and ELECTRA's: settings, embeddings, layer, heads, costs
     modernbert  ModernBERT's, likewise

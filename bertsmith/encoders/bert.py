@@ -11,8 +11,14 @@ from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.attention import FULL, AttentionWindow, attend
-from bertsmith.encoders.config import EncoderConfig, TokenEmbeddings, VocabularyHead
-from bertsmith.encoders.costs import Precision, attention_bytes, dropout_bytes
+from bertsmith.encoders.config import (
+    EncoderConfig,
+    Precision,
+    TokenEmbeddings,
+    VocabularyHead,
+    attention_bytes,
+    dropout_bytes,
+)
 from bertsmith.encoders.dropout import Dropout
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.initialization import initialize

@@ -2,14 +2,27 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import fields
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from torch import Tensor, nn
 
 from bertsmith.encoders.attention import FULL, AttentionWindow
-from bertsmith.encoders.costs import Precision
 from bertsmith.errors import UserError
 from bertsmith.storage.folders import differences
+
+
+class Precision(NamedTuple):
+    """The device and the number type of a forward pass; compiled, it keeps less than is counted here."""
+
+    half: bool
+    """Matrix products in 16 bits, all else in 32 (autocast)."""
+    cuda: bool
+    """Attention keeps no weights; on the CPU it does where there is dropout on them."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of an operand of a matrix product."""
+        return 2 if self.half else 4
 
 
 class TokenEmbeddings(nn.Module):
@@ -201,3 +214,20 @@ def refuse_differences(
     if changed:
         usual = "leave these settings out, since a model's architecture is its own, or name another model"
         raise UserError(f"{problem} (recipe → model: {'; '.join(changed)}); {remedy or usual}")
+
+
+def training_flops(forward: float) -> float:
+    """Return the operations of a training step: the backward pass costs two forward ones."""
+    return 3.0 * forward
+
+
+def dropout_bytes(size: int, prob: float) -> int:
+    """Return the bytes of a dropout mask: one an element, where there is dropout."""
+    return size if prob else 0
+
+
+def attention_bytes(hidden_size: int, heads: int, length: int, dropout_prob: float, precision: Precision) -> float:
+    """Return a token's bytes: inputs of both products, queries, keys and values; attention weights, or the softmax's
+    sums."""
+    keeps_weights = dropout_prob and not precision.cuda
+    return precision.size * 5 * hidden_size + ((precision.size + 1) * heads * length if keeps_weights else 4 * heads)

@@ -1,14 +1,13 @@
 """The reference's own count of floating-point operations, to compare with its published numbers.
 
 It counts a training step as two forward passes and, besides matrix products, everything done to single elements, with
-each embedding as a product over the whole vocabulary; ours (`costs`) counts three passes of matrix products alone.
+each embedding as a product over the whole vocabulary; ours (`config`) counts three passes of matrix products alone.
 
 Source: google-research/electra, flops_computation.py.
 """
 
 from typing import NamedTuple
 
-from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 
 PREDICTED = 0.15625
@@ -28,10 +27,6 @@ class Pass(NamedTuple):
     """Share of positions at which a word is predicted."""
     discriminates: bool = False
     """A head for replaced tokens in place of the one for words."""
-    attention_size: int | None = None
-    """Heads times head size, where that is not the hidden size."""
-    decodes: bool = False
-    """Attends to another row as well, so that attention counts twice."""
 
     def flops(self) -> float:
         """Count a forward pass of the row."""
@@ -43,10 +38,9 @@ class Pass(NamedTuple):
         """Count a position of a layer. The attention's norm is counted without its width, as in the reference."""
         encoder, length = self.encoder, self.length
         hidden, heads, wide = encoder.hidden_size, encoder.heads, encoder.feed_forward
-        size = self.attention_size or hidden
         attention = (
-            (3 * 2 * hidden + 3) * size
-            + 2 * size * length
+            (3 * 2 * hidden + 3) * hidden
+            + 2 * hidden * length
             + (SOFTMAX + DROPOUT + 1) * length * heads
             + 2 * hidden * length
             + 2 * hidden * hidden
@@ -54,7 +48,7 @@ class Pass(NamedTuple):
             + NORM
         )
         feed_forward = 2 * 2 * hidden * wide + (ACTIVATION + 1) * wide + (1 + DROPOUT + 1 + NORM) * hidden
-        return attention * (2 if self.decodes else 1) + feed_forward
+        return attention + feed_forward
 
     def _embedding(self) -> float:
         hidden, size = self.encoder.hidden_size, self.encoder.embedding
@@ -78,60 +72,11 @@ def reference_training_flops(forward: float) -> float:
     return 2.0 * forward
 
 
-class Preset(NamedTuple):
-    """A published pre-training, as the reference counts it."""
-
-    passes: tuple[Pass, ...]
-    batch_size: int
-    steps: int
-
-    def flops(self) -> float:
-        """Count the pre-training from beginning to end."""
-        return reference_training_flops(sum(part.flops() for part in self.passes)) * self.batch_size * self.steps
-
-
-def published_flops() -> dict[str, float]:
-    """Return name → operations in all, of the models in the reference's table; it quotes two of them from elsewhere."""
-    return {name: preset.flops() for name, preset in PRESETS.items()} | QUOTED
-
-
-def _size(hidden_size: int, num_hidden_layers: int, embedding_size: int | None = None) -> BertConfig:
-    return BertConfig(
-        hidden_size=hidden_size, num_hidden_layers=num_hidden_layers, embedding_size=embedding_size
-    )  # fmt: skip
-
-
-def _electra(discriminator: BertConfig, generator: BertConfig, length: int = 512) -> tuple[Pass, ...]:
-    return Pass(discriminator, length, discriminates=True), Pass(generator, length)
-
-
-_LARGE = _electra(_size(1024, 24), _size(256, 24, 1024))
-_T5 = BertConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=128, intermediate_size=65_536)
-
-PRESETS = {
-    "gpt": Preset((Pass(_size(768, 12), vocab_size=40_000, predicted=1.0),), 128, 960_800),
-    "bert_small": Preset((Pass(_size(256, 12, 128), length=128),), 128, 1_450_000),
-    "bert_base": Preset((Pass(_size(768, 12)),), 256, 1_000_000),
-    "bert_large": Preset((Pass(_size(1024, 24)),), 256, 1_000_000),
-    "electra_small": Preset(_electra(_size(256, 12, 128), _size(64, 12, 128), 128), 128, 1_000_000),
-    "electra_base": Preset(_electra(_size(768, 12), _size(256, 12, 768)), 256, 766_000),
-    "electra_400k": Preset(_LARGE, 2048, 400_000),
-    "electra_1.75M": Preset(_LARGE, 2048, 1_750_000),
-    "roberta": Preset((Pass(_size(1024, 24), vocab_size=50_265),), 8000, 500_000),
-    "albert": Preset((Pass(_size(4096, 12, 128), vocab_size=30_000),), 4096, 1_500_000),
-    "t5_11b": Preset(
-        (
-            Pass(_T5, vocab_size=32_000, predicted=0.0, attention_size=128 * 128),
-            Pass(_T5, vocab_size=32_000, predicted=1.0, attention_size=128 * 128, decodes=True),
-        ),
-        2048,
-        1_000_000,
-    ),
-}
-"""By the reference's names."""
-
-QUOTED = {
-    "elmo": 2 * 10 * 768_648_884 * 568_093_262_680 / (20 * 128),
-    "xlnet": 2 * 500_000 * 8192 * 15_064_773_691_518 / 32,
-}
-"""Not counted but quoted by the reference."""
+PUBLISHED_FLOPS = {
+    "bert_small": 1.4187399146496e18, "bert_base": 6.428335104e19, "bert_large": 1.91720905883648e20,
+    "electra_small": 1.293743798272e18, "electra_base": 6.424541834277683e19, "electra_400k": 7.117606040895488e20,
+    "electra_1.75M": 3.113952642891776e21, "gpt": 3.968752230785352e19, "roberta": 3.187221435776e21,
+    "albert": 3.113923955392512e22, "t5_11b": 4.581900124212429e22, "elmo": 3.4114394716164127e18,
+    "xlnet": 3.856582065028608e21,
+}  # fmt: skip
+"""Operations of published pre-trainings, as that file prints them (commit 8a46635); two of them it quotes."""

@@ -54,8 +54,8 @@ def find_tensors(folder: Path, architecture: str) -> dict[str, Stored]:
 
 
 def read_tensors(stored: Mapping[str, Stored], names: Iterable[str]) -> dict[str, Tensor]:
-    """Return the tensors of these `names`, of floats, as float32. Raises UserError where a file is damaged, or a number is
-    not finite."""
+    """Return the tensors of these `names`, of floats, as float32. Raises UserError where a file is damaged, or a number
+    is not finite."""
     tensors: dict[str, Tensor] = {}
     by_file: dict[Path, list[str]] = {}
     for name in names:

@@ -8,8 +8,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.encoders.config import EncoderConfig
-from bertsmith.encoders.costs import Precision
+from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy

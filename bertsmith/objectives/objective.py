@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bertsmith.encoders.config import EncoderConfig
-from bertsmith.encoders.costs import Precision
+from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens, copy_to

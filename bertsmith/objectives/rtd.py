@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import check
-from bertsmith.encoders.config import EncoderConfig
-from bertsmith.encoders.costs import Precision
+from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.networks import ReplacedTokenModel
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bertsmith.encoders.costs import Precision, training_flops
+from bertsmith.encoders.config import Precision, training_flops
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.initialization import shapes_only
-from bertsmith.encoders.reference_flops import published_flops, reference_training_flops
+from bertsmith.encoders.reference_flops import PUBLISHED_FLOPS, reference_training_flops
 from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingObjective
@@ -137,7 +137,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         flops=tokens and tokens * job.flops_per_token,
         reference_flops_per_token=reference,
         reference_flops=tokens and reference and tokens * reference,
-        published_flops=published_flops(),
+        published_flops=PUBLISHED_FLOPS,
         memory_on_cpu=memory_on_cpu,
         utilisation=job.utilisation,
         gpus=[job.on(gpu) for gpu in gpus],

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bertsmith.encoders.costs import Precision
+from bertsmith.encoders.config import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.objectives.cross_entropy import chunk_rows
 from bertsmith.objectives.objective import PretrainingObjective

@@ -19,7 +19,7 @@ import torch
 from bertsmith.config.loading import to_dict
 from bertsmith.console.progress import Progress, format_count, progress_bar
 from bertsmith.console.terminal import say
-from bertsmith.encoders.costs import training_flops
+from bertsmith.encoders.config import training_flops
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import NO_LOSSES, Batch, Collator, PretrainingObjective

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bertsmith.cli.plan_tables import print_estimate
 from bertsmith.cli.planning import plan
 from bertsmith.config.loading import shipped_recipes
-from bertsmith.encoders.costs import Precision, training_flops
+from bertsmith.encoders.config import Precision, training_flops
 from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
