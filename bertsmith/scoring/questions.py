@@ -23,13 +23,9 @@ def read_squad(path: Path, answerable: bool, malformed: Malformed | None = None)
     """Return gold answers by question id, in the file's order; SQuAD's layout, 1.1 or 2.0. One of white space alone is
     none.
 
-    Args:
-        answerable: whether each question has to have an answer.
-        malformed: what is done with malformed questions.
-
     Raises:
         UserError: the file is missing, not JSON or laid out otherwise; an id is there twice; there is no question, or
-            one without an answer where each has to have one.
+            one without an answer where each has to be `answerable`.
     """
 
     def answers_of(paragraph: Any, question: Any, where: str) -> list[str]:

@@ -1,6 +1,6 @@
 """TSV, CSV, JSONL and Parquet files in, a `CheckedTable` out; what is wrong is named with its file and line."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -52,56 +52,48 @@ def read_table(
     table_rows = read_rows(path, list(wanted), header)
     if ending(path) != ".jsonl":
         _check_names(path, table_rows, wanted, named_by)
-    return _Reader(path, wanted, skip_malformed, remedy, named_by, check).read(table_rows.rows)
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+    lines, skipped, first = [], 0, ""
+    for line, row in table_rows.rows:
+        values = row if isinstance(row, Fault) else _read_cells(row, wanted, named_by, check)
+        if not isinstance(values, Fault):
+            lines.append(line)
+            for name, value in values.items():
+                columns[name].append(value)
+        elif skip_malformed:
+            skipped += 1
+            first = first or f"line {line}: {values}"
+        else:
+            raise UserError(f"{path}, line {line}: {values}; {remedy}")
+    if not lines:
+        malformed = f" ({skipped:,} malformed lines; {first})" if skipped else ""
+        raise UserError(f"{path}: no examples in this file{malformed}")
+    note = f"{path}: {skipped:,} malformed lines left out; the first is {first}"
+    return CheckedTable(path, columns, lines, (note,) if skipped else ())
 
 
-class _Reader(NamedTuple):
-    path: Path
-    wanted: Mapping[str, Cell]
-    skip_malformed: bool
-    remedy: str
-    named_by: Mapping[str, str]
-    check: Callable[[dict[str, Any]], None] | None
-
-    def read(self, rows: Iterator[tuple[int, Mapping[str, Any] | Fault]]) -> CheckedTable:
-        columns: dict[str, list[Any]] = {name: [] for name in self.wanted}
-        lines, skipped, first = [], 0, ""
-        for line, row in rows:
-            values = self.values(row)
-            if not isinstance(values, Fault):
-                lines.append(line)
-                for name, value in values.items():
-                    columns[name].append(value)
-            elif self.skip_malformed:
-                skipped += 1
-                first = first or f"line {line}: {values}"
-            else:
-                raise UserError(f"{self.path}, line {line}: {values}; {self.remedy}")
-        if not lines:
-            malformed = f" ({skipped:,} malformed lines; {first})" if skipped else ""
-            raise UserError(f"{self.path}: no examples in this file{malformed}")
-        left_out = f"{self.path}: {skipped:,} malformed lines left out; the first is {first}"
-        return CheckedTable(self.path, columns, lines, (left_out,) if skipped else ())
-
-    def values(self, row: Mapping[str, Any] | Fault) -> dict[str, Any] | Fault:
-        """Return a row's values by column, or what is wrong with it."""
-        if isinstance(row, Fault):
-            return row
-        missing = [name for name in self.wanted if name not in row]
-        if missing:
-            return Fault(_no_columns(missing, list(row), self.named_by))
-        values: dict[str, Any] = {}
+def _read_cells(
+    row: Mapping[str, Any],
+    wanted: Mapping[str, Cell],
+    named_by: Mapping[str, str],
+    check: Callable[[dict[str, Any]], None] | None,
+) -> dict[str, Any] | Fault:
+    """Return a row's values by column, or what is wrong with it."""
+    missing = [name for name in wanted if name not in row]
+    if missing:
+        return Fault(_no_columns(missing, list(row), named_by))
+    values: dict[str, Any] = {}
+    for name, cell in wanted.items():
         try:
-            for name, cell in self.wanted.items():
-                values[name] = cell(row[name])
+            values[name] = cell(row[name])
         except ValueError as error:
             return Fault(f"{name} {error}")
-        try:
-            if self.check is not None:
-                self.check(values)
-        except ValueError as error:
-            return Fault(error)
-        return values
+    try:
+        if check is not None:
+            check(values)
+    except ValueError as error:
+        return Fault(error)
+    return values
 
 
 def _check_names(path: Path, found: TableRows, wanted: Mapping[str, Cell], named_by: Mapping[str, str]) -> None:

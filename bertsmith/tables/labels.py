@@ -121,15 +121,9 @@ def _alike(key: str) -> str:
 
 
 def class_names(labels: Iterable[tuple[Label, int]], path: Path, column: str) -> dict[str, str]:
-    """Return what the labels of a column are called, by key: as they are written, or where one number is written in
-    several ways (1 and 1.0) all numbers in the shortest. In numeric order where all are numbers, else alphabetical.
-
-    Args:
-        labels: each with its line in the file `path`.
-
-    Raises:
-        UserError: two labels can hardly be meant to be two.
-    """
+    """Return names of a column's labels, which are given with their lines in the file `path`, by key: as they are
+    written, or where one number is written in several ways (1 and 1.0) all numbers in the shortest. In numeric order
+    where all are numbers, else alphabetical. Raises UserError where two labels can hardly be meant to be two."""
     spelled: dict[str, dict[str, int]] = {}
     for label, line in labels:
         spelled.setdefault(label.key, {}).setdefault(label.name, line)

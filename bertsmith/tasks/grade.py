@@ -118,7 +118,7 @@ def _grade_texts(
                 f"null odds above {null_threshold:g}, the official script's threshold, count as no answer; for a "
                 f"run, those above its answering.null_threshold, -2.75 where left out: --null-threshold -2.75"
             )
-    table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
+    table = _score_table(scores)
     scores |= {"unanswered": len(unanswered), "unknown": len(unknown)}
     return Grade(f"{gold_path.name}, {len(gold):,} questions", scores, table, notes)
 
@@ -179,8 +179,7 @@ def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) 
         notes.append(f"{' and '.join(zeros)} 0 by definition: not defined for these predictions and labels")
     measured = measure(spec.metrics, predicted, gold, len(spec.labels))
     scores = {name: 100.0 * value for name, value in measured.items()} | {"total": len(predicted)}
-    table = [f"{name:<20}{_number(value):>12}" for name, value in scores.items()]
-    return Grade(f"{dev.name}, {len(predicted):,} examples", scores, table, notes)
+    return Grade(f"{dev.name}, {len(predicted):,} examples", scores, _score_table(scores), notes)
 
 
 def read_predicted_labels(path: Path, spec: TaskSpec, gold: Path, num_examples: int) -> np.ndarray:
@@ -225,8 +224,8 @@ def read_predicted_labels(path: Path, spec: TaskSpec, gold: Path, num_examples: 
     return ordered
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.5f}"
+def _score_table(scores: Mapping[str, float]) -> list[str]:
+    return [f"{name:<20}{value:>12{',' if isinstance(value, int) else '.5f'}}" for name, value in scores.items()]
 
 
 def _without(ids: Iterable[str], others: Mapping[str, Any]) -> list[str]:

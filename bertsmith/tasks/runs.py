@@ -102,15 +102,9 @@ def read_run(run: Path, task: str | None = None) -> tuple[FinetuneRecipe, dict[s
 
 
 def open_trained(path: Path, task: str | None = None) -> Model:
-    """Open whatever has been trained: the best trial of a fine-tuning run, of a search that of the run which it chose,
-    and all that `open_model` opens.
-
-    Args:
-        task: which one, of a run of several tasks.
-
-    Raises:
-        UserError: as `load_trial` and `open_model`; it is a run of many models.
-    """
+    """Open whatever has been trained: the best trial of a fine-tuning run (of several tasks that of `task`), of a
+    search that of the run which it chose, and all that `open_model` opens. Raises UserError as `load_trial` and
+    `open_model`, and where it is a run of many models."""
     path = chosen_run(path)
     kind = folder_type(path)
     if kind == "glue":
@@ -123,14 +117,9 @@ def open_trained(path: Path, task: str | None = None) -> Model:
 
 
 def load_trial(run: Path, seed: int | None = None, task: str | None = None) -> Finetuned:
-    """Return the trial of this seed; without one, the trial that did best on dev by the task's first metric.
-
-    Args:
-        task: which one, of a run of several tasks.
-
-    Raises:
-        UserError: not a fine-tuning run, no such trial or task, or a damaged file.
-    """
+    """Return the trial of this seed; without one, the trial that did best on dev by the headline of the task, which is
+    `task` where a run has several. Raises UserError as `read_run`, and where there is no such trial or a file is
+    damaged."""
     recipe, manifest, results = read_run(run, task)
     where = str(run / "manifest.json")
     described = member(manifest, "encoder", dict, where)
@@ -230,15 +219,8 @@ def _weights_of(weights: dict[str, Tensor], task: str) -> dict[str, Tensor]:
 
 
 def choose_seed(run: Path, results: dict[str, Any], metric: str, seed: int | None = None) -> int:
-    """Return `seed`; without one, that of the trial that did best on dev by `metric`.
-
-    Args:
-        run: for what is said.
-        results: the content of its results.json.
-
-    Raises:
-        UserError: there is no such trial.
-    """
+    """Return `seed`; without one, that of the trial that did best on dev by `metric`. Raises UserError where the
+    results of the run have no such trial."""
     scores = {trial["seed"]: trial["metrics"][metric] for trial in results["trials"]}
     if seed is None:
         return max(scores, key=scores.__getitem__)

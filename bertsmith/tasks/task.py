@@ -116,13 +116,9 @@ def check_weights(recipe: FinetuneRecipe, spec: TaskSpec) -> None:
 
 
 def class_weights(recipe: FinetuneRecipe, spec: TaskSpec, counts: np.ndarray, num_examples: int) -> np.ndarray | None:
-    """Return weights [C] float32 of the recipe's or balanced; None where all classes count the same. Of any number of
-    labels they are those of the examples that have the label, the others have 1.
-
-    Args:
-        counts: [C], training examples (or words) of each class.
-        num_examples: their number.
-    """
+    """Return the weights of classes, [C] float32, the recipe's or balanced; None where all count the same. `counts` [C]
+    are the training examples (or words) of each class, of `num_examples`. Of any number of labels weights are those of
+    examples that have the label, the others have 1."""
     weights = recipe.custom.weights
     if weights:
         by_key = {key_of(label): weight for label, weight in weights.items()}

@@ -46,15 +46,8 @@ def question_spec(
 
 
 def find_questions(data: Path, split: str, folder: str, names: Sequence[str], published: Sequence[str] = ()) -> Path:
-    """Return the file of this split, in upper or lower case, in the folder `data` or in its `folder`.
-
-    Args:
-        names: in either folder.
-        published: "split/name", in a folder of the split there.
-
-    Raises:
-        UserError: there is none, or more than one.
-    """
+    """Return the file of a split, in upper or lower case, in the folder `data` or in its `folder`: one of `names`, or
+    of the `published` ones, "split/name". Raises UserError where there is none, or more than one."""
     paths = []
     for place in (data, data / folder):
         paths += files_named(place, names)

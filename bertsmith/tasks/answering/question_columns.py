@@ -18,13 +18,8 @@ def read_question_columns(
 ) -> Questions:
     """Return all questions of a TSV, CSV, JSONL or Parquet file; an empty answer where the context has none.
 
-    Args:
-        training, nearest: as for SQuAD's files, where the file has a column of starts.
-        skip_malformed: leave out, and count, malformed lines and those whose answer is not in their context.
-
-    Raises:
-        UserError: a file or a column is missing; a line is malformed; an id is there twice; an answer is empty where
-            none may be, or is not in its context; no question is left.
+    Options are those of `bertsmith.tasks.published.squad.read_questions`. Raises UserError as that does, and where an
+    answer is not in its context; such a line is one that `skip_malformed` leaves out.
     """
     keys = ("question", "context", "answer", "start", "id")
     named_by = {name: f"custom.{key}=…" for key in keys if (name := getattr(settings, key)) is not None}

@@ -120,7 +120,8 @@ class QuestionTask(Task):
 
     def encode_train(self, examples: Questions, start: PretrainedEncoder) -> QuestionDataset:
         train = self.encode_examples(examples, start)
-        lost = lost_answers(train)
+        num_windows = np.bincount(train.windows.question_of, train.places[:, 0] > 0, len(train.questions))
+        lost = np.flatnonzero((num_windows == 0) & np.array([bool(answers) for answers in train.questions.answers]))
         if len(lost):
             say(
                 f"{self.data.train.path}: {len(lost):,} of {len(train.questions):,} questions have their answer whole "
@@ -166,9 +167,3 @@ def first_answers(questions: Questions, windows: Windows) -> np.ndarray:
         if place is not None:
             places[window] = place
     return places
-
-
-def lost_answers(split: QuestionDataset) -> np.ndarray:
-    """Return numbers of the questions whose answer is in no window."""
-    there = np.bincount(split.windows.question_of, weights=split.places[:, 0] > 0, minlength=len(split.questions)) > 0
-    return np.flatnonzero(~there & np.array([bool(answers) for answers in split.questions.answers]))

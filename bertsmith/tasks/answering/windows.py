@@ -117,14 +117,9 @@ def cut_into_windows(
     questions: Questions, tokenizer: Tokenizer, length: int, stride: int = 128, question_length: int = 64
 ) -> Windows:
     """Return windows of rows of at most `length` tokens, each beginning `stride` tokens of the context after the one
-    before.
+    before; questions are cut to `question_length`. Raises ValueError where no context fits behind such a question.
 
-    Args:
-        question_length: tokens of a question; a longer one loses its end.
-
-    Raises:
-        ValueError: no context fits behind a question of that length.
-    Source: google-research/electra, finetune/qa/qa_tasks.py, with its windows.
+    Source: google-research/electra, finetune/qa/qa_tasks.py.
     """
     if length - 3 - question_length < 1:
         raise ValueError(f"sequence_length = {length} has no room behind questions of {question_length} tokens")

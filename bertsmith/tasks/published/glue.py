@@ -149,18 +149,9 @@ def why_absent(name: str, data: Path, *splits: SplitName) -> str | None:
 def read_split(
     name: str, data: Path, split: SplitName, *, check_counts: bool = True, skip_malformed: bool = False
 ) -> Examples:
-    """Return one split; of `test` no labels are read.
-
-    Args:
-        name: a key of `SETS`.
-        data: the folder that holds one folder a task.
-        check_counts: compare the number of examples with the published one.
-        skip_malformed: leave malformed lines out and count them.
-
-    Raises:
-        UserError: the folder, the file or a column is missing; a line is malformed; a label is not the task's; the
-            number of examples is not the published one.
-    """
+    """Return one split of a key of `SETS` out of the GLUE folder `data`; of `test` no labels are read. Raises UserError
+    where the folder, the file or a column is missing; a line is malformed, unless they are left out; a label is not the
+    task's; the number of examples is not the published one, if that is checked."""
     paths = _find_files(SETS[name], data, split)
     layout, is_test = SETS[name].of_file(paths[0]), split == "test"
     header = None if is_test else layout.header

@@ -30,17 +30,8 @@ def read_mrqa_questions(
     """Return all questions of a file of JSON lines, compressed by gzip or not. A context's [TLE], [DOC] and [PAR] are
     text like any other, as in the reference.
 
-    Args:
-        training: the answers are the detected ones, each where it was found first, which have to stand there, and a
-            question has to have a text; otherwise they are those that the official script counts, and each question is
-            kept.
-        nearest: where one does not stand there, take its nearest occurrence in the context.
-        skip_malformed: leave out, and count, questions that are not laid out as they should be, have no answer, or are
-            there twice, and lines that are not JSON.
-
-    Raises:
-        UserError: the file is missing, damaged or laid out otherwise; an id is there twice; a question has no answer;
-            no question is left.
+    Options and errors are those of `bertsmith.tasks.published.squad.read_questions`. For training the answers are the
+    detected ones, each at its first place; otherwise they are those that the official script counts.
     """
     questions, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
     for question, id, text, context, where in each_question(questions, mrqa_questions_of, malformed):

@@ -165,13 +165,9 @@ def constant_tag_score(spec: TaskSpec, sentences: Sentences) -> float | None:
 def score_tags(
     ids: np.ndarray, sentences: Sentences, ends: np.ndarray, spec: TaskSpec, path: Path | None
 ) -> dict[str, float]:
-    """Return metrics of all words of a dev set, those that are in no row included; `path` gets a line a word: the word,
-    its gold tag, its predicted one, with a blank line behind each sentence.
-
-    Args:
-        ids: [W], tags of all words.
-        ends: [N], counts of words: sentence i is the words `ends[i - 1]` to `ends[i]`.
-    """
+    """Return metrics of tags `ids` [W] of all words of a dev set, those that are in no row included; sentence i is the
+    words `ends[i - 1]` to `ends[i]`. `path` gets a line a word: the word, its gold tag, its predicted one, with a blank
+    line behind each sentence."""
     gold = sentences.tags()
     flat = [spec.labels[id] for id in ids]
     predicted = [flat[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
