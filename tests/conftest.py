@@ -16,6 +16,14 @@ settings.register_profile("untimed", deadline=None)  # speed is measured in benc
 settings.load_profile("untimed")
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A small data folder, of `tests.toys`."""
+    from tests.toys import make_data  # here: tests of the house need no torch
+
+    return make_data(tmp_path_factory.mktemp("data")).path
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data: $BERTSMITH_SHARED_DATA, by default `../shared/data` beside the clone."""

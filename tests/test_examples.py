@@ -21,7 +21,7 @@ from bertsmith.text.shards import open_data
 from bertsmith.training.metrics import read_metrics
 from tests.plugins import own_process, refused, run
 from tests.tasks.toy_task import make_model
-from tests.toys import WORDS, make_data, write_vocabulary
+from tests.toys import WORDS, write_vocabulary
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -30,11 +30,6 @@ TOY = (
     "model.max_position_embeddings=64", "rows.length=32", "batch_size=8", "plan.steps=6", "plan.log_steps=2",
     "plan.evaluate_steps=3", "plan.checkpoint_steps=4", "plan.keep_checkpoints=0", "evaluate_rows=16", "log=[]",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data")).path
 
 
 def pretrain(data: Path, out: Path, *more: object) -> list[object]:

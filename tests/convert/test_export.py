@@ -23,7 +23,7 @@ from bertsmith.training.plan import Plan
 from bertsmith.training.pretrain import build_collator, initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from tests.tasks.toy_task import toy_recipe, write_task
-from tests.toys import make_data, packed_rows, tiny_recipe
+from tests.toys import packed_rows, tiny_recipe
 
 KINDS = {
     "classic": (),
@@ -34,11 +34,6 @@ CLASSES = {
     "modern": (transformers.ModernBertForTokenClassification, transformers.ModernBertForMaskedLM),
 }
 SHARINGS = ("embeddings", "gradient_disentangled", "nothing", "everything")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data")).path
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from bertsmith.objectives.kinds import exported_objective
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
-from tests.toys import make_data, tiny_recipe
+from tests.toys import tiny_recipe
 
 OF_TRAINING = ("split", "step", "tokens", "seconds", "hidden_cosine")
 """What a line of metrics says of the training."""
@@ -30,11 +30,6 @@ MODELS = {
     "modern rtd": (*MODERN, "objective.kind=rtd", "objective.generator.hidden_fraction=0.5"),
     "one segment": ("model.type_vocab_size=1", "rows.kind=windows"),
 }
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data")).path
 
 
 def evaluate(path, *asked):

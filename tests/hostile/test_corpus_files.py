@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import io
 import json
 import lzma
 import random
@@ -24,6 +23,7 @@ from bertsmith.text.layouts.layout import CorpusFile
 from bertsmith.text.layouts.openwebtext import archive_parts
 from bertsmith.text.layouts.parquet import parquet_parts
 from bertsmith.text.layouts.plain_text import text_parts
+from tests.text.layouts import tar
 
 COMPRESS = {
     "": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress,
@@ -36,14 +36,9 @@ DOCUMENTS = [f"{draw.getrandbits(9000):x} {number}".encode() for number in range
 CELLS = [document[:600] for document in DOCUMENTS]
 
 
-def tar(contents: list[bytes], ending: str) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for number, content in enumerate(contents):
-            member = tarfile.TarInfo(f"a/{'long' * 30}{number}{ending}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return file.getvalue()
+def tar_of(contents: list[bytes], ending: str) -> bytes:
+    names = [f"a/{'long' * 30}{number}{ending}" for number in range(len(contents))]
+    return tar(contents, names, tarfile.PAX_FORMAT)
 
 
 def documents_of(found) -> list[bytes]:
@@ -119,15 +114,15 @@ def read_texts(folder: Path) -> None:
 @few_and_many
 @pytest.mark.parametrize("suffix", COMPRESS)
 def test_archives(examples: int, suffix: str, tmp_path: Path):
-    whole = COMPRESS[suffix](tar(DOCUMENTS, ".txt"))
+    whole = COMPRESS[suffix](tar_of(DOCUMENTS, ".txt"))
     original = example(tmp_path, {f"a.tar{suffix}": whole})
     attack(mutated(whole), examples, original, f"a.tar{suffix}", read_archive, tmp_path)
 
 
 @few_and_many
 def test_archives_in_an_archive(examples: int, tmp_path: Path):
-    inner = [lzma.compress(tar(DOCUMENTS[start : start + 2], ".txt")) for start in (0, 2)]
-    whole = lzma.compress(tar(inner, "_data.xz"))
+    inner = [lzma.compress(tar_of(DOCUMENTS[start : start + 2], ".txt")) for start in (0, 2)]
+    whole = lzma.compress(tar_of(inner, "_data.xz"))
     original = example(tmp_path, {"openwebtext.tar.xz": whole})
     attack(mutated(whole), examples, original, "openwebtext.tar.xz", read_archive, tmp_path)
 

@@ -13,15 +13,10 @@ from bertsmith.training.initial import load_pretraining
 from bertsmith.training.models import load_run
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from tests.toys import make_data, tiny_recipe
+from tests.toys import tiny_recipe
 
 ELECTRA = ("objective.kind=rtd", "objective.generator.hidden_fraction=0.5", "objective.generator.sharing=nothing")
 MODERN = ("model.kind=modern", "model.local_attention=4", "model.embedding_size=8", "model.hidden_size=12")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data")).path
 
 
 def trained(data: Path, run: Path, *settings: str) -> Path:

@@ -17,15 +17,10 @@ from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.runner import Runner
-from tests.toys import make_data, random_tokens, tiny_recipe
+from tests.toys import random_tokens, tiny_recipe
 
 RATES = ("schedule.learning_rate=0.5", "schedule.warmup_proportion=0", "optimizer.clip_norm=0")
 EACH_STEP = ("plan.steps=8", "plan.evaluate_steps=1", "plan.log_steps=8", "plan.checkpoint_steps=8")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data")).path
 
 
 @pytest.mark.parametrize(

@@ -20,17 +20,12 @@ from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import load_run
 from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from tests.toys import WORDS, make_data, tiny_recipe, write_corpus
+from tests.toys import WORDS, tiny_recipe, write_corpus
 
 SHARINGS = ("embeddings", "gradient_disentangled", "nothing", "everything")
 ELECTRA = ("objective.kind=rtd", "objective.generator.hidden_fraction=0.5", "model.embedding_size=8")
 ELECTRIC = ("objective.kind=electric", *ELECTRA[1:], "objective.generator.sharing=nothing")
 UNIFORM = ("objective.kind=rtd", "objective.generator.kind=uniform")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data")).path
 
 
 @pytest.fixture(scope="module")

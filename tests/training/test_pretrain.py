@@ -30,12 +30,7 @@ from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import load_run, open_model
 from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from tests.toys import make_data, tiny_recipe
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return make_data(tmp_path_factory.mktemp("data")).path
+from tests.toys import tiny_recipe
 
 
 def weights_of(run: Path) -> str:

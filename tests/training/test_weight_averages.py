@@ -14,12 +14,7 @@ from bertsmith.errors import UserError
 from bertsmith.training import checkpoints
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
-from tests.toys import make_data, tiny_recipe
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data")).path
+from tests.toys import tiny_recipe
 
 
 @pytest.fixture(scope="module")
