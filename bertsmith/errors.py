@@ -5,11 +5,8 @@ import signal
 import unicodedata
 from collections.abc import Callable
 
-MAX_QUOTED = 200
-"""Characters of a value that a message quotes."""
-
-MAX_LINE = 600
-"""Characters of a line of a message."""
+MAX_QUOTED = 200  # characters of a value that a message quotes
+MAX_LINE = 600  # characters of a line of a message
 
 
 class UserError(Exception):

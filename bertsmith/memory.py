@@ -7,8 +7,7 @@ import resource
 import sys
 from pathlib import Path
 
-GROWTH = 1.15
-"""How much larger than in its first steps a process may become before it gives back what is free."""
+GROWTH = 1.15  # size of the process, relative to its first steps, above which it returns free memory
 FIRST_STEPS = 3
 
 

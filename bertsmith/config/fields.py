@@ -1,4 +1,4 @@
-"""How a settings class is written: a frozen dataclass whose every field has a description and a range.
+"""Settings classes: frozen dataclasses whose fields have a description and a range.
 
 Standard library only, so that the rooms that own settings import without pydantic; `bertsmith.config.loading` reads the
 same metadata and does the checking.

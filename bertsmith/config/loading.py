@@ -126,8 +126,7 @@ def _built(cls: type[Settings], values: dict[str, Any], texts: dict[str, str]) -
     raise AssertionError("unreachable: each round turns at least one value into text")
 
 
-MAX_NUMBER = 10**15
-"""The largest of any setting: a larger one is a typing error, and overflows where it is multiplied."""
+MAX_NUMBER = 10**15  # the largest of any setting: a larger one is a typing error, and overflows where it is multiplied
 
 
 def _usable(settings: Settings) -> Settings:

@@ -19,9 +19,7 @@ from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
 
 MAX_PLUGIN_BYTES = 1 << 20
-
-IDENTITY = "plugin_hashes"
-"""In an identity: a plugin's file name → its sha256."""
+IDENTITY = "plugin_hashes"  # in an identity: a plugin's file name → its sha256
 
 
 class Plugin(NamedTuple):

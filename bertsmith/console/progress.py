@@ -14,15 +14,12 @@ if TYPE_CHECKING:  # a terminal alone needs it
     from rich.console import Console
     from rich.progress import Progress as RichProgress
 
-PLAIN_SECONDS = 10.0
-"""Between two lines when standard error is not a terminal (a log file, a batch job)."""
-
-PATIENCE_SECONDS = 10.0
-"""That a job may take in silence, where most of its kind take less."""
+PLAIN_SECONDS = 10.0  # between two lines when standard error is not a terminal (a log file, a batch job)
+PATIENCE_SECONDS = 10.0  # after which a job that is usually short shows its progress
 
 
 class Progress:
-    """How far a job is: call `update` with what is done so far, as often as you like."""
+    """The progress of a job: call `update` with the finished amount, as often as you like."""
 
     def __init__(self, label: str, total: float, initial: float = 0, patience: float = 0.0):
         self.label, self.total = label, total

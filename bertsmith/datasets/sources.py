@@ -1,4 +1,4 @@
-"""Where the data sets are published: the table that `bertsmith.datasets.download` works through.
+"""URLs, sizes and hashes of the published data sets, for `bertsmith.datasets.download`.
 
 Sizes and hashes of the archives are those of huggingface/datasets, datasets/{glue,openwebtext}/dataset_infos.json
 (`download_checksums`); the hub's Parquet copies are named at a fixed revision, so a file never changes half-way.
@@ -11,10 +11,8 @@ class RemoteFile(NamedTuple):
     """One file of a source, and where it goes."""
 
     url: str
-    path: str
-    """relative to the download folder"""
-    size: int | None = None
-    """bytes, where published; in any case all that the server announces must arrive"""
+    path: str  # relative to the download folder
+    size: int | None = None  # bytes, where published; in any case all that the server announces must arrive
     sha256: str | None = None
     members: tuple[str, ...] = ()
     """of a zip archive: what is kept of it, under the same paths; the archive itself is then removed"""

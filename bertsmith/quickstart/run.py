@@ -52,17 +52,14 @@ QUICKSTART = FOLDER_TYPES["quickstart"]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything; the defaults are about five minutes of two cores."""
+    """Sizes of the job; the defaults take about five minutes on two cores."""
 
-    vocabulary: int = 8000
-    """Tokens."""
+    vocabulary: int = 8000  # tokens
     heldout_fraction: float = 0.025
     train_examples: int = 1000
     dev_examples: int = 1000
-    pairs: int = 300
-    """Of the word-order test, at most."""
-    pretrain: Sequence[str] = ()
-    """Settings laid over the recipe, as on the command line."""
+    pairs: int = 300  # of the word-order test, at most
+    pretrain: Sequence[str] = ()  # settings that override the recipe's, as on the command line
     finetune: Sequence[str] = ()
 
 

@@ -19,8 +19,7 @@ from bertsmith.storage.json_files import check_shape, parse_json
 
 IN_ORDER, SHUFFLED = "in order", "shuffled"
 
-MIN_SENTENCE_WORDS, MAX_SENTENCE_WORDS = 6, 18
-"""Of a sentence that is used."""
+MIN_SENTENCE_WORDS, MAX_SENTENCE_WORDS = 6, 18  # of a sentence that is used
 
 _SENTENCE = re.compile(
     r"(?:(?<=[.!?]\s)|(?<=\n\n)|\A)"  # after another sentence, or where a paragraph begins

@@ -241,7 +241,7 @@ class Held(NamedTuple):
 
     path: Path
     descriptor: int
-    """Of the folder itself."""
+    """Of the open folder."""
 
     def check(self) -> None:
         """Raise UserError where the folder is no longer there, or another one is in its place."""

@@ -1,6 +1,6 @@
 """Who may write in a folder: a run's folder is opened for that run, refused to another one, cleared on request.
 
-Removed is what a manifest of ours names, file by file. What somebody else has put beside it stays.
+Only files that a manifest of ours names are removed; other files are kept.
 """
 
 import contextlib
@@ -18,11 +18,8 @@ from bertsmith.storage.manifests import FOLDER_TYPES, FolderType, folder_type, r
 
 Returned = TypeVar("Returned")
 
-MAX_DIFFERENCES = 4
-"""Differences in a message."""
-
-EARLIER_TEMPORARY = ".partial"
-"""Suffix that version 0.1.0 gave checkpoints and trials while it wrote them."""
+MAX_DIFFERENCES = 4  # in a message
+EARLIER_TEMPORARY = ".partial"  # suffix that version 0.1.0 gave checkpoints and trials while it wrote them
 
 SAYS_MOST = ("kind", "model", "protocol", "from_mnli")
 """Last parts of the keys that decide others; a message names them first."""
@@ -195,7 +192,7 @@ def remove_unfinished(folder: Path, prefix: str, width: int = 1) -> None:
 
 def remove_member(path: Path, expected: FolderType) -> None:
     """Remove a folder in one of ours: what its manifest names, or, where that is damaged or missing, what a folder of
-    this type holds. What somebody else has put into it stays, with the folder."""
+    this type holds. Other files are kept, with the folder."""
     names: Iterable[str] = expected.files
     with contextlib.suppress(UserError):
         manifest = read_manifest(path, expected.name)

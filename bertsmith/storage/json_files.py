@@ -10,10 +10,8 @@ from typing import Any
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import atomic_write, read_text
 
-MAX_JSON_BYTES = 256 << 20
-"""Of one JSON file. The largest tokenizer.json in use is about 35 MB."""
-MAX_DEPTH = 100
-"""Lists and objects inside each other."""
+MAX_JSON_BYTES = 256 << 20  # the largest tokenizer.json in use is about 35 MB
+MAX_DEPTH = 100  # lists and objects inside each other
 
 TYPE_NAMES = {
     dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "true or false",

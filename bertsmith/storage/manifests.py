@@ -9,8 +9,7 @@ from bertsmith import __version__
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.json_files import check_shape, read_json, write_json
 
-FORMAT_VERSION = 1
-"""Of run folders, data folders and checkpoints; raised when a reader of the older ones would misread."""
+FORMAT_VERSION = 1  # of run folders, data folders and checkpoints; raised when a reader of the older ones would misread
 
 TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 """Files of a tokenizer, in whatever folder."""
@@ -26,7 +25,6 @@ class FolderType(NamedTuple):
     """A type of folder that bertsmith writes: what is made in it, and the shape of its manifest."""
 
     name: str
-    """As its manifest has it."""
     files: tuple[str, ...] = ()
     """Files that are made in it besides the manifest, some in a folder of their own ("task/dev.jsonl")."""
     rewritten: tuple[str, ...] = ()
@@ -36,11 +34,11 @@ class FolderType(NamedTuple):
     parts: Mapping[str, str] = {}
     """Folder in it → its own type. An "export" has no manifest: its files are listed in the outer one's."""
     content: Mapping[str, Any] = {}
-    """The shape of its manifest, as `bertsmith.storage.json_files.check_shape` has it; a manifest may say more."""
+    """The shape of its manifest, see `bertsmith.storage.json_files.check_shape`; other keys are allowed."""
 
     @property
     def names(self) -> list[str]:
-        """What is made in it; folders end with a slash."""
+        """The names of files and folders in it; those of folders end with a slash."""
         return sorted([*self.files, *self.rewritten, *(f"{name}/" for name in (*self.members, *self.parts))])
 
 
@@ -168,5 +166,5 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def word(value: object) -> str:
-    """Return a word out of a manifest, as a message has it."""
+    """Return a word of a manifest as messages quote it."""
     return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 40 else "foreign"

@@ -13,14 +13,9 @@ from collections.abc import Iterator
 from bertsmith.errors import one_line, quoted
 from bertsmith.text.compression import BrokenArchive, OnBroken, refuse, truncated
 
-LARGEST_MEMBER = 64 << 20
-"""Bytes; a larger one is passed over or stops the work. A document is never that long."""
-
-_LARGEST_NAME = 1 << 20
-"""Bytes of a block with the next member's name or pax records, which stands before its header."""
-
-_BLOCK = 512
-"""Bytes of tar's blocks: headers take one, contents a whole number of them."""
+LARGEST_MEMBER = 64 << 20  # bytes; a larger one is passed over or stops the work. A document is never that long
+_LARGEST_NAME = 1 << 20  # bytes of a block with the next member's name or pax records, which stands before its header
+_BLOCK = 512  # bytes of tar's blocks: headers take one, contents a whole number of them
 
 _FILES = (b"0", b"\0", b"7")
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")

@@ -1,4 +1,4 @@
-"""Where blank lines are: one rule for all text, that of the reference, whose lines are stripped as Python strips text.
+"""Blank lines: one rule for all text, that of the reference, which strips lines as Python strips text.
 
 A line ends with LF, CR LF or CR; it is blank if there are only spaces of Unicode in it, such as a no-break space, an
 ideographic one, or a line separator.
@@ -23,7 +23,7 @@ def unify_line_ends(text: bytes) -> bytes:
 
 
 def split_at_blank_lines(text: bytes) -> Iterator[bytes]:
-    """Return what stands between blank lines, without white space around it; nothing that is empty."""
+    """Return the texts between blank lines, without white space around them; none is empty."""
     text = b"\n%s\n" % unify_line_ends(text)
     parts = _PERHAPS_BLANK_LINES.split(text)
     exact = b"".join(parts[1::2]).isascii()
@@ -31,6 +31,6 @@ def split_at_blank_lines(text: bytes) -> Iterator[bytes]:
 
 
 def find_blank_line(text: bytes) -> int | None:
-    """Return the position after the first blank line, and those that follow it at once; None where there is none."""
+    """Return the position after the first run of blank lines; None where there is none."""
     found = (_BLANK_LINES_OF_ANY_ENDS if b"\r" in text else _BLANK_LINES).search(text)
     return found.end() if found else None

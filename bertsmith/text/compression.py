@@ -14,17 +14,11 @@ from bertsmith.errors import UserError, one_line
 
 COMPRESSED_ENDINGS = (".gz", ".xz", ".zst", ".bz2", ".lzma")
 
-_CHUNK = 1 << 14
-"""Bytes handed to a decoder at once."""
+_CHUNK = 1 << 14  # bytes handed to a decoder at once
+_ZSTD_CHUNK = 512  # few, because zstd has no limit on its output, and expands zeros 30,000 times
+_BLOCK = 1 << 22  # bytes that a decoder gives at once, about, where it has a limit
 
-_ZSTD_CHUNK = 512
-"""Few, because zstd has no limit on what it makes of them, and expands zeros 30,000 times."""
-
-_BLOCK = 1 << 22
-"""Bytes that a decoder gives at once, about, where it has a limit."""
-
-_DECODER_MEMORY = 512 << 20
-"""Bytes of what a decoder may look back on (its dictionary or window), which the file asks for."""
+_DECODER_MEMORY = 512 << 20  # bytes of a decoder's dictionary or window, whose size is in the file
 
 
 class BrokenArchive(UserError):
@@ -32,7 +26,7 @@ class BrokenArchive(UserError):
 
 
 OnBroken = Callable[[BrokenArchive], None]
-"""What is done about a part that is broken, where reading can go on after it: it raises the error, or counts it."""
+"""Called for a broken part where reading can go on after it: raises the error, or counts it."""
 
 
 def refuse(error: BrokenArchive) -> None:
@@ -40,10 +34,8 @@ def refuse(error: BrokenArchive) -> None:
 
 
 def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
-    """Yield what `file` holds, in blocks: a compressed format is recognised by its first bytes, anything else is as it
-    is.
-
-    Source is what errors name.
+    """Yield the content of `file` in blocks, decompressed where its first bytes are those of a format; errors name
+    `source`.
 
     Raises:
         BrokenArchive: the data is corrupt, ends too early, or takes a decoder more than `_DECODER_MEMORY`; the name
@@ -108,8 +100,8 @@ def truncated(source: str) -> BrokenArchive:
 
 
 def _decoded(decoder: Any, chunk: bytes, step: int) -> Generator[bytes, None, bytes]:
-    """Yield what `chunk` expands to, of decoders without a limit `step` bytes at a time; return what of it is after
-    the stream's end."""
+    """Yield the decoded `chunk` (for decoders without a limit, `step` bytes at a time); return the rest of it after the
+    stream's end."""
     if isinstance(decoder, lzma.LZMADecompressor | bz2.BZ2Decompressor):
         yield decoder.decompress(chunk, _BLOCK)
         while not decoder.eof and not decoder.needs_input:
@@ -138,7 +130,7 @@ _ARCHIVE = re.compile(
     | (?P<parquet>PAR1)
     """
 )
-"""What such files begin with; of zstd its skippable frames as well."""
+"""First bytes of such files; of zstd its skippable frames as well."""
 
 _DECODERS: dict[str, Callable[[], Any]] = {
     "xz": _new_lzma,

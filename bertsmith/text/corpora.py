@@ -23,13 +23,12 @@ from bertsmith.text.layouts.plain_text import PLAIN_TEXT
 LAYOUTS = Registry("layout", {"openwebtext": OPENWEBTEXT, "text": PLAIN_TEXT, "jsonl": JSON_LINES, "parquet": PARQUET})
 """Name → layout. To add one, write its file in `layouts/` and register it here."""
 
-MAX_ENDINGS = 8
-"""That are named of the files that are not read."""
+MAX_ENDINGS = 8  # in the message about files that are not read
 
 
 @settings
 class CorpusRecipe:
-    """Which text, and how it is laid out."""
+    """A corpus and its layout."""
 
     corpus: str = setting(
         description="file, folder, glob or URL (s3://…, gs://…, hf://…) of the text; may move between two runs",

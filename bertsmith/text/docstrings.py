@@ -20,8 +20,7 @@ from pathlib import Path
 TEXT_PACKAGES = ("torch", "scipy", "sklearn", "numpy", "sympy", "networkx", "python")
 """Packages with texts; "python" is the standard library."""
 
-MIN_CHARACTERS = 100
-"""Shorter docstrings are labels rather than text."""
+MIN_CHARACTERS = 100  # shorter docstrings are labels rather than text
 
 FOREIGN_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "__pycache__"}
 """Not part of the package they lie in, or hardly documented: tests are a third of the files and 3 % of the text."""

@@ -15,8 +15,7 @@ from bertsmith.text.shards import Shard
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import has_plain_marks
 
-BATCH_BYTES = 4 << 20
-"""Of text handed to the tokenizer at once, and the longest piece of a document: more is no faster and takes memory."""
+BATCH_BYTES = 4 << 20  # of text tokenized at once, and of the longest piece of a document; more is no faster
 
 _LINE_END, _DOCUMENT_END = b" [SEP] ", b" [CLS] "
 """Marks in the tokenizer's input, found again in its output: a batch is then one text, which takes 30 % less time than
@@ -39,13 +38,12 @@ class Encoded(NamedTuple):
 
 
 def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_fraction: float) -> Encoded:
-    """Encode documents and find their lines, which end as `unify_line_ends` has it; one without a token, such as
-    a blank one, is none.
+    """Encode documents and find their lines; lines without a token, such as blank ones, are left out.
 
     A document's split depends on a hash of its bytes, without the white space around them: on average the share
-    `heldout_fraction` goes to "heldout", and equal documents stay together. (CRC-32 is enough for that; a cryptographic
-    hash would take 4 % of the time.) A special token spelt out in a text
-    ("[MASK]") is taken for ordinary characters, as the reference's tokenizer does.
+    `heldout_fraction` goes to "heldout", and equal documents are in one split. (A cryptographic hash instead of CRC-32
+    would take 4 % of the time.) A special token in a text ("[MASK]") is encoded as ordinary characters, as by the
+    reference's tokenizer.
     """
     text = _Text(tokenizer) if has_plain_marks(tokenizer.fast) else _Lines(tokenizer)
     skipped: Counter[str] = Counter()

@@ -25,11 +25,8 @@ from bertsmith.text.shards import ARRAYS, SPLITS, Position, ShardWriter, shard_f
 
 JOURNAL_FILE = "journal.jsonl"
 
-JOURNAL = "journal of a preparation"
-"""The type in the first line, which makes a journal.jsonl one of ours."""
-
-MAX_JOURNAL_LINE = 1 << 20
-"""A line has about 500."""
+JOURNAL = "journal of a preparation"  # the type in the first line, which makes a journal.jsonl one of ours
+MAX_JOURNAL_LINE = 1 << 20  # A line has about 500
 
 _HEAD = {"kind": str, "format_version": int, "bertsmith_version?": str, "identity": dict}
 _COUNTS = {str: int}
@@ -37,8 +34,7 @@ _POSITIONS = {"train?": list, "heldout?": list}
 _PART = {"positions": _POSITIONS, "counts": _COUNTS, "skipped": _COUNTS}
 _CLOSED = {"positions": _POSITIONS, "closed": str, "lengths": dict.fromkeys(ARRAYS, int), "files": {str: str}}
 
-SYNC_SECONDS = 10.0
-"""Seconds of work that a power cut may lose; a killed process loses none."""
+SYNC_SECONDS = 10.0  # seconds of work that a power cut may lose; a killed process loses none
 
 
 @dataclass

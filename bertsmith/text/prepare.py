@@ -46,7 +46,7 @@ MAX_BROKEN, MAX_TOKENS = 3, 64
 
 @settings
 class PrepareRecipe(CorpusRecipe):
-    """How a corpus becomes token shards."""
+    """Settings that turn a corpus into token shards."""
 
     vocab: str = setting(
         description="vocab.txt, tokenizer.json, or a folder with one of them; may move between two runs", identity=False

@@ -19,7 +19,7 @@ SHORTEST_ROW = 5
 
 @settings
 class RowSettings:
-    """How documents become rows."""
+    """Settings that turn documents into rows."""
 
     kind: Literal["two_segments", "windows"] = setting(
         "two_segments", "two_segments: the reference's pairs of neighbouring spans; windows: plain runs of a document"
@@ -30,14 +30,10 @@ class RowSettings:
 class RowSpans(NamedTuple):
     """R rows as pieces of a shard's token array; P pieces in all, in row order."""
 
-    starts: np.ndarray
-    """[P] int64, a piece's first token."""
-    ends: np.ndarray
-    """[P] int64, after its last."""
-    segments: np.ndarray
-    """[P] uint8: 0 or 1. A row's pieces of segment 0 come before those of segment 1."""
-    bounds: np.ndarray
-    """[R + 1] int64: row r has the pieces bounds[r] to bounds[r + 1]."""
+    starts: np.ndarray  # [P] int64, a piece's first token
+    ends: np.ndarray  # [P] int64, after its last
+    segments: np.ndarray  # [P] uint8: 0 or 1. A row's pieces of segment 0 come before those of segment 1
+    bounds: np.ndarray  # [R + 1] int64: row r has the pieces bounds[r] to bounds[r + 1]
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -46,12 +42,9 @@ class RowSpans(NamedTuple):
 class PackedRows(NamedTuple):
     """Rows with their special tokens, laid end to end, as `Tokens.pack` takes them."""
 
-    ids: np.ndarray
-    """[T], the shard's type."""
-    segment_ids: np.ndarray
-    """[T] uint8."""
-    lengths: np.ndarray
-    """[R] int64."""
+    ids: np.ndarray  # [T], the shard's type
+    segment_ids: np.ndarray  # [T] uint8
+    lengths: np.ndarray  # [R] int64
 
 
 def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator, compat: bool = False) -> RowSpans:

@@ -17,11 +17,10 @@ from bertsmith.storage.json_files import read_json, write_json
 CHECKED = "checked.json"
 """In a data folder: file name → size and times of the file when its hash was compared. It may be lost."""
 
-MAX_CHECKED_BYTES = 64 << 20
-"""Of that file, which has about 100 for each of a shard's."""
-
-HEADER_SIZE = 128
-"""Of a .npy file whose array has one axis; NumPy pads it so that the length can be filled in later."""
+MAX_CHECKED_BYTES = 64 << 20  # of `CHECKED`, which has about 100 for each file of a shard
+HEADER_SIZE = (
+    128  # bytes, of a .npy file whose array has one axis; NumPy pads it so that the length can be filled in later
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def compare_hashes(folder: Path, files: Mapping[str, str], remember: bool = True
 
 
 def npy_header(dtype: np.dtype, length: int) -> bytes:
-    """Return the beginning of the .npy file of an array with one axis, as every shard's file has it."""
+    """Return the header of the .npy file of an array with one axis."""
     header = BytesIO()
     content = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
     np.lib.format.write_array_header_1_0(header, content)

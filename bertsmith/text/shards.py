@@ -26,8 +26,7 @@ SPLITS = ("train", "heldout")
 ARRAYS = ("tokens", "lines", "documents")
 """The arrays of a shard, a file each, in the order of the fields of `Shard`."""
 
-SHARD_TOKENS = 1 << 24
-"""A shard is closed once it holds this many: one file for a small corpus, about 560 for OpenWebText's 9 G tokens."""
+SHARD_TOKENS = 1 << 24  # at which a shard is closed: about 560 shards for OpenWebText's 9 G tokens
 
 
 class Data:
@@ -39,7 +38,7 @@ class Data:
 
     @cached_property
     def hash(self) -> str:
-        """Of the content of every shard and of the tokenizer: equal for equal data, wherever the folder lies."""
+        """Hash of all shards and of the tokenizer: equal for equal data, in any folder."""
         return sha256_json([self.manifest["files"], self.manifest["tokenizer"]["fingerprint"]])
 
     @cached_property
@@ -199,7 +198,7 @@ class ShardWriter:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a `ShardWriter` is: the number of its open shard, and the lengths of that shard's three files."""
+    """The position of a `ShardWriter`: the number of its open shard, and the lengths of that shard's three arrays."""
 
     index: int = 0
     lengths: tuple[int, int, int] = (0, 0, 0)

@@ -62,10 +62,8 @@ def note_broken(skip_broken: bool, broken: list[str], error: BrokenArchive) -> N
 
 class Result(NamedTuple):
     encoded: Encoded
-    seconds: float
-    """Of reading and encoding."""
-    broken: tuple[str, ...] = ()
-    """Errors of what was passed over."""
+    seconds: float  # of reading and encoding
+    broken: tuple[str, ...] = ()  # errors of files and members that were passed over
 
 
 @contextmanager

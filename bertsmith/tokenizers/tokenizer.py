@@ -27,8 +27,7 @@ from bertsmith.tokenizers.wordpiece import SPECIAL_TOKENS, SPECIAL_TOKENS_BY_KEY
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 """Written by `Tokenizer.save`."""
 
-COMPAT_WORD_LENGTH = 200
-"""The same in google-research/electra, model/tokenization.py, WordpieceTokenizer."""
+COMPAT_WORD_LENGTH = 200  # of google-research/electra, model/tokenization.py, WordpieceTokenizer
 
 
 class Tokenizer:
@@ -138,7 +137,7 @@ class Tokenizer:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of ids on disk and from `encode_batch`: uint16 for up to 65,536 ids, else uint32."""
+        """The type of ids: uint16 for up to 65,536 ids, else uint32."""
         return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
 
     def decode(self, ids: Iterable[int]) -> str:

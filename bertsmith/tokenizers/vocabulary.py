@@ -15,17 +15,11 @@ from bertsmith.errors import UserError
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.tokenizers.wordpiece import SPECIAL_TOKENS, WORD_LENGTH, build
 
-MIN_SIZE = 100
-"""Of a vocabulary: below it there is hardly room for an alphabet."""
+MIN_SIZE = 100  # of a vocabulary: below it there is hardly room for an alphabet
+MAX_CHARACTERS = 1000  # in the alphabet; rarer ones become [UNK]. The default of tokenizers.BertWordPieceTokenizer
+MAX_DISTINCT = 4_000_000  # distinct words kept in the count, about 0.5 GB; 72 MB of web text have 0.6 million
 
-MAX_CHARACTERS = 1000
-"""In the alphabet; rarer ones become [UNK]. The default of tokenizers.BertWordPieceTokenizer."""
-
-MAX_DISTINCT = 4_000_000
-"""Distinct words kept in the count, about 0.5 GB; 72 MB of web text have 0.6 million."""
-
-SLICE = 1 << 20
-"""Characters split at a time, so that a book without line ends does not become a list of all its words at once."""
+SLICE = 1 << 20  # characters split at a time, so that a long text is no list of all its words at once
 
 
 def train_vocabulary(

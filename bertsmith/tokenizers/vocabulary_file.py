@@ -7,10 +7,8 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import read_text
 from bertsmith.tokenizers.wordpiece import MAX_IDS, SPECIAL_TOKENS, placeholder
 
-MAX_VOCABULARY_BYTES = 128 << 20
-"""Of a vocabulary. The largest in use are about 15 MB."""
-MAX_TOKEN_LENGTH = 10_000
-"""Characters of a token."""
+MAX_VOCABULARY_BYTES = 128 << 20  # the largest in use have about 15 MB
+MAX_TOKEN_LENGTH = 10_000  # characters of a token
 
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 """White space that `tokenizers` strips from a line's end (Rust's, which is not Python's)."""

@@ -18,11 +18,9 @@ SPECIAL_TOKENS_BY_KEY = dict(
 )
 """Key of tokenizer_config.json → token."""
 
-WORD_LENGTH = 100
-"""Characters of the longest word that is cut into pieces; a longer one becomes [UNK] (Hugging Face's value)."""
+WORD_LENGTH = 100  # characters of the longest word that is cut into pieces; a longer one becomes [UNK]
 
-MAX_IDS = 1_000_000
-"""Of one tokenizer: about 0.8 GB in memory. The largest WordPiece vocabulary in use has half a million."""
+MAX_IDS = 1_000_000  # about 0.8 GB in memory; the largest WordPiece vocabulary in use has half a million
 
 
 def build(
@@ -101,7 +99,7 @@ def check_definition(definition: dict[str, Any], source: str) -> None:
 
 
 def check_ids(fast: tokenizers.Tokenizer, said: dict[str, int], source: str) -> None:
-    """Raise UserError where an added token has another id than is said of it: the library counts on from its model."""
+    """Raise UserError where an added token has another id than in the file: the library counts on from its model."""
     for token, id in said.items():
         if fast.token_to_id(token) != id:
             raise UserError(

@@ -10,8 +10,7 @@ from bertsmith.errors import quoted
 from bertsmith.text.compression import BrokenArchive, OnBroken, decompressed, refuse
 from bertsmith.text.layouts import layout
 
-LONGEST_LINE = 32 << 20
-"""Bytes of a line of JSON, which has to be held whole; JSON takes up to 24 times its size."""
+LONGEST_LINE = 32 << 20  # bytes of a line of JSON, which has to be held whole; JSON takes up to 24 times its size
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How the files of a corpus are laid out: files in, parts out; a part in, documents out.
+"""Layouts of a corpus's files, and parts of a corpus: files in, parts out; a part in, documents out.
 
 A part is a few megabytes of text: what one worker reads at a time, and what is read again after a crash. How files are
 cut into parts depends on the files alone, so documents come in the same order for any number of workers. What can only
@@ -15,12 +15,10 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 from bertsmith.storage.files import reported
 from bertsmith.text.compression import BrokenArchive, OnBroken, refuse
 
-PART_BYTES = 4 << 20
-"""Of text, about: 80 ms of work. The archives inside OpenWebText's are parts as they come, 2 to 3 MB of text."""
-
+PART_BYTES = 4 << 20  # of text, about: 80 ms of work. Archives inside OpenWebText's have 2 to 3 MB of text
 LONGEST_DOCUMENT = 128 << 20
-"""Bytes; what a text file holds beyond it becomes another document, so that memory stays bounded: a document takes up
-to 6 times its size while it is encoded."""
+"""Bytes; the rest of a longer text file becomes another document, because a document takes up to 6 times its size in
+memory while it is encoded."""
 
 
 class CorpusFile(NamedTuple):
@@ -55,11 +53,11 @@ class Layout(NamedTuple):
     """A way in which the files of a corpus are laid out."""
 
     suffixes: tuple[tuple[str, ...], ...]
-    """Of the files that are read: of several groups the first of which there is a file."""
+    """File names end in these; of several groups the first one with files counts."""
     parts: Callable[[Sequence[CorpusFile], Any], Iterator[CorpusPart]]
     """Returns all parts of the files in order, given the `CorpusRecipe`; the same ones at each call."""
     description: str = ""
-    """Of the files, for the setting `layout`."""
+    """Shown with the setting `layout`."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from bertsmith.text.blank_lines import find_blank_line, split_at_blank_lines
 from bertsmith.text.compression import OnBroken, archive_format, refuse
 from bertsmith.text.layouts import layout
 
-_MAX_FILES = 4096
-"""Of a part of small ones."""
+_MAX_FILES = 4096  # of a part with small files
 
 
 class Span(NamedTuple):
