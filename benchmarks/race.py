@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, in_own_process
 
 
 class Rung(NamedTuple):
@@ -28,12 +28,16 @@ class Rung(NamedTuple):
     """The recipe and its settings that arms are laid over."""
     vocabulary: int
     questions: dict[str, dict[str, Sequence[str]]]
+    peers: dict[str, Sequence[str]]
+    """Arguments of `benchmarks.race_peer`: the question "peers"."""
     seeds: Sequence[int] = (0, 1, 2)
     """Of the base, whose spread is the noise; other arms have the first."""
 
 
 BASE = "base"
 MUON = ("optimizer.kind=muon",)
+TUNED = ("--batch-size=16", "--beta2=0.98", "--warmup=0.1")
+"""A peer's settings that are ours, beside its rate."""
 POST_NORM = ("model.kind=classic",)
 
 A = Rung(
@@ -68,6 +72,14 @@ A = Rung(
             "32 rows, 3e-3": ("batch_size=32", "schedule.learning_rate=3e-3"),
         },
     },
+    peers={
+        "run_mlm's defaults": (),
+        **{
+            f"{network} {rate}": (f"--network={network}", f"--rate={rate}", *TUNED)
+            for network, rates in (("bert", ("5e-4", "1e-3", "2e-3")), ("modernbert", ("1e-3", "2e-3", "4e-3")))
+            for rate in rates
+        },
+    },
 )  # fmt: skip
 
 RUNGS = {"A": A}
@@ -83,11 +95,14 @@ def main() -> None:
     arguments = parser.parse_args()
     rung, trials = RUNGS[arguments.rung], Trials(arguments.out)
     data = prepare(arguments.runs / arguments.rung, rung.vocabulary)
-    for question in arguments.questions or rung.questions:
+    for question in arguments.questions or (*rung.questions, "peers"):
         what = f"{arguments.rung}, {question}"
         arms = {
+            (what, name, 0): partial(run_peer, data, [*peer_budget(rung), *given], name)
+            for name, given in (rung.peers if question == "peers" else {}).items()
+        } | {
             (what, name, seed): partial(run_arm, data, [*rung.base, *settings, f"seed={seed}"], f"{name}-{seed}")
-            for name, settings in rung.questions[question].items()
+            for name, settings in rung.questions.get(question, {}).items()
             for seed in (rung.seeds if name == BASE else rung.seeds[:1])
         }
         trials.side_by_side(arms, arguments.jobs)
@@ -112,7 +127,7 @@ def prepare(folder: Path, vocabulary: int) -> Path:
 
 def run_arm(data: Path, recipe: Sequence[str], name: str) -> dict[str, Any]:
     """Train an arm and return its figures: the last pinned loss, the whole curve of it, CPU seconds."""
-    out = data.parent / "".join(letter if letter.isalnum() else "-" for letter in name)
+    out = data.parent / _folder(name)
     seconds = bertsmith("pretrain", recipe[0], f"data={data}", *recipe[1:], "log=[]", "--out", out)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     curve = [[line["step"], line["tokens"], round(line["pinned_loss"], 4)] for line in lines if "pinned_loss" in line]
@@ -122,6 +137,21 @@ def run_arm(data: Path, recipe: Sequence[str], name: str) -> dict[str, Any]:
         "steps": last["step"], "tokens": last["tokens"], "seconds": last["seconds"], "cpu_seconds": seconds,
         "settings": list(recipe), "curve": curve,
     }  # fmt: skip
+
+
+def run_peer(data: Path, given: Sequence[str], name: str) -> dict[str, Any]:
+    """Train a peer in a process of its own and return its figures."""
+    return in_own_process("race_peer", str(data), str(data.parent / _folder(f"peer {name}")), *given, threads=1)
+
+
+def peer_budget(rung: Rung) -> list[str]:
+    """Return the base's tokens, as arguments of the peer."""
+    tokens = next(setting.partition("=")[2] for setting in rung.base if setting.startswith("plan.tokens="))
+    return [f"--tokens={tokens}"]
+
+
+def _folder(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
 def bertsmith(*arguments: object) -> float:

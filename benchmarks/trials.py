@@ -77,11 +77,12 @@ class Trials:
             partial.replace(self.path)
 
 
-def in_own_process(module: str, *arguments: str) -> dict[str, float]:
+def in_own_process(module: str, *arguments: str, threads: int | None = None) -> dict[str, float]:
     """What `python -m benchmarks.MODULE ARGUMENTS` prints last: figures as JSON. Nothing that one contestant sets in
     its process, and none of its memory, is then the other's."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 
