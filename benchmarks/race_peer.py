@@ -3,8 +3,9 @@
     python -m benchmarks.race_peer DATA OUT --network bert --tokens 1200000 --length 64 --batch-size 8 [--rate 5e-5 …]
 
 Texts are joined and cut into full rows, as run_mlm.py's `group_texts` does, and 15 % of the tokens are masked anew in
-each batch by `DataCollatorForLanguageModeling`. The defaults are run_mlm.py's and `TrainingArguments`' own. Several times on
-the way the pinned loss is measured, as in our runs; CPU seconds are of training alone. Prints its figures as JSON.
+each batch by `DataCollatorForLanguageModeling`. The defaults are run_mlm.py's and `TrainingArguments`' own. Several
+times on the way the pinned loss is measured, as in our runs; CPU seconds are of training alone. Prints its figures as
+JSON.
 """
 
 import argparse
