@@ -1,7 +1,7 @@
 """What an objective is, and the two nouns it speaks: Batch and Losses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -54,14 +54,14 @@ class Batch:
 
     def pinned(self) -> "Batch":
         """Return the batch in pinned memory, from which a GPU copies while the host goes on."""
-        targets = {name: target.pin_memory() for name, target in self.targets.items()}
-        ids = self.original_ids
-        return Batch(self.tokens.pinned(), targets, None if ids is None else ids.pin_memory(), self.task)
+        return self._with_copies(self.tokens.pinned(), Tensor.pin_memory)
 
     def to(self, device: torch.device) -> "Batch":
-        targets = {name: copy_to(target, device) for name, target in self.targets.items()}
-        ids = self.original_ids
-        return Batch(self.tokens.to(device), targets, None if ids is None else copy_to(ids, device), self.task)
+        return self._with_copies(self.tokens.to(device), lambda tensor: copy_to(tensor, device))
+
+    def _with_copies(self, tokens: Tokens, copy: Callable[[Tensor], Tensor]) -> "Batch":
+        targets = {name: copy(target) for name, target in self.targets.items()}
+        return Batch(tokens, targets, None if self.original_ids is None else copy(self.original_ids), self.task)
 
 
 @dataclass(frozen=True)

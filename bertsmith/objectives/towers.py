@@ -26,11 +26,7 @@ class TwoTowerGenerator(Generator):
     """
 
     def __init__(
-        self,
-        settings: GeneratorSettings,
-        discriminator: EncoderConfig,
-        vocab_size: int,
-        never_masked: tuple[int, ...],
+        self, settings: GeneratorSettings, discriminator: EncoderConfig, vocab_size: int, never_masked: tuple[int, ...]
     ):
         super().__init__(settings)
         own = settings.encoder(discriminator)

@@ -115,7 +115,9 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
     recipe: PretrainRecipe = loaded.settings
     path = None if loaded.origins["data"] == "needed" else recipe.data
     vocabulary = _vocabulary(path, assumed)
-    job = _Job(recipe, _outline(recipe, vocabulary.size), assumed)
+    with shapes_only():  # which ids are special does not matter
+        objective = recipe.objective.build(recipe.model, MaskingVocabulary(vocabulary.size))
+    job = _Job(recipe, objective, assumed)
     memory_on_cpu = footprint(recipe, job.objective, Precision(half=False, cuda=False))
     assert memory_on_cpu is not None, "there is no limit"
     reference = _reference_flops_per_token(recipe, vocabulary.size)
@@ -168,12 +170,6 @@ def _vocabulary(path: str | None, assumed: Assumptions) -> _Vocabulary:
         return _Vocabulary(data.manifest["tokenizer"]["vocab_size"], f"of {path}", tokens)
     reason = "no data=FOLDER" if path is None else f"there is no {path}"
     return _Vocabulary(BERT_VOCAB_SIZE, f"BERT's, assumed: {reason}", None)
-
-
-def _outline(recipe: PretrainRecipe, vocab_size: int) -> PretrainingObjective:
-    """Build the objective with shapes and no weights; which ids are special does not matter."""
-    with shapes_only():
-        return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size))
 
 
 def _parameters(objective: PretrainingObjective) -> dict[str, int]:

@@ -13,10 +13,9 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
     """
     required = {"prepare": ("corpus", "vocab"), "pretrain": ("data",), "finetune": ("model", "data")}[verb]
     given = {override.partition("=")[0] for override in overrides}
-    empty = [
-        key for key, value in read_recipe_values(verb, what).items() if value == ""
-    ]  # what it leaves to the command line
-    missing = [f"{key}=…" for key in (*required, *empty) if key not in given and not _says(verb, what, key)]
+    values = read_recipe_values(verb, what)
+    wanted = [*required, *(key for key, value in values.items() if value == "")]  # "" leaves it to the command line
+    missing = [f"{key}=…" for key in wanted if key not in given and values.get(key, "") == ""]
     complete = None
     if verb == "pretrain" and "init=…" not in missing:
         from bertsmith.training.initial import take_architecture
@@ -25,10 +24,6 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
     loaded = load(recipe_class(verb), verb, what, [*overrides, *missing], complete)
     origins = loaded.origins | {text.removesuffix("=…"): "needed" for text in missing}
     return loaded._replace(origins=origins)
-
-
-def _says(verb: str, what: str, key: str) -> bool:
-    return read_recipe_values(verb, what).get(key, "") != ""
 
 
 def recipe_class(verb: str) -> type:

@@ -42,10 +42,11 @@ def headline(run: Run) -> list[Figure]:
         figures = [*_averages(run), _number(len(run.glue["tasks"]), "task"), _duration(run)]
     else:
         several = len(run.trials) > 1
-        scores = {name: run.summary[name] for name in _headlines(run)}
+        scores = flat_names({task: dict(list(rows.items())[:1]) for task, rows in by_task(run.summary).items()})
+        task = "" if "tasks" in run.manifest else run.manifest.get("task") or run.setting("task", "")
+        titles = {name: measure_title(f"{task}.{name}" if task else name) for name in scores}
         figures = [
-            Figure(f"{100 * row['median']:.1f}", _with_task(run, name) + ", median" * several)
-            for name, row in scores.items()
+            Figure(f"{100 * row['median']:.1f}", titles[name] + ", median" * several) for name, row in scores.items()
         ]
         if several and len(scores) == 1:
             figures.append(Figure(f"{100 * next(iter(scores.values()))['std']:.1f}", "standard deviation"))
@@ -93,17 +94,6 @@ def state(run: Run) -> str:
         return f"unfinished: {len(run.glue['tasks'])} tasks have scores"
     steps = run.setting("plan.steps")
     return f"unfinished: step {run.step:,}" + (f" of {steps:,}" if steps else "")
-
-
-def _headlines(run: Run) -> list[str]:
-    """Return the first metric of each task of a fine-tuning run."""
-    return list(flat_names({task: dict(list(names.items())[:1]) for task, names in by_task(run.summary).items()}))
-
-
-def _with_task(run: Run, name: str) -> str:
-    """Return what people call a metric of a fine-tuning run, with its task; the mean over several is of none."""
-    task = "" if "tasks" in run.manifest else run.manifest.get("task") or run.setting("task", "")
-    return measure_title(f"{task}.{name}" if task else name)
 
 
 def _pretraining(run: Run) -> dict[str, Any]:

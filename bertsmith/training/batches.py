@@ -143,9 +143,9 @@ def by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
         order = order[size:]
 
 
-def ahead(items: Iterator[Item], depth: int = 4) -> Generator[Item, None, None]:
-    """Yield the same items, made by a thread up to `depth` ahead of their use; they must have no end."""
-    made: queue.Queue[Any] = queue.Queue(depth)
+def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """Yield the same items, made by a thread up to four ahead of their use; they must have no end."""
+    made: queue.Queue[Any] = queue.Queue(4)
     stopped = threading.Event()
 
     def make() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.objectives.objective import Batch, PretrainingObjective
-from bertsmith.training.loop import State, plan_progress
+from bertsmith.training.loop import State
 from bertsmith.training.machine import evaluating
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
@@ -46,7 +46,7 @@ class Cautions:
 
     def after_step(self, state: State) -> None:
         """Look at the warm-up, after the first step that was timed."""
-        warmup, done = self.recipe.schedule.warmup_proportion, plan_progress(self.recipe.plan, state)
+        warmup, done = self.recipe.schedule.warmup_proportion, state.progress(self.recipe.plan)
         if "warm-up" not in self._said and state.step <= 2 and done > warmup * state.step * (1 + 1e-9):
             self._warn(
                 "warm-up", state,
@@ -67,7 +67,7 @@ class Cautions:
                 f"model no longer tells texts apart; {REMEDY}",
             )  # fmt: skip
         name = self.recipe.objective.headline
-        schedule, done = self.recipe.schedule, plan_progress(self.recipe.plan, state)
+        schedule, done = self.recipe.schedule, state.progress(self.recipe.plan)
         if name not in measures or (done < schedule.warmup_proportion and self.recipe.init is None):
             return
         self._scores.append(measures[name])

@@ -9,6 +9,7 @@ checkpoints/step-00001000/model.safetensors       the objective's parameters
 import math
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,8 +70,8 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
         tensors_of = {MODEL_FILE: module.state_dict(), OPTIMIZER_FILE: kept}
         for name, tensors in tensors_of.items():
             with atomic_write(folder / name) as file:
-                file.write(to_bytes(_contiguous(tensors)))
-        write_json(folder / STATE_FILE, state.to_dict())
+                file.write(to_bytes({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}))
+        write_json(folder / STATE_FILE, asdict(state))
         write_manifest(
             folder, CHECKPOINT.name, {"files": {name: sha256_file(folder / name) for name in CHECKPOINT_FILES}}
         )
@@ -135,7 +136,7 @@ def _read_state(path: Path) -> State:
     check_shape(values, _STATE, str(path))
     if strangers := sorted(values.keys() - _STATE.keys()):
         raise UserError(f"{path}: damaged (it has {quoted(strangers[0], 60)}, which no state has)")
-    state = State.from_dict(values)
+    state = State(**values | {"position": tuple(values["position"])})
     numbers = (state.step, state.tokens, state.seconds, state.skipped, state.skipped_in_a_row, *state.position)
     if min(numbers) < 0 or max(numbers) >= 1 << 62 or not math.isfinite(state.seconds):
         raise UserError(f"{path}: damaged (a number is negative or too large)")
@@ -247,7 +248,3 @@ def _optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> d
         for key, value in optimizer.state[parameter].items()
         if isinstance(value, Tensor)
     }
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}

@@ -92,11 +92,7 @@ class _Recording:
     """A pass over batches of one shape."""
 
     def __init__(
-        self,
-        run: Callable[[Batch, Denominators], Losses],
-        batch: Batch,
-        denominators: Mapping[str, float],
-        pool: Any,
+        self, run: Callable[[Batch, Denominators], Losses], batch: Batch, denominators: Mapping[str, float], pool: Any
     ):
         self.inputs = batch.tensors()
         self.denominators = torch.tensor(list(denominators.values()), device=batch.tokens.ids.device)

@@ -44,7 +44,12 @@ def open_run(
     described = {
         "identity": own_identity,
         "recipe": to_dict(recipe),
-        "data": _describe(data),
+        "data": {
+            "path": str(data.path),
+            "hash": data.hash,
+            "documents": data.num_documents("train"),
+            "tokens": {split: data.num_tokens(split) for split in ("train", "heldout")},
+        },
         "vocab_size": data.tokenizer.vocab_size,
         "tokenizer": data.tokenizer.fingerprint,
         "environment": {
@@ -114,36 +119,35 @@ def note_threads(before: dict[str, Any], device: torch.device) -> None:
 def note_events(run: Path, names: list[str]) -> None:
     """Add TensorBoard's files of this process to those that the manifest lists as ours."""
     if names:
-        manifest = read_manifest(run, "pretrain")
-        write_manifest(run, "pretrain", manifest | {"events": [*manifest.get("events", []), *names]})
+        _add(run, {"events": [*read_manifest(run, "pretrain").get("events", []), *names]})
 
 
 def note_pooling(run: Path, pooling: dict[str, Any] | None) -> None:
     """Keep the settings of sentence-transformers' modules for an export in the manifest, if there are any."""
-    if pooling is None:
-        return
     from bertsmith.hub.sentence import KEPT
 
-    write_manifest(run, "pretrain", read_manifest(run, "pretrain") | {KEPT: pooling})
+    if pooling is not None:
+        _add(run, {KEPT: pooling})
 
 
 def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str, Any]:
     """Note in the manifest that the plan is done and what was measured last; returns that."""
-    manifest = read_manifest(run, "pretrain")
     summary = {
         "steps": state.step,
         "tokens": state.tokens,
         "seconds": state.seconds,
         "skipped_steps": state.skipped,
-        "measures": finite(measures) or manifest.get("measures", {}),
+        "measures": finite(measures) or read_manifest(run, "pretrain").get("measures", {}),
     }
-    write_manifest(run, "pretrain", manifest | summary | {"finished": True})
+    _add(run, summary | {"finished": True})
     skipped = f", {state.skipped} steps skipped" if state.skipped else ""
-    say(
-        f"{state.step:,} steps, {format_count(state.tokens)} tokens, {format_seconds(state.seconds)}{skipped}",
-        error=True,
-    )
+    done = f"{state.step:,} steps, {format_count(state.tokens)} tokens, {format_seconds(state.seconds)}"
+    say(f"{done}{skipped}", error=True)
     return summary
+
+
+def _add(run: Path, content: dict[str, Any]) -> None:
+    write_manifest(run, "pretrain", read_manifest(run, "pretrain") | content)
 
 
 def _only_lengthens(manifest: dict[str, Any], after: dict[str, Any]) -> bool:
@@ -155,11 +159,6 @@ def _only_lengthens(manifest: dict[str, Any], after: dict[str, Any]) -> bool:
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     units = {f"plan.{unit}" for unit in Plan.exclusive}
     return changed <= units and all((after.get(key) or 0) > (before.get(key) or float("inf")) for key in changed)
-
-
-def _describe(data: Data) -> dict[str, Any]:
-    tokens = {split: data.num_tokens(split) for split in ("train", "heldout")}
-    return {"path": str(data.path), "hash": data.hash, "tokens": tokens, "documents": data.num_documents("train")}
 
 
 def _name(device: torch.device) -> str:

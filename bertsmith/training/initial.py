@@ -22,7 +22,6 @@ from bertsmith.hub.network import Network
 from bertsmith.objectives.kinds import OBJECTIVES
 from bertsmith.objectives.objective import PretrainingObjective, PretrainingSettings
 from bertsmith.objectives.rtd import NETWORKS
-from bertsmith.storage.folders import differences
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.models import Model, fingerprint, open_model
 from bertsmith.training.recipe import PretrainRecipe
@@ -165,7 +164,9 @@ def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path)
     if Path(recipe.init).resolve() == run.resolve():
         raise UserError(f"init = {recipe.init}: the run itself; leave init away to resume it, or choose another --out")
     model = open_init(recipe.init)
-    weights = model.run.weights if model.run is not None and _same_networks(recipe, model.run.recipe) else None
+    weights = None
+    if model.run is not None and recipe.model.sizes() == model.run.recipe.model.sizes():
+        weights = model.run.weights if recipe.objective.has_networks_of(model.run.recipe.objective) else None
     chosen, notes = _choose(recipe, model) if weights is None else (model.networks, ["dropped: nothing"])
     pieces = _new_tokens(recipe, model, tokenizer)
     if pieces:
@@ -235,12 +236,6 @@ def _joined(initial: InitWeights, random: dict[str, Tensor]) -> tuple[dict[str, 
         return objective.init_from(random, trained, others[0].weights if others else None)
     except ValueError as error:
         raise UserError(f"init = {initial.recipe.init}: {error}") from None
-
-
-def _same_networks(recipe: PretrainRecipe, other: PretrainRecipe) -> bool:
-    """Return whether a run of the recipe `other` has trained all that `recipe` trains, and nothing else."""
-    same_encoder = not differences(recipe.model.sizes(), other.model.sizes())
-    return same_encoder and recipe.objective.has_networks_of(other.objective)
 
 
 def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[str]]:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -41,12 +41,13 @@ class State:
     """Steps whose gradients were not finite."""
     skipped_in_a_row: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def done(self, plan: Plan) -> float:
+        """Return how much of the plan is done, in its unit."""
+        return plan.done(self.step, self.tokens, self.seconds)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "State":
-        return cls(**values | {"position": tuple(values["position"])})
+    def progress(self, plan: Plan) -> float:
+        """Return how much of the plan is done, from 0 to 1."""
+        return plan.progress(self.step, self.tokens, self.seconds)
 
 
 class Step(NamedTuple):
@@ -120,7 +121,7 @@ def fit(
 
     with _stop_requests() as requests:
         warm, last_seconds = not machine.compile, 1.0
-        last = plan_progress(plan, state) >= 1.0
+        last = state.progress(plan) >= 1.0
         if not last:
             upcoming = prepare()
         while not last:
@@ -143,7 +144,7 @@ def fit(
             state.tokens += step.tokens
             _check_finite(state, step, position)
             state.position = position
-            last = plan_progress(plan, state) >= 1.0
+            last = state.progress(plan) >= 1.0
             if surplus is not None:
                 surplus.after_step()
             stopped = bool(requests) and not last
@@ -155,16 +156,12 @@ def fit(
         return requests[0] if requests else None
 
 
-def plan_progress(plan: Plan, state: State) -> float:
-    return plan.progress(state.step, state.tokens, state.seconds)
-
-
 def _launch(
     runner: Runner[Objective], prepared: PreparedBatch, context: TrainContext, state: State, seconds: float
 ) -> tuple[Losses, Tensor, float]:
     """Launch forward and backward; return losses, the gradients' norm and this step's learning rate. `seconds` is how
     long the step is expected to take."""
-    before = plan_progress(context.plan, state)
+    before = state.progress(context.plan)
     tokens = prepared.batch.tokens.num_tokens
     after = context.plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
     rate = context.schedule.rate(before, after, context.compat)

@@ -19,7 +19,6 @@ from bertsmith.errors import UserError
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.network import Network
 from bertsmith.objectives.masking import MaskingVocabulary
-from bertsmith.objectives.objective import TrainedWeights
 from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
@@ -48,15 +47,15 @@ class PretrainingRun:
 
     def networks(self) -> list[Network]:
         """Return what Hugging Face would call models, the one that fine-tuning starts from first."""
-        return [self._network(trained) for trained in self.recipe.objective.networks(self.recipe.model, self.weights)]
-
-    def _network(self, trained: TrainedWeights) -> Network:
-        settings, weights = trained.config.fold_projection(trained.weights)
-        return Network(
-            name=trained.name, family=settings.family(beside_generator=bool(trained.name)), settings=settings,
-            vocab_size=self.vocab_size, head=trained.head, weights=weights, is_energy_head=trained.is_energy_head,
-            trained_length=self.recipe.rows.length, folder=self.path,
-        )  # fmt: skip
+        networks = []
+        for trained in self.recipe.objective.networks(self.recipe.model, self.weights):
+            settings, weights = trained.config.fold_projection(trained.weights)
+            networks.append(Network(
+                name=trained.name, family=settings.family(beside_generator=bool(trained.name)), settings=settings,
+                vocab_size=self.vocab_size, head=trained.head, weights=weights, folder=self.path,
+                is_energy_head=trained.is_energy_head, trained_length=self.recipe.rows.length,
+            ))  # fmt: skip
+        return networks
 
 
 def load_run(run: Path) -> PretrainingRun:

@@ -46,7 +46,6 @@ from bertsmith.training.machine import choose_machine
 from bertsmith.training.meter import Meter
 from bertsmith.training.metrics import MetricsLog
 from bertsmith.training.optimizers.optimizer import build_optimizer
-from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner, held_out_losses
 from bertsmith.training.schedules import HeadWarmup
@@ -104,7 +103,7 @@ def pretrain(
         with (
             closing(MetricsLog(run, state.step, recipe.log, to_dict(recipe))) as log,
             closing(batches),
-            progress_bar("pretrain", recipe.plan.total, _done(recipe.plan, state)) as bar,
+            progress_bar("pretrain", recipe.plan.total, state.done(recipe.plan)) as bar,
         ):
             note_events(run, log.trackers.files)
             logger = TrainLogger(recipe, runner, log, bar, probes, average)
@@ -188,7 +187,7 @@ class TrainLogger:
         if math.isfinite(step.gradient_norm):
             self.total += step.losses
         self.cautions.after_step(state)
-        self.bar.update(_done(self.recipe.plan, state), f"step {state.step:,}{self.means}")
+        self.bar.update(state.done(self.recipe.plan), f"step {state.step:,}{self.means}")
 
     def log_training(self, state: State, step: Step) -> None:
         rates = self.meter.read(state.tokens, state.seconds)
@@ -232,10 +231,6 @@ class TrainLogger:
         for probe in self.probes:
             measures |= probe(self.runner.objective, show)
         return measures
-
-
-def _done(plan: Plan, state: State) -> float:
-    return plan.done(state.step, state.tokens, state.seconds)
 
 
 @contextmanager
