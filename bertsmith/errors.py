@@ -22,6 +22,10 @@ class UserError(Exception):
         return printable("\n".join(shortened(_short_words(line), MAX_LINE) for line in lines))
 
 
+class FilesNotFound(UserError):
+    """A task's files are not where the recipe says."""
+
+
 class Interrupted(Exception):
     """A job was asked to stop by a signal, and stopped where it can be continued.
 

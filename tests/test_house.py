@@ -200,7 +200,7 @@ def defined_names(node: ast.stmt) -> list[str]:
 
 FOUND_BY_NAME = {"FAMILIES", "SPECS"}
 """Constants that a registry reads from each file of its folder."""
-HOMONYMS = {"FILES", "MAX_NUMBER", "NAMES", "Objective", "RUN_FOLDER", "TABLE", "TASKS"}
+HOMONYMS = {"MAX_NUMBER", "RUN_FOLDER", "TABLE"}
 """Constants that are still defined twice. May only shrink."""
 
 

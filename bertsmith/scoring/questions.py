@@ -16,7 +16,7 @@ from bertsmith.storage.json_files import MAX_JSON_BYTES, json_value, read_json
 
 GZIP = b"\x1f\x8b"
 
-NAMES = {list: "list", dict: "object", str: "text"}
+JSON_TYPE_NAMES = {list: "list", dict: "object", str: "text"}
 
 
 def read_squad(path: Path, answerable: bool, malformed: Malformed | None = None) -> dict[str, list[str]]:
@@ -169,7 +169,7 @@ def part_of(holder: Any, name: str, kind: Any, where: str) -> Any:
     kind."""
     value = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(value, kind):
-        raise UserError(f"{where} has no {NAMES[kind]} {name!r}; is this the task's file?")
+        raise UserError(f"{where} has no {JSON_TYPE_NAMES[kind]} {name!r}; is this the task's file?")
     return value
 
 

@@ -6,13 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.errors import UserError
+from bertsmith.errors import FilesNotFound, UserError
 from bertsmith.storage.files import files_named
-
-
-class FilesNotFound(UserError):
-    """A task's files are not where the recipe says."""
-
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".parquet")
 

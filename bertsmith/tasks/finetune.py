@@ -14,14 +14,13 @@ from typing import Any
 from bertsmith.config.loading import Loaded, defaults, identity, to_dict, to_toml
 from bertsmith.console.terminal import say
 from bertsmith.encoders.config import check_length
-from bertsmith.errors import UserError
+from bertsmith.errors import FilesNotFound, UserError
 from bertsmith.storage.files import locked, make_folder, own_folder, write_text
 from bertsmith.storage.folders import no_empty_folder, numbered_folders, open_run_folder, remove_unfinished
 from bertsmith.storage.json_files import member, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import by_task, cautions_of, read_trial_results
 from bertsmith.tasks.answering.question_task import QuestionTask
-from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.multi_task import MultiTask
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder, open_pretrained_encoder

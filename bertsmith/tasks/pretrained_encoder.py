@@ -11,7 +11,7 @@ from bertsmith.hub.network import Network
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.models import fingerprint, open_model
 
-Objective = TypeVar("Objective", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class PretrainedEncoder(Network):
 
     tokenizer: Tokenizer
 
-    def load_into(self, objective: Objective) -> Objective:
+    def load_into(self, objective: Module) -> Module:
         """Return the objective with these weights where it has them: the encoder's all, and of a head what is like."""
         wanted = objective.state_dict()
         weights = {name: tensor for name, tensor in self.weights.items() if name in wanted}

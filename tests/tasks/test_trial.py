@@ -12,7 +12,7 @@ from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.classification import Classification
-from bertsmith.tasks.texts.text_task import TextDataset, predict
+from bertsmith.tasks.texts.text_task import TextDataset, predict_scores
 from bertsmith.tasks.trial import num_steps
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW
@@ -67,7 +67,7 @@ def test_predictions_do_not_depend_on_company(monkeypatch):
     objective = Classification(Encoder(NARROW, 50), ElectraClassificationHead(NARROW, 3), TOY.answers)
     machine = choose_machine(MachineSettings(device="cpu"))
     rows = rows_of([30, 3, 12, 60, 7, 12, 3])
-    together = predict(objective, rows, machine)
+    together = predict_scores(objective, rows, machine)
     objective.eval()
     alone = [objective.scores(rows.take(np.array([number])))[0] for number in range(7)]
     np.testing.assert_allclose(together, torch.stack(alone).detach().numpy(), atol=1e-6)

@@ -12,7 +12,7 @@ from bertsmith.convert.from_electra.pretraining import ModelOverrides
 from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.answering.settings import AnsweringSettings
 
-TASKS = {
+REFERENCE_TASKS = {
     "cola": "cola", "mrpc": "mrpc", "mnli": "mnli", "sst": "sst-2", "rte": "rte", "qnli": "qnli", "qqp": "qqp",
     "sts": "sts-b", "squad": "squad-v2.0", "squadv1": "squad-v1.1", "newsqa": "newsqa", "naturalqs": "naturalqs",
     "triviaqa": "triviaqa", "searchqa": "searchqa", "chunk": "chunk",
@@ -34,14 +34,14 @@ def _task(given: Hparams) -> dict[str, Any]:
     if not names:
         raise UserError(f"task_names = {names}: name one task at least")
     for name in names:
-        if name not in TASKS:
-            near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0)
+        if name not in REFERENCE_TASKS:
+            near = difflib.get_close_matches(name, REFERENCE_TASKS, n=1, cutoff=0)
             raise UserError(
                 f"task_names = {names}: the reference has no task {quoted(name, 60)}; did you mean {near[0]!r}?"
             )
     if len(names) == 1:
-        return {"task": TASKS[names[0]]}
-    ours = [TASKS[name] for name in names]
+        return {"task": REFERENCE_TASKS[names[0]]}
+    ours = [REFERENCE_TASKS[name] for name in names]
     lenient = any(read_recipe_values("finetune", name).get("skip_malformed", False) for name in ours)
     mixed = {"task": "several", "several.tasks": ours, "several.power": 1}  # by size, as the reference mixes them
     return mixed | ({"skip_malformed": True} if lenient else {})

@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bertsmith.errors import UserError
+from bertsmith.errors import FilesNotFound, UserError
 from bertsmith.storage.files import files_named
 from bertsmith.tasks.answering.questions import Questions
-from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 
 ANSWERABLE_METRICS = ("exact_match", "f1")

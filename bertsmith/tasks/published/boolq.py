@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bertsmith.errors import FilesNotFound
 from bertsmith.storage.files import files_named
 from bertsmith.tables.cells import given_text
 from bertsmith.tables.files import read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
-from bertsmith.tasks.custom import FilesNotFound
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 from bertsmith.tasks.texts.examples import Examples, check_count
 
@@ -27,7 +27,7 @@ BOOLQ = TaskSpec(
 )
 SPECS = (BOOLQ,)
 
-FILES = {"train": (("train.jsonl",), 9427), "dev": (("val.jsonl", "dev.jsonl"), 3270)}
+SPLIT_FILES = {"train": (("train.jsonl",), 9427), "dev": (("val.jsonl", "dev.jsonl"), 3270)}
 """Names, and the published numbers of examples."""
 
 
@@ -40,7 +40,7 @@ def read_boolq(data: Path, check_counts: bool = True, skip_malformed: bool = Fal
 
 
 def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> Examples:
-    names, published = FILES[split]
+    names, published = SPLIT_FILES[split]
     paths = [path for folder in (data, data / "BoolQ", data / "boolq") for path in files_named(folder, names)]
     if not paths:
         raise FilesNotFound(f"{data}: no {' or '.join(names)} in it or in its folder BoolQ; data=… names the folder")

@@ -6,7 +6,8 @@ Source: Tjong Kim Sang and Buchholz 2000; the files of www.cnts.ua.ac.be/conll20
 from pathlib import Path
 
 from bertsmith.console.terminal import say
-from bertsmith.tasks.custom import FilesNotFound, only_file
+from bertsmith.errors import FilesNotFound
+from bertsmith.tasks.custom import only_file
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 from bertsmith.tasks.words.sentences import read_sentences, tagging_data
 

@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from bertsmith.errors import UserError
+from bertsmith.errors import FilesNotFound, UserError
 from bertsmith.storage.files import ending, reported
 from bertsmith.tables.cells import Cell, given_text
 from bertsmith.tables.files import LINE_REMEDY, CheckedTable, column_names, read_table
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.custom import FilesNotFound, only_file
+from bertsmith.tasks.custom import only_file
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
 from bertsmith.tasks.texts.examples import Examples, check_count
 

@@ -10,7 +10,7 @@ from bertsmith.scoring.questions import mrqa_answers, mrqa_questions_of, part_of
 from bertsmith.tasks.answering.files import find_questions, question_spec
 from bertsmith.tasks.answering.questions import Questions, each_question
 
-NAMES = {
+PUBLISHED_NAMES = {
     "newsqa": ("NewsQA",), "naturalqs": ("NaturalQuestionsShort", "NaturalQuestions"),
     "triviaqa": ("TriviaQA-web", "TriviaQA"), "searchqa": ("SearchQA",),
 }  # fmt: skip
@@ -20,7 +20,7 @@ NAMES = {
 def find_mrqa(name: str, data: Path, split: str) -> Path:
     """Return the file of a split, under its published name or the reference's, see `find_questions`."""
     endings = (".jsonl", ".jsonl.gz")
-    published = [f"{split}/{called}{ending}" for called in NAMES[name] for ending in endings]
+    published = [f"{split}/{called}{ending}" for called in PUBLISHED_NAMES[name] for ending in endings]
     return find_questions(data, split, name, [f"{split}{ending}" for ending in endings], published)
 
 
@@ -67,4 +67,4 @@ def _first_place(answer: Any, context: str, where: str) -> tuple[int, str]:
     return first, stretch if stretch.casefold().split() == text.casefold().split() else text
 
 
-SPECS = tuple(question_spec(name, partial(find_mrqa, name), read_mrqa_questions) for name in NAMES)
+SPECS = tuple(question_spec(name, partial(find_mrqa, name), read_mrqa_questions) for name in PUBLISHED_NAMES)

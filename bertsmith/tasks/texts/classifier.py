@@ -12,7 +12,7 @@ from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.task_spec import answer_kind_of
 from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.examples import Examples, encode
-from bertsmith.tasks.texts.text_task import predict
+from bertsmith.tasks.texts.text_task import predict_scores
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 
@@ -49,7 +49,7 @@ class Classifier(NamedTuple):
 
     def answer(self, rows: Rows) -> list[Prediction] | list[Labels]:
         """Return an answer a row."""
-        return self.objective.answers.predictions(predict(self.objective, rows, self.machine))
+        return self.objective.answers.predictions(predict_scores(self.objective, rows, self.machine))
 
     def _check(self, second: Sequence[str] | None) -> None:
         if self.pairs is not None and self.pairs != (second is not None):

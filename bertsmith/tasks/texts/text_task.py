@@ -56,7 +56,7 @@ class TextDataset(Dataset):
         self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
     ) -> Outcome:
         """Predict and score all texts; predictions-NAME.tsv gets an example a line, in the order of the dev file."""
-        scores, answers = predict(objective, self.rows, machine), self.spec.answers
+        scores, answers = predict_scores(objective, self.rows, machine), self.spec.answers
         predicted = answers.decode(scores)
         if folder is not None:
             _write_predictions(folder / f"predictions-{name}.tsv", predicted, self.gold, answers)
@@ -107,7 +107,7 @@ class TextTask(Task):
         return start.load_into(objective)
 
 
-def predict(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
+def predict_scores(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
     """Return scores [N, C] float32 of all rows."""
     scores = np.empty((len(rows.lengths), objective.answers.num_outputs), dtype=np.float32)
     for chosen, _, outputs in scored(objective, rows, machine):
