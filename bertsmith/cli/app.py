@@ -42,7 +42,7 @@ def _program(
 
 @app.command()
 def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False) -> None:
-    """Pre-train and fine-tune a small BERT in about five minutes, on text that is already on this machine."""
+    """Pre-train and fine-tune a small BERT in minutes. Its text is already on this machine."""
     from bertsmith.quickstart.run import quickstart
 
     args.refuse_ranks("quickstart")
@@ -57,7 +57,7 @@ def download(
     what: Annotated[str, typer.Argument(metavar="openwebtext|glue|vocab")],
     out: Out = Path("data"),
 ) -> None:
-    """Download OpenWebText, GLUE or BERT's vocabulary; an interrupted transfer is resumed."""
+    """Download OpenWebText, GLUE or BERT's vocabulary. An interrupted transfer is resumed."""
     from bertsmith.datasets.download import download, present
 
     before = present(what, out)
@@ -78,7 +78,7 @@ def download(
 def tokenizer(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
-    """Train a WordPiece vocabulary on a recipe's corpus (size=N), or add its words to another one (extend=PATH)."""
+    """Train a WordPiece vocabulary on a corpus. size=N sets its size; extend=PATH adds words to another vocabulary."""
     from bertsmith.config.loading import load
     from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 
@@ -94,7 +94,7 @@ def tokenizer(
 def prepare(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
-    """Turn raw text into token shards; the same command continues an interrupted one."""
+    """Turn raw text into token shards. The same command continues after an interruption."""
     from bertsmith.config.loading import load
     from bertsmith.text.prepare import PrepareRecipe, prepare
 
@@ -112,7 +112,7 @@ def prepare(
 def pretrain(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
-    """Pre-train an encoder on token shards; the same command continues an interrupted run."""
+    """Pre-train an encoder on token shards. The same command continues after an interruption."""
     from bertsmith.evals.probes import probes_of
     from bertsmith.training.initial import load_pretraining
     from bertsmith.training.pretrain import pretrain
@@ -141,7 +141,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="also write the measures to this JSON file")] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Measure a model on held-out text (data=DIR; by default the run's own data) or on BLiMP (blimp=DIR pairs=200)."""
+    """Measure a model on held-out text or BLiMP. Text is data=DIR, by default the run's own; BLiMP is blimp=DIR
+    pairs=200."""
     from bertsmith.cli.answers import show_evaluation
     from bertsmith.config.loading import lay_over
     from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
@@ -178,7 +179,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file of --out if it exists")] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Fill in [MASK], find replaced tokens (discriminators), or classify, tag or answer (fine-tuned models)."""
+    """Fill in [MASK], classify, tag or answer. A discriminator finds replaced tokens."""
     from bertsmith.cli.answers import print_predictions
     from bertsmith.errors import UserError
     from bertsmith.predict.predictor import Predictor
@@ -202,8 +203,8 @@ def score(
     *,
     plugin: Plugins = None,
 ) -> None:
-    """Score each line of FILE: its pseudo-log-likelihood in nats (for a discriminator, how well its tokens fit) and its
-    number of tokens."""
+    """Score texts by pseudo-log-likelihood. For each line of FILE, prints its score in nats (for a discriminator, how
+    well its tokens fit) and its number of tokens."""
     from bertsmith.cli.answers import print_scores
     from bertsmith.predict.predictor import Predictor
 
@@ -243,7 +244,7 @@ def import_(
         list[str] | None, args.key_values("generator=, vocab=, lowercase=, strip_accents=, heads=, card.license=, …")
     ] = None,
 ) -> None:
-    """Convert a published BERT, ELECTRA or WordPiece ModernBERT to a folder that bertsmith trains on."""
+    """Convert a published BERT, ELECTRA or ModernBERT. Of ModernBERTs, those with a WordPiece vocabulary."""
     from bertsmith.config.loading import lay_over
     from bertsmith.convert.importing import ImportSettings, import_model
 
@@ -260,7 +261,7 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="the HTML file to write")] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Write an HTML page about one run, or several side by side."""
+    """Write an HTML page about one run or several."""
     from bertsmith.reports.page import write_page
 
     if out is None:

@@ -22,7 +22,7 @@ def recipe(
     finetuning: Annotated[bool, typer.Option("--finetune", help="HPARAMS are of fine-tuning")] = False,
     compat: Annotated[bool, typer.Option("--compat", help="keep the reference's quirks (compat=true)")] = False,
 ) -> None:
-    """Print the recipe that is equal to settings of google-research/electra."""
+    """Print the recipe of google-research/electra's settings."""
     if hparams is None:
         say(context.get_help())
         return
@@ -39,7 +39,7 @@ def show(
     overrides: args.Overrides = None,
     plugin: args.Plugins = None,
 ) -> None:
-    """Show a recipe's or a verb's settings, or the content of a folder; without a name, the verbs and the recipes."""
+    """Show settings, or the content of a folder. Without a name, the verbs and the recipes."""
     from bertsmith.cli.show import show, show_overview
 
     if what is None:
@@ -63,7 +63,7 @@ def plan(
     as_json: args.AsJson = False,
     plugin: args.Plugins = None,
 ) -> None:
-    """Estimate what pre-training takes: parameters, FLOPs, memory, time and cost."""
+    """Estimate time and cost of a pre-training. Also its parameters, FLOPs and memory."""
     from dataclasses import asdict
 
     from bertsmith.cli.plan_tables import print_estimate
@@ -79,7 +79,7 @@ def plan(
 
 
 def doctor() -> None:
-    """Print versions, GPU, kernels, disk and the device in use; exit status 1 if a GPU is present but unusable."""
+    """Check versions, GPU, kernels and disk. The exit status is 1 if a GPU is present but unusable."""
     from bertsmith.planning.doctor import doctor
 
     lines, usable = doctor()

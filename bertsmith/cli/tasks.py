@@ -23,7 +23,7 @@ def add_verbs(app: typer.Typer) -> None:
 def finetune(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
-    """Fine-tune a pre-trained encoder on a labelled task, over several seeds."""
+    """Fine-tune an encoder on a task, over several seeds. The same command continues after an interruption."""
     from bertsmith.config.loading import load
     from bertsmith.tasks.finetune import FinetuneRecipe, finetune, score_table
 
@@ -54,7 +54,7 @@ def search(
     as_json: args.AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Fine-tune with each combination of some settings, and choose the best on dev; the same command continues it."""
+    """Search settings of fine-tuning for the best on dev. The same command continues after an interruption."""
     from bertsmith.sweeps.search import run_search, search_table
 
     args.refuse_ranks("search")
@@ -82,7 +82,8 @@ def glue(
     as_json: args.AsJson = False,
     plugin: Plugins = None,
 ) -> None:
-    """Fine-tune on each GLUE task in data=DIR, and average the scores; the same command continues it."""
+    """Fine-tune on each GLUE task in data=DIR. Scores are averaged; the same command continues after an
+    interruption."""
     from bertsmith.reports.averages import glue_table
     from bertsmith.sweeps.glue import run_glue, with_published
 
@@ -111,7 +112,7 @@ def submit(
     task: args.OfTask = None,
     plugin: Plugins = None,
 ) -> None:
-    """Predict GLUE's test sets and write the archive for its server; or answer a file of questions (data=FILE)."""
+    """Predict GLUE's test sets, for its server. Or answer a file of questions (data=FILE)."""
     from bertsmith.config.loading import lay_over
     from bertsmith.errors import UserError
 
@@ -156,7 +157,7 @@ def grade(
     ] = False,
     as_json: args.AsJson = False,
 ) -> None:
-    """Score a prediction file as the official script of its task does, in percent."""
+    """Score predictions as their official script does. Scores are in percent."""
     from bertsmith.errors import UserError
     from bertsmith.tasks.grade import grade
 

@@ -1,8 +1,8 @@
 """A recipe and key=value settings in, a frozen, checked settings object out.
 
 Read in this order:
-    fields    how a settings class is written
-    registry  the kinds of a table and other choices, to which plugins add
+    fields    settings classes and their fields
+    registry  choices by name, such as the kinds of a table, to which plugins add
     schema    the shape of a settings class: keys, the class of each table, earlier names
     leaves    the single settings of a settings object
     loading   TOML, shipped recipes and overrides → a checked object, and back

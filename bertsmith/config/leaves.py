@@ -16,8 +16,7 @@ class Leaf(NamedTuple):
     description: str
     identity: bool
     url: bool
-    only: tuple[str, ...]
-    """The kinds that it belongs to, where the settings are of none of them."""
+    only: tuple[str, ...]  # the kinds that it belongs to, where the settings are of none of them
 
 
 def leaves(

@@ -33,8 +33,7 @@ class Loaded(NamedTuple):
     settings: Any
     origins: dict[str, str]
     """Dotted key → its source, such as "recipe" or "command line"; a key that is absent has its default."""
-    notes: tuple[str, ...] = ()
-    """A line for each setting that has another name now."""
+    notes: tuple[str, ...] = ()  # a line for each setting that has another name now
 
 
 class SettingRow(NamedTuple):

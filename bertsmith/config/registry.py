@@ -23,8 +23,7 @@ class Registry(dict[str, Registered]):
         noun: an entry in words, for messages, such as "layout".
     """
 
-    num_added: ClassVar[int] = 0
-    """To all registries; what is concluded from one holds until there are more."""
+    num_added: ClassVar[int] = 0  # to all registries; what is concluded from one holds until there are more
 
     def __init__(self, noun: str, entries: Mapping[str, Registered]):
         super().__init__(entries)

@@ -4,5 +4,5 @@ Read in this order:
     terminal   lines for people, JSON for programs; escape sequences never reach a terminal, a closed stream is no error
     progress   a bar on a terminal, plain lines elsewhere
     shell      commands for a person to copy
-    signals    what asks a command to stop
+    signals    the signals that stop a command
 """

@@ -1,6 +1,6 @@
 """A data set's name in, its files out.
 
 Read in this order:
-    sources    where data sets are published
-    download   transfers that can be cut and go on, checked by hash
+    sources    URLs, sizes and hashes of published data sets
+    download   transfers that are resumed, and checked by hash
 """

@@ -1,4 +1,4 @@
-"""The whole job in minutes, on text that every installation carries: raw text in, a scored BERT out.
+"""The whole job in minutes, on text in the installed packages: raw text in, a scored BERT out.
 
 Read in this order:
     run       the six steps

@@ -240,8 +240,7 @@ class Held(NamedTuple):
     """A folder that this process has locked."""
 
     path: Path
-    descriptor: int
-    """Of the open folder."""
+    descriptor: int  # of the open folder
 
     def check(self) -> None:
         """Raise UserError where the folder is no longer there, or another one is in its place."""

@@ -27,10 +27,8 @@ class FolderType(NamedTuple):
     name: str
     files: tuple[str, ...] = ()
     """Files that are made in it besides the manifest, some in a folder of their own ("task/dev.jsonl")."""
-    rewritten: tuple[str, ...] = ()
-    """Further ones, which each command writes again."""
-    members: Mapping[str, str] = {}
-    """Folder in it → type of the folders in that one, each with a manifest of its own."""
+    rewritten: tuple[str, ...] = ()  # further ones, which each command writes again
+    members: Mapping[str, str] = {}  # folder in it → type of the folders in that one, each with a manifest of its own
     parts: Mapping[str, str] = {}
     """Folder in it → its own type. An "export" has no manifest: its files are listed in the outer one's."""
     content: Mapping[str, Any] = {}

@@ -26,7 +26,7 @@ from bertsmith.text.shards import ARRAYS, SPLITS, Position, ShardWriter, shard_f
 JOURNAL_FILE = "journal.jsonl"
 
 JOURNAL = "journal of a preparation"  # the type in the first line, which makes a journal.jsonl one of ours
-MAX_JOURNAL_LINE = 1 << 20  # A line has about 500
+MAX_JOURNAL_LINE = 1 << 20  # bytes; a line has about 500
 
 _HEAD = {"kind": str, "format_version": int, "bertsmith_version?": str, "identity": dict}
 _COUNTS = {str: int}

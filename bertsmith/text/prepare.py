@@ -103,8 +103,7 @@ class _Job(NamedTuple):
     corpus: Corpus
     tokenizer: Tokenizer
     out: Path
-    identity: dict[str, Any]
-    """The settings that decide the data, and fingerprints in place of paths."""
+    identity: dict[str, Any]  # the settings that decide the data, and fingerprints in place of paths
     workers: int
 
 

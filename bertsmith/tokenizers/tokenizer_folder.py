@@ -47,12 +47,9 @@ class Read(NamedTuple):
     """A tokenizer that was read, and notes about its files."""
 
     fast: tokenizers.Tokenizer
-    casing: str
-    """The reason why text is lower-cased or not."""
-    notes: tuple[str, ...] = ()
-    """Lines about the vocabulary."""
-    all_different: bool = True
-    """As `Vocabulary.all_different`."""
+    casing: str  # the reason why text is lower-cased or not
+    notes: tuple[str, ...] = ()  # lines about the vocabulary
+    all_different: bool = True  # as `Vocabulary.all_different`
 
 
 class Casing(NamedTuple):

@@ -17,10 +17,8 @@ _SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) 
 class Vocabulary(NamedTuple):
     """The tokens of a file, the number of the line less one being the id."""
 
-    tokens: list[str]
-    """All different: a line that is empty, or whose token comes again further down, has a placeholder."""
-    notes: tuple[str, ...]
-    """Lines about such places."""
+    tokens: list[str]  # all different: a line that is empty, or whose token comes again further down, has a placeholder
+    notes: tuple[str, ...]  # lines about such places
     all_different: bool
     """Whether there are as many different tokens as lines: transformers counts the ids of added tokens from there."""
 

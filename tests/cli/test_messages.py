@@ -111,7 +111,7 @@ def test_show_without_a_name_lists_verbs_recipes_and_the_settings_that_no_recipe
     assert status == 0
     for verb, about in {
         "prepare": "Turn raw text",
-        "plan": "Estimate what pre-training takes",
+        "plan": "Estimate time and cost",
         "grade": "Score",
     }.items():
         assert re.search(rf"^{verb} +{about}", out, re.MULTILINE), verb

@@ -22,10 +22,8 @@ memory while it is encoded."""
 
 
 class CorpusFile(NamedTuple):
-    path: str
-    """Local, or a URL."""
-    size: int
-    """In bytes, as stored."""
+    path: str  # local, or a URL
+    size: int  # in bytes, as stored
 
 
 class CorpusPart(Protocol):
@@ -52,8 +50,7 @@ class CorpusPart(Protocol):
 class Layout(NamedTuple):
     """A way in which the files of a corpus are laid out."""
 
-    suffixes: tuple[tuple[str, ...], ...]
-    """File names end in these; of several groups the first one with files counts."""
+    suffixes: tuple[tuple[str, ...], ...]  # file names end in these; of several groups the first one with files counts
     parts: Callable[[Sequence[CorpusFile], Any], Iterator[CorpusPart]]
     """Returns all parts of the files in order, given the `CorpusRecipe`; the same ones at each call."""
     description: str = ""
@@ -67,8 +64,7 @@ class Documents:
     source: str
     size: int
     contents: tuple[bytes, ...]
-    skipped: Counter[str] = field(default_factory=Counter)
-    """Skipped between them, by reason."""
+    skipped: Counter[str] = field(default_factory=Counter)  # skipped between them, by reason
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
         skipped.update(self.skipped)

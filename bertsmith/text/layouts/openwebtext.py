@@ -23,8 +23,7 @@ class Archive:
 
     source: str
     size: int
-    content: bytes | None = None
-    """None where `source` is the archive itself."""
+    content: bytes | None = None  # None where `source` is the archive itself
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
         size = 0
