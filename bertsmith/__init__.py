@@ -106,7 +106,7 @@ def load(path: str | Path, device: str = "auto", task: str | None = None) -> "Pr
 
 def load_plugin(path: str | Path) -> None:
     """Run a file of code that registers more objectives, encoders, optimizers, schedules, tasks, layouts or trackers;
-    what was made with it is opened after this alone. A recipe loads those of its setting `plugins` itself.
+    needed to open what was made with it. A recipe loads those of its setting `plugins` itself.
 
     Raises:
         UserError: there is no such file; it fails, or has changed since it was loaded.

@@ -120,7 +120,7 @@ def submit(
         from bertsmith.predict.answer_file import AnswerFileSettings, run_of_questions, write_answers
 
         if fill:
-            raise UserError("--fill: of use with GLUE's archive alone; of a file of questions each one is answered")
+            raise UserError("--fill: only for GLUE's archive; in a file of questions each one is answered")
         run_of_questions(run, task)  # what the run is comes before what is said of it
         tell(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings, task))
         tell(f"wrote {out}")

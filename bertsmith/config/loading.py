@@ -150,7 +150,7 @@ def _values(value: Any) -> Iterator[Any]:
 
 @functools.cache
 def _adapter(cls: Any, num_added: int) -> Any:
-    """Return pydantic's adapter of `cls`, made anew when entries were added to registries."""
+    """Return pydantic's adapter of `cls`, again when entries were added to registries."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)

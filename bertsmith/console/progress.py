@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, cast
 from bertsmith.console.terminal import Tolerant, say
 from bertsmith.errors import printable
 
-if TYPE_CHECKING:  # a terminal alone needs it
+if TYPE_CHECKING:  # needed only on a terminal
     from rich.console import Console
     from rich.progress import Progress as RichProgress
 

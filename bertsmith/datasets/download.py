@@ -1,7 +1,7 @@
 """Data sets from where they are published: OpenWebText, GLUE, BERT's vocabulary.
 
 Each item has several sources, tried in turn. A transfer goes on where it was cut, within a run and from run to run. A
-file takes its name only when it is whole and its published size and hash are right, so running the command again
+file takes its name only when it is complete and its published size and hash are right, so running the command again
 fetches what is missing. All transfers go through gdown: it knows Google Drive's detours, and resumes any other address
 over HTTP too.
 """
@@ -127,7 +127,7 @@ def _transfer(file: RemoteFile, partial: Path, pauses: Sequence[float]) -> None:
                 return
             except (requests.RequestException, gdown.exceptions.DownloadError) as error:
                 reason, passing = _judge(error)
-                if "byte range" in reason:  # the server does not know Range, or its file is another one: begin anew
+                if "byte range" in reason:  # the server has no Range, or another file: start again
                     _forget(partial)
                 allowed = pauses if furthest else pauses[:1]
                 if failures == len(allowed) or not passing:

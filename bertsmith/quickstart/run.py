@@ -1,4 +1,4 @@
-"""The whole job in about five minutes, on text that every installation carries: raw text in, a scored BERT out.
+"""The whole job in about five minutes, on text in the installed packages: raw text in, a scored BERT out.
 
 OUT/manifest.json              the names of our files in the folder
     corpus.jsonl               docstrings of the installed packages; those that task/ is made of are not among them
@@ -8,7 +8,7 @@ OUT/manifest.json              the names of our files in the folder
     hf/                        pretrained/ as `bertsmith export` writes it
     report.html  results.json  the run page; the table at the end
 
-Each part is whole, continued, or absent, so a second call finds itself done and a killed one goes on.
+Each part is complete, continued or absent, so a second call finds all finished, and a killed one continues.
 """
 
 import os
@@ -146,7 +146,7 @@ class _Steps:
         self.report("\n" + fill(f"[{number}/6] {name}: {what}", LINE_WIDTH, subsequent_indent=" " * 6))
 
     def _collect(self, texts: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        """Write the labelled task, and last the corpus, so that its presence means both are whole."""
+        """Write the labelled task, and last the corpus, so that its presence means both are complete."""
         corpus, sizes = self.out / "corpus.jsonl", self.sizes
         if corpus.exists():
             self.report(f"{corpus} is there")

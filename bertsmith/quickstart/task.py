@@ -1,7 +1,7 @@
 """The labelled task that the quickstart's text gives for free: are a sentence's words in order, or shuffled?
 
 Both classes have the same number of sentences, drawn alike, and shuffling changes neither words nor length: what tells
-them apart is order alone. No sentence comes twice in any order, dev's are of other documents than train's, and the
+them apart is only the order. No sentence comes twice in any order, dev's are of other documents than train's, and the
 documents of both are kept from pre-training, as is every sentence that one of the other documents has as well.
 """
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent; folders with a manifest that says what they are, and that bertsmith wrote them.
+"""Files that are complete or absent; folders with a manifest that says what they are, and that bertsmith wrote them.
 
 Read in this order:
     files          atomic writes, hashes, locks; nothing is written through a link

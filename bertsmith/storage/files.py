@@ -1,7 +1,7 @@
-"""Files that are whole or absent: atomic writes, hashes, folder locks; and none is written through a link.
+"""Files that are complete or absent: atomic writes, hashes, folder locks; and none is written through a link.
 
 Every artefact is written under a temporary name in its own folder and renamed; a folder's manifest goes last, so that
-its presence means the folder is whole. A rename is followed by an fsync of its folder, to survive a power cut.
+its presence means the folder is complete. A rename is followed by an fsync of its folder, to survive a power cut.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 def atomic_folder(path: Path, names: Collection[str] = ()) -> Iterator[Path]:
     """Give a fresh folder that takes the name `path` when the block ends without an error.
 
-    An earlier folder of that name is replaced, and stays whole until then; it may hold the relative `names` alone.
+    An earlier folder of that name is replaced at the end; it may hold only the relative `names`.
 
     Raises:
         UserError: the earlier folder holds something else; the disk is full or cannot be written.
@@ -138,7 +138,7 @@ def own_folder(path: Path) -> Path:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file or folder whose name says that it is all ours; of a link the link alone."""
+    """Remove a file or folder of ours with all its content; of a link only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

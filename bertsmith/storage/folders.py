@@ -133,7 +133,7 @@ def remove_names(folder: Path, names: Iterable[str]) -> None:
 
 def no_empty_folder(function: Callable[..., Returned]) -> Callable[..., Returned]:
     """Wrap a function that makes and locks the folder `out` (or `run`): where it ends in an error, new folders that
-    hold nothing are removed again, and so is a lock that alone is new."""
+    hold nothing are removed again, and so is a lock where only that is new."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)

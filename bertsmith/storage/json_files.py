@@ -78,7 +78,7 @@ def json_value(text: str | bytes, non_finite: bool = False) -> Any:
 
 
 class _NotWanted(ValueError):
-    """JSON that is refused whole."""
+    """JSON that is refused."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def check_shape(value: Any, shape: Any, where: str, key: str = "") -> None:
     Args:
         shape: a type or several; [shape of each]; {"key": shape}, where "key?" may be absent and other keys are let
             pass; or {str: shape of every value}.
-        where, key: the file's and the value's name in messages; key is empty for the whole of the file.
+        where, key: the file's and the value's name in messages; key is empty for the file itself.
 
     Raises:
         UserError: a part of it is absent or of another type; it is named.
@@ -177,6 +177,6 @@ def json_text(content: Any) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` whole or not at all."""
+    """Write `content` as JSON, completely or not at all."""
     with atomic_write(path, "w") as file:
         file.write(json_text(content))

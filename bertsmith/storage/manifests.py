@@ -112,8 +112,8 @@ FOLDER_TYPES = {each.name: each for each in _TYPES}
 
 
 def write_manifest(folder: Path, type_name: str, content: dict[str, Any]) -> None:
-    """Declare `folder` whole: write a `manifest.json` with its type, the format, the package version, and the names of
-    what is made in such a folder, which is all that is ever removed from it."""
+    """Mark `folder` as complete: write a `manifest.json` with its type, the format, the package version, and the names
+    of what is made in such a folder, which is all that is ever removed from it."""
     head = {"kind": type_name, "format_version": FORMAT_VERSION, "bertsmith_version": __version__}
     names = {*(FOLDER_TYPES[type_name].names if type_name in FOLDER_TYPES else ()), *content.get("names", ())}
     write_json(folder / "manifest.json", head | content | ({"names": sorted(names)} if names else {}))

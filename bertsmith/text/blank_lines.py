@@ -18,7 +18,7 @@ _PERHAPS_BLANK_LINES = re.compile(rb"(\n[\s\x1c-\x1f\x80-\xbf\xc2\xe1-\xe3]*\n)"
 
 
 def unify_line_ends(text: bytes) -> bytes:
-    """Return `text` with a line feed alone at the end of each line."""
+    """Return `text` with a line feed at the end of each line."""
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 

@@ -78,7 +78,7 @@ def check_marks(tokenizer: Tokenizer) -> None:
 
 
 def select(shard: Shard, chosen: np.ndarray) -> Shard:
-    """Select the documents of `shard` where `chosen` ([documents] bool) is true, positions counted anew."""
+    """Select the documents of `shard` where `chosen` ([documents] bool) is true, with new positions."""
     if chosen.all():
         return shard
     line_sizes, document_sizes = np.diff(shard.line_ends, prepend=0), np.diff(shard.document_ends, prepend=0)

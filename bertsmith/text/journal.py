@@ -92,7 +92,7 @@ class Journal:
         else:
             self._refuse_strangers(folder)
         self._sum = ""
-        with atomic_write(self.path) as file:  # whole from its first line on, and without a torn end
+        with atomic_write(self.path) as file:  # complete from its first line on, without a torn end
             file.writelines(map(self._sealed, [head, *lines]))
         with reported(self.path):
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)

@@ -34,7 +34,7 @@ class TokenizerRecipe(PrepareRecipe):
     compat: bool = setting(False, "ignored", identity=False)
     size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=MIN_SIZE)
     extend: str | None = setting(
-        None, "a vocabulary to keep and add whole words of the corpus to, up to size; by default it is trained anew",
+        None, "a vocabulary to keep and add whole words of the corpus to, up to size; by default all of it is trained",
         identity=False,
     )  # fmt: skip
     megabytes: int = setting(300, "text to train on, in MB, taken evenly from the whole corpus", ge=1)
@@ -42,7 +42,7 @@ class TokenizerRecipe(PrepareRecipe):
 
 @no_empty_folder
 def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False) -> Tokenizer:
-    """Train the tokenizer folder `out` for `recipe`, or find it whole. `prepare` takes the folder as its `vocab`.
+    """Train the tokenizer folder `out` for `recipe`, or find it finished. `prepare` takes the folder as its `vocab`.
 
     Raises:
         UserError: a path or a setting is wrong, an archive is broken (unless `on_error` is "skip"), the corpus has no
@@ -77,7 +77,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
         try:
             tokenizer.save(out)
             write_manifest(out, "tokenizer", content)
-        except BaseException:  # a full disk: without its manifest the rest would be taken for somebody's own files
+        except BaseException:  # a full disk: files without a manifest would be taken for the user's
             for name in TOKENIZER_FILES:
                 (out / name).unlink(missing_ok=True)
             raise

@@ -69,7 +69,7 @@ class PrepareRecipe(CorpusRecipe):
 
 @no_empty_folder
 def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
-    """Make the data folder `out` for `recipe`, continue it where it was interrupted, or find it whole.
+    """Make the data folder `out` for `recipe`, continue it where it was interrupted, or find it finished.
 
     Workers import the calling program: one that calls this at its top level does so under `if __name__ == "__main__":`.
 
@@ -92,7 +92,7 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
         _refuse_other(job, data.manifest["identity"])
         (out / JOURNAL_FILE).unlink(missing_ok=True)  # there after a crash right after the manifest
         if not is_made:
-            data.verify(remember=False)  # what `prepare` leaves depends on nothing but its input
+            data.verify(remember=False)  # the files depend only on the input
         return data
 
 

@@ -1,4 +1,4 @@
-"""The data folder: token shards that are memory-mapped, and the manifest that says they are whole.
+"""The data folder: token shards that are memory-mapped, and the manifest that marks them as complete.
 
 ARCHITECTURE.md lists its files. Each file of a shard is a plain NumPy array, which `np.load` reads without this
 package."""
@@ -18,7 +18,7 @@ from bertsmith.storage.files import create, open_own, reported, sha256_file, sha
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.text.shard_checks import HEADER_SIZE, Shard, compare_hashes, dtypes_of, faults, npy_header
 
-if TYPE_CHECKING:  # training imports this file where there is torch and numpy alone
+if TYPE_CHECKING:  # training imports this file with only torch and numpy
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
 SPLITS = ("train", "heldout")

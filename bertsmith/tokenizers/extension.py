@@ -13,7 +13,7 @@ from bertsmith.tokenizers.vocabulary import count_words
 
 
 def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
-    """Return `base` with whole words of `texts` after its tokens, up to `size` tokens; all else is `base`'s.
+    """Return `base` with whole words of `texts` after its tokens, up to `size` tokens, otherwise as `base`.
 
     Chosen are the words that save most tokens: those that occur at least twice, by (pieces − 1) × occurrences. A word
     that becomes [UNK] in `base` counts as if it were cut into its characters and one piece more. Whole words and no

@@ -176,7 +176,7 @@ class Tokenizer:
 
     def _transformers_config(self) -> dict[str, Any]:
         """Return transformers' configuration: `PreTrainedTokenizerFast` takes tokenizer.json as it is; `BertTokenizer`
-        (transformers 5) would build the tokenizer anew from its vocabulary and lose the word length. A special token is
+        (transformers 5) would rebuild the tokenizer from its vocabulary and lose the word length. A special token is
         named only where it is one in texts: naming it makes it one."""
         added = {token.content for token in self.fast.get_added_tokens_decoder().values()}
         return {name: token for name, token in SPECIAL_TOKENS_BY_KEY.items() if token in added} | {

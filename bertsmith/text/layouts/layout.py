@@ -1,7 +1,7 @@
 """Layouts of a corpus's files, and parts of a corpus: files in, parts out; a part in, documents out.
 
 A part is a few megabytes of text: what one worker reads at a time, and what is read again after a crash. How files are
-cut into parts depends on the files alone, so documents come in the same order for any number of workers. What can only
+cut into parts depends only on the files, so documents come in the same order for any number of workers. What can only
 be read forwards (the archive of archives, JSON lines, Parquet) is read where the parts are listed; text files, and
 archives inside the archive, are opened by the worker that reads the part.
 """

@@ -250,7 +250,7 @@ def test_what_cannot_be_handed_in_is_said(several, tmp_path):
     with pytest.raises(UserError, match="fine-tuned on rte, which has no questions; of GLUE"):
         write_answers(run, tmp_path / "out.json", options(f"data={file}"), "rte")
     for arguments, says in (
-        (["out.json", "--fill"], "--fill: of use with GLUE's archive alone"),
+        (["out.json", "--fill"], "--fill: only for GLUE's archive"),
         (["out.zip", "--task", "rte"], "--task rte: of use with OUT.json and questions alone"),
     ):
         with pytest.raises(UserError, match=says):
