@@ -164,12 +164,11 @@ def _read_mapping(path: Path, what: str, fits: Callable[[Any], bool]) -> dict[st
     return content
 
 
-def part_of(holder: Any, name: str, kind: Any, where: str) -> Any:
-    """Return what a JSON object says under `name`. Raises UserError where it is none, or the value is not of this
-    kind."""
+def part_of(holder: Any, name: str, type: Any, where: str) -> Any:
+    """Return the value of a JSON object under `name`. Raises UserError where there is none of this type."""
     value = holder.get(name) if isinstance(holder, dict) else None
-    if not isinstance(value, kind):
-        raise UserError(f"{where} has no {JSON_TYPE_NAMES[kind]} {name!r}; is this the task's file?")
+    if not isinstance(value, type):
+        raise UserError(f"{where} has no {JSON_TYPE_NAMES[type]} {name!r}; is this the task's file?")
     return value
 
 

@@ -53,7 +53,7 @@ def listed(text: str) -> list[Any] | None:
 
 def is_python_set(text: str) -> bool:
     """Return whether `text` is a set, a mapping, or what holds a list, as Python writes them."""
-    return any(kind.fullmatch(text.strip()) for kind in (_SET_OR_MAPPING, _HOLDER_OF_LIST))
+    return any(pattern.fullmatch(text.strip()) for pattern in (_SET_OR_MAPPING, _HOLDER_OF_LIST))
 
 
 def is_python_object(text: str) -> bool:

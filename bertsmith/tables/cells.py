@@ -1,7 +1,7 @@
-"""Values of a table's cells, as texts, labels, words, numbers: one function a kind.
+"""Values of a table's cells, as texts, labels, words, numbers: a function for each.
 
 Each takes a value as a file's layout gives it (CSV and TSV text alone, JSON and Parquet other types too) and raises
-`ValueError` where it is none of its kind, with the rest of a sentence whose subject is the column.
+`ValueError` where it is none, with the rest of a sentence whose subject is the column.
 """
 
 import math
@@ -17,6 +17,7 @@ from bertsmith.tables.cell_lists import is_python_bytes, is_python_object, is_py
 from bertsmith.tables.labels import MISSING_NAMES, Label, clean, decoded, ids_of, is_blank, key_of, label_of
 
 Cell = Callable[[Any], Any]
+"""Reads a cell's value."""
 
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -127,7 +128,7 @@ def _items(value: Any) -> list[Any] | None:
 
 
 def label_set(separator: str, in_cells: bool) -> Cell:
-    """Return the kind of cells that have any number of labels.
+    """Return the `Cell` of any number of labels.
 
     Args:
         separator: what separates them where a cell is a text and no list.
@@ -167,7 +168,7 @@ def are_zeros_and_ones(labels: Sequence[Label]) -> bool:
 
 
 def class_id_of(labels: Sequence[str]) -> Cell:
-    """Return the kind of cells that have one of these labels; the values are its id."""
+    """Return the `Cell` of one of these labels, which gives its id."""
     ids = ids_of(labels)
 
     def id_of(value: Any) -> int:

@@ -193,14 +193,14 @@ def parquet_values(column: Any) -> list[Any]:
     import numpy as np
     import pyarrow
 
-    kind = column.type
+    type = column.type
     try:
         values = column.to_pylist()
     except UnicodeDecodeError:
         return column.cast(pyarrow.large_binary()).to_pylist()
     except (ValueError, OverflowError):
         return column.cast(pyarrow.large_string()).to_pylist()
-    if pyarrow.types.is_float32(kind) or pyarrow.types.is_float16(kind):
-        narrow = np.float32 if pyarrow.types.is_float32(kind) else np.float16
+    if pyarrow.types.is_float32(type) or pyarrow.types.is_float16(type):
+        narrow = np.float32 if pyarrow.types.is_float32(type) else np.float16
         return [None if value is None else float(str(narrow(value))) for value in values]
     return values

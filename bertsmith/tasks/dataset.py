@@ -57,7 +57,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def score(self, objective: Any, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
-        """Predict all examples with an `objective` of the task's kind and score them; with a `folder` the predictions
+        """Predict all examples with an `objective` of the task and score them; with a `folder` the predictions
         are written there, in files that are named after `name` where there can be several."""
 
     def batches(

@@ -106,10 +106,10 @@ def open_trained(path: Path, task: str | None = None) -> Model:
     search that of the run which it chose, and all that `open_model` opens. Raises UserError as `load_trial` and
     `open_model`, and where it is a run of many models."""
     path = chosen_run(path)
-    kind = folder_type(path)
-    if kind == "glue":
+    type = folder_type(path)
+    if type == "glue":
         raise UserError(f"{path}: a GLUE run of many models; name one of its tasks, as {path}/tasks/rte")
-    if kind == "finetune":
+    if type == "finetune":
         return load_trial(path, task=task)
     if task is not None:
         raise UserError(f"{path}: --task {task} is of use with a fine-tuning run of several tasks alone")

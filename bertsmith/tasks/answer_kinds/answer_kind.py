@@ -92,18 +92,18 @@ class AnswerKind(ABC):
         return {"labels": self.labels, "multi_label": False, "low": 0.0, "high": 1.0}
 
     def gold_cell(self, ids: Sequence[str] = ()) -> Cell:
-        """Return the kind of cells that have a gold answer: a label by its name, or by its place among `ids`."""
+        """Return the `Cell` of a gold answer: a label by its name, or by its place among `ids`."""
         if not ids:
             return self.predicted_cell()
         id_of = class_id_of([str(id) for id in range(len(ids))])
         return lambda value: self.labels.index(ids[id_of(value)])
 
     def predicted_cell(self) -> Cell:
-        """Return the kind of cells that have a predicted answer."""
+        """Return the `Cell` of a predicted answer."""
         return class_id_of(self.labels)
 
     def known(self, read: Cell) -> Cell:
-        """Return the kind of cells that `read` reads, refusing labels that are not of this kind."""
+        """Return the `Cell` that reads as `read` does, and refuses labels that the task does not have."""
         ids = ids_of(self.labels)
 
         def known(value: Any) -> Any:

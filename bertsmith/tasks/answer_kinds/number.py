@@ -34,7 +34,7 @@ class Number(AnswerKind):
         return super().to_json() | {"low": self.low, "high": self.high}
 
     def gold_cell(self, ids: Sequence[str] = ()) -> Cell:
-        """Return the kind of cells that have a number from `low` to `high`."""
+        """Return the `Cell` of a number from `low` to `high`."""
 
         def in_range(value: Any) -> float:
             answer = number(value)

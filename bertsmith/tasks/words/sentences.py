@@ -156,6 +156,6 @@ def _labels(train: Sentences) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f"{quoted(entity, 60)} in line {first[entity].line} is; fix one, or leave plain tags only"
         )
     prefixes = sorted({tag.prefix for tag in parsed.values() if tag} - {"O"})
-    kinds = sorted({text.partition("-")[2] for text in parsed if text != "O"})
-    tags = (f"{prefix}-{kind}" if kind else prefix for kind in kinds for prefix in prefixes)
+    types = sorted({text.partition("-")[2] for text in parsed if text != "O"})
+    tags = (f"{prefix}-{type}" if type else prefix for type in types for prefix in prefixes)
     return ("O", *tags), ENTITY_METRICS
