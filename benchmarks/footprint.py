@@ -1,4 +1,4 @@
-"""How near `training/footprint.py` comes to the memory that a training step takes.
+"""How near `planning/estimate.py` comes to the memory that a training step takes.
 
     python -m benchmarks.footprint [--device cuda] --out footprint.json
     python -m benchmarks.footprint --process --out footprint-process.json
@@ -27,10 +27,9 @@ from bertsmith.encoders.config import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.memory import peak_bytes
 from bertsmith.objectives.masking import MaskingVocabulary
-from bertsmith.planning.estimate import estimate
+from bertsmith.planning.estimate import estimate, footprint
 from bertsmith.randomness import generator
 from bertsmith.text.prepare import PrepareRecipe, prepare
-from bertsmith.training.footprint import footprint
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.optimizers.optimizer import build_optimizer, clip_gradients
 from bertsmith.training.recipe import PretrainRecipe

@@ -3,8 +3,7 @@
 In reading order:
     objective        Batch, Losses, Objective, and the base of an objective's settings
     masking          which tokens are masked, and their replacements
-    sampling         sampling a token from scores over a vocabulary
-    cross_entropy    cross-entropy over a large vocabulary, a chunk of rows at a time
+    cross_entropy    cross-entropy over a large vocabulary, a chunk of rows at a time; sampling from its scores
     mlm              masked-language modelling (BERT)
     generator        ELECTRA's generator
     generator_sizes  settings that make a generator as large as a given model's

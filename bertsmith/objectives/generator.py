@@ -11,10 +11,9 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
+from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy, sample_uniformly
 from bertsmith.objectives.masking import MaskedPositions
 from bertsmith.objectives.objective import Batch, Losses
-from bertsmith.objectives.sampling import sample_uniformly
 
 LEARNT = ("kind = masked_tokens", "kind = two_towers")
 """The generators that have weights."""

@@ -11,11 +11,10 @@ from bertsmith.encoders.bert import MaskedTokenHead
 from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
+from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy, sample
 from bertsmith.objectives.generator import Generator, GeneratorOutput, GeneratorSettings
 from bertsmith.objectives.masking import MaskedPositions
 from bertsmith.objectives.objective import Batch, Losses
-from bertsmith.objectives.sampling import sample
 
 
 class TwoTowerGenerator(Generator):

@@ -2,22 +2,91 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 from bertsmith.encoders.config import Precision, training_flops
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.reference_flops import PUBLISHED_FLOPS, reference_training_flops
 from bertsmith.errors import UserError
+from bertsmith.objectives.cross_entropy import chunk_rows
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.text.shards import open_data
-from bertsmith.training.footprint import Footprint, footprint
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.runner import micro_batch_size
+
+PROCESS_BYTES = 416e6
+"""Of a process that has imported all that training needs: most of it torch, and what torch loads at its first use."""
+HOLES, HOLES_OF_SEVERAL = 1.4, 2.2
+"""What the heap takes for tensors that come and go, by what they hold, where a step is one micro-batch and where it is
+several: sizes differ from one to the next, and gradients lie between them."""
+SURPLUS = 1.18
+"""By how much a process outgrows its first steps before it gives freed memory back (`memory.Surplus`), and a little for
+what two threads take more than one."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Tensors at a step's peak, in bytes."""
+
+    num_rows: int
+    """Rows run at once."""
+    state: float
+    """Weights and gradients in float32, and what the optimizer keeps; in half precision a copy of the weights too."""
+    kept: float
+    """For the backward pass; compilation may save some of it."""
+    passing: float
+    """The most scores over the vocabulary that exist at a time, and the gradient for its table."""
+    several: bool = False
+    """Whether a step is of several micro-batches."""
+    total: float = field(init=False)
+    process: float = field(init=False)
+    """The most memory of a process that trains on the CPU."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "total", self.state + self.kept + self.passing)
+        come_and_go = (HOLES_OF_SEVERAL if self.several else HOLES) * (self.kept + self.passing)
+        object.__setattr__(self, "process", SURPLUS * (PROCESS_BYTES + self.state + come_and_go))
+
+
+def footprint(
+    recipe: PretrainRecipe, objective: PretrainingObjective, precision: Precision, limit: float = math.inf
+) -> Footprint | None:
+    """Count a step's memory with as many rows at once as training runs: halved until they fit into `limit` bytes, None
+    where not even one row does.
+
+    `objective` may be on torch's "meta" device. Rows are taken as full. On the CPU it is 0 to 15 % more than what torch
+    allocates; `process` is within 20 % of what the process takes (`benchmarks/footprint.py`).
+    """
+    length, half = recipe.rows.length, 2 if precision.half else 0
+    device = torch.device("cuda" if precision.cuda else "cpu")
+    num_rows = micro_batch_size(device, recipe.machine.micro_batch_rows, recipe.batch_size, length)
+    tensors = recipe.kept_state(objective).values()
+    kept_by_optimizer = sum(tensor.nbytes for tensor in tensors if tensor.ndim)  # single numbers are nothing
+    kept = length * objective.activation_bytes_per_token(length, precision)
+    table = objective.encoder.embeddings.token.weight  # [V, E]
+    score = 2 * precision.size if precision.cuda else 4 + half  # on a GPU its gradient does not take its place
+    while num_rows:
+        predictions = min(chunk_rows(device), num_rows * recipe.objective.max_predictions(length))
+        found = Footprint(
+            num_rows,
+            state=num_parameters(objective) * (2 * 4 + half) + kept_by_optimizer,
+            kept=num_rows * kept,
+            passing=predictions * len(table) * score + 4 * table.numel(),
+            several=num_rows < recipe.batch_size,
+        )
+        if found.total <= limit:
+            return found
+        num_rows //= 2
+    return None
+
 
 BERT_VOCAB_SIZE = 30_522
 

@@ -8,15 +8,9 @@ from statistics import mean
 from typing import NamedTuple
 
 QUOTED_METRICS = {
-    "cola": "mcc",
-    "sst-2": "accuracy",
-    "mrpc": "accuracy",
-    "sts-b": "spearman",
-    "qqp": "accuracy",
-    "mnli": "accuracy",
-    "qnli": "accuracy",
-    "rte": "accuracy",
-}
+    "cola": "mcc", "sst-2": "accuracy", "mrpc": "accuracy", "sts-b": "spearman", "qqp": "accuracy", "mnli": "accuracy",
+    "qnli": "accuracy", "rte": "accuracy",
+}  # fmt: skip
 """The metric of each task in which all of these are quoted; MNLI is matched."""
 
 

@@ -11,7 +11,6 @@ In reading order:
     machine      device, dtype, compilation, padding
     cuda_graphs  forward and backward passes recorded as CUDA graphs
     runner       an objective on a machine, in micro-batches; its losses on held-out text
-    footprint    a step's memory, computed in advance
     batches      shards → rows → masked batches, in a resumable order
     cautions     warnings about settings, and about training that stands still
     checkpoints  written whole or not at all, verified when read

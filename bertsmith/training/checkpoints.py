@@ -1,10 +1,5 @@
-"""Checkpoints: whole or absent, verified by hash when read, safetensors and JSON only.
-
-checkpoints/step-00001000/model.safetensors       the objective's parameters
-                          optimizer.safetensors   what the optimizer keeps of each, as NAME.exp_avg
-                          state.json              the State
-                          manifest.json           hashes of the three, written last
-"""
+"""Checkpoints: the objective's parameters, the optimizer's state (as NAME.exp_avg) and the State, in safetensors and
+JSON; written whole or not at all, and verified by hash when read."""
 
 import math
 import os

@@ -1,11 +1,4 @@
-"""Pre-training: a data folder in, a run folder with checkpoints out.
-
-RUN/recipe.toml     every setting of the run
-    manifest.json   what it is: identity, data, versions, machine; once done, its last measures
-    tokenizer.json  vocab.txt …
-    metrics.jsonl   tensorboard/
-    checkpoints/step-00001000/…
-"""
+"""Pre-training: a data folder in, a run folder with checkpoints out (ARCHITECTURE.md lists its files)."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

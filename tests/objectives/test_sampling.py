@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.stats import chisquare
 
-from bertsmith.objectives.sampling import BLOCK, find, sample, sample_uniformly
+from bertsmith.objectives.cross_entropy import BLOCK, find, sample, sample_uniformly
 
 COUNT = 200_000
 SCORES = torch.tensor([1.0, -2.0, 0.3, 2.2, float("-inf"), 0.0])
