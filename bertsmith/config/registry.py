@@ -5,7 +5,11 @@ A settings class names a registry in a field's annotation, and what is added lat
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = setting(AdamWSettings(), "how weights move")
 """
 
-from collections.abc import Iterable, Mapping
+import inspect
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 from bertsmith.errors import UserError, quoted
@@ -70,3 +74,18 @@ class Kinds(Registry[type]):
 
         choices = {kind: handler.generate_schema(cls) for kind, cls in self.items()}
         return core_schema.tagged_union_schema(choices, discriminator="kind")
+
+
+def modules_in(package: ModuleType) -> Iterator[ModuleType]:
+    """Import and yield the files of a package, in the order of their names."""
+    for file in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        yield import_module(file.name)
+
+
+def classes_in(package: ModuleType, base: type) -> Iterator[Any]:
+    """Yield the subclasses of `base` that the files of a package define, private and abstract ones apart."""
+    for module in modules_in(package):
+        for cls in filter(inspect.isclass, vars(module).values()):
+            is_own = cls.__module__ == module.__name__ and not cls.__name__.startswith("_")
+            if is_own and issubclass(cls, base) and not inspect.isabstract(cls):
+                yield cls

@@ -83,11 +83,8 @@ def export_run(
 
 
 def _averaged(model: Model, options: ExportSettings) -> Model:
-    """Return the model of a pre-training run with averages for weights, and with what was measured of them.
-
-    Raises:
-        UserError: it is no pre-training run, or kept no such averages.
-    """
+    """Return the model of a pre-training run with averages for weights, and with what was measured of them. Raises
+    UserError where it is no pre-training run, or kept no such averages."""
     run = model.run
     if run is None:
         raise UserError(f"{model.path}: no pre-training run; averaged and mean_of are of those alone")

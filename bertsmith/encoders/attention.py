@@ -86,8 +86,8 @@ def _mask(tokens: Tokens, window: AttentionWindow) -> Tensor | None:
 
 
 class _AttentionWithDropout(torch.autograd.Function):
-    """For the CPU, whose own scaled-dot-product attention leaves its fused kernel when there is dropout, draws it
-    slowly and keeps every step for the backward pass. This keeps the weights, a byte for each and the inputs."""
+    """Attention with dropout on the CPU: torch's own leaves its fused kernel when there is dropout, draws it slowly and
+    keeps every step for the backward pass. This keeps the weights, a byte for each and the inputs."""
 
     @staticmethod
     def forward(

@@ -186,7 +186,7 @@ class BertLayer(nn.Module):
 
 
 class MaskedTokenHead(VocabularyHead):
-    """What precedes the product with the token table, [M, D] → [M, E], and the bias after it, [V].
+    """The layers before the product with the token table, [M, D] → [M, E], and the bias after it, [V].
 
     Source: google-research/electra, run_pretraining.py, _get_masked_lm_output.
     """

@@ -104,8 +104,8 @@ class EncoderConfig(ABC):
         return False
 
     def with_pooling(self, pooling: Literal["cls", "mean"]) -> Self:
-        """Return the same, whose classes are read from each row's [CLS] or from its mean. Raises UserError where the
-        architecture's classification classes read [CLS]."""
+        """Return the same settings, with classes read from each row's [CLS] or from its mean. Raises UserError where
+        the architecture's classification classes read [CLS]."""
         if pooling == "mean":
             raise UserError(
                 "classifier_pooling = 'mean': the classes of a BERT or ELECTRA are read from [CLS]; leave it out, or "

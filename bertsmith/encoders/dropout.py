@@ -1,4 +1,4 @@
-"""Dropout whose random numbers cost little on the CPU."""
+"""Dropout with cheap random numbers on the CPU."""
 
 from typing import Any
 
@@ -16,9 +16,6 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return dropout(x, self.prob) if self.training else x
-
-    def extra_repr(self) -> str:
-        return f"{self.prob}"
 
 
 def dropout(x: Tensor, prob: float) -> Tensor:

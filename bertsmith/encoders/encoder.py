@@ -12,7 +12,7 @@ class TransformerStack(nn.Module):
     what the architecture has before and after them."""
 
     def __init__(self, settings: EncoderConfig, window: AttentionWindow = FULL):
-        """Build the parts; `window` is that of all layers, in an architecture whose layers have none of their own."""
+        """Build the parts; `window` is that of all layers, in architectures without windows of their own."""
         super().__init__()
         self.settings = settings
         self.projection = settings.build_projection() if settings.projection_size else nn.Identity()

@@ -278,7 +278,7 @@ class ModernBertHead(nn.Module):
 
 
 class ModernBertMaskedTokenHead(ModernBertHead, VocabularyHead):
-    """What precedes the product with the token table, [M, D] → [M, D], and the bias after it, [V]."""
+    """The layers before the product with the token table, [M, D] → [M, D], and the bias after it, [V]."""
 
     def __init__(self, settings: ModernBertConfig, vocab_size: int):
         super().__init__(settings)

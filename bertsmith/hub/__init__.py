@@ -8,7 +8,7 @@ In reading order:
     network         Network: a trained network, ours or somebody else's
     layout          names of tensors in a file → the family's own
     architecture    the class that a folder holds
-    configuration   config.json ↔ the settings of our encoder, whose sizes its tensors have
+    configuration   config.json ↔ the settings of our encoder; its sizes are those of the tensors
     huggingface     a trained model → a folder that transformers loads without us, and back
     folder_checks   checks that the folder's files agree
     finite          the check that weights are numbers

@@ -1,6 +1,6 @@
 """A TensorFlow checkpoint, read without TensorFlow: PREFIX.index has the places of the variables in PREFIX.data-….
 
-The format ("V2", a tensor bundle) has not changed since 2016, and what of it a saved model uses is read here.
+The format ("V2", a tensor bundle) has not changed since 2016; the part of it that a saved model uses is read here.
 TensorFlow itself, to read one file, would be 1.6 GB on disk and have a say in which Python and NumPy one may have.
 
 Source: tensorflow, core/util/tensor_bundle/tensor_bundle.cc, core/protobuf/tensor_bundle.proto, core/lib/io/format.cc;
@@ -31,11 +31,11 @@ _FLOATS = {1: torch.float32, 2: torch.float64, 14: torch.bfloat16, 19: torch.flo
 """Of TensorFlow's numbers for types, those that weights are stored in."""
 
 _LANES = 2048
-"""Pieces of a tensor whose checksums are computed side by side."""
+"""Pieces of a tensor, for checksums side by side."""
 
 
 class Entry(NamedTuple):
-    """What the index says of one variable."""
+    """A variable, by the index."""
 
     dtype: int
     """TensorFlow's number."""
@@ -256,4 +256,4 @@ def _make_table() -> np.ndarray:
 
 
 _TABLE = _make_table()
-"""What a byte does to a checksum."""
+"""A byte → its effect on a checksum."""

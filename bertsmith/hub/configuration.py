@@ -1,4 +1,4 @@
-"""config.json ↔ the settings of our encoder, whose sizes its tensors have."""
+"""config.json ↔ the settings of our encoder; its sizes are those of the tensors."""
 
 import re
 from collections.abc import Mapping

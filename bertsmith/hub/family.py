@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
 Shape = Callable[..., tuple[int, ...]]
-"""`shape(name, num_axes=2)`: a tensor's shape by the family's own name; refuses what is missing or impossible."""
+"""`shape(name, num_axes=2)`: a tensor's shape by the family's own name; refuses a missing or impossible one."""
 
 
 class Family(ABC):
@@ -45,8 +45,8 @@ class Family(ABC):
     copies: ClassVar[Mapping[str, str]]
     """Tensors that some folders hold twice: the copy → the tensor that it must equal."""
     buffers: str
-    """A regular expression of tensors that are not trained and that some versions of transformers wrote, whose first
-    group is their kind."""
+    """A regular expression of the names of buffers, which some versions of transformers wrote; its first group is their
+    kind."""
     dropped: ClassVar[Mapping[str, str]] = {}
     """Beginnings of the names of tensors that are not read, unless they are the head's own → their title."""
     pooler: ClassVar[Mapping[str, str]] = {}
@@ -56,7 +56,7 @@ class Family(ABC):
     read_by: ClassVar[Mapping[str, tuple[HeadName, ...]]] = {}
     """Of these keys: the heads that they matter to."""
     defaults: tuple[str, ...]
-    """Settings whose defaults are Hugging Face's, so that a config.json may leave them out."""
+    """Settings with Hugging Face's defaults, which a config.json may leave out."""
     is_unprojected: ClassVar[bool] = False
     """Whether its classes take embeddings of the layers' width only, though the encoder knows others."""
     needed: tuple[str, ...] = ("num_attention_heads",)
@@ -77,8 +77,8 @@ class Family(ABC):
 
     @abstractmethod
     def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:
-        """Return sizes of the tables, by their keys in config.json; a regular expression of a layer's names, whose
-        first group is its number; and the tensor of the first layer for `layer_sizes`."""
+        """Return sizes of the tables, by their keys in config.json; a regular expression of a layer's names, with
+        its number as first group; and the tensor of the first layer for `layer_sizes`."""
 
     @abstractmethod
     def layer_sizes(self, rows: int, columns: int) -> dict[str, int]:
@@ -97,7 +97,7 @@ class Family(ABC):
         return next(name for name, its_head in {**self.classes, **self.other_classes}.items() if its_head == head)
 
     def head_of(self, name: str, labels: tuple[str, ...]) -> HeadName | None:
-        """Return the head in a class of this name whose config.json has these labels."""
+        """Return the head in a class of this name, for a config.json with these labels."""
         return {**self.classes, **self.other_classes}[name]
 
     def token_ids(self, tokenizer: "Tokenizer") -> dict[str, int]:

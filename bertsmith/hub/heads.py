@@ -48,7 +48,7 @@ class Head:
     """Those of an ONNX file; where they are several, the last axis of the logits is cut into them."""
     build: Build
     logits: Callable[[Any, Tokens], Tensor] = lambda model, tokens: model.head(model.encoder(tokens))
-    """What `build` gives, and its input → [T, V], [T] or [T, C] by token, or [N, C] by row."""
+    """The result of `build`, and its input → [T, V], [T] or [T, C] by token, or [N, C] by row."""
 
 
 def _finetuned(head: Build) -> Build:
@@ -96,9 +96,9 @@ HEADS: dict[HeadName | None, Head] = {
 }  # fmt: skip
 
 
-def problem_type(num_outputs: int, said: str | None) -> str:
+def problem_type(num_outputs: int, given: str | None) -> str:
     """Return the `problem_type` of a classification head, as transformers concludes it from the number of outputs where
     config.json does not say that any number of labels may hold."""
-    if said == MULTI_LABEL:
+    if given == MULTI_LABEL:
         return MULTI_LABEL
     return REGRESSION if num_outputs == 1 else SINGLE_LABEL

@@ -3,7 +3,7 @@
 Weights are read and written as safetensors only.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from bertsmith.hub.layout import named, unwrapped, with_tied
 from bertsmith.hub.network import Network
 from bertsmith.hub.onnx import write_onnx
 from bertsmith.hub.registry import CLASSES, COPIES, FAMILIES, kind_of_buffer, kind_of_dropped
-from bertsmith.hub.replaceable import FILES, WEIGHTS, check_replaceable
+from bertsmith.hub.replaceable import EXPORTED_FILES, WEIGHTS, check_replaceable
 from bertsmith.hub.sentence import SentenceModules
-from bertsmith.hub.tensors import Stored, find_tensors, read_tensors, serialized
+from bertsmith.hub.tensors import find_tensors, read_tensors, serialized
 from bertsmith.storage.files import atomic_folder, atomic_write, make_folder, write_text
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -49,7 +49,7 @@ def write_folder(
     opset: int | None = None,
     modules: SentenceModules | None = None,
 ) -> float | None:
-    """Write the folder `out`, whole or not at all: config.json, model.safetensors, tokenizer files, README.md.
+    """Write the folder `out`: config.json, model.safetensors, tokenizer files, README.md.
 
     An `out` that was written here before is replaced.
 
@@ -84,7 +84,7 @@ def write_folder(
     tensors = _to_family(weights, family.names(network.settings, head))
     tensors |= {family.pooler[name]: tensor.contiguous() for name, tensor in network.pooler.items()}
     check_finite(tensors, out)
-    with atomic_folder(out, FILES) as folder:
+    with atomic_folder(out, EXPORTED_FILES) as folder:
         write_json(folder / "config.json", describe(network, tokenizer))
         with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
             file.writelines(serialized(tensors))
@@ -109,7 +109,11 @@ def read_folder(path: Path) -> Network:
         UserError: a file is missing or damaged; the weights are a pickle; config.json has a class or a value that our
             encoder does not know; a tensor is missing, unknown, not finite, or of another shape than config.json says.
     """
-    config = _read_config_file(path / "config.json")
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{path / 'config.json'}: no such file; name a folder that `bertsmith export` or save_pretrained wrote"
+        )
+    config = read_json(path / "config.json", dict, MAX_CONFIG_BYTES)
     stored = find_tensors(path, _class_of(config))
     plain, wrapped = unwrapped(stored, str(path))
     described = read_config(path / "config.json", config, {short: stored[name].shape for name, short in plain.items()})
@@ -133,7 +137,8 @@ def read_folder(path: Path) -> Network:
         described = with_labels(described, num_labels, path)
     shapes = {name: tensor.shape for name, tensor in described.outline(num_labels).state_dict().items()}
     check_shapes(stored, places, names, shapes, path)
-    tensors = _read(stored, places, wanted)
+    by_place = read_tensors(stored, [places[name] for name in wanted])
+    tensors = {name: by_place[places[name]] for name in wanted}
     check_copies(tensors, copies, stored, path)
     pooler = {ours: tensors[name] for ours, name in pooler_names.items()}
     check_pooler(pooler, family, settings, path)
@@ -147,22 +152,10 @@ def read_folder(path: Path) -> Network:
     )
 
 
-def _read_config_file(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; name a folder that `bertsmith export` or save_pretrained wrote")
-    return read_json(path, dict, MAX_CONFIG_BYTES)
-
-
 def _class_of(config: dict[str, Any]) -> str:
     """Return the class of transformers that a message about a pickle names."""
     classes = config.get("architectures")
     return classes[0] if isinstance(classes, list) and classes and classes[0] in list(CLASSES) else "AutoModel"
-
-
-def _read(stored: Mapping[str, Stored], places: Mapping[str, str], wanted: Iterable[str]) -> dict[str, Tensor]:
-    """Return the wanted tensors by the family's names."""
-    tensors = read_tensors(stored, [places[name] for name in wanted])
-    return {name: tensors[places[name]] for name in wanted}
 
 
 def _to_family(weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...]]) -> dict[str, Tensor]:

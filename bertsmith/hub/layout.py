@@ -1,6 +1,4 @@
-"""The names that tensors have in a file → those of Hugging Face's classes: what wrappers put in is taken out, of tied
-tensors the one that was kept stands for both.
-"""
+"""Names of tensors in a file → those of Hugging Face's classes, without wrappers' parts."""
 
 from collections.abc import Iterable, Mapping
 
@@ -16,7 +14,7 @@ _ANCHORS = {
     for owner in FAMILIES.values()
     for anchor in owner.anchors
 }
-"""Ends of the names of tensors that each encoder has one of, and what its classes have before these."""
+"""Ends of the names of tensors that each encoder has one of → the roots of the families that have it."""
 
 _OTHERS = {
     "roberta": "RoBERTa", "distilbert": "DistilBERT", "deberta": "DeBERTa", "albert": "ALBERT", "mpnet": "MPNet",
@@ -26,11 +24,11 @@ _OTHERS = {
 """First parts of the names of other families' tensors."""
 
 _ANYBODYS = ("transformer", "shared", "h", "wte")
-"""Of these: what somebody's own module around a BERT may be called too."""
+"""Of these, names that somebody's own module around a BERT may have too."""
 
 
 def unwrapped(names: Iterable[str], where: str) -> tuple[dict[str, str], list[str]]:
-    """Return each name without what wrappers put before it or into it, and lines that say what that was. Raises
+    """Return each name without the parts that wrappers put in, and lines about these. Raises
     UserError where two names become one; there are two encoders; one name has the prefix and another does not."""
     plain = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
     parts = [part for part in _WRAPPERS if any(part in name.split(".") for name in plain)]
@@ -66,12 +64,12 @@ def with_tied(names: dict[str, str], family: Family) -> tuple[dict[str, str], li
 
 
 def other_family(names: Iterable[str]) -> str | None:
-    """Return the name of the family that is not read here and whose tensors begin like one of these."""
+    """Return the name of a family that is not read here, by the beginning of a tensor's name; None for others."""
     return next((_OTHERS[name.partition(".")[0]] for name in sorted(names) if name.partition(".")[0] in _OTHERS), None)
 
 
 def _prefix(names: Iterable[str], where: str) -> str:
-    """Return what stands before the family's own names, with the dot at its end; empty where nothing does."""
+    """Return the prefix before the family's own names, with the dot at its end; empty without one."""
     names = list(names)
     for anchor, owns in _ANCHORS.items():
         anchored = sorted(name for name in names if f".{name}".endswith(anchor))

@@ -15,12 +15,12 @@ from bertsmith.hub.heads import HEADS, HeadName
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network's weights, in our names, and all that a folder says of it."""
+    """A network's weights, in our names, and its description."""
 
     name: str = ""
     """Of a model of two, "discriminator" or "generator"."""
     family: str
-    """Whose classes it is of."""
+    """Of Hugging Face's classes; a key of `registry.FAMILIES`."""
     settings: EncoderConfig
     vocab_size: int
     head: HeadName | None
@@ -29,16 +29,16 @@ class Network:
     """float32; "encoder.…", and "head.…" where there is a head: all that the modules need, nothing else. Empty where
     only the description was read."""
     pooler: dict[str, Tensor] = field(default_factory=dict)
-    """Of a BERT folder without classes, "head.dense.…": what a BertClassificationHead may start from, as Hugging
-    Face's does. Empty where the folder has no pooler, or `weights` has it."""
+    """Of a BERT folder without classes, "head.dense.…": a BertClassificationHead may start from it, as Hugging Face's
+    does. Empty where the folder has no pooler, or `weights` has it."""
     is_energy_head: bool = False
-    """What the logits of a replaced-token head are; see `ReplacedTokenModel`."""
+    """Whether the logits of a replaced-token head are energies; see `ReplacedTokenModel`."""
     labels: tuple[str, ...] = ()
     """Names of the classes or tags in the order of their ids; a regression has none, or one that is written."""
     problem_type: str | None = None
     """Of a classification head, as config.json has it: one of `heads.PROBLEM_TYPES`."""
     trained_length: int | None = None
-    """Longest row seen in pre-training, in tokens; None where nothing says so."""
+    """Longest row seen in pre-training, in tokens; None where it is not known."""
     finetuned_on: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on, the last one last."""
     measured: dict[str, Any] | None = None
@@ -46,9 +46,9 @@ class Network:
     folder: Path = Path()
     """The one that it was read from."""
     concluded: tuple[str, ...] = ()
-    """What its files do not say and was concluded from the tensors' names and shapes, a line each."""
+    """Facts that its files lack and that were concluded from the tensors' names and shapes, a line each."""
     dropped: Mapping[str, str] = field(default_factory=dict)
-    """Names of the tensors that lay beside the weights and have no place here, sorted → what each is."""
+    """Names of further tensors in its files that are not read, sorted → their titles."""
 
     @property
     def encoder_weights(self) -> dict[str, Tensor]:

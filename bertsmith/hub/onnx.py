@@ -81,7 +81,7 @@ def write_onnx(path: Path, model: nn.Module, head: HeadName | None, inputs: tupl
 
 @dataclass(frozen=True)
 class _PaddedTokens(Tokens):
-    """Rows of one length whose padding may lie anywhere, as an attention mask has it."""
+    """Rows of one length with padding anywhere, as an attention mask has it."""
 
     mask: Tensor
     """[N, L], true at real tokens."""

@@ -1,16 +1,10 @@
 """The families of Hugging Face's classes by name, and tables over all of them."""
 
-import pkgutil
-from importlib import import_module
-
+from bertsmith.config.registry import classes_in
 from bertsmith.hub import families
 from bertsmith.hub.family import Family
 
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for module in pkgutil.iter_modules(families.__path__)
-    for family in import_module(f"{families.__name__}.{module.name}").FAMILIES
-}
+FAMILIES: dict[str, Family] = {cls.name: cls() for cls in classes_in(families, Family)}
 """Of all files in `families/`."""
 
 CLASSES: dict[str, Family] = {

@@ -20,14 +20,14 @@ DENSE = re.compile(r"\d_Dense/config\.json")
 MAX_MODULES = 9
 """Of sentence-transformers, after the encoder: the numbers that their folders' names can have."""
 
-FILES = {
+EXPORTED_FILES = {
     "README.md", "config.json", "model.onnx", WEIGHTS,
     "tokenizer.json", "tokenizer_config.json", "vocab.txt",
     MODULES, ENCODER, LIBRARY, POOLING,
     *(f"{number}_{name}" for number in range(2, MAX_MODULES + 1)
       for name in ("Dense/config.json", f"Dense/{WEIGHTS}", "Normalize/config.json")),
 }  # fmt: skip
-"""Names of what an export writes; see `sentence` for the second half."""
+"""Names of the files of an export; see `sentence` for the second half."""
 
 SIGNED = {"format": "pt", "bertsmith": __version__}
 """Metadata of its weights. The files of a download, or of save_pretrained, have the same names, and a config.json keeps
@@ -44,7 +44,7 @@ def check_replaceable(out: Path) -> None:
         raise UserError(f"{out}: a {word(kind)} folder; name another folder to export to")
     with reported(out):
         names = {entry.name for entry in out.iterdir()}
-        foreign = others_in(out, FILES)
+        foreign = others_in(out, EXPORTED_FILES)
     if names and not foreign and not _is_signed(out / WEIGHTS):
         foreign = [WEIGHTS if WEIGHTS in names else min(names)]
     if foreign:

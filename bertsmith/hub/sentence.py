@@ -203,8 +203,8 @@ def _optional(path: Path) -> dict[str, Any]:
 def _tokenizers_length(encoder: Path, longest: int) -> int:
     """Return the length at which the library cuts if its own files have none."""
     path = encoder / "tokenizer_config.json"
-    said = member(_optional(path), "model_max_length", (int, float, type(None)), str(path), None)
-    return min(int(said), longest) if said and said >= 1 else longest
+    given = member(_optional(path), "model_max_length", (int, float, type(None)), str(path), None)
+    return min(int(given), longest) if given and given >= 1 else longest
 
 
 def _checked(contents: dict[str, Any], settings: EncoderConfig, where: Mapping[str, str]) -> SentenceModules:
@@ -230,7 +230,7 @@ def _checked(contents: dict[str, Any], settings: EncoderConfig, where: Mapping[s
 
 
 def _dense_weights(place: Path, contents: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    """Return the tensors of a Dense module, as large as its config.json says."""
+    """Return the tensors of a Dense module, of the sizes in its config.json."""
     if not (place / WEIGHTS).is_file():
         if (place / "pytorch_model.bin").is_file():
             raise NotCarried(f"{place / 'pytorch_model.bin'} is a pickle, which can run code, and no {WEIGHTS}")

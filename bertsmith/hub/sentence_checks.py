@@ -37,12 +37,8 @@ class NotCarried(Exception):
 
 
 def check_encoder(content: Mapping[str, Any], settings: EncoderConfig, where: str) -> dict[str, Any]:
-    """Return the content of sentence_bert_config.json, with at most the encoder's length.
-
-    Raises:
-        UserError: a value is of another type.
-        NotCarried: it has a key that is not known here.
-    """
+    """Return the content of sentence_bert_config.json, with at most the encoder's length. Raises UserError where a
+    value is of another type; NotCarried where it has a key that is not known here."""
     length = member(content, "max_seq_length", int, where)
     lowercase = member(content, "do_lower_case", bool, where, False)
     if length < 1:
@@ -71,8 +67,8 @@ def pooling_modes(content: Mapping[str, Any], width: int, where: str) -> tuple[s
         _check_width(content, key, width, where)
     member(content, "include_prompt", bool, where, True)
     flags = [mode for key, mode in _FLAGS.items() if member(content, key, bool, where, False)]
-    said = member(content, "pooling_mode", (str, list, type(None)), where, None)
-    modes = [said] if isinstance(said, str) else said or flags or ["mean"]
+    given = member(content, "pooling_mode", (str, list, type(None)), where, None)
+    modes = [given] if isinstance(given, str) else given or flags or ["mean"]
     if unknown := [mode for mode in modes if mode not in _MODES] or sorted(
         content.keys() - _FLAGS.keys() - {*sizes, "include_prompt", "pooling_mode"}
     ):
@@ -81,12 +77,8 @@ def pooling_modes(content: Mapping[str, Any], width: int, where: str) -> tuple[s
 
 
 def check_dense(content: Mapping[str, Any], width: int, where: str) -> int:
-    """Return the width of what a Dense module gives, which takes vectors of `width`.
-
-    Raises:
-        UserError: a value is of another type, or the width is another one.
-        NotCarried: it does more than one layer with an activation of torch.
-    """
+    """Return the output width of a Dense module, which takes vectors of `width`. Raises UserError where a value is of
+    another type, or the width is another one; NotCarried where it is more than a layer with an activation."""
     _check_width(content, "in_features", width, where)
     out = member(content, "out_features", int, where)
     member(content, "bias", bool, where, True)
@@ -105,12 +97,8 @@ def check_normalize(content: Mapping[str, Any], where: str) -> None:
 
 
 def check_library(content: Mapping[str, Any], where: str) -> None:
-    """Check config_sentence_transformers.json.
-
-    Raises:
-        UserError: a value is of another type.
-        NotCarried: it is of another kind of model, or has a key that is not known here.
-    """
+    """Check config_sentence_transformers.json. Raises UserError where a value is of another type; NotCarried where it
+    is of another kind of model, or has a key that is not known here."""
     prompts = member(content, "prompts", (dict, type(None)), where, None) or {}
     check_shape(prompts, {str: (str, type(None))}, where, "prompts")
     check_shape(member(content, "__version__", (dict, type(None)), where, None) or {}, {str: str}, where, "__version__")
@@ -125,10 +113,10 @@ def check_library(content: Mapping[str, Any], where: str) -> None:
 
 
 def _check_width(content: Mapping[str, Any], key: str, width: int, where: str) -> None:
-    said = member(content, key, int, where)
-    if said != width:
+    given = member(content, key, int, where)
+    if given != width:
         raise UserError(
-            f"{where}: {key} = {quoted(said, 40)} where the vectors before it have {width}; put the file that belongs "
+            f"{where}: {key} = {quoted(given, 40)} where the vectors before it have {width}; put the file that belongs "
             f"to this model there"
         )
 

@@ -90,10 +90,10 @@ def find_checkpoint(path: Path) -> Path | None:
     indexes = sorted(path.glob("*.index"))
     newest = path / "checkpoint"
     if len(indexes) > 1 and newest.is_file():  # TensorFlow's note of the last one that it wrote
-        said = re.search(
+        given = re.search(
             r'^model_checkpoint_path: "(?:.*/)?([^"/]+)"', newest.read_text(errors="replace"), re.MULTILINE
         )
-        indexes = [file for file in indexes if said and file.name == f"{said[1]}.index"] or indexes
+        indexes = [file for file in indexes if given and file.name == f"{given[1]}.index"] or indexes
     if len(indexes) > 1:
         raise UserError(f"{path}: holds {len(indexes)} checkpoints; name one, as {indexes[-1].with_suffix('')}")
     return indexes[0].with_suffix("") if indexes else None
@@ -124,8 +124,8 @@ def read_checkpoint(prefix: Path, heads: int | None = None) -> list[Network]:
         if not networks:
             check_sizes(config, sizes, str(config_path))
         if part.scope != "generator":
-            said = member(config, "num_attention_heads", (int, type(None)), str(config_path), None)
-            sizes["num_attention_heads"] = heads or said
+            given = member(config, "num_attention_heads", (int, type(None)), str(config_path), None)
+            sizes["num_attention_heads"] = heads or given
         vocab_size = sizes.pop("vocab_size")
         try:
             settings = check(family.config, sizes | {key: config[key] for key in family.defaults if key in config})

@@ -1,8 +1,8 @@
-"""The tensors of a Hugging Face folder: model.safetensors, whole or in several files."""
+"""The tensors of a Hugging Face folder: model.safetensors, or several files with an index."""
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 """safetensors' names of the types that weights are read from; those of eight bits and fewer are quantized."""
 
 _LFS = b"version https://git-lfs"
-_FORMATS = (None, "pt", "mlx")
-"""What the metadata may say of the framework; TensorFlow's and Flax's files hold their matrices transposed."""
+_FRAMEWORKS = (None, "pt", "mlx")
+"""Frameworks in the metadata; TensorFlow's and Flax's files hold their matrices transposed."""
 
 
 class Stored(NamedTuple):
@@ -104,7 +104,7 @@ def _find_in_shards(index: Path) -> dict[str, Stored]:
 def _header(path: Path) -> dict[str, Stored]:
     with _opened(path) as file:
         written_by = (file.metadata() or {}).get("format")
-        if written_by not in _FORMATS:
+        if written_by not in _FRAMEWORKS:
             raise UserError(
                 f"{path}: written by {quoted(written_by, 40)}, whose tensors are laid out otherwise; save it with "
                 f"PyTorch's classes of transformers"
@@ -116,7 +116,7 @@ def _header(path: Path) -> dict[str, Stored]:
         return tensors
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; whatever the library raises about it is a `UserError`, a panic too."""
     try:
@@ -128,18 +128,8 @@ def _opened(path: Path) -> Iterator[Any]:
         known = isinstance(error, SafetensorError | OSError | ValueError | RuntimeError | TypeError | MemoryError)
         if not known and type(error).__name__ != "PanicException":
             raise
-        if _starts_with(path, _LFS):
-            raise UserError(
-                f"{path}: a pointer of Git LFS and not the weights; fetch them with `git lfs pull`"
-            ) from None
-        raise UserError(
-            f"{path}: damaged or not a safetensors file ({quoted(str(error), 120)[1:-1]}); fetch it again"
-        ) from None
-
-
-def _starts_with(path: Path, beginning: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(len(beginning)) == beginning
-    except OSError:
-        return False
+        fault = f"damaged or not a safetensors file ({quoted(str(error), 120)[1:-1]}); fetch it again"
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                fault = "a pointer of Git LFS and not the weights; fetch them with `git lfs pull`"
+        raise UserError(f"{path}: {fault}") from None

@@ -1,4 +1,4 @@
-"""What `predict --out` writes: a table of the rows that were asked about, with the answers."""
+"""The table of `predict --out`: the rows that were asked about, with the answers."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ Columns = Mapping[str, Any]
 
 
 _BREAKS = re.compile(r"[\t\r\n]+")
-"""What a TSV cannot hold; of the texts that were given it is refused."""
+"""Characters that a TSV cannot hold; in texts that were given they are refused."""
 
 
 def check_out(out: Path, asked: str | None, overwrite: bool) -> None:
@@ -75,7 +75,7 @@ def check_cells(out: Path, given: Columns) -> None:
 
 
 def write_table(out: Path, given: Columns, lines: Sequence[Line]) -> None:
-    """Write the rows' numbers, the columns that were given, and those of the answers, whole or not at all. Where a name
+    """Write the rows' numbers, the columns that were given, and those of the answers. Where a name
     is taken, the new column's gets a number."""
     columns: dict[str, Any] = {_free(ROW, given): list(range(1, len(lines) + 1)), **given}
     answers = dict.fromkeys(name for line in lines for name in line.columns) or {"prediction": None}
@@ -129,7 +129,7 @@ def _json(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return what JSON has no type for as text: bytes as those of one, and dates."""
+    """Return a value that JSON has no type for, as bytes or a date, as text."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 

@@ -74,7 +74,7 @@ class Pipeline(ABC):
         """Return a line for each of at least one row. Raises UserError where the model cannot answer one."""
 
     def notes(self, num_rows: int) -> list[str]:
-        """Return what there is to say after `num_rows` rows."""
+        """Return lines for people after `num_rows` rows."""
         as_trained = ", as in training" if self.model.was_finetuned else ""
         length = f"{self.model.length} tokens{as_trained}{self.note_on_cut}"
         return [f"{self.num_cut:,} of {num_rows:,} rows were cut to {length}"] if self.num_cut else []
@@ -150,7 +150,7 @@ class Answer(Pipeline):
 
 @dataclass
 class Fill(Pipeline):
-    """Fills each [MASK]; a text without one stays as it is."""
+    """Fills each [MASK]; a text without one is repeated."""
 
     num_plain: int = 0
     """Texts without a [MASK]."""

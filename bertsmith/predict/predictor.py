@@ -36,7 +36,7 @@ TokenValues = list[tuple[str, float]]
 
 
 class Filled(NamedTuple):
-    """A text whose masks were filled."""
+    """A text with filled masks."""
 
     text: str
     """With the likeliest token in the place of each [MASK]."""
@@ -137,8 +137,8 @@ class Predictor:
 
     @property
     def score_measure(self) -> str:
-        """What `score` adds up, one of `bertsmith.evals.likelihood.MEASURES`. Raises UserError where the model cannot
-        score texts."""
+        """The name of the sum that `score` returns, a key of `bertsmith.evals.likelihood.MEASURES`. Raises UserError
+        where the model cannot score texts."""
         return measure_of(self.pretrained("score texts"))
 
     @_one_or_many

@@ -40,12 +40,6 @@ class AskedRows(NamedTuple):
     """The line that each begins at, in a table."""
     path: Path | None = None
 
-    def locate(self, error: UserError, begin: int, end: int) -> UserError:
-        """Return an error about the rows from `begin` to before `end` with their place in the table."""
-        if not self.lines:
-            return error
-        return UserError(f"{self.path}, lines {self.lines[begin]} to {self.lines[end - 1]}: {error}")
-
 
 def asked_rows(pipeline: Pipeline, lines: Iterable[str], file: str | None) -> AskedRows:
     """Return the rows of `file`, or of `lines`, which are its own where it is no table. Raises UserError where a column
@@ -94,7 +88,8 @@ def answered(pipeline: Pipeline, asked: AskedRows) -> Iterator[Line]:
         try:
             lines = iter(pipeline.ask(filled) if filled else [])
         except UserError as error:
-            raise asked.locate(error, begin, end) from None
+            place = f"{asked.path}, lines {asked.lines[begin]} to {asked.lines[end - 1]}: " if asked.lines else ""
+            raise UserError(f"{place}{error}") from None
         for row in batch:
             yield NO_ANSWER if row is None else next(lines)
         begin = end

@@ -1,4 +1,4 @@
-"""A GLUE run's answers to the test sets, as the archive that the GLUE server takes; what `bertsmith submit` does."""
+"""A GLUE run's answers to the test sets, as the archive that the GLUE server takes: `bertsmith submit`."""
 
 from collections.abc import Iterator
 from pathlib import Path

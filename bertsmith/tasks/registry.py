@@ -1,10 +1,8 @@
 """The tasks by name: those of every file in `published/`, and those that a plugin adds."""
 
-import pkgutil
-from importlib import import_module
 from pathlib import Path
 
-from bertsmith.config.registry import Registry
+from bertsmith.config.registry import Registry, modules_in
 from bertsmith.tasks import published
 from bertsmith.tasks.answering.files import question_spec
 from bertsmith.tasks.answering.question_columns import read_question_columns
@@ -13,11 +11,9 @@ from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.texts.columns import read_columns
 from bertsmith.tasks.words.sentences import read_custom_tagging
 
-TASKS: Registry[TaskSpec] = Registry("task", {
-    spec.name: spec
-    for module in pkgutil.iter_modules(published.__path__)
-    for spec in import_module(f"{published.__name__}.{module.name}").SPECS
-})  # fmt: skip
+TASKS: Registry[TaskSpec] = Registry(
+    "task", {spec.name: spec for module in modules_in(published) for spec in module.SPECS}
+)
 
 
 def custom_spec(custom: CustomSettings) -> TaskSpec:

@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.config.loading import check, load, read_recipe_values
-from bertsmith.convert.from_electra import finetuning, pretraining
+from bertsmith.convert.from_electra.finetuning import FINETUNING_TABLE
 from bertsmith.convert.from_electra.hparams import read_hparams
+from bertsmith.convert.from_electra.pretraining import MODEL, PRETRAINING_TABLE
 from bertsmith.convert.from_electra.recipe import recipe_from_electra, recipe_values, to_text, translate
 from bertsmith.errors import UserError
 from bertsmith.tasks.recipe import FinetuneRecipe
@@ -54,8 +55,8 @@ def value_of(recipe, key: str):
 
 
 def test_every_setting_of_the_reference_is_known():
-    assert set(PRETRAINING.split()) == set(pretraining.TABLE.names())
-    assert set(FINETUNING.split()) <= set(finetuning.TABLE.names())
+    assert set(PRETRAINING.split()) == set(PRETRAINING_TABLE.names())
+    assert set(FINETUNING.split()) <= set(FINETUNING_TABLE.names())
 
 
 LARGER = {"max_seq_length": 512, "learning_rate": 2e-4}
@@ -251,7 +252,7 @@ def changed(key) -> object:
     return CHANGED[key.name] if key.name in CHANGED else by_type.get(key.type, lambda value: "other")(key.default)
 
 
-@pytest.mark.parametrize("key", pretraining.TABLE.keys, ids=lambda key: key.name)
+@pytest.mark.parametrize("key", PRETRAINING_TABLE.keys, ids=lambda key: key.name)
 def test_a_setting_of_pretraining_changes_the_recipe_or_is_remarked_on(key):
     one_of_two = key.name in ("do_train", "do_eval")
     typed = {"do_train": False, "do_eval": True} if one_of_two else {key.name: changed(key)}
@@ -261,7 +262,7 @@ def test_a_setting_of_pretraining_changes_the_recipe_or_is_remarked_on(key):
     assert remarked == bool(key.remark) or key.name == "num_warmup_steps"
 
 
-@pytest.mark.parametrize("key", finetuning.TABLE.keys, ids=lambda key: key.name)
+@pytest.mark.parametrize("key", FINETUNING_TABLE.keys, ids=lambda key: key.name)
 def test_a_setting_of_finetuning_changes_the_recipe_or_is_remarked_on(key):
     task = {"task_names": ["cola"]}
     translation, without = translate(task | {key.name: changed(key)}), translate(task)
@@ -353,7 +354,7 @@ def test_a_mistake_is_named_in_one_or_two_lines(text, parts):
 values = st.one_of(
     st.none(), st.booleans(), st.integers(-2, 3000), st.integers(), st.floats(), st.text(max_size=4),
     st.lists(st.sampled_from(["cola", "rte", "x", 1]), max_size=2),
-    st.dictionaries(st.sampled_from([*pretraining.MODEL, "x"]), st.integers(-1, 600) | st.floats(), max_size=3),
+    st.dictionaries(st.sampled_from([*MODEL, "x"]), st.integers(-1, 600) | st.floats(), max_size=3),
 )  # fmt: skip
 likely = {bool: st.booleans(), int: st.integers(0, 2000), float: st.floats(0, 2), str: st.text(max_size=9)}
 
@@ -365,7 +366,7 @@ def hparams_of(draw, table):
 
 
 @settings(max_examples=50, deadline=None)
-@given(hparams_of(pretraining.TABLE) | hparams_of(finetuning.TABLE), st.booleans())
+@given(hparams_of(PRETRAINING_TABLE) | hparams_of(FINETUNING_TABLE), st.booleans())
 @example({"task_names": ["cola", "rte"]}, False)
 @example({"num_eval_steps": 1.0}, False)
 def test_no_hparams_end_in_anything_but_a_recipe_that_loads_or_a_user_error(hparams, compat):

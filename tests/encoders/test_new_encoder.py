@@ -78,8 +78,6 @@ from bertsmith.hub.families.bert import Bert
 
 class NewFamily(Bert):
     name, title, config, classes = "new_family", "New", NewConfig, {"NewForMaskedLM": "masked_tokens"}
-
-FAMILIES = (NewFamily(),)
 """
 
 

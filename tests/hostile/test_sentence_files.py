@@ -8,7 +8,7 @@ from attack import attack, few_and_many
 from mutation import mutated, mutated_json
 
 from bertsmith.encoders.bert import BertConfig
-from bertsmith.hub.replaceable import FILES
+from bertsmith.hub.replaceable import EXPORTED_FILES
 from bertsmith.hub.sentence import read_modules
 
 SETTINGS = BertConfig(
@@ -22,7 +22,7 @@ def read(folder: Path) -> None:
     assert (found is None) == bool(reason), "modules are carried over, or it is said why not"
     if found is None:
         return
-    assert found.contents.keys() <= FILES and 1 <= found.max_length <= 20 and "pooling" in found.steps
+    assert found.contents.keys() <= EXPORTED_FILES and 1 <= found.max_length <= 20 and "pooling" in found.steps
     for name in ("1_Pooling/config.json", "config_sentence_transformers.json"):
         assert found.contents[name] == json.loads((folder / name).read_text(encoding="utf-8-sig"))
     paths = [entry["path"] for entry in found.contents["modules.json"]]

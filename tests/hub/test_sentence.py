@@ -15,7 +15,7 @@ from bertsmith.config.loading import lay_over
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
-from bertsmith.hub.replaceable import FILES
+from bertsmith.hub.replaceable import EXPORTED_FILES
 from bertsmith.tasks.finetune import finetune
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
@@ -123,7 +123,7 @@ def test_an_import_gives_the_vectors_of_the_original(make, said, tmp_path):
         assert import_(source, out)[-1] == f"carried over: sentence-transformers' files: {said}"
     np.testing.assert_allclose(encoded(out), expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(encoded(out, prompt_name="query"), prompted, rtol=0, atol=1e-6)
-    assert KEPT <= names_in(out) <= FILES
+    assert KEPT <= names_in(out) <= EXPORTED_FILES
     assert read(out / "config_sentence_transformers.json") == read(source / "config_sentence_transformers.json")
     assert [entry["path"] for entry in read(out / "modules.json")][:2] == ["", "1_Pooling"]
     card = ModelCard.load(out / "README.md").data

@@ -1,4 +1,4 @@
-"""What the reference's settings of fine-tuning mean here.
+"""The reference's settings of fine-tuning → ours.
 
 Source: google-research/electra, configure_finetuning.py.
 """
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from bertsmith.config.loading import read_recipe_values
 from bertsmith.convert.from_electra.hparams import TPU_KEYS, Hparams, Key, Table
-from bertsmith.convert.from_electra.pretraining import ModelOverrides
+from bertsmith.convert.from_electra.pretraining import RUN_FOLDER, ModelOverrides
 from bertsmith.errors import UserError, quoted
 from bertsmith.tasks.answering.settings import AnsweringSettings
 
@@ -21,7 +21,6 @@ REFERENCE_TASKS = {
 
 OF_THE_MODEL = "read from model=..."
 CLASSIFIER = "nothing to set; with answering.joint it is there for SQuAD 2.0, as the reference's default, otherwise not"
-RUN_FOLDER = "--out names the run's folder"
 CACHE = "nothing is cached"
 WHOLE = "nothing to set; a trial is whole or absent"
 BOTH = "a trial is training and evaluation"
@@ -83,7 +82,7 @@ def _defaults(given: Hparams) -> Hparams:
     return hparams
 
 
-TABLE = Table("fine-tuning", "finetune", (
+FINETUNING_TABLE = Table("fine-tuning", "finetune", (
     Key("model_name", str, "", None, "model=... names the pre-trained run"),
     Key("debug", bool, False, None, "the batch and the epochs are the reference's for it; the model is model=..."),
     Key("log_examples", bool, False, None, "examples are not shown"),

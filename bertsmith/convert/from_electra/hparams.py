@@ -13,7 +13,7 @@ from bertsmith.storage.json_files import parse_json, read_json
 Hparams = dict[str, Any]
 """The reference's settings by its names."""
 
-MAX_NUMBER = 10**12
+MAX_SIZE = 10**12
 """Steps, rows and sizes beyond it are typing mistakes."""
 
 
@@ -103,7 +103,7 @@ def _integers(value: Any) -> Any:
         return {name: _integers(entry) for name, entry in value.items()}
     if isinstance(value, list):
         return [_integers(entry) for entry in value]
-    is_integer = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_NUMBER
+    is_integer = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_SIZE
     return int(value) if is_integer else value
 
 
@@ -120,7 +120,7 @@ def refuse_unknown(table: Table, other: Table, typed: Hparams) -> None:
 
 def settings_class(title: str, fields: Mapping[str, tuple[Any, Any]]) -> type:
     """Return a settings class of these fields: name → type and default."""
-    limits: dict[Any, dict[str, Any]] = {int: {"le": MAX_NUMBER}, int | None: {"le": MAX_NUMBER}}
+    limits: dict[Any, dict[str, Any]] = {int: {"le": MAX_SIZE}, int | None: {"le": MAX_SIZE}}
     types = {name: kind for name, (kind, _) in fields.items()}
     values = {name: setting(default, name, **limits.get(kind, {})) for name, (kind, default) in fields.items()}
     return settings(type(title, (), {"__annotations__": types, "__doc__": title, **values}))

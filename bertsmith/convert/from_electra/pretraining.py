@@ -1,4 +1,4 @@
-"""What the reference's settings of pre-training mean here.
+"""The reference's settings of pre-training → ours.
 
 Source: google-research/electra, configure_pretraining.py; run_pretraining.py for what they do.
 """
@@ -16,7 +16,7 @@ DEBUG = {
     "train_batch_size": 8, "num_train_steps": 20, "eval_batch_size": 4, "iterations_per_loop": 1, "num_eval_steps": 2,
 }  # fmt: skip
 DEBUG_MODEL = {"hidden_size": 144, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 576}
-"""Whatever model_hparam_overrides says."""
+"""These override model_hparam_overrides."""
 
 MODEL = {
     "vocab_size": int, "hidden_size": int, "num_hidden_layers": int, "num_attention_heads": int,
@@ -127,7 +127,9 @@ def _ignored(given: Hparams) -> dict[str, str]:
     """Return the keys that change nothing, and why; those of the objective at their defaults, which are ours too, have
     no reason."""
     _refuse(given)
-    of_objective = [key for key in TABLE.keys if isinstance(key.here, str) and key.here.startswith("objective.")]
+    of_objective = [
+        key for key in PRETRAINING_TABLE.keys if isinstance(key.here, str) and key.here.startswith("objective.")
+    ]
     return {key.name: "" for key in of_objective if given[key.name] == key.default} | _without_effect(given)
 
 
@@ -158,7 +160,7 @@ def _notes(given: Hparams) -> list[str]:
     return lines
 
 
-TABLE = Table("pre-training", "pretrain", (
+PRETRAINING_TABLE = Table("pre-training", "pretrain", (
     Key("model_name", str, "", None, RUN_FOLDER),
     Key("data_dir", str, "", None, DATA_FOLDER),
     Key("debug", bool, False, None, "its model is 3 x 144 whatever the overrides say; only --overwrite wipes a run"),

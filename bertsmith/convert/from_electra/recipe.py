@@ -4,14 +4,20 @@ import json
 import shlex
 from typing import Any, NamedTuple
 
+import tomli_w
+
 from bertsmith.config.loading import check, read_recipe_values
 from bertsmith.config.schema import keys_of, without_defaults
-from bertsmith.convert.from_electra import finetuning, pretraining
+from bertsmith.convert.from_electra.finetuning import FINETUNING_TABLE
 from bertsmith.convert.from_electra.hparams import Hparams, Translation, read_hparams, refuse_unknown
+from bertsmith.convert.from_electra.pretraining import PRETRAINING_TABLE
 from bertsmith.errors import UserError
+from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.training.recipe import PretrainRecipe
 
-NEEDED = {"pretrain": ("data",), "finetune": ("model", "data")}
-"""Settings that a recipe leaves to the command line."""
+RECIPES: dict[str, type] = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe}
+NEEDED = {"pretrain": {"data": "data/owt"}, "finetune": {"model": "RUN", "data": "DATA"}}
+"""Settings that a recipe leaves to the command line, with values for an example."""
 
 COMPAT = "compat: the reference's oddities are fixed; compat = true brings them back (docs/departures.md)"
 
@@ -37,7 +43,7 @@ def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = 
     translation = translate(typed, finetune)
     values = recipe_values(translation, compat)
     try:
-        check(_class_of(translation.verb), values | dict.fromkeys(NEEDED[translation.verb], "..."))
+        check(RECIPES[translation.verb], values | NEEDED[translation.verb])
     except UserError as error:
         raise UserError("\n".join(_in_its_words(line) for line in str(error).splitlines())) from None
     return Written(translation.verb, to_text(translation, typed, values))
@@ -45,7 +51,7 @@ def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = 
 
 def translate(typed: Hparams, finetune: bool = False) -> Translation:
     """Return our settings for `typed` and the reference's defaults; see `recipe_from_electra`."""
-    table, other = pretraining.TABLE, finetuning.TABLE
+    table, other = PRETRAINING_TABLE, FINETUNING_TABLE
     if finetune or any(name not in table.names() and name in other.names() for name in typed):
         table, other = other, table
     refuse_unknown(table, other, typed)
@@ -55,7 +61,7 @@ def translate(typed: Hparams, finetune: bool = False) -> Translation:
 def recipe_values(translation: Translation, compat: bool = False) -> dict[str, Any]:
     """Return the nested values that differ from our defaults; fine-tuning's are laid over the shipped recipe of the
     task."""
-    cls = _class_of(translation.verb)
+    cls = RECIPES[translation.verb]
     dotted = translation.values | ({"compat": True} if compat else {})
     shipped = read_recipe_values("finetune", dotted["task"]) if translation.verb == "finetune" else {}
     return without_defaults(cls, _nested(cls, _flat(shipped) | dotted))
@@ -63,8 +69,6 @@ def recipe_values(translation: Translation, compat: bool = False) -> dict[str, A
 
 def to_text(translation: Translation, typed: Hparams, values: dict[str, Any]) -> str:
     """Return the nested `values` as TOML, with a header: their source, and the settings that are left out."""
-    import tomli_w
-
     verb = translation.verb
     script = {"pretrain": "run_pretraining.py", "finetune": "run_finetuning.py"}[verb]
     lines = [f"google-research/electra, {script} --hparams {shlex.quote(_ascii(typed))}", "", *translation.remarks]
@@ -77,7 +81,7 @@ def to_text(translation: Translation, typed: Hparams, values: dict[str, Any]) ->
 
 
 def _short(translation: Translation, values: dict[str, Any]) -> str:
-    """Return the task's shipped recipe, and what it lacks as key=value."""
+    """Return the task's shipped recipe, and other values as key=value."""
     task = values["task"]
     shipped, values_here = _flat(read_recipe_values("finetune", task)), translation.values | _flat(values)
     changed = [
@@ -90,7 +94,7 @@ def _short(translation: Translation, values: dict[str, Any]) -> str:
 
 def _in_its_words(fault: str) -> str:
     """Return a fault of a key here, after the reference's key that it comes from."""
-    for key in (*pretraining.TABLE.keys, *finetuning.TABLE.keys):
+    for key in (*PRETRAINING_TABLE.keys, *FINETUNING_TABLE.keys):
         if isinstance(key.here, str) and fault.startswith(f"{key.here} = "):
             return f"{key.name}: {fault}"
     return f"these hparams are no recipe here: {fault}"
@@ -98,18 +102,8 @@ def _in_its_words(fault: str) -> str:
 
 def usage(verb: str, recipe: str) -> str:
     """Return the command that uses the recipe."""
-    needed = {"pretrain": "data=data/owt", "finetune": "model=RUN data=DATA"}[verb]
+    needed = " ".join(f"{key}={value}" for key, value in NEEDED[verb].items())
     return f"bertsmith {verb} {recipe} {needed} --out runs/my"
-
-
-def _class_of(verb: str) -> type:
-    if verb == "pretrain":
-        from bertsmith.training.recipe import PretrainRecipe
-
-        return PretrainRecipe
-    from bertsmith.tasks.recipe import FinetuneRecipe
-
-    return FinetuneRecipe
 
 
 def _ascii(typed: Hparams) -> str:

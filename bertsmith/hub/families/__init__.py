@@ -1,4 +1,4 @@
-"""Hugging Face's names for the encoders that are read and written: a file for each encoder, with its `FAMILIES`.
+"""Hugging Face's names for the encoders that are read and written: a file for each encoder, with its `Family` classes.
 
 bert        BERT's and ELECTRA's classes
 modernbert  ModernBERT's

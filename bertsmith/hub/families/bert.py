@@ -46,15 +46,9 @@ class _BertLike(Family):
     anchors = (".embeddings.word_embeddings.weight", ".embeddings.position_embeddings.weight")
     inputs = ("input_ids", "attention_mask", "token_type_ids")
     fixed: ClassVar = {
-        "hidden_act": "gelu",
-        "position_embedding_type": "absolute",
-        "is_decoder": False,
-        "add_cross_attention": False,
-        "is_encoder_decoder": False,
-        "tie_word_embeddings": True,
-        "pruned_heads": {},
-        "quantization_config": None,
-    }
+        "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
+        "is_encoder_decoder": False, "tie_word_embeddings": True, "pruned_heads": {}, "quantization_config": None,
+    }  # fmt: skip
     defaults = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps")
     heads: ClassVar[Mapping[HeadName, Mapping[str, str]]]
     """Our names of a head's modules → its names."""
@@ -198,6 +192,3 @@ class Electra(_BertLike):
 
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         return super().describe(settings, head) | {"embedding_size": settings.embedding}
-
-
-FAMILIES = (Bert(), Electra())

@@ -60,19 +60,10 @@ class ModernBert(Family):
         r"model\.(?:layers\.\d+\.attn\.rotary_emb\.|rotary_emb\.(?:full|sliding)_attention_(?:original_)?)(inv_freq)"
     )
     fixed: ClassVar = {
-        "hidden_activation": "gelu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "norm_bias": False,
-        "decoder_bias": True,
-        "classifier_bias": False,
-        "classifier_activation": "gelu",
-        "is_decoder": False,
-        "is_encoder_decoder": False,
-        "rope_scaling": None,
-        "tie_word_embeddings": True,
-        "quantization_config": None,
-    }
+        "hidden_activation": "gelu", "attention_bias": False, "mlp_bias": False, "norm_bias": False,
+        "decoder_bias": True, "classifier_bias": False, "classifier_activation": "gelu", "is_decoder": False,
+        "is_encoder_decoder": False, "rope_scaling": None, "tie_word_embeddings": True, "quantization_config": None,
+    }  # fmt: skip
     read_by: ClassVar = {
         "decoder_bias": ("masked_tokens",),
         "classifier_bias": get_args(HeadName),
@@ -178,6 +169,3 @@ class ModernBert(Family):
         key = "global_rope_theta" if is_global else "local_rope_theta"
         theta, half = getattr(settings, key), settings.head_size // 2
         return theta ** (torch.arange(half, dtype=torch.float32) / -half), f"that of {key} = {theta:g}"
-
-
-FAMILIES = (ModernBert(),)
