@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 from bertsmith.cli.app import app
 from bertsmith.errors import UserError
 from bertsmith.predict.answer_file import AnswerFileSettings, write_answers
-from bertsmith.predict.glue_archive import write_submission
-from bertsmith.predict.submit import SubmitSettings, submit
+from bertsmith.predict.submit import SubmitSettings, submit, write_submission
 from bertsmith.reports import template
 from bertsmith.storage.file_types import ANSWERS_FILE, EVALUATION_FILE, PAGE_FILE, SUBMISSION_FILE, check_output
 from bertsmith.storage.json_files import write_json

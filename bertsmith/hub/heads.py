@@ -18,7 +18,6 @@ PROBLEM_TYPES = (REGRESSION, SINGLE_LABEL, MULTI_LABEL) = (
 )  # fmt: skip
 """In config.json of a classification head: a number, a class, or any number of labels a text."""
 
-
 Build = Callable[[Any, int], nn.Module]
 """A `Network`'s description, and the number of outputs where these are a task's labels → its modules."""
 
@@ -94,6 +93,7 @@ HEADS: dict[HeadName | None, Head] = {
         build=lambda network, _: nn.ModuleDict({"encoder": Encoder(network.settings, network.vocab_size)}),
     ),
 }  # fmt: skip
+"""A network's `head` → its record; None: no head."""
 
 
 def problem_type(num_outputs: int, given: str | None) -> str:

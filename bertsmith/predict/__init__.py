@@ -5,7 +5,6 @@ In reading order:
     pipelines       rows → lines of answers: classify, tag, answer, fill, judge, score
     rows            the rows of texts, of a table and of words, and their answers
     answer_tables   the table of `predict --out`
-    submit          GLUE's test sets, answered by a run's trials
-    glue_archive    these answers as the files of the GLUE server
+    submit          GLUE's test sets, answered by a run's trials, in the archive of its server
     answer_file     a file of questions, answered by a run's trial, as SQuAD's server takes it
 """

@@ -76,7 +76,7 @@ class Pipeline(ABC):
     def notes(self, num_rows: int) -> list[str]:
         """Return lines for people after `num_rows` rows."""
         as_trained = ", as in training" if self.model.was_finetuned else ""
-        length = f"{self.model.length} tokens{as_trained}{self.note_on_cut}"
+        length = f"{self.model.opened.length} tokens{as_trained}{self.note_on_cut}"
         return [f"{self.num_cut:,} of {num_rows:,} rows were cut to {length}"] if self.num_cut else []
 
 

@@ -87,11 +87,6 @@ class Predictor:
         return self._finetuned is not None
 
     @property
-    def length(self) -> int:
-        """Longest row, in tokens."""
-        return self.opened.length
-
-    @property
     def judges(self) -> bool:
         """Whether it has a discriminator, for `replaced`."""
         return any(network.head == "replaced_tokens" for network in self.opened.networks)

@@ -1,23 +1,59 @@
-"""A GLUE run's answers to the test sets, as the archive that the GLUE server takes: `bertsmith submit`."""
+"""A GLUE run's answers to the test sets, in the archive of the GLUE server: eleven TSV files with its names, and its
+words for labels.
 
-from collections.abc import Iterator
+Source: gluebenchmark.com, FAQ, and the sample submission there.
+"""
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
-from bertsmith.predict.glue_archive import SERVER_FILES, ServerFile, file_text, write_submission
-from bertsmith.storage.file_types import SUBMISSION_FILE, check_output
-from bertsmith.storage.files import ending, make_folder
+from bertsmith.storage.file_types import SUBMISSION_FILE, ZIP_TIMESTAMP, check_output
+from bertsmith.storage.files import atomic_write, ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
-from bertsmith.tasks.published.glue import DIAGNOSTIC, GLUE, read_split, why_absent
+from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
+from bertsmith.tasks.published.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS, read_split, why_absent
 from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
 from bertsmith.tasks.texts.classifier import Classifier, open_classifier
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.training.machine import MachineSettings
+
+
+class ServerFile(NamedTuple):
+    """One file of a submission."""
+
+    name: str
+    examples: str
+    """A key of `SETS`: its test split is answered, in the order of the file."""
+    task: str
+    """A key of `GLUE`: a model of it answers."""
+
+    @property
+    def num_rows(self) -> int:
+        """The official number."""
+        return SETS[self.examples].counts["test"][0]
+
+
+SERVER_FILES = (
+    ServerFile("CoLA.tsv", "cola", "cola"),
+    ServerFile("SST-2.tsv", "sst-2", "sst-2"),
+    ServerFile("MRPC.tsv", "mrpc", "mrpc"),
+    ServerFile("STS-B.tsv", "sts-b", "sts-b"),
+    ServerFile("QQP.tsv", "qqp", "qqp"),
+    ServerFile("MNLI-m.tsv", "mnli", "mnli"),
+    ServerFile("MNLI-mm.tsv", MNLI_MISMATCHED, "mnli"),
+    ServerFile("AX.tsv", DIAGNOSTIC, "mnli"),
+    ServerFile("QNLI.tsv", "qnli", "qnli"),
+    ServerFile("RTE.tsv", "rte", "rte"),
+    ServerFile("WNLI.tsv", "wnli", "wnli"),
+)
+assert {file.task for file in SERVER_FILES} == GLUE.keys()
 
 
 @settings
@@ -165,3 +201,22 @@ def _answered(jobs: list[Job], machine: MachineSettings) -> Iterator[tuple[Job, 
             cut = f"{rows.truncated:,} of them are cut to {classifier.model.length} tokens, as in training"
             say(f"{job.file.name}: {cut}", error=True)
         yield job, [answer.answer for answer in classifier.answer(rows)]
+
+
+def file_text(kind: AnswerKind, answers: Sequence[str | float]) -> str:
+    """Return the content of a file with these answers: labels as words, or numbers, which are clipped to the task's
+    range and written with three decimals."""
+    lines = [f"{index}\t{kind.submitted(answer)}\n" for index, answer in enumerate(answers)]
+    return "index\tprediction\n" + "".join(lines)
+
+
+def write_submission(out: Path, contents: Mapping[str, str]) -> None:
+    """Write a zip archive of these files' contents by name. Raises UserError where `out` cannot be written; a file that
+    was there before is then as it was."""
+    with atomic_write(out) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, content in sorted(contents.items()):
+            member = zipfile.ZipInfo(name, ZIP_TIMESTAMP)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.create_system = 3  # as on Unix, wherever it is made
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, content)

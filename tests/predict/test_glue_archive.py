@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from bertsmith.errors import UserError
-from bertsmith.predict.glue_archive import SERVER_FILES, file_text, write_submission
+from bertsmith.predict.submit import SERVER_FILES, file_text, write_submission
 from bertsmith.tasks.published.glue import GLUE
 
 OFFICIAL = {

@@ -10,8 +10,7 @@ from bertsmith import load as load_model
 from bertsmith.cli.app import app
 from bertsmith.config.loading import lay_over, load
 from bertsmith.errors import UserError
-from bertsmith.predict.glue_archive import SERVER_FILES, write_submission
-from bertsmith.predict.submit import SubmitSettings, submit
+from bertsmith.predict.submit import SERVER_FILES, SubmitSettings, submit, write_submission
 from bertsmith.sweeps.glue import run_glue
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.grade import read_predicted_labels

@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_weights_also_after_a_stop(toy, run, tmp_pa
 
     real = program.run_trial
     with monkeypatch.context() as patch:
-        patch.setattr("bertsmith.tasks.texts.text_task.predict", stopped)
+        patch.setattr("bertsmith.tasks.texts.text_task.predict_scores", stopped)
         with pytest.raises(Interrupted):
             finetune(toy_recipe(*toy, "seeds=1"), tmp_path)
     assert not list((tmp_path / "trials").iterdir())
