@@ -173,11 +173,7 @@ def written(path: Path, before: bytes | None) -> str:
 
 
 def refuse_ranks(verb: str) -> None:
-    """Refuse to train in one of several processes that are to share the work, as torchrun starts them.
-
-    Raises:
-        UserError: the environment says that there are several.
-    """
+    """Raise UserError in one of several processes that share the work, as torchrun starts them."""
     size = os.environ.get("WORLD_SIZE", "")
     if size.strip().isdecimal() and len(size) < 10 and int(size) > 1:
         raise UserError(

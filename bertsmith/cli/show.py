@@ -28,12 +28,8 @@ _PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}
 
 
 def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
-    """Print what `what` is: the name or path of a recipe, a data folder, a run's folder, or a model's; return the words
-    of the next command.
-
-    Raises:
-        UserError: it is none of these.
-    """
+    """Print a recipe (by name or path) or the content of a folder of data, a run or a model; return the words of the
+    next command. Raises UserError where `what` is none of these."""
     path = Path(what)
     if path.is_dir():
         from bertsmith.training.description import describe_model, is_model_folder

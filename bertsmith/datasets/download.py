@@ -128,7 +128,8 @@ def _transfer(file: RemoteFile, partial: Path, pauses: Sequence[float]) -> None:
             except (requests.RequestException, gdown.exceptions.DownloadError) as error:
                 reason, passing = _judge(error)
                 if "byte range" in reason:  # the server has no Range, or another file: start again
-                    _forget(partial)
+                    for piece in _pieces(partial):
+                        piece.unlink()
                 allowed = pauses if furthest else pauses[:1]
                 if failures == len(allowed) or not passing:
                     raise Unavailable(f"{_host(file)}: {reason}") from error
@@ -199,8 +200,3 @@ def _begun(file: RemoteFile, out: Path) -> bool:
 def _pieces(partial: Path) -> Iterator[Path]:
     """Return where gdown keeps an unfinished `partial`: its name, eight random characters, `.part`."""
     return partial.parent.glob(f"{glob.escape(partial.name)}????????.part")
-
-
-def _forget(partial: Path) -> None:
-    for piece in _pieces(partial):
-        piece.unlink()

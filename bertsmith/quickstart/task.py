@@ -112,11 +112,7 @@ def write_texts(path: Path, pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def read_task(folder: Path, name: str) -> list[Example]:
-    """Read what `write_task` wrote.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
+    """Read a file of `write_task`; raises UserError where it is missing or damaged."""
     path = folder / f"{name}.jsonl"
     rows = [
         parse_json(line, str(path), dict, number)

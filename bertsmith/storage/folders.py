@@ -87,11 +87,8 @@ def as_written_now(before: dict[str, Any], after: dict[str, Any], defaults: dict
 
 def clear(folder: Path, expected: FolderType) -> None:
     """Remove what the manifest of `folder` names, and the manifest last: if this is cut short, it still says whose the
-    rest is. Links are removed and never followed; whatever is not named stays.
-
-    Raises:
-        UserError: there is no such manifest.
-    """
+    rest is. Links are removed and never followed; other files are kept. Raises UserError where there is no such
+    manifest."""
     found = folder_type(folder)
     if found not in (None, expected.name):
         raise UserError(f"{folder}: a {word(found)} folder, not a {expected.name} one; choose another --out")

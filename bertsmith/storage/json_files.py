@@ -33,11 +33,10 @@ def read_optional(path: Path) -> dict[str, Any]:
 def parse_json(
     text: str | bytes, where: str, expected: type | tuple[type, ...] = (dict, list), first_line: int = 1
 ) -> Any:
-    """Return the value of one JSON text.
+    """Return the value of one JSON text, of a type of `expected`.
 
     Args:
         where: the text's name in messages, such as its path.
-        expected: the types that the outermost value may have.
         first_line: the number of the text's first line in its file, for messages.
 
     Raises:

@@ -10,9 +10,7 @@ from bertsmith.errors import quoted
 _MARKER = re.compile(r"[\[<{(].*[\]>})]", re.DOTALL)
 """[MASK], [unused1], <URL>, {NAME}: a token in brackets is no word."""
 
-_LOWER = normalizers.BertNormalizer(
-    clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=True
-)  # fmt: skip
+_LOWER = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=True)
 
 
 def has_capital(token: str) -> bool:
@@ -40,10 +38,11 @@ def warnings(tokens: Iterable[str], normalizer: normalizers.Normalizer | None) -
     kept = normalizers.BertNormalizer(
         normalizer.clean_text, normalizer.handle_chinese_chars, strip_accents=False, lowercase=False
     )
+    bodies = {token: token.removeprefix("##") for token in tokens}
     changed = [
         token
-        for token in tokens
-        if not _is_plain(token) and normalizer.normalize_str(_body(token)) != kept.normalize_str(_body(token))
+        for token, body in bodies.items()
+        if not _is_plain(token) and normalizer.normalize_str(body) != kept.normalize_str(body)
     ]
     capitals = [token for token in changed if normalizer.lowercase and has_capital(token)]
     accents = sorted(set(changed) - set(capitals), key=changed.index)
@@ -56,7 +55,7 @@ def warnings(tokens: Iterable[str], normalizer: normalizers.Normalizer | None) -
             lines.append(
                 f"warning: {len(pieces):,} of {len(tokens):,} pieces can never be produced, as {_some(pieces)}: {why}"
             )
-    has_small = any(character.upper() != character for token in tokens for character in _body(token))
+    has_small = any(character.upper() != character for body in bodies.values() for character in body)
     if not normalizer.lowercase and has_small and not any(has_capital(token) for token in tokens):
         lines.append(
             "warning: no piece has a capital, and text is not lower-cased (lowercase=false, do_lower_case): words with "
@@ -68,10 +67,6 @@ def warnings(tokens: Iterable[str], normalizer: normalizers.Normalizer | None) -
 def _is_plain(token: str) -> bool:
     """Return whether neither lower-casing nor stripping accents can change it; most tokens are so."""
     return token.isascii() and token == token.lower()
-
-
-def _body(token: str) -> str:
-    return token.removeprefix("##")
 
 
 def _some(tokens: list[str]) -> str:

@@ -18,9 +18,7 @@ def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
     Chosen are the words that save most tokens: those that occur at least twice, by (pieces − 1) × occurrences. A word
     that becomes [UNK] in `base` counts as if it were cut into its characters and one piece more. Whole words and no
     pieces are added, because the vector of a new word can start from the mean of its pieces' vectors.
-
-    Raises:
-        UserError: `size` leaves no room; no word would save a token.
+    Raises UserError where `size` leaves no room, or no word would save a token.
     """
     if size <= base.vocab_size:
         raise UserError(

@@ -61,11 +61,7 @@ class Casing(NamedTuple):
 
 def read_file(path: Path, chosen: Casing) -> Read:
     """Return the tokenizer of one file, a vocab.txt or a tokenizer.json; the casing of a vocab.txt comes from a
-    tokenizer_config.json beside it, unless the caller chose it.
-
-    Raises:
-        UserError: the file is not one of these, or is damaged.
-    """
+    tokenizer_config.json beside it, unless the caller chose it. Raises UserError where it is neither, or damaged."""
     if path.suffix == ".json":
         return _as_filed(wordpiece.from_definition(read_json(path, dict), str(path)), path, chosen)
     vocabulary = read_vocabulary(path)
@@ -232,40 +228,28 @@ def _switches(
         _refuse_contradiction("strip_accents", chosen.strip_accents, accents, f"{path} says", lowercase)
     else:
         accents = chosen.strip_accents
-    is_open = {
-        "do_lower_case": own["do_lower_case"] is None and chosen.lowercase is None,
-        "strip_accents": own["strip_accents"] is None and chosen.strip_accents is None,
-        "tokenize_chinese_chars": "tokenize_chinese_chars" not in config,
-    }
-    taken = {
-        "do_lower_case": lowercase,
-        "strip_accents": _accents(accents, lowercase),
-        "tokenize_chinese_chars": chinese,
-    }
-    for key, value in _filed_switches(filed).items():
-        if is_open[key] and value is not None and value != taken[key]:
+    for key, name, taken, is_open in (
+        ("do_lower_case", "lowercase", lowercase, own["do_lower_case"] is None and chosen.lowercase is None),
+        ("strip_accents", "strip_accents", _accents(accents, lowercase), accents is None),
+        ("tokenize_chinese_chars", "handle_chinese_chars", chinese, "tokenize_chinese_chars" not in config),
+    ):
+        value = filed.get(name)
+        if is_open and value is not None and value != taken:
             raise UserError(
                 f"{path.with_name('tokenizer.json')}: says {quoted(value, 20)} where transformers takes {key} = "
-                f"{taken[key]}, as tokenizer_config.json is silent; say {key} there"
+                f"{taken}, as tokenizer_config.json is silent; say {key} there"
             )
     return {"lowercase": lowercase, "strip_accents": accents, "split_chinese": chinese}, reason
-
-
-def _filed_switches(filed: dict[str, Any]) -> dict[str, Any]:
-    if not filed:
-        return {}
-    names = {"lowercase": "do_lower_case", "strip_accents": "strip_accents"}
-    return {key: filed.get(name) for name, key in (names | {"handle_chinese_chars": "tokenize_chinese_chars"}).items()}
 
 
 def _accents(strip_accents: bool | None, lowercase: bool) -> bool:
     return lowercase if strip_accents is None else strip_accents
 
 
-def _refuse_contradiction(key: str, said: bool | None, own: bool | None, who: str, lowercase: bool) -> None:
+def _refuse_contradiction(key: str, chosen: bool | None, own: bool | None, who: str, lowercase: bool) -> None:
     own = _accents(own, lowercase)
-    if said is not None and said != own:
-        raise UserError(f"{key} = {str(said).lower()}: {who} {str(own).lower()} itself; leave {key}=… away")
+    if chosen is not None and chosen != own:
+        raise UserError(f"{key} = {str(chosen).lower()}: {who} {str(own).lower()} itself; leave {key}=… away")
 
 
 def _add(read: Read, added: AddedTokens, folder: Path) -> None:

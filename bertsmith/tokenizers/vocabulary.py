@@ -25,18 +25,14 @@ SLICE = 1 << 20  # characters split at a time, so that a long text is no list of
 def train_vocabulary(
     texts: Iterable[str], size: int, *, lowercase: bool = True, strip_accents: bool | None = None
 ) -> Tokenizer:
-    """Train a tokenizer with a vocabulary of `size` tokens that is trained on `texts`, read once and one at a time.
+    """Train a tokenizer with a vocabulary of `size` tokens on `texts`, read once and one at a time.
 
     The ids: special tokens, characters, characters inside a word, then pieces in the order of their making. The order
     of the texts does not matter (while there are fewer than `MAX_DISTINCT` words).
 
-    Args:
-        texts: documents; a sample of a few hundred MB is plenty, and memory grows with the number of distinct words.
-        size: of the vocabulary; it becomes smaller where the text has fewer pieces that occur twice.
-        lowercase, strip_accents: as for `Tokenizer.load`.
-
-    Raises:
-        UserError: `size` is less than `MIN_SIZE`, or there is no word in the texts.
+    A sample of a few hundred MB is plenty; memory grows with the number of distinct words. The vocabulary is smaller
+    than `size` where the text has fewer pieces that occur twice. Raises UserError where `size` is less than `MIN_SIZE`,
+    or there is no word in the texts.
     """
     if size < MIN_SIZE:
         raise UserError(f"size = {size}: a vocabulary has at least {MIN_SIZE} tokens; BERT's has 30522")
@@ -63,8 +59,15 @@ def train_vocabulary(
 
 
 def count_words(texts: Iterable[str], normalizer: normalizers.Normalizer) -> Counter[str]:
-    """Count how often each word occurs, as BERT's pre-tokenizer cuts them; the longest are left out."""
-    return _normalize(_count(texts), normalizer)
+    """Count how often each word occurs, as BERT's pre-tokenizer cuts them; the longest are left out. Each run of
+    characters between white space is normalized once, not as often as it occurs."""
+    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for text, count in _count(texts).items():
+        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text)):
+            if len(word) <= WORD_LENGTH:  # a longer one is [UNK] in any vocabulary
+                words[word] += count
+    return words
 
 
 def _count(texts: Iterable[str]) -> Counter[str]:
@@ -73,29 +76,11 @@ def _count(texts: Iterable[str]) -> Counter[str]:
     for text in texts:
         for start in range(0, len(text), SLICE):
             counts.update(text[start : start + SLICE].split())
-        if len(counts) > MAX_DISTINCT:
-            counts = _drop_rarest(counts)
+        floor = 1
+        while len(counts) > (MAX_DISTINCT if floor == 1 else MAX_DISTINCT // 2):
+            counts = Counter({word: count for word, count in counts.items() if count > floor})
+            floor += 1
     return counts
-
-
-def _drop_rarest(counts: Counter[str]) -> Counter[str]:
-    floor = 1
-    while len(counts) > MAX_DISTINCT // 2:
-        counts = Counter({word: count for word, count in counts.items() if count > floor})
-        floor += 1
-    return counts
-
-
-def _normalize(counts: Counter[str], normalizer: normalizers.Normalizer) -> Counter[str]:
-    """Count the same for words as BERT's pre-tokenizer cuts them: once for each distinct word, not once for each
-    word."""
-    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for text, count in counts.items():
-        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text)):
-            if len(word) <= WORD_LENGTH:  # a longer one is [UNK] whatever the vocabulary
-                words[word] += count
-    return words
 
 
 def _alphabet(words: Counter[str], most: int) -> tuple[list[str], list[str]]:

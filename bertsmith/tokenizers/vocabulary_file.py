@@ -27,10 +27,8 @@ def read_vocabulary(path: Path) -> Vocabulary:
     """Read a vocabulary of one token a line.
 
     A line ends with a line feed, or a carriage return and a line feed; no other character ends one. White space at its
-    end is no part of a token, except where there is nothing else: such a token is white space.
-
-    Raises:
-        UserError: the file cannot be read, is not UTF-8 or too large; a special token is missing.
+    end is no part of a token, except where there is nothing else: such a token is white space. Raises UserError where
+    the file cannot be read, is not UTF-8 or too large, or a special token is missing.
     """
     lines = read_text(path, MAX_VOCABULARY_BYTES).removesuffix("\n").split("\n")
     if len(lines) > MAX_IDS:
