@@ -7,6 +7,7 @@ In reading order:
     plan         when training ends
     schedules    the learning rate
     averages     a moving average of the weights
+    branching    a run that goes on from another's checkpoint, to a learning rate of zero
     optimizers/  AdamW and others; weight-decay groups; clipping
     machine      device, dtype, compilation, padding
     cuda_graphs  forward and backward passes recorded as CUDA graphs

@@ -3,6 +3,7 @@
 import json
 import platform
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,12 @@ def open_run(
     Raises:
         UserError: as `open_run_folder`. A plan that is not done may be lengthened.
     """
-    # Of `init` the identity has the model's fingerprint.
+    # Of `init` and `branch` the identity has fingerprints.
     own_identity = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
-    known = {name: value for name, value in defaults(recipe).items() if name != "init"}
-    before = open_run_folder(run, FOLDER_TYPES["pretrain"], own_identity, known, overwrite, _only_lengthens)
+    known = {name: value for name, value in defaults(recipe).items() if name not in ("init", "branch")}
+    before = open_run_folder(
+        run, FOLDER_TYPES["pretrain"], own_identity, known, overwrite, partial(_only_lengthens, recipe)
+    )
     described = {
         "identity": own_identity,
         "recipe": to_dict(recipe),
@@ -150,10 +153,10 @@ def _add(run: Path, content: dict[str, Any]) -> None:
     write_manifest(run, "pretrain", read_manifest(run, "pretrain") | content)
 
 
-def _only_lengthens(manifest: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Return whether a run differs only in a plan of the same unit that now ends later. Once the plan is done its
-    learning rate has been at zero, and a longer one would be another run."""
-    if manifest.get("finished"):
+def _only_lengthens(recipe: PretrainRecipe, manifest: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Return whether a run differs only in a plan of the same unit that now ends later. Once a plan is done whose
+    learning rate falls to zero, a longer one would be another run."""
+    if manifest.get("finished") and recipe.schedule.falls:
         return False
     before = json.loads(json.dumps(manifest["identity"]))
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}

@@ -23,6 +23,7 @@ from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.averages import WeightAverage
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
+from bertsmith.training.branching import decaying_from, open_branch
 from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.folder import (
     finish_run,
@@ -60,8 +61,8 @@ def pretrain(
     `probes` are called at each held-out evaluation, in their order.
 
     Raises:
-        UserError: the data or the model of `init` cannot be used, `run` belongs to another recipe (the differing keys
-            are named) or to another process, memory or disk is full, the gradients are not finite.
+        UserError: the data, the model of `init` or the run of `branch` cannot be used, `run` belongs to another recipe
+            (the differing keys are named) or to another process, memory or disk is full, the gradients are not finite.
         Interrupted: by SIGTERM or SIGINT, after a checkpoint was written; in the last step, after the run was finished.
     """
     data = open_data(recipe.data)
@@ -70,12 +71,15 @@ def pretrain(
     objective = initial_objective(recipe, data.tokenizer)
     initial = None if recipe.init is None else open_init_weights(recipe, data.tokenizer, run)
     new, beginning = set_weights(objective, initial) if initial else (frozenset(), "")
+    branch = open_branch(recipe, data.hash) if recipe.branch else None
+    inputs = {"init": initial.fingerprint} if initial else {"branch": branch.fingerprint} if branch else {}
     make_folder(run)
     with locked(run) as held:
-        before = open_run(run, recipe, data, machine, {"init": initial.fingerprint} if initial else {}, overwrite)
+        before = open_run(run, recipe, data, machine, inputs, overwrite)
         note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         found = newest_checkpoint(run, objective, recipe.kept_state(objective), partial(_check_state, recipe, stream))
+        found = found or (branch and branch.checkpoint)
         note_start(data, objective, machine, recipe.plan)
         if beginning and found is None:
             say(beginning, error=True)
@@ -87,8 +91,9 @@ def pretrain(
             say(f"continuing from {found.path} (step {state.step:,})", error=True)
             note_threads(before, machine.device)
         average = WeightAverage(objective, optimizer, recipe.average_decay) if recipe.average_decay else None
+        schedule = decaying_from(recipe, branch.checkpoint.state) if branch else recipe.schedule
         context = TrainContext(
-            optimizer, recipe.schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length,
+            optimizer, schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length,
             recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(), average=average,
         )  # fmt: skip
         collator, start = build_collator(recipe, data.tokenizer), (state.step, state.position)
@@ -110,12 +115,7 @@ def pretrain(
                 log.sync()
                 checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
 
-            events = [
-                Event(1, logger.add),
-                Event(recipe.plan.log_steps, logger.log_training),
-                Event(recipe.plan.evaluate_steps, lambda state, step: logger.evaluate(held_out, state)),
-                Event(recipe.plan.checkpoint_steps, save, when_stopped=True),
-            ]
+            events = [*logger.events(held_out), Event(recipe.plan.checkpoint_steps, save, when_stopped=True)]
             with _naming_the_last_checkpoint(held, state):
                 asked_to_stop = fit(runner, batches, context, events, state)
         summary = finish_run(run, state, logger.measures)
@@ -165,6 +165,15 @@ class TrainLogger:
         self.total = NO_LOSSES
         self.means = ""
         self.measures: dict[str, float] = {}
+
+    def events(self, held_out: list[Batch]) -> list[Event]:
+        """Return when it acts, and in which order."""
+        plan = self.recipe.plan
+        return [
+            Event(1, self.add),
+            Event(plan.log_steps, self.log_training),
+            Event(plan.evaluate_steps, lambda state, step: self.evaluate(held_out, state)),
+        ]
 
     def start(self, state: State) -> None:
         flops_per_token = training_flops(self.runner.objective.flops_per_token(self.recipe.rows.length))

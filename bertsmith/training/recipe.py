@@ -29,6 +29,11 @@ class PretrainRecipe:
         None, "a model whose weights to begin with: a run, or what `import` or `export` wrote; by default random ones",
         identity=False,  # the weights' fingerprint is
     )  # fmt: skip
+    branch: str | None = setting(
+        None, "RUN@STEP: go on from that checkpoint of a run, with a learning rate that falls to zero from there on "
+        "(schedule.kind=wsd)",
+        identity=False,  # the checkpoint's fingerprint is
+    )  # fmt: skip
     seed: int = setting(0, "of weights, rows, order, masks and dropout", ge=0)
     batch_size: int = setting(128, "rows a step", ge=1)
     compat: bool = setting(False, "do as the reference also where that is odd; docs/departures.md lists where")
@@ -67,6 +72,10 @@ class PretrainRecipe:
             raise ValueError(
                 "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
             )
+        if self.branch is not None and self.schedule.kind != "wsd":
+            raise ValueError("branch: a schedule that falls where the branch begins; add schedule.kind=wsd")
+        if self.branch is not None and self.init is not None:
+            raise ValueError("branch and init: two beginnings; leave one of them out")
         if self.head_warmup.steps and self.init is None:
             raise ValueError("head_warmup.steps: without init all weights are new; leave it out")
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.registry import Kinds
@@ -11,6 +11,9 @@ from bertsmith.config.registry import Kinds
 @settings
 class ScheduleSettings(ABC):
     """The base of a schedule's settings: a linear warm-up, times what falls over the plan."""
+
+    falls: ClassVar[bool] = True
+    """Whether the rate is zero at the plan's end, so that a finished run cannot go on."""
 
     kind: str = setting("", "which schedule")
     learning_rate: float = setting(5e-4, "what the warm-up rises towards", gt=0)
@@ -68,6 +71,18 @@ class OneMinusSqrtSettings(ScheduleSettings):
 
 
 @settings
+class ConstantSettings(ScheduleSettings):
+    """Linear warm-up, then constant: a finished run may go on with a longer plan, and be branched (`branch`)."""
+
+    falls: ClassVar[bool] = False
+
+    kind: Literal["constant"] = setting("constant", "constant: never falls")
+
+    def decay(self, progress: float) -> float:
+        return 1.0
+
+
+@settings
 class WarmupStableDecaySettings(ScheduleSettings):
     """Linear warm-up, then constant, then a decay to zero over the last part of the plan.
 
@@ -87,7 +102,9 @@ class WarmupStableDecaySettings(ScheduleSettings):
         return 1.0 - (fallen if self.decay_shape == "linear" else math.sqrt(fallen))
 
 
-SCHEDULES = Kinds("schedule", (PolynomialSettings, CosineSettings, OneMinusSqrtSettings, WarmupStableDecaySettings))
+SCHEDULES = Kinds("schedule", (
+    PolynomialSettings, CosineSettings, OneMinusSqrtSettings, ConstantSettings, WarmupStableDecaySettings,
+))  # fmt: skip
 """The schedules that there are, by their `kind`."""
 
 
