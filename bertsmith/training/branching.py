@@ -56,7 +56,7 @@ def open_branch(recipe: PretrainRecipe, data_hash: str) -> Branch:
         there = ", ".join(map(str, folders)) or "none"
         raise UserError(f"{run}: has no checkpoint of step {step}, but {there}; plan.keep_checkpoints=0 keeps all")
     checkpoint = checkpoints.read(folders[int(step)])
-    if progress_of(recipe, checkpoint.state) >= 1.0:
+    if _progress(recipe, checkpoint.state) >= 1.0:
         raise UserError(
             f"branch = {recipe.branch}: the plan, {recipe.plan.total:,} {recipe.plan.unit}, is done by then"
         )
@@ -66,11 +66,11 @@ def open_branch(recipe: PretrainRecipe, data_hash: str) -> Branch:
 def decaying_from(recipe: PretrainRecipe, state: State) -> ScheduleSettings:
     """Return the recipe's schedule as one that falls from `state` to the plan's end."""
     assert isinstance(recipe.schedule, WarmupStableDecaySettings), "as the recipe's check says"
-    begun = progress_of(recipe, state)
+    begun = _progress(recipe, state)
     warmup = min(recipe.schedule.warmup_proportion, begun)
     return replace(recipe.schedule, warmup_proportion=warmup, decay_proportion=1.0 - begun)
 
 
-def progress_of(recipe: PretrainRecipe, state: State) -> float:
+def _progress(recipe: PretrainRecipe, state: State) -> float:
     """Return the plan's progress, from 0 to 1."""
     return recipe.plan.progress(state.step, state.tokens, state.seconds)

@@ -72,7 +72,7 @@ class TextTask(Task):
     def check(self, start: PretrainedEncoder) -> None:
         super().check(start)
         if self.data.train.has_pairs and start.settings.num_segments == 1:
-            raise UserError(f"{self.recipe.model}: knows one kind of segment, and {self.recipe.task} has pairs of texts")
+            raise UserError(f"{self.recipe.model}: knows one kind of segment; {self.recipe.task} has pairs of texts")
 
     def encode(self, start: PretrainedEncoder) -> Datasets:
         datasets = super().encode(start)
