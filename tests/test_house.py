@@ -198,10 +198,8 @@ def defined_names(node: ast.stmt) -> list[str]:
     return [found.id for target in targets for found in ast.walk(target) if isinstance(found, ast.Name)]
 
 
-FOUND_BY_NAME = {"FAMILIES", "SPECS"}
+FOUND_BY_NAME = {"SPECS"}
 """Constants that a registry reads from each file of its folder."""
-HOMONYMS = {"MAX_NUMBER", "RUN_FOLDER", "TABLE"}
-"""Constants that are still defined twice. May only shrink."""
 
 
 def test_a_public_name_means_one_thing():
@@ -213,7 +211,7 @@ def test_a_public_name_means_one_thing():
                 for name in defined_names(node):
                     if not name.startswith("_"):
                         places.setdefault(name, set()).add(path)
-    assert {name for name, paths in places.items() if len(paths) > 1} <= FOUND_BY_NAME | HOMONYMS
+    assert {name for name, paths in places.items() if len(paths) > 1} <= FOUND_BY_NAME
 
 
 def test_the_text_room_has_no_torch():

@@ -220,16 +220,13 @@ def show_verb(verb: str) -> list[object]:
 
 def _own_settings() -> dict[str, list[str]]:
     """Return the settings that no recipe has, of each verb without recipes of its own: verb → keys."""
-    known = {key for verb in WITH_RECIPES for cls in settings_classes(verb) for key, *_ in _settings(cls)}
-    keys = {
-        verb: [key for cls in settings_classes(verb) for key, *_ in _settings(cls)]
-        for verb in SETTINGS
-        if verb not in (*WITH_RECIPES, "plan")
-    }
+    keys = {verb: [key for cls in settings_classes(verb) for key, *_ in _settings(cls)] for verb in SETTINGS}
+    known = {key for verb in WITH_RECIPES for key in keys[verb]}
     of_recipes = ("tokenizer", "search", "glue")
     return {
-        verb: list(dict.fromkeys(key for key in found if verb not in of_recipes or key not in known))
-        for verb, found in keys.items()
+        verb: list(dict.fromkeys(key for key in keys[verb] if verb not in of_recipes or key not in known))
+        for verb in keys
+        if verb not in (*WITH_RECIPES, "plan")
     }
 
 

@@ -14,10 +14,7 @@ SETTINGS = {
     "finetune": ("bertsmith.tasks.recipe:FinetuneRecipe",),
     "search": ("bertsmith.sweeps.search:SearchOptions", "bertsmith.tasks.recipe:FinetuneRecipe"),
     "glue": ("bertsmith.sweeps.glue:GlueSettings", "bertsmith.tasks.recipe:FinetuneRecipe"),
-    "submit": (
-        "bertsmith.predict.submit:SubmitSettings",
-        "bertsmith.predict.answer_file:AnswerFileSettings",
-    ),
+    "submit": ("bertsmith.predict.submit:SubmitSettings", "bertsmith.predict.answer_file:AnswerFileSettings"),
     "evaluate": ("bertsmith.evals.evaluate:EvaluateSettings",),
     "export": ("bertsmith.convert.export:ExportSettings",),
     "import": ("bertsmith.convert.importing:ImportSettings",),
