@@ -183,27 +183,27 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
     loaded = load_incomplete("pretrain", what, overrides)
     recipe: PretrainRecipe = loaded.settings
     path = None if loaded.origins["data"] == "needed" else recipe.data
-    vocabulary = _vocabulary(path, assumed)
+    vocab_size, vocab_source, data_tokens = _vocabulary(path, assumed)
     with shapes_only():  # which ids are special does not matter
-        objective = recipe.objective.build(recipe.model, MaskingVocabulary(vocabulary.size))
+        objective = recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size))
     job = _Job(recipe, objective, assumed)
     memory_on_cpu = footprint(recipe, job.objective, Precision(half=False, cuda=False))
     assert memory_on_cpu is not None, "there is no limit"
-    reference = _reference_flops_per_token(recipe, vocabulary.size)
+    reference = _reference_flops_per_token(recipe, vocab_size)
     tokens = job.tokens
     return Estimate(
         recipe=what,
         overrides=list(overrides),
         data=path,
-        vocab_size=vocabulary.size,
-        vocab_source=vocabulary.source,
+        vocab_size=vocab_size,
+        vocab_source=vocab_source,
         parameters=_parameters(job.objective),
         batch_size=recipe.batch_size,
         length=recipe.rows.length,
         hours=recipe.plan.hours,
         steps=job.steps,
         tokens=tokens,
-        data_tokens=vocabulary.data_tokens,
+        data_tokens=data_tokens,
         flops_per_token=job.flops_per_token,
         flops=tokens and tokens * job.flops_per_token,
         reference_flops_per_token=reference,
@@ -224,21 +224,16 @@ def _check(assumed: Assumptions) -> None:
         raise UserError(f"--vocab-size {assumed.vocab_size}: a number of tokens, at least 1")
 
 
-class _Vocabulary(NamedTuple):
-    size: int
-    source: str
-    data_tokens: int | None
-
-
-def _vocabulary(path: str | None, assumed: Assumptions) -> _Vocabulary:
+def _vocabulary(path: str | None, assumed: Assumptions) -> tuple[int, str, int | None]:
+    """Return the vocabulary's size, where that is from, and the training tokens in the data folder, if there is one."""
     data = open_data(path, check=False) if path and Path(path).exists() else None
     tokens = data.num_tokens("train") if data else None
     if assumed.vocab_size is not None:
-        return _Vocabulary(assumed.vocab_size, "as given", tokens)
+        return assumed.vocab_size, "as given", tokens
     if data is not None:
-        return _Vocabulary(data.manifest["tokenizer"]["vocab_size"], f"of {path}", tokens)
+        return data.manifest["tokenizer"]["vocab_size"], f"of {path}", tokens
     reason = "no data=FOLDER" if path is None else f"there is no {path}"
-    return _Vocabulary(BERT_VOCAB_SIZE, f"BERT's, assumed: {reason}", None)
+    return BERT_VOCAB_SIZE, f"BERT's, assumed: {reason}", None
 
 
 def _parameters(objective: PretrainingObjective) -> dict[str, int]:

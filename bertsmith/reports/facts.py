@@ -1,6 +1,6 @@
 """What was trained on what, for how long and how fast: a run as rows of a table, and as a few headline figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -11,8 +11,6 @@ from bertsmith.reports.markup import counted
 from bertsmith.reports.runs import Run
 from bertsmith.reports.titles import measure_title
 from bertsmith.storage.results import by_task, cautions_of, flat_names
-
-ENCODER_KEYS = ("num_hidden_layers", "hidden_size", "embedding_size")
 
 
 class Figure(NamedTuple):
@@ -67,21 +65,16 @@ def cautions(runs: Sequence[Run]) -> list[str]:
     if runs[0].verb == "finetune":
         dev_sets: dict[str, set[str]] = {}
         for run in runs:
-            for task, found in _dev_sets(run):
-                dev_sets.setdefault(task, set()).add(found)
+            found = run.manifest.get("identity", {}).get("data")
+            if isinstance(found, list) and len(found) == 2:  # with the fingerprint of its dev set
+                task = str(run.manifest.get("task") or run.setting("task", ""))
+                dev_sets.setdefault(task, set()).add(str(found[1]))
         said += [
             f"{task}: these runs were scored on different dev sets, so their scores do not compare."
-            for task, found in dev_sets.items()
-            if len(found) > 1
+            for task, fingerprints in dev_sets.items()
+            if len(fingerprints) > 1
         ]
     return said
-
-
-def _dev_sets(run: Run) -> list[tuple[str, str]]:
-    """Return the run's task with the fingerprint of its dev set, where its manifest has one."""
-    found = run.manifest.get("identity", {}).get("data")
-    task = str(run.manifest.get("task") or run.setting("task", ""))
-    return [(task, str(found[1]))] if isinstance(found, list) and len(found) == 2 else []
 
 
 def state(run: Run) -> str:
@@ -130,9 +123,7 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
     return {
         "State": state(run),
         "Task": ", ".join(run.manifest.get("tasks", {})) or run.manifest.get("task") or run.setting("task"),
-        "Started from": _joined(
-            run.setting("model"), "its weights drawn anew at random" if run.setting("random_weights") else ""
-        ),
+        "Started from": _start(run),
         "Learnt before": ", ".join(run.manifest.get("learnt_before", [])),
         "Data": run.setting("data"),
         "Examples": _joined(*counts),
@@ -148,6 +139,10 @@ def _fine_tuning(run: Run) -> dict[str, Any]:
         "Warnings": "\n".join(warnings),
         "Time": _seconds(run),
     }  # fmt: skip
+
+
+def _start(run: Run) -> str:
+    return _joined(run.setting("model"), "its weights drawn anew at random" if run.setting("random_weights") else "")
 
 
 def _split(run: Run, split: str) -> str:
@@ -166,9 +161,7 @@ def _glue(run: Run) -> dict[str, Any]:
     return {
         "State": state(run),
         "Tasks": _joined(f"{len(tasks)} with scores", f"{len(absent)} absent" if absent else ""),
-        "Started from": _joined(
-            run.setting("model"), "its weights drawn anew at random" if run.setting("random_weights") else ""
-        ),
+        "Started from": _start(run),
         "Started from a model of MNLI": ", ".join(transferred),
         "Data": run.setting("data"),
         "Hyper-parameters": _hyperparameters(run),
@@ -195,7 +188,7 @@ def _averages(run: Run) -> list[Figure]:
 
 
 def _encoder(model: dict[str, Any]) -> str:
-    layers, hidden, embedding = (model.get(key) for key in ENCODER_KEYS)
+    layers, hidden, embedding = map(model.get, ("num_hidden_layers", "hidden_size", "embedding_size"))
     if not layers or not hidden:
         return ""
     narrow = embedding and embedding != hidden
@@ -203,12 +196,9 @@ def _encoder(model: dict[str, Any]) -> str:
 
 
 def _plan(plan: dict[str, Any]) -> str:
-    units: dict[str, Callable[[Any], str]] = {
-        "steps": lambda number: f"{number:,} steps",
-        "tokens": lambda number: f"{format_count(number)} tokens",
-        "hours": lambda number: f"{number:g} hours",
-    }
-    return next((show(plan[unit]) for unit, show in units.items() if plan.get(unit)), "")
+    if hours := plan.get("hours"):
+        return f"{hours:g} hours"
+    return _count(plan.get("steps"), "steps", exact=True) or _count(plan.get("tokens"), "tokens")
 
 
 def _measures(run: Run) -> str:

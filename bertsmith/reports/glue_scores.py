@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from bertsmith.reports.averages import PROTOCOLS, reservations, seeds_of
 from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_chart, score_chart
@@ -15,22 +14,13 @@ ORDER = (*QUOTED_METRICS, "wnli")
 """In which tasks are shown."""
 
 
-class Average(NamedTuple):
-    """One protocol: what it averages, and the runs' averages beside published ones."""
-
-    title: str
-    about: str
-    chart: Chart | None
-    """Of the averages that are whole; none where no run has one."""
-    table: str
-
-
-def averages(runs: Sequence[Run]) -> Iterator[Average]:
-    """Yield the averages by each protocol, of those runs that have scores."""
+def averages(runs: Sequence[Run]) -> Iterator[tuple[str, str, Chart | None, str]]:
+    """Yield, by each protocol, its title and description, and the averages of those runs that have scores as a chart
+    (None where none is complete) and a table."""
     scored = [run for run in runs if run.glue["averages"]]
     for name, protocol in PROTOCOLS.items() if scored else ():
         title, _, about = protocol.title.partition(": ")
-        yield Average(title, about, _average_chart(name, scored), _average_table(name, scored))
+        yield title, about, _average_chart(name, scored), _average_table(name, scored)
 
 
 def task_charts(runs: Sequence[Run]) -> list[Chart]:

@@ -10,6 +10,7 @@ from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, curve_styl
 from bertsmith.reports.facts import cautions, facts, headline, state
 from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
 from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table, text_lines
+from bertsmith.reports.published import PROTOCOLS_NOTE
 from bertsmith.reports.runs import VERBS, Run, read_runs
 from bertsmith.reports.scores import task_scores
 from bertsmith.storage.file_types import PAGE_FILE, check_output
@@ -17,12 +18,6 @@ from bertsmith.storage.files import make_folder, write_text
 from bertsmith.storage.folders import no_empty_folder
 
 VERB_TITLES = {"pretrain": "Pre-training", "finetune": "Fine-tuning", "glue": "GLUE"}
-
-PROTOCOLS_NOTE = (
-    '<p class="note">Mind the protocols: the best of ten fine-tunings stands about a point above their median, '
-    "and a test set is not the dev set.</p>"
-)
-"""The point: richarddwang/electra_pytorch's best-of-10 GLUE average 81.38 over 14 pre-trainings, against 80.36."""
 
 
 @no_empty_folder
@@ -99,18 +94,17 @@ class _Page:
         yield "</section>"
 
     def _scores(self, runs: Sequence[Run]) -> Iterator[str]:
-        for scores in task_scores(runs):
-            yield f'<div class="scores"><h3>{escape(scores.title)}</h3>'
-            yield self._figure(scores.chart)
-            yield scores.table + (PROTOCOLS_NOTE if scores.compared else "")
-            yield f"<details><summary>Every seed</summary>{scores.seeds}</details></div>"
+        for title, chart, scores, seeds in task_scores(runs):
+            yield f'<div class="scores"><h3>{escape(title)}</h3>'
+            yield self._figure(chart)
+            yield f"{scores}<details><summary>Every seed</summary>{seeds}</details></div>"
 
     def _averages(self, runs: Sequence[Run]) -> Iterator[str]:
-        for found in averages(runs):
-            yield f'<div class="averages"><h3>{escape(found.title)}</h3><p class="note">{escape(found.about)}</p>'
-            if found.chart is not None:
-                yield self._figure(found.chart)
-            yield f"{found.table}</div>"
+        for title, about, chart, rows in averages(runs):
+            yield f'<div class="averages"><h3>{escape(title)}</h3><p class="note">{escape(about)}</p>'
+            if chart is not None:
+                yield self._figure(chart)
+            yield f"{rows}</div>"
 
     def _tasks(self, runs: Sequence[Run]) -> Iterator[str]:
         yield f'<h3>Every task, × 100</h3><div class="tasks">{task_table(runs)}</div>'

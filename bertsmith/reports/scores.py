@@ -2,41 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from bertsmith.reports.charts import Chart, score_chart
 from bertsmith.reports.markup import ABSENT, counted, escape, swatch, table
-from bertsmith.reports.published import QUOTED_METRICS, published_scores
+from bertsmith.reports.published import PROTOCOLS_NOTE, QUOTED_METRICS, published_scores
 from bertsmith.reports.runs import Run
 from bertsmith.reports.titles import measure_title
 from bertsmith.storage.results import by_task
 
 
-class TaskScores(NamedTuple):
-    """One task: its scores as a chart and as HTML tables."""
-
-    title: str
-    chart: Chart
-    table: str
-    seeds: str
-    compared: bool
-    """Whether published scores are beside our own."""
-
-
-def task_scores(runs: Sequence[Run]) -> Iterator[TaskScores]:
-    """Yield the tasks of those runs that have scores, in the order of the runs."""
+def task_scores(runs: Sequence[Run]) -> Iterator[tuple[str, Chart, str, str]]:
+    """Yield, for each task with scores, in the order of the runs: a title, the scores as a chart and as HTML beside
+    published ones, and every seed's as HTML."""
     scored = [(task, view) for run in runs for task, view in _by_task(run).items()]
     for task in dict.fromkeys(task for task, _ in scored):
         chosen = [view for name, view in scored if name == task]
         metric = _shared_metric(task, chosen)
         comparable = [view for view in chosen if metric in view.summary]
-        yield TaskScores(
-            f"{task}: {measure_title(metric)} × 100",
-            score_chart(task, metric, comparable),
-            _summary_table(task, metric, comparable),
-            _seed_table(chosen),
-            bool(published_scores(task, metric)),
-        )
+        scores = _summary_table(task, metric, comparable) + (PROTOCOLS_NOTE if published_scores(task, metric) else "")
+        title = f"{task}: {measure_title(metric)} × 100"
+        yield title, score_chart(task, metric, comparable), scores, _seed_table(chosen)
 
 
 def _by_task(run: Run) -> dict[str, Run]:
