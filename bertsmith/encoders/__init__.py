@@ -11,8 +11,7 @@ In reading order:
     bert        BERT's and ELECTRA's: settings, embeddings, layer, heads, costs
     modernbert  ModernBERT's, likewise
     registry    the architectures by their `kind`; each file that defines one is found
-    encoder     embeddings and the stack of layers, of any architecture
-    networks    encoders with their pre-training heads
+    encoder     embeddings and the stack of layers, of any architecture; encoders with their pre-training heads
     reference_flops  operations as the reference counts them, and its table of published models
 
 Shapes, everywhere in the package: T tokens in a batch, N rows, L length of a padded row, D hidden size,

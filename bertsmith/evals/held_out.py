@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import check
 from bertsmith.encoders.config import check_length
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.evals.pinned import pinned_loss
 from bertsmith.objectives.kinds import exported_objective

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
 from bertsmith.hub.heads import HeadName

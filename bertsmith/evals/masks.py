@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine

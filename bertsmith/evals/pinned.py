@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.evals.rows import asking, batches, framed, on_machine, places
 from bertsmith.text.segments import RowSettings, rows_of
 from bertsmith.text.shards import Data, open_data

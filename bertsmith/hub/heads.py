@@ -7,8 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import Encoder, MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
 
 HeadName = Literal["masked_tokens", "replaced_tokens", "classification", "tagging", "answering"]

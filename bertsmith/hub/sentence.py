@@ -116,8 +116,7 @@ def read_modules(folder: Path, encoder: Path, settings: EncoderConfig) -> tuple[
             if kind == "Dense":
                 dense[f"{module_folder}/{WEIGHTS}"] = place
         contents[LIBRARY] = _optional(folder / LIBRARY)
-        contents[ENCODER].setdefault("max_seq_length", None)
-        if contents[ENCODER]["max_seq_length"] is None:
+        if contents[ENCODER].get("max_seq_length") is None:
             contents[ENCODER]["max_seq_length"] = _tokenizers_length(encoder, settings.max_position_embeddings)
         checked = _checked(contents, settings, where | {LIBRARY: str(folder / LIBRARY)})
         weights = {name: _dense_weights(place, contents, name) for name, place in dense.items()}

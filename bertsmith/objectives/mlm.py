@@ -10,7 +10,7 @@ from torch import Tensor
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import check
 from bertsmith.encoders.config import EncoderConfig, Precision
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy

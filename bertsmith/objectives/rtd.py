@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import check
 from bertsmith.encoders.config import EncoderConfig, Precision
-from bertsmith.encoders.networks import ReplacedTokenModel
+from bertsmith.encoders.encoder import ReplacedTokenModel
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import rtd_weights

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.attention import FULL, AttentionWindow, attend
 from bertsmith.encoders.bert import BertConfig, BertLayer, SelfAttention
-from bertsmith.encoders.encoder import Encoder
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import Encoder, MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
 
 LENGTHS, VOCAB_SIZE = [5, 1, 9, 3], 50

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.evals.blimp import Paradigm, blimp_probes, collect, read_blimp, score_blimp
 from bertsmith.evals.likelihood import standard_error

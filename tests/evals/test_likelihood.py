@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.evals.likelihood import likelihoods, preferred, scoring_head, standard_error, token_likelihoods
 from bertsmith.training.machine import MachineSettings, choose_machine

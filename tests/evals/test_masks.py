@@ -3,7 +3,7 @@
 import pytest
 import transformers
 
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.evals.masks import filled, guess_masks
 from tests.evals.toy_models import cpu, toy_network, toy_tokenizer, write_network
 

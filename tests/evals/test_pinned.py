@@ -8,7 +8,7 @@ import torch
 
 import bertsmith
 from bertsmith.encoders.bert import BertConfig
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.evals import pinned
 from bertsmith.evals.pinned import masked_columns, pinned_loss, pinned_rows

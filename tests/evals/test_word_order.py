@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.evals.masks import show_guesses
 from bertsmith.evals.word_order import Pair, find_pairs, word_order
 from bertsmith.text.prepare import PrepareRecipe, prepare

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from bertsmith.encoders.bert import BertConfig
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.hub.network import Network
 from bertsmith.tokenizers.tokenizer import Tokenizer

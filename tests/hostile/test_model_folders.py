@@ -14,7 +14,7 @@ from attack import attack, few_and_many, outcome
 from hypothesis import strategies as st
 from mutation import mutated, mutated_json
 
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.hub.tensorflow import find_checkpoint, read_checkpoint
 from tests.evals.toy_models import toy_network, toy_tokenizer, write_network

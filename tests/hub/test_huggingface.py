@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from bertsmith.encoders.bert import BertConfig, MaskedTokenHead, ReplacedTokenHead
 from bertsmith.encoders.config import EncoderConfig
-from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.encoder import Encoder, MaskedTokenModel
 from bertsmith.encoders.heads import PlainClassificationHead
-from bertsmith.encoders.networks import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
 from bertsmith.hub.heads import problem_type

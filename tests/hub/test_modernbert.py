@@ -8,9 +8,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.encoder import Encoder, MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.modernbert import ModernBertClassificationHead, ModernBertConfig
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError
 from bertsmith.hub.huggingface import read_folder, write_folder

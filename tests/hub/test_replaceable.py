@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.hub.replaceable import check_replaceable
 from bertsmith.storage.manifests import write_manifest

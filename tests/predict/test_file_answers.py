@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import bertsmith
 from bertsmith.cli.app import app
 from bertsmith.convert.export import export_run
-from bertsmith.encoders.networks import MaskedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.storage.manifests import write_manifest
 from bertsmith.tasks.finetune import finetune

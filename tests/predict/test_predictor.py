@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import bertsmith
 from bertsmith.cli.app import app
 from bertsmith.convert.export import export_run
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.errors import UserError
 from bertsmith.tasks.finetune import finetune
 from bertsmith.training.pretrain import pretrain

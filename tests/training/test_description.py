@@ -3,7 +3,7 @@
 from typer.testing import CliRunner
 
 from bertsmith.cli.app import app
-from bertsmith.encoders.networks import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
 from tests.evals.toy_models import toy_network, toy_tokenizer, write_network
 
 
