@@ -11,13 +11,7 @@ import numpy as np
 from bertsmith.errors import UserError, quoted
 from bertsmith.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
 from bertsmith.scoring.malformed import OF_GRADING, Malformed
-from bertsmith.scoring.questions import (
-    paired_ids,
-    read_mrqa,
-    read_null_odds,
-    read_predicted_texts,
-    read_squad,
-)
+from bertsmith.scoring.questions import paired_ids, read_mrqa, read_null_odds, read_predicted_texts, read_squad
 from bertsmith.scoring.text_answers import NULL_THRESHOLD, score_answerable, score_answers
 from bertsmith.scoring.word_lines import read_tagging
 from bertsmith.tables.cells import whole_number

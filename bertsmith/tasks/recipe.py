@@ -114,8 +114,7 @@ class FinetuneRecipe:
         False, "take only the model's shape and tokenizer and start from random weights, the mark to beat"
     )
     compat: bool = setting(
-        False,
-        "do as the reference also where that is odd; docs/departures.md lists where. Its head cannot be exported",
+        False, "do as the reference also where that is odd; docs/departures.md lists where. Its head cannot be exported"
     )
     check_counts: bool = setting(
         True,
