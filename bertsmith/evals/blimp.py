@@ -7,7 +7,7 @@ Source: Warstadt et al. 2020, BLiMP, arXiv 1912.00582; the files of github.com/a
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ PAIRS_AT_ONCE = 1000
 _FIELDS = ("sentence_good", "sentence_bad", "UID", "linguistics_term")
 
 _PHENOMENA = {"s-selection": "argument_structure"}
-"""What two of the files call theirs → where the paper counts them."""
+"""Phenomenon in two of the files → the paper's."""
 
 
 class Paradigm(NamedTuple):
@@ -43,8 +43,9 @@ class Paradigm(NamedTuple):
     """The right sentence and the wrong one."""
 
 
-class Accuracy(NamedTuple):
-    """How often the right sentence is the likelier one; equals count one half."""
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of pairs whose right sentence is the likelier one; equals count one half."""
 
     accuracy: float
     standard_error: float
@@ -61,11 +62,7 @@ class BlimpScores:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a file or for other programs."""
-        return {
-            "overall": self.overall._asdict(),
-            "phenomena": {name: accuracy._asdict() for name, accuracy in self.phenomena.items()},
-            "paradigms": {name: accuracy._asdict() for name, accuracy in self.paradigms.items()},
-        }
+        return asdict(self)
 
 
 def read_blimp(folder: Path, pairs: int) -> list[Paradigm]:

@@ -14,7 +14,7 @@ from bertsmith.training.models import Model
 
 @settings
 class EvaluateSettings:
-    """What to measure, on what."""
+    """Settings of `evaluate`."""
 
     data: str | None = setting(
         None, "data folder whose held-out text is measured; without it and without blimp, the run's own"
@@ -29,7 +29,7 @@ class EvaluateSettings:
 
 
 class Evaluation(NamedTuple):
-    """What was measured; None where it was not asked for."""
+    """Measures of a model; None where they were not asked for."""
 
     heldout: dict[str, float] | None
     blimp: BlimpScores | None

@@ -27,7 +27,7 @@ DEFAULT_LENGTH = 128
 
 @settings
 class HeldOutRows:
-    """Which rows are measured."""
+    """Settings of the measured rows."""
 
     seed: int = setting(0, "of rows, masks and replacements", ge=0)
     batch_size: int = setting(128, "rows whose masks are drawn together", ge=1)
@@ -37,7 +37,7 @@ class HeldOutRows:
 
 
 class Measuring(NamedTuple):
-    """How held-out text is measured, so that a run and its export have the same measures."""
+    """Settings that decide held-out measures, so that a run and its export have the same ones."""
 
     held_out: HeldOutRows
     objective: PretrainingSettings

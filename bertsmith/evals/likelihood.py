@@ -1,4 +1,4 @@
-"""How likely a model finds a sentence: its pseudo-log-likelihood, in nats.
+"""Pseudo-log-likelihoods of sentences, in nats.
 
 A masked-token model is asked for each token in turn, that one masked; the logarithms of the true tokens' probabilities
 are added up. That is a row a token: n² tokens for a sentence of n, and less is not to be had, since in a bidirectional
@@ -23,7 +23,7 @@ from bertsmith.training.machine import Machine
 from bertsmith.training.models import Model
 
 LikelihoodModel = MaskedTokenModel | ReplacedTokenModel
-"""What can be asked; the pre-training objectives are such networks too."""
+"""Networks that score sentences; the pre-training objectives are such networks too."""
 
 MEASURES = {
     "log_prob_of_masked_token": "the log-probability of each token, masked in turn, added up (pseudo-log-likelihood)",
@@ -31,7 +31,7 @@ MEASURES = {
     "they fit by a discriminator, which is no likelihood of the text",
     "negative_energy": "minus the energy of each token, added up (an Electric's estimate of the pseudo-log-likelihood)",
 }
-"""What a score is the sum of, as JSON names it and as people are told."""
+"""A score's terms, as JSON names them → in words."""
 
 
 def scoring_head(model: Model) -> HeadName:

@@ -1,4 +1,4 @@
-"""The generator: what replaces masked tokens, so that the discriminator has something to find."""
+"""ELECTRA's generator, which replaces masked tokens for the discriminator to find."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -21,7 +21,7 @@ LEARNT = ("kind = masked_tokens", "kind = two_towers")
 
 @settings
 class GeneratorSettings:
-    """How the generator is made from the discriminator, and how it samples."""
+    """The generator's sizes, beside the discriminator's, and its sampling."""
 
     kind: Literal["masked_tokens", "two_towers", "uniform"] = setting(
         "masked_tokens",

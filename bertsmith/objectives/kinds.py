@@ -13,7 +13,7 @@ OBJECTIVES = Kinds("objective", (MaskedTokensSettings, ReplacedTokensSettings, E
 """To add one, write its settings as `bertsmith.objectives.objective.PretrainingSettings` asks, and name them here."""
 
 ObjectiveSettings = Annotated[PretrainingSettings, OBJECTIVES]
-"""What a recipe's table `objective` may be."""
+"""The type of a recipe's table `objective`."""
 
 
 def exported_objective(networks: Sequence[Any], measuring: Mapping[str, Any]) -> PretrainingSettings:

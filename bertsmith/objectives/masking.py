@@ -1,5 +1,5 @@
-"""Which positions are predicted and what stands there instead. On the host, in numpy: a batch's masks are drawn before
-it is cut into micro-batches, so that how it is cut changes nothing."""
+"""Masking: which tokens are predicted, and their replacements. On the host, in numpy: a batch is masked before it is
+cut into micro-batches, so that the cut changes nothing."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What an objective is, and the two nouns it speaks: Batch and Losses."""
+"""The base of objectives and of their settings, with the types that they share: Batch and Losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -147,7 +147,7 @@ class PretrainingSettings(ABC):
     `bertsmith.hub.network.Network`s."""
 
     kind: str
-    """What a recipe's objective.kind calls it."""
+    """Its name in a recipe's objective.kind."""
     head: ClassVar[PretrainedHead]
     """Of the network that fine-tuning starts from, as `bertsmith.hub.heads` calls it."""
     energies: ClassVar[bool] = False
@@ -194,7 +194,7 @@ class PretrainingSettings(ABC):
 
     @property
     def unexported(self) -> Mapping[str, str]:
-        """What an export leaves out of the trained weights: name → description and reason."""
+        """Trained weights that an export leaves out: name → description and reason."""
         return {}
 
     def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:

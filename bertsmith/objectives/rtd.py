@@ -184,7 +184,7 @@ class ReplacedTokensCollator(MaskingCollator):
 
 
 class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
-    """A discriminator (`encoder`, `head`) and what its generator has of its own, trained together.
+    """A discriminator (`encoder`, `head`) and its generator's own parts, trained together.
 
     Source: ELECTRA, arXiv 2003.10555, section 2; google-research/electra, run_pretraining.py, PretrainingModel.
     """

@@ -1,4 +1,4 @@
-"""What this machine is, and what bertsmith will use of it."""
+"""A description of this machine, and of what bertsmith uses of it."""
 
 import os
 import platform

@@ -95,7 +95,7 @@ USABLE_MEMORY = 0.9
 
 
 class Assumptions(NamedTuple):
-    """What a plan takes for granted."""
+    """Assumptions of an estimate."""
 
     utilisation: float | None = None
     """Share of the data sheet's peak that training reaches, in (0, 1]; None: `usual_utilisation`."""
@@ -141,7 +141,7 @@ class OnGPU:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a pre-training takes. With a plan in hours, the number of tokens depends on the GPU, and is None here."""
+    """The costs of a pre-training. With a plan in hours, the number of tokens depends on the GPU, and is None here."""
 
     recipe: str
     overrides: list[str]

@@ -13,7 +13,7 @@ from bertsmith.reports.published import PUBLISHED_AVERAGES, QUOTED_METRICS
 
 
 class Protocol(NamedTuple):
-    """Which numbers are averaged; each is a median over the seeds."""
+    """The averaged metrics, each a median over the seeds."""
 
     title: str
     scores: tuple[tuple[str, str], ...]

@@ -25,7 +25,7 @@ FROM_ZERO = ("tokens_per_second", "mfu", "memory_bytes")
 NO_MEASURE = ("split", "step", "tokens", "seconds")
 
 AXES = {"steps": ("step", 1), "tokens": ("tokens", 1), "hours": ("seconds", 3600)}
-"""What curves can be drawn against → key in a line, and what to divide it by."""
+"""Horizontal axis → key in a line of metrics, and its divisor."""
 
 
 class Chart(NamedTuple):
@@ -59,7 +59,7 @@ class ScoreRow(NamedTuple):
     marker: dict[str, Any]
     """Plotly's."""
     seeds: dict[str, float]
-    """What is shown → the score of a seed."""
+    """Text → the score of a seed."""
 
 
 def curve_styles(runs: Sequence[Run], single: bool) -> list[tuple[str, dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""What was trained on what, for how long and how fast: a run as rows of a table, and as a few headline figures."""
+"""A run's data, model, training and speed as rows of a table, and its headline figures."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -53,7 +53,7 @@ def headline(run: Run) -> list[Figure]:
 
 
 def cautions(runs: Sequence[Run]) -> list[str]:
-    """Return what keeps measures of these runs, of one kind, from being compared."""
+    """Return what prevents comparing measures of these runs, which are of one verb."""
     said = []
     if runs[0].verb == "pretrain":
         if len({run.vocabulary for run in runs if run.vocabulary}) > 1:
@@ -146,7 +146,7 @@ def _start(run: Run) -> str:
 
 
 def _split(run: Run, split: str) -> str:
-    """Return what people call a split, "dev" being what is scored."""
+    """Return a split's title, "dev" being the scored one."""
     if split != "dev":
         return split
     tested = [task for task in run.manifest.get("tasks", {}) if run.scored_on(task) == "test"]

@@ -26,14 +26,14 @@ class Log(NamedTuple):
     """One metrics.jsonl."""
 
     label: str
-    """Which of the run's trials it is of; empty where there is but one."""
+    """The trial's name; empty for a run with one log."""
     lines: list[dict[str, Any]]
     """Each with a "split" and a "step"."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder says about itself; what it does not say (yet) is empty."""
+    """The content of a run folder; fields that it lacks, or lacks as yet, are empty."""
 
     name: str
     """The folder's own name, with as many of its parents as it takes to tell the runs of the page apart."""

@@ -1,4 +1,4 @@
-"""What a run is warned of: settings that rarely do well, and training that has stopped to learn. A line each, once."""
+"""Warnings of a run, each once: settings that rarely do well, and training that no longer learns."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -145,11 +145,11 @@ class InitWeights(NamedTuple):
     weights: dict[str, Tensor] | None
     """All weights as the recipe's objective names them, where the model is a run that trained the same networks."""
     notes: list[str]
-    """What of the model has no place here."""
+    """On parts of the model that are not used."""
     fingerprint: str
     """Of the model as it was found."""
     pooling: dict[str, Any] | None = None
-    """What the run's manifest keeps of sentence-transformers' files beside it."""
+    """For the run's manifest, from sentence-transformers' files beside the model."""
 
 
 def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path) -> InitWeights:

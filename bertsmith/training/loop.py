@@ -51,7 +51,7 @@ class State:
 
 
 class Step(NamedTuple):
-    """What a step did, for the events."""
+    """The results of a step, for the events."""
 
     losses: Losses
     learning_rate: float
@@ -70,7 +70,7 @@ class Event(NamedTuple):
 
 
 class TrainContext(NamedTuple):
-    """How to train: what `fit` needs besides the objective and its batches."""
+    """Optimizer, schedule, plan and settings of `fit`."""
 
     optimizer: torch.optim.Optimizer
     schedule: ScheduleSettings

@@ -22,7 +22,7 @@ TokensOrBatch = TypeVar("TokensOrBatch", Tokens, Batch)
 
 @settings
 class MachineSettings:
-    """What to run on."""
+    """Settings of the device."""
 
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto takes a GPU where there is one")
     dtype: Literal["auto", "float32", "bfloat16"] = setting(

@@ -20,7 +20,7 @@ _MAX_LINE_BYTES = 1 << 20
 
 
 class MetricsLog:
-    """What a run measured, by step. A resumed run first forgets what it measured after its checkpoint.
+    """A run's measures by step. A resumed run first removes those after its checkpoint.
 
     Attributes:
         trackers: what is given the measures besides.

@@ -110,7 +110,7 @@ def _expected(recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.C
 
 @dataclass(frozen=True)
 class Model:
-    """What a path holds: trained networks, their tokenizer, and where they come from."""
+    """Trained networks, their tokenizer and their origin."""
 
     path: Path
     networks: list[Network]

@@ -1,4 +1,4 @@
-"""What every optimizer has: its settings, groups of parameters by decay and rate, and clipping."""
+"""The base of optimizers' settings; groups of parameters by decay and rate; clipping."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection

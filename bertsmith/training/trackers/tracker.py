@@ -1,4 +1,4 @@
-"""What a tracker has, and which of its own runs it continues."""
+"""The base of trackers, and continuing their runs."""
 
 import secrets
 from abc import ABC, abstractmethod
