@@ -29,12 +29,8 @@ def print_predictions(
     overwrite: bool = False,
 ) -> None:
     """Print an answer for each of `lines` (those of `file`, if there is one) or each row of the table `file`; or write
-    the rows with their answers to the table `out`.
-
-    Raises:
-        UserError: the model cannot answer; a column is missing; a text is not one; the text of a model that was not
-            fine-tuned is too long; `out` cannot be written.
-    """
+    the rows with their answers to the table `out`. Raises UserError where a row cannot be read or answered, or `out`
+    cannot be written."""
     pipeline = pipeline_of(model, max_guesses, truncate)
     if out is not None:
         check_out(out, file, overwrite)

@@ -50,8 +50,7 @@ def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
 
 
 def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:
-    """Print a recipe's settings: the verb of a shipped one follows from its name; a file is read as the first kind that
-    it fits."""
+    """Print a recipe's settings: a shipped one by its name; a file for the first verb whose settings it has."""
     shipped = {verb: shipped_recipes(verb) for verb in WITH_RECIPES}
     verbs = [verb for verb, names in shipped.items() if what in names]
     if not verbs and what in SETTINGS and not Path(what).is_file():
@@ -163,7 +162,7 @@ def _show_search(path: Path, manifest: dict[str, Any]) -> list[object]:
 
 
 def _print_own_recipe(path: Path, verb: str) -> None:
-    """Print a run's recipe.toml, which holds all settings; which of them were chosen shows in their values."""
+    """Print a run's recipe.toml, which has all settings; those that are not at their defaults are from the run."""
     recipe: Any = read_own_recipe(recipe_class(verb), path, verb)
     _print_settings(Loaded(recipe, dict.fromkeys(set_keys(recipe), "run")), "\nrecipe")
 
@@ -231,7 +230,7 @@ def _own_settings() -> dict[str, list[str]]:
 
 
 def _settings(cls: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Key, default and meaning of each setting; of a table of several kinds those of its usual one."""
+    """Yield key, default and description of each setting; of a table of several kinds, of the default's."""
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         default: Any = field.default

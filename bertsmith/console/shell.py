@@ -9,12 +9,8 @@ from bertsmith.errors import printable
 
 
 def command(*words: object) -> str:
-    """Return `words` as one line that a shell reads back as exactly these.
-
-    Args:
-        words: the program's name, verb, arguments and options. A `Path` is written so that it is never taken for an
-            option; None is left out.
-    """
+    """Return `words` as one line that a shell reads back as exactly these. A `Path` is written so that it is never
+    taken for an option; None is left out."""
     return " ".join(quote(word) for word in words if word is not None)
 
 

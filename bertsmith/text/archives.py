@@ -32,12 +32,9 @@ def members(
     blocks: Iterator[bytes], source: str, skipped: Counter[str] | None = None, broken: OnBroken = refuse
 ) -> Iterator[bytes]:
     """Yield the contents of the files in a tar archive, in its order; other members, and hidden files, are counted in
-    `skipped`.
+    `skipped`, and `broken` is called with an error for each member that is too large.
 
     Reads the old, POSIX (ustar, pax) and GNU formats, and archives that were appended to one another.
-
-    Args:
-        broken: called with an error for each member that is too large.
 
     Raises:
         BrokenArchive: not a tar archive, a damaged header, an early end, or a member whose name leads out of the

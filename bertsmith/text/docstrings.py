@@ -1,4 +1,4 @@
-"""English text that every installation carries: the docstrings of its scientific packages and of Python itself.
+"""English text that is on every machine: the docstrings of the installed scientific packages and of Python itself.
 
 The corpus of `bertsmith quickstart`, which has no network and no files of its own. Sources are read as text; nothing is
 imported. One regular expression finds the docstrings: 3.5 s of one core for the 5,413 files, which `ast.parse` takes
@@ -105,8 +105,8 @@ def _parsed_docstrings(text: str) -> list[str]:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
         return []
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    types = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, types)]
     nodes.sort(key=lambda node: getattr(node, "lineno", 0))  # the module has none
     return [found for node in nodes if (found := ast.get_docstring(node)) is not None]
 
