@@ -11,16 +11,16 @@ In reading order:
     dataset         its examples as rows of one model, to be trained on and scored on
     pretrained_encoder  what fine-tuning starts from: a pre-training run or a Hugging Face folder
     early_stopping  a share of training that is held out, and when to stop
-    multi_task      … as one task: one encoder, and for each task a head and a loss
+    multi_task      several tasks as one: one encoder, and for each task a head and a loss
     trial           one seed: train, predict, score
-    cautions        what a trial is warned of
+    cautions        cautions about a trial: outputs all alike, scores of the commonest answer
     metrics         predicted classes and numbers → scores, and scores of several trials → their spread
     texts/          classes, labels and numbers of texts and of pairs of texts
     words/          tags of words
     answering/      answers to questions, found in a text
-    rows            texts as token rows, and a model's scores of them
-    supervised      the base of their objectives: an encoder, a head, a loss
+    rows            texts as token rows, and a model's scores of rows
+    supervised      the base of the tasks' objectives: an encoder, a head, a loss
     custom          how a task of one's own is described
-    grade           anybody's predictions, scored
-    runs            a run folder, read: what export starts from
+    grade           files of predictions → scores
+    runs            a run's folder → its trained model
 """

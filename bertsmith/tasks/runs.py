@@ -1,4 +1,4 @@
-"""A fine-tuning run's folder, read: what `export` and the Python user start from."""
+"""A fine-tuning run's folder → its recipe, its results, and the model of a trial."""
 
 from dataclasses import dataclass
 from pathlib import Path
