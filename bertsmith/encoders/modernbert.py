@@ -47,8 +47,8 @@ class ModernBertConfig(EncoderConfig):
         "and the projection becomes part of the table at export",
         ge=1,
     )
-    max_position_embeddings: int = setting(8192, "longest row the model is said to hold, in tokens", ge=1)
-    global_attn_every_n_layers: int = setting(3, "of so many layers the first sees the whole row", ge=1)
+    max_position_embeddings: int = setting(8192, "longest row that the model is meant for, in tokens", ge=1)
+    global_attn_every_n_layers: int = setting(3, "of so many layers the first attends to the full row", ge=1)
     local_attention: int = setting(128, "tokens around it, both sides together, that a token of the others sees", ge=2)
     global_rope_theta: float = setting(160_000.0, "base of the rotary positions in layers that see the row", gt=0)
     local_rope_theta: float = setting(10_000.0, "base of the rotary positions in the others", gt=0)
@@ -169,7 +169,7 @@ class ModernBertConfig(EncoderConfig):
 
 
 class ModernBertEmbeddings(TokenEmbeddings):
-    """Token vectors alone, [T] ids → [T, E]: positions come with attention, the norm with the stack of layers."""
+    """Token vectors only, [T] ids → [T, E]: positions come with attention, the norm with the stack of layers."""
 
     def __init__(self, settings: ModernBertConfig, vocab_size: int):
         super().__init__()

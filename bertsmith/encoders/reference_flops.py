@@ -1,7 +1,7 @@
 """The reference's own count of floating-point operations, to compare with its published numbers.
 
 It counts a training step as two forward passes and, besides matrix products, everything done to single elements, with
-each embedding as a product over the whole vocabulary; ours (`config`) counts three passes of matrix products alone.
+each embedding as a product over the whole vocabulary; ours (`config`) counts three passes of matrix products only.
 
 Source: google-research/electra, flops_computation.py.
 """

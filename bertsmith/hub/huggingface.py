@@ -75,7 +75,7 @@ def write_folder(
     if type(network.settings) is not family.config:
         raise UserError(
             f"{out}: no Hugging Face class computes what model.kind = {quoted(network.settings.kind, 60)} does; such "
-            f"a model stays a run of bertsmith"
+            f"a model is used as a run of bertsmith"
         )
     out = out.resolve()  # "." has no name to put a temporary one beside
     make_folder(out.parent)

@@ -250,7 +250,7 @@ def _read(bundle: Bundle, name: str, shape: list[int]) -> Tensor:
 
 def _entry(bundle: Bundle, name: str) -> Entry:
     if name not in bundle.entries:
-        raise UserError(f"{bundle.index}: {name} is missing; name a whole checkpoint of pre-training")
+        raise UserError(f"{bundle.index}: {name} is missing; name a complete checkpoint of pre-training")
     bundle.check(name)
     return bundle.entries[name]
 

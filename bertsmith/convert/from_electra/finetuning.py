@@ -22,7 +22,7 @@ REFERENCE_TASKS = {
 OF_THE_MODEL = "read from model=..."
 CLASSIFIER = "nothing to set; with answering.joint it is there for SQuAD 2.0, as the reference's default, otherwise not"
 CACHE = "nothing is cached"
-WHOLE = "nothing to set; a trial is whole or absent"
+UNSET = "nothing to set; a trial is complete or absent"
 BOTH = "a trial is training and evaluation"
 NO_TESTS = "`bertsmith submit RUN OUT.zip` answers the test sets afterwards, of questions OUT.json data=FILE"
 ALL_AT_ONCE = "nothing to set; rows of prediction are put together by their length"
@@ -102,8 +102,8 @@ FINETUNING_TABLE = Table("fine-tuning", "finetune", (
     Key("layerwise_lr_decay", float, 0.8, _decay),
     Key("num_train_epochs", float, 3.0, "epochs"),
     Key("warmup_proportion", float, 0.1, "schedule.warmup_proportion"),
-    Key("save_checkpoints_steps", int, 1_000_000, None, WHOLE),
-    Key("iterations_per_loop", int, 1000, None, WHOLE),
+    Key("save_checkpoints_steps", int, 1_000_000, None, UNSET),
+    Key("iterations_per_loop", int, 1000, None, UNSET),
     Key("use_tfrecords_if_existing", bool, True, None, CACHE),
     Key("write_test_outputs", bool, False, None, NO_TESTS),
     Key("n_writes_test", int, 5, None, NO_TESTS),

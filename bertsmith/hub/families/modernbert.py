@@ -144,7 +144,7 @@ class ModernBert(Family):
             every = next((n for n in range(1, len(kinds)) if kinds[n] == "full_attention"), max(1, len(kinds)))
             if kinds != ["sliding_attention" if layer % every else "full_attention" for layer in range(len(kinds))]:
                 raise UserError(
-                    f"{where}: layer_types = {quoted(kinds)}; bertsmith's layers see the whole row at regular intervals"
+                    f"{where}: layer_types = {quoted(kinds)}; bertsmith's layers see the full row at regular intervals"
                 )
             layers["global_attn_every_n_layers"] = every
         for kind, key in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
