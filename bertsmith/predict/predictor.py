@@ -211,7 +211,7 @@ class Predictor:
         return self.opened
 
     def _network(self, head: HeadName, purpose: str) -> Any:
-        """Return the network with the head, built at the first call. Raises UserError where the model has no such head."""
+        """Return the network with the head, built once. Raises UserError where the model has no such head."""
         if head not in self._networks:
             networks = self.pretrained(purpose).networks
             network = next((network for network in networks if network.head == head), None)
