@@ -51,11 +51,7 @@ def scoring_head(model: Model) -> HeadName:
 
 
 def measure_of(model: Model) -> str:
-    """Return which of `MEASURES` the scores of a pre-trained model are.
-
-    Raises:
-        UserError: as `scoring_head`.
-    """
+    """Return which of `MEASURES` the scores of a pre-trained model are. Raises UserError as `scoring_head` does."""
     if scoring_head(model) == "masked_tokens":
         return "log_prob_of_masked_token"
     return "negative_energy" if model.network.is_energy_head else "log_prob_of_not_replaced"

@@ -6,11 +6,8 @@ from bertsmith.config.loading import Loaded, load, read_recipe_values
 
 
 def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Loaded:
-    """Load a recipe that need not say its paths: those missing are "…", and their origin is "needed".
-
-    Raises:
-        UserError: as `bertsmith.config.loading.load`.
-    """
+    """Load a recipe that need not say its paths: those missing are "…", and their origin is "needed". Raises UserError
+    as `bertsmith.config.loading.load` does."""
     required = {"prepare": ("corpus", "vocab"), "pretrain": ("data",), "finetune": ("model", "data")}[verb]
     given = {override.partition("=")[0] for override in overrides}
     values = read_recipe_values(verb, what)

@@ -82,11 +82,6 @@ def absent_tasks(runs: Sequence[Run]) -> str:
     return html_list(lines) if lines else ""
 
 
-def transferred(runs: Sequence[Run]) -> bool:
-    """Return whether a task of any of the runs started from a model of MNLI."""
-    return any(row["from_mnli"] for run in runs for row in run.glue["tasks"].values())
-
-
 def _tasks(runs: Sequence[Run]) -> list[str]:
     """Return all tasks that any of the runs has, or lists as absent."""
     return [task for task in ORDER if any(task in run.glue["tasks"] or task in run.glue["absent"] for run in runs)]

@@ -8,7 +8,7 @@ from bertsmith import __version__
 from bertsmith.reports import template
 from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, curve_styles
 from bertsmith.reports.facts import cautions, facts, headline, state
-from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table, transferred
+from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table
 from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table, text_lines
 from bertsmith.reports.published import PROTOCOLS_NOTE
 from bertsmith.reports.runs import VERBS, Run, read_runs
@@ -107,8 +107,9 @@ class _Page:
             yield f"{rows}</div>"
 
     def _tasks(self, runs: Sequence[Run]) -> Iterator[str]:
+        transferred = any(row["from_mnli"] for run in runs for row in run.glue["tasks"].values())
         yield f'<h3>Every task, × 100</h3><div class="tasks">{task_table(runs)}</div>'
-        yield f'<p class="note">{TASKS_NOTE}{FROM_MNLI_NOTE if transferred(runs) else ""}</p>{PROTOCOLS_NOTE}'
+        yield f'<p class="note">{TASKS_NOTE}{FROM_MNLI_NOTE if transferred else ""}</p>{PROTOCOLS_NOTE}'
         absent = absent_tasks(runs)
         if absent:
             yield f'<h3>Absent</h3><div class="note">{absent}</div>'

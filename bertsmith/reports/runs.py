@@ -1,5 +1,6 @@
 """A run folder, finished or not, read for its page."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,21 +128,15 @@ def _read_run(folder: Path, name: str) -> Run:
         return _read_glue(folder, name, manifest)
     recipe = _read_recipe(folder / "recipe.toml")
     if manifest["kind"] == "pretrain":
-        log, vocabulary = Log("", read_metrics(folder / "metrics.jsonl")), _vocabulary(folder)
+        log, vocabulary = Log("", read_metrics(folder / "metrics.jsonl")), ""
+        with contextlib.suppress(OSError):
+            vocabulary = sha256_file(folder / "vocab.txt")
         step = max(checkpoint_folders(folder), default=0)
         return Run(name, "pretrain", manifest, recipe, [log], [], {}, vocabulary=vocabulary, checkpoint=step)
     path = folder / "results.json"
     results = read_run_results(path) if path.exists() else {}
     logs, trials = _read_trials(folder, results.get("trials", []))
     return Run(name, "finetune", manifest, recipe, logs, trials, results.get("summary", {}))
-
-
-def _vocabulary(folder: Path) -> str:
-    """Hash of vocab.txt; empty where there is none."""
-    try:
-        return sha256_file(folder / "vocab.txt")
-    except OSError:
-        return ""
 
 
 def _read_trials(folder: Path, listed: Sequence[dict[str, Any]]) -> tuple[list[Log], list[dict[str, Any]]]:
