@@ -31,11 +31,13 @@ PUBLISHED = (
         dict(zip(QUOTED_METRICS, (45.00, 90.14, 86.27, 84.46, 88.59, 79.58, 87.22, 65.70), strict=True)),
     ),
     Published(
-        "ELECTRA-Small-OWT", "14 M parameters, OpenWebText, 1 M steps", "dev set, median of at least 10 seeds", "google-research/electra, README",
+        "ELECTRA-Small-OWT", "14 M parameters, OpenWebText, 1 M steps", "dev set, median of at least 10 seeds",
+        "google-research/electra, README",
         dict(zip(QUOTED_METRICS, (56.8, 88.3, 87.4, 86.8, 88.3, 78.9, 87.9, 68.5), strict=True)),
     ),
     Published(
-        "ELECTRA-Small", "14 M parameters, XLNet's data, 4 M steps", "dev set, median of many seeds", "google-research/electra, README",
+        "ELECTRA-Small", "14 M parameters, XLNet's data, 4 M steps", "dev set, median of many seeds",
+        "google-research/electra, README",
         dict(zip(QUOTED_METRICS, (57.0, 91.2, 88.0, 87.5, 89.0, 81.3, 88.4, 66.7), strict=True)),
     ),
     Published(
