@@ -54,10 +54,10 @@ def test_each_is_a_page_and_says_its_command():
 
 def test_the_schedule_of_the_page_stays_where_its_warm_up_ends(data, tmp_path):
     page = (EXAMPLES.parent / "docs" / "extending.md").read_text()
-    plugin = tmp_path / "constant.py"
+    plugin = tmp_path / "flat.py"
     plugin.write_text(page.partition("```python\n")[2].partition("```")[0])
-    constant = ("schedule.kind=constant", "schedule.warmup_proportion=0.5", "schedule.learning_rate=0.004")
-    run(*pretrain(data, tmp_path / "run", *constant, "plan.log_steps=1", "--plugin", plugin))
+    flat = ("schedule.kind=flat", "schedule.warmup_proportion=0.5", "schedule.learning_rate=0.004")
+    run(*pretrain(data, tmp_path / "run", *flat, "plan.log_steps=1", "--plugin", plugin))
     rates = [line["learning_rate"] for line in measures(tmp_path / "run") if line["split"] == "train"]
     assert rates == pytest.approx([0.004 * min(1, step / 3) for step in range(1, 7)])
 
