@@ -215,17 +215,11 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
         return total + self.settings.generator_weight * sum(means.values())  # of the generator's: one, or none
 
     def losses(self, batch: Batch) -> Losses:
-        """Return sums whose means are:
+        """Return sums whose means are the measures of `titles`, losses in nats.
 
-        mlm_loss, mlm_accuracy   of the generator, a predicted token; the loss in nats. Two towers predict all that may
-                                 be masked, and have cloze_loss and cloze_accuracy instead
-        sampled_accuracy         how often the token it drew is the original
-        rtd_loss, rtd_accuracy   of the discriminator, a real token, [CLS] and [SEP] included; the loss in nats
-        rtd_precision            replaced tokens among those that it takes for replaced
-        rtd_recall               those that it takes for replaced among the replaced
-        rtd_auc                  how often it finds a replaced token likelier replaced than an original one, over all
-                                 pairs within a micro-batch
-        replaced_share           of the real tokens
+        The generator's are over predicted tokens (of two towers over all that may be masked), the discriminator's over
+        real tokens, [CLS] and [SEP] included. rtd_precision and rtd_recall are of replaced tokens; rtd_auc is over all
+        pairs of a replaced and an original token within a micro-batch.
         """
         masked = masked_positions(batch)
         generated = self.generator.fill(batch, masked, self.encoder)
