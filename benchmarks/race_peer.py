@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bertsmith.config.loading import lay_over
-from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
+from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training.models import open_model
 

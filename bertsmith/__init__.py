@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # importing does nothing
-    from bertsmith.evals.evaluate import Evaluation
+    from bertsmith.predict.evaluate import Evaluation
     from bertsmith.predict.predictor import Predictor
     from bertsmith.tasks.recipe import FinetuneRecipe
     from bertsmith.text.prepare import PrepareRecipe
@@ -81,7 +81,7 @@ def evaluate(model: str | Path, settings: Values | None = None) -> "Evaluation":
         UserError: there is no such model, or it was fine-tuned; a setting or a file cannot be used.
     """
     from bertsmith.config.loading import lay_over
-    from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
+    from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
     from bertsmith.predict.predictor import Predictor
 
     checked = lay_over(EvaluateSettings, {}, _overrides(settings)).settings

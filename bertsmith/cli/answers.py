@@ -1,14 +1,14 @@
 """The results of `predict` and `score`, a line a row (of a blank row empty, in JSON null) or a table; of `evaluate`."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bertsmith.console.terminal import aligned, say, say_json, tell
 from bertsmith.evals.blimp import Accuracy
-from bertsmith.evals.evaluate import Evaluation
 from bertsmith.evals.likelihood import MEASURES
 from bertsmith.predict.answer_tables import check_cells, check_out, write_table
+from bertsmith.predict.evaluate import Evaluation
 from bertsmith.predict.pipelines import Line, Score, pipeline_of
 from bertsmith.predict.predictor import Predictor
 from bertsmith.predict.rows import AskedRows, answered, asked_rows, read_lines
@@ -83,20 +83,26 @@ def show_evaluation(evaluation: Evaluation, as_json: bool, paradigms: bool, out:
 
 
 def _print_tables(evaluation: Evaluation, paradigms: bool) -> None:
-    """Print the held-out measures, then BLiMP's table; with a line for each paradigm if wanted."""
+    """Print the held-out measures, then the tables of BLiMP and GLUE; BLiMP's with each paradigm if wanted."""
     for name, value in (evaluation.heldout or {}).items():
         say(f"{name.replace('_', ' '):<24}{'–' if math.isnan(value) else f'{value:.4f}':>10}")
     if evaluation.how is not None:
         say(evaluation.how.measuring.describe(evaluation.how.rows))
-    blimp = evaluation.blimp
-    if blimp is None:
-        return
-    rows = [("BLiMP", "accuracy", "± error", "pairs")]
-    rows += [_row(name.replace("_", " "), accuracy) for name, accuracy in blimp.phenomena.items()]
-    rows += [_row(name, accuracy) for name, accuracy in blimp.paradigms.items() if paradigms]
-    for line in aligned([*rows, _row("overall", blimp.overall)]):
+    if (blimp := evaluation.blimp) is not None:
+        rows = [("BLiMP", "accuracy", "± error", "pairs")]
+        rows += [_row(name.replace("_", " "), accuracy) for name, accuracy in blimp.phenomena.items()]
+        rows += [_row(name, accuracy) for name, accuracy in blimp.paradigms.items() if paradigms]
+        _print_table([*rows, _row("overall", blimp.overall)], "half of them would be right by chance")
+    if (glue := evaluation.glue) is not None:
+        rows = [("GLUE, quick", "metric", "score", "± error")]
+        rows += [(task, each.metric, f"{each.mean:.4f}", f"{each.standard_error:.4f}") for task, each in glue.items()]
+        _print_table(rows, "fine-tuned on at most 5,000 examples, three seeds a task; the error is that of their mean")
+
+
+def _print_table(rows: Sequence[Sequence[str]], note: str) -> None:
+    for line in aligned(rows):
         say(line)
-    say("half of them would be right by chance")
+    say(note)
 
 
 def _row(name: str, accuracy: Accuracy) -> tuple[str, str, str, str]:

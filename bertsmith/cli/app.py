@@ -135,7 +135,7 @@ add_verbs(app)
 @no_empty_folder
 def evaluate(
     model: args.ModelArgument,
-    asked: Annotated[list[str] | None, args.key_values("data=, evaluate_rows=, blimp=, pairs=, machine.…")] = None,
+    asked: Annotated[list[str] | None, args.key_values("data=, evaluate_rows=, blimp=, pairs=, glue=, …")] = None,
     as_json: args.AsJson = False,
     paradigms: Annotated[bool, typer.Option("--paradigms", help="show each of BLiMP's 67 paradigms")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="also write the measures to this JSON file")] = None,
@@ -145,7 +145,7 @@ def evaluate(
     pairs=200."""
     from bertsmith.cli.answers import show_evaluation
     from bertsmith.config.loading import lay_over
-    from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
+    from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
     from bertsmith.predict.predictor import Predictor
     from bertsmith.storage.file_types import EVALUATION_FILE, check_output
     from bertsmith.storage.files import make_folder

@@ -15,7 +15,7 @@ SETTINGS = {
     "search": ("bertsmith.sweeps.search:SearchOptions", "bertsmith.tasks.recipe:FinetuneRecipe"),
     "glue": ("bertsmith.sweeps.glue:GlueSettings", "bertsmith.tasks.recipe:FinetuneRecipe"),
     "submit": ("bertsmith.predict.submit:SubmitSettings", "bertsmith.predict.answer_file:AnswerFileSettings"),
-    "evaluate": ("bertsmith.evals.evaluate:EvaluateSettings",),
+    "evaluate": ("bertsmith.predict.evaluate:EvaluateSettings",),
     "export": ("bertsmith.convert.export:ExportSettings",),
     "import": ("bertsmith.convert.importing:ImportSettings",),
 }

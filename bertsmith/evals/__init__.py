@@ -9,5 +9,4 @@ In reading order:
     held_out     losses on held-out text, and how they are measured
     pinned       a masked-token loss that is measured alike for every run
     probes       measured at each evaluation of a run
-    evaluate     `evaluate`: BLiMP and held-out losses of any model
 """

@@ -7,4 +7,6 @@ In reading order:
     answer_tables   the table of `predict --out`
     submit          GLUE's test sets, answered by a run's trials, in the archive of its server
     answer_file     a file of questions, answered by a run's trial, as SQuAD's server takes it
+    evaluate        `evaluate`: held-out losses, BLiMP and a quick reading of GLUE, of any model
+    quick_glue      five tasks of GLUE, few examples and epochs
 """

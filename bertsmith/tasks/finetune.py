@@ -11,10 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bertsmith.config.loading import Loaded, defaults, identity, to_dict, to_toml
 from bertsmith.console.terminal import say
 from bertsmith.encoders.config import check_length
 from bertsmith.errors import FilesNotFound, UserError
+from bertsmith.randomness import generator
 from bertsmith.storage.files import locked, make_folder, own_folder, write_text
 from bertsmith.storage.folders import no_empty_folder, numbered_folders, open_run_folder, remove_unfinished
 from bertsmith.storage.json_files import member, write_json
@@ -101,6 +104,10 @@ def _load_one(recipe: FinetuneRecipe) -> Task:
     for examples in (data.train, *data.dev_sets.values()):
         for line in examples.notes:
             _say(line)
+    limit, count = recipe.train_examples, data.train.num_examples
+    if limit is not None and limit < count:
+        chosen = np.sort(generator(0, "training examples").permutation(count)[:limit])
+        data = data._replace(train=data.train.take(chosen))
     return TASK_CLASSES[recipe.spec.input](recipe, data)
 
 

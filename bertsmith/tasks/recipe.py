@@ -83,6 +83,12 @@ class FinetuneRecipe:
     )
     seeds: int = setting(3, "trials, with the seeds 0, 1, …; more are added to those there", ge=1, identity=False)
     epochs: float = setting(3, "times that every training example is seen", gt=0)
+    train_examples: int | None = setting(
+        None,
+        "at most so many training examples, drawn once for all seeds; left out: all",
+        ge=1,
+        only=("texts", "words"),
+    )
     batch_size: int = setting(32, "examples a step; of questions windows", ge=1)
     similar_lengths: bool = setting(
         False,

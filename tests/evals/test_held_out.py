@@ -9,9 +9,9 @@ from bertsmith.config.loading import lay_over
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
-from bertsmith.evals.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.evals.probes import probes_of
 from bertsmith.objectives.kinds import exported_objective
+from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain

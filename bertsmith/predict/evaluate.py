@@ -1,4 +1,4 @@
-"""`bertsmith evaluate`: a model in, its held-out measures and its BLiMP accuracies out."""
+"""`bertsmith evaluate`: a model in, its held-out measures, its BLiMP accuracies and a quick reading of GLUE out."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,6 +7,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.evals.blimp import BlimpScores, blimp_of
 from bertsmith.evals.held_out import HeldOut, held_out
 from bertsmith.evals.likelihood import scoring_head
+from bertsmith.predict.quick_glue import Reading, quick_glue
 from bertsmith.storage.json_files import finite
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
@@ -17,11 +18,14 @@ class EvaluateSettings:
     """Settings of `evaluate`."""
 
     data: str | None = setting(
-        None, "data folder whose held-out text is measured; without it and without blimp, the run's own"
+        None, "data folder whose held-out text is measured; without it, blimp and glue, the run's own"
     )
     evaluate_rows: int | None = setting(None, "held-out rows; left out: as many as in pre-training", ge=1)
     blimp: str | None = setting(None, "folder of BLiMP's 67 files")
     pairs: int = setting(200, "of each paradigm of BLiMP; 1000 for all", ge=1)
+    glue: str | None = setting(
+        None, "GLUE folder: fine-tune on at most 5,000 examples of CoLA, SST-2, MRPC, STS-B, RTE, three seeds each"
+    )
     machine: MachineSettings = setting(
         MachineSettings(compile=False),
         "on what; compiling takes longer than most evaluations; BLiMP is in float32 whatever the dtype",
@@ -35,6 +39,8 @@ class Evaluation(NamedTuple):
     blimp: BlimpScores | None
     how: HeldOut | None = None
     """How the held-out measures were taken."""
+    glue: dict[str, Reading] | None = None
+    """By task, and of all as "mean"."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a file or for other programs; a measure that is not finite is null."""
@@ -45,6 +51,8 @@ class Evaluation(NamedTuple):
             content["measured"] = {"heldout_rows": self.how.rows, **self.how.measuring.to_json()}
         if self.blimp is not None:
             content["blimp"] = self.blimp.to_json()
+        if self.glue is not None:
+            content["glue"] = {task: finite(reading._asdict()) for task, reading in self.glue.items()}
         return content
 
 
@@ -52,16 +60,18 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
     """Measure a pre-trained model.
 
     Raises:
-        UserError: as `held_out` and `read_blimp`; the model has no head to be asked with.
+        UserError: as `held_out`, `read_blimp` and `quick_glue`; the model has no head to be asked with.
     """
-    measures = how = None
-    if asked.data is not None or asked.blimp is None:
+    measures = how = blimp = glue = None
+    if asked.data is not None or (asked.blimp is None and asked.glue is None):
         how = held_out(model, asked.data, asked.evaluate_rows, asked.machine)
         measures = how.measures
-    if asked.blimp is None:
-        return Evaluation(measures, None, how)
-    machine = choose_machine(asked.machine, model.tokenizer.pad_id)
-    scoring_head(model)
-    network = model.network.build()
-    machine.prepare_model(network)
-    return Evaluation(measures, blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine), how)
+    if asked.blimp is not None:
+        machine = choose_machine(asked.machine, model.tokenizer.pad_id)
+        scoring_head(model)
+        network = model.network.build()
+        machine.prepare_model(network)
+        blimp = blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine)
+    if asked.glue is not None:
+        glue = quick_glue(model.path, Path(asked.glue), asked.machine, model.length)
+    return Evaluation(measures, blimp, how, glue)

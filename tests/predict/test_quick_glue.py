@@ -1,0 +1,45 @@
+"""A quick reading of GLUE: present tasks alone, a spread of seeds, as JSON and as a table."""
+
+import json
+import math
+
+import pytest
+
+from bertsmith.predict import quick_glue
+from bertsmith.storage.file_types import EVALUATION_FILE
+from bertsmith.training.pretrain import pretrain
+from tests.tasks.texts.toy_glue import write_glue
+from tests.toys import make_data, tiny_recipe
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """A model, and a GLUE folder of two tasks of which 20 examples are taken."""
+    settings = tuple(text for text in quick_glue.SETTINGS if not text.startswith("train_examples="))
+    monkeypatch.setattr(quick_glue, "SETTINGS", (*settings, "train_examples=20", "check_counts=false"))
+    write_glue(tmp_path, "sts-b")
+    write_glue(tmp_path, "rte")
+    pretrain(tiny_recipe(make_data(tmp_path).path, "plan.steps=1"), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_present_tasks_are_read_with_their_spread(model, tmp_path, run_main):
+    out = tmp_path / "found.json"
+    status, stdout, stderr = run_main("evaluate", model, f"glue={tmp_path}", "machine.device=cpu", "--out", out)
+    assert status == 0, stderr
+    assert "cola: left out" in stderr and "sst-2: left out" in stderr and "mrpc: left out" in stderr
+    found = json.loads(out.read_text())
+    assert found.keys() == {"glue"} and found["glue"].keys() == {"sts-b", "rte", "mean"}
+    rte, sts = (found["glue"][task] for task in ("rte", "sts-b"))
+    assert rte["metric"] == "accuracy" and 0 <= rte["mean"] <= 1
+    assert found["glue"]["mean"]["mean"] == pytest.approx((rte["mean"] + sts["mean"]) / 2)
+    error = math.hypot(rte["standard_error"], sts["standard_error"]) / 2
+    assert found["glue"]["mean"]["standard_error"] == pytest.approx(error)
+    assert f"{rte['mean']:.4f}" in stdout and "GLUE, quick" in stdout
+    assert EVALUATION_FILE.matches(out), "it may be written over"
+
+
+def test_a_folder_without_tasks_is_named(model, tmp_path, run_main):
+    (tmp_path / "empty").mkdir()
+    status, _, stderr = run_main("evaluate", model, f"glue={tmp_path / 'empty'}")
+    assert status == 2 and "empty: none of cola, sst-2, mrpc, sts-b, rte in it; `bertsmith download glue`" in stderr
