@@ -16,7 +16,7 @@ from bertsmith.tasks.published.glue import why_absent
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.training.machine import MachineSettings
 
-TASKS = ("cola", "sst-2", "mrpc", "sts-b", "rte")
+QUICK_TASKS = ("cola", "sst-2", "mrpc", "sts-b", "rte")
 SETTINGS = (
     "train_examples=5000", "epochs=3", "batch_size=32", "seeds=3", "double_unordered=false", "layerwise_lr_decay=1.0",
     "schedule.learning_rate=3e-4", "schedule.warmup_proportion=0.1", "optimizer.bias_correction=true", "log=[]",
@@ -43,12 +43,12 @@ def quick_glue(model: Path, data: Path, machine: MachineSettings, length: int) -
     Raises:
         UserError: no task is there; a file or the model cannot be used.
     """
-    absent = {task: why for task in TASKS if (why := why_absent(task, data, "train", "dev"))}
-    if len(absent) == len(TASKS):
-        raise UserError(f"{data}: none of {', '.join(TASKS)} in it; `bertsmith download glue` makes such a folder")
+    absent = {task: why for task in QUICK_TASKS if (why := why_absent(task, data, "train", "dev"))}
+    if len(absent) == len(QUICK_TASKS):
+        raise UserError(f"{data}: none of {', '.join(QUICK_TASKS)} in it; `bertsmith download glue` makes one")
     readings: dict[str, Reading] = {}
     given = [f"model={model}", f"data={data}", f"machine.device={machine.device}", f"machine.dtype={machine.dtype}"]
-    for task in TASKS:
+    for task in QUICK_TASKS:
         if task in absent:
             say(f"{task}: left out ({absent[task]})", error=True)
             continue

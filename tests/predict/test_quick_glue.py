@@ -42,4 +42,4 @@ def test_present_tasks_are_read_with_their_spread(model, tmp_path, run_main):
 def test_a_folder_without_tasks_is_named(model, tmp_path, run_main):
     (tmp_path / "empty").mkdir()
     status, _, stderr = run_main("evaluate", model, f"glue={tmp_path / 'empty'}")
-    assert status == 2 and "empty: none of cola, sst-2, mrpc, sts-b, rte in it; `bertsmith download glue`" in stderr
+    assert status == 2 and "empty: none of cola, sst-2, mrpc, sts-b, rte in it; `bertsmith download" in stderr
