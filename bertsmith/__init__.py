@@ -49,7 +49,7 @@ def pretrain(
         UserError: a setting, the data or the model of `init` cannot be used; `out` holds another run.
         Interrupted: by a signal, after a checkpoint was written.
     """
-    from bertsmith.evals.probes import probes_of
+    from bertsmith.evals.pinned import probes_of
     from bertsmith.training import pretrain as room
     from bertsmith.training.initial import load_pretraining
 

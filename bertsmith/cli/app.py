@@ -113,7 +113,7 @@ def pretrain(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
     """Pre-train an encoder on token shards. The same command continues after an interruption."""
-    from bertsmith.evals.probes import probes_of
+    from bertsmith.evals.pinned import probes_of
     from bertsmith.training.initial import load_pretraining
     from bertsmith.training.pretrain import pretrain
 

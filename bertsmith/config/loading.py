@@ -16,10 +16,18 @@ from typing import Any, NamedTuple
 
 from bertsmith.config.faults import fault_line, split_override
 from bertsmith.config.fields import Settings
-from bertsmith.config.leaves import drop_other_kinds, leaves, refuse_other_kinds
 from bertsmith.config.plugins import plugin_identity, require_plugins, take_plugins
 from bertsmith.config.registry import Registry
-from bertsmith.config.schema import drop_replaced, fields_of, path_of, rename_settings, with_defaults
+from bertsmith.config.schema import (
+    drop_other_kinds,
+    drop_replaced,
+    fields_of,
+    leaves,
+    path_of,
+    refuse_other_kinds,
+    rename_settings,
+    with_defaults,
+)
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.files import read_text, refuse_address
 from bertsmith.storage.manifests import folder_type

@@ -7,6 +7,5 @@ In reading order:
     word_order   pairs of sentences that differ by two swapped words, which need no labels
     masks        the likeliest tokens for a [MASK]; which tokens a discriminator takes for replaced
     held_out     losses on held-out text, and how they are measured
-    pinned       a masked-token loss that is measured alike for every run
-    probes       measured at each evaluation of a run
+    pinned       a masked-token loss that is measured alike for every run, at each of its evaluations
 """

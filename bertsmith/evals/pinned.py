@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from bertsmith.encoders.encoder import MaskedTokenModel
+from bertsmith.evals.blimp import blimp_probes
 from bertsmith.evals.rows import asking, batches, framed, on_machine, places
 from bertsmith.text.segments import RowSettings, rows_of
 from bertsmith.text.shards import Data, open_data
@@ -96,3 +97,12 @@ def pinned_probe(recipe: PretrainRecipe) -> Probe:
         return pinned_loss(objective, data, machine) if isinstance(objective, MaskedTokenModel) else {}
 
     return probe
+
+
+def probes_of(recipe: PretrainRecipe) -> list[Probe]:
+    """Return the pinned loss, and BLiMP where the recipe asks for it.
+
+    Raises:
+        UserError: as `pinned_probe` and `blimp_probes`.
+    """
+    return [pinned_probe(recipe), *blimp_probes(recipe)]

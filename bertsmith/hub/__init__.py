@@ -6,8 +6,7 @@ In reading order:
     families        a file for each encoder; a new one is found without being registered
     registry        the families by name
     network         Network: a trained network, ours or somebody else's
-    layout          names of tensors in a file → the family's own
-    architecture    the class that a folder holds
+    layout          the class that a folder holds; names of tensors in a file → the family's own
     configuration   config.json ↔ the settings of our encoder; its sizes are those of the tensors
     huggingface     a trained model → a folder that transformers loads without us, and back
     folder_checks   checks that the folder's files agree

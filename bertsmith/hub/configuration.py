@@ -7,10 +7,9 @@ from typing import Any
 
 from bertsmith.config.loading import check
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.architecture import architecture
 from bertsmith.hub.family import Family
 from bertsmith.hub.heads import HEADS, PROBLEM_TYPES, REGRESSION, HeadName
-from bertsmith.hub.layout import named, with_tied
+from bertsmith.hub.layout import architecture, named, with_tied
 from bertsmith.hub.network import Network
 from bertsmith.hub.registry import CLASSES, FAMILIES
 from bertsmith.storage.json_files import member

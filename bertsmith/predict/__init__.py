@@ -8,5 +8,4 @@ In reading order:
     submit          GLUE's test sets, answered by a run's trials, in the archive of its server
     answer_file     a file of questions, answered by a run's trial, as SQuAD's server takes it
     evaluate        `evaluate`: held-out losses, BLiMP and a quick reading of GLUE, of any model
-    quick_glue      five tasks of GLUE, few examples and epochs
 """

@@ -7,7 +7,7 @@ In reading order:
     registry        the tasks by name
     published/      a file for each published task, or for tasks whose files are alike
     answer_kinds/   a class, any number of labels, a number: how each is learnt, decoded, written
-    task            Task: a task with its examples, and how a model learns it
+    task            Task: a task with its examples, and how a model learns it; the base of the tasks' objectives
     dataset         its examples as rows of one model, to be trained on and scored on
     pretrained_encoder  what fine-tuning starts from: a pre-training run or a Hugging Face folder
     early_stopping  a share of training that is held out, and when to stop
@@ -19,7 +19,6 @@ In reading order:
     words/          tags of words
     answering/      answers to questions, found in a text
     rows            texts as token rows, and a model's scores of rows
-    supervised      the base of the tasks' objectives: an encoder, a head, a loss
     custom          how a task of one's own is described
     grade           files of predictions → scores
     runs            a run's folder → its trained model

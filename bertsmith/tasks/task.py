@@ -1,14 +1,16 @@
 """A labelled task with its examples: what tasks of all inputs have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError, quoted
-from bertsmith.objectives.objective import Objective
+from bertsmith.objectives.objective import Losses, Objective
 from bertsmith.tables.cells import did_you_mean, few_of
 from bertsmith.tables.labels import ids_of, key_of
 from bertsmith.tasks.dataset import Dataset, Datasets
@@ -126,3 +128,20 @@ def class_weights(recipe: FinetuneRecipe, spec: TaskSpec, counts: np.ndarray, nu
     if recipe.class_weights == "none":
         return None
     return spec.answers.balanced(counts, num_examples)
+
+
+class SupervisedObjective(Objective):
+    """An encoder and a head, with one loss, "loss".
+
+    With `compat` the loss is the sum over the batch instead of its mean, as in google-research/electra,
+    run_finetuning.py.
+    """
+
+    def __init__(self, encoder: Encoder, head: nn.Module, compat: bool = False):
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.compat = compat
+
+    def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:
+        return losses.sums["loss"] if self.compat else losses.sums["loss"] / denominators["loss"]

@@ -9,7 +9,7 @@ from bertsmith.config.loading import lay_over
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
-from bertsmith.evals.probes import probes_of
+from bertsmith.evals.pinned import probes_of
 from bertsmith.objectives.kinds import exported_objective
 from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.training.metrics import read_metrics

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from bertsmith.predict import quick_glue
+from bertsmith.predict import evaluate
 from bertsmith.storage.file_types import EVALUATION_FILE
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.texts.toy_glue import write_glue
@@ -15,8 +15,8 @@ from tests.toys import make_data, tiny_recipe
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     """A model, and a GLUE folder of two tasks of which 20 examples are taken."""
-    settings = tuple(text for text in quick_glue.SETTINGS if not text.startswith("train_examples="))
-    monkeypatch.setattr(quick_glue, "SETTINGS", (*settings, "train_examples=20", "check_counts=false"))
+    settings = tuple(text for text in evaluate.QUICK_SETTINGS if not text.startswith("train_examples="))
+    monkeypatch.setattr(evaluate, "QUICK_SETTINGS", (*settings, "train_examples=20", "check_counts=false"))
     write_glue(tmp_path, "sts-b")
     write_glue(tmp_path, "rte")
     pretrain(tiny_recipe(make_data(tmp_path).path, "plan.steps=1"), tmp_path / "model")

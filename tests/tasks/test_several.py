@@ -24,8 +24,7 @@ from bertsmith.tasks.multi_task import MultiTask, MultiTaskModel, MultiTrainSet
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial, read_run_recipe
-from bertsmith.tasks.texts.classification import Classification
-from bertsmith.tasks.texts.text_task import TextDataset
+from bertsmith.tasks.texts.text_task import Classification, TextDataset
 from bertsmith.tasks.trial import TrialContext, build_objective
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.test_trial import TOY, rows_of

@@ -11,8 +11,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.rows import Rows
 from bertsmith.tasks.task_spec import TaskSpec
-from bertsmith.tasks.texts.classification import Classification
-from bertsmith.tasks.texts.text_task import TextDataset, predict_scores
+from bertsmith.tasks.texts.text_task import Classification, TextDataset, predict_scores
 from bertsmith.tasks.trial import num_steps
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.tasks.texts.test_classification import NARROW

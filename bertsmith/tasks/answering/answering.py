@@ -12,7 +12,7 @@ from bertsmith.encoders.heads import JointAnswerHead
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.tasks.answering.settings import AnsweringSettings
-from bertsmith.tasks.supervised import SupervisedObjective
+from bertsmith.tasks.task import SupervisedObjective
 
 NEVER = float("-inf")
 

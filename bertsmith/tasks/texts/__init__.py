@@ -1,9 +1,8 @@
 """Texts and pairs of texts in, classes, labels or numbers out.
 
 In reading order:
-    text_task         the task: files → rows, a head, scores and predictions
+    text_task         the task: files → rows, encoder, head and loss, scores and predictions
     examples          texts with their answers, and as token rows
     columns           a task of one's own
-    classification    the objective: encoder, head, loss
     classifier        a fine-tuned model, opened, and its answers about texts
 """

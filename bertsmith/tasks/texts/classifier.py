@@ -10,9 +10,8 @@ from bertsmith.tasks.answer_kinds.answer_kind import Labels, Prediction
 from bertsmith.tasks.rows import Rows, refuse_truncated
 from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.task_spec import answer_kind_of
-from bertsmith.tasks.texts.classification import Classification, build_classification
 from bertsmith.tasks.texts.examples import Examples, encode
-from bertsmith.tasks.texts.text_task import predict_scores
+from bertsmith.tasks.texts.text_task import Classification, build_classification, predict_scores
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 

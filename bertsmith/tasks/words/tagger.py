@@ -7,8 +7,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.tasks.rows import refuse_truncated
 from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.words.encode_words import encode_words
-from bertsmith.tasks.words.tag_task import predict_tags
-from bertsmith.tasks.words.tagging import Tagging, build_tagging
+from bertsmith.tasks.words.tag_task import Tagging, build_tagging, predict_tags
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model
 

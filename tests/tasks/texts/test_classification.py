@@ -11,7 +11,7 @@ from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
-from bertsmith.tasks.texts.classification import Classification
+from bertsmith.tasks.texts.text_task import Classification
 from bertsmith.tasks.trial import layer_rates
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.optimizers.adamw import AdamWSettings
