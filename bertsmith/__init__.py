@@ -74,8 +74,8 @@ def finetune(
 
 
 def evaluate(model: str | Path, settings: Values | None = None) -> "Evaluation":
-    """Measure a pre-trained model on held-out text (of the setting `data`, by default the run's own), or on BLiMP
-    (`blimp`).
+    """Measure a pre-trained model on held-out text (of the setting `data`, by default the run's own), on BLiMP
+    (`blimp`), or by a quick fine-tuning on five tasks of GLUE (`glue`).
 
     Raises:
         UserError: there is no such model, or it was fine-tuned; a setting or a file cannot be used.

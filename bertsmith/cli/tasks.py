@@ -11,8 +11,6 @@ from bertsmith.console.terminal import say, say_json, tell
 
 RESULTS = "results.json"
 
-TASK_NAMES = "squad-v1.1, squad-v2.0, mrqa, conll2000, cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte or wnli"
-
 
 def add_verbs(app: typer.Typer) -> None:
     """Make the functions of this file verbs of `app`."""
@@ -140,7 +138,7 @@ def submit(
 
 
 def grade(
-    task: Annotated[str, typer.Argument(metavar="TASK", help=TASK_NAMES)],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="of GLUE; squad-v1.1, squad-v2.0, mrqa, conll2000")],
     gold: Annotated[Path, typer.Argument(metavar="GOLD", help="the gold file; for GLUE a dev file or its folder")],
     predictions: Annotated[
         Path | None, typer.Argument(metavar="PREDICTIONS", help="not needed for conll2000 where GOLD has them too")

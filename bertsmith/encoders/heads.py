@@ -1,10 +1,15 @@
 """Heads that sit on any encoder; those of an architecture's own are in its file."""
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.initialization import initialize
+
+HeadName = Literal["masked_tokens", "replaced_tokens", "classification", "tagging", "answering"]
+"""The head of a network; each is described in `bertsmith.hub.heads`."""
 
 JOINT_WIDTH = 512
 """Of the layers between two vectors and a logit, whatever the encoder's width."""

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError
 from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
-from bertsmith.hub.heads import HeadName
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 from bertsmith.training.models import Model

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from bertsmith import __version__
 from bertsmith.config.fields import setting, settings
-from bertsmith.hub.heads import HEADS, HeadName
+from bertsmith.encoders.heads import HeadName
+from bertsmith.hub.heads import HEADS
 from bertsmith.hub.network import Network
 
 

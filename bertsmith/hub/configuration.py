@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.loading import check
+from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.family import Family
-from bertsmith.hub.heads import HEADS, PROBLEM_TYPES, REGRESSION, HeadName
+from bertsmith.hub.heads import HEADS, PROBLEM_TYPES, REGRESSION
 from bertsmith.hub.layout import architecture, named, with_tied
 from bertsmith.hub.network import Network
 from bertsmith.hub.registry import CLASSES, FAMILIES

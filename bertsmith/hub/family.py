@@ -1,5 +1,7 @@
-"""Hugging Face's names for an encoder's classes, tensors and config keys. A file in `families/` describes each family;
-another family is a file there and nothing else."""
+"""Hugging Face's names for an encoder's classes, tensors and config keys. A file in `families/` describes each family.
+
+Another family is a file there, and where its folders may name no tokenizer class or another one than they use, an entry
+in `tokenizers/tokenizer_folder.py`."""
 
 import re
 from abc import ABC, abstractmethod
@@ -10,8 +12,9 @@ import torch
 from torch import Tensor
 
 from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError
-from bertsmith.hub.heads import HEADS, HeadName
+from bertsmith.hub.heads import HEADS
 
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -37,7 +40,9 @@ class Family(ABC):
     """Beginning of a tensor's name → the class that it shows; the first one counts, and without any it is the bare
     encoder's."""
     names_pattern: str
-    """A regular expression that the beginning of one of its tensors' names matches, and none of a later family's."""
+    """A regular expression that the beginning of one of its tensors' names matches."""
+    shares_names: ClassVar[bool] = False
+    """Whether another family's tensors may match `names_pattern` too; that one is tried first."""
     anchors: tuple[str, ...]
     """Ends of the names of tensors that each encoder has one of."""
     inputs: tuple[str, ...]

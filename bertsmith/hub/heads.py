@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bertsmith.encoders.encoder import Encoder, MaskedTokenModel, ReplacedTokenModel
+from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.tokens import Tokens
-
-HeadName = Literal["masked_tokens", "replaced_tokens", "classification", "tagging", "answering"]
 
 PROBLEM_TYPES = (REGRESSION, SINGLE_LABEL, MULTI_LABEL) = (
     "regression", "single_label_classification", "multi_label_classification",

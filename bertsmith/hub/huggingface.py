@@ -100,7 +100,7 @@ def write_folder(
 
 
 def read_folder(path: Path) -> Network:
-    """Read a folder of `write_folder`, or of Hugging Face's save_pretrained for a BERT or ELECTRA model.
+    """Read a folder of `write_folder`, or of Hugging Face's save_pretrained for a model of one of `FAMILIES`.
 
     Facts that its files lack are concluded from the tensors' names and shapes, and listed in `concluded`. Nothing is
     built before config.json and the shapes agree.

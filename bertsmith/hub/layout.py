@@ -19,12 +19,12 @@ _ANCHORS = {
 }
 """Ends of the names of tensors that each encoder has one of → the roots of the families that have it."""
 
-_OTHERS = {
+_OTHERS = {root: title for root, title in {
     "roberta": "RoBERTa", "distilbert": "DistilBERT", "deberta": "DeBERTa", "albert": "ALBERT", "mpnet": "MPNet",
     "transformer": "GPT-2 or XLM", "longformer": "Longformer", "luke": "LUKE", "funnel": "Funnel", "xlnet": "XLNet",
     "shared": "T5", "h": "GPT-2", "wte": "GPT-2",
-}  # fmt: skip
-"""First parts of the names of other families' tensors."""
+}.items() if root not in {family.root for family in FAMILIES.values()}}  # fmt: skip
+"""First parts of the names of tensors of families that are not read → the family."""
 
 _ANYBODYS = ("transformer", "shared", "h", "wte")
 """Of these, names that somebody's own module around a BERT may have too."""
@@ -136,11 +136,11 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
 
 
 def _family(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> Family:
-    """Return the last family that a name is of: a bare BertModel's names are a bare ElectraModel's too."""
+    """Return the family that has a tensor of these names; see `Family.shares_names`."""
     if others := [first for name in sorted(names) if (first := name.partition(".")[0]) in _OTHERS]:
         other = _OTHERS[others[0]]
         raise UserError(f"{where}: the tensors' names are those of {other}, a family that is not read; {READ}")
-    for family in reversed(FAMILIES.values()):
+    for family in sorted(FAMILIES.values(), key=lambda family: family.shares_names):
         if any(re.match(family.names_pattern, name) for name in names):
             family.check_recognised(config, names, where)
             return family

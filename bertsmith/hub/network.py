@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.initialization import shapes_only
-from bertsmith.hub.heads import HEADS, HeadName
+from bertsmith.hub.heads import HEADS
 
 
 @dataclass(frozen=True, kw_only=True)

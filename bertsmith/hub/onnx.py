@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError, one_line
-from bertsmith.hub.heads import HEADS, HeadName
+from bertsmith.hub.heads import HEADS
 from bertsmith.storage.files import atomic_write
 
 OPSETS = range(18, 23)

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from bertsmith.config.loading import check
+from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.bundle import Bundle, Entry
 from bertsmith.hub.configuration import check_sizes, refuse_other_networks
 from bertsmith.hub.family import Family
 from bertsmith.hub.finite import to_float32
 from bertsmith.hub.folder_checks import first_of
-from bertsmith.hub.heads import HeadName
 from bertsmith.hub.huggingface import MAX_CONFIG_BYTES
 from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES

@@ -11,6 +11,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import check
 from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.encoder import MaskedTokenModel
+from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy
@@ -22,7 +23,7 @@ from bertsmith.objectives.masking import (
     MaskMeasuring,
     masked_positions,
 )
-from bertsmith.objectives.objective import Batch, Losses, PretrainedHead, PretrainingObjective, PretrainingSettings
+from bertsmith.objectives.objective import Batch, Losses, PretrainingObjective, PretrainingSettings
 
 
 @settings
@@ -31,7 +32,7 @@ class MaskedTokensSettings(MaskingObjectiveSettings):
 
     kind: Literal["mlm"] = setting("mlm", "mlm: predict masked tokens (BERT)")
     masking: MaskingSettings = setting(MaskingSettings(), "which tokens are predicted")
-    head: ClassVar[PretrainedHead] = "masked_tokens"
+    head: ClassVar[HeadName] = "masked_tokens"
     headline: ClassVar[str] = "mlm_accuracy"
     perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss",)
     metric_prefix: ClassVar[str] = "mlm_"

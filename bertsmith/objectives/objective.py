@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.encoder import Encoder
+from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens, copy_to
 from bertsmith.text.segments import PackedRows
@@ -126,17 +127,13 @@ class Collator(Protocol):
         """Return a batch of the rows with targets. `progress` of the plan, from 0 to 1, is done."""
 
 
-PretrainedHead = Literal["masked_tokens", "replaced_tokens"]
-"""As `bertsmith.hub.heads` calls them."""
-
-
 class TrainedWeights(NamedTuple):
     """The weights of one network of an objective, as a model of its own has them: "encoder.…" and "head.…"."""
 
     name: str
     """Empty where there is but one."""
     config: EncoderConfig
-    head: PretrainedHead
+    head: HeadName
     weights: dict[str, Tensor]
     is_energy_head: bool = False
     """Whether the head gives energies; see `ReplacedTokenModel`."""
@@ -148,7 +145,7 @@ class PretrainingSettings(ABC):
 
     kind: str
     """Its name in a recipe's objective.kind."""
-    head: ClassVar[PretrainedHead]
+    head: ClassVar[HeadName]
     """Of the network that fine-tuning starts from, as `bertsmith.hub.heads` calls it."""
     energies: ClassVar[bool] = False
     """Whether the head gives energies; see `ReplacedTokenModel`."""

@@ -13,6 +13,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import check
 from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.encoder import ReplacedTokenModel
+from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import rtd_weights
@@ -36,7 +37,6 @@ from bertsmith.objectives.masking import (
 from bertsmith.objectives.objective import (
     Batch,
     Losses,
-    PretrainedHead,
     PretrainingObjective,
     PretrainingSettings,
     TrainedWeights,
@@ -57,7 +57,7 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
     generator: GeneratorSettings = setting(GeneratorSettings(), "what replaces them")
     generator_weight: float = setting(1.0, "of the generator's loss in the sum", ge=0)
     discriminator_weight: float = setting(50.0, "of the discriminator's loss in the sum", ge=0)
-    head: ClassVar[PretrainedHead] = "replaced_tokens"
+    head: ClassVar[HeadName] = "replaced_tokens"
     headline: ClassVar[str] = "rtd_auc"
     perplexities: ClassVar[tuple[str, ...]] = ("mlm_loss", "cloze_loss")
     titles: ClassVar[Mapping[str, str]] = {

@@ -7,8 +7,8 @@ from itertools import compress
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
+from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.heads import HeadName
 from bertsmith.predict.predictor import Filled, Predictor, TokenValues
 from bertsmith.tables.cells import is_missing, text, words
 from bertsmith.tasks.answering.answerer import SpanAnswer

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from bertsmith.config.loading import check
 from bertsmith.console.shell import quote
+from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError, quoted
 from bertsmith.evals.likelihood import measure_of, scoring_head, token_likelihoods
 from bertsmith.evals.masks import Guesses, filled, guess_masks, replaced_probs
-from bertsmith.hub.heads import HEADS, HeadName
+from bertsmith.hub.heads import HEADS
 from bertsmith.predict.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.tasks.answering.answerer import Answerer, SpanAnswer, open_answerer
 from bertsmith.tasks.runs import open_trained

@@ -1,1 +1,1 @@
-"""Shipped recipes: `prepare/`, `pretrain/` and `finetune/`, one TOML file each."""
+"""Shipped recipes: `prepare/`, `pretrain/`, `finetune/` and `glue/`, one TOML file each."""

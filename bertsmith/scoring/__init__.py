@@ -10,5 +10,5 @@ In reading order:
     entities      tags of words → entities → precision, recall, F1: conlleval, seqeval
     word_lines    word-per-line files, which of their lines are words, and the tags in them
 
-The metrics of classes and numbers are in `bertsmith.tasks.metrics`, their files in `bertsmith.tasks.texts`.
+The metrics of classes and numbers are in `bertsmith.tasks.metrics`; `bertsmith.tasks.grade` reads predictions of them.
 """

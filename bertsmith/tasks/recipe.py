@@ -35,7 +35,7 @@ class SeveralSettings:
     power: float = setting(
         0.75,
         "a task's share of the batches goes with its number of training rows to this power: 1 by size, 0 all alike; "
-        "between them small tasks are neither drowned nor repeated dozens of times",
+        "between them small tasks get a share that counts, and are not repeated dozens of times",
         ge=0,
         le=1,
     )
@@ -69,9 +69,7 @@ class FinetuneRecipe:
     Source: google-research/electra, configure_finetuning.py.
     """
 
-    task: str = setting(
-        description="a GLUE task, chunk (CoNLL-2000), questions (SQuAD, MRQA), custom, or several of them"
-    )
+    task: str = setting(description=f"{', '.join(TASKS)}; custom for your own files, several for several of these")
     model: str = setting(
         description="where to start: a pre-training run, or a Hugging Face folder of a BERT, ELECTRA or ModernBERT",
         identity=False,
@@ -92,7 +90,7 @@ class FinetuneRecipe:
     batch_size: int = setting(32, "examples a step; of questions windows", ge=1)
     similar_lengths: bool = setting(
         False,
-        "batches of rows of similar length: less padding, so faster, on a GPU above all; chunking came out 0.2 lower",
+        "batches of rows of similar length: less padding, so faster, on a GPU above all; F1 of chunking was 0.2 lower",
     )
     sequence_length: int = setting(
         128,
@@ -117,14 +115,14 @@ class FinetuneRecipe:
         only=("texts",),
     )
     random_weights: bool = setting(
-        False, "take only the model's shape and tokenizer and start from random weights, the mark to beat"
+        False, "take only the model's shape and tokenizer and start from random weights, a baseline"
     )
     compat: bool = setting(
         False, "do as the reference also where that is odd; docs/departures.md lists where. Its head cannot be exported"
     )
     check_counts: bool = setting(
         True,
-        "refuse files of GLUE or BoolQ whose number of examples is not the published one",
+        "refuse files whose number of examples is not the published one",
         only=("tasks with published counts",),
     )
     skip_malformed: bool = setting(False, "leave malformed lines of a file out, and count them, instead of stopping")
@@ -140,7 +138,7 @@ class FinetuneRecipe:
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = setting(AdamWSettings(), "how weights move")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
     log: tuple[Annotated[str, TRACKERS], ...] = setting(
-        (), "where measures go besides a trial's metrics.jsonl: tensorboard, wandb, mlflow, trackio", identity=False
+        (), f"where measures go besides a trial's metrics.jsonl: {', '.join(TRACKERS)}", identity=False
     )
     plugins: tuple[str, ...] = setting(
         (), "files of your own that register more of what a recipe can name; the command line adds to these",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from bertsmith.hub.heads import HeadName
+from bertsmith.encoders.heads import HeadName
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number

@@ -54,7 +54,7 @@ class PretrainRecipe:
     )
     blimp_pairs: int = setting(5, "of each of its 67 paradigms, in that sample", ge=1, identity=False)
     log: tuple[Annotated[str, TRACKERS], ...] = setting(
-        ("tensorboard",), "where measures go besides metrics.jsonl: tensorboard, wandb, mlflow, trackio", identity=False
+        ("tensorboard",), f"where measures go besides metrics.jsonl: {', '.join(TRACKERS)}", identity=False
     )
     plugins: tuple[str, ...] = setting(
         (), "files of your own that register more of what a recipe can name; the command line adds to these",

@@ -7,8 +7,8 @@ import yaml
 from markdown_it import MarkdownIt
 
 from bertsmith.encoders.bert import BertConfig
+from bertsmith.encoders.heads import HeadName
 from bertsmith.hub.card import model_card
-from bertsmith.hub.heads import HeadName
 from bertsmith.hub.network import Network
 
 RECIPE = """seed = 1

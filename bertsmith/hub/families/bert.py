@@ -11,9 +11,9 @@ from torch import Tensor
 
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError
 from bertsmith.hub.family import Family, Shape, counting, has_any, with_parts
-from bertsmith.hub.heads import HeadName
 
 _LAYER = {
     "attention.query_key_value": ("attention.self.query", "attention.self.key", "attention.self.value"),
@@ -121,6 +121,7 @@ class Bert(_BertLike):
         "classifier.": "BertForTokenClassification",
     }
     names_pattern = r"bert\.|cls\.|(embeddings\.word_embeddings\.)|(encoder\.layer\.\d+\.attention\.self\.)"
+    shares_names = True  # a bare BertModel's names are a bare ElectraModel's too
     heads: ClassVar = {
         "masked_tokens": {
             "head.dense": "cls.predictions.transform.dense",

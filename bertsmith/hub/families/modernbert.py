@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.family import Family, Shape, has_any, with_parts
-from bertsmith.hub.heads import HeadName
 from bertsmith.storage.json_files import member
 
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
