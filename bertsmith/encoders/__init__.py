@@ -1,7 +1,7 @@
 """Encoders and their heads: tensors in, tensors out. No text, no loss, no optimizer; torch and numpy alone.
 
 In reading order:
-    tokens      Tokens, the one batch type: packed or padded rows; no other file knows of padding
+    tokens      Tokens, the one batch type: packed or padded rows, with masks of the real tokens
     dropout     dropout with cheap random numbers on the CPU
     attention   `attend`: one contract, two kernels; windows, and a bias on the scores
     linear      dense layers of one input as one product

@@ -108,7 +108,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch) -> Losses:
-        """Run the model. While training only the losses; in evaluation mode the measures too."""
+        """Run the model. The measures beside the losses are there in evaluation mode; while training they may be."""
 
     @abstractmethod
     def total(self, losses: Losses, denominators: Mapping[str, float | Tensor]) -> Tensor:

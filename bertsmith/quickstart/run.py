@@ -26,6 +26,7 @@ from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
 from bertsmith.evals.likelihood import standard_error
 from bertsmith.evals.masks import SENTENCES, show_guesses
+from bertsmith.evals.probes import probes_of
 from bertsmith.evals.word_order import find_pairs, word_order
 from bertsmith.predict.predictor import Predictor
 from bertsmith.quickstart.summary import conclusions, summary
@@ -196,7 +197,7 @@ class _Steps:
             batches = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
             losses = held_out_losses(Runner(objective, machine), batches, recipe.rows.length)
             write_json(start, finite(losses | read_word_order(objective, self.report)))
-        done = pretrain(recipe, self.out / "bert", probes=[read_word_order, guess])
+        done = pretrain(recipe, self.out / "bert", probes=[*probes_of(recipe), read_word_order, guess])
         return {
             "parameters": size, "before": _read_start(start), "after": done["measures"], "pairs": len(pairs),
             "steps": done["steps"], "tokens": done["tokens"], "seconds": done["seconds"],

@@ -51,7 +51,7 @@ class Machine:
     dtype: torch.dtype
     compile: bool
     micro_batch_rows: int | None
-    """TokensOrBatch run at once, as the settings say; None leaves it to `micro_batch_size`."""
+    """Rows run at once, as the settings say; None leaves it to `micro_batch_size`."""
     pad_id: int = 0
     cuda_graphs: bool = True
     """On a GPU, record steps of a shape that comes again."""

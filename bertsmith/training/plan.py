@@ -7,7 +7,7 @@ from bertsmith.config.fields import setting, settings
 
 @settings
 class Plan:
-    """Exactly one of `steps`, `tokens`, `hours`; the learning rate reaches zero at that end."""
+    """The length of a training in one of `steps`, `tokens`, `hours`; schedules that fall end there."""
 
     exclusive: ClassVar[tuple[str, ...]] = ("steps", "tokens", "hours")
 
