@@ -32,10 +32,10 @@ CHECKED_VOCAB_SIZE = 1300
 
 def uneven_rows(network: Network, rows: int, seed: int) -> PackedRows:
     """Rows of 5 tokens to `length`, one of them full."""
-    draw = np.random.default_rng(seed)
-    lengths = np.append(draw.integers(5, network.length + 1, rows - 1), network.length)
-    ids = draw.integers(1000, network.vocab_size, lengths.sum())
-    return PackedRows(ids, draw.integers(0, 2, lengths.sum()), lengths)
+    rng = np.random.default_rng(seed)
+    lengths = np.append(rng.integers(5, network.length + 1, rows - 1), network.length)
+    ids = rng.integers(1000, network.vocab_size, lengths.sum())
+    return PackedRows(ids, rng.integers(0, 2, lengths.sum()), lengths)
 
 
 def kernels_agree(device: torch.device) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def kernels_agree(device: torch.device) -> dict[str, Any]:
     packed = Tokens.pack(*uneven_rows(network, 8, seed=0))
     padded = packed.padded(network.length, pad_id=0)
     real = padded.valid_mask()
-    draw = torch.Generator().manual_seed(0)
-    exact = [torch.randn(packed.num_tokens, 4, 64, generator=draw) for _ in range(4)]
+    rng = torch.Generator().manual_seed(0)
+    exact = [torch.randn(packed.num_tokens, 4, 64, generator=rng) for _ in range(4)]
     wanted = _attended(*exact, packed)
     spread = [part.new_zeros(padded.num_tokens, 4, 64).masked_scatter(real[:, None, None], part) for part in exact]
     rough = [part.to(device, torch.bfloat16) for part in spread]

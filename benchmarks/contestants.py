@@ -48,9 +48,9 @@ class Network:
 
     def random_rows(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids and segment ids, [rows, length] each."""
-        draw = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         segments = np.broadcast_to(np.arange(self.length) >= self.length // 2, (rows, self.length)).astype(np.int64)
-        return draw.integers(1000, self.vocab_size, (rows, self.length)), segments
+        return rng.integers(1000, self.vocab_size, (rows, self.length)), segments
 
 
 class Bertsmith:
@@ -58,7 +58,7 @@ class Bertsmith:
     4,096 tokens on the CPU, or half where memory runs out."""
 
     def __init__(self, network: Network, rows: int, device: str, compiled: bool):
-        from bertsmith.randomness import generator
+        from bertsmith.randomness import derived_rng
         from bertsmith.text.segments import PackedRows
         from bertsmith.training.machine import MachineSettings, choose_machine
         from bertsmith.training.optimizers.adamw import AdamWSettings
@@ -73,11 +73,11 @@ class Bertsmith:
         self.objective.train()
         ids, segments = network.random_rows(rows)
         self.rows = PackedRows(ids.ravel(), segments.ravel(), np.full(rows, network.length))
-        self.batch = self.make_batch(self.rows, generator(0, "masks"))
+        self.batch = self.make_batch(self.rows, derived_rng(0, "masks"))
 
-    def make_batch(self, rows: Any, draw: np.random.Generator) -> "Batch":
+    def make_batch(self, rows: Any, rng: np.random.Generator) -> "Batch":
         """Return masked rows."""
-        return self.objective.settings.collator(masking_vocabulary(self.network), self.length)(rows, draw)
+        return self.objective.settings.collator(masking_vocabulary(self.network), self.length)(rows, rng)
 
     def step(self) -> None:
         from bertsmith.training.optimizers.optimizer import clip_gradients

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.trials import Trials
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.text.segments import RowSettings, assemble, rows_of
 from bertsmith.text.shards import open_data
 from bertsmith.training.batches import RowStream, masked_batches
@@ -49,7 +49,7 @@ def main() -> None:
     print(f"feed: {median:,.0f} tokens/s, target {TARGET:,.0f}: {'reached' if median >= TARGET else 'missed'}")
     shard = data.read("train", 0)
     for compat in (False, True):
-        rows = rows_of(shard, RowSettings(), generator(0, "rows"), compat)
+        rows = rows_of(shard, RowSettings(), derived_rng(0, "rows"), compat)
         packed = assemble(shard.tokens, rows, np.arange(len(rows)), (data.tokenizer.cls_id, data.tokenizer.sep_id))
         pieces = np.add.reduceat(packed.segment_ids, np.cumsum(packed.lengths) - packed.lengths)
         kept = (rows.ends - rows.starts).sum() / len(shard.tokens)

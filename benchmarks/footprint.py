@@ -28,7 +28,7 @@ from bertsmith.encoders.encoder import num_parameters
 from bertsmith.memory import peak_bytes
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.planning.estimate import estimate, footprint
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.optimizers.optimizer import build_optimizer, clip_gradients
@@ -93,10 +93,10 @@ def measure(what: str, device: str) -> dict[str, float]:
     objective = recipe.objective.build(recipe.model, vocabulary).train()
     runner = Runner(objective, machine)
     optimizer = build_optimizer(objective, recipe.optimizer)
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     size = recipe.batch_size * length
-    rows = draw.integers(1000, VOCAB_SIZE, size), np.zeros(size, np.int64), np.full(recipe.batch_size, length)
-    batch = recipe.objective.collator(vocabulary, length, recipe.compat)(rows, generator(0, "masks"))
+    rows = rng.integers(1000, VOCAB_SIZE, size), np.zeros(size, np.int64), np.full(recipe.batch_size, length)
+    batch = recipe.objective.collator(vocabulary, length, recipe.compat)(rows, derived_rng(0, "masks"))
 
     def step() -> None:
         runner.gradients(runner.prepare(batch, length))
@@ -151,10 +151,10 @@ def make_data(folder: Path) -> Path:
     words = [f"w{number}" for number in range(VOCAB_SIZE - 5)]
     vocabulary = "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])
     (folder / "vocab.txt").write_text(vocabulary + "\n", encoding="utf-8")
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     with open(folder / "documents.jsonl", "w", encoding="utf-8") as file:
         for _ in range(2000):
-            lines = [" ".join(draw.choice(words, draw.integers(5, 40))) for _ in range(draw.integers(1, 40))]
+            lines = [" ".join(rng.choice(words, rng.integers(5, 40))) for _ in range(rng.integers(1, 40))]
             file.write(json.dumps({"text": "\n".join(lines)}) + "\n")
     said = [f"corpus={folder / 'documents.jsonl'}", f"vocab={folder / 'vocab.txt'}", "heldout_fraction=0.05"]
     return prepare(load(PrepareRecipe, "prepare", "jsonl", [*said, "workers=1"]).settings, folder / "data").path

@@ -40,7 +40,7 @@ from benchmarks.trials import Trials
 from bertsmith.encoders.config import training_flops
 from bertsmith.errors import Interrupted
 from bertsmith.objectives.objective import Batch
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.training.batches import ahead
 from bertsmith.training.cuda_graphs import RUNS_BEFORE
 from bertsmith.training.loop import Event, State, TrainContext, fit
@@ -237,8 +237,8 @@ class Benchmark:
 
         def batches() -> Iterator[tuple[Batch, tuple[int, ...]]]:
             for number in count():
-                draw = generator(0, "masks", number)
-                yield ours.make_batch(ours.rows, draw), (number,)
+                rng = derived_rng(0, "masks", number)
+                yield ours.make_batch(ours.rows, rng), (number,)
 
         ends = []
         context = TrainContext(ours.optimizer, PolynomialSettings(), Plan(steps=steps), 1.0, network.length, seed=0)

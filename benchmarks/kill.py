@@ -38,17 +38,17 @@ def main() -> None:
         raise SystemExit(f"{corpus}: absent; set BERTSMITH_SHARED_DATA")
     prepare = ["prepare", "openwebtext", f"corpus={corpus}", f"vocab={vocab}", "workers=2"]
     trials = Trials(arguments.out)
-    draw = random.Random(arguments.seed)
+    rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
         assert run(prepare, data) == 0
         pretrain = ["pretrain", "bert-tiny", f"data={data}", *TINY]
         for what, command, pattern in (("prepare", prepare, "*"), ("pretrain", pretrain, "**/*.safetensors")):
-            killed = partial(killed_and_continued, command, pattern, draw)
+            killed = partial(killed_and_continued, command, pattern, rng)
             trials.alternate(what, {"bertsmith": killed}, arguments.repeats)
 
 
-def killed_and_continued(command: list[str], pattern: str, draw: random.Random) -> dict[str, float]:
+def killed_and_continued(command: list[str], pattern: str, rng: random.Random) -> dict[str, float]:
     """`command` left alone, and `command` killed KILLS times; differing files would end the program."""
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "whole")
@@ -57,7 +57,7 @@ def killed_and_continued(command: list[str], pattern: str, draw: random.Random) 
         seconds = time.monotonic() - started_at
         kills, out = 0, Path(folder, "out-0")
         while kills < KILLS:
-            if run(command, out, after=draw.uniform(0, seconds)) == 0:
+            if run(command, out, after=rng.uniform(0, seconds)) == 0:
                 compare(whole, out, pattern)
                 out = Path(folder, f"out-{kills}")
             else:

@@ -126,32 +126,32 @@ def differences(first: Path, second: Path) -> Iterator[str]:
 def write_text(folder: Path) -> None:
     """Write documents in which every word is followed by a fixed other one half of the time."""
     folder.mkdir()
-    draw = random.Random(0)
+    rng = random.Random(0)
     for number in range(200):
-        lines = [" ".join(_words(draw, draw.randrange(4, 20))) + "." for _ in range(draw.randrange(2, 8))]
+        lines = [" ".join(_words(rng, rng.randrange(4, 20))) + "." for _ in range(rng.randrange(2, 8))]
         (folder / f"{number:03d}.txt").write_text("\n".join(lines), encoding="utf-8")
 
 
 VOWELS, CONSONANTS = "aeiou", "bcdfghjklmnpqrstvwxz"
 
 
-def _words(draw: random.Random, count: int) -> list[str]:
-    place, words = draw.randrange(100), []
+def _words(rng: random.Random, count: int) -> list[str]:
+    place, words = rng.randrange(100), []
     for _ in range(count):
         words.append(CONSONANTS[place // 5] + VOWELS[place % 5] + CONSONANTS[place * 7 % 20])
-        place = (place * 7 + 3) % 100 if draw.random() < 0.5 else draw.randrange(100)
+        place = (place * 7 + 3) % 100 if rng.random() < 0.5 else rng.randrange(100)
     return words
 
 
 def write_tasks(side: Path) -> None:
     """Write a small task of each kind, whose answers follow from the words."""
-    draw = random.Random(1)
+    rng = random.Random(1)
     (side / "texts").mkdir()
-    (side / "texts" / "lines.txt").write_text("\n".join(" ".join(_words(draw, 6)) for _ in range(5)) + "\n")
+    (side / "texts" / "lines.txt").write_text("\n".join(" ".join(_words(rng, 6)) for _ in range(5)) + "\n")
     for split, count in (("train", 60), ("dev", 30)):
         rows, sentences, questions = [], [], []
         for _ in range(count):
-            words, other = _words(draw, draw.randrange(4, 12)), _words(draw, 5)
+            words, other = _words(rng, rng.randrange(4, 12)), _words(rng, 5)
             labels = sorted({word[1] for word in words} & set("aei"))
             rows.append({
                 "text": " ".join(words), "other": " ".join(other), "label": "yes" if "a" in labels else "no",

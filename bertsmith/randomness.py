@@ -1,4 +1,4 @@
-"""Randomness without state: every generator is derived from (seed, purpose, position).
+"""Randomness without state: every random generator is derived from (seed, purpose, position).
 
 What a run draws at step 1,000 follows from its seed and that number, so a resumed run draws the same and a checkpoint
 holds no random state.
@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 
 
-def generator(seed: int, purpose: str, *position: int) -> np.random.Generator:
-    """Return a generator for one purpose ("masks", "rows", …) at one position (step, epoch, …)."""
+def derived_rng(seed: int, purpose: str, *position: int) -> np.random.Generator:
+    """Return a random generator for one purpose ("masks", "rows", …) at one position (step, epoch, …)."""
     return np.random.Generator(np.random.PCG64(_sequence(seed, purpose, position)))
 
 

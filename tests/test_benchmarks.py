@@ -124,11 +124,11 @@ def test_what_fails_or_comes_too_late_is_noted_and_the_rest_goes_on(tmp_path, mo
 
 def toy_glue(folder: Path) -> None:
     """CoLA and STS-B in their layouts, of a few lines."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for split, size in (("train", 12), ("dev", 8)):
         for task in ("CoLA", "STS-B"):
             (folder / task).mkdir(parents=True, exist_ok=True)
-        texts = [" ".join(draw.choice(WORDS, 4)) for _ in range(size)]
+        texts = [" ".join(rng.choice(WORDS, 4)) for _ in range(size)]
         cola = [f"s\t{number % 2}\t\t{text}" for number, text in enumerate(texts)]
         (folder / "CoLA" / f"{split}.tsv").write_text("\n".join(cola) + "\n")
         names = "index genre filename year old_index source1 source2 sentence1 sentence2 score".split()  # noqa: SIM905

@@ -116,12 +116,12 @@ def test_the_optimizer_moves_by_signs_and_is_continued_to_the_same_bits(data, tm
 
 
 def write_stances(folder: Path) -> Path:
-    draw, path = np.random.default_rng(0), folder / "stances"
+    rng, path = np.random.default_rng(0), folder / "stances"
     path.mkdir(exist_ok=True)
     for split, size in (("train", 60), ("dev", 30)):
         rows = []
         for number in range(size):
-            words = draw.choice(WORDS[10 * (number % 3) : 10 * (number % 3) + 10], size=4)
+            words = rng.choice(WORDS[10 * (number % 3) : 10 * (number % 3) + 10], size=4)
             stance = ("against", "favor", "none")[number % 3]
             rows.append({"target": WORDS[50], "text": " ".join(words), "stance": stance})
         (path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -36,11 +36,11 @@ memory.keep_freed_memory()
 surplus = memory.Surplus()
 trimmed, give_back = [], memory.give_back_free_memory
 memory.give_back_free_memory = lambda: trimmed.append(True) or give_back()
-draw, largest, kept = random.Random(0), 0, []
+rng, largest, kept = random.Random(0), 0, []
 for step in range(200):
     arrays = []
     for number in range(12):  # of sizes that differ by some percent; what is kept between them holds them apart
-        arrays.append(bytearray(b"x") * int((2 << 20) * draw.uniform(0.8, 1.2)))
+        arrays.append(bytearray(b"x") * int((2 << 20) * rng.uniform(0.8, 1.2)))
         kept.append(bytes(2000))
         if number > 5:
             arrays.pop(0)

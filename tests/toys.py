@@ -22,16 +22,16 @@ def write_vocabulary(folder: Path) -> Path:
 
 def write_corpus(folder: Path, documents: int = 300, seed: int = 0) -> Path:
     """Documents in which every word is followed by a fixed other one half of the time: something can be learnt."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     corpus = folder / "corpus"
     corpus.mkdir()
     for number in range(documents):
         lines = []
-        for _ in range(int(draw.integers(2, 8))):
-            word, line = int(draw.integers(len(WORDS))), []
-            for _ in range(int(draw.integers(4, 20))):
+        for _ in range(int(rng.integers(2, 8))):
+            word, line = int(rng.integers(len(WORDS))), []
+            for _ in range(int(rng.integers(4, 20))):
                 line.append(WORDS[word])
-                word = (word * 7 + 3) % len(WORDS) if draw.random() < 0.5 else int(draw.integers(len(WORDS)))
+                word = (word * 7 + 3) % len(WORDS) if rng.random() < 0.5 else int(rng.integers(len(WORDS)))
             lines.append(" ".join(line) + " .")
         (corpus / f"{number:04d}.txt").write_text("\n".join(lines))
     return corpus
@@ -66,6 +66,6 @@ def packed_rows(tokens: Tokens) -> PackedRows:
 
 
 def random_tokens(lengths: list[int], vocab_size: int, seed: int = 0) -> Tokens:
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     total = sum(lengths)
-    return Tokens.pack(draw.integers(5, vocab_size, total), draw.integers(0, 2, total), np.array(lengths))
+    return Tokens.pack(rng.integers(5, vocab_size, total), rng.integers(0, 2, total), np.array(lengths))

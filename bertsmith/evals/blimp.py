@@ -16,7 +16,7 @@ import numpy as np
 from bertsmith.console.progress import progress_bar
 from bertsmith.errors import UserError
 from bertsmith.evals.likelihood import LikelihoodModel, preferred, standard_error
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.storage.files import LINE_END, ending, read_text, reported
 from bertsmith.storage.json_files import json_value
 from bertsmith.text.shards import open_data
@@ -154,7 +154,7 @@ def _read(file: Path, pairs: int) -> Paradigm:
     if len({(name, phenomenon) for _, name, phenomenon in rows}) != 1:
         raise UserError(f"{file}: not one paradigm (UID, linguistics_term) but {len({row[1:] for row in rows})}")
     _, name, phenomenon = rows[0]
-    chosen = generator(0, f"blimp {name}").permutation(len(rows))[:pairs]
+    chosen = derived_rng(0, f"blimp {name}").permutation(len(rows))[:pairs]
     return Paradigm(name, _PHENOMENA.get(phenomenon, phenomenon), [rows[number][0] for number in chosen])
 
 

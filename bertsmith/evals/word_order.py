@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.evals.likelihood import LikelihoodModel, preferred
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.text.shards import Data, Shard
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
@@ -31,17 +31,17 @@ class Pair(NamedTuple):
 def find_pairs(data: Data, max_pairs: int) -> list[Pair]:
     """Return at most `max_pairs` pairs from the held-out documents of `data`: the same ones at every call."""
     by_sentence: dict[tuple[int, ...], Pair] = {}
-    draw = generator(0, "word order")
+    rng = derived_rng(0, "word order")
     for index in range(data.num_shards("heldout")):
         for sentence in _sentences(data.read("heldout", index), data.tokenizer):
             words = _words(sentence, data.tokenizer)
             places = [place for place in range(len(words) - 2) if words[place] != words[place + 1]]  # the stop stays
             if places:
-                place = places[draw.integers(len(places))]
+                place = places[rng.integers(len(places))]
                 swapped = [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
                 by_sentence.setdefault(tuple(sentence), Pair(sentence, [id for word in swapped for id in word]))
     pairs = list(by_sentence.values())
-    return [pairs[chosen] for chosen in draw.permutation(len(pairs))[:max_pairs]]
+    return [pairs[chosen] for chosen in rng.permutation(len(pairs))[:max_pairs]]
 
 
 def word_order(network: LikelihoodModel, pairs: Sequence[Pair], tokenizer: Tokenizer, machine: Machine) -> float:

@@ -153,10 +153,10 @@ def _compare(file: Path, graph: _Graph, inputs: tuple[str, ...]) -> float:
     settings, vocab_size = graph.model.encoder.settings, graph.model.encoder.vocab_size
     longest = min(settings.max_position_embeddings, 128)
     kinds = settings.type_vocab_size if "token_type_ids" in inputs else 1
-    draw, worst = np.random.default_rng(0), 0.0
+    rng, worst = np.random.default_rng(0), 0.0
     for lengths in ([1], [longest, 1, longest // 2 + 1], [2, 1, 1, 2]):
         total = sum(lengths)
-        tokens = Tokens.pack(draw.integers(vocab_size, size=total), draw.integers(kinds, size=total), np.array(lengths))
+        tokens = Tokens.pack(rng.integers(vocab_size, size=total), rng.integers(kinds, size=total), np.array(lengths))
         flat = {"input_ids": tokens.ids, "attention_mask": torch.ones(total), "token_type_ids": tokens.segment_ids}
         padded = {name: tokens.to_padded(flat[name].long()).numpy() for name in inputs}
         outputs = [torch.from_numpy(output) for output in session.run(graph.outputs, padded)]

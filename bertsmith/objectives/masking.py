@@ -135,7 +135,7 @@ def mask(
     lengths: np.ndarray,
     vocabulary: MaskingVocabulary,
     policy: MaskingPolicy,
-    generator: np.random.Generator,
+    rng: np.random.Generator,
 ) -> Masked:
     """Mask packed rows: `ids` [T], `lengths` [N].
 
@@ -150,11 +150,11 @@ def mask(
     num_candidates = np.add.reduceat(candidate, row_starts, dtype=np.int64)
     wanted = np.where(num_candidates == 0, 0, wanted)
     if compat:
-        positions = _with_replacement(candidate, row_starts, num_candidates, budget, generator)
+        positions = _with_replacement(candidate, row_starts, num_candidates, budget, rng)
     else:
         wanted = np.minimum(wanted, num_candidates)
         words = _words(ids, candidate, row_starts, vocabulary) if settings.whole_words else np.arange(len(ids))
-        keys = generator.random(words[-1] + 1, dtype=np.float32)[words]
+        keys = rng.random(words[-1] + 1, dtype=np.float32)[words]
         positions = _without_replacement(candidate, keys, lengths, budget)
     used = np.arange(budget) < wanted[:, None]  # [N, K]
     if settings.whole_words and not compat:
@@ -163,12 +163,12 @@ def mask(
     places = row_starts[:, None] + positions
     labels = ids[places].astype(np.int64)
 
-    draw = generator.random(places.shape, dtype=np.float32)
-    to_mask = used & (draw < settings.mask_token_prob)
-    to_random = used & ~to_mask & (draw < settings.mask_token_prob + settings.random_token_prob)
+    uniform = rng.random(places.shape, dtype=np.float32)
+    to_mask = used & (uniform < settings.mask_token_prob)
+    to_random = used & ~to_mask & (uniform < settings.mask_token_prob + settings.random_token_prob)
     masked = ids.copy()
     if settings.random_token_prob:
-        masked[places[to_random]] = generator.integers(vocabulary.size, size=int(to_random.sum()))
+        masked[places[to_random]] = rng.integers(vocabulary.size, size=int(to_random.sum()))
     masked[places[to_mask]] = vocabulary.mask_id  # last: a position drawn twice is masked if either draw says so
     return Masked(masked, positions, labels, used.astype(np.float32))
 
@@ -181,19 +181,17 @@ class MaskingCollator:
         self.settings, self.vocabulary, self.compat = settings, vocabulary, compat
         self.budget = settings.max_predictions(length)
 
-    def __call__(self, rows: PackedRows, generator: np.random.Generator, progress: float = 0.0) -> Batch:
+    def __call__(self, rows: PackedRows, rng: np.random.Generator, progress: float = 0.0) -> Batch:
         """See `Collator`."""
         ids, segment_ids, lengths = rows
         policy = MaskingPolicy(self.settings, self.budget, self.compat, progress)
-        masked = mask(ids, lengths, self.vocabulary, policy, generator)
+        masked = mask(ids, lengths, self.vocabulary, policy, rng)
         targets = {"positions": masked.positions, "labels": masked.labels, "weights": masked.weights}
-        targets |= self.more_targets(ids, lengths, generator)
+        targets |= self.more_targets(ids, lengths, rng)
         tokens = Tokens.pack(masked.ids, segment_ids, lengths)
         return Batch(tokens, {name: torch.from_numpy(target) for name, target in targets.items()})
 
-    def more_targets(
-        self, ids: np.ndarray, lengths: np.ndarray, generator: np.random.Generator
-    ) -> dict[str, np.ndarray]:
+    def more_targets(self, ids: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return targets besides the masks, of rows that are not masked yet."""
         return {}
 
@@ -259,11 +257,11 @@ def _with_replacement(
     row_starts: np.ndarray,
     num_candidates: np.ndarray,
     budget: int,
-    generator: np.random.Generator,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Return budget K draws from each row's candidates: [N, K]."""
     places = np.flatnonzero(candidate)
     first = np.cumsum(num_candidates) - num_candidates
-    drawn = (generator.random((len(row_starts), budget)) * num_candidates[:, None]).astype(np.int64)
+    drawn = (rng.random((len(row_starts), budget)) * num_candidates[:, None]).astype(np.int64)
     chosen = np.minimum(first[:, None] + drawn, max(0, len(places) - 1))
     return places[chosen] - row_starts[:, None] if len(places) else np.zeros_like(chosen)

@@ -123,7 +123,7 @@ def denominators_of(objective: Objective, batch: Batch) -> dict[str, float]:
 class Collator(Protocol):
     """Makes batches out of rows, on the host; needs no model."""
 
-    def __call__(self, rows: PackedRows, generator: np.random.Generator, progress: float = 0.0) -> Batch:
+    def __call__(self, rows: PackedRows, rng: np.random.Generator, progress: float = 0.0) -> Batch:
         """Return a batch of the rows with targets. `progress` of the plan, from 0 to 1, is done."""
 
 

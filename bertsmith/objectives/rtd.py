@@ -170,15 +170,13 @@ class ReplacedTokensCollator(MaskingCollator):
     """Masks rows, keeps their ids, and adds the targets "draws" [N, K], a number for each mask that decides what will
     replace it, and "maskable" [N], how many tokens may be masked."""
 
-    def __call__(self, rows: PackedRows, generator: np.random.Generator, progress: float = 0.0) -> Batch:
+    def __call__(self, rows: PackedRows, rng: np.random.Generator, progress: float = 0.0) -> Batch:
         """See `Collator`."""
-        batch = super().__call__(rows, generator, progress)
+        batch = super().__call__(rows, rng, progress)
         return replace(batch, original_ids=torch.from_numpy(rows[0].astype(np.int64)))
 
-    def more_targets(
-        self, ids: np.ndarray, lengths: np.ndarray, generator: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        draws = generator.random((len(lengths), self.budget), dtype=np.float32)
+    def more_targets(self, ids: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        draws = rng.random((len(lengths), self.budget), dtype=np.float32)
         candidates = ~np.isin(ids, self.vocabulary.never_masked)
         return {"draws": draws, "maskable": np.add.reduceat(candidates, np.cumsum(lengths) - lengths, dtype=np.int64)}
 

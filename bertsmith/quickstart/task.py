@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.storage.files import atomic_write, make_folder, read_text
 from bertsmith.storage.json_files import check_shape, parse_json
 
@@ -53,14 +53,14 @@ def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) 
 
     Documents are taken in an order drawn at random, for dev first, until there are enough; fewer where they run out.
     """
-    draw = generator(0, "order task")
+    rng = derived_rng(0, "order task")
     owners: dict[str, int] = {}
     shared = set()
     for number, (_, text) in enumerate(texts):
         for words in sentences(text):
             if owners.setdefault(_bag(words), number) != number:
                 shared.add(_bag(words))
-    left = iter(draw.permutation(len(texts)).tolist())
+    left = iter(rng.permutation(len(texts)).tolist())
     taken: set[int] = set()
     parts = []
     for wanted in (num_dev, num_train):
@@ -71,7 +71,7 @@ def split_texts(texts: Sequence[tuple[str, str]], num_train: int, num_dev: int) 
                 if _bag(words) in shared:
                     continue
                 shared.add(_bag(words))  # twice in one document
-                if other := _shuffled(words, draw):
+                if other := _shuffled(words, rng):
                     chosen_words, label = (words, IN_ORDER) if len(part) % 2 == 0 else (other, SHUFFLED)
                     part.append(Example(" ".join(chosen_words) + ".", label))
         parts.append(part[:wanted])
@@ -84,14 +84,14 @@ def _bag(words: Sequence[str]) -> str:
     return " ".join(sorted(word.lower() for word in words))
 
 
-def _shuffled(words: Sequence[str], draw: np.random.Generator) -> list[str] | None:
+def _shuffled(words: Sequence[str], rng: np.random.Generator) -> list[str] | None:
     """Shuffle the words between the first and the last, so that capital and full stop tell nothing; None where no other
     order is."""
     inner = list(words[1:-1])
     if len({word.lower() for word in inner}) < 2:
         return None
     while True:
-        other = [inner[place] for place in draw.permutation(len(inner))]
+        other = [inner[place] for place in rng.permutation(len(inner))]
         if [word.lower() for word in other] != [word.lower() for word in inner]:
             return [words[0], *other, words[-1]]
 

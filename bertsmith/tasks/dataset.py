@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertsmith.objectives.objective import Batch
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.storage.files import own_folder
 from bertsmith.storage.results import flat_names
 from bertsmith.tasks.cautions import caution_of
@@ -72,13 +72,13 @@ class Dataset(ABC):
         """
         lengths = self.lengths
         for epoch in count():
-            draw = generator(seed, "order", epoch)
-            order = draw.permutation(len(lengths))
+            rng = derived_rng(seed, "order", epoch)
+            order = rng.permutation(len(lengths))
             if similar_lengths:
                 pools = np.arange(len(order)) // (POOLED_BATCHES * batch_size)
                 order = order[np.lexsort((lengths[order], pools))]
             cut = [order[begin : begin + batch_size] for begin in range(0, len(order), batch_size)]
-            for number, place in enumerate(draw.permutation(len(cut)) if similar_lengths else range(len(cut)), start=1):
+            for number, place in enumerate(rng.permutation(len(cut)) if similar_lengths else range(len(cut)), start=1):
                 yield self.batch(cut[place]), (epoch, number)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.tasks.cautions import stood_still
 from bertsmith.tasks.dataset import EvalSets, score_sets
 from bertsmith.training.machine import Machine
@@ -38,7 +38,7 @@ def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.
             f"early_stopping.share = {share:g}: of {num_examples:,} training {what} that holds out {num_held_out:,} "
             f"and leaves {num_examples - num_held_out:,}; both need one at least"
         )
-    order = generator(0, "early stopping").permutation(num_examples)
+    order = derived_rng(0, "early stopping").permutation(num_examples)
     return np.sort(order[num_held_out:]), np.sort(order[:num_held_out])
 
 

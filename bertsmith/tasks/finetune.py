@@ -17,7 +17,7 @@ from bertsmith.config.loading import Loaded, defaults, identity, to_dict, to_tom
 from bertsmith.console.terminal import say
 from bertsmith.encoders.config import check_length
 from bertsmith.errors import FilesNotFound, UserError
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.storage.files import locked, make_folder, own_folder, write_text
 from bertsmith.storage.folders import no_empty_folder, numbered_folders, open_run_folder, remove_unfinished
 from bertsmith.storage.json_files import member, write_json
@@ -106,7 +106,7 @@ def _load_one(recipe: FinetuneRecipe) -> Task:
             _say(line)
     limit, count = recipe.train_examples, data.train.num_examples
     if limit is not None and limit < count:
-        chosen = np.sort(generator(0, "training examples").permutation(count)[:limit])
+        chosen = np.sort(derived_rng(0, "training examples").permutation(count)[:limit])
         data = data._replace(train=data.train.take(chosen))
     return TASK_CLASSES[recipe.spec.input](recipe, data)
 

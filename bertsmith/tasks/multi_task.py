@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives.objective import Batch, Losses, Objective
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.storage.results import by_task, flat_names
 from bertsmith.tasks.dataset import MEAN, Dataset, Datasets, EvalSets
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
@@ -77,7 +77,7 @@ class MultiTrainSet(NamedTuple):
         streams = [dataset.batches(batch_size, seed, similar_lengths) for dataset in self.datasets.values()]
         tasks, probs = list(self.datasets), self.shares()
         for step in count():
-            place = generator(seed, "tasks", step).choice(len(tasks), p=probs)
+            place = derived_rng(seed, "tasks", step).choice(len(tasks), p=probs)
             batch, _ = next(streams[place])
             yield replace(batch, task=tasks[place]), (step + 1,)
 

@@ -1,4 +1,4 @@
-"""Documents of a shard → training rows of a sequence length. Pure functions of (shard, settings, random generator).
+"""Documents of a shard → training rows of a sequence length. Pure functions of (shard, settings, rng).
 
 A row is `[CLS] first segment [SEP]` or `[CLS] first segment [SEP] second segment [SEP]`; it never crosses a document.
 """
@@ -47,7 +47,7 @@ class PackedRows(NamedTuple):
     lengths: np.ndarray  # [R] int64
 
 
-def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator, compat: bool = False) -> RowSpans:
+def rows_of(shard: Shard, settings: RowSettings, rng: np.random.Generator, compat: bool = False) -> RowSpans:
     """Return all rows of a shard, in the order of its text.
 
     Each token is in exactly one row. With `compat` two-segment rows are the reference's instead, which drops text that
@@ -56,9 +56,9 @@ def rows_of(shard: Shard, settings: RowSettings, generator: np.random.Generator,
     if settings.kind == "windows":
         spans = _windows(shard, settings.length)
     elif compat:
-        spans = _reference_segments(shard, settings.length, generator)
+        spans = _reference_segments(shard, settings.length, rng)
     else:
-        spans = _carried_segments(shard, settings.length, generator)
+        spans = _carried_segments(shard, settings.length, rng)
     starts, ends, segments, counts = [], [], [], []
     for pieces in spans:
         counts.append(len(pieces))
@@ -83,12 +83,12 @@ def _windows(shard: Shard, length: int) -> Iterator[RowPieces]:
         start = document_end
 
 
-def _carried_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[RowPieces]:
+def _carried_segments(shard: Shard, length: int, rng: np.random.Generator) -> Iterator[RowPieces]:
     """Yield rows with the reference's shares of single-segment and short rows, cut between segments at a line's end
     near the middle. Other than there, a row takes as much of the document as it holds, and the next one starts from
     there, also in the middle of a line."""
     line_ends = shard.line_ends.tolist()
-    uniform = _uniform(generator).__next__
+    uniform = _uniform(rng).__next__
     start = 0
     for document_end in shard.document_ends.tolist():
         while start < document_end:
@@ -115,12 +115,12 @@ def _cut(line_ends: list[int], start: int, middle: int, coin: bool) -> int:
     return line_ends[min(after, len(line_ends) - 1)]  # the text may end before the middle
 
 
-def _reference_segments(shard: Shard, length: int, generator: np.random.Generator) -> Iterator[RowPieces]:
+def _reference_segments(shard: Shard, length: int, rng: np.random.Generator) -> Iterator[RowPieces]:
     """Yield rows line by line as the reference does, which drops some text.
 
     Source: google-research/electra, build_pretraining_dataset.py, ExampleBuilder.
     """
-    uniform = _uniform(generator).__next__
+    uniform = _uniform(rng).__next__
     target = length
     lines: list[tuple[int, int]] = []
     pending = 0
@@ -173,10 +173,10 @@ def _draw_length(length: int, uniform: Callable[[], float]) -> int:
     return length
 
 
-def _uniform(generator: np.random.Generator) -> Iterator[float]:
+def _uniform(rng: np.random.Generator) -> Iterator[float]:
     """Yield random numbers in [0, 1), generated in blocks: one at a time takes twenty times as long."""
     while True:
-        yield from generator.random(8192).tolist()
+        yield from rng.random(8192).tolist()
 
 
 def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, specials: tuple[int, int]) -> PackedRows:

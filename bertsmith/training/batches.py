@@ -13,7 +13,7 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch, Collator
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.text.segments import PackedRows, RowSettings, RowSpans, assemble, rows_of
 from bertsmith.text.shards import Data, Shard
 
@@ -84,17 +84,17 @@ class RowStream:
             yield self._assemble(group, slice(start, min(start + size, end)))
 
     def _group(self, epoch: int, index: int) -> _Group:
-        order = generator(self.seed, "shards", epoch).permutation(self.data.num_shards(self.split))
+        order = derived_rng(self.seed, "shards", epoch).permutation(self.data.num_shards(self.split))
         members = order[index * GROUP_SHARDS : (index + 1) * GROUP_SHARDS]
         shards = []
         for member in members.tolist():
             shard = self.data.read(self.split, member)
-            draw = generator(self.seed, "rows", epoch, member)
-            shards.append((shard, rows_of(shard, self.settings, draw, self.compat)))
+            rng = derived_rng(self.seed, "rows", epoch, member)
+            shards.append((shard, rows_of(shard, self.settings, rng, self.compat)))
         sizes = [len(rows) for _, rows in shards]
         numbers = np.repeat(np.arange(len(shards)), sizes)
         row = np.concatenate([np.arange(size) for size in sizes])
-        shuffled = generator(self.seed, "order", epoch, index).permutation(len(row))
+        shuffled = derived_rng(self.seed, "order", epoch, index).permutation(len(row))
         return _Group(shards, numbers[shuffled], row[shuffled])
 
     def _assemble(self, group: _Group, taken: slice) -> PackedRows:
@@ -127,8 +127,8 @@ def masked_batches(
 
 def masked_batch(stream: RowStream, collator: Collator, rows: PackedRows, number: int, progress: float = 0.0) -> Batch:
     """Return the batch with this number, from its rows."""
-    draw = generator(stream.seed, f"masks of {stream.split}", number)
-    return collator(rows, draw, progress)
+    rng = derived_rng(stream.seed, f"masks of {stream.split}", number)
+    return collator(rows, rng, progress)
 
 
 def by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:

@@ -101,9 +101,9 @@ def test_both_networks_answer_in_transformers_as_they_do_here(data, tmp_path, sh
 
 
 def _rows(tokenizer: Tokenizer) -> Tokens:
-    draw, lengths = np.random.default_rng(1), np.array([32, 5, 17])
-    ids = draw.integers(6, tokenizer.vocab_size, lengths.sum())
-    return Tokens.pack(ids, draw.integers(0, 2, lengths.sum()), lengths)
+    rng, lengths = np.random.default_rng(1), np.array([32, 5, 17])
+    ids = rng.integers(6, tokenizer.vocab_size, lengths.sum())
+    return Tokens.pack(ids, rng.integers(0, 2, lengths.sum()), lengths)
 
 
 @pytest.mark.parametrize("width", ["narrow", "even"])

@@ -25,9 +25,9 @@ SHAPES = pytest.mark.parametrize("settings", [BERT, ELECTRA], ids=["bert", "elec
 
 @pytest.fixture
 def tokens() -> Tokens:
-    generator = np.random.default_rng(0)
-    ids = generator.integers(1, VOCAB_SIZE, sum(LENGTHS))
-    return Tokens.pack(ids, generator.integers(0, 2, len(ids)), np.array(LENGTHS))
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, VOCAB_SIZE, sum(LENGTHS))
+    return Tokens.pack(ids, rng.integers(0, 2, len(ids)), np.array(LENGTHS))
 
 
 def encoder(settings: EncoderConfig) -> Encoder:

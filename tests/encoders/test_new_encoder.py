@@ -43,8 +43,8 @@ class RelativeAttention(SelfAttention):
 def test_it_is_trained_and_its_rows_do_not_touch():
     torch.manual_seed(0)
     config = RelativeConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=16)
-    draw = np.random.default_rng(0)
-    tokens = Tokens.pack(draw.integers(1, VOCAB_SIZE, sum(LENGTHS)), np.zeros(sum(LENGTHS)), np.array(LENGTHS))
+    rng = np.random.default_rng(0)
+    tokens = Tokens.pack(rng.integers(1, VOCAB_SIZE, sum(LENGTHS)), np.zeros(sum(LENGTHS)), np.array(LENGTHS))
     encoder = Encoder(config, VOCAB_SIZE).double().eval()
     for layer in encoder.layers:
         nn.init.normal_(layer.attention.bias)

@@ -15,9 +15,9 @@ def test_a_pair_has_the_same_tokens_in_another_order(tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     words = ["ba", "be", "bi", "bo", "bu", "ca", "ce"]
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(200):
-        (corpus / f"{number}.txt").write_text(" ".join(draw.permutation(words)) + " . x = 1 .\n")
+        (corpus / f"{number}.txt").write_text(" ".join(rng.permutation(words)) + " . x = 1 .\n")
     (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "=", *words]))
     recipe = PrepareRecipe(corpus=str(corpus), layout="text", vocab=str(tmp_path / "vocab.txt"), workers=1,
                            heldout_fraction=0.2)  # fmt: skip

@@ -29,8 +29,8 @@ COMPRESS = {
     "": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress,
     ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
 }  # fmt: skip
-draw = random.Random(0)
-DOCUMENTS = [f"{draw.getrandbits(9000):x} {number}".encode() for number in range(4)]
+rng = random.Random(0)
+DOCUMENTS = [f"{rng.getrandbits(9000):x} {number}".encode() for number in range(4)]
 """Hardly compressible, so that no change repeats a whole file: several streams after each other are well-formed."""
 
 CELLS = [document[:600] for document in DOCUMENTS]

@@ -30,10 +30,10 @@ def dense(place: Path, size: int, out: int, bias: bool = True, **keys: Any) -> N
     activation = "torch.nn.modules.activation.Tanh"
     config = {"in_features": size, "out_features": out, "bias": bias, "activation_function": activation}
     write_json(place / "config.json", config | keys)
-    draw = torch.Generator().manual_seed(3)
-    tensors = {"linear.weight": torch.randn(out, size, generator=draw)}
+    rng = torch.Generator().manual_seed(3)
+    tensors = {"linear.weight": torch.randn(out, size, generator=rng)}
     if bias:
-        tensors["linear.bias"] = torch.randn(out, generator=draw)
+        tensors["linear.bias"] = torch.randn(out, generator=rng)
     safetensors.torch.save_file(tensors, place / "model.safetensors")
 
 

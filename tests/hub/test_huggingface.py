@@ -104,9 +104,9 @@ class Rows:
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    generator = np.random.default_rng(0)
-    ids = generator.integers(1, VOCAB_SIZE, sum(LENGTHS))  # 0 is [PAD]
-    tokens = Tokens.pack(ids, generator.integers(0, 2, sum(LENGTHS)), np.array(LENGTHS))
+    rng = np.random.default_rng(0)
+    ids = rng.integers(1, VOCAB_SIZE, sum(LENGTHS))  # 0 is [PAD]
+    tokens = Tokens.pack(ids, rng.integers(0, 2, sum(LENGTHS)), np.array(LENGTHS))
     mask = torch.arange(max(LENGTHS)) < tokens.row_lengths[:, None]
     theirs = {"attention_mask": mask.long()}
     for name, flat in (("input_ids", tokens.ids), ("token_type_ids", tokens.segment_ids)):

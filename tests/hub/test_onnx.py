@@ -64,14 +64,14 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def grids(num_rows: int, length: int) -> dict[str, np.ndarray]:
     """Rows whose padding lies anywhere, which an attention mask allows; each has a token."""
-    draw = np.random.default_rng(length)
+    rng = np.random.default_rng(length)
     shape = (num_rows, length)
-    mask = draw.random(shape) < 0.7
+    mask = rng.random(shape) < 0.7
     mask[:, 0] |= ~mask.any(axis=1)
     return {
-        "input_ids": draw.integers(1, VOCAB_SIZE, shape),
+        "input_ids": rng.integers(1, VOCAB_SIZE, shape),
         "attention_mask": mask.astype(np.int64),
-        "token_type_ids": draw.integers(0, 2, shape),
+        "token_type_ids": rng.integers(0, 2, shape),
     }
 
 

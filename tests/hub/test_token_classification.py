@@ -67,9 +67,9 @@ def test_logits_are_those_of_transformers(family, tokenizer_folder, tmp_path):
     theirs, report = FAMILIES[family][1].from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(report.values()), report
     assert theirs.config.id2label == dict(enumerate(TAGS))
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     segments = 1 if family == "modernbert" else 2
-    ids, segment_ids = draw.integers(1, VOCAB_SIZE, sum(LENGTHS)), draw.integers(segments, size=sum(LENGTHS))
+    ids, segment_ids = rng.integers(1, VOCAB_SIZE, sum(LENGTHS)), rng.integers(segments, size=sum(LENGTHS))
     packed = Tokens.pack(ids, segment_ids, np.array(LENGTHS))
     grids = {
         name: packed.to_padded(flat)

@@ -16,7 +16,7 @@ from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from tests.objectives.cuts import check_cuts
 from tests.toys import packed_rows, random_tokens
 
@@ -41,7 +41,7 @@ def objective(cls=Electric, sharing="embeddings", prob=0.15):
 
 def batch(model, seed=0, compat=False):
     collator = model.settings.collator(VOCABULARY, 40, compat)
-    return collator(packed_rows(random_tokens(LENGTHS, 50)), generator(seed, "masks"))
+    return collator(packed_rows(random_tokens(LENGTHS, 50)), derived_rng(seed, "masks"))
 
 
 def noise(model, question):
@@ -143,15 +143,15 @@ def test_energies_learn_the_datas_probabilities():
     """Two tokens, one three times as likely: at the optimum −energy is the logarithm of a probability."""
     torch.manual_seed(0)
     model = objective()
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for step in range(250):
-        words = np.where(draw.random((64, 1)) < 0.75, 10, 11)
+        words = np.where(rng.random((64, 1)) < 0.75, 10, 11)
         ids = np.concatenate([np.full((64, 1), 2), words, np.full((64, 1), 3)], axis=1).ravel()
         tokens = Tokens.pack(ids, np.zeros(192), np.full(64, 3))
-        question = model.settings.collator(VOCABULARY, 3)(packed_rows(tokens), generator(step, "masks"))
+        question = model.settings.collator(VOCABULARY, 3)(packed_rows(tokens), derived_rng(step, "masks"))
         # One place a row, always asked; half of the rows keep it, as if one of two places were masked.
-        keep = torch.from_numpy(draw.random((64, 1)) < 0.5)
+        keep = torch.from_numpy(rng.random((64, 1)) < 0.5)
         question.targets["weights"][keep] = 0.0
         question.targets["positions"][keep] = 0
         question.targets["labels"][keep] = 2

@@ -4,15 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertsmith.objectives.masking import MaskingPolicy, MaskingSettings, MaskingVocabulary, mask
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 
 VOCABULARY = MaskingVocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4))
 
 
 def rows(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """[CLS] words [SEP], end to end."""
-    draw = np.random.default_rng(seed)
-    ids = [np.concatenate([[2], draw.integers(5, 1000, length - 2), [3]]) for length in lengths]
+    rng = np.random.default_rng(seed)
+    ids = [np.concatenate([[2], rng.integers(5, 1000, length - 2), [3]]) for length in lengths]
     return np.concatenate(ids).astype(np.uint16), np.array(lengths)
 
 
@@ -23,7 +23,7 @@ def masked(lengths, settings=None, compat=False, budget=None, seed=0):
     return (
         ids,
         lengths,
-        mask(ids, lengths, VOCABULARY, MaskingPolicy(settings, budget, compat), generator(seed, "masks")),
+        mask(ids, lengths, VOCABULARY, MaskingPolicy(settings, budget, compat), derived_rng(seed, "masks")),
     )
 
 
@@ -108,7 +108,7 @@ def test_whole_words_are_predicted_whole_or_not_at_all(lengths, seed):
         lengths,
         PIECES,
         MaskingPolicy(settings, settings.max_predictions(int(lengths.max()))),
-        generator(seed, "masks"),
+        derived_rng(seed, "masks"),
     )
     starts = np.cumsum(lengths) - lengths
     predicted = np.zeros(len(ids), dtype=bool)
@@ -128,7 +128,7 @@ def test_whole_words_leave_no_word_out():
     """Long words too: a piece in the middle of one is predicted about as often as a word of its own."""
     settings = MaskingSettings(whole_words=True)
     ids, lengths = rows([128] * 3000)
-    result = mask(ids, lengths, PIECES, MaskingPolicy(settings, 19), generator(0, "masks"))
+    result = mask(ids, lengths, PIECES, MaskingPolicy(settings, 19), derived_rng(0, "masks"))
     predicted = np.zeros(len(ids), dtype=bool)
     predicted[((np.arange(3000) * 128)[:, None] + result.positions)[result.weights == 1]] = True
     share = {piece: predicted[PIECES.continues[ids] == piece].mean() for piece in (False, True)}
@@ -142,7 +142,7 @@ def test_a_share_that_falls():
     assert settings.max_predictions(128) == 39
     for progress, expected in ((0.0, 38), (0.5, 26), (1.0, 13)):
         policy = MaskingPolicy(settings, settings.max_predictions(128), progress=progress)
-        result = mask(ids, lengths, VOCABULARY, policy, generator(0, "masks"))
+        result = mask(ids, lengths, VOCABULARY, policy, derived_rng(0, "masks"))
         assert result.weights.shape == (20, 39)
         assert (result.weights.sum(axis=1) == expected).all()
     assert settings.share_predicted(128) == (39 + 13) / 256

@@ -6,7 +6,7 @@ from bertsmith.encoders.bert import BertConfig
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
 from bertsmith.objectives.objective import Batch, denominators_of
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from tests.objectives.cuts import check_cuts
 from tests.toys import packed_rows, random_tokens
 
@@ -24,7 +24,7 @@ def objective(dropout: float = 0.0) -> MaskedTokens:
 
 def batch(model: MaskedTokens, seed: int = 0) -> Batch:
     collator = model.settings.collator(VOCABULARY, 40)
-    return collator(packed_rows(random_tokens([20, 7, 40, 3, 12, 40], 50)), generator(seed, "masks"))
+    return collator(packed_rows(random_tokens([20, 7, 40, 3, 12, 40], 50)), derived_rng(seed, "masks"))
 
 
 def test_the_loss_is_cross_entropy_over_all_scores_at_masked_positions():
@@ -65,7 +65,7 @@ def test_masks_follow_from_the_generator():
 def test_a_row_of_special_tokens_only_asks_nothing():
     model = objective()
     rows = np.array([2, 3]), np.zeros(2), np.array([2])
-    asked = model.settings.collator(VOCABULARY, 8)(rows, generator(0, "masks"))
+    asked = model.settings.collator(VOCABULARY, 8)(rows, derived_rng(0, "masks"))
     assert denominators_of(model, asked)["mlm_loss"] == 1
     losses = model.losses(asked)
     assert model.total(losses, denominators_of(model, asked)).item() == 0.0

@@ -18,7 +18,7 @@ from bertsmith.objectives.rtd import (
     ReplacedTokens,
     ReplacedTokensSettings,
 )
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from tests.objectives.cuts import check_cuts
 from tests.toys import packed_rows, random_tokens
 
@@ -41,7 +41,7 @@ def objective(prob: float = 0.15, **generator_settings) -> ReplacedTokens:
 
 def batch(model: ReplacedTokens, seed: int = 0, compat: bool = False) -> Batch:
     collator = model.settings.collator(VOCABULARY, 40, compat)
-    return collator(packed_rows(random_tokens(LENGTHS, 50)), generator(seed, "masks"))
+    return collator(packed_rows(random_tokens(LENGTHS, 50)), derived_rng(seed, "masks"))
 
 
 def watch(model: ReplacedTokens) -> list:
@@ -207,7 +207,7 @@ def test_compat_gives_a_place_drawn_twice_the_mean_of_both_ids():
 def test_rows_of_special_tokens_only_are_judged_and_nothing_else():
     model = objective()
     rows = np.array([2, 3, 2, 3]), np.zeros(4), np.array([2, 2])
-    question = model.settings.collator(VOCABULARY, 8)(rows, generator(0, "masks"))
+    question = model.settings.collator(VOCABULARY, 8)(rows, derived_rng(0, "masks"))
     losses = model.losses(question)
     assert denominators_of(model, question) == {"rtd_loss": 4, "mlm_loss": 1}
     assert losses.means()["replaced_share"] == 0

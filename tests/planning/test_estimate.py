@@ -18,7 +18,7 @@ from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
 from bertsmith.planning.estimate import Assumptions, estimate
 from bertsmith.planning.gpus import GPUS, find_gpus
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from tests.toys import make_data, packed_rows, random_tokens, tiny_recipe
 
 VOCABULARY = MaskingVocabulary(500, 4, (0, 1, 2, 3, 4))
@@ -76,7 +76,7 @@ def objective(kind: str, prob: float) -> tuple[PretrainingObjective, Batch]:
     )  # fmt: skip
     torch.manual_seed(0)
     rows = packed_rows(random_tokens([LENGTH] * 8, VOCABULARY.size))
-    batch = recipe.objective.collator(VOCABULARY, LENGTH)(rows, generator(0, "masks"))
+    batch = recipe.objective.collator(VOCABULARY, LENGTH)(rows, derived_rng(0, "masks"))
     return recipe.objective.build(recipe.model, VOCABULARY), batch
 
 

@@ -27,16 +27,16 @@ SIZES = Sizes(
 
 
 def toy_texts(count=200):
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def thing():
-        return f"{draw.choice(KINDS)} {draw.choice(NOUNS)}"
+        return f"{rng.choice(KINDS)} {rng.choice(NOUNS)}"
 
     for number in range(count):
         package = ("numpy", "networkx")[number % 2]
         yield (
             package,
-            " ".join(f"This {thing()} {draw.choice(VERBS)} the {thing()} of another {thing()}." for _ in range(3)),
+            " ".join(f"This {thing()} {rng.choice(VERBS)} the {thing()} of another {thing()}." for _ in range(3)),
         )
 
 

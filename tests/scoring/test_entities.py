@@ -89,15 +89,15 @@ def test_entities_do_not_cross_sentences():
 
 def random_pairs(prefixes, seed):
     """1,000 pairs of taggings, of which most break the rules; some words are tagged alike."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
 
     def tag():
-        prefix = draw.choice(prefixes)
-        return "O" if prefix == "O" else prefix + draw.choice(["-A", "-B", "-C-D", ""])
+        prefix = rng.choice(prefixes)
+        return "O" if prefix == "O" else prefix + rng.choice(["-A", "-B", "-C-D", ""])
 
     for _ in range(1000):
-        gold = [[tag() for _ in range(draw.randint(1, 9))] for _ in range(draw.randint(1, 3))]
-        yield gold, [[word if draw.random() < 0.6 else tag() for word in sentence] for sentence in gold]
+        gold = [[tag() for _ in range(rng.randint(1, 9))] for _ in range(rng.randint(1, 3))]
+        yield gold, [[word if rng.random() < 0.6 else tag() for word in sentence] for sentence in gold]
 
 
 @pytest.mark.parametrize(("scheme", "prefixes"), [("IOB2", "BIIO"), ("IOBES", "BIEISO")])

@@ -68,12 +68,12 @@ def test_equal_odds_are_told_apart_by_their_order_as_in_the_script():
 
 
 def test_best_thresholds_are_those_that_trying_all_would_find():
-    draw = random.Random(0)
+    rng = random.Random(0)
     for _ in range(30):
         ids = [str(number) for number in range(20)]
-        gold = {id: draw.choice([[], ["red cat"], ["blue cat", "red"]]) for id in ids}
-        predicted = {id: draw.choice(["", "red cat", "red", "cow"]) for id in ids}
-        odds = {id: draw.uniform(-9, 9) for id in draw.sample(ids, len(ids))}
+        gold = {id: rng.choice([[], ["red cat"], ["blue cat", "red"]]) for id in ids}
+        predicted = {id: rng.choice(["", "red cat", "red", "cow"]) for id in ids}
+        odds = {id: rng.uniform(-9, 9) for id in rng.sample(ids, len(ids))}
         scores = score_answerable(gold, predicted, odds)
         # Where there is no answer, a text is wrong whatever the odds; thresholds below all odds answer nothing.
         tried = {at: score_answerable(gold, predicted, odds, at) for at in (-10.0, *sorted(odds.values()))}

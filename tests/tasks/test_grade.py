@@ -186,9 +186,9 @@ def test_tags_are_scored_whole(tmp_path):
 
 
 def test_numbers_at_full_precision(tmp_path):
-    draw = np.random.default_rng(0)
-    answers = draw.uniform(0, 5, 40).round(3)
-    predicted = answers + draw.normal(size=40)
+    rng = np.random.default_rng(0)
+    answers = rng.uniform(0, 5, 40).round(3)
+    predicted = answers + rng.normal(size=40)
     rows = [(str(row), str(answer)) for row, answer in enumerate(answers)]
     gold = write_dev(tmp_path, "STS-B", ("index", "score"), rows)
     lines = [f"{row}\t{number!r}\t{answers[row]:.6g}" for row, number in enumerate(predicted.tolist())]

@@ -20,9 +20,9 @@ PEERS = {
 
 
 def test_classes_by_the_confusion_matrix():
-    generator = np.random.default_rng(0)
-    answers = generator.integers(2, size=500)
-    predicted = np.where(generator.random(500) < 0.7, answers, 1 - answers)
+    rng = np.random.default_rng(0)
+    answers = rng.integers(2, size=500)
+    predicted = np.where(rng.random(500) < 0.7, answers, 1 - answers)
     tp, tn = ((predicted == 1) & (answers == 1)).sum(), ((predicted == 0) & (answers == 0)).sum()
     fp, fn = ((predicted == 1) & (answers == 0)).sum(), ((predicted == 0) & (answers == 1)).sum()
     expected = {
@@ -56,9 +56,9 @@ def test_labels_by_their_counts():
 
 
 def test_numbers_by_their_definitions():
-    generator = np.random.default_rng(0)
-    answers = generator.random(200).astype(np.float32)
-    predicted = (answers + generator.normal(0, 0.3, 200)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    answers = rng.random(200).astype(np.float32)
+    predicted = (answers + rng.normal(0, 0.3, 200)).astype(np.float32)
     ranks = [values.argsort().argsort() for values in (predicted, answers)]
     scores = measure(("pearson", "spearman"), predicted, answers)
     assert scores["pearson"] == pytest.approx(np.corrcoef(predicted, answers)[0, 1], abs=1e-6)
@@ -77,13 +77,13 @@ def test_constant_predictions_score_zero(name):
 def test_every_glue_metric_is_scikit_learns_or_scipys(name, shape):
     """Where theirs is a number it is ours; where it is none, ours is 0 and `undefined` says so."""
     task = GLUE[name].spec
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(20):
-        size = int(draw.integers(2, 50))
+        size = int(rng.integers(2, 50))
         if not task.labels:
-            predicted, answers = draw.normal(size=(2, size)).round(1)
+            predicted, answers = rng.normal(size=(2, size)).round(1)
         else:
-            predicted, answers = draw.integers(len(task.labels), size=(2, size))
+            predicted, answers = rng.integers(len(task.labels), size=(2, size))
         if shape in ("one prediction", "one of each"):
             predicted[:] = predicted[0]
         if shape in ("one label", "one of each"):

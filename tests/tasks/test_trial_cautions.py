@@ -52,8 +52,8 @@ def test_what_is_said_of_a_look(score, constant, same, spread, says):
 
 
 def test_the_spread_is_of_all_rows_however_they_come():
-    draw = np.random.default_rng(0)
-    probs = draw.dirichlet([1, 2, 3], 50).astype(np.float32)
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet([1, 2, 3], 50).astype(np.float32)
     expected = np.sqrt(probs.astype(np.float64).var(axis=0).sum())
     assert spread_of([probs]) == pytest.approx(expected) == spread_of([probs[:7], probs[7:8], probs[8:]])
     assert spread_of([np.tile([[0.1, 0.9]], (9, 1))]) == pytest.approx(0, abs=1e-7) and spread_of([]) == 0

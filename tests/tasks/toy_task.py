@@ -37,13 +37,13 @@ def make_model(folder: Path, encoder: EncoderConfig | None = None, **settings) -
 
 def write_task(folder: Path, *, pairs: bool = False, numbers: bool = False) -> Path:
     """Two to six words, of one ten words for one answer and of another ten for the other; 200 to train, 60 for dev."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     path = folder / "task"
     path.mkdir()
     for split, size in (("train", 200), ("dev", 60)):
         lines = ["sentence\tsecond\tlabel" if pairs else "sentence\tlabel"]
         for number in range(size):
-            words = draw.choice(WORDS[10:20] if number % 2 else WORDS[:10], size=draw.integers(2, 7))
+            words = rng.choice(WORDS[10:20] if number % 2 else WORDS[:10], size=rng.integers(2, 7))
             answer = f"{1.5 + number % 2}" if numbers else ("without", "with")[number % 2]
             second = [f"{WORDS[50]} {WORDS[51]}"] if pairs else []
             lines.append("\t".join([" ".join(words), *second, answer]))

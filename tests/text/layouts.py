@@ -36,12 +36,12 @@ def write_vocabulary(folder: Path) -> Path:
 
 def make_documents(count: int, seed: int = 0) -> list[bytes]:
     """Texts of 1 to 6 lines without blank lines, no two alike."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     documents = []
     for number in range(count):
         lines = []
-        for _ in range(draw.randint(1, 6)):
-            words = ["".join(draw.choices(SYLLABLES, k=draw.randint(1, 3))) for _ in range(draw.randint(1, 30))]
+        for _ in range(rng.randint(1, 6)):
+            words = ["".join(rng.choices(SYLLABLES, k=rng.randint(1, 3))) for _ in range(rng.randint(1, 30))]
             lines.append(" ".join(words) + " .")
         documents.append("\n".join([*lines, f"é {'ba' * (number % 7)} {number}"]).encode())
     return documents

@@ -121,9 +121,9 @@ def test_killed_anywhere_and_started_again_it_ends_with_the_same_bytes(tmp_path,
     corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
     settings = [f"corpus={corpus}", f"vocab={layouts.write_vocabulary(tmp_path)}", "workers=1", "heldout_fraction=0.2"]
     whole = prepare(load(PrepareRecipe, "prepare", "text", settings).settings, tmp_path / "whole")
-    draw, out, deaths = random.Random(0), tmp_path / "out", 0
+    rng, out, deaths = random.Random(0), tmp_path / "out", 0
     for _ in range(30):
-        arguments = [str(draw.randint(1, 60)), draw.choice(["torn", "clean"]), str(out), *settings]
+        arguments = [str(rng.randint(1, 60)), rng.choice(["torn", "clean"]), str(out), *settings]
         ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True)
         assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
         deaths += ended.returncode != 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertsmith.config.loading import load
-from bertsmith.randomness import generator
+from bertsmith.randomness import derived_rng
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.segments import RowSettings, assemble, rows_of
 from bertsmith.text.shards import Shard
@@ -22,7 +22,7 @@ def shard_of(documents: list[list[int]]) -> Shard:
 
 
 def unpacked(shard: Shard, settings: RowSettings, compat: bool = False, seed: int = 0):
-    rows = rows_of(shard, settings, generator(seed, "rows"), compat)
+    rows = rows_of(shard, settings, derived_rng(seed, "rows"), compat)
     packed = assemble(shard.tokens, rows, np.arange(len(rows)), (CLS, SEP))
     starts = np.cumsum(packed.lengths)[:-1]
     return list(zip(np.split(packed.ids, starts), np.split(packed.segment_ids, starts), strict=True))
@@ -91,7 +91,7 @@ def test_the_references_rules_on_a_real_archive(shared_data, tmp_path):
     shard = prepare(recipe, tmp_path / "data").read("train", 0)
     shares = {}
     for compat in (True, False):
-        rows = rows_of(shard, RowSettings(), generator(0, "rows"), compat)
+        rows = rows_of(shard, RowSettings(), derived_rng(0, "rows"), compat)
         shares[compat] = (rows.ends - rows.starts).sum() / len(shard.tokens)
         if compat:
             packed = assemble(shard.tokens, rows, np.arange(len(rows)), (CLS, SEP))
@@ -112,7 +112,7 @@ def test_a_document_of_one_long_line_becomes_full_rows():
 
 def test_rows_may_be_assembled_in_any_order():
     shard = shard_of([[5, 9, 30], [40], [3, 3, 3, 60]])
-    rows = rows_of(shard, RowSettings(length=16), generator(0, "rows"))
+    rows = rows_of(shard, RowSettings(length=16), derived_rng(0, "rows"))
     everything = assemble(shard.tokens, rows, np.arange(len(rows)), (CLS, SEP))
     each = np.split(everything.ids, np.cumsum(everything.lengths)[:-1])
     chosen = np.array([4, 1, 1, len(rows) - 1])

@@ -15,9 +15,9 @@ from tests.text.layouts import make_documents, set_part_bytes, write_texts, writ
 DTYPE = np.dtype(np.uint16)
 
 
-def batch(draw: np.random.Generator, documents: int) -> Shard:
-    line_ends = np.cumsum(draw.integers(1, 9, documents * 3))
-    return Shard(draw.integers(0, 999, line_ends[-1]).astype(DTYPE), line_ends, line_ends[2::3])
+def batch(rng: np.random.Generator, documents: int) -> Shard:
+    line_ends = np.cumsum(rng.integers(1, 9, documents * 3))
+    return Shard(rng.integers(0, 999, line_ends[-1]).astype(DTYPE), line_ends, line_ends[2::3])
 
 
 def files(folder) -> dict[str, bytes]:

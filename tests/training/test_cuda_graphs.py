@@ -20,10 +20,10 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 
 def batch(rows: int, seed: int) -> Batch:
-    draw = np.random.default_rng(seed)
-    lengths = draw.integers(4, LENGTH + 1, rows)
-    rows = draw.integers(4, 300, lengths.sum()), np.zeros(lengths.sum(), np.int64), lengths
-    return ReplacedTokensSettings().collator(VOCABULARY, LENGTH)(rows, draw)
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(4, LENGTH + 1, rows)
+    rows = rng.integers(4, 300, lengths.sum()), np.zeros(lengths.sum(), np.int64), lengths
+    return ReplacedTokensSettings().collator(VOCABULARY, LENGTH)(rows, rng)
 
 
 class Weight(torch.nn.Module):

@@ -99,13 +99,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(data, tmp_path, 
     recipe = tiny_recipe(data, f"plan.steps={100 * times}", "plan.checkpoint_steps=10", "plan.evaluate_steps=120")
     pretrain(recipe, tmp_path / "whole")
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
-    draw, kills, metrics = random.Random(0), 0, tmp_path / "killed" / "metrics.jsonl"
+    rng, kills, metrics = random.Random(0), 0, tmp_path / "killed" / "metrics.jsonl"
     for _ in range(times):
         size = metrics.stat().st_size if metrics.exists() else 0
         process = subprocess.Popen(command(tmp_path / "recipe.toml", tmp_path / "killed"), stderr=subprocess.DEVNULL)
         while process.poll() is None and not (metrics.exists() and metrics.stat().st_size > size):
             time.sleep(0.005)
-        time.sleep(draw.uniform(0, 0.15))
+        time.sleep(rng.uniform(0, 0.15))
         kills += process.poll() is None
         process.kill()
         process.wait()
@@ -322,13 +322,13 @@ def test_compat_reaches_rows_masks_and_the_first_learning_rate(data, tmp_path, m
     asked = {"rows": set(), "masks": set()}
     rows_of, mask = batches.rows_of, masking.mask
 
-    def watched_rows(shard, settings, draw, compat):
+    def watched_rows(shard, settings, rng, compat):
         asked["rows"].add(compat)
-        return rows_of(shard, settings, draw, compat)
+        return rows_of(shard, settings, rng, compat)
 
-    def watched_mask(ids, lengths, vocabulary, policy, draw):
+    def watched_mask(ids, lengths, vocabulary, policy, rng):
         asked["masks"].add(policy.compat)
-        return mask(ids, lengths, vocabulary, policy, draw)
+        return mask(ids, lengths, vocabulary, policy, rng)
 
     monkeypatch.setattr(batches, "rows_of", watched_rows)
     monkeypatch.setattr(masking, "mask", watched_mask)

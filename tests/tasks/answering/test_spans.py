@@ -31,12 +31,12 @@ CPU = choose_machine(MachineSettings(device="cpu"))
 @pytest.fixture(scope="module")
 def split() -> QuestionDataset:
     """Six questions about contexts of 2 to 20 tokens in rows of 14, two of them without an answer."""
-    draw, asked = np.random.default_rng(0), Questions()
+    rng, asked = np.random.default_rng(0), Questions()
     for number, size in enumerate((2, 5, 9, 12, 20, 20)):
-        letters = draw.choice(list(LETTERS), size=size)
-        context, at = " ".join(letters), int(draw.integers(size - 1))
+        letters = rng.choice(list(LETTERS), size=size)
+        context, at = " ".join(letters), int(rng.integers(size - 1))
         answers = [] if number % 3 == 1 else [(2 * at, context[2 * at : 2 * at + 3])]
-        asked.add(str(number), " ".join(draw.choice(list(LETTERS), size=1 + number % 2)), context, answers)
+        asked.add(str(number), " ".join(rng.choice(list(LETTERS), size=1 + number % 2)), context, answers)
     windows = cut_into_windows(asked, TOKENIZER, LENGTH, stride=4, question_length=3)
     task = TaskSpec("toy", UNANSWERABLE_METRICS, may_have_none=True)
     return QuestionDataset(task, asked, windows, first_answers(asked, windows), AnsweringSettings())

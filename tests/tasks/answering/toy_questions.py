@@ -15,11 +15,11 @@ KINDS = (WORDS[40:50], WORDS[50:60])
 class Asked:
     """One question: its texts, where the answer is, and the answer, which may be none."""
 
-    def __init__(self, draw: np.random.Generator, number: int, none: bool):
-        kind = int(draw.integers(2))
-        stretches = [" ".join(draw.choice(words, size=draw.integers(1, 3))) for words in KINDS]
-        fillers = [" ".join(draw.choice(FILLERS, size=draw.integers(1, 4))) for _ in range(3)]
-        order = draw.permutation(2)
+    def __init__(self, rng: np.random.Generator, number: int, none: bool):
+        kind = int(rng.integers(2))
+        stretches = [" ".join(rng.choice(words, size=rng.integers(1, 3))) for words in KINDS]
+        fillers = [" ".join(rng.choice(FILLERS, size=rng.integers(1, 4))) for _ in range(3)]
+        order = rng.permutation(2)
         self.id = f"q{number}"
         self.question = ASKING[2 if none else kind]
         self.context = f"{fillers[0]} {stretches[order[0]]} {fillers[1]} {stretches[order[1]]} . {fillers[2]}"
@@ -29,8 +29,8 @@ class Asked:
 
 def ask(size: int, seed: int, none: bool = False) -> list[Asked]:
     """Every third is without an answer where there may be `none`."""
-    draw = np.random.default_rng(seed)
-    return [Asked(draw, number, none and number % 3 == 0) for number in range(size)]
+    rng = np.random.default_rng(seed)
+    return [Asked(rng, number, none and number % 3 == 0) for number in range(size)]
 
 
 def squad(asked: list[Asked]) -> str:

@@ -27,15 +27,15 @@ MANY = CustomSettings(kind="multi-label")
 
 def write_topics(folder, ending="tsv", topics=TOPICS):
     """Texts of words of none, some or all topics, which ten words each are of; 240 to train, 60 for dev."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     path = folder / "topics"
     path.mkdir()
     for split, size in (("train", 240), ("dev", 60)):
         lines = [] if ending == "jsonl" else ["sentence\tlabel"]
         for _ in range(size):
-            chosen = [topic for topic in range(len(topics)) if draw.random() < 0.5]
-            words = [WORDS[10 * topic + draw.integers(5)] for topic in chosen for _ in range(2)]
-            text, labels = " ".join([*words, WORDS[40 + draw.integers(10)]]), [topics[topic] for topic in chosen]
+            chosen = [topic for topic in range(len(topics)) if rng.random() < 0.5]
+            words = [WORDS[10 * topic + rng.integers(5)] for topic in chosen for _ in range(2)]
+            text, labels = " ".join([*words, WORDS[40 + rng.integers(10)]]), [topics[topic] for topic in chosen]
             row = {"sentence": text, "label": labels}
             lines.append(json.dumps(row) if ending == "jsonl" else f"{text}\t{' , '.join(labels)}")
         (path / f"{split}.{ending}").write_text("\n".join(lines) + "\n")

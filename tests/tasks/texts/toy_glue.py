@@ -22,7 +22,7 @@ def write_glue(folder: Path, *tasks: str) -> Path:
 
 
 def write_split(folder: Path, task: str, split: str, rows: int | None = None) -> Path:
-    row, draw = SETS[task], np.random.default_rng(len(split))
+    row, rng = SETS[task], np.random.default_rng(len(split))
     labels = row.spec.labels or ("0.500", "4.500")
     lines = []
     header = row.header if row.header and split != "test" else ("index", *row.texts, row.label)
@@ -32,7 +32,7 @@ def write_split(folder: Path, task: str, split: str, rows: int | None = None) ->
         lines.append("\t".join(header))
     for index in range(rows or SIZES[split]):
         chosen = index % len(labels)
-        words = " ".join(draw.choice(WORDS[10 * chosen : 10 * chosen + 10], size=4))
+        words = " ".join(rng.choice(WORDS[10 * chosen : 10 * chosen + 10], size=4))
         cells = dict.fromkeys(header, "x") | dict.fromkeys(row.texts, words) | {"index": str(index)}
         if split != "test":
             cells[row.label] = labels[chosen]

@@ -27,8 +27,8 @@ WORDS = ("x", "y", "xx", "yxyx", "x-y", "q", "\u200b", "xy" * 9)
 PIECES = {"x": 1, "y": 1, "xx": 2, "yxyx": 4, "x-y": 3, "q": 1, "\u200b": 1, "xy" * 9: 18}
 
 
-def sentences_of(words, draw):
-    tagged = [[Word(0, [word, LABELS[draw.integers(4)]]) for word in sentence] for sentence in words]
+def sentences_of(words, rng):
+    tagged = [[Word(0, [word, LABELS[rng.integers(4)]]) for word in sentence] for sentence in words]
     return Sentences(None, tagged)
 
 
@@ -72,9 +72,9 @@ def test_segments():
 
 @pytest.fixture(scope="module")
 def split():
-    draw = np.random.default_rng(1)
-    words = [[WORDS[draw.integers(len(WORDS))] for _ in range(size)] for size in (9, 1, 4, 7, 2)]
-    return encode_tagged(sentences_of(words, draw), TASK, TOKENIZER, 30, 0)
+    rng = np.random.default_rng(1)
+    words = [[WORDS[rng.integers(len(WORDS))] for _ in range(size)] for size in (9, 1, 4, 7, 2)]
+    return encode_tagged(sentences_of(words, rng), TASK, TOKENIZER, 30, 0)
 
 
 def objective_of(compat=False):
