@@ -23,8 +23,8 @@ class SmoothedSettings(MaskedTokensSettings):
     kind: Literal["smoothed"] = setting("smoothed", "smoothed: masked tokens, with label smoothing")
     smoothing: float = setting(0.1, "share of a target's probability that all tokens have alike", ge=0, lt=1)
 
-    def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "Smoothed":
-        return Smoothed(encoder, vocabulary, self)
+    def build(self, config: EncoderConfig, vocabulary: MaskingVocabulary) -> "Smoothed":
+        return Smoothed(config, vocabulary, self)
 
 
 class Smoothed(MaskedTokens):

@@ -64,10 +64,10 @@ class Encoder(TransformerStack):
 class MaskedTokenModel(nn.Module):
     """An encoder with a masked-token head on the encoder's own token table."""
 
-    def __init__(self, encoder: EncoderConfig, vocab_size: int):
+    def __init__(self, config: EncoderConfig, vocab_size: int):
         super().__init__()
-        self.encoder = Encoder(encoder, vocab_size)
-        self.head = encoder.masked_token_head(vocab_size)
+        self.encoder = Encoder(config, vocab_size)
+        self.head = config.masked_token_head(vocab_size)
 
     @property
     def table(self) -> Tensor:
@@ -86,12 +86,12 @@ class MaskedTokenModel(nn.Module):
 class ReplacedTokenModel(nn.Module):
     """An encoder with a head that gives each token a logit: ELECTRA's discriminator, or an Electric."""
 
-    def __init__(self, encoder: EncoderConfig, vocab_size: int, is_energy_head: bool = False):
+    def __init__(self, config: EncoderConfig, vocab_size: int, is_energy_head: bool = False):
         """Build encoder and head; `is_energy_head` says whether `logits` are energies, minus the logarithm of a token's
         probability in its context, but for a constant (Electric), or log-odds that a token was replaced (ELECTRA)."""
         super().__init__()
-        self.encoder = Encoder(encoder, vocab_size)
-        self.head = encoder.replaced_token_head()
+        self.encoder = Encoder(config, vocab_size)
+        self.head = config.replaced_token_head()
         self.is_energy_head = is_energy_head
 
     def logits(self, tokens: Tokens) -> Tensor:

@@ -43,7 +43,7 @@ class ElectricSettings(ReplacedTokensSettings):
 
     @classmethod
     def fit_to(
-        cls, given: Mapping[str, Any], encoder: EncoderConfig, networks: Sequence[Any], trained: Any
+        cls, given: Mapping[str, Any], config: EncoderConfig, networks: Sequence[Any], trained: Any
     ) -> dict[str, dict[str, Any]]:
         """See `PretrainingSettings`: no network of a folder is two towers."""
         return {}
@@ -57,15 +57,15 @@ class ElectricSettings(ReplacedTokensSettings):
             "an exported Electric, which has no held-out measures; name the run that it is of, or blimp=DIR"
         )
 
-    def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "Electric":
+    def build(self, config: EncoderConfig, vocabulary: MaskingVocabulary) -> "Electric":
         """See `ReplacedTokensSettings.build`."""
-        return Electric(encoder, vocabulary, self)
+        return Electric(config, vocabulary, self)
 
-    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+    def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
         """See `PretrainingSettings`."""
         if not compat:
             self._check_noise()
-        super().check_fits(encoder, compat, timed)
+        super().check_fits(config, compat, timed)
 
     def _check_noise(self) -> None:
         """Raises ValueError where tokens are drawn with other probabilities than the generator's own, which are what

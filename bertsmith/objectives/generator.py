@@ -51,7 +51,7 @@ class GeneratorSettings:
         """Whether the discriminator's token vectors are the generator's plus its own."""
         return self.sharing == "gradient_disentangled" and self.kind != "uniform"
 
-    def encoder(self, discriminator: EncoderConfig) -> EncoderConfig:
+    def encoder_config(self, discriminator_config: EncoderConfig) -> EncoderConfig:
         """Return the settings of the generator's encoder; heads and feed-forward size follow from its width.
 
         Raises:
@@ -59,16 +59,16 @@ class GeneratorSettings:
         Source: google-research/electra, run_pretraining.py, get_generator_config.
         """
         if self.sharing == "everything":
-            return discriminator
-        hidden_size = max(1, round(discriminator.hidden_size * self.hidden_fraction))
+            return discriminator_config
+        hidden_size = max(1, round(discriminator_config.hidden_size * self.hidden_fraction))
         try:
             return replace(  # type: ignore[type-var]  # each architecture's is a dataclass
-                discriminator,
+                discriminator_config,
                 hidden_size=hidden_size,
-                num_hidden_layers=max(1, round(discriminator.num_hidden_layers * self.layers_fraction)),
+                num_hidden_layers=max(1, round(discriminator_config.num_hidden_layers * self.layers_fraction)),
                 num_attention_heads=None,
                 intermediate_size=None,
-                embedding_size=hidden_size if self.sharing == "nothing" else discriminator.embedding,
+                embedding_size=hidden_size if self.sharing == "nothing" else discriminator_config.embedding,
             )
         except ValueError as error:
             raise ValueError(f"objective.generator.hidden_fraction = {self.hidden_fraction}: {error}") from None
@@ -108,12 +108,12 @@ class Generator(nn.Module, ABC):
     def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
         """Return its losses, and a token for each masked position."""
 
-    def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
+    def flops_per_token(self, discriminator_config: EncoderConfig, share_predicted: float, length: int) -> float:
         """Count the forward pass, for one token of a row of `length` tokens."""
         return 0.0
 
     def activation_bytes_per_token(
-        self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
+        self, discriminator_config: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
         """Count the activations kept for the backward pass, for one token of a row of `length` tokens."""
         return 0.0
@@ -154,12 +154,12 @@ class MaskedTokenGenerator(Generator):
         assert predicted.sampled is not None, "the targets have draws"
         return GeneratorOutput(Losses(sums, dict.fromkeys(sums, self.counts(batch)["mlm_loss"])), predicted.sampled)
 
-    def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
+    def flops_per_token(self, discriminator_config: EncoderConfig, share_predicted: float, length: int) -> float:
         head = share_predicted * self.config.masked_token_head_flops(len(self.head.bias))
         return self.config.flops_per_token(length) + head
 
     def activation_bytes_per_token(
-        self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
+        self, discriminator_config: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
         head = share_predicted * self.config.masked_token_head_bytes(precision)
         return self.config.activation_bytes_per_token(length, precision) + head

@@ -17,7 +17,7 @@ SIZE_SETTINGS = ("sharing", "hidden_fraction", "layers_fraction")
 
 
 def choose_generator(
-    settings: GeneratorSettings, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool
+    settings: GeneratorSettings, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool
 ) -> list[Any]:
     """Return the generator beside the first network of the model `init` if `settings` makes such a one.
 
@@ -28,14 +28,14 @@ def choose_generator(
         return []
     generator, first = _generator_of(networks), networks[0]
     if generator is not None:
-        adapted = _adapted(settings, generator.settings, encoder)
+        adapted = _adapted(settings, generator.settings, config)
         remedy = None if adapted is None else "set " + " ".join(
             f"objective.generator.{name}={getattr(adapted, name)}"
             for name in SIZE_SETTINGS
             if getattr(settings, name) != getattr(adapted, name)
         )  # fmt: skip
         what = f"init = {init}: another generator than objective.generator makes"
-        refuse_differences(what, "its ", settings.encoder(encoder).sizes(), generator.settings.sizes(), remedy)
+        refuse_differences(what, "its ", settings.encoder_config(config).sizes(), generator.settings.sizes(), remedy)
         return [generator]
     if first.head == "replaced_tokens" and not is_run and not first.is_energy_head:
         raise UserError(
@@ -46,7 +46,7 @@ def choose_generator(
 
 
 def generator_like(
-    given: Any, encoder: EncoderConfig, networks: Sequence[Any], trained: GeneratorSettings | None
+    given: Any, config: EncoderConfig, networks: Sequence[Any], trained: GeneratorSettings | None
 ) -> dict[str, Any]:
     """Return settings that make a generator as wide, as deep and as shared as the model's.
 
@@ -62,7 +62,7 @@ def generator_like(
     if settings is None:
         with contextlib.suppress(UserError):  # a value that cannot be, as checking will say
             fixed = [name for name in SIZE_SETTINGS if name in table]
-            settings = _adapted(check(GeneratorSettings, dict(table)), generator.settings, encoder, fixed)
+            settings = _adapted(check(GeneratorSettings, dict(table)), generator.settings, config, fixed)
     return {} if settings is None else {name: getattr(settings, name) for name in SIZE_SETTINGS}
 
 
@@ -71,14 +71,17 @@ def _generator_of(networks: Sequence[Any]) -> Any | None:
 
 
 def _adapted(
-    settings: GeneratorSettings, generator: EncoderConfig, discriminator: EncoderConfig, fixed: Collection[str] = ()
+    settings: GeneratorSettings,
+    generator: EncoderConfig,
+    discriminator_config: EncoderConfig,
+    fixed: Collection[str] = (),
 ) -> GeneratorSettings | None:
     """Return `settings` changed as little as makes a generator of these sizes, the `fixed` settings not at all; None
     where that cannot be."""
-    depth = generator.num_hidden_layers / discriminator.num_hidden_layers
+    depth = generator.num_hidden_layers / discriminator_config.num_hidden_layers
     choices: dict[str, Iterable[Any]] = {
         "sharing": dict.fromkeys((settings.sharing, "embeddings", "nothing")),
-        "hidden_fraction": (settings.hidden_fraction, generator.hidden_size / discriminator.hidden_size),
+        "hidden_fraction": (settings.hidden_fraction, generator.hidden_size / discriminator_config.hidden_size),
         "layers_fraction": (settings.layers_fraction, depth),
     }
     for name in fixed:
@@ -86,6 +89,6 @@ def _adapted(
     for sharing, hidden, layers in product(*choices.values()):
         adapted = replace(settings, sharing=sharing, hidden_fraction=hidden, layers_fraction=layers)
         with contextlib.suppress(ValueError):  # no such encoder can be
-            if max(hidden, layers) <= 1 and adapted.encoder(discriminator).sizes() == generator.sizes():
+            if max(hidden, layers) <= 1 and adapted.encoder_config(discriminator_config).sizes() == generator.sizes():
                 return adapted
     return None

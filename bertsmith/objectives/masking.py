@@ -79,7 +79,7 @@ class MaskingObjectiveSettings(PretrainingSettings):
 
     masking: MaskingSettings
 
-    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+    def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
         self.masking.check_fits(compat, timed)
 
     def max_predictions(self, length: int) -> int:

@@ -49,8 +49,8 @@ class MaskedTokensSettings(MaskingObjectiveSettings):
         counts = torch.bincount(labels, weights)
         return float(counts.max() / counts.sum().clamp(min=1))
 
-    def reference_passes(self, encoder: Any, length: int, vocab_size: int) -> list[Pass] | None:
-        return [Pass(encoder, length, vocab_size)]
+    def reference_passes(self, config: Any, length: int, vocab_size: int) -> list[Pass] | None:
+        return [Pass(config, length, vocab_size)]
 
     def measuring(self) -> dict[str, Any]:
         return asdict(MaskMeasuring(masking=self.masking))
@@ -67,8 +67,8 @@ class MaskedTokensSettings(MaskingObjectiveSettings):
         has_head = any(name.startswith("head.") for name in trained)
         return initial | dict(trained), [] if has_head else ["masked-token head"]
 
-    def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "MaskedTokens":
-        return MaskedTokens(encoder, vocabulary, self)
+    def build(self, config: EncoderConfig, vocabulary: MaskingVocabulary) -> "MaskedTokens":
+        return MaskedTokens(config, vocabulary, self)
 
     def collator(self, vocabulary: MaskingVocabulary, length: int, compat: bool = False) -> MaskingCollator:
         return MaskingCollator(self.masking, vocabulary, length, compat)
@@ -79,8 +79,8 @@ class MaskedTokens(MaskedTokenModel, PretrainingObjective):
 
     settings: MaskedTokensSettings
 
-    def __init__(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary, settings: MaskedTokensSettings):
-        super().__init__(encoder, vocabulary.size)
+    def __init__(self, config: EncoderConfig, vocabulary: MaskingVocabulary, settings: MaskedTokensSettings):
+        super().__init__(config, vocabulary.size)
         self.cross_entropy = VocabularyCrossEntropy()
         self.settings = settings
 

@@ -158,12 +158,12 @@ class PretrainingSettings(ABC):
     titles: ClassVar[Mapping[str, str]] = {}
     """Of measures, for people."""
 
-    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:  # noqa: B027
+    def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:  # noqa: B027
         """Raises ValueError where the objective cannot be built on this encoder, would learn what is not so (with
         `compat` that is let pass, as the reference does), or cannot be repeated in a plan that is `timed`."""
 
     @abstractmethod
-    def build(self, encoder: EncoderConfig, vocabulary: Any) -> "PretrainingObjective":
+    def build(self, config: EncoderConfig, vocabulary: Any) -> "PretrainingObjective":
         """Return the objective with initial weights from torch's default generator."""
 
     @abstractmethod
@@ -194,9 +194,9 @@ class PretrainingSettings(ABC):
         """Trained weights that an export leaves out: name → description and reason."""
         return {}
 
-    def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
+    def networks(self, config: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
         """Return the networks out of the objective's weights, the one that fine-tuning starts from first."""
-        return [TrainedWeights("", encoder, self.head, dict(weights), self.energies)]
+        return [TrainedWeights("", config, self.head, dict(weights), self.energies)]
 
     def has_networks_of(self, other: Any) -> bool:
         """Return whether an objective of the settings `other`, on the same encoder, has the same weights."""
@@ -206,7 +206,7 @@ class PretrainingSettings(ABC):
         """Return whether the objective goes on with the head of this network."""
         return (network.head, network.is_energy_head) == (self.head, self.energies)
 
-    def choose_beside(self, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
+    def choose_beside(self, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
         """Return the networks beside the first of the model `init` that the objective trains as well.
 
         Raises:
@@ -216,13 +216,13 @@ class PretrainingSettings(ABC):
 
     @classmethod
     def fit_to(
-        cls, given: Mapping[str, Any], encoder: EncoderConfig, networks: Sequence[Any], trained: Any
+        cls, given: Mapping[str, Any], config: EncoderConfig, networks: Sequence[Any], trained: Any
     ) -> dict[str, dict[str, Any]]:
         """Return settings, by table, that make networks as large as a model's: `given` is what a recipe says of the
         objective, unchecked, and `trained` the objective of the run that the model is, if it is one."""
         return {}
 
-    def reference_passes(self, encoder: Any, length: int, vocab_size: int) -> list[Pass] | None:
+    def reference_passes(self, config: Any, length: int, vocab_size: int) -> list[Pass] | None:
         """Return the passes over a row that google-research/electra counts; None where it has no count of them."""
         return None
 

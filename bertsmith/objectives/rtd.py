@@ -76,13 +76,13 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
         "replaced_share": "Share of replaced tokens",
     }
 
-    def check_fits(self, encoder: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+    def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
         """See `PretrainingSettings`, as for all that follow."""
-        super().check_fits(encoder, compat, timed)
-        self.generator.encoder(encoder)
+        super().check_fits(config, compat, timed)
+        self.generator.encoder_config(config)
         if self.generator.kind != "two_towers":
             return
-        if not encoder.takes_windows:
+        if not config.takes_windows:
             raise ValueError("objective.generator.kind = 'two_towers': needs model.kind = 'classic'")
         if self.generator.sharing == "everything":
             raise ValueError("objective.generator.sharing = 'everything': two towers are no discriminator; share less")
@@ -90,11 +90,13 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
     def baseline(self, batches: Sequence[Batch]) -> float:
         return 0.5
 
-    def networks(self, encoder: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
+    def networks(self, config: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
         discriminator = rtd_weights.split_discriminator(weights, self.generator)
-        networks = [TrainedWeights(NETWORKS[0], encoder, self.head, discriminator, self.energies)]
+        networks = [TrainedWeights(NETWORKS[0], config, self.head, discriminator, self.energies)]
         if generator := rtd_weights.split_generator(weights):
-            networks.append(TrainedWeights(NETWORKS[1], self.generator.encoder(encoder), "masked_tokens", generator))
+            networks.append(
+                TrainedWeights(NETWORKS[1], self.generator.encoder_config(config), "masked_tokens", generator)
+            )
         return networks
 
     @property
@@ -108,22 +110,22 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
             getattr(self.generator, name) == getattr(other.generator, name) for name in ("kind", *SIZE_SETTINGS)
         )
 
-    def choose_beside(self, encoder: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
-        return choose_generator(self.generator, encoder, networks, init, is_run)
+    def choose_beside(self, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
+        return choose_generator(self.generator, config, networks, init, is_run)
 
     @classmethod
     def fit_to(
-        cls, given: Mapping[str, Any], encoder: EncoderConfig, networks: Sequence[Any], trained: Any
+        cls, given: Mapping[str, Any], config: EncoderConfig, networks: Sequence[Any], trained: Any
     ) -> dict[str, dict[str, Any]]:
-        settings = generator_like(given.get("generator"), encoder, networks, getattr(trained, "generator", None))
+        settings = generator_like(given.get("generator"), config, networks, getattr(trained, "generator", None))
         return {"generator": settings} if settings else {}
 
-    def reference_passes(self, encoder: Any, length: int, vocab_size: int) -> list[Pass] | None:
+    def reference_passes(self, config: Any, length: int, vocab_size: int) -> list[Pass] | None:
         if self.generator.kind == "two_towers":
             return None
-        passes = [Pass(encoder, length, vocab_size, discriminates=True)]
+        passes = [Pass(config, length, vocab_size, discriminates=True)]
         if self.generator.kind == "masked_tokens":
-            passes.append(Pass(self.generator.encoder(encoder), length, vocab_size))
+            passes.append(Pass(self.generator.encoder_config(config), length, vocab_size))
         return passes
 
     def measuring(self) -> dict[str, Any]:
@@ -159,8 +161,8 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
         new += [] if self.generator.kind == "uniform" else ["generator"]
         return rtd_weights.beside_new_generator(weights, initial, self.generator), new
 
-    def build(self, encoder: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":
-        return ReplacedTokens(encoder, vocabulary, self)
+    def build(self, config: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":
+        return ReplacedTokens(config, vocabulary, self)
 
     def collator(self, vocabulary: MaskingVocabulary, length: int, compat: bool = False) -> "ReplacedTokensCollator":
         return ReplacedTokensCollator(self.masking, vocabulary, length, compat)
@@ -191,15 +193,14 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
 
     def __init__(
         self,
-        encoder: EncoderConfig,
+        config: EncoderConfig,
         vocabulary: MaskingVocabulary,
         settings: ReplacedTokensSettings,
-        generator: EncoderConfig | None = None,
+        generator_config: EncoderConfig | None = None,
     ):
-        """Build both networks; `generator`: the settings of a trained generator's encoder, in place of a fraction of
-        `encoder`."""
-        super().__init__(encoder, vocabulary.size, settings.energies)
-        self.generator = _build_generator(settings.generator, encoder, vocabulary, generator)
+        """Build both networks; `generator_config`: of a trained generator, in place of a fraction of `config`."""
+        super().__init__(config, vocabulary.size, settings.energies)
+        self.generator = _build_generator(settings.generator, config, vocabulary, generator_config)
         if settings.generator.disentangles:
             nn.init.zeros_(self.encoder.embeddings.token.weight)
         self.settings = settings
@@ -258,13 +259,16 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
 
 
 def _build_generator(
-    settings: GeneratorSettings, encoder: EncoderConfig, vocabulary: MaskingVocabulary, config: EncoderConfig | None
+    settings: GeneratorSettings,
+    config: EncoderConfig,
+    vocabulary: MaskingVocabulary,
+    generator_config: EncoderConfig | None,
 ) -> Generator:
     if settings.kind == "uniform":
         return UniformGenerator(settings, vocabulary.size)
     if settings.kind == "two_towers":
-        return TwoTowerGenerator(settings, encoder, vocabulary.size, vocabulary.never_masked)
-    return MaskedTokenGenerator(settings, config or settings.encoder(encoder), vocabulary.size)
+        return TwoTowerGenerator(settings, config, vocabulary.size, vocabulary.never_masked)
+    return MaskedTokenGenerator(settings, generator_config or settings.encoder_config(config), vocabulary.size)
 
 
 def _replace(batch: Batch, masked: MaskedPositions, sampled: Tensor) -> tuple[Tokens, Tensor]:

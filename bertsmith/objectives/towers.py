@@ -25,10 +25,14 @@ class TwoTowerGenerator(Generator):
     """
 
     def __init__(
-        self, settings: GeneratorSettings, discriminator: EncoderConfig, vocab_size: int, never_masked: tuple[int, ...]
+        self,
+        settings: GeneratorSettings,
+        discriminator_config: EncoderConfig,
+        vocab_size: int,
+        never_masked: tuple[int, ...],
     ):
         super().__init__(settings)
-        own = settings.encoder(discriminator)
+        own = settings.encoder_config(discriminator_config)
         self.embeddings = None if settings.sharing == "embeddings" else own.build_embeddings(vocab_size)
         self.left_to_right = TransformerStack(own, CAUSAL)
         self.right_to_left = TransformerStack(own, REVERSE_CAUSAL)
@@ -76,17 +80,17 @@ class TwoTowerGenerator(Generator):
         counts = {"cloze_loss": count, "cloze_accuracy": count, "sampled_accuracy": masked.weights.sum()}
         return GeneratorOutput(Losses(sums, counts), sampled, log_prob)
 
-    def flops_per_token(self, discriminator: EncoderConfig, share_predicted: float, length: int) -> float:
+    def flops_per_token(self, discriminator_config: EncoderConfig, share_predicted: float, length: int) -> float:
         """Count the forward pass, for one token of a row of `length` tokens, of which it sees half on average. Sampling
         projects the vocabulary once more."""
-        own = self.settings.encoder(discriminator)
+        own = self.settings.encoder_config(discriminator_config)
         towers = 2 * own.flops_per_token(length / 2)
         dense, output = 4.0 * own.hidden_size * own.embedding, 2.0 * own.embedding * len(self.head.bias)
         return towers + dense + (1 + share_predicted / 3) * output
 
     def activation_bytes_per_token(
-        self, discriminator: EncoderConfig, share_predicted: float, length: int, precision: Precision
+        self, discriminator_config: EncoderConfig, share_predicted: float, length: int, precision: Precision
     ) -> float:
-        own = self.settings.encoder(discriminator)
+        own = self.settings.encoder_config(discriminator_config)
         head = own.masked_token_head_bytes(precision) + precision.size * own.hidden_size
         return 2 * own.activation_bytes_per_token(length, precision) + head

@@ -76,7 +76,7 @@ def test_losses_are_those_of_the_two_networks_run_plainly(sharing):
     weights = dict(model.state_dict())
     discriminator = Plain(ENCODER, ReplacedTokenHead(ENCODER))
     discriminator.load_state_dict(rtd_weights.split_discriminator(weights, model.settings.generator))
-    own = model.settings.generator.encoder(ENCODER)
+    own = model.settings.generator.encoder_config(ENCODER)
     filler = Plain(own, MaskedTokenHead(own, VOCABULARY.size))
     filler.load_state_dict(rtd_weights.split_generator(weights))
 
@@ -158,9 +158,9 @@ def test_a_generator_of_its_own_has_a_table_of_its_own_width():
 
 def test_sizes_of_the_reference():
     small = BertConfig(hidden_size=256, num_hidden_layers=12, embedding_size=128)
-    own = GeneratorSettings().encoder(small)
+    own = GeneratorSettings().encoder_config(small)
     assert (own.hidden_size, own.num_hidden_layers, own.heads, own.feed_forward, own.embedding) == (64, 12, 1, 256, 128)
-    base = GeneratorSettings(hidden_fraction=1 / 3).encoder(BertConfig(hidden_size=768))
+    base = GeneratorSettings(hidden_fraction=1 / 3).encoder_config(BertConfig(hidden_size=768))
     assert (base.hidden_size, base.heads, base.feed_forward, base.embedding) == (256, 4, 1024, 768)
 
 
