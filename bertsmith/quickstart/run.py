@@ -26,7 +26,7 @@ from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
 from bertsmith.evals.likelihood import standard_error
 from bertsmith.evals.masks import SENTENCES, show_guesses
-from bertsmith.evals.probes import probes_of
+from bertsmith.evals.pinned import probes_of
 from bertsmith.evals.word_order import find_pairs, word_order
 from bertsmith.predict.predictor import Predictor
 from bertsmith.quickstart.summary import conclusions, summary
