@@ -101,16 +101,16 @@ def _trial(who: str, steps: int, seed: int) -> Callable[[], dict[str, float]]:
     return partial(in_own_process, "finetune", "--measure", who, str(steps), str(seed))
 
 
-def measure_training(setup: TrialContext, who: str, steps: int, seed: int) -> dict[str, float]:
+def measure_training(context: TrialContext, who: str, steps: int, seed: int) -> dict[str, float]:
     """Seconds that training takes, and the Matthews correlation on dev after it."""
     if who in PADDINGS:
-        return _trainer(setup, seed, steps, PADDINGS[who][0])
-    objective = build_objective(setup, seed)
+        return _trainer(context, seed, steps, PADDINGS[who][0])
+    objective = build_objective(context, seed)
     with tempfile.TemporaryDirectory() as folder:
         started_at = time.perf_counter()
-        train(setup, objective, Plan(steps=steps), seed, Path(folder))
+        train(context, objective, Plan(steps=steps), seed, Path(folder))
         seconds = time.perf_counter() - started_at
-    return {"seconds": seconds, **score_sets(objective, setup.datasets.dev, setup.machine).metrics}
+    return {"seconds": seconds, **score_sets(objective, context.datasets.dev, context.machine).metrics}
 
 
 def set_up(recipe: FinetuneRecipe) -> TrialContext:
@@ -118,7 +118,7 @@ def set_up(recipe: FinetuneRecipe) -> TrialContext:
     return TrialContext(recipe, task, start, choose_machine(recipe.machine, compile_on_gpu=False), task.encode(start))
 
 
-def _trainer(setup: TrialContext, seed: int, steps: int, padding: str) -> dict[str, float]:
+def _trainer(context: TrialContext, seed: int, steps: int, padding: str) -> dict[str, float]:
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -127,9 +127,9 @@ def _trainer(setup: TrialContext, seed: int, steps: int, padding: str) -> dict[s
         TrainingArguments,
     )
 
-    tokenizer, dev = AutoTokenizer.from_pretrained(setup.recipe.model), setup.datasets.dev["", ""]
+    tokenizer, dev = AutoTokenizer.from_pretrained(context.recipe.model), context.datasets.dev["", ""]
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(setup.recipe.model, num_labels=2)
+    model = AutoModelForSequenceClassification.from_pretrained(context.recipe.model, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, max_steps=steps, per_device_train_batch_size=32, per_device_eval_batch_size=32,
@@ -138,7 +138,7 @@ def _trainer(setup: TrialContext, seed: int, steps: int, padding: str) -> dict[s
             logging_steps=10_000, disable_tqdm=True, use_cpu=True, seed=seed,
         )  # fmt: skip
         trainer = Trainer(
-            model, arguments, train_dataset=_features(setup.datasets.train),
+            model, arguments, train_dataset=_features(context.datasets.train),
             data_collator=DataCollatorWithPadding(tokenizer, padding=padding, max_length=LENGTH),
         )  # fmt: skip
         started_at = time.perf_counter()

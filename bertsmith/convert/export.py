@@ -165,8 +165,8 @@ def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, card_setti
         measured=Measured(run.name, trial.results["task"], this),
     )
     if network.head == "classification":
-        weights, labels = trial.answers.exported(network.weights)
-        network = replace(network, weights=weights, labels=labels, problem_type=trial.answers.problem_type)
+        weights, labels = trial.answer_kind.exported(network.weights)
+        network = replace(network, weights=weights, labels=labels, problem_type=trial.answer_kind.problem_type)
     _note(out, write_folder(out, network, trial.tokenizer, card=card, opset=opset))
 
 

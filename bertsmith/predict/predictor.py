@@ -19,7 +19,7 @@ from bertsmith.hub.heads import HEADS
 from bertsmith.predict.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.tasks.answering.answerer import Answerer, SpanAnswer, open_answerer
 from bertsmith.tasks.runs import open_trained
-from bertsmith.tasks.texts.classifier import Classifier, Labels, Prediction, open_classifier
+from bertsmith.tasks.texts.classifier import Classifier, MultiLabelPrediction, Prediction, open_classifier
 from bertsmith.tasks.words.tagger import TaggedWords, Tagger, TagsWithProbs, open_tagger
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
@@ -147,7 +147,7 @@ class Predictor:
     @_one_or_many
     def classify(
         self, texts: list[str], second: str | Sequence[str] | None = None, truncate: bool = False
-    ) -> tuple[list[Prediction] | list[Labels], int]:
+    ) -> tuple[list[Prediction] | list[MultiLabelPrediction], int]:
         """Return the likeliest class of each text (of each text and its `second` one, in a task of pairs) with its
         probability; or the labels that a multi-label model gives it, or the number of a regression.
 

@@ -178,11 +178,12 @@ def _job(file: ServerFile, runs: dict[str, TaskRun], options: SubmitSettings, fi
 
 def _default_answer(name: str, data: Path, check_counts: bool) -> tuple[str | float, str]:
     """Return one answer for all rows, and its origin."""
-    answers = GLUE[name].spec.answers
+    answer_kind = GLUE[name].spec.answers
     if not data.is_dir() or why_absent(name, data, "train"):
-        answer, which = answers.commonest(None)
+        answer, which = answer_kind.commonest(None)
         return answer, f"{which}, for want of training labels in {data}"
-    return answers.commonest(read_split(name, data, "train", check_counts=check_counts, skip_malformed=True).targets)
+    train = read_split(name, data, "train", check_counts=check_counts, skip_malformed=True)
+    return answer_kind.commonest(train.targets)
 
 
 def _answered(jobs: list[Job], machine: MachineSettings) -> Iterator[tuple[Job, list[str | float]]]:
@@ -203,10 +204,10 @@ def _answered(jobs: list[Job], machine: MachineSettings) -> Iterator[tuple[Job, 
         yield job, [answer.answer for answer in classifier.answer(rows)]
 
 
-def file_text(kind: AnswerKind, answers: Sequence[str | float]) -> str:
+def file_text(answer_kind: AnswerKind, answers: Sequence[str | float]) -> str:
     """Return the content of a file with these answers: labels as words, or numbers, which are clipped to the task's
     range and written with three decimals."""
-    lines = [f"{index}\t{kind.submitted(answer)}\n" for index, answer in enumerate(answers)]
+    lines = [f"{index}\t{answer_kind.submitted(answer)}\n" for index, answer in enumerate(answers)]
     return "index\tprediction\n" + "".join(lines)
 
 

@@ -15,23 +15,25 @@ FEW_EXAMPLES = 100  # where each is a large step, a good score may stand still
 TRY_MORE = "more epochs or another learning rate may help"
 
 
-def caution_of(metric: str, score: float, constant: float | None, same: bool, spread: float | None) -> str | None:
+def caution_of(
+    metric: str, score: float, majority_score: float | None, is_constant: bool, spread: float | None
+) -> str | None:
     """Return a caution about a model's score on a dev set; None where it seems to have learnt.
 
     Args:
         metric: the headline.
-        constant: what always giving the commonest answer scores; None where dev has one answer alone, so that nothing
-            shows.
-        same: whether every prediction is the same.
+        majority_score: what always giving the commonest answer scores; None where dev has one answer alone, so that
+            nothing shows.
+        is_constant: whether every prediction is the same.
         spread: how far outputs are from being the same for all rows (see `spread_of`); None where that is not known.
     """
-    if constant is None:
+    if majority_score is None:
         return None
     scored = f"{metric} {score:.4f}"
-    if same:
+    if is_constant:
         return f"every dev prediction is the same ({scored}); {TRY_MORE}"
-    no_better = "" if score > constant + MIN_GAIN * (1 - constant) else (
-        f"{scored} on dev is no better than always giving the same answer, which has {constant:.4f}"
+    no_better = "" if score > majority_score + MIN_GAIN * (1 - majority_score) else (
+        f"{scored} on dev is no better than always giving the same answer, which has {majority_score:.4f}"
     )  # fmt: skip
     alike = "" if spread is None or spread >= MIN_SPREAD else (
         f"outputs for all dev rows are nearly alike (their spread is {spread:.2g}; {MIN_SPREAD:g} is little)"
@@ -59,12 +61,12 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def stood_still(metric: str, scores: Sequence[float], constant: float | None, num_examples: int) -> str | None:
+def stood_still(metric: str, scores: Sequence[float], majority_score: float | None, num_examples: int) -> str | None:
     """Return a caution about the scores of `num_examples` that were held out, evaluation by evaluation; None where the
     model has learnt, whether or not it still gets better."""
-    if constant is None:
+    if majority_score is None:
         return None
-    why = standing_still(scores, constant)
+    why = standing_still(scores, majority_score)
     moved = max(scores) - min(scores) > 1e-4
     if why is None or (not why and (moved or num_examples < FEW_EXAMPLES)):
         return None

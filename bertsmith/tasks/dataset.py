@@ -28,19 +28,21 @@ class Outcome(NamedTuple):
 
     metrics: dict[str, float]
     """By name, as fractions of 1, the headline first."""
-    constant: bool
+    is_constant: bool
     """Whether every prediction is the same."""
-    baseline: float | None = None
+    majority_score: float | None = None
     """The headline's score of always giving the commonest answer; None where all gold answers are the same."""
     cautions: tuple[str, ...] = ()
     """What there is to say of outputs that are alike, or no better than that."""
 
 
-def outcome_of(metrics: dict[str, float], same: bool, baseline: float | None, spread: float | None) -> Outcome:
+def outcome_of(
+    metrics: dict[str, float], is_constant: bool, majority_score: float | None, spread: float | None
+) -> Outcome:
     """Return how a model did on one dev set, and what there is to say of it; see `caution_of`."""
     metric, score = next(iter(metrics.items()))
-    caution = caution_of(metric, score, baseline, same, spread)
-    return Outcome(metrics, same, baseline, () if caution is None else (caution,))
+    caution = caution_of(metric, score, majority_score, is_constant, spread)
+    return Outcome(metrics, is_constant, majority_score, () if caution is None else (caution,))
 
 
 class Dataset(ABC):
@@ -105,24 +107,24 @@ def score_sets(objective: Any, sets: EvalSets, machine: Machine, folder: Path | 
     Of several tasks `objective` has `objectives` by task, and the headline is the mean of theirs, `MEAN`.
     """
     outcomes: dict[tuple[str, str], Outcome] = {}
-    for (task, edition), examples in sets.items():
+    for (task, suffix), examples in sets.items():
         part = objective.objectives[task] if task else objective
         place = own_folder(folder / task) if folder is not None and task else folder
-        outcomes[task, edition] = examples.score(part, machine, place, f"dev{edition}")
+        outcomes[task, suffix] = examples.score(part, machine, place, f"dev{suffix}")
     scores: dict[str, dict[str, float]] = {}
-    for (task, edition), outcome in outcomes.items():
-        scores.setdefault(task, {}).update({name + edition: score for name, score in outcome.metrics.items()})
-    heads = [outcome for (_, edition), outcome in outcomes.items() if not edition]
+    for (task, suffix), outcome in outcomes.items():
+        scores.setdefault(task, {}).update({name + suffix: score for name, score in outcome.metrics.items()})
+    headlines = [outcome for (_, suffix), outcome in outcomes.items() if not suffix]
     if "" not in scores:
-        scores = {"": {MEAN: float(np.mean([next(iter(outcome.metrics.values())) for outcome in heads]))}} | scores
-    baselines = [outcome.baseline for outcome in heads if outcome.baseline is not None]
+        scores = {"": {MEAN: float(np.mean([next(iter(outcome.metrics.values())) for outcome in headlines]))}} | scores
+    majority_scores = [outcome.majority_score for outcome in headlines if outcome.majority_score is not None]
     return Outcome(
         flat_names(scores),
-        any(outcome.constant for outcome in outcomes.values()),
-        float(np.mean(baselines)) if len(baselines) == len(heads) else None,
+        any(outcome.is_constant for outcome in outcomes.values()),
+        float(np.mean(majority_scores)) if len(majority_scores) == len(headlines) else None,
         tuple(
-            "".join(f"{part}: " for part in (task, edition.removeprefix("_")) if part) + line
-            for (task, edition), outcome in outcomes.items()
+            "".join(f"{part}: " for part in (task, suffix.removeprefix("_")) if part) + line
+            for (task, suffix), outcome in outcomes.items()
             for line in outcome.cautions
         ),
     )

@@ -28,7 +28,7 @@ class EarlyStoppingSettings:
     every: float = setting(1.0, "epochs between two evaluations; 0.25 evaluates four times an epoch", gt=0)
 
 
-def divide(num_examples: int, share: float, what: str = "examples") -> tuple[np.ndarray, np.ndarray]:
+def split_held_out(num_examples: int, share: float, what: str = "examples") -> tuple[np.ndarray, np.ndarray]:
     """Return numbers of the examples, or of `what` else they are, that are trained on and of those that are held out,
     both rising: the same for all seeds, as long as the number of examples and the share are. Raises UserError where no
     example is held out, or none is left."""
@@ -62,9 +62,9 @@ class EarlyStopping:
 
     def evaluate(self, objective: nn.Module, step: int) -> dict[str, float]:
         """Score the model as it is after this step."""
-        metrics, _, baseline, _ = score_sets(objective, self.sets, self.machine)
+        metrics, _, majority_score, _ = score_sets(objective, self.sets, self.machine)
         self._scores.append(metrics[self.metric])
-        caution = stood_still(self.metric, self._scores, baseline, self.num_examples)
+        caution = stood_still(self.metric, self._scores, majority_score, self.num_examples)
         if caution is not None and not self.cautions:
             self.cautions.append(caution)
         self._num_worse += 1

@@ -51,42 +51,42 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
         Interrupted: by SIGTERM or SIGINT; the trials finished before it stay.
     """
     recipe: FinetuneRecipe = loaded.settings
-    start = open_pretrained_encoder(Path(recipe.model))
+    pretrained = open_pretrained_encoder(Path(recipe.model))
     if recipe.random_weights:
-        start = replace(start, finetuned_on=())
+        pretrained = replace(pretrained, finetuned_on=())
     if pooling := "cls" if recipe.compat else recipe.classifier_pooling:
-        start = start.pooled_by(pooling)
+        pretrained = pretrained.pooled_by(pooling)
     task = load_task(recipe)
-    check_rows(recipe, start, task)
-    seen = start.trained_length
+    check_rows(recipe, pretrained, task)
+    seen = pretrained.trained_length
     if seen is not None and recipe.sequence_length > seen and not recipe.random_weights:
         _say(
             f"{recipe.model}: has seen no row of more than {seen} tokens; what lies behind them in one of "
             f"{recipe.sequence_length} (sequence_length) is new to it"
         )
-    machine = choose_machine(recipe.machine, start.tokenizer.pad_id, compile_on_gpu=False)
+    machine = choose_machine(recipe.machine, pretrained.tokenizer.pad_id, compile_on_gpu=False)
     make_folder(out)
     with locked(out) as held:
-        _open(out, recipe, start, task, overwrite)
+        _open(out, recipe, pretrained, task, overwrite)
         missing = [seed for seed in range(recipe.seeds) if not trial_folder(out, seed).is_dir()]
         if missing:
-            setup = TrialContext(recipe, task, start, machine, task.encode(start))
-            assert bool(setup.datasets.held_out) == (recipe.early_stopping.share > 0), "tasks hold it out"
-            if setup.datasets.held_out:
+            context = TrialContext(recipe, task, pretrained, machine, task.encode(pretrained))
+            assert bool(context.datasets.held_out) == (recipe.early_stopping.share > 0), "tasks hold it out"
+            if context.datasets.held_out:
                 _say(
-                    f"{setup.datasets.num_held_out:,} of {task.num_examples['train']:,} training examples are held out "
-                    f"for early stopping"
+                    f"{context.datasets.num_held_out:,} of {task.num_examples['train']:,} training examples are held "
+                    f"out for early stopping"
                 )
             for seed in missing:
-                run_trial(setup, seed, trial_folder(out, seed))
+                run_trial(context, seed, trial_folder(out, seed))
                 held.check()
                 write_json(out / "results.json", _collect(out, task))
         results = _collect(out, task)
         write_json(out / "results.json", results)
         write_manifest(out, "finetune", read_manifest(out, "finetune") | {"finished": True})
     _note_trials(results, out)
-    if start.finetuned_on:
-        _say(f"started from a model that had learnt {', '.join(start.finetuned_on)} before")
+    if pretrained.finetuned_on:
+        _say(f"started from a model that had learnt {', '.join(pretrained.finetuned_on)} before")
     return results
 
 
@@ -126,29 +126,31 @@ def _load_one_of(recipe: FinetuneRecipe, name: str) -> Task:
         ) from None
 
 
-def check_rows(recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task | MultiTask) -> None:
+def check_rows(recipe: FinetuneRecipe, pretrained: PretrainedEncoder, task: Task | MultiTask) -> None:
     """Raise UserError where the model cannot have such rows, or `Task.check` refuses it."""
     try:
-        check_length(start.settings, "sequence_length", recipe.sequence_length)
+        check_length(pretrained.settings, "sequence_length", recipe.sequence_length)
     except ValueError as error:
         raise UserError(str(error)) from None
-    task.check(start)
+    task.check(pretrained)
 
 
-def _open(out: Path, recipe: FinetuneRecipe, start: PretrainedEncoder, task: Task | MultiTask, overwrite: bool) -> None:
+def _open(
+    out: Path, recipe: FinetuneRecipe, pretrained: PretrainedEncoder, task: Task | MultiTask, overwrite: bool
+) -> None:
     """Check that `out` is this recipe's, or make it so."""
-    fingerprint = identity(recipe) | {"model": start.fingerprint()} | task.identity()
-    open_run_folder(out, FOLDER_TYPES["finetune"], fingerprint, defaults(recipe), overwrite)
+    run_identity = identity(recipe) | {"model": pretrained.fingerprint()} | task.identity()
+    open_run_folder(out, FOLDER_TYPES["finetune"], run_identity, defaults(recipe), overwrite)
     remove_unfinished(own_folder(out / "trials"), "seed-")
     write_manifest(out, "finetune", {
-        "identity": fingerprint, "recipe": to_dict(recipe), **task.to_json(),
-        "encoder": to_dict(start.settings), "family": start.family, "vocab_size": start.vocab_size,
-        "trained_length": start.trained_length, "learnt_before": start.finetuned_on,
-        "tokenizer": start.tokenizer.fingerprint, "finished": False,
+        "identity": run_identity, "recipe": to_dict(recipe), **task.to_json(),
+        "encoder": to_dict(pretrained.settings), "family": pretrained.family, "vocab_size": pretrained.vocab_size,
+        "trained_length": pretrained.trained_length, "learnt_before": pretrained.finetuned_on,
+        "tokenizer": pretrained.tokenizer.fingerprint, "finished": False,
     })  # fmt: skip
     # Behind the manifest: killed between them, the folder is known for ours.
     write_text(out / "recipe.toml", to_toml(recipe))
-    start.tokenizer.save(out)
+    pretrained.tokenizer.save(out)
 
 
 def _collect(run: Path, task: Task | MultiTask) -> dict[str, Any]:

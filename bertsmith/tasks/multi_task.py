@@ -15,7 +15,7 @@ from bertsmith.randomness import derived_rng
 from bertsmith.storage.results import by_task, flat_names
 from bertsmith.tasks.dataset import MEAN, Dataset, Datasets, EvalSets
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
-from bertsmith.tasks.recipe import SEVERAL, FinetuneRecipe, head_of
+from bertsmith.tasks.recipe import SEVERAL, FinetuneRecipe, module_name_of
 from bertsmith.tasks.task import Task
 
 
@@ -31,7 +31,7 @@ class MultiTaskModel(Objective):
         self.heads = nn.ModuleDict()
         for task, objective in objectives.items():
             parts = {name: part for name, part in objective.named_children() if part is not encoder}
-            self.heads[head_of(task)] = nn.ModuleDict(parts)
+            self.heads[module_name_of(task)] = nn.ModuleDict(parts)
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         assert batch.task is not None
@@ -48,7 +48,7 @@ class MultiTaskModel(Objective):
         [(task, sums)] = by_task(losses.sums).items()
         its_losses = Losses(sums, by_task(losses.counts)[task])
         total = self.objectives[task].total(its_losses, by_task(denominators)[task])
-        idle = (head for name, head in self.heads.items() if name != head_of(task))
+        idle = (head for name, head in self.heads.items() if name != module_name_of(task))
         return total + 0.0 * sum(parameter.sum() for head in idle for parameter in head.parameters())
 
 
@@ -108,20 +108,20 @@ class MultiTask(NamedTuple):
         parts = {name: task.to_json() for name, task in self.tasks.items()}
         return {"task": self.name, "metrics": self.metrics, "examples": self.num_examples, "tasks": parts}
 
-    def check(self, start: PretrainedEncoder) -> None:
+    def check(self, pretrained: PretrainedEncoder) -> None:
         for task in self.tasks.values():
-            task.check(start)
+            task.check(pretrained)
 
-    def encode(self, start: PretrainedEncoder) -> Datasets:
-        encoded = {name: task.encode(start) for name, task in self.tasks.items()}
+    def encode(self, pretrained: PretrainedEncoder) -> Datasets:
+        encoded = {name: task.encode(pretrained) for name, task in self.tasks.items()}
         train = MultiTrainSet({task: datasets.train for task, datasets in encoded.items()}, self.recipe.several.power)
         self._say_shares(train)
         dev = _sets_by_task({task: datasets.dev for task, datasets in encoded.items()})
         held_out = _sets_by_task({task: datasets.held_out for task, datasets in encoded.items()})
         return Datasets(train, dev, held_out, sum(datasets.num_held_out for datasets in encoded.values()))
 
-    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> MultiTaskModel:
-        return MultiTaskModel(encoder, {name: task.objective(start, encoder) for name, task in self.tasks.items()})
+    def objective(self, pretrained: PretrainedEncoder, encoder: Encoder) -> MultiTaskModel:
+        return MultiTaskModel(encoder, {name: task.objective(pretrained, encoder) for name, task in self.tasks.items()})
 
     def _say_shares(self, train: MultiTrainSet) -> None:
         total = len(train.lengths)
@@ -133,4 +133,4 @@ class MultiTask(NamedTuple):
 
 def _sets_by_task(sets: Mapping[str, EvalSets]) -> EvalSets:
     """Return the sets of all tasks, each under its task's name."""
-    return {(task, edition): part for task, its_sets in sets.items() for (_, edition), part in its_sets.items()}
+    return {(task, suffix): part for task, its_sets in sets.items() for (_, suffix), part in its_sets.items()}

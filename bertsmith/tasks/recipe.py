@@ -57,7 +57,7 @@ class SeveralSettings:
                 raise ValueError(f"several.folders.{task}: several.tasks has no such task, but {given}")
 
 
-def head_of(task: str) -> str:
+def module_name_of(task: str) -> str:
     """Return a task's name among the weights: "heads.HEAD.…"; torch has no points in a module's name."""
     return task.replace(".", "_")
 

@@ -23,7 +23,7 @@ from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.storage.results import by_task, read_run_results, read_search_results
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
-from bertsmith.tasks.recipe import SEVERAL, FinetuneRecipe, head_of
+from bertsmith.tasks.recipe import SEVERAL, FinetuneRecipe, module_name_of
 from bertsmith.tasks.task_spec import HEAD_OF_INPUT, answer_kind_of
 from bertsmith.training.checkpoints import check_tensors
 from bertsmith.training.machine import Machine, MachineSettings, choose_machine
@@ -53,7 +53,7 @@ class Finetuned(Model):
         return trial / self.results["task"] if "tasks" in self.manifest else trial
 
     @property
-    def answers(self) -> AnswerKind:
+    def answer_kind(self) -> AnswerKind:
         """Of texts or of words."""
         said = {key: value for key in ("multi_label", "low", "high") if (value := self.manifest.get(key)) is not None}
         return answer_kind_of(self.network.labels, **said)  # runs of version 0.1.0 do not say whether there may be many
@@ -213,7 +213,7 @@ def _results_of(results: dict[str, Any], task: str) -> dict[str, Any]:
 
 def _weights_of(weights: dict[str, Tensor], task: str) -> dict[str, Tensor]:
     """Return the encoder's, and those of one task's head, under the names that they have where it is alone."""
-    start = f"heads.{head_of(task)}."
+    start = f"heads.{module_name_of(task)}."
     head = {name.removeprefix(start): tensor for name, tensor in weights.items() if name.startswith(start)}
     return {name: tensor for name, tensor in weights.items() if name.startswith("encoder.")} | head
 

@@ -14,7 +14,7 @@ from bertsmith.objectives.objective import Losses, Objective
 from bertsmith.tables.cells import did_you_mean, few_of
 from bertsmith.tables.labels import ids_of, key_of
 from bertsmith.tasks.dataset import Dataset, Datasets
-from bertsmith.tasks.early_stopping import divide
+from bertsmith.tasks.early_stopping import split_held_out
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task_spec import TaskData, TaskSpec
@@ -38,7 +38,7 @@ class Task(ABC):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Of all dev sets; the headline first."""
-        return tuple(name + edition for edition in self.data.dev_sets for name in self.spec.metrics)
+        return tuple(name + suffix for suffix in self.data.dev_sets for name in self.spec.metrics)
 
     @property
     def num_examples(self) -> dict[str, int]:
@@ -47,15 +47,15 @@ class Task(ABC):
 
     def identity(self) -> dict[str, Any]:
         """Return what tells a run on these files from one on others: hashes of their content."""
-        others = {f"{edition[1:]}_dev": examples.fingerprint() for edition, examples in self.data.other_devs.items()}
+        others = {f"{suffix[1:]}_dev": examples.fingerprint() for suffix, examples in self.data.other_devs.items()}
         return {"data": [self.data.train.fingerprint(), self.data.dev.fingerprint()], **others}
 
-    def check(self, start: PretrainedEncoder) -> None:
+    def check(self, pretrained: PretrainedEncoder) -> None:
         """Raise UserError where a model like this cannot learn it, it has no classes to weigh, or too few examples to
         hold a share of them out."""
         check_weights(self.recipe, self.spec)
         if self.recipe.early_stopping.share:
-            self.division()
+            self.held_out_indices()
 
     def to_json(self) -> dict[str, Any]:
         """Return what a run's manifest says of the task."""
@@ -64,40 +64,40 @@ class Task(ABC):
             "scored_on": self.data.scored_on, **self.spec.answers.to_json(),
         }  # fmt: skip
 
-    def encode(self, start: PretrainedEncoder) -> Datasets:
+    def encode(self, pretrained: PretrainedEncoder) -> Datasets:
         """Return token rows for this model; say on standard error what was cut or left out."""
-        train, held_out = self.divided()
+        train, held_out = self.split_train()
         return Datasets(
-            self.encode_train(train, start),
-            {("", edition): self.encode_examples(examples, start) for edition, examples in self.data.dev_sets.items()},
-            {} if held_out is None else {("", ""): self.encode_examples(held_out, start)},
+            self.encode_train(train, pretrained),
+            {("", suffix): self.encode_examples(dev, pretrained) for suffix, dev in self.data.dev_sets.items()},
+            {} if held_out is None else {("", ""): self.encode_examples(held_out, pretrained)},
             0 if held_out is None else held_out.num_examples,
         )
 
-    def divided(self) -> tuple[Any, Any]:
+    def split_train(self) -> tuple[Any, Any]:
         """Return the training examples, and those of them that are held out for early stopping; None where none are."""
         train = self.data.train
         if not self.recipe.early_stopping.share:
             return train, None
-        kept, held_out = self.division()
+        kept, held_out = self.held_out_indices()
         return train.take(kept), train.take(held_out)
 
-    def division(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return numbers for `take`: of the examples that are trained on and of those held out, see `divide`."""
-        return divide(self.data.train.num_examples, self.recipe.early_stopping.share)
+    def held_out_indices(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return numbers for `take`: of the examples that are trained on and of those held out."""
+        return split_held_out(self.data.train.num_examples, self.recipe.early_stopping.share)
 
     @abstractmethod
-    def encode_examples(self, examples: Any, start: PretrainedEncoder) -> Dataset:
+    def encode_examples(self, examples: Any, pretrained: PretrainedEncoder) -> Dataset:
         """Return the examples of a split as rows."""
 
     @abstractmethod
-    def encode_train(self, examples: Any, start: PretrainedEncoder) -> Dataset:
+    def encode_train(self, examples: Any, pretrained: PretrainedEncoder) -> Dataset:
         """Return examples to learn from as rows, with the weights of their classes."""
 
     @abstractmethod
-    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Objective:
-        """Return "encoder", which is this one, shaped as that of `start`, and what sits on it, with the
-        weights that `start` has; a head's others are drawn at random."""
+    def objective(self, pretrained: PretrainedEncoder, encoder: Encoder) -> Objective:
+        """Return "encoder", which is this one, shaped as that of `pretrained`, and what sits on it, with the
+        weights that `pretrained` has; a head's others are drawn at random."""
 
 
 def check_weights(recipe: FinetuneRecipe, spec: TaskSpec) -> None:

@@ -13,8 +13,8 @@ from bertsmith.tasks.answer_kinds.number import Number
 MAX_LABELS = 1000
 """More classes or tags than this are numbers or texts read by mistake."""
 
-NO_LABELS = OneLabel()
-"""The answers of questions, which are stretches of a text."""
+UNSET_ANSWERS = OneLabel()
+"""The answers of questions, which are spans of a text, and of a spec whose files decide on them."""
 
 Input = Literal["texts", "words", "questions"]
 """What is given an answer: a text or a pair of texts, each word of a sentence, a question about a text."""
@@ -30,7 +30,7 @@ class TaskSpec:
     metrics: tuple[str, ...] = ()
     """Names in `bertsmith.tasks.metrics`, of tags those of `measure_tags`; the first one is the headline. Where a
     file decides on them, as on `answers`, they are known once it is read."""
-    answers: AnswerKind = NO_LABELS
+    answers: AnswerKind = UNSET_ANSWERS
     """Of a text, or of each word."""
     symmetric: bool = False
     """Whether a pair of texts means the same in both orders."""

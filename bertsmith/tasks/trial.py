@@ -40,12 +40,12 @@ class TrialContext(NamedTuple):
 
     recipe: FinetuneRecipe
     task: Task | MultiTask
-    start: PretrainedEncoder
+    pretrained: PretrainedEncoder
     machine: Machine
     datasets: Datasets
 
 
-def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
+def run_trial(context: TrialContext, seed: int, folder: Path) -> dict[str, float]:
     """Train with `seed`, score on dev, and write `folder`; returns the metrics.
 
         model.safetensors    "encoder.…" and "head.…"; of several tasks "heads.TASK.head.…"
@@ -62,20 +62,20 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
     """
     own_folder(folder.parent)
     with atomic_folder(folder) as partial:
-        objective = build_objective(setup, seed)
-        plan = Plan(steps=num_steps(setup.recipe, len(setup.datasets.train.lengths)))
-        early_stopping, held_out, num_held_out = None, setup.datasets.held_out, setup.datasets.num_held_out
+        objective = build_objective(context, seed)
+        plan = Plan(steps=num_steps(context.recipe, len(context.datasets.train.lengths)))
+        early_stopping, held_out, num_held_out = None, context.datasets.held_out, context.datasets.num_held_out
         if held_out:
-            patience = setup.recipe.early_stopping.patience
-            early_stopping = EarlyStopping(held_out, setup.task.metrics[0], setup.machine, patience, num_held_out)
-        state = train(setup, objective, plan, seed, partial, early_stopping)
+            patience = context.recipe.early_stopping.patience
+            early_stopping = EarlyStopping(held_out, context.task.metrics[0], context.machine, patience, num_held_out)
+        state = train(context, objective, plan, seed, partial, early_stopping)
         stopping = {}
         if early_stopping is not None:
             early_stopping.restore(objective)
             stopping = {"early_stopping": {"held_out": num_held_out, **early_stopping.to_json()}}
-        metrics, constant, _, cautions = score_sets(objective, setup.datasets.dev, setup.machine, partial)
+        metrics, is_constant, _, cautions = score_sets(objective, context.datasets.dev, context.machine, partial)
         write_json(partial / "results.json", {
-            "seed": seed, "metrics": metrics, "constant": constant,
+            "seed": seed, "metrics": metrics, "constant": is_constant,
             "cautions": [*cautions, *(early_stopping.cautions if early_stopping is not None else ())],
             "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
             "threads": torch.get_num_threads(), **stopping,
@@ -88,11 +88,11 @@ def run_trial(setup: TrialContext, seed: int, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def build_objective(setup: TrialContext, seed: int) -> Objective:
+def build_objective(context: TrialContext, seed: int) -> Objective:
     """Return the model before its first step: pre-trained weights, and what is new drawn from `seed`."""
     torch.manual_seed(derived_seed(seed, "weights"))
-    start = replace(setup.start, weights={}) if setup.recipe.random_weights else setup.start
-    return setup.task.objective(start, Encoder(start.settings, start.vocab_size))
+    pretrained = replace(context.pretrained, weights={}) if context.recipe.random_weights else context.pretrained
+    return context.task.objective(pretrained, Encoder(pretrained.settings, pretrained.vocab_size))
 
 
 def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
@@ -103,7 +103,7 @@ def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
 
 
 def train(
-    setup: TrialContext,
+    context: TrialContext,
     objective: Objective,
     plan: Plan,
     seed: int,
@@ -111,11 +111,11 @@ def train(
     stopping: EarlyStopping | None = None,
 ) -> State:
     """Train to the end of the plan, or until `stopping` ends it, with metrics.jsonl in `folder`."""
-    recipe, runner = setup.recipe, Runner(objective, setup.machine)
-    rate_of = layer_rates(setup.start.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
+    recipe, runner = context.recipe, Runner(objective, context.machine)
+    rate_of = layer_rates(context.pretrained.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
     optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
-    longest = int(setup.datasets.train.lengths.max())
-    context = TrainContext(
+    longest = int(context.datasets.train.lengths.max())
+    train_context = TrainContext(
         optimizer, recipe.schedule, plan, recipe.optimizer.clip_norm, longest, seed, recipe.compat,
         static_shapes=False,
     )  # fmt: skip
@@ -149,10 +149,10 @@ def train(
                 bar.line(f"step {state.step:,}: {stopping.metric} {scores[stopping.metric]:.4f} on held-out examples")
                 return stopping.should_stop
 
-            epoch = math.ceil(len(setup.datasets.train.lengths) / recipe.batch_size)
+            epoch = math.ceil(len(context.datasets.train.lengths) / recipe.batch_size)
             events.insert(1, Event(max(1, round(recipe.early_stopping.every * epoch)), evaluate))
-        batches = setup.datasets.train.batches(recipe.batch_size, seed, recipe.similar_lengths)
-        asked_to_stop = fit(runner, batches, context, events, state)
+        batches = context.datasets.train.batches(recipe.batch_size, seed, recipe.similar_lengths)
+        asked_to_stop = fit(runner, batches, train_context, events, state)
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
     return state

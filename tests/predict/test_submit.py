@@ -87,9 +87,9 @@ def test_every_task_that_was_run_is_answered(run, tmp_path):
 @pytest.mark.parametrize("task", ["rte", "sts-b", "mnli"])
 def test_the_trial_answers_a_test_set_as_it_answered_dev(run, data, tmp_path, task):
     copied = shutil.copytree(data, tmp_path / "glue")
-    folder, edition = copied / GLUE[task].folders[0], GLUE[task].edition
-    lines = (folder / f"dev{edition}.tsv").read_text().splitlines()
-    (folder / f"test{edition}.tsv").write_text("".join(line.rpartition("\t")[0] + "\n" for line in lines))
+    folder, suffix = copied / GLUE[task].folders[0], GLUE[task].suffix
+    lines = (folder / f"dev{suffix}.tsv").read_text().splitlines()
+    (folder / f"test{suffix}.tsv").write_text("".join(line.rpartition("\t")[0] + "\n" for line in lines))
     file = {"rte": "RTE.tsv", "sts-b": "STS-B.tsv", "mnli": "MNLI-m.tsv"}[task]
     for seed in (0, 1):
         submit(run / "tasks" / task, tmp_path / "out.zip", options(f"data={copied}", f"seed={seed}"))

@@ -99,7 +99,9 @@ def test_stopped_it_keeps_what_is_finished_and_goes_on(model, data, tmp_path, mo
     assert list(json.loads((tmp_path / "results.json").read_text())["tasks"]) == ["cola", "sst-2"]
     monkeypatch.setattr(
         "bertsmith.tasks.finetune.run_trial",
-        lambda setup, seed, folder: trained.append((setup.task.spec.name, seed)) or run_trial(setup, seed, folder),
+        lambda context, seed, folder: (
+            trained.append((context.task.spec.name, seed)) or run_trial(context, seed, folder)
+        ),
     )
     results = run_glue(model, asked, tmp_path)
     assert trained == [(task, 0) for task in ("mrpc", "sts-b", "mnli", "rte", "wnli")]

@@ -13,7 +13,7 @@ from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.dataset import Outcome, score_sets
-from bertsmith.tasks.early_stopping import EarlyStopping, divide
+from bertsmith.tasks.early_stopping import EarlyStopping, split_held_out
 from bertsmith.tasks.finetune import finetune, load_task
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
@@ -37,9 +37,9 @@ def trial_of(run, seed=0):
 
 
 def test_the_same_examples_are_held_out_each_time_and_every_example_is_on_one_side():
-    kept, held_out = divide(100, 0.1)
+    kept, held_out = split_held_out(100, 0.1)
     assert len(held_out) == 10 and sorted([*kept, *held_out]) == list(range(100))
-    for again, side in zip(divide(100, 0.1), (kept, held_out), strict=True):
+    for again, side in zip(split_held_out(100, 0.1), (kept, held_out), strict=True):
         assert again.tolist() == side.tolist()
     assert held_out.tolist() != list(range(90, 100)), "drawn, since files are often sorted"
 
@@ -47,7 +47,7 @@ def test_the_same_examples_are_held_out_each_time_and_every_example_is_on_one_si
 @pytest.mark.parametrize(("num_examples", "share"), [(4, 0.1), (4, 0.95)])
 def test_a_share_of_none_or_all_is_refused(num_examples, share):
     with pytest.raises(UserError, match=rf"early_stopping.share = {share}: of 4 training examples that holds out \d"):
-        divide(num_examples, share)
+        split_held_out(num_examples, share)
 
 
 def test_a_share_of_none_is_refused_before_there_is_a_folder(toy, tmp_path):
@@ -143,9 +143,9 @@ def test_all_seeds_hold_out_the_same_and_it_is_said(toy, tmp_path, monkeypatch, 
     seen = []
     real = program.run_trial
 
-    def watch(setup, seed, folder):
-        seen.append(setup.datasets.held_out["", ""].rows.ids.tolist())
-        return real(setup, seed, folder)
+    def watch(context, seed, folder):
+        seen.append(context.datasets.held_out["", ""].rows.ids.tolist())
+        return real(context, seed, folder)
 
     monkeypatch.setattr(program, "run_trial", watch)
     overrides = ["early_stopping.share=0.1", "epochs=0.1"]

@@ -80,7 +80,7 @@ def test_again_finds_itself_done_and_adds_seeds(toy, run, monkeypatch):
     finetune(toy_recipe(*toy, "seeds=1"), run)
     assert (run / "results.json").read_text() == before
     monkeypatch.setattr(
-        program, "run_trial", lambda setup, seed, folder: trained.append(seed) or real(setup, seed, folder)
+        program, "run_trial", lambda context, seed, folder: trained.append(seed) or real(context, seed, folder)
     )
     results = finetune(toy_recipe(*toy, "seeds=3"), run)
     assert trained == [2]

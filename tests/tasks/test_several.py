@@ -177,8 +177,8 @@ def test_the_same_seed_gives_the_same_weights(toy, run, tmp_path):
 def test_a_head_begins_as_it_would_alone(toy):
     recipe, start = recipe_of(toy).settings, open_pretrained_encoder(toy / "model")
     task = load_task(recipe)
-    setup = TrialContext(recipe, task, start, choose_machine(MachineSettings(device="cpu")), task.encode(start))
-    weights = build_objective(setup, 0).state_dict()
+    context = TrialContext(recipe, task, start, choose_machine(MachineSettings(device="cpu")), task.encode(start))
+    weights = build_objective(context, 0).state_dict()
     assert torch.equal(weights["heads.custom.head.dense.weight"], start.weights["head.dense.weight"])
     assert all(torch.equal(weights[name], start.weights[name]) for name in weights if name.startswith("encoder."))
 

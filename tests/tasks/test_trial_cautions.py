@@ -20,7 +20,7 @@ from bertsmith.tasks.metrics import is_constant
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task_spec import TaskSpec
 from bertsmith.tasks.words.sentences import ENTITY_METRICS, PLAIN_METRICS, Sentences
-from bertsmith.tasks.words.tag_task import constant_tag_score as constant_of_tags
+from bertsmith.tasks.words.tag_task import majority_tag_score as constant_of_tags
 from tests.tasks.answering.toy_questions import ask, squad
 from tests.tasks.texts.test_multi_label import write_topics
 from tests.tasks.texts.toy_glue import write_glue
@@ -63,7 +63,7 @@ def look_at(task, scores, answers):
     kind, metric = task.answers, task.metrics[0]
     scores, gold = np.array(scores, dtype=np.float32), np.array(answers)
     same = is_constant(kind.decode(scores))
-    return SimpleNamespace(constant=kind.constant_score(metric, gold), same=same, spread=kind.spread(scores, gold))
+    return SimpleNamespace(constant=kind.majority_score(metric, gold), same=same, spread=kind.spread(scores, gold))
 
 
 def test_the_commonest_answer_of_each_kind_of_texts():

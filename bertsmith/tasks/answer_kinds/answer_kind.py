@@ -49,7 +49,7 @@ class Prediction(NamedTuple):
         return {"prediction": self.answer} | ({} if self.label is None else {"probability": self.value})
 
 
-class Labels(NamedTuple):
+class MultiLabelPrediction(NamedTuple):
     """A model's answer to a text that may have any number of labels."""
 
     labels: tuple[str, ...]
@@ -165,7 +165,7 @@ class AnswerKind(ABC):
         """Return scores [N, C] as answers, in the form of gold ones."""
 
     @abstractmethod
-    def predictions(self, scores: np.ndarray) -> list[Prediction] | list[Labels]:
+    def predictions(self, scores: np.ndarray) -> list[Prediction] | list[MultiLabelPrediction]:
         """Return scores [N, C] as answers for people."""
 
     @abstractmethod
@@ -173,7 +173,7 @@ class AnswerKind(ABC):
         """Return how far scores [N, C] are from being the same for all rows; None where that is not known."""
 
     @abstractmethod
-    def constant_score(self, metric: str, gold: np.ndarray) -> float | None:
+    def majority_score(self, metric: str, gold: np.ndarray) -> float | None:
         """Return what always giving the commonest answer scores; None where all gold answers are the same."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from torch import Tensor
 from bertsmith.errors import quoted
 from bertsmith.hub.heads import MULTI_LABEL, SINGLE_LABEL
 from bertsmith.tables.labels import Label, ids_of
-from bertsmith.tasks.answer_kinds.answer_kind import MIN_PROB, AnswerKind, Labels, Prediction, Targets
+from bertsmith.tasks.answer_kinds.answer_kind import MIN_PROB, AnswerKind, MultiLabelPrediction, Prediction, Targets
 from bertsmith.tasks.cautions import softmax, spread_of
 from bertsmith.tasks.metrics import is_constant, measure
 
@@ -54,7 +54,7 @@ class OneLabel(AnswerKind):
     def spread(self, scores: np.ndarray, gold: np.ndarray) -> float:
         return spread_of([softmax(scores)])
 
-    def constant_score(self, metric: str, gold: np.ndarray) -> float | None:
+    def majority_score(self, metric: str, gold: np.ndarray) -> float | None:
         if is_constant(gold):
             return None
         commonest = np.full_like(gold, np.bincount(gold).argmax())
@@ -108,18 +108,18 @@ class AnyLabels(AnswerKind):
     def decode(self, scores: np.ndarray) -> np.ndarray:
         return scores >= 0  # a probability of at least `MIN_PROB`
 
-    def predictions(self, scores: np.ndarray) -> list[Labels]:
+    def predictions(self, scores: np.ndarray) -> list[MultiLabelPrediction]:
         predictions = []
         for row in self._probs(scores).tolist():
             probs = dict(zip(self.labels, row, strict=True))
             chosen = [label for label, prob in probs.items() if prob >= MIN_PROB]
-            predictions.append(Labels(tuple(sorted(chosen, key=lambda label: -probs[label])), probs))
+            predictions.append(MultiLabelPrediction(tuple(sorted(chosen, key=lambda label: -probs[label])), probs))
         return predictions
 
     def spread(self, scores: np.ndarray, gold: np.ndarray) -> float:
         return spread_of([self._probs(scores)])
 
-    def constant_score(self, metric: str, gold: np.ndarray) -> float | None:
+    def majority_score(self, metric: str, gold: np.ndarray) -> float | None:
         """Return the best score of always giving the same few of the commonest labels."""
         if is_constant(gold):
             return None

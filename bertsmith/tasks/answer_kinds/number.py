@@ -79,7 +79,7 @@ class Number(AnswerKind):
         width = float(np.std(gold))
         return float(np.std(self.decode(scores))) / width if width else None
 
-    def constant_score(self, metric: str, gold: np.ndarray) -> float | None:
+    def majority_score(self, metric: str, gold: np.ndarray) -> float | None:
         return None if is_constant(gold) else 0.0
 
     def text(self, answer: float) -> str:

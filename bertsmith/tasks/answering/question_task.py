@@ -23,7 +23,7 @@ from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.settings import AnsweringSettings
 from bertsmith.tasks.answering.windows import Windows, cut_into_windows
 from bertsmith.tasks.dataset import Dataset, Outcome, outcome_of
-from bertsmith.tasks.early_stopping import divide
+from bertsmith.tasks.early_stopping import split_held_out
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.task import Task
@@ -90,36 +90,36 @@ def constant_answer_score(gold: Mapping[str, list[str]]) -> float | None:
 class QuestionTask(Task):
     """A task of questions about texts."""
 
-    def check(self, start: PretrainedEncoder) -> None:
+    def check(self, pretrained: PretrainedEncoder) -> None:
         recipe, settings = self.recipe, self.recipe.answering
-        if start.settings.num_segments == 1:
+        if pretrained.settings.num_segments == 1:
             raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has questions and contexts")
-        trained, length = start.trained_length, recipe.sequence_length
+        trained, length = pretrained.trained_length, recipe.sequence_length
         if trained is not None and trained < length and not settings.force_length:
             raise UserError(
                 f"{recipe.model}: has seen no row of more than {trained} tokens, and sequence_length = {length}; first "
                 f"`bertsmith pretrain continue {quote(f'init={recipe.model}')} rows.length={length} data=… --out …` "
                 f"(of an ELECTRA with objective.kind=rtd), or answering.force_length=true"
             )
-        super().check(start)
+        super().check(pretrained)
         if length - 3 - settings.question_length < 1:
             raise UserError(
                 f"sequence_length = {length} has no room behind questions of {settings.question_length} tokens "
                 f"(answering.question_length); lengthen the one or shorten the other"
             )
 
-    def division(self) -> tuple[np.ndarray, np.ndarray]:
+    def held_out_indices(self) -> tuple[np.ndarray, np.ndarray]:
         """Divide whole contexts, so that none that is held out is known from training."""
-        return divide(len(self.data.train.contexts), self.recipe.early_stopping.share, "contexts")
+        return split_held_out(len(self.data.train.contexts), self.recipe.early_stopping.share, "contexts")
 
-    def encode_examples(self, examples: Questions, start: PretrainedEncoder) -> QuestionDataset:
+    def encode_examples(self, examples: Questions, pretrained: PretrainedEncoder) -> QuestionDataset:
         settings, length = self.recipe.answering, self.recipe.sequence_length
-        windows = cut_into_windows(examples, start.tokenizer, length, settings.stride, settings.question_length)
+        windows = cut_into_windows(examples, pretrained.tokenizer, length, settings.stride, settings.question_length)
         say_what_is_cut(examples.path, windows, settings)
         return QuestionDataset(self.spec, examples, windows, first_answers(examples, windows), settings)
 
-    def encode_train(self, examples: Questions, start: PretrainedEncoder) -> QuestionDataset:
-        train = self.encode_examples(examples, start)
+    def encode_train(self, examples: Questions, pretrained: PretrainedEncoder) -> QuestionDataset:
+        train = self.encode_examples(examples, pretrained)
         num_windows = np.bincount(train.windows.question_of, train.places[:, 0] > 0, len(train.questions))
         lost = np.flatnonzero((num_windows == 0) & np.array([bool(answers) for answers in train.questions.answers]))
         if len(lost):
@@ -131,8 +131,8 @@ class QuestionTask(Task):
             )
         return train
 
-    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Answering:
-        return start.load_into(build_answering(self.recipe, encoder, start.family))
+    def objective(self, pretrained: PretrainedEncoder, encoder: Encoder) -> Answering:
+        return pretrained.load_into(build_answering(self.recipe, encoder, pretrained.family))
 
 
 def say_what_is_cut(path: Path, windows: Windows, settings: AnsweringSettings) -> None:

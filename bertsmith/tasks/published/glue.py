@@ -43,9 +43,9 @@ class GlueLayout(NamedTuple):
     """In the order of the hub's class ids, where these are not the labels."""
     header: tuple[str, ...] | None = None
     """Of train and dev, where their TSV has no header line (test has one)."""
-    edition: str = ""
+    suffix: str = ""
     """What follows dev, validation and test in the names of its files."""
-    only_edition: bool = False
+    requires_suffix: bool = False
     """Whether a file without it is of another edition."""
     test_names: tuple[str, ...] = ("test",)
 
@@ -65,7 +65,7 @@ class GlueLayout(NamedTuple):
         return np.array(answers, dtype=self.spec.answers.dtype)
 
 
-NOT, YES = "not_entailment", "entailment"
+NOT_ENTAILMENT, ENTAILMENT = "not_entailment", "entailment"
 PAIR = ("sentence1", "sentence2")
 BINARY = OneLabel(("0", "1"))
 
@@ -95,15 +95,16 @@ GLUE: dict[str, GlueLayout] = {
     "mnli": GlueLayout(
         TaskSpec("mnli", ("accuracy",), OneLabel(("contradiction", "entailment", "neutral"))),
         ("MNLI", "mnli"), PAIR, "gold_label", {"train": (392702,), "dev": (9815,), "test": (9796,)},
-        ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), edition="_matched",
+        ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), suffix="_matched",
     ),
     "qnli": GlueLayout(
-        TaskSpec("qnli", ("accuracy",), OneLabel((YES, NOT))), ("QNLI", "qnli"), ("question", "sentence"), "label",
-        {"train": (104743,), "dev": (5463,), "test": (5463,)}, hub_labels=(YES, NOT),
+        TaskSpec("qnli", ("accuracy",), OneLabel((ENTAILMENT, NOT_ENTAILMENT))), ("QNLI", "qnli"),
+        ("question", "sentence"), "label", {"train": (104743,), "dev": (5463,), "test": (5463,)},
+        hub_labels=(ENTAILMENT, NOT_ENTAILMENT),
     ),
     "rte": GlueLayout(
-        TaskSpec("rte", ("accuracy",), OneLabel((YES, NOT))), ("RTE", "rte"), PAIR, "label",
-        {"train": (2490,), "dev": (277,), "test": (3000,)}, hub_labels=(YES, NOT),
+        TaskSpec("rte", ("accuracy",), OneLabel((ENTAILMENT, NOT_ENTAILMENT))), ("RTE", "rte"), PAIR, "label",
+        {"train": (2490,), "dev": (277,), "test": (3000,)}, hub_labels=(ENTAILMENT, NOT_ENTAILMENT),
     ),
     "wnli": GlueLayout(
         TaskSpec("wnli", ("accuracy",), BINARY), ("WNLI", "wnli"), PAIR, "label",
@@ -115,10 +116,10 @@ MNLI_MISMATCHED, DIAGNOSTIC = "mnli-mismatched", "ax"
 
 SETS = GLUE | {
     MNLI_MISMATCHED: GLUE["mnli"]._replace(
-        edition="_mismatched", only_edition=True, counts={"dev": (9832,), "test": (9847,)}
+        suffix="_mismatched", requires_suffix=True, counts={"dev": (9832,), "test": (9847,)}
     ),
     DIAGNOSTIC: GLUE["mnli"]._replace(
-        folders=("diagnostic", "AX", "ax"), edition="", counts={"test": (1104,)}, test_names=("diagnostic", "test")
+        folders=("diagnostic", "AX", "ax"), suffix="", counts={"test": (1104,)}, test_names=("diagnostic", "test")
     ),
 }
 """The tasks, and the sets that a model of MNLI is asked about besides MNLI's own: only dev and test, only test."""
@@ -131,7 +132,7 @@ def read_glue(name: str, data: Path, *, check_counts: bool = True, skip_malforme
     train, dev = (read_split(name, data, split, **options) for split in ("train", "dev"))
     others = {}
     if name == "mnli" and why_absent(MNLI_MISMATCHED, data, "dev") is None:
-        others[SETS[MNLI_MISMATCHED].edition] = read_split(MNLI_MISMATCHED, data, "dev", **options)
+        others[SETS[MNLI_MISMATCHED].suffix] = read_split(MNLI_MISMATCHED, data, "dev", **options)
     return TaskData(GLUE[name].spec, train, dev, others)
 
 
@@ -234,9 +235,9 @@ def _inner_folder(layout: GlueLayout, data: Path) -> Path | None:
 
 def _split_files(layout: GlueLayout, folder: Path, split: SplitName) -> Sequence[Path]:
     """Return the split's files, all of one layout. Raises FilesNotFound; UserError where Parquet parts are missing."""
-    edition = "" if split == "train" else layout.edition
+    suffix = "" if split == "train" else layout.suffix
     names = {"train": ("train",), "dev": ("dev", "validation"), "test": layout.test_names}[split]
-    endings = [edition] if layout.only_edition or not edition else [edition, ""]
+    endings = [suffix] if layout.requires_suffix or not suffix else [suffix, ""]
     stems = [name + ending for name in names for ending in endings]
     with reported(folder):
         there = sorted(path for path in folder.iterdir() if path.is_file())

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.hub.heads import MULTI_LABEL
-from bertsmith.tasks.answer_kinds.answer_kind import Labels, Prediction
+from bertsmith.tasks.answer_kinds.answer_kind import MultiLabelPrediction, Prediction
 from bertsmith.tasks.rows import Rows, refuse_truncated
 from bertsmith.tasks.runs import Finetuned, load_on_machine
 from bertsmith.tasks.task_spec import answer_kind_of
@@ -27,7 +27,7 @@ class Classifier(NamedTuple):
 
     def ask(
         self, first: Sequence[str], second: Sequence[str] | None = None, truncate: bool = False
-    ) -> tuple[list[Prediction] | list[Labels], int]:
+    ) -> tuple[list[Prediction] | list[MultiLabelPrediction], int]:
         """Return an answer a text, or a pair of texts, and how many of them were cut, as they were in training. Raises
         UserError where a text is longer than the model, unless `truncate` cuts it, or as `encode`."""
         self._check(second)
@@ -46,9 +46,9 @@ class Classifier(NamedTuple):
         self._check(second)
         return encode(Examples(first, second, None), self.model.tokenizer, self.model.length)
 
-    def answer(self, rows: Rows) -> list[Prediction] | list[Labels]:
+    def answer(self, rows: Rows) -> list[Prediction] | list[MultiLabelPrediction]:
         """Return an answer a row."""
-        return self.objective.answers.predictions(predict_scores(self.objective, rows, self.machine))
+        return self.objective.answer_kind.predictions(predict_scores(self.objective, rows, self.machine))
 
     def _check(self, second: Sequence[str] | None) -> None:
         if self.pairs is not None and self.pairs != (second is not None):
@@ -62,9 +62,11 @@ def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifi
     """Put a model on a machine whose head tells classes apart, gives any number of labels, or gives a number. Raises
     UserError where a trial's weights are not its head's; the device is not there."""
     network, trial = model.network, model if isinstance(model, Finetuned) else None
-    answers = answer_kind_of(network.labels, network.problem_type == MULTI_LABEL) if trial is None else trial.answers
+    answer_kind = (
+        answer_kind_of(network.labels, network.problem_type == MULTI_LABEL) if trial is None else trial.answer_kind
+    )
     encoder, compat = Encoder(network.settings, network.vocab_size), trial is not None and trial.recipe.compat
-    objective = build_classification(encoder, network.family, answers, compat)
+    objective = build_classification(encoder, network.family, answer_kind, compat)
     machine = load_on_machine(objective, model, machine_settings)
     pairs = None if trial is None else len(trial.recipe.spec.columns[0]) == 2
     return Classifier(model, objective, machine, pairs)

@@ -29,29 +29,31 @@ from bertsmith.training.machine import Machine
 class Classification(SupervisedObjective):
     """An encoder with a head on each row's [CLS] or mean, and the loss of a kind of answer."""
 
-    def __init__(self, encoder: Encoder, head: nn.Module, answers: AnswerKind, compat: bool = False):
+    def __init__(self, encoder: Encoder, head: nn.Module, answer_kind: AnswerKind, compat: bool = False):
         """Join an encoder and a `head` of `bertsmith.encoders.heads` for classes."""
         super().__init__(encoder, head, compat)
-        self.answers = answers
+        self.answer_kind = answer_kind
 
     def scores(self, tokens: Tokens) -> Tensor:
         """Return [N, C]: a logit a class or label, or the number."""
         return self.head(self.encoder.pooled(tokens))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
-        return {"loss": self.answers.loss_count(batch.targets)}
+        return {"loss": self.answer_kind.loss_count(batch.targets)}
 
     def losses(self, batch: Batch) -> Losses:
         """Return `loss`, see `AnswerKind.loss`."""
         scores = self.scores(batch.tokens).float()
-        return Losses({"loss": self.answers.loss(scores, batch.targets)}, self.counts(batch))
+        return Losses({"loss": self.answer_kind.loss(scores, batch.targets)}, self.counts(batch))
 
 
-def build_classification(encoder: Encoder, family: str, answers: AnswerKind, compat: bool = False) -> Classification:
+def build_classification(
+    encoder: Encoder, family: str, answer_kind: AnswerKind, compat: bool = False
+) -> Classification:
     """Return the objective with a head of random weights."""
-    settings, outputs = encoder.settings, answers.num_outputs
+    settings, outputs = encoder.settings, answer_kind.num_outputs
     head = PlainClassificationHead(settings, outputs) if compat else settings.classification_head(outputs, family)
-    return Classification(encoder, head, answers, compat)
+    return Classification(encoder, head, answer_kind, compat)
 
 
 @dataclass(frozen=True)
@@ -86,26 +88,26 @@ class TextDataset(Dataset):
         self, objective: Classification, machine: Machine, folder: Path | None = None, name: str = "dev"
     ) -> Outcome:
         """Predict and score all texts; predictions-NAME.tsv gets an example a line, in the order of the dev file."""
-        scores, answers = predict_scores(objective, self.rows, machine), self.spec.answers
-        predicted = answers.decode(scores)
+        scores, answer_kind = predict_scores(objective, self.rows, machine), self.spec.answers
+        predicted = answer_kind.decode(scores)
         if folder is not None:
-            _write_predictions(folder / f"predictions-{name}.tsv", predicted, self.gold, answers)
-        metrics = measure(self.spec.metrics, predicted, self.gold, len(answers.labels))
-        baseline = answers.constant_score(self.spec.metrics[0], self.gold)
-        return outcome_of(metrics, is_constant(predicted), baseline, answers.spread(scores, self.gold))
+            _write_predictions(folder / f"predictions-{name}.tsv", predicted, self.gold, answer_kind)
+        metrics = measure(self.spec.metrics, predicted, self.gold, len(answer_kind.labels))
+        majority_score = answer_kind.majority_score(self.spec.metrics[0], self.gold)
+        return outcome_of(metrics, is_constant(predicted), majority_score, answer_kind.spread(scores, self.gold))
 
 
 @dataclass(frozen=True)
 class TextTask(Task):
     """A task of texts or pairs of texts."""
 
-    def check(self, start: PretrainedEncoder) -> None:
-        super().check(start)
-        if self.data.train.has_pairs and start.settings.num_segments == 1:
+    def check(self, pretrained: PretrainedEncoder) -> None:
+        super().check(pretrained)
+        if self.data.train.has_pairs and pretrained.settings.num_segments == 1:
             raise UserError(f"{self.recipe.model}: knows one kind of segment; {self.recipe.task} has pairs of texts")
 
-    def encode(self, start: PretrainedEncoder) -> Datasets:
-        datasets = super().encode(start)
+    def encode(self, pretrained: PretrainedEncoder) -> Datasets:
+        datasets = super().encode(pretrained)
         parts = [datasets.train, *datasets.dev.values(), *datasets.held_out.values()]
         truncated = sum(part.rows.truncated for part in parts)
         if truncated:
@@ -116,35 +118,35 @@ class TextTask(Task):
             )
         return datasets
 
-    def encode_examples(self, examples: Examples, start: PretrainedEncoder) -> TextDataset:
+    def encode_examples(self, examples: Examples, pretrained: PretrainedEncoder) -> TextDataset:
         assert examples.targets is not None
-        rows = encode(examples, start.tokenizer, self.recipe.sequence_length)
+        rows = encode(examples, pretrained.tokenizer, self.recipe.sequence_length)
         return TextDataset(self.spec, rows, examples.targets)
 
-    def encode_train(self, examples: Examples, start: PretrainedEncoder) -> TextDataset:
+    def encode_train(self, examples: Examples, pretrained: PretrainedEncoder) -> TextDataset:
         if self.spec.symmetric and self.recipe.double_unordered:
             examples = in_both_orders(examples)
-        gold, answers = self.data.train.targets, self.spec.answers
-        for line in answers.summary(gold):
+        gold, answer_kind = self.data.train.targets, self.spec.answers
+        for line in answer_kind.summary(gold):
             say(f"{self.spec.name}: {line}", error=True)
-        weights = class_weights(self.recipe, self.spec, answers.counts(gold), len(gold))
-        return replace(self.encode_examples(examples, start), weights=weights)
+        weights = class_weights(self.recipe, self.spec, answer_kind.counts(gold), len(gold))
+        return replace(self.encode_examples(examples, pretrained), weights=weights)
 
-    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Classification:
-        objective = build_classification(encoder, start.family, self.spec.answers, self.recipe.compat)
-        return start.load_into(objective)
+    def objective(self, pretrained: PretrainedEncoder, encoder: Encoder) -> Classification:
+        objective = build_classification(encoder, pretrained.family, self.spec.answers, self.recipe.compat)
+        return pretrained.load_into(objective)
 
 
 def predict_scores(objective: Classification, rows: Rows, machine: Machine) -> np.ndarray:
     """Return scores [N, C] float32 of all rows."""
-    scores = np.empty((len(rows.lengths), objective.answers.num_outputs), dtype=np.float32)
+    scores = np.empty((len(rows.lengths), objective.answer_kind.num_outputs), dtype=np.float32)
     for chosen, _, outputs in scored(objective, rows, machine):
         scores[chosen] = outputs.float().cpu().numpy()
     return scores
 
 
-def _write_predictions(path: Path, predicted: np.ndarray, gold: np.ndarray, answers: AnswerKind) -> None:
-    lines = zip(map(answers.text, predicted), answers.gold_texts(gold), strict=True)
+def _write_predictions(path: Path, predicted: np.ndarray, gold: np.ndarray, answer_kind: AnswerKind) -> None:
+    lines = zip(map(answer_kind.text, predicted), answer_kind.gold_texts(gold), strict=True)
     with atomic_write(path, "w") as file:
         file.write("index\tprediction\tlabel\n")
         file.writelines(f"{index}\t{answer}\t{label}\n" for index, (answer, label) in enumerate(lines))

@@ -69,7 +69,7 @@ def _flat(batch: Batch, name: str, fill: int) -> Tensor:
     return batch.tokens.to_flat(F.pad(target, (0, spare), value=fill))
 
 
-MAX_CONSTANT_TAGS = 5
+MAX_COMMONEST_TAGS = 5
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TagDataset(Dataset):
     encoded: WordRows
     answers: np.ndarray
     """[N, L] int16: at a word's first piece the id of its tag, `IGNORED` elsewhere."""
-    fallback: int
+    fallback_id: int
     """The tag of words that are in no row."""
     weights: np.ndarray | None = None
     """[C] float32, how much each tag counts in the loss."""
@@ -104,33 +104,34 @@ class TagDataset(Dataset):
     def score(self, objective: Tagging, machine: Machine, folder: Path | None = None, name: str = "dev") -> Outcome:
         """Predict and score all words; predictions-NAME.txt gets a word a line, as `grade conll2000` reads."""
         grid, _, spread = predict_tags(objective, self.rows, machine)
-        ids = self.encoded.gather(grid, self.fallback)
+        ids = self.encoded.gather(grid, self.fallback_id)
         path = None if folder is None else folder / f"predictions-{name}.txt"
         metrics = score_tags(ids, self.sentences, self.encoded.ends, self.spec, path)
-        return outcome_of(metrics, is_constant(ids), constant_tag_score(self.spec, self.sentences), spread)
+        return outcome_of(metrics, is_constant(ids), majority_tag_score(self.spec, self.sentences), spread)
 
 
 @dataclass(frozen=True)
 class TagTask(Task):
     """A task of tags of words."""
 
-    def encode_examples(self, examples: Sentences, start: PretrainedEncoder) -> TagDataset:
-        encoded = self._encoded(examples, start)
-        self._say_what_is_lost(encoded, f", and count as predicted {quoted(self.spec.labels[encoded.fallback], 60)}")
+    def encode_examples(self, examples: Sentences, pretrained: PretrainedEncoder) -> TagDataset:
+        encoded = self._encoded(examples, pretrained)
+        self._say_what_is_lost(encoded, f", and count as predicted {quoted(self.spec.labels[encoded.fallback_id], 60)}")
         return encoded
 
-    def encode_train(self, examples: Sentences, start: PretrainedEncoder) -> TagDataset:
-        encoded = replace(self._encoded(examples, start), weights=self._weights())
+    def encode_train(self, examples: Sentences, pretrained: PretrainedEncoder) -> TagDataset:
+        encoded = replace(self._encoded(examples, pretrained), weights=self._weights())
         self._say_what_is_lost(encoded, "")
         return encoded
 
-    def objective(self, start: PretrainedEncoder, encoder: Encoder) -> Tagging:
-        return start.load_into(build_tagging(encoder, start.family, len(self.spec.labels), self.recipe.compat))
+    def objective(self, pretrained: PretrainedEncoder, encoder: Encoder) -> Tagging:
+        tagging = build_tagging(encoder, pretrained.family, len(self.spec.labels), self.recipe.compat)
+        return pretrained.load_into(tagging)
 
-    def _encoded(self, sentences: Sentences, start: PretrainedEncoder) -> TagDataset:
-        length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(start.settings.num_segments)
-        guess = fallback(self.spec, self.data.train)
-        return encode_tagged(sentences, self.spec, start.tokenizer, length, guess, segment)
+    def _encoded(self, sentences: Sentences, pretrained: PretrainedEncoder) -> TagDataset:
+        length, segment = self.recipe.sequence_length, self.recipe.segment_of_words(pretrained.settings.num_segments)
+        fallback_id = fallback_tag(self.spec, self.data.train)
+        return encode_tagged(sentences, self.spec, pretrained.tokenizer, length, fallback_id, segment)
 
     def _weights(self) -> np.ndarray | None:
         tags = Counter(word.columns[-1] for word in self.data.train.flat())
@@ -157,13 +158,13 @@ class TagTask(Task):
 
 
 def encode_tagged(
-    sentences: Sentences, spec: TaskSpec, tokenizer: Tokenizer, length: int, fallback: int, segment: int = 0
+    sentences: Sentences, spec: TaskSpec, tokenizer: Tokenizer, length: int, fallback_id: int, segment: int = 0
 ) -> TagDataset:
     """Encode sentences as `encode_words` does, with the tags that the words have."""
     encoded = encode_words(sentences.texts(), tokenizer, length, segment)
     ids = {label: id for id, label in enumerate(spec.labels)}
     tags = np.array([ids[word.columns[-1]] for word in sentences.flat()])
-    return TagDataset(spec, sentences, encoded, encoded.scatter(tags[encoded.kept], IGNORED), fallback)
+    return TagDataset(spec, sentences, encoded, encoded.scatter(tags[encoded.kept], IGNORED), fallback_id)
 
 
 def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.ndarray, np.ndarray, float]:
@@ -184,14 +185,14 @@ def predict_tags(objective: Tagging, rows: Rows, machine: Machine) -> tuple[np.n
     return ids, likeliest, spread
 
 
-def fallback(spec: TaskSpec, train: Sentences) -> int:
+def fallback_tag(spec: TaskSpec, train: Sentences) -> int:
     """Return the tag of a word that is in no row: "O", or of plain tags the most frequent one in training."""
     if "f1" in spec.metrics:
         return spec.labels.index("O")
     return spec.labels.index(Counter(word.columns[-1] for word in train.flat()).most_common(1)[0][0])
 
 
-def constant_tag_score(spec: TaskSpec, sentences: Sentences) -> float | None:
+def majority_tag_score(spec: TaskSpec, sentences: Sentences) -> float | None:
     """Return the best of the headline's scores of giving every word the same tag, one of the commonest (O alone is no
     entity); None where all have the same."""
     gold = sentences.tags()
@@ -199,7 +200,7 @@ def constant_tag_score(spec: TaskSpec, sentences: Sentences) -> float | None:
     if len(counts) == 1:
         return None
     headline = spec.metrics[:1]
-    tried = ([[tag] * len(tags) for tags in gold] for tag, _ in counts.most_common(MAX_CONSTANT_TAGS))
+    tried = ([[tag] * len(tags) for tags in gold] for tag, _ in counts.most_common(MAX_COMMONEST_TAGS))
     return max(measure_tags(headline, gold, given)[headline[0]] for given in tried)
 
 

@@ -27,7 +27,7 @@ def write_tsv(folder, name, split="train", rows=2, label=None, folder_name=None)
     lines = ["\t".join(values[column] for column in columns)] * rows
     if row.header is None or split == "test":
         lines.insert(0, "\t".join(columns))
-    path = folder / (folder_name or row.folders[0]) / f"{split}{'' if split == 'train' else row.edition}.tsv"
+    path = folder / (folder_name or row.folders[0]) / f"{split}{'' if split == 'train' else row.suffix}.tsv"
     path.parent.mkdir(exist_ok=True)
     path.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -61,7 +61,7 @@ def test_parquet_of_the_hub_says_the_same(tmp_path, name):
     table = pyarrow.table({**{text: [f"{text} ."] for text in texts}, "label": [label], "idx": [0]})
     for part in range(2):
         pyarrow.parquet.write_table(table, folder / f"train-0000{part}-of-00002.parquet")
-    pyarrow.parquet.write_table(table, folder / f"validation{row.edition}.parquet")
+    pyarrow.parquet.write_table(table, folder / f"validation{row.suffix}.parquet")
     data = read_glue(name, tmp_path, check_counts=False)
     assert list(data.train.first) == [f"{texts[0]} ."] * 2
     assert len(data.dev.first) == 1

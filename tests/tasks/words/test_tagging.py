@@ -155,17 +155,17 @@ def test_compat_sums_the_loss_has_segment_1_and_is_not_exported(toy, tmp_path, m
     seen = {}
     real = program.run_trial
 
-    def watch(setup, seed, folder):
-        seen.update(setup=setup)
-        return real(setup, seed, folder)
+    def watch(context, seed, folder):
+        seen.update(context=context)
+        return real(context, seed, folder)
 
     monkeypatch.setattr(program, "run_trial", watch)
     finetune(recipe_of(*toy, "compat=true", "epochs=0.2"), tmp_path / "run")
-    splits = seen["setup"].datasets
+    splits = seen["context"].datasets
     assert set(splits.train.rows.segment_ids) == set(splits.dev["", ""].rows.segment_ids) == {1}
     tagger = bertsmith.load(tmp_path / "run", device="cpu")._finetuned
     assert tagger.segment_id == 1
-    objective = build_objective(seen["setup"], 0)
+    objective = build_objective(seen["context"], 0)
     assert objective.compat and objective.head.dropout.p == 0 and not objective.head.output.bias.any()
     with pytest.raises(UserError, match=r"tagged under compat, where every segment id is 1"):
         export_run(tmp_path / "run", tmp_path / "out")
