@@ -75,7 +75,7 @@ def finetune(
 
 def evaluate(model: str | Path, settings: Values | None = None) -> "Evaluation":
     """Measure a pre-trained model on held-out text (of the setting `data`, by default the run's own), on BLiMP
-    (`blimp`), or by a quick fine-tuning on five tasks of GLUE (`glue`).
+    (`blimp`) or, fine-tuned for a few epochs, on five tasks of GLUE (`glue`).
 
     Raises:
         UserError: there is no such model, or it was fine-tuned; a setting or a file cannot be used.
@@ -129,7 +129,7 @@ def export(
     Args:
         run: of `pretrain` (its newest checkpoint), `finetune` (its best trial) or `search` (the run that it chose).
         out: the folder to write.
-        settings: of the model card, as {"card.license": "apache-2.0"}.
+        settings: of the model card, as {"card.license": "apache-2.0"}; averages of weights (`averaged`, `mean_of`).
         opset: of a model.onnx to write as well.
         task: which one, of a run of several tasks.
 

@@ -80,3 +80,13 @@ def test_every_command_in_the_pages_is_one(command: str):
     if verb in ("tokenizer", "prepare", "pretrain", "finetune"):
         folder = "prepare" if verb == "tokenizer" else verb
         load(settings_classes(verb)[0], folder, words[0], [word for word in words[1:] if "=" in word])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page: Path):
+    """As `training/loop.py` or `docs/log.md`; a dated entry of the log names what there was then."""
+    ours = {path.relative_to(folder).parts[0] for folder in (ROOT, ROOT / "bertsmith") for path in folder.iterdir()}
+    for name in re.findall(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|md|toml|json))", page.read_text()):
+        is_pattern = any(part.isupper() for part in name.replace(".", "/").split("/"))
+        if name.split("/")[0] in ours and not is_pattern and page.name not in ("log.md", "CHANGELOG.md"):
+            assert (ROOT / name).exists() or (ROOT / "bertsmith" / name).exists(), f"{page.name} names {name}"

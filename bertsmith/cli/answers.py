@@ -91,7 +91,8 @@ def _print_tables(evaluation: Evaluation, paradigms: bool) -> None:
     if (blimp := evaluation.blimp) is not None:
         rows = [("BLiMP", "accuracy", "± error", "pairs")]
         rows += [_row(name.replace("_", " "), accuracy) for name, accuracy in blimp.phenomena.items()]
-        rows += [_row(name, accuracy) for name, accuracy in blimp.paradigms.items() if paradigms]
+        if paradigms:
+            rows += [("",) * 4, *(_row(name, accuracy) for name, accuracy in blimp.paradigms.items()), ("",) * 4]
         _print_table([*rows, _row("overall", blimp.overall)], "half of them would be right by chance")
     if (glue := evaluation.glue) is not None:
         rows = [("GLUE, quick", "metric", "score", "± error")]

@@ -141,8 +141,8 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="also write the measures to this JSON file")] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Measure a model on held-out text or BLiMP. Text is data=DIR, by default the run's own; BLiMP is blimp=DIR
-    pairs=200."""
+    """Measure a model on held-out text, BLiMP or GLUE. Text is data=DIR, by default the run's own; BLiMP is blimp=DIR
+    pairs=200; glue=DIR fine-tunes on at most 5,000 examples of five tasks."""
     from bertsmith.cli.answers import show_evaluation
     from bertsmith.config.loading import lay_over
     from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
@@ -216,7 +216,8 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="of `pretrain`, `finetune` or `search`")],
     out: args.OutDir,
     overrides: Annotated[
-        list[str] | None, args.key_values("card.license=, card.language=, card.base_model=, card.datasets=")
+        list[str] | None,
+        args.key_values("card.license=, card.language=, card.base_model=, card.datasets=, averaged=, …"),
     ] = None,
     *,
     onnx: Annotated[bool, typer.Option("--onnx", help="also write model.onnx, for onnxruntime")] = False,

@@ -81,7 +81,7 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
     """
     run = model.run
     if data is None and run is None:
-        raise UserError(f"{model.path}: names no data; say what to measure: data=DIR or blimp=DIR")
+        raise UserError(f"{model.path}: names no data; say what to measure: data=DIR, blimp=DIR or glue=DIR")
     path = data or (run.recipe.data if run else "")
     if data is None and not Path(path).is_dir():
         raise UserError(f"{model.path}: its data, {path}, is not there; name it: data=DIR")

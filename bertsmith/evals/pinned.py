@@ -57,10 +57,16 @@ def masked_columns(row: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     return np.sort(candidates[np.argsort(keys)[:wanted]])
 
 
-def pinned_loss(network: MaskedTokenModel, data: Data, machine: Machine) -> dict[str, float]:
+def pinned_loss(
+    network: MaskedTokenModel, data: Data, machine: Machine, rows: list[np.ndarray] | None = None
+) -> dict[str, float]:
     """Return the mean loss as `pinned_loss`, in nats a masked token, and as `pinned_bits_per_byte`, by the tokens and
-    bytes of the data's text: two vocabularies can be compared by it. In float32; nothing where nothing was held out."""
-    rows = pinned_rows(data, network.encoder.settings.max_position_embeddings)
+    bytes of the data's text: two vocabularies can be compared by it. In float32; nothing where nothing was held out.
+
+    Args:
+        rows: those of `pinned_rows`, where they are known already.
+    """
+    rows = rows or pinned_rows(data, network.encoder.settings.max_position_embeddings)
     columns = [masked_columns(row, data.tokenizer) for row in rows]
     total = count = 0.0
     with asking(network, machine):
@@ -79,9 +85,9 @@ def pinned_loss(network: MaskedTokenModel, data: Data, machine: Machine) -> dict
             count += len(labels)
     if not count:
         return {}
-    counts = data.manifest["counts"]
-    tokens_per_byte = counts["tokens"] / counts["bytes"]
-    return {"pinned_loss": total / count, "pinned_bits_per_byte": total / count / math.log(2) * tokens_per_byte}
+    counts = data.manifest.get("counts", {})
+    bits = total / count / math.log(2) * counts.get("tokens", 0) / counts.get("bytes", 1)
+    return {"pinned_loss": total / count} | ({"pinned_bits_per_byte": bits} if bits else {})
 
 
 def pinned_probe(recipe: PretrainRecipe) -> Probe:
@@ -92,9 +98,10 @@ def pinned_probe(recipe: PretrainRecipe) -> Probe:
     """
     data = open_data(recipe.data, check=False)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
+    rows = pinned_rows(data, recipe.model.max_position_embeddings)
 
     def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
-        return pinned_loss(objective, data, machine) if isinstance(objective, MaskedTokenModel) else {}
+        return pinned_loss(objective, data, machine, rows) if isinstance(objective, MaskedTokenModel) else {}
 
     return probe
 

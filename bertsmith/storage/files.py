@@ -102,9 +102,9 @@ def create(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
 
 
-def open_own(path: Path, flags: int) -> int:
+def open_own(path: Path, flags: int, may_be_linked: bool = False) -> int:
     """Return a descriptor of a file of ours that is written in place. Raises UserError where the name is a link's,
-    which would lead elsewhere, or no regular file's."""
+    which would lead elsewhere, or no regular file's; or where it has another name too, unless it `may_be_linked`."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -112,9 +112,10 @@ def open_own(path: Path, flags: int) -> int:
             raise UserError(f"{path}: a symbolic link, and we write through none; remove it") from None
         raise
     found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+    is_linked = found.st_nlink > 1 and not may_be_linked
+    if not stat.S_ISREG(found.st_mode) or is_linked:
         os.close(descriptor)
-        reason = "has a second name (a hard link), whose content would change too" if found.st_nlink > 1 else "no file"
+        reason = "has a second name (a hard link), whose content would change too" if is_linked else "no file"
         raise UserError(f"{path}: {reason}; put a copy in its place, or remove it")
     return descriptor
 
@@ -260,7 +261,7 @@ def locked(folder: Path) -> Iterator[Held]:
     """Lock `folder` for this process; the system unlocks it when the process ends. Raises UserError where another
     process holds it, or its .lock is a link."""
     with reported(folder), contextlib.ExitStack() as stack:
-        lock = open_own(folder / ".lock", os.O_RDWR | os.O_CREAT)
+        lock = open_own(folder / ".lock", os.O_RDWR | os.O_CREAT, may_be_linked=True)  # it has no content
         stack.callback(os.close, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

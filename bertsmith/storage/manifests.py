@@ -62,6 +62,7 @@ _TYPES = (
             "identity?": dict, "finished": bool, "vocab_size": int, "measures?": {str: _NUMBER}, "environment": dict,
             "data": {"path": str, "tokens": {"train": int, "heldout": int}, "documents": int, "hash?": str},
             "tokenizer?": str, "threads?": [int], "events?": [str], "sentence_transformers?": dict,
+            "branch?": {"of": str, "fingerprint": str, "begun": _NUMBER},
         },
     ),
     FolderType(

@@ -182,7 +182,7 @@ def _mnli_model(out: Path) -> Path:
     if manifest["mnli_seed"] is None or not folder.is_dir():
         seed = load_trial(out / "tasks" / "mnli").seed
         export_run(out / "tasks" / "mnli", folder)
-        names = [f"{folder.name}/{name}" for name in os.listdir(folder)]  # parameters from here on
+        names = [f"{folder.name}/{name}" for name in os.listdir(folder)]  # ours from here on
         write_manifest(out, "glue", manifest | {"mnli_seed": seed, "names": names})
     return folder
 

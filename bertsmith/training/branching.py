@@ -11,10 +11,9 @@ from bertsmith.config.loading import defaults, identity
 from bertsmith.errors import UserError
 from bertsmith.storage.files import sha256_json
 from bertsmith.storage.folders import as_written_now, checkpoint_folders, differences
-from bertsmith.storage.manifests import read_manifest
+from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
-from bertsmith.training.loop import State
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import ScheduleSettings, WarmupStableDecaySettings
 
@@ -25,52 +24,67 @@ OWN = ("plan.", "schedule.")
 class Branch(NamedTuple):
     """Where a branch begins."""
 
-    checkpoint: Checkpoint
     fingerprint: str
     """Of the checkpoint's files: part of the branch's identity."""
+    begun: float
+    """How far the run was there, in the plan's unit."""
+    checkpoint: Checkpoint | None = None
+    """None once the branch has checkpoints of its own: the run may have removed this one by then."""
 
 
-def open_branch(recipe: PretrainRecipe, data_hash: str) -> Branch:
-    """Read the checkpoint that `recipe.branch` names, as RUN@STEP.
+def open_branch(recipe: PretrainRecipe, data_hash: str, run: Path, overwrite: bool) -> Branch | None:
+    """Read the checkpoint that `recipe.branch` names, as RUN@STEP; None where it names none. A branch in the folder
+    `run` that has begun needs it no more.
 
     Raises:
         UserError: it names no step; there is no such run or checkpoint, or it is damaged; the run's settings, those of
             plan and schedule apart, or its data are others; the plan ends before that step.
     """
-    assert recipe.branch is not None
+    if recipe.branch is None:
+        return None
+    if not overwrite and checkpoint_folders(run) and (run / "manifest.json").is_file():
+        kept = read_manifest(run, "pretrain").get("branch", {})
+        if kept.get("of") == recipe.branch:
+            return Branch(kept["fingerprint"], kept["begun"])
     name, _, step = recipe.branch.rpartition("@")
-    if not name or not step.isdigit():
+    if not name or not step.isdecimal():
         raise UserError(f"branch = {recipe.branch}: names no step; write RUN@STEP, as in branch=runs/stable@20000")
-    run = Path(name)
-    manifest = read_manifest(run, "pretrain")
+    parent = Path(name)
+    manifest = read_manifest(parent, "pretrain")
     own = identity(recipe) | {"data": data_hash}
-    before = as_written_now(manifest["identity"], own, defaults(recipe))
+    before = as_written_now(manifest.get("identity", {}), own, defaults(recipe))
     kept = [{key: value for key, value in side.items() if not key.startswith(OWN)} for side in (before, own)]
     if changed := differences(*kept):
         raise UserError(
             f"branch = {recipe.branch}: not the settings of that run ({changed[0]}); a branch has its own plan and "
             f"schedule, and nothing else"
         )
-    folders = checkpoint_folders(run)
+    folders = checkpoint_folders(parent)
     if int(step) not in folders:
         there = ", ".join(map(str, folders)) or "none"
-        raise UserError(f"{run}: has no checkpoint of step {step}, but {there}; plan.keep_checkpoints=0 keeps all")
+        raise UserError(f"{parent}: has no checkpoint of step {step}, but {there}; plan.keep_checkpoints=0 keeps all")
     checkpoint = checkpoints.read(folders[int(step)])
-    if _progress(recipe, checkpoint.state) >= 1.0:
+    state = checkpoint.state
+    begun = recipe.plan.done(state.step, state.tokens, state.seconds)
+    if begun >= recipe.plan.total:
         raise UserError(
             f"branch = {recipe.branch}: the plan, {recipe.plan.total:,} {recipe.plan.unit}, is done by then"
         )
-    return Branch(checkpoint, sha256_json(read_manifest(checkpoint.path, "checkpoint")["files"]))
+    files = read_manifest(checkpoint.path, "checkpoint")["files"]
+    return Branch(sha256_json(files), begun, checkpoint)
 
 
-def decaying_from(recipe: PretrainRecipe, state: State) -> ScheduleSettings:
-    """Return the recipe's schedule as one that falls from `state` to the plan's end."""
+def begin_branch(run: Path, recipe: PretrainRecipe, branch: Branch) -> Checkpoint:
+    """Note in the manifest of `run` where it branches off, and return the checkpoint to go on from."""
+    assert branch.checkpoint is not None, "a run with checkpoints has begun"
+    kept = {"of": recipe.branch, "fingerprint": branch.fingerprint, "begun": branch.begun}
+    write_manifest(run, "pretrain", read_manifest(run, "pretrain") | {"branch": kept})
+    return branch.checkpoint
+
+
+def decaying_from(recipe: PretrainRecipe, branch: Branch) -> ScheduleSettings:
+    """Return the recipe's schedule as one that falls from the branch's beginning to the plan's end."""
     assert isinstance(recipe.schedule, WarmupStableDecaySettings), "as the recipe's check says"
-    begun = _progress(recipe, state)
+    begun = branch.begun / recipe.plan.total
     warmup = min(recipe.schedule.warmup_proportion, begun)
     return replace(recipe.schedule, warmup_proportion=warmup, decay_proportion=1.0 - begun)
-
-
-def _progress(recipe: PretrainRecipe, state: State) -> float:
-    """Return the plan's progress, from 0 to 1."""
-    return recipe.plan.progress(state.step, state.tokens, state.seconds)

@@ -23,7 +23,7 @@ from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.averages import WeightAverage
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
-from bertsmith.training.branching import decaying_from, open_branch
+from bertsmith.training.branching import begin_branch, decaying_from, open_branch
 from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.folder import (
     finish_run,
@@ -71,27 +71,29 @@ def pretrain(
     objective = initial_objective(recipe, data.tokenizer)
     initial = None if recipe.init is None else open_init_weights(recipe, data.tokenizer, run)
     new, beginning = set_weights(objective, initial) if initial else (frozenset(), "")
-    branch = open_branch(recipe, data.hash) if recipe.branch else None
+    branch = open_branch(recipe, data.hash, run, overwrite)
     inputs = {"init": initial.fingerprint} if initial else {"branch": branch.fingerprint} if branch else {}
     make_folder(run)
     with locked(run) as held:
         before = open_run(run, recipe, data, machine, inputs, overwrite)
         note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
-        found = newest_checkpoint(run, objective, recipe.kept_state(objective), partial(_check_state, recipe, stream))
-        found = found or (branch and branch.checkpoint)
+        check = partial(_check_state, recipe, stream)
+        found = newest_checkpoint(run, objective, recipe.kept_state(objective), check)
+        if found is None and branch is not None:
+            found = begin_branch(run, recipe, branch)
+            check(found.state)
         note_start(data, objective, machine, recipe.plan)
         if beginning and found is None:
             say(beginning, error=True)
         runner = Runner(objective, machine)
         optimizer = build_optimizer(objective, recipe.optimizer, new=new, averaged=recipe.average_decay > 0)
-        state = State()
+        state = State() if found is None else checkpoints.restore(found, objective, optimizer)
         if found is not None:
-            state = checkpoints.restore(found, objective, optimizer)
             say(f"continuing from {found.path} (step {state.step:,})", error=True)
             note_threads(before, machine.device)
         average = WeightAverage(objective, optimizer, recipe.average_decay) if recipe.average_decay else None
-        schedule = decaying_from(recipe, branch.checkpoint.state) if branch else recipe.schedule
+        schedule = decaying_from(recipe, branch) if branch else recipe.schedule
         context = TrainContext(
             optimizer, schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length,
             recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(), average=average,

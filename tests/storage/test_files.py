@@ -209,3 +209,14 @@ def test_a_folder_that_is_a_link_is_replaced_where_it_lies(tmp_path):
     with atomic_folder(tmp_path / "out") as folder:
         (folder / "weights").touch()
     assert (tmp_path / "out").is_symlink() and [path.name for path in (tmp_path / "disk").iterdir()] == ["weights"]
+
+
+def test_a_folder_that_was_copied_by_links_can_be_locked(tmp_path):
+    """As `cp -al` makes it: a lock has no content that two names would share."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    with locked(tmp_path / "one"):
+        pass
+    os.link(tmp_path / "one/.lock", tmp_path / "two/.lock")
+    with locked(tmp_path / "two"):
+        pass

@@ -51,17 +51,31 @@ def test_a_branch_falls_to_zero_from_where_its_run_was(stable, data, tmp_path):
     assert not same(tensors(tmp_path / "branch", 12), tensors(stable, 12))
     again = tmp_path / "again"
     shutil.copytree(tmp_path / "branch", again)
-    for step in (12,):
-        shutil.rmtree(again / f"checkpoints/step-{step:08d}")
+    shutil.rmtree(again / "checkpoints/step-00000012")
     pretrain(recipe, again)
     assert same(tensors(again, 12), tensors(tmp_path / "branch", 12)), "without its last checkpoint it begins again"
+
+
+def test_a_branch_that_has_begun_does_not_need_its_run(stable, data, tmp_path):
+    """Whose checkpoint may be gone by then: a run keeps its newest ones."""
+    run = tmp_path / "run"
+    shutil.copytree(stable, run)
+    recipe = tiny_recipe(data, *BRANCH, f"branch={run}@4", "plan.steps=12")
+    pretrain(recipe, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed/checkpoints/step-00000012")
+    shutil.rmtree(run)
+    pretrain(recipe, tmp_path / "resumed")
+    assert same(tensors(tmp_path / "resumed", 12), tensors(tmp_path / "whole", 12))
+    with pytest.raises(UserError, match="run: "):
+        pretrain(recipe, tmp_path / "other")
 
 
 def test_at_a_constant_rate_a_branch_would_be_its_run(stable, data, tmp_path, monkeypatch):
     """With the run's own rate it has the run's own rows, masks and weights, to the bit."""
     monkeypatch.setattr(
         "bertsmith.training.pretrain.decaying_from",
-        lambda recipe, state: ConstantSettings(learning_rate=5e-3, warmup_proportion=0),
+        lambda recipe, branch: ConstantSettings(learning_rate=5e-3, warmup_proportion=0),
     )
     pretrain(tiny_recipe(data, *BRANCH, f"branch={stable}@4", "plan.steps=8"), tmp_path / "branch")
     assert same(tensors(tmp_path / "branch", 8), tensors(stable, 8))

@@ -31,7 +31,7 @@ ModelOverrides = settings_class("ModelOverrides", {name: (kind, None) for name, 
 OF_THE_DATA = "the data folder's own; bertsmith prepare decides it"
 RUN_FOLDER = "--out names the run's folder"
 DATA_FOLDER = "data=... names a folder made by bertsmith prepare; TFRecords are not read"
-EVALUATION = "a run trains, and looks at held-out rows every plan.evaluate_steps; else bertsmith evaluate RUN"
+EVALUATION = "a run measures held-out rows every plan.evaluate_steps; to evaluate only: bertsmith evaluate RUN"
 
 
 def _objective(given: Hparams) -> dict[str, Any]:
