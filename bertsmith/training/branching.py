@@ -3,6 +3,7 @@
 The run itself goes on at a constant rate, and can be branched again later.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from bertsmith.storage.folders import as_written_now, checkpoint_folders, differ
 from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
+from bertsmith.training.loop import State
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import ScheduleSettings, WarmupStableDecaySettings
 
@@ -74,9 +76,11 @@ def open_branch(recipe: PretrainRecipe, data_hash: str, run: Path, overwrite: bo
     return Branch(sha256_json(files), begun, checkpoint)
 
 
-def begin_branch(run: Path, recipe: PretrainRecipe, branch: Branch) -> Checkpoint:
-    """Note in the manifest of `run` where it branches off, and return the checkpoint to go on from."""
+def begin_branch(run: Path, recipe: PretrainRecipe, branch: Branch, check: Callable[[State], None]) -> Checkpoint:
+    """Note in the manifest of `run` where it branches off, and return the checkpoint to go on from; `check` raises
+    UserError for a state that it cannot have been in."""
     assert branch.checkpoint is not None, "a run with checkpoints has begun"
+    check(branch.checkpoint.state)
     kept = {"of": recipe.branch, "fingerprint": branch.fingerprint, "begun": branch.begun}
     write_manifest(run, "pretrain", read_manifest(run, "pretrain") | {"branch": kept})
     return branch.checkpoint

@@ -80,9 +80,7 @@ def pretrain(
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         check = partial(_check_state, recipe, stream)
         found = newest_checkpoint(run, objective, recipe.kept_state(objective), check)
-        if found is None and branch is not None:
-            found = begin_branch(run, recipe, branch)
-            check(found.state)
+        found = found or (branch and begin_branch(run, recipe, branch, check))
         note_start(data, objective, machine, recipe.plan)
         if beginning and found is None:
             say(beginning, error=True)
