@@ -19,9 +19,8 @@ from bertsmith.text.segments import PackedRows
 from bertsmith.training.cuda_graphs import RUNS_BEFORE
 from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import Machine
-from bertsmith.training.plan import Plan
 from bertsmith.training.runner import Runner, held_out_losses
-from bertsmith.training.schedules import PolynomialSettings
+from bertsmith.training.schedules import Plan, PolynomialSettings
 
 LIMITS = {torch.float32: (1e-4, 2e-3), torch.bfloat16: (1e-2, 2e-2)}
 """Relative differences of losses, and of all gradients together. The device's tokens are padded and the CPU's packed,

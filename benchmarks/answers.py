@@ -22,7 +22,7 @@ from bertsmith.tasks.answering.windows import cut_into_windows
 from bertsmith.tasks.published.squad import read_questions
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import MachineSettings, choose_machine
-from bertsmith.training.meter import memory_bytes
+from bertsmith.training.metrics import memory_bytes
 
 LENGTH = 512
 QUESTIONS, QUESTIONS_A_CONTEXT = 130_000, 5

@@ -31,7 +31,7 @@ from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.trial import TrialContext, build_objective, train
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.plan import Plan
+from bertsmith.training.schedules import Plan
 
 LENGTH = 128
 LEARNING_RATE, WARMUP = 1e-4, 0.1

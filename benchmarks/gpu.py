@@ -45,9 +45,8 @@ from bertsmith.training.batches import ahead
 from bertsmith.training.cuda_graphs import RUNS_BEFORE
 from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import MachineSettings, choose_machine
-from bertsmith.training.meter import measured_peak_flops, memory_bytes
-from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import PolynomialSettings
+from bertsmith.training.metrics import measured_peak_flops, memory_bytes
+from bertsmith.training.schedules import Plan, PolynomialSettings
 
 OURS, PEER = "bertsmith", "transformers"
 NO_DROPOUT = "bertsmith, no dropout"

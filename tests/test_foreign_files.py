@@ -9,9 +9,8 @@ from typer.testing import CliRunner
 
 from bertsmith.cli.app import app
 from bertsmith.errors import UserError
-from bertsmith.predict.answer_file import AnswerFileSettings, write_answers
-from bertsmith.predict.submit import SubmitSettings, submit, write_submission
-from bertsmith.reports import template
+from bertsmith.predict.submit import AnswerFileSettings, SubmitSettings, submit, write_answers, write_submission
+from bertsmith.reports import markup
 from bertsmith.storage.file_types import ANSWERS_FILE, EVALUATION_FILE, PAGE_FILE, SUBMISSION_FILE, check_output
 from bertsmith.storage.json_files import write_json
 
@@ -19,7 +18,7 @@ from bertsmith.storage.json_files import write_json
 def write_ours(folder: Path) -> dict[str, Path]:
     """Write a file of each kind; return them by kind."""
     files = {kind: folder / f"ours.{kind}" for kind in ("page", "evaluation", "answers", "archive")}
-    files["page"].write_text(template.frame("a title", "a body", "{}", "a script"), encoding="utf-8")
+    files["page"].write_text(markup.frame("a title", "a body", "{}", "a script"), encoding="utf-8")
     files["evaluation"].write_text(json.dumps({"heldout": {"mlm_loss": 1.0}}), encoding="utf-8")
     write_json(files["answers"], {"a": "an answer", "b": ""})
     write_submission(files["archive"], {"RTE.tsv": "index\tprediction\n", "AX.tsv": "index\tprediction\n"})

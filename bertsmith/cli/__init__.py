@@ -7,6 +7,5 @@ Read in this order:
     arguments    shared by the verbs: their arguments, their last lines, how they are stopped
     usage        errors of a command line that does not parse
     show         `show`: settings of recipes and verbs, contents of folders
-    answers      the results of `predict`, `score` and `evaluate`
-    plan_tables  the results of `plan`
+    answers      the results of `predict`, `score`, `evaluate` and `plan`
 """

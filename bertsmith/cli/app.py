@@ -7,9 +7,8 @@ import typer
 
 from bertsmith import __version__
 from bertsmith.cli import arguments as args
+from bertsmith.cli import planning, tasks
 from bertsmith.cli.arguments import Out, Overrides, Overwrite, Plugins, Recipe
-from bertsmith.cli.planning import add_verbs as add_planning_verbs
-from bertsmith.cli.tasks import add_verbs
 from bertsmith.console.shell import command, quote
 from bertsmith.console.terminal import say, tell
 from bertsmith.storage.folders import no_empty_folder
@@ -128,7 +127,8 @@ def pretrain(
     args.say_next("finetune", "cola", f"model={out}", "data=data/glue", "--out", Path(f"{out}-cola"))
 
 
-add_verbs(app)
+for task_verb in (tasks.finetune, tasks.search, tasks.glue, tasks.submit, tasks.grade):
+    app.command()(task_verb)
 
 
 @app.command()
@@ -271,4 +271,5 @@ def report(
     tell(f"next: open {quote(out)} in a browser")
 
 
-add_planning_verbs(app)
+for planning_verb in (planning.recipe, planning.show, planning.plan, planning.doctor):
+    app.command()(planning_verb)

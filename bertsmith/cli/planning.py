@@ -8,12 +8,6 @@ from bertsmith.cli import arguments as args
 from bertsmith.console.terminal import say, say_json
 
 
-def add_verbs(app: typer.Typer) -> None:
-    """Make the functions of this file verbs of `app`."""
-    for verb in (recipe, show, plan, doctor):
-        app.command()(verb)
-
-
 def recipe(
     context: typer.Context,
     hparams: Annotated[
@@ -66,7 +60,7 @@ def plan(
     """Estimate time and cost of a pre-training. Also its parameters, FLOPs and memory."""
     from dataclasses import asdict
 
-    from bertsmith.cli.plan_tables import print_estimate
+    from bertsmith.cli.answers import print_estimate
     from bertsmith.planning.estimate import Assumptions, estimate
 
     found = estimate(

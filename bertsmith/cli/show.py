@@ -103,7 +103,7 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:
 
 
 def _show_pretraining(path: Path, manifest: dict[str, Any]) -> list[object]:
-    from bertsmith.training.plan import progress_of
+    from bertsmith.training.schedules import progress_of
 
     found = manifest.get("measures", {}).items()
     measures = {name: "–" if value is None else f"{value:.4g}" for name, value in found}

@@ -12,12 +12,6 @@ from bertsmith.console.terminal import say, say_json, tell
 RESULTS = "results.json"
 
 
-def add_verbs(app: typer.Typer) -> None:
-    """Make the functions of this file verbs of `app`."""
-    for verb in (finetune, search, glue, submit, grade):
-        app.command()(verb)
-
-
 def finetune(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
@@ -115,7 +109,7 @@ def submit(
     from bertsmith.errors import UserError
 
     if out.suffix.lower() == ".json":
-        from bertsmith.predict.answer_file import AnswerFileSettings, run_of_questions, write_answers
+        from bertsmith.predict.submit import AnswerFileSettings, run_of_questions, write_answers
 
         if fill:
             raise UserError("--fill: only for GLUE's archive; in a file of questions each one is answered")

@@ -14,7 +14,7 @@ SETTINGS = {
     "finetune": ("bertsmith.tasks.recipe:FinetuneRecipe",),
     "search": ("bertsmith.sweeps.search:SearchOptions", "bertsmith.tasks.recipe:FinetuneRecipe"),
     "glue": ("bertsmith.sweeps.glue:GlueSettings", "bertsmith.tasks.recipe:FinetuneRecipe"),
-    "submit": ("bertsmith.predict.submit:SubmitSettings", "bertsmith.predict.answer_file:AnswerFileSettings"),
+    "submit": ("bertsmith.predict.submit:SubmitSettings", "bertsmith.predict.submit:AnswerFileSettings"),
     "evaluate": ("bertsmith.predict.evaluate:EvaluateSettings",),
     "export": ("bertsmith.convert.export:ExportSettings",),
     "import": ("bertsmith.convert.importing:ImportSettings",),
@@ -41,9 +41,11 @@ def usage_message(error: Exception, arguments: Sequence[str]) -> str | None:
 
 def _as_setting(verb: str, option: str, arguments: Sequence[str]) -> str | None:
     """Return how the setting that `option` names is written; None where it names none of the verb's."""
+    from bertsmith.config.schema import keys_of
+
     typed = next((text for text in arguments if text.split("=")[0] == option), "")
     name = option.lstrip("-").replace("-", "_")
-    keys = _keys(verb)
+    keys = [key for cls in settings_classes(verb) for key in keys_of(cls)]
     last_parts = {key.rpartition(".")[2]: key for key in sorted(keys, key=len, reverse=True)}
     key = name if name in keys else last_parts.get(name)
     if key is None:
@@ -65,9 +67,3 @@ def settings_classes(verb: str) -> list[type]:
     """Return the classes of the settings that `verb` takes as key=value."""
     names = (name.partition(":") for name in SETTINGS.get(verb, ()))
     return [getattr(importlib.import_module(module), cls) for module, _, cls in names]
-
-
-def _keys(verb: str) -> list[str]:
-    from bertsmith.config.schema import keys_of
-
-    return [key for cls in settings_classes(verb) for key in keys_of(cls)]

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.configuration import describe, read_config
-from bertsmith.hub.family import Family
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.folder_checks import (
     check_buffers,
@@ -90,7 +89,10 @@ def write_folder(
             file.writelines(serialized(tensors))
         tokenizer.save(folder)
         length = network.trained_length or network.settings.max_position_embeddings
-        _describe_inputs(folder / "tokenizer_config.json", family, length)
+        # Without a length, transformers fails on a long text with an index error.
+        inputs = {"model_max_length": length, "model_input_names": list(family.inputs)}
+        tokenizer_config = folder / "tokenizer_config.json"
+        write_json(tokenizer_config, read_json(tokenizer_config, dict) | inputs)
         write_text(folder / "README.md", card)
         if modules is not None:
             modules.write(folder)
@@ -165,10 +167,3 @@ def _to_family(weights: Mapping[str, Tensor], names: Mapping[str, tuple[str, ...
         parts = weights[ours].detach().to("cpu", torch.float32).chunk(len(group))
         tensors |= {name: part.contiguous() for name, part in zip(group, parts, strict=True)}
     return tensors
-
-
-def _describe_inputs(path: Path, family: Family, length: int) -> None:
-    """Write the model's inputs and length to its tokenizer's config: without a length, transformers fails on a long
-    text with an index error."""
-    config = read_json(path, dict)
-    write_json(path, config | {"model_max_length": length, "model_input_names": list(family.inputs)})

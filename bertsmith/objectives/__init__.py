@@ -6,10 +6,9 @@ In reading order:
     cross_entropy    cross-entropy over a large vocabulary, a chunk of rows at a time; sampling from its scores
     mlm              masked-language modelling (BERT)
     generator        ELECTRA's generator
-    generator_sizes  settings that make a generator as large as a given model's
     towers           a generator of two towers, which gives every token's probability
     rtd              replaced-token detection (ELECTRA)
-    rtd_weights      ELECTRA's weights ↔ those of a discriminator and a generator
+    rtd_networks     ELECTRA's two networks as models: settings as large as theirs; their weights ↔ its own
     electric         energies of tokens (Electric)
     kinds            the registry of objectives, and the one that an exported model is measured with
 """

@@ -16,7 +16,7 @@ from bertsmith.encoders.encoder import ReplacedTokenModel
 from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.reference_flops import Pass
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives import rtd_weights
+from bertsmith.objectives import rtd_networks
 from bertsmith.objectives.generator import (
     Generator,
     GeneratorOutput,
@@ -24,7 +24,6 @@ from bertsmith.objectives.generator import (
     MaskedTokenGenerator,
     UniformGenerator,
 )
-from bertsmith.objectives.generator_sizes import SIZE_SETTINGS, choose_generator, generator_like
 from bertsmith.objectives.masking import (
     MaskedPositions,
     MaskingCollator,
@@ -91,9 +90,9 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
         return 0.5
 
     def networks(self, config: EncoderConfig, weights: Mapping[str, Tensor]) -> list[TrainedWeights]:
-        discriminator = rtd_weights.split_discriminator(weights, self.generator)
+        discriminator = rtd_networks.split_discriminator(weights, self.generator)
         networks = [TrainedWeights(NETWORKS[0], config, self.head, discriminator, self.energies)]
-        if generator := rtd_weights.split_generator(weights):
+        if generator := rtd_networks.split_generator(weights):
             networks.append(
                 TrainedWeights(NETWORKS[1], self.generator.encoder_config(config), "masked_tokens", generator)
             )
@@ -107,17 +106,20 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
 
     def has_networks_of(self, other: Any) -> bool:
         return self.kind == other.kind and all(
-            getattr(self.generator, name) == getattr(other.generator, name) for name in ("kind", *SIZE_SETTINGS)
+            getattr(self.generator, name) == getattr(other.generator, name)
+            for name in ("kind", *rtd_networks.SIZE_SETTINGS)
         )
 
     def choose_beside(self, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
-        return choose_generator(self.generator, config, networks, init, is_run)
+        return rtd_networks.choose_generator(self.generator, config, networks, init, is_run)
 
     @classmethod
     def fit_to(
         cls, given: Mapping[str, Any], config: EncoderConfig, networks: Sequence[Any], trained: Any
     ) -> dict[str, dict[str, Any]]:
-        settings = generator_like(given.get("generator"), config, networks, getattr(trained, "generator", None))
+        settings = rtd_networks.generator_like(
+            given.get("generator"), config, networks, getattr(trained, "generator", None)
+        )
         return {"generator": settings} if settings else {}
 
     def reference_passes(self, config: Any, length: int, vocab_size: int) -> list[Pass] | None:
@@ -148,18 +150,18 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
     def build_from(self, networks: Sequence[Any], vocabulary: MaskingVocabulary) -> "ReplacedTokens":
         discriminator, generator = networks
         objective = ReplacedTokens(discriminator.settings, vocabulary, self, generator.settings)
-        objective.load_state_dict(rtd_weights.join_networks(discriminator.weights, generator.weights, self.generator))
+        objective.load_state_dict(rtd_networks.join_networks(discriminator.weights, generator.weights, self.generator))
         return objective
 
     def init_from(
         self, initial: dict[str, Tensor], trained: Mapping[str, Tensor], generator: Mapping[str, Tensor] | None
     ) -> tuple[dict[str, Tensor], list[str]]:
-        weights = rtd_weights.split_discriminator(initial, self.generator) | dict(trained)
+        weights = rtd_networks.split_discriminator(initial, self.generator) | dict(trained)
         new = [] if any(name.startswith("head.") for name in trained) else ["replaced-token head"]
         if generator is not None and self.generator.kind == "masked_tokens":
-            return rtd_weights.join_networks(weights, generator, self.generator), new
+            return rtd_networks.join_networks(weights, generator, self.generator), new
         new += [] if self.generator.kind == "uniform" else ["generator"]
-        return rtd_weights.beside_new_generator(weights, initial, self.generator), new
+        return rtd_networks.beside_new_generator(weights, initial, self.generator), new
 
     def build(self, config: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":
         return ReplacedTokens(config, vocabulary, self)

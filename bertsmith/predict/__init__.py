@@ -3,9 +3,7 @@
 In reading order:
     predictor       a model on a machine: fill, score, replaced, classify, tag, answer, evaluate
     pipelines       rows → lines of answers: classify, tag, answer, fill, judge, score
-    rows            the rows of texts, of a table and of words, and their answers
-    answer_tables   the table of `predict --out`
-    submit          GLUE's test sets, answered by a run's trials, in the archive of its server
-    answer_file     a file of questions, answered by a run's trial, as SQuAD's server takes it
+    rows            the rows of texts, of a table and of words, and their answers; the table of `predict --out`
+    submit          GLUE's test sets, answered by a run's trials, in the archive of its server; a file of questions
     evaluate        `evaluate`: held-out losses, BLiMP and a quick reading of GLUE, of any model
 """

@@ -1,25 +1,31 @@
-"""A GLUE run's answers to the test sets, in the archive of the GLUE server: eleven TSV files with its names, and its
-words for labels.
+"""A run's answers as servers take them. Of GLUE to its test sets, in an archive of eleven TSV files with the server's
+names, and its words for labels; of questions to a file, as SQuAD and MRQA have them: a text by id.
 
 Source: gluebenchmark.com, FAQ, and the sample submission there.
 """
 
+import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.console.shell import quote
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
-from bertsmith.storage.file_types import SUBMISSION_FILE, ZIP_TIMESTAMP, check_output
+from bertsmith.scoring.questions import mrqa_questions_of, questions_of
+from bertsmith.storage.file_types import ANSWERS_FILE, SUBMISSION_FILE, ZIP_TIMESTAMP, check_output
 from bertsmith.storage.files import atomic_write, ending, make_folder
 from bertsmith.storage.folders import no_empty_folder
-from bertsmith.storage.json_files import member
+from bertsmith.storage.json_files import member, write_json
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
+from bertsmith.tasks.answering.answerer import open_answerer
+from bertsmith.tasks.answering.questions import Questions, read_unanswered
+from bertsmith.tasks.custom import ENDINGS
 from bertsmith.tasks.published.glue import DIAGNOSTIC, GLUE, MNLI_MISMATCHED, SETS, read_split, why_absent
-from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run
+from bertsmith.tasks.runs import choose_seed, chosen_run, load_trial, read_run, read_run_recipe
 from bertsmith.tasks.texts.classifier import Classifier, open_classifier
 from bertsmith.tasks.texts.examples import Examples
 from bertsmith.training.machine import MachineSettings
@@ -221,3 +227,71 @@ def write_submission(out: Path, contents: Mapping[str, str]) -> None:
             member.create_system = 3  # as on Unix, wherever it is made
             member.external_attr = 0o644 << 16
             archive.writestr(member, content)
+
+
+@settings
+class AnswerFileSettings:
+    """The settings of `bertsmith submit` for a run that answers questions."""
+
+    data: str = setting(description="the file of questions: SQuAD's layout, or MRQA's (.jsonl, .jsonl.gz)")
+    seed: int | None = setting(None, "the trial that answers; without it, the best on dev", ge=0)
+    null_threshold: float | None = setting(
+        None, "null odds above which a question gets no answer; without it, the recipe's, or what gave dev's best F1"
+    )
+    machine: MachineSettings = setting(MachineSettings(), "on what")
+
+
+@no_empty_folder
+def write_answers(run: Path, out: Path, options: AnswerFileSettings, task: str | None = None) -> str:
+    """Answer all questions of a file, write a JSON object of texts by id, "" for no answer, and return a line about it.
+
+    Args:
+        task: which one, of a run of several tasks.
+
+    Raises:
+        UserError: the run was not fine-tuned on questions, or has no such trial or task; the file is missing or laid
+            out otherwise; `out` cannot be written.
+    """
+    if ending(out) != ".json" or out.is_dir():
+        raise UserError(f"{out}: answers to questions are a JSON object; name a file that ends in .json")
+    check_output(out, ANSWERS_FILE)
+    make_folder(out.resolve().parent)
+    run = run_of_questions(run, task)
+    recipe, manifest, results = read_run(run, task)
+    if options.null_threshold is not None and not recipe.spec.may_have_none:
+        raise UserError(f"null_threshold: {run} learnt that each question has an answer; leave it out")
+    asked = _read_asked(Path(options.data))
+    seed = choose_seed(run, results, manifest["metrics"][0], options.seed)
+    answerer = open_answerer(load_trial(run, seed, task), options.machine, options.null_threshold)
+    answers = answerer.with_threshold(answerer.best_spans(asked))
+    write_json(out, {id: answer.text for id, answer in zip(asked.ids, answers, strict=True)})
+    line = f"{len(asked):,} questions answered by {run}, seed {seed}"
+    if answerer.objective.may_have_none:
+        why = f" (null odds above {answerer.null_threshold:g})" if math.isfinite(answerer.null_threshold) else ""
+        line += f", {sum(not answer.text for answer in answers):,} without an answer{why}"
+    return line
+
+
+def run_of_questions(run: Path, task: str | None = None) -> Path:
+    """Return `run`, of a search the chosen one. Raises UserError where it was not fine-tuned on questions."""
+    run = chosen_run(run)
+    kind = folder_type(run, strict=True)
+    if kind == "glue":
+        raise UserError(f"{run}: a GLUE run, whose answers go into an archive; name an OUT.zip")
+    if kind != "finetune":
+        raise UserError(f"{run}: no run of `bertsmith finetune`; one that was fine-tuned on questions writes a .json")
+    recipe = read_run_recipe(run, task)
+    if recipe.spec.input != "questions":
+        raise UserError(f"{run}: fine-tuned on {recipe.task}, which has no questions; of GLUE name an OUT.zip")
+    return run
+
+
+def _read_asked(path: Path) -> Questions:
+    """Return the questions of the file, whatever its layout."""
+    if ".jsonl" in path.name.lower():
+        return read_unanswered(path, mrqa_questions_of)
+    if ending(path) in ENDINGS:
+        raise UserError(
+            f"{path}: not SQuAD's layout or MRQA's; `bertsmith predict RUN --file {quote(path)}` answers its rows"
+        )
+    return read_unanswered(path, questions_of)

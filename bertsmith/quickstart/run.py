@@ -24,10 +24,9 @@ from bertsmith.config.loading import load
 from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
-from bertsmith.evals.likelihood import standard_error
+from bertsmith.evals.likelihood import find_pairs, standard_error, word_order
 from bertsmith.evals.masks import SENTENCES, show_guesses
 from bertsmith.evals.pinned import probes_of
-from bertsmith.evals.word_order import find_pairs, word_order
 from bertsmith.predict.predictor import Predictor
 from bertsmith.quickstart.summary import conclusions, summary
 from bertsmith.quickstart.task import read_task, split_texts, tfidf_accuracy, write_task, write_texts

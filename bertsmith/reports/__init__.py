@@ -2,14 +2,11 @@
 
 In reading order:
     page         the page, with a section for each kind of run
-    runs         reading a run folder, finished or not
+    runs         reading a run folder, finished or not; titles of measures and metrics
     facts        data, model, training and speed, as rows of a table
     scores       fine-tuning scores beside published ones
     glue_scores  GLUE runs beside published models: both averages, then every task
-    published    published scores, with source and protocol
-    averages     the two ways of averaging GLUE; its results as text
+    averages     published scores, with source and protocol; the two ways of averaging GLUE; its results as text
     charts       measures by step → plotly figures
-    titles       titles of measures and metrics
-    markup       escaped text, tables
-    template     the page's style, script and frame
+    markup       escaped text, tables; the page's style, script and frame
 """

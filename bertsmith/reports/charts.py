@@ -4,9 +4,8 @@ import html
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from bertsmith.reports.published import published_scores
-from bertsmith.reports.runs import COLORS, Log, Run
-from bertsmith.reports.titles import SHARES, measure_title
+from bertsmith.reports.averages import published_scores
+from bertsmith.reports.runs import COLORS, SHARES, Log, Run, measure_title
 from bertsmith.storage.results import task_and_metric
 
 MAX_POINTS = 2000

@@ -8,8 +8,7 @@ from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.reports.averages import seeds_of
 from bertsmith.reports.charts import NO_MEASURE
 from bertsmith.reports.markup import counted
-from bertsmith.reports.runs import Run
-from bertsmith.reports.titles import measure_title
+from bertsmith.reports.runs import Run, measure_title
 from bertsmith.storage.results import by_task, cautions_of, flat_names
 
 

@@ -3,12 +3,18 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from bertsmith.reports.averages import PROTOCOLS, reservations, seeds_of
+from bertsmith.reports.averages import (
+    PROTOCOLS,
+    PUBLISHED,
+    PUBLISHED_AVERAGES,
+    QUOTED_METRICS,
+    published_scores,
+    reservations,
+    seeds_of,
+)
 from bertsmith.reports.charts import PUBLISHED_MARKER, Chart, ScoreRow, row_chart, score_chart
 from bertsmith.reports.markup import ABSENT, escape, html_list, swatch, table
-from bertsmith.reports.published import PUBLISHED, PUBLISHED_AVERAGES, QUOTED_METRICS, published_scores
-from bertsmith.reports.runs import Run
-from bertsmith.reports.titles import measure_title
+from bertsmith.reports.runs import Run, measure_title
 
 ORDER = (*QUOTED_METRICS, "wnli")
 """In which tasks are shown."""

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith import __version__
-from bertsmith.reports import template
+from bertsmith.reports.averages import PROTOCOLS_NOTE
 from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, curve_styles
 from bertsmith.reports.facts import cautions, facts, headline, state
 from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table
-from bertsmith.reports.markup import ABSENT, embedded_json, escape, swatch, table, text_lines
-from bertsmith.reports.published import PROTOCOLS_NOTE
+from bertsmith.reports.markup import ABSENT, embedded_json, escape, frame, swatch, table, text_lines
 from bertsmith.reports.runs import VERBS, Run, read_runs
 from bertsmith.reports.scores import task_scores
 from bertsmith.storage.file_types import PAGE_FILE, check_output
@@ -37,7 +36,7 @@ def write_page(runs: Sequence[Path], out: Path, about: Sequence[str] = ()) -> Pa
     page = _Page(read, about)
     body = page.body()
     make_folder(out.resolve().parent)
-    write_text(out, template.frame(_title(read), body, embedded_json(page.charts), get_plotlyjs()))
+    write_text(out, frame(_title(read), body, embedded_json(page.charts), get_plotlyjs()))
     return out
 
 
@@ -126,7 +125,9 @@ class _Page:
             yield '<p class="note">Nothing measured yet.</p>'
             return
         yield "<h3>Curves</h3>"
-        names = "".join(f"<span>{swatch(style['color'])}{escape(name)}</span>" for name, style in self._legend(runs))
+        # The seeds of the only run of a page; else the runs.
+        legend = curve_styles(runs, True) if self.is_single else [(run.name, {"color": run.color}) for run in runs]
+        names = "".join(f"<span>{swatch(style['color'])}{escape(name)}</span>" for name, style in legend)
         if any(line["split"] == "heldout" for run in runs for log in run.logs for line in log.lines):
             names += "<span>line: training</span><span>line with dots: held-out</span>"
         yield f'<div class="legend">{names}</div>'
@@ -138,10 +139,6 @@ class _Page:
             f'<p class="note">Of a curve with more than {MAX_POINTS:,} points the lowest and the highest of every '
             f"stretch are drawn, so spikes stay. Drag over a chart to enlarge, double-click to return.</p>"
         )
-
-    def _legend(self, runs: Sequence[Run]) -> list[tuple[str, dict[str, str]]]:
-        """Return the seeds of the only run of a page; else the runs."""
-        return curve_styles(runs, True) if self.is_single else [(run.name, {"color": run.color}) for run in runs]
 
     def _figure(self, chart: Chart) -> str:
         identifier = f"chart-{len(self.charts) + 1}"

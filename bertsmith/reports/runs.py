@@ -1,4 +1,4 @@
-"""A run folder, finished or not, read for its page."""
+"""A run folder, finished or not, read for its page; titles of measures and metrics."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,13 @@ from bertsmith.objectives.objective import PretrainingSettings
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import folder_type, read_manifest, word
-from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results, read_trial_results
+from bertsmith.storage.results import (
+    read_glue_results,
+    read_run_results,
+    read_search_results,
+    read_trial_results,
+    task_and_metric,
+)
 from bertsmith.training.metrics import read_metrics
 
 COLORS = ("#3f83e0", "#dd6b2f", "#2a9d70", "#b35fcf", "#b8930b", "#d94a78", "#1d9cb3", "#8d7059")
@@ -206,3 +212,30 @@ def _names(folders: Sequence[Path]) -> Iterator[str]:
             if all(other.parts[-length:] != end for other in others):
                 break
         yield "/".join(end)
+
+
+TITLES = {
+    "loss": "Loss", "pinned_loss": "Pinned masked-token loss, nats",
+    "pinned_bits_per_byte": "Pinned loss, bits a byte of text", "blimp": "BLiMP accuracy",
+    "learning_rate": "Learning rate", "tokens_per_second": "Tokens a second",
+    "gradient_norm": "Gradient norm before clipping", "mfu": "MFU, share of the measured peak",
+    "hidden_cosine": "Mean cosine of different tokens' hidden vectors (near 1: all alike)",
+    "memory_bytes": "Memory, GiB", "mcc": "Matthews correlation", "f1": "F1", "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation", "mean": "Mean over the tasks", "f1_micro": "Micro F1", "f1_macro": "Macro F1",
+    "exact": "Exact match", "best_f1": "F1 at its best threshold", "best_exact": "Exact match at its best threshold",
+}  # fmt: skip
+
+SHARES = ("accuracy", "precision", "recall", "f1", "f1_micro", "f1_macro", "exact", "exact_match", "best_f1",
+          "best_exact")  # fmt: skip
+"""Metrics that are shares of something, shown in percent; correlations are not."""
+
+
+def measure_title(name: str, runs: Sequence[Run] = ()) -> str:
+    """Return the title of a measure or metric, with its task before it where its name has one. The objectives of `runs`
+    name their own measures; where these differ, the title has both."""
+    if name.startswith("averaged_"):
+        return f"{measure_title(name.removeprefix('averaged_'), runs)} (averaged weights)"
+    task, metric = task_and_metric(name)
+    own = [run.objective.titles.get(metric) for run in runs if run.objective]
+    title = " / ".join(dict.fromkeys(filter(None, own))) or TITLES.get(metric) or metric.replace("_", " ").capitalize()
+    return f"{task}: {title}" if task else title

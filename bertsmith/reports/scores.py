@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from bertsmith.reports.averages import PROTOCOLS_NOTE, QUOTED_METRICS, published_scores
 from bertsmith.reports.charts import Chart, score_chart
 from bertsmith.reports.markup import ABSENT, counted, escape, swatch, table
-from bertsmith.reports.published import PROTOCOLS_NOTE, QUOTED_METRICS, published_scores
-from bertsmith.reports.runs import Run
-from bertsmith.reports.titles import measure_title
+from bertsmith.reports.runs import Run, measure_title
 from bertsmith.storage.results import by_task
 
 

@@ -1,10 +1,4 @@
-"""All of GLUE from one model: a fine-tuning run a task, and both ways of averaging them; what `bertsmith glue` does.
-
-RUN/manifest.json    what it is: the model, what was asked for; finished or not
-    tasks/TASK/…     an ordinary run of `finetune`
-    mnli-model/      from_mnli: the MNLI model that RTE, MRPC and STS-B start from
-    results.json     all scores and both averages, rewritten after each task
-"""
+"""All of GLUE from one model: a fine-tuning run a task, and both ways of averaging them; what `bertsmith glue` does."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +11,7 @@ from bertsmith.config.loading import Loaded, check, defaults, identity, lay_over
 from bertsmith.console.terminal import say
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
-from bertsmith.reports.averages import PROTOCOLS, average
-from bertsmith.reports.published import PUBLISHED_AVERAGES
+from bertsmith.reports.averages import PROTOCOLS, PUBLISHED_AVERAGES, average
 from bertsmith.storage.files import locked, make_folder, own_folder, refuse_links
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import write_json

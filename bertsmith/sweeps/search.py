@@ -1,9 +1,4 @@
-"""Every combination of some settings of fine-tuning, and which did best on dev; what `bertsmith search` does.
-
-RUN/manifest.json    what it is: the model, the recipe, what is searched; finished or not
-    grid/lr-0.0001-epochs-3/…   an ordinary run of `finetune` for each combination
-    results.json     the scores of all of them, and the chosen one, rewritten after each
-"""
+"""Every combination of some settings of fine-tuning, and which did best on dev; what `bertsmith search` does."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields

@@ -88,11 +88,8 @@ def clean(text: str) -> str:
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
     text = " ".join(unicodedata.normalize("NFC", text).split())
-    return " ".join("".join(char for char in text if not _is_invisible(char)).split())
-
-
-def _is_invisible(char: str) -> bool:
-    return char in _BLANKS or (unicodedata.category(char) in ("Cf", "Cc") and char not in _JOINERS)
+    invisible = {char for char in text if char not in _JOINERS and unicodedata.category(char) in ("Cf", "Cc")}
+    return " ".join("".join(char for char in text if char not in _BLANKS and char not in invisible).split())
 
 
 def _key(name: str) -> str:

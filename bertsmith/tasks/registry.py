@@ -4,11 +4,10 @@ from pathlib import Path
 
 from bertsmith.config.registry import Registry, modules_in
 from bertsmith.tasks import published
-from bertsmith.tasks.answering.files import question_spec
-from bertsmith.tasks.answering.question_columns import read_question_columns
+from bertsmith.tasks.answering.files import question_spec, read_question_columns
 from bertsmith.tasks.custom import CustomSettings, find_file
 from bertsmith.tasks.task_spec import TaskSpec
-from bertsmith.tasks.texts.columns import read_columns
+from bertsmith.tasks.texts.examples import read_columns
 from bertsmith.tasks.words.sentences import read_custom_tagging
 
 TASKS: Registry[TaskSpec] = Registry(

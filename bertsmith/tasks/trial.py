@@ -29,8 +29,8 @@ from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import Machine
 from bertsmith.training.metrics import MetricsLog
 from bertsmith.training.optimizers.optimizer import build_optimizer
-from bertsmith.training.plan import Plan
 from bertsmith.training.runner import Runner
+from bertsmith.training.schedules import Plan
 
 STEPS_PER_METRICS_LINE = 50
 

@@ -18,9 +18,8 @@ from bertsmith.text.journal import refuse_foreign, refuse_other, skipped_line
 from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.text.workers import note_broken
-from bertsmith.tokenizers.extension import extend
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
-from bertsmith.tokenizers.vocabulary import MIN_SIZE, train_vocabulary
+from bertsmith.tokenizers.vocabulary import MIN_SIZE, extend, train_vocabulary
 
 
 @settings

@@ -158,7 +158,8 @@ class ShardWriter:
         hashes = {}
         for file, part, dtype, length in zip(self._files, ARRAYS, self._dtypes, self.position.lengths, strict=False):
             with file:
-                _write_header(file, dtype, length)
+                file.seek(0)
+                _write(file, npy_header(dtype, length))
                 os.fsync(file.fileno())
             path = self.folder / shard_file(self.split, self.position.index, part)
             hashes[path.name] = sha256_file(temporary_of(path))
@@ -219,11 +220,6 @@ def _write(file: FileIO, content: bytes | memoryview) -> None:
     rest = memoryview(content).cast("B")
     while rest:
         rest = rest[file.write(rest) :]
-
-
-def _write_header(file: FileIO, dtype: np.dtype, length: int) -> None:
-    file.seek(0)
-    _write(file, npy_header(dtype, length))
 
 
 def _damaged(path: Path, reason: str) -> UserError:

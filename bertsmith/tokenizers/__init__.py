@@ -7,6 +7,5 @@ Read in this order:
     wordpiece          WordPiece tokenizers of the `tokenizers` library
     vocabulary_file    a vocab.txt → tokens in the order of their ids
     casing             whether a vocabulary is of lower-cased text
-    vocabulary         texts → a trained WordPiece vocabulary
-    extension          a vocabulary with more words at its end
+    vocabulary         texts → a trained WordPiece vocabulary, or another one with more words at its end
 """

@@ -4,11 +4,9 @@ In reading order:
     pretrain     `pretrain`: builds data, model, objective, optimizer, schedule and events, then calls `fit`
     recipe       its settings
     loop         `fit`, and the State that it carries
-    plan         when training ends
-    schedules    the learning rate
-    averages     a moving average of the weights
+    schedules    when training ends; the learning rate
     branching    a run that goes on from another's checkpoint, to a learning rate of zero
-    optimizers/  AdamW and others; weight-decay groups; clipping
+    optimizers/  AdamW and others; weight-decay groups; clipping; a moving average of the weights
     machine      device, dtype, compilation, padding
     cuda_graphs  forward and backward passes recorded as CUDA graphs
     runner       an objective on a machine, in micro-batches; its losses on held-out text
@@ -19,7 +17,6 @@ In reading order:
     models       opening a pre-trained model: a run, or a Hugging Face folder
     description  describing a Hugging Face folder in words
     initial      architecture and weights that a recipe with `init` takes from that model
-    metrics      metrics.jsonl
+    metrics      metrics.jsonl; tokens a second, and the share of the hardware's peak
     trackers/    TensorBoard and other trackers
-    meter        tokens a second, and the share of the hardware's peak
 """

@@ -25,8 +25,8 @@ from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
 from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
-from bertsmith.training.plan import Plan
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.schedules import Plan
 
 
 def open_run(

@@ -258,7 +258,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
 
 def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") -> list[list[int]]:
     """Return the model's ids for each token of the data that the model does not have."""
-    from bertsmith.tokenizers.extension import extends, pieces
+    from bertsmith.tokenizers.vocabulary import extends, pieces
 
     if not extends(tokenizer, model.tokenizer):
         path = Path(str(recipe.init))

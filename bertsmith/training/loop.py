@@ -17,11 +17,9 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.randomness import derived_seed
-from bertsmith.training.averages import WeightAverage
-from bertsmith.training.optimizers.optimizer import clip_gradients, set_learning_rate
-from bertsmith.training.plan import Plan
+from bertsmith.training.optimizers.optimizer import WeightAverage, clip_gradients, set_learning_rate
 from bertsmith.training.runner import PreparedBatch, Runner
-from bertsmith.training.schedules import HeadWarmup, ScheduleSettings
+from bertsmith.training.schedules import HeadWarmup, Plan, ScheduleSettings
 
 MAX_SKIPPED_IN_A_ROW = 5
 """Steps without finite gradients, one after the other, before training stops."""

@@ -23,8 +23,8 @@ from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.json_files import member
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.training import checkpoints
-from bertsmith.training.plan import progress_of
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.schedules import progress_of
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer

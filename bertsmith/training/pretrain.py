@@ -21,7 +21,6 @@ from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import checkpoint_folders, no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
-from bertsmith.training.averages import WeightAverage
 from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
 from bertsmith.training.branching import begin_branch, decaying_from, open_branch
 from bertsmith.training.cautions import Cautions, mean_cosine
@@ -37,9 +36,8 @@ from bertsmith.training.folder import (
 from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.meter import Meter
-from bertsmith.training.metrics import MetricsLog
-from bertsmith.training.optimizers.optimizer import build_optimizer
+from bertsmith.training.metrics import Meter, MetricsLog
+from bertsmith.training.optimizers.optimizer import WeightAverage, build_optimizer
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner, held_out_losses
 from bertsmith.training.schedules import HeadWarmup

@@ -15,8 +15,7 @@ from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers.adamw import AdamWSettings
 from bertsmith.training.optimizers.optimizer import OptimizerSettings
 from bertsmith.training.optimizers.registry import OPTIMIZERS
-from bertsmith.training.plan import Plan
-from bertsmith.training.schedules import SCHEDULES, HeadWarmup, PolynomialSettings, ScheduleSettings
+from bertsmith.training.schedules import SCHEDULES, HeadWarmup, Plan, PolynomialSettings, ScheduleSettings
 from bertsmith.training.trackers.registry import TRACKERS
 
 

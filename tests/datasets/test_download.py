@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bertsmith.datasets.download import download
-from bertsmith.datasets.sources import CATALOGUE, Download, RemoteFile, Source
+from bertsmith.datasets.download import CATALOGUE, Download, RemoteFile, Source, download
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked
 

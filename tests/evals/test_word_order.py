@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from bertsmith.encoders.encoder import MaskedTokenModel
+from bertsmith.evals.likelihood import Pair, find_pairs, word_order
 from bertsmith.evals.masks import show_guesses
-from bertsmith.evals.word_order import Pair, find_pairs, word_order
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from tests.evals.toy_models import cpu, toy_network, toy_tokenizer
 

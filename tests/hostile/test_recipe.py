@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutation import ODD_VALUES, mutated
 
-from bertsmith.cli.plan_tables import print_estimate
+from bertsmith.cli.answers import print_estimate
 from bertsmith.config.loading import MAX_NUMBER, lay_over, load, to_dict, to_toml
 from bertsmith.config.schema import keys_of
 from bertsmith.errors import UserError

@@ -12,7 +12,7 @@ from mutation import mutated, mutated_json
 
 from bertsmith.tables.labels import MISSING_NAMES
 from bertsmith.tasks.custom import CustomSettings
-from bertsmith.tasks.texts.columns import read_columns
+from bertsmith.tasks.texts.examples import read_columns
 
 ROWS = [
     ("it was good", "1", 0.5), ("some “words”, and a comma", "0", 0.25), ('he said "no"', "1.0", 1e-3),

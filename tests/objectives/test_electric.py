@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.objectives import rtd_weights
+from bertsmith.objectives import rtd_networks
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
@@ -176,7 +176,7 @@ def test_what_cannot_be_is_refused():
     tied = ElectricSettings(generator=GeneratorSettings(kind="two_towers", sharing="everything"))
     with pytest.raises(ValueError, match="share less"):
         tied.check_fits(ENCODER)
-    assert rtd_weights.split_generator(objective().state_dict()) == {}
+    assert rtd_networks.split_generator(objective().state_dict()) == {}
 
 
 def test_a_share_of_noise_that_changes_is_refused():

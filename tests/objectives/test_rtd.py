@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_a
 
 from bertsmith.encoders.bert import BertConfig, MaskedTokenHead, ReplacedTokenHead
 from bertsmith.encoders.encoder import Encoder
-from bertsmith.objectives import rtd_weights
+from bertsmith.objectives import rtd_networks
 from bertsmith.objectives.generator import GeneratorSettings
 from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
 from bertsmith.objectives.objective import Batch, denominators_of
@@ -75,10 +75,10 @@ def test_losses_are_those_of_the_two_networks_run_plainly(sharing):
     model = objective(sharing=sharing, prob=0.3).eval()
     weights = dict(model.state_dict())
     discriminator = Plain(ENCODER, ReplacedTokenHead(ENCODER))
-    discriminator.load_state_dict(rtd_weights.split_discriminator(weights, model.settings.generator))
+    discriminator.load_state_dict(rtd_networks.split_discriminator(weights, model.settings.generator))
     own = model.settings.generator.encoder_config(ENCODER)
     filler = Plain(own, MaskedTokenHead(own, VOCABULARY.size))
-    filler.load_state_dict(rtd_weights.split_generator(weights))
+    filler.load_state_dict(rtd_networks.split_generator(weights))
 
     question, seen = batch(model), watch(model)
     with torch.no_grad():
@@ -145,7 +145,7 @@ def test_which_network_moves_which_table():
 def test_a_disentangled_discriminator_starts_on_the_generators_vectors():
     model = objective(sharing="gradient_disentangled")
     assert not model.encoder.embeddings.token.weight.any()
-    exported = rtd_weights.split_discriminator(model.state_dict(), model.settings.generator)
+    exported = rtd_networks.split_discriminator(model.state_dict(), model.settings.generator)
     assert torch.equal(exported["encoder.embeddings.token.weight"], model.generator.embeddings.token.weight)
 
 
@@ -172,7 +172,7 @@ def test_a_uniform_generator_learns_nothing(disallow_correct):
     assert "mlm_loss" not in means
     assert not disallow_correct or means["sampled_accuracy"] == 0
     check_cuts(model, batch(model), apart=("rtd_auc",))
-    assert rtd_weights.split_generator(model.state_dict()) == {}
+    assert rtd_networks.split_generator(model.state_dict()) == {}
 
 
 def test_training_and_evaluation_draw_the_same():

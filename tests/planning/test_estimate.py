@@ -9,7 +9,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from bertsmith.cli.plan_tables import print_estimate
+from bertsmith.cli.answers import print_estimate
 from bertsmith.cli.planning import plan
 from bertsmith.config.loading import shipped_recipes
 from bertsmith.encoders.config import Precision, training_flops

@@ -2,8 +2,7 @@
 
 import pytest
 
-from bertsmith.reports.averages import PROTOCOLS, average, glue_table
-from bertsmith.reports.published import PUBLISHED, PUBLISHED_AVERAGES, QUOTED_METRICS
+from bertsmith.reports.averages import PROTOCOLS, PUBLISHED, PUBLISHED_AVERAGES, QUOTED_METRICS, average, glue_table
 from bertsmith.tasks.published.glue import GLUE
 
 CRAMMED = {

@@ -14,7 +14,7 @@ import pytest
 from bertsmith.errors import UserError
 from bertsmith.reports.charts import COLORS
 from bertsmith.reports.page import write_page
-from bertsmith.reports.titles import measure_title
+from bertsmith.reports.runs import measure_title
 from bertsmith.storage.manifests import read_manifest, write_manifest
 
 HOSTILE = "<script>alert(1)</script>"

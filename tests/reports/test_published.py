@@ -4,7 +4,7 @@ from statistics import mean
 
 import pytest
 
-from bertsmith.reports.published import PUBLISHED, QUOTED_METRICS, published_scores
+from bertsmith.reports.averages import PUBLISHED, QUOTED_METRICS, published_scores
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import MachineSettings, choose_machine, evaluating
-from bertsmith.training.plan import Plan
 from bertsmith.training.runner import Runner
-from bertsmith.training.schedules import PolynomialSettings
+from bertsmith.training.schedules import Plan, PolynomialSettings
 
 ROWS, LENGTH = 6, 3
 

@@ -1,6 +1,5 @@
 from bertsmith.training.machine import MachineSettings, choose_machine
-from bertsmith.training.meter import Meter
-from bertsmith.training.metrics import read_metrics
+from bertsmith.training.metrics import Meter, read_metrics
 
 
 def test_rates_are_of_what_came_since_the_last_reading_and_need_counted_time():

@@ -1,10 +1,10 @@
 import pytest
 
-from bertsmith.training.plan import Plan
 from bertsmith.training.schedules import (
     CosineSettings,
     HeadWarmup,
     OneMinusSqrtSettings,
+    Plan,
     PolynomialSettings,
     WarmupStableDecaySettings,
 )

@@ -71,7 +71,8 @@ def to_text(translation: Translation, typed: Hparams, values: dict[str, Any]) ->
     """Return the nested `values` as TOML, with a header: their source, and the settings that are left out."""
     verb = translation.verb
     script = {"pretrain": "run_pretraining.py", "finetune": "run_finetuning.py"}[verb]
-    lines = [f"google-research/electra, {script} --hparams {shlex.quote(_ascii(typed))}", "", *translation.remarks]
+    given = json.dumps(typed).replace("\x7f", "\\u007f")  # the one character of ASCII that JSON leaves and TOML forbids
+    lines = [f"google-research/electra, {script} --hparams {shlex.quote(given)}", "", *translation.remarks]
     lines += [] if values.get("compat") else [COMPAT]
     lines += ["", f"    {usage(verb, 'my.toml')}"]
     if verb == "finetune":
@@ -104,10 +105,6 @@ def usage(verb: str, recipe: str) -> str:
     """Return the command that uses the recipe."""
     needed = " ".join(f"{key}={value}" for key, value in NEEDED[verb].items())
     return f"bertsmith {verb} {recipe} {needed} --out runs/my"
-
-
-def _ascii(typed: Hparams) -> str:
-    return json.dumps(typed).replace("\x7f", "\\u007f")  # the one character of ASCII that JSON leaves and TOML forbids
 
 
 def _nested(cls: type, dotted: dict[str, Any]) -> dict[str, Any]:

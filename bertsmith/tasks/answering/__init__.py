@@ -3,9 +3,8 @@
 In reading order:
     question_task     the task: files → rows, a head, scores and predictions
     settings          its settings
-    files             a task's files, whatever they are called, and the questions in them
+    files             a task's files, whatever they are called, and the questions in them; files of one's own, checked
     questions         Questions: texts, contexts, answers; what was left out, and why
-    question_columns  files of one's own, a question a line → Questions, checked
     windows           questions and their contexts → token windows; spans of tokens → the context's own characters
     answering         the objectives: encoder, head, loss, the best spans of a window
     best_answers      the best spans of all windows → answers to questions

@@ -80,7 +80,8 @@ class Answering(SupervisedObjective):
         assert scores.ends is not None
         context = context_places(tokens)
         starts = scores.starts.masked_fill(~(begins & context), NEVER)
-        ends = _from_each_place(scores.ends.masked_fill(~context, NEVER), self.settings.answer_length)  # [N, L, A]
+        ends, length = scores.ends.masked_fill(~context, NEVER), self.settings.answer_length
+        ends = F.pad(ends, (0, length - 1), value=NEVER).unfold(1, length, 1)  # [N, L, A]: at a place and A - 1 after
         best = _best(starts[..., None] + ends, torch.arange(tokens.max_seqlen, device=starts.device), top_k)
         return best._replace(log_totals=scores.starts.logsumexp(dim=1) + scores.ends.logsumexp(dim=1))
 
@@ -169,11 +170,6 @@ class JointAnswering(Answering):
             return None
         expected = torch.einsum("nl,nld->nd", starts.exp().to(vectors.dtype), tokens.to_padded(vectors))
         return self.head.null_logits(vectors.index_select(0, tokens.row_starts), expected).float()
-
-
-def _from_each_place(ends: Tensor, length: int) -> Tensor:
-    """Return [N, L, A] of [N, L]: the scores at each place and the A - 1 after it."""
-    return F.pad(ends, (0, length - 1), value=NEVER).unfold(1, length, 1)
 
 
 def _best(scores: Tensor, places: Tensor, top_k: int) -> Spans:

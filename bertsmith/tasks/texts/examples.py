@@ -1,14 +1,24 @@
-"""Texts and pairs of texts with their answers, and as token rows."""
+"""Texts and pairs of texts with their answers, those of one's own files with columns, and as token rows."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bertsmith.errors import UserError
+from bertsmith.console.terminal import say
+from bertsmith.errors import UserError, quoted
+from bertsmith.storage.files import ending
+from bertsmith.tables.cells import Cell, are_zeros_and_ones, label_set, number, text
+from bertsmith.tables.files import CheckedTable, read_table
+from bertsmith.tables.labels import class_names, is_blank, label_of
+from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
+from bertsmith.tasks.answer_kinds.number import Number
+from bertsmith.tasks.custom import CustomSettings, find_file
 from bertsmith.tasks.rows import Rows, encode_texts, join_rows
+from bertsmith.tasks.task_spec import MAX_LABELS, TaskData, TaskSpec
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
@@ -42,8 +52,8 @@ class Examples(NamedTuple):
         """Return hex sha256 of texts and targets, whatever file they came from."""
         digest = hashlib.sha256()
         for texts in (self.first, self.second or ()):
-            for text in texts:
-                digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+            for each in texts:
+                digest.update(each.encode("utf-8", "surrogatepass") + b"\0")
             digest.update(b"\1")
         digest.update(b"" if self.targets is None else _bytes_of(self.targets))
         return digest.hexdigest()
@@ -104,3 +114,117 @@ def truncate_pairs(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[
         np.minimum(first, np.maximum(budget - half, budget - second)),
         np.minimum(second, np.maximum(half, budget - first)),
     )
+
+
+_BITS = re.compile(r"[01]([ ;|,]*[01])+")
+"""A multi-hot vector as one label."""
+
+
+def read_columns(settings: CustomSettings, data: Path, *, skip_malformed: bool = False) -> TaskData:
+    """Return the task in the folder `data`, which holds one file train.* and one file dev.*.
+
+    Classes, and the labels of which a text may have any number, are the training file's, in numeric order where all are
+    numbers, otherwise in alphabetical order. A regression's smallest and largest training answers become the model's 0
+    and 1.
+
+    Raises:
+        UserError: a file or a column is missing; a line is malformed, without a text, or without an answer of its kind;
+            there is one label only, or a label that the training file does not have.
+    """
+    texts = list(dict.fromkeys(name for name in (settings.text, settings.second_text) if name is not None))
+    if settings.label in texts:
+        raise UserError(f"custom.label = {quoted(settings.label, 60)}: the column of a text; name that of the answers")
+    named_by = {getattr(settings, key): f"custom.{key}=…" for key in ("label", "second_text", "text")}
+    if settings.second_text is None:
+        named_by[settings.text] += " (for pairs custom.second_text=… too)"
+    paths = [find_file(data, split) for split in ("train", "dev")]
+
+    def check(row: dict[str, Any]) -> None:
+        if all(is_blank(row[name]) for name in texts):
+            raise ValueError(f"{' and '.join(texts)} {'are' if len(texts) > 1 else 'is'} empty; there must be a text")
+
+    def read(path: Path, answer: Cell) -> CheckedTable:
+        wanted: dict[str, Cell] = {settings.label: answer} | dict.fromkeys(texts, text)
+        return read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=check)
+
+    train = read(paths[0], _answer_cell(settings, paths[0]))
+    spec = {"classification": _classes, "multi-label": _labels, "regression": _regression}[settings.kind](
+        train, settings
+    )
+    _say_what_looks_quoted(train, texts)
+    dev = read(paths[1], spec.answers.known(_answer_cell(settings, paths[1])))
+    return TaskData(spec, _examples(train, texts, settings.label, spec), _examples(dev, texts, settings.label, spec))
+
+
+def _say_what_looks_quoted(table: CheckedTable, texts: Sequence[str]) -> None:
+    """Say where the quotes of a TSV, which are characters of its texts, are written as a CSV writes them."""
+    if ending(table.path) != ".tsv":
+        return
+    cells = (cell for name in texts for cell in zip(table.columns[name], table.lines, strict=True))
+    lines = [line for cell, line in cells if _is_quoted(cell)]
+    if lines:
+        say(
+            f"{table.path}, line {lines[0]}: a text with doubled quotes, as a CSV writes them ({len(lines):,} in the "
+            f"file); a TSV has no quoting, so they are read as characters. If that is not meant, write a .csv",
+            error=True,
+        )
+
+
+def _is_quoted(text: str) -> bool:
+    """Return whether a text is in quotes, and has doubled ones inside."""
+    inside = text[1:-1]
+    return text[:1] == text[-1:] == '"' and '""' in inside and '"' not in inside.replace('""', "")
+
+
+def _classes(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
+    column = settings.label
+    labels = class_names(zip(train.columns[column], train.lines, strict=True), train.path, column)
+    if not 2 <= len(labels) <= MAX_LABELS:
+        raise UserError(
+            f"{train.path}: {column} has {len(labels):,} different values; a classification has 2 to {MAX_LABELS:,} "
+            f"(custom.label names the column; custom.kind=regression is for numbers, multi-label for several labels)"
+        )
+    return TaskSpec("custom", ("accuracy", "f1", "mcc"), OneLabel(tuple(labels.values())))
+
+
+def _labels(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
+    column, separator, sets = settings.label, settings.separator, train.columns[settings.label]
+    if len(sets[0]) > 1 and all(len(found) == len(sets[0]) and are_zeros_and_ones(found) for found in sets):
+        raise UserError(
+            f"{train.path}: {column} has {len(sets[0])} zeros and ones in every line, a vector of them (multi-hot)? "
+            f"Write the names of the labels that each text has"
+        )
+    by_line = ((label, line) for found, line in zip(sets, train.lines, strict=True) for label in found)
+    labels = class_names(by_line, train.path, column)
+    if labels and all(_BITS.fullmatch(name) for name in labels.values()):
+        raise UserError(
+            f"{train.path}: {column} has zeros and ones alone, as {quoted(next(iter(labels.values())), 60)}, vectors "
+            f"of them (multi-hot)? Write the names of the labels that each text has"
+        )
+    if not 1 <= len(labels) <= MAX_LABELS:
+        raise UserError(
+            f"{train.path}: {column} has {len(labels):,} different labels; a task has 1 to {MAX_LABELS:,} "
+            f"(custom.label names the column; custom.separator, now {quoted(separator, 20)}, separates labels in a "
+            f"TSV or CSV)"
+        )
+    return TaskSpec("custom", ("f1_micro", "f1_macro", "subset_accuracy"), AnyLabels(tuple(labels.values()), separator))
+
+
+def _regression(train: CheckedTable, settings: CustomSettings) -> TaskSpec:
+    column, numbers = settings.label, train.columns[settings.label]
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        raise UserError(f"{train.path}: {column} is {low:g} in every line; there is nothing to learn")
+    return TaskSpec("custom", ("pearson", "spearman"), Number(low=low, high=high))
+
+
+def _answer_cell(settings: CustomSettings, path: Path) -> Cell:
+    """Return how the cells with answers are read."""
+    if settings.kind == "multi-label":
+        return label_set(settings.separator, in_cells=ending(path) in (".tsv", ".csv"))
+    return number if settings.kind == "regression" else label_of
+
+
+def _examples(table: CheckedTable, texts: Sequence[str], column: str, spec: TaskSpec) -> Examples:
+    first, *second = (table.columns[name] for name in texts)
+    return Examples(first, second[0] if second else None, spec.answers.gold(table.columns[column]), table.notes)

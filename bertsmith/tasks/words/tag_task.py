@@ -26,8 +26,7 @@ from bertsmith.tasks.pretrained_encoder import PretrainedEncoder
 from bertsmith.tasks.rows import Rows, scored
 from bertsmith.tasks.task import SupervisedObjective, Task, class_weights
 from bertsmith.tasks.task_spec import TaskSpec
-from bertsmith.tasks.words.encode_words import IGNORED, WordRows, encode_words
-from bertsmith.tasks.words.sentences import Sentences
+from bertsmith.tasks.words.sentences import IGNORED, Sentences, WordRows, encode_words
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.tasks.rows import refuse_truncated
 from bertsmith.tasks.runs import Finetuned, load_on_machine
-from bertsmith.tasks.words.encode_words import encode_words
+from bertsmith.tasks.words.sentences import encode_words
 from bertsmith.tasks.words.tag_task import Tagging, build_tagging, predict_tags
 from bertsmith.training.machine import Machine, MachineSettings
 from bertsmith.training.models import Model

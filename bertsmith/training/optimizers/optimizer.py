@@ -1,7 +1,8 @@
-"""The base of optimizers' settings; groups of parameters by decay and rate; clipping."""
+"""The base of optimizers' settings; groups of parameters by decay and rate; clipping; a moving average of weights."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.linear import JointLinear
 
 AVERAGE = "average"
-"""Name of a weight's moving average (`training/averages.py`) in the optimizer's state, which checkpoints keep."""
+"""Name of a weight's moving average (`WeightAverage`) in the optimizer's state, which checkpoints keep."""
 
 
 @settings
@@ -99,3 +100,35 @@ def clip_gradients(module: nn.Module, clip_norm: float) -> Tensor:
     """Scale all gradients so that their common norm is at most `clip_norm` (0: leave them); returns the norm before."""
     limit = clip_norm or float("inf")
     return nn.utils.clip_grad_norm_(module.parameters(), limit, foreach=True)
+
+
+class WeightAverage:
+    """An exponential moving average of a module's weights, in the state of its optimizer."""
+
+    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, decay: float):
+        self.weights: list[Tensor] = list(module.parameters())
+        self.averages = [optimizer.state[weight][AVERAGE] for weight in self.weights]
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after this step, counted from 0. The first steps' averages are of few steps, so that the
+        initial weights are soon forgotten: after t steps the share kept is at most (1 + t) / (10 + t)."""
+        kept = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.averages, self.weights, 1 - kept)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the averages in the place of the weights, and back."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for weight, average in zip(self.weights, self.averages, strict=True):
+            before = weight.clone()
+            weight.copy_(average)
+            average.copy_(before)

@@ -17,8 +17,8 @@ from bertsmith.console.shell import command
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
-from bertsmith.predict.answer_file import AnswerFileSettings, write_answers
 from bertsmith.predict.pipelines import answer_line
+from bertsmith.predict.submit import AnswerFileSettings, write_answers
 from bertsmith.tasks.answering.answerer import SpanAnswer
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.grade import grade

@@ -9,7 +9,7 @@ import pytest
 from bertsmith.errors import UserError
 from bertsmith.tasks.answer_kinds.number import Number
 from bertsmith.tasks.custom import CustomSettings
-from bertsmith.tasks.texts.columns import read_columns
+from bertsmith.tasks.texts.examples import read_columns
 
 
 def write(folder, train, dev, ending="tsv"):

@@ -15,7 +15,7 @@ from bertsmith.errors import UserError
 from bertsmith.tasks.answer_kinds.labels import AnyLabels
 from bertsmith.tasks.custom import CustomSettings
 from bertsmith.tasks.finetune import finetune
-from bertsmith.tasks.texts.columns import read_columns
+from bertsmith.tasks.texts.examples import read_columns
 from tests.predict.asking import predictions
 from tests.tasks.texts.test_columns import write
 from tests.tasks.toy_task import make_model, toy_recipe

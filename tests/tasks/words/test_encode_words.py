@@ -11,8 +11,7 @@ from bertsmith.objectives.objective import Batch, denominators_of
 from bertsmith.scoring.word_lines import Word
 from bertsmith.tasks.answer_kinds.labels import OneLabel
 from bertsmith.tasks.task_spec import TaskSpec
-from bertsmith.tasks.words.encode_words import IGNORED, encode_words
-from bertsmith.tasks.words.sentences import Sentences
+from bertsmith.tasks.words.sentences import IGNORED, Sentences, encode_words
 from bertsmith.tasks.words.tag_task import Tagging, encode_tagged, predict_tags
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
