@@ -57,7 +57,8 @@ def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:
         return show_verb(what)
     if not verbs and not Path(what).is_file():
         near = difflib.get_close_matches(what.lower(), [name for names in shipped.values() for name in names])
-        hint = f"did you mean {' or '.join(near)}?" if near else _listed(shipped)
+        listed = "; ".join(f"for {verb} {', '.join(names)}" for verb, names in shipped.items())
+        hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are\n{listed}"
         raise UserError(f"{what}: neither a folder, nor a recipe's file or name; {hint}")
     faults = []
     for verb in verbs or shipped:
@@ -69,10 +70,6 @@ def _show_recipe(what: str, overrides: Sequence[str]) -> list[object]:
         except UserError as error:
             faults.append(f"as a {verb} recipe: {str(error).splitlines()[0]}")
     raise UserError("\n".join(faults) if Path(what).is_file() else faults[0].partition(": ")[2])
-
-
-def _listed(shipped: dict[str, list[str]]) -> str:
-    return "shipped are\n" + "; ".join(f"for {verb} {', '.join(names)}" for verb, names in shipped.items())
 
 
 def _print_settings(loaded: Loaded, title: str) -> None:

@@ -59,17 +59,13 @@ def quick_glue(model: Path, data: Path, machine: MachineSettings, length: int) -
         with tempfile.TemporaryDirectory(prefix="bertsmith-") as folder:
             overrides = [*given, *QUICK_SETTINGS, f"sequence_length={min(128, length)}"]
             results = finetune(load(FinetuneRecipe, "finetune", task, overrides), Path(folder) / task)
-        readings[task] = _reading(results)
+        metric, summary = next(iter(results["summary"].items()))
+        readings[task] = Reading(metric, summary["mean"], summary["std"] / math.sqrt(len(results["trials"])))
     if len(readings) > 1:
         each = list(readings.values())
         error = math.sqrt(sum(reading.standard_error**2 for reading in each)) / len(each)
         readings["mean"] = Reading("mean", sum(reading.mean for reading in each) / len(each), error)
     return readings
-
-
-def _reading(results: dict[str, Any]) -> Reading:
-    metric, summary = next(iter(results["summary"].items()))
-    return Reading(metric, summary["mean"], summary["std"] / math.sqrt(len(results["trials"])))
 
 
 @settings

@@ -8,10 +8,9 @@ from bertsmith import __version__
 from bertsmith.reports.averages import PROTOCOLS_NOTE
 from bertsmith.reports.charts import MAX_POINTS, Chart, curve_charts, curve_styles
 from bertsmith.reports.facts import cautions, facts, headline, state
-from bertsmith.reports.glue_scores import absent_tasks, averages, seed_table, task_charts, task_table
 from bertsmith.reports.markup import ABSENT, embedded_json, escape, frame, swatch, table, text_lines
 from bertsmith.reports.runs import VERBS, Run, read_runs
-from bertsmith.reports.scores import task_scores
+from bertsmith.reports.scores import absent_tasks, averages, seed_table, task_charts, task_scores, task_table
 from bertsmith.storage.file_types import PAGE_FILE, check_output
 from bertsmith.storage.files import make_folder, write_text
 from bertsmith.storage.folders import no_empty_folder

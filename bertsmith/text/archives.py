@@ -64,7 +64,8 @@ def members(
         if size > (LARGEST_MEMBER if flag not in b"LKxg" else _LARGEST_NAME):
             if flag in b"LKxg":
                 raise BrokenArchive(f"{source}: a name of {size:,} bytes; do not trust this archive, fetch it again")
-            broken(_too_large(source, size))
+            most = f"at most {LARGEST_MEMBER:,} are read of one; cut it into documents"
+            broken(BrokenArchive(f"{source}: a member of {size:,} bytes, and {most}"))
             buffer, start, ahead = _skip(buffer[start:], padded, blocks, source), 0, _Ahead()
             continue
         if len(buffer) < start + padded:
@@ -145,12 +146,6 @@ def _skip_map(buffer: bytes, blocks: Iterator[bytes], source: str) -> bytes:
             raise truncated(source)
         goes_on, buffer = bool(buffer[504]), buffer[_BLOCK:]
     return buffer
-
-
-def _too_large(source: str, size: int) -> BrokenArchive:
-    return BrokenArchive(
-        f"{source}: a member of {size:,} bytes, and at most {LARGEST_MEMBER:,} are read of one; cut it into documents"
-    )
 
 
 def _parse(header: bytes, source: str) -> tuple[int, bytes]:
