@@ -43,7 +43,7 @@ class Network:
 
     @property
     def predictions(self) -> int:
-        """In a row; as `MaskingSettings.budget` has it."""
+        """In a row; as `MaskingSettings.max_predictions` has it."""
         return max(1, int(0.155 * self.length))
 
     def random_rows(self, rows: int) -> tuple[np.ndarray, np.ndarray]:

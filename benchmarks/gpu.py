@@ -41,7 +41,7 @@ from bertsmith.encoders.config import training_flops
 from bertsmith.errors import Interrupted
 from bertsmith.objectives.objective import Batch
 from bertsmith.randomness import derived_rng
-from bertsmith.training.batches import ahead
+from bertsmith.training.batches import prefetch
 from bertsmith.training.cuda_graphs import RUNS_BEFORE
 from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import MachineSettings, choose_machine
@@ -241,7 +241,7 @@ class Benchmark:
 
         ends = []
         context = TrainContext(ours.optimizer, PolynomialSettings(), Plan(steps=steps), 1.0, network.length, seed=0)
-        with closing(ahead(batches())) as fed:
+        with closing(prefetch(batches())) as fed:
             fit(ours.runner, fed, context, [Event(1, lambda *_: ends.append(time.perf_counter()))], State())
         seconds = statistics.median(after - before for before, after in pairwise(ends[2:]))
         rate = rows * network.length / seconds

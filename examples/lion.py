@@ -26,7 +26,7 @@ class LionSettings(OptimizerSettings):
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return Lion(groups, {"lr": 0.0, "betas": (self.beta1, self.beta2)})
 
-    def initial_state(self, parameter: Tensor, hidden: bool) -> dict[str, Tensor]:
+    def initial_state(self, parameter: Tensor, in_layers: bool) -> dict[str, Tensor]:
         """All that is kept of a parameter: checkpoints save it, and hold what they read to these shapes."""
         return {"momentum": torch.zeros_like(parameter)}
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.objectives.kinds import OBJECTIVES
-from bertsmith.objectives.masking import MaskingVocabulary, masked_positions
+from bertsmith.objectives.masking import MaskingVocabulary, prediction_targets
 from bertsmith.objectives.mlm import MaskedTokens, MaskedTokensSettings
 from bertsmith.objectives.objective import Batch, Losses
 
@@ -35,7 +35,7 @@ class Smoothed(MaskedTokens):
     def losses(self, batch: Batch) -> Losses:
         if not self.training:
             return super().losses(batch)
-        positions, labels, weights, _ = masked_positions(batch)
+        positions, labels, weights, _ = prediction_targets(batch)
         scores = self.scores(batch.tokens, positions).float()  # [M, V]
         loss = F.cross_entropy(scores, labels, reduction="none", label_smoothing=self.settings.smoothing)
         return Losses({"mlm_loss": (loss * weights).sum()}, self.counts(batch))

@@ -3,7 +3,7 @@
 In reading order:
     tokens      Tokens, the one batch type: packed or padded rows, with masks of the real tokens
     dropout     dropout with cheap random numbers on the CPU
-    attention   `attend`: one contract, two kernels; windows, and a bias on the scores
+    attention   `attend`, for packed and for padded rows; windows, and a bias on the scores
     linear      dense layers of one input as one product
     initialization  initial weights
     config      EncoderConfig, the base of an architecture's settings: its parts and sizes, FLOPs and bytes of memory

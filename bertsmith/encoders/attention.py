@@ -1,4 +1,4 @@
-"""`attend`: one contract, two kernels.
+"""Attention within rows: `attend`, with one kernel for packed rows and one for padded ones.
 
 Queries, keys and values come flat, [T, H, K]; the result is flat too; no token sees another row.
 """

@@ -58,9 +58,9 @@ class BertConfig(EncoderConfig):
     def num_segments(self) -> int:
         return self.type_vocab_size
 
-    def family(self, beside_generator: bool = False) -> str:
+    def family(self, of_electra: bool = False) -> str:
         """Return "bert" where Hugging Face's BERT holds it, which knows no projection and no replaced tokens."""
-        return "electra" if beside_generator or self.projection_size else "bert"
+        return "electra" if of_electra or self.projection_size else "bert"
 
     def build_embeddings(self, vocab_size: int) -> TokenEmbeddings:
         return BertEmbeddings(self, vocab_size)

@@ -114,8 +114,8 @@ class EncoderConfig(ABC):
         return self
 
     @abstractmethod
-    def family(self, beside_generator: bool = False) -> str:
-        """Return the family of Hugging Face's classes that hold it (`beside_generator`: as one of ELECTRA's two)."""
+    def family(self, of_electra: bool = False) -> str:
+        """Return the family of Hugging Face's classes that hold it (`of_electra`: as one of ELECTRA's two)."""
 
     @abstractmethod
     def build_embeddings(self, vocab_size: int) -> TokenEmbeddings:

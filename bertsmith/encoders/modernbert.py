@@ -49,7 +49,7 @@ class ModernBertConfig(EncoderConfig):
     )
     max_position_embeddings: int = setting(8192, "longest row that the model is meant for, in tokens", ge=1)
     global_attn_every_n_layers: int = setting(3, "of so many layers the first attends to the full row", ge=1)
-    local_attention: int = setting(128, "tokens around it, both sides together, that a token of the others sees", ge=2)
+    local_attention: int = setting(128, "attention window of the other layers, in tokens, both sides together", ge=2)
     global_rope_theta: float = setting(160_000.0, "base of the rotary positions in layers that see the row", gt=0)
     local_rope_theta: float = setting(10_000.0, "base of the rotary positions in the others", gt=0)
     embedding_dropout: float = setting(0.0, "dropout on embeddings", ge=0, lt=1)
@@ -85,7 +85,7 @@ class ModernBertConfig(EncoderConfig):
     def with_pooling(self, pooling: Literal["cls", "mean"]) -> "ModernBertConfig":
         return replace(self, classifier_pooling=pooling)
 
-    def family(self, beside_generator: bool = False) -> str:
+    def family(self, of_electra: bool = False) -> str:
         return "modernbert"
 
     def build_embeddings(self, vocab_size: int) -> TokenEmbeddings:

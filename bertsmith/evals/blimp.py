@@ -26,7 +26,7 @@ from bertsmith.training.pretrain import Probe
 from bertsmith.training.recipe import PretrainRecipe
 
 PAIRS_AT_ONCE = 1000
-"""Between two signs of life."""
+"""Pairs scored between two updates of the progress bar."""
 
 _FIELDS = ("sentence_good", "sentence_bad", "UID", "linguistics_term")
 
@@ -35,7 +35,7 @@ _PHENOMENA = {"s-selection": "argument_structure"}
 
 
 class Paradigm(NamedTuple):
-    """One file."""
+    """The pairs of sentences of one of BLiMP's files."""
 
     name: str
     phenomenon: str

@@ -3,7 +3,7 @@
 A masked-token model is asked for each token in turn, that one masked; the logarithms of the true tokens' probabilities
 are added up. That is a row a token: n² tokens for a sentence of n, and less is not to be had, since in a bidirectional
 model every vector depends on what is masked. A discriminator says of all tokens in one pass how well each fits.
-[CLS] and [SEP] do not count. All of it is in float32, also while a model is trained in bfloat16 (`rows.asking`).
+[CLS] and [SEP] do not count. All of it is in float32, also while a model is trained in bfloat16 (`rows.scoring_mode`).
 
 Source: Salazar et al. 2020, Masked Language Model Scoring, section 2; for one pass, Electric, arXiv 2012.08561.
 
@@ -22,7 +22,7 @@ import torch
 from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
 from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError
-from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
+from bertsmith.evals.rows import batches, flat_indices, per_token_values, scoring_mode, to_device, with_special_tokens
 from bertsmith.randomness import derived_rng
 from bertsmith.text.shards import Data, Shard
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -78,14 +78,14 @@ def token_likelihoods(
     """Return what each token contributes to its sentence's: an array of [number of tokens] float64 for each. Equal
     sentences have equal numbers to the last bit, whatever they shared a batch with."""
     distinct = list(dict.fromkeys(tuple(sentence) for sentence in sentences))
-    rows = [framed(sentence, tokenizer) for sentence in distinct]
+    rows = [with_special_tokens(sentence, tokenizer) for sentence in distinct]
     if not rows:
         return []
-    with asking(network, machine):
+    with scoring_mode(network, machine):
         if isinstance(network, MaskedTokenModel):
             answers = _one_mask_at_a_time(network, rows, tokenizer, machine)
         else:
-            answers = in_one_pass(network.token_likelihoods, rows, machine)
+            answers = per_token_values(network.token_likelihoods, rows, machine)
     by_sentence = dict(zip(distinct, answers, strict=True))
     return [by_sentence[tuple(sentence)] for sentence in sentences]
 
@@ -121,8 +121,8 @@ def _one_mask_at_a_time(
         asked = list(zip(row[chosen], column[chosen], strict=True))
         masked = [np.where(np.arange(lengths[number]) == place, tokenizer.mask_id, rows[number])
                   for number, place in asked]  # fmt: skip
-        tokens = on_machine(masked, machine)
-        scores = network.scores(tokens, places(tokens, np.arange(len(asked)), column[chosen])).float()  # [M, V]
+        tokens = to_device(masked, machine)
+        scores = network.scores(tokens, flat_indices(tokens, np.arange(len(asked)), column[chosen])).float()  # [M, V]
         labels = torch.tensor([rows[number][place] for number, place in asked], device=scores.device)
         answers[chosen] = (scores.gather(1, labels[:, None])[:, 0] - scores.logsumexp(dim=1)).cpu().numpy()
     return np.split(answers, np.cumsum(lengths - 2)[:-1])
@@ -171,8 +171,8 @@ def _sentences(shard: Shard, tokenizer: Tokenizer) -> Iterator[list[int]]:
         document = np.asarray(shard.tokens[start:end], dtype=np.int64)
         start = end
         stops = [-1, *np.flatnonzero(document == stop).tolist()]
-        for before, behind in pairwise(stops):
-            sentence = document[before + 1 : behind]
+        for previous_stop, next_stop in pairwise(stops):
+            sentence = document[previous_stop + 1 : next_stop]
             words = _words(sentence.tolist(), tokenizer)
             if MIN_WORDS <= len(words) <= MAX_WORDS and is_word[sentence].all():
                 yield [*sentence.tolist(), stop]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bertsmith.encoders.encoder import MaskedTokenModel, ReplacedTokenModel
-from bertsmith.evals.rows import asking, batches, framed, in_one_pass, on_machine, places
+from bertsmith.evals.rows import batches, flat_indices, per_token_values, scoring_mode, to_device, with_special_tokens
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine
 
@@ -21,17 +21,17 @@ def guess_masks(
     [PAD], [MASK]) excluded. Several masks in one text are guessed independently: each while the others are still
     masked."""
     never = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]
-    rows = [framed(text, tokenizer) for text in texts]
+    rows = [with_special_tokens(text, tokenizer) for text in texts]
     guessed: list[list[Guesses]] = [[] for _ in rows]
-    with asking(network, machine):
+    with scoring_mode(network, machine):
         for chosen in batches(np.array([len(row) for row in rows], dtype=np.int64), machine):
             asked = [(row, column) for row, number in enumerate(chosen.tolist())
                      for column in np.flatnonzero(rows[number] == tokenizer.mask_id)]  # fmt: skip
             if not asked:
                 continue
             row, column = np.array(asked).T
-            tokens = on_machine([rows[number] for number in chosen], machine)
-            scores = network.scores(tokens, places(tokens, row, column)).float()  # [M, V]
+            tokens = to_device([rows[number] for number in chosen], machine)
+            scores = network.scores(tokens, flat_indices(tokens, row, column)).float()  # [M, V]
             probs = scores.softmax(dim=1)[:, : tokenizer.vocab_size]  # a table may be larger than its vocabulary
             best = probs.index_fill(1, torch.tensor(never, device=probs.device), -1.0).topk(
                 min(top_k, tokenizer.vocab_size - len(never))
@@ -46,10 +46,10 @@ def filled(text: str, guesses: Sequence[Guesses]) -> str:
     """Return `text` with the likeliest token in the place of each [MASK]; a "##" one goes on with the word before
     it."""
     so_far, *rest = text.split("[MASK]")
-    for number, behind in enumerate(rest):
+    for number, text_after in enumerate(rest):
         token = guesses[number][0][0] if number < len(guesses) else "[MASK]"  # what was cut off stays
         so_far = so_far.rstrip() + token[2:] if token.startswith("##") else so_far + token
-        so_far += behind
+        so_far += text_after
     return so_far
 
 
@@ -58,9 +58,9 @@ def replaced_probs(
 ) -> list[np.ndarray]:
     """Return each token's probability of being a replacement, for each text of token ids: [number of tokens]."""
     assert not network.is_energy_head
-    rows = [framed(text, tokenizer) for text in texts]
-    with asking(network, machine):
-        return in_one_pass(lambda tokens: network.logits(tokens).float().sigmoid(), rows, machine)
+    rows = [with_special_tokens(text, tokenizer) for text in texts]
+    with scoring_mode(network, machine):
+        return per_token_values(lambda tokens: network.logits(tokens).float().sigmoid(), rows, machine)
 
 
 SENTENCES = (

@@ -15,7 +15,7 @@ import torch
 
 from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.evals.blimp import blimp_probes
-from bertsmith.evals.rows import asking, batches, framed, on_machine, places
+from bertsmith.evals.rows import batches, flat_indices, scoring_mode, to_device, with_special_tokens
 from bertsmith.text.segments import RowSettings, rows_of
 from bertsmith.text.shards import Data, open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -42,7 +42,7 @@ def pinned_rows(data: Data, longest: int) -> list[np.ndarray]:
     first, rows = 0, []
     for shard, windows in zip(shards, spans, strict=True):
         for row in chosen[(chosen >= first) & (chosen < first + len(windows))] - first:
-            rows.append(framed(shard.tokens[windows.starts[row] : windows.ends[row]], data.tokenizer))
+            rows.append(with_special_tokens(shard.tokens[windows.starts[row] : windows.ends[row]], data.tokenizer))
         first += len(windows)
     return rows
 
@@ -69,7 +69,7 @@ def pinned_loss(
     rows = rows or pinned_rows(data, network.encoder.settings.max_position_embeddings)
     columns = [masked_columns(row, data.tokenizer) for row in rows]
     total = count = 0.0
-    with asking(network, machine):
+    with scoring_mode(network, machine):
         for chosen in batches(np.array([len(row) for row in rows], dtype=np.int64), machine):
             row = np.repeat(np.arange(len(chosen)), [len(columns[number]) for number in chosen])  # [M]
             column = np.concatenate([columns[number] for number in chosen])
@@ -77,8 +77,8 @@ def pinned_loss(
             masked = [ids.copy() for ids in original]
             for ids, number in zip(masked, chosen, strict=True):
                 ids[columns[number]] = data.tokenizer.mask_id
-            tokens = on_machine(masked, machine)
-            scores = network.scores(tokens, places(tokens, row, column)).float()  # [M, V]
+            tokens = to_device(masked, machine)
+            scores = network.scores(tokens, flat_indices(tokens, row, column)).float()  # [M, V]
             labels = np.concatenate([ids[columns[number]] for ids, number in zip(original, chosen, strict=True)])
             expected = torch.from_numpy(labels).to(scores.device)
             total += float(torch.nn.functional.cross_entropy(scores, expected, reduction="sum"))

@@ -16,7 +16,7 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import quoted
 from bertsmith.objectives.generator import GeneratorOutput, GeneratorSettings
-from bertsmith.objectives.masking import MaskedPositions, MaskingVocabulary
+from bertsmith.objectives.masking import MaskingVocabulary, PredictionTargets
 from bertsmith.objectives.objective import PretrainingSettings
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
 
@@ -89,7 +89,7 @@ class Electric(ReplacedTokens):
     """
 
     def logits_and_labels(
-        self, tokens: Tokens, masked: MaskedPositions, replaced: Tensor, generated: GeneratorOutput
+        self, tokens: Tokens, masked: PredictionTargets, replaced: Tensor, generated: GeneratorOutput
     ) -> tuple[Tensor, Tensor]:
         """Return logits and labels of whether a token is noise: every masked position is, also where the generator
         sampled the original token."""

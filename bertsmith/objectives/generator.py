@@ -12,7 +12,7 @@ from bertsmith.encoders.config import EncoderConfig, Precision
 from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy, sample_uniformly
-from bertsmith.objectives.masking import MaskedPositions
+from bertsmith.objectives.masking import PredictionTargets
 from bertsmith.objectives.objective import Batch, Losses
 
 LEARNT = ("kind = masked_tokens", "kind = two_towers")
@@ -48,7 +48,7 @@ class GeneratorSettings:
 
     @property
     def disentangles(self) -> bool:
-        """Whether the discriminator's token vectors are the generator's plus its own."""
+        """Whether the discriminator's token vectors are the generator's plus its own (DeBERTaV3, arXiv 2111.09543)."""
         return self.sharing == "gradient_disentangled" and self.kind != "uniform"
 
     def encoder_config(self, discriminator_config: EncoderConfig) -> EncoderConfig:
@@ -89,7 +89,7 @@ class Generator(nn.Module, ABC):
     """The base of generators, as one without weights has it."""
 
     embeddings: nn.Module | None
-    """Its own; None where it has none, or the discriminator's."""
+    """The generator's own embeddings; None where it has none, or the discriminator's."""
 
     def __init__(self, settings: GeneratorSettings):
         super().__init__()
@@ -105,7 +105,7 @@ class Generator(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
+    def fill(self, batch: Batch, masked: PredictionTargets, discriminator: Encoder) -> GeneratorOutput:
         """Return its losses, and a token for each masked position."""
 
     def flops_per_token(self, discriminator_config: EncoderConfig, share_predicted: float, length: int) -> float:
@@ -134,14 +134,14 @@ class MaskedTokenGenerator(Generator):
     def vectors(self, tokens: Tokens, positions: Tensor, discriminator: Encoder) -> Tensor:
         """Return the head's vectors of masked `tokens` at `positions` ([M], into the flat tokens): [M, E]."""
         embedded = (self.embeddings or discriminator.embeddings)(tokens)
-        trunk = self.trunk or discriminator
-        vectors = trunk.encode(embedded, tokens).index_select(0, positions)
-        return trunk.project_to_embedding(self.head(vectors))
+        stack = self.trunk or discriminator
+        vectors = stack.encode(embedded, tokens).index_select(0, positions)
+        return stack.project_to_embedding(self.head(vectors))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         return {"mlm_loss": batch.targets["weights"].sum()}
 
-    def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
+    def fill(self, batch: Batch, masked: PredictionTargets, discriminator: Encoder) -> GeneratorOutput:
         labels, weights = masked.labels, masked.weights
         vectors, table = self.vectors(batch.tokens, masked.positions, discriminator), self.table(discriminator)
         targets = TokenTargets(labels, weights, masked.pick(batch.targets["draws"]), likeliest=True)
@@ -166,13 +166,13 @@ class MaskedTokenGenerator(Generator):
 
 
 class UniformGenerator(Generator):
-    """Any token is as likely: nothing is learnt."""
+    """A generator to which any token is as likely; nothing is learnt."""
 
     def __init__(self, settings: GeneratorSettings, vocab_size: int):
         super().__init__(settings)
         self.vocab_size = vocab_size
 
-    def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
+    def fill(self, batch: Batch, masked: PredictionTargets, discriminator: Encoder) -> GeneratorOutput:
         draws = masked.pick(batch.targets["draws"])
         sampled = sample_uniformly(draws, masked.labels, self.vocab_size, self.settings.disallow_correct)
         correct = ((sampled == masked.labels) * masked.weights).sum()

@@ -90,7 +90,7 @@ class MaskingObjectiveSettings(PretrainingSettings):
 
 
 class Masked(NamedTuple):
-    """Masked rows and what was there before; K is the budget."""
+    """Masked rows and what was there before; K is the most predictions in a row."""
 
     ids: np.ndarray
     """[T], with replacements."""
@@ -103,29 +103,29 @@ class Masked(NamedTuple):
 
 
 class MaskingVocabulary(NamedTuple):
-    """The ids that masking must know."""
+    """The vocabulary's ids that masking depends on."""
 
     size: int
     mask_id: int = 0
     never_masked: tuple[int, ...] = ()
     """[CLS], [SEP], [PAD], [MASK]."""
-    continues: np.ndarray | None = None
+    is_continuation: np.ndarray | None = None
     """[V] bool: the pieces that go on with a word, "##…"; only masking by whole words asks for them."""
 
     @classmethod
     def of(cls, tokenizer: Any, size: int | None = None) -> "MaskingVocabulary":
         """Return the ids of a tokenizer; `size`: of token tables that are larger than its vocabulary."""
-        continues = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
+        is_continuation = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
         never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
-        return cls(size or tokenizer.vocab_size, tokenizer.mask_id, never, continues)
+        return cls(size or tokenizer.vocab_size, tokenizer.mask_id, never, is_continuation)
 
 
 class MaskingPolicy(NamedTuple):
-    """How to mask: the settings, the budget K, whether to draw with replacement as the reference does, and how much of
-    the plan is done, from 0 to 1."""
+    """How to mask: the settings, the most predictions K in a row, whether to draw with replacement as the reference
+    does, and how much of the plan is done, from 0 to 1."""
 
     settings: MaskingSettings
-    budget: int
+    max_predictions: int
     compat: bool = False
     progress: float = 0.0
 
@@ -143,20 +143,20 @@ def mask(
     than it has candidates. By whole words it gets as many fewer as the last word drawn has pieces within that number,
     if not all are. Source: google-research/electra, pretrain/pretrain_helpers.py, mask.
     """
-    settings, budget, compat, progress = policy
+    settings, max_predictions, compat, progress = policy
     row_starts = np.cumsum(lengths) - lengths
-    wanted = np.clip(np.rint(settings.prob_at(progress) * lengths), 1, budget).astype(np.int64)  # [N]
+    wanted = np.clip(np.rint(settings.prob_at(progress) * lengths), 1, max_predictions).astype(np.int64)  # [N]
     candidate = ~np.isin(ids, vocabulary.never_masked)
     num_candidates = np.add.reduceat(candidate, row_starts, dtype=np.int64)
     wanted = np.where(num_candidates == 0, 0, wanted)
     if compat:
-        positions = _with_replacement(candidate, row_starts, num_candidates, budget, rng)
+        positions = _with_replacement(candidate, row_starts, num_candidates, max_predictions, rng)
     else:
         wanted = np.minimum(wanted, num_candidates)
         words = _words(ids, candidate, row_starts, vocabulary) if settings.whole_words else np.arange(len(ids))
         keys = rng.random(words[-1] + 1, dtype=np.float32)[words]
-        positions = _without_replacement(candidate, keys, lengths, budget)
-    used = np.arange(budget) < wanted[:, None]  # [N, K]
+        positions = _without_replacement(candidate, keys, lengths, max_predictions)
+    used = np.arange(max_predictions) < wanted[:, None]  # [N, K]
     if settings.whole_words and not compat:
         used &= ~_cut_word(words, row_starts[:, None] + positions, wanted)
     positions = np.where(used, positions, 0)
@@ -174,17 +174,17 @@ def mask(
 
 
 class MaskingCollator:
-    """Masks rows; the targets "positions", "labels" and "weights" [N, K] are those of `Masked`."""
+    """A collator that masks rows; the targets "positions", "labels" and "weights" [N, K] are those of `Masked`."""
 
     def __init__(self, settings: MaskingSettings, vocabulary: MaskingVocabulary, length: int, compat: bool = False):
-        """Set the budget from `length`, the most tokens of a row."""
+        """Set the most predictions in a row from `length`, its most tokens."""
         self.settings, self.vocabulary, self.compat = settings, vocabulary, compat
-        self.budget = settings.max_predictions(length)
+        self.max_predictions = settings.max_predictions(length)
 
     def __call__(self, rows: PackedRows, rng: np.random.Generator, progress: float = 0.0) -> Batch:
         """See `Collator`."""
         ids, segment_ids, lengths = rows
-        policy = MaskingPolicy(self.settings, self.budget, self.compat, progress)
+        policy = MaskingPolicy(self.settings, self.max_predictions, self.compat, progress)
         masked = mask(ids, lengths, self.vocabulary, policy, rng)
         targets = {"positions": masked.positions, "labels": masked.labels, "weights": masked.weights}
         targets |= self.more_targets(ids, lengths, rng)
@@ -196,7 +196,7 @@ class MaskingCollator:
         return {}
 
 
-class MaskedPositions(NamedTuple):
+class PredictionTargets(NamedTuple):
     """The predictions to make for a batch of masked rows, flat."""
 
     positions: Tensor
@@ -204,40 +204,42 @@ class MaskedPositions(NamedTuple):
     labels: Tensor
     """[M] int64, the original ids."""
     weights: Tensor
-    """[M] float32, 0 where a row does not use its whole budget; such positions are a row's first."""
+    """[M] float32, 0 where a row has fewer predictions than K; such positions are a row's first."""
     used: Tensor | None
-    """[N × K] bool: which of the budget's positions are here; None: all of them."""
+    """[N × K] bool: which of the [N, K] targets are here; None: all of them."""
 
     def pick(self, target: Tensor) -> Tensor:
         """Return a target [N, K] of the batch flat, as `positions` is: [M]."""
         return target.flatten() if self.used is None else target.flatten()[self.used]
 
 
-def masked_positions(batch: Batch) -> MaskedPositions:
-    """Return the positions that a `MaskingCollator` chose: of packed rows only those that count; of padded ones all,
+def prediction_targets(batch: Batch) -> PredictionTargets:
+    """Return the predictions that a `MaskingCollator` chose: of packed rows only those that count; of padded ones all,
     so that shapes stay as they are, for the compiler."""
     in_rows, labels, weights = (batch.targets[name] for name in ("positions", "labels", "weights"))
     positions = batch.tokens.row_starts[:, None] + in_rows
     used = weights.flatten() > 0 if batch.tokens.valid_mask() is None else None
-    all_positions = MaskedPositions(positions, labels, weights, used)
-    return MaskedPositions(all_positions.pick(positions), all_positions.pick(labels), all_positions.pick(weights), used)
+    pick = PredictionTargets(positions, labels, weights, used).pick
+    return PredictionTargets(pick(positions), pick(labels), pick(weights), used)
 
 
-def _without_replacement(candidate: np.ndarray, keys: np.ndarray, lengths: np.ndarray, budget: int) -> np.ndarray:
+def _without_replacement(
+    candidate: np.ndarray, keys: np.ndarray, lengths: np.ndarray, max_predictions: int
+) -> np.ndarray:
     """Return the candidates with the smallest of `keys` ([T] float32, below 1), in the order of those keys: [N, K]."""
     longest = int(lengths.max())
-    spread = np.full((len(lengths), max(longest, budget)), 2.0, dtype=np.float32)  # behind every candidate
+    spread = np.full((len(lengths), max(longest, max_predictions)), 2.0, dtype=np.float32)  # after every candidate
     filled = np.arange(spread.shape[1]) < lengths[:, None]
     spread[filled] = np.where(candidate, keys, 2.0)
-    smallest = np.argpartition(spread, budget - 1, axis=1)[:, :budget]
+    smallest = np.argpartition(spread, max_predictions - 1, axis=1)[:, :max_predictions]
     order = np.argsort(np.take_along_axis(spread, smallest, axis=1), axis=1)
     return np.take_along_axis(smallest, order, axis=1)
 
 
 def _words(ids: np.ndarray, candidate: np.ndarray, row_starts: np.ndarray, vocabulary: MaskingVocabulary) -> np.ndarray:
     """Return each token's word, counted over all rows; a special token is a word: [T] int64."""
-    assert vocabulary.continues is not None
-    begins = ~(vocabulary.continues[ids] & candidate & np.roll(candidate, 1))
+    assert vocabulary.is_continuation is not None
+    begins = ~(vocabulary.is_continuation[ids] & candidate & np.roll(candidate, 1))
     begins[row_starts] = True
     return np.cumsum(begins) - 1
 
@@ -256,12 +258,12 @@ def _with_replacement(
     candidate: np.ndarray,
     row_starts: np.ndarray,
     num_candidates: np.ndarray,
-    budget: int,
+    max_predictions: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return budget K draws from each row's candidates: [N, K]."""
+    """Return K draws from each row's candidates: [N, K]."""
     places = np.flatnonzero(candidate)
     first = np.cumsum(num_candidates) - num_candidates
-    drawn = (rng.random((len(row_starts), budget)) * num_candidates[:, None]).astype(np.int64)
+    drawn = (rng.random((len(row_starts), max_predictions)) * num_candidates[:, None]).astype(np.int64)
     chosen = np.minimum(first[:, None] + drawn, max(0, len(places) - 1))
     return places[chosen] - row_starts[:, None] if len(places) else np.zeros_like(chosen)

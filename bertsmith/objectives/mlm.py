@@ -21,7 +21,7 @@ from bertsmith.objectives.masking import (
     MaskingSettings,
     MaskingVocabulary,
     MaskMeasuring,
-    masked_positions,
+    prediction_targets,
 )
 from bertsmith.objectives.objective import Batch, Losses, PretrainingObjective, PretrainingSettings
 
@@ -44,7 +44,7 @@ class MaskedTokensSettings(MaskingObjectiveSettings):
 
     def baseline(self, batches: Sequence[Batch]) -> float:
         """See `PretrainingSettings`, as for all that follow."""
-        masked = [masked_positions(batch) for batch in batches]
+        masked = [prediction_targets(batch) for batch in batches]
         labels, weights = torch.cat([part.labels for part in masked]), torch.cat([part.weights for part in masked])
         counts = torch.bincount(labels, weights)
         return float(counts.max() / counts.sum().clamp(min=1))
@@ -92,7 +92,7 @@ class MaskedTokens(MaskedTokenModel, PretrainingObjective):
 
     def losses(self, batch: Batch) -> Losses:
         """Return `mlm_loss` in nats a predicted token; in evaluation mode also `mlm_accuracy`."""
-        positions, labels, weights, _ = masked_positions(batch)
+        positions, labels, weights, _ = prediction_targets(batch)
         targets = TokenTargets(labels, weights, likeliest=not self.training)
         vectors = self.vectors(batch.tokens, positions)
         predicted = self.cross_entropy.predict(vectors, self.table, self.head.bias, targets)

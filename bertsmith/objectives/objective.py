@@ -19,7 +19,7 @@ from bertsmith.text.segments import PackedRows
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows and what is asked about them."""
+    """Rows and their targets."""
 
     tokens: Tokens
     targets: dict[str, Tensor]
@@ -27,7 +27,7 @@ class Batch:
     original_ids: Tensor | None = None
     """[T] int64, the ids of `tokens` before some were masked; None where an objective does not ask for them."""
     task: str | None = None
-    """Of a model of several tasks, the one that the batch is of."""
+    """The batch's task, in a model of several."""
 
     def split(self, num_rows: int) -> Iterator["Batch"]:
         """Yield micro-batches of at most `num_rows` rows, in order (on the host, before padding)."""
@@ -121,7 +121,7 @@ def denominators_of(objective: Objective, batch: Batch) -> dict[str, float]:
 
 
 class Collator(Protocol):
-    """Makes batches out of rows, on the host; needs no model."""
+    """A function from rows to batches, on the host, without a model."""
 
     def __call__(self, rows: PackedRows, rng: np.random.Generator, progress: float = 0.0) -> Batch:
         """Return a batch of the rows with targets. `progress` of the plan, from 0 to 1, is done."""
@@ -144,19 +144,19 @@ class PretrainingSettings(ABC):
     `bertsmith.hub.network.Network`s."""
 
     kind: str
-    """Its name in a recipe's objective.kind."""
+    """Name in a recipe's objective.kind."""
     head: ClassVar[HeadName]
-    """Of the network that fine-tuning starts from, as `bertsmith.hub.heads` calls it."""
+    """Name of the head, in `bertsmith.hub.heads`, of the network that fine-tuning starts from."""
     energies: ClassVar[bool] = False
     """Whether the head gives energies; see `ReplacedTokenModel`."""
     headline: ClassVar[str]
-    """The measure that shows whether that network learns; a fraction of 1."""
+    """Name of the measure that shows whether that network learns; a fraction of 1."""
     perplexities: ClassVar[tuple[str, ...]] = ()
-    """Losses in nats a token, whose exponentials are perplexities."""
+    """Names of losses in nats a token, whose exponentials are perplexities."""
     metric_prefix: ClassVar[str] = ""
-    """Of metrics' names, left out where they are shown."""
+    """Prefix of metrics' names, left out where they are shown."""
     titles: ClassVar[Mapping[str, str]] = {}
-    """Of measures, for people."""
+    """Titles of measures, for people."""
 
     def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:  # noqa: B027
         """Raises ValueError where the objective cannot be built on this encoder, would learn what is not so (with
@@ -168,7 +168,7 @@ class PretrainingSettings(ABC):
 
     @abstractmethod
     def collator(self, vocabulary: Any, length: int, compat: bool = False) -> Collator:
-        """Return what makes its batches of rows of at most `length` tokens; `compat`: as the reference does."""
+        """Return the collator for rows of at most `length` tokens; `compat`: as the reference does."""
 
     @abstractmethod
     def max_predictions(self, length: int) -> int:
@@ -206,8 +206,8 @@ class PretrainingSettings(ABC):
         """Return whether the objective goes on with the head of this network."""
         return (network.head, network.is_energy_head) == (self.head, self.energies)
 
-    def choose_beside(self, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
-        """Return the networks beside the first of the model `init` that the objective trains as well.
+    def other_networks(self, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
+        """Return the networks of the model `init`, other than the first, that the objective trains as well.
 
         Raises:
             UserError: one is of other sizes, or is missing from a folder.

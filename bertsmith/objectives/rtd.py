@@ -25,13 +25,13 @@ from bertsmith.objectives.generator import (
     UniformGenerator,
 )
 from bertsmith.objectives.masking import (
-    MaskedPositions,
     MaskingCollator,
     MaskingObjectiveSettings,
     MaskingSettings,
     MaskingVocabulary,
     MaskMeasuring,
-    masked_positions,
+    PredictionTargets,
+    prediction_targets,
 )
 from bertsmith.objectives.objective import (
     Batch,
@@ -110,7 +110,7 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
             for name in ("kind", *rtd_networks.SIZE_SETTINGS)
         )
 
-    def choose_beside(self, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
+    def other_networks(self, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
         return rtd_networks.choose_generator(self.generator, config, networks, init, is_run)
 
     @classmethod
@@ -161,7 +161,7 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
         if generator is not None and self.generator.kind == "masked_tokens":
             return rtd_networks.join_networks(weights, generator, self.generator), new
         new += [] if self.generator.kind == "uniform" else ["generator"]
-        return rtd_networks.beside_new_generator(weights, initial, self.generator), new
+        return rtd_networks.with_new_generator(weights, initial, self.generator), new
 
     def build(self, config: EncoderConfig, vocabulary: MaskingVocabulary) -> "ReplacedTokens":
         return ReplacedTokens(config, vocabulary, self)
@@ -171,8 +171,8 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
 
 
 class ReplacedTokensCollator(MaskingCollator):
-    """Masks rows, keeps their ids, and adds the targets "draws" [N, K], a number for each mask that decides what will
-    replace it, and "maskable" [N], how many tokens may be masked."""
+    """A masking collator that keeps the rows' ids, and adds the targets "draws" [N, K], a number for each mask that
+    decides its replacement, and "maskable" [N], how many tokens may be masked."""
 
     def __call__(self, rows: PackedRows, rng: np.random.Generator, progress: float = 0.0) -> Batch:
         """See `Collator`."""
@@ -180,7 +180,7 @@ class ReplacedTokensCollator(MaskingCollator):
         return replace(batch, original_ids=torch.from_numpy(rows[0].astype(np.int64)))
 
     def more_targets(self, ids: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        draws = rng.random((len(lengths), self.budget), dtype=np.float32)
+        draws = rng.random((len(lengths), self.max_predictions), dtype=np.float32)
         candidates = ~np.isin(ids, self.vocabulary.never_masked)
         return {"draws": draws, "maskable": np.add.reduceat(candidates, np.cumsum(lengths) - lengths, dtype=np.int64)}
 
@@ -222,17 +222,17 @@ class ReplacedTokens(ReplacedTokenModel, PretrainingObjective):
         real tokens, [CLS] and [SEP] included. rtd_precision and rtd_recall are of replaced tokens; rtd_auc is over all
         pairs of a replaced and an original token within a micro-batch.
         """
-        masked = masked_positions(batch)
+        masked = prediction_targets(batch)
         generated = self.generator.fill(batch, masked, self.encoder)
         tokens, replaced = _replace(batch, masked, generated.sampled)
         logits, labels = self.logits_and_labels(tokens, masked, replaced, generated)
         real = tokens.valid_mask()
-        judged = _judge(logits, labels, torch.ones_like(logits) if real is None else real.float())
-        counts = {**generated.losses.counts, **judged.counts, **self.counts(batch)}
-        return Losses({**generated.losses.sums, **judged.sums}, counts)
+        discriminated = _discriminator_losses(logits, labels, torch.ones_like(logits) if real is None else real.float())
+        counts = {**generated.losses.counts, **discriminated.counts, **self.counts(batch)}
+        return Losses({**generated.losses.sums, **discriminated.sums}, counts)
 
     def logits_and_labels(
-        self, tokens: Tokens, masked: MaskedPositions, replaced: Tensor, generated: GeneratorOutput
+        self, tokens: Tokens, masked: PredictionTargets, replaced: Tensor, generated: GeneratorOutput
     ) -> tuple[Tensor, Tensor]:
         """Return logits and labels of each token, [T] float32 each: is it `replaced`?"""
         return self.logits(tokens).float(), replaced
@@ -273,7 +273,7 @@ def _build_generator(
     return MaskedTokenGenerator(settings, generator_config or settings.encoder_config(config), vocabulary.size)
 
 
-def _replace(batch: Batch, masked: MaskedPositions, sampled: Tensor) -> tuple[Tokens, Tensor]:
+def _replace(batch: Batch, masked: PredictionTargets, sampled: Tensor) -> tuple[Tokens, Tensor]:
     """Return the original rows with `sampled` at the masked positions, and where that changed them: [T] float32.
 
     A position that is drawn twice, as only compat does, gets the whole-number mean of its two ids, which is some third
@@ -288,7 +288,7 @@ def _replace(batch: Batch, masked: MaskedPositions, sampled: Tensor) -> tuple[To
     return batch.tokens.with_ids(ids), torch.ne(ids, original).float()
 
 
-def _judge(logits: Tensor, replaced: Tensor, real: Tensor) -> Losses:
+def _discriminator_losses(logits: Tensor, replaced: Tensor, real: Tensor) -> Losses:
     """Return the discriminator's loss and measures; all arguments are [T] float32."""
     loss = F.binary_cross_entropy_with_logits(logits, replaced, weight=real, reduction="sum")
     logits = logits.detach()

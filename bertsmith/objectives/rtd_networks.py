@@ -159,7 +159,7 @@ def join_networks(
     return weights
 
 
-def beside_new_generator(
+def with_new_generator(
     discriminator: Mapping[str, Tensor], initial: Mapping[str, Tensor], settings: GeneratorSettings
 ) -> dict[str, Tensor]:
     """Return the weights of `ReplacedTokens` with this discriminator and the random generator of the `initial` weights.

@@ -13,12 +13,12 @@ from bertsmith.encoders.encoder import Encoder, TransformerStack
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.cross_entropy import TokenTargets, VocabularyCrossEntropy, sample
 from bertsmith.objectives.generator import Generator, GeneratorOutput, GeneratorSettings
-from bertsmith.objectives.masking import MaskedPositions
+from bertsmith.objectives.masking import PredictionTargets
 from bertsmith.objectives.objective import Batch, Losses
 
 
 class TwoTowerGenerator(Generator):
-    """Two trunks that attend to one side each, and a head on both together.
+    """Two stacks of layers that attend to one side each, and a head on both together.
 
     Source: Electric, arXiv 2012.08561, section 3; google-research/electra, run_pretraining.py,
     TwoTowerClozeTransformer.
@@ -42,18 +42,18 @@ class TwoTowerGenerator(Generator):
         self.register_buffer("never_masked", torch.tensor(never_masked), persistent=False)
 
     def vectors(self, tokens: Tokens, discriminator: Encoder) -> Tensor:
-        """Return the head's vectors of the tokens before and behind each position: [T, E]."""
+        """Return the head's vectors of the tokens before and after each position: [T, E]."""
         embedded = (self.embeddings or discriminator.embeddings)(tokens)
         before = self.left_to_right.encode(embedded, tokens).roll(1, dims=0)
-        behind = self.right_to_left.encode(embedded, tokens).roll(-1, dims=0)
+        after = self.right_to_left.encode(embedded, tokens).roll(-1, dims=0)
         before = before.index_fill(0, tokens.row_starts, 0.0)  # nothing crosses a row
-        behind = behind.index_fill(0, tokens.row_starts + tokens.row_lengths - 1, 0.0)
-        return self.head(torch.cat([before, behind], dim=1))
+        after = after.index_fill(0, tokens.row_starts + tokens.row_lengths - 1, 0.0)
+        return self.head(torch.cat([before, after], dim=1))
 
     def counts(self, batch: Batch) -> dict[str, Tensor | float]:
         return {"cloze_loss": batch.targets["maskable"].sum()}
 
-    def fill(self, batch: Batch, masked: MaskedPositions, discriminator: Encoder) -> GeneratorOutput:
+    def fill(self, batch: Batch, masked: PredictionTargets, discriminator: Encoder) -> GeneratorOutput:
         """Return loss and accuracy over all tokens that may be masked, and tokens sampled for the masked ones."""
         assert batch.original_ids is not None, "the collator keeps them"
         tokens = batch.tokens.with_ids(batch.original_ids)

@@ -23,13 +23,13 @@ from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import micro_batch_size
 
 PROCESS_BYTES = 416e6
-"""Of a process that has imported all that training needs: most of it torch, and what torch loads at its first use."""
-HOLES, HOLES_OF_SEVERAL = 1.4, 2.2
-"""What the heap takes for tensors that come and go, by what they hold, where a step is one micro-batch and where it is
-several: sizes differ from one to the next, and gradients lie between them."""
-SURPLUS = 1.18
-"""By how much a process outgrows its first steps before it gives freed memory back (`memory.Surplus`), and a little for
-what two threads take more than one."""
+"""Memory of a process that has imported all that training needs: mostly torch, and what it loads at its first use."""
+FRAGMENTATION, FRAGMENTATION_OF_SEVERAL = 1.4, 2.2
+"""The heap's size for a micro-batch's tensors, over the bytes that they hold, where a step is one micro-batch and where
+it is several: sizes differ from one to the next, and gradients lie between them."""
+PROCESS_GROWTH = 1.18
+"""The factor by which a process outgrows its first steps before it gives freed memory back (`memory.Surplus`), and a
+little for what two threads take more than one."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Footprint:
     state: float
     """Weights and gradients in float32, and what the optimizer keeps; in half precision a copy of the weights too."""
     kept: float
-    """For the backward pass; compilation may save some of it."""
+    """Activations for the backward pass; compilation may save some of them."""
     passing: float
-    """The most scores over the vocabulary that exist at a time, and the gradient for its table."""
+    """Transient tensors: the most scores over the vocabulary at a time, and the gradient for its table."""
     several: bool = False
     """Whether a step is of several micro-batches."""
     total: float = field(init=False)
@@ -52,8 +52,8 @@ class Footprint:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "total", self.state + self.kept + self.passing)
-        come_and_go = (HOLES_OF_SEVERAL if self.several else HOLES) * (self.kept + self.passing)
-        object.__setattr__(self, "process", SURPLUS * (PROCESS_BYTES + self.state + come_and_go))
+        transient = (FRAGMENTATION_OF_SEVERAL if self.several else FRAGMENTATION) * (self.kept + self.passing)
+        object.__setattr__(self, "process", PROCESS_GROWTH * (PROCESS_BYTES + self.state + transient))
 
 
 def footprint(
@@ -68,7 +68,7 @@ def footprint(
     length, half = recipe.rows.length, 2 if precision.half else 0
     device = torch.device("cuda" if precision.cuda else "cpu")
     num_rows = micro_batch_size(device, recipe.machine.micro_batch_rows, recipe.batch_size, length)
-    tensors = recipe.kept_state(objective).values()
+    tensors = recipe.optimizer_state_shapes(objective).values()
     kept_by_optimizer = sum(tensor.nbytes for tensor in tensors if tensor.ndim)  # single numbers are nothing
     kept = length * objective.activation_bytes_per_token(length, precision)
     table = objective.encoder.embeddings.token.weight  # [V, E]
@@ -133,7 +133,7 @@ class OnGPU:
     memory: Footprint | None = None
     tokens_per_second: float | None = None
     tokens: float | None = None
-    """In all."""
+    """Total number."""
     seconds: float | None = None
     cost: float | None = None
     """USD."""
@@ -253,7 +253,7 @@ def _reference_flops_per_token(recipe: PretrainRecipe, vocab_size: int) -> float
 
 
 class _Job:
-    """A recipe's training, to be put on one machine or another."""
+    """A recipe's training, for estimates on several GPUs."""
 
     def __init__(self, recipe: PretrainRecipe, objective: PretrainingObjective, assumed: Assumptions):
         self.recipe, self.objective, self.assumed = recipe, objective, assumed

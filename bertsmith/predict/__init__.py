@@ -2,7 +2,7 @@
 
 In reading order:
     predictor       a model on a machine: fill, score, replaced, classify, tag, answer, evaluate
-    pipelines       rows → lines of answers: classify, tag, answer, fill, judge, score
+    pipelines       rows → lines of answers: classify, tag, answer, fill, detect replaced, score
     rows            the rows of texts, of a table and of words, and their answers; the table of `predict --out`
     submit          GLUE's test sets, answered by a run's trials, in the archive of its server; a file of questions
     evaluate        `evaluate`: held-out losses, BLiMP and a quick reading of GLUE, of any model

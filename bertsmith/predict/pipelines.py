@@ -191,7 +191,7 @@ class Fill(Pipeline):
         return notes
 
 
-class Judge(Fill):
+class DetectReplaced(Fill):
     """Finds the tokens that were replaced; the generator beside it, if any, fills each [MASK]."""
 
     def fill(self, texts: list[str]) -> list[Filled]:
@@ -238,7 +238,7 @@ def pipeline_of(model: Predictor, top_k: int = 5, truncate: bool = False) -> Pip
     finetuned: dict[HeadName | None, type[Pipeline]] = {
         "classification": Classify, "tagging": TagWords, "answering": Answer,
     }  # fmt: skip
-    pipeline = finetuned.get(model.opened.network.head, Judge if model.judges else Fill)
+    pipeline = finetuned.get(model.opened.network.head, DetectReplaced if model.detects_replaced else Fill)
     return pipeline(model, truncate or model.was_finetuned, top_k)
 
 

@@ -73,7 +73,7 @@ class Predictor:
         `device` is not there."""
         self.opened = open_trained(Path(path), task)
         self.path = self.opened.path
-        # The same answers on all machines, or nearly: likelihoods need more, see `evals.rows.asking`.
+        # The same answers on all machines, or nearly: likelihoods need more, see `evals.rows.scoring_mode`.
         settings = MachineSettings(device=device, dtype="float32", compile=False)
         self._device = device
         self._networks: dict[HeadName, Any] = {}
@@ -88,7 +88,7 @@ class Predictor:
         return self._finetuned is not None
 
     @property
-    def judges(self) -> bool:
+    def detects_replaced(self) -> bool:
         """Whether it has a discriminator, for `replaced`."""
         return any(network.head == "replaced_tokens" for network in self.opened.networks)
 

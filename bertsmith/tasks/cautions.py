@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bertsmith.training.cautions import EVALUATIONS, standing_still
+from bertsmith.training.run_warnings import EVALUATIONS, standing_still
 
 MIN_SPREAD = 0.01
 """Spread of outputs below which they are alike: of probabilities over the rows, of numbers as a share of the gold ones'

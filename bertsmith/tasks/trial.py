@@ -97,7 +97,7 @@ def build_objective(context: TrialContext, seed: int) -> Objective:
 
 def num_steps(recipe: FinetuneRecipe, num_rows: int) -> int:
     """Return the optimizer steps of a trial; a last batch that is not full counts as one. `compat` drops the fraction
-    of a step that a broken number of epochs leaves, otherwise it is rounded up."""
+    of a step that a fractional number of epochs leaves, otherwise it is rounded up."""
     steps = math.ceil(num_rows / recipe.batch_size) * recipe.epochs
     return max(1, int(steps) if recipe.compat else math.ceil(steps))
 
@@ -112,8 +112,8 @@ def train(
 ) -> State:
     """Train to the end of the plan, or until `stopping` ends it, with metrics.jsonl in `folder`."""
     recipe, runner = context.recipe, Runner(objective, context.machine)
-    rate_of = layer_rates(context.pretrained.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
-    optimizer = build_optimizer(objective, recipe.optimizer, rate_of)
+    lr_scale_of = layer_rates(context.pretrained.settings.num_hidden_layers, recipe.layerwise_lr_decay, recipe.compat)
+    optimizer = build_optimizer(objective, recipe.optimizer, lr_scale_of)
     longest = int(context.datasets.train.lengths.max())
     train_context = TrainContext(
         optimizer, recipe.schedule, plan, recipe.optimizer.clip_norm, longest, seed, recipe.compat,
@@ -168,10 +168,10 @@ def layer_rates(num_layers: int, decay: float, compat: bool = False) -> Callable
     """
     lowest = num_layers + 2 if compat else num_layers + 1
 
-    def rate_of(name: str) -> float:
+    def lr_scale_of(name: str) -> float:
         if not name.startswith("encoder."):
             return 1.0
         depth = int(name.split(".")[2]) + 1 if name.startswith("encoder.layers.") else 0
         return decay ** (lowest - depth)
 
-    return rate_of
+    return lr_scale_of

@@ -11,7 +11,7 @@ In reading order:
     cuda_graphs  forward and backward passes recorded as CUDA graphs
     runner       an objective on a machine, in micro-batches; its losses on held-out text
     batches      shards → rows → masked batches, in a resumable order
-    cautions     warnings about settings, and about training that stands still
+    run_warnings warnings about settings, and about training that stands still
     checkpoints  written whole or not at all, verified when read
     folder       making, opening and finishing a run's folder
     models       opening a pre-trained model: a run, or a Hugging Face folder

@@ -60,7 +60,7 @@ class RowStream:
             raise UserError(f"row {row:,} of a group of {len(group.row):,}")
 
     def batches(self, size: int, position: tuple[int, ...] = ()) -> Iterator[tuple[PackedRows, tuple[int, ...]]]:
-        """Yield `size` rows at a time from `position` on, each with the position behind them."""
+        """Yield `size` rows at a time from `position` on, each with the position after them."""
         epoch, index, row = position or (0, 0, 0)
         parts, missing = [], size
         while True:
@@ -118,11 +118,11 @@ def masked_batches(
     start: tuple[int, tuple[int, ...]] = (0, ()),
     progress: Callable[[int], float] = lambda step: 0.0,
 ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
-    """Yield masked batches of `size` rows from `start` = (step, position) on, each with the position behind it; masks
+    """Yield masked batches of `size` rows from `start` = (step, position) on, each with the position after it; masks
     follow from the seed, the step and the plan's progress."""
     step, position = start
-    for number, (rows, behind) in enumerate(stream.batches(size, position), start=step):
-        yield masked_batch(stream, collator, rows, number, progress(number)), behind
+    for number, (rows, next_position) in enumerate(stream.batches(size, position), start=step):
+        yield masked_batch(stream, collator, rows, number, progress(number)), next_position
 
 
 def masked_batch(stream: RowStream, collator: Collator, rows: PackedRows, number: int, progress: float = 0.0) -> Batch:
@@ -143,7 +143,7 @@ def by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
         order = order[size:]
 
 
-def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Yield the same items, made by a thread up to four ahead of their use; they must have no end."""
     made: queue.Queue[Any] = queue.Queue(4)
     stopped = threading.Event()

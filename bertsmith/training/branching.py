@@ -24,10 +24,10 @@ OWN = ("plan.", "schedule.")
 
 
 class Branch(NamedTuple):
-    """Where a branch begins."""
+    """The beginning of a branch: a checkpoint of another run."""
 
     fingerprint: str
-    """Of the checkpoint's files: part of the branch's identity."""
+    """Hash of the checkpoint's files, part of the branch's identity."""
     begun: float
     """How far the run was there, in the plan's unit."""
     checkpoint: Checkpoint | None = None

@@ -35,7 +35,7 @@ Check = Callable[["Checkpoint"], None]
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint as read, on the CPU."""
+    """The contents of a checkpoint, on the CPU."""
 
     path: Path
     model: dict[str, Tensor]
@@ -45,7 +45,7 @@ class Checkpoint(NamedTuple):
 
 
 def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Optimizer, keep: int = 0) -> Path:
-    """Write a checkpoint of `run` and remove all but the newest `keep` (0: none).
+    """Write a checkpoint of `run` and remove all but the newest `keep`; 0 removes none.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; earlier checkpoints stay.
@@ -57,12 +57,12 @@ def save(run: Path, state: State, module: nn.Module, optimizer: torch.optim.Opti
         return path  # asked to stop at a step that has just been saved
     with atomic_folder(path) as folder, reported(path):
         # Written by us and not by `save_file`, which does not report a full disk as one.
-        kept = _optimizer_tensors(module, optimizer)
-        if differing := sorted(kept.keys() ^ getattr(optimizer, "kept", kept.keys())):
+        state_tensors = _optimizer_tensors(module, optimizer)
+        if differing := sorted(state_tensors.keys() ^ getattr(optimizer, "state_names", state_tensors.keys())):
             raise UserError(
                 f"optimizer: its state and its initial_state, which names all tensors, differ: {differing[0]}"
             )
-        tensors_of = {MODEL_FILE: module.state_dict(), OPTIMIZER_FILE: kept}
+        tensors_of = {MODEL_FILE: module.state_dict(), OPTIMIZER_FILE: state_tensors}
         for name, tensors in tensors_of.items():
             with atomic_write(folder / name) as file:
                 file.write(to_bytes({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}))
@@ -81,7 +81,7 @@ def load_newest(run: Path, to_resume: bool = True, check: Check = lambda checkpo
 
     Args:
         to_resume: read the optimizer too, which is twice as large as the model and of no use else.
-        check: what a checkpoint has to stand besides; one that does not is damaged.
+        check: a further check, which raises UserError for a damaged checkpoint.
 
     Raises:
         UserError: there are checkpoints, and every one is damaged.

@@ -25,7 +25,7 @@ Denominators = Mapping[str, float | Tensor]
 
 
 class CudaGraphRunner:
-    """Runs an objective, and records its passes over batches whose shape comes again.
+    """A runner of an objective that records its passes over batches whose shape comes again.
 
     What a graph reads and writes stays where it is: so gradients are set to zero instead of being given up, and each
     recording has inputs of its own, into which batches are copied. Random numbers follow torch's seed as if it were not
@@ -43,7 +43,7 @@ class CudaGraphRunner:
         """Give up all recordings, and with them their memory."""
         self.runs: Counter[BatchShape] = Counter()
         self.recordings: dict[BatchShape, _Recording] = {}
-        self.learning: list[nn.Parameter] = []
+        self.parameters_with_gradients: list[nn.Parameter] = []
         self.gradients: list[Tensor] = []
         self.pool: Any = None
 
@@ -53,7 +53,7 @@ class CudaGraphRunner:
             for parameter in self.parameters:
                 parameter.grad = None
             return
-        for parameter, gradient in zip(self.learning, self.gradients, strict=True):
+        for parameter, gradient in zip(self.parameters_with_gradients, self.gradients, strict=True):
             parameter.grad = gradient
         torch._foreach_zero_(self.gradients)
 
@@ -68,14 +68,15 @@ class CudaGraphRunner:
             return self.recordings[shape].replay(batch, denominators)
         losses = self.run_eagerly(batch, denominators)
         if not self.gradients:
-            self.learning = [parameter for parameter in self.parameters if parameter.grad is not None]
+            self.parameters_with_gradients = [parameter for parameter in self.parameters if parameter.grad is not None]
         return losses
 
     def _record(self, shape: BatchShape, batch: Batch, denominators: Mapping[str, float]) -> bool:
         if not self.gradients:
-            for parameter in self.learning:  # a gradient that is made inside a graph belongs to it
+            for parameter in self.parameters_with_gradients:  # a gradient that is made inside a graph belongs to it
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            self.gradients = [parameter.grad for parameter in self.learning if parameter.grad is not None]
+            gradients = (parameter.grad for parameter in self.parameters_with_gradients)
+            self.gradients = [gradient for gradient in gradients if gradient is not None]
             self.pool = torch.cuda.graph_pool_handle()
         device = self.gradients[0].device
         random_state = torch.cuda.get_rng_state(device)

@@ -64,7 +64,7 @@ def open_run(
         "threads": list(dict.fromkeys([*before.get("threads", []), torch.get_num_threads()])),
     }
     write_manifest(run, "pretrain", {"finished": False, **before, **described})
-    # Behind the manifest: killed between them, the folder is known for ours.
+    # After the manifest: killed between them, the folder is still recognised as a run.
     write_text(run / "recipe.toml", to_toml(recipe))
     data.tokenizer.save(run)
     own_folder(run / "checkpoints")
@@ -72,7 +72,7 @@ def open_run(
 
 
 def newest_checkpoint(
-    run: Path, module: nn.Module, kept: Mapping[str, Tensor], check_state: Callable[[State], None]
+    run: Path, module: nn.Module, optimizer_state_shapes: Mapping[str, Tensor], check_state: Callable[[State], None]
 ) -> Checkpoint | None:
     """Return the checkpoint to go on from, None where there is none yet: the newest that is whole, fits `module`, and
     whose state is one of this run. Newer ones are removed.
@@ -80,7 +80,7 @@ def newest_checkpoint(
     Args:
         run: a folder that `open_run` has opened.
         module: what the run trains.
-        kept: what its optimizer keeps, as NAME.exp_avg → tensor (`OptimizerSettings.state_shapes`).
+        optimizer_state_shapes: of its optimizer, as NAME.exp_avg → tensor (`OptimizerSettings.state_shapes`).
         check_state: raises UserError for a state that this run cannot have been in.
 
     Raises:
@@ -88,7 +88,7 @@ def newest_checkpoint(
     """
 
     def check(found: Checkpoint) -> None:
-        checkpoints.check_module(found, module, kept)
+        checkpoints.check_module(found, module, optimizer_state_shapes)
         try:
             check_state(found.state)
         except UserError as error:

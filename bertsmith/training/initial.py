@@ -147,7 +147,7 @@ class InitWeights(NamedTuple):
     notes: list[str]
     """On parts of the model that are not used."""
     fingerprint: str
-    """Of the model as it was found."""
+    """Fingerprint of the model as it was opened."""
     pooling: dict[str, Any] | None = None
     """For the run's manifest, from sentence-transformers' files beside the model."""
 
@@ -248,7 +248,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     if not settings.takes_head_of(first):
         chosen = [replace(first, head=None, weights=first.encoder_weights)]
         dropped += [] if first.head is None else [HEADS[first.head].title]
-    chosen += settings.choose_beside(recipe.model, model.networks, str(recipe.init), model.run is not None)
+    chosen += settings.other_networks(recipe.model, model.networks, str(recipe.init), model.run is not None)
     names = {network.name for network in chosen}
     dropped += [network.name for network in model.networks if network.name not in names]
     dropped += [] if model.run is None else model.run.recipe.objective.unexported

@@ -27,14 +27,14 @@ MAX_SKIPPED_IN_A_ROW = 5
 
 @dataclass
 class State:
-    """All that changes during training besides model and optimizer."""
+    """The state of training besides model and optimizer."""
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
     """Spent in steps, over all resumptions."""
     position: tuple[int, ...] = ()
-    """Where in the data the next batch begins; what the numbers mean is the batches' affair."""
+    """The beginning of the next batch in the data, as the iterator of batches counts it."""
     skipped: int = 0
     """Steps whose gradients were not finite."""
     skipped_in_a_row: int = 0
@@ -59,7 +59,7 @@ class Step(NamedTuple):
 
 class Event(NamedTuple):
     """Something done after every `every`-th step and after the last one. Where it returns true this step is the last
-    one, and all events behind it in their list act as well."""
+    one, and all events after it in their list act as well."""
 
     every: int
     act: Callable[[State, Step], bool | None]
@@ -101,7 +101,7 @@ def fit(
 
     Args:
         runner: of the objective.
-        batches: without end, from `state.position` on: a batch and the position behind it. One more is taken than used.
+        batches: without end, from `state.position` on: a batch and the position after it. One more is taken than used.
         events: in the order in which they act.
         state: changed in place.
 

@@ -132,7 +132,7 @@ _PEAKS: dict[tuple[str, torch.dtype], float] = {}
 
 
 class Meter:
-    """Rates between two readings."""
+    """A meter of training speed: rates between two readings."""
 
     def __init__(self, machine: Machine):
         self.machine = machine
@@ -162,7 +162,7 @@ def measured_peak_flops(machine: Machine) -> float:
     key = (str(machine.device), machine.dtype)
     if key not in _PEAKS:
         size = 8192 if machine.device.type == "cuda" else 1024
-        # Random numbers: a GPU multiplies ones faster, for want of heat.
+        # Random numbers: a GPU multiplies ones faster, since it then draws less power and clocks higher.
         matrix = torch.randn(size, size, device=machine.device, dtype=machine.dtype)
         _PEAKS[key] = max(2 * size**3 / _seconds_of_product(matrix) for _ in range(8))
     return _PEAKS[key]

@@ -38,7 +38,7 @@ class PretrainingRun:
     recipe: PretrainRecipe
     manifest: dict[str, Any]
     weights: dict[str, Tensor]
-    """As the objective names them."""
+    """Weights by the objective's names."""
     step: int
 
     @property
@@ -51,7 +51,7 @@ class PretrainingRun:
         for trained in self.recipe.objective.networks(self.recipe.model, self.weights):
             settings, weights = trained.config.fold_projection(trained.weights)
             networks.append(Network(
-                name=trained.name, family=settings.family(beside_generator=bool(trained.name)), settings=settings,
+                name=trained.name, family=settings.family(of_electra=bool(trained.name)), settings=settings,
                 vocab_size=self.vocab_size, head=trained.head, weights=weights, folder=self.path,
                 is_energy_head=trained.is_energy_head, trained_length=self.recipe.rows.length,
             ))  # fmt: skip
@@ -117,7 +117,7 @@ class Model:
     """The one that fine-tuning starts from first."""
     tokenizer: "Tokenizer"
     run: PretrainingRun | None = None
-    """Where the path is a run of ours."""
+    """The run, where the path is one."""
 
     @property
     def network(self) -> Network:

@@ -21,9 +21,8 @@ from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import checkpoint_folders, no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
-from bertsmith.training.batches import RowStream, ahead, masked_batch, masked_batches
+from bertsmith.training.batches import RowStream, masked_batch, masked_batches, prefetch
 from bertsmith.training.branching import begin_branch, decaying_from, open_branch
-from bertsmith.training.cautions import Cautions, mean_cosine
 from bertsmith.training.folder import (
     finish_run,
     newest_checkpoint,
@@ -39,6 +38,7 @@ from bertsmith.training.machine import choose_machine
 from bertsmith.training.metrics import Meter, MetricsLog
 from bertsmith.training.optimizers.optimizer import WeightAverage, build_optimizer
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.run_warnings import RunWarnings, mean_cosine
 from bertsmith.training.runner import Runner, held_out_losses
 from bertsmith.training.schedules import HeadWarmup
 
@@ -68,34 +68,34 @@ def pretrain(
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     objective = initial_objective(recipe, data.tokenizer)
     initial = None if recipe.init is None else open_init_weights(recipe, data.tokenizer, run)
-    new, beginning = set_weights(objective, initial) if initial else (frozenset(), "")
+    new_parameters, init_message = set_weights(objective, initial) if initial else (frozenset(), "")
     branch = open_branch(recipe, data.hash, run, overwrite)
     inputs = {"init": initial.fingerprint} if initial else {"branch": branch.fingerprint} if branch else {}
     make_folder(run)
     with locked(run) as held:
-        before = open_run(run, recipe, data, machine, inputs, overwrite)
+        old_manifest = open_run(run, recipe, data, machine, inputs, overwrite)
         note_pooling(run, initial and initial.pooling)
         stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
         check = partial(_check_state, recipe, stream)
-        found = newest_checkpoint(run, objective, recipe.kept_state(objective), check)
-        found = found or (branch and begin_branch(run, recipe, branch, check))
+        checkpoint = newest_checkpoint(run, objective, recipe.optimizer_state_shapes(objective), check)
+        checkpoint = checkpoint or (branch and begin_branch(run, recipe, branch, check))
         note_start(data, objective, machine, recipe.plan)
-        if beginning and found is None:
-            say(beginning, error=True)
+        if init_message and checkpoint is None:
+            say(init_message, error=True)
         runner = Runner(objective, machine)
-        optimizer = build_optimizer(objective, recipe.optimizer, new=new, averaged=recipe.average_decay > 0)
-        state = State() if found is None else checkpoints.restore(found, objective, optimizer)
-        if found is not None:
-            say(f"continuing from {found.path} (step {state.step:,})", error=True)
-            note_threads(before, machine.device)
+        optimizer = build_optimizer(objective, recipe.optimizer, new=new_parameters, averaged=recipe.average_decay > 0)
+        state = State() if checkpoint is None else checkpoints.restore(checkpoint, objective, optimizer)
+        if checkpoint is not None:
+            say(f"continuing from {checkpoint.path} (step {state.step:,})", error=True)
+            note_threads(old_manifest, machine.device)
         average = WeightAverage(objective, optimizer, recipe.average_decay) if recipe.average_decay else None
         schedule = decaying_from(recipe, branch) if branch else recipe.schedule
         context = TrainContext(
-            optimizer, schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length,
-            recipe.seed, recipe.compat, head_warmup=recipe.head_warmup if new else HeadWarmup(), average=average,
+            optimizer, schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length, recipe.seed,
+            recipe.compat, head_warmup=recipe.head_warmup if new_parameters else HeadWarmup(), average=average,
         )  # fmt: skip
         collator, start = build_collator(recipe, data.tokenizer), (state.step, state.position)
-        batches = ahead(masked_batches(stream, collator, recipe.batch_size, start, recipe.progress))
+        batches = prefetch(masked_batches(stream, collator, recipe.batch_size, start, recipe.progress))
         with (
             closing(MetricsLog(run, state.step, recipe.log, to_dict(recipe))) as log,
             closing(batches),
@@ -105,7 +105,7 @@ def pretrain(
             logger = TrainLogger(recipe, runner, log, bar, probes, average)
             held_out = held_out_batches(data, recipe, collator)
             logger.start(state)
-            if beginning and found is None:
+            if init_message and checkpoint is None:
                 logger.evaluate(held_out, state)
 
             def save(state: State, step: Step) -> None:
@@ -145,7 +145,7 @@ def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]
 
 
 class TrainLogger:
-    """Adds up losses between two lines of metrics, evaluates, and shows both."""
+    """The log of a run: losses between two lines of metrics, added up, and held-out evaluations."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class TrainLogger:
         self.recipe, self.runner, self.log, self.bar, self.probes = recipe, runner, log, bar, probes
         self.average = average
         self.meter = Meter(runner.machine)
-        self.cautions = Cautions(recipe, self.warn)
+        self.run_warnings = RunWarnings(recipe, self.warn)
         self.total = NO_LOSSES
         self.means = ""
         self.measures: dict[str, float] = {}
@@ -176,7 +176,7 @@ class TrainLogger:
     def start(self, state: State) -> None:
         flops_per_token = training_flops(self.runner.objective.flops_per_token(self.recipe.rows.length))
         self.meter.start(state.tokens, state.seconds, flops_per_token)
-        self.cautions.before_training(state)
+        self.run_warnings.before_training(state)
 
     def warn(self, step: int, text: str) -> None:
         """Show a warning, and keep it beside the metrics."""
@@ -186,7 +186,7 @@ class TrainLogger:
     def add(self, state: State, step: Step) -> None:
         if math.isfinite(step.gradient_norm):
             self.total += step.losses
-        self.cautions.after_step(state)
+        self.run_warnings.after_step(state)
         self.bar.update(state.done(self.recipe.plan), f"step {state.step:,}{self.means}")
 
     def log_training(self, state: State, step: Step) -> None:
@@ -224,7 +224,7 @@ class TrainLogger:
         for line in shown:
             self.bar.line(line)
         if cosine is not None:
-            self.cautions.after_evaluation(state, self.measures, batches, cosine)
+            self.run_warnings.after_evaluation(state, self.measures, batches, cosine)
 
     def _measure(self, batches: list[Batch], show: Callable[[str], None]) -> dict[str, float]:
         measures = held_out_losses(self.runner, batches, self.recipe.rows.length) if batches else {}

@@ -82,6 +82,6 @@ class PretrainRecipe:
         """Return the plan's progress before this step, from 0 to 1; every row counts as full."""
         return self.plan.progress(step, step * self.batch_size * self.rows.length, 0)
 
-    def kept_state(self, module: nn.Module) -> dict[str, Tensor]:
+    def optimizer_state_shapes(self, module: nn.Module) -> dict[str, Tensor]:
         """Return the initial state of the optimizer and of weight averages (`OptimizerSettings.state_shapes`)."""
         return self.optimizer.state_shapes(module, averaged=self.average_decay > 0)

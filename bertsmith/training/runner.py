@@ -21,9 +21,9 @@ class PreparedBatch(NamedTuple):
 
     batch: Batch
     length: int
-    """Of the padded rows."""
+    """Length of the padded rows."""
     denominators: dict[str, float]
-    """Of the losses, over the whole batch."""
+    """Denominators of the losses, over the whole batch."""
     micro_batches: list[Batch]
 
 

@@ -155,7 +155,7 @@ SCHEDULES = Kinds("schedule", (
 
 @settings
 class HeadWarmup:
-    """Steps in which only weights that the model of `init` lacks learn, and its own stand still.
+    """The first steps of a run with `init`: only weights that its model lacks are trained, its own are frozen.
 
     A new head's first gradients are noise to an encoder that is trained. Measured in docs/log.md.
     """

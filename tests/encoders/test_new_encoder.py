@@ -68,7 +68,7 @@ from bertsmith.encoders.bert import BertConfig
 class NewConfig(BertConfig):
     kind: Literal["new"] = setting("new", "new: a test's")
 
-    def family(self, beside_generator=False):
+    def family(self, of_electra=False):
         return "new_family"
 """
 FAMILY_FILE = """

@@ -94,9 +94,9 @@ def test_padded_rows_give_the_same(tokenizer, kind, monkeypatch):
     packed = likelihoods(network, SENTENCES, tokenizer, machine)
     from bertsmith.evals import likelihood, rows
 
-    lay_out = rows.on_machine
+    lay_out = rows.to_device
     for module in (likelihood, rows):
-        monkeypatch.setattr(module, "on_machine", lambda *given: lay_out(*given).padded(16, tokenizer.pad_id))
+        monkeypatch.setattr(module, "to_device", lambda *given: lay_out(*given).padded(16, tokenizer.pad_id))
     padded = likelihoods(network, SENTENCES, tokenizer, machine)
     np.testing.assert_allclose(padded, packed, rtol=0, atol=1e-4)
 

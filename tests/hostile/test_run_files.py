@@ -74,7 +74,7 @@ def resume(folder: Path) -> None:
     def check(state: State) -> None:
         _check_state(recipe, stream, state)
 
-    found = newest_checkpoint(folder / "run", objective, recipe.kept_state(objective), check)
+    found = newest_checkpoint(folder / "run", objective, recipe.optimizer_state_shapes(objective), check)
     assert found.state.step in (2, 4) and 0 < found.state.tokens <= found.state.step * 4 * 16
     optimizer = build_optimizer(objective, recipe.optimizer)
     checkpoints.restore(found, objective, optimizer)

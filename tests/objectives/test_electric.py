@@ -14,7 +14,7 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives import rtd_networks
 from bertsmith.objectives.electric import Electric, ElectricSettings
 from bertsmith.objectives.generator import GeneratorSettings
-from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
+from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, prediction_targets
 from bertsmith.objectives.rtd import ReplacedTokens, ReplacedTokensSettings
 from bertsmith.randomness import derived_rng
 from tests.objectives.cuts import check_cuts
@@ -102,7 +102,7 @@ def test_the_question_is_whether_a_token_is_noise(compat):
     ids, energy = energies[0]
     log_noise = probabilities[torch.arange(len(ids)), ids].log()
     asks = torch.zeros(len(ids), dtype=torch.float64)
-    asks[masked_positions(question).positions] = 1.0
+    asks[prediction_targets(question).positions] = 1.0
     assert compat or (asks.bool() & (ids == original)).any()  # noise that happens to be the original is noise
     corrected = energy.detach().double() + log_noise + math.log(0.3 / 0.7)
     expected = F.binary_cross_entropy_with_logits(corrected, asks)

@@ -16,20 +16,20 @@ def rows(lengths: list[int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(ids).astype(np.uint16), np.array(lengths)
 
 
-def masked(lengths, settings=None, compat=False, budget=None, seed=0):
+def masked(lengths, settings=None, compat=False, max_predictions=None, seed=0):
     settings = settings or MaskingSettings()
     ids, lengths = rows(lengths)
-    budget = budget or settings.max_predictions(int(lengths.max()))
+    max_predictions = max_predictions or settings.max_predictions(int(lengths.max()))
     return (
         ids,
         lengths,
-        mask(ids, lengths, VOCABULARY, MaskingPolicy(settings, budget, compat), derived_rng(seed, "masks")),
+        mask(ids, lengths, VOCABULARY, MaskingPolicy(settings, max_predictions, compat), derived_rng(seed, "masks")),
     )
 
 
 @given(st.lists(st.integers(2, 128), min_size=1, max_size=10), st.booleans(), st.integers(0, 9))
 def test_a_row_gets_its_number_of_predictions_and_special_tokens_none(lengths, compat, seed):
-    ids, lengths, result = masked(lengths, compat=compat, budget=19, seed=seed)
+    ids, lengths, result = masked(lengths, compat=compat, max_predictions=19, seed=seed)
     starts = np.cumsum(lengths) - lengths
     for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
         used = result.weights[row] == 1
@@ -77,7 +77,7 @@ def test_the_references_share_of_masks_lies_in_a_band():
 
 
 def test_positions_are_uniform_over_candidates():
-    _, _, result = masked([22] * 20_000, budget=3)
+    _, _, result = masked([22] * 20_000, max_predictions=3)
     counts = np.bincount(result.positions[result.weights == 1], minlength=22)
     expected = counts.sum() / 20
     assert counts[0] == counts[21] == 0
@@ -86,7 +86,7 @@ def test_positions_are_uniform_over_candidates():
 
 def test_drawing_with_replacement_touches_the_references_number_of_positions():
     """17.7 distinct positions of 19 draws in a full row of two segments (125 candidates)."""
-    _, _, result = masked([127] * 4000, compat=True, budget=19)
+    _, _, result = masked([127] * 4000, compat=True, max_predictions=19)
     distinct = np.array([len(set(row)) for row in result.positions])
     assert distinct.mean() == pytest.approx(125 * (1 - (1 - 1 / 125) ** 19), abs=3.29 * distinct.std() / np.sqrt(4000))
 
@@ -96,7 +96,7 @@ def test_shares_above_one_are_refused():
         MaskingSettings(mask_token_prob=0.9, random_token_prob=0.2)
 
 
-PIECES = MaskingVocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4), continues=np.arange(1000) >= 700)
+PIECES = MaskingVocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4), is_continuation=np.arange(1000) >= 700)
 
 
 @given(st.lists(st.integers(2, 128), min_size=1, max_size=10), st.integers(0, 99))
@@ -114,7 +114,7 @@ def test_whole_words_are_predicted_whole_or_not_at_all(lengths, seed):
     predicted = np.zeros(len(ids), dtype=bool)
     predicted[(starts[:, None] + result.positions)[result.weights == 1]] = True
     special = np.isin(ids, PIECES.never_masked)
-    begins = ~PIECES.continues[ids] | np.isin(np.arange(len(ids)), starts + 1)  # the first behind [CLS] has no word yet
+    begins = ~PIECES.is_continuation[ids] | np.isin(np.arange(len(ids)), starts + 1)  # none goes on with [CLS]
     words = np.cumsum(begins | special)
     for word in np.unique(words[predicted]):
         assert predicted[words == word].all()
@@ -131,7 +131,7 @@ def test_whole_words_leave_no_word_out():
     result = mask(ids, lengths, PIECES, MaskingPolicy(settings, 19), derived_rng(0, "masks"))
     predicted = np.zeros(len(ids), dtype=bool)
     predicted[((np.arange(3000) * 128)[:, None] + result.positions)[result.weights == 1]] = True
-    share = {piece: predicted[PIECES.continues[ids] == piece].mean() for piece in (False, True)}
+    share = {piece: predicted[PIECES.is_continuation[ids] == piece].mean() for piece in (False, True)}
     assert share[True] == pytest.approx(share[False], rel=0.12)
     assert predicted.mean() == pytest.approx(19 / 128, rel=0.05)
 

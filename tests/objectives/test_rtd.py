@@ -12,7 +12,7 @@ from bertsmith.encoders.bert import BertConfig, MaskedTokenHead, ReplacedTokenHe
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.objectives import rtd_networks
 from bertsmith.objectives.generator import GeneratorSettings
-from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, masked_positions
+from bertsmith.objectives.masking import MaskingSettings, MaskingVocabulary, prediction_targets
 from bertsmith.objectives.objective import Batch, denominators_of
 from bertsmith.objectives.rtd import (
     ReplacedTokens,
@@ -62,7 +62,7 @@ def test_only_asked_places_change_and_specials_never():
     seen = watch(model)
     means = model.losses(question).means()
     changed = seen[0][0] != original
-    wanted = masked_positions(question)
+    wanted = prediction_targets(question)
     assert set(changed.nonzero()[:, 0].tolist()) <= set(wanted.positions.tolist())
     assert 0 < changed.sum() == pytest.approx(means["replaced_share"] * len(original))
     # A sampled token that is the original is no replacement.
@@ -83,7 +83,7 @@ def test_losses_are_those_of_the_two_networks_run_plainly(sharing):
     question, seen = batch(model), watch(model)
     with torch.no_grad():
         means = model.losses(question).means()
-        wanted = masked_positions(question)
+        wanted = prediction_targets(question)
         scores = (
             filler.head(filler.encoder(question.tokens)) @ filler.encoder.embeddings.token.weight.T + filler.head.bias
         )
@@ -186,7 +186,7 @@ def test_training_and_evaluation_draw_the_same():
 def test_compat_gives_a_place_drawn_twice_the_mean_of_both_ids():
     model = objective(prob=0.6)
     question = batch(model, compat=True)
-    wanted = masked_positions(question)
+    wanted = prediction_targets(question)
     drawn: list[torch.Tensor] = []
     fill = model.generator.fill
 

@@ -78,7 +78,7 @@ def test_one_text_gives_one_answer_and_several_give_a_list(filler):
     model = bertsmith.load(filler, device="cpu")
     assert model.fill("ba [MASK]") == model.fill(["ba [MASK]"])[0]
     assert model.score(TEXTS) == pytest.approx([model.score(text) for text in TEXTS], abs=1e-4)
-    assert model.score([]) == [] and not model.was_finetuned and not model.judges
+    assert model.score([]) == [] and not model.was_finetuned and not model.detects_replaced
     scores, num_cut = model.score([TEXTS[0], "ba " * 30], truncate=True, count_cut=True)
     assert num_cut == 1 and scores[0] == pytest.approx(model.score(TEXTS[0]))
     tokens = model.score_tokens(TEXTS[0])

@@ -295,7 +295,7 @@ def test_compat_reaches_the_loss_the_layers_rates_and_the_first_step(tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         finetune(recipe, tmp_path / "run")
     assert seen["runner"].objective.compat == seen["course"].compat == compat
-    rates = {group["rate"] for group in seen["course"].optimizer.param_groups}
+    rates = {group["lr_scale"] for group in seen["course"].optimizer.param_groups}
     assert rates == {1.0, *((0.25, 0.125) if compat else (0.5, 0.25))}  # head, layer, embeddings
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
 from bertsmith.text.segments import RowSettings
-from bertsmith.training.batches import RowStream, ahead, by_length, masked_batches
+from bertsmith.training.batches import RowStream, by_length, masked_batches, prefetch
 from bertsmith.training.pretrain import build_collator
 from tests.toys import make_data, tiny_recipe
 
@@ -67,13 +67,13 @@ def test_a_stream_entered_in_its_middle_goes_on_the_same(data, cut):
 
 
 def test_batches_made_ahead_are_the_same_and_errors_come_through():
-    assert list(itertools.islice(ahead(itertools.count()), 50)) == list(range(50))
+    assert list(itertools.islice(prefetch(itertools.count()), 50)) == list(range(50))
 
     def failing():
         yield 1
         raise UserError("broken")
 
-    made = ahead(failing())
+    made = prefetch(failing())
     assert next(made) == 1
     with pytest.raises(UserError, match="broken"):
         next(made)
@@ -87,7 +87,7 @@ def test_a_split_without_text_is_refused(data):
 def test_whoever_leaves_waits_for_the_thread_that_makes_batches(data):
     """An interpreter that ends while a thread is inside of torch may abort."""
     collator = build_collator(tiny_recipe(data.path), data.tokenizer)
-    made = ahead(masked_batches(RowStream(data, "train", RowSettings(length=32), seed=0), collator, 8))
+    made = prefetch(masked_batches(RowStream(data, "train", RowSettings(length=32), seed=0), collator, 8))
     next(made)
     assert any(thread.name == "batches" for thread in threading.enumerate())
     made.close()

@@ -63,7 +63,7 @@ def runner_of(micro_batch_rows: int | None = None) -> Runner:
 def run(
     runner: Runner, events: list[Event], state: State, steps: int = 4, value: float = 1.0, taken=None
 ) -> int | None:
-    optimizer = torch.optim.SGD([{"params": runner.objective.parameters(), "lr": 0.0, "rate": 1.0}])
+    optimizer = torch.optim.SGD([{"params": runner.objective.parameters(), "lr": 0.0, "lr_scale": 1.0}])
     context = TrainContext(optimizer, PolynomialSettings(), Plan(steps=steps), 1.0, LENGTH, seed=0)
     return fit(runner, batches(taken, value), context, events, state)
 

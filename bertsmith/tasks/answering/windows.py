@@ -3,7 +3,7 @@
 [CLS] question [SEP] stretch of the context [SEP]
 
 Rows are put together when they are asked for: what is kept are ids and character offsets of each context once, however
-many questions are asked about it, and three numbers a window.
+many questions are asked about it, and of each window three integers.
 """
 
 from dataclasses import dataclass

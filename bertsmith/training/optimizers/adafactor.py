@@ -26,7 +26,7 @@ class AdafactorSettings(OptimizerSettings):
             groups, lr=0.0, beta2_decay=-self.beta2_decay, eps=(None, self.smallest_scale), d=self.clip_threshold
         )
 
-    def initial_state(self, parameter: Tensor, hidden: bool = False) -> dict[str, Tensor]:
+    def initial_state(self, parameter: Tensor, in_layers: bool = False) -> dict[str, Tensor]:
         state = {"step": torch.zeros((), device="cpu" if parameter.device.type == "cuda" else parameter.device)}
         if parameter.ndim < 2:
             return state | {"variance": torch.zeros_like(parameter)}

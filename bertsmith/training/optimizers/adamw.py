@@ -31,7 +31,7 @@ class AdamWSettings(OptimizerSettings):
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=0.0, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)
 
-    def initial_state(self, parameter: Tensor, hidden: bool = False) -> dict[str, Tensor]:
+    def initial_state(self, parameter: Tensor, in_layers: bool = False) -> dict[str, Tensor]:
         first_step = 0.0 if self.bias_correction else CONVERGED_STEP
         return {
             "step": torch.tensor(first_step, device=parameter.device),

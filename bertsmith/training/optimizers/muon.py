@@ -41,16 +41,16 @@ class MuonSettings(AdamWSettings):
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         matrices = [
-            group | {"rate": self.matrix_rate * group["rate"], "weight_decay": self.matrix_decay}
+            group | {"lr_scale": self.matrix_rate * group["lr_scale"], "weight_decay": self.matrix_decay}
             for group in groups
-            if group["hidden"]
+            if group["in_layers"]
         ]
         if not matrices:
             raise UserError("optimizer.kind = 'muon': this model has no matrices inside of layers; use adamw")
-        return Muon(matrices, super().build([group for group in groups if not group["hidden"]]), self)
+        return Muon(matrices, super().build([group for group in groups if not group["in_layers"]]), self)
 
-    def initial_state(self, parameter: Tensor, hidden: bool = False) -> dict[str, Tensor]:
-        if not hidden:
+    def initial_state(self, parameter: Tensor, in_layers: bool = False) -> dict[str, Tensor]:
+        if not in_layers:
             return super().initial_state(parameter)
         return {"step": torch.zeros((), device="cpu"), "momentum_buffer": torch.zeros_like(parameter)}
 

@@ -27,33 +27,33 @@ class OptimizerSettings(ABC):
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Return the optimizer of groups of parameters; the "lr" of each is set at each step.
 
-        A group has "weight_decay", "hidden" (matrices inside the layers) and "parts" (of how many matrices, one below
-        the other, each of its members is made).
+        A group has "weight_decay", "in_layers" (whether its members are matrices inside the layers) and "parts" (of how
+        many matrices, one below the other, each of its members is made).
         """
 
     @abstractmethod
-    def initial_state(self, parameter: Tensor, hidden: bool) -> dict[str, Tensor]:
+    def initial_state(self, parameter: Tensor, in_layers: bool) -> dict[str, Tensor]:
         """Return what the optimizer keeps of a parameter before its first step, on the parameter's device: all of it,
-        since checkpoints are held to these names, shapes and formats. `hidden` as in `build`."""
+        since checkpoints are held to these names, shapes and formats. `in_layers` as in `build`."""
 
-    def full_state(self, name: str, parameter: Tensor, averaged: bool) -> dict[str, Tensor]:
+    def optimizer_state(self, name: str, parameter: Tensor, averaged: bool) -> dict[str, Tensor]:
         """Return all that is kept of a parameter before the first step, its moving average included if there is one."""
         average = {AVERAGE: parameter.detach().clone()} if averaged else {}
-        return self.initial_state(parameter, is_hidden(name, parameter)) | average
+        return self.initial_state(parameter, is_in_layers(name, parameter)) | average
 
     def state_shapes(self, module: nn.Module, averaged: bool = False) -> dict[str, Tensor]:
         """Return the initial state of all parameters, as NAME.exp_avg → tensor, without memory."""
         return {
             f"{name}.{key}": tensor
             for name, parameter in module.named_parameters()
-            for key, tensor in self.full_state(name, torch.empty_like(parameter, device="meta"), averaged).items()
+            for key, tensor in self.optimizer_state(name, torch.empty_like(parameter, device="meta"), averaged).items()
         }
 
 
 def build_optimizer(
     module: nn.Module,
     settings: OptimizerSettings,
-    rate_of: Callable[[str], float] = lambda name: 1.0,
+    lr_scale_of: Callable[[str], float] = lambda name: 1.0,
     new: Collection[str] = (),
     averaged: bool = False,
 ) -> torch.optim.Optimizer:
@@ -62,7 +62,7 @@ def build_optimizer(
     Args:
         module: on the device it will be trained on.
         settings: see there.
-        rate_of: the factor on the learning rate of the parameter of this name (layer-wise decay).
+        lr_scale_of: the factor on the learning rate of the parameter of this name (layer-wise decay).
         new: names of the parameters that warm up alone (see `set_learning_rate`).
         averaged: keep a moving average of each parameter too, which `WeightAverage` moves.
 
@@ -73,19 +73,19 @@ def build_optimizer(
     for name, parameter in module.named_parameters():
         spared = parameter.ndim < 2  # biases and norms; tables and matrices decay
         decay = 0.0 if spared else settings.weight_decay
-        key = (decay, rate_of(name), name in new, is_hidden(name, parameter), parts_of.get(name, 1))
+        key = (decay, lr_scale_of(name), name in new, is_in_layers(name, parameter), parts_of.get(name, 1))
         groups.setdefault(key, []).append(parameter)
-    names = ("weight_decay", "rate", "new", "hidden", "parts")
+    names = ("weight_decay", "lr_scale", "new", "in_layers", "parts")
     optimizer = settings.build(
         [{"params": members, **dict(zip(names, key, strict=True))} for key, members in groups.items()]
     )
     for name, parameter in module.named_parameters():
-        optimizer.state[parameter] = settings.full_state(name, parameter, averaged)
-    optimizer.kept = frozenset(settings.state_shapes(module, averaged))  # type: ignore[attr-defined]  # for checkpoints
+        optimizer.state[parameter] = settings.optimizer_state(name, parameter, averaged)
+    optimizer.state_names = frozenset(settings.state_shapes(module, averaged))  # type: ignore[attr-defined]  # for checkpoints
     return optimizer
 
 
-def is_hidden(name: str, parameter: Tensor) -> bool:
+def is_in_layers(name: str, parameter: Tensor) -> bool:
     """Return whether a parameter of this name is a matrix inside the layers: no table, head, bias or norm."""
     return ".layers." in name and parameter.ndim == 2
 
@@ -93,7 +93,7 @@ def is_hidden(name: str, parameter: Tensor) -> bool:
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, new_rate: float | None = None) -> None:
     """Set each group's learning rate; with `new_rate` that of new parameters, and 0 for all others."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate"] if new_rate is None else new_rate if group["new"] else 0.0
+        group["lr"] = rate * group["lr_scale"] if new_rate is None else new_rate if group["new"] else 0.0
 
 
 def clip_gradients(module: nn.Module, clip_norm: float) -> Tensor:

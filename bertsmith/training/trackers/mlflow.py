@@ -11,7 +11,7 @@ TAG = "bertsmith.id"
 
 
 class Mlflow(Tracker):
-    """A run of MLflow."""
+    """A tracker with a run of MLflow."""
 
     def __init__(self, run: TrackedRun):
         from mlflow import MlflowClient

@@ -9,7 +9,7 @@ from bertsmith.training.trackers.tracker import TrackedRun, Tracker
 
 
 class TensorBoard(Tracker):
-    """Writes RUN/tensorboard/."""
+    """A tracker that writes RUN/tensorboard/."""
 
     forgets: ClassVar[bool] = True
 

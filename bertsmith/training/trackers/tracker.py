@@ -15,11 +15,11 @@ FILE = "trackers.json"
 
 
 class TrackedRun(NamedTuple):
-    """A run, as its trackers know it."""
+    """A run's description for its trackers."""
 
     folder: Path
     name: str
-    """For people."""
+    """The run's name for people."""
     id: str
     """The same whenever the run is continued; it begins with `name`. Empty for trackers that forget."""
     step: int
@@ -29,7 +29,7 @@ class TrackedRun(NamedTuple):
 
 
 class Tracker(ABC):
-    """Takes measures while a run goes on. Its package is imported when it is made, and not before."""
+    """The base of a sink for a run's measures. Its package is imported when it is made, and not before."""
 
     forgets: ClassVar[bool] = False
     """Whether it drops what it was given after `TrackedRun.step`; others are not given the same step again."""

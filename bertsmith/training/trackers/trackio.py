@@ -9,7 +9,7 @@ from bertsmith.training.trackers.tracker import TrackedRun, Tracker
 
 
 class Trackio(Tracker):
-    """A run of trackio, which knows its runs by their names."""
+    """A tracker with a run of trackio, which knows its runs by their names."""
 
     def __init__(self, run: TrackedRun):
         with redirect_stdout(sys.stderr):  # standard output is for results

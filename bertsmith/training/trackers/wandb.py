@@ -7,7 +7,7 @@ from bertsmith.training.trackers.tracker import TrackedRun, Tracker
 
 
 class Wandb(Tracker):
-    """A run of W&B."""
+    """A tracker with a run of W&B."""
 
     def __init__(self, run: TrackedRun):
         import wandb

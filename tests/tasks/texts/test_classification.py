@@ -114,5 +114,5 @@ def test_layer_rates(compat, top):
                 power = top + 1 - int(name.split(".")[2])
             else:
                 power = top + 2
-            assert group["rate"] == 0.5**power, name
+            assert group["lr_scale"] == 0.5**power, name
     assert seen == set(names.values())

@@ -11,11 +11,11 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.objectives.objective import Batch
 from bertsmith.objectives.rtd import ReplacedTokensSettings
-from bertsmith.training.cautions import Cautions, mean_cosine, standing_still
 from bertsmith.training.loop import State
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
+from bertsmith.training.run_warnings import RunWarnings, mean_cosine, standing_still
 from bertsmith.training.runner import Runner
 from tests.toys import random_tokens, tiny_recipe
 
@@ -41,9 +41,9 @@ def test_a_score_that_stands_still(scores, constant, why):
     assert found is None if why is None else why in found
 
 
-def watched(*settings: str) -> tuple[Cautions, list[str]]:
+def watched(*settings: str) -> tuple[RunWarnings, list[str]]:
     said: list[str] = []
-    return Cautions(tiny_recipe(Path("data"), *settings), lambda step, text: said.append(text)), said
+    return RunWarnings(tiny_recipe(Path("data"), *settings), lambda step, text: said.append(text)), said
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def watched(*settings: str) -> tuple[Cautions, list[str]]:
     ],
 )
 def test_a_rate_for_random_weights_is_named_where_they_are_not_random(settings, warned):
-    cautions, said = watched(*settings)
-    cautions.before_training(State())
-    cautions.before_training(State())
+    run_warnings, said = watched(*settings)
+    run_warnings.before_training(State())
+    run_warnings.before_training(State())
     assert [("schedule.learning_rate = 0.0002" in text) for text in said] == [True] * warned
-    cautions, said = watched(*settings)
-    cautions.before_training(State(step=5))
+    run_warnings, said = watched(*settings)
+    run_warnings.before_training(State(step=5))
     assert not said, "resumed, it has been said"
 
 
@@ -78,20 +78,20 @@ def test_a_rate_for_random_weights_is_named_where_they_are_not_random(settings, 
     ],
 )
 def test_less_than_a_step_of_warm_up_is_named(settings, state, warned):
-    cautions, said = watched(*settings)
-    cautions.after_step(state)
-    cautions.after_step(state)
+    run_warnings, said = watched(*settings)
+    run_warnings.after_step(state)
+    run_warnings.after_step(state)
     assert [("less than one step" in text) for text in said] == [True] * warned
 
 
 @pytest.mark.parametrize(("steps", "enough"), [(4, 0.25), (12, 0.084), (1, 1.0), (300, 0.0034), (1_000_000, 1e-6)])
 def test_what_would_be_a_step_of_warm_up_is_said_and_is_one(steps, enough):
     plan = f"plan.steps={steps}"
-    cautions, said = watched(plan, "schedule.warmup_proportion=0")
-    cautions.after_step(State(1, 256, 1.0))
+    run_warnings, said = watched(plan, "schedule.warmup_proportion=0")
+    run_warnings.after_step(State(1, 256, 1.0))
     assert f"; {enough:g} would be one step; 0.06" in said[0]
-    cautions, said = watched(plan, f"schedule.warmup_proportion={enough:g}")
-    cautions.after_step(State(1, 256, 1.0))
+    run_warnings, said = watched(plan, f"schedule.warmup_proportion={enough:g}")
+    run_warnings.after_step(State(1, 256, 1.0))
     assert not said
 
 
@@ -128,20 +128,20 @@ def asked_batch() -> Batch:
 )
 def test_what_an_evaluation_shows(name, scores, cosines, warned):
     kind = "rtd" if name == "rtd_auc" else "mlm"
-    cautions, said = watched("plan.steps=100", "schedule.warmup_proportion=0.05", f"objective.kind={kind}")
+    run_warnings, said = watched("plan.steps=100", "schedule.warmup_proportion=0.05", f"objective.kind={kind}")
     for number, score in enumerate(scores):
         cosine = cosines[min(number, len(cosines) - 1)]
-        cautions.after_evaluation(State(10 + number), {name: score}, [asked_batch()], cosine)
+        run_warnings.after_evaluation(State(10 + number), {name: score}, [asked_batch()], cosine)
     assert [warned in text for text in said] == [True] if warned else not said
 
 
 def test_a_collapse_of_trained_weights_is_said_at_once_and_the_end_of_a_plan_is_none():
-    cautions, said = watched("plan.steps=100", "init=model", "schedule.learning_rate=5e-5")
-    cautions.after_evaluation(State(2), {"mlm_accuracy": 0.9}, [asked_batch()], 0.999)
+    run_warnings, said = watched("plan.steps=100", "init=model", "schedule.learning_rate=5e-5")
+    run_warnings.after_evaluation(State(2), {"mlm_accuracy": 0.9}, [asked_batch()], 0.999)
     assert len(said) == 1 and "all outputs are alike" in said[0]
-    cautions, said = watched("plan.steps=100")
+    run_warnings, said = watched("plan.steps=100")
     for step in range(91, 97):  # at less than a tenth of the learning rate
-        cautions.after_evaluation(State(step), {"mlm_accuracy": 0.7}, [asked_batch()], 0.5)
+        run_warnings.after_evaluation(State(step), {"mlm_accuracy": 0.7}, [asked_batch()], 0.5)
     assert not said
 
 

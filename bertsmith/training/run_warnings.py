@@ -22,8 +22,8 @@ ALIKE_ROWS = 32
 REMEDY = "a lower schedule.learning_rate or a larger schedule.warmup_proportion may help"
 
 
-class Cautions:
-    """Watches one run; what it has said it does not say again."""
+class RunWarnings:
+    """The warnings of one run, each shown once."""
 
     def __init__(self, recipe: PretrainRecipe, say: Callable[[int, str], None]):
         """Watch a run of `recipe`; `say` takes a step and a warning."""
