@@ -15,9 +15,9 @@ class Precision(NamedTuple):
     """The device and the number type of a forward pass; compiled, it keeps less than is counted here."""
 
     half: bool
-    """Matrix products in 16 bits, all else in 32 (autocast)."""
+    """True if matrix products are in 16 bits, all else in 32 (autocast)."""
     cuda: bool
-    """Attention keeps no weights; on the CPU it does where there is dropout on them."""
+    """True on a GPU, where attention keeps no weights; on the CPU it does where there is dropout on them."""
 
     @property
     def size(self) -> int:
@@ -41,7 +41,7 @@ class EncoderConfig(ABC):
     """The base of an architecture's settings class. Each is in a file of its own, where `registry.py` finds it."""
 
     kind: str
-    """Its name in a recipe's model.kind."""
+    """Name in a recipe's model.kind."""
     hidden_size: int
     num_hidden_layers: int
     num_attention_heads: int | None
@@ -51,9 +51,9 @@ class EncoderConfig(ABC):
     initializer_range: float
 
     takes_windows: ClassVar[bool] = False
-    """Whether a stack of its layers can be given an attention window, as the two towers' causal ones."""
+    """True if a stack of its layers takes an attention window, as the causal ones of two towers."""
     in_reference: ClassVar[bool] = False
-    """Whether google-research/electra counts the operations of such an encoder (`reference_flops.py`)."""
+    """True if google-research/electra counts the operations of such an encoder (`reference_flops.py`)."""
     compiled: ClassVar[tuple[type[nn.Module], ...]] = ()
     """The modules that are worth compiling."""
 

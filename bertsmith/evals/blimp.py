@@ -54,7 +54,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class BlimpScores:
-    """Accuracies. Of a phenomenon, and overall, it is the mean over the paradigms."""
+    """Accuracies on BLiMP: of a phenomenon, and overall, the mean over the paradigms."""
 
     overall: Accuracy
     phenomena: dict[str, Accuracy]

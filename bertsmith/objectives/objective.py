@@ -23,7 +23,7 @@ class Batch:
 
     tokens: Tokens
     targets: dict[str, Tensor]
-    """By name, [N, …]: one entry a row, so that a batch can be cut between rows."""
+    """Targets by name, [N, …]: one entry a row, so that a batch can be cut between rows."""
     original_ids: Tensor | None = None
     """[T] int64, the ids of `tokens` before some were masked; None where an objective does not ask for them."""
     task: str | None = None

@@ -76,16 +76,16 @@ def _generator_of(networks: Sequence[Any]) -> Any | None:
 
 def _adapted(
     settings: GeneratorSettings,
-    generator: EncoderConfig,
+    generator_config: EncoderConfig,
     discriminator_config: EncoderConfig,
     fixed: Collection[str] = (),
 ) -> GeneratorSettings | None:
     """Return `settings` changed as little as makes a generator of these sizes, the `fixed` settings not at all; None
     where that cannot be."""
-    depth = generator.num_hidden_layers / discriminator_config.num_hidden_layers
+    depth = generator_config.num_hidden_layers / discriminator_config.num_hidden_layers
     choices: dict[str, Iterable[Any]] = {
         "sharing": dict.fromkeys((settings.sharing, "embeddings", "nothing")),
-        "hidden_fraction": (settings.hidden_fraction, generator.hidden_size / discriminator_config.hidden_size),
+        "hidden_fraction": (settings.hidden_fraction, generator_config.hidden_size / discriminator_config.hidden_size),
         "layers_fraction": (settings.layers_fraction, depth),
     }
     for name in fixed:
@@ -93,7 +93,8 @@ def _adapted(
     for sharing, hidden, layers in product(*choices.values()):
         adapted = replace(settings, sharing=sharing, hidden_fraction=hidden, layers_fraction=layers)
         with contextlib.suppress(ValueError):  # no such encoder can be
-            if max(hidden, layers) <= 1 and adapted.encoder_config(discriminator_config).sizes() == generator.sizes():
+            sizes = adapted.encoder_config(discriminator_config).sizes()
+            if max(hidden, layers) <= 1 and sizes == generator_config.sizes():
                 return adapted
     return None
 

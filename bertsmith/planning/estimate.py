@@ -100,11 +100,11 @@ class Assumptions(NamedTuple):
     utilisation: float | None = None
     """Share of the data sheet's peak that training reaches, in (0, 1]; None: `usual_utilisation`."""
     gpus: Sequence[str] = ()
-    """Names; none: all of `GPUS`."""
+    """Names of GPUs; none: all of `GPUS`."""
     price: float | None = None
     """USD an hour, in place of the table's."""
     vocab_size: int | None = None
-    """In place of the data folder's."""
+    """Size of the vocabulary, in place of the data folder's."""
 
 
 ASSUMPTIONS = Assumptions()
@@ -122,12 +122,12 @@ def usual_utilisation(hidden_size: int) -> float:
 
 @dataclass(frozen=True)
 class OnGPU:
-    """Training on one GPU. Where not even a row fits, or the format is missing, there is neither rate nor end."""
+    """The costs of training on one GPU; no rate and no time where not even a row fits or the GPU lacks the format."""
 
     name: str
     dtype: str
     peak_flops: float | None
-    """A second."""
+    """Operations a second."""
     price: float
     """USD an hour."""
     memory: Footprint | None = None
@@ -150,7 +150,7 @@ class Estimate:
     vocab_size: int
     vocab_source: str
     parameters: dict[str, int]
-    """By part, and "total"."""
+    """Number of parameters by part, and "total"."""
     batch_size: int
     length: int
     hours: float | None
@@ -158,15 +158,15 @@ class Estimate:
     tokens: int | None
     """Rows taken as full."""
     data_tokens: int | None
-    """In the data folder, for training; None where there is no folder yet."""
+    """Training tokens in the data folder; None where there is no folder yet."""
     flops_per_token: float
     """Matrix products, the backward pass being two forward ones."""
     flops: float | None
     reference_flops_per_token: float | None
-    """As google-research/electra counts; None for what it has no count of."""
+    """Operations as google-research/electra counts them; None where it has no count."""
     reference_flops: float | None
     published_flops: dict[str, float]
-    """In all, of the models in the reference's table, as it counts."""
+    """Total operations of the models in the reference's table, as it counts them."""
     memory_on_cpu: Footprint
     utilisation: float
     gpus: list[OnGPU]

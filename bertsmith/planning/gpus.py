@@ -15,7 +15,7 @@ class GPU(NamedTuple):
     bfloat16_flops: float | None
     """Dense matrix products a second, added up in float32; None where there is no such format (float16 is not used)."""
     float32_flops: float
-    """The same in TF32 where there is one, as training uses it."""
+    """Dense matrix products a second in TF32, which training uses where there is such a format."""
     price: float
     """USD an hour: an assumed, round figure for renting one on demand in 2026. Prices differ twofold and change."""
 

@@ -54,20 +54,20 @@ def take_architecture(values: dict[str, Any], origins: dict[str, str]) -> None:
         return
     model = open_init(str(init))
     kind = _of(values, "objective").get("kind", "mlm")
-    encoder = model.network.settings
+    config = model.network.settings
     if model.run is not None and model.run.recipe.objective.kind == kind:
-        encoder = model.run.recipe.model  # no table folded, so that all of its weights can be taken
-    known = encoder.sizes() | {"kind": encoder.kind}
+        config = model.run.recipe.model  # no table folded, so that all of its weights can be taken
+    known = config.sizes() | {"kind": config.kind}
     claimed = {name: _comparable(given[name]) if name in given else known[name] for name in known}
     given_sizes = [origins.get(f"model.{name}") for name in known if claimed[name] != known[name]]
     remedy = None if "command line" in given_sizes else _continue_instead(values)
     refuse_differences(f"init = {init}: another encoder", "model.", claimed, known, remedy)
-    _fill(values, origins, "model", asdict(encoder))  # type: ignore[call-overload]  # each is a dataclass
-    _fill(values, origins, "rows", _rows_for(model, encoder))
+    _fill(values, origins, "model", asdict(config))  # type: ignore[call-overload]  # each is a dataclass
+    _fill(values, origins, "rows", _rows_for(model, config))
     if isinstance(kind, str) and kind in OBJECTIVES:  # otherwise checking will say so
         given = _of(values, "objective")
         objective: type[PretrainingSettings] = OBJECTIVES[kind]
-        others = objective.fit_to(given, encoder, model.networks, model.run and model.run.recipe.objective)
+        others = objective.fit_to(given, config, model.networks, model.run and model.run.recipe.objective)
         for table, settings in others.items():
             _fill(values, origins, f"objective.{table}", settings)
 

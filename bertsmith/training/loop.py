@@ -80,7 +80,7 @@ class TrainContext(NamedTuple):
     compat: bool = False
     """The first step's learning rate is 0, as in the reference."""
     static_shapes: bool = True
-    """Where rows are padded, to `length`; else to a multiple of 32 that holds the batch's longest."""
+    """True pads rows to `length`, where they are padded; False to a multiple of 32 that holds the batch's longest."""
     head_warmup: HeadWarmup = HeadWarmup()
     average: WeightAverage | None = None
 

@@ -58,7 +58,7 @@ class ScheduleSettings(ABC):
     """The base of a schedule's settings: a linear warm-up, times what falls over the plan."""
 
     falls: ClassVar[bool] = True
-    """Whether the rate is zero at the plan's end, so that a finished run cannot go on."""
+    """True if the rate is zero at the plan's end, so that a finished run cannot go on."""
 
     kind: str = setting("", "which schedule")
     learning_rate: float = setting(5e-4, "what the warm-up rises towards", gt=0)

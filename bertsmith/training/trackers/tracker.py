@@ -21,9 +21,9 @@ class TrackedRun(NamedTuple):
     name: str
     """The run's name for people."""
     id: str
-    """The same whenever the run is continued; it begins with `name`. Empty for trackers that forget."""
+    """The run's id, the same whenever it is continued; begins with `name`. Empty for trackers that forget."""
     step: int
-    """That the run goes on from, 0 where it begins."""
+    """The step that the run goes on from, 0 where it begins."""
     config: Mapping[str, Any]
     """The recipe, nested."""
 
@@ -32,7 +32,7 @@ class Tracker(ABC):
     """The base of a sink for a run's measures. Its package is imported when it is made, and not before."""
 
     forgets: ClassVar[bool] = False
-    """Whether it drops what it was given after `TrackedRun.step`; others are not given the same step again."""
+    """True if it drops the steps that it was given after `TrackedRun.step`; others are not given a step again."""
     files: Sequence[str] = ()
     """Names of the files in the run's folder tensorboard/ that it writes."""
 
