@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.config.loading import lay_over
+from bertsmith.config.loading import apply_overrides
 from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training.models import open_model
@@ -110,7 +110,7 @@ class Watch:
         self.seconds += time.process_time() - self.started_at
         self.model.save_pretrained(self.out)
         self.data.tokenizer.save(self.out)
-        settings = lay_over(EvaluateSettings, {}, [f"data={self.data.path}", "machine.device=cpu"]).settings
+        settings = apply_overrides(EvaluateSettings, {}, [f"data={self.data.path}", "machine.device=cpu"]).settings
         self.measures = evaluate_model(open_model(self.out), settings).heldout or {}
         self.step = step
         self.curve.append([step, step * self.tokens_a_step, round(self.measures["pinned_loss"], 4), self.seconds])

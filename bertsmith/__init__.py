@@ -80,11 +80,11 @@ def evaluate(model: str | Path, settings: Values | None = None) -> "Evaluation":
     Raises:
         UserError: there is no such model, or it was fine-tuned; a setting or a file cannot be used.
     """
-    from bertsmith.config.loading import lay_over
+    from bertsmith.config.loading import apply_overrides
     from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
     from bertsmith.predict.predictor import Predictor
 
-    checked = lay_over(EvaluateSettings, {}, _overrides(settings)).settings
+    checked = apply_overrides(EvaluateSettings, {}, _overrides(settings)).settings
     return evaluate_model(Predictor(model).pretrained("be evaluated"), checked)
 
 
@@ -137,20 +137,20 @@ def export(
         UserError: there is no such run; it has no weights yet; no Hugging Face class is like it; `out` holds what is
             not ours to replace.
     """
-    from bertsmith.config.loading import lay_over
+    from bertsmith.config.loading import apply_overrides
     from bertsmith.convert.export import ExportSettings, export_run
 
-    checked = lay_over(ExportSettings, {}, _overrides(settings)).settings
+    checked = apply_overrides(ExportSettings, {}, _overrides(settings)).settings
     return export_run(Path(run), Path(out), opset, task, checked)
 
 
 def _loaded(recipe: Any, cls: type, verb: str, settings: Values | None, read: Any = None) -> Any:
     """Return the checked settings object of a recipe with `settings` laid over it."""
-    from bertsmith.config.loading import lay_over, load, to_dict
+    from bertsmith.config.loading import apply_overrides, load, to_dict
 
     overrides = _overrides(settings)
     if not isinstance(recipe, str | Path):
-        return lay_over(cls, to_dict(recipe), overrides).settings
+        return apply_overrides(cls, to_dict(recipe), overrides).settings
     if read is not None:
         return read(str(recipe), overrides).settings
     return load(cls, verb, str(recipe), overrides).settings

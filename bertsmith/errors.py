@@ -23,7 +23,7 @@ class UserError(Exception):
 
 
 class FilesNotFound(UserError):
-    """A task's files are not where the recipe says."""
+    """The error of a task whose files are not where the recipe says."""
 
 
 class Interrupted(Exception):

@@ -144,13 +144,13 @@ def evaluate(
     """Measure a model on held-out text, BLiMP or GLUE. Text is data=DIR, by default the run's own; BLiMP is blimp=DIR
     pairs=200; glue=DIR fine-tunes on at most 5,000 examples of five tasks."""
     from bertsmith.cli.answers import show_evaluation
-    from bertsmith.config.loading import lay_over
+    from bertsmith.config.loading import apply_overrides
     from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
     from bertsmith.predict.predictor import Predictor
     from bertsmith.storage.file_types import EVALUATION_FILE, check_output
     from bertsmith.storage.files import make_folder
 
-    settings = lay_over(EvaluateSettings, {}, asked or ()).settings
+    settings = apply_overrides(EvaluateSettings, {}, asked or ()).settings
     if out is not None:
         check_output(out, EVALUATION_FILE)
         make_folder(out.resolve().parent)
@@ -226,13 +226,13 @@ def export(
     plugin: Plugins = None,
 ) -> None:
     """Write a run as a Hugging Face folder."""
-    from bertsmith.config.loading import lay_over
+    from bertsmith.config.loading import apply_overrides
     from bertsmith.convert.export import ExportSettings, export_run, how_to_load
     from bertsmith.hub.onnx import DEFAULT_OPSET
 
     if onnx and opset is None:
         opset = DEFAULT_OPSET
-    settings = lay_over(ExportSettings, {}, overrides or ()).settings
+    settings = apply_overrides(ExportSettings, {}, overrides or ()).settings
     tell(f"wrote {export_run(run, out, opset, task, settings)}")
     tell(f"next: {how_to_load(out)}")
 
@@ -246,10 +246,10 @@ def import_(
     ] = None,
 ) -> None:
     """Convert a published BERT, ELECTRA or ModernBERT. Of ModernBERTs, those with a WordPiece vocabulary."""
-    from bertsmith.config.loading import lay_over
+    from bertsmith.config.loading import apply_overrides
     from bertsmith.convert.importing import ImportSettings, import_model
 
-    for line in import_model(path, out, lay_over(ImportSettings, {}, overrides or ()).settings):
+    for line in import_model(path, out, apply_overrides(ImportSettings, {}, overrides or ()).settings):
         tell(line)
     tell(f"wrote {out}")
     model = out / "discriminator" if (out / "discriminator").is_dir() else out

@@ -58,7 +58,7 @@ Plugins = Annotated[
 ]
 Traceback = Annotated[bool, typer.Option("--traceback", help="show an error's traceback")]
 
-NO_PATHS = ("texts", "overrides", "asked")
+NON_PATH_ARGUMENTS = ("texts", "overrides", "asked")
 """Parameters whose text may be an address: texts to predict, and settings, which `bertsmith.config.loading` checks."""
 
 
@@ -66,7 +66,7 @@ def refuse_addresses(program: Any) -> None:
     """Make every verb of typer's `program` refuse an address such as s3://… where it expects a local path."""
     for verb in program.commands.values():
         for parameter in verb.params:
-            if parameter.name not in NO_PATHS:
+            if parameter.name not in NON_PATH_ARGUMENTS:
                 parameter.process_value = _local(parameter)
 
 

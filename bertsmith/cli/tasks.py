@@ -105,7 +105,7 @@ def submit(
     plugin: Plugins = None,
 ) -> None:
     """Predict GLUE's test sets, for its server. Or answer a file of questions (data=FILE)."""
-    from bertsmith.config.loading import lay_over
+    from bertsmith.config.loading import apply_overrides
     from bertsmith.errors import UserError
 
     if out.suffix.lower() == ".json":
@@ -114,14 +114,14 @@ def submit(
         if fill:
             raise UserError("--fill: only for GLUE's archive; in a file of questions each one is answered")
         run_of_questions(run, task)  # what the run is comes before what is said of it
-        tell(write_answers(run, out, lay_over(AnswerFileSettings, {}, overrides or ()).settings, task))
+        tell(write_answers(run, out, apply_overrides(AnswerFileSettings, {}, overrides or ()).settings, task))
         tell(f"wrote {out}")
         return
     from bertsmith.predict.submit import SubmitSettings, submit
 
     if task is not None:
         raise UserError(f"--task {task}: of use with OUT.json and questions alone; GLUE's archive holds all tasks")
-    lines, left_out = submit(run, out, lay_over(SubmitSettings, {}, overrides or ()).settings, fill)
+    lines, left_out = submit(run, out, apply_overrides(SubmitSettings, {}, overrides or ()).settings, fill)
     tell("\n".join(lines))
     for line in left_out:
         tell(f"left out: {line}")

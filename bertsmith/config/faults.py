@@ -10,7 +10,7 @@ from bertsmith.config.schema import fields_of, keys_of, path_of, table_class
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.manifests import folder_type
 
-ELSEWHERE = {
+OTHER_NAMES = {
     "lr": "learning_rate", "max_steps": "steps", "num_train_epochs": "epochs", "warmup_ratio": "warmup_proportion",
     "max_seq_length": "sequence_length",
 }  # fmt: skip
@@ -65,7 +65,7 @@ def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
 def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> str:
     here, everywhere = list(fields_of(table_class(cls, tables, values))), list(keys_of(cls))
     last = key.rpartition(".")[2]
-    last = ELSEWHERE.get(last, last)
+    last = OTHER_NAMES.get(last, last)
     if near := difflib.get_close_matches(last, here, n=1):
         return f"did you mean {'.'.join([*tables, near[0]])}?"
     elsewhere = [name for name in everywhere if name.rpartition(".")[2] == last]

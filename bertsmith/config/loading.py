@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 
 from bertsmith.config.faults import fault_line, split_override
 from bertsmith.config.fields import Settings
-from bertsmith.config.plugins import plugin_identity, require_plugins, take_plugins
+from bertsmith.config.plugins import plugin_identity, require_plugins, load_recipe_plugins
 from bertsmith.config.registry import Registry
 from bertsmith.config.schema import (
-    drop_other_kinds,
-    drop_replaced,
+    drop_inapplicable,
+    drop_replaced_settings,
     fields_of,
     leaves,
     path_of,
-    refuse_other_kinds,
+    refuse_inapplicable,
     rename_settings,
     with_defaults,
 )
@@ -67,10 +67,10 @@ def load(
         UserError: the recipe is not found or not TOML, a key is unknown (the nearest right one is named), a value has
             the wrong type or is impossible.
     """
-    return lay_over(cls, read_recipe_values(verb, recipe), overrides, complete)
+    return apply_overrides(cls, read_recipe_values(verb, recipe), overrides, complete)
 
 
-def lay_over(
+def apply_overrides(
     cls: type[Settings], values: dict[str, Any], overrides: Sequence[str], complete: Complete | None = None
 ) -> Loaded:
     """Check `overrides` laid over a recipe's nested `values`, which are {} where there is no recipe; raises UserError
@@ -78,29 +78,29 @@ def lay_over(
     if "plugins" in fields_of(cls):
         named = [text for key, text in (split_override(cls, given) for given in overrides) if key == "plugins"]
         overrides = [override for override in overrides if not override.startswith("plugins=")]
-        take_plugins(values, [(_parse_value(text), text) for text in named])
+        load_recipe_plugins(values, [(_parse_value(text), text) for text in named])
     origins = dict.fromkeys(_flatten(values), "recipe")
     texts = {}
     for override in overrides:
         key, text = split_override(cls, override)
         _put(values, key, _parse_value(text), override)
-        drop_replaced(cls, values, origins, key)
+        drop_replaced_settings(cls, values, origins, key)
         origins[key] = "command line"
         texts[key] = text
     notes = rename_settings(cls, values, origins)
     if complete is not None:
         complete(values, origins)
     settings = _built(cls, values, texts)
-    if any(key.rpartition(".")[2] in ("kind", "task") for key in texts) and drop_other_kinds(settings, values, origins):
+    if any(key.rpartition(".")[2] in ("kind", "task") for key in texts) and drop_inapplicable(settings, values, origins):
         settings = _built(cls, values, texts)
-    refuse_other_kinds(settings, texts)
+    refuse_inapplicable(settings, texts)
     return Loaded(settings, origins, notes)
 
 
 def check(cls: type[Settings], values: dict[str, Any]) -> Settings:
     """Build `cls` from nested `values`; raises UserError as `load`, with at most two faults, a line each."""
     settings = _built(cls, values, {})
-    refuse_other_kinds(settings)
+    refuse_inapplicable(settings)
     return settings
 
 

@@ -23,7 +23,7 @@ IDENTITY = "plugin_hashes"  # in an identity: a plugin's file name → its sha25
 
 
 class Plugin(NamedTuple):
-    """A loaded file."""
+    """A file of a user's code that was loaded."""
 
     name: str
     sha256: str
@@ -105,7 +105,7 @@ def require_plugins(run: Path) -> None:
         raise UserError(f"{needed}: name it with --plugin FILE (in Python load_plugin)")
 
 
-def take_plugins(values: dict[str, Any], typed: Iterable[tuple[Any, str]]) -> None:
+def load_recipe_plugins(values: dict[str, Any], typed: Iterable[tuple[Any, str]]) -> None:
     """Load the plugins of a recipe's `values` and those `typed` (each a list of paths, or the text of one), and put all
     of them into the values; raises UserError as `load_plugin`."""
     paths = values.get("plugins", [])

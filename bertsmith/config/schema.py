@@ -121,7 +121,7 @@ def keys_of(cls: type, prefix: str = "") -> Iterator[str]:
                 yield f"{prefix}{field.name}"
 
 
-def drop_replaced(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
+def drop_replaced_settings(cls: type, values: dict[str, Any], origins: dict[str, str], key: str) -> None:
     """Drop the recipe's settings that a typed one replaces: of those that its class names as `exclusive` the others,
     and where it is a table's `kind`, those that this kind lacks. Typed ones are kept, for checking to refuse."""
     *tables, last = key.split(".")
@@ -188,7 +188,7 @@ def leaves(
             yield Leaf(f"{prefix}{field.name}", value, default, description, matters, url, others)
 
 
-def refuse_other_kinds(settings: Any, typed: Iterable[str] = ()) -> None:
+def refuse_inapplicable(settings: Any, typed: Iterable[str] = ()) -> None:
     """Raise UserError for a setting of another kind than these settings have, which is not at its default, or
     `typed`."""
     prefixes = tuple(f"{key}." for key in typed)
@@ -197,7 +197,7 @@ def refuse_other_kinds(settings: Any, typed: Iterable[str] = ()) -> None:
             raise UserError(f"{leaf.key} = {quoted(leaf.value)}: only for {' or '.join(leaf.only)}; leave it out")
 
 
-def drop_other_kinds(settings: Any, values: dict[str, Any], origins: dict[str, str]) -> bool:
+def drop_inapplicable(settings: Any, values: dict[str, Any], origins: dict[str, str]) -> bool:
     """Take the recipe's settings of other kinds out of `values`, where the command line chose the kind; return whether
     there were any."""
     dropped = [leaf.key for leaf in leaves(settings) if leaf.only and origins.get(leaf.key) == "recipe"]

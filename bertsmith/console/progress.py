@@ -56,6 +56,8 @@ class Progress:
 
 
 class _Bar(Progress):
+    """A bar on a terminal."""
+
     def __init__(self, bar: "RichProgress", label: str, total: float, initial: float, patience: float):
         super().__init__(label, total, initial, patience)
         self.bar = bar

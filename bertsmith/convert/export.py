@@ -12,7 +12,7 @@ from bertsmith.console.shell import command
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.evals.held_out import measuring_of
-from bertsmith.hub.card import CardSettings, Measured, model_card
+from bertsmith.hub.card import CardScores, CardSettings, model_card
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.hub.onnx import check_onnx
 from bertsmith.hub.sentence import KEPT, kept_modules
@@ -127,10 +127,10 @@ def _export_pretrained(model: Model, out: Path, opset: int | None, card_settings
             results={"steps": run.step, **measures},
             onnx=opset is not None,
             settings=card_settings,
-            measured=Measured(path.name, Path(run.recipe.data).name, measures),
+            scores=CardScores(path.name, Path(run.recipe.data).name, measures),
             pooled=its_modules.description if its_modules else None,
         )
-        network = replace(network, measured=measuring_of(run.recipe).to_json())
+        network = replace(network, evaluation_settings=measuring_of(run.recipe).to_json())
         _note(folder, write_folder(folder, network, model.tokenizer, card=card, opset=opset, modules=its_modules))
 
 
@@ -162,7 +162,7 @@ def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, card_setti
         },
         onnx=opset is not None,
         settings=card_settings,
-        measured=Measured(run.name, trial.results["task"], this),
+        scores=CardScores(run.name, trial.results["task"], this),
     )
     if network.head == "classification":
         weights, labels = trial.answer_kind.exported(network.weights)
@@ -176,7 +176,7 @@ def _note(folder: Path, difference: float | None) -> None:
 
 
 def _recipe_text(run: Path) -> str:
-    """Return the recipe, with the names of files and folders for their paths: where they lay is nobody's concern."""
+    """Return the recipe, with the names of files and folders for their paths: where they lay is private."""
     return tomli_w.dumps(_without_places(tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))))
 
 

@@ -126,7 +126,7 @@ PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
 
 class Unavailable(Exception):
-    """Why a source does not give a file; the next source is tried."""
+    """The error of a source that does not give a file; the next source is tried."""
 
 
 @no_empty_folder

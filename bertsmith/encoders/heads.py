@@ -41,7 +41,7 @@ class PlainClassificationHead(nn.Module):
 
 
 class JointAnswerHead(nn.Module):
-    """Where the answer ends depends on where it begins: dense, GELU, dense on the beginning's vector beside each
+    """A head of answers whose end depends on their beginning: dense, GELU, dense on the beginning's vector beside each
     token's. Whether there is none: the same on [CLS]'s vector beside the beginning's expected one.
 
     The dense layer on two vectors is the sum of one on each, so that no vector is laid beside another in memory.

@@ -114,11 +114,11 @@ def _exported_measuring(model: Model) -> Measuring:
     Raises:
         UserError: config.json says what cannot be, or of rows that the model cannot hold; no objective measures it.
     """
-    first, content = model.network, model.network.measured or {}
+    first, content = model.network, model.network.evaluation_settings or {}
     names = {field.name for field in fields(HeldOutRows)}
     try:
         rows = check(HeldOutRows, {name: value for name, value in content.items() if name in names})
-        if first.measured is None:
+        if first.evaluation_settings is None:
             length = first.trained_length or min(DEFAULT_LENGTH, model.length)
             one_segment = first.settings.num_segments == 1
             rows = HeldOutRows(rows=RowSettings(kind="windows" if one_segment else "two_segments", length=length))

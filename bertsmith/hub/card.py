@@ -30,7 +30,7 @@ class CardSettings:
         return given | {name: [part.strip() for part in parts] for name, parts in lists.items()}
 
 
-class Measured(NamedTuple):
+class CardScores(NamedTuple):
     """Scores for the card's `model-index`."""
 
     model: str
@@ -75,7 +75,7 @@ def model_card(
     results: Mapping[str, Any],
     onnx: bool = False,
     settings: CardSettings = CardSettings(),  # noqa: B008 - frozen
-    measured: Measured | None = None,
+    scores: CardScores | None = None,
     pooled: str | None = None,
 ) -> str:
     """Return Markdown with the front matter that Hugging Face's hub reads.
@@ -87,14 +87,14 @@ def model_card(
         data: name → value ("corpus", "documents", "tokens", …), in the order to show.
         results: metric → value; numbers are shown with four digits.
         onnx: whether a model.onnx is beside it.
-        settings, measured: for the front matter.
+        settings, scores: for the front matter.
         pooled: describes the modules of sentence-transformers beside it, which come from the model that it began as.
     """
     head = HEADS[network.head]
     pipeline, text = head.pipeline, head.example
     tags = ["bertsmith"] + [_SENTENCES] * bool(pooled)
     front: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": pipeline, "tags": tags}
-    front |= settings.front_matter() | (measured.front_matter(pipeline) if measured else {})
+    front |= settings.front_matter() | (scores.front_matter(pipeline) if scores else {})
     call = f'pipeline("{pipeline}", model="path/to/this/folder")("{text}")'
     example = f"from transformers import pipeline\n\nprint({call})" if text else _ANSWERING
     parts = [

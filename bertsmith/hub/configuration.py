@@ -42,8 +42,8 @@ def describe(network: Network, tokenizer: Tokenizer) -> dict[str, Any]:
     if network.problem_type is not None:
         config["problem_type"] = network.problem_type
     config |= family.token_ids(tokenizer) | {"vocab_size": network.vocab_size}
-    kept = zip(OWN_KEYS, (network.trained_length, network.is_energy_head, list(network.finetuned_on), network.measured),
-               strict=True)  # fmt: skip
+    kept = zip(OWN_KEYS, (network.trained_length, network.is_energy_head, list(network.finetuned_on),
+                          network.evaluation_settings), strict=True)  # fmt: skip
     return config | {key: value for key, value in kept if value}
 
 
@@ -119,7 +119,7 @@ def _own(config: Mapping[str, Any], head: HeadName | None, where: str) -> dict[s
     if not all(isinstance(task, str) for task in learnt):
         raise UserError(f"{where}: learnt = {quoted(learnt)}; it must be a list of tasks")
     measured = member(config, "measured", (dict, type(None)), where, None)
-    own = {"trained_length": trained_length, "is_energy_head": energies, "measured": measured}
+    own = {"trained_length": trained_length, "is_energy_head": energies, "evaluation_settings": measured}
     return own | {"finetuned_on": tuple(learnt)}
 
 

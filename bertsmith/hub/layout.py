@@ -26,7 +26,7 @@ _OTHERS = {root: title for root, title in {
 }.items() if root not in {family.root for family in FAMILIES.values()}}  # fmt: skip
 """First parts of the names of tensors of families that are not read → the family."""
 
-_ANYBODYS = ("transformer", "shared", "h", "wte")
+_COMMON_NAMES = ("transformer", "shared", "h", "wte")
 """Of these, names that somebody's own module around a BERT may have too."""
 
 
@@ -80,7 +80,7 @@ def _prefix(names: Iterable[str], where: str) -> str:
             continue
         before = f".{anchored[0]}".removesuffix(anchor)  # "" or ".module.bert"
         head, _, last = before.rpartition(".")
-        if last in _OTHERS and last not in _ANYBODYS:
+        if last in _OTHERS and last not in _COMMON_NAMES:
             return ""  # it is refused by its family's name
         before = head if last in owns else before
         return f"{before[1:]}." if before else ""

@@ -42,8 +42,8 @@ class Network:
     """Longest row seen in pre-training, in tokens; None where it is not known."""
     finetuned_on: tuple[str, ...] = ()
     """The tasks that it was fine-tuned on, the last one last."""
-    measured: dict[str, Any] | None = None
-    """How its run measured held-out text."""
+    evaluation_settings: dict[str, Any] | None = None
+    """The settings by which its run measured held-out text; "measured" in config.json."""
     folder: Path = Path()
     """The one that it was read from."""
     concluded: tuple[str, ...] = ()

@@ -44,11 +44,11 @@ def check_replaceable(out: Path) -> None:
         raise UserError(f"{out}: a {word(kind)} folder; name another folder to export to")
     with reported(out):
         names = {entry.name for entry in out.iterdir()}
-        foreign = others_in(out, EXPORTED_FILES)
-    if names and not foreign and not _is_signed(out / WEIGHTS):
-        foreign = [WEIGHTS if WEIGHTS in names else min(names)]
-    if foreign:
-        first = min(foreign, key=lambda name: (name.startswith("."), name))
+        others = others_in(out, EXPORTED_FILES)
+    if names and not others and not _is_signed(out / WEIGHTS):
+        others = [WEIGHTS if WEIGHTS in names else min(names)]
+    if others:
+        first = min(others, key=lambda name: (name.startswith("."), name))
         raise UserError(f"{out}: holds {first}, and no sign that an export wrote it; name another folder")
 
 

@@ -39,7 +39,7 @@ Row = tuple[Any, ...]
 
 @dataclass
 class Pipeline(ABC):
-    """Answers rows with lines."""
+    """A model's answers to rows, as lines."""
 
     model: Predictor
     truncate: bool = False
@@ -81,7 +81,7 @@ class Pipeline(ABC):
 
 
 class Classify(Pipeline):
-    """Gives a text, or a pair of texts, a class, labels or a number."""
+    """The class, labels or number of a text, or of a pair of texts."""
 
     def parse(self, line: str) -> Row:
         return tuple(line.split("\t"))
@@ -100,7 +100,7 @@ class Classify(Pipeline):
 
 @dataclass
 class TagWords(Pipeline):
-    """Gives each word a tag."""
+    """The tag of each word."""
 
     a_word_a_line: bool = False
     """Whether lines are as `grade conll2000` reads them."""
@@ -130,7 +130,7 @@ class TagWords(Pipeline):
 
 
 class Answer(Pipeline):
-    """Finds the answer to a question in its context."""
+    """The answer to a question in its context."""
 
     default_columns = (("question", "context"),)
 
@@ -150,7 +150,7 @@ class Answer(Pipeline):
 
 @dataclass
 class Fill(Pipeline):
-    """Fills each [MASK]; a text without one is repeated."""
+    """The text with each [MASK] filled; one without any is repeated."""
 
     num_plain: int = 0
     """Texts without a [MASK]."""
@@ -192,7 +192,7 @@ class Fill(Pipeline):
 
 
 class DetectReplaced(Fill):
-    """Finds the tokens that were replaced; the generator beside it, if any, fills each [MASK]."""
+    """The tokens that were replaced; the generator beside it, if any, fills each [MASK]."""
 
     def fill(self, texts: list[str]) -> list[Filled]:
         return super().fill(texts) if texts else []
@@ -213,7 +213,7 @@ class DetectReplaced(Fill):
 
 @dataclass
 class Score(Pipeline):
-    """Says how likely each text is."""
+    """The pseudo-log-likelihood of each text."""
 
     per_token: bool = False
     """Whether each token's share is shown."""

@@ -1,4 +1,4 @@
-"""What is done with the malformed parts of a file: they are refused, or left out and counted."""
+"""The malformed parts of a file, which are refused, or left out and counted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from bertsmith.errors import UserError
 
 Part = TypeVar("Part")
 
-OF_A_RUN = "skip_malformed=true leaves such {} out"
-OF_GRADING = "--skip-malformed leaves such {} out, as a run with skip_malformed=true does"
+RUN_REMEDY = "skip_malformed=true leaves such {} out"
+GRADE_REMEDY = "--skip-malformed leaves such {} out, as a run with skip_malformed=true does"
 
 
 @dataclass
@@ -19,13 +19,13 @@ class Malformed:
     noun: str = "questions"
     """Of the parts, in messages."""
     remedy: str = ""
-    """What has them left out, where something does: `OF_A_RUN`, `OF_GRADING`."""
+    """How a user leaves them out, where they can: `RUN_REMEDY`, `GRADE_REMEDY`."""
     skip: bool = False
     count: int = 0
     first: str = ""
     """What was wrong with the first that was left out."""
 
-    def tried(self, read: Callable[..., Part], *args: object) -> Part | None:
+    def read_or_skip(self, read: Callable[..., Part], *args: object) -> Part | None:
         """Return what `read` gives; None where it refuses, and that is to be left out. Raises UserError where `read`
         refuses, and that is not to be left out."""
         try:

@@ -60,7 +60,7 @@ def _gold(
         gold[id] = answers
 
     for asked in questions:
-        malformed.tried(add, *asked)
+        malformed.read_or_skip(add, *asked)
     if not gold:
         left_out = f" ({malformed.note()[0]})" if malformed.count else ""
         raise UserError(f"{path}: no questions in this file{left_out}")
@@ -71,11 +71,11 @@ def questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, Any, s
     """Yield for each question of a file in SQuAD's layout: its paragraph, itself, its id, and how to call it. Raises
     UserError where the file is missing, not JSON or laid out otherwise."""
     for number, article in enumerate(part_of(read_json(path), "data", list, f"{path}: SQuAD's layout")):
-        paragraphs = malformed.tried(part_of, article, "paragraphs", list, f"{path}: data[{number}]")
+        paragraphs = malformed.read_or_skip(part_of, article, "paragraphs", list, f"{path}: data[{number}]")
         for place, paragraph in enumerate(paragraphs or ()):
             where = f"{path}: data[{number}].paragraphs[{place}]"
-            for question in malformed.tried(part_of, paragraph, "qas", list, where) or ():
-                id = malformed.tried(id_of, question, "id", f"{where}: a question")
+            for question in malformed.read_or_skip(part_of, paragraph, "qas", list, where) or ():
+                id = malformed.read_or_skip(id_of, question, "id", f"{where}: a question")
                 if id is not None:
                     yield paragraph, question, id, f"{path}: question {quoted(id)}"
 
@@ -99,9 +99,9 @@ def mrqa_questions_of(path: Path, malformed: Malformed) -> Iterator[tuple[Any, A
     Raises UserError where the file is missing or damaged; a line is not JSON or laid out otherwise."""
     for number, line in _lines(path):
         where = f"{path}, line {number}"
-        content = malformed.tried(_mrqa_line, line, where, number == 1) or {"qas": ()}
+        content = malformed.read_or_skip(_mrqa_line, line, where, number == 1) or {"qas": ()}
         for question in content["qas"]:
-            id = malformed.tried(id_of, question, "qid", f"{where}: a question")
+            id = malformed.read_or_skip(id_of, question, "qid", f"{where}: a question")
             if id is not None:
                 yield content, question, id, f"{where}: question {quoted(id)}"
 

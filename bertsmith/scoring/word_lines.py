@@ -69,14 +69,14 @@ def read_words(path: Path, documents: bool = False, malformed: Malformed | None 
                 sentences.append([])
             continue
         if is_first and surely:
-            is_comment = malformed.tried(_is_comment, path, word, num_columns, tags)
+            is_comment = malformed.read_or_skip(_is_comment, path, word, num_columns, tags)
             if is_comment is None:
                 unusable.add(len(sentences))
             if is_comment or is_comment is None:
                 continue
         num_columns = num_columns or len(word.columns)
         is_checked = not is_document and len(sentences) not in unusable
-        if is_checked and malformed.tried(_check_columns, path, word, num_columns) is None:
+        if is_checked and malformed.read_or_skip(_check_columns, path, word, num_columns) is None:
             unusable.add(len(sentences))
         is_first = is_document
         sentences[-1].append(word)

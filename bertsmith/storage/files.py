@@ -59,8 +59,8 @@ def atomic_folder(path: Path, names: Collection[str] = ()) -> Iterator[Path]:
     with reported(path):
         if old.is_dir() and not path.exists():  # killed between the two renames below
             old.rename(path)
-        for rubbish in (temporary, old):
-            remove_tree(rubbish)
+        for leftover in (temporary, old):
+            remove_tree(leftover)
         temporary.mkdir()
         try:
             yield temporary
@@ -233,7 +233,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(content: Any) -> str:
-    """Hash of the canonical JSON of `content`."""
+    """Return the sha256 of the canonical JSON of `content`, in hex."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

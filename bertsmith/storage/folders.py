@@ -21,7 +21,7 @@ Returned = TypeVar("Returned")
 MAX_DIFFERENCES = 4  # in a message
 EARLIER_TEMPORARY = ".partial"  # suffix that version 0.1.0 gave checkpoints and trials while it wrote them
 
-SAYS_MOST = ("kind", "model", "protocol", "from_mnli")
+FIRST_KEYS = ("kind", "model", "protocol", "from_mnli")
 """Last parts of the keys that decide others; a message names them first."""
 
 
@@ -70,7 +70,7 @@ def open_run_folder(
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
     before, after = (json.loads(json.dumps(side)) for side in (before, after))
-    keys = sorted(before.keys() | after.keys(), key=lambda key: (key.rpartition(".")[2] not in SAYS_MOST, key))
+    keys = sorted(before.keys() | after.keys(), key=lambda key: (key.rpartition(".")[2] not in FIRST_KEYS, key))
     return [
         f"{key}: {quoted(before.get(key))} → {quoted(after.get(key))}"
         for key in keys

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.config.loading import Loaded, check, defaults, identity, lay_over, read_recipe_values
+from bertsmith.config.loading import Loaded, check, defaults, identity, apply_overrides, read_recipe_values
 from bertsmith.console.terminal import say
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
@@ -108,7 +108,7 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
 def read_glue_job(model: Path, overrides: Sequence[str]) -> GlueJob:
     """Check what was asked for, and look which tasks are there. Raises UserError as `run_glue`."""
     own = [text for text in overrides if "=" not in text or _key(text) in GlueSettings.__dataclass_fields__]
-    settings = lay_over(GlueSettings, {}, own).settings
+    settings = apply_overrides(GlueSettings, {}, own).settings
     for text in overrides:
         if _key(text) in ("task", "model"):
             remedy = "`bertsmith finetune` runs one task" if _key(text) == "task" else "the model is the first argument"
@@ -154,7 +154,7 @@ def _recipe(task: str, model: Path, settings: GlueSettings, overrides: Sequence[
     values = read_recipe_values("finetune", task)
     if settings.protocol == "cramming":
         values |= read_recipe_values("glue", "cramming")
-    return lay_over(FinetuneRecipe, values | {"model": str(model), "data": settings.data}, overrides)
+    return apply_overrides(FinetuneRecipe, values | {"model": str(model), "data": settings.data}, overrides)
 
 
 def _open(out: Path, job: GlueJob, fingerprint: str, overwrite: bool) -> None:
@@ -208,7 +208,7 @@ def _departures(job: GlueJob, tasks: Iterable[str]) -> dict[str, list[str]]:
     departures: dict[str, list[str]] = {"reference": [], "cramming": []}
     changed = [
         key for key, value in parameters.items() if value != shipped_parameters[key] and key != "compat"
-    ]  # closer, not farther
+    ]  # compat is nearer to the reference
     if changed:
         departures["reference"].append(f"not the reference's hyper-parameters ({', '.join(changed)})")
     varied = [key for key, value in parameters.items() if isinstance(value, dict)]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.config.loading import Loaded, defaults, identity, lay_over, read_recipe_values, to_dict
+from bertsmith.config.loading import Loaded, defaults, identity, apply_overrides, read_recipe_values, to_dict
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder
@@ -103,7 +103,7 @@ def read_search_job(recipe: str, overrides: Sequence[str]) -> SearchJob:
     """Check what was asked for. Raises UserError as `run_search`."""
     search_overrides = [text for text in overrides if text.startswith(PREFIX)]
     recipe_overrides = [text for text in overrides if not text.startswith(PREFIX)]
-    asked = lay_over(SearchOptions, {}, search_overrides).settings.search
+    asked = apply_overrides(SearchOptions, {}, search_overrides).settings.search
     values = {field.name: getattr(asked, field.name) for field in fields(asked) if getattr(asked, field.name)}
     for override in search_overrides:
         if override.partition("=")[0].removeprefix(PREFIX) not in values:
@@ -114,12 +114,12 @@ def read_search_job(recipe: str, overrides: Sequence[str]) -> SearchJob:
             raise UserError(f"{PREFIX}{key} = {list(given)}: a value is there twice; name each once")
         if any(text.partition("=")[0] == KEYS.get(key, key) for text in recipe_overrides):
             raise UserError(f"{KEYS.get(key, key)}: searched ({PREFIX}{key}), so it has no one value; leave it out")
-    base = lay_over(FinetuneRecipe, read_recipe_values("finetune", recipe), recipe_overrides)
+    base = apply_overrides(FinetuneRecipe, read_recipe_values("finetune", recipe), recipe_overrides)
     recipes = {}
     for combination in product(*values.values()):
         chosen = dict(zip(values, combination, strict=True))
         given = [f"{KEYS.get(key, key)}={value!r}" for key, value in chosen.items()]
-        recipes[_name(chosen)] = lay_over(
+        recipes[_name(chosen)] = apply_overrides(
             FinetuneRecipe, read_recipe_values("finetune", recipe), [*recipe_overrides, *given]
         )
     return SearchJob(base, tuple(values), recipes)

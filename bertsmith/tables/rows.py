@@ -26,7 +26,7 @@ _UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
 class Fault(str):
-    """In the place of a row, what is wrong with it."""
+    """The reason why a row cannot be read, in its place."""
 
 
 class TableRows(NamedTuple):

@@ -24,7 +24,7 @@ POOLED_BATCHES = 32
 
 
 class Outcome(NamedTuple):
-    """How a model did."""
+    """A model's scores on a task's examples."""
 
     metrics: dict[str, float]
     """By name, as fractions of 1, the headline first."""
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     majority_score: float | None = None
     """The headline's score of always giving the commonest answer; None where all gold answers are the same."""
     cautions: tuple[str, ...] = ()
-    """What there is to say of outputs that are alike, or no better than that."""
+    """Warnings of outputs that are all alike, or of a score no better than that."""
 
 
 def outcome_of(

@@ -44,7 +44,7 @@ def split_held_out(num_examples: int, share: float, what: str = "examples") -> t
 
 @dataclass
 class EarlyStopping:
-    """Scores what is held out, and keeps the weights that did best on it, in the host's memory."""
+    """A rule that ends training by held-out scores; it keeps the best weights, in the host's memory."""
 
     sets: EvalSets
     """What is held out, of `num_examples` examples."""

@@ -148,7 +148,7 @@ def _open(
         "trained_length": pretrained.trained_length, "learnt_before": pretrained.finetuned_on,
         "tokenizer": pretrained.tokenizer.fingerprint, "finished": False,
     })  # fmt: skip
-    # Behind the manifest: killed between them, the folder is known for ours.
+    # After the manifest: of a run that is killed between them, the folder can be recognised.
     write_text(out / "recipe.toml", to_toml(recipe))
     pretrained.tokenizer.save(out)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.scoring.entities import EntityCounts, count_entities, scheme_of, tag_accuracy, total
-from bertsmith.scoring.malformed import OF_GRADING, Malformed
+from bertsmith.scoring.malformed import GRADE_REMEDY, Malformed
 from bertsmith.scoring.questions import paired_ids, read_mrqa, read_null_odds, read_predicted_texts, read_squad
 from bertsmith.scoring.text_answers import NULL_THRESHOLD, score_answerable, score_answers
 from bertsmith.scoring.word_lines import read_tagging
@@ -69,7 +69,7 @@ def grade(
         raise UserError(f"{task}: no file of predictions; give it after {gold}")
     if task in GLUE:
         return _grade_labels(task, gold, predictions, skip_malformed)
-    malformed = Malformed(remedy=OF_GRADING, skip=skip_malformed)
+    malformed = Malformed(remedy=GRADE_REMEDY, skip=skip_malformed)
     return _grade_texts(task, gold, predictions, null_odds, null_threshold, malformed)
 
 
@@ -104,8 +104,8 @@ def _grade_texts(
                 f"{null_odds}: no odds for {len(missing):,} predicted questions, the first is "
                 f"{quoted(missing[0], 80)}; there have to be some for each"
             )
-        foreign = _without(odds, gold)
-        notes += _counted(foreign, len(odds), f"ids of {null_odds} are not in {gold_path}, and count for nothing")
+        not_in_gold = _without(odds, gold)
+        notes += _counted(not_in_gold, len(odds), f"ids of {null_odds} are not in {gold_path}, and count for nothing")
         scores = dict(score_answerable(gold, predicted, odds, null_threshold))
         if null_threshold == NULL_THRESHOLD:
             notes.append(
@@ -131,8 +131,8 @@ def _grade_tags(gold_path: Path, path: Path | None, skip_malformed: bool) -> Gra
         "strict": {"scheme": scheme, **_shares(strict)},
         "words": num_words, "sentences": len(gold),
     }  # fmt: skip
-    foreign = [type for type, counts in lenient.items() if not counts.gold]
-    notes = _counted(foreign, len(lenient), f"types of entities are not in {gold_path}, and count as wrong")
+    not_in_gold = [type for type, counts in lenient.items() if not counts.gold]
+    notes = _counted(not_in_gold, len(lenient), f"types of entities are not in {gold_path}, and count as wrong")
     for name, what in (("gold", "recall"), ("predicted", "precision")):
         if not scores[name]:
             notes.append(f"there is no {name} entity; {what} and F1 are 0 by definition")

@@ -11,7 +11,7 @@ In reading order:
     workers       parts of a corpus → tokens, in parallel and in corpus order
     journal       the progress of a preparation on disk, so that a killed one continues
     prepare       a corpus → a data folder: parallel, restartable, the same bytes for any number of workers
-    shard_checks  checks of a shard's arrays: hashes, formats, order
+    shard_checks  hashes and formats of a shard's files
     shards        the data folder: memory-mapped token shards and their manifest
     segments      documents of a shard → training rows of a sequence length (pure functions)
     docstrings    English text out of the installed packages, for the quickstart

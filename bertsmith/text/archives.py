@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from bertsmith.errors import one_line, quoted
-from bertsmith.text.compression import BrokenArchive, OnBroken, refuse, truncated
+from bertsmith.text.compression import OnBroken, UnreadableInput, refuse, truncated
 
 LARGEST_MEMBER = 64 << 20  # bytes; a larger one is passed over or stops the work. A document is never that long
 _LARGEST_NAME = 1 << 20  # bytes of a block with the next member's name or pax records, which stands before its header
@@ -37,7 +37,7 @@ def members(
     Reads the old, POSIX (ustar, pax) and GNU formats, and archives that were appended to one another.
 
     Raises:
-        BrokenArchive: not a tar archive, a damaged header, an early end, or a member whose name leads out of the
+        UnreadableInput: not a tar archive, a damaged header, an early end, or a member whose name leads out of the
             archive's folder (an absolute path, or one with `..`).
     """
     skipped = Counter() if skipped is None else skipped
@@ -63,9 +63,9 @@ def members(
             buffer, start = _skip_map(buffer[start:], blocks, source), 0
         if size > (LARGEST_MEMBER if flag not in b"LKxg" else _LARGEST_NAME):
             if flag in b"LKxg":
-                raise BrokenArchive(f"{source}: a name of {size:,} bytes; do not trust this archive, fetch it again")
+                raise UnreadableInput(f"{source}: a name of {size:,} bytes; do not trust this archive, fetch it again")
             most = f"at most {LARGEST_MEMBER:,} are read of one; cut it into documents"
-            broken(BrokenArchive(f"{source}: a member of {size:,} bytes, and {most}"))
+            broken(UnreadableInput(f"{source}: a member of {size:,} bytes, and {most}"))
             buffer, start, ahead = _skip(buffer[start:], padded, blocks, source), 0, _Ahead()
             continue
         if len(buffer) < start + padded:
@@ -149,7 +149,7 @@ def _skip_map(buffer: bytes, blocks: Iterator[bytes], source: str) -> bytes:
 
 
 def _parse(header: bytes, source: str) -> tuple[int, bytes]:
-    """Size of what follows a header, and the member's type. Raises BrokenArchive where the checksum is wrong."""
+    """Size of what follows a header, and the member's type. Raises UnreadableInput where the checksum is wrong."""
     flag = header[156:157]
     try:
         # The checksum is the sum of the header's bytes, its own field taken for spaces. Adler-32's lower half is one
@@ -165,7 +165,7 @@ def _parse(header: bytes, source: str) -> tuple[int, bytes]:
         if not 0 <= size < 1 << 62:
             raise ValueError(f"a member of {size} bytes")
     except ValueError as error:
-        raise BrokenArchive(
+        raise UnreadableInput(
             f"{source}: not a tar archive, or a damaged one ({one_line(error)}); fetch it again"
         ) from None
     return size, flag
@@ -177,10 +177,10 @@ def _name(header: bytes) -> bytes:
 
 
 def _check_name(name: bytes, source: str) -> bool:
-    """Return whether a member is hidden. Raises BrokenArchive where its name leads out of the archive's folder."""
+    """Return whether a member is hidden. Raises UnreadableInput where its name leads out of the archive's folder."""
     parts = name.split(b"/")
     if name.startswith(b"/") or b".." in parts:
-        raise BrokenArchive(
+        raise UnreadableInput(
             f"{source}: member {quoted(name.decode(errors='replace'))} leads out of the archive's folder; do not trust "
             f"this archive, fetch it from its publisher"
         )

@@ -21,15 +21,15 @@ _BLOCK = 1 << 22  # bytes that a decoder gives at once, about, where it has a li
 _DECODER_MEMORY = 512 << 20  # bytes of a decoder's dictionary or window, whose size is in the file
 
 
-class BrokenArchive(UserError):
+class UnreadableInput(UserError):
     """An archive that is truncated, corrupt, hostile or too large; `on_error = "skip"` passes over it."""
 
 
-OnBroken = Callable[[BrokenArchive], None]
+OnBroken = Callable[[UnreadableInput], None]
 """Called for a broken part where reading can go on after it: raises the error, or counts it."""
 
 
-def refuse(error: BrokenArchive) -> None:
+def refuse(error: UnreadableInput) -> None:
     raise error
 
 
@@ -38,7 +38,7 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
     `source`.
 
     Raises:
-        BrokenArchive: the data is corrupt, ends too early, or takes a decoder more than `_DECODER_MEMORY`; the name
+        UnreadableInput: the data is corrupt, ends too early, or takes a decoder more than `_DECODER_MEMORY`; the name
             says that it is compressed, and it is neither that nor text.
     """
     chunk = file.read(_CHUNK)
@@ -60,7 +60,7 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
         except (lzma.LZMAError, zlib.error, zstandard.ZstdError, OSError, EOFError) as error:
             if getattr(error, "errno", None):
                 raise  # of the file system
-            raise BrokenArchive(f"{source}: corrupt ({one_line(error)}); fetch it again") from None
+            raise UnreadableInput(f"{source}: corrupt ({one_line(error)}); fetch it again") from None
         if decoder.eof:  # another stream may follow, after zeros for padding
             chunk, decoder = chunk.lstrip(b"\0"), None
         chunk = chunk or file.read(_CHUNK)
@@ -69,7 +69,7 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
 
 
 def _refuse_unless_text(beginning: bytes, source: str) -> None:
-    """Raise BrokenArchive where a file's name says that it is compressed, and its content is neither that nor text."""
+    """Raise UnreadableInput where a file's name says that it is compressed, and it is neither that nor text."""
     if not source.lower().endswith(COMPRESSED_ENDINGS):
         return
     is_text = bool(beginning) and not re.search(rb"[\0-\x08\x0e-\x1f]", beginning)
@@ -80,7 +80,7 @@ def _refuse_unless_text(beginning: bytes, source: str) -> None:
         is_text = False
     if not is_text:
         what = "neither compressed nor text" if beginning else "empty"
-        raise BrokenArchive(f"{source}: {what}, whatever its name says; fetch it again")
+        raise UnreadableInput(f"{source}: {what}, whatever its name says; fetch it again")
 
 
 def archive_format(content: bytes) -> str | None:
@@ -95,8 +95,8 @@ def is_readable(archive: str) -> bool:
     return archive == "tar" or archive in _DECODERS
 
 
-def truncated(source: str) -> BrokenArchive:
-    return BrokenArchive(f"{source}: ends too early, it is truncated; fetch it again")
+def truncated(source: str) -> UnreadableInput:
+    return UnreadableInput(f"{source}: ends too early, it is truncated; fetch it again")
 
 
 def _decoded(decoder: Any, chunk: bytes, step: int) -> Generator[bytes, None, bytes]:

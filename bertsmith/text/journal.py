@@ -21,7 +21,7 @@ from bertsmith.storage.files import TEMPORARY, atomic_write, open_own, reported,
 from bertsmith.storage.folders import differences
 from bertsmith.storage.json_files import check_shape, parse_json
 from bertsmith.storage.manifests import FOLDER_TYPES, FORMAT_VERSION, read_manifest
-from bertsmith.text.shards import ARRAYS, SPLITS, Position, ShardWriter, shard_file
+from bertsmith.text.shards import ARRAYS, SPLITS, ShardWriter, WriterPosition, shard_file
 
 JOURNAL_FILE = "journal.jsonl"
 
@@ -38,7 +38,7 @@ SYNC_SECONDS = 10.0  # seconds of work that a power cut may lose; a killed proce
 
 
 @dataclass
-class Done:
+class PrepareProgress:
     """The finished work of a preparation.
 
     Attributes:
@@ -52,14 +52,14 @@ class Done:
     parts: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
-    positions: dict[str, Position] = field(default_factory=lambda: dict.fromkeys(SPLITS, Position()))
+    positions: dict[str, WriterPosition] = field(default_factory=lambda: dict.fromkeys(SPLITS, WriterPosition()))
     shards: dict[str, list[dict[str, int]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     files: dict[str, str] = field(default_factory=dict)
 
     def add(self, line: dict[str, Any]) -> None:
         """Add a line of the journal."""
         self.positions |= {
-            split: Position(index, tuple(lengths)) for split, (index, lengths) in line["positions"].items()
+            split: WriterPosition(index, tuple(lengths)) for split, (index, lengths) in line["positions"].items()
         }
         if "closed" in line:
             self.shards[line["closed"]].append(line["lengths"])
@@ -76,7 +76,7 @@ class Journal:
     def __init__(self, folder: Path, identity: dict[str, Any], dtype: np.dtype):
         """Open the folder's journal, or begin one; raises UserError where there is one of another `identity`."""
         self.path = folder / JOURNAL_FILE
-        self.done = Done()
+        self.done = PrepareProgress()
         self._synced_at = time.monotonic()
         head = {
             "kind": JOURNAL,
@@ -88,12 +88,12 @@ class Journal:
         if self.path.exists():
             before, *lines = read_journal(self.path)
             refuse_other(folder, before, identity)
-            lines = self._take_in(lines, folder, dtype)
+            lines = self._replay(lines, folder, dtype)
         else:
-            self._refuse_strangers(folder)
+            self._refuse_unlisted_files(folder)
         self._sum = ""
         with atomic_write(self.path) as file:  # complete from its first line on, without a torn end
-            file.writelines(map(self._sealed, [head, *lines]))
+            file.writelines(map(self._with_checksum, [head, *lines]))
         with reported(self.path):
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
 
@@ -123,19 +123,19 @@ class Journal:
 
     def _note(self, line: dict[str, Any]) -> None:
         with reported(self.path):
-            self._file.write(self._sealed(line))
+            self._file.write(self._with_checksum(line))
         self.done.add(line)
 
-    def _sealed(self, line: dict[str, Any]) -> bytes:
+    def _with_checksum(self, line: dict[str, Any]) -> bytes:
         """Return the line with a checksum of it and of all lines before it."""
         self._sum = _sum_of(line, self._sum)
         return json.dumps(line | {"sum": self._sum}).encode() + b"\n"
 
-    def _take_in(self, lines: list[dict[str, Any]], folder: Path, dtype: np.dtype) -> list[dict[str, Any]]:
-        """Return the lines whose data is there, and take them for done: a power cut may have kept lines and lost
+    def _replay(self, lines: list[dict[str, Any]], folder: Path, dtype: np.dtype) -> list[dict[str, Any]]:
+        """Return the lines whose data is there, and make `done` of them: a power cut may have kept lines and lost
         data."""
         for count in range(len(lines), -1, -1):
-            self.done = Done()
+            self.done = PrepareProgress()
             for line in lines[:count]:
                 self.done.add(line)
             positions = self.done.positions.items()
@@ -143,7 +143,7 @@ class Journal:
                 break
         return lines[:count]
 
-    def _refuse_strangers(self, folder: Path) -> None:
+    def _refuse_unlisted_files(self, folder: Path) -> None:
         """Raise UserError where a name that will be written is taken before there is a journal to list it."""
         names = [*FOLDER_TYPES["data"].files, *(shard_file(split, 0, part) for split in SPLITS for part in ARRAYS)]
         for name in names:
@@ -159,8 +159,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         first, *texts = path.read_bytes().split(b"\n")[:-1] or [b""]
     try:
         head = parse_json(first[: MAX_JOURNAL_LINE + 1], str(path), dict)
-        is_sealed, before = "kind" in head, ""
-        if is_sealed:
+        has_checksums, before = "kind" in head, ""
+        if has_checksums:
             check_shape(head, _HEAD, str(path))
             before = _check_sum(head, "", str(path))
         elif {"corpus", "vocab", "lowercase", "heldout_fraction"} <= head.keys():  # as version 0.1.0 began it
@@ -175,7 +175,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     for text in texts:
         try:
             line = _read_line(text, str(path))
-            before = _check_sum(line, before, str(path)) if is_sealed else ""
+            before = _check_sum(line, before, str(path)) if has_checksums else ""
         except UserError:
             break
         lines.append(line)
@@ -197,7 +197,7 @@ def _check_sum(line: dict[str, Any], before: str, where: str) -> str:
 def journal_names(path: Path) -> list[str]:
     """Return the names in the folder that are ours by a journal: of closed shards, of the open ones, and of the next.
     Raises UserError as `read_journal`."""
-    done, names = Done(), [*FOLDER_TYPES["data"].files]
+    done, names = PrepareProgress(), [*FOLDER_TYPES["data"].files]
     for line in read_journal(path)[1:]:
         done.add(line)
         names += line.get("files", ())

@@ -12,7 +12,7 @@ from bertsmith.storage.files import locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.text.blank_lines import unify_line_ends
-from bertsmith.text.compression import BrokenArchive
+from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.corpora import Corpus, open_corpus
 from bertsmith.text.journal import refuse_foreign, refuse_other, skipped_line
 from bertsmith.text.layouts.layout import CorpusPart
@@ -115,7 +115,7 @@ def _documents(part: CorpusPart, skip_broken: bool, skipped: Counter[str]) -> It
                 yield unify_line_ends(document).decode()
             except UnicodeDecodeError:
                 skipped["not UTF-8"] += 1
-    except BrokenArchive as error:
+    except UnreadableInput as error:
         note(error)
     if broken:
         skipped["broken archive"] += len(broken)

@@ -20,13 +20,13 @@ from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, locked, make_folder, reported
 from bertsmith.storage.folders import clear, no_empty_folder, remove_names
 from bertsmith.storage.manifests import FOLDER_TYPES, write_manifest
-from bertsmith.text.compression import BrokenArchive
+from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.encoding import Encoded, check_marks
 from bertsmith.text.journal import (
     JOURNAL_FILE,
-    Done,
     Journal,
+    PrepareProgress,
     journal_names,
     refuse_foreign,
     refuse_other,
@@ -200,7 +200,7 @@ def _commit(journal: Journal, writers: dict[str, ShardWriter], encoded: Encoded)
 def _sample(corpus: Corpus) -> list[bytes]:
     """Return beginnings of the first documents that can be read."""
     for part in corpus.parts():
-        with suppress(BrokenArchive):
+        with suppress(UnreadableInput):
             return [document[:CHECKED_BYTES] for document in islice(part.documents(Counter()), CHECKED_DOCUMENTS)]
     return []
 
@@ -229,7 +229,7 @@ def _megabytes(number: float) -> str:
     return f"{number / 1e6:,.{0 if number >= 1e7 else 1}f} MB"
 
 
-def _manifest(job: _Job, done: Done) -> dict[str, Any]:
+def _manifest(job: _Job, done: PrepareProgress) -> dict[str, Any]:
     """Return the manifest's content, which depends neither on the time nor on the number of workers."""
     return {
         "identity": job.identity,
@@ -242,7 +242,7 @@ def _manifest(job: _Job, done: Done) -> dict[str, Any]:
     }
 
 
-def _summary(done: Done) -> str:
+def _summary(done: PrepareProgress) -> str:
     counts = done.counts
     text = f"{counts['documents']:,} documents, {counts['bytes'] / 1e6:,.1f} MB of text, {counts['tokens']:,} tokens"
     return f"{text}; skipped {skipped_line(done.skipped)}" if done.skipped else text

@@ -58,7 +58,7 @@ def rows_of(shard: Shard, settings: RowSettings, rng: np.random.Generator, compa
     elif compat:
         spans = _reference_segments(shard, settings.length, rng)
     else:
-        spans = _carried_segments(shard, settings.length, rng)
+        spans = _contiguous_segments(shard, settings.length, rng)
     starts, ends, segments, counts = [], [], [], []
     for pieces in spans:
         counts.append(len(pieces))
@@ -83,7 +83,7 @@ def _windows(shard: Shard, length: int) -> Iterator[RowPieces]:
         start = document_end
 
 
-def _carried_segments(shard: Shard, length: int, rng: np.random.Generator) -> Iterator[RowPieces]:
+def _contiguous_segments(shard: Shard, length: int, rng: np.random.Generator) -> Iterator[RowPieces]:
     """Yield rows with the reference's shares of single-segment and short rows, cut between segments at a line's end
     near the middle. Other than there, a row takes as much of the document as it holds, and the next one starts from
     there, also in the middle of a line."""
@@ -94,9 +94,9 @@ def _carried_segments(shard: Shard, length: int, rng: np.random.Generator) -> It
         while start < document_end:
             target = _draw_length(length, uniform)
             single = uniform() < SINGLE_SEGMENT_PROB
-            coin = uniform() < 0.5
+            take_later = uniform() < 0.5
             end = min(start + target - 3, document_end)
-            cut = end if single else _cut(line_ends, start, start + (target - 3) // 2, coin)
+            cut = end if single else _cut(line_ends, start, start + (target - 3) // 2, take_later)
             if cut < end:
                 yield [(start, cut, 0), (cut, end, 1)]
             else:
@@ -105,12 +105,12 @@ def _carried_segments(shard: Shard, length: int, rng: np.random.Generator) -> It
             start = end
 
 
-def _cut(line_ends: list[int], start: int, middle: int, coin: bool) -> int:
-    """Return where the second segment begins: the last line's end strictly before `middle`, or by `coin`, or where
+def _cut(line_ends: list[int], start: int, middle: int, take_later: bool) -> int:
+    """Return where the second segment begins: the last line's end strictly before `middle`; with `take_later`, or where
     there is none, the line's end after that."""
     first = bisect_right(line_ends, start)
     after = bisect_left(line_ends, middle, first)
-    if after > first and not coin:
+    if after > first and not take_later:
         return line_ends[after - 1]
     return line_ends[min(after, len(line_ends) - 1)]  # the text may end before the middle
 

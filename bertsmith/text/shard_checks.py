@@ -1,8 +1,7 @@
-"""Checks of a shard's arrays: hashes, formats, ranges, order."""
+"""The hashes and formats of a shard's files."""
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,6 @@ MAX_CHECKED_BYTES = 64 << 20  # of `CHECKED`, which has about 100 for each file 
 HEADER_SIZE = (
     128  # bytes, of a .npy file whose array has one axis; NumPy pads it so that the length can be filled in later
 )
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive documents of one split.
-
-    Attributes:
-        tokens: [T] uint16 or uint32, ids of all documents end to end, no special tokens between them.
-        line_ends: [lines] uint32, the position in `tokens` after a line's last token; strictly increasing.
-        document_ends: [documents] uint32, the position in `tokens` after a document's last token; strictly increasing,
-            each also a line's end.
-    """
-
-    tokens: np.ndarray
-    line_ends: np.ndarray
-    document_ends: np.ndarray
 
 
 def compare_hashes(folder: Path, files: Mapping[str, str], remember: bool = True) -> str:
@@ -77,30 +60,8 @@ def dtypes_of(vocab_size: int) -> tuple[np.dtype, np.dtype, np.dtype]:
     return narrow, positions, positions
 
 
-def faults(shard: Shard, vocab_size: int) -> tuple[str, str, str]:
-    """Return the fault of each of a shard's arrays, whose hash may be right; empty where there is none."""
-    end, tokens, documents = len(shard.tokens), "", _rising(shard.document_ends, len(shard.tokens))
-    lines = _rising(shard.line_ends, end)
-    if end and shard.tokens.max() >= vocab_size:
-        tokens = f"id {shard.tokens.max()} in a vocabulary of {vocab_size:,} tokens"
-    if not (lines or documents) and end:
-        places = np.searchsorted(shard.line_ends, shard.document_ends)
-        if (shard.line_ends[places] != shard.document_ends).any():
-            documents = "a document ends where no line ends"
-    return tokens, lines, documents
-
-
-def _rising(positions: np.ndarray, end: int) -> str:
-    """Return the fault of positions that do not rise strictly from above 0 to exactly `end`; of no tokens there are
-    none."""
-    if not len(positions) and not end:
-        return ""
-    rises = len(positions) and positions[0] > 0 and (positions[1:] > positions[:-1]).all()
-    return "" if rises and positions[-1] == end else f"positions that do not rise to {end:,}, the end of the tokens"
-
-
 def _stamp(path: Path) -> list[int]:
-    """Size and times of a file; any writing changes one of them."""
+    """Return size and times of a file; any writing changes one of them."""
     with reported(path):
         found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]

@@ -16,7 +16,7 @@ from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
 from bertsmith.storage.files import create, open_own, reported, sha256_file, sha256_json, sync_folder, temporary_of
 from bertsmith.storage.manifests import read_manifest
-from bertsmith.text.shard_checks import HEADER_SIZE, Shard, compare_hashes, dtypes_of, faults, npy_header
+from bertsmith.text.shard_checks import HEADER_SIZE, compare_hashes, dtypes_of, npy_header
 
 if TYPE_CHECKING:  # training imports this file with only torch and numpy
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -29,12 +29,28 @@ ARRAYS = ("tokens", "lines", "documents")
 SHARD_TOKENS = 1 << 24  # at which a shard is closed: about 560 shards for OpenWebText's 9 G tokens
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive documents of one split.
+
+    Attributes:
+        tokens: [T] uint16 or uint32, ids of all documents end to end, no special tokens between them.
+        line_ends: [lines] uint32, the position in `tokens` after a line's last token; strictly increasing.
+        document_ends: [documents] uint32, the position in `tokens` after a document's last token; strictly increasing,
+            each also a line's end.
+    """
+
+    tokens: np.ndarray
+    line_ends: np.ndarray
+    document_ends: np.ndarray
+
+
 class Data:
     """A finished data folder, read-only, and its manifest: recipe, corpus, counts, shards, hashes."""
 
     def __init__(self, path: Path, manifest: dict[str, Any]):
         self.path, self.manifest = path, manifest
-        self._sound: set[tuple[str, int]] = set()
+        self._checked: set[tuple[str, int]] = set()
 
     @cached_property
     def hash(self) -> str:
@@ -68,11 +84,11 @@ class Data:
         vocab_size = self.manifest["tokenizer"]["vocab_size"]
         arrays = zip(ARRAYS, dtypes_of(vocab_size), strict=True)
         shard = Shard(*(self._array(shard_file(split, index, part), dtype, lengths[part]) for part, dtype in arrays))
-        if (split, index) not in self._sound:
-            for part, fault in zip(ARRAYS, faults(shard, vocab_size), strict=True):
+        if (split, index) not in self._checked:
+            for part, fault in zip(ARRAYS, _faults(shard, vocab_size), strict=True):
                 if fault:
                     raise _damaged(self.path / shard_file(split, index, part), fault)
-            self._sound.add((split, index))
+            self._checked.add((split, index))
         return shard
 
     def verify(self, remember: bool = True) -> None:
@@ -119,15 +135,15 @@ def shard_file(split: str, index: int, part: str) -> str:
 
 
 class ShardWriter:
-    """Writes one split's shards, one after the other.
+    """A writer of one split's shards, one after the other.
 
     A writer made from the `position` of an earlier one cuts off what was written after it, so that a killed writer's
     work continues from the last position in the journal.
     """
 
-    def __init__(self, folder: Path, split: str, dtype: np.dtype, position: "Position | None" = None):
+    def __init__(self, folder: Path, split: str, dtype: np.dtype, position: "WriterPosition | None" = None):
         self.folder, self.split = folder, split
-        self.position = position or Position()
+        self.position = position or WriterPosition()
         self._dtypes = (dtype, np.dtype(np.uint32), np.dtype(np.uint32))
         self._files: list[FileIO] = []
         if any(self.position.lengths):
@@ -147,7 +163,7 @@ class ShardWriter:
         for file, array, dtype in zip(self._files, arrays, self._dtypes, strict=True):
             _write(file, array.astype(dtype, copy=False).data)
         tokens, lines, ends = (held + len(array) for held, array in zip(self.position.lengths, arrays, strict=True))
-        self.position = Position(self.position.index, (tokens, lines, ends))
+        self.position = WriterPosition(self.position.index, (tokens, lines, ends))
 
     def full(self) -> bool:
         return self.position.lengths[0] >= SHARD_TOKENS
@@ -167,7 +183,7 @@ class ShardWriter:
         if self._files:
             sync_folder(self.folder)
             self._files = []
-            self.position = Position(self.position.index + 1)
+            self.position = WriterPosition(self.position.index + 1)
         return hashes
 
     def sync(self) -> None:
@@ -198,7 +214,7 @@ class ShardWriter:
 
 
 @dataclass(frozen=True)
-class Position:
+class WriterPosition:
     """The position of a `ShardWriter`: the number of its open shard, and the lengths of that shard's three arrays."""
 
     index: int = 0
@@ -220,6 +236,28 @@ def _write(file: FileIO, content: bytes | memoryview) -> None:
     rest = memoryview(content).cast("B")
     while rest:
         rest = rest[file.write(rest) :]
+
+
+def _faults(shard: Shard, vocab_size: int) -> tuple[str, str, str]:
+    """Return the fault of each of a shard's arrays, whose hash may be right; empty where there is none."""
+    end, tokens, documents = len(shard.tokens), "", _rising(shard.document_ends, len(shard.tokens))
+    lines = _rising(shard.line_ends, end)
+    if end and shard.tokens.max() >= vocab_size:
+        tokens = f"id {shard.tokens.max()} in a vocabulary of {vocab_size:,} tokens"
+    if not (lines or documents) and end:
+        places = np.searchsorted(shard.line_ends, shard.document_ends)
+        if (shard.line_ends[places] != shard.document_ends).any():
+            documents = "a document ends where no line ends"
+    return tokens, lines, documents
+
+
+def _rising(positions: np.ndarray, end: int) -> str:
+    """Return the fault of positions that do not rise strictly from above 0 to exactly `end`; of no tokens there are
+    none."""
+    if not len(positions) and not end:
+        return ""
+    rises = len(positions) and positions[0] > 0 and (positions[1:] > positions[:-1]).all()
+    return "" if rises and positions[-1] == end else f"positions that do not rise to {end:,}, the end of the tokens"
 
 
 def _damaged(path: Path, reason: str) -> UserError:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
-from bertsmith.text.compression import BrokenArchive
+from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.encoding import Encoded, encode_documents
 from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -30,8 +30,8 @@ IN_FLIGHT = 4
 
 @dataclass(frozen=True)
 class PartEncoder:
-    """Reads a part of a corpus and encodes its documents; with `skip_broken` a broken archive or member is counted as
-    one skipped "broken archive", instead of ending the work with a UserError."""
+    """A reader and encoder of a corpus's parts; with `skip_broken` a broken archive or member is counted as one skipped
+    "broken archive", instead of ending the work with a UserError."""
 
     tokenizer: Tokenizer
     heldout_fraction: float
@@ -44,7 +44,7 @@ class PartEncoder:
         note = partial(note_broken, self.skip_broken, broken)
         try:
             encoded = encode_documents(part.documents(skipped, note), self.tokenizer, self.heldout_fraction)
-        except BrokenArchive as error:
+        except UnreadableInput as error:
             note(error)
             encoded = encode_documents((), self.tokenizer, self.heldout_fraction)
             skipped.clear()
@@ -53,7 +53,7 @@ class PartEncoder:
         return Result(encoded, time.perf_counter() - started_at, tuple(broken))
 
 
-def note_broken(skip_broken: bool, broken: list[str], error: BrokenArchive) -> None:
+def note_broken(skip_broken: bool, broken: list[str], error: UnreadableInput) -> None:
     """Add an error to `broken`; without `skip_broken` raise it as a UserError."""
     if not skip_broken:
         raise UserError(f"{error}, or go on without it: on_error=skip")
@@ -61,6 +61,8 @@ def note_broken(skip_broken: bool, broken: list[str], error: BrokenArchive) -> N
 
 
 class Result(NamedTuple):
+    """The encoded documents of a part."""
+
     encoded: Encoded
     seconds: float  # of reading and encoding
     broken: tuple[str, ...] = ()  # errors of files and members that were passed over

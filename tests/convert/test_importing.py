@@ -10,7 +10,7 @@ import torch
 import transformers
 
 import bertsmith
-from bertsmith.config.loading import lay_over
+from bertsmith.config.loading import apply_overrides
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.encoders.tokens import Tokens
@@ -90,7 +90,7 @@ def find(google: Google, x: np.ndarray) -> np.ndarray:
 
 
 def import_(path: Path, out: Path, *overrides: str) -> list[str]:
-    return import_model(path, out, lay_over(ImportSettings, {}, overrides).settings)
+    return import_model(path, out, apply_overrides(ImportSettings, {}, overrides).settings)
 
 
 def ours(folder: Path, name: str = "") -> np.ndarray:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from bertsmith.cli.answers import show_evaluation
-from bertsmith.config.loading import lay_over
+from bertsmith.config.loading import apply_overrides
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
@@ -33,7 +33,7 @@ MODELS = {
 
 
 def evaluate(path, *asked):
-    settings = lay_over(EvaluateSettings, {}, ["machine.device=cpu", *asked]).settings
+    settings = apply_overrides(EvaluateSettings, {}, ["machine.device=cpu", *asked]).settings
     return evaluate_model(open_model(path), settings).to_json()["heldout"]
 
 
@@ -69,7 +69,7 @@ def test_a_run_that_masks_otherwise_and_its_export_measure_the_same(data, tmp_pa
     if model == "mlm":
         import_model(tmp_path / "out", tmp_path / "again", ImportSettings())
         assert evaluate(tmp_path / "again", f"data={data}") == pytest.approx(expected, abs=1e-4)
-    settings = lay_over(EvaluateSettings, {}, ["machine.device=cpu", f"data={data}"]).settings
+    settings = apply_overrides(EvaluateSettings, {}, ["machine.device=cpu", f"data={data}"]).settings
     both = [evaluate_model(open_model(tmp_path / name), settings) for name in ("run", "out")]
     first, second = (found.to_json()["measured"] for found in both)
     assert first == second and first["heldout_rows"] == 19 and first["masking"]["prob"] == 0.3
@@ -77,7 +77,7 @@ def test_a_run_that_masks_otherwise_and_its_export_measure_the_same(data, tmp_pa
 
 def test_it_says_how_it_measured(data, tmp_path, capsys):
     pretrain(tiny_recipe(data, *OTHERWISE, "plan.steps=2"), tmp_path / "run")
-    settings = lay_over(EvaluateSettings, {}, ["machine.device=cpu"]).settings
+    settings = apply_overrides(EvaluateSettings, {}, ["machine.device=cpu"]).settings
     show_evaluation(evaluate_model(open_model(tmp_path / "run"), settings), False, False, None)
     assert capsys.readouterr().out.splitlines()[-1] == (
         "measured on 19 held-out rows of two segments, of up to 24 tokens, with 30% of them predicted (50% as [MASK], "

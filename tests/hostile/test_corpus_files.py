@@ -17,7 +17,7 @@ from attack import attack, example, few_and_many
 from mutation import mutated
 from pyarrow import parquet
 
-from bertsmith.text.compression import BrokenArchive
+from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.layouts.json_lines import json_line_parts
 from bertsmith.text.layouts.layout import CorpusFile
 from bertsmith.text.layouts.openwebtext import archive_parts
@@ -44,11 +44,11 @@ def tar_of(contents: list[bytes], ending: str) -> bytes:
 def documents_of(found) -> list[bytes]:
     """Leniently first, where nothing may be raised but of a part as a whole; then as it is by default."""
     found = list(found)
-    broken: list[BrokenArchive] = []
+    broken: list[UnreadableInput] = []
     for part in found:
         try:
             list(part.documents(Counter(), broken.append))
-        except BrokenArchive as error:
+        except UnreadableInput as error:
             broken.append(error)
     documents = [document for part in found for document in part.documents(Counter())]
     assert not broken, "what is broken is told of by default too"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mutation import ODD_VALUES, mutated
 
 from bertsmith.cli.answers import print_estimate
-from bertsmith.config.loading import MAX_NUMBER, lay_over, load, to_dict, to_toml
+from bertsmith.config.loading import MAX_NUMBER, apply_overrides, load, to_dict, to_toml
 from bertsmith.config.schema import keys_of
 from bertsmith.errors import UserError
 from bertsmith.planning.estimate import estimate
@@ -50,7 +50,7 @@ def read(folder: Path) -> None:
     said, meant = tomllib.loads(path.read_text(encoding="utf-8-sig")), to_dict(found)
     for key in ("data", "batch_size", "seed"):
         assert key not in said or said[key] == meant[key]
-    assert to_dict(lay_over(PretrainRecipe, tomllib.loads(to_toml(found)), ()).settings) == meant
+    assert to_dict(apply_overrides(PretrainRecipe, tomllib.loads(to_toml(found)), ()).settings) == meant
 
 
 @few_and_many
@@ -84,7 +84,7 @@ def test_odd_values_on_the_command_line_are_taken_or_refused_in_few_words(cls: t
     def attempt(key: str, text: str) -> None:
         given_first = [f"{name}={value}" for name, value in needed.items() if name in keys]
         try:
-            lay_over(cls, {}, [*given_first, f"{key}={text}"])
+            apply_overrides(cls, {}, [*given_first, f"{key}={text}"])
         except UserError as error:
             message = str(error)
             assert message.count("\n") <= 2 and not STEERING.search(message), message

@@ -11,7 +11,7 @@ import transformers
 from huggingface_hub import ModelCard
 
 from bertsmith.cli.show import show
-from bertsmith.config.loading import lay_over
+from bertsmith.config.loading import apply_overrides
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.errors import UserError
@@ -40,7 +40,7 @@ def encoded(folder, **asked):
 
 
 def import_(path, out, *overrides):
-    return import_model(path, out, lay_over(ImportSettings, {}, overrides).settings)
+    return import_model(path, out, apply_overrides(ImportSettings, {}, overrides).settings)
 
 
 def names_in(folder):

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from bertsmith import load as load_model
 from bertsmith.cli.app import app
-from bertsmith.config.loading import lay_over, load
+from bertsmith.config.loading import apply_overrides, load
 from bertsmith.errors import UserError
 from bertsmith.predict.submit import SERVER_FILES, SubmitSettings, submit, write_submission
 from bertsmith.sweeps.glue import run_glue
@@ -43,7 +43,7 @@ def run(model, data, tmp_path_factory):
 
 
 def options(*texts):
-    return lay_over(SubmitSettings, {}, [*SMALL, *texts]).settings
+    return apply_overrides(SubmitSettings, {}, [*SMALL, *texts]).settings
 
 
 def read_archive(path):

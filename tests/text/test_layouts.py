@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from bertsmith.errors import UserError
-from bertsmith.text.compression import BrokenArchive
+from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.layouts import json_lines, layout, openwebtext
-from bertsmith.text.layouts.json_lines import JsonLines, json_line_parts
+from bertsmith.text.layouts.json_lines import JsonLinesPart, json_line_parts
 from bertsmith.text.layouts.layout import CorpusFile
 from bertsmith.text.layouts.openwebtext import archive_parts
 from bertsmith.text.layouts.parquet import parquet_parts
@@ -78,9 +78,9 @@ def read(found, skipped: Counter | None = None) -> list[bytes]:
     return [document for part in found for document in pickle.loads(pickle.dumps(part)).documents(skipped)]
 
 
-def read_leniently(found) -> tuple[list[bytes], list[BrokenArchive]]:
+def read_leniently(found) -> tuple[list[bytes], list[UnreadableInput]]:
     """As `read`, with what was broken and passed over."""
-    broken: list[BrokenArchive] = []
+    broken: list[UnreadableInput] = []
     return [document for part in found for document in part.documents(Counter(), broken.append)], broken
 
 
@@ -137,7 +137,7 @@ def test_lines_of_json_come_out_whatever_the_parts(tmp_path, monkeypatch, lines:
 )
 def test_any_line_is_a_document_or_is_counted(line: bytes):
     skipped: Counter[str] = Counter()
-    found = list(JsonLines("a", 1, line, "text").documents(skipped))
+    found = list(JsonLinesPart("a", 1, line, "text").documents(skipped))
     filled = sum(not part.isspace() for part in line.split(b"\n") if part)
     assert len(found) + skipped.total() == filled
 
@@ -160,7 +160,7 @@ def test_any_line_is_a_document_or_is_counted(line: bytes):
 def test_a_faulty_line_is_counted_by_its_reason(line: bytes, reason: str):
     skipped: Counter[str] = Counter()
     good = b'{"text": "a"}'
-    assert list(JsonLines("a", 1, b"\n".join([good, line, b"", good]), "text").documents(skipped)) == [b"a", b"a"]
+    assert list(JsonLinesPart("a", 1, b"\n".join([good, line, b"", good]), "text").documents(skipped)) == [b"a", b"a"]
     assert skipped == {reason: 1}
 
 
@@ -168,9 +168,9 @@ def test_a_faulty_line_is_counted_by_its_reason(line: bytes, reason: str):
 def test_a_line_too_long_to_hold_is_refused_and_those_around_it_are_not(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(json_lines, "LONGEST_LINE", 1 << 16)
     path = write_jsonl(tmp_path, [b"one", b"a" * (1 << 21), b"two", b"b" * (1 << 16), b"three"], suffix)
-    with pytest.raises(BrokenArchive, match="a line of over 0 MB"):
+    with pytest.raises(UnreadableInput, match="a line of over 0 MB"):
         read(json_line_parts([file(path)], "text"))
-    broken: list[BrokenArchive] = []
+    broken: list[UnreadableInput] = []
     found = list(json_line_parts([file(path)], "text"))
     assert [text for part in found for text in part.documents(Counter(), broken.append)] == [b"one", b"two", b"three"]
     assert len(broken) == 2
@@ -181,7 +181,7 @@ def test_a_broken_file_ends_with_a_broken_part_and_the_next_file_follows(tmp_pat
     first.write_bytes(first.read_bytes()[:-20])
     second = write_jsonl(tmp_path / "b", make_documents(5, seed=1), ".gz")
     found = list(json_line_parts([file(first), file(second)], "text"))
-    with pytest.raises(BrokenArchive, match=re.escape(str(first))):
+    with pytest.raises(UnreadableInput, match=re.escape(str(first))):
         found[-2].documents(Counter())
     assert read(found[-1:]) == make_documents(5, seed=1)
 
@@ -233,7 +233,7 @@ def test_a_column_that_is_not_there_or_no_text_is_refused(tmp_path):
 def test_a_damaged_parquet_file_is_broken(tmp_path, damage):
     path = write_parquet(tmp_path, make_documents(50))
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(BrokenArchive, match="not a Parquet file"):
+    with pytest.raises(UnreadableInput, match="not a Parquet file"):
         read(parquet_parts([file(path)], "text"))
 
 
@@ -260,7 +260,7 @@ def test_each_member_of_an_archive_is_judged_by_itself(tmp_path):
     assert [str(error) for error in broken] == [
         f"{tmp_path}/a.tar.zst, archive 4 in it: zip among texts; unpack it, or take it out"
     ]
-    with pytest.raises(BrokenArchive, match="zip among texts"):
+    with pytest.raises(UnreadableInput, match="zip among texts"):
         read(found)
 
 
@@ -269,7 +269,7 @@ def test_a_large_archive_in_an_archive_is_read_where_parts_are_listed(tmp_path, 
     documents = make_documents(20)
     whole = archives(documents, 10)
     (tmp_path / "a.tar").write_bytes(tar([b"first", whole[0], whole[1][:-60], b"last"]))
-    broken: list[BrokenArchive] = []
+    broken: list[UnreadableInput] = []
     found = [
         text for part in archive_parts([file(tmp_path / "a.tar")]) for text in part.documents(Counter(), broken.append)
     ]
@@ -291,10 +291,10 @@ def test_an_archive_among_texts_is_told_of_and_the_others_are_read(tmp_path, kin
         archive_parts([file(tmp_path / "x_data.xz")]),
     ):
         [part] = found
-        broken: list[BrokenArchive] = []
+        broken: list[UnreadableInput] = []
         assert list(part.documents(Counter(), broken.append)) == [b"one", b"three"]
         assert len(broken) == 1 and f": {kind} among texts; unpack it" in str(broken[0])
-        with pytest.raises(BrokenArchive, match="among texts"):
+        with pytest.raises(UnreadableInput, match="among texts"):
             list(part.documents(Counter()))
 
 
@@ -302,7 +302,7 @@ def test_an_archive_that_expands_beyond_the_limit_is_broken(tmp_path, monkeypatc
     monkeypatch.setattr(layout, "LONGEST_DOCUMENT", 10_000)
     (tmp_path / "a_data.xz").write_bytes(lzma.compress(tar([bytes(3000)] * 4)))
     [part] = archive_parts([file(tmp_path / "a_data.xz")])
-    with pytest.raises(BrokenArchive, match="of text, the most of an archive that is read as one piece; unpack it"):
+    with pytest.raises(UnreadableInput, match="of text, the most of an archive that is read as one piece; unpack it"):
         list(part.documents(Counter()))
 
 
@@ -322,7 +322,7 @@ def test_the_checksums_of_parquet_pages_are_looked_at(tmp_path):
     content = path.read_bytes()
     assert content.count(b"the 57 th text") == 1
     path.write_bytes(content.replace(b"the 57 th text", b"the 58 th text"))
-    with pytest.raises(BrokenArchive, match=r"not a Parquet file, or a damaged one .*CRC"):
+    with pytest.raises(UnreadableInput, match=r"not a Parquet file, or a damaged one .*CRC"):
         read(parquet_parts([file(path)], "text"))
 
 
@@ -341,7 +341,7 @@ def test_a_damaged_header_of_a_page_hides_no_rows(tmp_path):
         path.write_bytes(damaged)
         try:
             assert read(parquet_parts([file(path)], "text")) == [text.encode() for text in texts]
-        except BrokenArchive as error:
+        except UnreadableInput as error:
             hidden += "10 of its 20 rows can be read, it is damaged" in str(error)
     assert hidden > 0
 
@@ -349,7 +349,7 @@ def test_a_damaged_header_of_a_page_hides_no_rows(tmp_path):
 def test_what_is_before_the_damage_is_kept_where_it_is_skipped(tmp_path):
     path = write_jsonl(tmp_path, make_documents(50), ".gz")
     path.write_bytes(path.read_bytes()[:-20])
-    broken: list[BrokenArchive] = []
+    broken: list[UnreadableInput] = []
     found = [
         text for part in json_line_parts([file(path)], "text") for text in part.documents(Counter(), broken.append)
     ]

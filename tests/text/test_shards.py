@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bertsmith.errors import UserError
 from bertsmith.text import shards
 from bertsmith.text.prepare import PrepareRecipe, prepare
-from bertsmith.text.shards import ARRAYS, Data, Position, Shard, ShardWriter, open_data
+from bertsmith.text.shards import ARRAYS, Data, Shard, ShardWriter, WriterPosition, open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.text.layouts import make_documents, set_part_bytes, write_texts, write_vocabulary
 
@@ -65,7 +65,7 @@ def test_arrays_come_back_as_plain_numpy_files(tmp_path):
     assert tokens.tolist() == [*one.tokens, *two.tokens]
     assert lines.tolist() == [*one.line_ends, *(two.line_ends + len(one.tokens))]
     assert documents.tolist() == [*one.document_ends, *(two.document_ends + len(one.tokens))]
-    assert writer.position == Position(1)
+    assert writer.position == WriterPosition(1)
 
 
 def test_closing_is_done_again_after_a_crash_in_its_middle(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import bertsmith
-from bertsmith.config.loading import lay_over
+from bertsmith.config.loading import apply_overrides
 from bertsmith.convert.export import ExportSettings, export_run
 from bertsmith.errors import UserError
 from bertsmith.training import checkpoints
@@ -89,6 +89,6 @@ def test_the_mean_of_checkpoints_is_exported(run, tmp_path):
 def test_averages_that_are_not_there_are_refused(data, tmp_path, asked, message):
     pretrain(tiny_recipe(data), tmp_path / "run")
     with pytest.raises(UserError, match=message) as caught:
-        export_run(tmp_path / "run", tmp_path / "out", options=lay_over(ExportSettings, {}, asked).settings)
+        export_run(tmp_path / "run", tmp_path / "out", options=apply_overrides(ExportSettings, {}, asked).settings)
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "out").exists()

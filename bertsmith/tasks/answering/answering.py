@@ -18,7 +18,7 @@ NEVER = float("-inf")
 
 
 class Scores(NamedTuple):
-    """Of N rows of L places; `NEVER` where a place cannot be chosen."""
+    """Scores of N rows of L places; `NEVER` where a place cannot be chosen."""
 
     starts: Tensor
     """[N, L]: logits, normalised to log-probabilities where the head is joint."""
@@ -74,12 +74,12 @@ class Answering(SupervisedObjective):
         starts, ends = (self._choosable(tokens, tokens.to_padded(part)) for part in logits)
         return Scores(starts, ends, vectors, starts[:, 0] + ends[:, 0])
 
-    def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, top_k: int = 1) -> Spans:
-        """Return exactly the best spans of the context that are not too long and whose first place is one of `begins`,
-        [N, L] bool."""
+    def spans(self, scores: Scores, tokens: Tokens, may_begin: Tensor, top_k: int = 1) -> Spans:
+        """Return exactly the best spans of the context that are not too long and whose first place is one of
+        `may_begin`, [N, L] bool."""
         assert scores.ends is not None
         context = context_places(tokens)
-        starts = scores.starts.masked_fill(~(begins & context), NEVER)
+        starts = scores.starts.masked_fill(~(may_begin & context), NEVER)
         ends, length = scores.ends.masked_fill(~context, NEVER), self.settings.answer_length
         ends = F.pad(ends, (0, length - 1), value=NEVER).unfold(1, length, 1)  # [N, L, A]: at a place and A - 1 after
         best = _best(starts[..., None] + ends, torch.arange(tokens.max_seqlen, device=starts.device), top_k)
@@ -120,10 +120,10 @@ class JointAnswering(Answering):
         starts = self._choosable(tokens, tokens.to_padded(self.head.start_logits(vectors))).log_softmax(dim=1)
         return Scores(starts, None, vectors, self._null_scores(tokens, vectors, starts))
 
-    def spans(self, scores: Scores, tokens: Tokens, begins: Tensor, top_k: int = 1) -> Spans:
+    def spans(self, scores: Scores, tokens: Tokens, may_begin: Tensor, top_k: int = 1) -> Spans:
         """Return spans as `Answering.spans` does, of the likeliest `beam_size` beginnings."""
         context, length = context_places(tokens), self.settings.answer_length
-        starts = scores.starts.masked_fill(~(begins & context), NEVER)
+        starts = scores.starts.masked_fill(~(may_begin & context), NEVER)
         starts, places = starts.topk(min(self.settings.beam_size, tokens.max_seqlen), dim=1)  # [N, B]
         token_sums = tokens.to_padded(self.head.token_sums(scores.vectors))
         span_scores = []

@@ -41,11 +41,11 @@ def find_candidates(objective: Answering, windows: Windows, machine: Machine, to
     starts, ends = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
     scores, log_totals = np.full(shape, -np.inf, dtype=np.float32), np.zeros(len(windows), dtype=np.float32)
     null_scores = np.zeros(len(windows), dtype=np.float32) if objective.may_have_none else None
-    has_most = windows.has_most_context()
+    is_max_context = windows.is_max_context()
     for chosen, tokens, window_scores in scored(objective, windows, machine):
-        begins = copy_to(torch.from_numpy(_grid(has_most, windows, chosen, tokens.max_seqlen)), machine.device)
+        may_begin = copy_to(torch.from_numpy(_grid(is_max_context, windows, chosen, tokens.max_seqlen)), machine.device)
         with machine.inference():
-            spans = objective.spans(window_scores, tokens, begins, top_k)
+            spans = objective.spans(window_scores, tokens, may_begin, top_k)
         num_found = spans.scores.shape[1]
         for array, values in zip((starts, ends, scores), spans[:3], strict=True):
             array[chosen, :num_found] = values.cpu().numpy()
@@ -101,12 +101,13 @@ def null_odds(candidates: Spans, windows: Windows, best: list[list[SpanAnswer]],
     return least if joint else least - [answers[0].score if answers else 0.0 for answers in best]
 
 
-def _grid(own: np.ndarray, windows: Windows, chosen: np.ndarray, length: int) -> np.ndarray:
-    """Return [n, length] bool: which places of the chosen windows' rows are tokens of the context with `own` set."""
+def _grid(is_max_context: np.ndarray, windows: Windows, chosen: np.ndarray, length: int) -> np.ndarray:
+    """Return [n, length] bool: which places of the chosen windows' rows are tokens of the context that
+    `is_max_context` has."""
     behind = np.cumsum(windows.sizes)
     places = windows.context_places
     grid = np.zeros((len(chosen), length), dtype=bool)
     for row, window in enumerate(chosen):
         size, place = windows.sizes[window], places[window]
-        grid[row, place : place + size] = own[behind[window] - size : behind[window]]
+        grid[row, place : place + size] = is_max_context[behind[window] - size : behind[window]]
     return grid

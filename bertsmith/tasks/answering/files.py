@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import FilesNotFound, UserError, quoted
-from bertsmith.scoring.malformed import OF_A_RUN, Malformed
+from bertsmith.scoring.malformed import RUN_REMEDY, Malformed
 from bertsmith.storage.files import files_named
 from bertsmith.tables.cells import Cell, identifier, optional_answer, optional_place, text
 from bertsmith.tables.files import read_table
@@ -103,13 +103,13 @@ def read_question_columns(
             raise ValueError(f"the answer {quoted(answer, 60)} is not in its context; an answer is a stretch of it")
 
     table = read_table(path, wanted, skip_malformed=skip_malformed, named_by=named_by, check=check)
-    questions, malformed = Questions(path, malformed=table.notes), Malformed("lines", OF_A_RUN, skip_malformed)
+    questions, malformed = Questions(path, malformed=table.notes), Malformed("lines", RUN_REMEDY, skip_malformed)
     starts = table.columns[settings.start] if settings.start else [None] * len(table.lines)
     ids = table.columns[settings.id] if settings.id else [str(line) for line in table.lines]
     columns = (table.columns[name] for name in (settings.question, settings.context, settings.answer))
     for id, line, start, question, context, answer in zip(ids, table.lines, starts, *columns, strict=True):
         where = f"{path}, line {line}"
-        is_first = malformed.tried(questions.refuse_twice, id, f"{where}: question {quoted(id, 80)}")
+        is_first = malformed.read_or_skip(questions.refuse_twice, id, f"{where}: question {quoted(id, 80)}")
         if not is_first:
             continue
         if skip_malformed and answer and answer not in context:

@@ -156,7 +156,7 @@ def each_question(
         return part_of(question, "question", str, where), context
 
     for holder, question, id, where in questions_of(questions.path, malformed):
-        if parts := malformed.tried(texts, holder, question, id, where):
+        if parts := malformed.read_or_skip(texts, holder, question, id, where):
             yield question, id, *parts, where
 
 

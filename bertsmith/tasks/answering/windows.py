@@ -27,7 +27,7 @@ TOKENS_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Windows:
-    """W windows."""
+    """The windows of questions' contexts, W of them."""
 
     question_ids: TextIds
     """Each cut to the longest that is allowed."""
@@ -59,13 +59,13 @@ class Windows:
         return 2 + self.question_ids.lengths[self.question_of]
 
     @cached_property
-    def firsts(self) -> np.ndarray:
+    def first_tokens(self) -> np.ndarray:
         """[W] int64: that first token's place among the tokens of all contexts."""
         return self.context_ids.starts[self.context_of[self.question_of]] + self.starts
 
     def take(self, windows: np.ndarray) -> Tokens:
         """Return the rows of these windows, in this order."""
-        stretches = TextIds(self.context_ids.ids, self.firsts[windows], self.sizes[windows])
+        stretches = TextIds(self.context_ids.ids, self.first_tokens[windows], self.sizes[windows])
         rows = join_rows([self.question_ids.take(self.question_of[windows]), stretches], self.special_ids)
         return Tokens.pack(rows.ids, rows.segment_ids, rows.lengths)
 
@@ -85,19 +85,19 @@ class Windows:
 
     def characters(self, window: int, first: int, last: int) -> slice:
         """Return where in the context the tokens from the row's place `first` to its place `last` are."""
-        shift = int(self.firsts[window] - self.context_places[window])
+        shift = int(self.first_tokens[window] - self.context_places[window])
         return slice(int(self.offsets[first + shift, 0]), int(self.offsets[last + shift, 1]))
 
-    def has_most_context(self) -> np.ndarray:
+    def is_max_context(self) -> np.ndarray:
         """Return [sum of `sizes`] bool: of all windows that a token of the context is in, whether this one has the most
         text on the token's shorter side (of equals, the first). Source: google-research/bert, run_squad.py,
         _check_is_max_context."""
         num_tokens = np.bincount(self.question_of, weights=self.sizes)
         block = (np.cumsum(num_tokens) // TOKENS_AT_ONCE)[self.question_of]
         bounds = [0, *(np.flatnonzero(np.diff(block)) + 1), len(self)]
-        return np.concatenate([self._has_most_context(np.arange(*both)) for both in pairwise(bounds)])
+        return np.concatenate([self._is_max_context(np.arange(*both)) for both in pairwise(bounds)])
 
-    def _has_most_context(self, windows: np.ndarray) -> np.ndarray:
+    def _is_max_context(self, windows: np.ndarray) -> np.ndarray:
         """Return the same of these windows, which are all that their questions have."""
         all_sizes = self.sizes[windows]
         window = np.repeat(windows, all_sizes)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
-from bertsmith.scoring.malformed import OF_A_RUN, Malformed
+from bertsmith.scoring.malformed import RUN_REMEDY, Malformed
 from bertsmith.scoring.questions import mrqa_answers, mrqa_questions_of, part_of
 from bertsmith.tasks.answering.files import find_questions, question_spec
 from bertsmith.tasks.answering.questions import Questions, each_question
@@ -33,14 +33,14 @@ def read_mrqa_questions(
     Options and errors are those of `bertsmith.tasks.published.squad.read_questions`. For training the answers are the
     detected ones, each at its first place; otherwise they are those that the official script counts.
     """
-    questions, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
+    questions, malformed = Questions(path), Malformed(remedy=RUN_REMEDY, skip=skip_malformed)
     for question, id, text, context, where in each_question(questions, mrqa_questions_of, malformed):
         if training:
-            given = malformed.tried(_answers, question, context, where)
+            given = malformed.read_or_skip(_answers, question, context, where)
             if given is not None:
                 questions.add_to_learn_from(id, text, context, given, nearest)
         else:  # where they stand is not asked
-            texts = malformed.tried(mrqa_answers, question, where)
+            texts = malformed.read_or_skip(mrqa_answers, question, where)
             if texts is not None:
                 questions.add(id, text, context, [(0, answer) for answer in texts])
     return questions.finished(malformed)

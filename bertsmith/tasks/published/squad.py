@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
-from bertsmith.scoring.malformed import OF_A_RUN, Malformed
+from bertsmith.scoring.malformed import RUN_REMEDY, Malformed
 from bertsmith.scoring.questions import is_impossible, part_of, place_of, questions_of
 from bertsmith.tasks.answering.files import find_questions, question_spec
 from bertsmith.tasks.answering.questions import Questions, each_question
@@ -35,9 +35,9 @@ def read_questions(
         UserError: the file is missing, not JSON or laid out otherwise; an id is there twice; a question has to have an
             answer and has none; no question is left.
     """
-    questions, malformed = Questions(path), Malformed(remedy=OF_A_RUN, skip=skip_malformed)
+    questions, malformed = Questions(path), Malformed(remedy=RUN_REMEDY, skip=skip_malformed)
     for question, id, text, context, where in each_question(questions, questions_of, malformed):
-        answers = malformed.tried(_answers, question, where, training, answerable)
+        answers = malformed.read_or_skip(_answers, question, where, training, answerable)
         if answers is None:
             continue
         impossible, given = answers

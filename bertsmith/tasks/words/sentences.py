@@ -13,7 +13,7 @@ import numpy as np
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.scoring.entities import parse_tag
-from bertsmith.scoring.malformed import OF_A_RUN, Malformed
+from bertsmith.scoring.malformed import RUN_REMEDY, Malformed
 from bertsmith.scoring.word_lines import Word, read_words, refuse_numbers
 from bertsmith.storage.files import ending
 from bertsmith.tables.cells import tags, words
@@ -87,7 +87,7 @@ def tagging_data(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
     labels, metrics = _labels(train)
     if not 2 <= len(labels) <= MAX_LABELS:
         raise UserError(f"{train.path}: {len(labels):,} different tags; tagging has 2 to {MAX_LABELS:,}")
-    known, malformed = set(labels), Malformed("sentences", OF_A_RUN, skip_malformed)
+    known, malformed = set(labels), Malformed("sentences", RUN_REMEDY, skip_malformed)
 
     def check(sentence: list[Word]) -> list[Word]:
         for word in sentence:
@@ -98,7 +98,7 @@ def tagging_data(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
                 )
         return sentence
 
-    sentences = [sentence for sentence in dev.words if malformed.tried(check, sentence)]
+    sentences = [sentence for sentence in dev.words if malformed.read_or_skip(check, sentence)]
     if not sentences:
         raise UserError(f"{dev.path}: no examples in this file ({malformed.note()[0]})")
     spec = TaskSpec(name, metrics, OneLabel(labels), input="words")
@@ -108,7 +108,7 @@ def tagging_data(name: str, train: Sentences, dev: Sentences, *, skip_malformed:
 def read_sentences(path: Path, *, skip_malformed: bool = False) -> Sentences:
     """Return the words of a file with their tags; with `skip_malformed` without sentences that have a malformed line.
     Raises UserError as `read_words` and `refuse_numbers`, and where a line has one column."""
-    malformed = Malformed("sentences", OF_A_RUN, skip_malformed)
+    malformed = Malformed("sentences", RUN_REMEDY, skip_malformed)
     words = read_words(path, malformed=malformed)
     refuse_numbers(path, words)
     first = words[0][0]

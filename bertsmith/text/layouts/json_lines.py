@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bertsmith.errors import quoted
-from bertsmith.text.compression import BrokenArchive, OnBroken, decompressed, refuse
+from bertsmith.text.compression import OnBroken, UnreadableInput, decompressed, refuse
 from bertsmith.text.layouts import layout
 
 LONGEST_LINE = 32 << 20  # bytes of a line of JSON, which has to be held whole; JSON takes up to 24 times its size
 
 
 @dataclass(frozen=True)
-class JsonLines:
-    """Lines that are JSON objects."""
+class JsonLinesPart:
+    """A part of a corpus: lines that are JSON objects."""
 
     source: str
     size: int
@@ -48,16 +48,16 @@ def json_line_parts(files: Iterable[layout.CorpusFile], field: str) -> Iterator[
         with layout.open_file(file.path) as raw:
             start = 0
             for lines in _whole_lines(decompressed(raw, file.path), file.path):
-                if isinstance(lines, BrokenArchive):
-                    yield layout.Broken(file.path, 0, str(lines))
+                if isinstance(lines, UnreadableInput):
+                    yield layout.BrokenPart(file.path, 0, str(lines))
                 else:
-                    yield JsonLines(file.path, raw.tell() - start, lines, field)
+                    yield JsonLinesPart(file.path, raw.tell() - start, lines, field)
                     start = raw.tell()
 
     return layout.parts_of_each(files, parts_of)
 
 
-def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | BrokenArchive]:
+def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | UnreadableInput]:
     """Yield the content of `blocks`, cut between lines into pieces of `PART_BYTES`, with an error in place of a long
     line."""
     pieces, size, is_long = [], 0, False
@@ -79,7 +79,7 @@ def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | Broke
             if size > LONGEST_LINE:
                 yield _long_line(source)
                 pieces, size, is_long = [], 0, True
-    except BrokenArchive:
+    except UnreadableInput:
         if lines := b"".join(pieces).rpartition(b"\n")[0]:
             yield lines
         raise
@@ -87,8 +87,10 @@ def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | Broke
         yield b"".join(pieces)
 
 
-def _long_line(source: str) -> BrokenArchive:
-    return BrokenArchive(f"{source}: a line of over {LONGEST_LINE >> 20} MB, the most that is read; is it JSON lines?")
+def _long_line(source: str) -> UnreadableInput:
+    return UnreadableInput(
+        f"{source}: a line of over {LONGEST_LINE >> 20} MB, the most that is read; is it JSON lines?"
+    )
 
 
 JSON_LINES = layout.Layout(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from bertsmith.storage.files import reported
-from bertsmith.text.compression import BrokenArchive, OnBroken, refuse
+from bertsmith.text.compression import OnBroken, UnreadableInput, refuse
 
 PART_BYTES = 4 << 20  # of text, about: 80 ms of work. Archives inside OpenWebText's have 2 to 3 MB of text
 LONGEST_DOCUMENT = 128 << 20
@@ -22,6 +22,8 @@ memory while it is encoded."""
 
 
 class CorpusFile(NamedTuple):
+    """A file of a corpus."""
+
     path: str  # local, or a URL
     size: int  # in bytes, as stored
 
@@ -42,7 +44,7 @@ class CorpusPart(Protocol):
         is called with an error for each file or member that is broken or too large.
 
         Raises:
-            BrokenArchive: the file is truncated, corrupt or hostile, and all of the part is lost.
+            UnreadableInput: the file is truncated, corrupt or hostile, and all of the part is lost.
             UserError: the file cannot be read.
         """
 
@@ -58,7 +60,7 @@ class Layout(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Documents:
+class DocumentsPart:
     """A part whose documents were read when it was listed."""
 
     source: str
@@ -72,7 +74,7 @@ class Documents:
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenPart:
     """A part in the place of what is broken in a file, or of all that follows it."""
 
     source: str
@@ -80,17 +82,17 @@ class Broken:
     reason: str
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
-        broken(BrokenArchive(self.reason))
+        broken(UnreadableInput(self.reason))
         return iter(())
 
 
 class PartBuilder:
-    """Collects documents until they are enough for a part."""
+    """A collector of documents, which makes parts of them."""
 
     def __init__(self, source: str):
         self.source = source
         self.skipped: Counter[str] = Counter()
-        self.faults: list[BrokenArchive] = []
+        self.faults: list[UnreadableInput] = []
         self._contents: list[bytes] = []
         self._size = self._start = 0
 
@@ -98,7 +100,9 @@ class PartBuilder:
         """Take in a document, and yield a part where there are enough. `position` is the number of the file's bytes
         that have been read."""
         if len(content) > LONGEST_DOCUMENT:
-            self.faults.append(BrokenArchive(f"{self.source}: a document of over {LONGEST_DOCUMENT >> 20} MB; cut it"))
+            self.faults.append(
+                UnreadableInput(f"{self.source}: a document of over {LONGEST_DOCUMENT >> 20} MB; cut it")
+            )
         else:
             self._contents.append(content)
             self._size += len(content)
@@ -108,8 +112,8 @@ class PartBuilder:
     def parts(self, position: int) -> Iterator[CorpusPart]:
         """Yield the collected documents as a part, then the faults between them."""
         if self._contents or self.skipped:
-            yield Documents(self.source, position - self._start, tuple(self._contents), Counter(self.skipped))
-        yield from (Broken(self.source, 0, str(fault)) for fault in self.faults)
+            yield DocumentsPart(self.source, position - self._start, tuple(self._contents), Counter(self.skipped))
+        yield from (BrokenPart(self.source, 0, str(fault)) for fault in self.faults)
         self.skipped.clear()
         self.faults.clear()
         self._contents, self._size, self._start = [], 0, position
@@ -118,13 +122,13 @@ class PartBuilder:
 def parts_of_each(
     files: Iterable[CorpusFile], parts_of: Callable[[CorpusFile], Iterator[CorpusPart]]
 ) -> Iterator[CorpusPart]:
-    """Yield the parts of all files; a file that proves broken ends with a `Broken` part."""
+    """Yield the parts of all files; a file that proves broken ends with a `BrokenPart` part."""
     for file in files:
         try:
             with reported(Path(file.path)):
                 yield from parts_of(file)
-        except BrokenArchive as error:
-            yield Broken(file.path, 0, str(error))
+        except UnreadableInput as error:
+            yield BrokenPart(file.path, 0, str(error))
 
 
 def gather(file: CorpusFile, documents: Iterable[tuple[bytes, int]]) -> Iterator[CorpusPart]:
@@ -134,7 +138,7 @@ def gather(file: CorpusFile, documents: Iterable[tuple[bytes, int]]) -> Iterator
     try:
         for content, position in documents:
             yield from builder.add(content, position)
-    except BrokenArchive:
+    except UnreadableInput:
         yield from builder.parts(position)
         raise
     yield from builder.parts(file.size)
@@ -160,6 +164,6 @@ def open_file(path: str) -> BinaryIO:
     return fsspec.open(path, "rb").open()
 
 
-def among_texts(source: str, archive_format: str) -> BrokenArchive:
+def among_texts(source: str, archive_format: str) -> UnreadableInput:
     """Return the error of an archive where a text is expected."""
-    return BrokenArchive(f"{source}: {archive_format} among texts; unpack it, or take it out")
+    return UnreadableInput(f"{source}: {archive_format} among texts; unpack it, or take it out")

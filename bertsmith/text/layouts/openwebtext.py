@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from bertsmith.storage.files import reported
 from bertsmith.text.archives import members
-from bertsmith.text.compression import BrokenArchive, OnBroken, archive_format, decompressed, is_readable, refuse
+from bertsmith.text.compression import OnBroken, UnreadableInput, archive_format, decompressed, is_readable, refuse
 from bertsmith.text.layouts import layout
 from bertsmith.text.layouts.plain_text import text_parts
 
@@ -18,8 +18,8 @@ LARGEST_INNER = 8 << 20
 
 
 @dataclass(frozen=True)
-class Archive:
-    """A tar archive of documents."""
+class ArchivePart:
+    """A part of a corpus: a tar archive of documents."""
 
     source: str
     size: int
@@ -31,7 +31,7 @@ class Archive:
             for content in members(decompressed(file, self.source), self.source, skipped, broken):
                 size += len(content)
                 if size > layout.LONGEST_DOCUMENT:
-                    raise BrokenArchive(
+                    raise UnreadableInput(
                         f"{self.source}: over {layout.LONGEST_DOCUMENT >> 20} MB of text, the most of an archive "
                         f"that is read as one piece; unpack it"
                     )
@@ -52,7 +52,7 @@ def archive_parts(files: Iterable[layout.CorpusFile]) -> Iterator[layout.CorpusP
 
 def _archive(file: layout.CorpusFile) -> Iterator[layout.CorpusPart]:
     if file.path.lower().endswith("_data.xz") and file.size <= LARGEST_INNER:
-        yield Archive(file.path, file.size)
+        yield ArchivePart(file.path, file.size)
         return
     with layout.open_file(file.path) as raw:
         yield from _members(raw, raw, layout.PartBuilder(file.path), file.path)
@@ -69,7 +69,7 @@ def _members(packed: BinaryIO, raw: BinaryIO, builder: layout.PartBuilder, sourc
     while True:
         try:
             content = next(contents, None)
-        except BrokenArchive:
+        except UnreadableInput:
             yield from builder.parts(raw.tell())
             raise
         if content is None:
@@ -82,14 +82,14 @@ def _members(packed: BinaryIO, raw: BinaryIO, builder: layout.PartBuilder, sourc
         number += 1
         inner = f"{source}, archive {number} in it"
         if packed is not raw or not is_readable(found):
-            yield layout.Broken(inner, 0, str(layout.among_texts(inner, found)))
+            yield layout.BrokenPart(inner, 0, str(layout.among_texts(inner, found)))
         elif len(content) <= LARGEST_INNER:
-            yield Archive(inner, len(content), content)
+            yield ArchivePart(inner, len(content), content)
         else:
             try:
                 yield from _members(io.BytesIO(content), raw, builder, inner)
-            except BrokenArchive as error:
-                yield layout.Broken(inner, 0, str(error))
+            except UnreadableInput as error:
+                yield layout.BrokenPart(inner, 0, str(error))
     yield from builder.parts(raw.tell())
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from bertsmith.errors import UserError, one_line, quoted
-from bertsmith.text.compression import BrokenArchive
+from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.layouts.layout import CorpusFile, CorpusPart, Layout, gather, open_file, parts_of_each
 
 _READ_OPTIONS = {
@@ -24,7 +24,7 @@ def _cells(file: CorpusFile, column: str) -> Iterator[tuple[bytes, int]]:
 
     Raises:
         UserError: there is no such column, or it holds no text.
-        BrokenArchive: the file is damaged; the checksums of its pages are compared where it has some.
+        UnreadableInput: the file is damaged; the checksums of its pages are compared where it has some.
     """
     import pyarrow as pa  # here: 0.3 s
     from pyarrow import parquet
@@ -41,7 +41,7 @@ def _cells(file: CorpusFile, column: str) -> Iterator[tuple[bytes, int]]:
                 for cell in cells.to_pylist():
                     yield cell or b"", file.size * done // rows
             if done != rows:  # the library takes a damaged page's header for the end
-                raise BrokenArchive(
+                raise UnreadableInput(
                     f"{file.path}: {done:,} of its {rows:,} rows can be read, it is damaged; fetch it again"
                 )
     except pa.ArrowNotImplementedError:
@@ -51,7 +51,7 @@ def _cells(file: CorpusFile, column: str) -> Iterator[tuple[bytes, int]]:
     except (pa.ArrowException, OSError) as error:
         if getattr(error, "errno", None):
             raise  # of the file system, not of what is in the file
-        raise BrokenArchive(
+        raise UnreadableInput(
             f"{file.path}: not a Parquet file, or a damaged one ({one_line(error)}); fetch it again"
         ) from None
 

@@ -15,8 +15,8 @@ from bertsmith.text.layouts import layout
 _MAX_FILES = 4096  # of a part with small files
 
 
-class Span(NamedTuple):
-    """A part of a text file, in bytes; it begins and ends between documents."""
+class ByteRange(NamedTuple):
+    """A range of a text file's bytes, which begins and ends between documents."""
 
     path: str
     start: int
@@ -24,10 +24,10 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Text files, or parts of big ones."""
+class TextFilesPart:
+    """A part of a corpus: text files, or ranges of big ones."""
 
-    spans: tuple[Span, ...]
+    spans: tuple[ByteRange, ...]
     blank_lines: bool
 
     @property
@@ -57,22 +57,22 @@ def text_parts(files: Iterable[layout.CorpusFile], blank_lines: bool) -> Iterato
         spans.append(span)
         size += span.stop - span.start
         if size >= layout.PART_BYTES or len(spans) >= _MAX_FILES:
-            yield Texts(tuple(spans), blank_lines)
+            yield TextFilesPart(tuple(spans), blank_lines)
             spans, size = [], 0
     if spans:
-        yield Texts(tuple(spans), blank_lines)
+        yield TextFilesPart(tuple(spans), blank_lines)
 
 
-def _spans(file: layout.CorpusFile, blank_lines: bool) -> Iterator[Span]:
+def _spans(file: layout.CorpusFile, blank_lines: bool) -> Iterator[ByteRange]:
     """Yield the spans of a text file, of about `PART_BYTES` where blank lines separate its documents."""
     start, size = 0, layout.PART_BYTES if blank_lines else layout.LONGEST_DOCUMENT
     while file.size - start > size:
         with reported(Path(file.path)), layout.open_file(file.path) as opened:
             stop = _blank_line(opened, start + size, start + layout.LONGEST_DOCUMENT) if blank_lines else None
             stop = stop or _space(opened, start, start + layout.LONGEST_DOCUMENT)
-        yield Span(file.path, start, stop)
+        yield ByteRange(file.path, start, stop)
         start = stop
-    yield Span(file.path, start, file.size)
+    yield ByteRange(file.path, start, file.size)
 
 
 def _read(file: BinaryIO, start: int, stop: int) -> bytes:

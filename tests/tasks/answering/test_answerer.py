@@ -12,7 +12,7 @@ import bertsmith
 from bertsmith.cli.answers import print_predictions
 from bertsmith.cli.app import app
 from bertsmith.cli.arguments import what_next
-from bertsmith.config.loading import lay_over
+from bertsmith.config.loading import apply_overrides
 from bertsmith.console.shell import command
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
@@ -94,7 +94,7 @@ def test_a_file_in_squads_layout_is_sent_to_the_verb_that_answers_it(runs):
     with pytest.raises(UserError, match=r"`bertsmith submit .*run-squad-v1.1 OUT.json data=dev.json` answers that"):
         print_predictions(model, [], "dev.json", 5, False, False)
     with pytest.raises(UserError, match=r"`bertsmith predict RUN --file dev.csv` answers its rows"):
-        options = lay_over(AnswerFileSettings, {}, ["data=dev.csv"]).settings
+        options = apply_overrides(AnswerFileSettings, {}, ["data=dev.csv"]).settings
         write_answers(runs / "run-squad-v1.1", runs / "out.json", options)
 
 
@@ -142,7 +142,7 @@ def test_exported_it_answers_in_transformers_as_here(tmp_path, monkeypatch, fami
         ]
         assert answer.prob == pytest.approx(float(both[0][first] * both[1][last]), rel=1e-3)
     with pytest.raises(UserError, match="a fine-tuned model; name the model that it was fine-tuned from"):
-        import_model(tmp_path / "out", tmp_path / "imported", lay_over(ImportSettings, {}, []).settings)
+        import_model(tmp_path / "out", tmp_path / "imported", apply_overrides(ImportSettings, {}, []).settings)
     start = open_pretrained_encoder(tmp_path / "out")
     assert start.family == family and not any(name.startswith("head.") for name in start.weights)
 
@@ -153,7 +153,7 @@ def test_a_joint_head_is_not_exported(runs, tmp_path):
 
 
 def options(*overrides):
-    return lay_over(AnswerFileSettings, {}, ["machine.device=cpu", *overrides]).settings
+    return apply_overrides(AnswerFileSettings, {}, ["machine.device=cpu", *overrides]).settings
 
 
 def test_a_file_of_questions_is_answered_for_the_server(runs, tmp_path):

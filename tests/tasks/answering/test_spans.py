@@ -118,7 +118,7 @@ def test_the_loss_is_the_definitions_packed_padded_and_in_parts(split, joint, co
 def test_the_best_spans_are_those_of_all_spans_where_the_beam_is_wide(split, joint, answer_length):
     objective = objective_of(joint, answer_length=answer_length, beam_size=100)
     found = find_candidates(objective, split.windows, CPU, top_k=4)
-    own = iter(split.windows.has_most_context().tolist())
+    own = iter(split.windows.is_max_context().tolist())
     with torch.no_grad():
         for number, (starts, ends, context, none) in enumerate(rows_by_definition(objective, split)):
             scores = {
@@ -141,7 +141,7 @@ def test_a_narrow_beam_looks_at_the_likeliest_starts_alone(split):
     wide, narrow = (
         find_candidates(objective_of(True, beam_size=size), split.windows, CPU, top_k=400) for size in (100, 2)
     )
-    objective, own = objective_of(True), split.windows.has_most_context()
+    objective, own = objective_of(True), split.windows.is_max_context()
     behind = np.cumsum(split.windows.sizes)
     with torch.no_grad():
         for number, (starts, _, context, _) in enumerate(rows_by_definition(objective, split)):

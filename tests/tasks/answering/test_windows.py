@@ -77,7 +77,7 @@ def test_of_the_windows_that_hold_a_token_one_has_most_of_its_context(monkeypatc
     monkeypatch.setattr("bertsmith.tasks.answering.windows.TOKENS_AT_ONCE", at_once)
     context = " ".join("abcdefgh" * 3)
     windows = cut_into_windows(asked(("a", context), ("b", "c d")), TOKENIZER, 14, 4, question_length=2)
-    chosen = windows.has_most_context()
+    chosen = windows.is_max_context()
     starts, sizes = windows.starts, windows.sizes
     window = np.repeat(np.arange(len(windows)), sizes)
     token = np.concatenate([start + np.arange(size) for start, size in zip(starts, sizes, strict=True)])
