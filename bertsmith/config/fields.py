@@ -37,8 +37,8 @@ def setting(
             intervals, where the data lies): such a setting may differ when a command is run again on its folder.
         url: whether its text may be an address (`s3://…`, `https://…`); elsewhere that is refused, lest it be taken
             for a local path.
-        only: the kinds of its class that it belongs to, in words for people; the class says in a property `kinds`
-            which ones its values make it. Of another kind it is refused, and no part of a run's identity.
+        only: tags of its class that it applies to, in words for people; the class gives its own in a property `tags`,
+            by its values. Without one of them the setting is refused, and no part of a run's identity.
         constraints: pydantic's names: `gt`, `ge`, `lt`, `le`, `min_length`, `pattern`, `discriminator`.
     """
     assert description, "every setting says what it means"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from bertsmith.config.faults import fault_line, split_override
 from bertsmith.config.fields import Settings
-from bertsmith.config.plugins import plugin_identity, require_plugins, load_recipe_plugins
+from bertsmith.config.plugins import load_recipe_plugins, plugin_identity, require_plugins
 from bertsmith.config.registry import Registry
 from bertsmith.config.schema import (
     drop_inapplicable,
@@ -91,7 +91,8 @@ def apply_overrides(
     if complete is not None:
         complete(values, origins)
     settings = _built(cls, values, texts)
-    if any(key.rpartition(".")[2] in ("kind", "task") for key in texts) and drop_inapplicable(settings, values, origins):
+    chooses_kind = any(key.rpartition(".")[2] in ("kind", "task") for key in texts)
+    if chooses_kind and drop_inapplicable(settings, values, origins):
         settings = _built(cls, values, texts)
     refuse_inapplicable(settings, texts)
     return Loaded(settings, origins, notes)
@@ -105,7 +106,7 @@ def check(cls: type[Settings], values: dict[str, Any]) -> Settings:
 
 
 def _built(cls: type[Settings], values: dict[str, Any], texts: dict[str, str]) -> Settings:
-    """Build `cls` as `check` does, with settings of other kinds, which earlier versions took.
+    """Build `cls` as `check` does, with settings that do not apply, which earlier versions took.
 
     `texts` holds command-line values as typed: one that reads as a TOML number or boolean is taken as text after all
     where the setting is text (`vocab=2024`).

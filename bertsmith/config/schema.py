@@ -165,7 +165,7 @@ class Leaf(NamedTuple):
     description: str
     identity: bool
     url: bool
-    only: tuple[str, ...]  # the kinds that it belongs to, where the settings are of none of them
+    only: tuple[str, ...]  # the tags that it applies to, where the settings have none of them
 
 
 def leaves(
@@ -178,19 +178,19 @@ def leaves(
         if default is dataclasses.MISSING and isinstance(value, dict) and callable(field.default_factory):
             default = field.default_factory()
         matters = identity and field.metadata["identity"]
-        kinds = field.metadata["only"]
-        others = only or (kinds if kinds and settings.kinds.isdisjoint(kinds) else ())
+        tags = field.metadata["only"]
+        applies_to = only or (tags if tags and settings.tags.isdisjoint(tags) else ())
         if dataclasses.is_dataclass(value):
             nested = default if dataclasses.is_dataclass(default) else None
-            yield from leaves(value, nested, f"{prefix}{field.name}.", matters, others)
+            yield from leaves(value, nested, f"{prefix}{field.name}.", matters, applies_to)
         else:
             description, url = field.metadata["description"], field.metadata["url"]
-            yield Leaf(f"{prefix}{field.name}", value, default, description, matters, url, others)
+            yield Leaf(f"{prefix}{field.name}", value, default, description, matters, url, applies_to)
 
 
 def refuse_inapplicable(settings: Any, typed: Iterable[str] = ()) -> None:
-    """Raise UserError for a setting of another kind than these settings have, which is not at its default, or
-    `typed`."""
+    """Raise UserError for a setting that does not apply to these settings, by their `tags`, and is not at its default,
+    or is `typed`."""
     prefixes = tuple(f"{key}." for key in typed)
     for leaf in leaves(settings):
         if leaf.only and (leaf.value != leaf.default or f"{leaf.key}.".startswith(prefixes)):
@@ -198,8 +198,8 @@ def refuse_inapplicable(settings: Any, typed: Iterable[str] = ()) -> None:
 
 
 def drop_inapplicable(settings: Any, values: dict[str, Any], origins: dict[str, str]) -> bool:
-    """Take the recipe's settings of other kinds out of `values`, where the command line chose the kind; return whether
-    there were any."""
+    """Take the recipe's settings that do not apply out of `values`, where the command line chose the kind; return
+    whether there were any."""
     dropped = [leaf.key for leaf in leaves(settings) if leaf.only and origins.get(leaf.key) == "recipe"]
     for key in dropped:
         *tables, last = key.split(".")

@@ -35,7 +35,7 @@ class CardScores(NamedTuple):
 
     model: str
     dataset: str
-    """Of the measurement."""
+    """Name of the data that was scored."""
     metrics: Mapping[str, float | None]
 
     def front_matter(self, pipeline: str) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
     sizes = sizes_of(family, {name_here: plain[short] for name_here, short in names.items()}, str(path.parent))
     absent = check_sizes(config, sizes, where)
     config = config | family.per_layer(config, sizes["num_hidden_layers"], where)
-    for key in family.needed:
+    for key in family.required_keys:
         if type(config.get(key)) is not int or config[key] < 1:
             raise UserError(f"{where}: {key} = {quoted(config.get(key), 60)}; it must be a whole number above 0")
         sizes[key] = config[key]
@@ -90,9 +90,9 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
 
 def refuse_other_networks(config: Mapping[str, Any], family: Family, head: HeadName | None, where: str) -> None:
     """Raise UserError where a key makes another network of the tensors than our encoder is."""
-    for key, value in family.fixed.items():
+    for key, value in family.required_values.items():
         given = config.get(key, value)
-        if not _same(given, value) and head in family.read_by.get(key, (head,)):
+        if not _same(given, value) and head in family.relevant_heads.get(key, (head,)):
             exact = " (the exact one)" if value == GELU[0] else ""
             raise UserError(f"{where}: {key} = {quoted(given, 60)}; bertsmith's encoder knows only {value!r}{exact}")
     family.check_network(config, where)

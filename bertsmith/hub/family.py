@@ -27,27 +27,27 @@ class Family(ABC):
     """One family of transformers' classes."""
 
     name: str
-    """Its `model_type`."""
+    """The `model_type` in config.json."""
     title: str
     config: type[EncoderConfig]
-    root: str
-    """The encoder's attribute in its classes, with which the tensors' names begin."""
+    base_model_prefix: str
+    """The name of the encoder's attribute in its classes, with which the tensors' names begin; transformers' word."""
     classes: ClassVar[Mapping[str, HeadName | None]]
-    """Its classes → the head in them."""
+    """Name of a class → the head in it."""
     other_classes: ClassVar[Mapping[str, HeadName | None]]
-    """Likewise: the bare encoder's, and one that is read as another of `classes` and never written."""
-    shown_by: ClassVar[Mapping[str, str]]
+    """The same of the bare encoder's class, and of one that is read as another of `classes` and never written."""
+    class_by_prefix: ClassVar[Mapping[str, str]]
     """Beginning of a tensor's name → the class that it shows; the first one counts, and without any it is the bare
     encoder's."""
     names_pattern: str
     """A regular expression that the beginning of one of its tensors' names matches."""
     shares_names: ClassVar[bool] = False
     """Whether another family's tensors may match `names_pattern` too; that one is tried first."""
-    anchors: tuple[str, ...]
+    unique_suffixes: tuple[str, ...]
     """Ends of the names of tensors that each encoder has one of."""
     inputs: tuple[str, ...]
-    """Of its classes, and outputs of its tokenizers."""
-    copies: ClassVar[Mapping[str, str]]
+    """The inputs of its classes, which are the outputs of its tokenizers."""
+    tied_copies: ClassVar[Mapping[str, str]]
     """Tensors that some folders hold twice: the copy → the tensor that it must equal."""
     buffers: str
     """A regular expression of the names of buffers, which some versions of transformers wrote; its first group is their
@@ -56,15 +56,15 @@ class Family(ABC):
     """Beginnings of the names of tensors that are not read, unless they are the head's own → their title."""
     pooler: ClassVar[Mapping[str, str]] = {}
     """Our names → its names of a layer that classes without a classification head carry too."""
-    fixed: ClassVar[Mapping[str, Any]]
+    required_values: ClassVar[Mapping[str, Any]]
     """Keys that our encoder has one value for → that value, which is Hugging Face's default too."""
-    read_by: ClassVar[Mapping[str, tuple[HeadName, ...]]] = {}
-    """Of these keys: the heads that they matter to."""
+    relevant_heads: ClassVar[Mapping[str, tuple[HeadName, ...]]] = {}
+    """Key of `required_values` → the heads that it matters to, where it does not to all."""
     defaults: tuple[str, ...]
     """Settings with Hugging Face's defaults, which a config.json may leave out."""
     is_unprojected: ClassVar[bool] = False
     """Whether its classes take embeddings of the layers' width only, though the encoder knows others."""
-    needed: tuple[str, ...] = ("num_attention_heads",)
+    required_keys: tuple[str, ...] = ("num_attention_heads",)
     """Settings that no tensor shows, and a config.json must give."""
 
     @abstractmethod
@@ -72,13 +72,13 @@ class Family(ABC):
         """Return our name of every tensor → its names; where there are several, ours is these one below the other."""
 
     @abstractmethod
-    def canonical(self, name: str) -> str:
+    def normalized_name(self, name: str) -> str:
         """Return the name in our table of a tensor of a saved file (a bare encoder leaves its prefix away)."""
 
-    def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
+    def infer_class(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
         """Return the class that has such tensors. Raises UserError where it may be one of several."""
         bare = next(name for name, head in self.other_classes.items() if head is None)
-        return next((name for beginning, name in self.shown_by.items() if has_any(names, beginning)), bare)
+        return next((name for beginning, name in self.class_by_prefix.items() if has_any(names, beginning)), bare)
 
     @abstractmethod
     def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:

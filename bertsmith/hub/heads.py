@@ -42,7 +42,7 @@ class Head:
     by_token: bool = True
     """Whether it has outputs for each token, or for each row."""
     output_names: tuple[str, ...] = ("logits",)
-    """Those of an ONNX file; where they are several, the last axis of the logits is cut into them."""
+    """Names of the outputs in an ONNX file; where they are several, the last axis of the logits is cut into them."""
     build: Build
     logits: Callable[[Any, Tokens], Tensor] = lambda model, tokens: model.head(model.encoder(tokens))
     """The result of `build`, and its input → [T, V], [T] or [T, C] by token, or [N, C] by row."""

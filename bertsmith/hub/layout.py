@@ -13,9 +13,9 @@ _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped
 """Parts of names that DataParallel, torch.compile, FSDP and activation checkpointing put in, wherever they wrap."""
 
 _ANCHORS = {
-    anchor: tuple(family.root for family in FAMILIES.values() if anchor in family.anchors)
+    anchor: tuple(family.base_model_prefix for family in FAMILIES.values() if anchor in family.unique_suffixes)
     for owner in FAMILIES.values()
-    for anchor in owner.anchors
+    for anchor in owner.unique_suffixes
 }
 """Ends of the names of tensors that each encoder has one of → the roots of the families that have it."""
 
@@ -23,7 +23,7 @@ _OTHERS = {root: title for root, title in {
     "roberta": "RoBERTa", "distilbert": "DistilBERT", "deberta": "DeBERTa", "albert": "ALBERT", "mpnet": "MPNet",
     "transformer": "GPT-2 or XLM", "longformer": "Longformer", "luke": "LUKE", "funnel": "Funnel", "xlnet": "XLNet",
     "shared": "T5", "h": "GPT-2", "wte": "GPT-2",
-}.items() if root not in {family.root for family in FAMILIES.values()}}  # fmt: skip
+}.items() if root not in {family.base_model_prefix for family in FAMILIES.values()}}  # fmt: skip
 """First parts of the names of tensors of families that are not read → the family."""
 
 _COMMON_NAMES = ("transformer", "shared", "h", "wte")
@@ -51,7 +51,7 @@ def unwrapped(names: Iterable[str], where: str) -> tuple[dict[str, str], list[st
 def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str]:
     """Return, for each name that `unwrapped` gave, the family's own name → the name in the file. Raises UserError where
     two tensors have one name, as LayerNorm.gamma and LayerNorm.weight."""
-    canonical = {stored: family.canonical(short) for stored, short in plain.items()}
+    canonical = {stored: family.normalized_name(short) for stored, short in plain.items()}
     _check_one_each(canonical, where)
     return {name: stored for stored, name in canonical.items()}
 
@@ -59,7 +59,7 @@ def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str
 def with_tied(names: dict[str, str], family: Family) -> tuple[dict[str, str], list[str]]:
     """Return `names` with the copy of a tied tensor for an original that was not kept, and lines that say so."""
     names, notes = dict(names), []
-    for copy, original in family.copies.items():
+    for copy, original in family.tied_copies.items():
         if copy in names and original not in names:
             names[original] = names.pop(copy)
             notes.append(f"no {original}: {copy}, which is the same tensor in such a model, stands for it")
@@ -122,7 +122,7 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
         raise UserError(f"{where}: auto_map: the network is defined by code of its own, which is not run; {READ}")
     if not named:
         family = FAMILIES[kind] if kind else _family(config, names, where)
-        name = family.conclude(config, names.keys(), where)
+        name = family.infer_class(config, names.keys(), where)
         absent = " and ".join(key for key, value in (("architectures", named), ("model_type", kind)) if not value)
         return name, [f"config.json has no {absent}: read as {name}, by the tensors' names"]
     if len(named) != 1 or not isinstance(named[0], str) or named[0] not in CLASSES:

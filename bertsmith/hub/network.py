@@ -19,9 +19,9 @@ class Network:
     """A network's weights, in our names, and its description."""
 
     name: str = ""
-    """Of a model of two, "discriminator" or "generator"."""
+    """The part in a model of two, "discriminator" or "generator"; otherwise empty."""
     family: str
-    """Of Hugging Face's classes; a key of `registry.FAMILIES`."""
+    """The family of Hugging Face's classes; a key of `registry.FAMILIES`."""
     settings: EncoderConfig
     vocab_size: int
     head: HeadName | None
@@ -30,14 +30,14 @@ class Network:
     """float32; "encoder.…", and "head.…" where there is a head: all that the modules need, nothing else. Empty where
     only the description was read."""
     pooler: dict[str, Tensor] = field(default_factory=dict)
-    """Of a BERT folder without classes, "head.dense.…": a BertClassificationHead may start from it, as Hugging Face's
-    does. Empty where the folder has no pooler, or `weights` has it."""
+    """The pooler of a BERT folder without classes, "head.dense.…": a BertClassificationHead may start from it, as
+    Hugging Face's does. Empty where the folder has no pooler, or `weights` has it."""
     is_energy_head: bool = False
     """Whether the logits of a replaced-token head are energies; see `ReplacedTokenModel`."""
     labels: tuple[str, ...] = ()
     """Names of the classes or tags in the order of their ids; a regression has none, or one that is written."""
     problem_type: str | None = None
-    """Of a classification head, as config.json has it: one of `heads.PROBLEM_TYPES`."""
+    """The `problem_type` of a classification head in config.json: one of `heads.PROBLEM_TYPES`."""
     trained_length: int | None = None
     """Longest row seen in pre-training, in tokens; None where it is not known."""
     finetuned_on: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ CLASSES: dict[str, Family] = {
 }
 """Class of transformers → its family; a message names the bare ones last."""
 
-COPIES = {copy: original for family in FAMILIES.values() for copy, original in family.copies.items()}
+COPIES = {copy: original for family in FAMILIES.values() for copy, original in family.tied_copies.items()}
 _DROPPED = {beginning: title for family in FAMILIES.values() for beginning, title in family.dropped.items()}
 
 

@@ -43,7 +43,7 @@ class GeneratorSettings:
     disallow_correct: bool = setting(False, "never draw the original token")
 
     @property
-    def kinds(self) -> set[str]:
+    def tags(self) -> set[str]:
         return {f"kind = {self.kind}"}
 
     @property

@@ -88,7 +88,7 @@ class Job(NamedTuple):
 
     file: ServerFile
     source: str
-    """Of the answers, for people."""
+    """Description of the answers, for people."""
     num_rows: int
     run: TaskRun | None = None
     examples: Examples | None = None

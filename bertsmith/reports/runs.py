@@ -49,19 +49,19 @@ class Run:
     recipe: dict[str, Any]
     logs: list[Log]
     trials: list[dict[str, Any]]
-    """Of a fine-tuning run: "seed", "metrics" (name → fraction), and what the trial's own results.json adds."""
+    """Trials of a fine-tuning run: "seed", "metrics" (name → fraction), and what the trial's own results.json adds."""
     summary: dict[str, dict[str, Any]]
     """Metric → "median", "mean" and "std" (None of one) over the trials; the task's headline comes first."""
     glue: dict[str, Any] = field(default_factory=dict)
-    """Of a GLUE run: the "tasks", "absent" and "averages" of its results.json."""
+    """The "tasks", "absent" and "averages" of a GLUE run's results.json."""
     vocabulary: str = ""
-    """Of a pre-training run: a hash of its tokens with their ids."""
+    """Hash of a pre-training run's tokens with their ids."""
     chosen: str = ""
     """Of the run that a search chose: by what, among how many."""
     checkpoint: int = 0
-    """Of a pre-training run: the step of its newest checkpoint."""
+    """Step of a pre-training run's newest checkpoint."""
     color: str = ""
-    """Of its curves and marks."""
+    """Color of its curves and marks."""
 
     @property
     def step(self) -> int:

@@ -17,7 +17,7 @@ class Malformed:
     """The malformed parts of one file."""
 
     noun: str = "questions"
-    """Of the parts, in messages."""
+    """Name of the parts, in messages."""
     remedy: str = ""
     """How a user leaves them out, where they can: `RUN_REMEDY`, `GRADE_REMEDY`."""
     skip: bool = False

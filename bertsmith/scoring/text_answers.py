@@ -19,7 +19,7 @@ NULL_THRESHOLD = 1.0
 
 
 class TextScore(NamedTuple):
-    """Of one answer, each from 0 to 1."""
+    """Scores of one answer, each from 0 to 1."""
 
     exact: float
     f1: float

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.config.loading import Loaded, check, defaults, identity, apply_overrides, read_recipe_values
+from bertsmith.config.loading import Loaded, apply_overrides, check, defaults, identity, read_recipe_values
 from bertsmith.console.terminal import say
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
@@ -51,7 +51,7 @@ class GlueJob:
     model: Path
     settings: GlueSettings
     recipes: dict[str, Loaded]
-    """Of all tasks, present or not."""
+    """The recipes of all tasks, present or not."""
     absent: dict[str, str]
     """Task → what is missing of its training and dev files."""
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.config.loading import Loaded, defaults, identity, apply_overrides, read_recipe_values, to_dict
+from bertsmith.config.loading import Loaded, apply_overrides, defaults, identity, read_recipe_values, to_dict
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder

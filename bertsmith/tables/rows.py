@@ -33,7 +33,7 @@ class TableRows(NamedTuple):
     """A file's rows, to be gone through once."""
 
     names: Sequence[str]
-    """Of the columns; of JSONL those of the first object."""
+    """The names of the columns; of JSONL those of the first object."""
     rows: Iterator[tuple[int, Mapping[str, Any] | Fault]]
     """Each with its line, of Parquet its number, from 1."""
 

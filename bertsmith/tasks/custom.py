@@ -61,7 +61,7 @@ class CustomSettings:
     )
 
     @property
-    def kinds(self) -> set[str]:
+    def tags(self) -> set[str]:
         return {f"kind = {self.kind}"}
 
     def __post_init__(self) -> None:

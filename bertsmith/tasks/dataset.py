@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
     """A model's scores on a task's examples."""
 
     metrics: dict[str, float]
-    """By name, as fractions of 1, the headline first."""
+    """Scores by name, as fractions of 1, the headline first."""
     is_constant: bool
     """Whether every prediction is the same."""
     majority_score: float | None = None
@@ -96,7 +96,7 @@ class Datasets(NamedTuple):
     """A `Dataset`, or the `MultiTrainSet` of several tasks."""
     dev: EvalSets
     held_out: EvalSets = MappingProxyType({})
-    """Of the training examples those that are not trained on, for `early_stopping`."""
+    """Training examples that are not trained on, for `early_stopping`."""
     num_held_out: int = 0
 
 

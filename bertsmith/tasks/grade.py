@@ -27,7 +27,7 @@ class Grade(NamedTuple):
     """What a prediction file scores, and what one has to know to read it."""
 
     about: str
-    """Of the gold file: its name and size."""
+    """Name and size of the gold file."""
     scores: dict[str, Any]
     """At full precision; shares and correlations in percent."""
     table: list[str]

@@ -169,10 +169,10 @@ class FinetuneRecipe:
         return custom_spec(self.custom) if self.task == CUSTOM else TASKS[self.task]
 
     @property
-    def kinds(self) -> set[str]:
-        """What the task is, or all that the several are: settings of other kinds are refused."""
+    def tags(self) -> set[str]:
+        """What the task is, or all that the several are; settings that are for other tasks only are refused."""
         if self.task == SEVERAL:
-            return {"several tasks"}.union(*(self.of_task(name).kinds for name in self.several.tasks))
+            return {"several tasks"}.union(*(self.of_task(name).tags for name in self.several.tasks))
         counted = {"tasks with published counts"} if self.spec.has_published_counts else set()
         return {"a custom task" if self.task == CUSTOM else self.task, self.spec.input} | counted
 

@@ -31,7 +31,7 @@ class TaskSpec:
     """Names in `bertsmith.tasks.metrics`, of tags those of `measure_tags`; the first one is the headline. Where a
     file decides on them, as on `answers`, they are known once it is read."""
     answers: AnswerKind = UNSET_ANSWERS
-    """Of a text, or of each word."""
+    """The kind of answer to a text, or of each word's tag."""
     symmetric: bool = False
     """Whether a pair of texts means the same in both orders."""
     may_have_none: bool = False

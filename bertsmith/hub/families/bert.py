@@ -43,9 +43,9 @@ class _BertLike(Family):
     """The base of both families."""
 
     config = BertConfig
-    anchors = (".embeddings.word_embeddings.weight", ".embeddings.position_embeddings.weight")
+    unique_suffixes = (".embeddings.word_embeddings.weight", ".embeddings.position_embeddings.weight")
     inputs = ("input_ids", "attention_mask", "token_type_ids")
-    fixed: ClassVar = {
+    required_values: ClassVar = {
         "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
         "is_encoder_decoder": False, "tie_word_embeddings": True, "pruned_heads": {}, "quantization_config": None,
     }  # fmt: skip
@@ -55,7 +55,7 @@ class _BertLike(Family):
     output_bias: str
 
     def __init__(self) -> None:
-        self.root = self.name
+        self.base_model_prefix = self.name
         self.buffers = rf"{self.name}\.embeddings\.(position_ids|token_type_ids)"
 
     def names(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, tuple[str, ...]]:
@@ -74,8 +74,8 @@ class _BertLike(Family):
             names |= with_parts(ours, (name,))
         return names | ({"head.bias": (self.output_bias,)} if head == "masked_tokens" else {})
 
-    def canonical(self, name: str) -> str:
-        """Return the same as `Family.canonical`; BERT's first checkpoints call a norm's weight and bias gamma and
+    def normalized_name(self, name: str) -> str:
+        """Return the same as `Family.normalized_name`; BERT's first checkpoints call a norm's weight and bias gamma and
         beta."""
         if name.startswith(("embeddings.", "embeddings_project.", "encoder.", "pooler.")):
             name = f"{self.name}.{name}"
@@ -97,7 +97,7 @@ class _BertLike(Family):
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         written = ("hidden_act", "position_embedding_type", "tie_word_embeddings")
         config = {key: getattr(settings, key) for key in ("type_vocab_size", *self.defaults)}
-        return config | {key: self.fixed[key] for key in written}
+        return config | {key: self.required_values[key] for key in written}
 
     def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
         return counting(size) if name.endswith("position_ids") else (torch.zeros(size), "all 0")
@@ -115,7 +115,7 @@ class Bert(_BertLike):
         "BertForQuestionAnswering": "answering",
     }
     other_classes: ClassVar = {"BertModel": None, "BertForPreTraining": "masked_tokens"}
-    shown_by: ClassVar = {
+    class_by_prefix: ClassVar = {
         "qa_outputs.": "BertForQuestionAnswering",
         "cls.predictions.": "BertForMaskedLM",
         "classifier.": "BertForTokenClassification",
@@ -131,15 +131,15 @@ class Bert(_BertLike):
         **_TOKEN_HEADS,
     }
     output_bias = "cls.predictions.bias"
-    copies: ClassVar = {
+    tied_copies: ClassVar = {
         "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     }
     pooler: ClassVar = {"head.dense.weight": "bert.pooler.dense.weight", "head.dense.bias": "bert.pooler.dense.bias"}
     dropped: ClassVar = {"cls.seq_relationship.": "next-sentence head"}
 
-    def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
-        name = super().conclude(config, names, where)
+    def infer_class(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
+        name = super().infer_class(config, names, where)
         if name == "BertForMaskedLM" and has_any(names, "cls.seq_relationship."):
             return "BertForPreTraining"
         if name != "BertForTokenClassification" or not has_any(names, "bert.pooler.", "pooler."):
@@ -169,7 +169,7 @@ class Electra(_BertLike):
         "ElectraForQuestionAnswering": "answering",
     }
     other_classes: ClassVar = {"ElectraModel": None}
-    shown_by: ClassVar = {
+    class_by_prefix: ClassVar = {
         "qa_outputs.": "ElectraForQuestionAnswering",
         "classifier.out_proj.": "ElectraForSequenceClassification",
         "classifier.": "ElectraForTokenClassification",
@@ -188,7 +188,7 @@ class Electra(_BertLike):
         **_TOKEN_HEADS,
     }
     output_bias = "generator_lm_head.bias"
-    copies: ClassVar = {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
+    tied_copies: ClassVar = {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"}
     dropped: ClassVar = {"discriminator_predictions.": "replaced-token head"}  # beside another head
 
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:

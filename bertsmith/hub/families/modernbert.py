@@ -42,7 +42,7 @@ _LAYER = {
 class ModernBert(Family):
     """ModernBERT's classes; layers and heads, but for the last, have no biases."""
 
-    name, title, root = "modernbert", "ModernBERT", "model"
+    name, title, base_model_prefix = "modernbert", "ModernBERT", "model"
     config = ModernBertConfig
     classes: ClassVar = {
         "ModernBertForMaskedLM": "masked_tokens",
@@ -51,20 +51,20 @@ class ModernBert(Family):
         "ModernBertForQuestionAnswering": "answering",
     }
     other_classes: ClassVar = {"ModernBertModel": None}
-    shown_by: ClassVar = {"decoder.": "ModernBertForMaskedLM", "head.": "ModernBertForMaskedLM"}
+    class_by_prefix: ClassVar = {"decoder.": "ModernBertForMaskedLM", "head.": "ModernBertForMaskedLM"}
     names_pattern = r"(model\.)?(embeddings\.tok_embeddings\.|layers\.\d+\.(attn|mlp)\.|final_norm\.)"
-    anchors = (".embeddings.tok_embeddings.weight", ".embeddings.norm.weight")
+    unique_suffixes = (".embeddings.tok_embeddings.weight", ".embeddings.norm.weight")
     inputs = ("input_ids", "attention_mask")
-    copies: ClassVar = {"decoder.weight": "model.embeddings.tok_embeddings.weight"}
+    tied_copies: ClassVar = {"decoder.weight": "model.embeddings.tok_embeddings.weight"}
     buffers = (
         r"model\.(?:layers\.\d+\.attn\.rotary_emb\.|rotary_emb\.(?:full|sliding)_attention_(?:original_)?)(inv_freq)"
     )
-    fixed: ClassVar = {
+    required_values: ClassVar = {
         "hidden_activation": "gelu", "attention_bias": False, "mlp_bias": False, "norm_bias": False,
         "decoder_bias": True, "classifier_bias": False, "classifier_activation": "gelu", "is_decoder": False,
         "is_encoder_decoder": False, "rope_scaling": None, "tie_word_embeddings": True, "quantization_config": None,
     }  # fmt: skip
-    read_by: ClassVar = {
+    relevant_heads: ClassVar = {
         "decoder_bias": ("masked_tokens",),
         "classifier_bias": get_args(HeadName),
         "classifier_activation": get_args(HeadName),
@@ -73,7 +73,7 @@ class ModernBert(Family):
         "global_attn_every_n_layers", "local_attention", "global_rope_theta", "local_rope_theta", "embedding_dropout",
         "attention_dropout", "mlp_dropout", "initializer_range", "norm_eps", "classifier_pooling",
     )  # fmt: skip
-    needed = ("num_attention_heads", "max_position_embeddings")
+    required_keys = ("num_attention_heads", "max_position_embeddings")
 
     def names(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, tuple[str, ...]]:
         modules = dict(_MODULES)
@@ -93,13 +93,13 @@ class ModernBert(Family):
             names |= with_parts("head.output", ("classifier",))
         return names
 
-    def canonical(self, name: str) -> str:
+    def normalized_name(self, name: str) -> str:
         return f"model.{name}" if name.startswith(("embeddings.", "layers.", "final_norm.", "rotary_emb.")) else name
 
-    def conclude(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
+    def infer_class(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
         if has_any(names, "classifier."):
             raise self.ambiguous(where)
-        return super().conclude(config, names, where)
+        return super().infer_class(config, names, where)
 
     def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:
         vocab_size, hidden_size = shape("model.embeddings.tok_embeddings.weight")
@@ -112,7 +112,7 @@ class ModernBert(Family):
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         assert not settings.projection_size
         config = {key: getattr(settings, key) for key in self.defaults}
-        config |= {key: value for key, value in self.fixed.items() if value is not None}
+        config |= {key: value for key, value in self.required_values.items() if value is not None}
         return config | (_REPLACED if head == "replaced_tokens" else {})
 
     def class_of(self, head: HeadName | None) -> str:

@@ -25,10 +25,10 @@ class Prediction(NamedTuple):
     label: str | None
     """The likeliest class; None of a number."""
     value: float
-    """Its probability; or the number, on the task's scale."""
+    """The label's probability; or the number, on the task's scale."""
     probs: dict[str, float]
     decimals: int = 4
-    """Of a number, how many digits after the point have a meaning on the task's scale."""
+    """Digits after a number's point that have a meaning on the task's scale."""
 
     @property
     def answer(self) -> Any:
@@ -53,7 +53,7 @@ class MultiLabelPrediction(NamedTuple):
     """A model's answer to a text that may have any number of labels."""
 
     labels: tuple[str, ...]
-    """Those with a probability of at least `MIN_PROB`, the likeliest first; there may be none."""
+    """Labels with a probability of at least `MIN_PROB`, the likeliest first; there may be none."""
     probs: dict[str, float]
 
     @property
@@ -76,10 +76,10 @@ class AnswerKind(ABC):
     """What an answer is; by default one made of labels."""
 
     labels: tuple[str, ...] = ()
-    """In the order of their ids; empty where an answer has none."""
+    """Labels in the order of their ids; empty where an answer has none."""
     dtype: ClassVar[type]
     problem_type: ClassVar[str]
-    """Of its head in Hugging Face's config.json."""
+    """The `problem_type` of its head in Hugging Face's config.json."""
     noun: ClassVar[str] = "classes"
 
     @property

@@ -39,7 +39,7 @@ class AnsweringSettings:
     force_length: bool = setting(False, "take rows that are longer than those the model was pre-trained on")
 
     @property
-    def kinds(self) -> set[str]:
+    def tags(self) -> set[str]:
         return {f"joint = {str(self.joint).lower()}"}
 
     @property

@@ -40,9 +40,9 @@ class GlueLayout(NamedTuple):
     hub_texts: tuple[str, ...] = ()
     """Columns of the hub's files, where they are called otherwise."""
     hub_labels: tuple[str, ...] = ()
-    """In the order of the hub's class ids, where these are not the labels."""
+    """Labels in the order of the hub's class ids, where these are not the labels."""
     header: tuple[str, ...] | None = None
-    """Of train and dev, where their TSV has no header line (test has one)."""
+    """Columns of train and dev, where their TSV has no header line (test has one)."""
     suffix: str = ""
     """What follows dev, validation and test in the names of its files."""
     requires_suffix: bool = False
