@@ -53,25 +53,25 @@ class SettingRow(NamedTuple):
     description: str
 
 
-Complete = Callable[[dict[str, Any], dict[str, str]], None]
+AddValues = Callable[[dict[str, Any], dict[str, str]], None]
 """Adds values that follow from others to a recipe's nested values and their origins, before they are checked."""
 
 
 def load(
-    cls: type[Settings], verb: str, recipe: str, overrides: Sequence[str] = (), complete: Complete | None = None
+    cls: type[Settings], verb: str, recipe: str, overrides: Sequence[str] = (), add_values: AddValues | None = None
 ) -> Loaded:
-    """Read `recipe` (a path or the name of a shipped one for `verb`), lay `overrides` over it, `complete` them, check
-    against `cls`.
+    """Read `recipe` (a path or the name of a shipped one for `verb`), apply `overrides`, call `add_values`, check against
+    `cls`.
 
     Raises:
         UserError: the recipe is not found or not TOML, a key is unknown (the nearest right one is named), a value has
             the wrong type or is impossible.
     """
-    return apply_overrides(cls, read_recipe_values(verb, recipe), overrides, complete)
+    return apply_overrides(cls, read_recipe_values(verb, recipe), overrides, add_values)
 
 
 def apply_overrides(
-    cls: type[Settings], values: dict[str, Any], overrides: Sequence[str], complete: Complete | None = None
+    cls: type[Settings], values: dict[str, Any], overrides: Sequence[str], add_values: AddValues | None = None
 ) -> Loaded:
     """Check `overrides` laid over a recipe's nested `values`, which are {} where there is no recipe; raises UserError
     as `load`."""
@@ -88,8 +88,8 @@ def apply_overrides(
         origins[key] = "command line"
         texts[key] = text
     notes = rename_settings(cls, values, origins)
-    if complete is not None:
-        complete(values, origins)
+    if add_values is not None:
+        add_values(values, origins)
     settings = _built(cls, values, texts)
     chooses_kind = any(key.rpartition(".")[2] in ("kind", "task") for key in texts)
     if chooses_kind and drop_inapplicable(settings, values, origins):

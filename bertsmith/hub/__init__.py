@@ -5,7 +5,7 @@ In reading order:
     family          Family: Hugging Face's names for an encoder's classes, tensors and config keys
     families        a file for each encoder; a new one is found without being registered
     registry        the families by name
-    network         Network: a trained network, ours or somebody else's
+    network         Network: a trained network, of a run or of a Hugging Face folder
     layout          the class that a folder holds; names of tensors in a file → the family's own
     configuration   config.json ↔ the settings of our encoder; its sizes are those of the tensors
     huggingface     a trained model → a folder that transformers loads without us, and back

@@ -27,7 +27,7 @@ _OTHERS = {root: title for root, title in {
 """First parts of the names of tensors of families that are not read → the family."""
 
 _COMMON_NAMES = ("transformer", "shared", "h", "wte")
-"""Of these, names that somebody's own module around a BERT may have too."""
+"""Keys of `_OTHERS` that a user's own module around a BERT may have too."""
 
 
 def unwrapped(names: Iterable[str], where: str) -> tuple[dict[str, str], list[str]]:

@@ -25,7 +25,7 @@ class Network:
     settings: EncoderConfig
     vocab_size: int
     head: HeadName | None
-    """Which of our heads is in `weights`."""
+    """The head in `weights`; None without one."""
     weights: dict[str, Tensor] = field(default_factory=dict)
     """float32; "encoder.…", and "head.…" where there is a head: all that the modules need, nothing else. Empty where
     only the description was read."""

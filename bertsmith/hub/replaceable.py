@@ -1,4 +1,4 @@
-"""The check that an export may replace a folder: an earlier export's, and nothing of anybody else's."""
+"""The check that an export may replace a folder: an earlier export's, without other files."""
 
 import re
 from pathlib import Path

@@ -18,7 +18,7 @@ PREFIXES = "BIESO"
 
 
 class Tag(NamedTuple):
-    """What "B-NP" says of a word: where in an entity it is, and of what type that is."""
+    """A word's tag, such as "B-NP": its place in an entity, and that entity's type."""
 
     prefix: str
     """One of `PREFIXES`: begin, inside, end, single, outside."""
@@ -33,7 +33,7 @@ Entity = tuple[str, int, int]
 
 
 class EntityCounts(NamedTuple):
-    """How many entities there are, in percent where they are shares; a share of none is 0."""
+    """Counts of entities, and shares in percent; a share of none is 0."""
 
     gold: int
     predicted: int

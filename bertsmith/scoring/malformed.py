@@ -23,7 +23,7 @@ class Malformed:
     skip: bool = False
     count: int = 0
     first: str = ""
-    """What was wrong with the first that was left out."""
+    """The fault of the first that was left out."""
 
     def read_or_skip(self, read: Callable[..., Part], *args: object) -> Part | None:
         """Return what `read` gives; None where it refuses, and that is to be left out. Raises UserError where `read`

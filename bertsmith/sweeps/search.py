@@ -57,7 +57,7 @@ class SearchJob(NamedTuple):
     base: Loaded
     """The recipe, without what is searched."""
     keys: tuple[str, ...]
-    """Of `SearchSettings`."""
+    """Names of `SearchSettings`' fields."""
     recipes: dict[str, Loaded]
     """The folder of each combination → its recipe."""
 

@@ -17,7 +17,7 @@ from bertsmith.tasks.cautions import caution_of
 from bertsmith.training.machine import Machine
 
 MEAN = "mean"
-"""The headline of several tasks: the mean of theirs."""
+"""The headline of several tasks: the mean of their headlines."""
 
 POOLED_BATCHES = 32
 """So many batches of training examples at a time are sorted by length."""
@@ -85,12 +85,12 @@ class Dataset(ABC):
 
 
 EvalSets = Mapping[tuple[str, str], Dataset]
-"""What is scored, by task, "" where there is one alone, and by what the names of a set's metrics end with, "" but of a
-second dev set."""
+"""(task, suffix) → the set to score: "" for a task that is alone, and the end of its metrics' names, "" but of a second
+dev set."""
 
 
 class Datasets(NamedTuple):
-    """What is trained on, and what is scored."""
+    """The sets of a run, to train on and to score."""
 
     train: Any
     """A `Dataset`, or the `MultiTrainSet` of several tasks."""

@@ -47,7 +47,7 @@ class EarlyStopping:
     """A rule that ends training by held-out scores; it keeps the best weights, in the host's memory."""
 
     sets: EvalSets
-    """What is held out, of `num_examples` examples."""
+    """The sets that are held out, of `num_examples` examples."""
     metric: str
     machine: Machine
     patience: int

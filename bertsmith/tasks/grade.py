@@ -1,4 +1,4 @@
-"""Anybody's prediction file, scored as the official script of its task does."""
+"""A prediction file, scored as the official script of its task does."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ GRADED_TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
 
 
 class Grade(NamedTuple):
-    """What a prediction file scores, and what one has to know to read it."""
+    """The scores of a prediction file, with notes for their reader."""
 
     about: str
     """Name and size of the gold file."""
@@ -32,7 +32,7 @@ class Grade(NamedTuple):
     """At full precision; shares and correlations in percent."""
     table: list[str]
     notes: list[str]
-    """What was missing, superfluous or not defined: a line each."""
+    """Facts about what was missing, superfluous or not defined, a line each."""
 
 
 def grade(

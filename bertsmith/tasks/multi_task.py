@@ -53,7 +53,7 @@ class MultiTaskModel(Objective):
 
 
 class MultiTrainSet(NamedTuple):
-    """What several tasks are trained on."""
+    """The training examples of several tasks."""
 
     datasets: dict[str, Dataset]
     power: float

@@ -1,4 +1,4 @@
-"""What fine-tuning takes from a pre-trained model."""
+"""The part of a pre-trained model that fine-tuning starts from."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -64,7 +64,7 @@ def module_name_of(task: str) -> str:
 
 @settings
 class FinetuneRecipe:
-    """How an encoder learns a labelled task; the defaults are the reference's for its small and base sizes.
+    """The settings of fine-tuning on a labelled task; the defaults are the reference's for its small and base sizes.
 
     Source: google-research/electra, configure_finetuning.py.
     """
@@ -170,7 +170,7 @@ class FinetuneRecipe:
 
     @property
     def tags(self) -> set[str]:
-        """What the task is, or all that the several are; settings that are for other tasks only are refused."""
+        """The task's tags, or those of all the several; settings for other tags are refused."""
         if self.task == SEVERAL:
             return {"several tasks"}.union(*(self.of_task(name).tags for name in self.several.tasks))
         counted = {"tasks with published counts"} if self.spec.has_published_counts else set()

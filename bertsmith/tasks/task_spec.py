@@ -1,4 +1,4 @@
-"""What a task is, and its examples as they were read."""
+"""A task's description, and its examples as they were read."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ UNSET_ANSWERS = OneLabel()
 """The answers of questions, which are spans of a text, and of a spec whose files decide on them."""
 
 Input = Literal["texts", "words", "questions"]
-"""What is given an answer: a text or a pair of texts, each word of a sentence, a question about a text."""
+"""The kind of input that is answered: a text or a pair of texts, each word of a sentence, a question about a text."""
 
 HEAD_OF_INPUT: dict[Input, HeadName] = {"texts": "classification", "words": "tagging", "questions": "answering"}
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What a task is: its input, its answers, how these are scored, and how its files are read."""
+    """A task's description: its input, its answers, how these are scored, and how its files are read."""
 
     name: str
     metrics: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class TaskSpec:
     """Whether a question may be without an answer."""
     input: Input = "texts"
     columns: tuple[tuple[str, ...], ...] = (("text",),)
-    """What a table's columns that hold the input are called; several where they go by several names."""
+    """Names of a table's columns that hold the input; several where they go by several names."""
     has_published_counts: bool = False
     """Whether its files are held to a published number of examples."""
     read: "Callable[[Any], TaskData] | None" = None

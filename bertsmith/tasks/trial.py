@@ -36,7 +36,7 @@ STEPS_PER_METRICS_LINE = 50
 
 
 class TrialContext(NamedTuple):
-    """What all trials of a run share."""
+    """The parts that all trials of a run share."""
 
     recipe: FinetuneRecipe
     task: Task | MultiTask

@@ -22,7 +22,7 @@ TEXT_PACKAGES = ("torch", "scipy", "sklearn", "numpy", "sympy", "networkx", "pyt
 
 MIN_CHARACTERS = 100  # shorter docstrings are labels rather than text
 
-FOREIGN_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "__pycache__"}
+SKIPPED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "__pycache__"}
 """Not part of the package they lie in, or hardly documented: tests are a third of the files and 3 % of the text."""
 
 _STRING = r"""
@@ -70,9 +70,9 @@ def documents(packages: Sequence[str] = TEXT_PACKAGES) -> Iterator[tuple[str, st
 
 
 def source_files(package: str) -> Iterator[Path]:
-    """Yield the package's Python files in a fixed order, tests and foreign packages left out."""
+    """Yield the package's Python files in a fixed order, tests and other packages left out."""
     for folder, folders, files in os.walk(_folder(package)):
-        folders[:] = sorted(set(folders) - FOREIGN_FOLDERS)
+        folders[:] = sorted(set(folders) - SKIPPED_FOLDERS)
         yield from (Path(folder, name) for name in sorted(files) if name.endswith(".py"))
 
 

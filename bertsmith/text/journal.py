@@ -87,7 +87,7 @@ class Journal:
         lines = []
         if self.path.exists():
             before, *lines = read_journal(self.path)
-            refuse_other(folder, before, identity)
+            refuse_other_identity(folder, before, identity)
             lines = self._replay(lines, folder, dtype)
         else:
             self._refuse_unlisted_files(folder)
@@ -224,7 +224,7 @@ def _read_line(text: bytes, where: str) -> dict[str, Any]:
     return line
 
 
-def refuse_foreign(folder: Path, type_name: str) -> None:
+def refuse_other_type(folder: Path, type_name: str) -> None:
     """Raise UserError if there is something in `folder` and it is not a folder of this type."""
     if (folder / "manifest.json").exists():
         read_manifest(folder, type_name)
@@ -234,7 +234,7 @@ def refuse_foreign(folder: Path, type_name: str) -> None:
             raise UserError(f"{folder}: not a {type_name} folder, there is {path.name} in it; choose another --out")
 
 
-def refuse_other(folder: Path, before: dict[str, Any], identity: dict[str, Any]) -> None:
+def refuse_other_identity(folder: Path, before: dict[str, Any], identity: dict[str, Any]) -> None:
     """Raise UserError if the folder's identity is another one; the settings that differ are named."""
     if found := differences(before, identity):
         raise UserError(

@@ -14,7 +14,7 @@ from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.text.blank_lines import unify_line_ends
 from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.corpora import Corpus, open_corpus
-from bertsmith.text.journal import refuse_foreign, refuse_other, skipped_line
+from bertsmith.text.journal import refuse_other_identity, refuse_other_type, skipped_line
 from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.text.workers import note_broken
@@ -60,9 +60,9 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
     own |= casing
     make_folder(out)
     with locked(out):
-        refuse_foreign(out, "tokenizer")
+        refuse_other_type(out, "tokenizer")
         if (out / "manifest.json").exists() and not overwrite:
-            refuse_other(out, read_manifest(out, "tokenizer")["identity"], own)
+            refuse_other_identity(out, read_manifest(out, "tokenizer")["identity"], own)
             return Tokenizer.load(out)
         counts: Counter[str] = Counter()
         texts = _texts(corpus, recipe, counts, notes)

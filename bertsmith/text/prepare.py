@@ -28,8 +28,8 @@ from bertsmith.text.journal import (
     Journal,
     PrepareProgress,
     journal_names,
-    refuse_foreign,
-    refuse_other,
+    refuse_other_identity,
+    refuse_other_type,
     skipped_line,
 )
 from bertsmith.text.layouts.layout import CorpusPart
@@ -82,7 +82,7 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
     make_folder(out)
     with locked(out) as held:
         if not os.path.lexists(out / JOURNAL_FILE) or (out / "manifest.json").exists():
-            refuse_foreign(out, "data")
+            refuse_other_type(out, "data")
         if overwrite:
             _clear(out)
         is_made = not (out / "manifest.json").exists()
@@ -123,11 +123,11 @@ def _plan(recipe: PrepareRecipe, out: Path) -> _Job:
 
 
 def _refuse_other(job: _Job, before: dict[str, Any]) -> None:
-    """Refuse another identity as `refuse_other` does; casing is part of the vocabulary's fingerprint, and earlier
-    versions wrote it in another way."""
+    """Refuse another identity as `refuse_other_identity` does; casing is part of the vocabulary's fingerprint, and
+    earlier versions wrote it in another way."""
     if before.get("vocab") == job.identity["vocab"]:
         before = before | {key: job.identity[key] for key in ("lowercase", "strip_accents")}
-    refuse_other(job.out, before, job.identity)
+    refuse_other_identity(job.out, before, job.identity)
 
 
 def _make(job: _Job, held: Held) -> None:

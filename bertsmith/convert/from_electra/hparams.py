@@ -53,7 +53,7 @@ class Table(NamedTuple):
 
     title: str
     verb: str
-    """Of ours, which does the same."""
+    """Our setting, which does the same."""
     keys: Sequence[Key]
     defaults: Callable[[Hparams], Hparams]
     """All settings → the defaults that depend on others."""

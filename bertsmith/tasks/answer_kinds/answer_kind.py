@@ -1,5 +1,5 @@
-"""What a kind of answer owns: how gold answers are read, learnt and weighed, how a model's scores become answers, and
-how these are written and scored."""
+"""The base of all kinds of answers: how gold answers are read, learnt and weighed, how a model's scores become answers,
+and how these are written and scored."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class MultiLabelPrediction(NamedTuple):
 
 @dataclass(frozen=True)
 class AnswerKind(ABC):
-    """What an answer is; by default one made of labels."""
+    """A kind of answer; by default one made of labels."""
 
     labels: tuple[str, ...] = ()
     """Labels in the order of their ids; empty where an answer has none."""
@@ -84,7 +84,7 @@ class AnswerKind(ABC):
 
     @property
     def num_outputs(self) -> int:
-        """How many the head has."""
+        """The number of the head's outputs."""
         return len(self.labels)
 
     def to_json(self) -> dict[str, Any]:

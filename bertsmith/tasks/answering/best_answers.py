@@ -1,4 +1,4 @@
-"""What a model says of windows → the best answers of each question, in the context's own characters."""
+"""A model's scores of windows → the best answers of each question, in the context's own characters."""
 
 import math
 from collections import Counter
@@ -27,12 +27,12 @@ class SpanAnswer(NamedTuple):
     start: int | None
     """The character of the context that it begins with."""
     score: float | None
-    """Of the likeliest stretch: the greater, the likelier, of a joint head a log-probability; None of an empty
+    """Score of the likeliest span: the greater, the likelier, of a joint head a log-probability; None of an empty
     context."""
     null_odds: float | None = None
     """The greater, the less there is an answer; None of a model that was not fine-tuned to say so."""
     prob: float | None = None
-    """Of the likeliest stretch, in the part of the context that was read at once; None where there is no score."""
+    """Probability of the likeliest span, in the part of the context that was read at once; None without a score."""
 
 
 def find_candidates(objective: Answering, windows: Windows, machine: Machine, top_k: int = 1) -> Spans:

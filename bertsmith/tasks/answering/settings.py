@@ -7,7 +7,7 @@ JOINT = ("joint = true",)
 
 @settings
 class AnsweringSettings:
-    """How questions and their contexts become rows, and how an answer is found in them; the defaults are the
+    """Settings of the rows of questions and contexts, and of the search for answers in them; the defaults are the
     reference's.
 
     Source: google-research/electra, configure_finetuning.py.

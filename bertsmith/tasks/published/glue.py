@@ -44,7 +44,7 @@ class GlueLayout(NamedTuple):
     header: tuple[str, ...] | None = None
     """Columns of train and dev, where their TSV has no header line (test has one)."""
     suffix: str = ""
-    """What follows dev, validation and test in the names of its files."""
+    """The text after dev, validation and test in the names of its files."""
     requires_suffix: bool = False
     """Whether a file without it is of another edition."""
     test_names: tuple[str, ...] = ("test",)

@@ -14,7 +14,7 @@ PUBLISHED_NAMES = {
     "newsqa": ("NewsQA",), "naturalqs": ("NaturalQuestionsShort", "NaturalQuestions"),
     "triviaqa": ("TriviaQA-web", "TriviaQA"), "searchqa": ("SearchQA",),
 }  # fmt: skip
-"""What MRQA 2019 calls a task's file, in its folders train and dev."""
+"""Task → the name of its file in MRQA 2019's folders train and dev."""
 
 
 def find_mrqa(name: str, data: Path, split: str) -> Path:

@@ -32,7 +32,7 @@ class Examples(NamedTuple):
     """[N]: int64 class ids, or float64 answers as the file has them; [N, C] bool where a text has any number of C
     labels; None where the split has no labels."""
     notes: tuple[str, ...] = ()
-    """What was left out as malformed, in lines."""
+    """Lines about examples that were left out as malformed."""
 
     @property
     def num_examples(self) -> int:

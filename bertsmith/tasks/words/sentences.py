@@ -37,7 +37,7 @@ class Sentences(NamedTuple):
     words: list[list[Word]]
     """A list a sentence; of a word's columns the first is the word, the last its tag."""
     notes: tuple[str, ...] = ()
-    """What was left out as malformed, in lines."""
+    """Lines about sentences that were left out as malformed."""
 
     @property
     def num_examples(self) -> int:
