@@ -60,8 +60,8 @@ AddValues = Callable[[dict[str, Any], dict[str, str]], None]
 def load(
     cls: type[Settings], verb: str, recipe: str, overrides: Sequence[str] = (), add_values: AddValues | None = None
 ) -> Loaded:
-    """Read `recipe` (a path or the name of a shipped one for `verb`), apply `overrides`, call `add_values`, check against
-    `cls`.
+    """Read `recipe` (a path or the name of a shipped one for `verb`), apply `overrides`, call `add_values`, check
+    against `cls`.
 
     Raises:
         UserError: the recipe is not found or not TOML, a key is unknown (the nearest right one is named), a value has
