@@ -43,7 +43,7 @@ def draw_mask(shape: torch.Size, prob: float) -> tuple[Tensor, float]:
 
 
 class _Dropout(torch.autograd.Function):
-    """Keeps one byte an element for the backward pass."""
+    """Dropout that keeps one byte an element for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, prob: float) -> Tensor:

@@ -12,7 +12,7 @@ HeadName = Literal["masked_tokens", "replaced_tokens", "classification", "taggin
 """The head of a network; each is described in `bertsmith.hub.heads`."""
 
 JOINT_WIDTH = 512
-"""Of the layers between two vectors and a logit, whatever the encoder's width."""
+"""Width of the layers between two vectors and a logit, whatever the encoder's width."""
 
 
 class PlainClassificationHead(nn.Module):
@@ -41,10 +41,10 @@ class PlainClassificationHead(nn.Module):
 
 
 class JointAnswerHead(nn.Module):
-    """A head of answers whose end depends on their beginning: dense, GELU, dense on the beginning's vector beside each
-    token's. Whether there is none: the same on [CLS]'s vector beside the beginning's expected one.
+    """A head for answers whose end depends on their beginning: dense, GELU, dense on the beginning's vector next to
+    each token's; for the logit of no answer, on [CLS]'s vector next to the beginning's expected one.
 
-    The dense layer on two vectors is the sum of one on each, so that no vector is laid beside another in memory.
+    The dense layer on two vectors is the sum of one on each, so that no vectors are concatenated in memory.
 
     Source: google-research/electra, finetune/qa/qa_tasks.py, get_prediction_module.
     """

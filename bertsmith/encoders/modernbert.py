@@ -286,7 +286,7 @@ class ModernBertMaskedTokenHead(ModernBertHead, VocabularyHead):
 
 
 class ModernBertClassificationHead(ModernBertHead):
-    """That of ModernBertForSequenceClassification, [N, D] → [N, C], and of ModernBertForTokenClassification."""
+    """The head of ModernBertForSequenceClassification, [N, D] → [N, C], and of ModernBertForTokenClassification."""
 
     def __init__(self, settings: ModernBertConfig, num_labels: int, dropout_prob: float = 0.1):
         super().__init__(settings)
@@ -299,7 +299,7 @@ class ModernBertClassificationHead(ModernBertHead):
 
 
 class ModernBertReplacedTokenHead(ModernBertClassificationHead):
-    """That of ModernBertForTokenClassification with one label: [T, D] → [T] logits."""
+    """The head of ModernBertForTokenClassification with one label: [T, D] → [T] logits."""
 
     def __init__(self, settings: ModernBertConfig):
         super().__init__(settings, num_labels=1, dropout_prob=0.0)

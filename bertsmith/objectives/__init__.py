@@ -8,7 +8,7 @@ In reading order:
     generator        ELECTRA's generator
     towers           a generator of two towers, which gives every token's probability
     rtd              replaced-token detection (ELECTRA)
-    rtd_networks     ELECTRA's two networks as models: settings as large as theirs; their weights ↔ its own
+    rtd_networks     ELECTRA's two networks as models: settings that make networks as large; weights, joined and split
     electric         energies of tokens (Electric)
     kinds            the registry of objectives, and the one that an exported model is measured with
 """

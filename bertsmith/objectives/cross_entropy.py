@@ -63,12 +63,12 @@ def chunk_rows(device: torch.device) -> int:
 
 
 class TokenTargets(NamedTuple):
-    """The targets of M positions, and what else is to be found of their scores."""
+    """The targets of M positions, and which further results of their scores are wanted."""
 
     labels: Tensor
     """[M] int64, below V."""
     weights: Tensor
-    """[M] float32, of each position in the loss."""
+    """[M] float32, each position's weight in the loss."""
     draws: Tensor | None = None
     """[M] float32, uniform in [0, 1); given, a token is sampled for each. See `sample`."""
     likeliest: bool = False
@@ -80,7 +80,7 @@ class TokenTargets(NamedTuple):
 
 
 class LossOutput(NamedTuple):
-    """The loss of M positions, and what was found of their scores."""
+    """The loss of M positions, and further results of their scores."""
 
     loss: Tensor
     """The weighted sum of −log softmax(scores) at the labels, in nats; float32."""
@@ -101,7 +101,7 @@ class Chunk(NamedTuple):
 
 
 class VocabularyCrossEntropy(nn.Module):
-    """The loss over a vocabulary, and what else is to be known of its scores before they are gone.
+    """Cross-entropy over a vocabulary, with further results of its scores, which are not kept.
 
     Gradients are made in the forward pass, while the scores are there. torch's own functions keep the scores, their
     logarithms and their gradients at once, [M, V] each, when all activations are still held.
@@ -170,7 +170,7 @@ class VocabularyCrossEntropy(nn.Module):
 
 
 class _InChunks(torch.autograd.Function):
-    """Some rows after the others, so that the scores of all are never there at once."""
+    """Cross-entropy a chunk of rows at a time, so that the scores of all never exist at once."""
 
     @staticmethod
     def forward(

@@ -23,7 +23,7 @@ SIZE_SETTINGS = ("sharing", "hidden_fraction", "layers_fraction")
 def choose_generator(
     settings: GeneratorSettings, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool
 ) -> list[Any]:
-    """Return the generator beside the first network of the model `init` if `settings` makes such a one.
+    """Return the generator of the model `init`, if there is one and `settings` makes a masked-token model.
 
     Raises:
         UserError: it is of other sizes, or a folder's discriminator is without it.

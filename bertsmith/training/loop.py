@@ -58,13 +58,13 @@ class Step(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something done after every `every`-th step and after the last one. Where it returns true this step is the last
-    one, and all events after it in their list act as well."""
+    """A function called after every `every`-th step and after the last one. Where it returns true this step is the
+    last one, and all events after it in their list act as well."""
 
     every: int
     act: Callable[[State, Step], bool | None]
     when_stopped: bool = False
-    """Also when training is asked to stop."""
+    """True calls it also when training is asked to stop."""
 
 
 class TrainContext(NamedTuple):

@@ -234,8 +234,8 @@ def shared_tokenizer(
         has_vocabulary = any((other.folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
         if not has_vocabulary:
             continue
-        beside = Tokenizer.load(other.folder, lowercase=lowercase, strip_accents=strip_accents)
-        if beside.fingerprint != tokenizer.fingerprint:
+        other_tokenizer = Tokenizer.load(other.folder, lowercase=lowercase, strip_accents=strip_accents)
+        if other_tokenizer.fingerprint != tokenizer.fingerprint:
             raise UserError(
                 f"{other.folder}: other tokens than those of {first.folder}; take the two that were trained beside "
                 f"each other"

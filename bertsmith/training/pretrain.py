@@ -46,8 +46,8 @@ if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
 Probe = Callable[[PretrainingObjective, Callable[[str], None]], dict[str, float]]
-"""Looks at a model at each held-out evaluation: returns measures, which are logged beside the losses, and may show
-lines below them with the function it is given. It leaves the model as it found it."""
+"""A function called with the model at each held-out evaluation: it returns measures, which are logged with the losses,
+may show lines below them with its second argument, and leaves the model as it was."""
 
 
 @no_empty_folder
