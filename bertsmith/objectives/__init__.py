@@ -5,8 +5,7 @@ In reading order:
     masking          which tokens are masked, and their replacements
     cross_entropy    cross-entropy over a large vocabulary, a chunk of rows at a time; sampling from its scores
     mlm              masked-language modelling (BERT)
-    generator        ELECTRA's generator
-    towers           a generator of two towers, which gives every token's probability
+    generator        ELECTRA's generator; one of two towers, which gives every token's probability
     rtd              replaced-token detection (ELECTRA)
     rtd_networks     ELECTRA's two networks as models: settings that make networks as large; weights, joined and split
     electric         energies of tokens (Electric)

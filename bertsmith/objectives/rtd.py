@@ -22,6 +22,7 @@ from bertsmith.objectives.generator import (
     GeneratorOutput,
     GeneratorSettings,
     MaskedTokenGenerator,
+    TwoTowerGenerator,
     UniformGenerator,
 )
 from bertsmith.objectives.masking import (
@@ -40,7 +41,6 @@ from bertsmith.objectives.objective import (
     PretrainingSettings,
     TrainedWeights,
 )
-from bertsmith.objectives.towers import TwoTowerGenerator
 from bertsmith.text.segments import PackedRows
 
 NETWORKS = ("discriminator", "generator")

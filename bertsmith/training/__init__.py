@@ -8,8 +8,7 @@ In reading order:
     branching    a run that goes on from another's checkpoint, to a learning rate of zero
     optimizers/  AdamW and others; weight-decay groups; clipping; a moving average of the weights
     machine      device, dtype, compilation, padding
-    cuda_graphs  forward and backward passes recorded as CUDA graphs
-    runner       an objective on a machine, in micro-batches; its losses on held-out text
+    runner       an objective on a machine, in micro-batches, recorded as CUDA graphs; its losses on held-out text
     batches      shards → rows → masked batches, in a resumable order
     run_warnings warnings about settings, and about training that stands still
     checkpoints  written whole or not at all, verified when read

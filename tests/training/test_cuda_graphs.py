@@ -9,10 +9,9 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.rtd import ReplacedTokensSettings
-from bertsmith.training import cuda_graphs
-from bertsmith.training.cuda_graphs import RUNS_BEFORE, CudaGraphRunner
+from bertsmith.training import runner as runner_file
 from bertsmith.training.machine import Machine
-from bertsmith.training.runner import Runner
+from bertsmith.training.runner import RUNS_BEFORE, CudaGraphRunner, Runner
 
 LENGTH = 24
 VOCABULARY = MaskingVocabulary(300, 3, (0, 1, 2, 3))
@@ -57,7 +56,7 @@ def test_a_shape_that_comes_again_is_recorded_and_one_whose_recording_fails_is_r
         def replay(self, batch, counts):
             return self.run(batch, counts)
 
-    monkeypatch.setattr(cuda_graphs, "_Recording", Stub)
+    monkeypatch.setattr(runner_file, "_Recording", Stub)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
