@@ -132,8 +132,10 @@ def submit(
 
 
 def grade(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="of GLUE; squad-v1.1, squad-v2.0, mrqa, conll2000")],
-    gold: Annotated[Path, typer.Argument(metavar="GOLD", help="the gold file; for GLUE a dev file or its folder")],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="of GLUE; boolq, squad-v1.1, squad-v2.0, mrqa, conll2000")
+    ],
+    gold: Annotated[Path, typer.Argument(metavar="GOLD", help="the gold file; for GLUE and BoolQ also its folder")],
     predictions: Annotated[
         Path | None, typer.Argument(metavar="PREDICTIONS", help="not needed for conll2000 where GOLD has them too")
     ] = None,

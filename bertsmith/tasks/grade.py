@@ -17,10 +17,11 @@ from bertsmith.scoring.word_lines import read_tagging
 from bertsmith.tables.cells import whole_number
 from bertsmith.tables.files import read_table
 from bertsmith.tasks.metrics import is_constant, measure, undefined
+from bertsmith.tasks.published.boolq import BOOLQ, read_boolq_labels
 from bertsmith.tasks.published.glue import GLUE, read_dev_labels
 from bertsmith.tasks.task_spec import TaskSpec
 
-GRADED_TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", *GLUE)
+GRADED_TASKS = ("squad-v1.1", "squad-v2.0", "mrqa", "conll2000", "boolq", *GLUE)
 
 
 class Grade(NamedTuple):
@@ -48,7 +49,7 @@ def grade(
 
     Args:
         task: one of `GRADED_TASKS`.
-        gold: SQuAD's JSON, MRQA's JSON lines, a word-per-line file, or a GLUE task's dev file or folder.
+        gold: SQuAD's JSON, MRQA's JSON lines, a word-per-line file, or the dev file or folder of a GLUE task or BoolQ.
         predictions: texts by question id as JSON, tags (see `read_tagging`; None where they are in `gold`), or
             labels (see `read_predicted_labels`).
         null_odds: of SQuAD 2.0, how likely each question has no answer; above `null_threshold` it has none.
@@ -67,7 +68,7 @@ def grade(
         return _grade_tags(gold, predictions, skip_malformed)
     if predictions is None:
         raise UserError(f"{task}: no file of predictions; give it after {gold}")
-    if task in GLUE:
+    if task in GLUE or task == BOOLQ.name:
         return _grade_labels(task, gold, predictions, skip_malformed)
     malformed = Malformed(remedy=GRADE_REMEDY, skip=skip_malformed)
     return _grade_texts(task, gold, predictions, null_odds, null_threshold, malformed)
@@ -161,8 +162,8 @@ def _shares(counts: Mapping[str, EntityCounts]) -> dict[str, Any]:
 
 
 def _grade_labels(name: str, gold_path: Path, path: Path, skip_malformed: bool) -> Grade:
-    spec = GLUE[name].spec
-    dev, gold, left_out = read_dev_labels(name, gold_path, skip_malformed=skip_malformed)
+    spec, read = (GLUE[name].spec, partial(read_dev_labels, name)) if name in GLUE else (BOOLQ, read_boolq_labels)
+    dev, gold, left_out = read(gold_path, skip_malformed=skip_malformed)
     predicted = read_predicted_labels(path, spec, dev, len(gold))
     notes = [f"{line}; no index counts them" for line in left_out]
     for values, what in ((predicted, "predictions"), (gold, "labels")):

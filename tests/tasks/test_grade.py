@@ -40,6 +40,17 @@ def in_json(*arguments):
     return json.loads(printed(*arguments, "--json")[0])
 
 
+def test_boolq(tmp_path):
+    examples = [{"question": "is it", "passage": "It is.", "label": label} for label in (True, False, True, True)]
+    gold = write(tmp_path / "val.jsonl", "".join(f"{json.dumps(example)}\n" for example in examples))
+    predictions = write(tmp_path / "p.tsv", "index\tprediction\n3\ttrue\n1\ttrue\n0\ttrue\n2\tfalse\n")
+    assert in_json("boolq", gold, predictions) == {"task": "boolq", "accuracy": 50.0, "total": 4}
+    assert in_json("boolq", tmp_path, predictions) == in_json("boolq", gold, predictions)
+    gold.write_text(gold.read_text().replace("false", '"no"'))
+    with pytest.raises(UserError, match=r"line 2: label .*--skip-malformed"):
+        grade("boolq", gold, predictions)
+
+
 def test_squad_1(tmp_path):
     gold = write_squad(tmp_path / "dev.json", {"1": ["cat"], "2": ["black dog"]})
     predictions = write(tmp_path / "p.json", {"1": "Cat", "7": "x", "8": "y"})

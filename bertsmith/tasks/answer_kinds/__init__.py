@@ -1,5 +1,5 @@
-"""Kinds of answers to texts: a class, any number of labels, a number. A new kind is a
-file here, a branch of `task_spec.answer_kind_of`, and for the user's own files one of `texts/columns.py`.
+"""Kinds of answers to texts: a class, any number of labels, a number. A new kind is a file here,
+a branch of `task_spec.answer_kind_of`, and one of `texts/examples.py` for the user's own files.
 
 Shapes: N texts, C outputs of the head.
 

@@ -39,15 +39,29 @@ def read_boolq(data: Path, check_counts: bool = True, skip_malformed: bool = Fal
     return TaskData(BOOLQ, train, dev)
 
 
-def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> Examples:
-    names, published = SPLIT_FILES[split]
+def read_boolq_labels(gold: Path, *, skip_malformed: bool = False) -> tuple[Path, np.ndarray, tuple[str, ...]]:
+    """Return a dev set's file, which may be named by its folder, its class ids [N], and notes about malformed lines.
+    Raises UserError where there is none, or a line is malformed and not skipped."""
+    path = _find(gold, "dev") if gold.is_dir() else gold
+    wanted = {"label": BOOLQ.answers.gold_cell()} | dict.fromkeys(COLUMNS if skip_malformed else (), given_text)
+    table = read_table(path, wanted, skip_malformed=skip_malformed, remedy="fix the line, or use --skip-malformed")
+    return path, np.array(table.columns["label"], dtype=np.int64), table.notes
+
+
+def _find(data: Path, split: str) -> Path:
+    names, _ = SPLIT_FILES[split]
     paths = [path for folder in (data, data / "BoolQ", data / "boolq") for path in files_named(folder, names)]
     if not paths:
         raise FilesNotFound(f"{data}: no {' or '.join(names)} in it or in its folder BoolQ; data=… names the folder")
+    return paths[0]
+
+
+def _read(data: Path, split: str, check_counts: bool, skip_malformed: bool) -> Examples:
+    path, (_, published) = _find(data, split), SPLIT_FILES[split]
     wanted = dict.fromkeys(COLUMNS, given_text) | {"label": BOOLQ.answers.gold_cell()}
-    table = read_table(paths[0], wanted, skip_malformed=skip_malformed)
+    table = read_table(path, wanted, skip_malformed=skip_malformed)
     if check_counts:
-        check_count(paths[0], len(table.lines), [published])
+        check_count(path, len(table.lines), [published])
     answers = np.array(table.columns["label"], dtype=np.int64)
     questions, passages = (table.columns[name] for name in COLUMNS)
     return Examples(questions, passages, answers, table.notes)
