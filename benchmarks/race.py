@@ -62,6 +62,14 @@ A = Rung(
             "30 to 15 %": ("objective.masking.prob=0.3", "objective.masking.final_prob=0.15"),
             "all [MASK]": ("objective.masking.mask_token_prob=1.0", "objective.masking.random_token_prob=0.0"),
         },
+        "more masks": {
+            "40 %": ("objective.masking.prob=0.4",),
+            "40 to 15 %": ("objective.masking.prob=0.4", "objective.masking.final_prob=0.15"),
+            "30 %, all [MASK]": (
+                "objective.masking.prob=0.3", "objective.masking.mask_token_prob=1.0",
+                "objective.masking.random_token_prob=0.0",
+            ),
+        },
         "schedule": {
             "cosine": ("schedule.kind=cosine",), "one minus sqrt": ("schedule.kind=one_minus_sqrt",),
             "wsd 0.3": ("schedule.kind=wsd", "schedule.decay_proportion=0.3"),
