@@ -48,7 +48,8 @@ def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False)
     with args.stopping(command("bertsmith", "quickstart", "--out", out)):
         quickstart(out, tell, overwrite)
     tell(f"wrote {out / 'report.html'}, {out / 'hf'}")
-    args.say_next("pretrain", "quickstart", f"data={out / 'data'}", "plan.hours=2", "--out", Path(f"{out}-2h"))
+    longer = ("plan.tokens=60000000", "--out", Path(f"{out}-long"))
+    args.say_next("pretrain", "quickstart", f"data={out / 'data'}", *longer)
 
 
 @app.command()
