@@ -25,7 +25,7 @@ def keep_freed_memory() -> None:
 
 
 class Surplus:
-    """Keeps freed memory from adding up, over hundreds of steps, to more than the steps need.
+    """A guard against freed memory that adds up, over hundreds of steps, to more than the steps need.
 
     Batches differ in tokens and masks by some percent, so a freed array seldom has the size of the next one, and the
     heap gets holes: a step touches other pages than the one before it, and all of them stay. BERT-tiny's process was

@@ -157,7 +157,7 @@ def rename_settings(cls: Any, values: dict[str, Any], origins: dict[str, str]) -
 
 
 class Leaf(NamedTuple):
-    """One setting of an object with settings in it."""
+    """One setting of nested settings, by its dotted key."""
 
     key: str
     value: Any

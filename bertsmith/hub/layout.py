@@ -19,7 +19,7 @@ _ANCHORS = {
 }
 """Ends of the names of tensors that each encoder has one of → the roots of the families that have it."""
 
-_OTHERS = {root: title for root, title in {
+_UNREAD_FAMILIES = {root: title for root, title in {
     "roberta": "RoBERTa", "distilbert": "DistilBERT", "deberta": "DeBERTa", "albert": "ALBERT", "mpnet": "MPNet",
     "transformer": "GPT-2 or XLM", "longformer": "Longformer", "luke": "LUKE", "funnel": "Funnel", "xlnet": "XLNet",
     "shared": "T5", "h": "GPT-2", "wte": "GPT-2",
@@ -27,7 +27,7 @@ _OTHERS = {root: title for root, title in {
 """First parts of the names of tensors of families that are not read → the family."""
 
 _COMMON_NAMES = ("transformer", "shared", "h", "wte")
-"""Keys of `_OTHERS` that a user's own module around a BERT may have too."""
+"""Keys of `_UNREAD_FAMILIES` that a user's own module around a BERT may have too."""
 
 
 def unwrapped(names: Iterable[str], where: str) -> tuple[dict[str, str], list[str]]:
@@ -51,9 +51,9 @@ def unwrapped(names: Iterable[str], where: str) -> tuple[dict[str, str], list[st
 def named(plain: Mapping[str, str], family: Family, where: str) -> dict[str, str]:
     """Return, for each name that `unwrapped` gave, the family's own name → the name in the file. Raises UserError where
     two tensors have one name, as LayerNorm.gamma and LayerNorm.weight."""
-    canonical = {stored: family.normalized_name(short) for stored, short in plain.items()}
-    _check_one_each(canonical, where)
-    return {name: stored for stored, name in canonical.items()}
+    normalized = {stored: family.normalized_name(short) for stored, short in plain.items()}
+    _check_one_each(normalized, where)
+    return {name: stored for stored, name in normalized.items()}
 
 
 def with_tied(names: dict[str, str], family: Family) -> tuple[dict[str, str], list[str]]:
@@ -80,7 +80,7 @@ def _prefix(names: Iterable[str], where: str) -> str:
             continue
         before = f".{anchored[0]}".removesuffix(anchor)  # "" or ".module.bert"
         head, _, last = before.rpartition(".")
-        if last in _OTHERS and last not in _COMMON_NAMES:
+        if last in _UNREAD_FAMILIES and last not in _COMMON_NAMES:
             return ""  # it is refused by its family's name
         before = head if last in owns else before
         return f"{before[1:]}." if before else ""
@@ -137,8 +137,8 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
 
 def _family(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> Family:
     """Return the family that has a tensor of these names; see `Family.shares_names`."""
-    if others := [first for name in sorted(names) if (first := name.partition(".")[0]) in _OTHERS]:
-        other = _OTHERS[others[0]]
+    if others := [first for name in sorted(names) if (first := name.partition(".")[0]) in _UNREAD_FAMILIES]:
+        other = _UNREAD_FAMILIES[others[0]]
         raise UserError(f"{where}: the tensors' names are those of {other}, a family that is not read; {READ}")
     for family in sorted(FAMILIES.values(), key=lambda family: family.shares_names):
         if any(re.match(family.names_pattern, name) for name in names):

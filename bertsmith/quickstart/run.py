@@ -127,7 +127,7 @@ class _Steps:
         pretraining = self._pretrain(data)
         self._begin(5, "fine-tune", f"are a sentence's words in order, or shuffled? {sizes.train_examples:,} labelled "
                     f"sentences: first from random weights, then from the pre-trained ones. TF-IDF with logistic "
-                    f"regression on the same is the other mark to beat")  # fmt: skip
+                    f"regression on the same is the other baseline")  # fmt: skip
         scores = {name: self._finetune(name) for name in ("random", "pretrained")}
         train, dev = (read_task(out / "task", split) for split in ("train", "dev"))
         results = pretraining | {

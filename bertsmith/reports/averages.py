@@ -20,7 +20,7 @@ QUOTED_METRICS = {
 
 
 class Published(NamedTuple):
-    """One model's scores."""
+    """The published scores of one model on GLUE."""
 
     model: str
     pretraining: str

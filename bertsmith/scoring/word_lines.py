@@ -36,7 +36,7 @@ INSERTED = re.compile(r"\d+[-.]\d+")
 
 
 class Word(NamedTuple):
-    """One line."""
+    """One line of a word-per-line file."""
 
     line: int
     columns: list[str]
