@@ -54,7 +54,7 @@ class Finetuned(Model):
 
     @property
     def answer_kind(self) -> AnswerKind:
-        """Of texts or of words."""
+        """Kind of the answers to texts, or of words' tags."""
         said = {key: value for key in ("multi_label", "low", "high") if (value := self.manifest.get(key)) is not None}
         return answer_kind_of(self.network.labels, **said)  # runs of version 0.1.0 do not say whether there may be many
 

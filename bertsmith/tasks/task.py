@@ -37,12 +37,12 @@ class Task(ABC):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Of all dev sets; the headline first."""
+        """Names of the metrics of all dev sets; the headline first."""
         return tuple(name + suffix for suffix in self.data.dev_sets for name in self.spec.metrics)
 
     @property
     def num_examples(self) -> dict[str, int]:
-        """Of "train" and "dev"."""
+        """Number of examples of "train" and of "dev"."""
         return {"train": self.data.train.num_examples, "dev": self.data.dev.num_examples}
 
     def identity(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Questions:
     """Q questions about texts of which several share one."""
 
     path: Path = Path()
-    """Of their file; empty where they are of none."""
+    """Path of their file; empty where they are of none."""
     contexts: list[str] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
     """Context → its place in `contexts`, which are all different."""
@@ -34,9 +34,9 @@ class Questions:
     answers: list[list[tuple[int, str]]] = field(default_factory=list)
     """[Q]: where in the context each begins, in characters, with its text; none where the context has no answer."""
     malformed: tuple[str, ...] = ()
-    """What `CheckedTable.notes` say of the file, where it is a table."""
+    """The `CheckedTable.notes` of the file, where it is a table."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """What was skipped, by reason."""
+    """Number of skipped questions by reason."""
     first_left_out: dict[str, str] = field(default_factory=dict)
     """Reason → the first question that was left out for it, see `names`."""
     names: dict[str, str] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class Questions:
 
     @property
     def notes(self) -> list[str]:
-        """What was left out, a line a reason."""
+        """Lines about what was left out, one a reason."""
         lines = [*self.malformed]
         for reason, number in self.left_out.items():
             remedy = "; answering.nearest=true takes their nearest occurrences" if reason == MISPLACED else ""
