@@ -44,7 +44,7 @@ class AnsweringSettings:
 
     @property
     def threshold(self) -> float:
-        """Threshold of null odds: joint ones are a logit, with the reference's number; others a difference of scores."""
+        """Threshold of null odds: joint ones are a logit, as in the reference; others a difference of scores."""
         if self.null_threshold is not None:
             return self.null_threshold
         return -2.75 if self.joint else 0.0
