@@ -79,12 +79,12 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
         Interrupted: by SIGTERM or SIGINT; finished trials stay.
     """
     job = read_glue_job(model, overrides)
-    start = open_pretrained_encoder(model)
+    pretrained = open_pretrained_encoder(model)
     for task in job.present:
         recipe = job.recipes[task].settings
-        check_rows(recipe, start, load_task(recipe))
-    fingerprint = start.fingerprint()
-    del start  # `finetune` opens it anew
+        check_rows(recipe, pretrained, load_task(recipe))
+    fingerprint = pretrained.fingerprint()
+    del pretrained  # `finetune` opens it anew
     make_folder(out)
     with locked(out) as held:
         _open(out, job, fingerprint, overwrite)
