@@ -12,8 +12,8 @@ import networkx
 import pytest
 
 from bertsmith.text.docstrings import (
-    FOREIGN_FOLDERS,
     MIN_CHARACTERS,
+    SKIPPED_FOLDERS,
     _parsed_docstrings,
     docstrings,
     documents,
@@ -131,7 +131,7 @@ def test_only_the_package_itself_is_read():
     for package, root in (("python", Path(json.__file__).parents[1]), ("networkx", Path(networkx.__file__).parent)):
         paths = [path.relative_to(root) for path in source_files(package)]
         assert len(paths) > 200
-        assert not any(FOREIGN_FOLDERS & set(path.parts) for path in paths)
+        assert not any(SKIPPED_FOLDERS & set(path.parts) for path in paths)
     assert list(source_files("no_such_package")) == []
 
 
