@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.evals.blimp import blimp_probes
@@ -29,6 +30,7 @@ ROWS = 512
 """Held-out rows; all there are, if fewer. About 9,000 predictions."""
 SHARE = 0.15
 """Of a row's tokens that are masked."""
+CHUNK = 128  # predictions whose scores over the vocabulary exist at a time: training's own memory is not exceeded
 
 
 def pinned_rows(data: Data, longest: int) -> list[np.ndarray]:
@@ -78,10 +80,12 @@ def pinned_loss(
             for ids, number in zip(masked, chosen, strict=True):
                 ids[columns[number]] = data.tokenizer.mask_id
             tokens = to_device(masked, machine)
-            scores = network.scores(tokens, flat_indices(tokens, row, column)).float()  # [M, V]
             labels = np.concatenate([ids[columns[number]] for ids, number in zip(original, chosen, strict=True)])
-            expected = torch.from_numpy(labels).to(scores.device)
-            total += float(torch.nn.functional.cross_entropy(scores, expected, reduction="sum"))
+            vectors = network.vectors(tokens, flat_indices(tokens, row, column))  # [M, E]
+            expected = torch.from_numpy(labels).to(vectors.device)
+            for part, targets in zip(torch.split(vectors, CHUNK), torch.split(expected, CHUNK), strict=True):
+                scores = F.linear(part, network.table, network.head.bias).float()
+                total += float(F.cross_entropy(scores, targets, reduction="sum"))
             count += len(labels)
     if not count:
         return {}
