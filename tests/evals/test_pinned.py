@@ -12,6 +12,7 @@ from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.evals import pinned
 from bertsmith.evals.pinned import masked_columns, pinned_loss, pinned_rows
+from bertsmith.text.shards import Data
 from bertsmith.training.machine import MachineSettings, choose_machine
 from tests.toys import make_data
 
@@ -65,6 +66,13 @@ def test_it_is_the_mean_loss_of_masked_tokens(data):
     counts = data.manifest["counts"]
     bits = np.mean(losses) / np.log(2) * counts["tokens"] / counts["bytes"]
     assert found["pinned_bits_per_byte"] == pytest.approx(bits, rel=1e-5)
+
+
+def test_data_that_keeps_no_counts_has_a_loss_and_no_bits(data):
+    network = MaskedTokenModel(TINY, data.tokenizer.vocab_size)
+    older = Data(data.path, {key: value for key, value in data.manifest.items() if key != "counts"})
+    machine = choose_machine(MachineSettings(device="cpu"), data.tokenizer.pad_id)
+    assert pinned_loss(network, older, machine).keys() == {"pinned_loss"}
 
 
 def test_a_run_its_evaluation_and_its_export_have_the_same_whatever_the_recipe_masks(data, tmp_path):
