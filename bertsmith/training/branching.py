@@ -45,9 +45,9 @@ def open_branch(recipe: PretrainRecipe, data_hash: str, run: Path, overwrite: bo
     if recipe.branch is None:
         return None
     if not overwrite and checkpoint_folders(run) and (run / "manifest.json").is_file():
-        kept = read_manifest(run, "pretrain").get("branch", {})
-        if kept.get("of") == recipe.branch:
-            return Branch(kept["fingerprint"], kept["begun"])
+        noted = read_manifest(run, "pretrain").get("branch", {})
+        if noted.get("of") == recipe.branch:
+            return Branch(noted["fingerprint"], noted["begun"])
     name, _, step = recipe.branch.rpartition("@")
     if not name or not step.isdecimal():
         raise UserError(f"branch = {recipe.branch}: names no step; write RUN@STEP, as in branch=runs/stable@20000")
@@ -55,8 +55,8 @@ def open_branch(recipe: PretrainRecipe, data_hash: str, run: Path, overwrite: bo
     manifest = read_manifest(parent, "pretrain")
     own = identity(recipe) | {"data": data_hash}
     before = as_written_now(manifest.get("identity", {}), own, defaults(recipe))
-    kept = [{key: value for key, value in side.items() if not key.startswith(OWN)} for side in (before, own)]
-    if changed := differences(*kept):
+    shared = [{key: value for key, value in side.items() if not key.startswith(OWN)} for side in (before, own)]
+    if changed := differences(*shared):
         raise UserError(
             f"branch = {recipe.branch}: not the settings of that run ({changed[0]}); a branch has its own plan and "
             f"schedule, and nothing else"
@@ -81,8 +81,8 @@ def begin_branch(run: Path, recipe: PretrainRecipe, branch: Branch, check: Calla
     UserError for a state that it cannot have been in."""
     assert branch.checkpoint is not None, "a run with checkpoints has begun"
     check(branch.checkpoint.state)
-    kept = {"of": recipe.branch, "fingerprint": branch.fingerprint, "begun": branch.begun}
-    write_manifest(run, "pretrain", read_manifest(run, "pretrain") | {"branch": kept})
+    noted = {"of": recipe.branch, "fingerprint": branch.fingerprint, "begun": branch.begun}
+    write_manifest(run, "pretrain", read_manifest(run, "pretrain") | {"branch": noted})
     return branch.checkpoint
 
 
