@@ -207,7 +207,7 @@ class PretrainingSettings(ABC):
         return (network.head, network.is_energy_head) == (self.head, self.energies)
 
     def other_networks(self, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool) -> list[Any]:
-        """Return the networks of the model `init`, other than the first, that the objective trains as well.
+        """Return the networks of the model `init` that the objective trains besides the first; one may be made of it.
 
         Raises:
             UserError: one is of other sizes, or is missing from a folder.
@@ -225,6 +225,10 @@ class PretrainingSettings(ABC):
     def reference_passes(self, config: Any, length: int, vocab_size: int) -> list[Pass] | None:
         """Return the passes over a row that google-research/electra counts; None where it has no count of them."""
         return None
+
+    def rate_of(self, name: str) -> float:
+        """Return the learning rate of the objective's weight of this name, times the schedule's."""
+        return 1.0
 
     def measuring(self) -> dict[str, Any]:
         """Return the settings that decide the measures of held-out text, as an export keeps them."""

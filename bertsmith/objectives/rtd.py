@@ -130,6 +130,9 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
             passes.append(Pass(self.generator.encoder_config(config), length, vocab_size))
         return passes
 
+    def rate_of(self, name: str) -> float:
+        return self.generator.rate if name.startswith("generator.") else 1.0
+
     def measuring(self) -> dict[str, Any]:
         sampling = {name: getattr(self.generator, name) for name in ("temperature", "disallow_correct")}
         return asdict(MaskMeasuring(masking=self.masking, **sampling))

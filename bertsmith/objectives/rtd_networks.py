@@ -23,7 +23,8 @@ SIZE_SETTINGS = ("sharing", "hidden_fraction", "layers_fraction")
 def choose_generator(
     settings: GeneratorSettings, config: EncoderConfig, networks: Sequence[Any], init: str, is_run: bool
 ) -> list[Any]:
-    """Return the generator of the model `init`, if there is one and `settings` makes a masked-token model.
+    """Return the generator of the model `init`, if `settings` makes a masked-token model and there is one, or the model
+    is such a one itself and as wide.
 
     Raises:
         UserError: it is of other sizes, or a folder's discriminator is without it.
@@ -41,6 +42,8 @@ def choose_generator(
         what = f"init = {init}: another generator than objective.generator makes"
         refuse_differences(what, "its ", settings.encoder_config(config).sizes(), generator.settings.sizes(), remedy)
         return [generator]
+    if first.head == "masked_tokens":
+        return _first_layers(first, settings.encoder_config(config))
     if first.head == "replaced_tokens" and not is_run and not first.is_energy_head:
         raise UserError(
             f"init = {init}: a discriminator without its generator; bring that in with `bertsmith import "
@@ -72,6 +75,18 @@ def generator_like(
 
 def _generator_of(networks: Sequence[Any]) -> Any | None:
     return next((network for network in networks[1:] if network.head == "masked_tokens"), None)
+
+
+def _first_layers(network: Any, config: EncoderConfig) -> list[Any]:
+    """Return a masked-token model with its first layers as a generator of the sizes `config`; nothing where these differ
+    in more than the number of layers."""
+    if network.settings.sizes() | {"num_hidden_layers": config.num_hidden_layers} != config.sizes():
+        return []
+    dropped = tuple(
+        f"encoder.layers.{index}." for index in range(config.num_hidden_layers, network.settings.num_hidden_layers)
+    )
+    weights = {name: tensor for name, tensor in network.weights.items() if not name.startswith(dropped)}
+    return [replace(network, name="generator", settings=config, weights=weights)]
 
 
 def _adapted(

@@ -245,15 +245,21 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
     refuse_differences(what, "model.", recipe.model.sizes(), first.settings.sizes())
     dropped = ["pooler"] if first.pooler else []
     chosen = [first]
+    others = settings.other_networks(recipe.model, model.networks, str(recipe.init), model.run is not None)
+    made = [other for other in others if other.name not in {network.name for network in model.networks}]
     if not settings.takes_head_of(first):
         chosen = [replace(first, head=None, weights=first.encoder_weights)]
-        dropped += [] if first.head is None else [HEADS[first.head].title]
-    chosen += settings.other_networks(recipe.model, model.networks, str(recipe.init), model.run is not None)
+        dropped += [] if first.head is None or made else [HEADS[first.head].title]
+    chosen += others
     names = {network.name for network in chosen}
     dropped += [network.name for network in model.networks if network.name not in names]
     dropped += [] if model.run is None else model.run.recipe.objective.unexported
     dropped += sorted({kind for network in model.networks for kind in network.dropped.values()})
-    return chosen, [f"dropped: {', '.join(dropped) or 'nothing'}"]
+    begun = [
+        f"its first {other.settings.num_hidden_layers} layers and its head are what the {other.name} begins with"
+        for other in made
+    ]
+    return chosen, [*begun, f"dropped: {', '.join(dropped) or 'nothing'}"]
 
 
 def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") -> list[list[int]]:

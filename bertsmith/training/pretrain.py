@@ -36,7 +36,7 @@ from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.metrics import Meter, MetricsLog
-from bertsmith.training.optimizers.optimizer import WeightAverage, build_optimizer
+from bertsmith.training.optimizers.optimizer import WeightAverage
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.run_warnings import RunWarnings, mean_cosine
 from bertsmith.training.runner import Runner, held_out_losses
@@ -83,7 +83,7 @@ def pretrain(
         if init_message and checkpoint is None:
             say(init_message, error=True)
         runner = Runner(objective, machine)
-        optimizer = build_optimizer(objective, recipe.optimizer, new=new_parameters, averaged=recipe.average_decay > 0)
+        optimizer = recipe.make_optimizer(objective, new_parameters)
         state = State() if checkpoint is None else checkpoints.restore(checkpoint, objective, optimizer)
         if checkpoint is not None:
             say(f"continuing from {checkpoint.path} (step {state.step:,})", error=True)

@@ -1,7 +1,9 @@
 """The settings of pre-training."""
 
+from collections.abc import Collection
 from typing import Annotated, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from bertsmith.config.fields import Renamed, setting, settings
@@ -13,7 +15,7 @@ from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.text.segments import RowSettings
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.optimizers.adamw import AdamWSettings
-from bertsmith.training.optimizers.optimizer import OptimizerSettings
+from bertsmith.training.optimizers.optimizer import OptimizerSettings, build_optimizer
 from bertsmith.training.optimizers.registry import OPTIMIZERS
 from bertsmith.training.schedules import SCHEDULES, HeadWarmup, Plan, PolynomialSettings, ScheduleSettings
 from bertsmith.training.trackers.registry import TRACKERS
@@ -81,6 +83,10 @@ class PretrainRecipe:
     def progress(self, step: int) -> float:
         """Return the plan's progress before this step, from 0 to 1; every row counts as full."""
         return self.plan.progress(step, step * self.batch_size * self.rows.length, 0)
+
+    def make_optimizer(self, objective: nn.Module, new: Collection[str] = ()) -> torch.optim.Optimizer:
+        """Return the optimizer of `objective`, whose weights of the names `new` warm up alone."""
+        return build_optimizer(objective, self.optimizer, self.objective.rate_of, new, self.average_decay > 0)
 
     def optimizer_state_shapes(self, module: nn.Module) -> dict[str, Tensor]:
         """Return the initial state of the optimizer and of weight averages (`OptimizerSettings.state_shapes`)."""

@@ -1,6 +1,7 @@
 """Journeys that begin with somebody's weights: what went out comes back in, and what does not fit is named."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,7 +201,7 @@ def test_a_head_of_another_meaning_is_not_taken(data, tmp_path, capsys):
 
 def test_a_bert_becomes_a_discriminator_with_a_new_generator(data, bert, tmp_path, capsys):
     trained = load_run(bert).weights
-    for sharing in SHARINGS:
+    for sharing in SHARINGS[:3]:
         settings = (
             *ELECTRA[:2],
             f"objective.generator.sharing={sharing}",
@@ -222,6 +223,31 @@ def test_a_bert_becomes_a_discriminator_with_a_new_generator(data, bert, tmp_pat
         drawn = initial_weights(recipe, data)
         for name in ("generator.head.dense.weight", "head.dense.weight"):
             torch.testing.assert_close(load_run(run).weights[name], drawn[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_a_generator_as_wide_as_a_bert_begins_with_its_layers_and_head(data, tmp_path, capsys, sharing, layers):
+    """Masked tokens first, then replaced ones: the generator's loss begins where the first run's ended."""
+    first = ("model.num_attention_heads=1", "objective.masking.random_token_prob=0.1")
+    pretrain(tiny_recipe(data, *first), tmp_path / "bert")
+    capsys.readouterr()
+    generator = ("hidden_fraction=1", f"layers_fraction={layers / 2}", f"sharing={sharing}")
+    settings = ("objective.kind=rtd", *(f"objective.generator.{setting}" for setting in generator))
+    recipe = tiny_recipe(data, *first, *settings, f"init={tmp_path / 'bert'}", "plan.steps=6")
+    pretrain(recipe, tmp_path / "run")
+    said = capsys.readouterr().err.splitlines()
+    kept = 2 if sharing == "everything" else layers
+    assert f"  its first {kept} layers and its head are what the generator begins with" in said
+    assert "  dropped: nothing" in said and "  new, with random weights: replaced-token head" in said
+    begun, (before, after) = load_run(tmp_path / "bert").weights, (held_out(tmp_path / run) for run in ("bert", "run"))
+    assert (after[0]["mlm_loss"] == pytest.approx(before[-1]["mlm_loss"], rel=1e-5)) == (kept == 2)
+    pretrain(replace(recipe, schedule=replace(recipe.schedule, learning_rate=1e-9)), tmp_path / "still")
+    networks = {network.name: network.weights for network in load_run(tmp_path / "still").networks()}
+    for name, tensor in networks["generator"].items():
+        torch.testing.assert_close(tensor, begun[name], rtol=0, atol=1e-6)
+    for name in (name for name in begun if name.startswith("encoder.")):
+        torch.testing.assert_close(networks["discriminator"][name], begun[name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

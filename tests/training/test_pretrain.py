@@ -24,6 +24,7 @@ from bertsmith.storage.files import sha256_file
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.text.shards import open_data
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training import batches, checkpoints, runner
 from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW
 from bertsmith.training.metrics import read_metrics
@@ -68,8 +69,17 @@ def test_run_again_it_finds_itself_done(data, tmp_path):
         ["model.kind=modern", "model.local_attention=4", "model.attention_dropout=0.1"],
         ["optimizer.kind=adafactor", "optimizer.beta2_decay=0.9"],
         ["optimizer.kind=muon", "optimizer.momentum_steps=6", "model.kind=modern", "model.local_attention=4"],
+        ["objective.kind=rtd", "objective.generator.hidden_fraction=0.5", "objective.generator.rate=0.3"],
     ],
-    ids=["without dropout", "with dropout", "with a falling share of whole words", "modern", "adafactor", "muon"],
+    ids=[
+        "without dropout",
+        "with dropout",
+        "with a falling share of whole words",
+        "modern",
+        "adafactor",
+        "muon",
+        "rtd",
+    ],
 )
 def test_resumed_from_any_checkpoint_it_ends_bit_for_bit_the_same(data, tmp_path, overrides):
     recipe = tiny_recipe(data, "plan.keep_checkpoints=0", *overrides)
@@ -83,6 +93,23 @@ def test_resumed_from_any_checkpoint_it_ends_bit_for_bit_the_same(data, tmp_path
         pretrain(recipe, resumed)
         assert weights_of(resumed) == weights_of(tmp_path / "whole")
         assert [{**line, "seconds": 0} for line in measures(resumed)] == expected
+
+
+def test_a_generator_moves_at_its_own_rate(data, tmp_path):
+    ends = []
+    for rate in (1, 0.25):
+        settings = ("objective.kind=rtd", "optimizer.weight_decay=0", f"objective.generator.rate={rate}")
+        recipe = tiny_recipe(data, *settings, "plan.steps=1")
+        pretrain(recipe, tmp_path / f"{rate}")
+        ends.append(checkpoints.load_newest(tmp_path / f"{rate}").model)
+    begun = initial_objective(recipe, Tokenizer.load(data)).state_dict()
+    for name, tensor in begun.items():
+        full, own = (end[name] - tensor for end in ends)
+        if name.startswith("generator."):
+            torch.testing.assert_close(own, 0.25 * full, rtol=1e-3, atol=1e-6)
+        else:
+            assert torch.equal(own, full), name
+    assert any(full.any() for full in (ends[0][name] - begun[name] for name in begun if name.startswith("generator.")))
 
 
 def measures(run: Path) -> list[dict]:
