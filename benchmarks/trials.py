@@ -27,7 +27,7 @@ class Trials:
         for number in range(repeats):
             for who, measure in contestants.items():
                 if not self._done(what, who, number):
-                    self._add(what, who, number, measure())
+                    self.add(what, who, number, measure())
 
     def side_by_side(self, measures: dict[tuple[str, str, int], Callable[[], dict[str, float]]], jobs: int) -> None:
         """Run what is measured in processes of its own, by (what, who, number), so many at a time; for figures that do
@@ -36,7 +36,7 @@ class Trials:
             begun = {pool.submit(measure): key for key, measure in measures.items() if not self._done(*key)}
             for ended in as_completed(begun):
                 try:
-                    self._add(*begun[ended], ended.result())
+                    self.add(*begun[ended], ended.result())
                 except subprocess.CalledProcessError as error:
                     print(f"{begun[ended]}: died with code {error.returncode}", flush=True)
 
@@ -44,7 +44,8 @@ class Trials:
         key = {"what": what, "who": who, "number": number}
         return any(key.items() <= trial.items() for trial in self.content["trials"])
 
-    def _add(self, what: str, who: str, number: int, figures: dict[str, float]) -> None:
+    def add(self, what: str, who: str, number: int, figures: dict[str, Any]) -> None:
+        """Keep a trial that has ended, and print its numbers."""
         key = {"what": what, "who": who, "number": number}
         self.content["trials"].append(key | {"commit": self.commit} | figures)
         print(f"{what}, {who}, {number + 1}: {_say(figures)}", flush=True)
