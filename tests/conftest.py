@@ -8,6 +8,8 @@ from pathlib import Path
 # Toy models run slower on several threads than on one, several times so beside other processes. Set before torch is
 # imported, and inherited by the commands that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Read at a GPU's first matrix product, after which no test could ask for deterministic ones.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import pytest
 from hypothesis import settings

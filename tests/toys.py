@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from bertsmith.config.loading import load
 from bertsmith.encoders.tokens import Tokens
@@ -10,6 +12,10 @@ from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.segments import PackedRows
 from bertsmith.text.shards import Data
 from bertsmith.training.recipe import PretrainRecipe
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ("cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_cuda]))
+"""Parameters of a test that runs here, and on a GPU where there is one."""
 
 WORDS = [f"{first}{second}" for first in "bcdfghjklm" for second in ("a", "e", "i", "o", "u", "ay", "ow", "um")]
 

@@ -8,11 +8,10 @@ from torch import Tensor
 from bertsmith.encoders.attention import attend
 from bertsmith.encoders.bert import BertConfig, SelfAttention
 from bertsmith.encoders.tokens import Tokens
+from tests.toys import needs_cuda
 
 HEADS, HEAD_SIZE = 3, 8
 UNEVEN, EVEN = [5, 1, 9, 3], [4, 4, 4]
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def pack(lengths: list[int]) -> Tokens:

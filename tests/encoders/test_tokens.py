@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertsmith.encoders.tokens import Tokens
+from tests.toys import needs_cuda
 
 PAD = 0
 
@@ -141,7 +142,7 @@ def test_a_length_that_does_not_fit_is_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_cuda
 def test_a_batch_moves_to_the_device_whole():
     for tokens in (pack([2, 3]), pack([2, 2]), pack([2, 3]).padded(4, PAD)):
         moved = tokens.to(torch.device("cuda"))

@@ -6,10 +6,12 @@ import math
 import pytest
 
 from bertsmith.predict import evaluate
+from bertsmith.predict.evaluate import quick_glue
 from bertsmith.storage.file_types import EVALUATION_FILE
+from bertsmith.training.machine import MachineSettings
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.texts.toy_glue import write_glue
-from tests.toys import make_data, tiny_recipe
+from tests.toys import DEVICES, make_data, tiny_recipe
 
 
 @pytest.fixture
@@ -37,6 +39,14 @@ def test_present_tasks_are_read_with_their_spread(model, tmp_path, run_main):
     assert found["glue"]["mean"]["standard_error"] == pytest.approx(error)
     assert f"{rte['mean']:.4f}" in stdout and "GLUE, quick" in stdout
     assert EVALUATION_FILE.matches(out), "it may be written over"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_task_that_single_words_decide_is_learnt(model, tmp_path, monkeypatch, device):
+    longer = ("epochs=30", "seeds=2", "schedule.learning_rate=1e-2", "batch_size=8")
+    monkeypatch.setattr(evaluate, "QUICK_SETTINGS", (*evaluate.QUICK_SETTINGS, *longer))
+    readings = quick_glue(model, tmp_path, MachineSettings(device=device), 32)
+    assert readings["rte"].mean == 1.0 and readings["sts-b"].mean > 0.8
 
 
 def test_a_folder_without_tasks_is_named(model, tmp_path, run_main):

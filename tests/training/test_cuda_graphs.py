@@ -12,10 +12,10 @@ from bertsmith.objectives.rtd import ReplacedTokensSettings
 from bertsmith.training import runner as runner_file
 from bertsmith.training.machine import Machine
 from bertsmith.training.runner import RUNS_BEFORE, CudaGraphRunner, Runner
+from tests.toys import needs_cuda
 
 LENGTH = 24
 VOCABULARY = MaskingVocabulary(300, 3, (0, 1, 2, 3))
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def batch(rows: int, seed: int) -> Batch:
