@@ -1,8 +1,8 @@
 """A real run on a GPU that is lent for minutes at a time: `fast-small` and its RTD twin against tuned HF and the
 reference's recipe, at equal operations, then five tasks of GLUE over five seeds and all of BLiMP.
 
-    python -m benchmarks.gpu_run prepare WORK --flops 5e16      here: text → shards, cut into pieces of 60 MiB
-    python -m benchmarks.gpu_run unpack PIECES WORK             there, once a piece; they stay until all have come
+    python -m benchmarks.gpu_run prepare WORK --flops 5e16      here: text → shards, cut into WORK/pieces/0, 1, …
+    python -m benchmarks.gpu_run unpack WORK/pieces/0 WORK      there, once a piece; they stay until all have come
     python -m benchmarks.gpu_run train WORK --minutes 9         there, again and again: goes on where it was
     python -m benchmarks.gpu_run measure WORK --minutes 9       there, likewise; or here, with --device cpu
     python -m benchmarks.gpu_run carry WORK OUT                 there: checkpoints and scores in pieces of 15 MiB
@@ -104,9 +104,11 @@ def prepare(given: argparse.Namespace) -> bool:
         shutil.copyfile(given.shared / file, work / file)
     plan(given)
     names = [name for name in DATA_FILES if (work / name).exists()]
-    pieces = cut(work, names, work / "pieces", DATA_PIECES, given.size * MIB, compress=True)["pieces"]
-    for name, piece in pieces.items():
-        print(f"{work / 'pieces' / name}: {piece['bytes'] / MIB:.1f} MiB")
+    pieces = cut(work, names, work / "outgoing", DATA_PIECES, given.size * MIB, compress=True)["pieces"]
+    for number, piece in enumerate(pieces.values()):
+        folder = work / "pieces" / str(number)
+        copy(work / "outgoing", DATA_PIECES, folder, number, 1)
+        print(f"{folder}: {piece['bytes'] / MIB:.1f} MiB")
     return True
 
 

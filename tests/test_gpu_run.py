@@ -91,7 +91,8 @@ def test_the_whole_run(tmp_path, run, monkeypatch, capsys):
     assert plan["arms"][TWIN]["steps"] < plan["arms"][OWN]["steps"], "a generator costs operations too"
 
     # There: unpacked, and two pieces of training that are cut short.
-    assert run("unpack", here / "pieces", there) == 0
+    assert [path.name for path in (here / "pieces").iterdir()] == ["0"]
+    assert run("unpack", here / "pieces/0", there) == 0
     assert run("train", there, "--device", "cpu", "--minutes", 0) == 0
     assert not (there / "runs").exists(), "no time for anything"
     train_until(there, "runs/toy/metrics.jsonl", run, monkeypatch, "--arms", OWN, TWIN)
@@ -104,7 +105,7 @@ def test_the_whole_run(tmp_path, run, monkeypatch, capsys):
     # From there to another machine, a piece a call; a damaged piece is refused by name.
     assert run("carry", there, tmp_path / "out0", "--size", 1, "--files", 1) == 0
     assert run("carry", there, tmp_path / "out1", "--size", 1, "--files", 100, "--first", 1) == 0
-    assert run("unpack", here / "pieces", fresh) == 0
+    assert run("unpack", here / "pieces/0", fresh) == 0
     damaged = tmp_path / "out1" / "runs.001"
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
