@@ -180,19 +180,18 @@ def test_an_unfinished_arm_is_named_and_a_command_that_fails_is_told(tmp_path, r
     )
 
 
-def test_a_command_that_does_not_stop_is_killed(tmp_path):
+def test_a_command_that_does_not_stop_is_killed(tmp_path, monkeypatch):
     ended = deadline.run_until(["http.server", "--bind", "127.0.0.1", "0"], deadline.Deadline(0), 20, tmp_path / "log")
     assert ended.how == "stopped"
-    stubborn = tmp_path / "stubborn.py"
-    stubborn.write_text("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(1, flush=True)\n"
-                        "time.sleep(60)\n")  # fmt: skip
+    code = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint(1, flush=True)\ntime.sleep(60)\n"
+    (tmp_path / "stubborn.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     class AfterStart(deadline.Deadline):
         def left(self) -> float:
             return -1.0 if (tmp_path / "stubborn.log").read_bytes() else 1.0
 
-    arguments = ["runpy", str(stubborn)]
-    assert deadline.run_until(arguments, AfterStart(0), 0.1, tmp_path / "stubborn.log").how == "killed"
+    assert deadline.run_until(["stubborn"], AfterStart(0), 0.1, tmp_path / "stubborn.log").how == "killed"
 
 
 def test_the_shipped_plan_has_equal_operations_and_the_peer_our_parameters(data):
