@@ -17,9 +17,9 @@ from bertsmith.randomness import derived_rng
 from bertsmith.text.segments import RowSettings, assemble, rows_of
 from bertsmith.text.shards import open_data
 from bertsmith.training.batches import RowStream, masked_batches
-from bertsmith.training.pretrain import build_collator
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import Plan
+from bertsmith.training.staged_rows import build_collator
 
 TARGET = 5e6
 

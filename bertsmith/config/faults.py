@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.registry import BY_PLUGIN
-from bertsmith.config.schema import fields_of, keys_of, path_of, table_class
+from bertsmith.config.schema import entry_class, fields_of, keys_of, path_of, table_class
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.manifests import folder_type
 
@@ -53,7 +53,12 @@ def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{key}: no such setting; {_nearest(cls, key, tables, values)}"
     if fault["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
-        return f"{key}: needs a value, in the recipe or as {key}=… on the command line"
+        return f"{key}: needs a value" + ("" if "[" in key else f", in the recipe or as {key}=… on the command line")
+    if fault["type"] == "tuple_type" and (entry := entry_class(table_class(cls, path, values))) is not None:
+        table = ", ".join(f"{name}=…" for name in fields_of(entry))
+        return (
+            f"{key} = {quoted(fault['input'])}: not a list of tables; [[{key}]] in a recipe, or {key}='[{{{table}}}]'"
+        )
     if fault["type"] == "union_tag_invalid":
         return f"{key} = {quoted(fault['ctx']['tag'])}: there are {fault['ctx']['expected_tags']}; {BY_PLUGIN}"
     reason = fault["msg"].removeprefix("Value error, ")
@@ -69,6 +74,8 @@ def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> 
     if near := difflib.get_close_matches(last, here, n=1):
         return f"did you mean {'.'.join([*tables, near[0]])}?"
     elsewhere = [name for name in everywhere if name.rpartition(".")[2] == last]
+    if "[" in key:  # what a list's tables have is nowhere else
+        return f"there are {', '.join(here)}"
     elsewhere.sort(key=lambda name: (name.count("."), len(name)))
     elsewhere = elsewhere or difflib.get_close_matches(key, everywhere, n=1)
     if elsewhere:

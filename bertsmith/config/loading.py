@@ -224,7 +224,8 @@ def shipped_recipes(verb: str) -> list[str]:
 
 def to_dict(settings: Any) -> dict[str, Any]:
     """Return nested values of TOML's types; settings that are None are left out, as TOML has no null."""
-    return _without_none(json.loads(json.dumps(dataclasses.asdict(settings))))
+    values: dict[str, Any] = _without_none(json.loads(json.dumps(dataclasses.asdict(settings))))
+    return values
 
 
 def to_toml(settings: Any) -> str:
@@ -259,8 +260,12 @@ def identity(settings: Any) -> dict[str, Any]:
     return own | plugin_identity(settings)
 
 
-def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+def _without_none(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_without_none(value) for value in values]
+    if isinstance(values, dict):
+        return {key: _without_none(value) for key, value in values.items() if value is not None}
+    return values
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:

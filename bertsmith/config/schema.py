@@ -9,7 +9,7 @@ the default's.
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from bertsmith.config.registry import Kinds
 from bertsmith.errors import UserError, quoted
@@ -17,11 +17,19 @@ from bertsmith.errors import UserError, quoted
 
 def table_class(cls: Any, tables: Sequence[str], values: Any) -> Any:
     """Return the settings class of a nested table of `values`; None where there is no such table."""
-    for name in tables:
+    for table in tables:
+        name, in_list, _ = table.partition("[")
         values = values.get(name) if isinstance(values, dict) else None
         field = fields_of(cls).get(name)
         cls = None if field is None else choose(hints_of(cls)[name], field, values)
+        cls = entry_class(cls) if in_list else cls
     return cls
+
+
+def entry_class(hint: Any) -> Any:
+    """Return the settings class of a list's tables, as of tuple[StageSettings, ...]; None for what is no such list."""
+    entry = get_args(hint)[0] if get_origin(hint) is tuple and get_args(hint) else None
+    return entry if dataclasses.is_dataclass(entry) else None
 
 
 def fields_of(cls: Any) -> dict[str, dataclasses.Field[Any]]:
@@ -94,11 +102,16 @@ def _default(field: dataclasses.Field[Any] | None) -> Any:
 
 
 def path_of(cls: Any, fault: dict[str, Any], values: Any) -> list[str]:
-    """Return the keys that lead to a fault. Where a table may have several kinds, pydantic names its kind as well."""
+    """Return the keys that lead to a fault, a table in a list as "stages[0]". Where a table may have several kinds,
+    pydantic names its kind as well."""
     path: list[str] = []
     parts = [str(part) for part in fault["loc"]]
     while parts:
         name, *parts = parts
+        if path and (entry := entry_class(cls)) is not None:
+            path[-1] += f"[{name}]"
+            cls, values = entry, None
+            continue
         field = fields_of(cls).get(name)
         hint = hints_of(cls)[name] if field else None
         values = values.get(name) if isinstance(values, dict) else None
@@ -185,7 +198,13 @@ def leaves(
             yield from leaves(value, nested, f"{prefix}{field.name}.", matters, applies_to)
         else:
             description, url = field.metadata["description"], field.metadata["url"]
+            value = tuple(map(_table, value)) if entry_class(hints_of(type(settings))[field.name]) else value
             yield Leaf(f"{prefix}{field.name}", value, default, description, matters, url, applies_to)
+
+
+def _table(entry: Any) -> dict[str, Any]:
+    """Return one of a list's tables without what it leaves out."""
+    return {name: value for name, value in dataclasses.asdict(entry).items() if value is not None}
 
 
 def refuse_inapplicable(settings: Any, typed: Iterable[str] = ()) -> None:

@@ -61,11 +61,11 @@ class ElectricSettings(ReplacedTokensSettings):
         """See `ReplacedTokensSettings.build`."""
         return Electric(config, vocabulary, self)
 
-    def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+    def check_fits(self, config: EncoderConfig, compat: bool = False) -> None:
         """See `PretrainingSettings`."""
         if not compat:
             self._check_noise()
-        super().check_fits(config, compat, timed)
+        super().check_fits(config, compat)
 
     def _check_noise(self) -> None:
         """Raises ValueError where tokens are drawn with other probabilities than the generator's own, which are what

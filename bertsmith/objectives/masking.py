@@ -20,8 +20,9 @@ class MaskingSettings:
 
     prob: float = setting(0.15, "share of a row's tokens that are predicted", gt=0, lt=1)
     final_prob: float | None = setting(
-        None, "that share at the plan's end, towards which it changes linearly; left out: it stays", gt=0, lt=1
-    )
+        None, "that share at the plan's end, towards which it changes linearly; left out: it stays. In a plan of hours "
+        "it follows the clock, so that another run has other masks", gt=0, lt=1
+    )  # fmt: skip
     whole_words: bool = setting(False, "predict all pieces of a word or none")
     mask_token_prob: float = setting(0.85, "probability that a predicted token becomes [MASK]", ge=0, le=1)
     random_token_prob: float = setting(
@@ -40,14 +41,10 @@ class MaskingSettings:
         """
         return max(1, int((max(self.prob, self.final_prob or 0.0) + 0.005) * length))
 
-    def check_fits(self, compat: bool, timed: bool) -> None:
-        """Raises ValueError where masks like these cannot be drawn as the reference does, or be drawn again."""
+    def check_fits(self, compat: bool) -> None:
+        """Raises ValueError where masks like these cannot be drawn as the reference does."""
         if compat and self.whole_words:
             raise ValueError("objective.masking.whole_words: the reference draws single tokens; leave compat out")
-        if self.final_prob is not None and timed:
-            raise ValueError(
-                "objective.masking.final_prob: needs a plan in steps or tokens, so that masks can be repeated"
-            )
 
     def describe(self) -> str:
         """Return in words how many tokens are predicted at the plan's end, and their replacements."""
@@ -79,8 +76,8 @@ class MaskingObjectiveSettings(PretrainingSettings):
 
     masking: MaskingSettings
 
-    def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
-        self.masking.check_fits(compat, timed)
+    def check_fits(self, config: EncoderConfig, compat: bool = False) -> None:
+        self.masking.check_fits(compat)
 
     def max_predictions(self, length: int) -> int:
         return self.masking.max_predictions(length)

@@ -158,9 +158,9 @@ class PretrainingSettings(ABC):
     titles: ClassVar[Mapping[str, str]] = {}
     """Titles of measures, for people."""
 
-    def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:  # noqa: B027
-        """Raises ValueError where the objective cannot be built on this encoder, would learn what is not so (with
-        `compat` that is let pass, as the reference does), or cannot be repeated in a plan that is `timed`."""
+    def check_fits(self, config: EncoderConfig, compat: bool = False) -> None:  # noqa: B027
+        """Raises ValueError where the objective cannot be built on this encoder, or would learn what is not so (with
+        `compat` that is let pass, as the reference does)."""
 
     @abstractmethod
     def build(self, config: EncoderConfig, vocabulary: Any) -> "PretrainingObjective":

@@ -75,9 +75,9 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
         "replaced_share": "Share of replaced tokens",
     }
 
-    def check_fits(self, config: EncoderConfig, compat: bool = False, timed: bool = False) -> None:
+    def check_fits(self, config: EncoderConfig, compat: bool = False) -> None:
         """See `PretrainingSettings`, as for all that follow."""
-        super().check_fits(config, compat, timed)
+        super().check_fits(config, compat)
         self.generator.encoder_config(config)
         if self.generator.kind != "two_towers":
             return

@@ -43,9 +43,10 @@ from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.pretrain import build_collator, held_out_batches, initial_objective, pretrain
+from bertsmith.training.pretrain import held_out_batches, initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner, held_out_losses
+from bertsmith.training.staged_rows import build_collator
 
 QUICKSTART = FOLDER_TYPES["quickstart"]
 

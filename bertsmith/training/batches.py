@@ -74,7 +74,13 @@ class RowStream:
                 if not missing:
                     yield _join(parts), (epoch, index, row)
                     parts, missing = [], size
-            epoch, index, row = (epoch, index + 1, 0) if index + 1 < self.num_groups else (epoch + 1, 0, 0)
+            epoch, index, row = self.next_group((epoch, index, row))
+
+    def next_group(self, position: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the beginning of the group after that of `position`, which may be in rows of another length: groups
+        are of the same shards for all of them."""
+        epoch, index, _ = position
+        return (epoch, index + 1, 0) if index + 1 < self.num_groups else (epoch + 1, 0, 0)
 
     def first(self, num_rows: int, size: int) -> Iterator[PackedRows]:
         """Yield the first `num_rows` rows of the first group (all it has, if fewer) once, `size` at a time."""
@@ -111,18 +117,30 @@ def _join(parts: list[PackedRows]) -> PackedRows:
     return parts[0] if len(parts) == 1 else PackedRows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
+class DataStart(NamedTuple):
+    """Where batches begin: what was done before, and the position in the data."""
+
+    step: int = 0
+    tokens: int = 0
+    position: tuple[int, ...] = ()
+
+
+BEGINNING = DataStart()
+
+
 def masked_batches(
     stream: RowStream,
     collator: Collator,
     size: int,
-    start: tuple[int, tuple[int, ...]] = (0, ()),
-    progress: Callable[[int], float] = lambda step: 0.0,
+    start: DataStart = BEGINNING,
+    progress: Callable[[int, int], float] = lambda step, tokens: 0.0,
 ) -> Iterator[tuple[Batch, tuple[int, ...]]]:
-    """Yield masked batches of `size` rows from `start` = (step, position) on, each with the position after it; masks
-    follow from the seed, the step and the plan's progress."""
-    step, position = start
-    for number, (rows, next_position) in enumerate(stream.batches(size, position), start=step):
-        yield masked_batch(stream, collator, rows, number, progress(number)), next_position
+    """Yield masked batches of `size` rows from `start` on, each with the position after it; masks follow from the seed,
+    the step and the plan's progress, a function of the steps and tokens before it."""
+    step, tokens, position = start
+    for rows, next_position in stream.batches(size, position):
+        yield masked_batch(stream, collator, rows, step, progress(step, tokens)), next_position
+        step, tokens = step + 1, tokens + len(rows.ids)
 
 
 def masked_batch(stream: RowStream, collator: Collator, rows: PackedRows, number: int, progress: float = 0.0) -> Batch:

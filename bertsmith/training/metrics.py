@@ -138,20 +138,27 @@ class Meter:
         self.machine = machine
         self.peak_flops = measured_peak_flops(machine)
         self.tokens = self.seconds = self.flops_per_token = 0.0
+        self.counted = self.flops = 0.0
 
-    def start(self, tokens: int, seconds: float, flops_per_token: float) -> None:
-        """Count from these totals on; a token costs so many operations, forward and backward."""
-        self.tokens, self.seconds, self.flops_per_token = tokens, seconds, flops_per_token
+    def start(self, tokens: int, seconds: float) -> None:
+        """Count from these totals on."""
+        self.tokens, self.seconds, self.counted, self.flops = tokens, seconds, tokens, 0.0
+
+    def set_cost(self, tokens: int, flops_per_token: float) -> None:
+        """Take a token after these, the total now, to cost so many operations, forward and backward."""
+        self.flops += (tokens - self.counted) * self.flops_per_token
+        self.counted, self.flops_per_token = tokens, flops_per_token
 
     def read(self, tokens: int, seconds: float) -> dict[str, float | None]:
         """Return `tokens_per_second`, `mfu` (model FLOPs utilisation, of the measured peak) and `memory_bytes` since
         the last reading, given the totals now. The rates are None where no time was counted: a single step that
         compiled."""
-        rate = (tokens - self.tokens) / (seconds - self.seconds) if seconds > self.seconds else None
-        self.tokens, self.seconds = tokens, seconds
+        self.set_cost(tokens, self.flops_per_token)
+        num_tokens, flops, span = tokens - self.tokens, self.flops, seconds - self.seconds
+        self.start(tokens, seconds)
         return {
-            "tokens_per_second": rate,
-            "mfu": None if rate is None else rate * self.flops_per_token / self.peak_flops,
+            "tokens_per_second": num_tokens / span if span > 0 else None,
+            "mfu": flops / span / self.peak_flops if span > 0 else None,
             "memory_bytes": memory_bytes(self.machine.device),
         }
 

@@ -21,7 +21,7 @@ from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import checkpoint_folders, no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
-from bertsmith.training.batches import RowStream, masked_batch, masked_batches, prefetch
+from bertsmith.training.batches import RowStream, masked_batch, prefetch
 from bertsmith.training.branching import begin_branch, decaying_from, open_branch
 from bertsmith.training.folder import (
     finish_run,
@@ -41,6 +41,8 @@ from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.run_warnings import RunWarnings, mean_cosine
 from bertsmith.training.runner import Runner, held_out_losses
 from bertsmith.training.schedules import HeadWarmup
+from bertsmith.training.staged_rows import StagedRows, build_collator
+from bertsmith.training.stages import Stage, stage_at
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -75,10 +77,9 @@ def pretrain(
     with locked(run) as held:
         old_manifest = open_run(run, recipe, data, machine, inputs, overwrite)
         note_pooling(run, initial and initial.pooling)
-        stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
-        check = partial(_check_state, recipe, stream)
-        checkpoint = newest_checkpoint(run, objective, recipe.optimizer_state_shapes(objective), check)
-        checkpoint = checkpoint or (branch and begin_branch(run, recipe, branch, check))
+        rows = StagedRows(data, recipe)
+        checkpoint = newest_checkpoint(run, objective, recipe.optimizer_state_shapes(objective), rows.check)
+        checkpoint = checkpoint or (branch and begin_branch(run, recipe, branch, rows.check))
         note_start(data, objective, machine, recipe.plan)
         if init_message and checkpoint is None:
             say(init_message, error=True)
@@ -94,16 +95,13 @@ def pretrain(
             optimizer, schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length, recipe.seed,
             recipe.compat, head_warmup=recipe.head_warmup if new_parameters else HeadWarmup(), average=average,
         )  # fmt: skip
-        collator, start = build_collator(recipe, data.tokenizer), (state.step, state.position)
-        batches = prefetch(masked_batches(stream, collator, recipe.batch_size, start, recipe.progress))
         with (
             closing(MetricsLog(run, state.step, recipe.log, to_dict(recipe))) as log,
-            closing(batches),
             progress_bar("pretrain", recipe.plan.total, state.done(recipe.plan)) as bar,
         ):
             note_events(run, log.trackers.files)
             logger = TrainLogger(recipe, runner, log, bar, probes, average)
-            held_out = held_out_batches(data, recipe, collator)
+            held_out = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
             logger.start(state)
             if init_message and checkpoint is None:
                 logger.evaluate(held_out, state)
@@ -113,24 +111,51 @@ def pretrain(
                 log.sync()
                 checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
 
-            events = [*logger.events(held_out), Event(recipe.plan.checkpoint_steps, save, when_stopped=True)]
+            saving = Event(recipe.plan.checkpoint_steps, save, when_stopped=True)
             with _naming_the_last_checkpoint(held, state):
-                asked_to_stop = fit(runner, batches, context, events, state)
+                asked_to_stop = _fit_stages(rows, context, logger, [*logger.events(held_out), saving], state)
         summary = finish_run(run, state, logger.measures)
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
     return summary
 
 
+def _fit_stages(
+    rows: StagedRows, context: TrainContext, logger: "TrainLogger", events: list[Event], state: State
+) -> int | None:
+    """Call `fit` for each stage that is left, with shapes of its own; see there. `events` end with the one that saves,
+    which acts at a stage's end too."""
+    begun, first = state.step, stage_at(rows.stages, state.tokens)
+    for number in range(first, len(rows.stages)):
+        stage = rows.stages[number]
+        if number > first:
+            logger.runner.forget_shapes()
+        logger.begin_stage(number, rows.stages, state)
+        ends = Event(1, partial(_has_ended, stage))
+        with closing(prefetch(rows.batches(number, state))) as batches:
+            stage_context = context._replace(length=stage.rows.length)
+            asked_to_stop = fit(logger.runner, batches, stage_context, [*events[:-1], ends, events[-1]], state)
+        if state.progress(context.plan) >= 1.0:
+            break
+        if asked_to_stop is not None:
+            raise Interrupted(asked_to_stop)
+    if state.step > begun and number + 1 < len(rows.stages):
+        logger.warn(
+            state.step,
+            f"the plan ended in stage {number + 1} of {len(rows.stages)}, so no step had "
+            f"{rows.stages[-1].describe()}; shorten `stages` or lengthen the plan",
+        )  # fmt: skip
+    return asked_to_stop
+
+
+def _has_ended(stage: Stage, state: State, step: Step) -> bool:
+    return state.tokens >= stage.end
+
+
 def initial_objective(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> PretrainingObjective:
     """Return the model with its initial weights, which follow from the recipe's seed."""
     torch.manual_seed(derived_seed(recipe.seed, "weights"))
     return recipe.objective.build(recipe.model, MaskingVocabulary.of(tokenizer))
-
-
-def build_collator(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> Collator:
-    """Return what makes the objective's batches."""
-    return recipe.objective.collator(MaskingVocabulary.of(tokenizer), recipe.rows.length, recipe.compat)
 
 
 def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]:
@@ -174,9 +199,17 @@ class TrainLogger:
         ]
 
     def start(self, state: State) -> None:
-        flops_per_token = training_flops(self.runner.objective.flops_per_token(self.recipe.rows.length))
-        self.meter.start(state.tokens, state.seconds, flops_per_token)
+        self.meter.start(state.tokens, state.seconds)
         self.run_warnings.before_training(state)
+
+    def begin_stage(self, number: int, stages: Sequence[Stage], state: State) -> None:
+        """Note the stage that begins or goes on here: what a token costs, and in a run of several which one it is."""
+        stage = stages[number]
+        flops = self.runner.objective.flops_per_token(stage.rows.length)
+        self.meter.set_cost(state.tokens, training_flops(flops))
+        if len(stages) > 1:
+            after = f"after {format_count(state.tokens)} tokens" if state.tokens else "from the beginning"
+            self.bar.line(f"stage {number + 1} of {len(stages)}, {after}: {stage.describe()}")
 
     def warn(self, step: int, text: str) -> None:
         """Show a warning, and keep it beside the metrics."""
@@ -246,19 +279,10 @@ def _naming_the_last_checkpoint(held: Held, state: State) -> Iterator[None]:
         raise UserError(f"{error}\nlast checkpoint: {last[0] if last else 'none'}") from None
 
 
-def _check_state(recipe: PretrainRecipe, stream: RowStream, state: State) -> None:
-    """Raises UserError where a run of this recipe on these rows cannot have been in this state."""
-    plan, num_rows = recipe.plan, state.step * recipe.batch_size
-    if plan.steps is not None and state.step > plan.steps:
-        raise UserError(f"step {state.step:,} of a plan of {plan.steps:,}")
-    if state.tokens > num_rows * recipe.rows.length:
-        raise UserError(f"{state.tokens:,} tokens in {num_rows:,} rows of {recipe.rows.length}")
-    stream.check(state.position, num_rows)
-
-
 def _check_data(data: Data, recipe: PretrainRecipe) -> None:
-    if data.num_tokens("train") < recipe.rows.length:
+    length = max(stage.rows.length for stage in recipe.all_stages)
+    if data.num_tokens("train") < length:
         raise UserError(
-            f"{data.path}: {data.num_tokens('train')} training tokens, less than one row of {recipe.rows.length}; "
+            f"{data.path}: {data.num_tokens('train')} training tokens, less than one row of {length}; "
             f"prepare more text or lower rows.length"
         )

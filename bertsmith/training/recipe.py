@@ -1,6 +1,8 @@
 """The settings of pre-training."""
 
+import math
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -18,6 +20,7 @@ from bertsmith.training.optimizers.adamw import AdamWSettings
 from bertsmith.training.optimizers.optimizer import OptimizerSettings, build_optimizer
 from bertsmith.training.optimizers.registry import OPTIMIZERS
 from bertsmith.training.schedules import SCHEDULES, HeadWarmup, Plan, PolynomialSettings, ScheduleSettings
+from bertsmith.training.stages import Stage, StageSettings, steps_of_stages
 from bertsmith.training.trackers.registry import TRACKERS
 
 
@@ -48,6 +51,10 @@ class PretrainRecipe:
     )
     head_warmup: HeadWarmup = setting(HeadWarmup(), "with init: what it lacks learns first, alone")
     plan: Plan = setting(description="for how long")
+    stages: tuple[StageSettings, ...] = setting(
+        (), "stages before the last one, such as of short rows in small batches; the last one goes on to the plan's "
+        "end with batch_size and rows.length"
+    )  # fmt: skip
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
     evaluate_rows: int = setting(1024, "held-out rows in an evaluation; all there are if fewer", ge=1, identity=False)
     blimp: str | None = setting(
@@ -68,7 +75,10 @@ class PretrainRecipe:
 
     def __post_init__(self) -> None:
         check_length(self.model, "rows.length", self.rows.length)
-        self.objective.check_fits(self.model, self.compat, timed=self.plan.unit == "hours")
+        for number, stage in enumerate(self.stages):
+            check_length(self.model, f"stages[{number}].length", stage.length or self.rows.length)
+        self._check_stages_leave_some()
+        self.objective.check_fits(self.model, self.compat)
         if self.rows.kind == "two_segments" and self.model.num_segments == 1:
             raise ValueError(
                 "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
@@ -80,9 +90,31 @@ class PretrainRecipe:
         if self.head_warmup.steps and self.init is None:
             raise ValueError("head_warmup.steps: without init all weights are new; leave it out")
 
-    def progress(self, step: int) -> float:
-        """Return the plan's progress before this step, from 0 to 1; every row counts as full."""
-        return self.plan.progress(step, step * self.batch_size * self.rows.length, 0)
+    def _check_stages_leave_some(self) -> None:
+        last = steps_of_stages(self.all_stages, self.plan)[-1]
+        if last is None or last >= 1:
+            return
+        tokens, unit = sum(stage.tokens for stage in self.stages), self.plan.unit
+        raise ValueError(
+            f"stages: {tokens:,} tokens together leave nothing of plan.{unit} = {int(self.plan.total):,} to the last "
+            f"stage, which has batch_size and rows.length; shorten a stage or lengthen the plan"
+        )
+
+    @property
+    def all_stages(self) -> list[Stage]:
+        """The stages in their order, with the last one, which has the recipe's own batch size and rows."""
+        found, end = [], 0
+        for stage in self.stages:
+            end += stage.tokens
+            rows = replace(self.rows, length=stage.length or self.rows.length)
+            found.append(Stage(stage.batch_size or self.batch_size, rows, end))
+        return [*found, Stage(self.batch_size, self.rows, math.inf)]
+
+    def progress(self, step: int, tokens: int, seconds: float) -> float:
+        """Return the plan's progress before a step for its masks, from 0 to 1, given what was done before it. In a run
+        of one stage every row counts as full."""
+        tokens = tokens if self.stages else step * self.batch_size * self.rows.length
+        return self.plan.progress(step, tokens, seconds)
 
     def make_optimizer(self, objective: nn.Module, new: Collection[str] = ()) -> torch.optim.Optimizer:
         """Return the optimizer of `objective`, whose weights of the names `new` warm up alone."""

@@ -115,6 +115,18 @@ class Runner(Generic[Trained]):
         scalar.backward()  # type: ignore[no-untyped-call]
         return losses.detach()
 
+    def forget_shapes(self) -> None:
+        """Give up what was recorded and compiled for batches whose shape does not come again, and the memory that it
+        holds; how many rows run at once is chosen anew."""
+        self.objective.zero_grad(set_to_none=True)
+        self.micro_batch_rows = self.machine.micro_batch_rows
+        if self.cuda_graphs is not None:
+            self.cuda_graphs.forget()
+        if self.machine.compile:
+            torch.compiler.reset()  # else it takes the sizes for numbers that vary, and its graphs are slower
+        if self.machine.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _make_room(self, rows: int) -> None:
         """Give up what is recorded, which holds its memory between steps; or else run half as many rows at once."""
         self.objective.zero_grad(set_to_none=True)

@@ -19,9 +19,10 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training import checkpoints
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import load_run
-from bertsmith.training.pretrain import build_collator, initial_objective, pretrain
+from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import Plan
+from bertsmith.training.staged_rows import build_collator
 from tests.tasks.toy_task import toy_recipe, write_task
 from tests.toys import packed_rows, tiny_recipe
 

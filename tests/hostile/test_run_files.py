@@ -19,14 +19,13 @@ from bertsmith.storage.json_files import read_json
 from bertsmith.storage.manifests import folder_type
 from bertsmith.text.shards import open_data
 from bertsmith.training import checkpoints
-from bertsmith.training.batches import RowStream
 from bertsmith.training.folder import newest_checkpoint
-from bertsmith.training.loop import State
 from bertsmith.training.metrics import MetricsLog, read_metrics
 from bertsmith.training.models import load_run, read_tokenizer
 from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
-from bertsmith.training.pretrain import _check_state, initial_objective, pretrain
+from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.staged_rows import StagedRows
 from tests.toys import make_data, tiny_recipe
 
 LAST = "run/checkpoints/step-00000004"
@@ -69,12 +68,8 @@ def resume(folder: Path) -> None:
     data = open_data(folder / "data")
     recipe = load(PretrainRecipe, "pretrain", str(folder / "run/recipe.toml"), [f"data={folder / 'data'}"]).settings
     objective = initial_objective(recipe, data.tokenizer)
-    stream = RowStream(data, "train", recipe.rows, recipe.seed)
-
-    def check(state: State) -> None:
-        _check_state(recipe, stream, state)
-
-    found = newest_checkpoint(folder / "run", objective, recipe.optimizer_state_shapes(objective), check)
+    rows = StagedRows(data, recipe)
+    found = newest_checkpoint(folder / "run", objective, recipe.optimizer_state_shapes(objective), rows.check)
     assert found.state.step in (2, 4) and 0 < found.state.tokens <= found.state.step * 4 * 16
     optimizer = build_optimizer(objective, recipe.optimizer)
     checkpoints.restore(found, objective, optimizer)
@@ -82,7 +77,7 @@ def resume(folder: Path) -> None:
         parameter.grad = torch.zeros_like(parameter)
     set_learning_rate(optimizer, 0.1)
     optimizer.step()
-    next(stream.batches(recipe.batch_size, found.state.position))
+    next(rows.batches(0, found.state))
 
 
 def read_log(folder: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
 from bertsmith.text.segments import RowSettings
-from bertsmith.training.batches import RowStream, by_length, masked_batches, prefetch
-from bertsmith.training.pretrain import build_collator
+from bertsmith.training.batches import DataStart, RowStream, by_length, masked_batches, prefetch
+from bertsmith.training.staged_rows import build_collator
 from tests.toys import make_data, tiny_recipe
 
 
@@ -59,7 +59,7 @@ def test_a_stream_entered_in_its_middle_goes_on_the_same(data, cut):
     stream = RowStream(data, "train", RowSettings(length=32), seed=0)
     whole = list(itertools.islice(masked_batches(stream, collator, 24), cut + 5))
     position = whole[cut - 1][1]
-    rest = list(itertools.islice(masked_batches(stream, collator, 24, (cut, position)), 5))
+    rest = list(itertools.islice(masked_batches(stream, collator, 24, DataStart(cut, 0, position)), 5))
     for (one, there), (two, here) in zip(whole[cut:], rest, strict=True):
         assert there == here
         assert one.tokens.ids.equal(two.tokens.ids)

@@ -375,9 +375,7 @@ def test_the_gpu_agrees_with_the_cpu(data, tmp_path):
     assert cpu == pytest.approx(cuda, rel=1e-3)
 
 
-def test_a_share_that_falls_needs_a_plan_that_can_be_repeated(data):
-    with pytest.raises(UserError, match=r"final_prob: needs a plan in steps or tokens"):
-        tiny_recipe(data, "objective.masking.final_prob=0.1", "plan.hours=1")
+def test_whole_words_are_not_drawn_as_the_reference_does(data):
     with pytest.raises(UserError, match=r"whole_words: the reference draws single tokens"):
         tiny_recipe(data, "objective.masking.whole_words=true", "compat=true")
 

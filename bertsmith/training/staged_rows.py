@@ -1,0 +1,80 @@
+"""The training rows of a run as masked batches, stage by stage; whether a run can have stood where a State says."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bertsmith.errors import UserError
+from bertsmith.objectives.masking import MaskingVocabulary
+from bertsmith.objectives.objective import Batch, Collator
+from bertsmith.text.shards import Data
+from bertsmith.training.batches import DataStart, RowStream, masked_batches
+from bertsmith.training.loop import State
+from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.stages import stage_at
+
+if TYPE_CHECKING:  # the room imports with torch and numpy alone
+    from bertsmith.tokenizers.tokenizer import Tokenizer
+
+
+def build_collator(recipe: PretrainRecipe, tokenizer: "Tokenizer", length: int | None = None) -> Collator:
+    """Return what makes the objective's batches, of rows of at most `length` tokens; None: of the last stage's."""
+    return recipe.objective.collator(
+        MaskingVocabulary.of(tokenizer), recipe.rows.length if length is None else length, recipe.compat
+    )
+
+
+class StagedRows:
+    """The training rows of a run, stage by stage.
+
+    In a run of several stages a position in the data is (epoch, group, row, stage): that of a `RowStream`, with the
+    number of the stage whose rows it counts. A stage of other rows than the one before begins with the next group of
+    shards: rows of another length are another cut of the text, and so none is seen twice in an epoch. Where all shards
+    are one group, it begins with the next epoch.
+    """
+
+    def __init__(self, data: Data, recipe: PretrainRecipe):
+        """Open the data's training rows for each stage of `recipe`."""
+        self.data, self.recipe, self.stages = data, recipe, recipe.all_stages
+        self.streams = {
+            stage.rows: RowStream(data, "train", stage.rows, recipe.seed, recipe.compat) for stage in self.stages
+        }
+
+    def check(self, state: State) -> None:
+        """Raises UserError where a run of this recipe on these rows cannot have been in this state."""
+        plan, number = self.recipe.plan, stage_at(self.stages, state.tokens)
+        if plan.steps is not None and state.step > plan.steps:
+            raise UserError(f"step {state.step:,} of a plan of {plan.steps:,}")
+        begun = self.stages[: number + 1]
+        num_rows = state.step * max(stage.batch_size for stage in begun)
+        length = max(stage.rows.length for stage in begun)
+        if state.tokens > num_rows * length:
+            raise UserError(f"{state.tokens:,} tokens in {num_rows:,} rows of {length}")
+        position, of = self._split(state.position)
+        if of > number:
+            raise UserError(f"position {list(state.position)} of stage {of}, in stage {number}")
+        self.streams[self.stages[of].rows].check(position, num_rows)
+
+    def batches(self, number: int, state: State) -> Iterator[tuple[Batch, tuple[int, ...]]]:
+        """Return the masked batches of stage `number`, without end, from `state` on, each with the position after it.
+        Masks follow from how much of the plan is done: in hours that is `state.seconds` when a batch is made."""
+        stage, recipe = self.stages[number], self.recipe
+        start = DataStart(state.step, state.tokens, self._entered(number, state.position))
+        made = masked_batches(
+            self.streams[stage.rows],
+            build_collator(recipe, self.data.tokenizer, stage.rows.length),
+            stage.batch_size,
+            start,
+            lambda step, tokens: recipe.progress(step, tokens, state.seconds),
+        )
+        return made if len(self.stages) == 1 else ((batch, (*position, number)) for batch, position in made)
+
+    def _entered(self, number: int, position: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the position of a `RowStream` from which stage `number` goes on after `position`."""
+        position, before = self._split(position)
+        if not position or self.stages[before].rows == self.stages[number].rows:
+            return position
+        return self.streams[self.stages[number].rows].next_group(position)
+
+    def _split(self, position: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+        """Return a position of a `RowStream`, and the number of its stage."""
+        return (position[:-1], position[-1]) if position and len(self.stages) > 1 else (position, 0)
