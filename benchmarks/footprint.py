@@ -27,7 +27,8 @@ from bertsmith.encoders.config import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.memory import peak_bytes
 from bertsmith.objectives.masking import MaskingVocabulary
-from bertsmith.planning.estimate import estimate, footprint
+from bertsmith.planning.estimate import estimate
+from bertsmith.planning.footprint import footprint
 from bertsmith.randomness import derived_rng
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.training.machine import choose_machine

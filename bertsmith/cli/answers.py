@@ -145,11 +145,13 @@ def _facts(found: Estimate) -> dict[str, str]:
 
 
 def _plan(found: Estimate) -> str:
-    rows = f"{found.batch_size:,} rows × {found.length:,} tokens"
+    rows = [f"{stage.batch_size:,} rows × {stage.length:,} tokens" for stage in found.stages]
     if found.tokens is None:
-        return f"{found.hours:g} hours of steps of {rows}"
+        ends = [f" ({format_count(stage.tokens)} tokens)" if stage.tokens else "" for stage in found.stages]
+        return f"{found.hours:g} hours of steps of {', then '.join(map(''.join, zip(rows, ends, strict=True)))}"
+    steps = " + ".join(f"{stage.steps:,} steps × {row}" for stage, row in zip(found.stages, rows, strict=True))
     passes = f", {found.tokens / found.data_tokens:,.1f} times the data's" if found.data_tokens else ""
-    return f"{found.steps:,} steps × {rows} = {format_count(found.tokens)} tokens{passes}"
+    return f"{steps} = {format_count(found.tokens)} tokens{passes}"
 
 
 def _reference(found: Estimate) -> str:

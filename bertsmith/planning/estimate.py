@@ -2,91 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-
-import torch
 
 from bertsmith.encoders.config import Precision, training_flops
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.encoders.reference_flops import PUBLISHED_FLOPS, reference_training_flops
 from bertsmith.errors import UserError
-from bertsmith.objectives.cross_entropy import chunk_rows
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingObjective
+from bertsmith.planning.footprint import Footprint, footprint
 from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.text.shards import open_data
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runner import micro_batch_size
-
-PROCESS_BYTES = 416e6
-"""Memory of a process that has imported all that training needs: mostly torch, and what it loads at its first use."""
-FRAGMENTATION, FRAGMENTATION_OF_SEVERAL = 1.4, 2.2
-"""The heap's size for a micro-batch's tensors, over the bytes that they hold, where a step is one micro-batch and where
-it is several: sizes differ from one to the next, and gradients lie between them."""
-PROCESS_GROWTH = 1.18
-"""The factor by which a process outgrows its first steps before it gives freed memory back (`memory.Surplus`), and a
-little for what two threads take more than one."""
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """Tensors at a step's peak, in bytes."""
-
-    num_rows: int
-    """Rows run at once."""
-    state: float
-    """Weights and gradients in float32, and what the optimizer keeps; in half precision a copy of the weights too."""
-    kept: float
-    """Activations for the backward pass; compilation may save some of them."""
-    passing: float
-    """Transient tensors: the most scores over the vocabulary at a time, and the gradient for its table."""
-    several: bool = False
-    """Whether a step is of several micro-batches."""
-    total: float = field(init=False)
-    process: float = field(init=False)
-    """The most memory of a process that trains on the CPU."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "total", self.state + self.kept + self.passing)
-        transient = (FRAGMENTATION_OF_SEVERAL if self.several else FRAGMENTATION) * (self.kept + self.passing)
-        object.__setattr__(self, "process", PROCESS_GROWTH * (PROCESS_BYTES + self.state + transient))
-
-
-def footprint(
-    recipe: PretrainRecipe, objective: PretrainingObjective, precision: Precision, limit: float = math.inf
-) -> Footprint | None:
-    """Count a step's memory with as many rows at once as training runs: halved until they fit into `limit` bytes, None
-    where not even one row does.
-
-    `objective` may be on torch's "meta" device. Rows are taken as full. On the CPU it is 0 to 15 % more than what torch
-    allocates; `process` is within 20 % of what the process takes (`benchmarks/footprint.py`).
-    """
-    length, half = recipe.rows.length, 2 if precision.half else 0
-    device = torch.device("cuda" if precision.cuda else "cpu")
-    num_rows = micro_batch_size(device, recipe.machine.micro_batch_rows, recipe.batch_size, length)
-    tensors = recipe.optimizer_state_shapes(objective).values()
-    kept_by_optimizer = sum(tensor.nbytes for tensor in tensors if tensor.ndim)  # single numbers are nothing
-    kept = length * objective.activation_bytes_per_token(length, precision)
-    table = objective.encoder.embeddings.token.weight  # [V, E]
-    score = 2 * precision.size if precision.cuda else 4 + half  # on a GPU its gradient does not take its place
-    while num_rows:
-        predictions = min(chunk_rows(device), num_rows * recipe.objective.max_predictions(length))
-        found = Footprint(
-            num_rows,
-            state=num_parameters(objective) * (2 * 4 + half) + kept_by_optimizer,
-            kept=num_rows * kept,
-            passing=predictions * len(table) * score + 4 * table.numel(),
-            several=num_rows < recipe.batch_size,
-        )
-        if found.total <= limit:
-            return found
-        num_rows //= 2
-    return None
-
+from bertsmith.training.stages import Stage, steps_of_stages
 
 BERT_VOCAB_SIZE = 30_522
 
@@ -140,6 +72,18 @@ class OnGPU:
 
 
 @dataclass(frozen=True)
+class StageEstimate:
+    """A stage of a plan, its rows taken as full."""
+
+    batch_size: int
+    length: int
+    steps: int | None
+    """None for the last one of a plan in hours."""
+    tokens: int | None
+    flops_per_token: float
+
+
+@dataclass(frozen=True)
 class Estimate:
     """The costs of a pre-training. With a plan in hours, the number of tokens depends on the GPU, and is None here."""
 
@@ -151,8 +95,8 @@ class Estimate:
     vocab_source: str
     parameters: dict[str, int]
     """Number of parameters by part, and "total"."""
-    batch_size: int
-    length: int
+    stages: list[StageEstimate]
+    """In their order; one where nothing changes."""
     hours: float | None
     steps: int | None
     tokens: int | None
@@ -160,7 +104,7 @@ class Estimate:
     data_tokens: int | None
     """Training tokens in the data folder; None where there is no folder yet."""
     flops_per_token: float
-    """Matrix products, the backward pass being two forward ones."""
+    """Matrix products, the backward pass being two forward ones; a mean over the plan, or in hours the last stage's."""
     flops: float | None
     reference_flops_per_token: float | None
     """Operations as google-research/electra counts them; None where it has no count."""
@@ -189,8 +133,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
     job = _Job(recipe, objective, assumed)
     memory_on_cpu = footprint(recipe, job.objective, Precision(half=False, cuda=False))
     assert memory_on_cpu is not None, "there is no limit"
-    reference = _reference_flops_per_token(recipe, vocab_size)
-    tokens = job.tokens
+    reference, tokens = job.reference_flops_per_token(vocab_size), job.tokens
     return Estimate(
         recipe=what,
         overrides=list(overrides),
@@ -198,8 +141,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         vocab_size=vocab_size,
         vocab_source=vocab_source,
         parameters=_parameters(job.objective),
-        batch_size=recipe.batch_size,
-        length=recipe.rows.length,
+        stages=job.stages,
         hours=recipe.plan.hours,
         steps=job.steps,
         tokens=tokens,
@@ -244,34 +186,56 @@ def _parameters(objective: PretrainingObjective) -> dict[str, int]:
     return parts | {"total": num_parameters(objective)}
 
 
-def _reference_flops_per_token(recipe: PretrainRecipe, vocab_size: int) -> float | None:
-    model, length = recipe.model, recipe.rows.length
-    if not model.in_reference:
-        return None
-    passes = recipe.objective.reference_passes(model, length, vocab_size)
-    return None if passes is None else reference_training_flops(sum(part.flops() for part in passes)) / length
-
-
 class _Job:
     """A recipe's training, for estimates on several GPUs."""
 
     def __init__(self, recipe: PretrainRecipe, objective: PretrainingObjective, assumed: Assumptions):
         self.recipe, self.objective, self.assumed = recipe, objective, assumed
-        self.flops_per_token = training_flops(objective.flops_per_token(recipe.rows.length))
         self.utilisation = assumed.utilisation or usual_utilisation(recipe.model.hidden_size)
+        self.stages = [self._stage(*found) for found in zip(recipe.all_stages, self._steps(), strict=True)]
+        self.flops_per_token = self._mean([stage.flops_per_token for stage in self.stages])
+
+    def _steps(self) -> list[int | None]:
+        return steps_of_stages(self.recipe.all_stages, self.recipe.plan)
+
+    def _stage(self, stage: Stage, steps: int | None) -> StageEstimate:
+        length = stage.rows.length
+        flops = training_flops(self.objective.flops_per_token(length))
+        return StageEstimate(stage.batch_size, length, steps, steps and steps * stage.tokens_a_step, flops)
 
     @property
     def steps(self) -> int | None:
-        plan = self.recipe.plan
-        return math.ceil(plan.tokens / self._tokens_a_step) if plan.tokens else plan.steps
+        steps = [stage.steps for stage in self.stages]
+        return None if None in steps else sum(number or 0 for number in steps)
 
     @property
     def tokens(self) -> int | None:
-        return None if self.steps is None else self.steps * self._tokens_a_step
+        return None if self.steps is None else sum(stage.tokens or 0 for stage in self.stages)
 
-    @property
-    def _tokens_a_step(self) -> int:
-        return self.recipe.batch_size * self.recipe.rows.length
+    def _mean(self, costs: Sequence[float]) -> float:
+        """Return the mean of what a token costs in each stage, or in a plan of hours the last one's."""
+        if self.tokens is None or len(costs) == 1:
+            return costs[-1]
+        return sum(cost * (stage.tokens or 0) for cost, stage in zip(costs, self.stages, strict=True)) / self.tokens
+
+    def reference_flops_per_token(self, vocab_size: int) -> float | None:
+        """Return the operations as the reference counts them; None where it has no count."""
+        costs, model = [], self.recipe.model
+        for stage in self.stages if model.in_reference else ():
+            passes = self.recipe.objective.reference_passes(model, stage.length, vocab_size)
+            if passes is None:
+                return None
+            costs.append(reference_training_flops(sum(part.flops() for part in passes)) / stage.length)
+        return self._mean(costs) if costs else None
+
+    def _tokens_in(self, seconds: float, flops_per_second: float) -> float:
+        """Return how many tokens are seen in so much time, stage by stage."""
+        tokens = 0.0
+        for stage, costs in zip(self.recipe.all_stages, self.stages, strict=True):
+            rate = flops_per_second / costs.flops_per_token
+            seen = min(max(0.0, stage.end - tokens), seconds * rate)
+            tokens, seconds = tokens + seen, seconds - seen / rate
+        return tokens
 
     def on(self, gpu: GPU) -> OnGPU:
         dtype, peak = gpu.peak_flops(self.recipe.machine.dtype)
@@ -280,6 +244,7 @@ class _Job:
         memory = peak and footprint(self.recipe, self.objective, precision, USABLE_MEMORY * gpu.memory_bytes)
         if not peak or not memory:
             return OnGPU(gpu.name, dtype, peak, price)
-        rate = peak * self.utilisation / self.flops_per_token
-        seconds = self.recipe.plan.total if self.tokens is None else self.tokens / rate
-        return OnGPU(gpu.name, dtype, peak, price, memory, rate, rate * seconds, seconds, seconds / 3600 * price)
+        speed, tokens = peak * self.utilisation, self.tokens
+        seconds = self.recipe.plan.total if tokens is None else tokens * self.flops_per_token / speed
+        seen = self._tokens_in(seconds, speed) if tokens is None else float(tokens)
+        return OnGPU(gpu.name, dtype, peak, price, memory, seen / seconds, seen, seconds, seconds / 3600 * price)

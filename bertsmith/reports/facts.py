@@ -92,7 +92,6 @@ def _pretraining(run: Run) -> dict[str, Any]:
     data = run.manifest.get("data", {})
     tokens = data.get("tokens", {})
     rate, share = _median(run, "tokens_per_second"), _median(run, "mfu")
-    length, batch_size = run.setting("rows.length"), run.setting("batch_size")
     return {
         "State": state(run),
         "Data": data.get("path") or run.setting("data"),
@@ -100,13 +99,26 @@ def _pretraining(run: Run) -> dict[str, Any]:
         "Held-out text": _count(tokens.get("heldout"), "tokens"),
         "Vocabulary": _count(run.manifest.get("vocab_size"), "word pieces", exact=True),
         "Encoder": _encoder(run.setting("model", {})),
-        "Batch": f"{batch_size:,} rows of {length:,} tokens" if batch_size and length else "",
+        "Batch": _batches(run),
         "Plan": _plan(run.setting("plan", {})),
         "Done": _joined(_count(run.step, "steps", exact=True), _count(run.last("tokens"), "tokens"), _seconds(run)),
         "Throughput": _joined(_count(rate, "tokens/s"), f"{share:.0%} of the measured peak" if share else ""),
         "Held-out measures": _measures(run),
         "Skipped steps": _count(run.last("skipped_steps"), "whose gradients were not finite", exact=True),
     }  # fmt: skip
+
+
+def _batches(run: Run) -> str:
+    """Return rows and their length, stage by stage."""
+    rows, length = run.setting("batch_size"), run.setting("rows.length")
+    if not rows or not length:
+        return ""
+    found = [
+        f"{stage.get('batch_size', rows):,} rows of {stage.get('length', length):,} tokens for "
+        f"{format_count(stage['tokens'])} tokens"
+        for stage in run.setting("stages", [])
+    ]
+    return ", then ".join([*found, f"{rows:,} rows of {length:,} tokens"])
 
 
 def _fine_tuning(run: Run) -> dict[str, Any]:

@@ -5,11 +5,13 @@ In reading order:
     recipe       its settings
     loop         `fit`, and the State that it carries
     schedules    when training ends; the learning rate
+    stages       rows a step and their length, stage by stage
     branching    a run that goes on from another's checkpoint, to a learning rate of zero
     optimizers/  AdamW and others; weight-decay groups; clipping; a moving average of the weights
     machine      device, dtype, compilation, padding
     runner       an objective on a machine, in micro-batches, recorded as CUDA graphs; its losses on held-out text
     batches      shards → rows → masked batches, in a resumable order
+    staged_rows  the masked batches of each stage
     run_warnings warnings about settings, and about training that stands still
     checkpoints  written whole or not at all, verified when read
     folder       making, opening and finishing a run's folder
