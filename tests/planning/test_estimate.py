@@ -157,6 +157,48 @@ def test_a_plan_in_tokens_is_whole_steps():
     assert (found.steps, found.tokens) == (4, 4 * 256 * 128)
 
 
+STAGES = "stages=[{tokens=50_000_000, batch_size=64, length=64}, {tokens=100_000_000, batch_size=32, length=512}]"
+
+
+def test_a_plan_of_stages_is_the_sum_of_its_stages_and_takes_the_memory_of_the_largest(capsys):
+    assumed = Assumptions(utilisation=0.5, gpus=["a100"])
+    found = estimate("electra-small-owt", [STAGES, "plan.tokens=400_000_000"], assumed)
+    short, long, last = found.stages
+    assert (short.steps, short.tokens) == (12_208, 12_208 * 64 * 64), "50 M tokens in whole steps"
+    assert (long.batch_size, long.length, long.steps) == (32, 512, 6_104), "up to 150 M tokens"
+    assert (last.batch_size, last.length) == (128, 128) and found.steps == short.steps + long.steps + last.steps
+    assert found.tokens == short.tokens + long.tokens + last.steps * 128 * 128
+    assert 0 <= found.tokens - 400_000_000 < 128 * 128
+    alone = [
+        estimate("electra-small-owt", [f"batch_size={rows}", f"rows.length={length}"], assumed)
+        for rows, length in ((64, 64), (32, 512), (128, 128))
+    ]
+    flops = sum(one.flops_per_token * stage.tokens for one, stage in zip(alone, found.stages, strict=True))
+    assert found.flops == pytest.approx(flops) and found.flops_per_token == pytest.approx(flops / found.tokens)
+    reference = sum(one.reference_flops_per_token * s.tokens for one, s in zip(alone, found.stages, strict=True))
+    assert found.reference_flops == pytest.approx(reference)
+    assert found.gpus[0].seconds == pytest.approx(flops / (0.5 * 312e12))
+    assert found.gpus[0].memory == max((one.gpus[0].memory for one in alone), key=lambda memory: memory.total)
+    assert found.memory_on_cpu == max((one.memory_on_cpu for one in alone), key=lambda memory: memory.process)
+    print_estimate(found)
+    assert "12,208 steps × 64 rows × 64 tokens + 6,104 steps × 32 rows × 512 tokens + " in capsys.readouterr().out
+
+
+def test_in_hours_a_gpu_goes_through_the_stages_as_far_as_it_comes(capsys):
+    found = estimate("electra-small-owt", [STAGES, "plan.hours=1"], Assumptions(gpus=["T4", "H200"]))
+    assert [stage.steps for stage in found.stages] == [12_208, 6_104, None] and found.tokens is None
+    slow, fast = found.gpus
+    rates = [
+        {on.name: on.tokens_per_second for on in estimate("electra-small-owt", [f"rows.length={length}"]).gpus}
+        for length in (64, 512, 128)
+    ]
+    assert slow.tokens == pytest.approx(3600 * rates[0]["T4"]) and slow.tokens < 50e6, "still in the first"
+    left = 3600 - 50e6 / rates[0]["H200"] - 100e6 / rates[1]["H200"]
+    assert left > 0 and fast.tokens == pytest.approx(150e6 + left * rates[2]["H200"])
+    print_estimate(found)
+    assert "1 hours of steps of 64 rows × 64 tokens (50.0 M tokens), then" in capsys.readouterr().out
+
+
 def test_rows_at_once_are_halved_until_they_fit_and_a_model_may_not_fit_at_all():
     small, large = estimate("electra-large", [], Assumptions(gpus=["RTX4090", "H200"])).gpus
     assert small.memory.num_rows < large.memory.num_rows < 2048

@@ -169,7 +169,9 @@ def drawn(made, count=None, until=None):
 
 
 def test_a_stage_of_other_rows_goes_on_with_the_next_group_and_sees_no_text_twice_in_an_epoch(several):
-    recipe = tiny_recipe(several.path, "stages=[{tokens=500, batch_size=1, length=16}]", "batch_size=1")
+    recipe = tiny_recipe(
+        several.path, "stages=[{tokens=500, batch_size=1, length=16}]", "batch_size=1", "plan.steps=999"
+    )
     rows = StagedRows(several, recipe)
     first, position = drawn(rows.batches(0, State()), count=40)
     assert position == (0, 0, 40, 0)
