@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also where the package is not installed
 
 from bertsmith.cli.usage import SETTINGS, settings_classes
-from bertsmith.config.schema import hints_of, kinds_of
+from bertsmith.config.schema import entry_class, hints_of, kinds_of
 
 PAGE = Path(__file__).parent / "settings.md"
 
@@ -52,6 +52,8 @@ def rows(cls: type, usual: Any = None, prefix: str = "", continues: bool = False
             yield from rows(table, default if dataclasses.is_dataclass(default) else None, f"{key}.", free)
         else:
             yield Row(key, _shown(default), field.metadata["description"], free)
+            if entry := entry_class(hints[field.name]):
+                yield from rows(entry, None, f"{key}[].", free)
 
 
 def _rows_of_kinds(members: dict[str, type], default: Any, prefix: str, continues: bool) -> Iterator[Row]:

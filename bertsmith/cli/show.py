@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from bertsmith.cli.arguments import what_next
 from bertsmith.cli.usage import SETTINGS, settings_classes
 from bertsmith.config.loading import Loaded, read_own_recipe, rows, set_keys, shipped_recipes
+from bertsmith.config.schema import entry_class
 from bertsmith.console.progress import format_count
 from bertsmith.console.shell import command
 from bertsmith.console.terminal import say, say_table
@@ -241,6 +242,8 @@ def _settings(cls: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
         if default not in (None, dataclasses.MISSING):
             shown = json.dumps(default, ensure_ascii=False)
         yield f"{prefix}{field.name}", shown, field.metadata["description"]
+        if entry := entry_class(hints[field.name]):
+            yield from _settings(entry, f"{prefix}{field.name}[].")
 
 
 def _first_line(verb: str, name: str) -> str:

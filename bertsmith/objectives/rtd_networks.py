@@ -78,8 +78,8 @@ def _generator_of(networks: Sequence[Any]) -> Any | None:
 
 
 def _first_layers(network: Any, config: EncoderConfig) -> list[Any]:
-    """Return a masked-token model with its first layers as a generator of the sizes `config`; nothing where these differ
-    in more than the number of layers."""
+    """Return a masked-token model with its first layers as a generator of the sizes `config`; nothing where these
+    differ in more than the number of layers."""
     if network.settings.sizes() | {"num_hidden_layers": config.num_hidden_layers} != config.sizes():
         return []
     dropped = tuple(
