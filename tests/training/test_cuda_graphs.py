@@ -42,8 +42,10 @@ def rows_of(*ids: int) -> Batch:
     return Batch(Tokens.pack(np.array(ids), np.zeros(len(ids)), np.array([len(ids)])), {})
 
 
-def test_a_shape_that_comes_again_is_recorded_and_one_whose_recording_fails_is_run(monkeypatch, capsys):
-    """With a recording that runs what it would replay, as a graph needs a GPU."""
+@pytest.fixture
+def recorded(monkeypatch) -> list[int]:
+    """Tokens of the batches that were recorded, by recordings that run what they would replay, as a graph needs a
+    GPU."""
     made = []
 
     class Stub:
@@ -60,24 +62,44 @@ def test_a_shape_that_comes_again_is_recorded_and_one_whose_recording_fails_is_r
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    return made
+
+
+def step(ours: CudaGraphRunner, *ids: int) -> None:
+    ours.zero_gradients()
+    losses = ours.run(rows_of(*ids), {"loss": 2.0})
+    assert losses.sums["loss"] == sum(ids) / 2 == ours.parameters[0].grad
+
+
+def test_a_shape_that_comes_again_is_recorded_and_one_whose_recording_fails_is_run(recorded, capsys):
     model = Weight()
     ours = CudaGraphRunner(model, model.run)
-
-    def step(*ids: int) -> None:
-        ours.zero_gradients()
-        losses = ours.run(rows_of(*ids), {"loss": 2.0})
-        assert losses.sums["loss"] == sum(ids) / 2 == model.weight.grad
-
     for number in range(RUNS_BEFORE + 3):
-        step(number, number + 1)
-        assert made == [2] * (number >= RUNS_BEFORE)
+        step(ours, number, number + 1)
+        assert recorded == [2] * (number >= RUNS_BEFORE)
     model.weight.grad = None  # somebody else's doing
-    step(1, 2)
+    step(ours, 1, 2)
     for number in range(RUNS_BEFORE + 3):
-        step(number, 1, 1)
-    assert made == [2, 3]
+        step(ours, number, 1, 1)
+    assert recorded == [2, 3]
     assert "no graph of three" in capsys.readouterr().err
-    step(5, 5)
+    step(ours, 5, 5)
+
+
+def test_forgotten_shapes_hold_nothing_and_new_ones_are_recorded(recorded):
+    """As where a stage of pre-training ends."""
+    model = Weight()
+    ours = Runner(model, Machine(torch.device("cpu"), torch.float32, False, None))
+    ours.cuda_graphs = CudaGraphRunner(model, model.run)
+    for _ in range(RUNS_BEFORE + 1):
+        step(ours.cuda_graphs, 1, 2)
+    ours.forget_shapes()
+    graphs = ours.cuda_graphs
+    assert not graphs.recordings and not graphs.gradients and graphs.pool is None and model.weight.grad is None
+    for number in range(RUNS_BEFORE + 2):
+        step(graphs, number, 1, 1, 1)
+        assert recorded == [2] + [4] * (number >= RUNS_BEFORE)
+    assert len(graphs.recordings) == 1
 
 
 def test_tensors_of_a_batch_have_names_of_their_own():

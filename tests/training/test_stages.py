@@ -24,6 +24,7 @@ from bertsmith.training import checkpoints
 from bertsmith.training import runner as runner_file
 from bertsmith.training.loop import State
 from bertsmith.training.metrics import read_metrics
+from bertsmith.training.models import load_run
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.runner import Runner
@@ -247,6 +248,22 @@ def test_a_branch_goes_on_in_the_stage_of_its_checkpoint(data, run, tmp_path, mo
     assert same(tensors(tmp_path / "stable", last), tensors(tmp_path / "whole", last)), "a plan may be lengthened"
 
 
+def test_a_model_goes_on_in_stages_while_new_networks_warm_up_alone(data, run, tmp_path):
+    """As a discriminator beside a new generator, over the end of the first stage."""
+    recipe = tiny_recipe(
+        data, STAGES, *PLAN, f"init={run}", "objective.kind=rtd", "objective.generator.hidden_fraction=0.5",
+        "head_warmup.steps=6", "plan.tokens=1500",
+    )  # fmt: skip
+    pretrain(recipe, tmp_path / "whole")
+    found, start = states(tmp_path / "whole"), load_run(run).weights
+    assert found[5].position[3] == 1 and found[-1].position[3] == 2
+    end = tensors(tmp_path / "whole", 6)
+    assert all(torch.equal(end[name], tensor) for name, tensor in start.items() if name.startswith("encoder."))
+    resumed = copy_until(tmp_path / "whole", 5, tmp_path / "resumed")
+    pretrain(recipe, resumed)
+    assert same(tensors(resumed, found[-1].step), tensors(tmp_path / "whole", found[-1].step))
+
+
 def test_a_plan_that_ends_before_its_last_stage_says_so_once(data, tmp_path, capsys):
     """Rows are not full: nine full steps are more of them."""
     recipe = tiny_recipe(data, "stages=[{tokens=2304, batch_size=8, length=16}]", "plan.steps=20")
@@ -272,6 +289,7 @@ def test_a_new_stage_gives_up_what_was_recorded_and_compiled(data, tmp_path, mon
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_stages_learn_the_same(data, tmp_path):
     pretrain(tiny_recipe(data, STAGES, *PLAN), tmp_path / "plain")
     pretrain(tiny_recipe(data, STAGES, *PLAN, "machine.compile=true"), tmp_path / "compiled")
