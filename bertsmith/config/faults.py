@@ -71,9 +71,10 @@ def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> 
     here, everywhere = list(fields_of(table_class(cls, tables, values))), list(keys_of(cls))
     last = key.rpartition(".")[2]
     last = OTHER_NAMES.get(last, last)
-    if near := difflib.get_close_matches(last, here, n=1):
-        return f"did you mean {'.'.join([*tables, near[0]])}?"
+    near = difflib.get_close_matches(last, here, n=1)
     elsewhere = [name for name in everywhere if name.rpartition(".")[2] == last]
+    if near and (near[0] == last or "[" in key or not elsewhere):  # this very name, in another table, is meant first
+        return f"did you mean {'.'.join([*tables, near[0]])}?"
     if "[" in key:  # what a list's tables have is nowhere else
         return f"there are {', '.join(here)}"
     elsewhere.sort(key=lambda name: (name.count("."), len(name)))
