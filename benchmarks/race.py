@@ -13,7 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,8 +117,9 @@ def main() -> None:
     print_table(trials, arguments.rung)
 
 
-def prepare(folder: Path, vocabulary: int) -> Path:
-    """Return the rung's data, made of the docstrings of the installed packages if it is not there."""
+def prepare(folder: Path, vocabulary: int, texts: Callable[[], Iterable[tuple[str, str]]] | None = None) -> Path:
+    """Return the rung's data, made of `texts` (by default the docstrings of the installed packages) if it is not
+    there."""
     from bertsmith.quickstart.task import write_texts
     from bertsmith.text.docstrings import documents
 
@@ -126,7 +127,7 @@ def prepare(folder: Path, vocabulary: int) -> Path:
     if not (data / "manifest.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         corpus = folder / "corpus.jsonl"
-        write_texts(corpus, list(documents()))
+        write_texts(corpus, list((texts or documents)()))
         given = (f"corpus={corpus}", "heldout_fraction=0.025")
         bertsmith("tokenizer", "jsonl", *given, f"size={vocabulary}", "--out", folder / "vocab")
         bertsmith("prepare", "jsonl", *given, f"vocab={folder / 'vocab'}", "--out", data)
@@ -135,7 +136,7 @@ def prepare(folder: Path, vocabulary: int) -> Path:
 
 def run_arm(data: Path, recipe: Sequence[str], name: str) -> dict[str, Any]:
     """Train an arm and return its figures: the last pinned loss, the whole curve of it, CPU seconds."""
-    out = data.parent / _folder(name)
+    out = data.parent / folder_name(name)
     seconds = bertsmith("pretrain", recipe[0], f"data={data}", *recipe[1:], "log=[]", "--out", out)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     curve = [[line["step"], line["tokens"], round(line["pinned_loss"], 4)] for line in lines if "pinned_loss" in line]
@@ -149,7 +150,7 @@ def run_arm(data: Path, recipe: Sequence[str], name: str) -> dict[str, Any]:
 
 def run_peer(data: Path, given: Sequence[str], name: str) -> dict[str, Any]:
     """Train a peer in a process of its own and return its figures."""
-    return in_own_process("race_peer", str(data), str(data.parent / _folder(f"peer {name}")), *given, threads=1)
+    return in_own_process("race_peer", str(data), str(data.parent / folder_name(f"peer {name}")), *given, threads=1)
 
 
 def peer_budget(rung: Rung) -> list[str]:
@@ -158,7 +159,8 @@ def peer_budget(rung: Rung) -> list[str]:
     return [f"--tokens={tokens}"]
 
 
-def _folder(name: str) -> str:
+def folder_name(name: str) -> str:
+    """Return an arm's name as that of a folder."""
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 

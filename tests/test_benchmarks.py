@@ -12,6 +12,7 @@ import pytest
 import zstandard
 from typer.testing import CliRunner
 
+from tests.quickstart.test_quickstart import toy_texts
 from tests.tasks.toy_task import make_model
 from tests.test_imports import PACKAGE, with_requirements
 from tests.toys import WORDS, write_corpus
@@ -170,6 +171,90 @@ def test_going_on_from_a_model_is_run_collected_and_judged(tmp_path, monkeypatch
     assert set(content["cosine of unrelated sentences"]) == {"MiniLM", *continuing.RUNS}
     assert {len(content["results"][task][side]) for task in ("cola", "sts-b") for side in ("before", "after")} == {2}
     assert "cosine of unrelated sentences, continue" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_objectives_are_compared_at_equal_flops_and_finished_arms_are_kept(tmp_path, monkeypatch, capsys):
+    from benchmarks import race, rtd_curve
+    from bertsmith.cli.app import app
+    from bertsmith.config.loading import load
+    from bertsmith.planning.estimate import estimate
+    from bertsmith.training.recipe import PretrainRecipe
+
+    calls = []
+
+    def in_this_process(*arguments) -> float:
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        assert done.exit_code == 0, done.output
+        calls.append(Path(arguments[-1]).name)
+        return 1.0
+
+    def one_by_one(self, measures, jobs) -> None:  # a command minds signals, which only the main thread may
+        for key, measure in measures.items():
+            if not self._done(*key):
+                self._add(*key, measure())
+
+    shape = ("model.hidden_size=16", "model.num_hidden_layers=2", "model.num_attention_heads=1")
+    base = ("quickstart", "log=[]", "evaluate_rows=8", "batch_size=4", *shape)
+    toy = rtd_curve.Sizes(200, 40, 20, base, ("seeds=2", "epochs=1"), budget=8e7, evaluations=2)
+    questions = {
+        "curve": rtd_curve.QUESTIONS["curve"],
+        "first try": {"base": rtd_curve.QUESTIONS["first try"]["base"]},
+    }
+    blimp = tmp_path / "blimp"
+    blimp.mkdir()
+    pair = {"sentence_good": "the ta", "sentence_bad": "ta the", "UID": "order", "linguistics_term": "syntax"}
+    (blimp / "order.jsonl").write_text(json.dumps(pair) + "\n")
+    monkeypatch.setattr("bertsmith.text.docstrings.documents", toy_texts)
+    for module in (race, rtd_curve):
+        monkeypatch.setattr(module, "bertsmith", in_this_process)
+    monkeypatch.setattr(rtd_curve.Trials, "side_by_side", one_by_one)
+    monkeypatch.setattr(rtd_curve, "Sizes", lambda: toy)
+    monkeypatch.setattr(rtd_curve, "QUESTIONS", questions)
+    out, runs = tmp_path / "rtd.json", tmp_path / "runs"
+    command = ["rtd_curve", f"runs={runs}", "--budgets", "8e7", "--blimp", str(blimp), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    rtd_curve.main()
+    trials = {(trial["what"], trial["who"]): trial for trial in json.loads(out.read_text())["trials"]}
+    assert set(trials) == {("curve, 8e+07", who) for who in ("MLM", "RTD", "MLM, then RTD")} | {
+        ("first try, 8e+07", "base")
+    }
+    spent = {}
+    for folder in (path for path in runs.iterdir() if (path / "recipe.toml").exists() and "order" not in path.name):
+        recipe = load(PretrainRecipe, "pretrain", str(folder / "recipe.toml")).settings
+        tokens = rtd_curve.last(folder)["tokens"]
+        assert recipe.plan.tokens <= tokens < recipe.plan.tokens + 4 * 64
+        spent[folder.name] = recipe.plan.tokens * estimate(str(folder / "recipe.toml")).flops_per_token
+        assert [line["step"] for line in rtd_curve.held_out(folder)][-1] >= 2
+    whole, begun = ("curve--8e-07--MLM", "curve--8e-07--RTD"), "curve--8e-07--MLM--then-RTD"
+    assert all(spent[name] == pytest.approx(8e7, rel=1e-3) for name in whole)
+    assert spent[begun] + spent[f"{begun}-first"] == pytest.approx(8e7, rel=1e-3)
+    second = load(PretrainRecipe, "pretrain", str(runs / begun / "recipe.toml")).settings
+    assert second.init == str(runs / f"{begun}-first") and second.objective.kind == "rtd"
+    for (_, who), trial in trials.items():
+        assert ("rtd_auc" in trial) == (who != "MLM") and ("pinned_loss" in trial) == (who == "MLM")
+        assert len(trial["word_order_of_seeds"]) == 2 and trial["blimp"] in (0.0, 0.5, 1.0)
+    hot = load(PretrainRecipe, "pretrain", str(runs / "first-try--8e-07--base" / "recipe.toml")).settings
+    assert (hot.optimizer.bias_correction, hot.optimizer.beta2, hot.objective.masking.prob) == (False, 0.999, 0.15)
+    calls.clear()
+    rtd_curve.main()
+    assert not calls, "finished arms are kept"
+    assert "MLM, then RTD" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("question", ["first try", "repaired"])
+def test_arms_of_a_question_differ_and_are_recipes(question, tmp_path):
+    from benchmarks import rtd_curve
+    from bertsmith.config.loading import identity, load
+    from bertsmith.training.recipe import PretrainRecipe
+
+    sizes, seen = rtd_curve.Sizes(), {}
+    for name, arm in rtd_curve.QUESTIONS[question].items():
+        settings = [*sizes.base[1:], *arm.settings, f"data={tmp_path}"]
+        recipe = load(PretrainRecipe, "pretrain", "quickstart", settings).settings
+        seen[name] = (json.dumps(identity(recipe), sort_keys=True), arm.first)
+    assert len(set(seen.values())) == len(seen)
+    assert seen["base"][1] is None
 
 
 @pytest.mark.parametrize(
