@@ -13,12 +13,14 @@ from bertsmith.cli.answers import print_estimate
 from bertsmith.cli.planning import plan
 from bertsmith.config.loading import shipped_recipes
 from bertsmith.encoders.config import Precision, training_flops
+from bertsmith.encoders.initialization import shapes_only
 from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
-from bertsmith.planning.estimate import Assumptions, estimate
+from bertsmith.planning.estimate import Assumptions, estimate, footprint
 from bertsmith.planning.gpus import GPUS, find_gpus
 from bertsmith.randomness import derived_rng
+from bertsmith.training.optimizers.optimizer import set_learning_rate
 from tests.toys import make_data, packed_rows, random_tokens, tiny_recipe
 
 VOCABULARY = MaskingVocabulary(500, 4, (0, 1, 2, 3, 4))
@@ -197,6 +199,34 @@ def test_in_hours_a_gpu_goes_through_the_stages_as_far_as_it_comes(capsys):
     assert left > 0 and fast.tokens == pytest.approx(150e6 + left * rates[2]["H200"])
     print_estimate(found)
     assert "1 hours of steps of 64 rows × 64 tokens (50.0 M tokens), then" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("optimizer.kind=adafactor",),
+        ("optimizer.kind=muon",),
+        ("optimizer.kind=muon", "optimizer.neuron_beta=0.95"),
+        ("average_decay=0.99",),
+        ("optimizer.kind=muon", "optimizer.neuron_beta=0.95", "average_decay=0.99", "model.kind=modern"),
+    ],
+)
+def test_the_bytes_of_weights_gradients_and_optimizer_are_those_of_a_real_one(settings):
+    recipe = tiny_recipe(Path("none"), *settings)
+    with shapes_only():
+        planned = recipe.objective.build(recipe.model, VOCABULARY)
+    promised = footprint(recipe, planned, Precision(half=False, cuda=False)).state
+    model = recipe.objective.build(recipe.model, VOCABULARY)
+    optimizer = recipe.make_optimizer(model)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    set_learning_rate(optimizer, 1e-3)
+    optimizer.step()
+    held = [tensor for state in optimizer.state.values() for tensor in state.values() if tensor.ndim]
+    held += [tensor for parameter in model.parameters() for tensor in (parameter, parameter.grad)]
+    assert promised == sum(tensor.untyped_storage().nbytes() for tensor in held)
+    assert len(optimizer.state) == len(list(model.parameters()))
 
 
 def test_rows_at_once_are_halved_until_they_fit_and_a_model_may_not_fit_at_all():

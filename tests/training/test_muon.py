@@ -8,7 +8,7 @@ from torch import nn
 from bertsmith.encoders.linear import JointLinear
 from bertsmith.errors import UserError
 from bertsmith.training.optimizers import muon
-from bertsmith.training.optimizers.muon import COEFFICIENTS, MuonSettings, orthogonalize
+from bertsmith.training.optimizers.muon import COEFFICIENTS, MuonSettings, normalize_neurons, orthogonalize
 from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
 
 
@@ -38,14 +38,17 @@ def twin_direction(update: np.ndarray) -> np.ndarray:
     return x if update.shape[0] <= update.shape[1] else x.T
 
 
-@pytest.mark.parametrize("adjust", ["match_rms_adamw", "original"])
-def test_ten_steps_equal_a_twin_in_numpy(monkeypatch, adjust):
+@pytest.mark.parametrize(("adjust", "neuron_beta"), [("match_rms_adamw", 0), ("original", 0), ("original", 0.9)])
+def test_ten_steps_equal_a_twin_in_numpy(monkeypatch, adjust, neuron_beta):
     monkeypatch.setattr(muon, "PRECISION", torch.float32)
-    settings = MuonSettings(matrix_rate=0.5, matrix_decay=0.1, adjust_rate=adjust, momentum_steps=5, beta2=0.98)
+    settings = MuonSettings(
+        matrix_rate=0.5, matrix_decay=0.1, adjust_rate=adjust, momentum_steps=5, beta2=0.98, neuron_beta=neuron_beta
+    )
     module = Net()
     twin = {name: parameter.detach().double().numpy().copy() for name, parameter in module.named_parameters()}
     mean = {name: np.zeros_like(value) for name, value in twin.items()}
     square = {name: np.zeros_like(value) for name, value in twin.items()}
+    rows_square = {name: np.zeros(len(value)) for name, value in twin.items()}
     optimizer = build_optimizer(module, settings)
     for step in range(10):
         gradients(module, step)
@@ -60,10 +63,19 @@ def test_ten_steps_equal_a_twin_in_numpy(monkeypatch, adjust):
                 update = momentum * mean[name] + (1 - momentum) * gradient
                 parts = 3 if "joint" in name else 1
                 twin[name] *= 1 - 0.5 * rate * 0.1
-                for part, value in zip(np.split(update, parts), np.split(twin[name], parts), strict=True):
+                means = np.split(rows_square[name], parts)
+                for part, value, mean_square in zip(
+                    np.split(update, parts), np.split(twin[name], parts), means, strict=True
+                ):
                     rows, columns = part.shape
+                    direction = twin_direction(part)
+                    if neuron_beta:
+                        mean_square *= neuron_beta  # in place: a view
+                        mean_square += (1 - neuron_beta) * (direction**2).mean(axis=1)
+                        scaled = direction / (np.sqrt(mean_square)[:, None] + 1e-6)
+                        direction = scaled * np.linalg.norm(direction) / np.linalg.norm(scaled)
                     factor = max(1, rows / columns) ** 0.5 if adjust == "original" else 0.2 * max(rows, columns) ** 0.5
-                    value -= 0.5 * rate * factor * twin_direction(part)  # in place: a view
+                    value -= 0.5 * rate * factor * direction  # in place: a view
             else:
                 mean[name] = 0.9 * mean[name] + 0.1 * gradient
                 square[name] = 0.98 * square[name] + 0.02 * gradient**2
@@ -86,6 +98,20 @@ def test_a_matrix_by_itself_moves_as_in_torch():
             stepper.step()
     for one, two in zip(ours.encoder.layers, theirs.encoder.layers, strict=True):
         assert torch.allclose(one["out"].weight, two["out"].weight, atol=1e-4)  # both in bfloat16
+
+
+def test_rows_of_unequal_updates_come_to_move_alike_and_the_matrix_moves_as_far_as_before():
+    torch.manual_seed(0)
+    directions = [torch.randn(6, 4) * torch.tensor([[1.0], [1], [1], [1], [5], [0]]), torch.randn(3, 8)]
+    squares = [torch.zeros(6, 1), torch.zeros(3, 1)]
+    for _ in range(3):
+        moved = normalize_neurons(directions, squares, 0.5, 1e-6)
+    for before, after in zip(directions, moved, strict=True):
+        assert after.norm().item() == pytest.approx(before.norm().item(), rel=1e-5)
+    lengths = moved[0].norm(dim=1)
+    assert lengths[:5].tolist() == pytest.approx([lengths[0].item()] * 5, rel=1e-4) and lengths[5] == 0
+    assert torch.allclose(squares[0], (1 - 0.5**3) * directions[0].square().mean(dim=1, keepdim=True))
+    assert normalize_neurons([torch.zeros(2, 2)], [torch.zeros(2, 1)], 0.5, 1e-6)[0].tolist() == [[0, 0], [0, 0]]
 
 
 def test_singular_values_come_near_one():

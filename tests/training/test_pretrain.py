@@ -69,6 +69,7 @@ def test_run_again_it_finds_itself_done(data, tmp_path):
         ["model.kind=modern", "model.local_attention=4", "model.attention_dropout=0.1"],
         ["optimizer.kind=adafactor", "optimizer.beta2_decay=0.9"],
         ["optimizer.kind=muon", "optimizer.momentum_steps=6", "model.kind=modern", "model.local_attention=4"],
+        ["optimizer.kind=muon", "optimizer.neuron_beta=0.9", "average_decay=0.9"],
         ["objective.kind=rtd", "objective.generator.hidden_fraction=0.5", "objective.generator.rate=0.3"],
     ],
     ids=[
@@ -78,6 +79,7 @@ def test_run_again_it_finds_itself_done(data, tmp_path):
         "modern",
         "adafactor",
         "muon",
+        "normuon and an average",
         "rtd",
     ],
 )

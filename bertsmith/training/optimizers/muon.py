@@ -1,6 +1,6 @@
 """Muon for the matrices inside the layers, AdamW for all other weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,9 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the polynomial that takes every singular value towards 1. Source: K. Jordan, Muon, 2024; torch.optim.Muon."""
 PRECISION = torch.bfloat16
 """Of the products that make a matrix orthogonal, as in torch.optim.Muon."""
+
+NEURON_SQUARE = "neuron_square"
+"""Name in the state of the mean squared update of each row of a matrix, [rows, 1]."""
 
 
 @settings
@@ -37,6 +40,10 @@ class MuonSettings(AdamWSettings):
     momentum: float = setting(0.95, "memory of a matrix's mean gradient", ge=0, lt=1)
     first_momentum: float = setting(0.85, "that memory at the first step", ge=0, lt=1)
     momentum_steps: int = setting(300, "steps in which it rises from the one to the other", ge=0)
+    neuron_beta: float = setting(
+        0.0, "memory of each row's mean squared update, by whose root the row is divided, while the matrix's norm is "
+        "kept (NorMuon, which has 0.95); 0: rows stay as they are", ge=0, lt=1
+    )  # fmt: skip
     iterations: int = setting(5, "Newton-Schulz iterations that make a matrix orthogonal", ge=1, le=20)
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -52,7 +59,8 @@ class MuonSettings(AdamWSettings):
     def initial_state(self, parameter: Tensor, in_layers: bool = False) -> dict[str, Tensor]:
         if not in_layers:
             return super().initial_state(parameter)
-        return {"step": torch.zeros((), device="cpu"), "momentum_buffer": torch.zeros_like(parameter)}
+        state = {"step": torch.zeros((), device="cpu"), "momentum_buffer": torch.zeros_like(parameter)}
+        return state | ({NEURON_SQUARE: torch.zeros_like(parameter[:, :1])} if self.neuron_beta else {})
 
 
 class Muon(torch.optim.Optimizer):
@@ -86,6 +94,11 @@ class Muon(torch.optim.Optimizer):
         directions = orthogonalize(
             [part for update in updates for part in update.chunk(group["parts"])], self.settings.iterations
         )
+        if self.settings.neuron_beta:
+            squares = [
+                part for parameter in parameters for part in self.state[parameter][NEURON_SQUARE].chunk(group["parts"])
+            ]
+            directions = normalize_neurons(directions, squares, self.settings.neuron_beta, self.settings.epsilon)
         for part, direction in zip(moved, directions, strict=True):
             part.add_(direction, alpha=-group["lr"] * self._adjustment(*part.shape))
 
@@ -107,12 +120,9 @@ def orthogonalize(matrices: Sequence[Tensor], iterations: int) -> list[Tensor]:
 
     Matrices of one shape, or of its transpose, are done in one batch.
     """
-    batches: dict[tuple[int, ...], list[int]] = {}
-    for index, matrix in enumerate(matrices):
-        batches.setdefault(tuple(sorted(matrix.shape)), []).append(index)
     done: dict[int, Tensor] = {}
     a, b, c = COEFFICIENTS
-    for indices in batches.values():
+    for indices in _batches(tuple(sorted(matrix.shape)) for matrix in matrices):
         wide = [matrices[index] if _is_wide(matrices[index]) else matrices[index].mT for index in indices]
         x = torch.stack(wide).to(PRECISION)  # [n, rows ≤ columns, columns]
         x /= x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
@@ -122,6 +132,34 @@ def orthogonalize(matrices: Sequence[Tensor], iterations: int) -> list[Tensor]:
         for index, direction in zip(indices, x, strict=True):
             done[index] = direction if _is_wide(matrices[index]) else direction.mT
     return [done[index] for index in range(len(matrices))]
+
+
+def normalize_neurons(
+    directions: Sequence[Tensor], squares: Sequence[Tensor], beta: float, epsilon: float
+) -> list[Tensor]:
+    """Return the directions [rows, columns] with each row divided by the root of the mean square of its elements over
+    the steps, and each matrix as long as it was: float32. These means, `squares` [rows, 1], are moved in place.
+
+    Source: NorMuon, arXiv 2510.05491, algorithm 1. Its constant length is `adjust_rate`'s to choose here.
+    """
+    done: dict[int, Tensor] = {}
+    for indices in _batches(direction.shape for direction in directions):
+        x = torch.stack([directions[index] for index in indices]).float()  # [n, rows, columns]
+        means = torch.stack([squares[index] for index in indices]).lerp_(x.square().mean(dim=2, keepdim=True), 1 - beta)
+        torch._foreach_copy_([squares[index] for index in indices], list(means))
+        norms = x.norm(dim=(1, 2), keepdim=True)
+        x /= means.sqrt() + epsilon
+        x *= norms / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+        done |= dict(zip(indices, x, strict=True))
+    return [done[index] for index in range(len(directions))]
+
+
+def _batches(shapes: Iterable[tuple[int, ...]]) -> list[list[int]]:
+    """Return the indices of each of the shapes."""
+    batches: dict[tuple[int, ...], list[int]] = {}
+    for index, shape in enumerate(shapes):
+        batches.setdefault(tuple(shape), []).append(index)
+    return list(batches.values())
 
 
 def _is_wide(matrix: Tensor) -> bool:
