@@ -52,7 +52,10 @@ def open_branch(recipe: PretrainRecipe, data_hash: str, run: Path, overwrite: bo
     if not name or not step.isdecimal():
         raise UserError(f"branch = {recipe.branch}: names no step; write RUN@STEP, as in branch=runs/stable@20000")
     parent = Path(name)
-    manifest = read_manifest(parent, "pretrain")
+    try:
+        manifest = read_manifest(parent, "pretrain")
+    except UserError as error:
+        raise UserError(f"branch = {recipe.branch}: {error}") from None
     own = identity(recipe) | {"data": data_hash}
     before = as_written_now(manifest.get("identity", {}), own, defaults(recipe))
     shared = [{key: value for key, value in side.items() if not key.startswith(OWN)} for side in (before, own)]
@@ -63,14 +66,18 @@ def open_branch(recipe: PretrainRecipe, data_hash: str, run: Path, overwrite: bo
         )
     folders = checkpoint_folders(parent)
     if int(step) not in folders:
-        there = ", ".join(map(str, folders)) or "none"
-        raise UserError(f"{parent}: has no checkpoint of step {step}, but {there}; plan.keep_checkpoints=0 keeps all")
+        there = f"it has those of {', '.join(map(str, folders))}; name one of them" if folders else "it has none"
+        raise UserError(
+            f"branch = {recipe.branch}: that run has no checkpoint of this step, {there} (plan.keep_checkpoints=0 "
+            f"keeps all of a run)"
+        )
     checkpoint = checkpoints.read(folders[int(step)])
     state = checkpoint.state
     begun = recipe.plan.done(state.step, state.tokens, state.seconds)
     if begun >= recipe.plan.total:
         raise UserError(
-            f"branch = {recipe.branch}: the plan, {recipe.plan.total:,} {recipe.plan.unit}, is done by then"
+            f"branch = {recipe.branch}: the plan, {recipe.plan.total:,} {recipe.plan.unit}, is done by then; lengthen "
+            f"plan.{recipe.plan.unit}, or branch off earlier"
         )
     files = read_manifest(checkpoint.path, "checkpoint")["files"]
     return Branch(sha256_json(files), begun, checkpoint)

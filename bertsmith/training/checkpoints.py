@@ -162,6 +162,13 @@ def check_module(checkpoint: Checkpoint, module: nn.Module, optimizer: Mapping[s
     """Raises UserError where a tensor of the model or of its optimizer is missing, or not as `module` and its optimizer
     (NAME.exp_avg → tensor) have it: a fused one trusts their sizes, and would write past a short one's end."""
     check_tensors(checkpoint.model, module.state_dict(), checkpoint.path / MODEL_FILE)
+    kept, expected = (sorted({name.rpartition(".")[2] for name in part}) for part in (checkpoint.optimizer, optimizer))
+    if kept != expected:
+        held = quoted(", ".join(kept), 100) if kept else "nothing"
+        raise UserError(
+            f"{checkpoint.path / OPTIMIZER_FILE}: damaged (it holds {held} of the weights, and the recipe's optimizer "
+            f"keeps {', '.join(expected)}: another optimizer wrote it)"
+        )
     check_tensors(checkpoint.optimizer, optimizer, checkpoint.path / OPTIMIZER_FILE)
 
 
@@ -190,7 +197,10 @@ def moving_average(run: Path, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     kept = {} if newest is None else newest.optimizer
     averages = {name: kept[f"{name}.{AVERAGE}"] for name in weights if f"{name}.{AVERAGE}" in kept}
     if not averages:
-        raise UserError(f"{run}: kept no average of its weights; it would have with average_decay=0.999 or so")
+        raise UserError(
+            f"averaged: {run} kept no average of its weights, as it would have with average_decay=0.999 or so; "
+            f"mean_of=2 takes the mean of its newest two checkpoints"
+        )
     return weights | averages
 
 
@@ -203,7 +213,8 @@ def mean_of_checkpoints(run: Path, weights: dict[str, Tensor], count: int) -> di
     folders = list(checkpoint_folders(run).values())
     if len(folders) < count:
         raise UserError(
-            f"{run}: has {len(folders)} checkpoints, not {count}; plan.keep_checkpoints says how many are kept (0: all)"
+            f"mean_of = {count}: {run} has {len(folders)} checkpoints; plan.keep_checkpoints says how many are kept "
+            f"(0: all)"
         )
     found = [read(folder, to_resume=False).model for folder in folders[-count:]]
     for folder, tensors in zip(folders[-count:], found, strict=True):

@@ -61,14 +61,16 @@ def pretrain(
     `probes` are called at each held-out evaluation, in their order.
 
     Raises:
-        UserError: the data, the model of `init` or the run of `branch` cannot be used, `run` belongs to another recipe
-            (the differing keys are named) or to another process, memory or disk is full, the gradients are not finite.
+        UserError: the data, the model of `init`, the run of `branch` or the optimizer cannot be used, `run` belongs to
+            another recipe (the differing keys are named) or to another process, memory or disk is full, the gradients
+            are not finite.
         Interrupted: by SIGTERM or SIGINT, after a checkpoint was written; in the last step, after the run was finished.
     """
     data = open_data(recipe.data)
     _check_data(data, recipe)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
     objective = initial_objective(recipe, data.tokenizer)
+    state_shapes = recipe.optimizer_state_shapes(objective)
     initial = None if recipe.init is None else open_init_weights(recipe, data.tokenizer, run)
     new_parameters, init_message = set_weights(objective, initial) if initial else (frozenset(), "")
     branch = open_branch(recipe, data.hash, run, overwrite)
@@ -78,7 +80,7 @@ def pretrain(
         old_manifest = open_run(run, recipe, data, machine, inputs, overwrite)
         note_pooling(run, initial and initial.pooling)
         rows = StagedRows(data, recipe)
-        checkpoint = newest_checkpoint(run, objective, recipe.optimizer_state_shapes(objective), rows.check)
+        checkpoint = newest_checkpoint(run, objective, state_shapes, rows.check)
         checkpoint = checkpoint or (branch and begin_branch(run, recipe, branch, rows.check))
         note_start(data, objective, machine, recipe.plan)
         if init_message and checkpoint is None:

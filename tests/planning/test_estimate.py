@@ -17,7 +17,8 @@ from bertsmith.encoders.initialization import shapes_only
 from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, PretrainingObjective
-from bertsmith.planning.estimate import Assumptions, estimate, footprint
+from bertsmith.planning.estimate import Assumptions, estimate
+from bertsmith.planning.footprint import footprint
 from bertsmith.planning.gpus import GPUS, find_gpus
 from bertsmith.randomness import derived_rng
 from bertsmith.training.optimizers.optimizer import set_learning_rate

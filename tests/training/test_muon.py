@@ -1,5 +1,7 @@
 """Muon against a NumPy twin and torch.optim.Muon."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,12 @@ from torch import nn
 
 from bertsmith.encoders.linear import JointLinear
 from bertsmith.errors import UserError
+from bertsmith.planning.estimate import estimate
 from bertsmith.training.optimizers import muon
 from bertsmith.training.optimizers.muon import COEFFICIENTS, MuonSettings, normalize_neurons, orthogonalize
 from bertsmith.training.optimizers.optimizer import build_optimizer, set_learning_rate
+from bertsmith.training.pretrain import pretrain
+from tests.toys import tiny_recipe
 
 
 class Net(nn.Module):
@@ -123,6 +128,30 @@ def test_singular_values_come_near_one():
         assert values.min() > 0.3 and values.max() < 1.4
 
 
-def test_a_model_without_matrices_in_layers_is_refused():
-    with pytest.raises(UserError, match=r"muon.*no matrices inside of layers; use adamw"):
+def test_a_model_without_matrices_in_layers_is_refused_before_there_is_a_folder(data, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"muon.*no matrices inside of layers; use optimizer.kind=adamw"):
         build_optimizer(nn.Linear(3, 3), MuonSettings())
+    monkeypatch.setattr(muon, "is_in_layers", lambda name, parameter: False)
+    with pytest.raises(UserError, match="no matrices inside of layers"):
+        pretrain(tiny_recipe(data, "optimizer.kind=muon"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="no matrices inside of layers"):
+        estimate("bert-tiny", ["optimizer.kind=muon"])
+
+
+def test_another_optimizers_state_in_a_run_is_named_and_stays(data, tmp_path, capsys):
+    kinds = ("adamw", "muon")
+    for kind in kinds:
+        pretrain(tiny_recipe(data, f"optimizer.kind={kind}", "plan.checkpoint_steps=12"), tmp_path / kind)
+    for kind, other in (kinds, kinds[::-1]):
+        run = tmp_path / f"{kind}-mixed"
+        shutil.copytree(tmp_path / kind, run)
+        shutil.rmtree(run / "checkpoints")
+        shutil.copytree(tmp_path / other / "checkpoints", run / "checkpoints")
+        with pytest.raises(UserError, match="every checkpoint is damaged; start afresh with --overwrite"):
+            pretrain(tiny_recipe(data, f"optimizer.kind={kind}", "plan.checkpoint_steps=12"), run)
+        said = capsys.readouterr().err
+        assert "optimizer.safetensors: damaged (it holds 'exp_avg, exp_avg_sq" in said
+        assert ("momentum_buffer, step: another optimizer wrote it)" in said) == (kind == "muon")
+        assert ("keeps exp_avg, exp_avg_sq, step: another" in said) == (kind == "adamw")
+        assert (run / "checkpoints/step-00000012/optimizer.safetensors").exists()

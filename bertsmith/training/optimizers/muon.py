@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.errors import UserError
 from bertsmith.training.optimizers.adamw import AdamWSettings
+from bertsmith.training.optimizers.optimizer import is_in_layers
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the polynomial that takes every singular value towards 1. Source: K. Jordan, Muon, 2024; torch.optim.Muon."""
@@ -52,9 +53,14 @@ class MuonSettings(AdamWSettings):
             for group in groups
             if group["in_layers"]
         ]
-        if not matrices:
-            raise UserError("optimizer.kind = 'muon': this model has no matrices inside of layers; use adamw")
         return Muon(matrices, super().build([group for group in groups if not group["in_layers"]]), self)
+
+    def check_fits(self, module: nn.Module) -> None:
+        """See `OptimizerSettings`."""
+        if not any(is_in_layers(name, parameter) for name, parameter in module.named_parameters()):
+            raise UserError(
+                "optimizer.kind = 'muon': this model has no matrices inside of layers; use optimizer.kind=adamw"
+            )
 
     def initial_state(self, parameter: Tensor, in_layers: bool = False) -> dict[str, Tensor]:
         if not in_layers:

@@ -23,6 +23,9 @@ class OptimizerSettings(ABC):
     weight_decay: float = setting(0.01, "decoupled decay, times the learning rate; biases and norms are spared", ge=0)
     clip_norm: float = setting(1.0, "largest norm of all gradients together; 0 leaves them alone", ge=0)
 
+    def check_fits(self, module: nn.Module) -> None:  # noqa: B027
+        """Raises UserError where the optimizer cannot move the parameters of `module`."""
+
     @abstractmethod
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Return the optimizer of groups of parameters; the "lr" of each is set at each step.
@@ -42,7 +45,9 @@ class OptimizerSettings(ABC):
         return self.initial_state(parameter, is_in_layers(name, parameter)) | average
 
     def state_shapes(self, module: nn.Module, averaged: bool = False) -> dict[str, Tensor]:
-        """Return the initial state of all parameters, as NAME.exp_avg → tensor, without memory."""
+        """Return the initial state of all parameters, as NAME.exp_avg → tensor, without memory. Raises UserError as
+        `check_fits`."""
+        self.check_fits(module)
         return {
             f"{name}.{key}": tensor
             for name, parameter in module.named_parameters()
@@ -66,8 +71,11 @@ def build_optimizer(
         new: names of the parameters that warm up alone (see `set_learning_rate`).
         averaged: keep a moving average of each parameter too, which `WeightAverage` moves.
 
+    Raises:
+        UserError: as `OptimizerSettings.check_fits`.
     Source: google-research/electra, model/optimization.py: no decay on names with "LayerNorm", "layer_norm" or "bias".
     """
+    state_names = frozenset(settings.state_shapes(module, averaged))
     parts_of = {f"{name}.weight": part.parts for name, part in module.named_modules() if isinstance(part, JointLinear)}
     groups: dict[tuple[Any, ...], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
@@ -81,7 +89,7 @@ def build_optimizer(
     )
     for name, parameter in module.named_parameters():
         optimizer.state[parameter] = settings.optimizer_state(name, parameter, averaged)
-    optimizer.state_names = frozenset(settings.state_shapes(module, averaged))  # type: ignore[attr-defined]  # for checkpoints
+    optimizer.state_names = state_names  # type: ignore[attr-defined]  # for checkpoints
     return optimizer
 
 
