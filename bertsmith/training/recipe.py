@@ -97,7 +97,7 @@ class PretrainRecipe:
         tokens, unit = sum(stage.tokens for stage in self.stages), self.plan.unit
         raise ValueError(
             f"stages: {tokens:,} tokens together leave nothing of plan.{unit} = {int(self.plan.total):,} to the last "
-            f"stage, which has batch_size and rows.length; shorten a stage or lengthen the plan"
+            f"stage, which has batch_size and rows.length; shorten one, lengthen the plan, or do without (stages=[])"
         )
 
     @property

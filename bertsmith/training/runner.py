@@ -186,7 +186,7 @@ def held_out_losses(runner: Runner[PretrainingObjective], batches: Sequence[Batc
 RUNS_BEFORE = 2
 """Runs of a shape before it is recorded: they compile it, and load what it needs."""
 MAX_RECORDINGS = 16
-"""Shapes recorded; pre-training has one, fine-tuning one for each length."""
+"""Shapes recorded; pre-training has one at a time, fine-tuning one for each length."""
 
 
 class CudaGraphRunner:

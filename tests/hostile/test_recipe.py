@@ -41,6 +41,11 @@ log_steps = 0x10
 
 [schedule]
 learning_rate = 1e-4
+
+[[stages]]
+tokens = 5000
+batch_size = 2
+length = 16
 """
 
 

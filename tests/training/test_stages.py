@@ -364,7 +364,7 @@ def test_steps_of_stages_with_full_rows(data, plan, steps):
         (("stages=[{tokens=9, length=16}, {tokens=9, length=65}]",), r"stages\[1\]\.length = 65 is beyond .*64 pos"),
         (("stages=[{tokens=9, length=32}]", "rows.length=65"), r"rows\.length = 65 is beyond the model's 64"),
         (("stages=[{tokens=800, length=16}, {tokens=700, batch_size=2}]", "plan.tokens=1500"),
-         r"stages: 1,500 tokens together leave nothing of plan\.tokens = 1,500 to the last stage.*; shorten a stage"),
+         r"stages: 1,500 tokens together leave nothing of plan\.tokens = 1,500 to the last stage.*; shorten one"),
         (("stages=[{tokens=1_000_000, length=16}]", "plan.steps=100"), r"leave nothing of plan\.steps = 100 to"),
         (("stages=[{tokens=90, length=16}]", "model.type_vocab_size=1"), r"rows\.kind = 'two_segments': .*windows"),
     ],
