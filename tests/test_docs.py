@@ -13,7 +13,7 @@ from bertsmith.cli.usage import settings_classes
 from bertsmith.config.loading import load
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "records/README.md"])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

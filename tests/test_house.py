@@ -30,7 +30,7 @@ FLOORS = (
     ("objectives", "hub"),
     ("training",),
     ("tasks", "evals", "reports"),
-    ("convert", "planning", "predict"),
+    ("convert", "planning", "predict", "records"),
     ("quickstart", "sweeps"),
     ("cli",),
     ("__init__", "__main__"),
@@ -178,7 +178,8 @@ def test_no_command_is_put_together_without_a_shell_in_mind(path: Path):
 
 WITH_VERBS = (
     "cli", "config", "console", "convert", "datasets", "encoders", "evals", "hub", "objectives", "planning", "predict",
-    "quickstart", "reports", "scoring", "storage", "sweeps", "tables", "tasks", "text", "tokenizers", "training",
+    "quickstart", "records", "reports", "scoring", "storage", "sweeps", "tables", "tasks", "text", "tokenizers",
+    "training",
 )  # fmt: skip
 """Rooms whose functions' docstrings begin with a verb. May only grow."""
 NO_VERBS = {"A", "An", "The", "What", "Which", "Whose", "Whether", "Where", "How", "Every", "Each", "Of", "As", "That"}

@@ -4,6 +4,7 @@ Read in this order:
     app          the verbs and their options; each imports its room when it is called
     tasks        the verbs of labelled tasks
     planning     the verbs that train nothing: recipe, show, plan, doctor
+    records      the verb of the record: an entry is written or checked
     arguments    shared by the verbs: their arguments, their last lines, how they are stopped
     usage        errors of a command line that does not parse
     show         `show`: settings of recipes and verbs, contents of folders

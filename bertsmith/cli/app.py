@@ -7,7 +7,7 @@ import typer
 
 from bertsmith import __version__
 from bertsmith.cli import arguments as args
-from bertsmith.cli import planning, tasks
+from bertsmith.cli import planning, records, tasks
 from bertsmith.cli.arguments import Out, Overrides, Overwrite, Plugins, Recipe
 from bertsmith.console.shell import command, quote
 from bertsmith.console.terminal import say, tell
@@ -270,6 +270,9 @@ def report(
         out = runs[0] / "report.html" if len(runs) == 1 else Path("report.html")
     tell(f"wrote {write_page(runs, out)}")
     tell(f"next: open {quote(out)} in a browser")
+
+
+app.command()(records.record)
 
 
 for planning_verb in (planning.recipe, planning.show, planning.plan, planning.doctor):

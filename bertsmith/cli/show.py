@@ -14,7 +14,7 @@ from bertsmith.cli.usage import SETTINGS, settings_classes
 from bertsmith.config.loading import Loaded, read_own_recipe, rows, set_keys, shipped_recipes
 from bertsmith.config.schema import entry_class
 from bertsmith.console.progress import format_count
-from bertsmith.console.shell import command
+from bertsmith.console.shell import command, quote
 from bertsmith.console.terminal import say, say_table
 from bertsmith.errors import UserError
 from bertsmith.planning.incomplete import load_incomplete, recipe_class
@@ -44,6 +44,8 @@ def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
             "data": _show_data, "pretrain": _show_pretraining, "finetune": _show_finetuning, "glue": _show_glue,
             "search": _show_search,
         }  # fmt: skip
+        if manifest.get("kind") == "record":
+            raise UserError(f"{path}: an entry of the record; `bertsmith record {quote(path)}` checks and shows it")
         if manifest.get("kind") not in printers:
             raise UserError(f"{path}: neither a data folder, nor a run, nor a model")
         return printers[manifest["kind"]](path, manifest)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bertsmith.encoders.config import Precision, training_flops
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.encoders.initialization import shapes_only
-from bertsmith.encoders.reference_flops import PUBLISHED_FLOPS, reference_training_flops
+from bertsmith.encoders.reference_flops import PUBLISHED_FLOPS
 from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingObjective
@@ -17,7 +17,7 @@ from bertsmith.planning.footprint import Footprint, footprint
 from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.text.shards import open_data
-from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.recipe import PretrainRecipe, reference_flops_per_token
 from bertsmith.training.stages import Stage, steps_of_stages
 
 BERT_VOCAB_SIZE = 30_522
@@ -220,13 +220,9 @@ class _Job:
 
     def reference_flops_per_token(self, vocab_size: int) -> float | None:
         """Return the operations as the reference counts them; None where it has no count."""
-        costs, model = [], self.recipe.model
-        for stage in self.stages if model.in_reference else ():
-            passes = self.recipe.objective.reference_passes(model, stage.length, vocab_size)
-            if passes is None:
-                return None
-            costs.append(reference_training_flops(sum(part.flops() for part in passes)) / stage.length)
-        return self._mean(costs) if costs else None
+        costs = [reference_flops_per_token(self.recipe, vocab_size, stage.length) for stage in self.stages]
+        counted = [cost for cost in costs if cost is not None]
+        return self._mean(counted) if len(counted) == len(costs) else None
 
     def _tokens_in(self, seconds: float, flops_per_second: float) -> float:
         """Return how many tokens are seen in so much time, stage by stage."""

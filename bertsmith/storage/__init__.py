@@ -7,4 +7,5 @@ Read in this order:
     folders        who may write in a folder, and what may be removed there
     file_types     types of single file that commands write, and may write over
     results        results.json, read
+    code_version   which code is running
 """

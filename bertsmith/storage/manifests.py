@@ -61,7 +61,9 @@ _TYPES = (
         content={
             "identity?": dict, "finished": bool, "vocab_size": int, "measures?": {str: _NUMBER}, "environment": dict,
             "data": {"path": str, "tokens": {"train": int, "heldout": int}, "documents": int, "hash?": str},
-            "tokenizer?": str, "threads?": [int], "events?": [str], "sentence_transformers?": dict,
+            "tokenizer?": str, "threads?": [int], "machines?": [str], "events?": [str], "sentence_transformers?": dict,
+            "code?": [{"commit": (str, type(None)), "sha256": str}],
+            "steps?": int, "tokens?": int, "seconds?": (int, float), "skipped_steps?": int,
             "branch?": {"of": str, "fingerprint": str, "begun": _NUMBER},
         },
     ),
@@ -98,6 +100,12 @@ _TYPES = (
         content={
             "identity?": dict, "finished": bool, "settings": dict, "model": str, "mnli_seed?": (int, type(None)),
         },
+    ),
+    FolderType(
+        "record",
+        ("entry.json",),  # and copies of other folders' files, named one by one, under "files"
+        parts={"run": "pretrain", "data": "data", "reference": "glue", "cramming": "glue"},
+        content={"files": {str: str}},
     ),
     FolderType(
         "quickstart",

@@ -1,13 +1,13 @@
 """All of GLUE from one model: a fine-tuning run a task, and both ways of averaging them; what `bertsmith glue` does."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.config.loading import Loaded, apply_overrides, check, defaults, identity, read_recipe_values
+from bertsmith.config.loading import Loaded, apply_overrides, defaults, identity, read_recipe_values
 from bertsmith.console.terminal import say
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
@@ -17,6 +17,7 @@ from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import read_run_results
+from bertsmith.tasks.departures import glue_departures, shared_settings
 from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.published.glue import GLUE, why_absent
@@ -25,10 +26,6 @@ from bertsmith.tasks.runs import load_trial
 
 FROM_MNLI = ("mrpc", "sts-b", "rte")
 """The tasks that MosaicBERT, ModernBERT and Ettin start from a model of MNLI."""
-
-MAX_CRAMMING_EPOCHS = 5
-
-NO_HYPERPARAMETERS = ("task", "check_counts", "skip_malformed")
 
 
 @settings
@@ -159,7 +156,8 @@ def _recipe(task: str, model: Path, settings: GlueSettings, overrides: Sequence[
 
 def _open(out: Path, job: GlueJob, fingerprint: str, overwrite: bool) -> None:
     """Check that `out` is this job's, or make it so."""
-    job_identity = identity(job.settings) | {"model": fingerprint} | _hyperparameters(job.recipes, GLUE)
+    identities = {task: identity(job.recipes[task].settings) for task in GLUE}
+    job_identity = identity(job.settings) | {"model": fingerprint} | shared_settings(identities)
     recipe = next(iter(job.recipes.values())).settings
     before = open_run_folder(out, FOLDER_TYPES["glue"], job_identity, defaults(recipe), overwrite)
     write_manifest(out, "glue", {
@@ -190,45 +188,9 @@ def _collect(out: Path, job: GlueJob) -> dict[str, Any]:
         results = read_run_results(path)
         transferred = job.settings.from_mnli and task in FROM_MNLI
         tasks[task] = {"from_mnli": transferred, "trials": results["trials"], "summary": results["summary"]}
-    departures = _departures(job, tasks)
+    departures = glue_departures({task: identity(job.recipes[task].settings) for task in tasks})
     return {
         "model": str(job.model), "protocol": job.settings.protocol, "tasks": tasks,
         "absent": {task: why for task, why in job.absent.items() if task not in tasks},
         "averages": {name: average(protocol, tasks, departures[name]) for name, protocol in PROTOCOLS.items()},
     }  # fmt: skip
-
-
-def _departures(job: GlueJob, tasks: Iterable[str]) -> dict[str, list[str]]:
-    """Return protocol → where the hyper-parameters of these tasks are not the protocol's."""
-    shipped = {
-        task: check(FinetuneRecipe, read_recipe_values("finetune", task) | {"model": "", "data": ""}) for task in GLUE
-    }
-    shipped_parameters = _hyperparameters({task: Loaded(recipe, {}) for task, recipe in shipped.items()}, tasks)
-    parameters = _hyperparameters(job.recipes, tasks)
-    departures: dict[str, list[str]] = {"reference": [], "cramming": []}
-    changed = [
-        key for key, value in parameters.items() if value != shipped_parameters[key] and key != "compat"
-    ]  # compat is nearer to the reference
-    if changed:
-        departures["reference"].append(f"not the reference's hyper-parameters ({', '.join(changed)})")
-    varied = [key for key, value in parameters.items() if isinstance(value, dict)]
-    if varied:
-        departures["cramming"].append(
-            f"not Cramming's protocol, as the hyper-parameters are not one set for all tasks ({', '.join(varied)})"
-        )
-    if max((job.recipes[task].settings.epochs for task in tasks), default=0) > MAX_CRAMMING_EPOCHS:
-        departures["cramming"].append(f"not Cramming's protocol, as there are more than {MAX_CRAMMING_EPOCHS} epochs")
-    return departures
-
-
-def _hyperparameters(recipes: Mapping[str, Loaded], tasks: Iterable[str]) -> dict[str, Any]:
-    """Return dotted key → its value, or {task: value} where the tasks differ in it."""
-    sides = {task: identity(recipes[task].settings) for task in tasks}
-    merged: dict[str, Any] = {}
-    for key in dict.fromkeys(key for side in sides.values() for key in side):
-        if key in NO_HYPERPARAMETERS:
-            continue
-        values = {task: side[key] for task, side in sides.items()}
-        alike = len(set(map(repr, values.values()))) == 1
-        merged[key] = next(iter(values.values())) if alike else values
-    return merged

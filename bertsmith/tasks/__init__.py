@@ -19,6 +19,7 @@ In reading order:
     words/          tags of words
     answering/      answers to questions, found in a text
     rows            texts as token rows, and a model's scores of rows
+    departures      where a run of all of GLUE is not a published protocol's
     custom          how a task of one's own is described
     grade           files of predictions → scores
     runs            a run's folder → its trained model

@@ -116,7 +116,7 @@ def read(path: Path, to_resume: bool = True) -> Checkpoint:
         except OSError:
             pass
         raise UserError(f"{path / name}: damaged (its hash is not the one in manifest.json)")
-    state = _read_state(path / STATE_FILE)
+    state = read_state(path / STATE_FILE)
     if f"step-{state.step:08d}" != path.name:
         raise UserError(f"{path / STATE_FILE}: damaged (it is of step {state.step})")
     try:
@@ -126,7 +126,8 @@ def read(path: Path, to_resume: bool = True) -> Checkpoint:
     return Checkpoint(path, model, optimizer, state)
 
 
-def _read_state(path: Path) -> State:
+def read_state(path: Path) -> State:
+    """Return the state in a checkpoint's state.json. Raises UserError where it is none that a run can be in."""
     values = read_json(path, dict, MAX_STATE_BYTES)
     check_shape(values, _STATE, str(path))
     if strangers := sorted(values.keys() - _STATE.keys()):

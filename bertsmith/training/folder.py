@@ -16,6 +16,7 @@ from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.errors import UserError
+from bertsmith.storage.code_version import code_version
 from bertsmith.storage.files import own_folder, write_text
 from bertsmith.storage.folders import open_run_folder
 from bertsmith.storage.json_files import finite
@@ -44,6 +45,8 @@ def open_run(
     before = open_run_folder(
         run, FOLDER_TYPES["pretrain"], own_identity, known, overwrite, partial(_only_lengthens, recipe)
     )
+    is_done = before.get("finished", False) and before["identity"] == own_identity
+    code = {} if is_done else code_version()._asdict()
     described = {
         "identity": own_identity,
         "recipe": to_dict(recipe),
@@ -61,7 +64,9 @@ def open_run(
             "python": platform.python_version(),
             "machine": _name(machine.device),
         },
-        "threads": list(dict.fromkeys([*before.get("threads", []), torch.get_num_threads()])),
+        "threads": _with(before.get("threads", []), torch.get_num_threads()),
+        "machines": _with(before.get("machines", []), "" if is_done else _name(machine.device)),
+        "code": _with(before.get("code", []), code),
     }
     write_manifest(run, "pretrain", {"finished": False, **before, **described})
     # After the manifest: killed between them, the folder is still recognised as a run.
@@ -147,6 +152,11 @@ def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str,
     done = f"{state.step:,} steps, {format_count(state.tokens)} tokens, {format_seconds(state.seconds)}"
     say(f"{done}{skipped}", error=True)
     return summary
+
+
+def _with(entries: list[Any], entry: Any) -> list[Any]:
+    """Return the entries, with this one if it is new and not empty: what a run has had in all its parts."""
+    return entries if entry in entries or not entry else [*entries, entry]
 
 
 def _add(run: Path, content: dict[str, Any]) -> None:

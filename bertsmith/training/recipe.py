@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bertsmith.config.fields import Renamed, setting, settings
 from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import check_length
+from bertsmith.encoders.reference_flops import reference_training_flops
 from bertsmith.encoders.registry import EncoderSettings
 from bertsmith.objectives.kinds import ObjectiveSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
@@ -123,3 +124,13 @@ class PretrainRecipe:
     def optimizer_state_shapes(self, module: nn.Module) -> dict[str, Tensor]:
         """Return the initial state of the optimizer and of weight averages (`OptimizerSettings.state_shapes`)."""
         return self.optimizer.state_shapes(module, averaged=self.average_decay > 0)
+
+
+def reference_flops_per_token(recipe: PretrainRecipe, vocab_size: int, length: int) -> float | None:
+    """Return the operations a token of rows of `length` as google-research/electra counts them; None where it has no
+    count."""
+    model = recipe.model
+    if not model.in_reference:
+        return None
+    passes = recipe.objective.reference_passes(model, length, vocab_size)
+    return None if passes is None else reference_training_flops(sum(part.flops() for part in passes)) / length

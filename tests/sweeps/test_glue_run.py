@@ -7,10 +7,12 @@ import torch
 from typer.testing import CliRunner
 
 from bertsmith.cli.app import app
+from bertsmith.config.loading import identity
 from bertsmith.convert.export import export_run
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.sweeps import glue as glue_run
 from bertsmith.sweeps.glue import read_glue_job, run_glue
+from bertsmith.tasks.departures import glue_departures
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.published.glue import GLUE
 from bertsmith.tasks.runs import load_trial
@@ -180,6 +182,10 @@ def test_overwrite_starts_afresh(model, tmp_path):
     assert not (tmp_path / "run/tasks/wnli").exists()
 
 
+def departures(job):
+    return glue_departures({task: identity(loaded.settings) for task, loaded in job.recipes.items()})
+
+
 def test_crammings_protocol_is_one_set_and_the_references_is_not(model, data):
     recipes = {task: loaded.settings for task, loaded in read_glue_job(model, [f"data={data}"]).recipes.items()}
     assert (recipes["rte"].epochs, recipes["cola"].epochs) == (10, 3)
@@ -189,11 +195,13 @@ def test_crammings_protocol_is_one_set_and_the_references_is_not(model, data):
         assert (recipe.task, recipe.epochs, recipe.batch_size) == (task, 5, 16)
         assert (recipe.schedule.learning_rate, recipe.layerwise_lr_decay) == (4e-5, 1.0)
     assert job.recipes["qqp"].settings.skip_malformed
-    assert glue_run._departures(job, GLUE)["cramming"] == []
-    reference = glue_run._departures(read_glue_job(model, [f"data={data}"]), GLUE)
+    assert departures(job)["cramming"] == []
+    reference = departures(read_glue_job(model, [f"data={data}"]))
     assert reference["reference"] == []
     assert "not one set for all tasks (epochs)" in reference["cramming"][0] and len(reference["cramming"]) == 2
-    assert not glue_run._departures(read_glue_job(model, [f"data={data}", "compat=true"]), GLUE)["reference"]
+    assert not departures(read_glue_job(model, [f"data={data}", "compat=true"]))["reference"]
+    other = departures(read_glue_job(model, [f"data={data}", "optimizer.kind=adafactor"]))["reference"]
+    assert "optimizer.kind" in other[0], "settings that the shipped recipes do not have"
 
 
 def test_what_cannot_be_used(model, data, tmp_path):
