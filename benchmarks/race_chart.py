@@ -3,9 +3,10 @@
     python -m benchmarks.race_chart                   # benchmarks/race.json → docs/images/race-a.svg, …
     python -m benchmarks.race_chart OTHER.json --out FOLDER
 
-Left the pinned loss by tokens, right the same by CPU seconds; lower is better. The band is the base's mean at each point
-± 2 σ, σ being the standard deviation of its seeds' last losses: an arm that ends below it is better, above it worse, in
-it a tie (docs/race.md). A seed is a line. Where a curve has no CPU seconds, an arm's are spread over its tokens.
+Left the pinned loss by tokens, right the same by CPU seconds; lower is better. The band is the base's mean at each
+point ± 2 σ, σ being the standard deviation of its seeds' last losses: an arm that ends below it is better, above it
+worse, in it a tie (docs/race.md). A seed is a line. Where a curve has no CPU seconds, an arm's are spread over its
+tokens.
 """
 
 import argparse
@@ -21,7 +22,7 @@ PALETTE = ("#2468c8", "#c8561e", "#1f8a5f", "#9a45b8", "#a37a00", "#c23a68", "#1
 TIE, WORSE = "#6b7280", "#b4a79a"
 BAR = 2
 """Standard deviations from the base's mean within which an arm is a tie."""
-PANEL, TOP, BOTTOM, LEFT, GAP, LIST = (330, 380), 64, 46, 52, 58, 330
+PANEL, TOP, BOTTOM, LEFT, GAP, LIST = (330, 380), 64, 46, 52, 58, 324
 LINE_HEIGHT = 17
 
 
@@ -91,11 +92,11 @@ def _points(trial: dict[str, Any]) -> list[tuple[float, float, float]]:
 
 
 def draw(rung: Rung) -> str:
-    """Return the picture of a rung, as SVG that needs nothing else and reads on white and on dark pages."""
+    """Return the picture of a rung, as SVG on white that needs nothing else."""
     points = [point for arm in rung.arms for curve in arm.curves for point in curve]
     lowest, highest = _losses_shown(rung)
     height = max(TOP + PANEL[1] + BOTTOM, TOP + LINE_HEIGHT * (len(rung.arms) + 2))
-    width = LEFT + 2 * PANEL[0] + 2 * GAP + LIST
+    width = LEFT + 2 * PANEL[0] + GAP + LIST
     colors = _colors(rung)
     sigma = "" if rung.sigma is None else f"; the band is the base ± {BAR} σ, σ = {rung.sigma:.3f}"
     parts = [
@@ -205,8 +206,8 @@ def _band(rung: Rung, axis: int) -> list[tuple[float, float]]:
 def _list(rung: Rung, colors: Sequence[str], left: float) -> list[str]:
     """List the arms, the best first, with their last loss and how many σ that is from the base."""
     parts = [
-        f'<text x="{left + 214}" y="{TOP}" text-anchor="end" fill="#4b5563">loss</text>',
-        f'<text x="{left + 262}" y="{TOP}" text-anchor="end" fill="#4b5563">σ</text>',
+        f'<text x="{left + 236}" y="{TOP}" text-anchor="end" fill="#4b5563">loss</text>',
+        f'<text x="{left + 284}" y="{TOP}" text-anchor="end" fill="#4b5563">σ</text>',
     ]
     for number, (arm, color) in enumerate(zip(rung.arms, colors, strict=True), start=1):
         y, away = TOP + LINE_HEIGHT * number, rung.deviations(arm)
@@ -214,11 +215,11 @@ def _list(rung: Rung, colors: Sequence[str], left: float) -> list[str]:
         dash = ' stroke-dasharray="5 3"' if color == WORSE else ""
         parts += [
             f'<path d="M{left} {y - 4}h14" stroke="{color}" stroke-width="2.5"{dash}/>',
-            f'<text x="{left + 20}" y="{y}" fill="#14161a"{weight}>{escape(_cut(arm.label, 27))}</text>',
-            f'<text x="{left + 214}" y="{y}" text-anchor="end" fill="#14161a"{weight}>{arm.loss:.3f}</text>',
+            f'<text x="{left + 20}" y="{y}" fill="#14161a"{weight}>{escape(_cut(arm.label, 30))}</text>',
+            f'<text x="{left + 236}" y="{y}" text-anchor="end" fill="#14161a"{weight}>{arm.loss:.3f}</text>',
         ]
         if away is not None and not arm.is_base:
-            parts.append(f'<text x="{left + 262}" y="{y}" text-anchor="end" fill="#4b5563">{away:+.1f}</text>')
+            parts.append(f'<text x="{left + 284}" y="{y}" text-anchor="end" fill="#4b5563">{away:+.1f}</text>')
     return parts
 
 

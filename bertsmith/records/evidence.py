@@ -25,9 +25,9 @@ from bertsmith.training.loop import State
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.recipe import PretrainRecipe
 
-MAX_SIZE = 1 << 24
+MAX_MODEL_SIZE = 1 << 24
 """Of a model: a number in its settings that is larger would be built for hours, and is no encoder's."""
-MAX_LAYERS = 4096
+MAX_MODEL_LAYERS = 4096
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ def _check_sizes(recipe: PretrainRecipe, vocab_size: int, run: Path) -> None:
     """Raise UserError where a model of these settings would be built for hours."""
     sizes = {leaf.key: leaf.value for leaf in leaves(recipe) if leaf.key.startswith(("model.", "objective."))}
     layers = recipe.model.num_hidden_layers
-    if layers > MAX_LAYERS:
-        raise UserError(f"{run / 'recipe.toml'}: model.num_hidden_layers = {layers}: at most {MAX_LAYERS:,} here")
+    if layers > MAX_MODEL_LAYERS:
+        raise UserError(f"{run / 'recipe.toml'}: model.num_hidden_layers = {layers}: at most {MAX_MODEL_LAYERS:,} here")
     for key, size in {"vocab_size": vocab_size, **sizes}.items():
-        if isinstance(size, int) and size > MAX_SIZE:
-            raise UserError(f"{run}: {key} = {size}: at most {MAX_SIZE:,} in an entry of the record")
+        if isinstance(size, int) and size > MAX_MODEL_SIZE:
+            raise UserError(f"{run}: {key} = {size}: at most {MAX_MODEL_SIZE:,} in an entry of the record")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from toy_record import GPU, accept_toy_tasks, edit, make_runs, rehash
 
 from bertsmith.errors import UserError
 from bertsmith.planning.estimate import estimate
@@ -22,6 +21,7 @@ from bertsmith.storage.files import sha256_file
 from bertsmith.tasks.published.glue import GLUE
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.stages import StageSettings
+from tests.records.toy_record import GPU, accept_toy_tasks, edit, make_runs, rehash
 from tests.toys import tiny_recipe
 
 
