@@ -43,18 +43,20 @@ def pretrain(
     recipe: "str | Path | PretrainRecipe", out: str | Path, settings: Values | None = None, *, overwrite: bool = False
 ) -> dict[str, Any]:
     """Train an encoder on token shards, from where the folder `out` stands to the plan's end, and return how
-    far it came and its last measures. With the setting `blimp`, each evaluation measures BLiMP as well.
+    far it came and its last measures. With the setting `blimp`, each evaluation measures BLiMP as well, and with `glue`
+    some of them five tasks of GLUE.
 
     Raises:
         UserError: a setting, the data or the model of `init` cannot be used; `out` holds another run.
         Interrupted: by a signal, after a checkpoint was written.
     """
     from bertsmith.evals.pinned import probes_of
+    from bertsmith.tasks.quick_glue import glue_probes
     from bertsmith.training import pretrain as room
     from bertsmith.training.initial import load_pretraining
 
     checked = _loaded(recipe, room.PretrainRecipe, "pretrain", settings, load_pretraining)
-    return room.pretrain(checked, Path(out), overwrite, probes_of(checked))
+    return room.pretrain(checked, Path(out), overwrite, [*probes_of(checked), *glue_probes(checked)])
 
 
 def finetune(

@@ -114,6 +114,7 @@ def pretrain(
 ) -> None:
     """Pre-train an encoder on token shards. The same command continues after an interruption."""
     from bertsmith.evals.pinned import probes_of
+    from bertsmith.tasks.quick_glue import glue_probes
     from bertsmith.training.initial import load_pretraining
     from bertsmith.training.pretrain import pretrain
 
@@ -123,7 +124,8 @@ def pretrain(
     args.refuse_ranks("pretrain")
     before = args.content_of(out)
     with args.stopping(args.command_of("pretrain", recipe, overrides, out)):
-        pretrain(loaded.settings, out, overwrite, probes_of(loaded.settings))
+        probes = [*probes_of(loaded.settings), *glue_probes(loaded.settings)]
+        pretrain(loaded.settings, out, overwrite, probes)
     tell(args.written(out, before))
     args.say_next("finetune", "cola", f"model={out}", "data=data/glue", "--out", Path(f"{out}-cola"))
 

@@ -1,71 +1,17 @@
 """`bertsmith evaluate`: a model in, its held-out measures, its BLiMP accuracies and a quick reading of GLUE out."""
 
-import math
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.config.fields import setting, settings
-from bertsmith.config.loading import load
-from bertsmith.console.terminal import say
-from bertsmith.errors import UserError
 from bertsmith.evals.blimp import BlimpScores, blimp_of
 from bertsmith.evals.held_out import HeldOut, held_out
 from bertsmith.evals.likelihood import scoring_head
 from bertsmith.storage.json_files import finite
-from bertsmith.tasks.finetune import finetune
-from bertsmith.tasks.published.glue import why_absent
-from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
+from bertsmith.tasks.quick_glue import Reading, quick_glue
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
-
-QUICK_TASKS = ("cola", "sst-2", "mrpc", "sts-b", "rte")
-QUICK_SETTINGS = (
-    "train_examples=5000", "epochs=3", "batch_size=32", "seeds=3", "double_unordered=false", "layerwise_lr_decay=1.0",
-    "schedule.learning_rate=3e-4", "schedule.warmup_proportion=0.1", "optimizer.bias_correction=true", "log=[]",
-)  # fmt: skip
-"""Of every task of the quick reading, laid over its shipped recipe."""
-
-
-class Reading(NamedTuple):
-    """Scores of one task of GLUE, read quickly, by its headline metric."""
-
-    metric: str
-    mean: float
-    standard_error: float
-    """Of the mean, by the spread of the seeds."""
-
-
-def quick_glue(model: Path, data: Path, machine: MachineSettings, length: int) -> dict[str, Reading]:
-    """Fine-tune `model` on each of the five tasks that is in the GLUE folder `data`; return the readings by task, and
-    of several tasks their mean as "mean". For comparing one's own models in minutes: few epochs on at most 5,000
-    examples each, three seeds. The scores are not those of `bertsmith glue`, which trains on everything.
-
-    Args:
-        length: longest row that the model can hold, in tokens.
-
-    Raises:
-        UserError: no task is there; a file or the model cannot be used.
-    """
-    absent = {task: why for task in QUICK_TASKS if (why := why_absent(task, data, "train", "dev"))}
-    if len(absent) == len(QUICK_TASKS):
-        raise UserError(f"{data}: none of {', '.join(QUICK_TASKS)} in it; `bertsmith download glue` makes one")
-    readings: dict[str, Reading] = {}
-    given = [f"model={model}", f"data={data}", f"machine.device={machine.device}", f"machine.dtype={machine.dtype}"]
-    for task in QUICK_TASKS:
-        if task in absent:
-            say(f"{task}: left out ({absent[task]})", error=True)
-            continue
-        with tempfile.TemporaryDirectory(prefix="bertsmith-") as folder:
-            overrides = [*given, *QUICK_SETTINGS, f"sequence_length={min(128, length)}"]
-            results = finetune(load(FinetuneRecipe, "finetune", task, overrides), Path(folder) / task)
-        metric, summary = next(iter(results["summary"].items()))
-        readings[task] = Reading(metric, summary["mean"], summary["std"] / math.sqrt(len(results["trials"])))
-    if len(readings) > 1:
-        each = list(readings.values())
-        error = math.sqrt(sum(reading.standard_error**2 for reading in each)) / len(each)
-        readings["mean"] = Reading("mean", sum(reading.mean for reading in each) / len(each), error)
-    return readings
 
 
 @settings
@@ -107,7 +53,7 @@ class Evaluation(NamedTuple):
         if self.blimp is not None:
             content["blimp"] = self.blimp.to_json()
         if self.glue is not None:
-            content["glue"] = {task: finite(reading._asdict()) for task, reading in self.glue.items()}
+            content["glue"] = {task: finite(reading.to_json()) for task, reading in self.glue.items()}
         return content
 
 
@@ -128,5 +74,5 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
         machine.prepare_model(network)
         blimp = blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine)
     if asked.glue is not None:
-        glue = quick_glue(model.path, Path(asked.glue), asked.machine, model.length)
+        glue = quick_glue(open_pretrained_encoder(model.path), Path(asked.glue), asked.machine, model.length)
     return Evaluation(measures, blimp, how, glue)

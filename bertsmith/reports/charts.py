@@ -1,12 +1,13 @@
 """Measures by step, and scores, as charts: plain plotly figures, coloured so that they read on white and on black."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from bertsmith.reports.averages import published_scores
 from bertsmith.reports.runs import COLORS, SHARES, Log, Run, measure_title
 from bertsmith.storage.results import task_and_metric
+from bertsmith.training.metrics import DEVIATION
 
 MAX_POINTS = 2000
 """Of a curve. A browser draws a page of twenty such curves at once."""
@@ -150,10 +151,15 @@ def _measures(logs: Sequence[tuple[Run, Log, dict[str, str]]]) -> list[str]:
     names = dict.fromkeys(
         name for _, log, _ in logs for line in log.lines for name, value in line.items() if _is_number(value)
     )
-    found = [name for name in names if name not in NO_MEASURE]
+    found = [name for name in names if name not in NO_MEASURE and not _is_deviation(name, names)]
     losses = [name for name in found if name.endswith("loss")]
     others = [name for name in found if name not in losses and name not in TRAILING]
     return losses + others + [name for name in TRAILING if name in names]
+
+
+def _is_deviation(name: str, names: Collection[str]) -> bool:
+    """Return whether a measure is the deviation of another, which is drawn with it."""
+    return name.endswith(DEVIATION) and name.removesuffix(DEVIATION) in names
 
 
 def _curves(run: Run, log: Log, style: dict[str, str], measure: str) -> Iterator[Curve]:
@@ -184,6 +190,9 @@ def _curve_chart(heading: str, measure: str, curves: Sequence[Curve]) -> Chart:
             "marker": {"size": 5 if len(curve.values) > 1 else 9},
             "opacity": 0.5 if faint and not few else 1, "hovertemplate": "%{y:.4~g}",
         })  # fmt: skip
+        deviations = [line.get(f"{measure}{DEVIATION}") for line in curve.lines]
+        if any(map(_is_number, deviations)):
+            traces[-1]["error_y"] = {"type": "data", "array": deviations, "thickness": 1, "width": 3}
     for trace, positions in zip(traces, axes["steps"], strict=True):
         trace["x"] = positions
     layout = _layout("steps")

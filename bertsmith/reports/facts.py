@@ -10,6 +10,7 @@ from bertsmith.reports.charts import NO_MEASURE
 from bertsmith.reports.markup import counted
 from bertsmith.reports.runs import Run, measure_title
 from bertsmith.storage.results import by_task, cautions_of, flat_names
+from bertsmith.training.metrics import with_deviations
 
 
 class Figure(NamedTuple):
@@ -216,10 +217,9 @@ def _measures(run: Run) -> str:
     lines = [line for log in run.logs for line in log.lines if line["split"] == "heldout"]
     if not lines:
         return ""
+    measures = {name: value for name, value in lines[-1].items() if name not in NO_MEASURE}
     return "\n".join(
-        f"{_uncapitalised(measure_title(name, [run]))}: {value:.4g}"
-        for name, value in lines[-1].items()
-        if name not in NO_MEASURE and isinstance(value, int | float)
+        f"{_uncapitalised(measure_title(name, [run]))}: {text}" for name, text in with_deviations(measures).items()
     )
 
 

@@ -217,6 +217,9 @@ def _names(folders: Sequence[Path]) -> Iterator[str]:
 TITLES = {
     "loss": "Loss", "pinned_loss": "Pinned masked-token loss, nats",
     "pinned_bits_per_byte": "Pinned loss, bits a byte of text", "blimp": "BLiMP accuracy",
+    "glue_cola": "Quick GLUE: CoLA, Matthews correlation", "glue_sst2": "Quick GLUE: SST-2, accuracy",
+    "glue_mrpc": "Quick GLUE: MRPC, accuracy", "glue_stsb": "Quick GLUE: STS-B, Spearman correlation",
+    "glue_rte": "Quick GLUE: RTE, accuracy", "glue_mean": "Quick GLUE: mean of its tasks",
     "learning_rate": "Learning rate", "tokens_per_second": "Tokens a second",
     "gradient_norm": "Gradient norm before clipping", "mfu": "MFU, share of the measured peak",
     "hidden_cosine": "Mean cosine of different tokens' hidden vectors (near 1: all alike)",

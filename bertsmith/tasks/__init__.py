@@ -19,6 +19,7 @@ In reading order:
     words/          tags of words
     answering/      answers to questions, found in a text
     rows            texts as token rows, and a model's scores of rows
+    quick_glue      five tasks of GLUE read in minutes, also in the middle of a pre-training
     departures      where a run of all of GLUE is not a published protocol's
     custom          how a task of one's own is described
     grade           files of predictions → scores

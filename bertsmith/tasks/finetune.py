@@ -50,8 +50,14 @@ def finetune(loaded: Loaded, out: Path, overwrite: bool = False) -> dict[str, An
             is named) or to another process; memory or disk is full; gradients are not finite.
         Interrupted: by SIGTERM or SIGINT; the trials finished before it stay.
     """
+    return finetune_encoder(loaded, open_pretrained_encoder(Path(loaded.settings.model)), out, overwrite)
+
+
+def finetune_encoder(
+    loaded: Loaded, pretrained: PretrainedEncoder, out: Path, overwrite: bool = False
+) -> dict[str, Any]:
+    """Do what `finetune` does, from this encoder in place of the model that the recipe names."""
     recipe: FinetuneRecipe = loaded.settings
-    pretrained = open_pretrained_encoder(Path(recipe.model))
     if recipe.random_weights:
         pretrained = replace(pretrained, finetuned_on=())
     if pooling := "cls" if recipe.compat else recipe.classifier_pooling:

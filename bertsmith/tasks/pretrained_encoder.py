@@ -45,8 +45,12 @@ def open_pretrained_encoder(path: Path) -> PretrainedEncoder:
         model = open_model(path)
     except UserError as error:
         raise UserError(f"model: {error}") from None
-    network = model.network
+    return pretrained_encoder(model.network, model.tokenizer)
+
+
+def pretrained_encoder(network: Network, tokenizer: Tokenizer) -> PretrainedEncoder:
+    """Return what fine-tuning takes of a network."""
     weights = network.encoder_weights | network.pooler
     if network.head == "classification":
         weights |= {name: tensor for name, tensor in network.weights.items() if name.startswith("head.dense.")}
-    return PretrainedEncoder(**vars(replace(network, head=None, weights=weights)), tokenizer=model.tokenizer)
+    return PretrainedEncoder(**vars(replace(network, head=None, weights=weights)), tokenizer=tokenizer)

@@ -55,6 +55,8 @@ class Step(NamedTuple):
     learning_rate: float
     gradient_norm: float
     tokens: int
+    is_stopping: bool = False
+    """Whether training was asked to stop, and ends after this step's events: no time for long ones."""
 
 
 class Event(NamedTuple):
@@ -146,6 +148,7 @@ def fit(
             if surplus is not None:
                 surplus.after_step()
             stopped = bool(requests) and not last
+            step = step._replace(is_stopping=stopped)
             for event in events:
                 if last or state.step % event.every == 0 or (stopped and event.when_stopped):
                     last = event.act(state, step) or last

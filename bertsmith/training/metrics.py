@@ -2,6 +2,7 @@
 memory."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -126,6 +127,21 @@ def _read_line(text: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 _MEASURE = (int, float, type(None))
+
+DEVIATION = "_std"
+"""Ending of a measure that is the standard deviation of another, over the seeds of what was trained for it."""
+
+
+def with_deviations(measures: Mapping[str, Any]) -> dict[str, str]:
+    """Return measures as people read them, those that have a deviation with it: "0.8134 ± 0.0021"; a measure that is
+    no number is a dash."""
+    numbers = {name: value for name, value in measures.items() if isinstance(value, int | float)}
+    texts = {name: "–" if math.isnan(value) else f"{value:.4g}" for name, value in numbers.items()}
+    return {
+        name: f"{text} ± {texts[name + DEVIATION]}" if name + DEVIATION in texts else text
+        for name, text in texts.items()
+        if name.removesuffix(DEVIATION) not in texts or not name.endswith(DEVIATION)
+    }
 
 
 _PEAKS: dict[tuple[str, torch.dtype], float] = {}

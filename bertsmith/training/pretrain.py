@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -35,12 +35,12 @@ from bertsmith.training.folder import (
 from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.metrics import Meter, MetricsLog
+from bertsmith.training.metrics import Meter, MetricsLog, with_deviations
 from bertsmith.training.optimizers.optimizer import WeightAverage
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.run_warnings import RunWarnings, mean_cosine
 from bertsmith.training.runner import Runner, held_out_losses
-from bertsmith.training.schedules import HeadWarmup
+from bertsmith.training.schedules import HeadWarmup, Plan
 from bertsmith.training.staged_rows import StagedRows, build_collator
 from bertsmith.training.stages import Stage, stage_at
 
@@ -52,9 +52,24 @@ Probe = Callable[[PretrainingObjective, Callable[[str], None]], dict[str, float]
 may show lines below them with its second argument, and leaves the model as it was."""
 
 
+class PeriodicProbe(NamedTuple):
+    """A probe that takes minutes: it is called at the evaluation that comes next after each `steps`, and at the last;
+    never with averaged weights. Its time is not the run's."""
+
+    steps: int
+    """0: at the last alone."""
+    probe: Probe
+
+    def is_due(self, state: State, plan: Plan) -> bool:
+        """Return whether it is to be called at the evaluation after this step."""
+        before = max(0, state.step - plan.evaluate_steps)
+        passed = self.steps > 0 and state.step // self.steps > before // self.steps
+        return passed or state.progress(plan) >= 1.0
+
+
 @no_empty_folder
 def pretrain(
-    recipe: PretrainRecipe, run: Path, overwrite: bool = False, probes: Sequence[Probe] = ()
+    recipe: PretrainRecipe, run: Path, overwrite: bool = False, probes: Sequence[Probe | PeriodicProbe] = ()
 ) -> dict[str, Any]:
     """Train as `recipe` says, from where the folder `run` stands, to the plan's end; returns the last measures.
 
@@ -180,10 +195,12 @@ class TrainLogger:
         runner: Runner[PretrainingObjective],
         log: MetricsLog,
         bar: Progress,
-        probes: Sequence[Probe],
+        probes: Sequence[Probe | PeriodicProbe],
         average: WeightAverage | None,
     ):
-        self.recipe, self.runner, self.log, self.bar, self.probes = recipe, runner, log, bar, probes
+        self.recipe, self.runner, self.log, self.bar = recipe, runner, log, bar
+        self.periodic = [probe for probe in probes if isinstance(probe, PeriodicProbe)]
+        self.probes = [probe for probe in probes if not isinstance(probe, PeriodicProbe)]
         self.average = average
         self.meter = Meter(runner.machine)
         self.run_warnings = RunWarnings(recipe, self.warn)
@@ -197,7 +214,7 @@ class TrainLogger:
         return [
             Event(1, self.add),
             Event(plan.log_steps, self.log_training),
-            Event(plan.evaluate_steps, lambda state, step: self.evaluate(held_out, state)),
+            Event(plan.evaluate_steps, lambda state, step: self.evaluate(held_out, state, step.is_stopping)),
         ]
 
     def start(self, state: State) -> None:
@@ -236,7 +253,7 @@ class TrainLogger:
         rate = rates["tokens_per_second"]
         self.means = f", {named}" + ("" if rate is None else f", {format_count(rate)} tokens/s")
 
-    def evaluate(self, batches: list[Batch], state: State) -> None:
+    def evaluate(self, batches: list[Batch], state: State, is_stopping: bool = False) -> None:
         length = self.recipe.rows.length
         shown: list[str] = []
         self.measures = self._measure(batches, shown.append)
@@ -244,6 +261,9 @@ class TrainLogger:
             with self.average.applied():
                 of_average = self._measure(batches, lambda line: None)
             self.measures |= {f"averaged_{name}": value for name, value in of_average.items()}
+        for each in self.periodic:
+            if each.is_due(state, self.recipe.plan) and not is_stopping:
+                self.measures |= each.probe(self.runner.objective, shown.append)
         if not self.measures:
             return
         cosine = mean_cosine(self.runner, batches[0], length) if batches else None
@@ -253,8 +273,8 @@ class TrainLogger:
         )
         prefix = self.recipe.objective.metric_prefix
         self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
-            f"{name.removeprefix(prefix).replace('_', ' ')} {'–' if math.isnan(value) else f'{value:.4g}'}"
-            for name, value in self.measures.items()
+            f"{name.removeprefix(prefix).replace('_', ' ')} {value}"
+            for name, value in with_deviations(self.measures).items()
         ))  # fmt: skip
         for line in shown:
             self.bar.line(line)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from bertsmith.training.optimizers.registry import OPTIMIZERS
 from bertsmith.training.schedules import SCHEDULES, HeadWarmup, Plan, PolynomialSettings, ScheduleSettings
 from bertsmith.training.stages import Stage, StageSettings, steps_of_stages
 from bertsmith.training.trackers.registry import TRACKERS
+
+QuickTask = Literal["cola", "sst-2", "mrpc", "sts-b", "rte"]
+"""A task of GLUE that a quick reading has."""
 
 
 @settings
@@ -62,6 +65,19 @@ class PretrainRecipe:
         None, "folder of BLiMP; given, its accuracy on a sample is measured at each evaluation", identity=False
     )
     blimp_pairs: int = setting(5, "of each of its 67 paradigms, in that sample", ge=1, identity=False)
+    glue: str | None = setting(
+        None,
+        "GLUE folder; given, the weights are fine-tuned on at most 5,000 examples of five tasks, three seeds each, "
+        "every glue_steps",
+        identity=False,
+    )
+    glue_steps: int = setting(
+        0, "steps between two such readings, each at the evaluation that comes next; 0: one, at the end", ge=0,
+        identity=False,
+    )  # fmt: skip
+    glue_tasks: tuple[QuickTask, ...] = setting(
+        (), f"which of {', '.join(get_args(QuickTask))}; none named: all that are in the folder", identity=False
+    )
     log: tuple[Annotated[str, TRACKERS], ...] = setting(
         ("tensorboard",), f"where measures go besides metrics.jsonl: {', '.join(TRACKERS)}", identity=False
     )

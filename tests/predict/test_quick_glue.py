@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from bertsmith.predict import evaluate
-from bertsmith.predict.evaluate import quick_glue
 from bertsmith.storage.file_types import EVALUATION_FILE
+from bertsmith.tasks import quick_glue
+from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.texts.toy_glue import write_glue
@@ -17,8 +17,8 @@ from tests.toys import DEVICES, make_data, tiny_recipe
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     """A model, and a GLUE folder of two tasks of which 20 examples are taken."""
-    settings = tuple(text for text in evaluate.QUICK_SETTINGS if not text.startswith("train_examples="))
-    monkeypatch.setattr(evaluate, "QUICK_SETTINGS", (*settings, "train_examples=20", "check_counts=false"))
+    settings = tuple(text for text in quick_glue.QUICK_SETTINGS if not text.startswith("train_examples="))
+    monkeypatch.setattr(quick_glue, "QUICK_SETTINGS", (*settings, "train_examples=20", "check_counts=false"))
     write_glue(tmp_path, "sts-b")
     write_glue(tmp_path, "rte")
     pretrain(tiny_recipe(make_data(tmp_path).path, "plan.steps=1"), tmp_path / "model")
@@ -44,8 +44,9 @@ def test_present_tasks_are_read_with_their_spread(model, tmp_path, run_main):
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_task_that_single_words_decide_is_learnt(model, tmp_path, monkeypatch, device):
     longer = ("epochs=30", "seeds=2", "schedule.learning_rate=1e-2", "batch_size=8")
-    monkeypatch.setattr(evaluate, "QUICK_SETTINGS", (*evaluate.QUICK_SETTINGS, *longer))
-    readings = quick_glue(model, tmp_path, MachineSettings(device=device), 32)
+    monkeypatch.setattr(quick_glue, "QUICK_SETTINGS", (*quick_glue.QUICK_SETTINGS, *longer))
+    encoder = open_pretrained_encoder(model)
+    readings = quick_glue.quick_glue(encoder, tmp_path, MachineSettings(device=device), 32)
     assert readings["rte"].mean == 1.0 and readings["sts-b"].mean > 0.8
 
 
