@@ -70,7 +70,8 @@ def quick_glue(
     """
     recipes = quick_recipes(data, machine, length, tasks)
     readings: dict[str, Reading] = {}
-    for task, loaded in recipes.items():
+    for number, (task, loaded) in enumerate(recipes.items(), start=1):
+        say(f"quick GLUE, {number} of {len(recipes)}: {task}", error=True)
         with tempfile.TemporaryDirectory(prefix="bertsmith-") as folder:
             results = finetune_encoder(loaded, pretrained, Path(folder) / task)
         metric, summary = next(iter(results["summary"].items()))
