@@ -180,7 +180,7 @@ def _curve_chart(heading: str, measure: str, curves: Sequence[Curve]) -> Chart:
     for name, (key, divisor) in AXES.items():
         if all(_is_number(line.get(key)) for curve in curves for line in curve.lines):
             axes[name] = [[_rounded(line[key] / divisor) for line in curve.lines] for curve in curves]
-    traces = []
+    traces: list[dict[str, Any]] = []
     faint = any(curve.split == "heldout" for curve in curves)
     for curve in curves:
         few = curve.split == "heldout" or len(curve.values) < 3
