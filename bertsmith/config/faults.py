@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.config.registry import BY_PLUGIN
-from bertsmith.config.schema import entry_class, fields_of, keys_of, path_of, table_class
+from bertsmith.config.schema import entry_class, fields_of, keys_of, kinds_with, path_of, table_class
 from bertsmith.errors import UserError, quoted, shortened
 from bertsmith.storage.manifests import folder_type
 
@@ -51,6 +51,10 @@ def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
     path = path_of(cls, fault, values)
     key, tables = ".".join(path), path[:-1]
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if others := kinds_with(cls, tables, path[-1], values):
+            table, kind = ".".join(tables), table_class(cls, tables, values).kind
+            remedy = f"add {table}.kind={' or '.join(others)}, or leave it out"
+            return f"{key}: no such setting of {table}.kind = {kind}; {remedy}"
         return f"{key}: no such setting; {_nearest(cls, key, tables, values)}"
     if fault["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
         return f"{key}: needs a value" + ("" if "[" in key else f", in the recipe or as {key}=… on the command line")

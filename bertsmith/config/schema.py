@@ -57,6 +57,13 @@ def kinds_of(hint: Any) -> dict[str, type]:
     return next((entry for entry in getattr(hint, "__metadata__", ()) if isinstance(entry, Kinds)), {})
 
 
+def kinds_with(cls: Any, tables: Sequence[str], name: str, values: Any) -> list[str]:
+    """Return the kinds of a nested table that have the setting `name`; none where it can be of one kind only."""
+    owner = table_class(cls, tables[:-1], values) if tables else None
+    hint = hints_of(owner).get(tables[-1]) if fields_of(owner) else None
+    return [kind for kind, member in kinds_of(hint).items() if name in fields_of(member)]
+
+
 def with_defaults(cls: Any, values: Any, default: Any = None) -> Any:
     """Return `values` filled in from the defaults of their tables: the kind, and where a table is of that kind, its
     other settings where they differ from those of the class. `default` is that of the table `values`."""

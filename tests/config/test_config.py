@@ -70,7 +70,15 @@ def test_text_settings_take_any_text(value: str):
         ("objective=rtd", ["objective = 'rtd'"]),
         ("objective.masking.prob=2", ["objective.masking.prob = 2", "less than 1"]),
         ("objective.masking.pro=0.2", ["objective.masking.pro", "did you mean objective.masking.prob?"]),
-        ("objective.generator.hidden_fraction=1", ["objective.generator", "no such setting"]),
+        (
+            "objective.generator.hidden_fraction=1",
+            ["objective.generator: no such setting of objective.kind = mlm; add objective.kind=rtd or electric, or"],
+        ),
+        (
+            "optimizer.neuron_beta=0.9",
+            ["optimizer.neuron_beta: no such setting of optimizer.kind = adamw; add optimizer.kind=muon, or leave it"],
+        ),
+        ("schedule.decay_shape=linear", ["no such setting of schedule.kind = polynomial; add schedule.kind=wsd, or"]),
     ],
 )
 def test_a_mistake_is_named_with_its_key(override: str, parts: list[str]):
