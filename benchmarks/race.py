@@ -16,81 +16,14 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any
 
+from benchmarks.race_rungs import BASE, RUNGS, Arm, Rung
 from benchmarks.trials import Trials, in_own_process
 
-
-class Rung(NamedTuple):
-    """A text, a model and a budget."""
-
-    base: Sequence[str]
-    """The recipe and its settings that arms are laid over."""
-    vocabulary: int
-    questions: dict[str, dict[str, Sequence[str]]]
-    peers: dict[str, Sequence[str]]
-    """Arguments of `benchmarks.race_peer`: the question "peers"."""
-    seeds: Sequence[int] = (0, 1, 2)
-    """Of the base, whose spread is the noise; other arms have the first."""
-
-
-BASE = "base"
-MUON = ("optimizer.kind=muon",)
-TUNED = ("--batch-size=16", "--beta2=0.98", "--warmup=0.1")
-"""A peer's settings that are ours, beside its rate."""
-POST_NORM = ("model.kind=classic",)
-
-A = Rung(
-    base=("quickstart", "plan.tokens=1200000", "plan.evaluate_steps=200", "plan.checkpoint_steps=100000"),
-    vocabulary=8000,
-    questions={
-        "noise": {BASE: ()},
-        "rate": {f"AdamW {rate}": (f"schedule.learning_rate={rate}",) for rate in ("1e-3", "4e-3", "6e-3")},
-        "block": {
-            f"post-norm {rate}": (*POST_NORM, f"schedule.learning_rate={rate}") for rate in ("5e-4", "1e-3", "2e-3")
-        },
-        "optimizer": {
-            f"Muon {rate} × {factor}": (*MUON, f"schedule.learning_rate={rate}", f"optimizer.matrix_rate={factor}")
-            for rate, factor in (("2e-3", 1), ("4e-3", 1), ("8e-3", 1), ("2e-3", 2), ("4e-3", 2), ("4e-3", 0.5))
-        },
-        "memory": {
-            "β2 0.95": ("optimizer.beta2=0.95",), "β2 0.999": ("optimizer.beta2=0.999",),
-            "no bias correction": ("optimizer.bias_correction=false",),
-        },
-        "masks": {
-            "20 %": ("objective.masking.prob=0.2",), "30 %": ("objective.masking.prob=0.3",),
-            "30 to 15 %": ("objective.masking.prob=0.3", "objective.masking.final_prob=0.15"),
-            "all [MASK]": ("objective.masking.mask_token_prob=1.0", "objective.masking.random_token_prob=0.0"),
-        },
-        "more masks": {
-            "40 %": ("objective.masking.prob=0.4",),
-            "40 to 15 %": ("objective.masking.prob=0.4", "objective.masking.final_prob=0.15"),
-            "30 %, all [MASK]": (
-                "objective.masking.prob=0.3", "objective.masking.mask_token_prob=1.0",
-                "objective.masking.random_token_prob=0.0",
-            ),
-        },
-        "schedule": {
-            "cosine": ("schedule.kind=cosine",), "one minus sqrt": ("schedule.kind=one_minus_sqrt",),
-            "wsd 0.3": ("schedule.kind=wsd", "schedule.decay_proportion=0.3"),
-            "warm-up 0.03": ("schedule.warmup_proportion=0.03",),
-        },
-        "batch": {
-            "8 rows": ("batch_size=8",), "8 rows, 1.4e-3": ("batch_size=8", "schedule.learning_rate=1.4e-3"),
-            "32 rows, 3e-3": ("batch_size=32", "schedule.learning_rate=3e-3"),
-        },
-    },
-    peers={
-        "run_mlm's defaults": (),
-        **{
-            f"{network} {rate}": (f"--network={network}", f"--rate={rate}", *TUNED)
-            for network, rates in (("bert", ("5e-4", "1e-3", "2e-3")), ("modernbert", ("1e-3", "2e-3", "4e-3")))
-            for rate in rates
-        },
-    },
-)  # fmt: skip
-
-RUNGS = {"A": A}
+TIMED_TOKENS = (4_000, 28_000)
+"""Plans between which a speed is measured."""
 
 
 def main() -> None:
@@ -98,28 +31,31 @@ def main() -> None:
     parser.add_argument("rung", choices=RUNGS)
     parser.add_argument("runs", type=lambda text: Path(text.partition("=")[2]), help="runs=FOLDER")
     parser.add_argument("--questions", nargs="*", help="which ones; all of them by default")
+    parser.add_argument("--arms", nargs="*", help="of them; all by default")
     parser.add_argument("--jobs", type=int, default=2, help="arms at a time, of one thread each")
     parser.add_argument("--out", type=Path, help="JSON file; finished arms in it are kept")
     arguments = parser.parse_args()
     rung, trials = RUNGS[arguments.rung], Trials(arguments.out)
-    data = prepare(arguments.runs / arguments.rung, rung.vocabulary)
-    for question in arguments.questions or (*rung.questions, "peers"):
+    data = prepare(arguments.runs / rung.folder, rung.vocabulary, rung.texts)
+    if rung.speeds:
+        speeds = {name: partial(speed, rung, data, arm) for name, arm in rung.speeds.items()}
+        trials.alternate(f"{arguments.rung}, speed", speeds, repeats=3)
+    for question in arguments.questions or rung.questions:
         what = f"{arguments.rung}, {question}"
-        arms = {
-            (what, name, 0): partial(run_peer, data, [*peer_budget(rung), *given], name)
-            for name, given in (rung.peers if question == "peers" else {}).items()
-        } | {
-            (what, name, seed): partial(run_arm, data, [*rung.base, *settings, f"seed={seed}"], f"{name}-{seed}")
-            for name, settings in rung.questions.get(question, {}).items()
-            for seed in (rung.seeds if name == BASE else rung.seeds[:1])
+        measures = {
+            (what, name, seed): partial(
+                run, rung, data, with_budget(arm, trials, arguments.rung), seed, f"{what} {name}"
+            )
+            for name, arm in rung.questions[question].items()
+            for seed in arm.seeds
+            if name in (arguments.arms or rung.questions[question])
         }
-        trials.side_by_side(arms, arguments.jobs)
+        trials.side_by_side(measures, arguments.jobs)
     print_table(trials, arguments.rung)
 
 
 def prepare(folder: Path, vocabulary: int, texts: Callable[[], Iterable[tuple[str, str]]] | None = None) -> Path:
-    """Return the rung's data, made of `texts` (by default the docstrings of the installed packages) if it is not
-    there."""
+    """Return the data of `texts` (by default the docstrings of the installed packages), made if it is not there."""
     from bertsmith.quickstart.task import write_texts
     from bertsmith.text.docstrings import documents
 
@@ -134,9 +70,43 @@ def prepare(folder: Path, vocabulary: int, texts: Callable[[], Iterable[tuple[st
     return data
 
 
-def run_arm(data: Path, recipe: Sequence[str], name: str) -> dict[str, Any]:
-    """Train an arm and return its figures: the last pinned loss, the whole curve of it, CPU seconds."""
-    out = data.parent / folder_name(name)
+def with_budget(arm: Arm, trials: Trials, rung: str) -> Arm:
+    """Return the arm with the tokens that its minutes are, at the speed that was measured."""
+    if arm.minutes is None:
+        return arm
+    per_second = statistics.median(trials.figures(f"{rung}, speed", arm.speed, "tokens_per_second"))
+    tokens = round(arm.minutes * 60 * per_second, -3)
+    return arm._replace(given=(*arm.given, f"--tokens={tokens:.0f}" if arm.peer else f"plan.tokens={tokens:.0f}"))
+
+
+def speed(rung: Rung, data: Path, arm: Arm) -> dict[str, float]:
+    """Return the tokens that an arm trains in a second of CPU time, without its start and its evaluations."""
+    seconds = []
+    for number in TIMED_TOKENS:
+        with TemporaryDirectory() as folder:
+            if arm.peer:
+                given = (*rung.peer, *arm.given, f"--tokens={number}", "--evaluations=1")
+                seconds.append(in_own_process("race_peer", str(data), folder, *given, threads=1)["cpu_seconds"])
+            else:
+                given = (*rung.base, *arm.given, f"plan.tokens={number}", "evaluate_rows=64", "log=[]")
+                out = Path(folder, "run")
+                seconds.append(bertsmith("pretrain", given[0], f"data={data}", *given[1:], "--out", out))
+    return {"tokens_per_second": (TIMED_TOKENS[1] - TIMED_TOKENS[0]) / (seconds[1] - seconds[0])}
+
+
+def run(rung: Rung, data: Path, arm: Arm, seed: int, name: str) -> dict[str, Any]:
+    """Train an arm and return its figures."""
+    out = data.parent / folder_name(f"{name}-{seed}")
+    if arm.peer:
+        given = [*rung.peer, *arm.given, f"--seed={seed}"]
+        if not any(argument.startswith("--tokens=") for argument in given):
+            given.append(f"--tokens={tokens_of(rung.base)}")
+        return in_own_process("race_peer", str(data), str(out), *given, threads=1)
+    return run_own(data, [*rung.base, *arm.given, f"seed={seed}"], out)
+
+
+def run_own(data: Path, recipe: Sequence[str], out: Path) -> dict[str, Any]:
+    """Train one of our arms: the last pinned loss, the whole curve of it, CPU seconds."""
     seconds = bertsmith("pretrain", recipe[0], f"data={data}", *recipe[1:], "log=[]", "--out", out)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     curve = [[line["step"], line["tokens"], round(line["pinned_loss"], 4)] for line in lines if "pinned_loss" in line]
@@ -148,15 +118,8 @@ def run_arm(data: Path, recipe: Sequence[str], name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run_peer(data: Path, given: Sequence[str], name: str) -> dict[str, Any]:
-    """Train a peer in a process of its own and return its figures."""
-    return in_own_process("race_peer", str(data), str(data.parent / folder_name(f"peer {name}")), *given, threads=1)
-
-
-def peer_budget(rung: Rung) -> list[str]:
-    """Return the base's tokens, as arguments of the peer."""
-    tokens = next(setting.partition("=")[2] for setting in rung.base if setting.startswith("plan.tokens="))
-    return [f"--tokens={tokens}"]
+def tokens_of(base: Sequence[str]) -> str:
+    return next(setting.partition("=")[2] for setting in base if setting.startswith("plan.tokens="))
 
 
 def folder_name(name: str) -> str:

@@ -28,7 +28,6 @@ from bertsmith.storage.json_files import read_optional, write_json
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training.models import open_model
 
-EVALUATIONS = 6
 CHECKPOINTS = 20
 FIGURES_FILE, WATCH_FILE = "figures.json", "watch.json"
 
@@ -40,6 +39,7 @@ def main() -> None:
     parser.add_argument("--network", choices=("bert", "modernbert"), default="bert")
     parser.add_argument("--hidden-size", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--intermediate-size", type=int, help="of BERT; four times the hidden size by default")
     budget = parser.add_mutually_exclusive_group(required=True)
     budget.add_argument("--tokens", type=int)
     budget.add_argument("--steps", type=int)
@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--beta2", type=float, default=0.999)
     parser.add_argument("--warmup", type=float, default=0.0, help="share of the steps")
+    parser.add_argument("--bf16", action="store_true", help="TrainingArguments' own switch, always on with cuda")
+    parser.add_argument("--evaluations", type=int, default=6, help="of the pinned loss")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: in bfloat16, compiled")
     parser.add_argument("--resume", action="store_true")
@@ -66,13 +68,13 @@ def train(given: argparse.Namespace) -> dict[str, Any]:
     model = network(given, data.tokenizer.vocab_size)
     tokenizer = AutoTokenizer.from_pretrained(data.path)
     steps = given.steps or -(-given.tokens // (given.batch_size * given.length))
-    watch = Watch(model, data, given, -(-steps // EVALUATIONS))
+    watch = Watch(model, data, given, -(-steps // given.evaluations))
     arguments = TrainingArguments(
         output_dir=str(given.out / "trainer"), max_steps=steps, per_device_train_batch_size=given.batch_size,
         learning_rate=given.rate, adam_beta2=given.beta2, warmup_steps=round(given.warmup * steps), seed=given.seed,
         save_strategy="steps" if given.resume else "no", save_steps=-(-steps // CHECKPOINTS), save_total_limit=2,
-        report_to=[], disable_tqdm=True, use_cpu=not on_gpu, logging_strategy="no", bf16=on_gpu, torch_compile=on_gpu,
-        dataloader_num_workers=2 if on_gpu else 0, dataloader_drop_last=on_gpu,
+        report_to=[], disable_tqdm=True, use_cpu=not on_gpu, logging_strategy="no", bf16=given.bf16 or on_gpu,
+        torch_compile=on_gpu, dataloader_num_workers=2 if on_gpu else 0, dataloader_drop_last=on_gpu,
     )  # fmt: skip
     trainer = Trainer(
         model=model, args=arguments, train_dataset=Rows(full_rows(data, given.length)), callbacks=[callback_of(watch)],
@@ -117,7 +119,7 @@ def network(given: argparse.Namespace, vocab_size: int) -> torch.nn.Module:
         "num_attention_heads": given.hidden_size // 64, "max_position_embeddings": 128,
     }  # fmt: skip
     if given.network == "bert":
-        return BertForMaskedLM(BertConfig(**size, intermediate_size=4 * given.hidden_size))
+        return BertForMaskedLM(BertConfig(**size, intermediate_size=given.intermediate_size or 4 * given.hidden_size))
     special = {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
     return ModernBertForMaskedLM(ModernBertConfig(**size, **special, intermediate_size=given.hidden_size * 3 // 2))
 

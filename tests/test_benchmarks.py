@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -272,3 +273,46 @@ def test_after_may_be_below_before_by_the_noise_of_seeds(before, after, reached)
     judged = _judge("cola", before, after)
     assert judged["reached"] == reached
     assert judged["margin"] == pytest.approx(2 * 0.01 * (2 / 3) ** 0.5)
+
+
+def toy_words() -> Iterator[tuple[str, str]]:
+    rng = np.random.default_rng(0)
+    return (("toy", " ".join(rng.choice(WORDS, 60))) for _ in range(200))
+
+
+@pytest.mark.slow
+def test_arms_and_peers_are_raced_each_with_its_minutes_and_kept(tmp_path, monkeypatch, capsys):
+    from benchmarks import race
+    from benchmarks.race_rungs import BASE, Arm, Rung
+
+    base = (
+        "quickstart", "model.hidden_size=64", "model.num_hidden_layers=1", "plan.tokens=4000", "plan.evaluate_steps=2",
+        "evaluate_rows=8",
+    )  # fmt: skip
+    peer = Arm(("--network=modernbert", "--batch-size=16"), peer=True, minutes=0.01, speed="modernbert")
+    toy = Rung(
+        base, folder="T", vocabulary=200, texts=toy_words, peer=("--hidden-size=64", "--layers=1"),
+        speeds={"own": Arm(), "modernbert": peer._replace(minutes=None)},
+        questions={"noise": {BASE: Arm(seeds=(0, 1))}, "budget": {"short": Arm(minutes=0.002), "modernbert": peer}},
+    )  # fmt: skip
+    monkeypatch.setattr(race, "RUNGS", {"T": toy})
+    monkeypatch.setattr(race, "TIMED_TOKENS", (2_000, 60_000))
+    monkeypatch.setattr(sys, "argv", ["race", "T", f"runs={tmp_path}", "--out", str(tmp_path / "race.json")])
+    race.main()
+    trials = json.loads((tmp_path / "race.json").read_text())["trials"]
+    by_arm = {(trial["what"], trial["who"], trial["number"]): trial for trial in trials}
+    assert len(by_arm) == len(trials) == 3 + 3 + 2 + 2  # two speeds three times, two seeds, two arms
+    speeds = {who: [t["tokens_per_second"] for t in trials if t["who"] == who and "tokens_per_second" in t]
+              for who in toy.speeds}  # fmt: skip
+    for who, name, minutes in (("own", "short", 0.002), ("modernbert", "modernbert", 0.01)):
+        wanted = sorted(speeds[who])[1] * 60 * minutes
+        assert abs(by_arm["T, budget", name, 0]["tokens"] - wanted) <= 500 + 16 * 64  # rounded, and whole steps
+    for trial in trials:
+        if "pinned_loss" in trial:
+            assert trial["curve"][-1][:2] == [trial["steps"], trial["tokens"]]
+            assert trial["curve"][-1][2] == pytest.approx(trial["pinned_loss"], abs=1e-4)
+            assert 3 < trial["pinned_loss"] < 6  # of 200 words
+    assert by_arm["T, noise", BASE, 0]["pinned_loss"] != by_arm["T, noise", BASE, 1]["pinned_loss"]
+    assert "(2 seeds)" in capsys.readouterr().out
+    race.main()  # nothing is done again
+    assert json.loads((tmp_path / "race.json").read_text())["trials"] == trials

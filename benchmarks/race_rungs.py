@@ -1,0 +1,155 @@
+"""The race's rungs: text, model and budget, and the arms of each question. docs/race.md has the rules."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from benchmarks.race_text import web_and_books
+
+BASE = "base"
+
+
+class Arm(NamedTuple):
+    """A run that differs from the rung's base."""
+
+    given: Sequence[str] = ()
+    """Settings laid over the base's; of a peer, arguments of `benchmarks.race_peer`."""
+    seeds: Sequence[int] = (0,)
+    peer: bool = False
+    minutes: float | None = None
+    """Its budget, of a quiet core; None: the tokens of the base."""
+    speed: str = "own"
+    """Whose speed of the rung turns minutes into tokens."""
+
+
+class Rung(NamedTuple):
+    """A text, a model and a budget."""
+
+    base: Sequence[str]
+    """The recipe and its settings that arms are laid over."""
+    questions: dict[str, dict[str, Arm]]
+    vocabulary: int = 8000
+    folder: str = "A"
+    """Of its text, data and runs."""
+    texts: Callable[[], Iterable[tuple[str, str]]] | None = None
+    """Pairs (source, text); None: the docstrings of the installed packages."""
+    peer: Sequence[str] = ()
+    """Arguments that all its peers have."""
+    speeds: Mapping[str, Arm] = {}
+    """What is timed, by name; budgets in minutes need it."""
+
+
+def masked(share: float, final: float | None = None) -> tuple[str, ...]:
+    return (f"objective.masking.prob={share}", f"objective.masking.final_prob={final or share}")
+
+
+def rate(learning_rate: str) -> str:
+    return f"schedule.learning_rate={learning_rate}"
+
+
+def muon(learning_rate: str, factor: float, *more: str) -> Arm:
+    return Arm(("optimizer.kind=muon", rate(learning_rate), f"optimizer.matrix_rate={factor}", *more))
+
+
+ALL_MASK = ("objective.masking.mask_token_prob=1.0", "objective.masking.random_token_prob=0.0")
+POST_NORM = ("model.kind=classic",)
+THREE = (0, 1, 2)
+
+RATES = {f"AdamW {value}": Arm((rate(value),)) for value in ("1e-3", "3e-3", "4e-3", "6e-3")}
+BLOCK = {f"post-norm {value}": Arm((*POST_NORM, rate(value))) for value in ("5e-4", "1e-3", "2e-3")}
+MEMORY = {
+    "β2 0.95": Arm(("optimizer.beta2=0.95",)), "β2 0.999": Arm(("optimizer.beta2=0.999",)),
+    "no bias correction": Arm(("optimizer.bias_correction=false",)),
+}  # fmt: skip
+SCHEDULES = {
+    "cosine": Arm(("schedule.kind=cosine",)), "one minus sqrt": Arm(("schedule.kind=one_minus_sqrt",)),
+    "wsd 0.3": Arm(("schedule.kind=wsd", "schedule.decay_proportion=0.3")),
+    "warm-up 0.03": Arm(("schedule.warmup_proportion=0.03",)),
+}  # fmt: skip
+
+TUNED = ("--batch-size=16", "--beta2=0.98", "--warmup=0.1")
+"""A peer's settings that are ours, beside its rate."""
+
+
+BF16 = ("--bf16",)
+
+
+def tuned(network: str, learning_rate: str, *more: str, minutes: float | None = None) -> Arm:
+    """Return a peer that has our batch, β2 and warm-up."""
+    given = (f"--network={network}", f"--rate={learning_rate}", *TUNED, *more)
+    return Arm(given, peer=True, minutes=minutes, speed=network)
+
+
+A_BUDGET = ("quickstart", "plan.tokens=1200000", "plan.checkpoint_steps=100000")
+
+A = Rung(
+    base=(*A_BUDGET, "plan.evaluate_steps=200", *masked(0.15)),
+    questions={
+        "noise": {BASE: Arm(seeds=THREE)},
+        "masks": {
+            "20 %": Arm(masked(0.2)), "30 %": Arm(masked(0.3)), "30 to 15 %": Arm(masked(0.3, 0.15)),
+            "all [MASK]": Arm(ALL_MASK),
+        },
+        "optimizer": {"Muon 2e-3 × 1": muon("2e-3", 1)},
+        "peers": {
+            "run_mlm's defaults": Arm(peer=True),
+            **{f"bert {value}": tuned("bert", value) for value in ("5e-4", "1e-3", "2e-3")},
+            **{f"modernbert {value}": tuned("modernbert", value) for value in ("1e-3", "2e-3", "4e-3")},
+        },
+    },
+)  # fmt: skip
+
+A2 = Rung(
+    base=(*A_BUDGET, "plan.evaluate_steps=300", *masked(0.3)),
+    questions={
+        "noise": {BASE: Arm(seeds=THREE)},
+        "masks": {
+            "40 %": Arm(masked(0.4)), "50 %": Arm(masked(0.5)),
+            "whole words": Arm(("objective.masking.whole_words=true",)),
+        },
+        "rate": RATES,
+        "batch": {
+            "8 rows": Arm(("batch_size=8", "plan.evaluate_steps=600")),
+            "8 rows, 1.4e-3": Arm(("batch_size=8", rate("1.4e-3"), "plan.evaluate_steps=600")),
+            "4 rows, 1e-3": Arm(("batch_size=4", rate("1e-3"), "plan.evaluate_steps=1200")),
+            "32 rows, 3e-3": Arm(("batch_size=32", rate("3e-3"), "plan.evaluate_steps=150")),
+        },
+        "initial weights": {f"std {std}": Arm((f"model.initializer_range={std}",)) for std in (0.04, 0.08)},
+        "shape": {
+            "6 heads": Arm(("model.num_attention_heads=6",)),
+            "feed-forward × 2.5": Arm(("model.intermediate_size=480",)),
+        },
+        "block": BLOCK,
+        "memory": MEMORY,
+        "schedule": SCHEDULES,
+        "optimizer": {
+            f"Muon {value} × {factor}": muon(value, factor)
+            for value, factor in (("2e-3", 1), ("4e-3", 1), ("8e-3", 1), ("2e-3", 2), ("2e-3", 4))
+        },
+    },
+)  # fmt: skip
+"""The first rung again, over what won its first round: 30 % masked."""
+
+B = Rung(
+    folder="B",
+    texts=web_and_books,
+    base=(
+        "quickstart", "model.hidden_size=256", "model.num_hidden_layers=6", "plan.checkpoint_steps=100000",
+        "plan.evaluate_steps=500", "plan.tokens=1000000", "machine.dtype=bfloat16", *masked(0.3),
+    ),
+    peer=("--hidden-size=256", "--layers=6", "--intermediate-size=576", "--length=64"),
+    speeds={
+        "own": Arm(), "own float32": Arm(("machine.dtype=float32",)),
+        "bert": tuned("bert", "1e-3", *BF16), "bert float32": tuned("bert", "1e-3"),
+        "modernbert": tuned("modernbert", "1e-3", *BF16), "run_mlm's defaults": Arm(peer=True),
+    },
+    questions={
+        "bert's rate": {f"bert {value}": tuned("bert", value, *BF16, minutes=10) for value in ("5e-4", "1e-3", "2e-3")},
+        "modernbert's rate": {
+            f"modernbert {value}": tuned("modernbert", value, *BF16, minutes=10) for value in ("1e-3", "2e-3", "4e-3")
+        },
+        "rate": {f"AdamW {value}": Arm((rate(value),), minutes=10) for value in ("1e-3", "2e-3", "4e-3")},
+    },
+)  # fmt: skip
+"""A peer's BERT has the width of its feed-forward part that gives it as many parameters as our block has."""
+
+RUNGS = {"A": A, "A2": A2, "B": B}
