@@ -27,10 +27,12 @@ from bertsmith.encoders.config import Precision
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.memory import peak_bytes
 from bertsmith.objectives.masking import MaskingVocabulary
+from bertsmith.objectives.objective import Batch
 from bertsmith.planning.estimate import estimate
 from bertsmith.planning.footprint import footprint
 from bertsmith.randomness import derived_rng
 from bertsmith.text.prepare import PrepareRecipe, prepare
+from bertsmith.text.segments import PackedRows
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.optimizers.optimizer import build_optimizer, clip_gradients
 from bertsmith.training.recipe import PretrainRecipe
@@ -94,10 +96,7 @@ def measure(what: str, device: str) -> dict[str, float]:
     objective = recipe.objective.build(recipe.model, vocabulary).train()
     runner = Runner(objective, machine)
     optimizer = build_optimizer(objective, recipe.optimizer)
-    rng = np.random.default_rng(0)
-    size = recipe.batch_size * length
-    rows = rng.integers(1000, VOCAB_SIZE, size), np.zeros(size, np.int64), np.full(recipe.batch_size, length)
-    batch = recipe.objective.collator(vocabulary, length, recipe.compat)(rows, derived_rng(0, "masks"))
+    batch = random_batch(recipe, vocabulary)
 
     def step() -> None:
         runner.gradients(runner.prepare(batch, length))
@@ -116,6 +115,16 @@ def measure(what: str, device: str) -> dict[str, float]:
         tensors = 12 * num_parameters(objective) + peak_of_tensors(step)
     figures = {"counted MB": counted / 1e6, "tensors MB": tensors / 1e6, "counted / tensors": counted / tensors}
     return figures if precision.cuda else figures | {"process MB": process / 1e6}
+
+
+def random_batch(recipe: PretrainRecipe, vocabulary: MaskingVocabulary) -> Batch:
+    """Return a masked batch of full rows of random tokens."""
+    length, rng = recipe.rows.length, np.random.default_rng(0)
+    size = recipe.batch_size * length
+    rows = PackedRows(
+        rng.integers(1000, vocabulary.size, size), np.zeros(size, np.int64), np.full(recipe.batch_size, length)
+    )
+    return recipe.objective.collator(vocabulary, length, recipe.compat)(rows, derived_rng(0, "masks"))
 
 
 PEAK = """

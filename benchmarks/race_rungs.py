@@ -79,7 +79,7 @@ def tuned(network: str, learning_rate: str, *more: str, minutes: float | None = 
     return Arm(given, peer=True, minutes=minutes, speed=network)
 
 
-A_BUDGET = ("quickstart", "plan.tokens=1200000", "plan.checkpoint_steps=100000")
+A_BUDGET = ("fast-tiny", "plan.tokens=1200000", "plan.checkpoint_steps=100000", "evaluate_rows=512")
 
 A = Rung(
     base=(*A_BUDGET, "plan.evaluate_steps=200", *masked(0.15)),
@@ -133,8 +133,8 @@ B = Rung(
     folder="B",
     texts=web_and_books,
     base=(
-        "quickstart", "model.hidden_size=256", "model.num_hidden_layers=6", "plan.checkpoint_steps=100000",
-        "plan.evaluate_steps=500", "plan.tokens=1000000", "machine.dtype=bfloat16", *masked(0.3),
+        "fast-tiny", "model.hidden_size=256", "model.num_hidden_layers=6", "plan.checkpoint_steps=100000",
+        "plan.evaluate_steps=500", "plan.tokens=1000000", "evaluate_rows=512", "machine.dtype=bfloat16", *masked(0.3),
     ),
     peer=("--hidden-size=256", "--layers=6", "--intermediate-size=576", "--length=64"),
     speeds={

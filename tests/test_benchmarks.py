@@ -286,7 +286,7 @@ def test_arms_and_peers_are_raced_each_with_its_minutes_and_kept(tmp_path, monke
     from benchmarks.race_rungs import BASE, Arm, Rung
 
     base = (
-        "quickstart", "model.hidden_size=64", "model.num_hidden_layers=1", "plan.tokens=4000", "plan.evaluate_steps=2",
+        "fast-tiny", "model.hidden_size=64", "model.num_hidden_layers=1", "plan.tokens=4000", "plan.evaluate_steps=2",
         "evaluate_rows=8",
     )  # fmt: skip
     peer = Arm(("--network=modernbert", "--batch-size=16"), peer=True, minutes=0.01, speed="modernbert")

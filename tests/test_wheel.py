@@ -78,5 +78,5 @@ def test_the_program_and_its_recipes_work_outside_the_clone(python, tmp_path):
     assert "quickstart" in run(program, "--help", cwd=tmp_path)
     assert "bert-small-owt" in run(program, "show", cwd=tmp_path)
     assert "plan.steps" in run(program, "show", "bert-small-owt", cwd=tmp_path)
-    assert "plan.tokens" in run(program, "show", "quickstart", cwd=tmp_path)
+    assert "plan.tokens" in run(program, "show", "fast-tiny", cwd=tmp_path)
     assert "parameters" in run(program, "plan", "bert-tiny", cwd=tmp_path)

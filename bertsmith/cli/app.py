@@ -48,8 +48,7 @@ def quickstart(out: Out = Path("runs/quickstart"), overwrite: Overwrite = False)
     with args.stopping(command("bertsmith", "quickstart", "--out", out)):
         quickstart(out, tell, overwrite)
     tell(f"wrote {out / 'report.html'}, {out / 'hf'}")
-    longer = ("plan.tokens=60000000", "--out", Path(f"{out}-long"))
-    args.say_next("pretrain", "quickstart", f"data={out / 'data'}", *longer)
+    args.say_next("pretrain", "fast-tiny", f"data={out / 'data'}", "--out", Path(f"{out}-long"))
 
 
 @app.command()

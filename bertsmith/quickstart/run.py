@@ -60,7 +60,10 @@ class Sizes:
     train_examples: int = 1000
     dev_examples: int = 1000
     pairs: int = 300  # of the word-order test, at most
-    pretrain: Sequence[str] = ()  # settings that override the recipe's, as on the command line
+    pretrain: Sequence[str] = (  # settings that override the recipe's, as on the command line
+        "plan.tokens=1800000", "plan.checkpoint_steps=400", "plan.evaluate_steps=400", "plan.log_steps=40",
+        "machine.compile=false", "evaluate_rows=512",
+    )  # fmt: skip
     finetune: Sequence[str] = ()
 
 
@@ -172,7 +175,7 @@ class _Steps:
     def _pretrain(self, data: Data) -> dict[str, Any]:
         """Pre-train; return the measures before and after, and the steps, tokens and seconds it took."""
         overrides = [f"data={data.path}", *self.sizes.pretrain]
-        recipe: PretrainRecipe = _settings(PretrainRecipe, "pretrain", "quickstart", overrides)
+        recipe: PretrainRecipe = _settings(PretrainRecipe, "pretrain", "fast-tiny", overrides)
         machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
         pairs = find_pairs(data, self.sizes.pairs)
         objective: Any = initial_objective(recipe, data.tokenizer)  # a module too

@@ -171,4 +171,4 @@ def test_the_quickstart_says_what_it_wrote_and_what_comes_next(tmp_path, monkeyp
     monkeypatch.setattr("bertsmith.quickstart.run.quickstart", lambda out, report, overwrite: report("a result"))
     status, stdout, _ = run_main("quickstart", "--out", tmp_path / "out")
     assert status == 0 and "a result" in stdout and f"wrote {tmp_path / 'out/report.html'}" in stdout
-    assert f"next: bertsmith pretrain quickstart data={tmp_path / 'out/data'} plan.tokens=60000000" in stdout
+    assert f"next: bertsmith pretrain fast-tiny data={tmp_path / 'out/data'}" in stdout
