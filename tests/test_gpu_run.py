@@ -206,7 +206,7 @@ def test_the_shipped_plan_has_equal_operations_and_the_peer_our_parameters(data)
     assert list(plan["arms"]) == ["fast-small", "electra-small-owt", "fast-small, RTD", "tuned HF"]
     for arm in plan["arms"].values():
         assert arm["flops"] == pytest.approx(5e16, rel=1e-3)
-    model = network(Namespace(network="bert", hidden_size=256, layers=12), 86)
+    model = network(Namespace(network="bert", hidden_size=256, layers=12, intermediate_size=None), 86)
     assert model.num_parameters() == plan["arms"]["tuned HF"]["parameters"]
     with pytest.raises(SystemExit, match="raise it"):
         gpu_arms.make_plan(work, 1e12, gpu_arms.ARMS)
