@@ -41,7 +41,7 @@ class Sizes(NamedTuple):
     vocabulary: int = 8000
     train_examples: int = 1000
     dev_examples: int = 1000
-    base: Sequence[str] = ("quickstart", "log=[]", "plan.checkpoint_steps=1000")
+    base: Sequence[str] = ("fast-tiny", "log=[]", "plan.checkpoint_steps=1000")
     finetune: Sequence[str] = ("seeds=3",)
     budget: float = 1e13
     """FLOPs of an arm, but of the question "curve"."""
