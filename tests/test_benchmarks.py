@@ -196,7 +196,7 @@ def test_objectives_are_compared_at_equal_flops_and_finished_arms_are_kept(tmp_p
                 self._add(*key, measure())
 
     shape = ("model.hidden_size=16", "model.num_hidden_layers=2", "model.num_attention_heads=1")
-    base = ("quickstart", "log=[]", "evaluate_rows=8", "batch_size=4", *shape)
+    base = ("fast-tiny", "log=[]", "evaluate_rows=8", "batch_size=4", *shape)
     toy = rtd_curve.Sizes(200, 40, 20, base, ("seeds=2", "epochs=1"), budget=8e7, evaluations=2)
     questions = {
         "curve": rtd_curve.QUESTIONS["curve"],
@@ -252,7 +252,7 @@ def test_arms_of_a_question_differ_and_are_recipes(question, tmp_path):
     sizes, seen = rtd_curve.Sizes(), {}
     for name, arm in rtd_curve.QUESTIONS[question].items():
         settings = [*sizes.base[1:], *arm.settings, f"data={tmp_path}"]
-        recipe = load(PretrainRecipe, "pretrain", "quickstart", settings).settings
+        recipe = load(PretrainRecipe, "pretrain", "fast-tiny", settings).settings
         seen[name] = (json.dumps(identity(recipe), sort_keys=True), arm.first)
     assert len(set(seen.values())) == len(seen)
     assert seen["base"][1] is None
