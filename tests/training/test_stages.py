@@ -23,6 +23,7 @@ from bertsmith.text.layouts import layout
 from bertsmith.training import checkpoints
 from bertsmith.training import runner as runner_file
 from bertsmith.training.loop import State
+from bertsmith.training.machine import Machine
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import load_run
 from bertsmith.training.pretrain import pretrain
@@ -286,6 +287,27 @@ def test_a_new_stage_gives_up_what_was_recorded_and_compiled(data, tmp_path, mon
     pretrain(tiny_recipe(data, STAGES, *PLAN), tmp_path)
     assert len(given_up) == 2 and not resets
     assert all(rows is None and not any(grad is not None for grad in grads) for rows, grads in given_up)
+
+
+def test_each_stage_is_compiled_once_for_its_own_sizes(data, tmp_path, monkeypatch):
+    """As on a GPU, with padded rows, by a compiler that notes what it is given; without the reset between stages the
+    second one's sizes would be numbers that vary, and its graphs slower."""
+    given, plain = [], torch.nn.Module.compile
+
+    def compiler(graph, inputs):
+        given.append([tuple(entry.shape) if isinstance(entry, torch.Tensor) else entry for entry in inputs])
+        return graph.forward
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: plain(self, backend=compiler))
+    monkeypatch.setattr(Machine, "lay_out", lambda self, rows, length: rows.padded(length, self.pad_id))
+    torch.compiler.reset()
+    pretrain(tiny_recipe(data, STAGES, *PLAN, "machine.compile=true"), tmp_path)
+    parts = 3  # embeddings, both layers, head
+    assert len(given) == 3 * parts
+    for number, tokens in enumerate((6 * 16, 10 * 32, 8 * 32)):
+        embeddings, layer, _ = given[parts * number : parts * (number + 1)]
+        assert (tokens,) in embeddings and (tokens, 16) in layer
+    assert all(isinstance(size, int) for sizes in given for entry in sizes for size in entry)
 
 
 @pytest.mark.slow
