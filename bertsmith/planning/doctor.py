@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bertsmith import __version__
+from bertsmith.storage.code_version import code_version
 
 _PACKAGES = ("torch", "numpy", "nanotoken", "tokenizers", "safetensors", "pydantic", "scikit-learn", "transformers")
 
@@ -17,8 +18,11 @@ def doctor() -> tuple[list[str], bool]:
 
     free = shutil.disk_usage(Path.cwd()).free
     compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+    code = code_version()
+    commit = "no git checkout" if code.commit is None else f"commit {code.commit}"
     lines = [
         f"bertsmith {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        f"code: {commit}, sha256 {code.sha256}",
         "packages: " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
         f"processor: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
         f"disk: {free / 1e9:,.0f} GB free here (OpenWebText needs 12 to download and 18 prepared)",

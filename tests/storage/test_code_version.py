@@ -77,3 +77,9 @@ def test_the_hash_changes_with_names_and_contents_of_code_alone(package, tmp_pat
 def test_git_itself_agrees():
     asked = subprocess.run(["git", "-C", str(PACKAGE), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     assert code_version().commit == asked.stdout.strip()
+
+
+def test_doctor_prints_it():
+    from bertsmith.planning.doctor import doctor
+
+    assert any(line.startswith("code: ") and line.endswith(code_version().sha256) for line in doctor()[0])
