@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.race_peer import checkpoints_of, finished, step_of
-from bertsmith.planning.estimate import estimate
+from bertsmith.errors import UserError
+from bertsmith.planning.estimate import Estimate, estimate
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.json_files import read_json, read_optional, write_json
 
@@ -43,6 +44,8 @@ ARMS = {
 PLAN_FILE = "plan.json"
 EVALUATIONS = 20
 """Of a run, and checkpoints."""
+MANY = 10**8
+"""Steps of a plan that no stage before the last one fills."""
 MAX_DEVIATION = 0.01
 """Of an arm's operations from the budget; its steps are whole ones."""
 
@@ -52,19 +55,41 @@ def make_plan(work: Path, flops: float, arms: Mapping[str, Arm]) -> dict[str, An
     count of `bertsmith plan` (matrix products; rows taken as full)."""
     planned = {}
     for name, arm in arms.items():
-        found = estimate(arm.recipe, [*arm.settings, f"data={work / 'data'}"])
-        stage = found.stages[-1]
-        step = found.flops_per_token * stage.batch_size * stage.length
-        steps = max(1, round(flops / step))
-        if abs(steps * step / flops - 1) > MAX_DEVIATION:
-            raise SystemExit(f"--flops {flops:g}: a step of {name} has {step:.3g}; raise it")
+        found = _at_equal_flops(name, arm, flops, f"data={work / 'data'}")
+        stages = [(stage.steps, stage.batch_size * stage.length, stage.flops_per_token) for stage in found.stages]
         planned[name] = arm._asdict() | {
-            "steps": steps, "tokens": steps * stage.batch_size * stage.length, "flops": steps * step,
-            "parameters": found.parameters["total"], "batch_size": stage.batch_size, "length": stage.length,
+            "steps": found.steps, "tokens": found.tokens, "flops": found.flops, "stages": stages,
+            "parameters": found.parameters["total"], "batch_size": found.stages[-1].batch_size,
+            "length": found.stages[-1].length,
         }  # fmt: skip
     plan = {"flops": flops, "arms": planned}
     write_json(work / PLAN_FILE, plan)
     return plan
+
+
+def _at_equal_flops(name: str, arm: Arm, flops: float, data: str) -> Estimate:
+    """Estimate an arm at the steps that come nearest to so many operations; stages before the last one are as they are
+    in its recipe."""
+    try:
+        longer = estimate(arm.recipe, [*arm.settings, data, f"plan.steps={MANY}"])
+        last = longer.stages[-1]
+        step = last.flops_per_token * last.batch_size * last.length
+        steps = MANY - round(((longer.flops or 0) - flops) / step)
+        found = estimate(arm.recipe, [*arm.settings, data, f"plan.steps={max(1, steps)}"])
+    except UserError as error:
+        raise SystemExit(f"--flops {flops:g}: {name}: {error}") from None
+    if abs((found.flops or 0) / flops - 1) > MAX_DEVIATION:
+        raise SystemExit(f"--flops {flops:g}: a step of {name} has {step:.3g}; raise it")
+    return found
+
+
+def so_far(arm: Mapping[str, Any], step: int) -> tuple[int, float]:
+    """Return the tokens and the operations of an arm's first steps, rows taken as full."""
+    tokens, flops = 0, 0.0
+    for steps, tokens_a_step, flops_per_token in arm["stages"]:
+        seen = min(step, steps) * tokens_a_step
+        tokens, flops, step = tokens + seen, flops + seen * flops_per_token, max(0, step - steps)
+    return tokens, flops
 
 
 def read_plan(work: Path) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def unpack(given: argparse.Namespace) -> bool:
         sys.exit(f"{given.pieces}: no pieces; name a folder with NAME.000, … and NAME.json")
     for name, absent in missing.items():
         if absent:
-            print(f"{name}: {len(absent)} more pieces to come: {', '.join(absent)}")
+            print(f"{name}: still to come: {', '.join(absent)}")
         else:
             join(given.work / "incoming", name, given.work)
             print(f"{name}: complete, in {given.work}")
@@ -168,7 +168,7 @@ def carry(given: argparse.Namespace) -> bool:
         cut(work, [str(path.relative_to(work)) for path in files], outgoing, RUN_PIECES, given.size * MIB)
     later = copy(outgoing, RUN_PIECES, given.out, given.first, given.files)
     if later:
-        print(f"{len(later)} more pieces; next: --first {given.first + given.files}")
+        print(f"{', '.join(later)} are left; next: --first {given.first + given.files}")
     return True
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.deadline import FAILED, Deadline, Ended, run_until
-from benchmarks.gpu_arms import Standing, folder_of, read_plan, standing_of
+from benchmarks.gpu_arms import Standing, folder_of, read_plan, so_far, standing_of
 from benchmarks.trials import Trials
 from bertsmith.reports.averages import PUBLISHED, QUOTED_METRICS
 from bertsmith.storage.json_files import read_json, read_optional
@@ -121,11 +121,10 @@ def _row(work: Path, name: str, arm: dict[str, Any], standing: Standing) -> dict
             tasks[task] = {"metric": metric, "seeds": len(found["trials"])} | found["summary"][metric]
     blimp = scores_of(work, name) / "blimp.json"
     whole = len(tasks) == len(TASKS) and standing.finished
-    share = standing.step / arm["steps"]
+    tokens, flops = so_far(arm, standing.step)
     return arm | {
-        "step": standing.step, "finished": standing.finished, "flops so far": share * arm["flops"],
-        "seconds": standing.seconds, "curve": standing.curve,
-        "tokens/s": share * arm["tokens"] / standing.seconds if standing.seconds else None,
+        "step": standing.step, "finished": standing.finished, "flops so far": flops, "seconds": standing.seconds,
+        "curve": standing.curve, "tokens/s": tokens / standing.seconds if standing.seconds else None,
         "pinned_loss": standing.curve[-1][-1] if standing.curve else None, "tasks": tasks,
         "mean of five": statistics.mean(row["median"] for row in tasks.values()) if whole else None,
         "blimp": read_json(blimp, dict)["blimp"]["overall"] if blimp.exists() else None,

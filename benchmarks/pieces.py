@@ -7,14 +7,18 @@ keeps those of them that have arrived, each held to its hash; `join` unpacks the
 import hashlib
 import io
 import json
+import lzma
 import shutil
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, cast
 
 MIB = 1 << 20
+FAST_PRESET = 0
+"""Of xz: 0.56 of the size of 16-bit tokens in a seventh of the time that the usual one takes for 0.49."""
 
 
 def cut(root: Path, names: Iterable[str], out: Path, name: str, size: int, compress: bool = False) -> dict[str, Any]:
@@ -23,8 +27,11 @@ def cut(root: Path, names: Iterable[str], out: Path, name: str, size: int, compr
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob(f"{name}.[0-9][0-9][0-9]"):
         old.unlink()
-    mode: Literal["w|xz", "w|"] = "w|xz" if compress else "w|"
-    with _Writer(out, name, size) as pieces, tarfile.open(mode=mode, fileobj=cast(IO[bytes], pieces)) as tar:
+    with _Writer(out, name, size) as pieces, ExitStack() as ended_first:
+        stream = cast(IO[bytes], pieces)
+        if compress:
+            stream = ended_first.enter_context(lzma.LZMAFile(stream, "w", preset=FAST_PRESET))
+        tar = ended_first.enter_context(tarfile.open(mode="w|", fileobj=stream))
         for member in names:
             tar.add(root / member, arcname=member)
     manifest = {"name": name, "pieces": pieces.written}

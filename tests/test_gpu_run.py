@@ -24,7 +24,7 @@ TOY = (
 )  # fmt: skip
 OWN, TWIN, PEER = "toy", "toy, RTD", "toy HF"
 ARMS = {
-    OWN: Arm("bert-tiny", TOY),
+    OWN: Arm("bert-tiny", (*TOY, "stages=[{tokens=2000, batch_size=16, length=16}]")),
     TWIN: Arm("bert-tiny", (*TOY, "objective.kind=rtd", "objective.generator.hidden_fraction=1.0")),
     PEER: Arm("bert-tiny", TOY, ("--hidden-size=64", "--layers=1", "--rate=2e-3", "--warmup=0.1")),
 }
@@ -87,7 +87,12 @@ def test_the_whole_run(tmp_path, run, monkeypatch, capsys):
     assert list(plan["arms"]) == list(ARMS)
     for arm in plan["arms"].values():
         assert arm["flops"] == pytest.approx(FLOPS, rel=0.01)
-        assert arm["tokens"] == arm["steps"] * 8 * 32
+        assert gpu_arms.so_far(arm, arm["steps"]) == (arm["tokens"], arm["flops"])
+    for name in (TWIN, PEER):
+        assert plan["arms"][name]["tokens"] == plan["arms"][name]["steps"] * 8 * 32
+    stage, last = plan["arms"][OWN]["stages"]
+    assert (stage[:2], last[:2]) == ([8, 256], [plan["arms"][OWN]["steps"] - 8, 256]) and stage[2] < last[2]
+    assert gpu_arms.so_far(plan["arms"][OWN], 9) == (9 * 256, 8 * 256 * stage[2] + 256 * last[2])
     assert plan["arms"][TWIN]["steps"] < plan["arms"][OWN]["steps"], "a generator costs operations too"
 
     # There: unpacked, and two pieces of training that are cut short.
@@ -115,7 +120,7 @@ def test_the_whole_run(tmp_path, run, monkeypatch, capsys):
     damaged.write_bytes(whole)
     capsys.readouterr()
     assert run("unpack", tmp_path / "out0", fresh) == 0
-    assert "more pieces to come: runs.001" in capsys.readouterr().out
+    assert "runs: still to come: runs.001" in capsys.readouterr().out
     assert not (fresh / "runs").exists()
     assert run("unpack", tmp_path / "out1", fresh) == 0
     assert {name: standing_of(fresh, name, plan["arms"][name])[:3] for name in ARMS} == {
@@ -166,7 +171,7 @@ def test_the_whole_run(tmp_path, run, monkeypatch, capsys):
 
 def test_an_unfinished_arm_is_named_and_a_command_that_fails_is_told(tmp_path, run, monkeypatch, capsys):
     arms = {name: arm._asdict() | {
-        "steps": 10, "tokens": 2560, "flops": 1e9, "parameters": 1, "batch_size": 8, "length": 32,
+        "steps": 10, "tokens": 2560, "flops": 1e9, "parameters": 1, "batch_size": 8, "length": 32, "stages": [],
     } for name, arm in ARMS.items()}  # fmt: skip
     (tmp_path / "plan.json").write_text(json.dumps({"flops": 1e9, "arms": arms}))
     assert run("report", tmp_path) == 0
@@ -210,3 +215,6 @@ def test_the_shipped_plan_has_equal_operations_and_the_peer_our_parameters(data)
     assert model.num_parameters() == plan["arms"]["tuned HF"]["parameters"]
     with pytest.raises(SystemExit, match="raise it"):
         gpu_arms.make_plan(work, 1e12, gpu_arms.ARMS)
+    stages = "stages=[{tokens=1_000_000, length=64}]"
+    with pytest.raises(SystemExit, match=r"--flops 1e\+10: staged: stages: 1,000,000 tokens together leave nothing"):
+        gpu_arms.make_plan(work, 1e10, {"staged": Arm("electra-small-owt", (stages,))})
