@@ -51,9 +51,7 @@ def by_hand(recipe: PretrainRecipe, rates: Sequence[float]) -> tuple[dict[str, T
     weights = dict(objective.named_parameters())
     average = {name: weight.detach().clone() for name, weight in weights.items()}
     stream = RowStream(data, "train", recipe.rows, recipe.seed, recipe.compat)
-    batches = masked_batches(
-        stream, build_collator(recipe, data.tokenizer), recipe.batch_size, (0, ()), recipe.progress
-    )
+    batches = masked_batches(stream, build_collator(recipe, data.tokenizer), recipe.batch_size)
     for step, (rate, (batch, _)) in enumerate(zip(rates, batches, strict=False)):
         objective.zero_grad()
         objective.total(objective.losses(batch), denominators_of(objective, batch)).backward()
