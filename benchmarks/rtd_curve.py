@@ -41,7 +41,9 @@ class Sizes(NamedTuple):
     vocabulary: int = 8000
     train_examples: int = 1000
     dev_examples: int = 1000
-    base: Sequence[str] = ("fast-tiny", "log=[]", "plan.checkpoint_steps=1000")
+    base: Sequence[str] = (
+        "fast-tiny", "log=[]", "evaluate_rows=512", "machine.compile=false", "plan.checkpoint_steps=1000"
+    )  # fmt: skip
     finetune: Sequence[str] = ("seeds=3",)
     budget: float = 1e13
     """FLOPs of an arm, but of the question "curve"."""
@@ -135,11 +137,11 @@ def measure(data: Path, arm: Arm, budget: float, name: str, sizes: Sizes, blimp:
     if arm.first is not None:
         begun = folder.with_name(f"{folder.name}-first")
         runs = [(begun, [*sizes.base, *arm.first], budget / 2), (folder, [*runs[0][1], f"init={begun}"], budget / 2)]
-    tokens, seconds = 0, 0.0
+    tokens = 0
     for out, recipe, flops in runs:
         settings = [f"data={data}", *recipe[1:]]
         planned = plan(recipe[0], settings, flops, sizes.evaluations)
-        seconds += bertsmith("pretrain", recipe[0], *settings, *planned, "--out", out)
+        bertsmith("pretrain", recipe[0], *settings, *planned, "--out", out)
         tokens += last(out)["tokens"]
     task = folder.with_name(f"{folder.name}-order")
     bertsmith(
@@ -154,16 +156,16 @@ def measure(data: Path, arm: Arm, budget: float, name: str, sizes: Sizes, blimp:
             bertsmith("evaluate", folder, f"blimp={blimp}", "pairs=20", "--out", grammar)
         figures["blimp"] = read(grammar)["blimp"]["overall"]["accuracy"]
     return figures | {
-        "cpu_seconds": seconds, "word_order_of_seeds": accuracies, "settings": [*sizes.base, *arm.settings],
+        "word_order_of_seeds": accuracies, "settings": [*sizes.base, *arm.settings],
         "first": arm.first, "curve": curve(folder),
     }  # fmt: skip
 
 
 def plan(recipe: str, settings: Sequence[str], flops: float, evaluations: int) -> list[str]:
     """Return a plan of as many tokens as the operations allow, with so many evaluations."""
-    estimated = estimate(recipe, [*settings, "plan.tokens=1"])
-    tokens = round(flops / estimated.flops_per_token)
-    steps = tokens // (estimated.batch_size * estimated.length)
+    tokens = round(flops / estimate(recipe, [*settings, "plan.tokens=1"]).flops_per_token)
+    steps = estimate(recipe, [*settings, f"plan.tokens={tokens}"]).steps
+    assert steps is not None, "a plan in tokens has them"
     return [f"plan.tokens={tokens}", f"plan.evaluate_steps={max(1, steps // evaluations)}"]
 
 
