@@ -26,8 +26,11 @@ BASE = (
     "machine.dtype=float32", "machine.deterministic=true", "average_decay=0.7",
 )  # fmt: skip
 CONSTANT = ("schedule.kind=constant", "schedule.warmup_proportion=0.0")
-OPTIMIZERS = {"adamw": ("optimizer.kind=adamw",), "muon": ("optimizer.kind=muon", "optimizer.momentum_steps=6")}
-TOLERANCE = {("cpu", "adamw"): 1e-3, ("cpu", "muon"): 0.02, ("cuda", "adamw"): 0.05, ("cuda", "muon"): 0.05}
+MUON = ("optimizer.kind=muon", "optimizer.momentum_steps=6")
+OPTIMIZERS = {"adamw": ("optimizer.kind=adamw",), "muon": MUON, "normuon": (*MUON, "optimizer.neuron_beta=0.9")}
+TOLERANCE = {("cpu", name): 1e-3 if name == "adamw" else 0.02 for name in OPTIMIZERS} | {
+    ("cuda", name): 0.05 for name in OPTIMIZERS
+}
 """Of the way that the weights went; Muon's products are in bfloat16, and a GPU's in TF32."""
 
 
