@@ -38,6 +38,8 @@ def record(
     if folder_type(first, strict=True) == "record":
         if out is not None:
             raise UserError(f"--out {out}: {first} is an entry already, and is checked; leave --out away")
+        if data is not None and not others:
+            raise UserError(f"--data {data}: {first} is checked by its own files; name its runs too, or no --data")
         _check(first, find_sources(others, data) if others else None, as_json)
         return
     if out is None:
@@ -49,6 +51,7 @@ def record(
 
 
 def _check(folder: Path, against: "Sources | None", as_json: bool) -> None:
+    """Print what is wrong with an entry, or the entry. Exits with status 1 where something is."""
     from bertsmith.records.folder import check_entry, read_entry
 
     faults = check_entry(folder, against)

@@ -139,7 +139,7 @@ def read_evidence(sources: Sources) -> Evidence:
 def newest_checkpoint_folder(run: Path) -> Path:
     """Return the folder of a run's newest checkpoint. Raises UserError where there is none."""
     if not (found := checkpoint_folders(run)):
-        raise UserError(f"{run}: has no checkpoint yet; let `bertsmith pretrain` run to its end")
+        raise UserError(f"{run}: has no checkpoint; an entry has that of a finished run")
     return list(found.values())[-1]
 
 

@@ -10,7 +10,7 @@ ENTRY/entry.json       what is claimed, which follows from the rest
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def check_entry(folder: Path, against: Sources | None = None) -> list[str]:
         against: the runs themselves, to hold the copies and the hashes to.
 
     Raises:
-        UserError: it is no entry.
+        UserError: it is no entry; a file of the runs themselves is missing or damaged.
     """
     manifest = read_manifest(folder, "record")
     found = _files(folder, manifest["files"])
@@ -114,7 +114,7 @@ def check_entry(folder: Path, against: Sources | None = None) -> list[str]:
     except (UserError, OSError) as error:
         found.append(str(error).partition("\n")[0])
     if against is not None:
-        found += _against(folder, against)
+        found += _against(folder, manifest["files"].keys() - {ENTRY_FILE}, against)
     return list(dict.fromkeys(found))
 
 
@@ -146,16 +146,19 @@ def _files(folder: Path, hashes: dict[str, str]) -> list[str]:
     return found
 
 
-def _against(folder: Path, sources: Sources) -> list[str]:
-    """Hold the copies in an entry to the runs' own files, and the hashes in these to weights and predictions."""
+def _against(folder: Path, names: Set[str], sources: Sources) -> list[str]:
+    """Hold the copies in an entry, of these names, to the runs' own files, and the hashes in these to weights and
+    predictions. What is missing of the copies is a line, whatever it is."""
     found = []
-    originals, copies = sources.files(), sources_of(folder).files()
-    for name in sorted(originals.keys() | copies.keys()):
-        there = [path for path in (originals.get(name), copies.get(name)) if path is not None and path.is_file()]
-        if len(there) < 2:
-            found.append(f"{folder / name}: {'the run has no such file' if name in copies else 'is missing'}")
-        elif sha256_file(there[0]) != sha256_file(there[1]):
-            found.append(f"{folder / name}: is not the run's own, {there[0]}")
+    originals = sources.files()
+    for name in sorted(originals.keys() | names):
+        original, copy = originals.get(name), folder / name
+        if not copy.is_file():
+            found.append(f"{folder}: {quoted(name, 100)} is missing")
+        elif original is None or not original.is_file():
+            found.append(f"{copy}: the run has no such file")
+        elif sha256_file(original) != sha256_file(copy):
+            found.append(f"{copy}: is not the run's own, {original}")
     folders = [
         newest_checkpoint_folder(sources.run),
         *(path.parent for name, path in originals.items() if "/trials/" in name),

@@ -1,11 +1,12 @@
 """The rules of the record, of which records/README.md has the reasons: the board of an entry, and what it breaks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.records.evidence import Evidence, GlueEvidence, TaskEvidence
 from bertsmith.reports.averages import PROTOCOLS, average, reservations
+from bertsmith.storage.code_version import UNKNOWN_CODE
 from bertsmith.tasks.departures import glue_departures
 from bertsmith.tasks.metrics import summarize
 from bertsmith.tasks.published.glue import GLUE
@@ -34,7 +35,7 @@ def broken_rules(evidence: Evidence, num_encoder_parameters: int) -> list[str]:
             broken += [f"{protocol}: {line}" for line in _glue(protocol, evidence)]
         else:
             broken.append(f"there is no run of `bertsmith glue` with protocol={protocol}")
-    return broken
+    return [*broken, *_dev_sets(evidence)]
 
 
 def scored_tasks(found: GlueEvidence) -> dict[str, dict[str, Any]]:
@@ -92,8 +93,18 @@ def _pretraining(evidence: Evidence) -> Iterator[str]:
         yield f"it was trained on several machines ({', '.join(machines)}), so its hours are of no one GPU"
     if any(machine is None or " CPU, " in str(machine) for machine in machines):
         yield f"it was trained on {machines[-1]}; the record counts hours of a GPU"
-    if not manifest.get("code"):
-        yield "its manifest does not say which code trained it, as those of earlier versions"
+    yield from _code(manifest.get("code", []))
+
+
+def _code(versions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield why a run was not trained by one version of the code, whose commit is known."""
+    if not versions or any(code["sha256"] == UNKNOWN_CODE.sha256 for code in versions):
+        yield "its manifest does not say which code trained it, or a part of it, as those of earlier versions"
+    elif len(versions) > 1:
+        commits = ", ".join(str(code["commit"] or "no commit")[:12] for code in versions)
+        yield f"it was trained by {len(versions)} versions of the code ({commits}), so no one commit gives it again"
+    elif versions[0]["commit"] is None:
+        yield "its code is of no commit, as that of an installed package; train from a git checkout"
 
 
 def _glue(protocol: str, evidence: Evidence) -> Iterator[str]:
@@ -107,6 +118,19 @@ def _glue(protocol: str, evidence: Evidence) -> Iterator[str]:
             faults.setdefault(fault, []).append(f"{task} {detail}")
     for fault, details in faults.items():
         yield f"{fault}: {'; '.join(details)}"
+
+
+def _dev_sets(evidence: Evidence) -> Iterator[str]:
+    """Yield whether a task's dev examples differ between the protocols, by the hashes that its runs have of them."""
+    hashes: dict[str, set[str]] = {}
+    for found in evidence.glue.values():
+        for task, row in found.tasks.items():
+            identity = row.manifest["identity"]
+            known = {task: identity.get("data", [])[1:2], f"{task} mismatched": [identity.get("mismatched_dev")]}
+            for name, digests in known.items():
+                hashes.setdefault(name, set()).update(digest for digest in digests if isinstance(digest, str))
+    if differing := [name for name, known in hashes.items() if len(known) > 1]:
+        yield f"the protocols were scored on different dev examples: {', '.join(differing)}"
 
 
 def _task(name: str, task: TaskEvidence) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,10 @@ class CodeVersion(NamedTuple):
     """Over the names and contents of the package's files, which changes with any of them."""
 
 
+UNKNOWN_CODE = CodeVersion(None, "")
+"""Stands in a manifest for the code of a run's part that was trained before manifests named it."""
+
+
 @functools.cache
 def code_version(package: Path = PACKAGE) -> CodeVersion:
     """Return the version of the code in the folder `package`. Git is not needed, and not run."""

@@ -16,7 +16,7 @@ from bertsmith.console.progress import format_count, format_seconds
 from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.errors import UserError
-from bertsmith.storage.code_version import code_version
+from bertsmith.storage.code_version import UNKNOWN_CODE, code_version
 from bertsmith.storage.files import own_folder, write_text
 from bertsmith.storage.folders import open_run_folder
 from bertsmith.storage.json_files import finite
@@ -47,6 +47,7 @@ def open_run(
     )
     is_done = before.get("finished", False) and before["identity"] == own_identity
     code = {} if is_done else code_version()._asdict()
+    machines_before, code_before = _earlier_parts(before)
     described = {
         "identity": own_identity,
         "recipe": to_dict(recipe),
@@ -65,8 +66,8 @@ def open_run(
             "machine": _name(machine.device),
         },
         "threads": _with(before.get("threads", []), torch.get_num_threads()),
-        "machines": _with(before.get("machines", []), "" if is_done else _name(machine.device)),
-        "code": _with(before.get("code", []), code),
+        "machines": _with(machines_before, "" if is_done else _name(machine.device)),
+        "code": _with(code_before, code),
     }
     write_manifest(run, "pretrain", {"finished": False, **before, **described})
     # After the manifest: killed between them, the folder is still recognised as a run.
@@ -152,6 +153,15 @@ def finish_run(run: Path, state: State, measures: dict[str, float]) -> dict[str,
     done = f"{state.step:,} steps, {format_count(state.tokens)} tokens, {format_seconds(state.seconds)}"
     say(f"{done}{skipped}", error=True)
     return summary
+
+
+def _earlier_parts(before: dict[str, Any]) -> tuple[list[str], list[dict[str, str | None]]]:
+    """Return the machines and the code that a run has had so far. A manifest of an earlier version knows the last
+    machine alone, and no code."""
+    if not before:
+        return [], []
+    last = str(before["environment"].get("machine", "an unknown machine"))
+    return before.get("machines", [last]), before.get("code", [UNKNOWN_CODE._asdict()])
 
 
 def _with(entries: list[Any], entry: Any) -> list[Any]:

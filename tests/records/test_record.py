@@ -16,12 +16,12 @@ from bertsmith.records.entry import curve_of, entry_of, tokens_by_length
 from bertsmith.records.evidence import Sources, read_evidence
 from bertsmith.records.folder import check_entry, find_sources, read_entry, write_entry
 from bertsmith.records.rules import board_of, broken_rules
-from bertsmith.storage.code_version import code_version
+from bertsmith.storage.code_version import UNKNOWN_CODE, code_version
 from bertsmith.storage.files import sha256_file
 from bertsmith.tasks.published.glue import GLUE
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.stages import StageSettings
-from tests.records.toy_record import GPU, accept_toy_tasks, edit, make_runs, rehash
+from tests.records.toy_record import CODE, GPU, accept_toy_tasks, edit, make_runs, rehash
 from tests.toys import tiny_recipe
 
 
@@ -79,7 +79,7 @@ def test_an_entry_says_what_follows_from_the_runs(runs, original):
     assert found["tokens"] == manifest["tokens"] and found["flops"] == pytest.approx(per_token * manifest["tokens"])
     assert found["hours"] == pytest.approx(manifest["seconds"] / 3600)
     assert found["hashes"]["data"] == manifest["data"]["hash"]
-    assert found["code"] == [code_version()._asdict()] and len(found["code"][0]["sha256"]) == 64
+    assert found["code"] == [CODE._asdict()] and len(found["code"][0]["sha256"]) == 64
     assert [point["step"] for point in found["curve"]] == [6, 12]
     assert found["curve"][-1]["pinned_loss"] == found["measures"]["pinned_loss"] == manifest["measures"]["pinned_loss"]
 
@@ -131,7 +131,12 @@ def test_rules(runs):
     assert "mine.py" in of_run(identity=evidence.manifest["identity"] | {"plugin_hashes": {"mine.py": "ab"}})
     assert f"several machines ({GPU}, A100)" in of_run(machines=[GPU, "A100"])
     assert "hours of a GPU" in of_run(machines=["x86_64 CPU, 2 threads"])
+    code, unknown = CODE._asdict(), UNKNOWN_CODE._asdict()
     assert "does not say which code" in of_run(code=[])
+    assert "does not say which code" in of_run(code=[unknown, code])
+    assert "its code is of no commit" in of_run(code=[code | {"commit": None}])
+    edited = code | {"sha256": "e" * 64}
+    assert "trained by 2 versions of the code (c0dec0dec0de, c0dec0dec0de)" in of_run(code=[code, edited])
     assert "protocol=cramming" in broken(glue={"reference": evidence.glue["reference"]})
 
 
@@ -156,6 +161,22 @@ def test_rules_of_fine_tuning(runs, change, message):
     changed = replace(glue, tasks=glue.tasks | {"rte": changed})
     [line] = broken_rules(replace(evidence, glue=evidence.glue | {"reference": changed}), 9_000)
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "named"),
+    [("rte", {"data": ["a", "b"]}, "rte"), ("mnli", {"mismatched_dev": "b"}, "mnli mismatched")],
+)
+def test_the_protocols_are_scored_on_the_same_dev_examples(runs, task, change, named):
+    evidence = read_evidence(sources(runs))
+    glue = evidence.glue["cramming"]
+    found = glue.tasks[task]
+    identity = found.manifest["identity"]
+    assert identity.keys() >= change.keys()
+    other = replace(found, manifest=found.manifest | {"identity": identity | change})
+    changed = evidence.glue | {"cramming": replace(glue, tasks=glue.tasks | {task: other})}
+    [line] = broken_rules(replace(evidence, glue=changed), 9_000)
+    assert line == f"the protocols were scored on different dev examples: {named}"
 
 
 def test_other_hyperparameters_or_a_task_less_are_not_eligible(runs):
@@ -254,6 +275,16 @@ def test_files_that_are_missing_more_or_links(entry):
         check_entry(entry)
 
 
+def test_an_entry_without_its_checkpoint_is_lines_against_its_runs_too(runs, entry, run_main):
+    shutil.rmtree(entry / "run/checkpoints")
+    status, stdout, stderr = run_main("record", entry, *(runs / name for name in ("run", "reference", "cramming")))
+    lines = stdout.splitlines()
+    assert status == 1 and not stderr and "`bertsmith pretrain`" not in stdout
+    for name in ("manifest.json", "state.json"):
+        assert f"{entry}: 'run/checkpoints/step-00000012/{name}' is missing" in lines
+    assert f"{entry / 'run'}: has no checkpoint; an entry has that of a finished run" in lines
+
+
 def test_what_no_entry_is_made_of(runs, original, tmp_path):
     with pytest.raises(UserError, match="0 pre-training runs"):
         find_sources([runs / "reference"])
@@ -298,6 +329,8 @@ def test_the_verb_checks_and_its_status_says_so(runs, entry, run_main):
     assert status == 1 and len(json.loads(stdout)["faults"]) == 2 and not stderr
     status, _, stderr = run_main("record", entry, "--out", entry)
     assert status == 2 and "is an entry already" in stderr
+    status, _, stderr = run_main("record", entry, "--data", runs / "data")
+    assert status == 2 and "is checked by its own files; name its runs too" in stderr and stderr.count("\n") == 1
     status, _, stderr = run_main("record", runs / "run")
     assert status == 2 and "--out is missing" in stderr
     status, _, stderr = run_main("show", entry)
@@ -345,3 +378,23 @@ def test_the_run_again_on_another_machine_says_nothing_new(runs, tmp_path, monke
     pretrain(tiny_recipe(runs / "data", "schedule.kind=constant", "plan.steps=8"), tmp_path / "two")
     machines = json.loads((tmp_path / "two/manifest.json").read_text())["machines"]
     assert len(machines) == 2 and "CPU" in machines[0] and machines[1] == "NVIDIA T4"
+
+
+def test_what_a_manifest_of_an_earlier_version_left_out_is_not_lost(runs, tmp_path):
+    part = tiny_recipe(runs / "data", "schedule.kind=constant", "plan.steps=4")
+    pretrain(part, tmp_path / "run")
+    path = tmp_path / "run/manifest.json"
+    for key, value in {"machines": None, "code": None, "environment.machine": "NVIDIA T4"}.items():
+        edit(path, key, value)
+    older = path.read_bytes()
+    pretrain(part, tmp_path / "run")
+    found = json.loads(path.read_text())
+    assert found["machines"] == ["NVIDIA T4"] and found["code"] == [UNKNOWN_CODE._asdict()]
+    path.write_bytes(older)
+    pretrain(tiny_recipe(runs / "data", "schedule.kind=constant", "plan.steps=8"), tmp_path / "run")
+    found = json.loads(path.read_text())
+    assert found["machines"][0] == "NVIDIA T4" and " CPU, " in found["machines"][1] and len(found["machines"]) == 2
+    assert found["code"] == [UNKNOWN_CODE._asdict(), code_version()._asdict()]
+    lines = broken_rules(read_evidence(Sources(tmp_path / "run", runs / "data", {})), 9_000)
+    assert any("several machines (NVIDIA T4, " in line for line in lines)
+    assert any("does not say which code trained it, or a part of it" in line for line in lines)

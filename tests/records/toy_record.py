@@ -8,6 +8,7 @@ import pytest
 
 from bertsmith.evals.pinned import probes_of
 from bertsmith.records import rules
+from bertsmith.storage.code_version import code_version
 from bertsmith.storage.files import sha256_file
 from bertsmith.sweeps.glue import run_glue
 from bertsmith.tasks import trial
@@ -18,13 +19,16 @@ from tests.tasks.texts.toy_glue import SIZES, write_glue
 from tests.toys import make_data, tiny_recipe
 
 GPU = "NVIDIA H200"
+CODE = code_version()._replace(commit="c0de" * 10)
+"""Of a checkout, wherever the tests run."""
 
 
 def make_runs(folder: Path, *tasks: str, seeds: int = 5) -> Path:
     """Write `folder`/run, /reference and /cramming, whose trials have a step each. The run says that it was trained on
-    a GPU."""
+    a GPU, by code of a commit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_folder, "_name", lambda device: GPU)
+        patch.setattr(run_folder, "code_version", lambda: CODE)
         patch.setattr(trial, "num_steps", lambda recipe, num_rows: 1)
         recipe = tiny_recipe(make_data(folder).path, "model.max_position_embeddings=128", "rows.length=128")
         pretrain(recipe, folder / "run", probes=probes_of(recipe))
