@@ -50,6 +50,11 @@ def muon(learning_rate: str, factor: float, *more: str) -> Arm:
     return Arm(("optimizer.kind=muon", rate(learning_rate), f"optimizer.matrix_rate={factor}", *more))
 
 
+def stage(tokens: int, differs: str) -> str:
+    """Return the setting of one stage before the base's own rows."""
+    return f"stages=[{{tokens={tokens}, {differs}}}]"
+
+
 ALL_MASK = ("objective.masking.mask_token_prob=1.0", "objective.masking.random_token_prob=0.0")
 POST_NORM = ("model.kind=classic",)
 THREE = (0, 1, 2)
@@ -112,6 +117,11 @@ A2 = Rung(
             "8 rows, 1.4e-3": Arm(("batch_size=8", rate("1.4e-3"), "plan.evaluate_steps=600")),
             "4 rows, 1e-3": Arm(("batch_size=4", rate("1e-3"), "plan.evaluate_steps=1200")),
             "32 rows, 3e-3": Arm(("batch_size=32", rate("3e-3"), "plan.evaluate_steps=150")),
+        },
+        "stages": {
+            "32, then 64 tokens": Arm((stage(300_000, "length=32, batch_size=32"),)),
+            "8 rows, then 16": Arm((stage(300_000, "batch_size=8"),)),
+            "16 rows, then 32 of 64": Arm((stage(600_000, "batch_size=16"), "batch_size=32")),
         },
         "initial weights": {f"std {std}": Arm((f"model.initializer_range={std}",)) for std in (0.04, 0.08)},
         "shape": {
