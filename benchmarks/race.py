@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.race_rungs import BASE, RUNGS, Arm, Rung
+from benchmarks.race_text import shared_data
 from benchmarks.trials import Trials, in_own_process
 
 TIMED_TOKENS = (4_000, 28_000)
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--questions", nargs="*", help="which ones; all of them by default")
     parser.add_argument("--arms", nargs="*", help="of them; all by default")
     parser.add_argument("--jobs", type=int, default=2, help="arms at a time, of one thread each")
+    parser.add_argument("--scores", action="store_true", help="then read GLUE quickly and BLiMP of each of them")
     parser.add_argument("--out", type=Path, help="JSON file; finished arms in it are kept")
     arguments = parser.parse_args()
     rung, trials = RUNGS[arguments.rung], Trials(arguments.out)
@@ -51,6 +53,12 @@ def main() -> None:
             if name in (arguments.arms or rung.questions[question])
         }
         trials.side_by_side(measures, arguments.jobs)
+        if arguments.scores:
+            readings = {
+                (f"{what}, scores", name, seed): partial(scores, data.parent / folder_name(f"{what} {name}-{seed}"))
+                for (_, name, seed) in measures
+            }
+            trials.side_by_side(readings, arguments.jobs)
     print_table(trials, arguments.rung)
 
 
@@ -118,6 +126,17 @@ def run_own(data: Path, recipe: Sequence[str], out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def scores(model: Path) -> dict[str, Any]:
+    """Return the quick reading of GLUE and the accuracy on 200 pairs of each of BLiMP's paradigms, in percent."""
+    with TemporaryDirectory() as folder:
+        out = Path(folder, "scores.json")
+        given = (f"glue={shared_data() / 'glue'}", f"blimp={shared_data() / 'blimp'}", "pairs=200")
+        seconds = bertsmith("evaluate", model, *given, "--out", out)
+        content = json.loads(out.read_text(encoding="utf-8"))
+    glue = {f"glue {task}": 100 * reading["mean"] for task, reading in content["glue"].items()}
+    return {"blimp": 100 * content["blimp"]["overall"]["accuracy"], **glue, "cpu_seconds": seconds}
+
+
 def tokens_of(base: Sequence[str]) -> str:
     return next(setting.partition("=")[2] for setting in base if setting.startswith("plan.tokens="))
 
@@ -142,7 +161,10 @@ def bertsmith(*arguments: object) -> float:
 
 def print_table(trials: Trials, rung: str) -> None:
     """Print every arm by its pinned loss, with the distance to the base in standard deviations of the base's seeds."""
-    arms = [trial for trial in trials.content["trials"] if trial["what"].startswith(f"{rung}, ")]
+    arms = [
+        trial for trial in trials.content["trials"]
+        if trial["what"].startswith(f"{rung}, ") and "pinned_loss" in trial
+    ]  # fmt: skip
     base = [trial["pinned_loss"] for trial in arms if trial["who"] == BASE]
     noise = statistics.stdev(base) if len(base) > 1 else float("nan")
     print(f"\nbase: {statistics.mean(base):.4f} ± {noise:.4f} ({len(base)} seeds); the bar is two of these")

@@ -157,7 +157,14 @@ B = Rung(
         "modernbert's rate": {
             f"modernbert {value}": tuned("modernbert", value, *BF16, minutes=10) for value in ("1e-3", "2e-3", "4e-3")
         },
-        "rate": {f"AdamW {value}": Arm((rate(value),), minutes=10) for value in ("1e-3", "2e-3", "4e-3")},
+        "rate": {f"AdamW {value}": Arm((rate(value),), minutes=10) for value in ("1e-3", "1.5e-3", "2e-3", "3e-3")},
+        "noise": {BASE: Arm(minutes=20, seeds=THREE)},
+        "final": {
+            **{f"in {minutes} minutes": Arm(minutes=minutes, seeds=THREE) for minutes in (10, 5, 2)},
+            "tuned bert": tuned("bert", "1e-3", *BF16, minutes=20)._replace(seeds=THREE),
+            "tuned modernbert": tuned("modernbert", "2e-3", *BF16, minutes=20)._replace(seeds=THREE),
+            "run_mlm's defaults": Arm(peer=True, minutes=20, speed="run_mlm's defaults", seeds=THREE),
+        },
     },
 )  # fmt: skip
 """A peer's BERT has the width of its feed-forward part that gives it as many parameters as our block has."""
