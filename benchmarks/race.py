@@ -166,10 +166,10 @@ def print_table(trials: Trials, rung: str) -> None:
         if trial["what"].startswith(f"{rung}, ") and "pinned_loss" in trial
     ]  # fmt: skip
     base = [trial["pinned_loss"] for trial in arms if trial["who"] == BASE]
-    noise = statistics.stdev(base) if len(base) > 1 else float("nan")
-    print(f"\nbase: {statistics.mean(base):.4f} ± {noise:.4f} ({len(base)} seeds); the bar is two of these")
+    mean, noise = statistics.mean(base or [float("nan")]), statistics.stdev(base) if len(base) > 1 else float("nan")
+    print(f"\nbase: {mean:.4f} ± {noise:.4f} ({len(base)} seeds); the bar is two of these")
     for trial in sorted(arms, key=lambda trial: trial["pinned_loss"]):
-        sigmas = (trial["pinned_loss"] - statistics.mean(base)) / noise
+        sigmas = (trial["pinned_loss"] - mean) / noise
         print(
             f"{trial['what'].partition(', ')[2]:10} {trial['who']:22} seed {trial['number']}  "
             f"pinned {trial['pinned_loss']:.4f} ({sigmas:+.1f} σ)  {trial['cpu_seconds']:.0f} CPU s"
