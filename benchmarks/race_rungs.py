@@ -108,7 +108,7 @@ A2 = Rung(
     questions={
         "noise": {BASE: Arm(seeds=THREE)},
         "masks": {
-            "40 %": Arm(masked(0.4)), "50 %": Arm(masked(0.5)),
+            "40 %": Arm(masked(0.4)), "50 %": Arm(masked(0.5)), "40 to 15 %": Arm(masked(0.4, 0.15)),
             "whole words": Arm(("objective.masking.whole_words=true",)),
         },
         "rate": RATES,
