@@ -120,6 +120,8 @@ A2 = Rung(
         },
         "stages": {
             "32, then 64 tokens": Arm((stage(300_000, "length=32, batch_size=32"),)),
+            "32 for longer, then 64": Arm((stage(600_000, "length=32, batch_size=32"),)),
+            "40 to 15 %, 32, then 64": Arm((*masked(0.4, 0.15), stage(300_000, "length=32, batch_size=32"))),
             "8 rows, then 16": Arm((stage(300_000, "batch_size=8"),)),
             "16 rows, then 32 of 64": Arm((stage(600_000, "batch_size=16"), "batch_size=32")),
         },
