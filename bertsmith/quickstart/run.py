@@ -62,7 +62,7 @@ class Sizes:
     pairs: int = 300  # of the word-order test, at most
     pretrain: Sequence[str] = (  # settings that override the recipe's, as on the command line
         "plan.tokens=1800000", "plan.checkpoint_steps=400", "plan.evaluate_steps=400", "plan.log_steps=40",
-        "machine.compile=false", "evaluate_rows=512",
+        "machine.compile=false", "evaluate_rows=512", "stages=[{tokens=450_000, length=32, batch_size=32}]",
     )  # fmt: skip
     finetune: Sequence[str] = ()
 

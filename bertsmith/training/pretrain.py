@@ -142,10 +142,11 @@ def _fit_stages(
 ) -> int | None:
     """Call `fit` for each stage that is left, with shapes of its own; see there. `events` end with the one that saves,
     which acts at a stage's end too."""
-    begun, first = state.step, stage_at(rows.stages, state.tokens)
-    for number in range(first, len(rows.stages)):
+    begun = state.step
+    while True:  # a step may end a short stage together with the one before it
+        number = stage_at(rows.stages, state.tokens)
         stage = rows.stages[number]
-        if number > first:
+        if state.step > begun:
             logger.runner.forget_shapes()
         logger.begin_stage(number, rows.stages, state)
         ends = Event(1, partial(_has_ended, stage))

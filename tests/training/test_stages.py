@@ -119,6 +119,16 @@ def test_resumed_around_the_end_of_a_stage_it_ends_bit_for_bit_the_same(data, ru
     assert [line["tokens"] for line in read_metrics(resumed / "metrics.jsonl") if line["split"] == "train"] == tokens
 
 
+def test_a_stage_that_a_step_before_it_ends_has_no_step_in_a_straight_run_either(data, tmp_path):
+    stages = "stages=[{tokens=50, batch_size=20, length=32}, {tokens=50, batch_size=4, length=16}]"
+    recipe = tiny_recipe(data, stages, "plan.steps=4", "plan.checkpoint_steps=1", "plan.keep_checkpoints=0")
+    pretrain(recipe, tmp_path / "run")
+    first, second, *_ = states(tmp_path / "run")
+    assert first.tokens > 100 and first.position[-1] == 0 and second.position[-1] == 2
+    pretrain(recipe, copy_until(tmp_path / "run", 1, tmp_path / "resumed"))
+    assert same(tensors(tmp_path / "resumed", 4), tensors(tmp_path / "run", 4))
+
+
 def test_stages_like_the_recipe_s_own_change_nothing(data, tmp_path):
     of_steps = ("plan.steps=12", "objective.masking.prob=0.3", "objective.masking.final_prob=0.1")
     pretrain(tiny_recipe(data, *of_steps), tmp_path / "plain")
