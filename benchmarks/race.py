@@ -38,6 +38,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file; finished arms in it are kept")
     arguments = parser.parse_args()
     rung, trials = RUNGS[arguments.rung], Trials(arguments.out)
+    arms = {name for question in arguments.questions or rung.questions for name in rung.questions.get(question, ())}
+    if unknown := (set(arguments.questions or ()) - set(rung.questions)) | (set(arguments.arms or ()) - arms):
+        parser.error(
+            f"rung {arguments.rung} has no {', '.join(sorted(unknown))}; its questions: {', '.join(rung.questions)}"
+        )
     data = prepare(arguments.runs / rung.folder, rung.vocabulary, rung.texts)
     if rung.speeds:
         speeds = {name: partial(speed, rung, data, arm) for name, arm in rung.speeds.items()}
