@@ -47,7 +47,11 @@ class GeneratorSettings:
         only=LEARNT,
     )
     rate: float = setting(
-        1.0, "learning rate of the weights that it does not share, times the schedule's", gt=0, only=LEARNT
+        1.0,
+        "learning rate of the weights that it does not share, times the schedule's; with sharing = everything, of its "
+        "head alone",
+        gt=0,
+        only=LEARNT,
     )
     temperature: float = setting(1.0, "divides the scores before a token is drawn", gt=0, only=LEARNT)
     disallow_correct: bool = setting(False, "never draw the original token")

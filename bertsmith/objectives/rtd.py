@@ -131,7 +131,8 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
         return passes
 
     def rate_of(self, name: str) -> float:
-        return self.generator.rate if name.startswith("generator.") else 1.0
+        is_shared = self.generator.disentangles and name == rtd_networks.GENERATOR_TABLE
+        return self.generator.rate if name.startswith("generator.") and not is_shared else 1.0
 
     def measuring(self) -> dict[str, Any]:
         sampling = {name: getattr(self.generator, name) for name in ("temperature", "disallow_correct")}

@@ -114,6 +114,9 @@ def _adapted(
     return None
 
 
+GENERATOR_TABLE = "generator.embeddings.token.weight"
+"""The generator's own token vectors; a disentangled discriminator uses these too, with `_TABLE` added."""
+
 _TABLE = "encoder.embeddings.token.weight"
 
 _PREFIXES = {"encoder.embeddings.": "generator.embeddings.", "encoder.": "generator.trunk.", "head.": "generator.head."}
@@ -128,7 +131,7 @@ def split_discriminator(weights: Mapping[str, Tensor], settings: GeneratorSettin
     them."""
     own = {name: tensor for name, tensor in weights.items() if not name.startswith("generator.")}
     if settings.disentangles:
-        own[_TABLE] = own[_TABLE] + weights["generator.embeddings.token.weight"]
+        own[_TABLE] = own[_TABLE] + weights[GENERATOR_TABLE]
     return own
 
 
@@ -185,5 +188,5 @@ def with_new_generator(
         if settings.kind == "masked_tokens":
             embeddings = [name for name in weights if name.startswith("generator.embeddings.")]
             weights |= {name: discriminator[name.replace("generator.", "encoder.", 1)] for name in embeddings}
-        weights[_TABLE] = weights[_TABLE] - weights["generator.embeddings.token.weight"]
+        weights[_TABLE] = weights[_TABLE] - weights[GENERATOR_TABLE]
     return weights

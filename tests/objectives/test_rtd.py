@@ -142,6 +142,23 @@ def test_which_network_moves_which_table():
         assert by_mlm.get(own, True)
 
 
+@pytest.mark.parametrize(
+    ("kind", "sharing"),
+    [*(("masked_tokens", sharing) for sharing in SHARINGS), *(("two_towers", sharing) for sharing in SHARINGS[:3])],
+)
+def test_its_rate_is_of_what_the_generator_does_not_share(kind, sharing):
+    model = objective(kind=kind, sharing=sharing, rate=0.25)
+    rates = {name: model.settings.rate_of(name) for name, _ in model.named_parameters()}
+    slow = {name for name, rate in rates.items() if rate == 0.25}
+    assert {rate for name, rate in rates.items() if name not in slow} == {1.0}
+    table = "generator.embeddings.token.weight"
+    assert slow == {name for name in rates if name.startswith("generator.")} - (
+        {table} if sharing == "gradient_disentangled" else set()
+    )
+    assert (table in slow) == (sharing == "nothing")
+    assert all(name.startswith("generator.head.") for name in slow) == (sharing == "everything")
+
+
 def test_a_disentangled_discriminator_starts_on_the_generators_vectors():
     model = objective(sharing="gradient_disentangled")
     assert not model.encoder.embeddings.token.weight.any()
