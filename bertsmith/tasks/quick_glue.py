@@ -110,6 +110,8 @@ def glue_probes(recipe: PretrainRecipe) -> list[PeriodicProbe]:
     for loaded in present.values():
         load_task(loaded.settings)  # a file that cannot be read is named now, and not after hours
 
+    remedy = f"`bertsmith evaluate RUN glue={folder}` makes it, of the newest checkpoint"
+
     def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
         weights = {name: tensor.detach().cpu().clone() for name, tensor in objective.state_dict().items()}
         run = PretrainingRun(Path(recipe.data), recipe, {"vocab_size": tokenizer.vocab_size}, weights, 0)
@@ -118,7 +120,7 @@ def glue_probes(recipe: PretrainRecipe) -> list[PeriodicProbe]:
             with _stopping_at_once():
                 found = quick_glue(pretrained, folder, recipe.machine, recipe.rows.length, list(present))
         except Interrupted as error:
-            show("the quick reading of GLUE was stopped, and is left out")
+            show(f"the quick reading of GLUE was stopped, and is left out; {remedy}")
             signal.raise_signal(error.number)  # which the training now takes, and ends after a checkpoint
             return {}
         except UserError as error:
@@ -126,7 +128,8 @@ def glue_probes(recipe: PretrainRecipe) -> list[PeriodicProbe]:
             return {}
         return {name: value for task, reading in found.items() for name, value in _measures(task, reading).items()}
 
-    return [PeriodicProbe(recipe.glue_steps, probe)]
+    skipped = f"the quick reading of GLUE that is due is left out, since the run stops; {remedy}"
+    return [PeriodicProbe(recipe.glue_steps, probe, skipped)]
 
 
 def _measures(task: str, reading: Reading) -> dict[str, float]:

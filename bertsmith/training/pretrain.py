@@ -59,6 +59,8 @@ class PeriodicProbe(NamedTuple):
     steps: int
     """0: at the last alone."""
     probe: Probe
+    skipped: str = "a measure was due, and is left out"
+    """The warning where a run that is stopping has no time for it: what is left out, and how to have it after all."""
 
     def is_due(self, state: State, plan: Plan) -> bool:
         """Return whether it is to be called at the evaluation after this step."""
@@ -263,7 +265,11 @@ class TrainLogger:
                 of_average = self._measure(batches, lambda line: None)
             self.measures |= {f"averaged_{name}": value for name, value in of_average.items()}
         for each in self.periodic:
-            if each.is_due(state, self.recipe.plan) and not is_stopping:
+            if not each.is_due(state, self.recipe.plan):
+                continue
+            if is_stopping:
+                self.warn(state.step, each.skipped)
+            else:
                 self.measures |= each.probe(self.runner.objective, shown.append)
         if not self.measures:
             return

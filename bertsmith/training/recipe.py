@@ -104,6 +104,9 @@ class PretrainRecipe:
             raise ValueError("branch: a schedule that falls where the branch begins; add schedule.kind=wsd")
         if self.branch is not None and self.init is not None:
             raise ValueError("branch and init: two beginnings; leave one of them out")
+        for name, value in (("glue_steps", self.glue_steps), ("glue_tasks", list(self.glue_tasks))):
+            if value and self.glue is None:
+                raise ValueError(f"{name} = {value}: without glue nothing is read; add glue=DIR, or leave it out")
         if self.head_warmup.steps and self.init is None:
             raise ValueError("head_warmup.steps: without init all weights are new; leave it out")
 

@@ -166,12 +166,13 @@ def test_a_signal_during_a_reading_ends_the_run_with_a_checkpoint(
             pretrain(asked, tmp_path / "run", probes=glue_probes(asked))
     assert sent and stopped.value.number == signal.SIGTERM and signal.getsignal(signal.SIGTERM) == before
     assert newest(tmp_path / "run").state.step == 7 and measured(tmp_path / "run") == {6: {}}
-    assert "the quick reading of GLUE was stopped" in capsys.readouterr().err
+    stderr = capsys.readouterr().err
+    assert "the quick reading of GLUE was stopped" in stderr and f"`bertsmith evaluate RUN glue={folder}`" in stderr
     pretrain(asked, tmp_path / "run", probes=glue_probes(asked))
     assert same_bits(tmp_path / "plain", tmp_path / "run") and measured(tmp_path / "run")[12]
 
 
-def test_a_run_that_is_stopping_begins_no_reading(data, folder, few, tmp_path, monkeypatch):
+def test_a_run_that_is_stopping_begins_no_reading(data, folder, few, tmp_path, monkeypatch, capsys):
     """The signal comes after step 5, which ends with it; the reading is due after step 6, the last then."""
     monkeypatch.setattr(quick_glue, "quick_glue", lambda *_: pytest.fail("began"))
     asked, calls = recipe_of(data, folder, "glue_steps=6", "plan.evaluate_steps=1"), []
@@ -185,6 +186,13 @@ def test_a_run_that_is_stopping_begins_no_reading(data, folder, few, tmp_path, m
     with pytest.raises(Interrupted):
         pretrain(asked, tmp_path, probes=[ask, *glue_probes(asked)])
     assert newest(tmp_path).state.step == 6 and len(calls) == 6
+    warnings = [line for line in read_metrics(tmp_path / "metrics.jsonl") if line["split"] == "warning"]
+    [said] = [line["text"] for line in warnings if line["step"] == 6]
+    assert said == (
+        "the quick reading of GLUE that is due is left out, since the run stops; "
+        f"`bertsmith evaluate RUN glue={folder}` makes it, of the newest checkpoint"
+    )
+    assert f"warning: {said}" in capsys.readouterr().err.splitlines()
 
 
 def test_a_reading_that_fails_is_left_out(data, folder, few, tmp_path, monkeypatch, capsys):
@@ -211,6 +219,10 @@ def test_when_a_reading_is_due(data):
 
 def test_what_cannot_be_read_is_refused_before_training(data, folder, few, tmp_path, run_main):
     assert glue_probes(tiny_recipe(data)) == []
+    for key, value in (("glue_steps", "5"), ("glue_tasks", "['rte']")):
+        with pytest.raises(UserError, match=rf"^{key} = .*: without glue nothing is read; add glue=DIR, or leave"):
+            tiny_recipe(data, f"{key}={value}")
+    assert tiny_recipe(data, "glue_steps=0", "glue_tasks=[]").glue is None
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: none of cola, sst-2, mrpc, sts-b, rte in it"):
         glue_probes(recipe_of(data, tmp_path / "empty"))
