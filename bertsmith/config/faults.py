@@ -59,16 +59,22 @@ def fault_line(cls: type, fault: dict[str, Any], values: dict[str, Any]) -> str:
     if fault["type"] in ("missing", "missing_keyword_only_argument", "missing_argument"):
         return f"{key}: needs a value" + ("" if "[" in key else f", in the recipe or as {key}=… on the command line")
     if fault["type"] == "tuple_type" and (entry := entry_class(table_class(cls, path, values))) is not None:
-        table = ", ".join(f"{name}=…" for name in fields_of(entry))
-        return (
-            f"{key} = {quoted(fault['input'])}: not a list of tables; [[{key}]] in a recipe, or {key}='[{{{table}}}]'"
-        )
+        return f"{key} = {quoted(fault['input'])}: not a list of tables; {_as_tables(key, entry)}"
+    if fault["type"] == "dataclass_type" and key.endswith("]"):
+        remedy = _as_tables(key.rpartition("[")[0], table_class(cls, path, values))
+        return f"{key} = {quoted(fault['input'])}: not a table; {remedy}"
     if fault["type"] == "union_tag_invalid":
         return f"{key} = {quoted(fault['ctx']['tag'])}: there are {fault['ctx']['expected_tags']}; {BY_PLUGIN}"
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{key}: {reason}" if key else reason
     return f"{key} = {quoted(fault['input'])}: {reason[0].lower()}{reason[1:]}"
+
+
+def _as_tables(key: str, entry: type) -> str:
+    """Return how a list of tables of the class `entry` is written."""
+    table = ", ".join(f"{name}=…" for name in fields_of(entry))
+    return f"[[{key}]] in a recipe, or {key}='[{{{table}}}]'"
 
 
 def _nearest(cls: type, key: str, tables: list[str], values: dict[str, Any]) -> str:

@@ -392,6 +392,8 @@ def test_steps_of_stages_with_full_rows(data, plan, steps):
         (("stages=[{tokens=9, batchsize=8}]",), r"stages\[0\]\.batchsize: .*did you mean stages\[0\]\.batch_size\?"),
         (("stages=[{tokens=9, rows=8}]",), r"stages\[0\]\.rows: .*there are tokens, batch_size, length"),
         (("stages={tokens=9, length=16}",), r"stages = .*: not a list of tables; \[\[stages\]\] in a recipe"),
+        (("stages=[5]",), r"stages\[0\] = 5: not a table; \[\[stages\]\] in a recipe, or "
+         r"stages='\[\{tokens=…, batch_size=…, length=…\}\]'$"),
         (("stages.tokens=9",), r"stages = .*: not a list of tables; \[\[stages\]\] in a recipe"),
         (("stages=[{tokens=9, length=16}, {tokens=9, length=65}]",), r"stages\[1\]\.length = 65 is beyond .*64 pos"),
         (("stages=[{tokens=9, length=32}]", "rows.length=65"), r"rows\.length = 65 is beyond the model's 64"),
