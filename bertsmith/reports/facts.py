@@ -110,16 +110,19 @@ def _pretraining(run: Run) -> dict[str, Any]:
 
 
 def _batches(run: Run) -> str:
-    """Return rows and their length, stage by stage."""
-    rows, length = run.setting("batch_size"), run.setting("rows.length")
-    if not rows or not length:
+    """Return rows and their length, stage by stage; empty where the recipe lacks a number of them."""
+    last = {"batch_size": run.setting("batch_size"), "length": run.setting("rows.length"), "tokens": 0}
+    stages = run.setting("stages", [])
+    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         return ""
-    found = [
-        f"{stage.get('batch_size', rows):,} rows of {stage.get('length', length):,} tokens for "
-        f"{format_count(stage['tokens'])} tokens"
-        for stage in run.setting("stages", [])
-    ]
-    return ", then ".join([*found, f"{rows:,} rows of {length:,} tokens"])
+    found = [*({**last, "tokens": None, **stage} for stage in stages), last]
+    if not all(isinstance(stage[name], int) for stage in found for name in last):
+        return ""
+    return ", then ".join(
+        f"{stage['batch_size']:,} rows of {stage['length']:,} tokens"
+        + (f" for {format_count(stage['tokens'])} tokens" if stage["tokens"] else "")
+        for stage in found
+    )
 
 
 def _fine_tuning(run: Run) -> dict[str, Any]:

@@ -242,6 +242,17 @@ def test_a_run_that_was_killed_or_has_not_begun_has_a_page(write, make_pretrain,
     assert "Nothing measured yet." in write(empty).texts
 
 
+def test_stages_of_a_damaged_recipe_are_left_out(write, make_pretrain, tmp_path):
+    last = {"batch_size": 8, "rows": {"length": 64}}
+    whole = write(make_pretrain(tmp_path / "whole", last | {"stages": [{"tokens": 2_000, "length": 16}]}))
+    assert "8 rows of 16 tokens for 2,000 tokens, then 8 rows of 64 tokens" in whole.texts
+    odd = [[{"length": 16}], [{"tokens": "many"}], [{"tokens": 9, "batch_size": [8]}], [5], 5, {"tokens": 9}]
+    runs = [make_pretrain(tmp_path / f"odd-{number}", last | {"stages": stages}) for number, stages in enumerate(odd)]
+    page = write(*runs)
+    assert page.texts.count("Pre-training, finished") == 6
+    assert "Batch" not in page.texts and "8 rows" not in page.text
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
