@@ -51,16 +51,20 @@ def copy(folder: Path, name: str, out: Path, first: int, files: int) -> list[str
 def collect(given: Path, store: Path) -> dict[str, list[str]]:
     """Keep the pieces in the folder `given` in `store`; returns by name which are still missing.
 
+    Other JSON files, which no `cut` wrote, are left where they are.
+
     Pieces of an earlier cutting are dropped from `store`. Ends the program where a piece is not the one that was cut.
     """
     store.mkdir(parents=True, exist_ok=True)
-    for manifest in sorted(given.glob("*.json")):
+    for manifest in filter(_is_manifest, sorted(given.glob("*.json"))):
         name, kept = manifest.stem, store / manifest.name
         if kept.exists() and kept.read_bytes() != manifest.read_bytes():
             for old in store.glob(f"{name}.[0-9][0-9][0-9]"):
                 old.unlink()
         shutil.copyfile(manifest, kept)
-    known = {path.stem: _manifest(store, path.stem)["pieces"] for path in sorted(store.glob("*.json"))}
+    known = {
+        path.stem: _manifest(store, path.stem)["pieces"] for path in filter(_is_manifest, sorted(store.glob("*.json")))
+    }
     for path in sorted(given.iterdir()):
         pieces = known.get(path.stem, {})
         if path.suffix == ".json" or path.name not in pieces:
@@ -88,6 +92,14 @@ def join(store: Path, name: str, root: Path) -> None:
 def hash_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get("pieces"), dict)
 
 
 def _manifest(folder: Path, name: str) -> dict[str, Any]:

@@ -75,6 +75,21 @@ def train_until(work: Path, pattern: str, run, monkeypatch, *arguments: object) 
         assert run("train", work, "--device", "cpu", *arguments) == 0
 
 
+@pytest.mark.parametrize("content", ['{"kind": "pretrain"}', '{"pieces": 3}', "[1]", "5", '{"pieces', "\xff"])
+def test_other_json_files_are_no_cutting(tmp_path, content):
+    root, given, store = tmp_path / "root", tmp_path / "given", tmp_path / "store"
+    root.mkdir()
+    (root / "text").write_text("some words")
+    pieces.cut(root, ["text"], given, "words", 4096)
+    for folder in (given, store):
+        folder.mkdir(exist_ok=True)
+        (folder / "other.json").write_text(content, encoding="latin-1")
+    missing = pieces.collect(given, store)
+    assert list(missing) == ["words"] and not any(missing.values())
+    pieces.join(store, "words", tmp_path / "joined")
+    assert (tmp_path / "joined/text").read_text() == "some words"
+
+
 @pytest.mark.slow
 def test_the_whole_run(tmp_path, run, monkeypatch, capsys):
     here, there, fresh = tmp_path / "here", tmp_path / "there", tmp_path / "fresh"
