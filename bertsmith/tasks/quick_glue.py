@@ -15,6 +15,7 @@ from statistics import mean
 from typing import Any, NamedTuple, get_args
 
 from bertsmith.config.loading import Loaded, load
+from bertsmith.console.shell import quote
 from bertsmith.console.signals import stop_signals
 from bertsmith.console.terminal import say
 from bertsmith.errors import Interrupted, UserError
@@ -110,7 +111,7 @@ def glue_probes(recipe: PretrainRecipe) -> list[PeriodicProbe]:
     for loaded in present.values():
         load_task(loaded.settings)  # a file that cannot be read is named now, and not after hours
 
-    remedy = f"`bertsmith evaluate RUN glue={folder}` makes it, of the newest checkpoint"
+    remedy = f"`bertsmith evaluate RUN glue={quote(recipe.glue)}` makes it, of the newest checkpoint"
 
     def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
         weights = {name: tensor.detach().cpu().clone() for name, tensor in objective.state_dict().items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bertsmith.console.shell import quote
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.reports.charts import curve_charts
 from bertsmith.reports.facts import facts
@@ -167,7 +168,8 @@ def test_a_signal_during_a_reading_ends_the_run_with_a_checkpoint(
     assert sent and stopped.value.number == signal.SIGTERM and signal.getsignal(signal.SIGTERM) == before
     assert newest(tmp_path / "run").state.step == 7 and measured(tmp_path / "run") == {6: {}}
     stderr = capsys.readouterr().err
-    assert "the quick reading of GLUE was stopped" in stderr and f"`bertsmith evaluate RUN glue={folder}`" in stderr
+    assert "the quick reading of GLUE was stopped" in stderr
+    assert f"`bertsmith evaluate RUN glue={quote(str(folder))}`" in stderr
     pretrain(asked, tmp_path / "run", probes=glue_probes(asked))
     assert same_bits(tmp_path / "plain", tmp_path / "run") and measured(tmp_path / "run")[12]
 
@@ -190,7 +192,7 @@ def test_a_run_that_is_stopping_begins_no_reading(data, folder, few, tmp_path, m
     [said] = [line["text"] for line in warnings if line["step"] == 6]
     assert said == (
         "the quick reading of GLUE that is due is left out, since the run stops; "
-        f"`bertsmith evaluate RUN glue={folder}` makes it, of the newest checkpoint"
+        f"`bertsmith evaluate RUN glue={quote(str(folder))}` makes it, of the newest checkpoint"
     )
     assert f"warning: {said}" in capsys.readouterr().err.splitlines()
 
