@@ -125,7 +125,7 @@ def test_show_and_plan_know_it_and_do_without_it(data, plain, capsys):
     assert line.split()[1:3] == ["16", "init"]
     plan("continue", [f"init={plain}", f"data={data}"], as_json=True)
     with_model = json.loads(capsys.readouterr().out)
-    assert with_model["vocab_size"] == 86 and with_model["length"] == 32
+    assert with_model["vocab_size"] == 86 and with_model["stages"][-1]["length"] == 32
     assert with_model["parameters"]["embeddings"] == 16 * (86 + 64 + 2 + 2)
     show(None, "continue", [])
     shown = capsys.readouterr().out
