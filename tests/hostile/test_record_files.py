@@ -12,6 +12,8 @@ from bertsmith.records.folder import check_entry, find_sources, read_entry, writ
 from bertsmith.storage.files import sha256_file
 from tests.records.toy_record import make_runs, rehash
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "entry.json", "run/manifest.json", "run/checkpoints/step-00000012/manifest.json",
     "run/checkpoints/step-00000012/state.json", "data/manifest.json", "reference/manifest.json",
