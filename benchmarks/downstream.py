@@ -19,7 +19,6 @@ a quiet machine.
 import argparse
 import json
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -33,7 +32,7 @@ import torch
 from benchmarks.finetune import AS_TRAINER, set_up
 from benchmarks.gpu import describe
 from benchmarks.peers import peer_scores
-from benchmarks.trials import Trials, in_own_process
+from benchmarks.trials import Trials, in_own_process, shared_data
 from bertsmith.config.loading import load
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.trial import run_trial
@@ -141,7 +140,7 @@ def _spread(scores: list[float]) -> str:
 
 
 def _recipe(task: str, epochs: str, device: str, folder: Path) -> FinetuneRecipe:
-    shared = Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    shared = shared_data()
     data = shared / {"chunk": "conll2000", "squad-v1.1": "squad"}.get(task, "glue")
     if not data.is_dir():
         raise SystemExit(f"{data}: absent; set BERTSMITH_SHARED_DATA")

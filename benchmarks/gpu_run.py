@@ -17,7 +17,6 @@ writes WORK/plan.json anew, for another budget. docs/gpus.md has the times to ex
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -33,7 +32,7 @@ from benchmarks.gpu import describe
 from benchmarks.gpu_arms import ARMS, PLAN_FILE, command_of, make_plan, read_plan, standing_of
 from benchmarks.gpu_scores import SEEDS, TASKS, measure, note_work, report
 from benchmarks.pieces import MIB, collect, copy, cut, join
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, shared_data
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 
 DATA_PIECES, RUN_PIECES = "data", "runs"
@@ -59,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs["unpack"].add_argument("pieces", type=Path, help="folder with some of the pieces, and their JSON file")
     for verb in verbs.values():
         verb.add_argument("work", type=Path, help="folder for data, runs and scores")
-    shared = Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    shared = shared_data()
     preparing = verbs["prepare"]
     preparing.add_argument("--shared", type=Path, default=shared, help="folder with corpora/, glue/ and blimp/")
     preparing.add_argument("--corpora", nargs="+", metavar="LAYOUT=PATH", default=CORPORA, help="inside of that")

@@ -8,7 +8,6 @@ enough is begun afresh.
 """
 
 import argparse
-import os
 import random
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, shared_data
 
 KILLS = 20
 TINY = [
@@ -32,7 +31,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    shared = Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    shared = shared_data()
     corpus, vocab = shared / "corpora" / "openwebtext.tar.xz", shared / "vocab.txt"
     if not corpus.exists():
         raise SystemExit(f"{corpus}: absent; set BERTSMITH_SHARED_DATA")

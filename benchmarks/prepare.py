@@ -13,7 +13,6 @@ text, bertsmith as many as make its start-up matter less.
 import argparse
 import lzma
 import multiprocessing
-import os
 import re
 import tempfile
 import time
@@ -21,7 +20,7 @@ from collections import Counter
 from itertools import chain
 from pathlib import Path
 
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, shared_data
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.prepare import PrepareRecipe, prepare
 
@@ -36,7 +35,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=8, help="of the corpus, for bertsmith")
     parser.add_argument("--only", choices=["archives", "text"])
     arguments = parser.parse_args()
-    shared = os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+    shared = shared_data()
     vocab, corpus = Path(shared, "vocab.txt"), Path(shared, "corpora", "openwebtext.tar.xz")
     if not corpus.exists():
         raise SystemExit(f"{corpus}: absent; set BERTSMITH_SHARED_DATA")

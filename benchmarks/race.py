@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.race_rungs import BASE, RUNGS, Arm, Rung
-from benchmarks.race_text import shared_data
-from benchmarks.trials import Trials, in_own_process
+from benchmarks.trials import Trials, in_own_process, shared_data
+from bertsmith.training.metrics import read_metrics
 
 TIMED_TOKENS = (4_000, 28_000)
 """Plans between which a speed is measured."""
@@ -121,7 +121,7 @@ def run(rung: Rung, data: Path, arm: Arm, seed: int, name: str) -> dict[str, Any
 def run_own(data: Path, recipe: Sequence[str], out: Path) -> dict[str, Any]:
     """Train one of our arms: the last pinned loss, the whole curve of it, CPU seconds."""
     seconds = bertsmith("pretrain", recipe[0], f"data={data}", *recipe[1:], "log=[]", "--out", out)
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_metrics(out / "metrics.jsonl")
     curve = [[line["step"], line["tokens"], round(line["pinned_loss"], 4)] for line in lines if "pinned_loss" in line]
     last = next(line for line in reversed(lines) if "pinned_loss" in line)
     return {

@@ -2,13 +2,14 @@
 
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import zstandard
+
+from benchmarks.trials import shared_data
 
 BOOKS, LONGEST_BOOK = 150, 400_000
 """Of the shared books: how many, and the letters of the longest that is taken."""
@@ -19,11 +20,6 @@ def web_and_books() -> Iterator[tuple[str, str]]:
     corpora = shared_data() / "corpora"
     yield from (("web", text) for text in web_texts(corpora / "openwebtext.tar.xz"))
     yield from (("books", text) for text in books(corpora / "books.jsonl.zst"))
-
-
-def shared_data() -> Path:
-    """Return the folder of data for development, BERTSMITH_SHARED_DATA or beside the project."""
-    return Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
 def web_texts(archive: Path) -> Iterator[str]:

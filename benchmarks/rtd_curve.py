@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from benchmarks.race import bertsmith, folder_name, prepare
 from benchmarks.trials import Trials
 from bertsmith.planning.estimate import estimate
+from bertsmith.training.metrics import read_metrics
 
 
 class Arm(NamedTuple):
@@ -171,8 +172,7 @@ def plan(recipe: str, settings: Sequence[str], flops: float, evaluations: int) -
 
 def held_out(run: Path) -> list[dict[str, Any]]:
     """Return a run's held-out evaluations."""
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [line for line in map(json.loads, lines) if line["split"] == "heldout"]
+    return [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "heldout"]
 
 
 def last(run: Path) -> dict[str, Any]:

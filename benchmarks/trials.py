@@ -78,6 +78,11 @@ class Trials:
             partial.replace(self.path)
 
 
+def shared_data() -> Path:
+    """Return the folder of data for development: BERTSMITH_SHARED_DATA, or the one beside the project."""
+    return Path(os.environ.get("BERTSMITH_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
 def in_own_process(module: str, *arguments: str, threads: int | None = None) -> dict[str, float]:
     """What `python -m benchmarks.MODULE ARGUMENTS` prints last: figures as JSON. Nothing that one contestant sets in
     its process, and none of its memory, is then the other's."""
