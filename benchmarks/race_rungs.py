@@ -146,25 +146,30 @@ B = Rung(
     texts=web_and_books,
     base=(
         "fast-tiny", "model.hidden_size=256", "model.num_hidden_layers=6", "plan.checkpoint_steps=100000",
-        "plan.evaluate_steps=500", "plan.tokens=1000000", "evaluate_rows=512", "machine.dtype=bfloat16", *masked(0.3),
+        "plan.evaluate_steps=500", "plan.tokens=1000000", "evaluate_rows=512", "machine.dtype=bfloat16", *masked(0.4),
     ),
     peer=("--hidden-size=256", "--layers=6", "--intermediate-size=576", "--length=64"),
     speeds={
         "own": Arm(), "own float32": Arm(("machine.dtype=float32",)),
         "bert": tuned("bert", "1e-3", *BF16), "bert float32": tuned("bert", "1e-3"),
         "modernbert": tuned("modernbert", "1e-3", *BF16), "run_mlm's defaults": Arm(peer=True),
+        "own Muon": muon("2e-3", 1),
     },
     questions={
         "bert's rate": {f"bert {value}": tuned("bert", value, *BF16, minutes=10) for value in ("5e-4", "1e-3", "2e-3")},
         "modernbert's rate": {
-            f"modernbert {value}": tuned("modernbert", value, *BF16, minutes=10) for value in ("1e-3", "2e-3", "4e-3")
+            f"modernbert {value}": tuned("modernbert", value, *BF16, minutes=10) for value in ("5e-4", "1e-3", "2e-3")
         },
-        "rate": {f"AdamW {value}": Arm((rate(value),), minutes=10) for value in ("1e-3", "1.5e-3", "2e-3", "3e-3")},
+        "rate": {f"AdamW {value}": Arm((rate(value),), minutes=10) for value in ("1e-3", "2e-3", "3e-3")},
+        "optimizer": {
+            f"Muon {value} × 1": muon(value, 1)._replace(minutes=10, speed="own Muon")
+            for value in ("1e-3", "2e-3", "4e-3")
+        },
         "noise": {BASE: Arm(minutes=20, seeds=THREE)},
         "final": {
             **{f"in {minutes} minutes": Arm(minutes=minutes, seeds=THREE) for minutes in (10, 5, 2)},
             "tuned bert": tuned("bert", "1e-3", *BF16, minutes=20)._replace(seeds=THREE),
-            "tuned modernbert": tuned("modernbert", "2e-3", *BF16, minutes=20)._replace(seeds=THREE),
+            "tuned modernbert": tuned("modernbert", "1e-3", *BF16, minutes=20)._replace(seeds=THREE),
             "run_mlm's defaults": Arm(peer=True, minutes=20, speed="run_mlm's defaults", seeds=THREE),
         },
     },
