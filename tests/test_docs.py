@@ -10,7 +10,8 @@ import pytest
 
 from bertsmith.cli.app import app
 from bertsmith.cli.usage import settings_classes
-from bertsmith.config.loading import load
+from bertsmith.config.loading import apply_overrides, load
+from bertsmith.text.merging import MergeSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "records/README.md"])
@@ -61,8 +62,9 @@ def test_the_page_of_settings_is_what_the_code_says():
 
 def commands() -> list[str]:
     """Return what follows `bertsmith` in the pages for users: in blocks of shell lines, and in cells of tables."""
-    names = ("README.md", "docs/commands.md", "docs/docker.md", "docs/own-tasks.md")
+    names = ("README.md", "docs/commands.md", "docs/scale.md", "docs/docker.md", "docs/own-tasks.md")
     text = "\n".join((ROOT / name).read_text() for name in names).replace("\\\n", " ")
+    text = re.sub(r"\$SLURM_\w+", "1", text)
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
     in_blocks = re.findall(r"^(?:docker run .* )?bertsmith +([a-z][^…\n]*)$", blocks, re.MULTILINE)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
@@ -77,7 +79,9 @@ def test_every_command_in_the_pages_is_one(command: str):
     verb, *words = shlex.split(command, comments=True)
     verbs = {entry.name or entry.callback.__name__ for entry in app.registered_commands}
     assert verb in verbs
-    if verb in ("tokenizer", "prepare", "pretrain", "finetune"):
+    if (verb, *words[:1]) == ("prepare", "merge"):
+        apply_overrides(MergeSettings, {}, [word for word in words[1:] if "=" in word])
+    elif verb in ("tokenizer", "prepare", "pretrain", "finetune"):
         folder = "prepare" if verb == "tokenizer" else verb
         load(settings_classes(verb)[0], folder, words[0], [word for word in words[1:] if "=" in word])
 

@@ -1,5 +1,6 @@
 """The command line: one function a verb. Each imports its room when it is called, so that `--help` is instant."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -93,18 +94,12 @@ def tokenizer(
 def prepare(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
-    """Turn raw text into token shards. The same command continues after an interruption."""
-    from bertsmith.config.loading import load
-    from bertsmith.text.prepare import PrepareRecipe, prepare
+    """Turn raw text into token shards. The same command continues after an interruption. part=3/16 does the third of 16
+    parts on a machine by itself, and `prepare merge --out DIR` makes one data folder of them."""
+    from bertsmith.cli.preparing import merge_parts, prepare_text
 
     overrides = args.with_plugins(overrides, plugin)
-    loaded = load(PrepareRecipe, "prepare", recipe, overrides)
-    before = args.content_of(out)
-    with args.stopping(args.command_of("prepare", recipe, overrides, out)):
-        data = prepare(loaded.settings, out, overwrite)
-    counts = f"{data.num_tokens('train'):,} training and {data.num_tokens('heldout'):,} held-out tokens"
-    tell(f"{args.written(out, before)}: {counts}")
-    args.say_next(*args.what_to_pretrain(out, Path(loaded.settings.vocab), data.num_tokens("train")))
+    (merge_parts if recipe == "merge" else partial(prepare_text, recipe))(overrides, out, overwrite)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from bertsmith.console.shell import quote
 SETTINGS = {
     "tokenizer": ("bertsmith.text.learning:TokenizerRecipe",),
     "prepare": ("bertsmith.text.prepare:PrepareRecipe",),
+    "prepare merge": ("bertsmith.text.merging:MergeSettings",),
     "pretrain": ("bertsmith.training.recipe:PretrainRecipe",),
     "plan": ("bertsmith.training.recipe:PretrainRecipe",),
     "finetune": ("bertsmith.tasks.recipe:FinetuneRecipe",),

@@ -40,14 +40,21 @@ class FolderType(NamedTuple):
         return sorted([*self.files, *self.rewritten, *(f"{name}/" for name in (*self.members, *self.parts))])
 
 
+_DATA = (*TOKENIZER, "journal.jsonl", "checked.json")  # its shards are named one by one, under "files"
+_DATA_CONTENT = {
+    "identity": dict, "files": {str: str}, "tokenizer": {"fingerprint": str, "vocab_size": int},
+    "counts?": {str: int}, "shards": {str: [{"tokens": int, "lines": int, "documents": int}]},
+}  # fmt: skip
+
 _TYPES = (
     FolderType("tokenizer", TOKENIZER, content={"identity": dict, "fingerprint?": str}),
+    FolderType("data", _DATA, content=_DATA_CONTENT),
     FolderType(
-        "data",
-        (*TOKENIZER, "journal.jsonl", "checked.json"),  # its shards are named one by one, under "files"
-        content={
-            "identity": dict, "files": {str: str}, "tokenizer": {"fingerprint": str, "vocab_size": int},
-            "counts?": {str: int}, "shards": {str: [{"tokens": int, "lines": int, "documents": int}]},
+        "data-part",
+        _DATA,
+        content=_DATA_CONTENT | {
+            "part": [int], "units": {"train": [[int]], "heldout": [[int]]}, "counts": {str: int}, "skipped": {str: int},
+            "corpus": {"path": str, "files": int, "bytes": int}, "bertsmith_version": str,
         },
     ),
     FolderType(

@@ -7,10 +7,17 @@ In reading order:
     archives      tar, read in memory
     compression   gzip, xz, zstd, bzip2, in bounded memory
     learning      a corpus → a trained tokenizer's folder
+    shares        a corpus shared out to machines that need not know of each other
     encoding      documents → the arrays of a shard
-    workers       parts of a corpus → tokens, in parallel and in corpus order
+    pieces        tokens of a part of a corpus on disk, and shards that are put together of them
+    part_encoder  a part of a corpus → its pieces: what a worker does
+    workers       tasks → their results in order, in this process or in several
+    data_folders  what else may be in a folder that is made
     journal       the progress of a preparation on disk, so that a killed one continues
+    assembly      full shards, put together by workers and noted down in order
+    shard_making  a corpus → the shards of a folder
     prepare       a corpus → a data folder: parallel, restartable, the same bytes for any number of workers
+    merging       shares that were prepared each by itself → a data folder
     shard_checks  hashes and formats of a shard's files
     shards        the data folder: memory-mapped token shards and their manifest
     segments      documents of a shard → training rows of a sequence length (pure functions)

@@ -14,7 +14,7 @@ from bertsmith.errors import UserError, one_line
 
 COMPRESSED_ENDINGS = (".gz", ".xz", ".zst", ".bz2", ".lzma")
 
-_CHUNK = 1 << 14  # bytes handed to a decoder at once
+CHUNK_BYTES = 1 << 14  # read at once, and handed to a decoder
 _ZSTD_CHUNK = 512  # few, because zstd has no limit on its output, and expands zeros 30,000 times
 _BLOCK = 1 << 22  # bytes that a decoder gives at once, about, where it has a limit
 
@@ -41,31 +41,45 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
         UnreadableInput: the data is corrupt, ends too early, or takes a decoder more than `_DECODER_MEMORY`; the name
             says that it is compressed, and it is neither that nor text.
     """
-    chunk = file.read(_CHUNK)
-    found = archive_format(chunk)
-    new_decoder = _DECODERS.get(found or "")
-    if new_decoder is None:
-        if found is None:
-            _refuse_unless_text(chunk, source)
+    chunk = file.read(CHUNK_BYTES)
+    found = _compression(chunk, source)
+    if found is None:
         while chunk:
             yield chunk
-            chunk = file.read(_CHUNK)
+            chunk = file.read(CHUNK_BYTES)
         return
+    new_decoder = _DECODERS[found]
     decoder = None
     while chunk:
         if decoder is None:
             decoder = new_decoder()
         try:
-            chunk = yield from _decoded(decoder, chunk, _ZSTD_CHUNK if found == "zstd" else _CHUNK)
+            chunk = yield from _decoded(decoder, chunk, _ZSTD_CHUNK if found == "zstd" else CHUNK_BYTES)
         except (lzma.LZMAError, zlib.error, zstandard.ZstdError, OSError, EOFError) as error:
             if getattr(error, "errno", None):
                 raise  # of the file system
             raise UnreadableInput(f"{source}: corrupt ({one_line(error)}); fetch it again") from None
         if decoder.eof:  # another stream may follow, after zeros for padding
             chunk, decoder = chunk.lstrip(b"\0"), None
-        chunk = chunk or file.read(_CHUNK)
+        chunk = chunk or file.read(CHUNK_BYTES)
     if decoder is not None:
         raise truncated(source)
+
+
+def is_compressed(file: BinaryIO, source: str) -> bool:
+    """Return whether `decompressed` would decompress the content of `file`, which is at its start and stays there.
+    Raises UnreadableInput where the name says that it is compressed, and it is neither that nor text."""
+    chunk = file.read(CHUNK_BYTES)
+    file.seek(0)
+    return _compression(chunk, source) is not None
+
+
+def _compression(beginning: bytes, source: str) -> str | None:
+    """Return the format of a compressed file by its beginning, None where it is none."""
+    found = archive_format(beginning)
+    if found is None:
+        _refuse_unless_text(beginning, source)
+    return found if found in _DECODERS else None
 
 
 def _refuse_unless_text(beginning: bytes, source: str) -> None:
@@ -75,7 +89,7 @@ def _refuse_unless_text(beginning: bytes, source: str) -> None:
     is_text = bool(beginning) and not re.search(rb"[\0-\x08\x0e-\x1f]", beginning)
     try:
         # Of a file that goes on, the last character may be cut.
-        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < _CHUNK)
+        codecs.getincrementaldecoder("utf-8")().decode(beginning, final=len(beginning) < CHUNK_BYTES)
     except UnicodeDecodeError:
         is_text = False
     if not is_text:

@@ -15,10 +15,11 @@ from bertsmith.errors import UserError, one_line
 from bertsmith.storage.files import reported, sha256_json
 from bertsmith.storage.manifests import folder_type
 from bertsmith.text.layouts.json_lines import JSON_LINES
-from bertsmith.text.layouts.layout import CorpusFile, CorpusPart
+from bertsmith.text.layouts.layout import CorpusFile, CorpusPart, Layout
 from bertsmith.text.layouts.openwebtext import OPENWEBTEXT
 from bertsmith.text.layouts.parquet import PARQUET
 from bertsmith.text.layouts.plain_text import PLAIN_TEXT
+from bertsmith.text.shares import Share
 
 LAYOUTS = Registry("layout", {"openwebtext": OPENWEBTEXT, "text": PLAIN_TEXT, "jsonl": JSON_LINES, "parquet": PARQUET})
 """Name → layout. To add one, write its file in `layouts/` and register it here."""
@@ -75,9 +76,29 @@ class Corpus:
             more = sum(count for _, count in found[MAX_ENDINGS:])
             report(f"{self.recipe.corpus}: passed over: {shown}{f' and {more:,} more' if more else ''}")
 
-    def parts(self) -> Iterator[CorpusPart]:
-        """Return all parts in order, the same ones at each call."""
-        return LAYOUTS[self.recipe.layout].parts(self.files, self.recipe)
+    def parts(self, share: Share | None = None) -> Iterator[CorpusPart]:
+        """Return all parts in order, the same ones at each call, or those of a `share` of the files' bytes. Files that
+        are wholly other shares' are not opened, where the layout allows it."""
+        layout = LAYOUTS[self.recipe.layout]
+        return layout.parts(self.files, self.recipe) if share is None else self._parts_of(share, layout)
+
+    def _parts_of(self, share: Share, layout: Layout) -> Iterator[CorpusPart]:
+        """Yield the parts whose first byte is this share's."""
+        groups = [[file] for file in self.files] if layout.by_file(self.files) else [self.files]
+        start = 0
+        for group in groups:
+            size = sum(file.size for file in group)
+            last = start + max(0, size - 1)
+            if share.compare(start, self.num_bytes) <= 0 <= share.compare(last, self.num_bytes):
+                done = 0
+                for part in layout.parts(group, self.recipe):
+                    place = share.compare(min(start + done, last), self.num_bytes)
+                    if place > 0:
+                        return
+                    if place == 0:
+                        yield part
+                    done += part.size
+            start += size
 
 
 def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus:

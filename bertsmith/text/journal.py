@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,22 @@ import numpy as np
 
 from bertsmith import __version__
 from bertsmith.errors import UserError
-from bertsmith.storage.files import TEMPORARY, atomic_write, open_own, reported, temporary_of
-from bertsmith.storage.folders import differences
+from bertsmith.storage.files import atomic_write, open_own, remove_tree, reported, sync_folder, temporary_of
+from bertsmith.storage.folders import clear, remove_names
 from bertsmith.storage.json_files import check_shape, parse_json
-from bertsmith.storage.manifests import FOLDER_TYPES, FORMAT_VERSION, read_manifest
-from bertsmith.text.shards import ARRAYS, SPLITS, ShardWriter, WriterPosition, shard_file
-
-JOURNAL_FILE = "journal.jsonl"
+from bertsmith.storage.manifests import FOLDER_TYPES, FORMAT_VERSION, word
+from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity
+from bertsmith.text.pieces import PIECES_FOLDER, Lengths, ShardCutter, Span, piece_span, sum_lengths
+from bertsmith.text.shards import ARRAYS, SPLITS, shard_file
 
 JOURNAL = "journal of a preparation"  # the type in the first line, which makes a journal.jsonl one of ours
+JOURNAL_VERSION = 2  # of its lines and of how corpora are cut into parts; the first had no number
 MAX_JOURNAL_LINE = 1 << 20  # bytes; a line has about 500
 
-_HEAD = {"kind": str, "format_version": int, "bertsmith_version?": str, "identity": dict}
+_HEAD = {"kind": str, "format_version": int, "journal_version?": int, "bertsmith_version?": str, "identity": dict}
 _COUNTS = {str: int}
-_POSITIONS = {"train?": list, "heldout?": list}
-_PART = {"positions": _POSITIONS, "counts": _COUNTS, "skipped": _COUNTS}
-_CLOSED = {"positions": _POSITIONS, "closed": str, "lengths": dict.fromkeys(ARRAYS, int), "files": {str: str}}
+_PART = {"lengths": {split: [int] for split in SPLITS}, "counts": _COUNTS, "skipped": _COUNTS}
+_CLOSED = {"closed": str, "lengths": dict.fromkeys(ARRAYS, int), "files": {str: str}}
 
 SYNC_SECONDS = 10.0  # seconds of work that a power cut may lose; a killed process loses none
 
@@ -42,32 +43,56 @@ class PrepareProgress:
     """The finished work of a preparation.
 
     Attributes:
-        parts: number of parts of the corpus whose documents are in the shards.
+        folder: the data folder.
+        dtype: of its tokens.
+        parts: number of parts of the corpus whose documents are in pieces or shards.
         counts, skipped: sums over these parts, see `bertsmith.text.encoding.Encoded`.
-        positions: of each split's writer.
+        cutters: of each split, with the pieces that are not yet in closed shards.
         shards: number of tokens, lines and documents of each closed shard, by split.
         files: sha256 of each closed shard's files, by name.
     """
 
+    folder: Path
+    dtype: np.dtype
     parts: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
-    positions: dict[str, WriterPosition] = field(default_factory=lambda: dict.fromkeys(SPLITS, WriterPosition()))
+    cutters: dict[str, ShardCutter] = field(default_factory=lambda: {split: ShardCutter() for split in SPLITS})
     shards: dict[str, list[dict[str, int]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     files: dict[str, str] = field(default_factory=dict)
 
-    def add(self, line: dict[str, Any]) -> None:
-        """Add a line of the journal."""
-        self.positions |= {
-            split: WriterPosition(index, tuple(lengths)) for split, (index, lengths) in line["positions"].items()
-        }
+    def add(self, line: dict[str, Any]) -> list[Span]:
+        """Add a line of the journal, and return the pieces that are in a shard now."""
         if "closed" in line:
+            cutter = self.cutters[line["closed"]]
+            if not cutter.full:
+                cutter.finish()  # the last one of its split
             self.shards[line["closed"]].append(line["lengths"])
             self.files |= line["files"]
-        else:
-            self.parts += 1
-            self.counts.update(line["counts"])
-            self.skipped.update(line["skipped"])
+            return cutter.full.popleft() if cutter.full else []
+        for split, lengths in line["lengths"].items():
+            self.cutters[split].add(piece_span(self.folder, self.parts, split, tuple(lengths), self.dtype))
+        self.parts += 1
+        self.counts.update(line["counts"])
+        self.skipped.update(line["skipped"])
+        return []
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a manifest says of the work."""
+        skipped, files = (dict(sorted(by_name.items())) for by_name in (self.skipped, self.files))
+        return {"counts": dict(self.counts), "skipped": skipped, "shards": self.shards, "files": files}
+
+    def lost_parts(self) -> dict[int, dict[str, Lengths]]:
+        """Return the numbers of parts whose pieces are needed and not on disk, and their lengths by split: a power cut
+        may keep lines of a journal and lose data."""
+        lost: dict[int, dict[str, Lengths]] = {}
+        for split, cutter in self.cutters.items():
+            for spans in (*cutter.full, cutter.open):
+                for span in spans:
+                    if not span.is_on_disk():
+                        number = int(Path(span.places[0].path).stem)
+                        lost.setdefault(number, {})[split] = span.lengths
+        return dict(sorted(lost.items()))
 
 
 class Journal:
@@ -76,19 +101,23 @@ class Journal:
     def __init__(self, folder: Path, identity: dict[str, Any], dtype: np.dtype):
         """Open the folder's journal, or begin one; raises UserError where there is one of another `identity`."""
         self.path = folder / JOURNAL_FILE
-        self.done = PrepareProgress()
+        self.done = PrepareProgress(folder, dtype)
         self._synced_at = time.monotonic()
+        self._unsynced: list[Span] = []
         head = {
             "kind": JOURNAL,
             "format_version": FORMAT_VERSION,
+            "journal_version": JOURNAL_VERSION,
             "bertsmith_version": __version__,
             "identity": identity,
         }
         lines = []
         if self.path.exists():
             before, *lines = read_journal(self.path)
-            refuse_other_identity(folder, before, identity)
-            lines = self._replay(lines, folder, dtype)
+            refuse_other_identity(folder, before["identity"], identity)
+            _refuse_earlier_version(folder, before)
+            for line in lines:
+                self.done.add(line)
         else:
             self._refuse_unlisted_files(folder)
         self._sum = ""
@@ -97,22 +126,27 @@ class Journal:
         with reported(self.path):
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
 
-    def commit(self, writers: dict[str, ShardWriter], counts: Counter[str], skipped: Counter[str]) -> None:
-        """Note down that the next part of the corpus is in the shards."""
+    def commit(self, lengths: dict[str, Lengths], counts: Counter[str], skipped: Counter[str]) -> None:
+        """Note down that the pieces of the next part of the corpus are there."""
+        number = self.done.parts
+        self._unsynced += [
+            piece_span(self.done.folder, number, split, lengths[split], self.done.dtype)
+            for split in lengths
+            if lengths[split][2]
+        ]
         durable = time.monotonic() - self._synced_at > SYNC_SECONDS
         if durable:
-            for writer in writers.values():
-                writer.sync()
-        self._note({"positions": _plain(writers), "counts": counts, "skipped": skipped})
+            self._sync_pieces()
+        self._note({"lengths": lengths, "counts": counts, "skipped": skipped})
         if durable:
             os.fsync(self._file.fileno())
             self._synced_at = time.monotonic()
 
-    def close_shard(self, split: str, writer: ShardWriter) -> None:
-        """Close the split's open shard, if there is one, and note it down."""
-        lengths = dict(zip(ARRAYS, writer.position.lengths, strict=True))
-        if files := writer.close_shard():
-            self._note({"positions": _plain({split: writer}), "closed": split, "lengths": lengths, "files": files})
+    def close_shard(self, split: str, spans: Sequence[Span], files: dict[str, str]) -> list[Span]:
+        """Note down that the next shard of the split is there, and return the pieces that it is made of."""
+        sync_folder(self.done.folder)
+        lengths = dict(zip(ARRAYS, sum_lengths(spans), strict=True))
+        return self._note({"closed": split, "lengths": lengths, "files": files})
 
     def close(self) -> None:
         self._file.close()
@@ -121,40 +155,49 @@ class Journal:
         self.close()
         self.path.unlink()
 
-    def _note(self, line: dict[str, Any]) -> None:
+    def _note(self, line: dict[str, Any]) -> list[Span]:
         with reported(self.path):
             self._file.write(self._with_checksum(line))
-        self.done.add(line)
+        return self.done.add(line)
+
+    def _sync_pieces(self) -> None:
+        """Write the pieces to disk that are not yet in shards, so that they survive a power cut."""
+        for span in self._unsynced:
+            try:
+                descriptor = os.open(span.places[0].path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # in a shard by now
+                continue
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        self._unsynced.clear()
 
     def _with_checksum(self, line: dict[str, Any]) -> bytes:
         """Return the line with a checksum of it and of all lines before it."""
         self._sum = _sum_of(line, self._sum)
         return json.dumps(line | {"sum": self._sum}).encode() + b"\n"
 
-    def _replay(self, lines: list[dict[str, Any]], folder: Path, dtype: np.dtype) -> list[dict[str, Any]]:
-        """Return the lines whose data is there, and make `done` of them: a power cut may have kept lines and lost
-        data."""
-        for count in range(len(lines), -1, -1):
-            self.done = PrepareProgress()
-            for line in lines[:count]:
-                self.done.add(line)
-            positions = self.done.positions.items()
-            if all(position.is_on_disk(folder, split, dtype) for split, position in positions):
-                break
-        return lines[:count]
-
     def _refuse_unlisted_files(self, folder: Path) -> None:
         """Raise UserError where a name that will be written is taken before there is a journal to list it."""
-        names = [*FOLDER_TYPES["data"].files, *(shard_file(split, 0, part) for split in SPLITS for part in ARRAYS)]
-        for name in names:
-            for path in (folder / name, temporary_of(folder / name)):
-                if os.path.lexists(path) and name != JOURNAL_FILE:
-                    raise UserError(f"{path}: is there, and no journal of ours lists it; choose another --out")
+        names = [*FOLDER_TYPES["data"].files, *(shard_file(split, 0, array) for split in SPLITS for array in ARRAYS)]
+        for path in (folder / PIECES_FOLDER, *(folder / name for name in names if name != JOURNAL_FILE)):
+            for taken in (path, temporary_of(path)):
+                if os.path.lexists(taken):
+                    raise UserError(f"{taken}: is there, and no journal of ours lists it; choose another --out")
+
+
+def _refuse_earlier_version(folder: Path, head: dict[str, Any]) -> None:
+    if head.get("journal_version") != JOURNAL_VERSION:
+        raise UserError(
+            f"{folder}: begun by bertsmith {word(head.get('bertsmith_version'))}, whose unfinished data this is no "
+            f"version to go on with; finish it there, or start again with --overwrite"
+        )
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Return a preparation's identity and then the lines of its journal, in order, up to the first that is damaged.
-    Raises UserError where it is no journal of ours."""
+    """Return the first line of a preparation's journal, which has its identity, and then its other lines in order, up
+    to the first that is damaged. Raises UserError where it is no journal of ours."""
     with reported(path):
         first, *texts = path.read_bytes().split(b"\n")[:-1] or [b""]
     try:
@@ -164,17 +207,20 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
             check_shape(head, _HEAD, str(path))
             before = _check_sum(head, "", str(path))
         elif {"corpus", "vocab", "lowercase", "heldout_fraction"} <= head.keys():  # as version 0.1.0 began it
-            head = {"kind": JOURNAL, "format_version": FORMAT_VERSION, "identity": head}
+            head = {
+                "kind": JOURNAL, "format_version": FORMAT_VERSION, "bertsmith_version": "0.1.0", "identity": head,
+            }  # fmt: skip
         if head.get("kind") != JOURNAL:
             raise UserError("another file of that name")
     except UserError:
         raise UserError(f"{path}: not the journal of a preparation; move it away, or choose another --out") from None
     if head["format_version"] != FORMAT_VERSION:
         raise UserError(f"{path}: format {head['format_version']}, where this version reads {FORMAT_VERSION}")
-    lines = [head["identity"]]
+    read_line = _read_line if head.get("journal_version") == JOURNAL_VERSION else _read_earlier_line
+    lines = [head]
     for text in texts:
         try:
-            line = _read_line(text, str(path))
+            line = read_line(text, str(path))
             before = _check_sum(line, before, str(path)) if has_checksums else ""
         except UserError:
             break
@@ -195,57 +241,66 @@ def _check_sum(line: dict[str, Any], before: str, where: str) -> str:
 
 
 def journal_names(path: Path) -> list[str]:
-    """Return the names in the folder that are ours by a journal: of closed shards, of the open ones, and of the next.
-    Raises UserError as `read_journal`."""
-    done, names = PrepareProgress(), [*FOLDER_TYPES["data"].files]
-    for line in read_journal(path)[1:]:
-        done.add(line)
+    """Return the names in the folder that are ours by a journal: of closed shards, and of those that may be there by
+    now. Raises UserError as `read_journal`."""
+    head, *lines = read_journal(path)
+    done, names = PrepareProgress(path.parent, np.dtype(np.uint16)), [*FOLDER_TYPES["data"].files]
+    indices: dict[str, set[int]] = {split: {0} for split in SPLITS}
+    for line in lines:
         names += line.get("files", ())
-    for split, position in done.positions.items():
-        # The next one too: a line is written after its data.
-        names += [shard_file(split, index, part) for index in (position.index, position.index + 1) for part in ARRAYS]
-    return names
+        if head.get("journal_version") == JOURNAL_VERSION:
+            done.add(line)
+        else:
+            for split, (index, _) in line["positions"].items():
+                indices[split] |= {index, index + 1}  # the next one too: a line is written after its data
+    for split, cutter in done.cutters.items():
+        closed = len(done.shards[split])
+        indices[split] |= set(range(closed, closed + len(cutter.full) + 1))
+    return names + [
+        shard_file(split, index, array) for split in SPLITS for index in sorted(indices[split]) for array in ARRAYS
+    ]
+
+
+def read_units(path: Path) -> dict[str, list[Lengths]]:
+    """Return, by split, the lengths of what each part of the corpus gave, by the lines of a journal."""
+    lines = [line["lengths"] for line in read_journal(path)[1:] if "closed" not in line]
+    return {split: [lengths[split] for lengths in lines] for split in SPLITS}
+
+
+def clear_data(folder: Path, type_name: str) -> None:
+    """Remove the files that a manifest or a journal of ours lists, and the manifest or journal last: if this is
+    interrupted, the next call knows the remaining ones."""
+    if (folder / "manifest.json").exists():
+        clear(folder, FOLDER_TYPES[type_name])
+    elif (folder / JOURNAL_FILE).exists():
+        names = [name for name in journal_names(folder / JOURNAL_FILE) if name != JOURNAL_FILE]
+        with reported(folder):
+            remove_tree(folder / PIECES_FOLDER)
+            remove_names(folder, names)
+            (folder / JOURNAL_FILE).unlink()
 
 
 def _read_line(text: bytes, where: str) -> dict[str, Any]:
     if len(text) > MAX_JOURNAL_LINE:
         raise UserError(f"{where}: longer than {MAX_JOURNAL_LINE:,} bytes")
     line = parse_json(text, where, dict)
-    check_shape(line, _CLOSED if "closed" in line else _PART, where)
-    for split, position in line["positions"].items():
-        check_shape(position, [(int, list)], where, f"positions.{split}")
-        index, lengths = position if len(position) == 2 else (None, [])
-        check_shape(index, int, where, f"positions.{split}[0]")
-        check_shape(lengths, [int], where, f"positions.{split}[1]")
-        if split not in SPLITS or len(lengths) != len(ARRAYS) or min(index, *lengths) < 0:
-            raise UserError(f"{where}: positions.{split} is no position of a shard")
-    if "closed" in line and (line["closed"] not in SPLITS or any("/" in name for name in line["files"])):
-        raise UserError(f"{where}: closed is none of {', '.join(SPLITS)}")
+    if "closed" in line:
+        check_shape(line, _CLOSED, where)
+        if line["closed"] not in SPLITS or any("/" in name for name in line["files"]):
+            raise UserError(f"{where}: closed is none of {', '.join(SPLITS)}")
+        return line
+    check_shape(line, _PART, where)
+    for split, lengths in line["lengths"].items():
+        if split not in SPLITS or len(lengths) != len(ARRAYS) or min(lengths) < 0:
+            raise UserError(f"{where}: lengths.{split} are no lengths of a piece")
     return line
 
 
-def refuse_other_type(folder: Path, type_name: str) -> None:
-    """Raise UserError if there is something in `folder` and it is not a folder of this type."""
-    if (folder / "manifest.json").exists():
-        read_manifest(folder, type_name)
-        return
-    for path in sorted(folder.iterdir()):
-        if not path.name.startswith(".") and path.suffix != TEMPORARY:
-            raise UserError(f"{folder}: not a {type_name} folder, there is {path.name} in it; choose another --out")
-
-
-def refuse_other_identity(folder: Path, before: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise UserError if the folder's identity is another one; the settings that differ are named."""
-    if found := differences(before, identity):
-        raise UserError(
-            f"{folder}: made with other settings; choose another --out, or --overwrite it\n{'; '.join(found)}"
-        )
-
-
-def skipped_line(skipped: Counter[str]) -> str:
-    """Write "2 empty, 1 not UTF-8": documents by the reason why they were skipped."""
-    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
-
-
-def _plain(writers: dict[str, ShardWriter]) -> dict[str, Any]:
-    return {split: (writer.position.index, writer.position.lengths) for split, writer in writers.items()}
+def _read_earlier_line(text: bytes, where: str) -> dict[str, Any]:
+    """Read a line of a journal of version 1, which names files and positions of shards."""
+    line = parse_json(text[:MAX_JOURNAL_LINE], where, dict)
+    check_shape(line, {"positions": {str: list}, "files?": {str: str}}, where)
+    for split, position in line["positions"].items():
+        if split not in SPLITS or len(position) != 2 or type(position[0]) is not int:
+            raise UserError(f"{where}: positions.{split} is no position of a shard")
+    return line

@@ -14,10 +14,10 @@ from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.text.blank_lines import unify_line_ends
 from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.corpora import Corpus, open_corpus
-from bertsmith.text.journal import refuse_other_identity, refuse_other_type, skipped_line
+from bertsmith.text.data_folders import refuse_other_identity, refuse_other_type, skipped_line
 from bertsmith.text.layouts.layout import CorpusPart
+from bertsmith.text.part_encoder import note_broken
 from bertsmith.text.prepare import PrepareRecipe
-from bertsmith.text.workers import note_broken
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
 from bertsmith.tokenizers.vocabulary import MIN_SIZE, extend, train_vocabulary
 
@@ -31,6 +31,7 @@ class TokenizerRecipe(PrepareRecipe):
     lowercase: bool | None = setting(None, "lower-case the text; by default it is, or as the vocabulary to extend")
     heldout_fraction: float = setting(0.005, "ignored", identity=False, ge=0, lt=1)
     compat: bool = setting(False, "ignored", identity=False)
+    part: str | None = setting(None, "ignored", identity=False)
     size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=MIN_SIZE)
     extend: str | None = setting(
         None, "a vocabulary to keep and add whole words of the corpus to, up to size; by default all of it is trained",

@@ -3,10 +3,8 @@
 ARCHITECTURE.md lists its files. Each file of a shard is a plain NumPy array, which `np.load` reads without this
 package."""
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
-from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ import numpy as np
 
 from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
-from bertsmith.storage.files import create, open_own, reported, sha256_file, sha256_json, sync_folder, temporary_of
+from bertsmith.storage.files import reported, sha256_json
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.text.shard_checks import HEADER_SIZE, compare_hashes, dtypes_of, npy_header
 
@@ -109,14 +107,15 @@ class Data:
             return np.memmap(file, dtype, "r", HEADER_SIZE, (length,)) if length else np.empty(0, dtype)
 
 
-def open_data(path: str | Path, check: bool = True) -> Data:
-    """Open the data folder at `path`, and with `check` compare its files with their hashes (see `Data.verify`).
+def open_data(path: str | Path, check: bool = True, type_name: str = "data") -> Data:
+    """Open the data folder at `path`, and with `check` compare its files with their hashes (see `Data.verify`). It is
+    of type `type_name`: a "data-part" holds a share of a corpus.
 
     Raises:
         UserError: it is not one, it is not finished, or a shard's file is missing or damaged.
     """
     path = Path(path)
-    data = Data(path, read_manifest(path, "data"))
+    data = Data(path, read_manifest(path, type_name))
     shards = data.manifest["shards"]
     indices = ((split, index) for split in SPLITS for index in range(len(shards.get(split, ()))))
     names = {shard_file(split, index, part) for split, index in indices for part in ARRAYS}
@@ -132,110 +131,6 @@ def open_data(path: str | Path, check: bool = True) -> Data:
 
 def shard_file(split: str, index: int, part: str) -> str:
     return f"{split}-{index:05d}.{part}.npy"
-
-
-class ShardWriter:
-    """A writer of one split's shards, one after the other.
-
-    A writer made from the `position` of an earlier one cuts off what was written after it, so that a killed writer's
-    work continues from the last position in the journal.
-    """
-
-    def __init__(self, folder: Path, split: str, dtype: np.dtype, position: "WriterPosition | None" = None):
-        self.folder, self.split = folder, split
-        self.position = position or WriterPosition()
-        self._dtypes = (dtype, np.dtype(np.uint32), np.dtype(np.uint32))
-        self._files: list[FileIO] = []
-        if any(self.position.lengths):
-            self._files = [
-                self._reopen(*part) for part in zip(ARRAYS, self._dtypes, self.position.lengths, strict=True)
-            ]
-
-    def append(self, documents: Shard) -> None:
-        """Add whole documents; positions are counted from the first of these tokens."""
-        if not len(documents.document_ends):
-            return
-        if not self._files:
-            self._files = [self._create(part) for part in ARRAYS]
-        held_tokens = self.position.lengths[0]
-        assert held_tokens + len(documents.tokens) < 1 << 32, "positions are 32-bit"
-        arrays = (documents.tokens, documents.line_ends + held_tokens, documents.document_ends + held_tokens)
-        for file, array, dtype in zip(self._files, arrays, self._dtypes, strict=True):
-            _write(file, array.astype(dtype, copy=False).data)
-        tokens, lines, ends = (held + len(array) for held, array in zip(self.position.lengths, arrays, strict=True))
-        self.position = WriterPosition(self.position.index, (tokens, lines, ends))
-
-    def full(self) -> bool:
-        return self.position.lengths[0] >= SHARD_TOKENS
-
-    def close_shard(self) -> dict[str, str]:
-        """Give the files of the open shard their final names, and return file name → sha256 (empty where none is open).
-        A crash in its middle changes nothing: it is done again, with the same files."""
-        hashes = {}
-        for file, part, dtype, length in zip(self._files, ARRAYS, self._dtypes, self.position.lengths, strict=False):
-            with file:
-                file.seek(0)
-                _write(file, npy_header(dtype, length))
-                os.fsync(file.fileno())
-            path = self.folder / shard_file(self.split, self.position.index, part)
-            hashes[path.name] = sha256_file(temporary_of(path))
-            temporary_of(path).replace(path)
-        if self._files:
-            sync_folder(self.folder)
-            self._files = []
-            self.position = WriterPosition(self.position.index + 1)
-        return hashes
-
-    def sync(self) -> None:
-        """Write the appended documents to disk, so that they survive a power cut."""
-        for file in self._files:
-            os.fsync(file.fileno())
-
-    def close(self) -> None:
-        """Close the open files; another writer may continue them."""
-        for file in self._files:
-            file.close()
-        self._files = []
-
-    def _create(self, part: str) -> FileIO:
-        path = self.folder / shard_file(self.split, self.position.index, part)
-        file = FileIO(create(temporary_of(path)), "w")
-        _write(file, bytes(HEADER_SIZE))
-        return file
-
-    def _reopen(self, part: str, dtype: np.dtype, length: int) -> FileIO:
-        path = self.folder / shard_file(self.split, self.position.index, part)
-        if path.exists():  # killed while closing this shard
-            path.replace(temporary_of(path))
-        file = FileIO(open_own(temporary_of(path), os.O_RDWR), "r+")
-        file.truncate(HEADER_SIZE + length * dtype.itemsize)
-        file.seek(0, os.SEEK_END)
-        return file
-
-
-@dataclass(frozen=True)
-class WriterPosition:
-    """The position of a `ShardWriter`: the number of its open shard, and the lengths of that shard's three arrays."""
-
-    index: int = 0
-    lengths: tuple[int, int, int] = (0, 0, 0)
-
-    def is_on_disk(self, folder: Path, split: str, dtype: np.dtype) -> bool:
-        """Return whether the open shard's files are as long as this position says (a power cut may have shortened
-        them)."""
-        for part, itemsize, length in zip(ARRAYS, (dtype.itemsize, 4, 4), self.lengths, strict=True):
-            path = folder / shard_file(split, self.index, part)
-            path = path if path.exists() else temporary_of(path)
-            if length and (not path.exists() or path.stat().st_size < HEADER_SIZE + length * itemsize):
-                return False
-        return True
-
-
-def _write(file: FileIO, content: bytes | memoryview) -> None:
-    """Write all of `content`: an unbuffered file takes what fits the disk, and fails at the next byte."""
-    rest = memoryview(content).cast("B")
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _faults(shard: Shard, vocab_size: int) -> tuple[str, str, str]:

@@ -1,123 +1,148 @@
-"""Parts of a corpus in, their tokens out in the same order, encoded by several processes."""
+"""Where the work on a corpus is done: in this process, or in several that the caller starts."""
 
 import multiprocessing
 import os
 import signal
 import threading
-import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
-from typing import NamedTuple
+from typing import Any, Protocol, TypeVar
 
 from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
-from bertsmith.text.compression import UnreadableInput
-from bertsmith.text.encoding import Encoded, encode_documents
-from bertsmith.text.layouts.layout import CorpusPart
-from bertsmith.tokenizers.tokenizer import Tokenizer
 
+Call = TypeVar("Call", bound=tuple[Any, ...])
+
+PRELOADED = "bertsmith.text.part_encoder"  # what workers import, once for all of them
 IN_FLIGHT = 4
-"""Parts per worker that are taken from the corpus and not yet written: while a shard is closed, work goes on."""
+"""Tasks per worker that are given out and whose results are not yet taken: while a slow one is waited for, work goes
+on."""
 
 
-@dataclass(frozen=True)
-class PartEncoder:
-    """A reader and encoder of a corpus's parts; with `skip_broken` a broken archive or member is counted as one skipped
-    "broken archive", instead of ending the work with a UserError."""
+class Pending(Protocol):
+    """A task that was given out."""
 
-    tokenizer: Tokenizer
-    heldout_fraction: float
-    skip_broken: bool
+    def done(self) -> bool:
+        """Return whether `result` returns at once."""
 
-    def __call__(self, part: CorpusPart) -> "Result":
-        started_at = time.perf_counter()
-        skipped: Counter[str] = Counter()
-        broken: list[str] = []
-        note = partial(note_broken, self.skip_broken, broken)
-        try:
-            encoded = encode_documents(part.documents(skipped, note), self.tokenizer, self.heldout_fraction)
-        except UnreadableInput as error:
-            note(error)
-            encoded = encode_documents((), self.tokenizer, self.heldout_fraction)
-            skipped.clear()
-        encoded.skipped.update(skipped)
-        encoded.skipped.update({"broken archive": len(broken)} if broken else {})
-        return Result(encoded, time.perf_counter() - started_at, tuple(broken))
+    def result(self) -> Any:
+        """Return what the task returned, once it has ended; raise what it raised."""
 
 
-def note_broken(skip_broken: bool, broken: list[str], error: UnreadableInput) -> None:
-    """Add an error to `broken`; without `skip_broken` raise it as a UserError."""
-    if not skip_broken:
-        raise UserError(f"{error}, or go on without it: on_error=skip")
-    broken.append(str(error))
+class Workers(Protocol):
+    """Workers that wait for tasks."""
 
+    @property
+    def num_tasks(self) -> int:
+        """How many tasks to give out before the first result is taken."""
 
-class Result(NamedTuple):
-    """The encoded documents of a part."""
-
-    encoded: Encoded
-    seconds: float  # of reading and encoding
-    broken: tuple[str, ...] = ()  # errors of files and members that were passed over
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Pending:
+        """Give out a task: a function of a module (or a method, by its class), called with the object that all workers
+        share, and with these arguments, which can be pickled."""
 
 
 @contextmanager
-def encode_parts(
-    parts: Iterator[CorpusPart], encoder: PartEncoder, workers: int
-) -> Iterator[Iterator[tuple[CorpusPart, Result]]]:
-    """Encode parts in `workers` processes: yield each with its result, in the order of `parts`, which are read only as
-    far ahead as keeps workers busy. Work begins at once, before the first result is read; one worker is this process.
+def start_workers(shared: Any, number: int) -> Iterator[Workers]:
+    """Start `number` processes that are each given `shared` once; a single worker is this process.
 
     Raises:
-        UserError: a part cannot be read (when its turn comes), or a worker was killed.
+        UserError: one of them was killed.
     """
-    if workers == 1:
-        yield ((part, encoder(part)) for part in parts)
+    if number == 1:
+        yield _ThisProcess(shared)
         return
-    context = start_server()
-    pool = ProcessPoolExecutor(workers, context, _start, (encoder,))
+    pool = ProcessPoolExecutor(number, start_server(), _start, (shared,))
     try:
-        pending = deque((part, pool.submit(_encode, part)) for part in islice(parts, IN_FLIGHT * workers))
-        yield _in_order(pending, parts, pool)
+        yield _Processes(pool, number)
     except BrokenProcessPool as error:
-        raise UserError(f"workers = {workers}: one was killed, perhaps for lack of memory; use fewer") from error
+        raise UserError(f"workers = {number}: one was killed, perhaps for lack of memory; use fewer") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def results_in_order(
+    workers: Workers, function: Callable[..., Any], calls: Iterator[Call]
+) -> Iterator[tuple[Call, Any]]:
+    """Have workers do a task for each of `calls`, which are its arguments, and return an iterator over each with its
+    result, in the order of `calls`, which are taken only as far ahead as keeps workers busy.
+
+    Work begins at once, before the first result is taken; what a task raises is raised when its turn comes.
+    """
+
+    def in_order() -> Iterator[tuple[Call, Any]]:
+        while pending:
+            call, task = pending.popleft()
+            result = task.result()
+            pending.extend((following, workers.submit(function, *following)) for following in islice(calls, 1))
+            yield call, result
+
+    pending = deque((first, workers.submit(function, *first)) for first in islice(calls, workers.num_tasks))
+    return in_order()
+
+
+def num_workers(asked: int | None) -> int:
+    """Return the number of workers that were asked for, by default as many as there are cores for this process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
+    return asked or cores or 1
+
+
 def start_server() -> BaseContext:
-    """Start the process that workers are forked from, which takes a third of a second: it imports this module. (A fork
+    """Start the process that workers are forked from, which takes a third of a second: it does their imports. (A fork
     of the present process would copy whatever locks its threads hold; spawned workers would each do the imports.)"""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, PRELOADED])
     forkserver.ensure_running()
     return context
 
 
-def _in_order(
-    pending: deque[tuple[CorpusPart, Future[Result]]], parts: Iterator[CorpusPart], pool: ProcessPoolExecutor
-) -> Iterator[tuple[CorpusPart, Result]]:
-    while pending:
-        part, future = pending.popleft()
-        result = future.result()
-        pending.extend((following, pool.submit(_encode, following)) for following in islice(parts, 1))
-        yield part, result
+class _ThisProcess:
+    """The present process as a worker."""
+
+    num_tasks = 1
+
+    def __init__(self, shared: Any):
+        self._shared = shared
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "_Deferred":
+        return _Deferred(function, (self._shared, *arguments))
 
 
-_encoder: PartEncoder
-"""Set when a worker starts: sent once, and not with every part."""
+class _Deferred:
+    """A task that is done when its result is asked for."""
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]):
+        self._function, self._arguments = function, arguments
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> Any:
+        return self._function(*self._arguments)
 
 
-def _start(encoder: PartEncoder) -> None:
-    global _encoder
-    _encoder = encoder
+class _Processes:
+    """A pool of processes."""
+
+    def __init__(self, pool: ProcessPoolExecutor, number: int):
+        self._pool, self.num_tasks = pool, IN_FLIGHT * number
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Pending:
+        return self._pool.submit(_call, function, *arguments)
+
+
+_shared: Any
+"""Set when a worker starts: sent once, and not with every task."""
+
+
+def _start(shared: Any) -> None:
+    global _shared
+    _shared = shared
     keep_freed_memory()
     for number in (signal.SIGINT, signal.SIGUSR1):  # they go to the whole group; the parent ends its workers
         signal.signal(number, signal.SIG_IGN)
@@ -132,5 +157,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _encode(part: CorpusPart) -> Result:
-    return _encoder(part)
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(_shared, *arguments)

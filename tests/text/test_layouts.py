@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from bertsmith.errors import UserError
-from bertsmith.text.compression import UnreadableInput
+from bertsmith.text import compression
+from bertsmith.text.compression import UnreadableInput, decompressed
 from bertsmith.text.layouts import json_lines, layout, openwebtext
-from bertsmith.text.layouts.json_lines import JsonLinesPart, json_line_parts
+from bertsmith.text.layouts.json_lines import JsonLinesPart, JsonLinesRange, json_line_parts
 from bertsmith.text.layouts.layout import CorpusFile
 from bertsmith.text.layouts.openwebtext import archive_parts
-from bertsmith.text.layouts.parquet import parquet_parts
+from bertsmith.text.layouts.parquet import RowGroups, parquet_parts
 from bertsmith.text.layouts.plain_text import text_parts
 from tests.text.layouts import (
     archives,
@@ -130,6 +131,43 @@ def test_lines_of_json_come_out_whatever_the_parts(tmp_path, monkeypatch, lines:
     assert sum(part.size for part in found) <= path.stat().st_size
 
 
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.lists(st.sampled_from([b"a", b"abcdefg", b"\n", b"\n\n", b"x" * 30]), max_size=60).map(b"".join),
+    part=st.integers(1, 40), longest=st.integers(1, 60), chunk=st.integers(1, 24),
+)  # fmt: skip
+def test_a_plain_file_is_cut_where_reading_it_forwards_cuts_it(
+    tmp_path, monkeypatch, content: bytes, part: int, longest: int, chunk: int
+):
+    """Also around lines that are too long, of which nothing is read."""
+    set_part_bytes(monkeypatch, part)
+    monkeypatch.setattr(json_lines, "LONGEST_LINE", longest)
+    monkeypatch.setattr(compression, "CHUNK_BYTES", chunk)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with path.open("rb") as opened:
+        forwards = list(json_lines._whole_lines(decompressed(opened, "a"), "a"))
+    found = list(json_line_parts([file(path)], "text"))
+    assert [content[each.start : each.stop] if isinstance(each, JsonLinesRange) else each.reason for each in found] == [
+        each if isinstance(each, bytes) else str(each).replace("a:", f"{path}:", 1) for each in forwards
+    ]
+
+
+def test_listing_a_plain_file_reads_little_of_it(tmp_path, monkeypatch):
+    path = write_jsonl(tmp_path, [b"a" * 1000] * 3000)
+    set_part_bytes(monkeypatch, 200_000)
+    read, counted = json_lines._read, Counter()
+
+    def count(opened, start, stop):
+        counted["bytes"] += stop - start
+        return read(opened, start, stop)
+
+    monkeypatch.setattr(json_lines, "_read", count)
+    found = list(json_line_parts([file(path)], "text"))
+    assert len(found) > 10 and sum(part.size for part in found) == path.stat().st_size
+    assert counted["bytes"] <= len(found) * compression.CHUNK_BYTES
+
+
 @quick
 @given(
     st.binary(max_size=400)
@@ -213,6 +251,42 @@ def test_a_column_of_parquet_comes_out(tmp_path, monkeypatch):
     assert len(found) > 3
     assert read(found) == documents
     assert sum(part.size for part in found) == path.stat().st_size
+
+
+@quick
+@given(st.lists(st.integers(0, 400), max_size=40), st.integers(1, 7), st.integers(1, 900), st.integers(1, 900))
+def test_row_groups_come_out_whatever_the_parts(
+    tmp_path, monkeypatch, sizes: list[int], group: int, part: int, longest: int
+):
+    """Those too large for a part are read and cut where the parts are listed."""
+    set_part_bytes(monkeypatch, part)
+    monkeypatch.setattr(layout, "LONGEST_DOCUMENT", max(longest, 400))
+    texts = [f"{number} {'a' * size}"[:400] for number, size in enumerate(sizes)]
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": pa.array(texts, pa.string())}), path, row_group_size=group)
+    found = list(parquet_parts([file(path)], "text"))
+    assert read(found) == [text.encode() for text in texts]
+    assert sum(part.size for part in found) == (path.stat().st_size if texts else 0)
+    groups = [number for part in found if isinstance(part, RowGroups) for number in part.groups]
+    assert groups == sorted(set(groups))
+
+
+def test_row_groups_are_left_to_the_workers(tmp_path, monkeypatch):
+    set_part_bytes(monkeypatch, 1000)
+    found = list(parquet_parts([file(write_parquet(tmp_path, make_documents(45)))], "text"))
+    assert [part.groups for part in found] == [range(number, number + 1) for number in range(7)]
+    assert len(pickle.dumps(found[0])) < 500, "no text in it"
+
+
+def test_a_row_group_with_more_text_than_it_says_is_told_of(tmp_path, monkeypatch):
+    """A dictionary holds each text once, however many rows have it."""
+    monkeypatch.setattr(layout, "LONGEST_DOCUMENT", 4000)
+    path = write_parquet(tmp_path, [b"a" * 1000] * 7)
+    found, broken = read_leniently(parquet_parts([file(path)], "text"))
+    assert found == [b"a" * 1000] * 4
+    assert [str(error) for error in broken] == [
+        f"{path}: over 0 MB of text in row groups that are said to have less; write it again with smaller ones"
+    ]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])

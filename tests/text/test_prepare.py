@@ -19,7 +19,8 @@ import pytest
 
 from bertsmith.config.loading import load
 from bertsmith.errors import UserError
-from bertsmith.text import journal, shards
+from bertsmith.text import journal, pieces, shards
+from bertsmith.text.part_encoder import PartEncoder
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.text import layouts
@@ -79,18 +80,35 @@ def test_every_layout_gives_the_same_shards(tmp_path):
     assert len({data.hash for data in out}) == 1
 
 
-def test_the_same_bytes_for_any_number_of_workers(tmp_path, small):
-    corpus = layouts.write_archives(tmp_path / "corpus", DOCUMENTS, each=7)
-    one = prepare(recipe(tmp_path, corpus, layout="openwebtext"), tmp_path / "one")
-    three = prepare(recipe(tmp_path, corpus, "workers=3", layout="openwebtext"), tmp_path / "three")
+@pytest.mark.parametrize(
+    ("layout", "write"),
+    [("openwebtext", layouts.write_archives), ("jsonl", layouts.write_jsonl), ("parquet", layouts.write_parquet)],
+)
+def test_the_same_bytes_for_any_number_of_workers(tmp_path, small, layout, write):
+    corpus = write(tmp_path / "corpus", make_documents(300))
+    one = prepare(recipe(tmp_path, corpus, layout=layout), tmp_path / "one")
+    three = prepare(recipe(tmp_path, corpus, "workers=3", layout=layout), tmp_path / "three")
+    assert one.num_shards("train") > 4
     assert content(one.path) == content(three.path)
+
+
+def test_shards_are_as_version_0_1_0_wrote_them(tmp_path, small):
+    """Hashes of what its one writer made, part after part."""
+    documents = make_documents(300)
+    for layout, write, known in (
+        ("text", layouts.write_texts, "49e3386e521592bd5e374fb62fac5b3223a5ecf2deae627d57ea1626d8d0dc62"),
+        ("openwebtext", layouts.write_archives, "d82308f92ec10b7a0c7a756fca608d8414ca5006cc41eda3911bfef23efd36c4"),
+        ("jsonl", layouts.write_jsonl, "588a06f693ab31860920f127b7c71807ad2ca3c0eb32966a0bf953690b904c11"),
+    ):
+        corpus = write(tmp_path / layout, documents)
+        assert prepare(recipe(tmp_path, corpus, layout=layout), tmp_path / f"{layout}-data").hash == known
 
 
 KILLED = """
 import os, sys
 from pathlib import Path
 from bertsmith.config.loading import load
-from bertsmith.text import journal, shards
+from bertsmith.text import journal, pieces, shards
 from bertsmith.text.layouts import layout
 from bertsmith.text.prepare import PrepareRecipe, prepare
 
@@ -108,8 +126,8 @@ def dying(function, write=None):
         return function(*arguments, **more)
     return call
 
-shards._write = dying(shards._write, lambda file, content: file.write(memoryview(content).cast("B")[:9]))
-journal.Journal._note = dying(journal.Journal._note, lambda book, line: book._file.write(b'{"positions": {"tr'))
+pieces._write = dying(pieces._write, lambda file, content: file.write(memoryview(content).cast("B")[:9]))
+journal.Journal._note = dying(journal.Journal._note, lambda book, line: book._file.write(b'{"lengths": {"tr'))
 Path.replace = dying(Path.replace)
 Path.unlink = dying(Path.unlink)
 prepare(load(PrepareRecipe, "prepare", "text", sys.argv[4:]).settings, Path(sys.argv[3]))
@@ -123,13 +141,13 @@ def test_killed_anywhere_and_started_again_it_ends_with_the_same_bytes(tmp_path,
     whole = prepare(load(PrepareRecipe, "prepare", "text", settings).settings, tmp_path / "whole")
     rng, out, deaths = random.Random(0), tmp_path / "out", 0
     for _ in range(30):
-        arguments = [str(rng.randint(1, 60)), rng.choice(["torn", "clean"]), str(out), *settings]
+        arguments = [str(rng.randint(1, 100)), rng.choice(["torn", "clean"]), str(out), *settings]
         ended = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True)
         assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
         deaths += ended.returncode != 0
         if ended.returncode == 0:
             break
-    assert deaths >= 2
+    assert deaths >= 4
     assert content(out) == content(whole.path)
 
 
@@ -171,10 +189,57 @@ def wait_until(condition, seconds: float = 20.0) -> None:
 def test_a_power_cut_that_kept_the_journal_and_lost_data_costs_only_the_lost_parts(tmp_path, small, monkeypatch):
     corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
     whole = prepare(recipe(tmp_path, corpus), tmp_path / "whole")
-    out = interrupted(tmp_path, corpus, monkeypatch, after=4)
-    path = next(out.glob("train-*.tokens.npy.bertsmith-partial"))
-    os.truncate(path, path.stat().st_size - 100)
+    out = interrupted(tmp_path, corpus, monkeypatch, after=9)
+    assert list(out.glob("train-*.tokens.npy")), "a shard is closed, whose pieces are gone"
+    left = sorted((out / pieces.PIECES_FOLDER).iterdir())
+    lost = [left[0], left[-1]]
+    os.truncate(lost[0], lost[0].stat().st_size - 1)
+    lost[1].unlink()
+    encode, encoded = PartEncoder.encode, []
+
+    def count(encoder, number, part):
+        encoded.append(number)
+        return encode(encoder, number, part)
+
+    monkeypatch.setattr(PartEncoder, "encode", count)
     assert content(prepare(recipe(tmp_path, corpus), out).path) == content(whole.path)
+    again = sorted({int(path.stem) for path in lost})
+    assert encoded[: len(again) + 1] == [*again, 9]
+
+
+def test_a_lost_part_that_has_changed_is_refused(tmp_path, small, monkeypatch):
+    corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
+    out = interrupted(tmp_path, corpus, monkeypatch, after=1)
+    for path in (out / pieces.PIECES_FOLDER).glob("00000000.*"):
+        path.unlink()
+    first = corpus / "00000.txt"
+    first.write_bytes(b"." * first.stat().st_size)
+    with pytest.raises(UserError, match=r"00000\.txt: has changed since it was read; start again with --overwrite"):
+        prepare(recipe(tmp_path, corpus), out)
+    again = prepare(recipe(tmp_path, corpus), out, overwrite=True)
+    assert content(again.path) == content(prepare(recipe(tmp_path, corpus), tmp_path / "whole").path)
+
+
+def test_what_an_earlier_version_began_is_refused_and_overwritten(tmp_path, small, monkeypatch):
+    corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
+    whole = prepare(recipe(tmp_path, corpus), tmp_path / "whole")
+    out = tmp_path / "out"
+    out.mkdir()
+    identity = whole.manifest["identity"]
+    head = {"kind": journal.JOURNAL, "format_version": 1, "bertsmith_version": "0.0.9", "identity": identity}
+    line = {"positions": {"train": [1, [5, 2, 1]], "heldout": [0, [0, 0, 0]]}, "counts": {}, "skipped": {}}
+    lines, before = [], ""
+    for entry in (head, line):
+        before = journal._sum_of(entry, before)
+        lines.append(json.dumps(entry | {"sum": before}) + "\n")
+    (out / journal.JOURNAL_FILE).write_text("".join(lines))
+    for name in ("train-00000.tokens.npy", "train-00001.tokens.npy.bertsmith-partial", "train-00002.lines.npy"):
+        (out / name).write_bytes(b"earlier")
+    with pytest.raises(UserError, match=r"out: begun by bertsmith 0\.0\.9, .*--overwrite"):
+        prepare(recipe(tmp_path, corpus), out)
+    (out / "notes.md").write_text("mine")
+    again = prepare(recipe(tmp_path, corpus), out, overwrite=True)
+    assert content(again.path) == content(whole.path) | {"notes.md": b"mine"}
 
 
 def interrupted(tmp_path: Path, corpus: Path, monkeypatch, after: int) -> Path:
@@ -333,7 +398,7 @@ def test_a_folder_without_write_permission_is_named(tmp_path, monkeypatch):
 def test_a_full_disk_is_said_in_a_line_and_the_work_goes_on_later(tmp_path, small, monkeypatch):
     corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
     whole = prepare(recipe(tmp_path, corpus), tmp_path / "whole")
-    write, written = shards._write, Counter()
+    write, written = pieces._write, Counter()
 
     def fill(file, content):
         written["bytes"] += len(content)
@@ -343,7 +408,7 @@ def test_a_full_disk_is_said_in_a_line_and_the_work_goes_on_later(tmp_path, smal
         write(file, content)
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match=r"out: No space left on device; fix it, then"):
-        patch.setattr(shards, "_write", fill)
+        patch.setattr(pieces, "_write", fill)
         prepare(recipe(tmp_path, corpus), tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert content(prepare(recipe(tmp_path, corpus), tmp_path / "out").path) == content(whole.path)

@@ -1,13 +1,22 @@
-"""A field of files of JSON lines, plain or compressed."""
+"""A field of files of JSON lines, plain or compressed.
+
+A plain file is cut into ranges of bytes, of which the workers read each their own; a compressed one can only be read
+forwards, where the parts are listed.
+"""
 
 import io
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 from bertsmith.errors import quoted
-from bertsmith.text.compression import OnBroken, UnreadableInput, decompressed, refuse
+from bertsmith.storage.files import reported
+from bertsmith.text import compression
+from bertsmith.text.compression import OnBroken, UnreadableInput, decompressed, is_compressed, refuse
 from bertsmith.text.layouts import layout
 
 LONGEST_LINE = 32 << 20  # bytes of a line of JSON, which has to be held whole; JSON takes up to 24 times its size
@@ -41,11 +50,37 @@ class JsonLinesPart:
                 skipped[f"no text in field {quoted(self.key, 60)}"] += 1
 
 
+@dataclass(frozen=True)
+class JsonLinesRange:
+    """A part of a corpus: the lines in a range of a plain file's bytes."""
+
+    source: str
+    start: int
+    stop: int
+    key: str
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
+        with reported(Path(self.source)), layout.open_file(self.source) as file:
+            content = _read(file, self.start, self.stop)
+        yield from JsonLinesPart(self.source, self.size, content, self.key).documents(skipped, broken)
+
+
 def json_line_parts(files: Iterable[layout.CorpusFile], field: str) -> Iterator[layout.CorpusPart]:
     """Return the parts of files of JSON lines."""
 
     def parts_of(file: layout.CorpusFile) -> Iterator[layout.CorpusPart]:
         with layout.open_file(file.path) as raw:
+            if not is_compressed(raw, file.path):
+                for found in _line_ranges(raw, file.path):
+                    if isinstance(found, UnreadableInput):
+                        yield layout.BrokenPart(file.path, 0, str(found))
+                    else:
+                        yield JsonLinesRange(file.path, *found, field)
+                return
             start = 0
             for lines in _whole_lines(decompressed(raw, file.path), file.path):
                 if isinstance(lines, UnreadableInput):
@@ -55,6 +90,53 @@ def json_line_parts(files: Iterable[layout.CorpusFile], field: str) -> Iterator[
                     start = raw.tell()
 
     return layout.parts_of_each(files, parts_of)
+
+
+def _line_ranges(file: BinaryIO, source: str) -> Iterator[tuple[int, int] | UnreadableInput]:
+    """Yield the starts and ends of the pieces that `_whole_lines` cuts the content of `file` into, of which little more
+    than their ends is read."""
+    size, chunk = file.seek(0, os.SEEK_END), compression.CHUNK_BYTES
+    start, stop, is_long = 0, 0, False  # of the piece; the end of the block that is looked at; in a long line
+    while stop < size:
+        wanted = 0 if is_long else -(-(start + _least_bytes()) // chunk) * chunk
+        stop = min(size, max(stop + chunk, wanted))
+        first = (stop - 1) // chunk * chunk
+        if is_long:
+            found = _read(file, first, stop).find(b"\n") + 1
+            if not found:
+                continue
+            start, is_long = first + found, False
+        if stop - start < _least_bytes():
+            continue
+        is_over = stop - start > LONGEST_LINE
+        if end := _last_line_end(file, start if is_over else max(start, first), stop):
+            yield start, end
+            start = end
+        if stop - start > LONGEST_LINE:
+            yield _long_line(source)
+            is_long = True
+    if start < size and not is_long:
+        yield start, size
+
+
+def _last_line_end(file: BinaryIO, start: int, stop: int) -> int:
+    """Return the position after the last line feed between `start` and `stop`; 0 where there is none."""
+    while stop > start:
+        first = max(start, stop - compression.CHUNK_BYTES)
+        if found := _read(file, first, stop).rfind(b"\n") + 1:
+            return first + found
+        stop = first
+    return 0
+
+
+def _read(file: BinaryIO, start: int, stop: int) -> bytes:
+    file.seek(start)
+    return file.read(stop - start)
+
+
+def _least_bytes() -> int:
+    """Return the bytes from which on a piece is cut."""
+    return min(layout.PART_BYTES, LONGEST_LINE)
 
 
 def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | UnreadableInput]:
@@ -70,7 +152,7 @@ def _whole_lines(blocks: Iterator[bytes], source: str) -> Iterator[bytes | Unrea
                 block, is_long = block[stop:], False
             pieces.append(block)
             size += len(block)
-            if size < min(layout.PART_BYTES, LONGEST_LINE):
+            if size < _least_bytes():
                 continue
             content = b"".join(pieces) if b"\n" in block or size > LONGEST_LINE else b""
             if stop := content.rfind(b"\n") + 1:
@@ -97,4 +179,5 @@ JSON_LINES = layout.Layout(
     ((".jsonl", ".jsonl.gz", ".jsonl.xz", ".jsonl.zst", ".jsonl.bz2"),),
     lambda files, recipe: json_line_parts(files, recipe.field),
     "JSON lines, plain or compressed (.gz, .xz, .zst, .bz2)",
+    by_file=lambda files: True,
 )

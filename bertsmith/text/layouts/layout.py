@@ -2,8 +2,8 @@
 
 A part is a few megabytes of text: what one worker reads at a time, and what is read again after a crash. How files are
 cut into parts depends only on the files, so documents come in the same order for any number of workers. What can only
-be read forwards (the archive of archives, JSON lines, Parquet) is read where the parts are listed; text files, and
-archives inside the archive, are opened by the worker that reads the part.
+be read forwards (the archive of archives, compressed JSON lines) is read where the parts are listed; ranges of text
+files and of JSON lines, row groups of Parquet, and archives inside the archive are read by the worker of the part.
 """
 
 from collections import Counter
@@ -57,6 +57,9 @@ class Layout(NamedTuple):
     """Returns all parts of the files in order, given the `CorpusRecipe`; the same ones at each call."""
     description: str = ""
     """Shown with the setting `layout`."""
+    by_file: Callable[[Sequence[CorpusFile]], bool] = lambda files: False
+    """Returns whether the parts of these files are those of each, one after another; other machines' files need not be
+    read then, where several share a corpus."""
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,19 @@ class BrokenPart:
 class PartBuilder:
     """A collector of documents, which makes parts of them."""
 
-    def __init__(self, source: str):
+    def __init__(self, source: str, start: int = 0):
+        """With `start`, the number of the file's bytes that are other parts'."""
         self.source = source
         self.skipped: Counter[str] = Counter()
         self.faults: list[UnreadableInput] = []
         self._contents: list[bytes] = []
-        self._size = self._start = 0
+        self._size, self._start = 0, start
 
     def add(self, content: bytes, position: int) -> Iterator[CorpusPart]:
         """Take in a document, and yield a part where there are enough. `position` is the number of the file's bytes
         that have been read."""
         if len(content) > LONGEST_DOCUMENT:
-            self.faults.append(
-                UnreadableInput(f"{self.source}: a document of over {LONGEST_DOCUMENT >> 20} MB; cut it")
-            )
+            self.faults.append(long_document(self.source))
         else:
             self._contents.append(content)
             self._size += len(content)
@@ -131,17 +133,19 @@ def parts_of_each(
             yield BrokenPart(file.path, 0, str(error))
 
 
-def gather(file: CorpusFile, documents: Iterable[tuple[bytes, int]]) -> Iterator[CorpusPart]:
+def gather(
+    file: CorpusFile, documents: Iterable[tuple[bytes, int]], start: int = 0, stop: int | None = None
+) -> Iterator[CorpusPart]:
     """Yield parts of a file's documents, each given with the number of the file's bytes that have been read; documents
-    before damage are kept."""
-    builder, position = PartBuilder(file.path), 0
+    before damage are kept. They are those between `start` and `stop`, by default of the whole file."""
+    builder, position = PartBuilder(file.path, start), start
     try:
         for content, position in documents:
             yield from builder.add(content, position)
     except UnreadableInput:
         yield from builder.parts(position)
         raise
-    yield from builder.parts(file.size)
+    yield from builder.parts(file.size if stop is None else stop)
 
 
 def read_documents(files: Iterable[CorpusFile], read: Callable[[BinaryIO], Iterator[str]]) -> Iterator[CorpusPart]:
@@ -162,6 +166,11 @@ def open_file(path: str) -> BinaryIO:
     import fsspec  # here: 0.14 s, a third of what the room takes to import
 
     return fsspec.open(path, "rb").open()
+
+
+def long_document(source: str) -> UnreadableInput:
+    """Return the error of a document that is too long."""
+    return UnreadableInput(f"{source}: a document of over {LONGEST_DOCUMENT >> 20} MB; cut it")
 
 
 def among_texts(source: str, archive_format: str) -> UnreadableInput:

@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -97,9 +97,12 @@ OPENWEBTEXT = layout.Layout(
     # A folder may hold the big archive beside what was taken out of it.
     (("_data.xz",), (".tar.xz", ".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.bz2"), (".txt",)),
     lambda files, recipe: (
-        text_parts(files, blank_lines=recipe.documents == "blank_lines")
-        if files[0].path.lower().endswith(".txt")
-        else archive_parts(files)
+        text_parts(files, blank_lines=recipe.documents == "blank_lines") if _are_texts(files) else archive_parts(files)
     ),
     "its archive, the archives in it, or their texts",
+    by_file=lambda files: not _are_texts(files),
 )
+
+
+def _are_texts(files: Sequence[layout.CorpusFile]) -> bool:
+    return files[0].path.lower().endswith(".txt")

@@ -1,0 +1,201 @@
+"""Shares of a corpus, each prepared by itself, into the data folder that one machine would have made of it.
+
+A share's manifest has the lengths of what each part of the corpus gave. Laid end to end these say where the shards of
+the whole corpus begin and end, and workers copy what is in them out of the shares' shards.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from bertsmith.config.fields import setting, settings
+from bertsmith.console.progress import progress_bar
+from bertsmith.errors import UserError
+from bertsmith.storage.files import (
+    Held,
+    atomic_write,
+    locked,
+    own_folder,
+    remove_tree,
+    reported,
+    sha256_file,
+    sha256_json,
+)
+from bertsmith.storage.folders import differences, no_empty_folder
+from bertsmith.storage.manifests import TOKENIZER, write_manifest
+from bertsmith.text.assembly import Assembly
+from bertsmith.text.data_folders import JOURNAL_FILE
+from bertsmith.text.journal import Journal, clear_data
+from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardWriter, Span
+from bertsmith.text.shard_checks import HEADER_SIZE, dtypes_of
+from bertsmith.text.shards import ARRAYS, Data, open_data, shard_file
+from bertsmith.text.shares import Share, refuse_beside_shares, share_folders
+from bertsmith.text.workers import Workers, num_workers, results_in_order, start_workers
+
+MAX_NAMED = 5  # shares, in a message
+
+
+@settings
+class MergeSettings:
+    """Settings of `prepare merge`."""
+
+    workers: int | None = setting(None, "processes; by default as many as there are cores", ge=1, identity=False)
+
+
+@no_empty_folder
+def merge_shares(merging: MergeSettings, out: Path, overwrite: bool = False) -> Data:
+    """Make the data folder `out` of the shares in it, with the bytes that one machine would have made, continue that,
+    or find it finished. The shares stay.
+
+    Raises:
+        UserError: a share is missing, unfinished, damaged or in use, or made with other settings, with another
+            vocabulary or by another version than the first; `out` holds something else, or is in use.
+    """
+    if not out.is_dir():
+        raise UserError(f"{out}: no such folder; `bertsmith prepare RECIPE … part=1/16 --out DIR` makes parts in it")
+    with locked(out) as held, ExitStack() as stack:
+        refuse_beside_shares(out)
+        if overwrite:
+            clear_data(out, "data")
+        is_made = not (out / "manifest.json").exists()
+        if is_made:
+            shares = _open_shares(out)
+            for data in shares:
+                stack.enter_context(locked(data.path))
+            with reported(out):
+                _merge(shares, held, num_workers(merging.workers))
+        merged = open_data(out, check=False)
+        (out / JOURNAL_FILE).unlink(missing_ok=True)  # there after a crash right after the manifest
+        if not is_made:
+            merged.verify(remember=False)
+        return merged
+
+
+def _open_shares(out: Path) -> list[Data]:
+    """Return the shares in a folder, which are all there and fit together."""
+    folders = share_folders(out)
+    totals = sorted({share.total for share in folders})
+    if not totals:
+        raise UserError(f"{out}: no part is here; `bertsmith prepare RECIPE … part=1/16 --out DIR` makes one")
+    if len(totals) > 1:
+        raise UserError(f"{out}: there are parts of {totals[0]} and of {totals[1]}; move those of one number elsewhere")
+    everyone = [Share(number, totals[0]) for number in range(1, totals[0] + 1)]
+    if missing := [str(share) for share in everyone if share not in folders]:
+        raise UserError(f"{out}: part {_few(missing)} is missing; prepare it, or bring its folder here")
+    for share in everyone:
+        if not (folders[share] / "manifest.json").exists():
+            raise UserError(f"{folders[share]}: not finished; run its command (part={share}) again")
+    shares = [open_data(folders[share], check=False, type_name="data-part") for share in everyone]
+    for share, data in zip(everyone, shares, strict=True):
+        _refuse_unlike(share, data, shares[0])
+    return shares
+
+
+def _refuse_unlike(share: Share, data: Data, first: Data) -> None:
+    """Raise UserError where a share is not of the same whole as the first one."""
+    manifest = data.manifest
+    if manifest["part"] != list(share):
+        raise UserError(f"{data.path}: is part {'/'.join(map(str, manifest['part']))}, not {share}; give it its name")
+    version, expected = manifest["bertsmith_version"], first.manifest["bertsmith_version"]
+    if version != expected:
+        raise UserError(
+            f"{data.path}: made by bertsmith {version}, and part 1 by {expected}; make all parts with one version"
+        )
+    if found := differences(first.manifest["identity"], manifest["identity"]):
+        raise UserError(
+            f"{data.path}: made with other settings than part 1; make it again with --overwrite\n{'; '.join(found)}"
+        )
+
+
+def _merge(shares: list[Data], held: Held, number: int) -> None:
+    """Write the data folder with `number` workers, once the shares are compared with their hashes."""
+    out, first = held.path, shares[0].manifest
+    # So that neither a preparation nor a merge of other parts goes on with this journal.
+    identity = first["identity"] | {"merged_parts": sha256_json([data.manifest["files"] for data in shares])}
+    dtype = dtypes_of(first["tokenizer"]["vocab_size"])[0]
+    with closing(Journal(out, identity, dtype)) as journal:
+        own_folder(out / PIECES_FOLDER)
+        with start_workers(ShardWriter(out), number) as workers:
+            _verify(shares, workers)
+            _copy_shards(shares, journal, held, workers)
+        for data in shares:
+            journal.done.counts.update(data.manifest["counts"])
+            journal.done.skipped.update(data.manifest["skipped"])
+        if not journal.done.counts["documents"]:
+            raise UserError(f"{out}: no part has a usable document; check corpus, layout and field")
+        remove_tree(out / PIECES_FOLDER)
+        for name in TOKENIZER:
+            with atomic_write(out / name) as file:
+                file.write((shares[0].path / name).read_bytes())
+        facts = {key: first[key] for key in ("identity", "corpus", "tokenizer")}
+        write_manifest(out, "data", facts | journal.done.facts())
+        journal.delete()
+
+
+def _copy_shards(shares: list[Data], journal: Journal, held: Held, workers: Workers) -> None:
+    """Have workers put together the shards that are not yet there."""
+    for split, cutter in journal.done.cutters.items():
+        for data in shares:
+            for span in spans_of(data, split):
+                cutter.add(span)
+        cutter.finish()
+        for _ in journal.done.shards[split]:  # closed before a kill
+            cutter.full.popleft()
+    total = sum(len(cutter.full) for cutter in journal.done.cutters.values())
+    with progress_bar("merge", total) as bar:
+
+        def closed(_: list[Span]) -> None:
+            held.check()
+            left = sum(len(cutter.full) for cutter in journal.done.cutters.values())
+            bar.update(total - left, f"{total - left:,} of {total:,} shards")
+
+        Assembly(journal, workers, closed).finish()
+
+
+def spans_of(data: Data, split: str) -> Iterator[Span]:
+    """Yield where in a share's shards the documents of each part of the corpus are. Raises UserError where its manifest
+    does not agree with itself."""
+    fault = UserError(f"{data.path}: its manifest does not agree with itself; make the part again with --overwrite")
+    dtypes, files = dtypes_of(data.manifest["tokenizer"]["vocab_size"]), iter(data.manifest["shards"][split])
+    index, lengths, start = -1, [0, 0, 0], [0, 0, 0]  # of the shard; where in it the next documents are
+    for unit in data.manifest["units"][split]:
+        if len(unit) != len(ARRAYS) or min(unit) < 0:
+            raise fault
+        if not unit[2]:
+            continue
+        if start == lengths:
+            index, shard = index + 1, next(files, dict.fromkeys(ARRAYS, 0))
+            lengths, start = [shard[array] for array in ARRAYS], [0, 0, 0]
+        places = [
+            Place(str(data.path / shard_file(split, index, array)), HEADER_SIZE + at * dtype.itemsize, length, dtype)
+            for array, at, length, dtype in zip(ARRAYS, start, unit, dtypes, strict=True)
+        ]
+        yield Span((places[0], places[1], places[2]), start[0])
+        start = [before + more for before, more in zip(start, unit, strict=True)]
+        if any(end > length for end, length in zip(start, lengths, strict=True)):
+            raise fault
+    if start != lengths or next(files, None):
+        raise fault
+
+
+def _verify(shares: list[Data], workers: Workers) -> None:
+    """Raise UserError where a file of a share is not as its manifest says."""
+    files = [(data.path / name, value) for data in shares for name, value in data.manifest["files"].items()]
+    done = 0
+    with progress_bar("checking the parts", sum(path.stat().st_size for path, _ in files)) as bar:
+        found = results_in_order(workers, _hash, ((path,) for path, _ in files))
+        for (path, expected), (_, value) in zip(files, found, strict=True):
+            if value != expected:
+                raise UserError(f"{path}: damaged (its hash is not the one in manifest.json); make or bring it again")
+            done += path.stat().st_size
+            bar.update(done)
+
+
+def _hash(writer: ShardWriter, path: Path) -> str:
+    with reported(path):
+        return sha256_file(path)
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

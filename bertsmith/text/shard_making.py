@@ -1,0 +1,158 @@
+"""A corpus into the shards of a folder: parts are given to workers, their results noted down, full shards closed."""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bertsmith.console.progress import Progress, format_count, format_seconds, progress_bar
+from bertsmith.errors import UserError
+from bertsmith.storage.files import Held, own_folder, remove_tree
+from bertsmith.text.assembly import Assembly, remove_pieces
+from bertsmith.text.compression import UnreadableInput
+from bertsmith.text.corpora import Corpus
+from bertsmith.text.data_folders import skipped_line
+from bertsmith.text.journal import Journal, PrepareProgress
+from bertsmith.text.layouts.layout import CorpusPart
+from bertsmith.text.part_encoder import PartEncoder, Result
+from bertsmith.text.pieces import PIECES_FOLDER, Lengths, piece_span
+from bertsmith.text.shares import Share
+from bertsmith.text.workers import results_in_order, start_workers
+from bertsmith.tokenizers.tokenizer import Tokenizer
+
+CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
+"""Beginnings of documents that both tokenizer libraries encode before the start: 0.2 s."""
+
+MAX_BROKEN, MAX_TOKENS = 3, 64
+"""Broken files or members that are named for each part; tokens of the example before the start."""
+
+
+class PrepareJob(NamedTuple):
+    """A preparation with everything opened."""
+
+    corpus: Corpus
+    tokenizer: Tokenizer
+    out: Path
+    identity: dict[str, Any]  # the settings that decide the data, and fingerprints in place of paths
+    workers: int
+    share: Share | None  # of the corpus; None for all of it
+    vocab: str  # where the tokenizer is from
+    heldout_fraction: float
+    skip_broken: bool
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of the corpus's files that are read, about."""
+        return self.corpus.num_bytes if self.share is None else self.corpus.num_bytes // self.share.total
+
+
+def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
+    """Do what is left of a preparation, and return when all shards are closed."""
+    own_folder(job.out / PIECES_FOLDER)
+    todo = _Todo(job, journal.done.parts, journal.done.lost_parts())
+    num_bytes, size, started_at = journal.done.counts["bytes"], 0, time.monotonic()
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar("prepare", job.num_bytes))
+        encoder = PartEncoder(job.out, job.tokenizer, job.heldout_fraction, job.skip_broken)
+        workers = stack.enter_context(start_workers(encoder, job.workers))
+        results = results_in_order(workers, PartEncoder.encode, iter(todo))
+        job.corpus.report_passed_over(bar.line)
+        for note in (f"{job.vocab}: {job.tokenizer.casing}", *job.tokenizer.notes()):
+            bar.line(note)
+        if journal.done.parts:
+            bar.line(f"{job.out}: goes on after {_summary(journal.done)}")
+        job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
+        assembly, is_announced = Assembly(journal, workers, remove_pieces), False
+        for (number, part), result in results:
+            if not is_announced and result.counts["documents"] and part.size:
+                _announce(job, number, part, result, bar)
+                is_announced = True
+            held.check()
+            if number in todo.lost:
+                todo.found_again(number, part, result)
+            else:
+                journal.commit(result.lengths, result.counts, result.skipped)
+            if not todo.lost:
+                assembly.go_on()
+            for reason in result.broken[:MAX_BROKEN]:
+                bar.line(f"passed over: {reason}")
+            if len(result.broken) > MAX_BROKEN:
+                bar.line(f"passed over: {len(result.broken) - MAX_BROKEN:,} more in {part.source}")
+            size += part.size
+            rate = (journal.done.counts["bytes"] - num_bytes) / (time.monotonic() - started_at) / 1e6
+            bar.initial = todo.size_before
+            details = f"{format_count(journal.done.counts['documents'])} documents, {rate:.1f} MB/s"
+            bar.update(todo.size_before + size, details)
+        assembly.finish()
+        bar.line(f"{job.out}: {_summary(journal.done)}")
+    remove_tree(job.out / PIECES_FOLDER)
+
+
+class _Todo:
+    """The parts of a corpus that are to be encoded: those after the `done` ones, and of these the `lost` ones.
+
+    Attributes:
+        lost: number → lengths of those that are encoded again, which have to come out as before.
+        size_before: of the parts that are passed over, in the bytes of their files.
+    """
+
+    def __init__(self, job: PrepareJob, done: int, lost: dict[int, dict[str, Lengths]]):
+        self._job, self._done = job, done
+        self.lost, self.size_before = lost, 0
+
+    def __iter__(self) -> Iterator[tuple[int, CorpusPart]]:
+        again = set(self.lost)
+        for number, part in enumerate(self._job.corpus.parts(self._job.share)):
+            if number >= self._done or number in again:
+                yield number, part
+            else:
+                self.size_before += part.size
+
+    def found_again(self, number: int, part: CorpusPart, result: Result) -> None:
+        """Take note of a lost part. Raises UserError where it is another one than before."""
+        if self.lost.pop(number).items() - result.lengths.items():
+            raise UserError(f"{part.source}: has changed since it was read; start again with --overwrite")
+
+
+def _sample(corpus: Corpus) -> list[bytes]:
+    """Return beginnings of the first documents that can be read."""
+    for part in corpus.parts():
+        with suppress(UnreadableInput):
+            return [document[:CHECKED_BYTES] for document in islice(part.documents(Counter()), CHECKED_DOCUMENTS)]
+    return []
+
+
+def _announce(job: PrepareJob, number: int, part: CorpusPart, result: Result, bar: Progress) -> None:
+    """Write the expected size and time of the whole work, judged by this part, and the beginning of a document."""
+    files, counts = len(job.corpus.files), result.counts
+    times = job.num_bytes / part.size
+    text, tokens = times * counts["bytes"], times * counts["tokens"]
+    positions = counts["lines"] + counts["documents"]
+    disk = tokens * job.tokenizer.dtype.itemsize + times * positions * 4
+    free, seconds = shutil.disk_usage(job.out).free, times * result.seconds / job.workers
+    share = "" if job.share is None else f", of which part {job.share} is prepared here"
+    bar.line(
+        f"{job.corpus.recipe.corpus}: {files:,} file{'s' * (files > 1)}, {_megabytes(job.corpus.num_bytes)} as stored"
+        f"{share}; expected: {_megabytes(text)} of text, {format_count(tokens)} tokens"
+    )
+    bar.line(
+        f"{job.out}: expected: {_megabytes(disk)} of disk ({_megabytes(free)} are free), "
+        f"{format_seconds(seconds)} with {job.workers} worker{'s' * (job.workers > 1)}"
+    )
+    split = max(result.lengths, key=lambda split: result.lengths[split])
+    ids, _, ends = piece_span(job.out, number, split, result.lengths[split], job.tokenizer.dtype).places
+    bar.line(f"one row: {job.tokenizer.decode(next(ids.blocks())[: min(MAX_TOKENS, next(ends.blocks())[0])])}")
+
+
+def _megabytes(number: float) -> str:
+    return f"{number / 1e6:,.{0 if number >= 1e7 else 1}f} MB"
+
+
+def _summary(done: PrepareProgress) -> str:
+    counts = done.counts
+    text = f"{counts['documents']:,} documents, {counts['bytes'] / 1e6:,.1f} MB of text, {counts['tokens']:,} tokens"
+    return f"{text}; skipped {skipped_line(done.skipped)}" if done.skipped else text
