@@ -24,7 +24,7 @@ import torch
 from benchmarks.trials import Trials, in_own_process, shared_data
 from bertsmith.config.loading import load
 from bertsmith.tasks.dataset import score_sets
-from bertsmith.tasks.finetune import load_task
+from bertsmith.tasks.loading import load_task
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe

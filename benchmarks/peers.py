@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.finetune import LEARNING_RATE, WARMUP
-from bertsmith.tasks.finetune import load_task
+from bertsmith.tasks.loading import load_task
 from bertsmith.tasks.metrics import measure
 from bertsmith.tasks.recipe import FinetuneRecipe
 

@@ -70,8 +70,9 @@ def finetune(
     """
     from bertsmith.config.loading import Loaded
     from bertsmith.tasks import finetune as room
+    from bertsmith.tasks.recipe import FinetuneRecipe
 
-    checked = _loaded(recipe, room.FinetuneRecipe, "finetune", settings)
+    checked = _loaded(recipe, FinetuneRecipe, "finetune", settings)
     return room.finetune(Loaded(checked, {}), Path(out), overwrite)
 
 

@@ -132,7 +132,9 @@ for task_verb in (tasks.finetune, tasks.search, tasks.glue, tasks.submit, tasks.
 @no_empty_folder
 def evaluate(
     model: args.ModelArgument,
-    asked: Annotated[list[str] | None, args.key_values("data=, evaluate_rows=, blimp=, pairs=, glue=, …")] = None,
+    asked: Annotated[
+        list[str] | None, args.key_values("data=, evaluate_rows=, blimp=, pairs=, glue=, jobs=, …")
+    ] = None,
     as_json: args.AsJson = False,
     paradigms: Annotated[bool, typer.Option("--paradigms", help="show each of BLiMP's 67 paradigms")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="also write the measures to this JSON file")] = None,
@@ -151,7 +153,9 @@ def evaluate(
     if out is not None:
         check_output(out, EVALUATION_FILE)
         make_folder(out.resolve().parent)
-    show_evaluation(evaluate_model(Predictor(model).pretrained("be evaluated"), settings), as_json, paradigms, out)
+    with args.stopping(None):
+        evaluation = evaluate_model(Predictor(model).pretrained("be evaluated"), settings)
+    show_evaluation(evaluation, as_json, paradigms, out)
 
 
 @app.command()

@@ -188,8 +188,9 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 @contextmanager
-def stopping(again: str) -> Iterator[None]:
-    """End the program with 128 and the signal's number when it is asked to stop, and say how to go on."""
+def stopping(again: str | None) -> Iterator[None]:
+    """End the program with 128 and the signal's number when it is asked to stop, and say how to go on; None where what
+    was done is not kept."""
     caught = [number for number in stop_signals() if number != signal.SIGINT]  # which is a KeyboardInterrupt
     previous = {number: signal.signal(number, _interrupt) for number in caught}
     try:
@@ -197,7 +198,7 @@ def stopping(again: str) -> Iterator[None]:
     except (KeyboardInterrupt, Interrupted) as error:
         number, saved = (error.number, error.saved) if isinstance(error, Interrupted) else (signal.SIGINT, "")
         how = f"stopped {saved}" if saved else "stopped; what is finished is kept"
-        say(f"{how}. To go on:\n  {again}", error=True)
+        say("stopped" if again is None else f"{how}. To go on:\n  {again}", error=True)
         raise SystemExit(128 + number) from None
     finally:
         for number, handler in previous.items():

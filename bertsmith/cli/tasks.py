@@ -17,7 +17,8 @@ def finetune(
 ) -> None:
     """Fine-tune an encoder on a task, over several seeds. The same command continues after an interruption."""
     from bertsmith.config.loading import load
-    from bertsmith.tasks.finetune import FinetuneRecipe, finetune, score_table
+    from bertsmith.tasks.finetune import finetune, score_table
+    from bertsmith.tasks.recipe import FinetuneRecipe
 
     overrides = args.with_plugins(overrides, plugin)
     with args.asking_for_plugins(out, overwrite):
@@ -66,7 +67,9 @@ def glue(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="a pre-training run, or a Hugging Face folder")],
     overrides: Annotated[
         list[str] | None,
-        args.key_values("data=, protocol=reference or cramming, from_mnli=true; settings of finetune, for all tasks"),
+        args.key_values(
+            "data=, protocol=reference or cramming, from_mnli=true, jobs=; settings of finetune, for all tasks"
+        ),
     ] = None,
     *,
     out: Out,

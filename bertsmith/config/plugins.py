@@ -55,6 +55,11 @@ def load_plugin(path: str | Path) -> Plugin:
     return plugin
 
 
+def plugin_paths() -> list[str]:
+    """Return the paths of all plugins that were loaded, for another process to load them too."""
+    return list(map(str, _loaded))
+
+
 def _run(content: bytes, place: Path, shown: str) -> None:
     """Run the content as a module of its own; what fails is named with its line."""
     module = ModuleType(f"bertsmith_plugin_{place.stem}")

@@ -1,9 +1,15 @@
 """The signals that ask a command to stop: SIGTERM, SIGINT, SIGUSR1 (a batch system's warning that the time is nearly
 up, as of SLURM's --signal=USR1@120), and SIGHUP of a terminal that goes away."""
 
+import contextlib
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from bertsmith.errors import Interrupted
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -20,3 +26,31 @@ def leave_terminal(number: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and stream.isatty():
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def raising_when_stopped() -> Iterator[None]:
+    """Raise Interrupted as soon as one of `stop_signals` comes, whoever else would act on it, and later perhaps. In
+    another thread than the first, which alone may, nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    is_inside = True
+
+    def stop(number: int, frame: object) -> None:
+        if is_inside:
+            leave_terminal(number)
+            raise Interrupted(number)
+        if callable(handler := previous[number]):  # between two of the lines that give the handlers back
+            handler(number, frame)
+
+    previous: dict[int, Any] = {number: signal.getsignal(number) for number in stop_signals()}
+    for number in previous:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        is_inside = False
+        for number, handler in previous.items():
+            signal.signal(number, handler)

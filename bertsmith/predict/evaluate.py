@@ -8,7 +8,6 @@ from bertsmith.evals.blimp import BlimpScores, blimp_of
 from bertsmith.evals.held_out import HeldOut, held_out
 from bertsmith.evals.likelihood import scoring_head
 from bertsmith.storage.json_files import finite
-from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.quick_glue import Reading, quick_glue
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
@@ -26,6 +25,12 @@ class EvaluateSettings:
     pairs: int = setting(200, "of each paradigm of BLiMP; 1000 for all", ge=1)
     glue: str | None = setting(
         None, "GLUE folder: fine-tune on at most 5,000 examples of CoLA, SST-2, MRPC, STS-B, RTE, three seeds each"
+    )
+    jobs: int | None = setting(
+        None,
+        "of glue: trainings at a time, each in a process of its own, as of `finetune`; left out: one on each GPU, on "
+        "the CPU one",
+        ge=1,
     )
     machine: MachineSettings = setting(
         MachineSettings(compile=False),
@@ -74,5 +79,5 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
         machine.prepare_model(network)
         blimp = blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine)
     if asked.glue is not None:
-        glue = quick_glue(open_pretrained_encoder(model.path), Path(asked.glue), asked.machine, model.length)
+        glue = quick_glue(model.path, Path(asked.glue), asked.machine, model.length, jobs=asked.jobs)
     return Evaluation(measures, blimp, how, glue)

@@ -18,11 +18,13 @@ from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import read_run_results
 from bertsmith.tasks.departures import glue_departures, shared_settings
-from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
-from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
+from bertsmith.tasks.finetune import score_table
 from bertsmith.tasks.published.glue import GLUE, why_absent
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.trials.contexts import Contexts
+from bertsmith.tasks.trials.run import FinetuneRun
+from bertsmith.tasks.trials.schedule import run_trials
 
 FROM_MNLI = ("mrpc", "sts-b", "rte")
 """The tasks that MosaicBERT, ModernBERT and Ettin start from a model of MNLI."""
@@ -54,9 +56,12 @@ class GlueJob:
 
     @property
     def present(self) -> list[str]:
-        """The tasks in the order in which they run."""
+        """The tasks, in the order in which they run one after the other."""
         present = [task for task in GLUE if task not in self.absent]
-        return sorted(present, key=lambda task: self.settings.from_mnli and task != "mnli")  # a stable sort
+        return [*(task for task in present if not self.starts_from_mnli(task)), *filter(self.starts_from_mnli, present)]
+
+    def starts_from_mnli(self, task: str) -> bool:
+        return self.settings.from_mnli and task in FROM_MNLI
 
 
 @no_empty_folder
@@ -64,7 +69,8 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
     """Fine-tune `model` on every task whose training and dev files are there; returns what results.json has.
 
     What `out` has already stays: tasks, and the seeds of a task. With `from_mnli` the MNLI model is chosen when MNLI is
-    first finished, and kept when seeds are added later. Each run's scores go to standard error.
+    first finished, and kept when seeds are added later; tasks that start from it are the last. Each run's scores go to
+    standard error. With the recipes' `jobs` several trials run side by side, of whatever tasks.
 
     Args:
         model: what `finetune` can start from.
@@ -75,29 +81,33 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
             is trained); `out` belongs to another model or other settings, or to another process.
         Interrupted: by SIGTERM or SIGINT; finished trials stay.
     """
-    job = read_glue_job(model, overrides)
-    pretrained = open_pretrained_encoder(model)
-    for task in job.present:
-        recipe = job.recipes[task].settings
-        check_rows(recipe, pretrained, load_task(recipe))
-    fingerprint = pretrained.fingerprint()
-    del pretrained  # `finetune` opens it anew
+    job, contexts = read_glue_job(model, overrides), Contexts()
+    plans = {task: contexts.plan(job.recipes[task].settings, task) for task in job.present}
     make_folder(out)
     with locked(out) as held:
-        _open(out, job, fingerprint, overwrite)
+        _open(out, job, plans[job.present[0]].source.identity["model"], overwrite)
         for task, why in job.absent.items():
             say(f"{task}: left out ({why})", error=True)
-        for number, task in enumerate(job.present, start=1):
-            loaded = job.recipes[task]
-            say(f"{task}: {number} of {len(job.present)}", error=True)
+        num_finished = 0
+
+        def finished(run: FinetuneRun) -> None:
+            nonlocal num_finished
+            num_finished += 1
+            say(f"{run.plan.source.name}: {num_finished} of {len(job.present)}", error=True)
+            say("\n".join(score_table(run.results)), error=True)
             held.check()
-            if job.settings.from_mnli and task in FROM_MNLI:
-                loaded = _recipe(task, _mnli_model(out), job.settings, _shared(overrides))
-            scores = finetune(loaded, own_folder(out / "tasks") / task)
-            say("\n".join(score_table(scores)), error=True)
-            held.check()
-            results = _collect(out, job)
-            write_json(out / "results.json", results)
+            write_json(out / "results.json", _collect(out, job))
+
+        for from_mnli in (False, True):
+            tasks = [task for task in job.present if job.starts_from_mnli(task) == from_mnli]
+            if tasks and from_mnli:
+                model = _mnli_model(out)
+                recipes = {task: _recipe(task, model, job.settings, _shared(overrides)).settings for task in tasks}
+                plans = {task: contexts.plan(recipe, task) for task, recipe in recipes.items()}
+            folder = own_folder(out / "tasks")
+            run_trials([FinetuneRun(plans[task], folder / task) for task in tasks], contexts, finished)
+        results = _collect(out, job)
+        write_json(out / "results.json", results)
         write_manifest(out, "glue", read_manifest(out, "glue") | {"finished": True})
     return results
 

@@ -17,9 +17,11 @@ from bertsmith.storage.folders import no_empty_folder, open_run_folder
 from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import read_run_results
-from bertsmith.tasks.finetune import check_rows, finetune, load_task, score_table
-from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
+from bertsmith.tasks.finetune import score_table
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.trials.contexts import Contexts
+from bertsmith.tasks.trials.run import FinetuneRun
+from bertsmith.tasks.trials.schedule import run_trials
 
 PREFIX = "search."
 """Begins an override that is of the search."""
@@ -68,7 +70,8 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
     what results.json has.
 
     What `out` has already stays: combinations, and seeds of one; more values and more seeds may be added, and all that
-    was ever tried counts in the choice. Each run's scores go to standard error.
+    was ever tried counts in the choice. Each run's scores go to standard error. With the recipe's `jobs` several trials
+    run side by side, of whatever combinations.
 
     Args:
         recipe: as of `finetune`.
@@ -78,23 +81,27 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
         UserError: as `finetune`; a setting is both searched and given; `out` is of another search.
         Interrupted: by SIGTERM or SIGINT; finished trials stay.
     """
-    job = read_search_job(recipe, overrides)
-    first = next(iter(job.recipes.values())).settings
-    start, task = open_pretrained_encoder(Path(first.model)), load_task(first)
-    check_rows(first, start, task)
-    ground, metric = {"model": start.fingerprint()} | task.identity(), task.metrics[0]
-    del start, task  # `finetune` opens them anew
+    job, contexts = read_search_job(recipe, overrides), Contexts()
+    name, loaded = next(iter(job.recipes.items()))
+    first = contexts.plan(loaded.settings, name)
+    plans = {name: first.with_settings(loaded.settings, name) for name, loaded in job.recipes.items()}
     make_folder(out)
     with locked(out) as held:
-        _open(out, job, ground, overwrite)
-        for number, (name, loaded) in enumerate(job.recipes.items(), start=1):
-            say(f"{name}: {number} of {len(job.recipes)}", error=True)
+        _open(out, job, first.files, overwrite)
+        num_finished = 0
+
+        def finished(run: FinetuneRun) -> None:
+            nonlocal num_finished
+            num_finished += 1
+            say(f"{run.plan.source.name}: {num_finished} of {len(plans)}", error=True)
+            say("\n".join(score_table(run.results)), error=True)
             held.check()
-            scores = finetune(loaded, own_folder(out / "grid") / name)
-            say("\n".join(score_table(scores)), error=True)
-            held.check()
-            results = _collect(out, job, metric)
-            write_json(out / "results.json", results)
+            write_json(out / "results.json", _collect(out, job, first.metrics[0]))
+
+        folder = own_folder(out / "grid")
+        run_trials([FinetuneRun(plan, folder / name) for name, plan in plans.items()], contexts, finished)
+        results = _collect(out, job, first.metrics[0])
+        write_json(out / "results.json", results)
         write_manifest(out, "search", read_manifest(out, "search") | {"finished": True})
     return results
 

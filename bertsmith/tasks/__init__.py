@@ -12,7 +12,9 @@ In reading order:
     pretrained_encoder  what fine-tuning starts from: a pre-training run or a Hugging Face folder
     early_stopping  a share of training that is held out, and when to stop
     multi_task      several tasks as one: one encoder, and for each task a head and a loss
+    loading         a recipe → its task, read
     trial           one seed: train, predict, score
+    trials/         all trials of one run or of many: here, or side by side in processes
     cautions        cautions about a trial: outputs all alike, scores of the commonest answer
     metrics         predicted classes and numbers → scores, and scores of several trials → their spread
     texts/          classes, labels and numbers of texts and of pairs of texts

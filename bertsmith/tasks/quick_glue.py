@@ -4,25 +4,28 @@ For comparing one's own models in minutes, also in the middle of their pre-train
 `bertsmith glue`, which trains on everything.
 """
 
-import contextlib
 import math
 import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple, get_args
 
 from bertsmith.config.loading import Loaded, load
 from bertsmith.console.shell import quote
-from bertsmith.console.signals import stop_signals
+from bertsmith.console.signals import raising_when_stopped
 from bertsmith.console.terminal import say
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.tasks.finetune import finetune_encoder, load_task
+from bertsmith.storage.files import remove_tree
+from bertsmith.tasks.loading import load_task
 from bertsmith.tasks.pretrained_encoder import PretrainedEncoder, pretrained_encoder
 from bertsmith.tasks.published.glue import why_absent
 from bertsmith.tasks.recipe import FinetuneRecipe
+from bertsmith.tasks.trials.contexts import Contexts
+from bertsmith.tasks.trials.run import FinetuneRun
+from bertsmith.tasks.trials.schedule import run_trials
 from bertsmith.text.shards import open_data
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.models import PretrainingRun
@@ -57,26 +60,41 @@ class Reading(NamedTuple):
 
 
 def quick_glue(
-    pretrained: PretrainedEncoder, data: Path, machine: MachineSettings, length: int, tasks: Sequence[str] = QUICK_TASKS
+    model: PretrainedEncoder | Path,
+    data: Path,
+    machine: MachineSettings,
+    length: int,
+    tasks: Sequence[str] = QUICK_TASKS,
+    *,
+    jobs: int | None = 1,
 ) -> dict[str, Reading]:
-    """Fine-tune `pretrained` on each of these tasks that is in the GLUE folder `data`; return the readings by task, and
-    of several tasks their mean as "mean".
+    """Fine-tune `model` on each of these tasks that is in the GLUE folder `data`; return the readings by task, and of
+    several tasks their mean as "mean".
 
     Args:
         length: longest row that the model can hold, in tokens.
+        jobs: trials at a time, as of `FinetuneRecipe`; of an encoder that lies in no folder 1.
 
     Raises:
         UserError: no task is there; a file or the model cannot be used.
         Interrupted: as `finetune`.
     """
+    found: dict[str, Reading] = {}
+    contexts, path = (Contexts(), str(model)) if isinstance(model, Path) else (Contexts(model), "weights")
+
+    def read(run: FinetuneRun) -> None:
+        metric, summary = next(iter(run.results["summary"].items()))
+        found[run.plan.source.name] = Reading(metric, summary["mean"], summary["std"], len(run.results["trials"]))
+        remove_tree(run.out)  # fifteen models are not kept
+        say(f"quick GLUE, {len(found)} of {len(recipes)}: {run.plan.source.name}", error=True)
+
     recipes = quick_recipes(data, machine, length, tasks)
-    readings: dict[str, Reading] = {}
-    for number, (task, loaded) in enumerate(recipes.items(), start=1):
-        say(f"quick GLUE, {number} of {len(recipes)}: {task}", error=True)
-        with tempfile.TemporaryDirectory(prefix="bertsmith-") as folder:
-            results = finetune_encoder(loaded, pretrained, Path(folder) / task)
-        metric, summary = next(iter(results["summary"].items()))
-        readings[task] = Reading(metric, summary["mean"], summary["std"], len(results["trials"]))
+    plans = {
+        task: contexts.plan(replace(loaded.settings, model=path, jobs=jobs), task) for task, loaded in recipes.items()
+    }
+    with tempfile.TemporaryDirectory(prefix="bertsmith-") as folder:
+        run_trials([FinetuneRun(plan, Path(folder) / task) for task, plan in plans.items()], contexts, read)
+    readings = {task: found[task] for task in recipes}
     if len(readings) > 1:
         each = list(readings.values())
         std = math.sqrt(sum(reading.std**2 for reading in each)) / len(each)
@@ -118,7 +136,7 @@ def glue_probes(recipe: PretrainRecipe) -> list[PeriodicProbe]:
         run = PretrainingRun(Path(recipe.data), recipe, {"vocab_size": tokenizer.vocab_size}, weights, 0)
         pretrained = pretrained_encoder(run.networks()[0], tokenizer)
         try:
-            with _stopping_at_once():
+            with raising_when_stopped():  # the training around it would act between two of its own steps
                 found = quick_glue(pretrained, folder, recipe.machine, recipe.rows.length, list(present))
         except Interrupted as error:
             show(f"the quick reading of GLUE was stopped, and is left out; {remedy}")
@@ -136,30 +154,3 @@ def glue_probes(recipe: PretrainRecipe) -> list[PeriodicProbe]:
 def _measures(task: str, reading: Reading) -> dict[str, float]:
     name = f"glue_{task.replace('-', '')}"
     return {name: reading.mean, f"{name}_std": reading.std}
-
-
-@contextlib.contextmanager
-def _stopping_at_once() -> Iterator[None]:
-    """Raise Interrupted as soon as one of `stop_signals` comes: a training around this would go on to the end of the
-    reading, as it acts on a signal between two steps of its own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    is_reading = True
-
-    def stop(number: int, frame: object) -> None:
-        if is_reading:
-            raise Interrupted(number)
-        if callable(handler := previous[number]):  # between two of the lines that give the handlers back
-            handler(number, frame)
-
-    previous: dict[int, Any] = {number: signal.getsignal(number) for number in stop_signals()}
-    for number in previous:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        is_reading = False
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -137,6 +137,13 @@ class FinetuneRecipe:
     )
     optimizer: Annotated[OptimizerSettings, OPTIMIZERS] = setting(AdamWSettings(), "how weights move")
     machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
+    jobs: int | None = setting(
+        None,
+        "trials at a time, each in a process of its own: on the GPUs in turn, on the CPU with cores / jobs threads "
+        "each; left out: one on each GPU, on the CPU one",
+        ge=1,
+        identity=False,
+    )
     log: tuple[Annotated[str, TRACKERS], ...] = setting(
         (), f"where measures go besides a trial's metrics.jsonl: {', '.join(TRACKERS)}", identity=False
     )

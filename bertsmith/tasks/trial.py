@@ -43,6 +43,8 @@ class TrialContext(NamedTuple):
     pretrained: PretrainedEncoder
     machine: Machine
     datasets: Datasets
+    name: str = ""
+    """Of the run among others; empty where it is alone."""
 
 
 def run_trial(context: TrialContext, seed: int, folder: Path) -> dict[str, float]:
@@ -88,6 +90,11 @@ def run_trial(context: TrialContext, seed: int, folder: Path) -> dict[str, float
     return metrics
 
 
+def trial_name(run: str, seed: int) -> str:
+    """Return a trial's name for messages, from its run's, which is empty where that is alone."""
+    return f"{run} seed {seed}".lstrip()
+
+
 def build_objective(context: TrialContext, seed: int) -> Objective:
     """Return the model before its first step: pre-trained weights, and what is new drawn from `seed`."""
     torch.manual_seed(derived_seed(seed, "weights"))
@@ -122,7 +129,7 @@ def train(
     state, title = State(), f"{folder.resolve().parents[1].name}-seed-{seed}"
     with (
         closing(MetricsLog(folder, 0, recipe.log, to_dict(recipe) | {"seed": seed}, title)) as log,
-        progress_bar(f"seed {seed}", plan.total) as bar,
+        progress_bar(trial_name(context.name, seed), plan.total) as bar,
     ):
         total = NO_LOSSES
 

@@ -10,13 +10,13 @@ from bertsmith.cli.app import app
 from bertsmith.config.loading import identity
 from bertsmith.convert.export import export_run
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.sweeps import glue as glue_run
 from bertsmith.sweeps.glue import read_glue_job, run_glue
 from bertsmith.tasks.departures import glue_departures
+from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.published.glue import GLUE
 from bertsmith.tasks.runs import load_trial
-from bertsmith.tasks.trial import run_trial
+from bertsmith.tasks.trials import schedule
 from tests.tasks.texts.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe
 
@@ -68,7 +68,7 @@ def test_every_task_that_is_there_is_run(run, data):
 
 
 def test_again_trains_nothing_and_the_table_is_there_again(run, model, data, monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.finetune.run_trial", never)
+    monkeypatch.setattr(schedule, "run_trial", never)
     arguments = ["glue", str(model), f"data={data}", "seeds=2", *SMALL, "--out", str(run)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
@@ -85,25 +85,24 @@ def test_again_trains_nothing_and_the_table_is_there_again(run, model, data, mon
 
 
 def test_stopped_it_keeps_what_is_finished_and_goes_on(model, data, tmp_path, monkeypatch):
-    real, trained = glue_run.finetune, []
+    real, trained = schedule.run_trial, []
 
-    def stopping_at_mrpc(loaded, folder):
-        if folder.name == "mrpc":
+    def stopping_at_mrpc(context, seed, folder):
+        if context.task.spec.name == "mrpc":
             raise Interrupted(15)
-        return real(loaded, folder)
+        return real(context, seed, folder)
 
     asked = [f"data={data}", "seeds=1", *SMALL]
     with monkeypatch.context() as patch:
-        patch.setattr(glue_run, "finetune", stopping_at_mrpc)
+        patch.setattr(schedule, "run_trial", stopping_at_mrpc)
         with pytest.raises(Interrupted):
             run_glue(model, asked, tmp_path)
     assert json.loads((tmp_path / "manifest.json").read_text())["finished"] is False
     assert list(json.loads((tmp_path / "results.json").read_text())["tasks"]) == ["cola", "sst-2"]
     monkeypatch.setattr(
-        "bertsmith.tasks.finetune.run_trial",
-        lambda context, seed, folder: (
-            trained.append((context.task.spec.name, seed)) or run_trial(context, seed, folder)
-        ),
+        schedule,
+        "run_trial",
+        lambda context, seed, folder: trained.append((context.task.spec.name, seed)) or real(context, seed, folder),
     )
     results = run_glue(model, asked, tmp_path)
     assert trained == [(task, 0) for task in ("mrpc", "sts-b", "mnli", "rte", "wnli")]
@@ -128,11 +127,11 @@ def test_another_model_data_or_setting_is_refused(run, model, data, tmp_path):
     with pytest.raises(UserError, match=r"tasks/cola: belongs to another run \(data: another one\)"):
         run_glue(model, [f"data={other}", "seeds=2", *SMALL], run)
     with pytest.raises(UserError, match="a glue folder where a finetune folder is needed"):
-        glue_run.finetune(read_glue_job(model, asked).recipes["cola"], run)
+        finetune(read_glue_job(model, asked).recipes["cola"], run)
 
 
 def test_a_bad_file_of_the_last_task_is_found_before_anything_is_trained(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(glue_run, "finetune", never)
+    monkeypatch.setattr(schedule, "run_trial", never)
     folder = write_glue(tmp_path / "glue", "cola", "wnli")
     path = folder / "WNLI" / "train.tsv"
     path.write_text(path.read_text().replace("label", "lable", 1))
@@ -161,7 +160,7 @@ def test_small_tasks_from_mnli_are_marked_everywhere(model, tmp_path):
     assert "learnt before | mnli" in (tmp_path / "rte-hf/README.md").read_text(encoding="utf-8")
     assert open_pretrained_encoder(tmp_path / "rte-hf").finetuned_on == ("mnli", "rte")
     drawn = ["task=rte", "seeds=1", "random_weights=true", *SMALL]
-    glue_run.finetune(toy_recipe(tmp_path / "rte-hf", folder, *drawn), tmp_path / "drawn")
+    finetune(toy_recipe(tmp_path / "rte-hf", folder, *drawn), tmp_path / "drawn")
     assert json.loads((tmp_path / "drawn/manifest.json").read_text())["learnt_before"] == []
     exported = open_pretrained_encoder(tmp_path / "run/mnli-model").weights
     assert len(exported) > 10 and all(

@@ -16,9 +16,9 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder
 from bertsmith.predict.submit import SubmitSettings, submit
 from bertsmith.reports.page import write_page
-from bertsmith.sweeps import search as search_run
 from bertsmith.sweeps.search import LEARNING_RATES, read_search_job, run_search, search_table
 from bertsmith.tasks.runs import chosen_run, load_trial
+from bertsmith.tasks.trials import schedule
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, write_task
 
@@ -91,21 +91,21 @@ def test_the_run_of_a_search_stands_for_the_chosen_one(run, chosen, tmp_path, ca
 
 
 def test_stopped_it_goes_on_and_keeps_what_is_finished(given, run, tmp_path, monkeypatch):
-    real, trained = search_run.finetune, []
+    real, trained = schedule.run_trial, []
 
-    def stopped(loaded, out):
-        if len(trained) == 2:
+    def stopped(context, seed, folder):
+        if len(trained) == 4:  # two seeds of two combinations
             raise Interrupted(15)
-        trained.append(out.name)
-        return real(loaded, out)
+        trained.append(folder)
+        return real(context, seed, folder)
 
-    monkeypatch.setattr(search_run, "finetune", stopped)
+    monkeypatch.setattr(schedule, "run_trial", stopped)
     with pytest.raises(Interrupted):
         run_search("custom", [*given, *GRID], tmp_path)
     assert list(json.loads((tmp_path / "results.json").read_text())["grid"]) == NAMES[:2]
     with pytest.raises(UserError, match=r"a search that is not finished; run `bertsmith search` again"):
         bertsmith.load(tmp_path)
-    monkeypatch.setattr(search_run, "finetune", real)
+    monkeypatch.setattr(schedule, "run_trial", real)
     before = (tmp_path / "grid" / NAMES[0] / "trials/seed-0/results.json").stat().st_mtime_ns
     run_search("custom", [*given, *GRID], tmp_path)
     assert (tmp_path / "grid" / NAMES[0] / "trials/seed-0/results.json").stat().st_mtime_ns == before
@@ -127,7 +127,7 @@ def test_a_search_over_nothing_is_refused(given, tmp_path):
 
 
 def test_another_search_is_refused(given, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("bertsmith.tasks.finetune.run_trial", never)
+    monkeypatch.setattr("bertsmith.tasks.trials.schedule.run_trial", never)
     other = write_task(tmp_path)
     train = other / "train.tsv"
     train.write_text(train.read_text().rpartition("\n")[0].rpartition("\n")[0] + "\n")

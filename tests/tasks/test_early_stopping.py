@@ -14,7 +14,8 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.tasks import finetune as program
 from bertsmith.tasks.dataset import Outcome, score_sets
 from bertsmith.tasks.early_stopping import EarlyStopping, split_held_out
-from bertsmith.tasks.finetune import finetune, load_task
+from bertsmith.tasks.finetune import finetune
+from bertsmith.tasks.loading import load_task
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
 from tests.tasks.texts.toy_glue import write_glue

@@ -16,11 +16,11 @@ from bertsmith.convert.export import export_run
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.hub.huggingface import read_folder, write_folder
-from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune, score_table
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.trials import schedule as program
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.texts.toy_glue import write_glue, write_split
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
@@ -105,7 +105,7 @@ def test_killed_before_anything_but_the_manifest_was_written_it_goes_on(toy, tmp
     def killed(*_):
         raise Interrupted(9)
 
-    monkeypatch.setattr("bertsmith.tasks.finetune.write_text", killed)
+    monkeypatch.setattr("bertsmith.tasks.trials.run.write_text", killed)
     with pytest.raises(Interrupted):
         finetune(toy_recipe(*toy, "seeds=1", "epochs=0.1"), tmp_path / "run")
     monkeypatch.undo()

@@ -19,7 +19,8 @@ from bertsmith.encoders.bert import ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Losses
-from bertsmith.tasks.finetune import finetune, load_task, score_table
+from bertsmith.tasks.finetune import finetune, score_table
+from bertsmith.tasks.loading import load_task
 from bertsmith.tasks.multi_task import MultiTask, MultiTaskModel, MultiTrainSet
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe

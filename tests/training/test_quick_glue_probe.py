@@ -201,7 +201,7 @@ def test_a_reading_that_fails_is_left_out(data, folder, few, tmp_path, monkeypat
     def fail(*_, **__):
         raise UserError("the gradients of steps 1 to 5 were not finite")
 
-    monkeypatch.setattr(quick_glue, "finetune_encoder", fail)
+    monkeypatch.setattr(quick_glue, "run_trials", fail)
     asked = recipe_of(data, folder)
     assert pretrain(asked, tmp_path, probes=glue_probes(asked))["steps"] == 12
     assert "warning: the quick reading of GLUE failed: the gradients" in capsys.readouterr().err

@@ -11,8 +11,9 @@ from bertsmith.convert.export import export_run
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError
 from bertsmith.tasks.answering.answering import JointAnswering
-from bertsmith.tasks.finetune import finetune, load_task
+from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.grade import grade
+from bertsmith.tasks.loading import load_task
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.training.pretrain import pretrain
 from tests.tasks.answering.toy_questions import Asked, ask, columns, mrqa, squad, write_questions
