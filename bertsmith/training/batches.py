@@ -163,35 +163,29 @@ def by_length(lengths: np.ndarray, max_tokens: int) -> Iterator[np.ndarray]:
 
 def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Yield the same items, made by a thread up to four ahead of their use; they must have no end."""
-    made: queue.Queue[Any] = queue.Queue(4)
-    stopped = threading.Event()
+    made: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    room, stopped = threading.Semaphore(4), threading.Event()
 
     def make() -> None:
         try:
-            for item in items:
-                if not _put(made, (item, None), stopped):
+            while True:
+                room.acquire()
+                if stopped.is_set():
                     return
+                made.put((next(items), None))
         except BaseException as error:
-            _put(made, (None, error), stopped)
+            made.put((None, error))
 
     maker = threading.Thread(target=make, daemon=True, name="batches")
     maker.start()
     try:
         while True:
             item, error = made.get()
+            room.release()
             if error is not None:
                 raise error
             yield item
     finally:
         stopped.set()
+        room.release()  # to a thread that waits for it
         maker.join()  # the interpreter may abort if it ends while a thread is inside of torch
-
-
-def _put(made: queue.Queue[Any], item: object, stopped: threading.Event) -> bool:
-    while not stopped.is_set():
-        try:
-            made.put(item, timeout=0.2)
-            return True
-        except queue.Full:
-            continue
-    return False
