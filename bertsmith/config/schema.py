@@ -7,6 +7,7 @@ the default's.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -37,6 +38,7 @@ def fields_of(cls: Any) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
 
 
+@functools.cache
 def hints_of(cls: Any) -> dict[str, Any]:
     """Return name → annotation, with the registries in it."""
     return get_type_hints(cls, include_extras=True)
