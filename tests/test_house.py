@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import graphlib
 import importlib
 import itertools
@@ -39,6 +40,16 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
 
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(path)))
+
+
 def room_of(module: str) -> str:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else ""
@@ -46,7 +57,7 @@ def room_of(module: str) -> str:
 
 def imported_modules(path: Path) -> set[str]:
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bertsmith"):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             modules |= set(names) if node.module == "bertsmith" else {node.module}
@@ -58,7 +69,7 @@ def imported_modules(path: Path) -> set[str]:
 def imported_names(path: Path) -> set[str]:
     """What a file imports: modules, and names in modules, some of which are modules."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         if isinstance(node, ast.Import):
@@ -85,13 +96,13 @@ def test_every_room_has_its_floor_and_the_root_holds_few_modules():
     assert len(list(PACKAGE.glob("*.py"))) - 2 <= 6, "beside __init__ and __main__"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_only_go_down(path: Path):
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for module in imported_modules(path):
-        other = room_of(module)
-        if other not in ("", own):
-            assert FLOOR[other] < FLOOR[own], f"{path.name} imports {module}"
+def test_imports_only_go_down():
+    for path in FILES:
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for module in imported_modules(path):
+            other = room_of(module)
+            if other not in ("", own):
+                assert FLOOR[other] < FLOOR[own], f"{path} imports {module}"
 
 
 def test_no_file_imports_itself_by_way_of_others():
@@ -112,18 +123,15 @@ def test_the_rooms_of_tasks_do_not_see_each_other(room: str):
         assert not seen, f"{path.name} imports {seen}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_and_functions_stay_small_and_say_what_they_give(path: Path):
-    source = path.read_text()
-    tree = ast.parse(source)
-    assert len(source.splitlines()) <= 320
-    assert ast.get_docstring(tree), "every file says what it gives"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 70, f"{node.name} is long"
-            assert len([a for a in node.args.args if a.arg not in ("self", "cls", "ctx")]) <= 6, (
-                f"{node.name}: arguments"
-            )
+def test_files_and_functions_stay_small_and_say_what_they_give():
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 320, f"{path} is long"
+        assert ast.get_docstring(tree_of(path)), f"{path}: every file says what it gives"
+        for node in nodes_of(path):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 70, f"{path}: {node.name} is long"
+                arguments = [a for a in node.args.args if a.arg not in ("self", "cls", "ctx")]
+                assert len(arguments) <= 6, f"{path}: {node.name}: arguments"
 
 
 def prints(node: ast.AST) -> bool:
@@ -135,11 +143,11 @@ def prints(node: ast.AST) -> bool:
     return drawn or called == "print" or called.endswith((".echo", ".secho", "stdout.write", "stderr.write"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_terminal_prints(path: Path):
-    if path.name != "terminal.py":
-        lines = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if prints(node)]
-        assert not lines, f"{path.name}, lines {lines}: use bertsmith.console.terminal, which escapes and does not fail"
+def test_only_the_terminal_prints():
+    for path in FILES:
+        lines = [node.lineno for node in nodes_of(path) if prints(node)]
+        if path.name != "terminal.py":
+            assert not lines, f"{path}, lines {lines}: use bertsmith.console.terminal, which escapes and does not fail"
 
 
 def prints_results(node: ast.AST) -> bool:
@@ -156,23 +164,22 @@ def test_only_the_command_line_prints_results():
     for path in FILES:
         source, room = path.read_text(), path.relative_to(PACKAGE).parts[0]
         if "bertsmith.console.terminal import" in source and room not in ("cli", "console"):
-            places |= {str(path.relative_to(PACKAGE)) for node in ast.walk(ast.parse(source)) if prints_results(node)}
+            places |= {str(path.relative_to(PACKAGE)) for node in nodes_of(path) if prints_results(node)}
     assert not places
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_command_is_put_together_without_a_shell_in_mind(path: Path):
+def test_no_command_is_put_together_without_a_shell_in_mind():
     """`next: bertsmith … {path}` is for `bertsmith.console.shell.command`, which quotes what has a blank in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.JoinedStr):
+    for path in FILES:
+        for node in (node for node in nodes_of(path) if isinstance(node, ast.JoinedStr)):
             literals = [part.value for part in node.values if isinstance(part, ast.Constant)]
             assert not any(re.search(r"^bertsmith [a-z]+ |next: bertsmith [a-z]+ ", text) for text in literals), (
-                f"{path.name}, line {node.lineno}"
+                f"{path}, line {node.lineno}"
             )
             for before, part in itertools.pairwise(node.values):
                 if isinstance(before, ast.Constant) and re.search(r"`bertsmith [a-z]+ [^`]*$", before.value):
                     assert isinstance(part, ast.FormattedValue) and ast.unparse(part.value).startswith("quote("), (
-                        f"{path.name}, line {node.lineno}: quote what a command names"
+                        f"{path}, line {node.lineno}: quote what a command names"
                     )
 
 
@@ -189,7 +196,7 @@ NO_VERBS = {"A", "An", "The", "What", "Which", "Whose", "Whether", "Where", "How
 def test_docstrings_of_functions_begin_with_a_verb(room: str):
     """Properties and verbs of the program, whose docstrings are the help that it prints, apart."""
     for path in (PACKAGE / room).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             first = (ast.get_docstring(node) or "-").split()[0] if isinstance(node, ast.FunctionDef) else "-"
             is_help = room == "cli" and not node.name.startswith("_") if first != "-" else True
             if not is_help and "property" not in str(list(map(ast.unparse, node.decorator_list))):
@@ -213,7 +220,7 @@ def test_a_public_name_means_one_thing():
     places: dict[str, set[Path]] = {}
     for path in FILES:
         if path.relative_to(PACKAGE).parts[0] not in ("cli", "__init__.py"):
-            for node in ast.parse(path.read_text()).body:
+            for node in tree_of(path).body:
                 for name in defined_names(node):
                     if not name.startswith("_"):
                         places.setdefault(name, set()).add(path)
@@ -239,11 +246,11 @@ RECIPES = [
 NEEDED = {"prepare": ["corpus=c", "vocab=v"], "pretrain": ["data=d"], "finetune": ["model=m", "data=d"]}
 
 
-@pytest.mark.parametrize(("cls", "verb", "name"), RECIPES, ids=lambda value: str(value))
-def test_every_shipped_recipe_is_one(cls: type, verb: str, name: str):
-    load(cls, verb, name, NEEDED[verb])
-    text = (PACKAGE / "recipes" / verb / f"{name}.toml").read_text()
-    assert text.startswith("#") and f"bertsmith {verb} {name}" in text, "a recipe's header ends with its command"
+def test_every_shipped_recipe_is_one():
+    for cls, verb, name in RECIPES:
+        load(cls, verb, name, NEEDED[verb])
+        text = (PACKAGE / "recipes" / verb / f"{name}.toml").read_text()
+        assert text.startswith("#") and f"bertsmith {verb} {name}" in text, f"{verb} {name}: its header has its command"
 
 
 def test_the_recipes_of_the_main_job_are_there():
@@ -262,31 +269,25 @@ def settings_classes() -> dict[str, type]:
     """Return every settings class of the package, by module and name."""
     classes = {}
     for path in FILES:
-        defined = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+        defined = [node for node in tree_of(path).body if isinstance(node, ast.ClassDef)]
         names = [node.name for node in defined if "settings" in map(ast.unparse, node.decorator_list)]
         module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         classes |= {f"{module}.{name}": getattr(importlib.import_module(module), name) for name in names}
     return classes
 
 
-@pytest.fixture(scope="module")
-def attributes_read() -> set[str]:
-    """Every attribute that the package reads anywhere, and every field that it reads by its name."""
-    return {
-        node.attr
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
-    }
-
-
 READ_BY_WALKING = ("SearchSettings", "CardSettings")
 """Whose fields are read one after another, by `dataclasses.fields` or `asdict`."""
 
 
-@pytest.mark.parametrize(("name", "cls"), settings_classes().items(), ids=lambda value: str(value))
-def test_every_setting_is_described_and_read_somewhere(name: str, cls: type, attributes_read: set[str]):
-    for field in dataclasses.fields(cls):
-        assert field.metadata["description"]
-        read = field.name in attributes_read or field.name == "kind" or cls.__name__ in READ_BY_WALKING
-        assert read, f"nothing reads {name}.{field.name}"
+def test_every_setting_is_described_and_read_somewhere():
+    """Some file reads an attribute of its name."""
+    attributes = (node for path in FILES for node in nodes_of(path) if isinstance(node, ast.Attribute))
+    attributes_read = {node.attr for node in attributes if isinstance(node.ctx, ast.Load)}
+    classes = settings_classes()
+    assert len(classes) > 20
+    for name, cls in classes.items():
+        for field in dataclasses.fields(cls):
+            assert field.metadata["description"], f"{name}.{field.name}"
+            read = field.name in attributes_read or field.name == "kind" or cls.__name__ in READ_BY_WALKING
+            assert read, f"nothing reads {name}.{field.name}"

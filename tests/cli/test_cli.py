@@ -146,7 +146,7 @@ def test_what_standard_output_does_not_take_is_no_traceback(device, status, says
         os.close(reader)
     else:
         writer = os.open(device, os.O_WRONLY)
-    command = [sys.executable, "-m", "bertsmith", "show", "bert-small-owt"]
+    command = [sys.executable, "-m", "bertsmith", "show", "openwebtext"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.stderr, done.returncode) == (says, status)

@@ -14,6 +14,7 @@ import pytest
 
 from bertsmith.console.terminal import Tolerant, say, say_json, say_table, tell
 from bertsmith.errors import printable
+from tests.processes import start_program
 from tests.toys import make_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def training(out: str, *overrides: str) -> list[str]:
     return [
-        *PROGRAM, "pretrain", "bert-tiny", "data=data", "plan.steps=6", "plan.evaluate_steps=1",
+        "pretrain", "bert-tiny", "data=data", "plan.steps=6", "plan.evaluate_steps=1",
         "plan.checkpoint_steps=3", "rows.length=32", "batch_size=4", "model.hidden_size=16",
         "model.num_attention_heads=2", "evaluate_rows=8", "log=[]", *overrides, "--out", out,
     ]  # fmt: skip
@@ -38,7 +39,9 @@ def folder(tmp_path_factory) -> Path:
     """Has a data folder, and what an undisturbed run leaves."""
     folder = tmp_path_factory.mktemp("streams")
     make_data(folder)
-    subprocess.run(training("undisturbed"), cwd=folder, env=environment(), check=True, capture_output=True)
+    process = start_program(*training("undisturbed"), cwd=folder)
+    process.join()
+    assert process.exitcode == 0
     return folder
 
 
@@ -46,19 +49,21 @@ def weights(run: Path) -> list[bytes]:
     return [(run / LAST / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors")]
 
 
+def test_training_ends_as_ever_where_the_disk_of_its_output_is_full(folder):
+    process = start_program(*training("full"), cwd=folder, stdout="/dev/full", stderr="/dev/full")
+    process.join(120)
+    assert process.exitcode == 0
+    assert weights(folder / "full") == weights(folder / "undisturbed")
+    assert json.loads((folder / "full" / "manifest.json").read_text())["finished"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "redirection",
-    [
-        ">/dev/full 2>&1",
-        *(
-            pytest.param(some, marks=pytest.mark.slow)
-            for some in ("0<&- >&- 2>&-", "2>&-", "2>/dev/full", ">&-", ">&- 2>/dev/full")
-        ),
-    ],
+    "redirection", [">/dev/full 2>&1", "0<&- >&- 2>&-", "2>&-", "2>/dev/full", ">&-", ">&- 2>/dev/full"]
 )
 def test_training_ends_as_ever_where_nothing_can_be_said(folder, redirection):
     out = f"run-{abs(hash(redirection))}"
-    command = " ".join(training(out)) + f" {redirection}"
+    command = " ".join([*PROGRAM, *training(out)]) + f" {redirection}"
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr
     assert weights(folder / out) == weights(folder / "undisturbed")
@@ -69,7 +74,7 @@ def test_training_ends_as_ever_where_nothing_can_be_said(folder, redirection):
 def test_training_outlives_the_reader_of_its_pipe(folder):
     """As of `2>&1 | tee log` with a tee that is killed."""
     process = subprocess.Popen(
-        training("piped"), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*PROGRAM, *training("piped")], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert process.stdout.readline()
     process.stdout.close()
@@ -80,13 +85,15 @@ def test_training_outlives_the_reader_of_its_pipe(folder):
 def test_training_outlives_its_terminal(folder):
     """Where no SIGHUP comes, as after `setsid`, the bar and all lines fail with EIO."""
     outer, inner = pty.openpty()
-    process = subprocess.Popen(
-        training("lost"), cwd=folder, env=environment(TERM="xterm"), stdout=inner, stderr=inner, start_new_session=True
+    terminal = os.ttyname(inner)
+    process = start_program(
+        *training("lost"), cwd=folder, stdout=terminal, stderr=terminal, environment={"TERM": "xterm"}
     )
-    os.close(inner)
     assert os.read(outer, 1)
+    os.close(inner)
     os.close(outer)
-    assert process.wait(timeout=120) == 0
+    process.join(120)
+    assert process.exitcode == 0
     assert weights(folder / "lost") == weights(folder / "undisturbed")
 
 
@@ -96,14 +103,15 @@ def test_a_warning_signal_saves_and_stops_and_the_same_command_goes_on(folder, n
     out = f"stopped-{number.name}"
     command = training(out, "plan.steps=6", "plan.checkpoint_steps=1000000", "plan.log_steps=1")
     endless = [word.replace("plan.steps=6", "plan.steps=100000") for word in command]
-    process = subprocess.Popen(endless, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
+    process = start_program(*endless, cwd=folder, stderr=folder / f"{out}.txt")
     metrics = folder / out / "metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 2):
+    while process.is_alive() and not (metrics.exists() and metrics.read_text().count("\n") > 2):
         time.sleep(0.05)
-    process.send_signal(number)
-    notes = process.communicate(timeout=120)[1]
-    assert process.returncode == 128 + number
-    assert f"To go on:\n  bertsmith pretrain bert-tiny data=data {shlex.join(endless[6:])}" in notes, notes
+    os.kill(process.pid, number)
+    process.join(120)
+    notes = (folder / f"{out}.txt").read_text()
+    assert process.exitcode == 128 + number
+    assert f"To go on:\n  bertsmith pretrain bert-tiny data=data {shlex.join(endless[3:])}" in notes, notes
     (saved,) = (folder / out / "checkpoints").iterdir()
     assert json.loads((saved / "state.json").read_text())["step"] == int(saved.name.removeprefix("step-")) >= 2
 
@@ -126,7 +134,7 @@ def test_no_signal_handler_is_left_behind(folder):
     ],
 )
 def test_results_that_cannot_be_written_are_no_traceback(redirection, status, says):
-    command = f"{' '.join(PROGRAM)} show bert-small-owt {redirection}"
+    command = f"{' '.join(PROGRAM)} show openwebtext {redirection}"
     done = subprocess.run(["bash", "-c", command], env=environment(), capture_output=True, text=True)
     assert (done.stderr, done.returncode) == (says, status)
 
@@ -158,7 +166,7 @@ def test_a_stream_that_failed_is_written_to_again_once_it_can_be(tmp_path):
 
 
 def test_an_encoding_that_lacks_a_character_escapes_it():
-    command = [*PROGRAM, "show", "bert-small-owt"]
+    command = [*PROGRAM, "show", "openwebtext"]
     done = subprocess.run(command, env=environment(PYTHONIOENCODING="ascii"), capture_output=True, text=True)
     assert done.returncode == 0 and "\\u2013" in done.stdout, done.stderr
 

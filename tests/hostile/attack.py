@@ -1,21 +1,18 @@
-"""Read damaged files in processes of their own, and hold what comes of it to what the house promises.
+"""Read damaged files in a process apart, and hold what comes of it to what the house promises.
 
 Promised is: a value that is right, or a `UserError` of one or two lines without control characters; within 20 seconds
 and a bounded memory; never another exception, a crash, or a hang.
 """
 
-import functools
-import multiprocessing
-import os
+import itertools
 import re
 import resource
 import shutil
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Mapping
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -23,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
+from tests.processes import CONTEXT, start_server
 
 SECONDS = 20
 """Of CPU time; a machine that is busy with other things proves no hang."""
@@ -30,7 +28,6 @@ WAIT_SECONDS = 240
 """For an answer, after which a read hangs without using the CPU."""
 MEMORY = 2 << 30
 """Bytes of address space that a read may take beyond what the process had before."""
-HERE = Path(__file__).parent
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Characters that could steer a terminal; of a message, line feeds and tabs apart."""
 LINE = 600
@@ -38,14 +35,6 @@ LINE = 600
 
 few_and_many = pytest.mark.parametrize("examples", [20, pytest.param(200, marks=pytest.mark.slow)])
 """Decorates a test with how many damaged files it tries: 20 in `make test`, 200 more in `make test-all`."""
-
-_server = multiprocessing.get_context("forkserver")
-PRELOADED = [
-    "pytest", "hypothesis", "hypothesis.strategies", "torch", "numpy", "tokenizers", "pyarrow.parquet", "safetensors",
-    "pydantic.dataclasses", "pydantic.type_adapter", "bertsmith.tasks.recipe", "bertsmith.predict.predictor",
-    "bertsmith.hub.tensorflow", "bertsmith.text.encoding", "torch._dynamo", "warm",
-]  # fmt: skip
-"""Imported once, in the process from which each attempt's own is forked."""
 
 
 def example(work: Path, files: Mapping[str, bytes | str]) -> Path:
@@ -65,7 +54,8 @@ def attack(
     read: Callable[[Path], object],
     work: Path,
 ) -> None:
-    """Read `examples` damaged versions of the file `name` of a folder, each in a copy of that folder.
+    """Read `examples` damaged versions of the file `name` of a folder, each in a copy of that folder, one after another
+    in one process.
 
     Args:
         damaged: the bytes of the damaged file; see `mutation`.
@@ -80,82 +70,109 @@ def attack(
     Raises:
         AssertionError: a promise was broken; says which, with the child's traceback.
     """
-    copy = work / "damaged"
-    shutil.copytree(original, copy, symlinks=True, dirs_exist_ok=True)
-    refusal = outcome(read, copy)
-    assert refusal is None, f"the undamaged example is not read: {refusal}"
+    with Reader(read) as reader:
+        copy = shutil.copytree(original, work / "whole", symlinks=True)
+        refusal = reader.outcome(copy)
+        assert refusal is None, f"the undamaged example is not read: {refusal}"
+        shutil.rmtree(copy)
+        numbers = itertools.count(1)  # a folder of another name each, of which the process can remember nothing
 
-    @settings(max_examples=examples, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(damaged)
-    def attempt(content: bytes) -> None:
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(original, copy, symlinks=True)
-        (copy / name).write_bytes(content)
-        outcome(read, copy)
+        @settings(max_examples=examples, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+        @given(damaged)
+        def attempt(content: bytes) -> None:
+            copy = shutil.copytree(original, work / f"damaged-{next(numbers)}", symlinks=True)
+            (copy / name).write_bytes(content)
+            reader.outcome(copy)
+            shutil.rmtree(copy)
 
-    attempt()
+        attempt()
 
 
 def outcome(read: Callable[[Path], object], folder: Path) -> str | None:
-    """Return the message with which `read` refused `folder`; None where it read it.
+    """Return the message with which `read` refused `folder`; None where it read it. See `Reader.outcome`."""
+    with Reader(read) as reader:
+        return reader.outcome(folder)
 
-    Raises:
-        AssertionError: it did neither, or the message is not as promised.
-    """
-    _start_server()
-    ours, theirs = _server.Pipe(duplex=False)
-    process = _server.Process(target=_child, args=(read, folder, theirs))
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(WAIT_SECONDS):
-            raise AssertionError(f"no answer in {WAIT_SECONDS} s")
-        kind, text = ours.recv()
-    except EOFError:
-        process.join()
-        raise AssertionError(f"the process died: {_cause(process.exitcode)}") from None
-    finally:
+
+class Reader:
+    """A process that reads one folder after another, each within the promised time, all within the memory promised to
+    one. After a fault the next folder is read by another process."""
+
+    def __init__(self, read: Callable[[Path], object]):
+        self.read = read
+        self.process: BaseProcess | None = None
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def outcome(self, folder: Path) -> str | None:
+        """Return the message with which `read` refused `folder`; None where it read it.
+
+        Raises:
+            AssertionError: it did neither, or the message is not as promised.
+        """
+        if self.process is None:
+            self._begin()
+        try:
+            self.pipe.send(folder)
+            if not self.pipe.poll(WAIT_SECONDS):
+                self._end()
+                raise AssertionError(f"no answer in {WAIT_SECONDS} s")
+            kind, text = self.pipe.recv()
+        except (EOFError, OSError):
+            raise AssertionError(f"the process died: {_cause(self._end())}") from None
+        if kind == "fault":
+            self._end()
+            raise AssertionError(text)
+        if kind == "read":
+            return None
+        lines = text.split("\n")
+        assert len(lines) <= 2, f"a message of {len(lines)} lines: {text}"
+        assert not STEERING.search(text), f"control characters: {text!r}"
+        longest = max(map(len, lines))
+        assert all(lines) and longest <= LINE, f"a line of {longest} characters: {text[:2000]}"
+        return text
+
+    def _begin(self) -> None:
+        start_server()
+        self.pipe, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_child, args=(self.read, theirs))
+        self.process.start()
+        theirs.close()
+
+    def _end(self) -> int | None:
+        """End the process, and return the status with which it had ended by itself."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        self.pipe.close()
+        process.join(1)
         process.kill()
         process.join()
-        ours.close()
-    assert kind != "fault", text
-    if kind == "read":
-        return None
-    lines = text.split("\n")
-    assert len(lines) <= 2, f"a message of {len(lines)} lines: {text}"
-    assert not STEERING.search(text), f"control characters: {text!r}"
-    assert all(0 < len(line) <= LINE for line in lines), f"a line of {max(map(len, lines))} characters: {text[:2000]}"
-    return text
+        return process.exitcode
 
 
-@functools.cache
-def _start_server() -> None:
-    """Have the server import what it preloads and all tests of this room, which is no part of an attempt's time.
-
-    A process has one such server: one that `prepare` has started in another test knows nothing of ours, and would have
-    each attempt import all of it.
-    """
-    forkserver._forkserver._stop()
-    _server.set_forkserver_preload([*PRELOADED, *(f"tests.hostile.{path.stem}" for path in HERE.glob("test_*.py"))])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # the server finds test modules by it alone
-        process = _server.Process(target=int)
-        process.start()
-    process.join()
-
-
-def _child(read: Callable[[Path], object], folder: Path, pipe: Connection) -> None:
+def _child(read: Callable[[Path], object], pipe: Connection) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    try:
-        read(folder)
-        pipe.send(("read", ""))
-    except UserError as error:
-        pipe.send(("refused", str(error)))
-    except BaseException:
-        pipe.send(("fault", traceback.format_exc()))
-    pipe.close()
+    while True:
+        try:
+            folder = pipe.recv()
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        try:
+            read(folder)
+            answer = "read", ""
+        except UserError as error:
+            answer = "refused", str(error)
+        except BaseException:
+            answer = "fault", traceback.format_exc()
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        pipe.send(answer)
 
 
 def _cause(code: int | None) -> str:

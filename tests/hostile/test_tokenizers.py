@@ -185,7 +185,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], ...]] = {
         lambda: b" " * (257 << 20),
     ),
 }
-"""Made when they are asked for: each attempt's process imports this module."""
+"""Made when they are asked for: the processes that read import this module."""
 
 
 @pytest.mark.parametrize("name", list(BOMBS))

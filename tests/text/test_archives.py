@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import zlib
 from collections import Counter
 
 import pytest
@@ -235,10 +236,17 @@ def test_what_expands_a_thousandfold_comes_in_bounded_blocks(compress):
 
 
 def test_a_decoder_that_asks_for_much_memory_is_refused():
-    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}]
+    """As of files that were made with a window of 1 GiB, which their headers say; making one takes seconds."""
+    asking = bytearray(lzma.compress(b"a"))
+    asking[16] = 36  # of the block's header, 12 bytes from byte 12: the size of LZMA2's dictionary as 2 << 29
+    asking[20:24] = zlib.crc32(asking[12:20]).to_bytes(4, "little")
+    with pytest.raises(lzma.LZMAError, match="Memory usage limit"):
+        lzma.decompress(asking, memlimit=(1 << 30) - 1)
     with pytest.raises(UnreadableInput, match="Memory usage limit"):
-        stream(lzma.compress(b"a", filters=filters))
-    window = zstandard.ZstdCompressionParameters(window_log=30, enable_ldm=True)
-    compressor = zstandard.ZstdCompressor(compression_params=window).compressobj()
+        stream(bytes(asking))
+    compressor = zstandard.ZstdCompressor().compressobj()
+    asking = bytearray(compressor.compress(b"a") + compressor.flush())
+    asking[5] = (30 - 10) << 3  # the window's size as 1 << 30
+    assert zstandard.get_frame_parameters(asking).window_size == 1 << 30
     with pytest.raises(UnreadableInput, match="corrupt"):
-        stream(compressor.compress(b"a") + compressor.flush())
+        stream(bytes(asking))
