@@ -1,7 +1,8 @@
 """Journeys that begin with somebody's weights: what went out comes back in, and what does not fit is named."""
 
+import functools
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,32 @@ def electra(data, tmp_path_factory) -> Path:
     return export_run(folder / "run", folder / "pair")
 
 
+NARROW = ("model.num_attention_heads=1", "objective.masking.random_token_prob=0.1")
+
+
+@pytest.fixture(scope="module")
+def one_headed(data, tmp_path_factory) -> Path:
+    """A BERT that a generator may be as wide as."""
+    run = tmp_path_factory.mktemp("one-headed")
+    pretrain(tiny_recipe(data, *NARROW), run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def first_runs(data, tmp_path_factory) -> Callable[[str], tuple[Path, list[str]]]:
+    """Return how networks are shared → a run that ended, "run" in a folder, and its settings."""
+
+    @functools.cache
+    def run_of(sharing: str) -> tuple[Path, list[str]]:
+        settings = [] if sharing == "none" else [*ELECTRA, f"objective.generator.sharing={sharing}"]
+        settings += ["model.hidden_dropout_prob=0.1", "model.initializer_range=0.2"]
+        folder = tmp_path_factory.mktemp(sharing)
+        pretrain(tiny_recipe(data, *settings), folder / "run")
+        return folder / "run", settings
+
+    return run_of
+
+
 def held_out(run: Path) -> list[dict[str, float]]:
     return [line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "heldout"]
 
@@ -57,13 +84,11 @@ def initial_weights(recipe: PretrainRecipe, data: Path) -> dict[str, torch.Tenso
 
 @pytest.mark.parametrize("way", ["run", "export"])
 @pytest.mark.parametrize("sharing", ["none", *SHARINGS])
-def test_a_continued_run_begins_where_the_first_one_ended(data, tmp_path, sharing, way):
-    settings = [] if sharing == "none" else [*ELECTRA, f"objective.generator.sharing={sharing}"]
-    settings += ["model.hidden_dropout_prob=0.1", "model.initializer_range=0.2"]
-    pretrain(tiny_recipe(data, *settings), tmp_path / "first")
-    start = tmp_path / "first" if way == "run" else export_run(tmp_path / "first", tmp_path / "exported")
-    pretrain(tiny_recipe(data, *settings, f"init={start}", "plan.steps=6"), tmp_path / "second")
-    last, first = held_out(tmp_path / "first")[-1], held_out(tmp_path / "second")[0]
+def test_a_continued_run_begins_where_the_first_one_ended(data, first_runs, tmp_path, sharing, way):
+    ended, settings = first_runs(sharing)
+    start = ended if way == "run" else export_run(ended, tmp_path / "exported")
+    pretrain(tiny_recipe(data, *settings, f"init={start}", "plan.steps=1"), tmp_path / "second")
+    last, first = held_out(ended)[-1], held_out(tmp_path / "second")[0]
     assert first["step"] == 0 and first["tokens"] == 0
     losses = [name for name in last if name.endswith("_loss")]
     assert losses and all(first[name] == pytest.approx(last[name], rel=1e-5) for name in losses)
@@ -227,23 +252,23 @@ def test_a_bert_becomes_a_discriminator_with_a_new_generator(data, bert, tmp_pat
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("sharing", SHARINGS)
-def test_a_generator_as_wide_as_a_bert_begins_with_its_layers_and_head(data, tmp_path, capsys, sharing, layers):
-    """Masked tokens first, then replaced ones: the generator's loss begins where the first run's ended."""
-    first = ("model.num_attention_heads=1", "objective.masking.random_token_prob=0.1")
-    pretrain(tiny_recipe(data, *first), tmp_path / "bert")
+def test_a_generator_as_wide_as_a_bert_begins_with_its_layers_and_head(
+    data, one_headed, tmp_path, capsys, sharing, layers
+):
+    """Masked tokens first, then replaced ones: the generator's loss begins where the first run's ended. At a learning
+    rate of next to nothing the weights stay what they began as."""
     capsys.readouterr()
     generator = ("hidden_fraction=1", f"layers_fraction={layers / 2}", f"sharing={sharing}")
     settings = ("objective.kind=rtd", *(f"objective.generator.{setting}" for setting in generator))
-    recipe = tiny_recipe(data, *first, *settings, f"init={tmp_path / 'bert'}", "plan.steps=6")
-    pretrain(recipe, tmp_path / "run")
+    recipe = tiny_recipe(data, *NARROW, *settings, f"init={one_headed}", "plan.steps=6", "schedule.learning_rate=1e-9")
+    pretrain(recipe, tmp_path)
     said = capsys.readouterr().err.splitlines()
     kept = 2 if sharing == "everything" else layers
     assert f"  its first {kept} layers and its head are what the generator begins with" in said
     assert "  dropped: nothing" in said and "  new, with random weights: replaced-token head" in said
-    begun, (before, after) = load_run(tmp_path / "bert").weights, (held_out(tmp_path / run) for run in ("bert", "run"))
+    begun, (before, after) = load_run(one_headed).weights, (held_out(run) for run in (one_headed, tmp_path))
     assert (after[0]["mlm_loss"] == pytest.approx(before[-1]["mlm_loss"], rel=1e-5)) == (kept == 2)
-    pretrain(replace(recipe, schedule=replace(recipe.schedule, learning_rate=1e-9)), tmp_path / "still")
-    networks = {network.name: network.weights for network in load_run(tmp_path / "still").networks()}
+    networks = {network.name: network.weights for network in load_run(tmp_path).networks()}
     for name, tensor in networks["generator"].items():
         torch.testing.assert_close(tensor, begun[name], rtol=0, atol=1e-6)
     for name in (name for name in begun if name.startswith("encoder.")):
