@@ -11,6 +11,8 @@ def main() -> None:
     # Threads that spin while they wait for each other starve when anything else runs: beside two busy processes on two
     # cores a small model's step took 2 to 3 times as long. Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "WORLD_SIZE" in os.environ:  # of processes whose peer has ended torch would print a page each
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from bertsmith.console.terminal import leave_standard_output, open_streams
 
     open_streams()

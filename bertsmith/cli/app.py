@@ -111,17 +111,18 @@ def pretrain(
     from bertsmith.tasks.quick_glue import glue_probes
     from bertsmith.training.initial import load_pretraining
     from bertsmith.training.pretrain import pretrain
+    from bertsmith.training.ranks import is_restarted, joined_ranks
 
     overrides = args.with_plugins(overrides, plugin)
-    with args.asking_for_plugins(out, overwrite):
-        loaded = load_pretraining(recipe, overrides)
-    args.refuse_ranks("pretrain")
     before = args.content_of(out)
-    with args.stopping(args.command_of("pretrain", recipe, overrides, out)):
-        probes = [*probes_of(loaded.settings), *glue_probes(loaded.settings)]
-        pretrain(loaded.settings, out, overwrite, probes)
-    tell(args.written(out, before))
-    args.say_next("finetune", "cola", f"model={out}", "data=data/glue", "--out", Path(f"{out}-cola"))
+    again = args.command_of("pretrain", recipe, overrides, out)
+    with joined_ranks() as ranks, args.stopping(again):
+        with args.asking_for_plugins(out, overwrite):
+            loaded = load_pretraining(recipe, overrides)
+        probes = [*probes_of(loaded.settings, ranks), *glue_probes(loaded.settings, ranks)]
+        pretrain(loaded.settings, out, overwrite and not is_restarted(), probes, ranks)
+        tell(args.written(out, before))
+        args.say_next("finetune", "cola", f"model={out}", "data=data/glue", "--out", Path(f"{out}-cola"))
 
 
 for task_verb in (tasks.finetune, tasks.search, tasks.glue, tasks.submit, tasks.grade):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import IO, TYPE_CHECKING, cast
 
-from bertsmith.console.terminal import Tolerant, say
+from bertsmith.console.terminal import Tolerant, is_quiet, say
 from bertsmith.errors import printable
 
 if TYPE_CHECKING:  # needed only on a terminal
@@ -75,7 +75,7 @@ class _Bar(Progress):
 @contextmanager
 def progress_bar(label: str, total: float, initial: float = 0, patience: float = 0.0) -> Iterator[Progress]:
     """Yield a `Progress` fit for standard error as it is now, which shows nothing in its first `patience` seconds."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty() or is_quiet():
         yield Progress(label, total, initial, patience)
         return
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn

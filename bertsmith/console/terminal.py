@@ -16,12 +16,26 @@ from typing import Any
 from bertsmith.errors import escaped, printable
 from bertsmith.storage.json_files import finite
 
+_quiet = False
+
+
+def be_quiet(quiet: bool) -> None:
+    """Drop notes from now on, or no longer: of several processes that do one job, one speaks."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Return whether notes are dropped."""
+    return _quiet
+
 
 def say(text: str = "", *, error: bool = False) -> None:
     """Print a line of a result without control characters, with an OSError where it cannot be written; with `error`
     print a note on standard error, which is dropped where it cannot be written."""
     if error:
-        _try_to_write(sys.stderr, text)
+        if not _quiet:
+            _try_to_write(sys.stderr, text)
     elif sys.stdout is not None:
         sys.stdout.write(printable(text) + "\n")
 
@@ -29,7 +43,7 @@ def say(text: str = "", *, error: bool = False) -> None:
 def tell(text: str = "") -> None:
     """Print a line on standard output that is no result ("wrote …", "next: …"), which is dropped where it cannot be
     written; results printed before it raise their OSError here."""
-    if sys.stdout is not None:
+    if sys.stdout is not None and not _quiet:
         sys.stdout.flush()
         _try_to_write(sys.stdout, text)
 

@@ -22,8 +22,9 @@ from bertsmith.storage.json_files import json_value
 from bertsmith.text.shards import open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, choose_machine
-from bertsmith.training.pretrain import Probe
+from bertsmith.training.ranks import ALONE, Ranks
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.train_logger import Probe
 
 PAIRS_AT_ONCE = 1000
 """Pairs scored between two updates of the progress bar."""
@@ -87,21 +88,25 @@ def score_blimp(
     machine: Machine,
     watch: Callable[[int], None] = lambda done: None,
 ) -> BlimpScores:
-    """Score every pair; `watch` is called now and then with the number of pairs done.
+    """Score every pair, which the ranks of `machine` deal among themselves; `watch` is called now and then with the
+    number of pairs done.
 
     Raises:
         UserError: a sentence is longer than the model.
     """
-    texts = [pair for paradigm in paradigms for pair in paradigm.pairs]
-    won = np.empty(len(texts))
+    all_texts = [pair for paradigm in paradigms for pair in paradigm.pairs]
+    texts = all_texts[machine.ranks.deal]
+    won = np.zeros(len(texts))
     for start in range(0, len(texts), PAIRS_AT_ONCE):
         batch = texts[start : start + PAIRS_AT_ONCE]
         ids = tokenizer.encode_each([sentence for pair in batch for sentence in pair])
         _check_length(ids, network.encoder.settings.max_position_embeddings)
         pairs = list(zip(ids[::2], ids[1::2], strict=True))
         won[start : start + len(batch)] = preferred(network, pairs, tokenizer, machine)
-        watch(start + len(batch))
-    return collect(paradigms, won)
+        watch(min(len(all_texts), (start + len(batch)) * machine.ranks.size))
+    of_all = np.zeros(len(all_texts))
+    of_all[machine.ranks.deal] = won
+    return collect(paradigms, np.array(machine.ranks.add_up(of_all.tolist())))
 
 
 def collect(paradigms: Sequence[Paradigm], won: np.ndarray) -> BlimpScores:
@@ -127,7 +132,7 @@ def blimp_of(network: LikelihoodModel, folder: Path, pairs: int, tokenizer: Toke
         return score_blimp(network, paradigms, tokenizer, machine, lambda done: bar.update(done, f"{done:,} pairs"))
 
 
-def blimp_probes(recipe: PretrainRecipe) -> list[Probe]:
+def blimp_probes(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> list[Probe]:
     """Return the probe that a recipe's `blimp` asks for, if it does: the measure `blimp`, overall accuracy on a sample,
     in the float32 of `bertsmith evaluate` whatever the recipe's `machine.dtype`.
 
@@ -140,7 +145,7 @@ def blimp_probes(recipe: PretrainRecipe) -> list[Probe]:
     tokenizer = open_data(recipe.data, check=False).tokenizer
     texts = [sentence for paradigm in paradigms for pair in paradigm.pairs for sentence in pair]
     _check_length(tokenizer.encode_each(texts), recipe.model.max_position_embeddings)
-    machine = choose_machine(recipe.machine, tokenizer.pad_id)
+    machine = choose_machine(recipe.machine, tokenizer.pad_id, ranks=ranks)
 
     def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
         return {"blimp": score_blimp(objective, paradigms, tokenizer, machine).overall.accuracy}

@@ -21,8 +21,9 @@ from bertsmith.text.segments import RowSettings, rows_of
 from bertsmith.text.shards import Data, open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training.machine import Machine, choose_machine
-from bertsmith.training.pretrain import Probe
+from bertsmith.training.ranks import ALONE, Ranks
 from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.train_logger import Probe
 
 LENGTH = 128
 """Longest row in tokens; shorter where a model is."""
@@ -64,11 +65,12 @@ def pinned_loss(
 ) -> dict[str, float]:
     """Return the mean loss as `pinned_loss`, in nats a masked token, and as `pinned_bits_per_byte`, by the tokens and
     bytes of the data's text: two vocabularies can be compared by it. In float32; nothing where nothing was held out.
+    The ranks of `machine` deal the rows among themselves.
 
     Args:
         rows: those of `pinned_rows`, where they are known already.
     """
-    rows = rows or pinned_rows(data, network.encoder.settings.max_position_embeddings)
+    rows = (rows or pinned_rows(data, network.encoder.settings.max_position_embeddings))[machine.ranks.deal]
     columns = [masked_columns(row, data.tokenizer) for row in rows]
     total = count = 0.0
     with scoring_mode(network, machine):
@@ -87,6 +89,7 @@ def pinned_loss(
                 scores = F.linear(part, network.table, network.head.bias).float()
                 total += float(F.cross_entropy(scores, targets, reduction="sum"))
             count += len(labels)
+    total, count = machine.ranks.add_up([total, count])
     if not count:
         return {}
     counts = data.manifest.get("counts", {})
@@ -94,14 +97,14 @@ def pinned_loss(
     return {"pinned_loss": total / count} | ({"pinned_bits_per_byte": bits} if bits else {})
 
 
-def pinned_probe(recipe: PretrainRecipe) -> Probe:
+def pinned_probe(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> Probe:
     """Return the probe that measures the pinned loss at each evaluation, of objectives that predict masked tokens.
 
     Raises:
         UserError: the recipe's data cannot be read.
     """
     data = open_data(recipe.data, check=False)
-    machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
+    machine = choose_machine(recipe.machine, data.tokenizer.pad_id, ranks=ranks)
     rows = pinned_rows(data, recipe.model.max_position_embeddings)
 
     def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
@@ -110,10 +113,10 @@ def pinned_probe(recipe: PretrainRecipe) -> Probe:
     return probe
 
 
-def probes_of(recipe: PretrainRecipe) -> list[Probe]:
-    """Return the pinned loss, and BLiMP where the recipe asks for it.
+def probes_of(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> list[Probe]:
+    """Return the pinned loss, and BLiMP where the recipe asks for it, shared out among the ranks.
 
     Raises:
         UserError: as `pinned_probe` and `blimp_probes`.
     """
-    return [pinned_probe(recipe), *blimp_probes(recipe)]
+    return [pinned_probe(recipe, ranks), *blimp_probes(recipe, ranks)]

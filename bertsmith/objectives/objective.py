@@ -31,15 +31,17 @@ class Batch:
 
     def split(self, num_rows: int) -> Iterator["Batch"]:
         """Yield micro-batches of at most `num_rows` rows, in order (on the host, before padding)."""
-        if num_rows >= self.tokens.num_rows:
-            yield self
-            return
         for start in range(0, self.tokens.num_rows, num_rows):
-            stop = min(start + num_rows, self.tokens.num_rows)
-            targets = {name: target[start:stop] for name, target in self.targets.items()}
-            tokens, ids = self.tokens.rows(start, stop), self.original_ids
-            first = int(self.tokens.row_starts[start])
-            yield Batch(tokens, targets, None if ids is None else ids[first : first + tokens.num_tokens], self.task)
+            yield self.rows(start, min(start + num_rows, self.tokens.num_rows))
+
+    def rows(self, start: int, stop: int) -> "Batch":
+        """Return the rows from `start` to before `stop` (on the host, before padding)."""
+        if (start, stop) == (0, self.tokens.num_rows):
+            return self
+        targets = {name: target[start:stop] for name, target in self.targets.items()}
+        tokens, ids = self.tokens.rows(start, stop), self.original_ids
+        first = int(self.tokens.row_starts[start])
+        return Batch(tokens, targets, None if ids is None else ids[first : first + tokens.num_tokens], self.task)
 
     def padded(self, length: int, pad_id: int) -> "Batch":
         ids = self.original_ids

@@ -29,8 +29,9 @@ from bertsmith.tasks.trials.schedule import run_trials
 from bertsmith.text.shards import open_data
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.models import PretrainingRun
-from bertsmith.training.pretrain import PeriodicProbe
+from bertsmith.training.ranks import ALONE, Ranks
 from bertsmith.training.recipe import PretrainRecipe, QuickTask
+from bertsmith.training.train_logger import PeriodicProbe
 
 QUICK_TASKS: tuple[str, ...] = get_args(QuickTask)
 QUICK_SETTINGS = (
@@ -94,12 +95,16 @@ def quick_glue(
     }
     with tempfile.TemporaryDirectory(prefix="bertsmith-") as folder:
         run_trials([FinetuneRun(plan, Path(folder) / task) for task, plan in plans.items()], contexts, read)
-    readings = {task: found[task] for task in recipes}
-    if len(readings) > 1:
-        each = list(readings.values())
-        std = math.sqrt(sum(reading.std**2 for reading in each)) / len(each)
-        readings["mean"] = Reading("mean", mean(reading.mean for reading in each), std, each[0].num_seeds)
-    return readings
+    return _with_mean({task: found[task] for task in recipes})
+
+
+def _with_mean(readings: dict[str, Reading]) -> dict[str, Reading]:
+    """Return readings by task, and of several tasks their mean as "mean"."""
+    if len(readings) < 2:
+        return readings
+    each = list(readings.values())
+    std = math.sqrt(sum(reading.std**2 for reading in each)) / len(each)
+    return readings | {"mean": Reading("mean", mean(reading.mean for reading in each), std, each[0].num_seeds)}
 
 
 def quick_recipes(data: Path, machine: MachineSettings, length: int, tasks: Sequence[str]) -> dict[str, Loaded]:
@@ -115,8 +120,9 @@ def quick_recipes(data: Path, machine: MachineSettings, length: int, tasks: Sequ
     return {task: load(FinetuneRecipe, "finetune", task, given) for task in tasks if task not in absent}
 
 
-def glue_probes(recipe: PretrainRecipe) -> list[PeriodicProbe]:
-    """Return the probe that reads GLUE quickly every so many steps of a pre-training, where the recipe asks for it.
+def glue_probes(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> list[PeriodicProbe]:
+    """Return the probe that reads GLUE quickly every so many steps of a pre-training, where the recipe asks for it; the
+    ranks deal the tasks among themselves.
 
     Raises:
         UserError: no task is there, or a file of one cannot be used.
@@ -135,20 +141,38 @@ def glue_probes(recipe: PretrainRecipe) -> list[PeriodicProbe]:
         weights = {name: tensor.detach().cpu().clone() for name, tensor in objective.state_dict().items()}
         run = PretrainingRun(Path(recipe.data), recipe, {"vocab_size": tokenizer.vocab_size}, weights, 0)
         pretrained = pretrained_encoder(run.networks()[0], tokenizer)
+        own, asked_to_stop = list(present)[ranks.deal], 0
+        found: dict[str, Reading] = {}
         try:
             with raising_when_stopped():  # the training around it would act between two of its own steps
-                found = quick_glue(pretrained, folder, recipe.machine, recipe.rows.length, list(present))
+                found = quick_glue(pretrained, folder, recipe.machine, recipe.rows.length, own) if own else {}
         except Interrupted as error:
-            show(f"the quick reading of GLUE was stopped, and is left out; {remedy}")
-            signal.raise_signal(error.number)  # which the training now takes, and ends after a checkpoint
-            return {}
+            asked_to_stop = error.number
         except UserError as error:
             show(f"warning: the quick reading of GLUE failed: {error}")
+        stopped, failed = ranks.any(asked_to_stop > 0), ranks.any(not found.keys() >= set(own))
+        if stopped:
+            show(f"the quick reading of GLUE was stopped, and is left out; {remedy}")
+        if asked_to_stop:
+            signal.raise_signal(asked_to_stop)  # which the training now takes, and ends after a checkpoint
+        if stopped or failed:
             return {}
-        return {name: value for task, reading in found.items() for name, value in _measures(task, reading).items()}
+        readings = _of_all_ranks(found, list(present), ranks)
+        return {name: value for task, reading in readings.items() for name, value in _measures(task, reading).items()}
 
     skipped = f"the quick reading of GLUE that is due is left out, since the run stops; {remedy}"
     return [PeriodicProbe(recipe.glue_steps, probe, skipped)]
+
+
+def _of_all_ranks(found: dict[str, Reading], tasks: list[str], ranks: Ranks) -> dict[str, Reading]:
+    """Return the readings of these tasks, each of which one rank has found, and their mean."""
+    if ranks.size == 1:
+        return found
+    nothing = Reading("", 0.0, 0.0, 0)
+    numbers = [ranks.add_up([float(number) for number in found.get(task, nothing)[1:]]) for task in tasks]
+    return _with_mean(
+        {task: Reading("", score, std, int(seeds)) for task, (score, std, seeds) in zip(tasks, numbers, strict=True)}
+    )
 
 
 def _measures(task: str, reading: Reading) -> dict[str, float]:

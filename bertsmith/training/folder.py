@@ -66,6 +66,7 @@ def open_run(
             "machine": _name(machine.device),
         },
         "threads": _with(before.get("threads", []), torch.get_num_threads()),
+        "ranks": _with(before.get("ranks", [1] if before else []), machine.ranks.size),
         "machines": _with(machines_before, "" if is_done else _name(machine.device)),
         "code": _with(code_before, code),
     }
@@ -111,15 +112,20 @@ def note_start(data: Data, objective: nn.Module, machine: Machine, plan: Plan) -
     """Show what is about to be trained, on how much text, where and for how long."""
     size, tokens = format_count(num_parameters(objective)), format_count(data.num_tokens("train"))
     where = f"{_name(machine.device)}, {str(machine.dtype).removeprefix('torch.')}"
+    where += f", {machine.ranks.size} ranks" if machine.ranks.size > 1 else ""
     until = f"{getattr(plan, plan.unit):,} {plan.unit}"
     say(f"{size} parameters, {tokens} training tokens; {where}; {until}", error=True)
 
 
-def note_threads(before: dict[str, Any], device: torch.device) -> None:
-    """Say where a run goes on with another number of threads than it had: on the CPU sums are then added in another
+def note_threads(before: dict[str, Any], machine: Machine) -> None:
+    """Say where a run goes on with another number of ranks or threads than it had: sums are then added in another
     order, and the end is not the same bits."""
+    ranks, size = before.get("ranks", [1]), machine.ranks.size
+    if ranks != [size]:
+        say(f"this run had {', '.join(map(str, ranks))} ranks so far and has {size} now: rows and masks stay the same, "
+            f"losses to rounding, and dropout draws others", error=True)  # fmt: skip
     threads, now = before.get("threads", []), torch.get_num_threads()
-    if device.type == "cpu" and threads and threads != [now]:
+    if machine.device.type == "cpu" and threads and threads != [now]:
         had = ", ".join(map(str, threads))
         say(f"this run had {had} threads so far and has {now} now, so its end will not be the same bits as without the "
             f"stop; OMP_NUM_THREADS={threads[0]} gives it as many as it began with", error=True)  # fmt: skip

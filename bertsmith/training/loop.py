@@ -16,7 +16,6 @@ from bertsmith.console.signals import leave_terminal, stop_signals
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
 from bertsmith.objectives.objective import Batch, Losses, Objective
-from bertsmith.randomness import derived_seed
 from bertsmith.training.optimizers.optimizer import WeightAverage, clip_gradients, set_learning_rate
 from bertsmith.training.runner import PreparedBatch, Runner
 from bertsmith.training.schedules import HeadWarmup, Plan, ScheduleSettings
@@ -111,7 +110,7 @@ def fit(
         Interrupted: one of `stop_signals` came; the state is that of a whole step.
         UserError: several steps in a row had gradients that are not finite.
     """
-    plan, machine = context.plan, runner.machine
+    plan, machine, ranks = context.plan, runner.machine, runner.ranks
     surplus = Surplus() if machine.device.type == "cpu" else None
     runner.objective.train()
 
@@ -138,6 +137,8 @@ def fit(
                 if context.average is not None:
                     context.average.update(state.step)
             last_seconds = time.perf_counter() - started_at if warm else 1.0
+            # One clock for all ranks, and none stops without the others.
+            last_seconds, asked = ranks.largest([last_seconds * ranks.is_first, max(requests, default=0)])
             state.seconds += last_seconds if warm else 0.0  # a first step that compiles is start-up
             warm = True
             state.step += 1
@@ -147,14 +148,15 @@ def fit(
             last = state.progress(plan) >= 1.0
             if surplus is not None:
                 surplus.after_step()
-            stopped = bool(requests) and not last
+            stopped = asked > 0 and not last
             step = step._replace(is_stopping=stopped)
             for event in events:
                 if last or state.step % event.every == 0 or (stopped and event.when_stopped):
                     last = event.act(state, step) or last
             if stopped and not last:
-                raise Interrupted(requests[0])
-        return requests[0] if requests else None
+                raise Interrupted(int(asked))
+        (asked,) = ranks.largest([max(requests, default=0)])
+        return int(asked) or None
 
 
 def _launch(
@@ -166,7 +168,7 @@ def _launch(
     tokens = prepared.batch.tokens.num_tokens
     after = context.plan.progress(state.step + 1, state.tokens + tokens, state.seconds + seconds)
     rate = context.schedule.rate(before, after, context.compat)
-    torch.manual_seed(derived_seed(context.seed, "dropout", state.step))
+    torch.manual_seed(runner.ranks.dropout_seed(context.seed, state.step))
     losses = runner.gradients(prepared)
     return losses, clip_gradients(runner.objective, context.clip_norm), rate
 

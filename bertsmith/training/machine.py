@@ -16,6 +16,7 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.memory import keep_freed_memory
 from bertsmith.objectives.cross_entropy import VocabularyCrossEntropy
 from bertsmith.objectives.objective import Batch
+from bertsmith.training.ranks import ALONE, Ranks
 
 TokensOrBatch = TypeVar("TokensOrBatch", Tokens, Batch)
 
@@ -55,6 +56,8 @@ class Machine:
     pad_id: int = 0
     cuda_graphs: bool = True
     """On a GPU, record steps of a shape that comes again."""
+    ranks: Ranks = ALONE
+    """The processes that train together, and which of them this is."""
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype == torch.float32:
@@ -96,17 +99,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train(was_training)
 
 
-def choose_machine(settings: MachineSettings, pad_id: int = 0, compile_on_gpu: bool = True) -> Machine:
+def choose_machine(
+    settings: MachineSettings, pad_id: int = 0, compile_on_gpu: bool = True, ranks: Ranks = ALONE
+) -> Machine:
     """Return the machine that `settings` ask for.
 
     Args:
         compile_on_gpu: what is done where they leave it open. Fine-tuning does without: compiling for all its lengths
             of row takes longer than many a task.
+        ranks: of this process; each has joined the others with a GPU of its own, if with any.
 
     Raises:
         UserError: a device or number format that is not there, or that we do not support.
     """
-    device = _device(settings.device)
+    device = _device(settings.device, ranks)
     cuda = device.type == "cuda"
     half = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     automatic = torch.bfloat16 if half else torch.float32
@@ -121,12 +127,20 @@ def choose_machine(settings: MachineSettings, pad_id: int = 0, compile_on_gpu: b
     if not cuda:
         keep_freed_memory()
     compiles = cuda and compile_on_gpu if settings.compile is None else settings.compile
-    return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id, settings.compile is not False)
+    return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id, settings.compile is not False, ranks)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, ranks: Ranks) -> torch.device:
+    if ranks.size > 1 and name.startswith("cuda:"):
+        raise UserError(f"device = {quoted(name, 60)}: each of {ranks.size} ranks takes a GPU of its own; use cuda")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and 0 < torch.cuda.device_count() <= ranks.local_rank:
+        count = torch.cuda.device_count()
+        raise UserError(
+            f"LOCAL_RANK={ranks.local_rank}: each rank needs a GPU of its own, and there are {count} here; start "
+            f"torchrun with --nproc-per-node {count}"
+        )
     device_type = name.partition(":")[0]
     if device_type not in ("cpu", "cuda"):
         raise UserError(f"device = {quoted(name, 60)}: not supported; use auto, cpu, cuda or cuda:N")

@@ -82,9 +82,32 @@ class MetricsLog:
         """Return when the lines would survive a power cut, as a checkpoint that is saved next does."""
         os.fsync(self._file.fileno())
 
+    @property
+    def files(self) -> list[str]:
+        """Names of the files that its trackers have begun in the run's folder."""
+        return self.trackers.files
+
     def close(self) -> None:
         self._file.close()
         self.trackers.close()
+
+
+class NoLog:
+    """The log of a rank that keeps none."""
+
+    files: list[str] = []  # noqa: RUF012
+
+    def write(self, split: str, step: int, values: dict[str, Any]) -> None:
+        """See `MetricsLog`, as for all that follow."""
+
+    def warn(self, step: int, text: str) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -152,7 +175,7 @@ class Meter:
 
     def __init__(self, machine: Machine):
         self.machine = machine
-        self.peak_flops = measured_peak_flops(machine)
+        self.peak_flops = measured_peak_flops(machine) * machine.ranks.size
         self.tokens = self.seconds = self.flops_per_token = 0.0
         self.counted = self.flops = 0.0
 

@@ -1,21 +1,20 @@
 """Pre-training: a data folder in, a run folder with checkpoints out (ARCHITECTURE.md lists its files)."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bertsmith import __version__
 from bertsmith.config.loading import to_dict
-from bertsmith.console.progress import Progress, format_count, progress_bar
+from bertsmith.console.progress import progress_bar
 from bertsmith.console.terminal import say
-from bertsmith.encoders.config import training_flops
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives.masking import MaskingVocabulary
-from bertsmith.objectives.objective import NO_LOSSES, Batch, Collator, PretrainingObjective
+from bertsmith.objectives.objective import Batch, Collator, PretrainingObjective
 from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import checkpoint_folders, no_empty_folder
@@ -23,6 +22,7 @@ from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, masked_batch, prefetch
 from bertsmith.training.branching import begin_branch, decaying_from, open_branch
+from bertsmith.training.dealing import check_dealing, checkpoint_of_first
 from bertsmith.training.folder import (
     finish_run,
     newest_checkpoint,
@@ -35,70 +35,65 @@ from bertsmith.training.folder import (
 from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.metrics import Meter, MetricsLog, with_deviations
+from bertsmith.training.metrics import MetricsLog, NoLog
 from bertsmith.training.optimizers.optimizer import WeightAverage
+from bertsmith.training.ranks import ALONE, Ranks
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.run_warnings import RunWarnings, mean_cosine
-from bertsmith.training.runner import Runner, held_out_losses
-from bertsmith.training.schedules import HeadWarmup, Plan
+from bertsmith.training.runner import Runner
+from bertsmith.training.schedules import HeadWarmup
 from bertsmith.training.staged_rows import StagedRows, build_collator
 from bertsmith.training.stages import Stage, stage_at
+from bertsmith.training.train_logger import PeriodicProbe, Probe, TrainLogger
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
-Probe = Callable[[PretrainingObjective, Callable[[str], None]], dict[str, float]]
-"""A function called with the model at each held-out evaluation: it returns measures, which are logged with the losses,
-may show lines below them with its second argument, and leaves the model as it was."""
-
-
-class PeriodicProbe(NamedTuple):
-    """A probe that takes minutes: it is called at the evaluation that comes next after each `steps`, and at the last;
-    never with averaged weights. Its time is not the run's."""
-
-    steps: int
-    """0: at the last alone."""
-    probe: Probe
-    skipped: str = "a measure was due, and is left out"
-    """The warning where a run that is stopping has no time for it: what is left out, and how to have it after all."""
-
-    def is_due(self, state: State, plan: Plan) -> bool:
-        """Return whether it is to be called at the evaluation after this step."""
-        before = max(0, state.step - plan.evaluate_steps)
-        passed = self.steps > 0 and state.step // self.steps > before // self.steps
-        return passed or state.progress(plan) >= 1.0
-
 
 @no_empty_folder
 def pretrain(
-    recipe: PretrainRecipe, run: Path, overwrite: bool = False, probes: Sequence[Probe | PeriodicProbe] = ()
+    recipe: PretrainRecipe,
+    run: Path,
+    overwrite: bool = False,
+    probes: Sequence[Probe | PeriodicProbe] = (),
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train as `recipe` says, from where the folder `run` stands, to the plan's end; returns the last measures.
 
-    `probes` are called at each held-out evaluation, in their order.
+    Args:
+        probes: called at each held-out evaluation, in their order.
+        ranks: the processes that train together, each of which calls this. The first owns the folder.
 
     Raises:
         UserError: the data, the model of `init`, the run of `branch` or the optimizer cannot be used, `run` belongs to
             another recipe (the differing keys are named) or to another process, memory or disk is full, the gradients
-            are not finite.
+            are not finite; the batch cannot be dealt to the ranks, or they differ.
+        RankLost: another rank has ended.
         Interrupted: by SIGTERM or SIGINT, after a checkpoint was written; in the last step, after the run was finished.
     """
     data = open_data(recipe.data)
     _check_data(data, recipe)
-    machine = choose_machine(recipe.machine, data.tokenizer.pad_id)
+    check_dealing(recipe, ranks)
+    machine = choose_machine(recipe.machine, data.tokenizer.pad_id, ranks=ranks)
     objective = initial_objective(recipe, data.tokenizer)
     state_shapes = recipe.optimizer_state_shapes(objective)
     initial = None if recipe.init is None else open_init_weights(recipe, data.tokenizer, run)
     new_parameters, init_message = set_weights(objective, initial) if initial else (frozenset(), "")
     branch = open_branch(recipe, data.hash, run, overwrite)
     inputs = {"init": initial.fingerprint} if initial else {"branch": branch.fingerprint} if branch else {}
-    make_folder(run)
-    with locked(run) as held:
-        old_manifest = open_run(run, recipe, data, machine, inputs, overwrite)
-        note_pooling(run, initial and initial.pooling)
-        rows = StagedRows(data, recipe)
-        checkpoint = newest_checkpoint(run, objective, state_shapes, rows.check)
-        checkpoint = checkpoint or (branch and begin_branch(run, recipe, branch, rows.check))
+    versions = [__version__, torch.__version__]
+    told = {name: value for name, value in to_dict(recipe).items() if name != "data"}  # a folder by its content
+    ranks.check_same({"the recipe": told, "the data": data.hash, "init or branch": inputs, "the version": versions})
+    rows = StagedRows(data, recipe)
+    with _locked_by_first(run, ranks) as held:
+        old_manifest: dict[str, Any] = {}
+        checkpoint = None
+        if ranks.is_first:
+            old_manifest = open_run(run, recipe, data, machine, inputs, overwrite)
+            note_pooling(run, initial and initial.pooling)
+            checkpoint = newest_checkpoint(run, objective, state_shapes, rows.check)
+            if branch and checkpoint is None:
+                checkpoint = begin_branch(run, recipe, branch, rows.check)
+        checkpoint = checkpoint_of_first(run, checkpoint, branch and branch.checkpoint, ranks)
         note_start(data, objective, machine, recipe.plan)
         if init_message and checkpoint is None:
             say(init_message, error=True)
@@ -107,7 +102,7 @@ def pretrain(
         state = State() if checkpoint is None else checkpoints.restore(checkpoint, objective, optimizer)
         if checkpoint is not None:
             say(f"continuing from {checkpoint.path} (step {state.step:,})", error=True)
-            note_threads(old_manifest, machine.device)
+            note_threads(old_manifest, machine)
         average = WeightAverage(objective, optimizer, recipe.average_decay) if recipe.average_decay else None
         schedule = decaying_from(recipe, branch) if branch else recipe.schedule
         context = TrainContext(
@@ -115,10 +110,10 @@ def pretrain(
             recipe.compat, head_warmup=recipe.head_warmup if new_parameters else HeadWarmup(), average=average,
         )  # fmt: skip
         with (
-            closing(MetricsLog(run, state.step, recipe.log, to_dict(recipe))) as log,
+            closing(_open_log(run, state.step, recipe, ranks)) as log,
             progress_bar("pretrain", recipe.plan.total, state.done(recipe.plan)) as bar,
         ):
-            note_events(run, log.trackers.files)
+            note_events(run, log.files)
             logger = TrainLogger(recipe, runner, log, bar, probes, average)
             held_out = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
             logger.start(state)
@@ -126,21 +121,22 @@ def pretrain(
                 logger.evaluate(held_out, state)
 
             def save(state: State, step: Step) -> None:
-                held.check()
-                log.sync()
-                checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
+                if held is not None:
+                    held.check()
+                    log.sync()
+                    checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
 
             saving = Event(recipe.plan.checkpoint_steps, save, when_stopped=True)
             with _naming_the_last_checkpoint(held, state):
                 asked_to_stop = _fit_stages(rows, context, logger, [*logger.events(held_out), saving], state)
-        summary = finish_run(run, state, logger.measures)
+        summary = finish_run(run, state, logger.measures) if ranks.is_first else {}
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
     return summary
 
 
 def _fit_stages(
-    rows: StagedRows, context: TrainContext, logger: "TrainLogger", events: list[Event], state: State
+    rows: StagedRows, context: TrainContext, logger: TrainLogger, events: list[Event], state: State
 ) -> int | None:
     """Call `fit` for each stage that is left, with shapes of its own; see there. `events` end with the one that saves,
     which acts at a stage's end too."""
@@ -189,120 +185,31 @@ def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]
     return [masked_batch(stream, collator, part, number, progress=1.0) for number, part in enumerate(rows)]
 
 
-class TrainLogger:
-    """The log of a run: losses between two lines of metrics, added up, and held-out evaluations."""
+@contextmanager
+def _locked_by_first(run: Path, ranks: Ranks) -> Iterator[Held | None]:
+    """Make the folder `run` and lock it, on the first rank; give it there, and None on the others."""
+    if not ranks.is_first:
+        yield None
+        return
+    make_folder(run)
+    with locked(run) as held:
+        yield held
 
-    def __init__(
-        self,
-        recipe: PretrainRecipe,
-        runner: Runner[PretrainingObjective],
-        log: MetricsLog,
-        bar: Progress,
-        probes: Sequence[Probe | PeriodicProbe],
-        average: WeightAverage | None,
-    ):
-        self.recipe, self.runner, self.log, self.bar = recipe, runner, log, bar
-        self.periodic = [probe for probe in probes if isinstance(probe, PeriodicProbe)]
-        self.probes = [probe for probe in probes if not isinstance(probe, PeriodicProbe)]
-        self.average = average
-        self.meter = Meter(runner.machine)
-        self.run_warnings = RunWarnings(recipe, self.warn)
-        self.total = NO_LOSSES
-        self.means = ""
-        self.measures: dict[str, float] = {}
 
-    def events(self, held_out: list[Batch]) -> list[Event]:
-        """Return when it acts, and in which order."""
-        plan = self.recipe.plan
-        return [
-            Event(1, self.add),
-            Event(plan.log_steps, self.log_training),
-            Event(plan.evaluate_steps, lambda state, step: self.evaluate(held_out, state, step.is_stopping)),
-        ]
-
-    def start(self, state: State) -> None:
-        self.meter.start(state.tokens, state.seconds)
-        self.run_warnings.before_training(state)
-
-    def begin_stage(self, number: int, stages: Sequence[Stage], state: State) -> None:
-        """Note the stage that begins or goes on here: what a token costs, and in a run of several which one it is."""
-        stage = stages[number]
-        flops = self.runner.objective.flops_per_token(stage.rows.length)
-        self.meter.set_cost(state.tokens, training_flops(flops))
-        if len(stages) > 1:
-            after = f"after {format_count(state.tokens)} tokens" if state.tokens else "from the beginning"
-            self.bar.line(f"stage {number + 1} of {len(stages)}, {after}: {stage.describe()}")
-
-    def warn(self, step: int, text: str) -> None:
-        """Show a warning, and keep it beside the metrics."""
-        self.log.warn(step, text)
-        self.bar.line(f"warning: {text}")
-
-    def add(self, state: State, step: Step) -> None:
-        if math.isfinite(step.gradient_norm):
-            self.total += step.losses
-        self.run_warnings.after_step(state)
-        self.bar.update(state.done(self.recipe.plan), f"step {state.step:,}{self.means}")
-
-    def log_training(self, state: State, step: Step) -> None:
-        rates = self.meter.read(state.tokens, state.seconds)
-        losses = self.total.means()
-        self.total = NO_LOSSES
-        self.log.write("train", state.step, {
-            "tokens": state.tokens, "seconds": round(state.seconds, 3), **losses, "learning_rate": step.learning_rate,
-            "gradient_norm": step.gradient_norm, "skipped_steps": state.skipped, **rates,
-        })  # fmt: skip
-        named = ", ".join(f"{name.replace('_', ' ')} {losses[name]:.3f}" for name in losses if name.endswith("_loss"))
-        rate = rates["tokens_per_second"]
-        self.means = f", {named}" + ("" if rate is None else f", {format_count(rate)} tokens/s")
-
-    def evaluate(self, batches: list[Batch], state: State, is_stopping: bool = False) -> None:
-        length = self.recipe.rows.length
-        shown: list[str] = []
-        self.measures = self._measure(batches, shown.append)
-        if self.average is not None:
-            with self.average.applied():
-                of_average = self._measure(batches, lambda line: None)
-            self.measures |= {f"averaged_{name}": value for name, value in of_average.items()}
-        for each in self.periodic:
-            if not each.is_due(state, self.recipe.plan):
-                continue
-            if is_stopping:
-                self.warn(state.step, each.skipped)
-            else:
-                self.measures |= each.probe(self.runner.objective, shown.append)
-        if not self.measures:
-            return
-        cosine = mean_cosine(self.runner, batches[0], length) if batches else None
-        alike = {} if cosine is None else {"hidden_cosine": cosine}
-        self.log.write(
-            "heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures, **alike}
-        )
-        prefix = self.recipe.objective.metric_prefix
-        self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
-            f"{name.removeprefix(prefix).replace('_', ' ')} {value}"
-            for name, value in with_deviations(self.measures).items()
-        ))  # fmt: skip
-        for line in shown:
-            self.bar.line(line)
-        if cosine is not None:
-            self.run_warnings.after_evaluation(state, self.measures, batches, cosine)
-
-    def _measure(self, batches: list[Batch], show: Callable[[str], None]) -> dict[str, float]:
-        measures = held_out_losses(self.runner, batches, self.recipe.rows.length) if batches else {}
-        for probe in self.probes:
-            measures |= probe(self.runner.objective, show)
-        return measures
+def _open_log(run: Path, step: int, recipe: PretrainRecipe, ranks: Ranks) -> MetricsLog | NoLog:
+    return MetricsLog(run, step, recipe.log, to_dict(recipe)) if ranks.is_first else NoLog()
 
 
 @contextmanager
-def _naming_the_last_checkpoint(held: Held, state: State) -> Iterator[None]:
+def _naming_the_last_checkpoint(held: Held | None, state: State) -> Iterator[None]:
     """Add to an error, or to being stopped, where the run can be continued from."""
     try:
         yield
     except Interrupted as error:
         raise Interrupted(error.number, f"at step {state.step:,}, which is saved") from None
     except UserError as error:
+        if held is None:
+            raise
         held.check()
         last = list(checkpoint_folders(held.path).values())[-1:]
         raise UserError(f"{error}\nlast checkpoint: {last[0] if last else 'none'}") from None

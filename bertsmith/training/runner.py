@@ -1,29 +1,30 @@
-"""An objective, run on a machine: forward and backward in micro-batches that fit into its memory, and on a GPU recorded
-as CUDA graphs: the host then launches one thing a pass instead of thousands.
-
-On an H100, ELECTRA-small on 128 rows of 128 tokens: its 1,700 kernels take 74 ms launched one by one, 15 ms replayed.
-"""
+"""An objective, run on a machine: this rank's share of a batch, forward and backward in micro-batches that fit into
+its memory, and on a GPU recorded as CUDA graphs."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor, nn
 
-from bertsmith.console.terminal import say
-from bertsmith.errors import UserError, one_line
-from bertsmith.objectives.objective import Batch, Losses, Objective, PretrainingObjective, denominators_of, sum_losses
+from bertsmith.errors import UserError
+from bertsmith.objectives.objective import (
+    NO_LOSSES,
+    Batch,
+    Losses,
+    Objective,
+    PretrainingObjective,
+    denominators_of,
+    sum_losses,
+)
+from bertsmith.training.cuda_graphs import CudaGraphRunner, Denominators
 from bertsmith.training.machine import Machine, evaluating
+from bertsmith.training.ranks import Ranks
+from bertsmith.training.reducer import GradientReducer
 
 CPU_MICRO_BATCH_TOKENS = 4096
 """On the CPU larger micro-batches only fall out of the caches."""
-
-BatchShape = tuple[Any, ...]
-"""Of a batch: its task, and its tensors' names and sizes."""
-Denominators = Mapping[str, float | Tensor]
 
 
 class PreparedBatch(NamedTuple):
@@ -54,6 +55,8 @@ class Runner(Generic[Trained]):
         machine.prepare_model(objective)
         self.objective, self.machine = objective, machine
         self.micro_batch_rows = machine.micro_batch_rows
+        self.ranks = machine.ranks
+        self.reducer = None if self.ranks.store is None else GradientReducer(objective, self.ranks)
         records = machine.device.type == "cuda" and machine.cuda_graphs
         self.cuda_graphs = CudaGraphRunner(objective, self._add_gradients) if records else None
 
@@ -71,26 +74,31 @@ class Runner(Generic[Trained]):
 
     def prepare(self, batch: Batch, length: int) -> PreparedBatch:
         """Do what the host has to do before `gradients`, which it can while the device is busy with another batch."""
-        parts = self._micro_batches(batch, length)
+        parts = self._micro_batches(self._share(batch), length)
         if self.machine.device.type == "cuda":
             parts = [part.pinned() for part in parts]
         return PreparedBatch(batch, length, denominators_of(self.objective, batch), parts)
 
     def gradients(self, prepared: PreparedBatch) -> Losses:
-        """Run a batch forward and backward in micro-batches; gradients are left on the parameters, in place of any.
+        """Run this rank's share of a batch forward and backward in micro-batches; the gradients of the whole batch are
+        left on the parameters, in place of any. Returns the losses of the share.
 
-        When memory runs out the micro-batch is halved and the same rows and masks run again.
+        When memory runs out, on whichever rank, the micro-batch is halved and the same rows and masks run again.
 
         Raises:
             UserError: a single row does not fit.
         """
-        while (losses := _if_it_fits(partial(self._gradients, prepared))) is None:
+        while True:
+            losses = _if_it_fits(partial(self._gradients, prepared))
+            if self.reducer is not None:
+                self.reducer.finish()
+            if not self.ranks.any(losses is None) and losses is not None:
+                return losses
             self._make_room(prepared.micro_batches[0].tokens.num_rows)
             prepared = self.prepare(prepared.batch, prepared.length)
-        return losses
 
     def losses(self, batch: Batch, length: int) -> Losses:
-        """Run `batch` forward only, in micro-batches too; as `gradients` when memory runs out."""
+        """Run `batch` forward only, in micro-batches too, whatever the ranks; as `gradients` when memory runs out."""
         while (losses := _if_it_fits(partial(self._losses, batch, length))) is None:
             self._make_room(self._rows_at_once(batch, length))
         return losses
@@ -106,7 +114,17 @@ class Runner(Generic[Trained]):
         else:
             self.cuda_graphs.zero_gradients()
             run = self.cuda_graphs.run
-        return sum_losses(run(part, prepared.denominators) for part in prepared.micro_batches)
+        losses, last = NO_LOSSES, len(prepared.micro_batches) - 1
+        for number, part in enumerate(prepared.micro_batches):
+            if number == last and self.reducer is not None and self.cuda_graphs is None:
+                self.reducer.overlap()
+            losses += run(part, prepared.denominators)
+        return losses
+
+    def _share(self, batch: Batch) -> Batch:
+        """Return this rank's rows of a batch."""
+        rows = self.ranks.share(batch.tokens.num_rows)
+        return batch.rows(rows.start, rows.stop)
 
     def _add_gradients(self, part: Batch, denominators: Denominators) -> Losses:
         with self.machine.autocast():
@@ -172,9 +190,13 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def held_out_losses(runner: Runner[PretrainingObjective], batches: Sequence[Batch], length: int) -> dict[str, float]:
-    """Return the means over all `batches`, with `…_perplexity` for a loss in nats a token."""
+    """Return the means over all `batches`, which the ranks deal among themselves, with `…_perplexity` for a loss in
+    nats a token."""
+    ranks = runner.ranks
+    own = batches[ranks.deal] or batches[:1]  # without a batch of its own a rank knows no loss's name
     with evaluating(runner.objective):
-        means = sum_losses(runner.losses(batch, length) for batch in batches).means()
+        losses = sum_losses(runner.losses(batch, length) for batch in own)
+    means = added_up(losses, ranks, ranks.rank < len(batches)).means()
     perplexities = {
         name.replace("_loss", "_perplexity"): math.exp(min(mean, 100.0))
         for name, mean in means.items()
@@ -183,102 +205,13 @@ def held_out_losses(runner: Runner[PretrainingObjective], batches: Sequence[Batc
     return means | perplexities
 
 
-RUNS_BEFORE = 2
-"""Runs of a shape before it is recorded: they compile it, and load what it needs."""
-MAX_RECORDINGS = 16
-"""Shapes recorded; pre-training has one at a time, fine-tuning one for each length."""
-
-
-class CudaGraphRunner:
-    """A runner of an objective that records its passes over batches whose shape comes again.
-
-    What a graph reads and writes stays where it is: so gradients are set to zero instead of being given up, and each
-    recording has inputs of its own, into which batches are copied. Random numbers follow torch's seed as if it were not
-    there.
-    """
-
-    def __init__(self, objective: nn.Module, run: Callable[[Batch, Denominators], Losses]):
-        """Run `run`, which adds to the gradients of `objective` and takes a batch on the host or the device."""
-        self.run_eagerly = run
-        self.parameters = list(objective.parameters())
-        self.failed = False
-        self.forget()
-
-    def forget(self) -> None:
-        """Give up all recordings, and with them their memory."""
-        self.runs: Counter[BatchShape] = Counter()
-        self.recordings: dict[BatchShape, _Recording] = {}
-        self.parameters_with_gradients: list[nn.Parameter] = []
-        self.gradients: list[Tensor] = []
-        self.pool: Any = None
-
-    def zero_gradients(self) -> None:
-        """Set gradients to zero; remove them before anything is recorded."""
-        if not self.gradients:
-            for parameter in self.parameters:
-                parameter.grad = None
-            return
-        for parameter, gradient in zip(self.parameters_with_gradients, self.gradients, strict=True):
-            parameter.grad = gradient
-        torch._foreach_zero_(self.gradients)
-
-    def run(self, batch: Batch, denominators: Mapping[str, float]) -> Losses:
-        """Run `batch`, which is on the host, in pinned memory."""
-        shape = (batch.task, *((name, *tensor.shape) for name, tensor in batch.tensors().items()))
-        if recording := self.recordings.get(shape):
-            return recording.replay(batch, denominators)
-        self.runs[shape] += 1
-        wanted = self.runs[shape] > RUNS_BEFORE and len(self.recordings) < MAX_RECORDINGS
-        if wanted and not self.failed and self._record(shape, batch, denominators):
-            return self.recordings[shape].replay(batch, denominators)
-        losses = self.run_eagerly(batch, denominators)
-        if not self.gradients:
-            self.parameters_with_gradients = [parameter for parameter in self.parameters if parameter.grad is not None]
+def added_up(losses: Losses, ranks: Ranks, counts: bool = True) -> Losses:
+    """Return the losses of all ranks added up; every rank has the same names. Without `counts` this rank's are left
+    out."""
+    if ranks.size == 1:
         return losses
-
-    def _record(self, shape: BatchShape, batch: Batch, denominators: Mapping[str, float]) -> bool:
-        if not self.gradients:
-            for parameter in self.parameters_with_gradients:  # a gradient that is made inside a graph belongs to it
-                parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            gradients = (parameter.grad for parameter in self.parameters_with_gradients)
-            self.gradients = [gradient for gradient in gradients if gradient is not None]
-            self.pool = torch.cuda.graph_pool_handle()
-        device = self.gradients[0].device
-        random_state = torch.cuda.get_rng_state(device)
-        try:
-            self.recordings[shape] = _Recording(self.run_eagerly, batch.to(device), denominators, self.pool)
-        except RuntimeError as error:
-            self.failed = True
-            say(f"steps are not recorded as CUDA graphs, which would be faster: {one_line(error)}", error=True)
-        torch.cuda.set_rng_state(random_state, device)
-        return not self.failed
-
-
-class _Recording:
-    """A pass over batches of one shape."""
-
-    def __init__(
-        self, run: Callable[[Batch, Denominators], Losses], batch: Batch, denominators: Mapping[str, float], pool: Any
-    ):
-        self.inputs = batch.tensors()
-        self.denominators = torch.tensor(list(denominators.values()), device=batch.tokens.ids.device)
-        self.graph = torch.cuda.CUDAGraph()
-        # Other threads may go on: the one that makes batches stays on the host.
-        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
-            losses = run(batch, dict(zip(denominators, self.denominators.unbind(), strict=True)))
-            self.names = list(losses.sums)
-            counted = [self._tensor(losses.counts[name]) for name in self.names]
-            self.sums_and_counts = torch.stack([*losses.sums.values(), *counted])
-
-    def _tensor(self, count: Tensor | float) -> Tensor:
-        return count.float() if isinstance(count, Tensor) else self.denominators.new_full((), count)
-
-    def replay(self, batch: Batch, denominators: Mapping[str, float]) -> Losses:
-        for name, tensor in batch.tensors().items():
-            self.inputs[name].copy_(tensor, non_blocking=True)
-        self.denominators.copy_(torch.tensor(list(denominators.values()), pin_memory=True), non_blocking=True)
-        self.graph.replay()
-        sums, counted = self.sums_and_counts.clone().view(2, -1)
-        return Losses(
-            dict(zip(self.names, sums.unbind(), strict=True)), dict(zip(self.names, counted.unbind(), strict=True))
-        )
+    names = sorted(losses.sums)
+    own = [float(part[name]) if counts else 0.0 for part in (losses.sums, losses.counts) for name in names]
+    added = ranks.add_up(own)
+    sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in zip(names, added, strict=False)}
+    return Losses(sums, dict(zip(names, added[len(names) :], strict=True)))

@@ -10,8 +10,9 @@ from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.rtd import ReplacedTokensSettings
 from bertsmith.training import runner as runner_file
+from bertsmith.training.cuda_graphs import RUNS_BEFORE, CudaGraphRunner
 from bertsmith.training.machine import Machine
-from bertsmith.training.runner import RUNS_BEFORE, CudaGraphRunner, Runner
+from bertsmith.training.runner import Runner
 from tests.toys import needs_cuda
 
 LENGTH = 24

@@ -19,7 +19,8 @@ from bertsmith.tasks.quick_glue import Reading, glue_probes
 from bertsmith.training import checkpoints, loop
 from bertsmith.training.loop import Event, State
 from bertsmith.training.metrics import read_metrics, with_deviations
-from bertsmith.training.pretrain import PeriodicProbe, pretrain
+from bertsmith.training.pretrain import pretrain
+from bertsmith.training.train_logger import PeriodicProbe
 from tests.tasks.texts.toy_glue import write_glue
 from tests.toys import tiny_recipe
 

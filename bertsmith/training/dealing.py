@@ -1,0 +1,68 @@
+"""What ranks must agree on before they train one run together: its batches, and the checkpoint that it goes on from."""
+
+import socket
+from pathlib import Path
+
+from bertsmith.errors import UserError
+from bertsmith.objectives.masking import MaskingObjectiveSettings
+from bertsmith.storage.folders import checkpoint_folders
+from bertsmith.training import checkpoints
+from bertsmith.training.checkpoints import Checkpoint
+from bertsmith.training.ranks import Ranks
+from bertsmith.training.recipe import PretrainRecipe
+
+NONE = -1.0
+
+
+def check_dealing(recipe: PretrainRecipe, ranks: Ranks) -> None:
+    """Raise UserError where the batches of a recipe cannot be dealt to the ranks, or would not be the same on each."""
+    if ranks.size == 1:
+        return
+    for stage in recipe.all_stages:
+        if stage.batch_size % ranks.size:
+            nearest = -(-stage.batch_size // ranks.size) * ranks.size
+            raise UserError(
+                f"batch_size = {stage.batch_size}: cannot be dealt evenly to {ranks.size} ranks; give a multiple, such "
+                f"as {nearest}"
+            )
+    if recipe.plan.hours is not None and _masks_change(recipe):
+        raise UserError(
+            "objective.masking.final_prob: in a plan of hours masks would follow each rank's own clock; plan in tokens "
+            "or steps, or leave it out"
+        )
+
+
+def _masks_change(recipe: PretrainRecipe) -> bool:
+    objective = recipe.objective
+    if not isinstance(objective, MaskingObjectiveSettings):
+        return False
+    return objective.masking.final_prob not in (None, objective.masking.prob)
+
+
+def checkpoint_of_first(
+    run: Path, found: Checkpoint | None, branch: Checkpoint | None, ranks: Ranks
+) -> Checkpoint | None:
+    """Return on every rank the checkpoint that the first has `found`, None where it has found none.
+
+    Args:
+        run: the folder, which all ranks share.
+        found: on the first rank, the newest of the run, or `branch`.
+        branch: the checkpoint that the run branches off from, if it does.
+
+    Raises:
+        UserError: this rank does not see the folder, or the checkpoint is damaged.
+    """
+    if ranks.size == 1:
+        return found
+    is_branch = found is not None and found is branch
+    step, branches = ranks.of_first(NONE if found is None else found.state.step), ranks.of_first(is_branch)
+    if ranks.is_first:
+        return found
+    if branches:
+        return branch
+    if not (run / "manifest.json").is_file() or (step != NONE and step not in checkpoint_folders(run)):
+        raise UserError(
+            f"{run}: rank 0 has opened it, and {socket.gethostname()} does not see it; --out must be in a folder that "
+            f"all machines share"
+        )
+    return None if step == NONE else checkpoints.read(checkpoint_folders(run)[int(step)])

@@ -1,0 +1,104 @@
+"""Processes that train together, for tests."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bertsmith.errors import Interrupted, UserError
+from bertsmith.training import loop
+from bertsmith.training.pretrain import pretrain
+from bertsmith.training.ranks import joined_ranks
+from bertsmith.training.runner import Runner
+from tests.toys import tiny_recipe
+
+SECONDS = 100
+"""After which a rank that waits is killed, and its test fails."""
+
+
+class Ended(NamedTuple):
+    status: int
+    error: str
+
+
+def run_ranks(size: int, jobs: Sequence[dict[str, Any]], folder: Path, data: Path) -> list[Ended]:
+    """Train the runs of `jobs`, one after the other, in `size` processes; return how each of these ended.
+
+    A job has the folder "run", "settings" as `tiny_recipe` takes them, and, by rank, more "settings_of" one and what
+    "happens" to it: ("signal", step, number) or ("memory", step) as a step begins, or ("clock", seconds) that it runs
+    ahead whenever it is looked at.
+    """
+    port, fork = free_port(), multiprocessing.get_context("fork")  # a process with torch imported is quickly forked
+    files = [folder / f"rank-{rank}.err" for rank in range(size)]
+    processes = [
+        fork.Process(target=_work, args=(rank, size, port, file, jobs, data)) for rank, file in enumerate(files)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [Ended(process.exitcode or 0, file.read_text()) for process, file in zip(processes, files, strict=True)]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def environment_of(rank: int, size: int, port: int) -> dict[str, str]:
+    """Return what torchrun tells a process."""
+    return {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }  # fmt: skip
+
+
+def _work(rank: int, size: int, port: int, error: Path, jobs: Sequence[dict[str, Any]], data: Path) -> None:
+    signal.alarm(SECONDS)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    sys.stderr = error.open("w", buffering=1)
+    os.environ.update(environment_of(rank, size, port))
+    try:
+        with joined_ranks() as ranks:
+            for job in jobs:
+                _happen(job.get("happens", {}).get(rank))
+                recipe = tiny_recipe(data, *job["settings"], *job.get("settings_of", {}).get(rank, []))
+                pretrain(recipe, Path(job["run"]), ranks=ranks)
+    except UserError as mistake:
+        print(mistake, file=sys.stderr)
+        sys.exit(2)
+    except Interrupted as stopped:
+        sys.exit(128 + stopped.number)
+
+
+def _happen(what: Sequence[Any] | None) -> None:
+    if what is None:
+        return
+    if what[0] == "clock":
+        loop.time = _AheadClock(what[1])  # type: ignore[assignment]
+        return
+    run, steps = Runner._gradients, []
+
+    def gradients(self: Any, prepared: Any) -> Any:
+        steps.append(0)
+        if len(steps) == what[1] and what[0] == "signal":
+            os.kill(os.getpid(), what[2])
+        elif len(steps) == what[1]:
+            raise MemoryError
+        return run(self, prepared)
+
+    Runner._gradients = gradients  # type: ignore[method-assign]
+
+
+class _AheadClock:
+    def __init__(self, seconds: float):
+        self.now, self.seconds = 0.0, seconds
+
+    def perf_counter(self) -> float:
+        self.now += self.seconds
+        return self.now

@@ -1,0 +1,145 @@
+"""Runs of several processes: the same rows, masks, losses and weights as of one; ends that all of them meet."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bertsmith.errors import UserError
+from bertsmith.storage.folders import checkpoint_folders
+from bertsmith.storage.manifests import read_manifest
+from bertsmith.training.metrics import read_metrics
+from bertsmith.training.pretrain import pretrain
+from bertsmith.training.ranks import num_ranks
+from tests.toys import tiny_recipe
+from tests.training.ranks_at_work import run_ranks
+
+EVERY_STEP = (
+    "plan.steps=20", "plan.log_steps=1", "plan.checkpoint_steps=10", "plan.evaluate_steps=10",
+    "model.hidden_dropout_prob=0", "model.attention_probs_dropout_prob=0",
+)  # fmt: skip
+MODERN = ("model.kind=modern", "model.local_attention=4")
+RECIPES = {
+    "mlm": EVERY_STEP,
+    "rtd": (*EVERY_STEP, "objective.kind=rtd", "objective.generator.hidden_fraction=0.5"),
+    "modern, Muon, averages": (*EVERY_STEP[:4], *MODERN, "optimizer.kind=muon", "average_decay=0.9"),
+    "stages, micro-batches": (
+        *EVERY_STEP, "stages=[{tokens=1024, length=16, batch_size=16}]", "machine.micro_batch_rows=1",
+    ),
+}  # fmt: skip
+
+
+def losses_of(run: Path) -> list[list[float]]:
+    lines = [line for line in read_metrics(run / "metrics.jsonl") if line["split"] in ("train", "heldout")]
+    return [
+        [value for name, value in line.items() if name.endswith("_loss") or name == "gradient_norm"] for line in lines
+    ]
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(list(checkpoint_folders(run).values())[-1] / "model.safetensors")
+
+
+def assert_alike(run: Path, alone: Path, weights: bool = True) -> None:
+    """Hold two runs to the same tokens, losses and, where asked, weights: to 1e-5."""
+    lines, expected = read_metrics(run / "metrics.jsonl"), read_metrics(alone / "metrics.jsonl")
+    assert [line.get("tokens") for line in lines] == [line.get("tokens") for line in expected]
+    losses, of_one = (torch.tensor(flat(losses_of(folder))) for folder in (run, alone))
+    torch.testing.assert_close(losses, of_one, rtol=1e-5, atol=0)
+    theirs = weights_of(alone)
+    for name, weight in weights_of(run).items() if weights else ():
+        torch.testing.assert_close(weight, theirs[name], rtol=1e-5, atol=1e-5, msg=f"{run.name}, {name}")
+
+
+def flat(rows: list[list[float]]) -> list[float]:
+    return [value for row in rows for value in row]
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_ranks_train_as_one_process_does(size, data, tmp_path):
+    plan = [{"run": str(tmp_path / f"together {name}"), "settings": settings} for name, settings in RECIPES.items()]
+    ended = run_ranks(size, plan, tmp_path, data)
+    assert [process.status for process in ended] == [0] * size, ended
+    for name, settings in RECIPES.items():
+        # Muon makes every direction of a gradient as long as the largest, so that a rounding difference becomes as
+        # large as a step. Two ranks add as two micro-batches do; four in another order.
+        has_muon = "optimizer.kind=muon" in settings
+        parts = ["machine.micro_batch_rows=4"] if has_muon else []
+        pretrain(tiny_recipe(data, *settings, *parts), tmp_path / name)
+        assert_alike(tmp_path / f"together {name}", tmp_path / name, weights=size == 2 or not has_muon)
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(data, tmp_path):
+    """Asked to stop, one rank of two stops both; one process goes on, asked again, and two more end the run."""
+    recipe, run, alone = RECIPES["mlm"], tmp_path / "run", tmp_path / "alone"
+    job = {"run": str(run), "settings": recipe}
+    stopped = run_ranks(2, [job | {"happens": {1: ["signal", 6, int(signal.SIGTERM)]}}], tmp_path, data)
+    assert [ended.status for ended in stopped] == [128 + signal.SIGTERM] * 2, stopped
+    assert list(checkpoint_folders(run)) == [6]
+    (ended,) = run_ranks(1, [job | {"happens": {0: ["signal", 5, int(signal.SIGUSR1)]}}], tmp_path, data)
+    assert (ended.status, list(checkpoint_folders(run))) == (128 + signal.SIGUSR1, [10, 11])
+    assert [ended.status for ended in run_ranks(2, [job], tmp_path, data)] == [0, 0]
+    pretrain(tiny_recipe(data, *recipe), alone)
+    assert_alike(run, alone)
+    assert read_manifest(run, "pretrain")["ranks"] == [2, 1]
+
+
+def test_memory_that_runs_out_on_one_rank_halves_the_micro_batches_of_all(data, tmp_path):
+    run, alone, recipe = tmp_path / "run", tmp_path / "alone", RECIPES["mlm"]
+    ended = run_ranks(2, [{"run": str(run), "settings": recipe, "happens": {1: ["memory", 3]}}], tmp_path, data)
+    assert [process.status for process in ended] == [0, 0], ended
+    pretrain(tiny_recipe(data, *recipe), alone)
+    assert_alike(run, alone)
+
+
+def test_a_clock_that_runs_ahead_on_one_rank_ends_nothing(data, tmp_path):
+    run = tmp_path / "run"
+    plan = {"run": str(run), "settings": ["plan.hours=0.0001", "plan.log_steps=1"], "happens": {1: ["clock", 100.0]}}
+    ended = run_ranks(2, [plan], tmp_path, data)
+    assert [process.status for process in ended] == [0, 0], ended
+    last = read_metrics(run / "metrics.jsonl")[-1]
+    assert 0.36 <= last["seconds"] < 20 and last["step"] > 1  # of the first rank, whose clock is right
+
+
+@pytest.mark.parametrize(
+    ("job", "says"),
+    [
+        (
+            {"settings_of": {1: ["schedule.learning_rate=1e-3"]}},
+            "the recipe: not the same as on rank 0; start all ranks with the same command, version and data",
+        ),
+        (
+            {"settings": ["batch_size=9"]},
+            "batch_size = 9: cannot be dealt evenly to 2 ranks; give a multiple, such as 10",
+        ),
+        (
+            {"settings": ["machine.micro_batch_rows=1"], "happens": {1: ["memory", 3]}},
+            "out of memory with a single row; use a smaller model, shorter rows or a larger machine",
+        ),
+        (
+            {"settings": ["plan.hours=1", "objective.masking.final_prob=0.1"]},
+            "objective.masking.final_prob: in a plan of hours masks would follow each rank's own clock",
+        ),
+    ],
+)  # fmt: skip
+def test_what_ends_one_rank_ends_all_and_is_said_once(job, says, data, tmp_path):
+    ended = run_ranks(2, [{"run": str(tmp_path / "run"), "settings": []} | job], tmp_path, data)
+    assert {process.status for process in ended} <= {1, 2}, ended
+    assert sum(says in process.error for process in ended) == 1, ended
+    assert sum("Error" in process.error or "another rank" in process.error for process in ended) == 0, ended
+
+
+def test_a_killed_rank_brings_the_others_down(data, tmp_path):
+    plan = {"run": str(tmp_path / "run"), "settings": ["plan.steps=2000"], "happens": {1: ["signal", 6, 9]}}
+    first, killed = run_ranks(2, [plan], tmp_path, data)
+    assert (first.status, killed.status) == (1, -signal.SIGKILL)
+    assert "rank 0 of 2" in first.error and "another rank has ended" in first.error
+    assert "goes on from the last checkpoint" in first.error.splitlines()[-1]
+
+
+def test_an_environment_that_names_no_rank_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UserError, match="start them with torchrun --nproc-per-node 4 -m bertsmith"):
+        num_ranks()

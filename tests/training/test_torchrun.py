@@ -1,0 +1,82 @@
+"""`torchrun -m bertsmith pretrain`: stopped, killed and started anew, with real processes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bertsmith.config.loading import to_toml
+from bertsmith.storage.folders import checkpoint_folders
+from tests.toys import tiny_recipe
+
+pytestmark = pytest.mark.slow
+
+KILLS = 10
+
+
+def start(recipe: Path, run: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *options]
+    return subprocess.Popen(
+        [*command, "-m", "bertsmith", "pretrain", str(recipe), "--out", str(run)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that torchrun has started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(child) for child in children.read_text().split()] if children.exists() else []
+
+
+def wait_for_checkpoint(run: Path, step: int, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None and max(checkpoint_folders(run), default=-1) < step:
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def recipe(data, tmp_path) -> Path:
+    path = tmp_path / "recipe.toml"
+    steps = ("plan.steps=3000", "plan.checkpoint_steps=50", "plan.evaluate_steps=1000")
+    path.write_text(
+        to_toml(tiny_recipe(data, *steps, "model.hidden_dropout_prob=0", "model.attention_probs_dropout_prob=0"))
+    )
+    return path
+
+
+@pytest.mark.parametrize("asked", ["torchrun", "one rank"])
+def test_asked_to_stop_all_end_with_a_checkpoint(asked, recipe, tmp_path):
+    run = tmp_path / "run"
+    process = start(recipe, run)
+    wait_for_checkpoint(run, 50, process)
+    os.kill(process.pid if asked == "torchrun" else ranks_of(process)[1], signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert errors.count("which is saved. To go on:") == 1, errors
+    assert ranks_of(process) == []
+    assert max(checkpoint_folders(run)) % 50, "the step at which they stopped"
+
+
+def test_ranks_killed_at_random_moments_are_started_anew_and_end_as_ever(recipe, data, tmp_path):
+    run, rng = tmp_path / "run", random.Random(0)
+    process = start(recipe, run, "--max-restarts", str(2 * KILLS), "--monitor-interval", "0.2")
+    for number in range(KILLS):
+        wait_for_checkpoint(run, 50 * (number + 1), process)
+        time.sleep(rng.random())
+        if found := ranks_of(process):
+            os.kill(rng.choice(found), signal.SIGKILL)
+            time.sleep(1)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert errors.count("continuing from") >= KILLS // 2, errors
+    alone = tmp_path / "alone"
+    start(recipe, alone).communicate(timeout=300)
+    killed, expected = (
+        load_file(list(checkpoint_folders(path).values())[-1] / "model.safetensors") for path in (run, alone)
+    )
+    for name, weight in killed.items():
+        torch.testing.assert_close(weight, expected[name], rtol=1e-5, atol=1e-5, msg=name)
