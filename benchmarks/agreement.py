@@ -16,9 +16,10 @@ from bertsmith.encoders.attention import attend
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch
 from bertsmith.text.segments import PackedRows
+from bertsmith.training.cuda_graphs import RUNS_BEFORE
 from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import Machine
-from bertsmith.training.runner import RUNS_BEFORE, Runner, held_out_losses
+from bertsmith.training.runner import Runner, held_out_losses
 from bertsmith.training.schedules import Plan, PolynomialSettings
 
 LIMITS = {torch.float32: (1e-4, 2e-3), torch.bfloat16: (1e-2, 2e-2)}

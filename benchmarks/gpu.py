@@ -42,10 +42,10 @@ from bertsmith.errors import Interrupted
 from bertsmith.objectives.objective import Batch
 from bertsmith.randomness import derived_rng
 from bertsmith.training.batches import prefetch
+from bertsmith.training.cuda_graphs import RUNS_BEFORE
 from bertsmith.training.loop import Event, State, TrainContext, fit
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.metrics import measured_peak_flops, memory_bytes
-from bertsmith.training.runner import RUNS_BEFORE
 from bertsmith.training.schedules import Plan, PolynomialSettings
 
 OURS, PEER = "bertsmith", "transformers"

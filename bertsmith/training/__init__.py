@@ -3,15 +3,21 @@
 In reading order:
     pretrain     `pretrain`: builds data, model, objective, optimizer, schedule and events, then calls `fit`
     recipe       its settings
+    beginning    what a run begins with, and its folder, opened on all ranks
     loop         `fit`, and the State that it carries
     schedules    when training ends; the learning rate
     stages       rows a step and their length, stage by stage
     branching    a run that goes on from another's checkpoint, to a learning rate of zero
     optimizers/  AdamW and others; weight-decay groups; clipping; a moving average of the weights
     machine      device, dtype, compilation, padding
-    runner       an objective on a machine, in micro-batches, recorded as CUDA graphs; its losses on held-out text
+    ranks        the processes that train one run together, as torchrun starts them; what they agree on
+    dealing      what must be the same on all ranks, and the checkpoint that they go on from
+    reducer      gradients summed over ranks during the backward pass
+    runner       a rank's share of a batch, run in micro-batches; losses on held-out text
+    cuda_graphs  passes recorded as CUDA graphs
     batches      shards → rows → masked batches, in a resumable order
     staged_rows  the masked batches of each stage
+    train_logger lines of metrics, held-out evaluations, and the probes called at them
     run_warnings warnings about settings, and about training that stands still
     checkpoints  written whole or not at all, verified when read
     folder       making, opening and finishing a run's folder

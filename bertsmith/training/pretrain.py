@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bertsmith import __version__
 from bertsmith.config.loading import to_dict
 from bertsmith.console.progress import progress_bar
 from bertsmith.console.terminal import say
@@ -21,18 +20,14 @@ from bertsmith.storage.folders import checkpoint_folders, no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, masked_batch, prefetch
-from bertsmith.training.branching import begin_branch, decaying_from, open_branch
-from bertsmith.training.dealing import check_dealing, checkpoint_of_first
+from bertsmith.training.beginning import check_same_on_all, open_folder, read_beginning, say_beginning
+from bertsmith.training.branching import decaying_from
+from bertsmith.training.dealing import check_dealing
 from bertsmith.training.folder import (
     finish_run,
-    newest_checkpoint,
     note_events,
-    note_pooling,
     note_start,
-    note_threads,
-    open_run,
 )
-from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.metrics import MetricsLog, NoLog
@@ -75,39 +70,23 @@ def pretrain(
     check_dealing(recipe, ranks)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id, ranks=ranks)
     objective = initial_objective(recipe, data.tokenizer)
-    state_shapes = recipe.optimizer_state_shapes(objective)
-    initial = None if recipe.init is None else open_init_weights(recipe, data.tokenizer, run)
-    new_parameters, init_message = set_weights(objective, initial) if initial else (frozenset(), "")
-    branch = open_branch(recipe, data.hash, run, overwrite)
-    inputs = {"init": initial.fingerprint} if initial else {"branch": branch.fingerprint} if branch else {}
-    versions = [__version__, torch.__version__]
-    told = {name: value for name, value in to_dict(recipe).items() if name != "data"}  # a folder by its content
-    ranks.check_same({"the recipe": told, "the data": data.hash, "init or branch": inputs, "the version": versions})
+    beginning = read_beginning(recipe, data, run, overwrite, objective)
+    check_same_on_all(recipe, data, beginning, machine)
     rows = StagedRows(data, recipe)
     with _locked_by_first(run, ranks) as held:
-        old_manifest: dict[str, Any] = {}
-        checkpoint = None
-        if ranks.is_first:
-            old_manifest = open_run(run, recipe, data, machine, inputs, overwrite)
-            note_pooling(run, initial and initial.pooling)
-            checkpoint = newest_checkpoint(run, objective, state_shapes, rows.check)
-            if branch and checkpoint is None:
-                checkpoint = begin_branch(run, recipe, branch, rows.check)
-        checkpoint = checkpoint_of_first(run, checkpoint, branch and branch.checkpoint, ranks)
+        opened = open_folder(run, rows, machine, beginning, objective, overwrite)
+        checkpoint = opened.checkpoint
         note_start(data, objective, machine, recipe.plan)
-        if init_message and checkpoint is None:
-            say(init_message, error=True)
+        say_beginning(beginning, opened, machine)
         runner = Runner(objective, machine)
-        optimizer = recipe.make_optimizer(objective, new_parameters)
+        optimizer = recipe.make_optimizer(objective, beginning.new_parameters)
         state = State() if checkpoint is None else checkpoints.restore(checkpoint, objective, optimizer)
-        if checkpoint is not None:
-            say(f"continuing from {checkpoint.path} (step {state.step:,})", error=True)
-            note_threads(old_manifest, machine)
         average = WeightAverage(objective, optimizer, recipe.average_decay) if recipe.average_decay else None
-        schedule = decaying_from(recipe, branch) if branch else recipe.schedule
+        schedule = decaying_from(recipe, beginning.branch) if beginning.branch else recipe.schedule
         context = TrainContext(
             optimizer, schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length, recipe.seed,
-            recipe.compat, head_warmup=recipe.head_warmup if new_parameters else HeadWarmup(), average=average,
+            recipe.compat, average=average,
+            head_warmup=recipe.head_warmup if beginning.new_parameters else HeadWarmup(),
         )  # fmt: skip
         with (
             closing(_open_log(run, state.step, recipe, ranks)) as log,
@@ -117,7 +96,7 @@ def pretrain(
             logger = TrainLogger(recipe, runner, log, bar, probes, average)
             held_out = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
             logger.start(state)
-            if init_message and checkpoint is None:
+            if beginning.message and checkpoint is None:
                 logger.evaluate(held_out, state)
 
             def save(state: State, step: Step) -> None:

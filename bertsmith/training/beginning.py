@@ -1,0 +1,107 @@
+"""What a run begins with: random weights, those of a model, another run's checkpoint, or its own newest one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bertsmith import __version__
+from bertsmith.config.loading import to_dict
+from bertsmith.console.terminal import say
+from bertsmith.objectives.objective import PretrainingObjective
+from bertsmith.text.shards import Data
+from bertsmith.training.branching import Branch, begin_branch, open_branch
+from bertsmith.training.checkpoints import Checkpoint
+from bertsmith.training.dealing import checkpoint_of_first
+from bertsmith.training.folder import newest_checkpoint, note_pooling, note_threads, open_run
+from bertsmith.training.initial import open_init_weights, set_weights
+from bertsmith.training.machine import Machine
+from bertsmith.training.recipe import PretrainRecipe
+from bertsmith.training.staged_rows import StagedRows
+
+
+class Beginning(NamedTuple):
+    """A run's beginning, where it has no checkpoint of its own."""
+
+    state_shapes: Mapping[str, Tensor]
+    """The optimizer's state before the first step (`OptimizerSettings.state_shapes`)."""
+    new_parameters: frozenset[str] = frozenset()
+    """Names of the weights that the model of `init` lacks."""
+    message: str = ""
+    """What was taken from it, in words."""
+    pooling: dict[str, Any] | None = None
+    """Its settings for sentence-transformers."""
+    branch: Branch | None = None
+    fingerprints: Mapping[str, str] = {}
+    """Hashes of what it begins with, by the setting's name."""
+
+
+def read_beginning(
+    recipe: PretrainRecipe, data: Data, run: Path, overwrite: bool, objective: PretrainingObjective
+) -> Beginning:
+    """Read what the recipe's `init` or `branch` names; with `init`, give `objective` its weights.
+
+    Raises:
+        UserError: as `optimizer_state_shapes`, `open_init_weights` and `open_branch`.
+    """
+    state_shapes = recipe.optimizer_state_shapes(objective)
+    if recipe.init is not None:
+        initial = open_init_weights(recipe, data.tokenizer, run)
+        new_parameters, message = set_weights(objective, initial)
+        fingerprints = {"init": initial.fingerprint}
+        return Beginning(state_shapes, new_parameters, message, initial.pooling, fingerprints=fingerprints)
+    branch = open_branch(recipe, data.hash, run, overwrite)
+    return Beginning(state_shapes, branch=branch, fingerprints={"branch": branch.fingerprint} if branch else {})
+
+
+def check_same_on_all(recipe: PretrainRecipe, data: Data, beginning: Beginning, machine: Machine) -> None:
+    """Raise UserError on a rank whose recipe, data, model to begin with, or code is not the first's."""
+    told = {name: value for name, value in to_dict(recipe).items() if name != "data"}  # a folder by its content
+    begun, versions = dict(beginning.fingerprints), [__version__, torch.__version__]
+    machine.ranks.check_same(
+        {"the recipe": told, "the data": data.hash, "init or branch": begun, "the version": versions}
+    )
+
+
+class Opened(NamedTuple):
+    """A run's folder, opened."""
+
+    manifest_before: dict[str, Any]
+    """{} where there was none, and on ranks after the first."""
+    checkpoint: Checkpoint | None
+    """To go on from."""
+
+
+def open_folder(
+    run: Path,
+    rows: StagedRows,
+    machine: Machine,
+    beginning: Beginning,
+    objective: PretrainingObjective,
+    overwrite: bool,
+) -> Opened:
+    """Open the folder on the first rank, which has locked it, and return on every rank what the run goes on from.
+
+    Raises:
+        UserError: as `open_run`, `newest_checkpoint` and `checkpoint_of_first`.
+    """
+    before: dict[str, Any] = {}
+    checkpoint, branch = None, beginning.branch
+    if machine.ranks.is_first:
+        before = open_run(run, rows.recipe, rows.data, machine, dict(beginning.fingerprints), overwrite)
+        note_pooling(run, beginning.pooling)
+        checkpoint = newest_checkpoint(run, objective, beginning.state_shapes, rows.check)
+        if branch and checkpoint is None:
+            checkpoint = begin_branch(run, rows.recipe, branch, rows.check)
+    return Opened(before, checkpoint_of_first(run, checkpoint, branch and branch.checkpoint, machine.ranks))
+
+
+def say_beginning(beginning: Beginning, opened: Opened, machine: Machine) -> None:
+    """Say what the run begins with, or goes on from."""
+    if opened.checkpoint is not None:
+        say(f"continuing from {opened.checkpoint.path} (step {opened.checkpoint.state.step:,})", error=True)
+        note_threads(opened.manifest_before, machine)
+    elif beginning.message:
+        say(beginning.message, error=True)
