@@ -9,7 +9,7 @@ from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.objectives.rtd import ReplacedTokensSettings
-from bertsmith.training import runner as runner_file
+from bertsmith.training import cuda_graphs as graphs_file
 from bertsmith.training.cuda_graphs import RUNS_BEFORE, CudaGraphRunner
 from bertsmith.training.machine import Machine
 from bertsmith.training.runner import Runner
@@ -59,7 +59,7 @@ def recorded(monkeypatch) -> list[int]:
         def replay(self, batch, counts):
             return self.run(batch, counts)
 
-    monkeypatch.setattr(runner_file, "_Recording", Stub)
+    monkeypatch.setattr(graphs_file, "_Recording", Stub)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: None)
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
