@@ -141,7 +141,7 @@ def glue_probes(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> list[PeriodicPr
         weights = {name: tensor.detach().cpu().clone() for name, tensor in objective.state_dict().items()}
         run = PretrainingRun(Path(recipe.data), recipe, {"vocab_size": tokenizer.vocab_size}, weights, 0)
         pretrained = pretrained_encoder(run.networks()[0], tokenizer)
-        own, asked_to_stop = list(present)[ranks.deal], 0
+        own, asked_to_stop, failed = list(present)[ranks.deal], 0, False
         found: dict[str, Reading] = {}
         try:
             with raising_when_stopped():  # the training around it would act between two of its own steps
@@ -149,8 +149,9 @@ def glue_probes(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> list[PeriodicPr
         except Interrupted as error:
             asked_to_stop = error.number
         except UserError as error:
+            failed = True
             show(f"warning: the quick reading of GLUE failed: {error}")
-        stopped, failed = ranks.any(asked_to_stop > 0), ranks.any(not found.keys() >= set(own))
+        stopped, failed = ranks.any(asked_to_stop > 0), ranks.any(failed)
         if stopped:
             show(f"the quick reading of GLUE was stopped, and is left out; {remedy}")
         if asked_to_stop:

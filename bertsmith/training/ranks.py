@@ -189,6 +189,8 @@ def _join() -> Ranks:
     on_gpu = local < torch.cuda.device_count()
     try:
         store, rank, size = next(dist.rendezvous("env://", timeout=timedelta(minutes=10)))
+        # Of ranks that are started anew: in their place are the addresses of those before.
+        store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         if on_gpu:
             torch.cuda.set_device(local)  # what "cuda" means in this process from now on
         backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"

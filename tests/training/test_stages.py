@@ -21,7 +21,7 @@ from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.text import shards
 from bertsmith.text.layouts import layout
 from bertsmith.training import checkpoints
-from bertsmith.training import runner as runner_file
+from bertsmith.training import cuda_graphs as graphs_file
 from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
 from bertsmith.training.metrics import read_metrics
@@ -336,13 +336,13 @@ def test_compiled_stages_learn_the_same(data, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu_a_stage_has_one_recording_and_one_compilation(data, tmp_path, monkeypatch):
     shapes, resets = [], []
-    recorded, reset = runner_file._Recording.__init__, torch.compiler.reset
+    recorded, reset = graphs_file._Recording.__init__, torch.compiler.reset
 
     def watched(self, run, batch, denominators, pool):
         shapes.append(tuple(batch.tokens.ids.shape))
         recorded(self, run, batch, denominators, pool)
 
-    monkeypatch.setattr(runner_file._Recording, "__init__", watched)
+    monkeypatch.setattr(graphs_file._Recording, "__init__", watched)
     monkeypatch.setattr(torch.compiler, "reset", lambda: (resets.append(1), reset()))
     monkeypatch.setattr(torch._dynamo.config, "error_on_recompile", True)  # of sizes that vary
     settings = ("stages=[{tokens=1000, batch_size=12, length=16}]", "plan.tokens=3000", "plan.log_steps=1")
