@@ -13,6 +13,7 @@ In reading order:
     part_encoder  a part of a corpus → its pieces: what a worker does
     workers       tasks → their results in order, in this process or in several
     data_folders  what else may be in a folder that is made
+    journal_lines the lines of a journal as they are read back
     journal       the progress of a preparation on disk, so that a killed one continues
     assembly      full shards, put together by workers and noted down in order
     shard_making  a corpus → the shards of a folder

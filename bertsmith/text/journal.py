@@ -4,12 +4,11 @@ closed, so that `prepare` can be killed at any moment and continue.
 A line is written after the data that it describes. A line cut off by a crash counts as none.
 """
 
-import hashlib
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,11 @@ from bertsmith import __version__
 from bertsmith.errors import UserError
 from bertsmith.storage.files import atomic_write, open_own, remove_tree, reported, sync_folder, temporary_of
 from bertsmith.storage.folders import clear, remove_names
-from bertsmith.storage.json_files import check_shape, parse_json
 from bertsmith.storage.manifests import FOLDER_TYPES, FORMAT_VERSION, word
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity
+from bertsmith.text.journal_lines import JOURNAL, JOURNAL_VERSION, line_sum, read_journal
 from bertsmith.text.pieces import PIECES_FOLDER, Lengths, ShardCutter, Span, piece_span, sum_lengths
 from bertsmith.text.shards import ARRAYS, SPLITS, shard_file
-
-JOURNAL = "journal of a preparation"  # the type in the first line, which makes a journal.jsonl one of ours
-JOURNAL_VERSION = 2  # of its lines and of how corpora are cut into parts; the first had no number
-MAX_JOURNAL_LINE = 1 << 20  # bytes; a line has about 500
-
-_HEAD = {"kind": str, "format_version": int, "journal_version?": int, "bertsmith_version?": str, "identity": dict}
-_COUNTS = {str: int}
-_PART = {"lengths": {split: [int] for split in SPLITS}, "counts": _COUNTS, "skipped": _COUNTS}
-_CLOSED = {"closed": str, "lengths": dict.fromkeys(ARRAYS, int), "files": {str: str}}
 
 SYNC_SECONDS = 10.0  # seconds of work that a power cut may lose; a killed process loses none
 
@@ -111,18 +101,19 @@ class Journal:
             "bertsmith_version": __version__,
             "identity": identity,
         }
-        lines = []
+        lines: Iterator[dict[str, Any]] = iter(())
         if self.path.exists():
-            before, *lines = read_journal(self.path)
+            before, lines = read_journal(self.path)
             refuse_other_identity(folder, before["identity"], identity)
             _refuse_earlier_version(folder, before)
-            for line in lines:
-                self.done.add(line)
         else:
             self._refuse_unlisted_files(folder)
         self._sum = ""
         with atomic_write(self.path) as file:  # complete from its first line on, without a torn end
-            file.writelines(map(self._with_checksum, [head, *lines]))
+            file.write(self._with_checksum(head))
+            for line in lines:
+                self.done.add(line)
+                file.write(self._with_checksum(line))
         with reported(self.path):
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
 
@@ -175,7 +166,7 @@ class Journal:
 
     def _with_checksum(self, line: dict[str, Any]) -> bytes:
         """Return the line with a checksum of it and of all lines before it."""
-        self._sum = _sum_of(line, self._sum)
+        self._sum = line_sum(line, self._sum)
         return json.dumps(line | {"sum": self._sum}).encode() + b"\n"
 
     def _refuse_unlisted_files(self, folder: Path) -> None:
@@ -195,55 +186,10 @@ def _refuse_earlier_version(folder: Path, head: dict[str, Any]) -> None:
         )
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """Return the first line of a preparation's journal, which has its identity, and then its other lines in order, up
-    to the first that is damaged. Raises UserError where it is no journal of ours."""
-    with reported(path):
-        first, *texts = path.read_bytes().split(b"\n")[:-1] or [b""]
-    try:
-        head = parse_json(first[: MAX_JOURNAL_LINE + 1], str(path), dict)
-        has_checksums, before = "kind" in head, ""
-        if has_checksums:
-            check_shape(head, _HEAD, str(path))
-            before = _check_sum(head, "", str(path))
-        elif {"corpus", "vocab", "lowercase", "heldout_fraction"} <= head.keys():  # as version 0.1.0 began it
-            head = {
-                "kind": JOURNAL, "format_version": FORMAT_VERSION, "bertsmith_version": "0.1.0", "identity": head,
-            }  # fmt: skip
-        if head.get("kind") != JOURNAL:
-            raise UserError("another file of that name")
-    except UserError:
-        raise UserError(f"{path}: not the journal of a preparation; move it away, or choose another --out") from None
-    if head["format_version"] != FORMAT_VERSION:
-        raise UserError(f"{path}: format {head['format_version']}, where this version reads {FORMAT_VERSION}")
-    read_line = _read_line if head.get("journal_version") == JOURNAL_VERSION else _read_earlier_line
-    lines = [head]
-    for text in texts:
-        try:
-            line = read_line(text, str(path))
-            before = _check_sum(line, before, str(path)) if has_checksums else ""
-        except UserError:
-            break
-        lines.append(line)
-    return lines
-
-
-def _sum_of(line: dict[str, Any], before: str) -> str:
-    return hashlib.sha256(f"{before}{json.dumps(line)}".encode()).hexdigest()[:16]
-
-
-def _check_sum(line: dict[str, Any], before: str, where: str) -> str:
-    """Take the sum out of a line and return it. Raises UserError where it is not the line's after the one before."""
-    found = line.pop("sum", None)
-    if found != _sum_of(line, before):
-        raise UserError(f"{where}: a line that was not written so")
-    return found
-
-
 def journal_names(path: Path) -> list[str]:
     """Return the names in the folder that are ours by a journal: of closed shards, and of those that may be there by
     now. Raises UserError as `read_journal`."""
-    head, *lines = read_journal(path)
+    head, lines = read_journal(path)
     done, names = PrepareProgress(path.parent, np.dtype(np.uint16)), [*FOLDER_TYPES["data"].files]
     indices: dict[str, set[int]] = {split: {0} for split in SPLITS}
     for line in lines:
@@ -263,8 +209,12 @@ def journal_names(path: Path) -> list[str]:
 
 def read_units(path: Path) -> dict[str, list[Lengths]]:
     """Return, by split, the lengths of what each part of the corpus gave, by the lines of a journal."""
-    lines = [line["lengths"] for line in read_journal(path)[1:] if "closed" not in line]
-    return {split: [lengths[split] for lengths in lines] for split in SPLITS}
+    units: dict[str, list[Lengths]] = {split: [] for split in SPLITS}
+    for line in read_journal(path)[1]:
+        if "closed" not in line:
+            for split in SPLITS:
+                units[split].append(line["lengths"][split])
+    return units
 
 
 def clear_data(folder: Path, type_name: str) -> None:
@@ -278,29 +228,3 @@ def clear_data(folder: Path, type_name: str) -> None:
             remove_tree(folder / PIECES_FOLDER)
             remove_names(folder, names)
             (folder / JOURNAL_FILE).unlink()
-
-
-def _read_line(text: bytes, where: str) -> dict[str, Any]:
-    if len(text) > MAX_JOURNAL_LINE:
-        raise UserError(f"{where}: longer than {MAX_JOURNAL_LINE:,} bytes")
-    line = parse_json(text, where, dict)
-    if "closed" in line:
-        check_shape(line, _CLOSED, where)
-        if line["closed"] not in SPLITS or any("/" in name for name in line["files"]):
-            raise UserError(f"{where}: closed is none of {', '.join(SPLITS)}")
-        return line
-    check_shape(line, _PART, where)
-    for split, lengths in line["lengths"].items():
-        if split not in SPLITS or len(lengths) != len(ARRAYS) or min(lengths) < 0:
-            raise UserError(f"{where}: lengths.{split} are no lengths of a piece")
-    return line
-
-
-def _read_earlier_line(text: bytes, where: str) -> dict[str, Any]:
-    """Read a line of a journal of version 1, which names files and positions of shards."""
-    line = parse_json(text[:MAX_JOURNAL_LINE], where, dict)
-    check_shape(line, {"positions": {str: list}, "files?": {str: str}}, where)
-    for split, position in line["positions"].items():
-        if split not in SPLITS or len(position) != 2 or type(position[0]) is not int:
-            raise UserError(f"{where}: positions.{split} is no position of a shard")
-    return line

@@ -19,7 +19,7 @@ import pytest
 
 from bertsmith.config.loading import load
 from bertsmith.errors import UserError
-from bertsmith.text import journal, pieces, shards
+from bertsmith.text import journal, journal_lines, pieces, shards
 from bertsmith.text.part_encoder import PartEncoder
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -226,11 +226,11 @@ def test_what_an_earlier_version_began_is_refused_and_overwritten(tmp_path, smal
     out = tmp_path / "out"
     out.mkdir()
     identity = whole.manifest["identity"]
-    head = {"kind": journal.JOURNAL, "format_version": 1, "bertsmith_version": "0.0.9", "identity": identity}
+    head = {"kind": journal_lines.JOURNAL, "format_version": 1, "bertsmith_version": "0.0.9", "identity": identity}
     line = {"positions": {"train": [1, [5, 2, 1]], "heldout": [0, [0, 0, 0]]}, "counts": {}, "skipped": {}}
     lines, before = [], ""
     for entry in (head, line):
-        before = journal._sum_of(entry, before)
+        before = journal_lines.line_sum(entry, before)
         lines.append(json.dumps(entry | {"sum": before}) + "\n")
     (out / journal.JOURNAL_FILE).write_text("".join(lines))
     for name in ("train-00000.tokens.npy", "train-00001.tokens.npy.bertsmith-partial", "train-00002.lines.npy"):
