@@ -16,11 +16,12 @@ from bertsmith.objectives.kinds import OBJECTIVES
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.tasks.registry import TASKS
 from bertsmith.text.corpora import LAYOUTS
+from bertsmith.text.engines.registry import ENGINES
 from bertsmith.training.optimizers.registry import OPTIMIZERS
 from bertsmith.training.schedules import SCHEDULES
 from bertsmith.training.trackers.registry import TRACKERS
 
-REGISTRIES = (ENCODERS, OBJECTIVES, OPTIMIZERS, SCHEDULES, TRACKERS, TASKS, METRICS, LAYOUTS)
+REGISTRIES = (ENCODERS, OBJECTIVES, OPTIMIZERS, SCHEDULES, TRACKERS, TASKS, METRICS, LAYOUTS, ENGINES)
 
 
 def forget_plugins() -> None:

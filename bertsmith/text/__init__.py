@@ -11,7 +11,7 @@ In reading order:
     encoding      documents → the arrays of a shard
     pieces        tokens of a part of a corpus on disk, and shards that are put together of them
     part_encoder  a part of a corpus → its pieces: what a worker does
-    workers       tasks → their results in order, in this process or in several
+    engines/      where tasks are done; a registry of engines
     data_folders  what else may be in a folder that is made
     journal_lines the lines of a journal as they are read back
     journal       the progress of a preparation on disk, so that a killed one continues

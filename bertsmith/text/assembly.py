@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from bertsmith.text.engines.engine import Pending, Workers
 from bertsmith.text.journal import Journal
 from bertsmith.text.pieces import ShardWriter, Span
 from bertsmith.text.shards import SPLITS
-from bertsmith.text.workers import Pending, Workers
 
 
 class _Begun(NamedTuple):

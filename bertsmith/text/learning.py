@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
@@ -15,6 +16,7 @@ from bertsmith.text.blank_lines import unify_line_ends
 from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.corpora import Corpus, open_corpus
 from bertsmith.text.data_folders import refuse_other_identity, refuse_other_type, skipped_line
+from bertsmith.text.engines.registry import ENGINES
 from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.part_encoder import note_broken
 from bertsmith.text.prepare import PrepareRecipe
@@ -32,6 +34,7 @@ class TokenizerRecipe(PrepareRecipe):
     heldout_fraction: float = setting(0.005, "ignored", identity=False, ge=0, lt=1)
     compat: bool = setting(False, "ignored", identity=False)
     part: str | None = setting(None, "ignored", identity=False)
+    engine: Annotated[str, ENGINES] = setting("processes", "ignored", identity=False)
     size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=MIN_SIZE)
     extend: str | None = setting(
         None, "a vocabulary to keep and add whole words of the corpus to, up to size; by default all of it is trained",

@@ -7,6 +7,7 @@ the whole corpus begin and end, and workers copy what is in them out of the shar
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Annotated
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.console.progress import progress_bar
@@ -25,12 +26,13 @@ from bertsmith.storage.folders import differences, no_empty_folder
 from bertsmith.storage.manifests import TOKENIZER, write_manifest
 from bertsmith.text.assembly import Assembly
 from bertsmith.text.data_folders import JOURNAL_FILE
+from bertsmith.text.engines.engine import Engine, Workers, results_in_order
+from bertsmith.text.engines.registry import ENGINE_DESCRIPTION, ENGINES, WORKERS_DESCRIPTION
 from bertsmith.text.journal import Journal, clear_data
 from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardWriter, Span
 from bertsmith.text.shard_checks import HEADER_SIZE, dtypes_of
 from bertsmith.text.shards import ARRAYS, Data, open_data, shard_file
 from bertsmith.text.shares import Share, refuse_beside_shares, share_folders
-from bertsmith.text.workers import Workers, num_workers, results_in_order, start_workers
 
 MAX_NAMED = 5  # shares, in a message
 
@@ -39,7 +41,8 @@ MAX_NAMED = 5  # shares, in a message
 class MergeSettings:
     """Settings of `prepare merge`."""
 
-    workers: int | None = setting(None, "processes; by default as many as there are cores", ge=1, identity=False)
+    engine: Annotated[str, ENGINES] = setting("processes", ENGINE_DESCRIPTION, identity=False)
+    workers: int | None = setting(None, WORKERS_DESCRIPTION, ge=1, identity=False)
 
 
 @no_empty_folder
@@ -63,7 +66,7 @@ def merge_shares(merging: MergeSettings, out: Path, overwrite: bool = False) -> 
             for data in shares:
                 stack.enter_context(locked(data.path))
             with reported(out):
-                _merge(shares, held, num_workers(merging.workers))
+                _merge(shares, held, ENGINES[merging.engine](merging.workers, merging))
         merged = open_data(out, check=False)
         (out / JOURNAL_FILE).unlink(missing_ok=True)  # there after a crash right after the manifest
         if not is_made:
@@ -107,15 +110,15 @@ def _refuse_unlike(share: Share, data: Data, first: Data) -> None:
         )
 
 
-def _merge(shares: list[Data], held: Held, number: int) -> None:
-    """Write the data folder with `number` workers, once the shares are compared with their hashes."""
+def _merge(shares: list[Data], held: Held, engine: Engine) -> None:
+    """Write the data folder with the engine's workers, once the shares are compared with their hashes."""
     out, first = held.path, shares[0].manifest
     # So that neither a preparation nor a merge of other parts goes on with this journal.
     identity = first["identity"] | {"merged_parts": sha256_json([data.manifest["files"] for data in shares])}
     dtype = dtypes_of(first["tokenizer"]["vocab_size"])[0]
     with closing(Journal(out, identity, dtype)) as journal:
         own_folder(out / PIECES_FOLDER)
-        with start_workers(ShardWriter(out), number) as workers:
+        with engine.start(ShardWriter(out)) as workers:
             _verify(shares, workers)
             _copy_shards(shares, journal, held, workers)
         for data in shares:

@@ -8,7 +8,7 @@ is done and each shard that is closed, and is all that is known of the work when
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
@@ -19,11 +19,11 @@ from bertsmith.storage.manifests import write_manifest
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity, refuse_other_type, skipped_line
 from bertsmith.text.encoding import check_marks
+from bertsmith.text.engines.registry import ENGINE_DESCRIPTION, ENGINES, WORKERS_DESCRIPTION
 from bertsmith.text.journal import Journal, clear_data, read_units
 from bertsmith.text.shard_making import PrepareJob, make_shards
 from bertsmith.text.shards import Data, open_data
 from bertsmith.text.shares import parse_share, refuse_beside_shares
-from bertsmith.text.workers import num_workers, start_server
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
@@ -51,7 +51,8 @@ class PrepareRecipe(CorpusRecipe):
         None, "of a corpus that several machines prepare, each by itself: 3/16 is the third of 16 parts, and "
         "`bertsmith prepare merge` makes one data folder of them", identity=False,
     )  # fmt: skip
-    workers: int | None = setting(None, "processes; by default as many as there are cores", ge=1, identity=False)
+    engine: Annotated[str, ENGINES] = setting("processes", ENGINE_DESCRIPTION, identity=False)
+    workers: int | None = setting(None, WORKERS_DESCRIPTION, ge=1, identity=False)
 
 
 @no_empty_folder
@@ -97,9 +98,8 @@ def _make_folder(job: PrepareJob, out: Path, overwrite: bool) -> Data:
 
 def _plan(recipe: PrepareRecipe, out: Path) -> PrepareJob:
     share = None if recipe.part is None else parse_share(recipe.part)
-    workers = num_workers(recipe.workers)
-    if workers > 1:
-        start_server()  # while the corpus and the vocabulary are looked at
+    engine = ENGINES[recipe.engine](recipe.workers, recipe)
+    engine.get_ready()
     corpus = open_corpus(recipe, (out, Path(recipe.vocab)))
     tokenizer = Tokenizer.load(
         recipe.vocab, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents, compat=recipe.compat
@@ -112,7 +112,7 @@ def _plan(recipe: PrepareRecipe, out: Path) -> PrepareJob:
         tokenizer=tokenizer,
         out=out if share is None else out / share.folder_name,
         identity=identity(recipe) | decided | fingerprints,
-        workers=workers,
+        engine=engine,
         share=share,
         vocab=recipe.vocab,
         heldout_fraction=recipe.heldout_fraction,

@@ -16,12 +16,12 @@ from bertsmith.text.assembly import Assembly, remove_pieces
 from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.corpora import Corpus
 from bertsmith.text.data_folders import skipped_line
+from bertsmith.text.engines.engine import Engine, results_in_order
 from bertsmith.text.journal import Journal, PrepareProgress
 from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.part_encoder import PartEncoder, Result
 from bertsmith.text.pieces import PIECES_FOLDER, Lengths, piece_span
 from bertsmith.text.shares import Share
-from bertsmith.text.workers import results_in_order, start_workers
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
@@ -38,7 +38,7 @@ class PrepareJob(NamedTuple):
     tokenizer: Tokenizer
     out: Path
     identity: dict[str, Any]  # the settings that decide the data, and fingerprints in place of paths
-    workers: int
+    engine: Engine
     share: Share | None  # of the corpus; None for all of it
     vocab: str  # where the tokenizer is from
     heldout_fraction: float
@@ -58,7 +58,7 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar("prepare", job.num_bytes))
         encoder = PartEncoder(job.out, job.tokenizer, job.heldout_fraction, job.skip_broken)
-        workers = stack.enter_context(start_workers(encoder, job.workers))
+        workers = stack.enter_context(job.engine.start(encoder))
         results = results_in_order(workers, PartEncoder.encode, iter(todo))
         job.corpus.report_passed_over(bar.line)
         for note in (f"{job.vocab}: {job.tokenizer.casing}", *job.tokenizer.notes()):
@@ -133,7 +133,7 @@ def _announce(job: PrepareJob, number: int, part: CorpusPart, result: Result, ba
     text, tokens = times * counts["bytes"], times * counts["tokens"]
     positions = counts["lines"] + counts["documents"]
     disk = tokens * job.tokenizer.dtype.itemsize + times * positions * 4
-    free, seconds = shutil.disk_usage(job.out).free, times * result.seconds / job.workers
+    free, workers = shutil.disk_usage(job.out).free, job.engine.num_workers
     share = "" if job.share is None else f", of which part {job.share} is prepared here"
     bar.line(
         f"{job.corpus.recipe.corpus}: {files:,} file{'s' * (files > 1)}, {_megabytes(job.corpus.num_bytes)} as stored"
@@ -141,7 +141,7 @@ def _announce(job: PrepareJob, number: int, part: CorpusPart, result: Result, ba
     )
     bar.line(
         f"{job.out}: expected: {_megabytes(disk)} of disk ({_megabytes(free)} are free), "
-        f"{format_seconds(seconds)} with {job.workers} worker{'s' * (job.workers > 1)}"
+        f"{format_seconds(times * result.seconds / workers)} with {workers} worker{'s' * (workers > 1)}"
     )
     split = max(result.lengths, key=lambda split: result.lengths[split])
     ids, _, ends = piece_span(job.out, number, split, result.lengths[split], job.tokenizer.dtype).places

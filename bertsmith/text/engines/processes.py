@@ -1,98 +1,55 @@
-"""Where the work on a corpus is done: in this process, or in several that the caller starts."""
+"""This process, or several on this machine."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import islice
 from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
-
-Call = TypeVar("Call", bound=tuple[Any, ...])
+from bertsmith.text.engines.engine import Pending, Workers
 
 PRELOADED = "bertsmith.text.part_encoder"  # what workers import, once for all of them
+
 IN_FLIGHT = 4
 """Tasks per worker that are given out and whose results are not yet taken: while a slow one is waited for, work goes
 on."""
 
 
-class Pending(Protocol):
-    """A task that was given out."""
+class ProcessEngine:
+    """Processes on this machine; a single worker is this process."""
 
-    def done(self) -> bool:
-        """Return whether `result` returns at once."""
+    def __init__(self, workers: int | None, settings: Any = None):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
+        self.num_workers = workers or cores or 1
 
-    def result(self) -> Any:
-        """Return what the task returned, once it has ended; raise what it raised."""
+    def get_ready(self) -> None:
+        if self.num_workers > 1:
+            _start_server()
 
-
-class Workers(Protocol):
-    """Workers that wait for tasks."""
-
-    @property
-    def num_tasks(self) -> int:
-        """How many tasks to give out before the first result is taken."""
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Pending:
-        """Give out a task: a function of a module (or a method, by its class), called with the object that all workers
-        share, and with these arguments, which can be pickled."""
-
-
-@contextmanager
-def start_workers(shared: Any, number: int) -> Iterator[Workers]:
-    """Start `number` processes that are each given `shared` once; a single worker is this process.
-
-    Raises:
-        UserError: one of them was killed.
-    """
-    if number == 1:
-        yield _ThisProcess(shared)
-        return
-    pool = ProcessPoolExecutor(number, start_server(), _start, (shared,))
-    try:
-        yield _Processes(pool, number)
-    except BrokenProcessPool as error:
-        raise UserError(f"workers = {number}: one was killed, perhaps for lack of memory; use fewer") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    @contextmanager
+    def start(self, shared: Any) -> Iterator[Workers]:
+        if self.num_workers == 1:
+            yield _ThisProcess(shared)
+            return
+        number = self.num_workers
+        pool = ProcessPoolExecutor(number, _start_server(), _start, (shared,))
+        try:
+            yield _Processes(pool, number)
+        except BrokenProcessPool as error:
+            raise UserError(f"workers = {number}: one was killed, perhaps for lack of memory; use fewer") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def results_in_order(
-    workers: Workers, function: Callable[..., Any], calls: Iterator[Call]
-) -> Iterator[tuple[Call, Any]]:
-    """Have workers do a task for each of `calls`, which are its arguments, and return an iterator over each with its
-    result, in the order of `calls`, which are taken only as far ahead as keeps workers busy.
-
-    Work begins at once, before the first result is taken; what a task raises is raised when its turn comes.
-    """
-
-    def in_order() -> Iterator[tuple[Call, Any]]:
-        while pending:
-            call, task = pending.popleft()
-            result = task.result()
-            pending.extend((following, workers.submit(function, *following)) for following in islice(calls, 1))
-            yield call, result
-
-    pending = deque((first, workers.submit(function, *first)) for first in islice(calls, workers.num_tasks))
-    return in_order()
-
-
-def num_workers(asked: int | None) -> int:
-    """Return the number of workers that were asked for, by default as many as there are cores for this process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
-    return asked or cores or 1
-
-
-def start_server() -> BaseContext:
+def _start_server() -> BaseContext:
     """Start the process that workers are forked from, which takes a third of a second: it does their imports. (A fork
     of the present process would copy whatever locks its threads hold; spawned workers would each do the imports.)"""
     context = multiprocessing.get_context("forkserver")

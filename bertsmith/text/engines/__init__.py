@@ -1,0 +1,6 @@
+"""Engines, one file each: where the work on a corpus is done.
+
+engine     what each of them is, and tasks → their results in order
+processes  this process, or several on this machine
+registry   the engines by name
+"""
