@@ -1,7 +1,6 @@
 """The program `bertsmith`, also as `python -m bertsmith`."""
 
 import os
-import re
 import sys
 from typing import NoReturn
 
@@ -66,11 +65,12 @@ def _run(arguments: list[str]) -> int:
 def _message(error: Exception) -> str | None:
     """Return the message of an error that the user can correct; None of a fault in the program."""
     from bertsmith.errors import UserError
+    from bertsmith.memory import out_of_memory
 
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and TOO_LARGE.search(str(error))):
-        return f"out of memory{_asked(error)}: give it a smaller model, batch or input, or end what else runs here"
+    if message := out_of_memory(error):
+        return message
     if isinstance(error, OverflowError):
         return f"a number is too large ({error}); look at the settings that were given"
     if isinstance(error, OSError):  # a closed folder, a name that is too long, a disk that standard output has filled
@@ -78,18 +78,6 @@ def _message(error: Exception) -> str | None:
     from bertsmith.config.plugins import fault_in_plugin
 
     return fault_in_plugin(error)
-
-
-TOO_LARGE = re.compile("allocate memory|not enough memory|[Ss]torage size|overflow|invalid memory size")
-"""In torch's errors about a tensor that does not fit in memory."""
-
-
-def _asked(error: Exception) -> str:
-    """Return the size of the last allocation in words, where the error has it."""
-    if found := re.search(r"tried to allocate (\d+) bytes", str(error)):
-        return f" ({int(found[1]) / 1e9:,.1f} GB more were asked for)"
-    found = re.search(r"Unable to allocate ([\d.]+ \w+)", str(error))
-    return f" ({found[1]} more were asked for)" if found else ""
 
 
 def _end(message: str) -> NoReturn:

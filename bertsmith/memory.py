@@ -3,12 +3,16 @@
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import sys
 from pathlib import Path
 
 GROWTH = 1.15  # size of the process, relative to its first steps, above which it returns free memory
 FIRST_STEPS = 3
+
+TOO_LARGE = re.compile("allocate memory|not enough memory|[Ss]torage size|overflow|invalid memory size")
+"""In torch's errors about a tensor that does not fit in memory."""
 
 
 def keep_freed_memory() -> None:
@@ -55,6 +59,18 @@ def give_back_free_memory() -> bool:
     with contextlib.suppress(AttributeError, OSError, TypeError):
         return bool(ctypes.CDLL(None).malloc_trim(0))
     return False
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Return a message about an error of something that does not fit in memory; None of any other error."""
+    if not isinstance(error, MemoryError) and not (isinstance(error, RuntimeError) and TOO_LARGE.search(str(error))):
+        return None
+    asked = ""
+    if found := re.search(r"tried to allocate (\d+) bytes", str(error)):
+        asked = f" ({int(found[1]) / 1e9:,.1f} GB more were asked for)"
+    elif found := re.search(r"Unable to allocate ([\d.]+ \w+)", str(error)):
+        asked = f" ({found[1]} more were asked for)"
+    return f"out of memory{asked}: give it a smaller model, batch or input, or end what else runs here"
 
 
 def peak_bytes() -> int:

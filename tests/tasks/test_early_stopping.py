@@ -11,13 +11,14 @@ import torch
 
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import Interrupted, UserError
-from bertsmith.tasks import finetune as program
 from bertsmith.tasks.dataset import Outcome, score_sets
 from bertsmith.tasks.early_stopping import EarlyStopping, split_held_out
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.loading import load_task
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
+from bertsmith.tasks.trials import schedule as program
+from bertsmith.training.machine import choose_machine
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.tasks.words.toy_tagging import write_tagging
@@ -107,7 +108,7 @@ def test_it_stops_and_what_is_scored_and_kept_is_what_did_best(toy, tmp_path):
     task, start = load_task(toy_recipe(*toy, *overrides).settings), open_pretrained_encoder(toy[0])
     kept = task.objective(start, Encoder(start.settings, start.vocab_size))
     kept.load_state_dict(load_trial(tmp_path / "run").network.weights)
-    machine = program.choose_machine(toy_recipe(*toy).settings.machine)
+    machine = choose_machine(toy_recipe(*toy).settings.machine)
     splits = task.encode(start)
     assert score_sets(kept, splits.held_out, machine).metrics["accuracy"] == stopping["score"]
     assert score_sets(kept, splits.dev, machine).metrics == results["metrics"]

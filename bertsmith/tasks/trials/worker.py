@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from bertsmith.config.plugins import fault_in_plugin, load_plugin
 from bertsmith.console.terminal import open_streams
 from bertsmith.errors import Interrupted, UserError, one_line
+from bertsmith.memory import out_of_memory
 from bertsmith.tasks.trial import run_trial
 from bertsmith.tasks.trials.contexts import Contexts, RunSource
 from bertsmith.tasks.trials.processes import IGNORED_SIGNALS
@@ -72,7 +73,7 @@ def _do(
     except UserError as error:
         return "refused", {"text": str(error)}
     except Exception as error:
-        if fault := fault_in_plugin(error):
+        if fault := out_of_memory(error) or fault_in_plugin(error):
             return "refused", {"text": fault}
         text = f"{type(error).__name__}: {one_line(error)}"
         return "failed", {"text": text, "traceback": traceback.format_exc()}

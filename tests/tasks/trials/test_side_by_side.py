@@ -24,9 +24,11 @@ from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.trials import schedule
 from bertsmith.tasks.trials.contexts import Contexts, RunSource
 from bertsmith.training.machine import MachineSettings
+from bertsmith.training.pretrain import pretrain
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.tasks.trials.test_processes import is_there
+from tests.toys import tiny_recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -146,6 +148,25 @@ def test_finished_trials_stay_and_are_skipped(toy, tmp_path):
     assert len(results["trials"]) == 3
     after = {seed: (tmp_path / f"run/trials/seed-{seed}/results.json").stat().st_mtime_ns for seed in (0, 1)}
     assert after == before
+
+
+@pytest.mark.slow
+def test_a_stopped_quick_reading_leaves_nothing(tmp_path, data, shared_data):
+    pretrain(tiny_recipe(data, "plan.steps=1"), tmp_path / "model")
+    (tmp_path / "temporary").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "temporary")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertsmith", "evaluate", tmp_path / "model", f"glue={shared_data}/glue", "jobs=2"],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    until = time.monotonic() + 120
+    while len(workers := workers_of(process.pid)) < 2:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT and stderr.splitlines()[-1] == "stopped", stderr
+    assert not any(map(is_there, workers)) and not list((tmp_path / "temporary").glob("bertsmith-*"))
 
 
 @pytest.mark.slow

@@ -9,12 +9,12 @@ import transformers
 import bertsmith
 from bertsmith.convert.export import export_run
 from bertsmith.errors import UserError
-from bertsmith.tasks import finetune as program
 from bertsmith.tasks.finetune import finetune
 from bertsmith.tasks.grade import grade
 from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.runs import load_trial
 from bertsmith.tasks.trial import build_objective
+from bertsmith.tasks.trials import schedule as program
 from bertsmith.tasks.words.tag_task import measure_tags
 from bertsmith.training.pretrain import pretrain
 from tests.predict.asking import predictions
