@@ -122,9 +122,15 @@ def print_estimate(found: Estimate) -> list[object]:
     """Print two tables for people: what it takes, and where; return the words of the next command."""
     print_facts(f"{found.recipe}: what it takes, without training", _facts(found))
     share = f"{100 * found.utilisation:g} % of its data sheet's peak"
-    say(f"\none GPU at {share} and assumed prices; --utilisation, --price")
-    headings = ("", "numbers", "peak", "rows at once", "memory", "tokens/s", "tokens", "time", "USD an hour", "USD")
-    for line in aligned([headings, *(_row(on) for on in found.gpus)]):
+    which = "one GPU" if found.num_gpus == 1 else f"{found.num_gpus} GPUs together, each"
+    say(f"\n{which} at {share} and assumed prices; --utilisation, --price")
+    headings = ["", "numbers", "peak", "rows at once", "memory", "tokens/s", "tokens", "time", "USD an hour", "USD"]
+    rows = [[*_row(on)] for on in found.gpus]
+    if found.num_gpus > 1:
+        headings.append("summing gradients")
+        shares = ["–" if on.reducing is None else f"{100 * on.reducing:.2g} %" for on in found.gpus]
+        rows = [[*row, share] for row, share in zip(rows, shares, strict=True)]
+    for line in aligned([headings, *rows]):
         say(f"  {line}")
     data = ["data=DATA"] if found.data is None else []
     return ["pretrain", found.recipe, *found.overrides, *data, "--out", f"runs/{Path(found.recipe).stem}"]

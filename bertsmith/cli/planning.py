@@ -54,6 +54,8 @@ def plan(
     vocab_size: Annotated[
         int | None, typer.Option("--vocab-size", help="[default: that of data=FOLDER, else BERT's]")
     ] = None,
+    gpus: Annotated[int, typer.Option("--gpus", metavar="N", help="that train one run, eight in a machine")] = 1,
+    network: Annotated[float, typer.Option("--network", help="Gbit/s between two machines")] = 100,
     as_json: args.AsJson = False,
     plugin: args.Plugins = None,
 ) -> None:
@@ -61,11 +63,10 @@ def plan(
     from dataclasses import asdict
 
     from bertsmith.cli.answers import print_estimate
-    from bertsmith.planning.estimate import Assumptions, estimate
+    from bertsmith.planning.estimate import BYTES_OF_GIGABIT, Assumptions, estimate
 
-    found = estimate(
-        recipe, args.with_plugins(overrides, plugin), Assumptions(utilisation, gpu or (), price, vocab_size)
-    )
+    assumed = Assumptions(utilisation, gpu or (), price, vocab_size, gpus, network * BYTES_OF_GIGABIT)
+    found = estimate(recipe, args.with_plugins(overrides, plugin), assumed)
     if as_json:
         say_json(asdict(found), indent=2)
     else:

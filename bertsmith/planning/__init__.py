@@ -5,5 +5,6 @@ Read in this order:
     footprint    memory of a training step, and of a process that trains
     incomplete   recipes whose paths need not be said
     gpus         GPUs by name: memory, peak, price
+    reduction    how fast two processes here sum gradients
     doctor       versions, GPUs and kernels, disk
 """

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bertsmith import __version__
+from bertsmith.planning.reduction import NUM_BYTES, seconds_of_reduction
 from bertsmith.storage.code_version import code_version
 
 _PACKAGES = ("torch", "numpy", "nanotoken", "tokenizers", "safetensors", "pydantic", "scikit-learn", "transformers")
@@ -29,7 +30,25 @@ def doctor() -> tuple[list[str], bool]:
         f"compiler: {compiler or 'none; compile=true needs g++'}",
     ]
     found, usable = _check_gpus() if torch.cuda.is_available() else _without_gpus()
-    return lines + found, usable
+    return [*lines, *found, _ranks()], usable
+
+
+def _ranks() -> str:
+    """Say what several processes could train one run with."""
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_available():
+        return "ranks: this torch has no torch.distributed; one process trains a run"
+    there = {"gloo": dist.is_gloo_available(), "NCCL": dist.is_nccl_available()}
+    names = ", ".join(name for name, is_there in there.items() if is_there)
+    on = "GPUs" if torch.cuda.device_count() > 1 else "processes"
+    seconds = seconds_of_reduction()
+    if seconds is None:
+        return f"ranks: torch.distributed with {names}, but two processes here do not reach each other on 127.0.0.1"
+    return (
+        f"ranks: torch.distributed with {names}; two {on} here sum {NUM_BYTES / 1e6:.0f} MB in {seconds * 1e3:.3g} ms"
+    )
 
 
 def _without_gpus() -> tuple[list[str], bool]:

@@ -17,6 +17,7 @@ from bertsmith.planning.footprint import Footprint, footprint
 from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.text.shards import open_data
+from bertsmith.training.dealing import check_deals
 from bertsmith.training.recipe import PretrainRecipe, reference_flops_per_token
 from bertsmith.training.stages import Stage, steps_of_stages
 
@@ -24,6 +25,10 @@ BERT_VOCAB_SIZE = 30_522
 
 USABLE_MEMORY = 0.9
 """Of a GPU's memory; the rest goes to its driver's context, libraries, and gaps between tensors."""
+GPUS_OF_MACHINE = 8
+LINK_EFFICIENCY = 0.7
+"""Share of a link's bytes a second that a sum over GPUs usually reaches; assumed."""
+BYTES_OF_GIGABIT = 1e9 / 8
 
 
 class Assumptions(NamedTuple):
@@ -37,6 +42,10 @@ class Assumptions(NamedTuple):
     """USD an hour, in place of the table's."""
     vocab_size: int | None = None
     """Size of the vocabulary, in place of the data folder's."""
+    num_gpus: int = 1
+    """That train one run together, eight in a machine."""
+    network: float = 12.5e9
+    """Bytes a second between two machines, one way."""
 
 
 ASSUMPTIONS = Assumptions()
@@ -68,7 +77,9 @@ class OnGPU:
     """Total number."""
     seconds: float | None = None
     cost: float | None = None
-    """USD."""
+    """USD, of all GPUs together."""
+    reducing: float | None = None
+    """Share of the time in which gradients are summed over the GPUs."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,8 @@ class Estimate:
     """Total operations of the models in the reference's table, as it counts them."""
     memory_on_cpu: Footprint
     utilisation: float
+    num_gpus: int
+    """That train together in each line of `gpus`."""
     gpus: list[OnGPU]
 
 
@@ -131,6 +144,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
     with shapes_only():  # which ids are special does not matter
         objective = recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size))
     job = _Job(recipe, objective, assumed)
+    check_deals(recipe, assumed.num_gpus)
     memory_on_cpu = footprint(recipe, job.objective, Precision(half=False, cuda=False))
     assert memory_on_cpu is not None, "there is no limit"
     reference, tokens = job.reference_flops_per_token(vocab_size), job.tokens
@@ -153,6 +167,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         published_flops=PUBLISHED_FLOPS,
         memory_on_cpu=memory_on_cpu,
         utilisation=job.utilisation,
+        num_gpus=assumed.num_gpus,
         gpus=[job.on(gpu) for gpu in gpus],
     )
 
@@ -162,6 +177,10 @@ def _check(assumed: Assumptions) -> None:
         raise UserError(f"--utilisation {assumed.utilisation:g}: a share of the peak, above 0 and at most 1")
     if assumed.price is not None and not 0 <= assumed.price < math.inf:
         raise UserError(f"--price {assumed.price:g}: USD an hour, 0 or more")
+    if assumed.num_gpus < 1:
+        raise UserError(f"--gpus {assumed.num_gpus}: how many GPUs train together, at least 1")
+    if not 0 < assumed.network < math.inf:
+        raise UserError(f"--network {assumed.network / BYTES_OF_GIGABIT:g}: gigabits a second, above 0")
     if assumed.vocab_size is not None and assumed.vocab_size < 1:
         raise UserError(f"--vocab-size {assumed.vocab_size}: a number of tokens, at least 1")
 
@@ -237,10 +256,26 @@ class _Job:
         dtype, peak = gpu.peak_flops(self.recipe.machine.dtype)
         price = gpu.price if self.assumed.price is None else self.assumed.price
         precision = Precision(half=dtype == "bfloat16", cuda=True)
-        memory = peak and footprint(self.recipe, self.objective, precision, USABLE_MEMORY * gpu.memory_bytes)
+        count, limit = self.assumed.num_gpus, USABLE_MEMORY * gpu.memory_bytes
+        memory = peak and footprint(self.recipe, self.objective, precision, limit, count)
         if not peak or not memory:
             return OnGPU(gpu.name, dtype, peak, price)
-        speed, tokens = peak * self.utilisation, self.tokens
+        reducing = self._share_reducing(gpu, peak * self.utilisation)
+        speed, tokens = count * peak * self.utilisation * (1 - reducing), self.tokens
         seconds = self.recipe.plan.total if tokens is None else tokens * self.flops_per_token / speed
         seen = self._tokens_in(seconds, speed) if tokens is None else float(tokens)
-        return OnGPU(gpu.name, dtype, peak, price, memory, seen / seconds, seen, seconds, seconds / 3600 * price)
+        cost = count * seconds / 3600 * price
+        return OnGPU(gpu.name, dtype, peak, price, memory, seen / seconds, seen, seconds, cost, reducing)
+
+    def _share_reducing(self, gpu: GPU, speed: float) -> float:
+        """Return the share of a step, of the last stage, in which gradients are summed over the GPUs: around a ring in
+        each machine and around one of machines. As if nothing of it were hidden behind the backward pass, which holds
+        where steps are recorded as CUDA graphs."""
+        count = self.assumed.num_gpus
+        machines = -(-count // GPUS_OF_MACHINE)
+        gradients = 4 * num_parameters(self.objective)
+        within = 2 * (1 - machines / count) * gradients / (LINK_EFFICIENCY * gpu.link_bytes)
+        between = 2 * (1 - 1 / machines) * gradients / (LINK_EFFICIENCY * self.assumed.network)
+        last = self.recipe.all_stages[-1]
+        step = last.batch_size * last.rows.length / count * self.stages[-1].flops_per_token / speed
+        return (within + between) / (within + between + step)

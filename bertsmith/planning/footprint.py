@@ -48,17 +48,22 @@ class Footprint:
 
 
 def footprint(
-    recipe: PretrainRecipe, objective: PretrainingObjective, precision: Precision, limit: float = math.inf
+    recipe: PretrainRecipe,
+    objective: PretrainingObjective,
+    precision: Precision,
+    limit: float = math.inf,
+    num_ranks: int = 1,
 ) -> Footprint | None:
     """Count a step's memory with as many rows at once as training runs: halved until they fit into `limit` bytes, None
-    where not even one row does. Of several stages it is that of the one that takes the most.
+    where not even one row does. Of several stages it is that of the one that takes the most, of several ranks one's.
 
     `objective` may be on torch's "meta" device. Rows are taken as full. On the CPU it is 0 to 15 % more than what torch
     allocates; `process` is within 20 % of what the process takes (`benchmarks/footprint.py`).
     """
     largest: Footprint | None = None
     for stage in recipe.all_stages:
-        found = _footprint_of(stage, recipe, objective, precision, limit)
+        share = stage._replace(batch_size=stage.batch_size // num_ranks)
+        found = _footprint_of(share, recipe, objective, precision, limit)
         if found is None:
             return None
         taken = found.total if precision.cuda else found.process

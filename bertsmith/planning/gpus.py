@@ -16,6 +16,8 @@ class GPU(NamedTuple):
     """Dense matrix products a second, added up in float32; None where there is no such format (float16 is not used)."""
     float32_flops: float
     """Dense matrix products a second in TF32, which training uses where there is such a format."""
+    link_bytes: float
+    """Bytes a second to the other GPUs of a machine, one way: NVLink's where the data sheet has it, else PCIe's."""
     price: float
     """USD an hour: an assumed, round figure for renting one on demand in 2026. Prices differ twofold and change."""
 
@@ -27,15 +29,15 @@ class GPU(NamedTuple):
 
 
 GPUS = (
-    GPU("T4", 16e9, None, 8.1e12, 0.4),
-    GPU("V100-16GB", 16e9, None, 15.7e12, 1.0),
-    GPU("RTX3090", 24e9, 71e12, 35.6e12, 0.25),
-    GPU("RTX4090", 24e9, 165e12, 82.6e12, 0.5),
-    GPU("L4", 24e9, 121e12, 60e12, 0.7),
-    GPU("L40S", 48e9, 362e12, 183e12, 1.0),
-    GPU("A100-80GB", 80e9, 312e12, 156e12, 1.5),
-    GPU("H100-80GB", 80e9, 989e12, 494e12, 2.5),
-    GPU("H200", 141e9, 989e12, 494e12, 3.5),
+    GPU("T4", 16e9, None, 8.1e12, 16e9, 0.4),
+    GPU("V100-16GB", 16e9, None, 15.7e12, 150e9, 1.0),
+    GPU("RTX3090", 24e9, 71e12, 35.6e12, 32e9, 0.25),
+    GPU("RTX4090", 24e9, 165e12, 82.6e12, 32e9, 0.5),
+    GPU("L4", 24e9, 121e12, 60e12, 32e9, 0.7),
+    GPU("L40S", 48e9, 362e12, 183e12, 32e9, 1.0),
+    GPU("A100-80GB", 80e9, 312e12, 156e12, 300e9, 1.5),
+    GPU("H100-80GB", 80e9, 989e12, 494e12, 450e9, 2.5),
+    GPU("H200", 141e9, 989e12, 494e12, 450e9, 3.5),
 )
 """Sources: NVIDIA's data sheets of T4, V100 (SXM2), L4, L40S, A100 (SXM), H100 (SXM), H200 (SXM), half of the figure
 where that is with sparsity; of the RTX cards the whitepapers on GA102 and Ada."""

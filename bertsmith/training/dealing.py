@@ -18,18 +18,23 @@ def check_dealing(recipe: PretrainRecipe, ranks: Ranks) -> None:
     """Raise UserError where the batches of a recipe cannot be dealt to the ranks, or would not be the same on each."""
     if ranks.size == 1:
         return
-    for stage in recipe.all_stages:
-        if stage.batch_size % ranks.size:
-            nearest = -(-stage.batch_size // ranks.size) * ranks.size
-            raise UserError(
-                f"batch_size = {stage.batch_size}: cannot be dealt evenly to {ranks.size} ranks; give a multiple, such "
-                f"as {nearest}"
-            )
+    check_deals(recipe, ranks.size)
     if recipe.plan.hours is not None and _masks_change(recipe):
         raise UserError(
             "objective.masking.final_prob: in a plan of hours masks would follow each rank's own clock; plan in tokens "
             "or steps, or leave it out"
         )
+
+
+def check_deals(recipe: PretrainRecipe, num_ranks: int) -> None:
+    """Raise UserError where the rows of a batch are no multiple of the number of ranks."""
+    for stage in recipe.all_stages:
+        if stage.batch_size % num_ranks:
+            nearest = -(-stage.batch_size // num_ranks) * num_ranks
+            raise UserError(
+                f"batch_size = {stage.batch_size}: cannot be dealt evenly to {num_ranks} ranks; give a multiple, such "
+                f"as {nearest}"
+            )
 
 
 def _masks_change(recipe: PretrainRecipe) -> bool:
