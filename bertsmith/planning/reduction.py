@@ -13,7 +13,7 @@ from bertsmith.training.ranks import joined_ranks
 
 NUM_BYTES = 100_000_000
 TURNS = 5
-PATIENCE_SECONDS = 60
+MAX_SECONDS = 60
 
 
 def seconds_of_reduction() -> float | None:
@@ -25,7 +25,7 @@ def seconds_of_reduction() -> float | None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         ranks = [pool.submit(_reduce, rank, port) for rank in range(2)]
         try:
-            return ranks[0].result(PATIENCE_SECONDS)
+            return ranks[0].result(MAX_SECONDS)
         except (TookTooLong, BrokenProcessPool, OSError):
             for process in multiprocessing.active_children():
                 process.kill()

@@ -20,6 +20,7 @@ from bertsmith.objectives.objective import Batch, PretrainingObjective
 from bertsmith.planning.estimate import Assumptions, estimate
 from bertsmith.planning.footprint import footprint
 from bertsmith.planning.gpus import GPUS, find_gpus
+from bertsmith.planning.reduction import seconds_of_reduction
 from bertsmith.randomness import derived_rng
 from bertsmith.training.optimizers.optimizer import set_learning_rate
 from tests.toys import make_data, packed_rows, random_tokens, tiny_recipe
@@ -132,6 +133,25 @@ def test_time_and_cost_follow_from_operations_and_assumptions():
     assert on.seconds == pytest.approx(found.flops / (0.5 * 312e12))
     assert on.cost == pytest.approx(on.seconds / 3600 * 2)
     assert on.tokens == pytest.approx(found.tokens) == 256 * 128 * 1_000_000
+
+
+def test_many_gpus_share_a_batch_and_spend_time_on_gradients():
+    alone, together = (
+        estimate("bert-base", [], Assumptions(utilisation=0.5, gpus=["a100"], num_gpus=count)) for count in (1, 16)
+    )
+    (one,), (of_sixteen,) = alone.gpus, together.gpus
+    assert (one.reducing, one.memory.num_rows, of_sixteen.memory.num_rows) == (0, 256, 16)
+    gradients = 4 * alone.parameters["total"]
+    # Around a ring of 8 each byte passes a link 2 × 7/8 times, and one of two machines once.
+    seconds = 2 * 7 / 8 * gradients / (0.7 * 300e9) + gradients / (0.7 * 12.5e9)
+    step = 16 * 128 * alone.flops_per_token / (0.5 * 312e12)
+    assert of_sixteen.reducing == pytest.approx(seconds / (seconds + step))
+    assert of_sixteen.seconds == pytest.approx(one.seconds / 16 / (1 - of_sixteen.reducing))
+    assert of_sixteen.cost == pytest.approx(16 * of_sixteen.seconds / 3600 * 1.5)
+
+
+def test_two_processes_of_this_machine_sum_gradients():
+    assert 0.005 < seconds_of_reduction() < 30
 
 
 @pytest.mark.parametrize(
@@ -265,6 +285,9 @@ def test_the_vocabulary_is_the_data_s_unless_another_is_given(tmp_path):
         ([], {"utilisation": float("nan")}, ["--utilisation nan"]),
         ([], {"price": -1.0}, ["--price -1"]),
         ([], {"vocab_size": 0}, ["--vocab-size 0"]),
+        ([], {"num_gpus": 0}, ["--gpus 0", "at least 1"]),
+        ([], {"num_gpus": 7}, ["batch_size = 32: cannot be dealt evenly to 7 ranks", "35"]),
+        ([], {"network": 0.0}, ["--network 0"]),
         ([], {"gpus": ["H1000"]}, ["H1000", "did you mean"]),
         ([], {"gpus": [""]}, ["there are", "A100-80GB"]),
         (["model.hiden_size=3"], {}, ["model.hidden_size"]),
