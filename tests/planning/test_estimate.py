@@ -286,7 +286,7 @@ def test_the_vocabulary_is_the_data_s_unless_another_is_given(tmp_path):
         ([], {"price": -1.0}, ["--price -1"]),
         ([], {"vocab_size": 0}, ["--vocab-size 0"]),
         ([], {"num_gpus": 0}, ["--gpus 0", "at least 1"]),
-        ([], {"num_gpus": 7}, ["batch_size = 32: cannot be dealt evenly to 7 ranks", "35"]),
+        ([], {"num_gpus": 7}, ["batch_size = 64: cannot be dealt evenly to 7 ranks", "70"]),
         ([], {"network": 0.0}, ["--network 0"]),
         ([], {"gpus": ["H1000"]}, ["H1000", "did you mean"]),
         ([], {"gpus": [""]}, ["there are", "A100-80GB"]),
