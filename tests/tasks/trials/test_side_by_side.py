@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bertsmith.config.loading import load
+from bertsmith.config.plugins import load_plugin
 from bertsmith.errors import UserError
 from bertsmith.sweeps.glue import run_glue
 from bertsmith.sweeps.search import run_search
@@ -25,6 +26,7 @@ from bertsmith.tasks.trials import schedule
 from bertsmith.tasks.trials.contexts import Contexts, RunSource
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.pretrain import pretrain
+from tests.plugins import own_process
 from tests.tasks.texts.toy_glue import write_glue
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
 from tests.tasks.trials.test_processes import is_there
@@ -198,6 +200,25 @@ def test_a_search_is_the_same_side_by_side(toy, tmp_path):
     for jobs in (1, 2):
         run_search("custom", [*given, *grid, f"jobs={jobs}"], tmp_path / f"run-{jobs}")
     assert files_of(tmp_path / "run-1") == files_of(tmp_path / "run-2")
+
+
+@pytest.mark.slow
+def test_plugins_are_loaded_in_each_process_and_their_faults_are_named(toy, tmp_path):
+    """Also one that no recipe names, as of an encoder that the model has."""
+    text = (ROOT / "examples/lion.py").read_text()
+    plugin, broken = tmp_path / "mine.py", tmp_path / "broken.py"
+    plugin.write_text(text)
+    broken.write_text(
+        text.replace("def step(self", "def step(self, *_):\n        raise KeyError('momentum')\n\n    def other(self")
+    )
+    lion = ("optimizer.kind=lion", "optimizer.weight_decay=0", "epochs=1")
+    with own_process():
+        load_plugin(plugin)
+        for jobs in (1, 2):
+            finetune(toy_recipe(*toy, *lion, f"jobs={jobs}"), tmp_path / f"run-{jobs}")
+    assert files_of(tmp_path / "run-1") == files_of(tmp_path / "run-2")
+    with own_process(), pytest.raises(UserError, match=rf"^seed \d: {broken}, line \d+: KeyError: 'momentum'$"):
+        finetune(toy_recipe(*toy, *lion, f"plugins=['{broken}']", "jobs=2"), tmp_path / "broken")
 
 
 @pytest.mark.slow
