@@ -1,6 +1,5 @@
 """The command line: one function a verb. Each imports its room when it is called, so that `--help` is instant."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -98,8 +97,10 @@ def prepare(
     parts on a machine by itself, and `prepare merge --out DIR` makes one data folder of them."""
     from bertsmith.cli.preparing import merge_parts, prepare_text
 
-    overrides = args.with_plugins(overrides, plugin)
-    (merge_parts if recipe == "merge" else partial(prepare_text, recipe))(overrides, out, overwrite)
+    if recipe == "merge":
+        merge_parts(overrides or [], out, overwrite)
+    else:
+        prepare_text(recipe, args.with_plugins(overrides, plugin), out, overwrite)
 
 
 @app.command()

@@ -46,6 +46,9 @@ def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
         }  # fmt: skip
         if manifest.get("kind") == "record":
             raise UserError(f"{path}: an entry of the record; `bertsmith record {quote(path)}` checks and shows it")
+        if manifest.get("kind") == "data-part":
+            merged = f"`bertsmith prepare merge --out {quote(path.parent)}`"
+            raise UserError(f"{path}: a part of a corpus; {merged} makes data of all parts")
         if manifest.get("kind") not in printers:
             raise UserError(f"{path}: neither a data folder, nor a run, nor a model")
         return printers[manifest["kind"]](path, manifest)

@@ -66,12 +66,13 @@ def decompressed(file: BinaryIO, source: str) -> Iterator[bytes]:
         raise truncated(source)
 
 
-def is_compressed(file: BinaryIO, source: str) -> bool:
-    """Return whether `decompressed` would decompress the content of `file`, which is at its start and stays there.
-    Raises UnreadableInput where the name says that it is compressed, and it is neither that nor text."""
-    chunk = file.read(CHUNK_BYTES)
-    file.seek(0)
-    return _compression(chunk, source) is not None
+def is_compressed(beginning: bytes, source: str) -> bool:
+    """Return whether `decompressed` would decompress a file that begins with these `CHUNK_BYTES`.
+
+    Raises:
+        UnreadableInput: its name says that it is compressed, and it is neither that nor text.
+    """
+    return _compression(beginning, source) is not None
 
 
 def _compression(beginning: bytes, source: str) -> str | None:

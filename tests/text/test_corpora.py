@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import pickle
 import shutil
 import socket
 from collections import Counter
@@ -90,6 +91,21 @@ def test_a_url_of_another_file_system_is_read():
         file.write(b"two")
     assert documents(opened("memory://corpora", "text")) == [b"one", b"two"]
     assert documents(opened("memory://corpora/*/2.txt", "text")) == [b"two"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "write"),
+    [("jsonl", layouts.write_jsonl), ("parquet", layouts.write_parquet), ("openwebtext", layouts.write_archives)],
+)
+def test_parts_of_a_url_s_files_are_read_by_themselves(tmp_path, monkeypatch, layout, write):
+    layouts.set_part_bytes(monkeypatch, 200)
+    write(tmp_path, TEXTS * 4)
+    for path in tmp_path.iterdir():
+        with fsspec.open(f"memory://{layout}/{path.name}", "wb") as file:
+            file.write(path.read_bytes())
+    found = pickle.loads(pickle.dumps(list(opened(f"memory://{layout}", layout).parts())))
+    assert len(found) > 1
+    assert [document for part in found for document in part.documents(Counter())] == TEXTS * 4
 
 
 def test_the_order_is_that_of_names(tmp_path):

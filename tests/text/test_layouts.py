@@ -156,16 +156,24 @@ def test_a_plain_file_is_cut_where_reading_it_forwards_cuts_it(
 def test_listing_a_plain_file_reads_little_of_it(tmp_path, monkeypatch):
     path = write_jsonl(tmp_path, [b"a" * 1000] * 3000)
     set_part_bytes(monkeypatch, 200_000)
-    read, counted = json_lines._read, Counter()
+    read, counted = layout.read_range, Counter()
 
-    def count(opened, start, stop):
+    def count(name, start, stop):
         counted["bytes"] += stop - start
-        return read(opened, start, stop)
+        return read(name, start, stop)
 
-    monkeypatch.setattr(json_lines, "_read", count)
+    monkeypatch.setattr(layout, "read_range", count)
     found = list(json_line_parts([file(path)], "text"))
     assert len(found) > 10 and sum(part.size for part in found) == path.stat().st_size
-    assert counted["bytes"] <= len(found) * compression.CHUNK_BYTES
+    assert counted["bytes"] <= (1 + len(found)) * compression.CHUNK_BYTES
+
+
+def test_a_plain_file_that_was_cut_meanwhile_is_told_of(tmp_path):
+    path = write_jsonl(tmp_path, make_documents(5))
+    found = list(json_line_parts([file(path)], "text"))
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"corpus\.jsonl: is shorter than when it was listed"):
+        read(found)
 
 
 @quick

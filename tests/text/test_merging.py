@@ -97,7 +97,7 @@ def test_files_of_other_parts_are_not_opened(tmp_path, monkeypatch):
     for number in range(4):
         layouts.write_jsonl(tmp_path / "corpus" / str(number), DOCUMENTS[:20])
     opened = Counter()
-    monkeypatch.setattr(json_lines, "_line_ranges", lambda file, source: opened.update([source]) or iter(()))
+    monkeypatch.setattr(json_lines, "_line_ranges", lambda file: opened.update([file.path]) or iter(()))
     corpus = open_corpus(CorpusRecipe(corpus=str(tmp_path / "corpus"), layout="jsonl"))
     list(corpus.parts(Share(2, 4)))
     assert set(opened) == {str(tmp_path / "corpus" / "1" / "corpus.jsonl")}

@@ -6,14 +6,12 @@ forwards, where the parts are listed.
 
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from bertsmith.errors import quoted
+from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import reported
 from bertsmith.text import compression
 from bertsmith.text.compression import OnBroken, UnreadableInput, decompressed, is_compressed, refuse
@@ -64,8 +62,12 @@ class JsonLinesRange:
         return self.stop - self.start
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
-        with reported(Path(self.source)), layout.open_file(self.source) as file:
-            content = _read(file, self.start, self.stop)
+        with reported(Path(self.source)):
+            content = layout.read_range(self.source, self.start, self.stop)
+        if len(content) < self.size:
+            raise UserError(
+                f"{self.source}: is shorter than when it was listed; run the same command on what it is now"
+            )
         yield from JsonLinesPart(self.source, self.size, content, self.key).documents(skipped, broken)
 
 
@@ -73,14 +75,14 @@ def json_line_parts(files: Iterable[layout.CorpusFile], field: str) -> Iterator[
     """Return the parts of files of JSON lines."""
 
     def parts_of(file: layout.CorpusFile) -> Iterator[layout.CorpusPart]:
+        if not is_compressed(layout.read_range(file.path, 0, compression.CHUNK_BYTES), file.path):
+            for found in _line_ranges(file):
+                if isinstance(found, UnreadableInput):
+                    yield layout.BrokenPart(file.path, 0, str(found))
+                else:
+                    yield JsonLinesRange(file.path, *found, field)
+            return
         with layout.open_file(file.path) as raw:
-            if not is_compressed(raw, file.path):
-                for found in _line_ranges(raw, file.path):
-                    if isinstance(found, UnreadableInput):
-                        yield layout.BrokenPart(file.path, 0, str(found))
-                    else:
-                        yield JsonLinesRange(file.path, *found, field)
-                return
             start = 0
             for lines in _whole_lines(decompressed(raw, file.path), file.path):
                 if isinstance(lines, UnreadableInput):
@@ -92,46 +94,41 @@ def json_line_parts(files: Iterable[layout.CorpusFile], field: str) -> Iterator[
     return layout.parts_of_each(files, parts_of)
 
 
-def _line_ranges(file: BinaryIO, source: str) -> Iterator[tuple[int, int] | UnreadableInput]:
+def _line_ranges(file: layout.CorpusFile) -> Iterator[tuple[int, int] | UnreadableInput]:
     """Yield the starts and ends of the pieces that `_whole_lines` cuts the content of `file` into, of which little more
     than their ends is read."""
-    size, chunk = file.seek(0, os.SEEK_END), compression.CHUNK_BYTES
+    path, size, chunk = file.path, file.size, compression.CHUNK_BYTES
     start, stop, is_long = 0, 0, False  # of the piece; the end of the block that is looked at; in a long line
     while stop < size:
         wanted = 0 if is_long else -(-(start + _least_bytes()) // chunk) * chunk
         stop = min(size, max(stop + chunk, wanted))
         first = (stop - 1) // chunk * chunk
         if is_long:
-            found = _read(file, first, stop).find(b"\n") + 1
+            found = layout.read_range(path, first, stop).find(b"\n") + 1
             if not found:
                 continue
             start, is_long = first + found, False
         if stop - start < _least_bytes():
             continue
         is_over = stop - start > LONGEST_LINE
-        if end := _last_line_end(file, start if is_over else max(start, first), stop):
+        if end := _last_line_end(path, start if is_over else max(start, first), stop):
             yield start, end
             start = end
         if stop - start > LONGEST_LINE:
-            yield _long_line(source)
+            yield _long_line(path)
             is_long = True
     if start < size and not is_long:
         yield start, size
 
 
-def _last_line_end(file: BinaryIO, start: int, stop: int) -> int:
+def _last_line_end(path: str, start: int, stop: int) -> int:
     """Return the position after the last line feed between `start` and `stop`; 0 where there is none."""
     while stop > start:
         first = max(start, stop - compression.CHUNK_BYTES)
-        if found := _read(file, first, stop).rfind(b"\n") + 1:
+        if found := layout.read_range(path, first, stop).rfind(b"\n") + 1:
             return first + found
         stop = first
     return 0
-
-
-def _read(file: BinaryIO, start: int, stop: int) -> bytes:
-    file.seek(start)
-    return file.read(stop - start)
 
 
 def _least_bytes() -> int:

@@ -168,6 +168,19 @@ def open_file(path: str) -> BinaryIO:
     return fsspec.open(path, "rb").open()
 
 
+def read_range(path: str, start: int, stop: int) -> bytes:
+    """Return a file's bytes from `start` to `stop`, or to its end; of a URL no others are fetched."""
+    if "://" not in path:
+        with open(path, "rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+    import fsspec
+
+    system, name = fsspec.core.url_to_fs(path)
+    content: bytes = system.cat_file(name, start=start, end=stop)
+    return content
+
+
 def long_document(source: str) -> UnreadableInput:
     """Return the error of a document that is too long."""
     return UnreadableInput(f"{source}: a document of over {LONGEST_DOCUMENT >> 20} MB; cut it")

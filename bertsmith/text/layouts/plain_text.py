@@ -40,8 +40,8 @@ class TextFilesPart:
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
         for span in self.spans:
-            with reported(Path(span.path)), layout.open_file(span.path) as file:
-                content = _read(file, span.start, span.stop)
+            with reported(Path(span.path)):
+                content = layout.read_range(span.path, span.start, span.stop)
             if not span.start and (found := archive_format(content)):
                 broken(layout.among_texts(span.path, found))
             elif self.blank_lines:
