@@ -74,7 +74,8 @@ def test_resumed_it_ends_bit_for_bit_the_same(data, tmp_path, sharing):
 @pytest.mark.parametrize("kind", ["classic", "modern"])
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_both_networks_answer_in_transformers_as_they_do_here(data, tmp_path, sharing, kind):
-    recipe = electra(data, f"objective.generator.sharing={sharing}", "model.initializer_range=0.3", *KINDS[kind])
+    sharing = f"objective.generator.sharing={sharing}"
+    recipe = electra(data, sharing, "model.initializer_range=0.3", "plan.steps=2", *KINDS[kind])
     pretrain(recipe, tmp_path / "run")
     export_run(tmp_path / "run", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["discriminator", "generator"]

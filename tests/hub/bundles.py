@@ -1,5 +1,6 @@
 """Writes checkpoints as TensorFlow does, a byte at a time and by the book, for tests of what reads them."""
 
+import functools
 import math
 import re
 import struct
@@ -71,6 +72,7 @@ def varint(value: int) -> bytes:
     return out + bytes([value])
 
 
+@functools.lru_cache(4096)  # of a network's variables, which many tests write, half of a test's time
 def crc32c(data: bytes) -> int:
     crc = 0xFFFFFFFF
     for byte in data:
