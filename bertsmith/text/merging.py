@@ -16,7 +16,6 @@ from bertsmith.storage.files import (
     Held,
     atomic_write,
     locked,
-    own_folder,
     remove_tree,
     reported,
     sha256_file,
@@ -29,7 +28,7 @@ from bertsmith.text.data_folders import JOURNAL_FILE
 from bertsmith.text.engines.engine import Engine, Workers, results_in_order
 from bertsmith.text.engines.registry import ENGINE_DESCRIPTION, ENGINES, WORKERS_DESCRIPTION
 from bertsmith.text.journal import Journal, clear_data
-from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardWriter, Span
+from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardWriter, Span, open_pieces_folder
 from bertsmith.text.shard_checks import HEADER_SIZE, dtypes_of
 from bertsmith.text.shards import ARRAYS, Data, open_data, shard_file
 from bertsmith.text.shares import Share, refuse_beside_shares, share_folders
@@ -117,9 +116,10 @@ def _merge(shares: list[Data], held: Held, engine: Engine) -> None:
     identity = first["identity"] | {"merged_parts": sha256_json([data.manifest["files"] for data in shares])}
     dtype = dtypes_of(first["tokenizer"]["vocab_size"])[0]
     with closing(Journal(out, identity, dtype)) as journal:
-        own_folder(out / PIECES_FOLDER)
+        open_pieces_folder(out)
         with engine.start(ShardWriter(out)) as workers:
             _verify(shares, workers)
+            assert shares[0].tokenizer.dtype == dtype  # and is the one of its manifest
             _copy_shards(shares, journal, held, workers)
         for data in shares:
             journal.done.counts.update(data.manifest["counts"])

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.storage.files import TEMPORARY, create
+from bertsmith.storage.files import TEMPORARY, create, own_folder
 from bertsmith.text import shards
 from bertsmith.text.shard_checks import npy_header
 from bertsmith.text.shards import ARRAYS, Shard, shard_file
@@ -81,6 +81,13 @@ class Span(NamedTuple):
     def is_on_disk(self) -> bool:
         """Return whether its files are there and long enough; a power cut may have shortened them."""
         return all(os.path.isfile(place.path) and os.path.getsize(place.path) >= place.stop for place in self.places)
+
+
+def open_pieces_folder(folder: Path) -> None:
+    """Make the folder of pieces in a data folder, or clear it of what killed workers have left half-written."""
+    for path in own_folder(folder / PIECES_FOLDER).iterdir():
+        if path.suffix.removeprefix(".") not in shards.SPLITS:
+            path.unlink(missing_ok=True)
 
 
 def piece_span(folder: Path, number: int, split: str, lengths: Lengths, dtype: np.dtype) -> Span:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bertsmith.console.progress import Progress, format_count, format_seconds, progress_bar
 from bertsmith.errors import UserError
-from bertsmith.storage.files import Held, own_folder, remove_tree
+from bertsmith.storage.files import Held, remove_tree
 from bertsmith.text.assembly import Assembly, remove_pieces
 from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.corpora import Corpus
@@ -20,7 +20,7 @@ from bertsmith.text.engines.engine import Engine, results_in_order
 from bertsmith.text.journal import Journal, PrepareProgress
 from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.part_encoder import PartEncoder, Result
-from bertsmith.text.pieces import PIECES_FOLDER, Lengths, piece_span
+from bertsmith.text.pieces import PIECES_FOLDER, Lengths, open_pieces_folder, piece_span
 from bertsmith.text.shares import Share
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
@@ -52,7 +52,7 @@ class PrepareJob(NamedTuple):
 
 def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
     """Do what is left of a preparation, and return when all shards are closed."""
-    own_folder(job.out / PIECES_FOLDER)
+    open_pieces_folder(job.out)
     todo = _Todo(job, journal.done.parts, journal.done.lost_parts())
     num_bytes, size, started_at = journal.done.counts["bytes"], 0, time.monotonic()
     with ExitStack() as stack:

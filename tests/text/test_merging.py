@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -110,13 +111,13 @@ def run(*arguments: str | Path) -> subprocess.Popen:
 
 def test_two_processes_that_know_nothing_of_each_other_and_one_that_merges(tmp_path):
     """As docs/scale.md has them in a SLURM job array. One of the two is killed once and started again."""
-    corpus = layouts.write_archives(tmp_path / "corpus", layouts.make_documents(800), each=20)
+    corpus = layouts.write_archives(tmp_path / "corpus", layouts.make_documents(2000), each=20)
     vocab = layouts.write_vocabulary(tmp_path)
     common = ["prepare", "openwebtext", f"corpus={corpus}", f"vocab={vocab}", "workers=1", "heldout_fraction=0.2"]
     both = [run(*common, f"part={number}/2", "--out", tmp_path / "data") for number in (1, 2)]
     journal = tmp_path / "data" / "part-00001-of-00002" / "journal.jsonl"
     while both[0].poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
-        pass
+        time.sleep(0.002)
     both[0].send_signal(signal.SIGKILL)
     both[0].communicate()
     assert both[1].communicate()[0].endswith(f"next: bertsmith prepare merge --out {tmp_path / 'data'}\n")
@@ -256,6 +257,14 @@ def test_parts_that_do_not_fit_together_are_named(tmp_path, parts):
     prepare(recipe(tmp_path, tmp_path / "corpus" / "corpus.jsonl", "part=2/3"), parts, overwrite=True)
     whole = prepare(recipe(tmp_path, tmp_path / "corpus" / "corpus.jsonl"), tmp_path / "whole")
     assert content(merge_shares(ONE, parts).path) == content(whole.path)
+
+
+def test_a_damaged_tokenizer_of_the_first_part_is_named(parts):
+    path = parts / "part-00001-of-00003" / "tokenizer.json"
+    path.write_bytes(path.read_bytes().replace(b"##ba", b"##bx"))
+    with pytest.raises(UserError, match=r"part-00001-of-00003.tokenizer\.json: damaged"):
+        merge_shares(ONE, parts)
+    merge_shares_leaves_nothing(parts)
 
 
 def merge_shares_leaves_nothing(folder: Path) -> None:

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from bertsmith.errors import UserError
 from bertsmith.storage.files import sha256_file
 from bertsmith.text import pieces, shards
-from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardCutter, ShardWriter, Span, piece_span, write_piece
+from bertsmith.text.pieces import (
+    PIECES_FOLDER,
+    Place,
+    ShardCutter,
+    ShardWriter,
+    Span,
+    open_pieces_folder,
+    piece_span,
+    write_piece,
+)
 from bertsmith.text.shard_checks import HEADER_SIZE
 from bertsmith.text.shards import ARRAYS, Shard, shard_file
 
@@ -122,3 +131,14 @@ def test_a_piece_that_a_power_cut_shortened_is_noticed(tmp_path):
         ShardWriter(tmp_path).assemble("train", 0, [span])
     path.unlink()
     assert not span.is_on_disk()
+
+
+def test_what_killed_workers_left_half_written_is_cleared_and_pieces_stay(tmp_path):
+    [span] = written(tmp_path, [batch(np.random.default_rng(0), 3)])
+    for name in ("00000001.heldout.0f", "train-00000.tokens.npy.a1"):
+        (tmp_path / PIECES_FOLDER / name).write_bytes(b"half")
+    open_pieces_folder(tmp_path)
+    assert [path.name for path in (tmp_path / PIECES_FOLDER).iterdir()] == ["00000000.train"]
+    assert span.is_on_disk()
+    open_pieces_folder(tmp_path / PIECES_FOLDER)
+    assert (tmp_path / PIECES_FOLDER / PIECES_FOLDER).is_dir()
