@@ -83,7 +83,7 @@ def _open_shares(out: Path) -> list[Data]:
         raise UserError(f"{out}: there are parts of {totals[0]} and of {totals[1]}; move those of one number elsewhere")
     everyone = [Share(number, totals[0]) for number in range(1, totals[0] + 1)]
     if missing := [str(share) for share in everyone if share not in folders]:
-        raise UserError(f"{out}: part {_few(missing)} is missing; prepare it, or bring its folder here")
+        raise UserError(f"{out}: no part {_few(missing)}; prepare what is missing, or bring its folder here")
     for share in everyone:
         if not (folders[share] / "manifest.json").exists():
             raise UserError(f"{folders[share]}: not finished; run its command (part={share}) again")

@@ -209,7 +209,7 @@ def test_a_part_that_is_being_made_is_refused_to_others_and_to_a_merge(tmp_path,
 
 def test_what_is_missing_is_named(tmp_path, parts):
     shutil.rmtree(parts / "part-00002-of-00003")
-    with pytest.raises(UserError, match=r"data: part 2/3 is missing; prepare it, or bring its folder here"):
+    with pytest.raises(UserError, match=r"data: no part 2/3; prepare what is missing, or bring its folder here"):
         merge_shares(ONE, parts)
     (parts / "part-00001-of-00002").mkdir()
     with pytest.raises(UserError, match=r"data: there are parts of 2 and of 3; move those of one number elsewhere"):
