@@ -36,6 +36,26 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def storage_server():
+    """An S3 server on the loopback, the same one for all tests of a process."""
+    from tests.object_storage import served
+
+    with served() as storage:
+        yield storage
+
+
+@pytest.fixture
+def storage(storage_server, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """That server with an empty bucket, whose connections are not cut; copies of its files are in `tmp_path`/cache."""
+    from bertsmith.storage import remote
+
+    monkeypatch.setenv("BERTSMITH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "WAITS", (0.01, 0.01, 0.01))
+    storage_server.clear()
+    return storage_server
+
+
 @pytest.fixture
 def run_main(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -13,6 +13,7 @@ from bertsmith.evals.pinned import pinned_loss
 from bertsmith.objectives.kinds import exported_objective
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingSettings
+from bertsmith.storage.remote import is_address
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
 from bertsmith.training.machine import MachineSettings, choose_machine
@@ -83,7 +84,7 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
     if data is None and run is None:
         raise UserError(f"{model.path}: names no data; say what to measure: data=DIR, blimp=DIR or glue=DIR")
     path = data or (run.recipe.data if run else "")
-    if data is None and not Path(path).is_dir():
+    if data is None and not is_address(path) and not Path(path).is_dir():
         raise UserError(f"{model.path}: its data, {path}, is not there; name it: data=DIR")
     chosen, settings = measuring_of(run.recipe) if run else _exported_measuring(model)
     chosen = replace(chosen, evaluate_rows=rows or chosen.evaluate_rows)

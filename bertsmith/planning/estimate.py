@@ -16,6 +16,7 @@ from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.planning.footprint import Footprint, footprint
 from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
+from bertsmith.storage.remote import is_address
 from bertsmith.text.shards import open_data
 from bertsmith.training.dealing import check_deals
 from bertsmith.training.recipe import PretrainRecipe, reference_flops_per_token
@@ -187,7 +188,7 @@ def _check(assumed: Assumptions) -> None:
 
 def _vocabulary(path: str | None, assumed: Assumptions) -> tuple[int, str, int | None]:
     """Return the vocabulary's size, where that is from, and the training tokens in the data folder, if there is one."""
-    data = open_data(path, check=False) if path and Path(path).exists() else None
+    data = open_data(path, check=False) if path and (is_address(path) or Path(path).exists()) else None
     tokens = data.num_tokens("train") if data else None
     if assumed.vocab_size is not None:
         return assumed.vocab_size, "as given", tokens

@@ -18,7 +18,9 @@ class EvaluateSettings:
     """Settings of `evaluate`."""
 
     data: str | None = setting(
-        None, "data folder whose held-out text is measured; without it, blimp and glue, the run's own"
+        None,
+        "data folder, or its address, whose held-out text is measured; without it, blimp and glue, the run's own",
+        url=True,
     )
     evaluate_rows: int | None = setting(None, "held-out rows; left out: as many as in pre-training", ge=1)
     blimp: str | None = setting(None, "folder of BLiMP's 67 files")

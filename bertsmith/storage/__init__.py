@@ -5,6 +5,8 @@ Read in this order:
     json_files     the one reader of JSON
     manifests      a folder's manifest, and the types of folder
     folders        who may write in a folder, and what may be removed there
+    remote         files behind addresses (s3://…), through fsspec
+    file_cache     copies of such files on this disk, up to a size
     file_types     types of single file that commands write, and may write over
     results        results.json, read
     code_version   which code is running

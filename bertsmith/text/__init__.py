@@ -20,6 +20,7 @@ In reading order:
     prepare       a corpus → a data folder: parallel, restartable, the same bytes for any number of workers
     merging       shares that were prepared each by itself → a data folder
     shard_checks  hashes and formats of a shard's files
+    data_files    where these are read: in a folder, or as copies of those behind an address
     shards        the data folder: memory-mapped token shards and their manifest
     segments      documents of a shard → training rows of a sequence length (pure functions)
     docstrings    English text out of the installed packages, for the quickstart

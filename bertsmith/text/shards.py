@@ -3,6 +3,8 @@
 ARCHITECTURE.md lists its files. Each file of a shard is a plain NumPy array, which `np.load` reads without this
 package."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +16,9 @@ from bertsmith.console.shell import quote
 from bertsmith.errors import UserError
 from bertsmith.storage.files import reported, sha256_json
 from bertsmith.storage.manifests import read_manifest
-from bertsmith.text.shard_checks import HEADER_SIZE, compare_hashes, dtypes_of, npy_header
+from bertsmith.storage.remote import is_address
+from bertsmith.text.data_files import DataFiles, LocalFiles, RemoteFiles, ShardFile, fetch_description
+from bertsmith.text.shard_checks import HEADER_SIZE, dtypes_of, npy_header
 
 if TYPE_CHECKING:  # training imports this file with only torch and numpy
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -44,10 +48,16 @@ class Shard:
 
 
 class Data:
-    """A finished data folder, read-only, and its manifest: recipe, corpus, counts, shards, hashes."""
+    """A finished data folder, read-only, and its manifest: recipe, corpus, counts, shards, hashes.
 
-    def __init__(self, path: Path, manifest: dict[str, Any]):
-        self.path, self.manifest = path, manifest
+    Attributes:
+        path: a local folder with its manifest and tokenizer, and unless it is behind an address with its shards.
+        address: where it is, for people: that folder, or an address such as s3://bucket/data.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], address: str = ""):
+        self.path, self.manifest, self.address = path, manifest, address or str(path)
+        self._files: DataFiles = RemoteFiles(address) if address else LocalFiles(path)
         self._checked: set[tuple[str, int]] = set()
 
     @cached_property
@@ -63,7 +73,7 @@ class Data:
         tokenizer = Tokenizer.load(self.path)
         known = self.manifest["tokenizer"]
         if (tokenizer.fingerprint, tokenizer.vocab_size) != (known["fingerprint"], known["vocab_size"]):
-            raise _damaged(self.path / "tokenizer.json", "not the tokenizer of manifest.json")
+            raise self.damaged("tokenizer.json", "not the tokenizer of manifest.json")
         return tokenizer
 
     def num_shards(self, split: str) -> int:
@@ -77,53 +87,74 @@ class Data:
 
     def read(self, split: str, index: int) -> Shard:
         """Return shard `index` of `split` ("train" or "heldout"), memory-mapped. Raises UserError where a file is
-        damaged in its size, header or order of positions; `verify` compares hashes."""
-        lengths = self.manifest["shards"][split][index]
-        vocab_size = self.manifest["tokenizer"]["vocab_size"]
-        arrays = zip(ARRAYS, dtypes_of(vocab_size), strict=True)
-        shard = Shard(*(self._array(shard_file(split, index, part), dtype, lengths[part]) for part, dtype in arrays))
+        damaged in its size, header or order of positions, or cannot be fetched; `verify` compares hashes."""
+        vocab_size, lengths = self.manifest["tokenizer"]["vocab_size"], self.manifest["shards"][split][index]
+        dtypes, files = dtypes_of(vocab_size), self._files_of(split, index)
+        arrays = zip(ARRAYS, files, dtypes, strict=True)
+        shard = Shard(*(self._array(file, dtype, lengths[array]) for array, file, dtype in arrays))
         if (split, index) not in self._checked:
-            for part, fault in zip(ARRAYS, _faults(shard, vocab_size), strict=True):
+            for file, fault in zip(files, _faults(shard, vocab_size), strict=True):
                 if fault:
-                    raise _damaged(self.path / shard_file(split, index, part), fault)
+                    raise self.damaged(file.name, fault)
             self._checked.add((split, index))
         return shard
 
-    def verify(self, remember: bool = True) -> None:
-        """Compare files with their hashes in the manifest, as `bertsmith.text.shard_checks.compare_hashes` does; raises
-        UserError with the name of a file that is missing or differs."""
-        fault = compare_hashes(self.path, self.manifest["files"], remember)
-        if fault:
-            raise _damaged(self.path / fault, "its hash is not the one in manifest.json")
+    def fetch_ahead(self, split: str, indices: Sequence[int]) -> None:
+        """Begin to fetch shards that will be read next, where they are behind an address."""
+        self._files.fetch_ahead(file for index in indices for file in self._files_of(split, index))
 
-    def _array(self, name: str, dtype: np.dtype, length: int) -> np.ndarray:
-        path = self.path / name
-        if not path.is_file():
-            raise UserError(f"{path}: is gone; bring the folder back, or prepare it again")
-        with reported(path), path.open("rb") as file:
-            header, size = file.read(HEADER_SIZE), path.stat().st_size
-            if size != HEADER_SIZE + length * dtype.itemsize or header != npy_header(dtype, length):
-                raise _damaged(path, f"not {length:,} entries of {dtype}, as manifest.json says")
+    def verify(self, remember: bool = True) -> None:
+        """Compare files with their hashes in the manifest, as `bertsmith.text.shard_checks.compare_hashes` does; those
+        behind an address are compared when they are fetched. Raises UserError with the name of a file that is missing
+        or differs."""
+        if fault := self._files.differing(self.manifest["files"], remember):
+            raise self.damaged(fault, "its hash is not the one in manifest.json")
+
+    def check_presence(self) -> None:
+        """Raise UserError where the manifest's shards are not its files, or one of these is missing."""
+        shards = self.manifest["shards"]
+        indices = ((split, index) for split in SPLITS for index in range(len(shards.get(split, ()))))
+        names = {shard_file(split, index, part) for split, index in indices for part in ARRAYS}
+        if names != self.manifest["files"].keys() or shards.keys() != set(SPLITS):
+            raise self.damaged("manifest.json", "its shards and its files do not agree")
+        places = ((split, index) for split in SPLITS for index in range(len(shards[split])))
+        if fault := self._files.missing(file for place in places for file in self._files_of(*place)):
+            raise self.damaged(fault, "missing")
+
+    def damaged(self, name: str, reason: str) -> UserError:
+        """Return the error of a file that is damaged."""
+        remedy = f"run `bertsmith prepare … --out {quote(self.address)} --overwrite`"
+        return UserError(f"{self.address}/{name}: damaged ({reason}); {remedy}")
+
+    def _files_of(self, split: str, index: int) -> list[ShardFile]:
+        """Return the files of a shard, in the order of `ARRAYS`."""
+        lengths = self.manifest["shards"][split][index]
+        sizes = zip(ARRAYS, dtypes_of(self.manifest["tokenizer"]["vocab_size"]), strict=True)
+        names = {shard_file(split, index, part): HEADER_SIZE + lengths[part] * kind.itemsize for part, kind in sizes}
+        return [ShardFile(name, self.manifest["files"][name], size) for name, size in names.items()]
+
+    def _array(self, place: ShardFile, dtype: np.dtype, length: int) -> np.ndarray:
+        with self._files.open(place) as file, reported(Path(self.address, place.name)):
+            header, size = file.read(HEADER_SIZE), os.fstat(file.fileno()).st_size
+            if size != place.size or header != npy_header(dtype, length):
+                raise self.damaged(place.name, f"not {length:,} entries of {dtype}, as manifest.json says")
             return np.memmap(file, dtype, "r", HEADER_SIZE, (length,)) if length else np.empty(0, dtype)
 
 
 def open_data(path: str | Path, check: bool = True, type_name: str = "data") -> Data:
-    """Open the data folder at `path`, and with `check` compare its files with their hashes (see `Data.verify`). It is
-    of type `type_name`: a "data-part" holds a share of a corpus.
+    """Open the data folder at `path`, which may be an address, and with `check` compare its files with their hashes
+    (see `Data.verify`). It is of type `type_name`: a "data-part" holds a share of a corpus.
 
     Raises:
         UserError: it is not one, it is not finished, or a shard's file is missing or damaged.
     """
-    path = Path(path)
-    data = Data(path, read_manifest(path, type_name))
-    shards = data.manifest["shards"]
-    indices = ((split, index) for split in SPLITS for index in range(len(shards.get(split, ()))))
-    names = {shard_file(split, index, part) for split, index in indices for part in ARRAYS}
-    if names != data.manifest["files"].keys() or shards.keys() != set(SPLITS):
-        raise _damaged(path / "manifest.json", "its shards and its files do not agree")
-    for name in data.manifest["files"]:
-        if not (path / name).is_file():
-            raise _damaged(path / name, "missing")
+    if is_address(path):
+        address = str(path).rstrip("/")
+        folder = fetch_description(address)
+        data = Data(folder, read_manifest(folder, type_name), address)
+    else:
+        data = Data(Path(path), read_manifest(Path(path), type_name))
+    data.check_presence()
     if check:
         data.verify()
     return data
@@ -153,7 +184,3 @@ def _rising(positions: np.ndarray, end: int) -> str:
         return ""
     rises = len(positions) and positions[0] > 0 and (positions[1:] > positions[:-1]).all()
     return "" if rises and positions[-1] == end else f"positions that do not rise to {end:,}, the end of the tokens"
-
-
-def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: damaged ({reason}); run `bertsmith prepare … --out {quote(path.parent)} --overwrite`")

@@ -39,7 +39,7 @@ class RowStream:
     def __init__(self, data: Data, split: str, settings: RowSettings, seed: int, compat: bool = False):
         self.data, self.split, self.settings, self.seed, self.compat = data, split, settings, seed, compat
         if not data.num_tokens(split):
-            raise UserError(f"{data.path}: holds no {split} text; prepare more of it, or another heldout_fraction")
+            raise UserError(f"{data.address}: holds no {split} text; prepare more of it, or another heldout_fraction")
         self.num_groups = -(-data.num_shards(split) // GROUP_SHARDS)
         self.specials = (data.tokenizer.cls_id, data.tokenizer.sep_id)
         self._opened: dict[tuple[int, int], _Group] = {}
@@ -66,6 +66,8 @@ class RowStream:
         while True:
             group = self._opened.pop((epoch, index), None) or self._group(epoch, index)
             self._opened.clear()
+            following = self.next_group((epoch, index, row))
+            self.data.fetch_ahead(self.split, self._members(following[0], following[1]))
             while row < len(group.row):
                 taken = slice(row, min(row + missing, len(group.row)))
                 parts.append(self._assemble(group, taken))
@@ -74,7 +76,8 @@ class RowStream:
                 if not missing:
                     yield _join(parts), (epoch, index, row)
                     parts, missing = [], size
-            epoch, index, row = self.next_group((epoch, index, row))
+            epoch, index, row = following
+            del group  # its shards' files, where they are copies, may make room for the next one's
 
     def next_group(self, position: tuple[int, ...]) -> tuple[int, ...]:
         """Return the beginning of the group after that of `position`, which may be in rows of another length: groups
@@ -90,10 +93,9 @@ class RowStream:
             yield self._assemble(group, slice(start, min(start + size, end)))
 
     def _group(self, epoch: int, index: int) -> _Group:
-        order = derived_rng(self.seed, "shards", epoch).permutation(self.data.num_shards(self.split))
-        members = order[index * GROUP_SHARDS : (index + 1) * GROUP_SHARDS]
-        shards = []
-        for member in members.tolist():
+        members, shards = self._members(epoch, index), []
+        self.data.fetch_ahead(self.split, members)
+        for member in members:
             shard = self.data.read(self.split, member)
             rng = derived_rng(self.seed, "rows", epoch, member)
             shards.append((shard, rows_of(shard, self.settings, rng, self.compat)))
@@ -102,6 +104,12 @@ class RowStream:
         row = np.concatenate([np.arange(size) for size in sizes])
         shuffled = derived_rng(self.seed, "order", epoch, index).permutation(len(row))
         return _Group(shards, numbers[shuffled], row[shuffled])
+
+    def _members(self, epoch: int, index: int) -> list[int]:
+        """Return the numbers of a group's shards."""
+        order = derived_rng(self.seed, "shards", epoch).permutation(self.data.num_shards(self.split))
+        members: list[int] = order[index * GROUP_SHARDS : (index + 1) * GROUP_SHARDS].tolist()
+        return members
 
     def _assemble(self, group: _Group, taken: slice) -> PackedRows:
         """Assemble rows of several shards, shard by shard: their order within a batch does not matter."""

@@ -52,7 +52,7 @@ def open_run(
         "identity": own_identity,
         "recipe": to_dict(recipe),
         "data": {
-            "path": str(data.path),
+            "path": data.address,
             "hash": data.hash,
             "documents": data.num_documents("train"),
             "tokens": {split: data.num_tokens(split) for split in ("train", "heldout")},

@@ -157,7 +157,7 @@ def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]
     """Return the same masked held-out rows at every call; none where nothing was held out. `recipe` is one, or another
     object with its settings of rows."""
     if not data.num_tokens("heldout"):
-        say(f"{data.path}: nothing was held out; there will be no evaluation", error=True)
+        say(f"{data.address}: nothing was held out; there will be no evaluation", error=True)
         return []
     stream = RowStream(data, "heldout", recipe.rows, recipe.seed, recipe.compat)
     rows = stream.first(recipe.evaluate_rows, recipe.batch_size)
@@ -198,6 +198,6 @@ def _check_data(data: Data, recipe: PretrainRecipe) -> None:
     length = max(stage.rows.length for stage in recipe.all_stages)
     if data.num_tokens("train") < length:
         raise UserError(
-            f"{data.path}: {data.num_tokens('train')} training tokens, less than one row of {length}; "
+            f"{data.address}: {data.num_tokens('train')} training tokens, less than one row of {length}; "
             f"prepare more text or lower rows.length"
         )

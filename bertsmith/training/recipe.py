@@ -32,7 +32,11 @@ QuickTask = Literal["cola", "sst-2", "mrpc", "sts-b", "rte"]
 class PretrainRecipe:
     """The settings of `bertsmith pretrain`."""
 
-    data: str = setting(description="data folder made by `bertsmith prepare`", identity=False)
+    data: str = setting(
+        description="data folder made by `bertsmith prepare`, also behind an address (s3://…, gs://…)",
+        identity=False,
+        url=True,
+    )
     init: str | None = setting(
         None, "a model whose weights to begin with: a run, or what `import` or `export` wrote; by default random ones",
         identity=False,  # the weights' fingerprint is
