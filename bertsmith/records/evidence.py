@@ -15,12 +15,14 @@ from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.reports.averages import PROTOCOLS
+from bertsmith.storage.files import sha256_json
 from bertsmith.storage.folders import checkpoint_folders, numbered_folders
 from bertsmith.storage.json_files import check_shape, member
 from bertsmith.storage.manifests import read_manifest
+from bertsmith.storage.parts import parts_of
 from bertsmith.storage.results import read_glue_results, read_trial_results
 from bertsmith.tasks.published.glue import GLUE
-from bertsmith.training.checkpoints import STATE_FILE, read_state
+from bertsmith.training.checkpoints import MODEL_FILE, STATE_FILE, read_state
 from bertsmith.training.loop import State
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.recipe import PretrainRecipe
@@ -99,7 +101,7 @@ class Evidence:
     state: State
     """Of the newest checkpoint."""
     weights: str
-    """Hash of its weights' file."""
+    """Hash of its weights' file; of several, of their hashes."""
     data: dict[str, Any]
     """Manifest of the data folder."""
     glue: dict[str, GlueEvidence] = field(default_factory=dict)
@@ -130,10 +132,17 @@ def read_evidence(sources: Sources) -> Evidence:
         recipe,
         read_metrics(run / "metrics.jsonl"),
         read_state(checkpoint / STATE_FILE),
-        member(hashes, "model.safetensors", str, str(checkpoint / "manifest.json")),
+        _hash_of_weights(hashes, checkpoint / "manifest.json"),
         read_manifest(sources.data, "data"),
         {protocol: read_glue_run(folder) for protocol, folder in sources.glue.items()},
     )
+
+
+def _hash_of_weights(hashes: dict[str, str], manifest: Path) -> str:
+    parts = parts_of(MODEL_FILE, hashes)
+    if len(parts) > 1:
+        return sha256_json([hashes[part] for part in parts])
+    return member(hashes, MODEL_FILE, str, str(manifest))
 
 
 def newest_checkpoint_folder(run: Path) -> Path:

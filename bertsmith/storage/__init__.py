@@ -3,6 +3,7 @@
 Read in this order:
     files          atomic writes, hashes, locks; nothing is written through a link
     json_files     the one reader of JSON
+    parts          names of files that several processes write a part of each
     manifests      a folder's manifest, and the types of folder
     folders        who may write in a folder, and what may be removed there
     remote         files behind addresses (s3://…), through fsspec

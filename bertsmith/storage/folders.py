@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import TEMPORARY, remove_tree, reported, temporary_of
 from bertsmith.storage.manifests import FOLDER_TYPES, FolderType, folder_type, read_manifest, word, write_manifest
+from bertsmith.storage.parts import is_part
 
 Returned = TypeVar("Returned")
 
@@ -190,7 +191,9 @@ def remove_unfinished(folder: Path, prefix: str, width: int = 1) -> None:
 def remove_member(path: Path, expected: FolderType) -> None:
     """Remove a folder in one of ours: what its manifest names, or, where that is damaged or missing, what a folder of
     this type holds. Other files are kept, with the folder."""
-    names: Iterable[str] = expected.files
+    there = os.listdir(path) if _is_folder(path) else []
+    parts = [other for other in there if any(is_part(other, name) for name in expected.parted)]
+    names: Iterable[str] = [*expected.files, *parts]
     with contextlib.suppress(UserError):
         manifest = read_manifest(path, expected.name)
         names = {*manifest.get("names", expected.names), *manifest.get("files", ())}

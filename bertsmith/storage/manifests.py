@@ -33,6 +33,8 @@ class FolderType(NamedTuple):
     """Folder in it → its own type. An "export" has no manifest: its files are listed in the outer one's."""
     content: Mapping[str, Any] = {}
     """The shape of its manifest, see `bertsmith.storage.json_files.check_shape`; other keys are allowed."""
+    parted: tuple[str, ...] = ()
+    """Those of its files that several processes may write in parts (`bertsmith.storage.parts`)."""
 
     @property
     def names(self) -> list[str]:
@@ -58,7 +60,10 @@ _TYPES = (
         },
     ),
     FolderType(
-        "checkpoint", ("model.safetensors", "optimizer.safetensors", "state.json"), content={"files": {str: str}}
+        "checkpoint",
+        ("model.safetensors", "optimizer.safetensors", "state.json"),
+        parted=("model.safetensors", "optimizer.safetensors"),
+        content={"files": {str: str}},
     ),
     FolderType(
         "pretrain",

@@ -13,12 +13,14 @@ In reading order:
     ranks        the processes that train one run together, as torchrun starts them; what they agree on
     dealing      what must be the same on all ranks, and the checkpoint that they go on from
     reducer      gradients summed over ranks during the backward pass
+    sharding     weights, gradients and optimizer state dealt to the ranks by rows
     runner       a rank's share of a batch, run in micro-batches; losses on held-out text
     cuda_graphs  passes recorded as CUDA graphs
     batches      shards → rows → masked batches, in a resumable order
     staged_rows  the masked batches of each stage
     train_logger lines of metrics, held-out evaluations, and the probes called at them
     run_warnings warnings about settings, and about training that stands still
+    stored_tensors  a checkpoint's tensors on disk, read by rows
     checkpoints  written whole or not at all, verified when read
     folder       making, opening and finishing a run's folder
     models       opening a pre-trained model: a run, or a Hugging Face folder

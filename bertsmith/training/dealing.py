@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.objectives.masking import MaskingObjectiveSettings
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.training import checkpoints
@@ -15,7 +15,10 @@ NONE = -1.0
 
 
 def check_dealing(recipe: PretrainRecipe, ranks: Ranks) -> None:
-    """Raise UserError where the batches of a recipe cannot be dealt to the ranks, or would not be the same on each."""
+    """Raise UserError where the batches of a recipe, or with `machine.shard` its weights, cannot be dealt to the ranks,
+    or would not be the same on each."""
+    if recipe.machine.shard:
+        _check_sharding(recipe, ranks)
     if ranks.size == 1:
         return
     check_deals(recipe, ranks.size)
@@ -35,6 +38,19 @@ def check_deals(recipe: PretrainRecipe, num_ranks: int) -> None:
                 f"batch_size = {stage.batch_size}: cannot be dealt evenly to {num_ranks} ranks; give a multiple, such "
                 f"as {nearest}"
             )
+
+
+def _check_sharding(recipe: PretrainRecipe, ranks: Ranks) -> None:
+    if ranks.size == 1:
+        raise UserError(
+            "machine.shard = true: there is one process, which has nobody to share its weights with; start several by "
+            "torchrun --nproc-per-node N -m bertsmith pretrain …, or leave it out"
+        )
+    if not recipe.optimizer.moves_rows:
+        raise UserError(
+            f"optimizer.kind = {quoted(recipe.optimizer.kind)}: looks at more than a weight's rows by themselves, and "
+            f"machine.shard deals these to ranks; use adamw or muon, or leave machine.shard out"
+        )
 
 
 def _masks_change(recipe: PretrainRecipe) -> bool:
@@ -70,4 +86,4 @@ def checkpoint_of_first(
             f"{run}: rank 0 has opened it, and {socket.gethostname()} does not see it; --out must be in a folder that "
             f"all machines share"
         )
-    return None if step == NONE else checkpoints.read(checkpoint_folders(run)[int(step)])
+    return None if step == NONE else checkpoints.read(checkpoint_folders(run)[int(step)], verify=False)

@@ -16,7 +16,7 @@ from bertsmith.console.signals import leave_terminal, stop_signals
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
 from bertsmith.objectives.objective import Batch, Losses, Objective
-from bertsmith.training.optimizers.optimizer import WeightAverage, clip_gradients, set_learning_rate
+from bertsmith.training.optimizers.optimizer import WeightAverage, set_learning_rate
 from bertsmith.training.runner import PreparedBatch, Runner
 from bertsmith.training.schedules import HeadWarmup, Plan, ScheduleSettings
 
@@ -170,7 +170,7 @@ def _launch(
     rate = context.schedule.rate(before, after, context.compat)
     torch.manual_seed(runner.ranks.dropout_seed(context.seed, state.step))
     losses = runner.gradients(prepared)
-    return losses, clip_gradients(runner.objective, context.clip_norm), rate
+    return losses, runner.clip_gradients(context.clip_norm), rate
 
 
 def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:

@@ -44,6 +44,18 @@ class MachineSettings:
     )
 
 
+@settings
+class PretrainMachineSettings(MachineSettings):
+    """Settings of the devices of pre-training."""
+
+    shard: bool = setting(
+        False,
+        "under torchrun: weights, gradients and optimizer state are dealt to the ranks by rows (FSDP2), for what one "
+        "GPU cannot hold",
+        identity=False,
+    )
+
+
 @dataclass(frozen=True)
 class Machine:
     """A device and how modules run on it."""
@@ -71,15 +83,18 @@ class Machine:
         with torch.inference_mode(), torch.compiler.set_stance("force_eager"), self.autocast():
             yield
 
-    def prepare_model(self, module: nn.Module) -> None:
-        """Move `module` to the device and compile its parts.
+    def prepare_model(self, module: nn.Module, is_sharded: bool = False) -> None:
+        """Move `module` to the device and compile its parts; where it `is_sharded`, it is on the device.
 
         Layers are compiled, not the step: one graph serves all layers, and a first step takes seconds, not minutes.
         """
-        module.to(self.device)
+        if not is_sharded:
+            module.to(self.device)
         compiled = compiled_modules() + ((VocabularyCrossEntropy,) if self.device.type == "cuda" else ())
         for part in module.modules() if self.compile else ():
-            if isinstance(part, compiled):
+            if isinstance(part, compiled) and is_sharded:
+                part.forward = torch.compile(part.forward)  # without what gathers its weights before, and sends them
+            elif isinstance(part, compiled):
                 part.compile()
 
     def lay_out(self, rows: TokensOrBatch, length: int) -> TokensOrBatch:

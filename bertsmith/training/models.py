@@ -70,14 +70,15 @@ def load_run(run: Path) -> PretrainingRun:
 
     def check(loaded: checkpoints.Checkpoint) -> None:
         checkpoints.check_tensors(
-            loaded.model, _expected(recipe, vocab_size, loaded), loaded.path / checkpoints.MODEL_FILE
+            loaded.model.shapes, _expected(recipe, vocab_size, loaded), loaded.path / checkpoints.MODEL_FILE
         )
 
     checkpoint = checkpoints.load_newest(run, to_resume=False, check=check)
     if checkpoint is None:
         raise UserError(f"{run}: has no checkpoint yet; let `bertsmith pretrain` run until its first one")
-    check_finite(checkpoint.model, checkpoint.path)
-    return PretrainingRun(run, recipe, manifest, checkpoint.model, checkpoint.state.step)
+    weights = checkpoint.model.read_all()
+    check_finite(weights, checkpoint.path)
+    return PretrainingRun(run, recipe, manifest, weights, checkpoint.state.step)
 
 
 def read_tokenizer(run: Path, manifest: dict[str, Any], vocab_size: int) -> "Tokenizer":
@@ -101,7 +102,7 @@ def read_tokenizer(run: Path, manifest: dict[str, Any], vocab_size: int) -> "Tok
 def _expected(recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.Checkpoint) -> dict[str, Tensor]:
     """Return an empty tensor for each weight of the recipe's objective; not built where its sizes exceed the
     checkpoint's."""
-    size = sum(tensor.numel() for tensor in checkpoint.model.values())
+    size = sum(tensor.numel() for tensor in checkpoint.model.shapes.values())
     if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(checkpoint.model):
         raise UserError(f"{checkpoint.path / checkpoints.MODEL_FILE}: damaged (smaller than the recipe's model)")
     with shapes_only():

@@ -78,10 +78,11 @@ def pretrain(
         checkpoint = opened.checkpoint
         note_start(data, objective, machine, recipe.plan)
         say_beginning(beginning, opened, machine)
-        runner = Runner(objective, machine)
-        optimizer = recipe.make_optimizer(objective, beginning.new_parameters)
-        state = State() if checkpoint is None else checkpoints.restore(checkpoint, objective, optimizer)
-        average = WeightAverage(objective, optimizer, recipe.average_decay) if recipe.average_decay else None
+        runner = Runner(objective, machine, recipe.machine.shard)
+        weights, dealt = runner.weights, runner.sharding.dealt if runner.sharding else None
+        optimizer = recipe.make_optimizer(weights, beginning.new_parameters, dealt)
+        state = State() if checkpoint is None else checkpoints.restore(checkpoint, weights, optimizer, runner.dealt)
+        average = WeightAverage(weights, optimizer, recipe.average_decay) if recipe.average_decay else None
         schedule = decaying_from(recipe, beginning.branch) if beginning.branch else recipe.schedule
         context = TrainContext(
             optimizer, schedule, recipe.plan, recipe.optimizer.clip_norm, recipe.rows.length, recipe.seed,
@@ -103,7 +104,8 @@ def pretrain(
                 if held is not None:
                     held.check()
                     log.sync()
-                    checkpoints.save(run, state, objective, optimizer, recipe.plan.keep_checkpoints)
+                if held is not None or runner.sharding is not None:
+                    checkpoints.save(run, state, weights, optimizer, recipe.plan.keep_checkpoints, runner.dealt)
 
             saving = Event(recipe.plan.checkpoint_steps, save, when_stopped=True)
             with _naming_the_last_checkpoint(held, state):

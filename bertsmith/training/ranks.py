@@ -55,6 +55,12 @@ class Ranks:
         each = num_rows // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
+    def rows(self, num_rows: int) -> slice:
+        """Return which of a tensor's rows are this rank's where they are dealt, as FSDP deals them: side by side, and
+        to each as many but for the last ranks, which may have fewer or none."""
+        each = -(-num_rows // self.size)
+        return slice(min(self.rank * each, num_rows), min((self.rank + 1) * each, num_rows))
+
     @property
     def deal(self) -> slice:
         """Which of a list's items are this rank's: each `size`-th."""
@@ -80,6 +86,18 @@ class Ranks:
         """Return the number that the first rank has."""
         return self.add_up([number if self.is_first else 0.0])[0]
 
+    def of_each(self, numbers: Sequence[float]) -> list[list[float]]:
+        """Return the numbers of each rank, in order; each gives as many."""
+        count = len(numbers)
+        row = [0.0] * (count * self.size)
+        row[self.rank * count : (self.rank + 1) * count] = numbers
+        added = self.add_up(row)
+        return [added[start : start + count] for start in range(0, len(row), count)]
+
+    def wait_for_all(self) -> None:
+        """Return when all ranks have come here."""
+        self.add_up([0.0])
+
     def check_same(self, described: Mapping[str, Any]) -> None:
         """Hold what all ranks must have alike, by name.
 
@@ -103,6 +121,35 @@ class Ranks:
         """Return when `work` of `sum_of` is done; on a GPU when what follows on its stream will find it done."""
         with _noticing_loss():
             work.wait()
+
+    def norm_of_all(self, norm: Tensor) -> Tensor:
+        """Return the norm of all ranks' numbers together, of each one's own `norm`, a tensor without dimensions."""
+        squares = norm.double().square()
+        self.finished(self.sum_of(squares))
+        return squares.sqrt().to(norm.dtype)
+
+    def whole(self, piece: Tensor, num_rows: int) -> Tensor:
+        """Return the tensor of `num_rows` rows of which each rank has a `piece`, its `rows`."""
+        if self.store is None:
+            return piece
+        each = -(-num_rows // self.size)
+        padded = piece if len(piece) == each else piece.new_zeros((each, *piece.shape[1:]))
+        padded[: len(piece)] = piece
+        whole = piece.new_empty((self.size * each, *piece.shape[1:]))
+        with _noticing_loss():  # as bytes, since not all backends know all formats
+            parts = [part.flatten().view(torch.uint8) for part in whole.chunk(self.size)]
+            dist.all_gather(parts, padded.flatten().view(torch.uint8))
+        return whole[:num_rows]
+
+    @contextmanager
+    def noticing_loss(self) -> Iterator[None]:
+        """Raise RankLost for the errors of torch's own exchanges between ranks, as FSDP's."""
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or "gloo" in str(error):
+                raise RankLost(one_line(error)) from error
+            raise
 
     def _reduced(self, numbers: Sequence[float], operation: Any) -> list[float]:
         if self.store is None:

@@ -16,9 +16,9 @@ from bertsmith.encoders.registry import EncoderSettings
 from bertsmith.objectives.kinds import ObjectiveSettings
 from bertsmith.objectives.mlm import MaskedTokensSettings
 from bertsmith.text.segments import RowSettings
-from bertsmith.training.machine import MachineSettings
+from bertsmith.training.machine import PretrainMachineSettings
 from bertsmith.training.optimizers.adamw import AdamWSettings
-from bertsmith.training.optimizers.optimizer import OptimizerSettings, build_optimizer
+from bertsmith.training.optimizers.optimizer import Dealt, OptimizerSettings, build_optimizer
 from bertsmith.training.optimizers.registry import OPTIMIZERS
 from bertsmith.training.schedules import SCHEDULES, HeadWarmup, Plan, PolynomialSettings, ScheduleSettings
 from bertsmith.training.stages import Stage, StageSettings, steps_of_stages
@@ -63,7 +63,7 @@ class PretrainRecipe:
         (), "stages before the last one, such as of short rows in small batches; the last one goes on to the plan's "
         "end with batch_size and rows.length"
     )  # fmt: skip
-    machine: MachineSettings = setting(MachineSettings(), "on what", identity=False)
+    machine: PretrainMachineSettings = setting(PretrainMachineSettings(), "on what", identity=False)
     evaluate_rows: int = setting(1024, "held-out rows in an evaluation; all there are if fewer", ge=1, identity=False)
     blimp: str | None = setting(
         None, "folder of BLiMP; given, its accuracy on a sample is measured at each evaluation", identity=False
@@ -140,9 +140,13 @@ class PretrainRecipe:
         tokens = tokens if self.stages else step * self.batch_size * self.rows.length
         return self.plan.progress(step, tokens, seconds)
 
-    def make_optimizer(self, objective: nn.Module, new: Collection[str] = ()) -> torch.optim.Optimizer:
-        """Return the optimizer of `objective`, whose weights of the names `new` warm up alone."""
-        return build_optimizer(objective, self.optimizer, self.objective.rate_of, new, self.average_decay > 0)
+    def make_optimizer(
+        self, objective: nn.Module, new: Collection[str] = (), dealt: Dealt | None = None
+    ) -> torch.optim.Optimizer:
+        """Return the optimizer of `objective`, whose weights of the names `new` warm up alone; `dealt`: see
+        `build_optimizer`."""
+        rate_of, averaged = self.objective.rate_of, self.average_decay > 0
+        return build_optimizer(objective, self.optimizer, rate_of, new, averaged, dealt)
 
     def optimizer_state_shapes(self, module: nn.Module) -> dict[str, Tensor]:
         """Return the initial state of the optimizer and of weight averages (`OptimizerSettings.state_shapes`)."""

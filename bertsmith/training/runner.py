@@ -2,11 +2,13 @@
 its memory, and on a GPU recorded as CUDA graphs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import (
@@ -20,8 +22,10 @@ from bertsmith.objectives.objective import (
 )
 from bertsmith.training.cuda_graphs import CudaGraphRunner, Denominators
 from bertsmith.training.machine import Machine, evaluating
-from bertsmith.training.ranks import Ranks
+from bertsmith.training.optimizers.optimizer import clip_gradients
+from bertsmith.training.ranks import ALONE, Ranks
 from bertsmith.training.reducer import GradientReducer
+from bertsmith.training.sharding import Sharding
 
 CPU_MICRO_BATCH_TOKENS = 4096
 """On the CPU larger micro-batches only fall out of the caches."""
@@ -47,18 +51,49 @@ class Runner(Generic[Trained]):
     Attributes:
         micro_batch_rows: rows run at once, of which memory that runs out leaves half; None leaves it to
             `micro_batch_size`.
-        cuda_graphs: on a GPU, the recorded passes of `objective`.
+        sharding: where the weights are dealt to the ranks, this rank's rows of them.
+        reducer: where each rank has all weights, what sums their gradients.
+        cuda_graphs: on a GPU, the recorded passes of `objective`, if it is not sharded.
     """
 
-    def __init__(self, objective: Trained, machine: Machine):
-        """Move `objective` to the machine's device."""
-        machine.prepare_model(objective)
+    def __init__(self, objective: Trained, machine: Machine, shard: bool = False):
+        """Move `objective` to the machine's device, and with `shard` deal its weights to the ranks.
+
+        Raises:
+            UserError: as `Sharding`.
+        """
+        self.sharding = Sharding(objective, machine) if shard else None
+        machine.prepare_model(objective, is_sharded=shard)
         self.objective, self.machine = objective, machine
         self.micro_batch_rows = machine.micro_batch_rows
         self.ranks = machine.ranks
-        self.reducer = None if self.ranks.store is None else GradientReducer(objective, self.ranks)
-        records = machine.device.type == "cuda" and machine.cuda_graphs
+        self.reducer = None if shard or self.ranks.store is None else GradientReducer(objective, self.ranks)
+        records = machine.device.type == "cuda" and machine.cuda_graphs and not shard
         self.cuda_graphs = CudaGraphRunner(objective, self._add_gradients) if records else None
+
+    @property
+    def weights(self) -> nn.Module:
+        """The module whose parameters the optimizer moves: of a sharded objective this rank's pieces."""
+        return self.objective if self.sharding is None else self.sharding.pieces
+
+    @property
+    def dealt(self) -> Ranks:
+        """The ranks to which the rows of `weights` are dealt."""
+        return ALONE if self.sharding is None else self.ranks
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Have in `objective`, where it is sharded, a copy with all weights whole, which runs forward on this rank
+        alone. All ranks begin this together."""
+        if self.sharding is None:
+            yield
+            return
+        sharded, rows = self.objective, self.micro_batch_rows
+        self.objective = self.sharding.whole_copy()  # type: ignore[assignment]  # a copy is of the same class
+        try:
+            yield
+        finally:
+            self.objective, self.micro_batch_rows = sharded, rows  # of which one rank's memory may have left fewer
 
     def micro_batches(self, batch: Batch, length: int) -> list[Batch]:
         """Cut `batch` and put its parts on the device, laid out as `Machine.lay_out` does."""
@@ -86,8 +121,12 @@ class Runner(Generic[Trained]):
         When memory runs out, on whichever rank, the micro-batch is halved and the same rows and masks run again.
 
         Raises:
-            UserError: a single row does not fit.
+            UserError: a single row does not fit; or of a sharded objective, whose ranks cannot turn back in the middle
+                of a pass, this rank's memory runs out.
+            RankLost: another rank has ended.
         """
+        if self.sharding is not None:
+            return self._sharded_gradients(prepared, self.sharding)
         while True:
             losses = _if_it_fits(partial(self._gradients, prepared))
             if self.reducer is not None:
@@ -96,6 +135,21 @@ class Runner(Generic[Trained]):
                 return losses
             self._make_room(prepared.micro_batches[0].tokens.num_rows)
             prepared = self.prepare(prepared.batch, prepared.length)
+
+    def _sharded_gradients(self, prepared: PreparedBatch, sharding: Sharding) -> Losses:
+        with self.ranks.noticing_loss():
+            losses = _if_it_fits(partial(self._gradients, prepared))
+        if losses is None:
+            rows = prepared.micro_batches[0].tokens.num_rows
+            remedy = f"machine.micro_batch_rows={rows // 2}" if rows > 1 else "shorter rows, or more ranks"
+            raise UserError(f"out of memory with {rows} rows at once; the run goes on from its last checkpoint with "
+                            f"{remedy}")  # fmt: skip
+        sharding.take_gradients()
+        return losses
+
+    def clip_gradients(self, clip_norm: float) -> Tensor:
+        """Scale the gradients of all weights; see there."""
+        return clip_gradients(self.weights, clip_norm, self.dealt)
 
     def losses(self, batch: Batch, length: int) -> Losses:
         """Run `batch` forward only, in micro-batches too, whatever the ranks; as `gradients` when memory runs out."""
@@ -109,7 +163,7 @@ class Runner(Generic[Trained]):
 
     def _gradients(self, prepared: PreparedBatch) -> Losses:
         if self.cuda_graphs is None:
-            self.objective.zero_grad(set_to_none=True)
+            self._give_up_gradients()
             run: Callable[[Batch, dict[str, float]], Losses] = self._add_gradients
         else:
             self.cuda_graphs.zero_gradients()
@@ -120,6 +174,11 @@ class Runner(Generic[Trained]):
                 self.reducer.overlap()
             losses += run(part, prepared.denominators)
         return losses
+
+    def _give_up_gradients(self) -> None:
+        self.objective.zero_grad(set_to_none=True)
+        if self.sharding is not None:
+            self.sharding.pieces.zero_grad(set_to_none=True)
 
     def _share(self, batch: Batch) -> Batch:
         """Return this rank's rows of a batch."""
@@ -136,7 +195,7 @@ class Runner(Generic[Trained]):
     def forget_shapes(self) -> None:
         """Give up what was recorded and compiled for batches whose shape does not come again, and the memory that it
         holds; how many rows run at once is chosen anew."""
-        self.objective.zero_grad(set_to_none=True)
+        self._give_up_gradients()
         self.micro_batch_rows = self.machine.micro_batch_rows
         if self.cuda_graphs is not None:
             self.cuda_graphs.forget()
@@ -147,7 +206,7 @@ class Runner(Generic[Trained]):
 
     def _make_room(self, rows: int) -> None:
         """Give up what is recorded, which holds its memory between steps; or else run half as many rows at once."""
-        self.objective.zero_grad(set_to_none=True)
+        self._give_up_gradients()
         if self.cuda_graphs is not None and self.cuda_graphs.recordings:
             self.cuda_graphs.forget()
         elif rows == 1:

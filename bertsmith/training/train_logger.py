@@ -106,23 +106,25 @@ class TrainLogger:
         self.means = f", {named}" + ("" if rate is None else f", {format_count(rate)} tokens/s")
 
     def evaluate(self, batches: list[Batch], state: State, is_stopping: bool = False) -> None:
-        length = self.recipe.rows.length
         shown: list[str] = []
-        self.measures = self._measure(batches, shown.append)
+        of_average: dict[str, float] = {}
         if self.average is not None:
-            with self.average.applied():
+            with self.average.applied(), self.runner.whole():
                 of_average = self._measure(batches, lambda line: None)
+        with self.runner.whole():
+            self.measures = self._measure(batches, shown.append)
             self.measures |= {f"averaged_{name}": value for name, value in of_average.items()}
-        for each in self.periodic:
-            if not each.is_due(state, self.recipe.plan):
-                continue
-            if is_stopping:
-                self.warn(state.step, each.skipped)
-            else:
-                self.measures |= each.probe(self.runner.objective, shown.append)
+            for each in self.periodic:
+                if not each.is_due(state, self.recipe.plan):
+                    continue
+                if is_stopping:
+                    self.warn(state.step, each.skipped)
+                else:
+                    self.measures |= each.probe(self.runner.objective, shown.append)
+            has_cosine = bool(self.measures and batches)
+            cosine = mean_cosine(self.runner, batches[0], self.recipe.rows.length) if has_cosine else None
         if not self.measures:
             return
-        cosine = mean_cosine(self.runner, batches[0], length) if batches else None
         alike = {} if cosine is None else {"hidden_cosine": cosine}
         self.log.write(
             "heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures, **alike}

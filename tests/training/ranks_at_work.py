@@ -5,14 +5,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.training import loop
 from bertsmith.training.pretrain import pretrain
-from bertsmith.training.ranks import joined_ranks
+from bertsmith.training.ranks import Ranks, joined_ranks
 from bertsmith.training.runner import Runner
 from tests.toys import tiny_recipe
 
@@ -32,11 +33,14 @@ def run_ranks(size: int, jobs: Sequence[dict[str, Any]], folder: Path, data: Pat
     "happens" to it: ("signal", step, number) or ("memory", step) as a step begins, or ("clock", seconds) that it runs
     ahead whenever it is looked at.
     """
+    return fork_ranks(size, partial(_train, jobs, data), folder)
+
+
+def fork_ranks(size: int, work: Callable[[Ranks], None], folder: Path) -> list[Ended]:
+    """Call `work` in `size` processes that know each other; return how each of them ended."""
     port, fork = free_port(), multiprocessing.get_context("fork")  # a process with torch imported is quickly forked
     files = [folder / f"rank-{rank}.err" for rank in range(size)]
-    processes = [
-        fork.Process(target=_work, args=(rank, size, port, file, jobs, data)) for rank, file in enumerate(files)
-    ]
+    processes = [fork.Process(target=_work, args=(rank, size, port, file, work)) for rank, file in enumerate(files)]
     for process in processes:
         process.start()
     for process in processes:
@@ -58,22 +62,26 @@ def environment_of(rank: int, size: int, port: int) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _work(rank: int, size: int, port: int, error: Path, jobs: Sequence[dict[str, Any]], data: Path) -> None:
+def _work(rank: int, size: int, port: int, error: Path, work: Callable[[Ranks], None]) -> None:
     signal.alarm(SECONDS)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     sys.stderr = error.open("w", buffering=1)
     os.environ.update(environment_of(rank, size, port))
     try:
         with joined_ranks() as ranks:
-            for job in jobs:
-                _happen(job.get("happens", {}).get(rank))
-                recipe = tiny_recipe(data, *job["settings"], *job.get("settings_of", {}).get(rank, []))
-                pretrain(recipe, Path(job["run"]), ranks=ranks)
+            work(ranks)
     except UserError as mistake:
         print(mistake, file=sys.stderr)
         sys.exit(2)
     except Interrupted as stopped:
         sys.exit(128 + stopped.number)
+
+
+def _train(jobs: Sequence[dict[str, Any]], data: Path, ranks: Ranks) -> None:
+    for job in jobs:
+        _happen(job.get("happens", {}).get(ranks.rank))
+        recipe = tiny_recipe(data, *job["settings"], *job.get("settings_of", {}).get(ranks.rank, []))
+        pretrain(recipe, Path(job["run"]), ranks=ranks)
 
 
 def _happen(what: Sequence[Any] | None) -> None:

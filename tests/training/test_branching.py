@@ -37,7 +37,7 @@ def rates(run):
 
 def tensors(run, step):
     found = checkpoints.read(run / f"checkpoints/step-{step:08d}")
-    return found.model | found.optimizer
+    return {**found.model, **found.optimizer}
 
 
 def same(one, two):

@@ -42,7 +42,7 @@ ENDS = (300, 800)
 
 def tensors(run, step):
     found = checkpoints.read(run / f"checkpoints/step-{step:08d}")
-    return found.model | found.optimizer
+    return {**found.model, **found.optimizer}
 
 
 def same(one, two):

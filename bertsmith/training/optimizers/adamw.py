@@ -1,6 +1,6 @@
 """AdamW, by default without bias correction, as the reference has it."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class AdamWSettings(OptimizerSettings):
     bias_correction: bool = setting(
         False, "enlarge the first steps' means for their short memory; the reference does not"
     )
+
+    moves_rows: ClassVar[bool] = True
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=0.0, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)

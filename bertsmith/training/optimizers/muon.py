@@ -1,7 +1,7 @@
 """Muon for the matrices inside the layers, AdamW for all other weights."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the polynomial that takes every singular value towards 1. Source: K. Jordan, Muon, 2024; torch.optim.Muon."""
 PRECISION = torch.bfloat16
 """Of the products that make a matrix orthogonal, as in torch.optim.Muon."""
+
+MAX_GATHERED = 1 << 24
+"""Numbers in matrices that are gathered at a time, where their rows are dealt to ranks."""
 
 NEURON_SQUARE = "neuron_square"
 """Name in the state of the mean squared update of each row of a matrix, [rows, 1]."""
@@ -96,17 +99,42 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         updates = torch._foreach_lerp(gradients, buffers, momentum)  # Nesterov's
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        moved = [part for parameter in parameters for part in parameter.chunk(group["parts"])]
-        directions = orthogonalize(
-            [part for update in updates for part in update.chunk(group["parts"])], self.settings.iterations
-        )
+        num_rows_of = dict(zip(group["params"], group["num_rows"], strict=True))
+        matrices = [
+            _Matrix(parameter, update, num_rows_of[parameter])
+            for parameter, update in zip(parameters, updates, strict=True)
+        ]
+        for some in [matrices] if group["ranks"].size == 1 else _some_at_a_time(matrices):
+            self._add_directions(some, group)
+
+    def _add_directions(self, matrices: list["_Matrix"], group: dict[str, Any]) -> None:
+        """Move matrices, of which this rank has some rows, along the orthogonal directions of the whole ones."""
+        ranks, parts = group["ranks"], group["parts"]
+        if ranks.size > 1:
+            wholes = [ranks.whole(matrix.update.to(PRECISION), matrix.num_rows) for matrix in matrices]
+        else:
+            wholes = [matrix.update for matrix in matrices]
+        directions = orthogonalize([part for whole in wholes for part in whole.chunk(parts)], self.settings.iterations)
         if self.settings.neuron_beta:
+            states = [self.state[matrix.parameter] for matrix in matrices]
             squares = [
-                part for parameter in parameters for part in self.state[parameter][NEURON_SQUARE].chunk(group["parts"])
+                ranks.whole(state[NEURON_SQUARE], matrix.num_rows)
+                for state, matrix in zip(states, matrices, strict=True)
             ]
-            directions = normalize_neurons(directions, squares, self.settings.neuron_beta, self.settings.epsilon)
-        for part, direction in zip(moved, directions, strict=True):
-            part.add_(direction, alpha=-group["lr"] * self._adjustment(*part.shape))
+            directions = normalize_neurons(
+                directions, [part for square in squares for part in square.chunk(parts)], self.settings.neuron_beta,
+                self.settings.epsilon,
+            )  # fmt: skip
+            for state, square in zip(states, squares, strict=True):
+                state[NEURON_SQUARE].copy_(square[ranks.rows(len(square))])
+        for number, direction in enumerate(directions):
+            matrix, start = matrices[number // parts], number % parts * len(direction)
+            own = ranks.rows(matrix.num_rows)
+            first, last = max(own.start, start), min(own.stop, start + len(direction))
+            if first < last:
+                rate = -group["lr"] * self._adjustment(*direction.shape)
+                moved = matrix.parameter[first - own.start : last - own.start]
+                moved.add_(direction[first - start : last - start], alpha=rate)
 
     def _momentum(self, step: int) -> float:
         """Return the momentum of this step, counted from 1."""
@@ -119,6 +147,28 @@ class Muon(torch.optim.Optimizer):
         if self.settings.adjust_rate == "original":
             return max(1.0, rows / columns) ** 0.5
         return 0.2 * max(rows, columns) ** 0.5
+
+
+class _Matrix(NamedTuple):
+    parameter: Tensor
+    """This rank's rows."""
+    update: Tensor
+    """Of these rows."""
+    num_rows: int
+    """Of the whole matrix."""
+
+
+def _some_at_a_time(matrices: list[_Matrix]) -> list[list[_Matrix]]:
+    """Return the matrices in lists that are not much larger, whole, than `MAX_GATHERED` numbers."""
+    lists: list[list[_Matrix]] = []
+    held = MAX_GATHERED
+    for matrix in matrices:
+        if held >= MAX_GATHERED:
+            lists.append([])
+            held = 0
+        lists[-1].append(matrix)
+        held += matrix.num_rows * matrix.parameter.shape[1]
+    return lists
 
 
 def orthogonalize(matrices: Sequence[Tensor], iterations: int) -> list[Tensor]:

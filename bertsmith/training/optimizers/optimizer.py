@@ -1,15 +1,16 @@
 """The base of optimizers' settings; groups of parameters by decay and rate; clipping; a moving average of weights."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.linear import JointLinear
+from bertsmith.training.ranks import ALONE, Ranks
 
 AVERAGE = "average"
 """Name of a weight's moving average (`WeightAverage`) in the optimizer's state, which checkpoints keep."""
@@ -23,6 +24,10 @@ class OptimizerSettings(ABC):
     weight_decay: float = setting(0.01, "decoupled decay, times the learning rate; biases and norms are spared", ge=0)
     clip_norm: float = setting(1.0, "largest norm of all gradients together; 0 leaves them alone", ge=0)
 
+    moves_rows: ClassVar[bool] = False
+    """Whether it can move some rows of a weight while other ranks move the others, as `machine.shard` has it: what it
+    keeps of a weight has as many rows, or no dimensions."""
+
     def check_fits(self, module: nn.Module) -> None:  # noqa: B027
         """Raises UserError where the optimizer cannot move the parameters of `module`."""
 
@@ -31,7 +36,8 @@ class OptimizerSettings(ABC):
         """Return the optimizer of groups of parameters; the "lr" of each is set at each step.
 
         A group has "weight_decay", "in_layers" (whether its members are matrices inside the layers) and "parts" (of how
-        many matrices, one below the other, each of its members is made).
+        many matrices, one below the other, each of its members is made). Where rows are dealt to "ranks", its members
+        are this rank's rows of weights that have "num_rows" each.
         """
 
     @abstractmethod
@@ -55,12 +61,21 @@ class OptimizerSettings(ABC):
         }
 
 
+class Dealt(NamedTuple):
+    """Weights whose rows are dealt to ranks."""
+
+    ranks: Ranks
+    num_rows: Mapping[str, int]
+    """Of each weight, on all ranks together."""
+
+
 def build_optimizer(
     module: nn.Module,
     settings: OptimizerSettings,
     lr_scale_of: Callable[[str], float] = lambda name: 1.0,
     new: Collection[str] = (),
     averaged: bool = False,
+    dealt: Dealt | None = None,
 ) -> torch.optim.Optimizer:
     """Build an optimizer over all parameters of `module`, in its initial state.
 
@@ -70,6 +85,7 @@ def build_optimizer(
         lr_scale_of: the factor on the learning rate of the parameter of this name (layer-wise decay).
         new: names of the parameters that warm up alone (see `set_learning_rate`).
         averaged: keep a moving average of each parameter too, which `WeightAverage` moves.
+        dealt: given, the parameters are this rank's rows of weights.
 
     Raises:
         UserError: as `OptimizerSettings.check_fits`.
@@ -84,9 +100,15 @@ def build_optimizer(
         key = (decay, lr_scale_of(name), name in new, is_in_layers(name, parameter), parts_of.get(name, 1))
         groups.setdefault(key, []).append(parameter)
     names = ("weight_decay", "lr_scale", "new", "in_layers", "parts")
-    optimizer = settings.build(
-        [{"params": members, **dict(zip(names, key, strict=True))} for key, members in groups.items()]
-    )
+    ranks, num_rows = dealt or Dealt(ALONE, {})
+    rows_of: dict[Tensor, int] = {
+        each: num_rows.get(name, len(each) if each.ndim else 1) for name, each in module.named_parameters()
+    }
+    optimizer = settings.build([
+        {"params": members, "ranks": ranks, "num_rows": [rows_of[member] for member in members]}
+        | dict(zip(names, key, strict=True))
+        for key, members in groups.items()
+    ])  # fmt: skip
     for name, parameter in module.named_parameters():
         optimizer.state[parameter] = settings.optimizer_state(name, parameter, averaged)
     optimizer.state_names = state_names  # type: ignore[attr-defined]  # for checkpoints
@@ -104,10 +126,15 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, new_rate: f
         group["lr"] = rate * group["lr_scale"] if new_rate is None else new_rate if group["new"] else 0.0
 
 
-def clip_gradients(module: nn.Module, clip_norm: float) -> Tensor:
-    """Scale all gradients so that their common norm is at most `clip_norm` (0: leave them); returns the norm before."""
-    limit = clip_norm or float("inf")
-    return nn.utils.clip_grad_norm_(module.parameters(), limit, foreach=True)
+def clip_gradients(module: nn.Module, clip_norm: float, dealt: Ranks = ALONE) -> Tensor:
+    """Scale all gradients so that their common norm is at most `clip_norm` (0: leave them), over all ranks to which
+    their rows are `dealt`; returns the norm before."""
+    parameters = [parameter for parameter in module.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None], foreach=True)
+    if dealt.store is not None:
+        norm = dealt.norm_of_all(norm)
+    nn.utils.clip_grads_with_norm_(parameters, clip_norm or float("inf"), norm, foreach=True)
+    return norm
 
 
 class WeightAverage:
