@@ -4,6 +4,7 @@ An object of such a storage is there whole or not at all, as a file that is rena
 connection, a server that is busy) is tried again; all other faults are a line that names the address.
 """
 
+import glob
 import io
 import os
 import re
@@ -59,19 +60,23 @@ def retried(address: str, call: Callable[[], Called]) -> Called:
         return call()
 
 
+def find_remote(address: str) -> list[tuple[str, int]]:
+    """Return the addresses of the objects at or below an address, or of those that a glob matches, in order, with their
+    sizes in bytes; hidden ones are left out. Raises UserError where it cannot be listed."""
+    with remote_errors(address):
+        system, path = _opened(address)
+        found = _found(system, path)
+        return sorted(
+            (system.unstrip_protocol(name), size) for name, size in found if "/." not in name.removeprefix(path)
+        )
+
+
 def list_files(address: str) -> dict[str, int]:
     """Return the names below a folder, which need not be there, and their sizes in bytes. Raises UserError where it
     cannot be listed."""
     with remote_errors(address):
         system, path = _opened(address)
-        system.invalidate_cache()  # of an earlier listing
-        try:
-            found = system.find(path, detail=True)
-        except FileNotFoundError:
-            if not system.exists(path.partition("/")[0]):  # the bucket itself
-                raise
-            found = {}
-    return {name.removeprefix(path).lstrip("/"): info["size"] for name, info in found.items() if info["type"] == "file"}
+        return {name.removeprefix(path).lstrip("/"): size for name, size in _found(system, path)}
 
 
 def read_remote(address: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -168,6 +173,18 @@ class RangeReader(io.RawIOBase):
         if len(content) < stop - self._position:
             raise UserError(f"{self.name}: is shorter than when it was listed; run the same command on what it is now")
         self._start, self._content = self._position, content
+
+
+def _found(system: Any, path: str) -> list[tuple[str, int]]:
+    """Return the objects below a path, or those that match it; none where only the bucket is there."""
+    system.invalidate_cache()  # of an earlier listing
+    try:
+        found = system.glob(path, detail=True) if glob.has_magic(path) else system.find(path, detail=True)
+    except FileNotFoundError:
+        if not system.exists(path.strip("/").partition("/")[0]):
+            raise
+        found = {}
+    return [(name, info["size"]) for name, info in found.items() if info["type"] == "file"]
 
 
 def _opened(address: str) -> tuple[Any, str]:

@@ -82,7 +82,7 @@ def json_line_parts(files: Iterable[layout.CorpusFile], field: str) -> Iterator[
                 else:
                     yield JsonLinesRange(file.path, *found, field)
             return
-        with layout.open_file(file.path) as raw:
+        with layout.open_file(file.path, file.size) as raw:
             start = 0
             for lines in _whole_lines(decompressed(raw, file.path), file.path):
                 if isinstance(lines, UnreadableInput):

@@ -41,7 +41,7 @@ class ArchivePart:
                     yield content
 
     def _open(self) -> BinaryIO:
-        return layout.open_file(self.source) if self.content is None else io.BytesIO(self.content)
+        return layout.open_file(self.source, self.size) if self.content is None else io.BytesIO(self.content)
 
 
 def archive_parts(files: Iterable[layout.CorpusFile]) -> Iterator[layout.CorpusPart]:
@@ -54,7 +54,7 @@ def _archive(file: layout.CorpusFile) -> Iterator[layout.CorpusPart]:
     if file.path.lower().endswith("_data.xz") and file.size <= LARGEST_INNER:
         yield ArchivePart(file.path, file.size)
         return
-    with layout.open_file(file.path) as raw:
+    with layout.open_file(file.path, file.size) as raw:
         yield from _members(raw, raw, layout.PartBuilder(file.path), file.path)
 
 

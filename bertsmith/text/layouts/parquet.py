@@ -131,7 +131,7 @@ def _opened(path: str, column: str) -> Iterator[Any]:
 
     try:
         with layout.open_file(path) as raw:
-            local = os.stat(path) if "://" not in path else None
+            local = os.stat(path) if not layout.is_address(path) else None
             metadata = _metadata(path, *(() if local is None else (local.st_size, local.st_mtime_ns)))
             with closing(parquet.ParquetFile(raw, metadata=metadata, **_READ_OPTIONS)) as table:
                 yield table
