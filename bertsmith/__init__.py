@@ -29,14 +29,15 @@ Values = Mapping[str, Any]
 def prepare(
     recipe: "str | Path | PrepareRecipe", out: str | Path, settings: Values | None = None, *, overwrite: bool = False
 ) -> "Data":
-    """Turn raw text into token shards in the folder `out`, and return them; a folder that is done is opened.
+    """Turn raw text into token shards in the folder `out`, which may be an address (s3://…), and return them; a folder
+    that is done is opened.
 
     Raises:
         UserError: a setting or the corpus cannot be used; `out` holds something else.
     """
     from bertsmith.text import prepare as room
 
-    return room.prepare(_loaded(recipe, room.PrepareRecipe, "prepare", settings), Path(out), overwrite)
+    return room.prepare(_loaded(recipe, room.PrepareRecipe, "prepare", settings), out, overwrite)
 
 
 def pretrain(

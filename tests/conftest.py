@@ -47,7 +47,7 @@ def storage_server():
 
 @pytest.fixture
 def storage(storage_server, tmp_path, monkeypatch: pytest.MonkeyPatch):
-    """That server with an empty bucket, whose connections are not cut; copies of its files are in `tmp_path`/cache."""
+    """That server with an empty bucket, without faults; copies of its files are in `tmp_path`/cache."""
     from bertsmith.storage import remote
 
     monkeypatch.setenv("BERTSMITH_CACHE", str(tmp_path / "cache"))

@@ -15,25 +15,34 @@ ENVIRONMENT = {
 }
 
 
+REFUSALS = {"denied": ("403 Forbidden", "AccessDenied"), "gone": ("404 Not Found", "NoSuchKey")}
+
+
 class ObjectStorage:
     """A server with one bucket.
 
     Attributes:
-        cut: given method and path of each request; where it returns true, the half of the answer is sent.
+        fault: given method and path of each request, what is wrong with the answer: "cut" after half of it, or
+            one of `REFUSALS` in its place.
         requests: method and path of all requests so far.
     """
 
     def __init__(self, app: Callable):
         self._app = app
-        self.cut: Callable[[str, str], bool] = lambda method, path: False
+        self.fault: Callable[[str, str], str | None] = lambda method, path: None
         self.requests: list[tuple[str, str]] = []
 
     def __call__(self, environ: dict, start: Callable) -> Iterator[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.requests.append((method, path))
-        is_cut = self.cut(method, path)
+        fault = self.fault(method, path)
+        if fault in REFUSALS:
+            status, code = REFUSALS[fault]
+            start(status, [("Content-Type", "application/xml")])
+            yield f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+            return
         content = b"".join(self._app(environ, start))
-        yield content[: len(content) // 2] if is_cut else content
+        yield content[: len(content) // 2] if fault == "cut" else content
 
     def files(self):
         """The file system of this storage."""
@@ -58,8 +67,8 @@ class ObjectStorage:
         return sorted(name.removeprefix(prefix) for name in self.files().find(prefix))
 
     def clear(self) -> None:
-        """Remove all objects, and cut no more connections."""
-        self.cut = lambda method, path: False
+        """Remove all objects and faults."""
+        self.fault = lambda method, path: None
         if found := self.files().find(BUCKET):
             self.files().rm(found)
         self.requests.clear()

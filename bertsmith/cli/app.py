@@ -91,16 +91,21 @@ def tokenizer(
 
 @app.command()
 def prepare(
-    recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    place: args.OutOrAddress,
+    overwrite: Overwrite = False,
+    plugin: Plugins = None,
 ) -> None:
     """Turn raw text into token shards. The same command continues after an interruption. part=3/16 does the third of 16
     parts on a machine by itself, and `prepare merge --out DIR` makes one data folder of them."""
     from bertsmith.cli.preparing import merge_parts, prepare_text
 
     if recipe == "merge":
-        merge_parts(overrides or [], out, overwrite)
+        merge_parts(overrides or [], place, overwrite)
     else:
-        prepare_text(recipe, args.with_plugins(overrides, plugin), out, overwrite)
+        prepare_text(recipe, args.with_plugins(overrides, plugin), place, overwrite)
 
 
 @app.command()

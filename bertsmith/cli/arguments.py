@@ -15,6 +15,7 @@ from bertsmith.console.signals import leave_terminal, stop_signals
 from bertsmith.console.terminal import say, tell
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.storage.files import refuse_address
+from bertsmith.storage.remote import list_files, read_remote
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe's name, or the path of a TOML file")]
 
@@ -27,6 +28,9 @@ def key_values(help: str) -> Any:
 Overrides = Annotated[list[str] | None, key_values("settings that override the recipe's")]
 OutDir = Annotated[Path, typer.Argument(metavar="OUT_DIR", help="the folder to write")]
 Out = Annotated[Path, typer.Option("--out", help="the folder to write")]
+OutOrAddress = Annotated[
+    str, typer.Option("--out", metavar="PATH", help="the folder to write, or its address (s3://…, gs://…)")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="start again instead of continuing")]
 ModelArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run, or a Hugging Face folder")]
 FileOption = Annotated[
@@ -58,8 +62,9 @@ Plugins = Annotated[
 ]
 Traceback = Annotated[bool, typer.Option("--traceback", help="show an error's traceback")]
 
-NON_PATH_ARGUMENTS = ("texts", "overrides", "asked")
-"""Parameters whose text may be an address: texts to predict, and settings, which `bertsmith.config.loading` checks."""
+NON_PATH_ARGUMENTS = ("texts", "overrides", "asked", "place")
+"""Parameters whose text may be an address: texts to predict, where `prepare` writes, and settings,
+which `bertsmith.config.loading` checks."""
 
 
 def refuse_addresses(program: Any) -> None:
@@ -105,7 +110,7 @@ SMALL_TEXTS = {20_000_000: "bert-tiny", 300_000_000: "bert-mini"}
 """Recipe by the training tokens from which the next one is of use: a plan of bert-small-owt's goes through billions."""
 
 
-def what_to_pretrain(data: Path, vocab: Path, num_tokens: int) -> list[object]:
+def what_to_pretrain(data: Path | str, vocab: Path, num_tokens: int) -> list[object]:
     """Return the words of the command that trains on data of so many training tokens: where `vocab` is a model's folder
     that goes on from it, else with a recipe of that size."""
     from bertsmith.storage.manifests import folder_type, read_manifest
@@ -120,7 +125,7 @@ def what_to_pretrain(data: Path, vocab: Path, num_tokens: int) -> list[object]:
         name = next((name for most, name in SMALL_TEXTS.items() if num_tokens < most), "bert-small-owt")
         return ["pretrain", name, f"data={data}", "--out", f"runs/{name}"]
     more = [] if objective == "mlm" else [f"objective.kind={objective}"]
-    return ["pretrain", "continue", f"init={vocab}", *more, f"data={data}", "--out", f"runs/{data.name}"]
+    return ["pretrain", "continue", f"init={vocab}", *more, f"data={data}", "--out", f"runs/{Path(data).name}"]
 
 
 def _has_weights(folder: Path) -> bool:
@@ -133,7 +138,7 @@ def _of(task: str | None) -> list[str]:
     return [] if task is None else ["--task", task]
 
 
-def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path) -> str:
+def command_of(verb: str, recipe: str, overrides: list[str] | None, out: Path | str) -> str:
     """Return the command line that was given."""
     first = Path(recipe) if recipe.startswith("-") else recipe
     return command("bertsmith", verb, first, *(overrides or ()), "--out", out)
@@ -157,15 +162,18 @@ def asking_for_plugins(run: Path, overwrite: bool) -> Iterator[None]:
         raise
 
 
-def content_of(path: Path) -> bytes | None:
-    """Return the content of a file, or of a folder's manifest; None where there is none."""
+def content_of(path: Path | str) -> bytes | None:
+    """Return the content of a file, or of the manifest of a folder, which may be at an address; None where there is
+    none. Raises UserError where the address cannot be read."""
+    if isinstance(path, str):
+        return read_remote(f"{path}/manifest.json") if "manifest.json" in list_files(path) else None
     try:
         return (path / "manifest.json" if path.is_dir() else path).read_bytes()
     except OSError:
         return None
 
 
-def written(path: Path, before: bytes | None) -> str:
+def written(path: Path | str, before: bytes | None) -> str:
     """Return a line that says whether `path` was written, or stands as it did `before` (see `content_of`)."""
     if before is not None and content_of(path) == before:
         return f"{path} was finished before; nothing was left to do"

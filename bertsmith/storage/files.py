@@ -200,8 +200,8 @@ def refuse_address(text: str, before: str = "") -> None:
     """Raise UserError where an address stands for a local path: `Path("s3://bucket")` is a folder called "s3:"."""
     if found := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", text):
         raise UserError(
-            f"{before}{shortened(text)}: an address ({found[1]}://), which only corpus= of `prepare` and `tokenizer` "
-            f"may be; give a local path"
+            f"{before}{shortened(text)}: an address ({found[1]}://), which only corpus= and --out of `prepare`, "
+            f"corpus= of `tokenizer` and data= of `pretrain` and `evaluate` may be; give a local path"
         )
 
 

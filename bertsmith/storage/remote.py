@@ -9,7 +9,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,6 +102,20 @@ def read_remote(address: str, start: int = 0, stop: int | None = None) -> bytes:
         return content
 
     return retried(address, read)
+
+
+def read_ranges(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    """Return the bytes of several (address, start, stop) of one storage, which are fetched side by side. Raises
+    UserError as `read_remote`."""
+    system, _ = _system(ranges[0][0])
+    addresses, starts, stops = (list(column) for column in zip(*ranges, strict=True))
+    found = system.cat_ranges(
+        [system._strip_protocol(address) for address in addresses], starts, stops, on_error="return"
+    )
+    return [
+        read_remote(*wanted) if isinstance(content, Exception) else content
+        for wanted, content in zip(ranges, found, strict=True)
+    ]
 
 
 def write_remote(address: str, content: bytes) -> None:

@@ -16,6 +16,7 @@ In reading order:
     journal_lines the lines of a journal as they are read back
     journal       the progress of a preparation on disk, so that a killed one continues
     assembly      full shards, put together by workers and noted down in order
+    uploading     a preparation whose data folder is in object storage
     shard_making  a corpus → the shards of a folder
     prepare       a corpus → a data folder: parallel, restartable, the same bytes for any number of workers
     merging       shares that were prepared each by itself → a data folder

@@ -102,7 +102,7 @@ class Corpus:
             start += size
 
 
-def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path] = ()) -> Corpus:
+def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path | str] = ()) -> Corpus:
     """List the corpus of `recipe`: of a folder or a glob the files with the layout's suffixes; a file, or all files of
     a glob where none has such a suffix, whatever the suffix. Files and folders of `apart_from` are left out.
 

@@ -23,7 +23,7 @@ def refuse_other_type(folder: Path, type_name: str) -> None:
             raise UserError(f"{folder}: not a {type_name} folder, there is {path.name} in it; choose another --out")
 
 
-def refuse_other_identity(folder: Path, before: dict[str, Any], identity: dict[str, Any]) -> None:
+def refuse_other_identity(folder: Path | str, before: dict[str, Any], identity: dict[str, Any]) -> None:
     """Raise UserError if the folder's identity is another one; the settings that differ are named."""
     if found := differences(before, identity):
         raise UserError(

@@ -9,7 +9,7 @@ import os
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.storage.files import TEMPORARY, create, own_folder
+from bertsmith.storage.remote import upload
 from bertsmith.text import shards
 from bertsmith.text.shard_checks import npy_header
 from bertsmith.text.shards import ARRAYS, Shard, shard_file
@@ -151,12 +152,15 @@ class ShardWriter:
     """A writer of the shards of a data folder, which workers are given."""
 
     folder: Path
+    address: str | None = field(default=None, kw_only=True)
+    """Where shards are written, if not in the folder."""
 
     def assemble(self, split: str, index: int, spans: Sequence[Span]) -> dict[str, str]:
-        """Write a shard of these spans, and return file name → sha256. Once it has its names, it is whole and on disk.
+        """Write a shard of these spans, and return file name → sha256. Once it has its names, it is whole and on disk,
+        or at the address.
 
         Raises:
-            UserError: a span's file is gone or too short.
+            UserError: a span's file is gone or too short; the address cannot be written.
         """
         hashes, written = {}, {}
         for number, array in enumerate(ARRAYS):
@@ -164,7 +168,11 @@ class ShardWriter:
             written[path] = _own_name(self.folder / PIECES_FOLDER / path.name)
             hashes[path.name] = _write_array(written[path], spans, number)
         for path, temporary in written.items():
-            temporary.replace(path)
+            if self.address is None:
+                temporary.replace(path)
+            else:
+                upload(temporary, f"{self.address}/{path.name}")
+                temporary.unlink()
         return hashes
 
 

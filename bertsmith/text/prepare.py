@@ -16,6 +16,7 @@ from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import write_manifest
+from bertsmith.storage.remote import is_address
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity, refuse_other_type, skipped_line
 from bertsmith.text.encoding import check_marks
@@ -24,6 +25,7 @@ from bertsmith.text.journal import Journal, clear_data, read_units
 from bertsmith.text.shard_making import PrepareJob, make_shards
 from bertsmith.text.shards import Data, open_data
 from bertsmith.text.shares import parse_share, refuse_beside_shares
+from bertsmith.text.uploading import make_remote, work_folder
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
@@ -56,8 +58,9 @@ class PrepareRecipe(CorpusRecipe):
 
 
 @no_empty_folder
-def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
-    """Make the data folder `out` for `recipe`, continue it where it was interrupted, or find it finished. With `part`
+def prepare(recipe: PrepareRecipe, out: Path | str, overwrite: bool = False) -> Data:
+    """Make the data folder `out` for `recipe`, continue it where it was interrupted, or find it finished; it may be an
+    address, of which `bertsmith.text.uploading` tells more. With `part`
     make one of several folders in it, of which `bertsmith.text.merging.merge_shares` makes the data folder.
 
     Workers import the calling program: one that calls this at its top level does so under `if __name__ == "__main__":`.
@@ -67,6 +70,13 @@ def prepare(recipe: PrepareRecipe, out: Path, overwrite: bool = False) -> Data:
             other settings, is in use, is not a data folder, cannot be written or is on a full disk. What was done
             before such an end is kept, and continued when called again.
     """
+    if is_address(out):
+        address = str(out).rstrip("/")
+        job = _plan(recipe, address)
+        return make_remote(
+            address, lambda held: _make(job, "data", held), lambda before: _refuse_other(job, before), overwrite
+        )
+    out = Path(out)
     job = _plan(recipe, out)
     make_folder(out)
     if job.share is None:
@@ -96,8 +106,11 @@ def _make_folder(job: PrepareJob, out: Path, overwrite: bool) -> Data:
         return data
 
 
-def _plan(recipe: PrepareRecipe, out: Path) -> PrepareJob:
+def _plan(recipe: PrepareRecipe, out: Path | str) -> PrepareJob:
+    """Open what a preparation needs; `out` is a text where it is an address."""
     share = None if recipe.part is None else parse_share(recipe.part)
+    if share is not None and isinstance(out, str):
+        raise UserError(f"--out {out}: a part is prepared in a local folder, in which `prepare merge` finds it")
     engine = ENGINES[recipe.engine](recipe.workers, recipe)
     engine.get_ready()
     corpus = open_corpus(recipe, (out, Path(recipe.vocab)))
@@ -110,7 +123,8 @@ def _plan(recipe: PrepareRecipe, out: Path) -> PrepareJob:
     return PrepareJob(
         corpus=corpus,
         tokenizer=tokenizer,
-        out=out if share is None else out / share.folder_name,
+        out=work_folder(out) if isinstance(out, str) else out / (share.folder_name if share else ""),
+        address=out if isinstance(out, str) else None,
         identity=identity(recipe) | decided | fingerprints,
         engine=engine,
         share=share,
@@ -125,7 +139,7 @@ def _refuse_other(job: PrepareJob, before: dict[str, Any]) -> None:
     earlier versions wrote it in another way."""
     if before.get("vocab") == job.identity["vocab"]:
         before = before | {key: job.identity[key] for key in ("lowercase", "strip_accents")}
-    refuse_other_identity(job.out, before, job.identity)
+    refuse_other_identity(job.place, before, job.identity)
 
 
 def _make(job: PrepareJob, type_name: str, held: Held) -> None:

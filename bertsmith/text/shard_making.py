@@ -22,6 +22,7 @@ from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.part_encoder import PartEncoder, Result
 from bertsmith.text.pieces import PIECES_FOLDER, Lengths, open_pieces_folder, piece_span
 from bertsmith.text.shares import Share
+from bertsmith.text.uploading import JournalCopy
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 CHECKED_DOCUMENTS, CHECKED_BYTES = 100, 2000
@@ -36,13 +37,19 @@ class PrepareJob(NamedTuple):
 
     corpus: Corpus
     tokenizer: Tokenizer
-    out: Path
+    out: Path  # where the work is done
+    address: str | None  # where the shards are written, if that is elsewhere
     identity: dict[str, Any]  # the settings that decide the data, and fingerprints in place of paths
     engine: Engine
     share: Share | None  # of the corpus; None for all of it
     vocab: str  # where the tokenizer is from
     heldout_fraction: float
     skip_broken: bool
+
+    @property
+    def place(self) -> str:
+        """The data folder, for messages."""
+        return self.address or str(self.out)
 
     @property
     def num_bytes(self) -> int:
@@ -57,14 +64,15 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
     num_bytes, size, started_at = journal.done.counts["bytes"], 0, time.monotonic()
     with ExitStack() as stack:
         bar = stack.enter_context(progress_bar("prepare", job.num_bytes))
-        encoder = PartEncoder(job.out, job.tokenizer, job.heldout_fraction, job.skip_broken)
+        encoder = PartEncoder(job.out, job.tokenizer, job.heldout_fraction, job.skip_broken, address=job.address)
+        copy = JournalCopy(journal.path, job.address) if job.address else None
         workers = stack.enter_context(job.engine.start(encoder))
         results = results_in_order(workers, PartEncoder.encode, iter(todo))
         job.corpus.report_passed_over(bar.line)
         for note in (f"{job.vocab}: {job.tokenizer.casing}", *job.tokenizer.notes()):
             bar.line(note)
         if journal.done.parts:
-            bar.line(f"{job.out}: goes on after {_summary(journal.done)}")
+            bar.line(f"{job.place}: goes on after {_summary(journal.done)}")
         job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
         assembly, is_announced = Assembly(journal, workers, remove_pieces), False
         for (number, part), result in results:
@@ -78,6 +86,8 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
                 journal.commit(result.lengths, result.counts, result.skipped)
             if not todo.lost:
                 assembly.go_on()
+            if copy:
+                copy.renew()
             for reason in result.broken[:MAX_BROKEN]:
                 bar.line(f"passed over: {reason}")
             if len(result.broken) > MAX_BROKEN:
@@ -88,7 +98,7 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
             details = f"{format_count(journal.done.counts['documents'])} documents, {rate:.1f} MB/s"
             bar.update(todo.size_before + size, details)
         assembly.finish()
-        bar.line(f"{job.out}: {_summary(journal.done)}")
+        bar.line(f"{job.place}: {_summary(journal.done)}")
     remove_tree(job.out / PIECES_FOLDER)
 
 
@@ -133,14 +143,15 @@ def _announce(job: PrepareJob, number: int, part: CorpusPart, result: Result, ba
     text, tokens = times * counts["bytes"], times * counts["tokens"]
     positions = counts["lines"] + counts["documents"]
     disk = tokens * job.tokenizer.dtype.itemsize + times * positions * 4
-    free, workers = shutil.disk_usage(job.out).free, job.engine.num_workers
+    workers = job.engine.num_workers
+    free = "" if job.address else f" ({_megabytes(shutil.disk_usage(job.out).free)} are free)"
     share = "" if job.share is None else f", of which part {job.share} is prepared here"
     bar.line(
         f"{job.corpus.recipe.corpus}: {files:,} file{'s' * (files > 1)}, {_megabytes(job.corpus.num_bytes)} as stored"
         f"{share}; expected: {_megabytes(text)} of text, {format_count(tokens)} tokens"
     )
     bar.line(
-        f"{job.out}: expected: {_megabytes(disk)} of disk ({_megabytes(free)} are free), "
+        f"{job.place}: expected: {_megabytes(disk)} of disk{free}, "
         f"{format_seconds(times * result.seconds / workers)} with {workers} worker{'s' * (workers > 1)}"
     )
     split = max(result.lengths, key=lambda split: result.lengths[split])

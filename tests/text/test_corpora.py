@@ -148,7 +148,7 @@ def test_nothing_there_is_said_with_the_path_and_what_is_wanted(tmp_path):
         opened(tmp_path, "openwebtext")
     with pytest.raises(UserError, match="memory://nothing: nothing there"):
         opened("memory://nothing", "text")
-    with pytest.raises(UserError, match=r"zip9://x: cannot be listed"):
+    with pytest.raises(UserError, match=r"zip9://x: Protocol not known: zip9"):
         opened("zip9://x", "text")
 
 

@@ -1,18 +1,20 @@
 """Text files: small ones together, big ones in parts."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from bertsmith.storage.files import reported
+from bertsmith.storage.remote import read_ranges
 from bertsmith.text.blank_lines import find_blank_line, split_at_blank_lines
 from bertsmith.text.compression import OnBroken, archive_format, refuse
 from bertsmith.text.layouts import layout
 
 _MAX_FILES = 4096  # of a part with small files
+_FETCHED = 64  # files behind addresses that are fetched side by side
 
 
 class ByteRange(NamedTuple):
@@ -39,15 +41,25 @@ class TextFilesPart:
         return sum(span.stop - span.start for span in self.spans)
 
     def documents(self, skipped: Counter[str], broken: OnBroken = refuse) -> Iterator[bytes]:
-        for span in self.spans:
-            with reported(Path(span.path)):
-                content = layout.read_range(span.path, span.start, span.stop)
+        for span, content in _contents(self.spans):
             if not span.start and (found := archive_format(content)):
                 broken(layout.among_texts(span.path, found))
             elif self.blank_lines:
                 yield from split_at_blank_lines(content)
             else:
                 yield content
+
+
+def _contents(spans: Sequence[ByteRange]) -> Iterator[tuple[ByteRange, bytes]]:
+    """Yield spans with their bytes; those behind an address are fetched several at a time."""
+    if not layout.is_address(spans[0].path):
+        for span in spans:
+            with reported(Path(span.path)):
+                yield span, layout.read_range(span.path, span.start, span.stop)
+        return
+    for first in range(0, len(spans), _FETCHED):  # together hardly more than a part
+        some = spans[first : first + _FETCHED]
+        yield from zip(some, read_ranges(some), strict=True)
 
 
 def text_parts(files: Iterable[layout.CorpusFile], blank_lines: bool) -> Iterator[layout.CorpusPart]:
