@@ -113,11 +113,12 @@ def pretrain(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
     """Pre-train an encoder on token shards. The same command continues after an interruption."""
+    from bertsmith.errors import UserError
     from bertsmith.evals.pinned import probes_of
     from bertsmith.tasks.quick_glue import glue_probes
     from bertsmith.training.initial import load_pretraining
+    from bertsmith.training.joining import joined_ranks, may_restart
     from bertsmith.training.pretrain import pretrain
-    from bertsmith.training.ranks import is_restarted, joined_ranks
 
     overrides = args.with_plugins(overrides, plugin)
     before = args.content_of(out)
@@ -126,7 +127,12 @@ def pretrain(
         with args.asking_for_plugins(out, overwrite):
             loaded = load_pretraining(recipe, overrides)
         probes = [*probes_of(loaded.settings, ranks), *glue_probes(loaded.settings, ranks)]
-        pretrain(loaded.settings, out, overwrite and not is_restarted(), probes, ranks)
+        if overwrite and may_restart():
+            raise UserError(
+                "--overwrite: torchrun --max-restarts would give it again at each restart, and the run would be lost; "
+                "remove the folder first, or leave one of the two out"
+            )
+        pretrain(loaded.settings, out, overwrite, probes, ranks)
         tell(args.written(out, before))
         args.say_next("finetune", "cola", f"model={out}", "data=data/glue", "--out", Path(f"{out}-cola"))
 

@@ -185,8 +185,8 @@ def refuse_ranks(verb: str) -> None:
     size = os.environ.get("WORLD_SIZE", "")
     if size.strip().isdecimal() and len(size) < 10 and int(size) > 1:
         raise UserError(
-            f"WORLD_SIZE={size}: `bertsmith {verb}` trains in one process, on one GPU; several processes cannot share "
-            f"a run. Start it without torchrun, or with WORLD_SIZE unset"
+            f"WORLD_SIZE={size}: of bertsmith's commands only `pretrain` works in several processes of torchrun; start "
+            f"`bertsmith {verb}` without it, or with WORLD_SIZE unset (jobs=N does several trainings at a time)"
         )
 
 

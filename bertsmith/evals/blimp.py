@@ -145,6 +145,7 @@ def blimp_probes(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> list[Probe]:
     tokenizer = open_data(recipe.data, check=False).tokenizer
     texts = [sentence for paradigm in paradigms for pair in paradigm.pairs for sentence in pair]
     _check_length(tokenizer.encode_each(texts), recipe.model.max_position_embeddings)
+    ranks.check_same({"blimp": [[paradigm.name, len(paradigm.pairs)] for paradigm in paradigms]})
     machine = choose_machine(recipe.machine, tokenizer.pad_id, ranks=ranks)
 
     def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:

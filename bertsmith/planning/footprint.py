@@ -63,7 +63,8 @@ def footprint(
     largest: Footprint | None = None
     for stage in recipe.all_stages:
         share = stage._replace(batch_size=stage.batch_size // num_ranks)
-        found = _footprint_of(share, recipe, objective, precision, limit)
+        sent = 4 * num_parameters(objective) if num_ranks > 1 else 0  # a copy of the gradients, for the other ranks
+        found = _footprint_of(share, recipe, objective, precision, limit, sent)
         if found is None:
             return None
         taken = found.total if precision.cuda else found.process
@@ -73,7 +74,12 @@ def footprint(
 
 
 def _footprint_of(
-    stage: Stage, recipe: PretrainRecipe, objective: PretrainingObjective, precision: Precision, limit: float
+    stage: Stage,
+    recipe: PretrainRecipe,
+    objective: PretrainingObjective,
+    precision: Precision,
+    limit: float,
+    sent: int,
 ) -> Footprint | None:
     length, half = stage.rows.length, 2 if precision.half else 0
     device = torch.device("cuda" if precision.cuda else "cpu")
@@ -87,7 +93,7 @@ def _footprint_of(
         predictions = min(chunk_rows(device), num_rows * recipe.objective.max_predictions(length))
         found = Footprint(
             num_rows,
-            state=num_parameters(objective) * (2 * 4 + half) + kept_by_optimizer,
+            state=num_parameters(objective) * (2 * 4 + half) + kept_by_optimizer + sent,
             kept=num_rows * kept,
             passing=predictions * len(table) * score + 4 * table.numel(),
             several=num_rows < stage.batch_size,

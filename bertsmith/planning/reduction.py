@@ -9,7 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong
 from concurrent.futures.process import BrokenProcessPool
 
-from bertsmith.training.ranks import joined_ranks
+from bertsmith.errors import UserError
+from bertsmith.training.joining import joined_ranks
 
 NUM_BYTES = 100_000_000
 TURNS = 5
@@ -26,8 +27,8 @@ def seconds_of_reduction() -> float | None:
         ranks = [pool.submit(_reduce, rank, port) for rank in range(2)]
         try:
             return ranks[0].result(MAX_SECONDS)
-        except (TookTooLong, BrokenProcessPool, OSError):
-            for process in multiprocessing.active_children():
+        except (TookTooLong, BrokenProcessPool, UserError, SystemExit, OSError):
+            for process in (pool._processes or {}).values():  # which would wait for each other for long
                 process.kill()
             return None
 

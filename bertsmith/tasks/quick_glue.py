@@ -132,6 +132,7 @@ def glue_probes(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> list[PeriodicPr
     folder, tokenizer = Path(recipe.glue), open_data(recipe.data, check=False).tokenizer
     tasks = recipe.glue_tasks or QUICK_TASKS
     present = quick_recipes(folder, recipe.machine, recipe.rows.length, tasks)
+    ranks.check_same({"glue": list(present)})
     for loaded in present.values():
         load_task(loaded.settings)  # a file that cannot be read is named now, and not after hours
 
@@ -152,6 +153,8 @@ def glue_probes(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> list[PeriodicPr
             failed = True
             show(f"warning: the quick reading of GLUE failed: {error}")
         stopped, failed = ranks.any(asked_to_stop > 0), ranks.any(failed)
+        if failed and found.keys() >= set(own):
+            show(f"warning: the quick reading of GLUE failed on another rank, and is left out; {remedy}")
         if stopped:
             show(f"the quick reading of GLUE was stopped, and is left out; {remedy}")
         if asked_to_stop:

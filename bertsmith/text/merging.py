@@ -112,6 +112,8 @@ def _refuse_unlike(share: Share, data: Data, first: Data) -> None:
 def _merge(shares: list[Data], held: Held, engine: Engine) -> None:
     """Write the data folder with the engine's workers, once the shares are compared with their hashes."""
     out, first = held.path, shares[0].manifest
+    if not any(data.manifest["counts"].get("documents") for data in shares):
+        raise UserError(f"{out}: no part has a usable document; check corpus, layout and field")
     # So that neither a preparation nor a merge of other parts goes on with this journal.
     identity = first["identity"] | {"merged_parts": sha256_json([data.manifest["files"] for data in shares])}
     dtype = dtypes_of(first["tokenizer"]["vocab_size"])[0]
@@ -124,8 +126,6 @@ def _merge(shares: list[Data], held: Held, engine: Engine) -> None:
         for data in shares:
             journal.done.counts.update(data.manifest["counts"])
             journal.done.skipped.update(data.manifest["skipped"])
-        if not journal.done.counts["documents"]:
-            raise UserError(f"{out}: no part has a usable document; check corpus, layout and field")
         remove_tree(out / PIECES_FOLDER)
         for name in TOKENIZER:
             with atomic_write(out / name) as file:

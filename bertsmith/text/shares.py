@@ -30,7 +30,7 @@ class Share(NamedTuple):
     def compare(self, position: int, num_bytes: int) -> int:
         """Return 0 for a position in a corpus of so many bytes that is this share's, -1 where it is an earlier one's,
         1 where it is a later one's."""
-        found = position * self.total // max(1, num_bytes) + 1
+        found = min(self.total, position * self.total // max(1, num_bytes) + 1)  # an empty file is at the very end
         return (found > self.number) - (found < self.number)
 
 

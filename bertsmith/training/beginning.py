@@ -59,9 +59,10 @@ def read_beginning(
 def check_same_on_all(recipe: PretrainRecipe, data: Data, beginning: Beginning, machine: Machine) -> None:
     """Raise UserError on a rank whose recipe, data, model to begin with, or code is not the first's."""
     told = {name: value for name, value in to_dict(recipe).items() if name != "data"}  # a folder by its content
+    device = [machine.device.type, str(machine.dtype), machine.compile]
     begun, versions = dict(beginning.fingerprints), [__version__, torch.__version__]
     machine.ranks.check_same(
-        {"the recipe": told, "the data": data.hash, "init or branch": begun, "the version": versions}
+        {"the recipe": told, "the data": data.hash, "init or branch": begun, "the version": versions, "device": device}
     )
 
 

@@ -17,6 +17,7 @@ from bertsmith.errors import Interrupted, UserError
 from bertsmith.memory import Surplus
 from bertsmith.objectives.objective import Batch, Losses, Objective
 from bertsmith.training.optimizers.optimizer import WeightAverage, set_learning_rate
+from bertsmith.training.ranks import Ranks
 from bertsmith.training.runner import PreparedBatch, Runner
 from bertsmith.training.schedules import HeadWarmup, Plan, ScheduleSettings
 
@@ -118,7 +119,7 @@ def fit(
         batch, position = next(batches)
         return runner.prepare(batch, context.padded_length(batch)), position
 
-    with _stop_requests() as requests:
+    with _stop_requests(ranks) as requests:
         warm, last_seconds = not machine.compile, 1.0
         last = state.progress(plan) >= 1.0
         if not last:
@@ -154,6 +155,7 @@ def fit(
                 if last or state.step % event.every == 0 or (stopped and event.when_stopped):
                     last = event.act(state, step) or last
             if stopped and not last:
+                ranks.wait_for_all()  # the first may still be writing, and torchrun ends all when one has ended
                 raise Interrupted(int(asked))
         (asked,) = ranks.largest([max(requests, default=0)])
         return int(asked) or None
@@ -187,9 +189,9 @@ def _check_finite(state: State, step: Step, position: tuple[int, ...]) -> None:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[int]]:
+def _stop_requests(ranks: Ranks) -> Iterator[list[int]]:
     """Collect signals that ask to stop. A second one acts at once, except SIGHUP, of which a closed terminal sends
-    several."""
+    several, and where there are several ranks: torchrun and a batch system may each send one."""
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield requests
@@ -199,7 +201,7 @@ def _stop_requests() -> Iterator[list[int]]:
     def note(number: int, frame: object) -> None:
         requests.append(number)
         leave_terminal(number)
-        if number != signal.SIGHUP:
+        if number != signal.SIGHUP and ranks.size == 1:
             signal.signal(number, previous[number])
 
     for number in previous:

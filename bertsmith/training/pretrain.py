@@ -65,11 +65,12 @@ def pretrain(
         RankLost: another rank has ended.
         Interrupted: by SIGTERM or SIGINT, after a checkpoint was written; in the last step, after the run was finished.
     """
-    data = open_data(recipe.data)
+    data = open_data(recipe.data, check=ranks.local_rank == 0)
     _check_data(data, recipe)
     check_dealing(recipe, ranks)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id, ranks=ranks)
     objective = initial_objective(recipe, data.tokenizer)
+    ranks.give_weights(objective)
     beginning = read_beginning(recipe, data, run, overwrite, objective)
     check_same_on_all(recipe, data, beginning, machine)
     rows = StagedRows(data, recipe)
@@ -106,11 +107,13 @@ def pretrain(
                     log.sync()
                 if held is not None or runner.sharding is not None:
                     checkpoints.save(run, state, weights, optimizer, recipe.plan.keep_checkpoints, runner.dealt)
+                ranks.wait_for_all()
 
             saving = Event(recipe.plan.checkpoint_steps, save, when_stopped=True)
             with _naming_the_last_checkpoint(held, state):
                 asked_to_stop = _fit_stages(rows, context, logger, [*logger.events(held_out), saving], state)
         summary = finish_run(run, state, logger.measures) if ranks.is_first else {}
+        ranks.wait_for_all()
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
     return summary
@@ -187,7 +190,8 @@ def _naming_the_last_checkpoint(held: Held | None, state: State) -> Iterator[Non
     try:
         yield
     except Interrupted as error:
-        raise Interrupted(error.number, f"at step {state.step:,}, which is saved") from None
+        is_saved = held is not None and state.step in checkpoint_folders(held.path)  # a second signal cuts it short
+        raise Interrupted(error.number, f"at step {state.step:,}, which is saved" if is_saved else "") from None
     except UserError as error:
         if held is None:
             raise

@@ -4,30 +4,18 @@ batch. A process by itself is `ALONE`, and nothing here then does anything.
 What they decide together is decided by numbers on the CPU; gradients are `bertsmith.training.reducer`'s.
 """
 
-import os
-import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from bertsmith.console.terminal import be_quiet, say
-from bertsmith.errors import Interrupted, UserError, one_line
+from bertsmith.errors import UserError, one_line
 from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import sha256_json
-
-PATIENCE = timedelta(hours=24)
-"""How long a rank waits for the others, as while the first writes a checkpoint or measures; one that has ended is
-noticed at once, by its connection."""
-
-FAILED = "failed"
-"""Under which the store counts the ranks that have met an error."""
 
 
 class RankLost(Exception):
@@ -44,6 +32,8 @@ class Ranks:
     """Among those of this machine: which GPU is its own."""
     store: Any = None
     """Where ranks leave words for each other; None: there are no others, and no process group."""
+    control: Any = None
+    """The process group of what is decided together, by gloo; it waits for a day, the others' for minutes."""
 
     @property
     def is_first(self) -> bool:
@@ -51,9 +41,8 @@ class Ranks:
         return self.rank == 0
 
     def share(self, num_rows: int) -> slice:
-        """Return which of so many rows, a multiple of `size`, are this rank's: as many as any other's, side by side."""
-        each = num_rows // self.size
-        return slice(self.rank * each, (self.rank + 1) * each)
+        """Return which of so many rows are this rank's, side by side: as many as any other's, or one more or less."""
+        return slice(self.rank * num_rows // self.size, (self.rank + 1) * num_rows // self.size)
 
     def rows(self, num_rows: int) -> slice:
         """Return which of a tensor's rows are this rank's where they are dealt, as FSDP deals them: side by side, and
@@ -102,24 +91,37 @@ class Ranks:
         """Hold what all ranks must have alike, by name.
 
         Raises:
-            UserError: on a rank that differs from the first.
+            UserError: on all ranks, where one differs.
         """
-        hashes = {name: int(sha256_json(value)[:12], 16) for name, value in described.items()}  # exact in a float64
-        differing = [name for name, number in hashes.items() if self.of_first(number) != number]
+        hashes = [int(sha256_json(value)[:12], 16) for value in described.values()]  # exact in a float64
+        extremes = self.largest([*hashes, *(-number for number in hashes)])
+        differing = [
+            name
+            for name, most, least in zip(described, extremes, extremes[len(hashes) :], strict=False)
+            if most != -least
+        ]
         if differing:
             raise UserError(
-                f"{', '.join(differing)}: not the same as on rank 0; start all ranks with the same command, version "
+                f"{', '.join(differing)}: not the same on all ranks; start all of them with the same command, version "
                 f"and data"
             )
 
+    def give_weights(self, module: nn.Module) -> None:
+        """Give all ranks the parameters and buffers that the first has: another kind of processor may draw others."""
+        if self.store is None:
+            return
+        for tensor in module.state_dict().values():
+            with _noticing_lost_ranks():
+                dist.broadcast(tensor, 0)
+
     def sum_of(self, tensor: Tensor) -> Any:
         """Begin to sum a tensor over the ranks, in place; return the work, for `finished`."""
-        with _noticing_loss():
+        with _noticing_lost_ranks():
             return dist.all_reduce(tensor, async_op=True)
 
     def finished(self, work: Any) -> None:
         """Return when `work` of `sum_of` is done; on a GPU when what follows on its stream will find it done."""
-        with _noticing_loss():
+        with _noticing_lost_ranks():
             work.wait()
 
     def norm_of_all(self, norm: Tensor) -> Tensor:
@@ -136,13 +138,13 @@ class Ranks:
         padded = piece if len(piece) == each else piece.new_zeros((each, *piece.shape[1:]))
         padded[: len(piece)] = piece
         whole = piece.new_empty((self.size * each, *piece.shape[1:]))
-        with _noticing_loss():  # as bytes, since not all backends know all formats
+        with _noticing_lost_ranks():  # as bytes, since not all backends know all formats
             parts = [part.flatten().view(torch.uint8) for part in whole.chunk(self.size)]
             dist.all_gather(parts, padded.flatten().view(torch.uint8))
         return whole[:num_rows]
 
     @contextmanager
-    def noticing_loss(self) -> Iterator[None]:
+    def noticing_lost_ranks(self) -> Iterator[None]:
         """Raise RankLost for the errors of torch's own exchanges between ranks, as FSDP's."""
         try:
             yield
@@ -155,8 +157,8 @@ class Ranks:
         if self.store is None:
             return list(numbers)
         tensor = torch.tensor(numbers, dtype=torch.float64)
-        with _noticing_loss():
-            dist.all_reduce(tensor, operation)
+        with _noticing_lost_ranks():
+            dist.all_reduce(tensor, operation, group=self.control)
         return tensor.tolist()
 
 
@@ -164,112 +166,8 @@ ALONE = Ranks()
 
 
 @contextmanager
-def _noticing_loss() -> Iterator[None]:
+def _noticing_lost_ranks() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
         raise RankLost(one_line(error)) from error
-
-
-def num_ranks() -> int:
-    """Return among how many processes this one was started.
-
-    Raises:
-        UserError: the environment says so, but not how to find them.
-    """
-    size, rank = os.environ.get("WORLD_SIZE", ""), os.environ.get("RANK", "")
-    number = int(size) if size.strip().isdecimal() and len(size) < 10 else 1
-    if number > 1 and not (rank.isdecimal() and int(rank) < number and "MASTER_ADDR" in os.environ):
-        raise UserError(
-            f"WORLD_SIZE={size}, but RANK and MASTER_ADDR do not say which of {size} processes this is; start them "
-            f"with torchrun --nproc-per-node {size} -m bertsmith …, or unset WORLD_SIZE"
-        )
-    return number
-
-
-def is_restarted() -> bool:
-    """Return whether torchrun has started the ranks anew after one was lost."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
-
-
-@contextmanager
-def joined_ranks() -> Iterator[Ranks]:
-    """Join the other processes that torchrun has started, with GPUs by NCCL; give this one's place.
-
-    Of all ranks only the first prints. Of an error that ends a rank, the first to have one prints it, and the others
-    end without a word.
-
-    Raises:
-        UserError: as `num_ranks`; the others cannot be reached.
-    """
-    if num_ranks() == 1 and "MASTER_ADDR" not in os.environ:
-        yield ALONE
-        return
-    ranks = _join()
-    be_quiet(not ranks.is_first)
-    try:
-        yield ranks
-    except Interrupted:
-        raise
-    except Exception as error:
-        if not _is_first_to_fail(ranks):
-            raise SystemExit(1) from None
-        be_quiet(False)
-        if isinstance(error, RankLost):
-            say(
-                f"bertsmith: {_where(ranks)}: another rank has ended ({error}), and so this one ends; the same command "
-                f"goes on from the last checkpoint",
-                error=True,
-            )
-            raise SystemExit(1) from None
-        if isinstance(error, UserError) and ranks.size > 1:
-            raise type(error)(f"{_where(ranks)}: {error}") from None
-        raise
-    else:
-        dist.destroy_process_group()
-    finally:
-        be_quiet(False)
-
-
-def _join() -> Ranks:
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    on_gpu = local < torch.cuda.device_count()
-    try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=timedelta(minutes=10)))
-        # Of ranks that are started anew: in their place are the addresses of those before.
-        store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        if on_gpu:
-            torch.cuda.set_device(local)  # what "cuda" means in this process from now on
-        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE, store=store, rank=rank, world_size=size)
-    except (RuntimeError, ValueError, OSError) as error:
-        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise UserError(
-            f"the other ranks cannot be reached at {where} ({one_line(error)}); another --master-port or "
-            f"--rdzv-endpoint of torchrun may help"
-        ) from None
-    return Ranks(rank, size, local, store)
-
-
-def _is_first_to_fail(ranks: Ranks) -> bool:
-    try:
-        is_first = bool(ranks.store.add(FAILED, 1) == 1)
-        if ranks.is_first and "TORCHELASTIC_USE_AGENT_STORE" not in os.environ:
-            _outlast_others(ranks)
-        return is_first
-    except RuntimeError:
-        return True  # whoever kept the count is gone
-
-
-def _outlast_others(ranks: Ranks) -> None:
-    """Let the other ranks end first, for a few seconds: without torchrun this process keeps what they leave for each
-    other."""
-    if dist.get_backend() == "gloo":
-        dist.destroy_process_group()  # which they notice
-    until = time.monotonic() + 5
-    while ranks.store.add(FAILED, 0) < ranks.size and time.monotonic() < until:
-        time.sleep(0.02)
-
-
-def _where(ranks: Ranks) -> str:
-    return f"rank {ranks.rank} of {ranks.size} ({socket.gethostname()})"

@@ -1,6 +1,6 @@
 """Gradients summed over ranks, while the backward pass is still at work on earlier layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ class GradientReducer:
         self.bucket_of: dict[Tensor, int] = {
             parameter: number for number, bucket in enumerate(self.buckets) for parameter in bucket
         }
+        # Made once: a rank whose memory has run out still sends what the others wait for.
+        self.flat = [torch.cat([torch.zeros_like(each).flatten() for each in bucket]) for bucket in self.buckets]
         self.overlaps = False
         self._start()
         for parameter in self.bucket_of:
@@ -33,7 +35,7 @@ class GradientReducer:
 
     def _start(self) -> None:
         self.missing = [len(bucket) for bucket in self.buckets]
-        self.sent: list[tuple[Tensor, Any]] = []
+        self.sent: list[Any] = []
 
     def overlap(self) -> None:
         """Send gradients from now on as they come: the next backward pass is the step's last."""
@@ -44,12 +46,10 @@ class GradientReducer:
         self.overlaps = False
         while len(self.sent) < len(self.buckets):
             self._send()
-        for bucket, (flat, work) in zip(self.buckets, self.sent, strict=True):
+        for number, work in enumerate(self.sent):
             self.ranks.finished(work)
-            parts = torch.split(flat, [parameter.numel() for parameter in bucket])
-            for parameter, part in zip(bucket, parts, strict=True):
-                if parameter.grad is not None:
-                    parameter.grad.copy_(part.view_as(parameter))
+            pairs = [(each.grad, part) for each, part in self._parts(number) if each.grad is not None]
+            torch._foreach_copy_([gradient for gradient, _ in pairs], [part for _, part in pairs])
         self._start()
 
     def _add(self, parameter: Tensor) -> None:
@@ -60,10 +60,18 @@ class GradientReducer:
             self._send()
 
     def _send(self) -> None:
-        bucket = self.buckets[len(self.sent)]
-        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in bucket]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        self.sent.append((flat, self.ranks.sum_of(flat)))
+        number = len(self.sent)
+        pairs = [(each.grad, part) for each, part in self._parts(number) if each.grad is not None]
+        if len(pairs) < len(self.buckets[number]):
+            self.flat[number].zero_()
+        torch._foreach_copy_([part for _, part in pairs], [gradient for gradient, _ in pairs])
+        self.sent.append(self.ranks.sum_of(self.flat[number]))
+
+    def _parts(self, number: int) -> Iterator[tuple[nn.Parameter, Tensor]]:
+        """Yield the parameters of a bucket, each with its part of what is sent."""
+        sizes = [parameter.numel() for parameter in self.buckets[number]]
+        for parameter, part in zip(self.buckets[number], torch.split(self.flat[number], sizes), strict=True):
+            yield parameter, part.view_as(parameter)
 
 
 def _buckets(module: nn.Module, max_bytes: int) -> list[list[nn.Parameter]]:

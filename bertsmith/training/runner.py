@@ -137,7 +137,7 @@ class Runner(Generic[Trained]):
             prepared = self.prepare(prepared.batch, prepared.length)
 
     def _sharded_gradients(self, prepared: PreparedBatch, sharding: Sharding) -> Losses:
-        with self.ranks.noticing_loss():
+        with self.ranks.noticing_lost_ranks():
             losses = _if_it_fits(partial(self._gradients, prepared))
         if losses is None:
             rows = prepared.micro_batches[0].tokens.num_rows
@@ -252,10 +252,11 @@ def held_out_losses(runner: Runner[PretrainingObjective], batches: Sequence[Batc
     """Return the means over all `batches`, which the ranks deal among themselves, with `…_perplexity` for a loss in
     nats a token."""
     ranks = runner.ranks
-    own = batches[ranks.deal] or batches[:1]  # without a batch of its own a rank knows no loss's name
-    with evaluating(runner.objective):
-        losses = sum_losses(runner.losses(batch, length) for batch in own)
-    means = added_up(losses, ranks, ranks.rank < len(batches)).means()
+    shares = [(batch, ranks.share(batch.tokens.num_rows)) for batch in batches]
+    own = [batch.rows(rows.start, rows.stop) for batch, rows in shares if rows.start < rows.stop]
+    with evaluating(runner.objective):  # a rank without a row runs one for the losses' names
+        losses = sum_losses(runner.losses(batch, length) for batch in own or [batches[0].rows(0, 1)])
+    means = added_up(losses, ranks, counts=bool(own)).means()
     perplexities = {
         name.replace("_loss", "_perplexity"): math.exp(min(mean, 100.0))
         for name, mean in means.items()

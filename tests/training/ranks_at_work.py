@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.training import loop
+from bertsmith.training.joining import joined_ranks
 from bertsmith.training.pretrain import pretrain
-from bertsmith.training.ranks import Ranks, joined_ranks
+from bertsmith.training.ranks import Ranks
 from bertsmith.training.runner import Runner
 from tests.toys import tiny_recipe
 

@@ -1,18 +1,22 @@
 """Runs of several processes: the same rows, masks, losses and weights as of one; ends that all of them meet."""
 
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import HashStore
 
 from bertsmith.errors import UserError
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import read_manifest
+from bertsmith.training.joining import _agreed_name, num_ranks
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
-from bertsmith.training.ranks import num_ranks
 from tests.toys import tiny_recipe
 from tests.training.ranks_at_work import run_ranks
 
@@ -108,7 +112,7 @@ def test_a_clock_that_runs_ahead_on_one_rank_ends_nothing(data, tmp_path):
     [
         (
             {"settings_of": {1: ["schedule.learning_rate=1e-3"]}},
-            "the recipe: not the same as on rank 0; start all ranks with the same command, version and data",
+            "the recipe: not the same on all ranks; start all of them with the same command, version and data",
         ),
         (
             {"settings": ["batch_size=9"]},
@@ -128,18 +132,36 @@ def test_what_ends_one_rank_ends_all_and_is_said_once(job, says, data, tmp_path)
     ended = run_ranks(2, [{"run": str(tmp_path / "run"), "settings": []} | job], tmp_path, data)
     assert {process.status for process in ended} <= {1, 2}, ended
     assert sum(says in process.error for process in ended) == 1, ended
-    assert sum("Error" in process.error or "another rank" in process.error for process in ended) == 0, ended
+    assert sum("Error" in process.error or "other ranks failed" in process.error for process in ended) == 0, ended
 
 
 def test_a_killed_rank_brings_the_others_down(data, tmp_path):
     plan = {"run": str(tmp_path / "run"), "settings": ["plan.steps=2000"], "happens": {1: ["signal", 6, 9]}}
     first, killed = run_ranks(2, [plan], tmp_path, data)
     assert (first.status, killed.status) == (1, -signal.SIGKILL)
-    assert "rank 0 of 2" in first.error and "another rank has ended" in first.error
+    assert "rank 0 of 2" in first.error and "working with the other ranks failed" in first.error
     assert "goes on from the last checkpoint" in first.error.splitlines()[-1]
 
 
 def test_an_environment_that_names_no_rank_is_refused(monkeypatch):
+    monkeypatch.setenv("MASTER_ADDR", "node-1")  # as a batch script may have it
+    assert num_ranks() == 1
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="start them with torchrun --nproc-per-node 4 -m bertsmith"):
         num_ranks()
+
+
+def name_found(store: HashStore, start: int, rank: int) -> str:
+    time.sleep(0.1 * ((rank + start) % 3))  # each is the last one once
+    return _agreed_name(store, rank, 3)
+
+
+def test_a_start_has_a_name_that_no_start_before_it_had():
+    """The store outlives the ranks; one that was started anew finds what those before it have left there."""
+    store, names = HashStore(), []
+    for start in range(3):
+        with ThreadPoolExecutor(3) as pool:
+            found = set(pool.map(partial(name_found, store, start), range(3)))
+        assert len(found) == 1
+        names += found
+    assert len(set(names)) == 3

@@ -2,10 +2,12 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,10 +23,32 @@ pytestmark = pytest.mark.slow
 KILLS = 10
 
 
-def start(recipe: Path, run: Path, *options: str) -> subprocess.Popen[str]:
+SLOW_SAVING = """
+import time
+from bertsmith.training import checkpoints
+
+save = checkpoints.save
+
+
+def slowly(run, state, *rest):
+    if state.step % 50:
+        time.sleep(3)
+    return save(run, state, *rest)
+
+
+checkpoints.save = slowly
+"""
+
+
+def start(
+    recipe: Path, run: Path, *options: str, plugin: Path | None = None, more: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *options]
+    plugins = ["--plugin", str(plugin)] if plugin else []
     return subprocess.Popen(
-        [*command, "-m", "bertsmith", "pretrain", str(recipe), "--out", str(run)], stderr=subprocess.PIPE, text=True
+        [*command, "-m", "bertsmith", "pretrain", str(recipe), "--out", str(run), *plugins, *more],
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -59,6 +83,26 @@ def test_asked_to_stop_all_end_with_a_checkpoint(asked, recipe, tmp_path):
     assert errors.count("which is saved. To go on:") == 1, errors
     assert ranks_of(process) == []
     assert max(checkpoint_folders(run)) % 50, "the step at which they stopped"
+
+
+def test_the_others_wait_until_the_first_has_saved(recipe, data, tmp_path, monkeypatch):
+    """As torchrun ends all that are left when one has ended."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(SLOW_SAVING)
+    run = tmp_path / "run"
+    process = start(recipe, run, plugin=slow)
+    wait_for_checkpoint(run, 50, process)
+    os.kill(ranks_of(process)[0], signal.SIGTERM)
+    _, errors = process.communicate(timeout=90)
+    said = re.search(r"stopped at step ([\d,]+), which is saved", errors)
+    assert said and int(said[1].replace(",", "")) == max(checkpoint_folders(run)), errors
+
+
+def test_to_overwrite_at_each_restart_is_refused(recipe, tmp_path):
+    process = start(recipe, tmp_path / "run", "--max-restarts", "1", more=["--overwrite"])
+    _, errors = process.communicate(timeout=90)
+    assert "--overwrite: torchrun --max-restarts would give it again at each restart" in errors
+    assert not (tmp_path / "run").exists()
 
 
 def test_ranks_killed_at_random_moments_are_started_anew_and_end_as_ever(recipe, data, tmp_path):

@@ -60,7 +60,7 @@ def _do(trials: Sequence[Trial], contexts: Contexts, finished: Callable[[Finetun
     jobs = plan.source.recipe.jobs or default_jobs(plan.machine.device, len(trials))
     if jobs > 1:
         contexts.clear()
-        run_in_processes(trials, slots_of(plan.machine.device, jobs)[: len(trials)], done)
+        run_in_processes(trials, slots_of(plan.machine.device, min(jobs, len(trials))), done)
         return
     for trial in trials:
         trial.run.open()

@@ -1,0 +1,178 @@
+"""How a process finds those that torchrun has started with it, and how they end when one of them fails."""
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from bertsmith.console.terminal import be_quiet, say
+from bertsmith.errors import Interrupted, UserError, one_line
+from bertsmith.training.ranks import ALONE, RankLost, Ranks
+
+PATIENCE = timedelta(hours=24)
+"""How long a rank waits for the others to come to a decision, as while the first measures; one that has ended is
+noticed at once, by its connection."""
+MINUTES = timedelta(minutes=10)
+"""How long it waits for them to be there, and for numbers that all of them are sending."""
+
+FAILED = "failed"
+"""Under which the store counts the ranks that have met an error."""
+
+
+def num_ranks() -> int:
+    """Return among how many processes this one was started.
+
+    Raises:
+        UserError: the environment says so, but not how to find them.
+    """
+    size, rank = os.environ.get("WORLD_SIZE", ""), os.environ.get("RANK", "")
+    number = int(size) if size.strip().isdecimal() and len(size) < 10 else 1
+    if number > 1 and not (rank.isdecimal() and int(rank) < number and "MASTER_ADDR" in os.environ):
+        raise UserError(
+            f"WORLD_SIZE={size}, but RANK and MASTER_ADDR do not say which of {size} processes this is; start them "
+            f"with torchrun --nproc-per-node {size} -m bertsmith …, or unset WORLD_SIZE"
+        )
+    return number
+
+
+def may_restart() -> bool:
+    """Return whether torchrun starts the ranks anew after one was lost, with the same command."""
+    return os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") not in ("", "0")
+
+
+@contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """Join the other processes that torchrun has started, with GPUs by NCCL; give this one's place.
+
+    Of all ranks only the first prints. Of an error that ends a rank, the first to have one prints it, and the others
+    end without a word.
+
+    Raises:
+        UserError: as `num_ranks`; the others cannot be reached.
+    """
+    if num_ranks() == 1 and not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+        yield ALONE
+        return
+    ranks = _join()
+    be_quiet(not ranks.is_first)
+    try:
+        yield ranks
+    except Interrupted:
+        raise
+    except Exception as error:
+        if not _is_first_to_fail(ranks):
+            raise SystemExit(1) from None
+        be_quiet(False)
+        if isinstance(error, RankLost):
+            say(
+                f"bertsmith: {_where(ranks)}: working with the other ranks failed, probably since one has ended "
+                f"({error}); the same command, without --overwrite, goes on from the last checkpoint",
+                error=True,
+            )
+            raise SystemExit(1) from None
+        if isinstance(error, UserError) and ranks.size > 1:
+            raise type(error)(f"{_where(ranks)}: {error}") from None
+        raise
+    else:
+        dist.destroy_process_group()
+    finally:
+        be_quiet(False)
+
+
+def _join() -> Ranks:
+    local = _local_rank()
+    gpu = 0 if torch.cuda.device_count() == 1 and not _has_agent() else local  # a batch system shows each its own
+    on_gpu = gpu < torch.cuda.device_count()
+    try:
+        store, rank, size = next(dist.rendezvous("env://", timeout=MINUTES))
+        store = dist.PrefixStore(_agreed_name(store, rank, size), store)
+        if on_gpu:
+            torch.cuda.set_device(gpu)  # what "cuda" means in this process from now on
+        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, timeout=MINUTES, store=store, rank=rank, world_size=size)
+        control = dist.new_group(backend="gloo", timeout=PATIENCE)
+    except (RuntimeError, ValueError, OSError) as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise UserError(
+            f"the other ranks cannot be reached at {where} ({one_line(error)}); another --master-port or "
+            f"--rdzv-endpoint of torchrun may help"
+        ) from None
+    return Ranks(rank, size, gpu, store, control)
+
+
+def _local_rank() -> int:
+    text = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+    if not text.isdecimal() or len(text) > 6:
+        raise UserError(f"LOCAL_RANK={text}: not the number of a process on this machine, counted from 0")
+    return int(text)
+
+
+def _has_agent() -> bool:
+    """Return whether torchrun keeps the store, so that it outlives the ranks."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def _agreed_name(store: Any, rank: int, size: int) -> str:
+    """Return a name for this start, the same on all its ranks.
+
+    A store that outlives a restart still holds the addresses of the ranks before, and a machine's own count of restarts
+    is not the others'. So each rank says hello with a word of its own; the first offers a name with the words that it
+    has heard, another one when a word changes, and it holds once each rank has taken the offer with its word.
+    """
+    word = uuid.uuid4().hex
+    store.set(f"hello {rank}", word)
+    name, heard = "", [""]
+    until = time.monotonic() + MINUTES.total_seconds()
+    while time.monotonic() < until:
+        if rank == 0:
+            words = [_text(store, f"hello {number}") for number in range(size)]
+            if all(words) and words != heard:
+                name, heard = uuid.uuid4().hex, words
+                store.set("offer", json.dumps([name, *heard]))
+            if name and all(_text(store, f"taken {number}") == name for number in range(1, size)):
+                store.set("agreed", name)
+        elif (offer := json.loads(_text(store, "offer") or "[]"))[rank + 1 : rank + 2] == [word]:
+            name = offer[0]
+            store.set(f"taken {rank}", name)
+        if name and _text(store, "agreed") == name:
+            return name
+        time.sleep(0.02)
+    raise RuntimeError(f"after {MINUTES.seconds // 60} minutes not all of {size} ranks are there")
+
+
+def _text(store: Any, key: str) -> str:
+    return str(store.get(key).decode()) if store.check([key]) else ""
+
+
+def _is_first_to_fail(ranks: Ranks) -> bool:
+    try:
+        is_first = bool(ranks.store.add(FAILED, 1) == 1)
+        if ranks.is_first and not _has_agent():
+            _outlast_others(ranks)
+        return is_first
+    except RuntimeError:
+        return True  # whoever kept the count is gone
+
+
+def _outlast_others(ranks: Ranks) -> None:
+    """Let the other ranks end first, for a few seconds: without torchrun this process keeps what they leave for each
+    other."""
+    if dist.get_backend() == "gloo":
+        dist.destroy_process_group()  # which they notice
+    else:
+        dist.destroy_process_group(ranks.control)
+    until = time.monotonic() + 5
+    while ranks.store.add(FAILED, 0) < ranks.size and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _where(ranks: Ranks) -> str:
+    return f"rank {ranks.rank} of {ranks.size} ({socket.gethostname()})"
