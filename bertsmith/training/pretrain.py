@@ -1,7 +1,7 @@
 """Pre-training: a data folder in, a run folder with checkpoints out (ARCHITECTURE.md lists its files)."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,6 @@ def pretrain(
     check_dealing(recipe, ranks)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id, ranks=ranks)
     objective = initial_objective(recipe, data.tokenizer)
-    ranks.give_weights(objective)
     beginning = read_beginning(recipe, data, run, overwrite, objective)
     check_same_on_all(recipe, data, beginning, machine)
     rows = StagedRows(data, recipe)
@@ -113,7 +112,6 @@ def pretrain(
             with _naming_the_last_checkpoint(held, state):
                 asked_to_stop = _fit_stages(rows, context, logger, [*logger.events(held_out), saving], state)
         summary = finish_run(run, state, logger.measures) if ranks.is_first else {}
-        ranks.wait_for_all()
     if asked_to_stop is not None:
         raise Interrupted(asked_to_stop)
     return summary
@@ -171,13 +169,11 @@ def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]
 
 @contextmanager
 def _locked_by_first(run: Path, ranks: Ranks) -> Iterator[Held | None]:
-    """Make the folder `run` and lock it, on the first rank; give it there, and None on the others."""
-    if not ranks.is_first:
-        yield None
-        return
-    make_folder(run)
-    with locked(run) as held:
-        yield held
+    """Make the folder `run` and lock it, on the first rank; give it there, and None on the others. All ranks leave it
+    together: the first may still be writing when others are done."""
+    with ExitStack() as stack:
+        yield stack.enter_context(locked(make_folder(run))) if ranks.is_first else None
+        ranks.wait_for_all()
 
 
 def _open_log(run: Path, step: int, recipe: PretrainRecipe, ranks: Ranks) -> MetricsLog | NoLog:

@@ -57,11 +57,13 @@ class Runner(Generic[Trained]):
     """
 
     def __init__(self, objective: Trained, machine: Machine, shard: bool = False):
-        """Move `objective` to the machine's device, and with `shard` deal its weights to the ranks.
+        """Move `objective` to the machine's device with the first rank's weights, and with `shard` deal these to the
+        ranks.
 
         Raises:
             UserError: as `Sharding`.
         """
+        machine.ranks.give_weights(objective)
         self.sharding = Sharding(objective, machine) if shard else None
         machine.prepare_model(objective, is_sharded=shard)
         self.objective, self.machine = objective, machine
