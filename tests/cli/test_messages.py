@@ -50,7 +50,7 @@ def run(monkeypatch, capsys):
         (["\x1b]0;title\x07"], ["No such command"]),
         (["pretrain", "bert-tiny", "data=caf\udce9", "--out", "run"], ["caf\\udce9", "UTF-8"]),
         (["prepare", "text", "corpus=foo://there", "vocab=v", "--out", "data"], ["foo"]),
-        (["pretrain", "bert-tiny", "data=foo://there/data", "--out", "run"], ["foo://there/data", "Protocol not known: foo"]),
+        (["pretrain", "bert-tiny", "data=foo://there", "--out", "run"], ["foo://there", "Protocol not known"]),
         (["pretrain", "bert-tiny", "data=d", "init=https://a.b/c", "--out", "run"], ["init", "https:/"]),
         (["pretrain", "bert-tiny", "data=d", "--out", "gs://bucket/run"], ["--out", "gs://bucket/run"]),
         (["prepare", "text", "corpus=s3://a", "vocab=hf://b", "--out", "data"], ["vocab", "hf://b"]),

@@ -185,7 +185,7 @@ def test_the_program_does_it_with_several_workers(tmp_path, storage):
     command = [sys.executable, "-m", "bertsmith", "prepare", "text", f"corpus={corpus}", f"vocab={vocab}", "workers=2"]
 
     def run(out) -> str:
-        return subprocess.run([*command, "--out", out], capture_output=True, text=True, check=True).stderr
+        return subprocess.run([*command, "--out", out], capture_output=True, text=True, check=True).stdout
 
     run(tmp_path / "data")
     assert "wrote s3://texts/mine: " in run("s3://texts/mine")
