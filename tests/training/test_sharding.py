@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import shutil
 import signal
 import socket
@@ -14,18 +15,23 @@ import torch.distributed.fsdp  # here once, and not in each of the processes tha
 
 from bertsmith.convert.export import ExportSettings, export_run
 from bertsmith.errors import UserError
+from bertsmith.evals.pinned import probes_of
 from bertsmith.objectives.masking import MaskingVocabulary
+from bertsmith.objectives.mlm import MaskedTokens
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import read_manifest
+from bertsmith.tasks import quick_glue
 from bertsmith.text.shards import open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, masked_batch
 from bertsmith.training.machine import choose_machine
+from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import load_run
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.ranks import ALONE, Ranks
 from bertsmith.training.runner import Runner
 from bertsmith.training.staged_rows import build_collator
+from tests.tasks.texts.toy_glue import write_glue
 from tests.toys import tiny_recipe
 from tests.training.ranks_at_work import fork_ranks, run_ranks
 from tests.training.test_ranks import EVERY_STEP, MODERN, flat, losses_of
@@ -258,3 +264,111 @@ def test_other_objectives_and_parts_of_it_train_as_in_one_process(data, tmp_path
         parts = ["machine.micro_batch_rows=4"] if "optimizer.kind=muon" in recipe else []
         pretrain(tiny_recipe(data, *recipe, *parts), tmp_path / name)
         assert_alike(tmp_path / f"sharded {name}", tmp_path / name)
+
+
+@pytest.mark.slow
+def test_any_number_of_ranks_goes_on(data, tmp_path):
+    """Three ranks, four of which some have no rows of a small weight, and one that is not sharded."""
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    recipe = (*RECIPES["rtd"], "batch_size=12")
+    for size, step in ((3, 6), (4, 12), (1, None)):
+        job = {"run": str(run), "settings": (*recipe, SHARD) if size > 1 else recipe}
+        stop = {} if step is None else {"happens": {size - 1: ["signal", 6, int(signal.SIGTERM)]}}
+        ended = run_ranks(size, [job | stop], tmp_path, data)
+        assert [process.status for process in ended] == [0 if step is None else 128 + signal.SIGTERM] * size, ended
+    pretrain(tiny_recipe(data, *recipe), alone)
+    assert_alike(run, alone)
+
+
+@pytest.mark.slow
+def test_a_rank_killed_while_it_writes_leaves_the_checkpoint_before(data, tmp_path):
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    job = {"run": str(run), "settings": (*RECIPES["rtd"], SHARD)}
+
+    def work(ranks: Ranks) -> None:
+        write, calls = checkpoints._write, []
+
+        def killed(*arguments):
+            calls.append(0)
+            if len(calls) == 4 and ranks.rank == 1:  # the optimizer's of the second checkpoint
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write(*arguments)
+
+        checkpoints._write = killed
+        pretrain(tiny_recipe(data, *job["settings"]), run, ranks=ranks)
+
+    first, second = fork_ranks(2, work, tmp_path)
+    assert (first.status, second.status) == (1, -signal.SIGKILL)
+    assert "another rank has ended" in first.error.splitlines()[-1]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000010"]
+    assert [process.status for process in run_ranks(2, [job], tmp_path, data)] == [0, 0]
+    pretrain(tiny_recipe(data, *RECIPES["rtd"]), alone)
+    for name, tensor in tensors_of(run).items():
+        torch.testing.assert_close(tensor, tensors_of(alone)[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_gradients_that_are_not_finite_on_one_rank_are_skipped_by_all(data, tmp_path):
+    run = tmp_path / "run"
+
+    def work(ranks: Ranks) -> None:
+        plain, calls = MaskedTokens.total, []
+
+        def sometimes(self, losses, counts):
+            calls.append(0)
+            return plain(self, losses, counts) * (float("nan") if len(calls) == 3 and ranks.rank == 1 else 1.0)
+
+        MaskedTokens.total = sometimes
+        pretrain(tiny_recipe(data, *EVERY_STEP, SHARD), run, ranks=ranks)
+
+    ended = fork_ranks(2, work, tmp_path)
+    assert [process.status for process in ended] == [0, 0], ended
+    skipped = [line["skipped_steps"] for line in read_metrics(run / "metrics.jsonl") if line["split"] == "train"]
+    assert skipped == [0, 0, *[1] * 18]
+    assert all(tensor.isfinite().all() for tensor in tensors_of(run).values())
+
+
+@pytest.mark.slow
+def test_runs_begin_with_a_sharded_one(runs, data, tmp_path):
+    """By `init`, sharded again or not, and by `branch`, where the optimizer comes with it."""
+    run = runs / "sharded mlm, averages"
+    more = ("plan.steps=30", "plan.checkpoint_steps=30", "plan.evaluate_steps=30")
+    recipe = (*EVERY_STEP[4:], *more, f"init={run}", "plan.log_steps=1")
+    constant = (*EVERY_STEP[4:], *more, "plan.log_steps=1", "schedule.kind=wsd")
+    stable = tmp_path / "stable"
+    job = {"run": str(stable), "settings": (*constant, "plan.checkpoint_steps=20", "plan.keep_checkpoints=0", SHARD)}
+    branch = (*constant, f"branch={stable}@20")
+    plan = [
+        job,
+        {"run": str(tmp_path / "sharded init"), "settings": (*recipe, SHARD)},
+        {"run": str(tmp_path / "sharded branch"), "settings": (*branch, SHARD)},
+    ]
+    ended = run_ranks(2, plan, tmp_path, data)
+    assert [process.status for process in ended] == [0, 0], "\n".join(process.error for process in ended)
+    for name, settings in (("init", recipe), ("branch", branch)):
+        pretrain(tiny_recipe(data, *settings), tmp_path / name)
+        found, expected = tensors_of(tmp_path / f"sharded {name}", 30), tensors_of(tmp_path / name, 30)
+        for key, tensor in found.items():
+            torch.testing.assert_close(tensor, expected[key], rtol=1e-5, atol=1e-5, msg=f"{name}, {key}")
+
+
+@pytest.mark.slow
+def test_probes_have_the_weights_whole(data, tmp_path, monkeypatch):
+    """The pinned loss, which the ranks share out, and GLUE, of which each fine-tunes on its tasks."""
+    settings = [text for text in quick_glue.QUICK_SETTINGS if not text.startswith(("train_examples=", "seeds="))]
+    monkeypatch.setattr(quick_glue, "QUICK_SETTINGS", (*settings, "train_examples=20", "seeds=2", "check_counts=false"))
+    glue = write_glue(tmp_path, "rte", "sts-b")
+    recipe = tiny_recipe(data, *EVERY_STEP, f"glue={glue}")
+    sharded = tiny_recipe(data, *EVERY_STEP, f"glue={glue}", SHARD)
+
+    def work(ranks: Ranks) -> None:
+        probes = [*probes_of(sharded, ranks), *quick_glue.glue_probes(sharded, ranks)]
+        pretrain(sharded, tmp_path / "sharded", probes=probes, ranks=ranks)
+
+    ended = fork_ranks(2, work, tmp_path)
+    assert [process.status for process in ended] == [0, 0], ended
+    pretrain(recipe, tmp_path / "alone", probes=[*probes_of(recipe), *quick_glue.glue_probes(recipe)])
+    last, expected = (read_metrics(tmp_path / name / "metrics.jsonl")[-1] for name in ("sharded", "alone"))
+    assert last.keys() == expected.keys() >= {"pinned_loss", "glue_rte", "glue_stsb"}
+    assert last["pinned_loss"] == pytest.approx(expected["pinned_loss"], rel=1e-5)
+    assert last["glue_stsb"] == pytest.approx(expected["glue_stsb"], rel=0.05)
