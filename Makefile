@@ -16,7 +16,7 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
-test-all: $(VENV)/installed-trackers lint
+test-all: $(VENV)/installed-extras lint
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/installed-dev
@@ -44,6 +44,6 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-$(VENV)/installed-trackers: $(VENV)/installed-dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[trackers]'
+$(VENV)/installed-extras: $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[trackers,ray]'
 	@touch $@

@@ -35,6 +35,7 @@ class TokenizerRecipe(PrepareRecipe):
     compat: bool = setting(False, "ignored", identity=False)
     part: str | None = setting(None, "ignored", identity=False)
     engine: Annotated[str, ENGINES] = setting("processes", "ignored", identity=False)
+    ray_address: str | None = setting(None, "ignored", identity=False)
     size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=MIN_SIZE)
     extend: str | None = setting(
         None, "a vocabulary to keep and add whole words of the corpus to, up to size; by default all of it is trained",

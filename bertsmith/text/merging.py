@@ -26,7 +26,12 @@ from bertsmith.storage.manifests import TOKENIZER, write_manifest
 from bertsmith.text.assembly import Assembly
 from bertsmith.text.data_folders import JOURNAL_FILE
 from bertsmith.text.engines.engine import Engine, Workers, results_in_order
-from bertsmith.text.engines.registry import ENGINE_DESCRIPTION, ENGINES, WORKERS_DESCRIPTION
+from bertsmith.text.engines.registry import (
+    ENGINE_DESCRIPTION,
+    ENGINES,
+    RAY_ADDRESS_DESCRIPTION,
+    WORKERS_DESCRIPTION,
+)
 from bertsmith.text.journal import Journal, clear_data
 from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardWriter, Span, open_pieces_folder
 from bertsmith.text.shard_checks import HEADER_SIZE, dtypes_of
@@ -42,6 +47,12 @@ class MergeSettings:
 
     engine: Annotated[str, ENGINES] = setting("processes", ENGINE_DESCRIPTION, identity=False)
     workers: int | None = setting(None, WORKERS_DESCRIPTION, ge=1, identity=False)
+    ray_address: str | None = setting(None, RAY_ADDRESS_DESCRIPTION, identity=False, url=True, only=("engine = ray",))
+
+    @property
+    def tags(self) -> set[str]:
+        """What its settings apply to."""
+        return {f"engine = {self.engine}"}
 
 
 @no_empty_folder

@@ -20,7 +20,12 @@ from bertsmith.storage.remote import is_address
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity, refuse_other_type, skipped_line
 from bertsmith.text.encoding import check_marks
-from bertsmith.text.engines.registry import ENGINE_DESCRIPTION, ENGINES, WORKERS_DESCRIPTION
+from bertsmith.text.engines.registry import (
+    ENGINE_DESCRIPTION,
+    ENGINES,
+    RAY_ADDRESS_DESCRIPTION,
+    WORKERS_DESCRIPTION,
+)
 from bertsmith.text.journal import Journal, clear_data, read_units
 from bertsmith.text.shard_making import PrepareJob, make_shards
 from bertsmith.text.shards import Data, open_data
@@ -55,6 +60,12 @@ class PrepareRecipe(CorpusRecipe):
     )  # fmt: skip
     engine: Annotated[str, ENGINES] = setting("processes", ENGINE_DESCRIPTION, identity=False)
     workers: int | None = setting(None, WORKERS_DESCRIPTION, ge=1, identity=False)
+    ray_address: str | None = setting(None, RAY_ADDRESS_DESCRIPTION, identity=False, url=True, only=("engine = ray",))
+
+    @property
+    def tags(self) -> set[str]:
+        """What its settings apply to."""
+        return {f"engine = {self.engine}"}
 
 
 @no_empty_folder
