@@ -231,7 +231,7 @@ def test_a_head_that_is_lost_ends_the_command_with_a_line(marked, cluster):
     cluster.head_node.kill_gcs_server(check_alive=False)
     answer, said = process.communicate(timeout=90)
     assert process.returncode == 2 and not answer, said
-    assert said.splitlines()[-1].startswith(f"error: Ray's head node ({address}) no longer answers"), said
+    assert said.splitlines()[-1].startswith(f"bertsmith: Ray's head node ({address}) no longer answers"), said
     assert (marked / "out" / "journal.jsonl").read_text().count("\n") > 1
 
 
