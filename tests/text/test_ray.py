@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -20,11 +19,9 @@ from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.storage.code_version import code_version
 from bertsmith.text.engines import ray_cluster, ray_worker
-from bertsmith.text.engines.engine import results_in_order
-from bertsmith.text.engines.ray import MAX_LOSSES, RayEngine
+from bertsmith.text.engines.ray import MAX_LOSSES
 from bertsmith.text.engines.ray_worker import WorkerSetup
 from bertsmith.text.merging import MergeSettings, merge_shares
-from bertsmith.text.pieces import PIECES_FOLDER, ShardWriter, open_pieces_folder
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from tests.plugins import own_process
 from tests.text import layouts
@@ -235,24 +232,19 @@ def test_a_head_that_is_lost_ends_the_command_with_a_line(marked, cluster):
     assert (marked / "out" / "journal.jsonl").read_text().count("\n") > 1
 
 
-def end_process(writer: ShardWriter, number: int) -> None:
-    """End the worker as the system does where memory runs out."""
-    writer.folder.joinpath(f"begun-{uuid.uuid4().hex}").touch()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @with_ray
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_a_task_that_ends_its_workers_is_named_and_given_up(tmp_path):
-    open_pieces_folder(tmp_path)
-    with (
-        pytest.raises(UserError, match="4 workers were lost one after another at end_process 7, perhaps for lack of"),
-        RayEngine(1, MergeSettings(engine="ray")).start(ShardWriter(tmp_path)) as workers,
-    ):
-        next(results_in_order(workers, end_process, iter([(7,)])))
-    assert len(list(tmp_path.glob("begun-*"))) == MAX_LOSSES + 1
-    assert not list((tmp_path / PIECES_FOLDER).iterdir())
+def test_a_unit_that_ends_its_workers_is_named_and_given_up(marked):
+    plugin, out = marked / PLUGIN.name, marked / "out"
+    kill = "if self.number == 2: __import__('os').kill(__import__('os').getpid(), 9)"
+    plugin.write_text(plugin.read_text().replace("time.sleep(SECONDS)", kill))
+    ended = subprocess.run(command(marked, out, "engine=ray", "workers=1"), capture_output=True, text=True)
+    assert ended.returncode == 2 and not ended.stdout, ended.stderr
+    said = "4 workers were lost one after another at PartEncoder.encode 2, perhaps for lack of memory"
+    assert said in ended.stderr.splitlines()[-1], ended.stderr
+    begun = Counter(int(unit) for what, unit, _ in marks(marked) if what == "begun")
+    assert begun.pop(2) == MAX_LOSSES + 1 and set(begun.values()) == {1}
+    assert (out / "journal.jsonl").read_text().count("\n") == 3, "the head, and the two units before"
 
 
 @with_ray
