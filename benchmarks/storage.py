@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,9 +46,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)):
         os.environ["BERTSMITH_CACHE"] = str(Path(folder, "cache"))
         for what in chosen:
-            rate(trials, what, Path(folder), arguments)
+            make = rate(trials, what, Path(folder), arguments)
             if what == "archives":
-                rows(trials, Path(folder), arguments)
+                rows(trials, Path(folder), make, arguments)
 
 
 @contextmanager
@@ -91,7 +91,11 @@ def files():
     return s3fs.S3FileSystem()
 
 
-def rate(trials: Trials, what: str, folder: Path, arguments: argparse.Namespace) -> None:
+Contestants = dict[str, Callable[[], dict[str, float]]]
+
+
+def rate(trials: Trials, what: str, folder: Path, arguments: argparse.Namespace) -> Contestants:
+    """Time preparing, and return what prepares."""
     layout, write = WRITERS[what]
     num_bytes = write(folder / what, arguments.copies)
     files().put(f"{folder / what}/", f"{BUCKET}/{what}/", recursive=True)
@@ -119,16 +123,21 @@ def rate(trials: Trials, what: str, folder: Path, arguments: argparse.Namespace)
         shutil.rmtree(out, ignore_errors=True)
         return measure(str(folder / what), out)
 
-    trials.alternate(what, {"bertsmith": remote, "the disk": local}, arguments.repeats)
+    contestants = {"bertsmith": remote, "the disk": local}
+    trials.alternate(what, contestants, arguments.repeats)
     trials.ratio(what, "the disk", "MB/s", LEAST)
     if len(hashes) == 2:
         same = len(set(hashes.values())) == 1
         print(f"{what}: {'the same bytes' if same else 'OTHER BYTES'}")
         trials.note("same bytes", what, same)
+    return contestants
 
 
-def rows(trials: Trials, folder: Path, arguments: argparse.Namespace) -> None:
-    """Time an epoch's rows of what `archives` has prepared."""
+def rows(trials: Trials, folder: Path, make: Contestants, arguments: argparse.Namespace) -> None:
+    """Time an epoch's rows of what `archives` has prepared, or in an earlier call of this program had."""
+    if not (folder / "archives-data").exists():
+        for prepared in make.values():
+            prepared()
 
     def measure(data: str | Path) -> dict[str, float]:
         shutil.rmtree(folder / "cache" / "shards", ignore_errors=True)

@@ -4,6 +4,8 @@ import errno
 import hashlib
 import mmap
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -99,6 +101,42 @@ def test_many_who_want_a_file_fetch_it_once(tmp_path, source):
     for thread in threads:
         thread.join()
     assert source.fetched == [7]
+
+
+PROCESS = """
+import hashlib, os, random, sys
+from pathlib import Path
+from bertsmith.storage.file_cache import FileCache, in_turn
+
+cache, log, most = FileCache(Path(sys.argv[1]), int(sys.argv[2])), os.open(sys.argv[3], os.O_WRONLY | os.O_APPEND), 0
+numbers = random.Random(int(sys.argv[4])).sample(range(1, 21), 20)
+for number in numbers:
+    content = bytes([number]) * 1000
+
+    def fetch(start, stop):
+        os.write(log, bytes([number]))
+        return content[start:stop]
+
+    with cache.open(hashlib.sha256(content).hexdigest(), 1000, fetch, "it") as file:
+        assert file.read() == content
+        with in_turn(cache.folder):
+            most = max(most, sum(path.stat().st_size for path in cache.folder.iterdir()))
+print(most)
+"""
+
+
+@pytest.mark.parametrize("max_bytes", [10**6, 5000])
+def test_processes_share_copies_and_their_bound(tmp_path, max_bytes):
+    (tmp_path / "log").touch()
+    command = [sys.executable, "-c", PROCESS, str(tmp_path / "cache"), str(max_bytes), str(tmp_path / "log")]
+    begun = [subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, text=True) for seed in range(3)]
+    most = [int(process.communicate()[0]) for process in begun]
+    assert [process.returncode for process in begun] == [0, 0, 0]
+    fetched = (tmp_path / "log").read_bytes()
+    if max_bytes == 10**6:
+        assert sorted(fetched) == list(range(1, 21)), "each once"
+    else:
+        assert set(fetched) == set(range(1, 21)) and max(most) <= max_bytes
 
 
 def test_a_damaged_copy_is_fetched_again_and_a_damaged_source_refused(tmp_path, source):

@@ -16,7 +16,7 @@ from bertsmith.training.pretrain import pretrain
 from tests.text.layouts import set_part_bytes
 from tests.toys import make_data, tiny_recipe
 
-STEPS = ("plan.steps=80", "plan.evaluate_steps=80", "plan.checkpoint_steps=80")  # more than an epoch
+STEPS = ("plan.steps=24", "plan.evaluate_steps=24", "plan.checkpoint_steps=24")  # more than a group of shards
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def test_losses_and_weights_are_those_of_data_on_disk(local, address, tmp_path, 
         pretrain(tiny_recipe(data, *STEPS), runs[-1])
     logs = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in runs]
     one, other = ([{k: v for k, v in line.items() if "loss" in k or k == "step"} for line in log] for log in logs)
-    assert one == other and len(one) >= 20
-    weights = [run / "checkpoints" / "step-00000080" / "model.safetensors" for run in runs]
+    assert one == other and len(one) >= 6
+    weights = [run / "checkpoints" / "step-00000024" / "model.safetensors" for run in runs]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     manifest = json.loads((runs[1] / "manifest.json").read_text())
     assert manifest["data"]["path"] == address and manifest["finished"]
@@ -60,7 +60,7 @@ def test_rows_of_cut_connections_are_the_same_and_each_shard_is_fetched_once(sto
     assert data.hash == local.hash and data.address == address
     for split in shards.SPLITS:
         streams = [RowStream(each, split, RowSettings(length=32), seed=3).batches(8) for each in (local, data)]
-        for (one, there), (other, here) in itertools.islice(zip(*streams, strict=True), 200):
+        for (one, there), (other, here) in itertools.islice(zip(*streams, strict=True), 90):
             assert there == here and np.array_equal(one.ids, other.ids)
     storage.requests.clear()
     again = open_data(address)
