@@ -173,7 +173,7 @@ def _of_all_ranks(found: dict[str, Reading], tasks: list[str], ranks: Ranks) -> 
     if ranks.size == 1:
         return found
     nothing = Reading("", 0.0, 0.0, 0)
-    numbers = [ranks.add_up([float(number) for number in found.get(task, nothing)[1:]]) for task in tasks]
+    numbers = [ranks.add_up([float(number or 0) for number in found.get(task, nothing)[1:]]) for task in tasks]
     return _with_mean(
         {task: Reading("", score, std, int(seeds)) for task, (score, std, seeds) in zip(tasks, numbers, strict=True)}
     )
