@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
-PALETTE = ("#2468c8", "#c8561e", "#1f8a5f", "#9a45b8", "#a37a00", "#c23a68", "#147f94", "#7a5c44")
+PALETTE = ("#2468c8", "#c8561e", "#1f8a5f", "#9a45b8", "#a37a00", "#c23a68", "#147f94", "#7a5c44", "#3d3d8f", "#6b8e23")
 TIE, WORSE = "#6b7280", "#b4a79a"
 BAR = 2
 """Standard deviations from the base's mean within which an arm is a tie."""
@@ -77,7 +77,7 @@ def _rung(name: str, trials: dict[tuple[str, str], list[dict[str, Any]]]) -> Run
         is_base = (question, who) == ("noise", "base")
         if is_base and len(losses) > 1:
             sigma = statistics.stdev(losses)
-        title = who if is_base or not question else f"{question}: {who}"
+        title = who if is_base or question.endswith("rate") or not question else f"{question}: {who}"
         arms.append(Arm(title, [_points(trial) for trial in seeds], statistics.mean(losses), is_base))
     return Rung(name, sorted(arms, key=lambda arm: arm.loss), sigma)
 

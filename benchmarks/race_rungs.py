@@ -156,7 +156,9 @@ B = Rung(
         "own Muon": muon("2e-3", 1),
     },
     questions={
-        "bert's rate": {f"bert {value}": tuned("bert", value, *BF16, minutes=10) for value in ("5e-4", "1e-3", "2e-3")},
+        "bert's rate": {
+            f"bert {value}": tuned("bert", value, *BF16, minutes=10) for value in ("2.5e-4", "5e-4", "1e-3")
+        },
         "modernbert's rate": {
             f"modernbert {value}": tuned("modernbert", value, *BF16, minutes=10) for value in ("5e-4", "1e-3", "2e-3")
         },
@@ -168,7 +170,7 @@ B = Rung(
         "noise": {BASE: Arm(minutes=20, seeds=THREE)},
         "final": {
             **{f"in {minutes} minutes": Arm(minutes=minutes, seeds=THREE) for minutes in (10, 5, 2)},
-            "tuned bert": tuned("bert", "1e-3", *BF16, minutes=20)._replace(seeds=THREE),
+            "tuned bert": tuned("bert", "5e-4", *BF16, minutes=20)._replace(seeds=THREE),
             "tuned modernbert": tuned("modernbert", "1e-3", *BF16, minutes=20)._replace(seeds=THREE),
             "run_mlm's defaults": Arm(peer=True, minutes=20, speed="run_mlm's defaults", seeds=THREE),
         },
