@@ -38,7 +38,7 @@ def race() -> dict:
 def test_arms_are_held_to_the_noise_of_the_base(race):
     first, second = read_rungs(race)
     assert first.name == "A" and first.sigma == pytest.approx(0.1)
-    assert [arm.title for arm in first.arms] == ["masks: 30 %", "base", "rate: 1e-3", "masks: all <b> & more"]
+    assert [arm.title for arm in first.arms] == ["masks: 30 %", "base", "1e-3", "masks: all <b> & more"]
     assert [first.deviations(arm) for arm in first.arms] == pytest.approx([-3, 0, 1, 4])
     assert race_chart._colors(first) == [PALETTE[0], "#14161a", TIE, WORSE]
     assert second.sigma is None and second.deviations(second.arms[0]) is None and len(second.arms) == 1
