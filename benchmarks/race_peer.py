@@ -89,7 +89,8 @@ def train(given: argparse.Namespace) -> dict[str, Any]:
     trainer.train(resume_from_checkpoint=str(last[0]) if last else None)
     if trainer.state.global_step < steps:
         sys.exit(128 + signal.SIGTERM)
-    figures = watch.figures() | {"settings": {name: str(value) for name, value in vars(given).items()}}
+    told = {name: str(value) for name, value in vars(given).items() if name not in ("data", "out")}
+    figures = watch.figures() | {"settings": told}
     if given.resume:
         write_json(given.out / FIGURES_FILE, figures)
     return figures
