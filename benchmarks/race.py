@@ -136,7 +136,6 @@ def scores(model: Path) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         out = Path(folder, "scores.json")
         given = (f"glue={shared_data() / 'glue'}", f"blimp={shared_data() / 'blimp'}", "pairs=200")
-        given += ("machine.dtype=bfloat16",)  # of the fine-tuning; BLiMP is always read in float32
         seconds = bertsmith("evaluate", model, *given, "--out", out)
         content = json.loads(out.read_text(encoding="utf-8"))
     glue = {f"glue {task}": 100 * reading["mean"] for task, reading in content["glue"].items()}

@@ -141,6 +141,32 @@ A2 = Rung(
 )  # fmt: skip
 """The first rung again, over what won its first round: 30 % masked."""
 
+
+def b_speeds(*peer: str) -> dict[str, Arm]:
+    """Return what is timed on a rung of B's size; `peer` are arguments of its tuned peers."""
+    return {
+        "own": Arm(), "own Muon": muon("2e-3", 1), "bert": tuned("bert", "1e-3", *peer),
+        "modernbert": tuned("modernbert", "1e-3", *peer), "run_mlm's defaults": Arm(peer=True),
+    }  # fmt: skip
+
+
+def b_finals(*peer: str) -> dict[str, dict[str, Arm]]:
+    """Return the questions after the rates are known; `peer` are arguments of the tuned peers."""
+    return {
+        "optimizer": {
+            f"Muon {value} × 1": muon(value, 1)._replace(minutes=10, speed="own Muon")
+            for value in ("1e-3", "2e-3", "4e-3")
+        },
+        "noise": {BASE: Arm(minutes=20, seeds=THREE)},
+        "final": {
+            **{f"in {minutes} minutes": Arm(minutes=minutes, seeds=THREE) for minutes in (10, 5, 2)},
+            "tuned bert": tuned("bert", "5e-4", *peer, minutes=20)._replace(seeds=THREE),
+            "tuned modernbert": tuned("modernbert", "1e-3", *peer, minutes=20)._replace(seeds=THREE),
+            "run_mlm's defaults": Arm(peer=True, minutes=20, speed="run_mlm's defaults", seeds=THREE),
+        },
+    }
+
+
 B = Rung(
     folder="B",
     texts=web_and_books,
@@ -149,12 +175,8 @@ B = Rung(
         "plan.evaluate_steps=500", "plan.tokens=1000000", "evaluate_rows=512", "machine.dtype=bfloat16", *masked(0.4),
     ),
     peer=("--hidden-size=256", "--layers=6", "--intermediate-size=576", "--length=64"),
-    speeds={
-        "own": Arm(), "own float32": Arm(("machine.dtype=float32",)),
-        "bert": tuned("bert", "1e-3", *BF16), "bert float32": tuned("bert", "1e-3"),
-        "modernbert": tuned("modernbert", "1e-3", *BF16), "run_mlm's defaults": Arm(peer=True),
-        "own Muon": muon("2e-3", 1),
-    },
+    speeds=b_speeds(*BF16)
+    | {"own float32": Arm(("machine.dtype=float32",)), "bert float32": tuned("bert", "1e-3")},
     questions={
         "bert's rate": {
             f"bert {value}": tuned("bert", value, *BF16, minutes=10) for value in ("2.5e-4", "5e-4", "1e-3")
@@ -163,19 +185,17 @@ B = Rung(
             f"modernbert {value}": tuned("modernbert", value, *BF16, minutes=10) for value in ("5e-4", "1e-3", "2e-3")
         },
         "rate": {f"AdamW {value}": Arm((rate(value),), minutes=10) for value in ("1e-3", "2e-3", "3e-3")},
-        "optimizer": {
-            f"Muon {value} × 1": muon(value, 1)._replace(minutes=10, speed="own Muon")
-            for value in ("1e-3", "2e-3", "4e-3")
-        },
-        "noise": {BASE: Arm(minutes=20, seeds=THREE)},
-        "final": {
-            **{f"in {minutes} minutes": Arm(minutes=minutes, seeds=THREE) for minutes in (10, 5, 2)},
-            "tuned bert": tuned("bert", "5e-4", *BF16, minutes=20)._replace(seeds=THREE),
-            "tuned modernbert": tuned("modernbert", "1e-3", *BF16, minutes=20)._replace(seeds=THREE),
-            "run_mlm's defaults": Arm(peer=True, minutes=20, speed="run_mlm's defaults", seeds=THREE),
-        },
+        **b_finals(*BF16),
     },
 )  # fmt: skip
 """A peer's BERT has the width of its feed-forward part that gives it as many parameters as our block has."""
 
-RUNGS = {"A": A, "A2": A2, "B": B}
+B32 = B._replace(
+    base=tuple(setting for setting in B.base if not setting.startswith("machine.dtype=")),
+    speeds=b_speeds(),
+    questions=b_finals(),
+)
+"""B in float32, which every processor multiplies fast. Its 20 minutes are about as many tokens as B's ten, at which B
+has bracketed the rates."""
+
+RUNGS = {"A": A, "A2": A2, "B": B, "B32": B32}
