@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from bertsmith.cores import num_cores
+
 
 class Trials:
     """Finished trials, in memory and in a JSON file."""
@@ -108,7 +110,7 @@ def _machine() -> str:
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return f"{len(os.sched_getaffinity(0))} × {model}"
+    return f"{num_cores()} × {model}"
 
 
 def _commit() -> str:

@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bertsmith"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = (
-    ("__version__", "errors", "memory", "randomness", "recipes"),
+    ("__version__", "cores", "errors", "memory", "randomness", "recipes"),
     ("storage",),
     ("config", "console", "scoring", "tables", "tokenizers"),
     ("encoders", "datasets", "text"),

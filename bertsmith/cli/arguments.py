@@ -1,7 +1,6 @@
 """Shared by the verbs of the command line: arguments, last lines, and how a verb is stopped."""
 
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -182,8 +181,9 @@ def written(path: Path | str, before: bytes | None) -> str:
 
 def refuse_ranks(verb: str) -> None:
     """Raise UserError in one of several processes that share the work, as torchrun starts them."""
-    size = os.environ.get("WORLD_SIZE", "")
-    if size.strip().isdecimal() and len(size) < 10 and int(size) > 1:
+    from bertsmith.training.joining import world_size
+
+    if (size := world_size()) > 1:
         raise UserError(
             f"WORLD_SIZE={size}: of bertsmith's commands only `pretrain` works in several processes of torchrun; start "
             f"`bertsmith {verb}` without it, or with WORLD_SIZE unset (jobs=N does several trainings at a time)"

@@ -1,12 +1,12 @@
 """A description of this machine, and of what bertsmith uses of it."""
 
-import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bertsmith import __version__
+from bertsmith.cores import num_cores
 from bertsmith.planning.reduction import NUM_BYTES, seconds_of_reduction
 from bertsmith.storage.code_version import code_version
 
@@ -25,7 +25,7 @@ def doctor() -> tuple[list[str], bool]:
         f"bertsmith {__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"code: {commit}, sha256 {code.sha256}",
         "packages: " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
-        f"processor: {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
+        f"processor: {num_cores()} cores, torch uses {torch.get_num_threads()} threads",
         f"disk: {free / 1e9:,.0f} GB free here (OpenWebText needs 12 to download and 18 prepared)",
         f"compiler: {compiler or 'none; compile=true needs g++'}",
     ]

@@ -18,7 +18,7 @@ from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.storage.remote import is_address
 from bertsmith.text.shards import open_data
-from bertsmith.training.dealing import check_deals
+from bertsmith.training.dealing import check_batch_sizes
 from bertsmith.training.recipe import PretrainRecipe, reference_flops_per_token
 from bertsmith.training.stages import Stage, steps_of_stages
 
@@ -145,7 +145,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
     with shapes_only():  # which ids are special does not matter
         objective = recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size))
     job = _Job(recipe, objective, assumed)
-    check_deals(recipe, assumed.num_gpus)
+    check_batch_sizes(recipe, assumed.num_gpus)
     memory_on_cpu = footprint(recipe, job.objective, Precision(half=False, cuda=False))
     assert memory_on_cpu is not None, "there is no limit"
     reference, tokens = job.reference_flops_per_token(vocab_size), job.tokens

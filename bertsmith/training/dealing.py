@@ -14,14 +14,14 @@ from bertsmith.training.recipe import PretrainRecipe
 NONE = -1.0
 
 
-def check_dealing(recipe: PretrainRecipe, ranks: Ranks) -> None:
+def check_ranks(recipe: PretrainRecipe, ranks: Ranks) -> None:
     """Raise UserError where the batches of a recipe, or with `machine.shard` its weights, cannot be dealt to the ranks,
     or would not be the same on each."""
     if recipe.machine.shard:
         _check_sharding(recipe, ranks)
     if ranks.size == 1:
         return
-    check_deals(recipe, ranks.size)
+    check_batch_sizes(recipe, ranks.size)
     if recipe.plan.hours is not None and _masks_change(recipe):
         raise UserError(
             "objective.masking.final_prob: in a plan of hours masks would follow each rank's own clock; plan in tokens "
@@ -29,7 +29,7 @@ def check_dealing(recipe: PretrainRecipe, ranks: Ranks) -> None:
         )
 
 
-def check_deals(recipe: PretrainRecipe, num_ranks: int) -> None:
+def check_batch_sizes(recipe: PretrainRecipe, num_ranks: int) -> None:
     """Raise UserError where the rows of a batch are no multiple of the number of ranks."""
     for stage in recipe.all_stages:
         if stage.batch_size % num_ranks:

@@ -27,20 +27,25 @@ FAILED = "failed"
 """Under which the store counts the ranks that have met an error."""
 
 
+def world_size() -> int:
+    """Return among how many processes this one was started, as torchrun says in the environment; else 1."""
+    size = os.environ.get("WORLD_SIZE", "").strip()
+    return int(size) if size.isdecimal() and len(size) < 10 else 1
+
+
 def num_ranks() -> int:
-    """Return among how many processes this one was started.
+    """Return `world_size`.
 
     Raises:
-        UserError: the environment says so, but not how to find them.
+        UserError: there are several, and the environment does not say how to find them.
     """
-    size, rank = os.environ.get("WORLD_SIZE", ""), os.environ.get("RANK", "")
-    number = int(size) if size.strip().isdecimal() and len(size) < 10 else 1
-    if number > 1 and not (rank.isdecimal() and int(rank) < number and "MASTER_ADDR" in os.environ):
+    size, rank = world_size(), os.environ.get("RANK", "")
+    if size > 1 and not (rank.isdecimal() and int(rank) < size and "MASTER_ADDR" in os.environ):
         raise UserError(
             f"WORLD_SIZE={size}, but RANK and MASTER_ADDR do not say which of {size} processes this is; start them "
             f"with torchrun --nproc-per-node {size} -m bertsmith …, or unset WORLD_SIZE"
         )
-    return number
+    return size
 
 
 def may_restart() -> bool:

@@ -22,7 +22,7 @@ from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, masked_batch, prefetch
 from bertsmith.training.beginning import check_same_on_all, open_folder, read_beginning, say_beginning
 from bertsmith.training.branching import decaying_from
-from bertsmith.training.dealing import check_dealing
+from bertsmith.training.dealing import check_ranks
 from bertsmith.training.folder import (
     finish_run,
     note_events,
@@ -67,7 +67,7 @@ def pretrain(
     """
     data = open_data(recipe.data, check=ranks.local_rank == 0)
     _check_data(data, recipe)
-    check_dealing(recipe, ranks)
+    check_ranks(recipe, ranks)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id, ranks=ranks)
     objective = initial_objective(recipe, data.tokenizer)
     beginning = read_beginning(recipe, data, run, overwrite, objective)

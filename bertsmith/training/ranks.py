@@ -111,17 +111,17 @@ class Ranks:
         if self.store is None:
             return
         for tensor in module.state_dict().values():
-            with _noticing_lost_ranks():
+            with _exchange():
                 dist.broadcast(tensor, 0)
 
     def sum_of(self, tensor: Tensor) -> Any:
         """Begin to sum a tensor over the ranks, in place; return the work, for `finished`."""
-        with _noticing_lost_ranks():
+        with _exchange():
             return dist.all_reduce(tensor, async_op=True)
 
     def finished(self, work: Any) -> None:
         """Return when `work` of `sum_of` is done; on a GPU when what follows on its stream will find it done."""
-        with _noticing_lost_ranks():
+        with _exchange():
             work.wait()
 
     def norm_of_all(self, norm: Tensor) -> Tensor:
@@ -138,26 +138,16 @@ class Ranks:
         padded = piece if len(piece) == each else piece.new_zeros((each, *piece.shape[1:]))
         padded[: len(piece)] = piece
         whole = piece.new_empty((self.size * each, *piece.shape[1:]))
-        with _noticing_lost_ranks():  # as bytes, since not all backends know all formats
+        with _exchange():  # as bytes, since not all backends know all formats
             parts = [part.flatten().view(torch.uint8) for part in whole.chunk(self.size)]
             dist.all_gather(parts, padded.flatten().view(torch.uint8))
         return whole[:num_rows]
-
-    @contextmanager
-    def noticing_lost_ranks(self) -> Iterator[None]:
-        """Raise RankLost for the errors of torch's own exchanges between ranks, as FSDP's."""
-        try:
-            yield
-        except RuntimeError as error:
-            if isinstance(error, dist.DistError) or "gloo" in str(error):
-                raise RankLost(one_line(error)) from error
-            raise
 
     def _reduced(self, numbers: Sequence[float], operation: Any) -> list[float]:
         if self.store is None:
             return list(numbers)
         tensor = torch.tensor(numbers, dtype=torch.float64)
-        with _noticing_lost_ranks():
+        with _exchange():
             dist.all_reduce(tensor, operation, group=self.control)
         return tensor.tolist()
 
@@ -166,7 +156,19 @@ ALONE = Ranks()
 
 
 @contextmanager
-def _noticing_lost_ranks() -> Iterator[None]:
+def noticing_lost_ranks() -> Iterator[None]:
+    """Raise RankLost for the errors of exchanges among what is done here, as FSDP makes them in a pass."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise RankLost(one_line(error)) from error
+        raise
+
+
+@contextmanager
+def _exchange() -> Iterator[None]:
+    """Raise RankLost for any error of torch's: nothing is done here but an exchange."""
     try:
         yield
     except RuntimeError as error:

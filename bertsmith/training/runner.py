@@ -23,7 +23,7 @@ from bertsmith.objectives.objective import (
 from bertsmith.training.cuda_graphs import CudaGraphRunner, Denominators
 from bertsmith.training.machine import Machine, evaluating
 from bertsmith.training.optimizers.optimizer import clip_gradients
-from bertsmith.training.ranks import ALONE, Ranks
+from bertsmith.training.ranks import ALONE, Ranks, noticing_lost_ranks
 from bertsmith.training.reducer import GradientReducer
 from bertsmith.training.sharding import Sharding
 
@@ -139,7 +139,7 @@ class Runner(Generic[Trained]):
             prepared = self.prepare(prepared.batch, prepared.length)
 
     def _sharded_gradients(self, prepared: PreparedBatch, sharding: Sharding) -> Losses:
-        with self.ranks.noticing_lost_ranks():
+        with noticing_lost_ranks():
             losses = _if_it_fits(partial(self._gradients, prepared))
         if losses is None:
             rows = prepared.micro_batches[0].tokens.num_rows
@@ -258,7 +258,7 @@ def held_out_losses(runner: Runner[PretrainingObjective], batches: Sequence[Batc
     own = [batch.rows(rows.start, rows.stop) for batch, rows in shares if rows.start < rows.stop]
     with evaluating(runner.objective):  # a rank without a row runs one for the losses' names
         losses = sum_losses(runner.losses(batch, length) for batch in own or [batches[0].rows(0, 1)])
-    means = added_up(losses, ranks, counts=bool(own)).means()
+    means = losses_of_all_ranks(losses, ranks, counts=bool(own)).means()
     perplexities = {
         name.replace("_loss", "_perplexity"): math.exp(min(mean, 100.0))
         for name, mean in means.items()
@@ -267,7 +267,7 @@ def held_out_losses(runner: Runner[PretrainingObjective], batches: Sequence[Batc
     return means | perplexities
 
 
-def added_up(losses: Losses, ranks: Ranks, counts: bool = True) -> Losses:
+def losses_of_all_ranks(losses: Losses, ranks: Ranks, counts: bool = True) -> Losses:
     """Return the losses of all ranks added up; every rank has the same names. Without `counts` this rank's are left
     out."""
     if ranks.size == 1:

@@ -12,7 +12,7 @@ from bertsmith.training.metrics import Meter, MetricsLog, NoLog, with_deviations
 from bertsmith.training.optimizers.optimizer import WeightAverage
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.run_warnings import RunWarnings, mean_cosine
-from bertsmith.training.runner import Runner, added_up, held_out_losses
+from bertsmith.training.runner import Runner, held_out_losses, losses_of_all_ranks
 from bertsmith.training.schedules import Plan
 from bertsmith.training.stages import Stage
 
@@ -95,7 +95,7 @@ class TrainLogger:
 
     def log_training(self, state: State, step: Step) -> None:
         rates = self.meter.read(state.tokens, state.seconds)
-        losses = added_up(self.total, self.runner.ranks).means()
+        losses = losses_of_all_ranks(self.total, self.runner.ranks).means()
         self.total = NO_LOSSES
         self.log.write("train", state.step, {
             "tokens": state.tokens, "seconds": round(state.seconds, 3), **losses, "learning_rate": step.learning_rate,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import torch
 
+from bertsmith.cores import num_cores
 from bertsmith.tasks.trial import run_trial
 from bertsmith.tasks.trials.contexts import Contexts
 from bertsmith.tasks.trials.processes import Slot, run_in_processes
@@ -77,10 +78,9 @@ def default_jobs(device: torch.device, num_trials: int) -> int:
 def slots_of(device: torch.device, jobs: int) -> list[Slot]:
     """Return where each of `jobs` processes runs: on the GPUs in turn, unless one is named, and on its share of the
     cores. With $OMP_NUM_THREADS each has so many threads."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
     threads = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in os.environ:
-        threads = max(1, min(threads, (cores or 1) // jobs))
+        threads = max(1, min(threads, num_cores() // jobs))
     gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
     if gpus == 1:
         return [Slot(threads)] * jobs

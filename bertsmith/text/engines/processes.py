@@ -12,6 +12,7 @@ from multiprocessing import connection, forkserver
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from bertsmith.cores import num_cores
 from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
 from bertsmith.text.engines.engine import Pending, Workers
@@ -27,8 +28,7 @@ class ProcessEngine:
     """Processes on this machine; a single worker is this process."""
 
     def __init__(self, workers: int | None, settings: Any = None):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not on macOS
-        self.num_workers = workers or cores or 1
+        self.num_workers = workers or num_cores()
 
     def get_ready(self) -> None:
         if self.num_workers > 1:

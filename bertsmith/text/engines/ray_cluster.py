@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bertsmith.cores import num_cores
 from bertsmith.errors import UserError, one_line, quoted
 
 INSTALL = 'python -m pip install "bertsmith[ray]"'
@@ -87,8 +88,8 @@ def open_cluster(address: str | None, workers: int | None) -> Iterator[RayCluste
             raise UserError("engine = ray: this process is a part of a Ray cluster already; call ray.shutdown() before")
         own: dict[str, Any] = {}
         if where is None:
-            cores = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-            store = _LOCAL_STORE_BYTES + 2 * (cores or 1) * _TASK_BYTES
+            cores = workers or num_cores()
+            store = _LOCAL_STORE_BYTES + 2 * cores * _TASK_BYTES
             own = {"num_cpus": cores, "num_gpus": 0, "object_store_memory": store, "include_dashboard": False}
             own["_temp_dir"] = folder
         chatter = ray._private.worker  # which prints what nodes say of each other, whatever `init` is told
