@@ -84,7 +84,13 @@ def _end(message: str) -> NoReturn:
     from bertsmith.console.terminal import say
     from bertsmith.errors import UserError
 
-    say(f"bertsmith: {UserError(message)}", error=True)  # which bounds its length
+    is_to_say_why = True
+    if "WORLD_SIZE" in os.environ:
+        from bertsmith.training import joining
+
+        is_to_say_why = joining.is_to_say_why()
+    if is_to_say_why:
+        say(f"bertsmith: {UserError(message)}", error=True)  # which bounds its length
     sys.exit(2)
 
 

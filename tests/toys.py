@@ -43,13 +43,16 @@ def write_corpus(folder: Path, documents: int = 300, seed: int = 0) -> Path:
     return corpus
 
 
-def make_data(folder: Path) -> Data:
+def make_data(folder: Path, documents: int = 300) -> Data:
     recipe = load(
         PrepareRecipe,
         "prepare",
         "text",
-        [f"corpus={write_corpus(folder)}", f"vocab={write_vocabulary(folder)}", "workers=1", "heldout_fraction=0.1"],
-    ).settings
+        [
+            f"corpus={write_corpus(folder, documents)}", f"vocab={write_vocabulary(folder)}", "workers=1",
+            "heldout_fraction=0.1",
+        ],
+    ).settings  # fmt: skip
     return prepare(recipe, folder / "data")
 
 

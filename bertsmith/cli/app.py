@@ -126,13 +126,13 @@ def pretrain(
     with joined_ranks() as ranks, args.stopping(again):
         with args.asking_for_plugins(out, overwrite):
             loaded = load_pretraining(recipe, overrides)
-        probes = [*probes_of(loaded.settings, ranks), *glue_probes(loaded.settings, ranks)]
         if overwrite and may_restart():
             raise UserError(
                 "--overwrite: torchrun --max-restarts would give it again at each restart, and the run would be lost; "
                 "remove the folder first, or leave one of the two out"
             )
-        pretrain(loaded.settings, out, overwrite, probes, ranks)
+        checked = loaded.settings
+        pretrain(checked, out, overwrite, [*probes_of(checked, ranks), *glue_probes(checked, ranks)], ranks)
         tell(args.written(out, before))
         args.say_next("finetune", "cola", f"model={out}", "data=data/glue", "--out", Path(f"{out}-cola"))
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Iterator
@@ -237,6 +238,25 @@ def sha256_json(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+OTHER_FILES = 64
+"""That a process may have open beside those that it asks for: streams, pipes to workers, what it reads and writes."""
+
+
+def allow_open_files(number: int) -> None:
+    """Let this process have so many files open at a time, and some more. Raises UserError where the system does not."""
+    number += OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= number:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+    except (ValueError, OSError):  # more than the system lets it have
+        raise UserError(
+            f"{number:,} files have to be open at a time, and this process may have {soft:,}; raise the limit "
+            f"(`ulimit -n {number}`, where need be by an administrator)"
+        ) from None
+
+
 class Held(NamedTuple):
     """A folder that this process has locked."""
 
@@ -254,6 +274,10 @@ class Held(NamedTuple):
                 f"{self.path}: was removed, renamed or replaced while this command worked in it; the command stops, "
                 f"and has written nothing in its place"
             )
+
+
+FILES_OF_A_LOCK = 2
+"""That `locked` has open: the lock and the folder."""
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import functools
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -130,29 +130,34 @@ def remove_names(folder: Path, names: Iterable[str]) -> None:
 
 
 def no_empty_folder(function: Callable[..., Returned]) -> Callable[..., Returned]:
-    """Wrap a function that makes and locks the folder `out` (or `run`): where it ends in an error, new folders that
-    hold nothing are removed again, and so is a lock where only that is new."""
+    """Wrap a function that makes and locks the folder `out`, as `leaving_no_empty_folder` does."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Returned:
-        arguments = signature.bind(*args, **options).arguments
-        path = arguments.get("out", arguments.get("run"))
-        places = [] if path is None else [Path(path), *Path(path).parents]
-        new = [place for place in places if not os.path.lexists(place)]
-        before = set(os.listdir(path)) if path is not None and _is_folder(Path(path)) else set()
-        try:
+        out = signature.bind(*args, **options).arguments.get("out")
+        with contextlib.nullcontext() if out is None else leaving_no_empty_folder(Path(out)):
             return function(*args, **options)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                if path is not None and set(os.listdir(path)) - before == {".lock"}:
-                    (Path(path) / ".lock").unlink()
-            for folder in new:
-                with contextlib.suppress(OSError):  # it was not made, or holds something
-                    folder.rmdir()
-            raise
 
     return run
+
+
+@contextlib.contextmanager
+def leaving_no_empty_folder(path: Path) -> Iterator[None]:
+    """Where the block, which makes and locks the folder `path`, ends in an error, remove new folders that hold nothing
+    again, and so a lock where only that is new."""
+    new = [place for place in (path, *path.parents) if not os.path.lexists(place)]
+    before = set(os.listdir(path)) if _is_folder(path) else set()
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if set(os.listdir(path)) - before == {".lock"}:
+                (path / ".lock").unlink()
+        for folder in new:
+            with contextlib.suppress(OSError):  # it was not made, or holds something
+                folder.rmdir()
+        raise
 
 
 def number_of(name: str, prefix: str, width: int = 1) -> int | None:

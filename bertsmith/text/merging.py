@@ -13,7 +13,9 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.console.progress import progress_bar
 from bertsmith.errors import UserError
 from bertsmith.storage.files import (
+    FILES_OF_A_LOCK,
     Held,
+    allow_open_files,
     atomic_write,
     locked,
     remove_tree,
@@ -68,18 +70,19 @@ def merge_shares(merging: MergeSettings, out: Path, overwrite: bool = False) -> 
         raise UserError(f"{out}: no such folder; `bertsmith prepare RECIPE … part=1/16 --out DIR` makes parts in it")
     with locked(out) as held, ExitStack() as stack:
         refuse_beside_shares(out)
-        if overwrite:
-            clear_data(out, "data")
-        is_made = not (out / "manifest.json").exists()
-        if is_made:
+        was_there = not overwrite and (out / "manifest.json").exists()
+        if not was_there:
             shares = _open_shares(out)
+            allow_open_files(len(shares) * FILES_OF_A_LOCK)
             for data in shares:
                 stack.enter_context(locked(data.path))
+            if overwrite:
+                clear_data(out, "data")
             with reported(out):
                 _merge(shares, held, ENGINES[merging.engine](merging.workers, merging))
         merged = open_data(out, check=False)
         (out / JOURNAL_FILE).unlink(missing_ok=True)  # there after a crash right after the manifest
-        if not is_made:
+        if was_there:
             merged.verify(remember=False)
         return merged
 

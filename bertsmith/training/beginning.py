@@ -21,6 +21,9 @@ from bertsmith.training.machine import Machine
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.staged_rows import StagedRows
 
+BY_CONTENT = ("data", "init", "branch")
+"""Settings that name a folder, which may have another path on another machine: its hash is compared."""
+
 
 class Beginning(NamedTuple):
     """A run's beginning, where it has no checkpoint of its own."""
@@ -58,7 +61,7 @@ def read_beginning(
 
 def check_same_on_all(recipe: PretrainRecipe, data: Data, beginning: Beginning, machine: Machine) -> None:
     """Raise UserError on a rank whose recipe, data, model to begin with, or code is not the first's."""
-    told = {name: value for name, value in to_dict(recipe).items() if name != "data"}  # a folder by its content
+    told = {name: value for name, value in to_dict(recipe).items() if name not in BY_CONTENT}
     device = [machine.device.type, str(machine.dtype), machine.compile]
     begun, versions = dict(beginning.fingerprints), [__version__, torch.__version__]
     machine.ranks.check_same(

@@ -1,6 +1,7 @@
 """What ranks must agree on before they train one run together: its batches, and the checkpoint that it goes on from."""
 
 import socket
+import time
 from pathlib import Path
 
 from bertsmith.errors import UserError, quoted
@@ -12,6 +13,9 @@ from bertsmith.training.ranks import Ranks
 from bertsmith.training.recipe import PretrainRecipe
 
 NONE = -1.0
+
+SECONDS = 40.0
+"""How long a rank looks for what the first has written: NFS may show a machine names that are half a minute old."""
 
 
 def check_ranks(recipe: PretrainRecipe, ranks: Ranks) -> None:
@@ -81,9 +85,19 @@ def checkpoint_of_first(
         return found
     if branches:
         return branch
-    if not (run / "manifest.json").is_file() or (step != NONE and step not in checkpoint_folders(run)):
+    if not _sees(run, step):
         raise UserError(
             f"{run}: rank 0 has opened it, and {socket.gethostname()} does not see it; --out must be in a folder that "
             f"all machines share"
         )
     return None if step == NONE else checkpoints.read(checkpoint_folders(run)[int(step)], verify=False)
+
+
+def _sees(run: Path, step: float) -> bool:
+    """Return whether this machine has the first rank's folder, with the checkpoint of that step."""
+    until = time.monotonic() + SECONDS
+    while not ((run / "manifest.json").is_file() and (step == NONE or step in checkpoint_folders(run))):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.2)
+    return True

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any
 
 import torch
@@ -21,10 +23,16 @@ PATIENCE = timedelta(hours=24)
 """How long a rank waits for the others to come to a decision, as while the first measures; one that has ended is
 noticed at once, by its connection."""
 MINUTES = timedelta(minutes=10)
-"""How long it waits for them to be there, and for numbers that all of them are sending."""
+"""How long it waits for them to be there, and for numbers that all of them are sending. No shorter on GPUs, where NCCL's
+watchdog ends a rank after it: one that has compiled its pass waits so for others that still compile theirs."""
+
+SECONDS = timedelta(seconds=15)
+"""How long one that fails before it has joined the others looks for them, to learn whether one has said why."""
 
 FAILED = "failed"
 """Under which the store counts the ranks that have met an error."""
+
+_has_joined = False
 
 
 def world_size() -> int:
@@ -66,7 +74,9 @@ def joined_ranks() -> Iterator[Ranks]:
     if num_ranks() == 1 and not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
         yield ALONE
         return
+    global _has_joined
     ranks = _join()
+    _has_joined = True
     be_quiet(not ranks.is_first)
     try:
         yield ranks
@@ -97,7 +107,7 @@ def _join() -> Ranks:
     gpu = 0 if torch.cuda.device_count() == 1 and not _has_agent() else local  # a batch system shows each its own
     on_gpu = gpu < torch.cuda.device_count()
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=MINUTES))
+        store, rank, size = _rendezvous(MINUTES)
         store = dist.PrefixStore(_agreed_name(store, rank, size), store)
         if on_gpu:
             torch.cuda.set_device(gpu)  # what "cuda" means in this process from now on
@@ -111,6 +121,27 @@ def _join() -> Ranks:
             f"--rdzv-endpoint of torchrun may help"
         ) from None
     return Ranks(rank, size, gpu, store, control)
+
+
+def _rendezvous(timeout: timedelta) -> tuple[Any, int, int]:
+    """Return the store, this process's rank and how many there are. In a thread: where another program has the port and
+    does not answer, torch waits for ever."""
+    found: SimpleQueue[tuple[Any, int, int] | Exception] = SimpleQueue()
+
+    def find() -> None:
+        try:
+            found.put(next(dist.rendezvous("env://", timeout=timeout)))
+        except Exception as error:
+            found.put(error)
+
+    Thread(target=find, daemon=True).start()
+    try:
+        result = found.get(timeout=timeout.total_seconds() + 1)
+    except Empty:
+        raise RuntimeError(f"no answer in {timeout.total_seconds():.0f} s") from None
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def _local_rank() -> int:
@@ -137,6 +168,9 @@ def _agreed_name(store: Any, rank: int, size: int) -> str:
     name, heard = "", [""]
     until = time.monotonic() + MINUTES.total_seconds()
     while time.monotonic() < until:
+        if not _has_agent() and store.check([_before_joining()]):  # which torchrun would have ended this one over
+            store.add(_before_joining(), 1)
+            raise SystemExit(1)
         if rank == 0:
             words = [_text(store, f"hello {number}") for number in range(size)]
             if all(words) and words != heard:
@@ -157,25 +191,45 @@ def _text(store: Any, key: str) -> str:
     return str(store.get(key).decode()) if store.check([key]) else ""
 
 
+def is_to_say_why() -> bool:
+    """Return whether this process is the one to print the error that ends it: it has no others beside it, or it is the
+    first to fail of those that torchrun has started, as over a setting that is none. Of ranks that have joined,
+    `joined_ranks` has ended the others."""
+    if _has_joined or world_size() == 1:
+        return True
+    try:
+        store, rank, size = _rendezvous(SECONDS)
+        is_first = bool(store.add(_before_joining(), 1) == 1)
+        if rank == 0 and not _has_agent():
+            _outlast_others(store, _before_joining(), size)
+        return is_first
+    except (RuntimeError, ValueError, OSError):
+        return True  # nobody can be asked
+
+
+def _before_joining() -> str:
+    """Return under what the store counts the ranks that fail before they have joined. That of torchrun outlives them,
+    and each start of them has a count of its own."""
+    return f"{FAILED} at start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+
+
 def _is_first_to_fail(ranks: Ranks) -> bool:
     try:
         is_first = bool(ranks.store.add(FAILED, 1) == 1)
         if ranks.is_first and not _has_agent():
-            _outlast_others(ranks)
+            # Which the others notice, of gloo; the group of what is decided is always of it.
+            dist.destroy_process_group(None if dist.get_backend() == "gloo" else ranks.control)
+            _outlast_others(ranks.store, FAILED, ranks.size)
         return is_first
     except RuntimeError:
         return True  # whoever kept the count is gone
 
 
-def _outlast_others(ranks: Ranks) -> None:
-    """Let the other ranks end first, for a few seconds: without torchrun this process keeps what they leave for each
+def _outlast_others(store: Any, key: str, size: int) -> None:
+    """Let the other ranks fail first, for a few seconds: without torchrun this process keeps what they leave for each
     other."""
-    if dist.get_backend() == "gloo":
-        dist.destroy_process_group()  # which they notice
-    else:
-        dist.destroy_process_group(ranks.control)
     until = time.monotonic() + 5
-    while ranks.store.add(FAILED, 0) < ranks.size and time.monotonic() < until:
+    while store.add(key, 0) < size and time.monotonic() < until:
         time.sleep(0.02)
 
 

@@ -16,7 +16,7 @@ from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, Collator, PretrainingObjective
 from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import Held, locked, make_folder
-from bertsmith.storage.folders import checkpoint_folders, no_empty_folder
+from bertsmith.storage.folders import checkpoint_folders, leaving_no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
 from bertsmith.training.batches import RowStream, masked_batch, prefetch
@@ -44,7 +44,6 @@ if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
-@no_empty_folder
 def pretrain(
     recipe: PretrainRecipe,
     run: Path,
@@ -172,6 +171,8 @@ def _locked_by_first(run: Path, ranks: Ranks) -> Iterator[Held | None]:
     """Make the folder `run` and lock it, on the first rank; give it there, and None on the others. All ranks leave it
     together: the first may still be writing when others are done."""
     with ExitStack() as stack:
+        if ranks.is_first:
+            stack.enter_context(leaving_no_empty_folder(run))
         yield stack.enter_context(locked(make_folder(run))) if ranks.is_first else None
         ranks.wait_for_all()
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from bertsmith.config.loading import load
 from bertsmith.errors import UserError
+from bertsmith.storage.files import OTHER_FILES
 from bertsmith.text import pieces, shards
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.layouts import json_lines
@@ -139,6 +141,7 @@ def test_two_processes_that_know_nothing_of_each_other_and_one_that_merges(tmp_p
 KILLED = """
 import os, sys
 from pathlib import Path
+from bertsmith.storage.files import OTHER_FILES
 from bertsmith.text import pieces, shards
 from bertsmith.text.journal import Journal
 from bertsmith.text.merging import MergeSettings, merge_shares
@@ -178,6 +181,21 @@ def test_the_parts_stay_and_a_merge_is_found_done_or_made_anew(parts):
     assert merge_shares(ONE, parts).hash == first.hash
     assert content(merge_shares(ONE, parts, overwrite=True).path) == before
     assert sorted(path.name for path in parts.glob("part-*")) == [f"part-0000{number}-of-00003" for number in (1, 2, 3)]
+
+
+def test_a_merge_may_have_more_files_open_than_processes_have_by_default(parts, monkeypatch):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 4, hard))  # two for each of three parts
+    try:
+        merge_shares(ONE, parts)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (3 * 2 + OTHER_FILES, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    before = content(parts)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (10, 50))  # the second is the most
+    with pytest.raises(UserError, match=r"70 files have to be open at a time, .* may have 10; raise .*ulimit -n 70"):
+        merge_shares(ONE, parts, overwrite=True)
+    assert content(parts) == before
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Runs of several processes: the same rows, masks, losses and weights as of one; ends that all of them meet."""
 
 import signal
+import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,11 +18,16 @@ from torch.distributed import HashStore
 from bertsmith.errors import UserError
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import read_manifest
+from bertsmith.training import dealing, joining
+from bertsmith.training.beginning import Beginning, check_same_on_all
+from bertsmith.training.dealing import checkpoint_of_first
 from bertsmith.training.joining import _agreed_name, num_ranks
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
-from tests.toys import tiny_recipe
-from tests.training.ranks_at_work import run_ranks
+from bertsmith.training.ranks import Ranks
+from tests.toys import make_data, tiny_recipe
+from tests.training import ranks_at_work
+from tests.training.ranks_at_work import fork_commands, run_ranks
 
 EVERY_STEP = (
     "plan.steps=20", "plan.log_steps=1", "plan.checkpoint_steps=10", "plan.evaluate_steps=10",
@@ -76,18 +85,26 @@ def test_ranks_train_as_one_process_does(size, data, tmp_path):
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(data, tmp_path):
-    """Asked to stop, one rank of two stops both; one process goes on, asked again, and two more end the run."""
-    recipe, run, alone = RECIPES["mlm"], tmp_path / "run", tmp_path / "alone"
-    job = {"run": str(run), "settings": recipe}
-    stopped = run_ranks(2, [job | {"happens": {1: ["signal", 6, int(signal.SIGTERM)]}}], tmp_path, data)
+    """Asked to stop, one rank of two stops both; one process goes on, asked again, and four end the run. All of them
+    have the rows and masks of one process that does it all."""
+    settings, run, alone = RECIPES["mlm"], tmp_path / "run", tmp_path / "alone"
+    parts = [tmp_path / name for name in ("two", "one", "four", "whole")]
+    for folder in parts:
+        folder.mkdir()
+    two, one, four, whole = ({"run": str(run), "settings": settings, "noted": str(folder)} for folder in parts)
+    stopped = run_ranks(2, [two | {"happens": {1: ["signal", 6, int(signal.SIGTERM)]}}], tmp_path, data)
     assert [ended.status for ended in stopped] == [128 + signal.SIGTERM] * 2, stopped
     assert list(checkpoint_folders(run)) == [6]
-    (ended,) = run_ranks(1, [job | {"happens": {0: ["signal", 5, int(signal.SIGUSR1)]}}], tmp_path, data)
+    (ended,) = run_ranks(1, [one | {"happens": {0: ["signal", 5, int(signal.SIGUSR1)]}}], tmp_path, data)
     assert (ended.status, list(checkpoint_folders(run))) == (128 + signal.SIGUSR1, [10, 11])
-    assert [ended.status for ended in run_ranks(2, [job], tmp_path, data)] == [0, 0]
-    pretrain(tiny_recipe(data, *recipe), alone)
+    assert [ended.status for ended in run_ranks(4, [four], tmp_path, data)] == [0] * 4
+    assert [ended.status for ended in run_ranks(1, [whole | {"run": str(alone)}], tmp_path, data)] == [0]
     assert_alike(run, alone)
-    assert read_manifest(run, "pretrain")["ranks"] == [2, 1]
+    assert read_manifest(run, "pretrain")["ranks"] == [2, 1, 4]
+    batches = [[path.read_text().split() for path in sorted(folder.iterdir())] for folder in parts]
+    assert [len(of_each) for of_each in batches] == [2, 1, 4, 1]
+    assert all(lines == of_each[0] for of_each in batches for lines in of_each)
+    assert batches[0][0] + batches[1][0] + batches[2][0] == batches[3][0] and len(set(batches[3][0])) == 20
 
 
 def test_memory_that_runs_out_on_one_rank_halves_the_micro_batches_of_all(data, tmp_path):
@@ -115,6 +132,18 @@ def test_a_clock_that_runs_ahead_on_one_rank_ends_nothing(data, tmp_path):
             "the recipe: not the same on all ranks; start all of them with the same command, version and data",
         ),
         (
+            {"happens": {1: ["version", "0.0.9"]}},
+            "the version: not the same on all ranks; start all of them with the same command, version and data",
+        ),
+        (
+            {"data_of": {1: "{folder}/other/data"}},
+            "the data: not the same on all ranks; start all of them with the same command, version and data",
+        ),
+        (
+            {"run_of": {1: "{folder}/elsewhere"}},
+            "elsewhere: rank 0 has opened it, and ",
+        ),
+        (
             {"settings": ["batch_size=9"]},
             "batch_size = 9: cannot be dealt evenly to 2 ranks; give a multiple, such as 10",
         ),
@@ -128,11 +157,60 @@ def test_a_clock_that_runs_ahead_on_one_rank_ends_nothing(data, tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_what_ends_one_rank_ends_all_and_is_said_once(job, says, data, tmp_path):
-    ended = run_ranks(2, [{"run": str(tmp_path / "run"), "settings": []} | job], tmp_path, data)
+def test_what_ends_one_rank_ends_all_and_is_said_once(job, says, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(dealing, "SECONDS", 0.5)
+    if "data_of" in job:
+        (tmp_path / "other").mkdir()
+        make_data(tmp_path / "other", 100)
+    own = {
+        name: {rank: value.format(folder=tmp_path) for rank, value in job[name].items()}
+        for name in ("run_of", "data_of") if name in job
+    }  # fmt: skip
+    ended = run_ranks(2, [{"run": str(tmp_path / "run"), "settings": []} | job | own], tmp_path, data)
     assert {process.status for process in ended} <= {1, 2}, ended
     assert sum(says in process.error for process in ended) == 1, ended
     assert sum("Error" in process.error or "other ranks failed" in process.error for process in ended) == 0, ended
+
+
+TYPED = ("pretrain", "bert-tiny", "data=nowhere", "--out", "run")
+
+
+@pytest.mark.parametrize(
+    ("commands", "says"),
+    [
+        ([("pretrain", "no-such-recipe", "--out", "run")] * 2, "no-such-recipe"),
+        ([(*TYPED, "no_such=1")] * 2, "no_such: no such setting"),
+        ([(*TYPED, "--no-such")] * 2, "No such option: --no-such"),
+        ([TYPED, (*TYPED, "--no-such")], "No such option: --no-such"),
+        ([(*TYPED, "--no-such"), TYPED], "No such option: --no-such"),
+        ([("finetune", "cola", "model=m", "data=d", "--out", "run")] * 2, "only `pretrain` works in several processes"),
+    ],
+)
+def test_a_wrong_command_is_said_by_one_rank(commands, says, tmp_path, monkeypatch):
+    """Also where another rank has a right one, and would wait for the one that has not."""
+    monkeypatch.chdir(tmp_path)
+    started_at = time.monotonic()
+    ended = fork_commands(commands, tmp_path)
+    assert {process.status for process in ended} <= {1, 2} and 2 in {process.status for process in ended}, ended
+    (said,) = [process.error.splitlines() for process in ended if process.error]
+    assert len(said) == 1 and said[0].startswith("bertsmith: ") and says in said[0], ended
+    assert time.monotonic() - started_at < 60
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_port_in_use_is_named(tmp_path, monkeypatch):
+    """By the rank that wanted to listen there; the other one finds somebody else there, and gives up too."""
+    monkeypatch.setattr(joining, "MINUTES", timedelta(seconds=3))
+    monkeypatch.setattr(joining, "SECONDS", timedelta(seconds=1))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        monkeypatch.setattr(ranks_at_work, "free_port", lambda: port)
+        ended = fork_commands([TYPED] * 2, tmp_path)
+    assert [process.status for process in ended] == [2, 2], ended
+    (said,) = ended[0].error.splitlines()
+    assert f"127.0.0.1:{port}" in said and "EADDRINUSE" in said and "another --master-port" in said
 
 
 def test_a_killed_rank_brings_the_others_down(data, tmp_path):
@@ -141,6 +219,43 @@ def test_a_killed_rank_brings_the_others_down(data, tmp_path):
     assert (first.status, killed.status) == (1, -signal.SIGKILL)
     assert "rank 0 of 2" in first.error and "working with the other ranks failed" in first.error
     assert "goes on from the last checkpoint" in first.error.splitlines()[-1]
+
+
+def test_a_rank_waits_until_it_sees_what_the_first_has_written(tmp_path):
+    def write() -> None:
+        (tmp_path / "checkpoints" / "step-00000004").mkdir(parents=True)
+        (tmp_path / "manifest.json").touch()
+
+    said = [4.0, False]  # by the first: the checkpoint's step, and whether it is one that the run branches off from
+    second = SimpleNamespace(size=2, is_first=False, of_first=lambda number: said.pop(0))
+    thread = threading.Timer(0.5, write)
+    thread.start()
+    with pytest.raises(UserError, match="step-00000004"):  # which it has found, and nothing in it
+        checkpoint_of_first(tmp_path, None, None, second)
+    thread.join()
+
+
+def test_a_rank_after_the_first_removes_no_folder_and_no_lock_of_it(data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+
+    def fail(*_: object, **options: object) -> None:
+        run.mkdir()
+        (run / ".lock").touch()  # by the first, meanwhile
+        raise UserError("no data")
+
+    monkeypatch.setattr("bertsmith.training.pretrain.open_data", fail)
+    with pytest.raises(UserError, match="no data"):
+        pretrain(tiny_recipe(data), run, ranks=Ranks(rank=1, size=2))
+    assert (run / ".lock").exists()
+
+
+def test_the_same_weights_may_have_another_path_on_each_rank(data):
+    told: list[dict] = []
+    ranks = SimpleNamespace(check_same=told.append)
+    machine = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, compile=False, ranks=ranks)
+    for path in ("here/model", "there/model"):
+        check_same_on_all(tiny_recipe(data, f"init={path}"), SimpleNamespace(hash="1"), Beginning({}), machine)
+    assert told[0] == told[1]
 
 
 def test_an_environment_that_names_no_rank_is_refused(monkeypatch):

@@ -98,6 +98,15 @@ def test_the_others_wait_until_the_first_has_saved(recipe, data, tmp_path, monke
     assert said and int(said[1].replace(",", "")) == max(checkpoint_folders(run)), errors
 
 
+@pytest.mark.parametrize("wrong", ["no_such=1", "--no-such"])
+def test_a_wrong_command_is_said_once(wrong, recipe, tmp_path):
+    process = start(recipe, tmp_path / "run", more=[wrong])
+    _, errors = process.communicate(timeout=90)
+    said = [line for line in errors.splitlines() if "bertsmith: " in line]
+    assert len(said) == 1 and wrong.partition("=")[0] in said[0], errors
+    assert re.search(r"exitcode *: 2", errors) and not (tmp_path / "run").exists()
+
+
 def test_to_overwrite_at_each_restart_is_refused(recipe, tmp_path):
     process = start(recipe, tmp_path / "run", "--max-restarts", "1", more=["--overwrite"])
     _, errors = process.communicate(timeout=90)

@@ -103,7 +103,7 @@ class _Pool:
             elif line is not None:
                 self._take(worker, json.loads(line))
             elif worker.trial is not None:
-                self._redo(worker, _how_ended(worker.process.wait()))
+                self._redo(worker, _how_ended(worker.status()))
 
     def end(self, is_finished: bool) -> None:
         """Return when no process is left, nor anything that one had begun to write."""
@@ -119,8 +119,7 @@ class _Pool:
                     worker.process.wait(max(0.0, deadline - time.monotonic()))
         finally:
             for worker in self.workers:
-                worker.process.kill()  # nothing where it has ended
-                worker.process.wait()
+                worker.kill()
                 worker.release()
         for worker in self.workers:
             worker.join()
@@ -140,7 +139,11 @@ class _Pool:
             self.workers.append(worker)
         if self.waiting:
             trial = self.waiting.popleft()
-            trial.run.open()
+            try:
+                trial.run.open()
+            except UserError as error:  # another command is at work in its folder, say
+                self._fail(trial, error)
+                return
             self.begun.append(trial)
             worker.give(trial)
 
@@ -253,6 +256,20 @@ class _Worker:
             assert self.process.stdin is not None
             self.process.stdin.close()
 
+    def status(self) -> int | None:
+        """Return the exit status of the process, which no longer answers: it is killed where it does not end by itself
+        within seconds. None where the system cannot end it yet."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.process.wait(GRACE_SECONDS)
+        return self.kill()
+
+    def kill(self) -> int | None:
+        """End the process, if it has not ended; return its status, as `status`."""
+        self.process.kill()
+        with suppress(subprocess.TimeoutExpired):  # as where it waits for a disk that has gone
+            return self.process.wait(GRACE_SECONDS)
+        return None
+
     def join(self) -> None:
         """Wait until what it said has been read; not for ever, as others may hold its standard error."""
         for thread in self._threads:
@@ -277,8 +294,10 @@ def _read(worker: _Worker, stream: IO[bytes], is_note: bool, events: "SimpleQueu
     events.put((worker, is_note, None))
 
 
-def _how_ended(status: int) -> str:
+def _how_ended(status: int | None) -> str:
     """Return how a process ended, by its status, as in "was killed by SIGKILL"."""
+    if status is None:
+        return "cannot be ended"
     if status >= 0:
         return f"ended with status {status}"
     with suppress(ValueError):

@@ -24,6 +24,9 @@ for line in sys.stdin:
     elif act == "die done":
         partial.rename(folder)
         os.kill(os.getpid(), signal.SIGKILL)
+    elif act == "close" and not again:
+        os.close(1)
+        time.sleep(60)
     elif act == "end":
         sys.exit(3)
     elif act == "refuse":

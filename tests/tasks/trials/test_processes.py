@@ -85,6 +85,25 @@ def test_what_cannot_be_done_is_named_and_what_ran_beside_it_is_finished(tmp_pat
     assert "seed-1: failed; the trials that run beside it are finished first" in capsys.readouterr().err
 
 
+def test_a_run_whose_folder_is_in_use_is_begun_by_nobody_and_what_runs_is_finished(tmp_path, capsys):
+    def refuse() -> None:
+        raise UserError("seed-2: in use by another bertsmith process")
+
+    trials = trials_of(tmp_path, "wait", "", "", "")
+    trials[2].run.open = refuse
+    with pytest.raises(UserError, match="seed-2: in use by another"):
+        run_in_processes(trials, TWO, lambda trial: None)
+    assert done_in(tmp_path) == ["seed-0", "seed-1"]
+    assert "seed-2: failed; the trials that run beside it are finished first" in capsys.readouterr().err
+
+
+def test_a_process_that_answers_no_more_and_does_not_end_is_killed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.2)
+    run_in_processes(trials_of(tmp_path, "close"), ONE, lambda trial: None)
+    assert "seed-0: its process was killed by SIGKILL; the trial is done again" in capsys.readouterr().err
+    assert done_in(tmp_path) == ["seed-0"]
+
+
 def test_an_error_that_is_nobodys_mistake_has_its_traceback(tmp_path):
     with pytest.raises(RuntimeError, match=r"^seed-0: KeyError: 'x'$") as raised:
         run_in_processes(trials_of(tmp_path, "fail"), ONE, lambda trial: None)

@@ -75,7 +75,7 @@ def test_a_killed_trial_is_done_again_and_all_is_as_one_after_the_other(toy, tmp
     partial, killed = tmp_path / "run/trials/seed-1.bertsmith-partial", []
 
     def kill() -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while not killed and time.monotonic() < until:
             for pid in at_work_in(partial, os.getpid()) if partial.exists() else ():
                 os.kill(pid, signal.SIGKILL)
