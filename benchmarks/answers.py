@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.trials import Trials, in_own_process
+from benchmarks.trials import Trials, in_own_process, parser_of
 from bertsmith.scoring.text_answers import normalize
 from bertsmith.tasks.answering.questions import Questions
 from bertsmith.tasks.answering.windows import cut_into_windows
@@ -29,10 +29,9 @@ QUESTIONS, QUESTIONS_A_CONTEXT = 130_000, 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     for name in ("squad", "vocab"):
         parser.add_argument(name, type=lambda text: Path(text.partition("=")[2]), help=f"{name}=FILE")
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:

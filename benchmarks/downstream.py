@@ -32,7 +32,7 @@ import torch
 from benchmarks.finetune import AS_TRAINER, set_up
 from benchmarks.gpu import describe
 from benchmarks.peers import peer_scores
-from benchmarks.trials import Trials, in_own_process, shared_data
+from benchmarks.trials import Trials, in_own_process, parser_of, shared_data
 from bertsmith.config.loading import load
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.trial import run_trial
@@ -49,8 +49,7 @@ LARGEST_SHARE_OF_TIME = 0.7
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="+", choices=EPOCHS, default=list(EPOCHS))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--jobs", type=int, default=1, help="scores at a time")

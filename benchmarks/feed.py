@@ -5,14 +5,12 @@
 Also prints what the rows look like, beside the figures known of the reference's rules.
 """
 
-import argparse
 import itertools
 import time
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, parser_of
 from bertsmith.randomness import derived_rng
 from bertsmith.text.segments import RowSettings, assemble, rows_of
 from bertsmith.text.shards import open_data
@@ -25,10 +23,8 @@ TARGET = 5e6
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, repeats=5)
     parser.add_argument("data", help="data=DATA_FOLDER, made by `bertsmith prepare`")
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batches", type=int, default=1000)
     arguments = parser.parse_args()
     folder = arguments.data.removeprefix("data=")

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.trials import Trials, in_own_process, shared_data
+from benchmarks.trials import Trials, in_own_process, parser_of, shared_data
 from bertsmith.config.loading import load
 from bertsmith.tasks.dataset import score_sets
 from bertsmith.tasks.loading import load_task
@@ -45,9 +45,7 @@ warm-up, there behind it, so that the rates are the same only where this one aim
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = parser_of(__doc__, repeats=3)
     parser.add_argument("--steps", type=int, default=268, help="of an epoch's 268")
     parser.add_argument("--scores", action="store_true", help="train for three epochs and compare scores instead")
     parser.add_argument("--only", choices=["dynamic", "128"], help="of the two paddings")

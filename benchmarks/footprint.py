@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.trials import Trials, in_own_process
+from benchmarks.trials import Trials, in_own_process, parser_of
 from bertsmith.config.loading import load
 from bertsmith.encoders.config import Precision
 from bertsmith.encoders.encoder import num_parameters
@@ -67,10 +67,8 @@ STEPS = 60
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
+    parser = parser_of(__doc__, repeats=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--process", action="store_true")
     parser.add_argument("--only", nargs="+", choices=PROCESSES, default=list(PROCESSES), help="of --process")
     parser.add_argument("--measure", metavar="WHAT", help=argparse.SUPPRESS)

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.trials import Trials, shared_data
+from benchmarks.trials import Trials, parser_of, shared_data
 
 FOLDERS = ("CoLA", "SST-2", "MRPC", "STS-B", "RTE")
 ONE_AFTER_THE_OTHER = "one after the other"
@@ -30,9 +30,7 @@ TARGET = 1.6
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = parser_of(__doc__, repeats=3)
     parser.add_argument("--examples", type=int, default=2000, help="to train on, of each task")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--threads", type=int, help="of each process; left out: as bertsmith decides")

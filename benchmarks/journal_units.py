@@ -7,7 +7,6 @@ for each and closes the shards that they fill, `go on` opens the journal again a
 and opens what the finished folder says. In CPU seconds of one process, and the most memory that it held by then.
 """
 
-import argparse
 import tempfile
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, parser_of
 from bertsmith.memory import peak_bytes
 from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.text.journal import Journal
@@ -28,8 +27,7 @@ COUNTS = Counter(documents=905, lines=45_225, tokens=1_000_000, bytes=4_400_000)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
+    parser = parser_of(__doc__)
     parser.add_argument("--units", type=int, default=1_000_000)
     arguments = parser.parse_args()
     trials = Trials(arguments.out)

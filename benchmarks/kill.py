@@ -7,7 +7,6 @@ checkpoint every 20; compared are the weights and the optimizer's state. A run t
 enough is begun afresh.
 """
 
-import argparse
 import random
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.trials import Trials, shared_data
+from benchmarks.trials import Trials, parser_of, shared_data
 
 KILLS = 20
 TINY = [
@@ -26,9 +25,7 @@ TINY = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=1)
+    parser = parser_of(__doc__, repeats=1)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     shared = shared_data()

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, parser_of
 from bertsmith.planning.estimate import estimate
 
 BUDGETS = {
@@ -45,11 +45,10 @@ SEEDS = (0, 1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     for name in ("data", "glue", "blimp", "runs"):
         parser.add_argument(name, type=lambda text: Path(text.partition("=")[2]), help=f"{name}=FOLDER")
     parser.add_argument("--budget", choices=BUDGETS, default="small")
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
     arguments = parser.parse_args()
     batch_size, steps = BUDGETS[arguments.budget]
     recipes = {

@@ -6,16 +6,14 @@ One process; in turns the same gradients, and the step of each optimizer on a co
 whole step, medians over the turns.
 """
 
-import argparse
 import copy
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from benchmarks.footprint import random_batch
-from benchmarks.trials import Trials
+from benchmarks.trials import Trials, parser_of
 from bertsmith.config.loading import load
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.training.machine import choose_machine
@@ -32,11 +30,9 @@ OPTIMIZERS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, repeats=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tokens", type=int, default=16_384)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
     given = parser.parse_args()
     trials = Trials(given.out)
     what = f"12 × 256, {given.tokens:,} tokens, {given.device}"

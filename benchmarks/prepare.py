@@ -20,7 +20,7 @@ from collections import Counter
 from itertools import chain
 from pathlib import Path
 
-from benchmarks.trials import Trials, shared_data
+from benchmarks.trials import Trials, parser_of, shared_data
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.prepare import PrepareRecipe, prepare
 
@@ -29,9 +29,7 @@ ROW = 128
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = parser_of(__doc__, repeats=5)
     parser.add_argument("--copies", type=int, default=8, help="of the corpus, for bertsmith")
     parser.add_argument("--only", choices=["archives", "text"])
     arguments = parser.parse_args()

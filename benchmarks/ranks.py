@@ -7,7 +7,6 @@ BERT-small (12 × 256, BERT's vocabulary of 30,522) on 32 rows of 128 tokens a r
 between two lines, without start and evaluation. Needs two quiet cores; on machines with other work look at the ratio.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.race import bertsmith
 from benchmarks.race_text import books
-from benchmarks.trials import Trials, shared_data
+from benchmarks.trials import Trials, parser_of, shared_data
 from bertsmith.quickstart.task import write_texts
 from bertsmith.training.metrics import read_metrics
 
@@ -30,9 +29,7 @@ ROWS, LENGTH = 32, 128
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = parser_of(__doc__, repeats=3)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--recipe", default="bert-small-owt")
     arguments = parser.parse_args()

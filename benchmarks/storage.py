@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.prepare_workers import WRITERS
-from benchmarks.trials import Trials, shared_data
+from benchmarks.trials import Trials, parser_of, shared_data
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
@@ -34,9 +34,7 @@ BUCKET = "benchmark"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = parser_of(__doc__, repeats=5)
     parser.add_argument("--copies", type=int, default=8, help="of the corpus, 72 MB of text each")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--engine", default="processes")

@@ -13,12 +13,11 @@ import resource
 import statistics
 import time
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from benchmarks.contestants import CONTESTANTS, Network
-from benchmarks.trials import Trials, in_own_process
+from benchmarks.trials import Trials, in_own_process, parser_of
 
 NETWORKS = {
     "small": Network(256, 12, 128),
@@ -39,9 +38,7 @@ CASES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = parser_of(__doc__, repeats=3)
     parser.add_argument("--only", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--measure", nargs=2, metavar=("WHO", "WHAT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

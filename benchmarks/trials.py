@@ -1,5 +1,6 @@
 """Trials of contestants in turns, each written down as it ends, so that a long benchmark goes on from there."""
 
+import argparse
 import json
 import os
 import platform
@@ -12,6 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.cores import num_cores
+
+
+def parser_of(about: str, repeats: int | None = None) -> argparse.ArgumentParser:
+    """Return a parser for a benchmark that is described by the first line of `about`, with --out, and --repeats where
+    it is measured in turns."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
+    if repeats is not None:
+        parser.add_argument("--repeats", type=int, default=repeats, help="trials of each contestant")
+    return parser
 
 
 class Trials:

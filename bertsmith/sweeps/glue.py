@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,10 @@ from bertsmith.errors import UserError
 from bertsmith.reports.averages import PROTOCOLS, PUBLISHED_AVERAGES, average
 from bertsmith.storage.files import locked, make_folder, own_folder, refuse_links
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
-from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import read_run_results
+from bertsmith.sweeps.finished import finish_sweep, say_and_write_each
 from bertsmith.tasks.departures import glue_departures, shared_settings
-from bertsmith.tasks.finetune import score_table
 from bertsmith.tasks.published.glue import GLUE, why_absent
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.runs import load_trial
@@ -88,16 +88,8 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
         _open(out, job, plans[job.present[0]].source.identity["model"], overwrite)
         for task, why in job.absent.items():
             say(f"{task}: left out ({why})", error=True)
-        num_finished = 0
-
-        def finished(run: FinetuneRun) -> None:
-            nonlocal num_finished
-            num_finished += 1
-            say(f"{run.plan.source.name}: {num_finished} of {len(job.present)}", error=True)
-            say("\n".join(score_table(run.results)), error=True)
-            held.check()
-            write_json(out / "results.json", _collect(out, job))
-
+        results = partial(_collect, out, job)
+        finished = say_and_write_each(held, len(job.present), results)
         for from_mnli in (False, True):
             tasks = [task for task in job.present if job.starts_from_mnli(task) == from_mnli]
             if tasks and from_mnli:
@@ -106,10 +98,7 @@ def run_glue(model: Path, overrides: Sequence[str], out: Path, overwrite: bool =
                 plans = {task: contexts.plan(recipe, task) for task, recipe in recipes.items()}
             folder = own_folder(out / "tasks")
             run_trials([FinetuneRun(plans[task], folder / task) for task in tasks], contexts, finished)
-        results = _collect(out, job)
-        write_json(out / "results.json", results)
-        write_manifest(out, "glue", read_manifest(out, "glue") | {"finished": True})
-    return results
+        return finish_sweep(held, "glue", results)
 
 
 def read_glue_job(model: Path, overrides: Sequence[str]) -> GlueJob:

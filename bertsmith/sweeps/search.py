@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +11,12 @@ import numpy as np
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import Loaded, apply_overrides, defaults, identity, read_recipe_values, to_dict
-from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder, own_folder
 from bertsmith.storage.folders import no_empty_folder, open_run_folder
-from bertsmith.storage.json_files import write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.results import read_run_results
-from bertsmith.tasks.finetune import score_table
+from bertsmith.sweeps.finished import finish_sweep, say_and_write_each
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.trials.contexts import Contexts
 from bertsmith.tasks.trials.run import FinetuneRun
@@ -88,22 +87,11 @@ def run_search(recipe: str, overrides: Sequence[str], out: Path, overwrite: bool
     make_folder(out)
     with locked(out) as held:
         _open(out, job, first.files, overwrite)
-        num_finished = 0
-
-        def finished(run: FinetuneRun) -> None:
-            nonlocal num_finished
-            num_finished += 1
-            say(f"{run.plan.source.name}: {num_finished} of {len(plans)}", error=True)
-            say("\n".join(score_table(run.results)), error=True)
-            held.check()
-            write_json(out / "results.json", _collect(out, job, first.metrics[0]))
-
+        results = partial(_collect, out, job, first.metrics[0])
+        finished = say_and_write_each(held, len(plans), results)
         folder = own_folder(out / "grid")
         run_trials([FinetuneRun(plan, folder / name) for name, plan in plans.items()], contexts, finished)
-        results = _collect(out, job, first.metrics[0])
-        write_json(out / "results.json", results)
-        write_manifest(out, "search", read_manifest(out, "search") | {"finished": True})
-    return results
+        return finish_sweep(held, "search", results)
 
 
 def read_search_job(recipe: str, overrides: Sequence[str]) -> SearchJob:

@@ -23,8 +23,8 @@ PATIENCE = timedelta(hours=24)
 """How long a rank waits for the others to come to a decision, as while the first measures; one that has ended is
 noticed at once, by its connection."""
 MINUTES = timedelta(minutes=10)
-"""How long it waits for them to be there, and for numbers that all of them are sending. No shorter on GPUs, where NCCL's
-watchdog ends a rank after it: one that has compiled its pass waits so for others that still compile theirs."""
+"""How long it waits for them to be there, and for numbers that all of them are sending. On GPUs NCCL's watchdog ends a
+rank after it; it is no shorter since one that has compiled its pass waits so for others that still compile theirs."""
 
 SECONDS = timedelta(seconds=15)
 """How long one that fails before it has joined the others looks for them, to learn whether one has said why."""
