@@ -144,8 +144,8 @@ def no_empty_folder(function: Callable[..., Returned]) -> Callable[..., Returned
 
 @contextlib.contextmanager
 def leaving_no_empty_folder(path: Path) -> Iterator[None]:
-    """Where the block, which makes and locks the folder `path`, ends in an error, remove new folders that hold nothing
-    again, and so a lock where only that is new."""
+    """Remove new folders that hold nothing, where a block that makes and locks the folder `path` ends in an error; and
+    its lock, where only that is new."""
     new = [place for place in (path, *path.parents) if not os.path.lexists(place)]
     before = set(os.listdir(path)) if _is_folder(path) else set()
     try:

@@ -14,7 +14,7 @@ from bertsmith.training.recipe import PretrainRecipe
 
 NONE = -1.0
 
-SECONDS = 40.0
+FOLDER_SECONDS = 40.0
 """How long a rank looks for what the first has written: NFS may show a machine names that are half a minute old."""
 
 
@@ -95,7 +95,7 @@ def checkpoint_of_first(
 
 def _sees(run: Path, step: float) -> bool:
     """Return whether this machine has the first rank's folder, with the checkpoint of that step."""
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + FOLDER_SECONDS
     while not ((run / "manifest.json").is_file() and (step == NONE or step in checkpoint_folders(run))):
         if time.monotonic() > until:
             return False

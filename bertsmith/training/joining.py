@@ -26,7 +26,7 @@ MINUTES = timedelta(minutes=10)
 """How long it waits for them to be there, and for numbers that all of them are sending. On GPUs NCCL's watchdog ends a
 rank after it; it is no shorter since one that has compiled its pass waits so for others that still compile theirs."""
 
-SECONDS = timedelta(seconds=15)
+SHORT_PATIENCE = timedelta(seconds=15)
 """How long one that fails before it has joined the others looks for them, to learn whether one has said why."""
 
 FAILED = "failed"
@@ -198,7 +198,7 @@ def is_to_say_why() -> bool:
     if _has_joined or world_size() == 1:
         return True
     try:
-        store, rank, size = _rendezvous(SECONDS)
+        store, rank, size = _rendezvous(SHORT_PATIENCE)
         is_first = bool(store.add(_before_joining(), 1) == 1)
         if rank == 0 and not _has_agent():
             _outlast_others(store, _before_joining(), size)

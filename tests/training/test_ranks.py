@@ -158,7 +158,7 @@ def test_a_clock_that_runs_ahead_on_one_rank_ends_nothing(data, tmp_path):
     ],
 )  # fmt: skip
 def test_what_ends_one_rank_ends_all_and_is_said_once(job, says, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(dealing, "SECONDS", 0.5)
+    monkeypatch.setattr(dealing, "FOLDER_SECONDS", 0.5)
     if "data_of" in job:
         (tmp_path / "other").mkdir()
         make_data(tmp_path / "other", 100)
@@ -201,7 +201,7 @@ def test_a_wrong_command_is_said_by_one_rank(commands, says, tmp_path, monkeypat
 def test_a_port_in_use_is_named(tmp_path, monkeypatch):
     """By the rank that wanted to listen there; the other one finds somebody else there, and gives up too."""
     monkeypatch.setattr(joining, "MINUTES", timedelta(seconds=3))
-    monkeypatch.setattr(joining, "SECONDS", timedelta(seconds=1))
+    monkeypatch.setattr(joining, "SHORT_PATIENCE", timedelta(seconds=1))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
