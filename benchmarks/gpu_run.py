@@ -20,9 +20,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -32,13 +30,11 @@ from benchmarks.gpu import describe
 from benchmarks.gpu_arms import ARMS, PLAN_FILE, command_of, make_plan, read_plan, standing_of
 from benchmarks.gpu_scores import SEEDS, TASKS, measure, note_work, report
 from benchmarks.pieces import MIB, collect, copy, cut, join
+from benchmarks.shared_text import CORPORA, texts_of
 from benchmarks.trials import Trials, shared_data
-from bertsmith.text.corpora import CorpusRecipe, open_corpus
 
 DATA_PIECES, RUN_PIECES = "data", "runs"
 """Names of what is cut."""
-CORPORA = ("openwebtext=corpora/openwebtext.tar.xz", "jsonl=corpora/books.jsonl.zst")
-"""LAYOUT=PATH in the shared data: web text, and books."""
 DATA_FILES = ("data", "glue", "blimp", PLAN_FILE)
 TRIALS_FILE = "run.json"
 GRACE = 40.0
@@ -58,10 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     verbs["unpack"].add_argument("pieces", type=Path, help="folder with some of the pieces, and their JSON file")
     for verb in verbs.values():
         verb.add_argument("work", type=Path, help="folder for data, runs and scores")
-    shared = shared_data()
+    shared, corpora = shared_data(), [f"{layout}={path}" for layout, path in CORPORA.items()]
     preparing = verbs["prepare"]
     preparing.add_argument("--shared", type=Path, default=shared, help="folder with corpora/, glue/ and blimp/")
-    preparing.add_argument("--corpora", nargs="+", metavar="LAYOUT=PATH", default=CORPORA, help="inside of that")
+    preparing.add_argument("--corpora", nargs="+", metavar="LAYOUT=PATH", default=corpora, help="inside of that")
     preparing.add_argument("--vocabulary", type=int, default=16000)
     preparing.add_argument("--heldout", type=float, default=0.01, help="share of the documents")
     preparing.add_argument("--size", type=int, default=60, help="MiB of a piece")
@@ -206,16 +202,11 @@ def _arms(given: argparse.Namespace) -> dict[str, dict]:
 
 def _write_corpus(out: Path, shared: Path, corpora: Sequence[str]) -> None:
     """Write documents of all corpora, a line each."""
-    skipped: Counter[str] = Counter()
     with out.open("w", encoding="utf-8") as file:
         for corpus in corpora:
             layout, _, path = corpus.partition("=")
-            for part in open_corpus(CorpusRecipe(corpus=str(shared / path), layout=layout)).parts():
-                for document in part.documents(skipped):
-                    with suppress(UnicodeDecodeError):
-                        file.write(json.dumps({"text": document.decode()}, ensure_ascii=False) + "\n")
-    if skipped:
-        print(f"skipped: {dict(skipped)}")
+            for text in texts_of(shared / path, layout):
+                file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
 
 
 def _bertsmith(*arguments: object) -> None:

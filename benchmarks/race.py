@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.race_noise import Noise
 from benchmarks.race_rungs import BASE, RUNGS, Arm, Rung
 from benchmarks.trials import Trials, in_own_process, shared_data
 from bertsmith.training.metrics import read_metrics
@@ -170,14 +171,15 @@ def print_table(trials: Trials, rung: str) -> None:
         trial for trial in trials.content["trials"]
         if trial["what"].startswith(f"{rung}, ") and "pinned_loss" in trial
     ]  # fmt: skip
-    base = [trial["pinned_loss"] for trial in arms if trial["who"] == BASE]
-    mean, noise = statistics.mean(base or [float("nan")]), statistics.stdev(base) if len(base) > 1 else float("nan")
-    print(f"\nbase: {mean:.4f} ± {noise:.4f} ({len(base)} seeds); the bar is two of these")
+    noise = Noise([trial["pinned_loss"] for trial in arms if trial["who"] == BASE])
+    if noise.sigma is not None:
+        print(f"\nbase: {noise.mean:.4f} ± {noise.sigma:.4f} ({len(noise.losses)} seeds); the bar is two of these")
     for trial in sorted(arms, key=lambda trial: trial["pinned_loss"]):
-        sigmas = (trial["pinned_loss"] - mean) / noise
+        away = noise.deviations(trial["pinned_loss"])
+        sigmas = "" if away is None else f" ({away:+.1f} σ)"
         print(
             f"{trial['what'].partition(', ')[2]:10} {trial['who']:22} seed {trial['number']}  "
-            f"pinned {trial['pinned_loss']:.4f} ({sigmas:+.1f} σ)  {trial['cpu_seconds']:.0f} CPU s"
+            f"pinned {trial['pinned_loss']:.4f}{sigmas}  {trial['cpu_seconds']:.0f} CPU s"
         )
 
 

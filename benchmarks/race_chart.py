@@ -17,6 +17,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.race_noise import Noise
+
 HERE = Path(__file__).parent
 PALETTE = ("#2468c8", "#c8561e", "#1f8a5f", "#9a45b8", "#a37a00", "#c23a68", "#147f94", "#7a5c44", "#3d3d8f", "#6b8e23")
 TIE, WORSE = "#6b7280", "#b4a79a"
@@ -26,8 +28,8 @@ PANEL, TOP, BOTTOM, LEFT, GAP, LIST = (330, 380), 64, 46, 52, 58, 324
 LINE_HEIGHT = 17
 
 
-class Arm(NamedTuple):
-    """One choice, with a curve for each seed."""
+class ArmCurves(NamedTuple):
+    """An arm of the race, with a curve for each seed."""
 
     title: str
     curves: list[list[tuple[float, float, float]]]
@@ -46,18 +48,20 @@ class Rung(NamedTuple):
     """A rung's arms, the best first, and the noise of its base."""
 
     name: str
-    arms: list[Arm]
-    sigma: float | None
-    """None where the base has fewer than two seeds."""
+    arms: list[ArmCurves]
+    noise: Noise
 
     @property
-    def base(self) -> Arm | None:
+    def base(self) -> ArmCurves | None:
         return next((arm for arm in self.arms if arm.is_base), None)
 
-    def deviations(self, arm: Arm) -> float | None:
-        """How many σ an arm ends from the base, negative where it is better."""
-        base = self.base
-        return None if base is None or not self.sigma else (arm.loss - base.loss) / self.sigma
+    @property
+    def sigma(self) -> float | None:
+        return self.noise.sigma
+
+    def deviations(self, arm: ArmCurves) -> float | None:
+        """How many σ an arm ends from the base."""
+        return self.noise.deviations(arm.loss)
 
 
 def read_rungs(content: dict[str, Any]) -> list[Rung]:
@@ -71,15 +75,15 @@ def read_rungs(content: dict[str, Any]) -> list[Rung]:
 
 
 def _rung(name: str, trials: dict[tuple[str, str], list[dict[str, Any]]]) -> Rung:
-    arms, sigma = [], None
+    arms, noise = [], Noise(())
     for (question, who), seeds in trials.items():
         losses = [trial["pinned_loss"] for trial in seeds]
         is_base = (question, who) == ("noise", "base")
-        if is_base and len(losses) > 1:
-            sigma = statistics.stdev(losses)
+        if is_base:
+            noise = Noise(losses)
         title = who if is_base or question.endswith("rate") or not question else f"{question}: {who}"
-        arms.append(Arm(title, [_points(trial) for trial in seeds], statistics.mean(losses), is_base))
-    return Rung(name, sorted(arms, key=lambda arm: arm.loss), sigma)
+        arms.append(ArmCurves(title, [_points(trial) for trial in seeds], statistics.mean(losses), is_base))
+    return Rung(name, sorted(arms, key=lambda arm: arm.loss), noise)
 
 
 def _points(trial: dict[str, Any]) -> list[tuple[float, float, float]]:

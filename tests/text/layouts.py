@@ -14,7 +14,9 @@ import pyarrow as pa
 import zstandard
 from pyarrow import parquet
 
+from bertsmith.config.loading import load
 from bertsmith.text.layouts import layout
+from bertsmith.text.prepare import PrepareRecipe
 
 SYLLABLES = [first + second for first in "bdfgklmnprst" for second in "aeiou"]
 
@@ -109,3 +111,15 @@ def write_parquet(folder: Path, documents: Sequence[bytes], column: str = "text"
     path = folder / "train-00000-of-00001.parquet"
     parquet.write_table(table, path, row_group_size=7)
     return path
+
+
+def recipe(folder: Path, corpus: Path, *more: str, layout: str = "text") -> PrepareRecipe:
+    """Return a recipe that prepares `corpus`, with a vocabulary that is written into `folder` if none is there."""
+    vocab = folder / "vocab.txt" if (folder / "vocab.txt").exists() else write_vocabulary(folder)
+    values = [f"corpus={corpus}", f"vocab={vocab}", "workers=1", "heldout_fraction=0.2", *more]
+    return load(PrepareRecipe, "prepare", layout, values).settings
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return the files of a data folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}

@@ -21,6 +21,7 @@ from bertsmith.text.pieces import ShardWriter
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from tests.plugins import own_process
 from tests.text import layouts
+from tests.text.layouts import content
 
 
 class Unordered:
@@ -76,10 +77,6 @@ def recipe(folder: Path, *more: str) -> PrepareRecipe:
     vocab = layouts.write_vocabulary(folder)
     values = [f"corpus={corpus}", f"vocab={vocab}", "workers=1", "heldout_fraction=0.2", *more]
     return load(PrepareRecipe, "prepare", "jsonl", values).settings
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_an_engine_of_one_s_own_gives_the_same_bytes(tmp_path, monkeypatch):

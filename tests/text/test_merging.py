@@ -10,36 +10,28 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.storage.files import OTHER_FILES
 from bertsmith.text import pieces, shards
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.layouts import json_lines
 from bertsmith.text.merging import MergeSettings, merge_shares
-from bertsmith.text.prepare import PrepareRecipe, prepare
+from bertsmith.text.prepare import prepare
 from bertsmith.text.shards import Data, open_data
 from bertsmith.text.shares import Share
 from tests.text import layouts
+from tests.text.layouts import content
 
 DOCUMENTS = layouts.make_documents(300)
 ONE = MergeSettings(workers=1)
-
-
-def recipe(folder: Path, corpus: Path, *more: str, layout: str = "jsonl") -> PrepareRecipe:
-    vocab = folder / "vocab.txt" if (folder / "vocab.txt").exists() else layouts.write_vocabulary(folder)
-    values = [f"corpus={corpus}", f"vocab={vocab}", "workers=1", "heldout_fraction=0.2", *more]
-    return load(PrepareRecipe, "prepare", layout, values).settings
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"}
+recipe = partial(layouts.recipe, layout="jsonl")
 
 
 @pytest.fixture
@@ -140,6 +132,7 @@ def test_two_processes_that_know_nothing_of_each_other_and_one_that_merges(tmp_p
 
 KILLED = """
 import os, sys
+from functools import partial
 from pathlib import Path
 from bertsmith.storage.files import OTHER_FILES
 from bertsmith.text import pieces, shards

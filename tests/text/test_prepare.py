@@ -24,7 +24,7 @@ from bertsmith.text.part_encoder import PartEncoder
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.text import layouts
-from tests.text.layouts import make_documents
+from tests.text.layouts import make_documents, recipe
 
 DOCUMENTS = make_documents(90)
 
@@ -34,12 +34,6 @@ def small(monkeypatch):
     """Parts and shards so small that a small corpus has many."""
     layouts.set_part_bytes(monkeypatch, 2000)
     monkeypatch.setattr(shards, "SHARD_TOKENS", 1500)
-
-
-def recipe(folder: Path, corpus: Path, *more: str, layout: str = "text") -> PrepareRecipe:
-    vocab = folder / "vocab.txt" if (folder / "vocab.txt").exists() else layouts.write_vocabulary(folder)
-    settings = [f"corpus={corpus}", f"vocab={vocab}", "workers=1", "heldout_fraction=0.2", *more]
-    return load(PrepareRecipe, "prepare", layout, settings).settings
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ from bertsmith.text.merging import MergeSettings, merge_shares
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from tests.plugins import own_process
 from tests.text import layouts
+from tests.text.layouts import content
 
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install bertsmith[ray]")
 PLUGIN = Path(__file__).with_name("marked_layout.py")
@@ -37,10 +38,6 @@ def recipe(folder: Path, *more: str) -> PrepareRecipe:
     vocab = layouts.write_vocabulary(folder)
     values = [f"corpus={folder / 'corpus'}", f"vocab={vocab}", "heldout_fraction=0.2", *more]
     return load(PrepareRecipe, "prepare", "openwebtext", values).settings
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("address", ["ray://10.0.0.1:10001", "10.0.0.1", "http://a:1/", ":6379", ""])
