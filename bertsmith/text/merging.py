@@ -7,9 +7,8 @@ the whole corpus begin and end, and workers copy what is in them out of the shar
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated
 
-from bertsmith.config.fields import setting, settings
+from bertsmith.config.fields import settings
 from bertsmith.console.progress import progress_bar
 from bertsmith.errors import UserError
 from bertsmith.storage.files import (
@@ -28,12 +27,7 @@ from bertsmith.storage.manifests import TOKENIZER, write_manifest
 from bertsmith.text.assembly import Assembly
 from bertsmith.text.data_folders import JOURNAL_FILE
 from bertsmith.text.engines.engine import Engine, Workers, results_in_order
-from bertsmith.text.engines.registry import (
-    ENGINE_DESCRIPTION,
-    ENGINES,
-    RAY_ADDRESS_DESCRIPTION,
-    WORKERS_DESCRIPTION,
-)
+from bertsmith.text.engines.settings import EngineSettings
 from bertsmith.text.journal import Journal, clear_data
 from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardWriter, Span, open_pieces_folder
 from bertsmith.text.shard_checks import HEADER_SIZE, dtypes_of
@@ -44,17 +38,8 @@ MAX_NAMED = 5  # shares, in a message
 
 
 @settings
-class MergeSettings:
+class MergeSettings(EngineSettings):
     """Settings of `prepare merge`."""
-
-    engine: Annotated[str, ENGINES] = setting("processes", ENGINE_DESCRIPTION, identity=False)
-    workers: int | None = setting(None, WORKERS_DESCRIPTION, ge=1, identity=False)
-    ray_address: str | None = setting(None, RAY_ADDRESS_DESCRIPTION, identity=False, url=True, only=("engine = ray",))
-
-    @property
-    def tags(self) -> set[str]:
-        """What its settings apply to."""
-        return {f"engine = {self.engine}"}
 
 
 @no_empty_folder
@@ -79,7 +64,7 @@ def merge_shares(merging: MergeSettings, out: Path, overwrite: bool = False) -> 
             if overwrite:
                 clear_data(out, "data")
             with reported(out):
-                _merge(shares, held, ENGINES[merging.engine](merging.workers, merging))
+                _merge(shares, held, merging.make_engine())
         merged = open_data(out, check=False)
         (out / JOURNAL_FILE).unlink(missing_ok=True)  # there after a crash right after the manifest
         if was_there:

@@ -8,7 +8,7 @@ is done and each shard that is closed, and is all that is known of the work when
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
@@ -20,12 +20,7 @@ from bertsmith.storage.remote import is_address
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity, refuse_other_type, skipped_line
 from bertsmith.text.encoding import check_marks
-from bertsmith.text.engines.registry import (
-    ENGINE_DESCRIPTION,
-    ENGINES,
-    RAY_ADDRESS_DESCRIPTION,
-    WORKERS_DESCRIPTION,
-)
+from bertsmith.text.engines.settings import EngineSettings
 from bertsmith.text.journal import Journal, clear_data, read_units
 from bertsmith.text.shard_making import PrepareJob, make_shards
 from bertsmith.text.shards import Data, open_data
@@ -35,7 +30,7 @@ from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
 @settings
-class PrepareRecipe(CorpusRecipe):
+class PrepareRecipe(EngineSettings, CorpusRecipe):
     """Settings that turn a corpus into token shards."""
 
     vocab: str = setting(
@@ -58,14 +53,6 @@ class PrepareRecipe(CorpusRecipe):
         None, "of a corpus that several machines prepare, each by itself: 3/16 is the third of 16 parts, and "
         "`bertsmith prepare merge` makes one data folder of them", identity=False,
     )  # fmt: skip
-    engine: Annotated[str, ENGINES] = setting("processes", ENGINE_DESCRIPTION, identity=False)
-    workers: int | None = setting(None, WORKERS_DESCRIPTION, ge=1, identity=False)
-    ray_address: str | None = setting(None, RAY_ADDRESS_DESCRIPTION, identity=False, url=True, only=("engine = ray",))
-
-    @property
-    def tags(self) -> set[str]:
-        """What its settings apply to."""
-        return {f"engine = {self.engine}"}
 
 
 @no_empty_folder
@@ -122,7 +109,7 @@ def _plan(recipe: PrepareRecipe, out: Path | str) -> PrepareJob:
     share = None if recipe.part is None else parse_share(recipe.part)
     if share is not None and isinstance(out, str):
         raise UserError(f"--out {out}: a part is prepared in a local folder, in which `prepare merge` finds it")
-    engine = ENGINES[recipe.engine](recipe.workers, recipe)
+    engine = recipe.make_engine()
     engine.get_ready()
     corpus = open_corpus(recipe, (out, Path(recipe.vocab)))
     tokenizer = Tokenizer.load(

@@ -11,8 +11,3 @@ from bertsmith.text.engines.ray import RayEngine
 ENGINES: Registry[Callable[[int | None, Any], Engine]] = Registry(
     "engine", {"processes": ProcessEngine, "ray": RayEngine}
 )
-
-ENGINE_DESCRIPTION = "where the work is done; processes: on this machine; ray: on a Ray cluster (docs/scale.md)"
-WORKERS_DESCRIPTION = "processes; by default as many as there are cores"
-RAY_ADDRESS_DESCRIPTION = "the cluster to join: auto, or HOST:PORT of its head node; by default one on this machine"
-"""Of the settings that all who use engines have."""
