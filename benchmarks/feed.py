@@ -2,19 +2,22 @@
 
     python -m benchmarks.feed data=DATA_FOLDER [--out feed.json]
 
-Also prints what the rows look like, beside the figures known of the reference's rules.
+With data of several corpora it measures their mix as well, beside the same shards taken for one corpus. Also prints
+what the rows look like, beside the figures known of the reference's rules.
 """
 
 import itertools
 import time
+from functools import partial
 
 import numpy as np
 
 from benchmarks.trials import Trials, parser_of
 from bertsmith.randomness import derived_rng
-from bertsmith.text.segments import RowSettings, assemble, rows_of
+from bertsmith.text.segments import RowSettings, assemble, gather, rows_of
 from bertsmith.text.shards import open_data
-from bertsmith.training.batches import RowStream, masked_batches
+from bertsmith.training.batches import masked_batches
+from bertsmith.training.mixing import open_rows, training_shares
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import Plan
 from bertsmith.training.staged_rows import build_collator
@@ -32,21 +35,26 @@ def main() -> None:
     trials = Trials(arguments.out)
     collator = build_collator(PretrainRecipe(data=folder, plan=Plan(steps=1)), data.tokenizer)
 
-    def feed() -> dict[str, float]:
+    def feed(shares: dict[str, float]) -> dict[str, float]:
         """From nothing: planning the rows of the first shards is part of it."""
         started_at = time.perf_counter()
-        stream = RowStream(data, "train", RowSettings(), seed=0)
+        stream = open_rows(data, shares, RowSettings(), seed=0, compat=False)
         made = itertools.islice(masked_batches(stream, collator, 128), arguments.batches)
         tokens = sum(batch.tokens.num_tokens for batch, _ in made)
         return {"tokens/s": tokens / (time.perf_counter() - started_at)}
 
-    trials.alternate("feed", {"bertsmith": feed}, arguments.repeats)
-    median = float(np.median(trials.figures("feed", "bertsmith", "tokens/s")))
-    print(f"feed: {median:,.0f} tokens/s, target {TARGET:,.0f}: {'reached' if median >= TARGET else 'missed'}")
+    mixes = {"bertsmith": {}} | ({"mixed": training_shares(data, {})} if data.corpora else {})
+    trials.alternate("feed", {name: partial(feed, shares) for name, shares in mixes.items()}, arguments.repeats)
+    for name in mixes:
+        median = float(np.median(trials.figures("feed", name, "tokens/s")))
+        reached = "reached" if median >= TARGET else "missed"
+        print(f"feed, {name}: {median:,.0f} tokens/s, target {TARGET:,.0f}: {reached}")
     shard = data.read("train", 0)
     for compat in (False, True):
         rows = rows_of(shard, RowSettings(), derived_rng(0, "rows"), compat)
-        packed = assemble(shard.tokens, rows, np.arange(len(rows)), (data.tokenizer.cls_id, data.tokenizer.sep_id))
+        packed = assemble(
+            [gather(shard.tokens, rows, np.arange(len(rows)))], (data.tokenizer.cls_id, data.tokenizer.sep_id)
+        )
         pieces = np.add.reduceat(packed.segment_ids, np.cumsum(packed.lengths) - packed.lengths)
         kept = (rows.ends - rows.starts).sum() / len(shard.tokens)
         print(

@@ -144,6 +144,7 @@ def _facts(found: Estimate) -> dict[str, str]:
         "parameters": f"{found.parameters['total']:,}: {parts}",
         "vocabulary": f"{found.vocab_size:,} tokens ({found.vocab_source})",
         "plan": _plan(found),
+        **({} if found.mix is None else {"mix": found.mix.removeprefix("mix: ")}),
         "FLOPs": f"{_flops(found.flops, found.flops_per_token)} (matrix products; backward = 2 × forward)",
         "as the reference counts": _reference(found),
         "memory on the CPU": f"{on_cpu}, all of the process; tensors take {_gigabytes(memory.total)} of it",

@@ -86,7 +86,9 @@ def tokenizer(
     with args.stopping(args.command_of("tokenizer", recipe, overrides, out)):
         train_tokenizer(loaded.settings, out, overwrite)
     tell(f"wrote {out}/tokenizer.json and vocab.txt")
-    args.say_next("prepare", recipe, f"corpus={loaded.settings.corpus}", f"vocab={out}", "--out", "data/prepared")
+    typed = [text for text in overrides if text.startswith(("corpus=", "corpora="))]
+    text = typed if loaded.settings.corpora else [f"corpus={loaded.settings.corpus}"]
+    args.say_next("prepare", recipe, *text, f"vocab={out}", "--out", "data/prepared")
 
 
 @app.command()

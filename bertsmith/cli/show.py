@@ -101,6 +101,7 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:
         "vocabulary": f"{data.tokenizer.vocab_size:,} tokens",
         "hash": data.hash,
         "corpus": _plain(manifest.get("corpus", "–")),
+        **{f"corpus {name}": _plain(own.manifest["counts"]) for name, own in data.corpora.items()},
     })  # fmt: skip
     return ["pretrain", "bert-small-owt", f"data={path}", "--out", "runs/bert-small-owt"]
 

@@ -21,6 +21,7 @@ from bertsmith.config.registry import Registry
 from bertsmith.config.schema import (
     drop_inapplicable,
     drop_replaced_settings,
+    expand_lists,
     fields_of,
     leaves,
     path_of,
@@ -88,6 +89,7 @@ def apply_overrides(
         origins[key] = "command line"
         texts[key] = text
     notes = rename_settings(cls, values, origins)
+    expand_lists(cls, values, origins)
     if add_values is not None:
         add_values(values, origins)
     settings = _built(cls, values, texts)

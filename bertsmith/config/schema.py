@@ -9,6 +9,8 @@ the default's.
 import dataclasses
 import functools
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -180,6 +182,19 @@ def rename_settings(cls: Any, values: dict[str, Any], origins: dict[str, str]) -
             values[now], origins[now] = translated, origin
         notes.append(f"{before}={json.dumps(value)} is written {now}={json.dumps(translated)} now")
     return tuple(notes)
+
+
+def expand_lists(cls: Any, values: dict[str, Any], origins: dict[str, str]) -> None:
+    """Put a list of texts in the place of one text into the list of tables that it is short for: `cls` maps such a
+    setting to the tables' and their key of it in `lists`, as corpus=[a, b] to corpora=[{path=a}, {path=b}]."""
+    for name, (tables, key) in getattr(cls, "lists", {}).items():
+        value = values.get(name)
+        if isinstance(value, str) and re.fullmatch(r"\[.+,.+\]", value) and not os.path.exists(value):
+            value = [text.strip().strip("'\"") for text in value[1:-1].split(",")]  # as typed, without quotes
+        if isinstance(value, list):
+            del values[name]
+            values[tables] = [entry if isinstance(entry, dict) else {key: entry} for entry in value]
+            origins[tables] = origins.pop(name, "recipe")
 
 
 class Leaf(NamedTuple):

@@ -9,18 +9,18 @@ from bertsmith.config.loading import check
 from bertsmith.encoders.config import check_length
 from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.errors import UserError
-from bertsmith.evals.pinned import pinned_loss
+from bertsmith.evals.pinned import pinned_losses, pinned_texts
 from bertsmith.objectives.kinds import exported_objective
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import PretrainingSettings
 from bertsmith.storage.remote import is_address
 from bertsmith.text.segments import RowSettings
 from bertsmith.text.shards import open_data
+from bertsmith.training.held_out_text import held_out_text
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
-from bertsmith.training.pretrain import held_out_batches
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runner import Runner, held_out_losses
+from bertsmith.training.runner import Runner
 
 DEFAULT_LENGTH = 128
 """Of rows, where a folder does not say what its model was trained on."""
@@ -74,7 +74,7 @@ def measuring_of(recipe: PretrainRecipe) -> Measuring:
 def held_out(model: Model, data: str | None, rows: int | None, machine_settings: MachineSettings) -> HeldOut:
     """Return means over `rows` held-out rows of `data`. A run is measured by its own masks and rows, on its own data
     where none is named; so is its export, by the settings in config.json. Another folder is measured by its heads, with
-    15 % masked.
+    15 % masked. Of data of several corpora `rows` are of each, and each has its own means as well (`HeldOutText`).
 
     Raises:
         UserError: no data is named and the model is no run; the data is another tokenizer's, or has nothing held out;
@@ -99,14 +99,14 @@ def held_out(model: Model, data: str | None, rows: int | None, machine_settings:
         objective = settings.build(run.recipe.model, vocabulary)
         objective.load_state_dict(run.weights)
     collator = settings.collator(vocabulary, chosen.rows.length, chosen.compat)
-    batches = held_out_batches(opened, chosen, collator)
-    if not batches:
+    text = held_out_text(opened, chosen, collator)
+    if not text.batches:
         raise UserError(f"{path}: nothing to measure on; prepare it again with heldout_fraction=0.01 or so")
     machine = choose_machine(machine_settings, opened.tokenizer.pad_id)
-    measures = held_out_losses(Runner(objective, machine), batches, chosen.rows.length)
+    measures = text.measure(Runner(objective, machine), chosen.rows.length)
     if isinstance(objective, MaskedTokenModel):
-        measures |= pinned_loss(objective, opened, machine)
-    return HeldOut(measures, Measuring(chosen, settings), sum(batch.tokens.num_rows for batch in batches))
+        measures |= pinned_losses(objective, pinned_texts(opened, objective.encoder.settings), machine)
+    return HeldOut(measures, Measuring(chosen, settings), text.num_rows)
 
 
 def _exported_measuring(model: Model) -> Measuring:

@@ -7,16 +7,18 @@ a hash of the row's ids alone.
 
 import hashlib
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.encoder import MaskedTokenModel
 from bertsmith.evals.blimp import blimp_probes
 from bertsmith.evals.rows import batches, flat_indices, scoring_mode, to_device, with_special_tokens
+from bertsmith.storage.results import flat_names
 from bertsmith.text.segments import RowSettings, rows_of
 from bertsmith.text.shards import Data, open_data
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -97,6 +99,25 @@ def pinned_loss(
     return {"pinned_loss": total / count} | ({"pinned_bits_per_byte": bits} if bits else {})
 
 
+class PinnedText(NamedTuple):
+    """Held-out text that is measured."""
+
+    corpus: str  # its name; "" for all text
+    data: Data
+    rows: list[np.ndarray]
+
+
+def pinned_texts(data: Data, encoder: EncoderConfig) -> list[PinnedText]:
+    """Return the rows of all held-out text, and where there are several corpora those of each, as many."""
+    parts = [("", data), *((name, own) for name, own in data.corpora.items() if own.num_tokens("heldout"))]
+    return [PinnedText(name, own, pinned_rows(own, encoder.max_position_embeddings)) for name, own in parts]
+
+
+def pinned_losses(network: MaskedTokenModel, texts: Sequence[PinnedText], machine: Machine) -> dict[str, float]:
+    """Return `pinned_loss` of all text, and that of each corpus as CORPUS.NAME."""
+    return flat_names({text.corpus: pinned_loss(network, text.data, machine, text.rows) for text in texts})
+
+
 def pinned_probe(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> Probe:
     """Return the probe that measures the pinned loss at each evaluation, of objectives that predict masked tokens.
 
@@ -105,10 +126,10 @@ def pinned_probe(recipe: PretrainRecipe, ranks: Ranks = ALONE) -> Probe:
     """
     data = open_data(recipe.data, check=False)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id, ranks=ranks)
-    rows = pinned_rows(data, recipe.model.max_position_embeddings)
+    texts = pinned_texts(data, recipe.model)
 
     def probe(objective: Any, show: Callable[[str], None]) -> dict[str, float]:
-        return pinned_loss(objective, data, machine, rows) if isinstance(objective, MaskedTokenModel) else {}
+        return pinned_losses(objective, texts, machine) if isinstance(objective, MaskedTokenModel) else {}
 
     return probe
 

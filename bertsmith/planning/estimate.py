@@ -17,8 +17,9 @@ from bertsmith.planning.footprint import Footprint, footprint
 from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.storage.remote import is_address
-from bertsmith.text.shards import open_data
+from bertsmith.text.shards import Data, open_data
 from bertsmith.training.dealing import check_batch_sizes
+from bertsmith.training.mixing import describe_mix, training_shares
 from bertsmith.training.recipe import PretrainRecipe, reference_flops_per_token
 from bertsmith.training.stages import Stage, steps_of_stages
 
@@ -115,6 +116,8 @@ class Estimate:
     """Rows taken as full."""
     data_tokens: int | None
     """Training tokens in the data folder; None where there is no folder yet."""
+    mix: str | None
+    """Of data of several corpora their shares and epochs, in words."""
     flops_per_token: float
     """Matrix products, the backward pass being two forward ones; a mean over the plan, or in hours the last stage's."""
     flops: float | None
@@ -141,7 +144,8 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
     loaded = load_incomplete("pretrain", what, overrides)
     recipe: PretrainRecipe = loaded.settings
     path = None if loaded.origins["data"] == "needed" else recipe.data
-    vocab_size, vocab_source, data_tokens = _vocabulary(path, assumed)
+    data = open_data(path, check=False) if path and (is_address(path) or Path(path).exists()) else None
+    vocab_size, vocab_source = _vocabulary(path, data, assumed)
     with shapes_only():  # which ids are special does not matter
         objective = recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size))
     job = _Job(recipe, objective, assumed)
@@ -160,7 +164,8 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         hours=recipe.plan.hours,
         steps=job.steps,
         tokens=tokens,
-        data_tokens=data_tokens,
+        data_tokens=data.num_tokens("train") if data else None,
+        mix=describe_mix(data, training_shares(data, recipe.weights), tokens) if data and data.corpora else None,
         flops_per_token=job.flops_per_token,
         flops=tokens and tokens * job.flops_per_token,
         reference_flops_per_token=reference,
@@ -186,16 +191,14 @@ def _check(assumed: Assumptions) -> None:
         raise UserError(f"--vocab-size {assumed.vocab_size}: a number of tokens, at least 1")
 
 
-def _vocabulary(path: str | None, assumed: Assumptions) -> tuple[int, str, int | None]:
-    """Return the vocabulary's size, where that is from, and the training tokens in the data folder, if there is one."""
-    data = open_data(path, check=False) if path and (is_address(path) or Path(path).exists()) else None
-    tokens = data.num_tokens("train") if data else None
+def _vocabulary(path: str | None, data: Data | None, assumed: Assumptions) -> tuple[int, str]:
+    """Return the vocabulary's size, and where that is from."""
     if assumed.vocab_size is not None:
-        return assumed.vocab_size, "as given", tokens
+        return assumed.vocab_size, "as given"
     if data is not None:
-        return data.manifest["tokenizer"]["vocab_size"], f"of {path}", tokens
+        return data.manifest["tokenizer"]["vocab_size"], f"of {path}"
     reason = "no data=FOLDER" if path is None else f"there is no {path}"
-    return BERT_VOCAB_SIZE, f"BERT's, assumed: {reason}", None
+    return BERT_VOCAB_SIZE, f"BERT's, assumed: {reason}"
 
 
 def _parameters(objective: PretrainingObjective) -> dict[str, int]:

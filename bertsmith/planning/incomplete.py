@@ -12,7 +12,9 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
     given = {override.partition("=")[0] for override in overrides}
     values = read_recipe_values(verb, what)
     wanted = [*required, *(key for key, value in values.items() if value == "")]  # "" leaves it to the command line
-    missing = [f"{key}=…" for key in wanted if key not in given and values.get(key, "") == ""]
+    instead = getattr(recipe_class(verb), "exclusive", ())  # of which one is enough
+    there = given | {key for key, value in values.items() if value != ""}
+    missing = [f"{key}=…" for key in wanted if not there & {key, *(instead if key in instead else ())}]
     complete = None
     if verb == "pretrain" and "init=…" not in missing:
         from bertsmith.training.initial import take_architecture

@@ -42,10 +42,11 @@ from bertsmith.text.docstrings import documents
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import Data
+from bertsmith.training.held_out_text import held_out_text
 from bertsmith.training.machine import choose_machine
-from bertsmith.training.pretrain import held_out_batches, initial_objective, pretrain
+from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.runner import Runner, held_out_losses
+from bertsmith.training.runner import Runner
 from bertsmith.training.staged_rows import build_collator
 
 QUICKSTART = FOLDER_TYPES["quickstart"]
@@ -197,8 +198,8 @@ class _Steps:
 
         start = self.out / "start.json"
         if not start.exists():
-            batches = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
-            losses = held_out_losses(Runner(objective, machine), batches, recipe.rows.length)
+            held_out = held_out_text(data, recipe, build_collator(recipe, data.tokenizer))
+            losses = held_out.measure(Runner(objective, machine), recipe.rows.length)
             write_json(start, finite(losses | read_word_order(objective, self.report)))
         done = pretrain(recipe, self.out / "bert", probes=[*probes_of(recipe), read_word_order, guess])
         return {

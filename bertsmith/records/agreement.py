@@ -11,11 +11,12 @@ from typing import Any
 from bertsmith.config.loading import defaults, identity, read_toml
 from bertsmith.config.plugins import IDENTITY
 from bertsmith.errors import quoted
-from bertsmith.records.entry import data_hash
 from bertsmith.records.evidence import Evidence, GlueEvidence
 from bertsmith.records.rules import glue_averages, scored_tasks, task_identity
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.folders import as_written_now, differences
+from bertsmith.text.shards import Data, data_hash
+from bertsmith.training.mixing import data_identity, training_shares
 
 ELSEWHERE = ("init", "branch", IDENTITY)
 """Keys of an identity that hold the hashes of files which are not evidence."""
@@ -64,7 +65,8 @@ def _recipe(evidence: Evidence) -> Iterator[str]:
         yield f"{run / 'manifest.json'}: {line}"
     recipe = replace(evidence.recipe, plugins=())
     known = {key: value for key, value in manifest["identity"].items() if key not in ELSEWHERE}
-    own = identity(recipe) | {"data": data_hash(evidence.data)}
+    data = Data(run, evidence.data)
+    own = identity(recipe) | data_identity(data, training_shares(data, recipe.weights))
     for line in differences(as_written_now(known, own, defaults(recipe)), own):
         yield f"{run / 'manifest.json'}: identity: {line}, by its recipe and data"
 

@@ -7,8 +7,8 @@ from bertsmith.encoders.config import training_flops
 from bertsmith.encoders.encoder import num_parameters
 from bertsmith.records.evidence import Evidence, GlueEvidence
 from bertsmith.records.rules import board_of, broken_rules, glue_averages, scored_tasks
-from bertsmith.storage.files import sha256_json
 from bertsmith.storage.json_files import finite
+from bertsmith.text.shards import data_hash
 from bertsmith.training.recipe import PretrainRecipe, reference_flops_per_token
 
 MAX_CURVE = 100
@@ -73,11 +73,6 @@ def tokens_by_length(recipe: PretrainRecipe, tokens: int) -> list[tuple[int, flo
             found.append((stage.rows.length, end - begun))
         begun = max(begun, end)
     return found
-
-
-def data_hash(manifest: Mapping[str, Any]) -> str:
-    """Return the hash that a run knows its data by, computed of the data folder's manifest (`Data.hash`)."""
-    return sha256_json([manifest["files"], manifest["tokenizer"]["fingerprint"]])
 
 
 def curve_of(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -151,7 +151,8 @@ def _measures(logs: Sequence[tuple[Run, Log, dict[str, str]]]) -> list[str]:
     names = dict.fromkeys(
         name for _, log, _ in logs for line in log.lines for name, value in line.items() if _is_number(value)
     )
-    found = [name for name in names if name not in NO_MEASURE and not _is_deviation(name, names)]
+    in_others = {name for _, log, _ in logs for line in log.lines for name in _of_corpora(line)}
+    found = [name for name in names if name not in {*NO_MEASURE, *in_others} and not _is_deviation(name, names)]
     losses = [name for name in found if name.endswith("loss")]
     others = [name for name in found if name not in losses and name not in TRAILING]
     return losses + others + [name for name in TRAILING if name in names]
@@ -162,17 +163,30 @@ def _is_deviation(name: str, names: Collection[str]) -> bool:
     return name.endswith(DEVIATION) and name.removesuffix(DEVIATION) in names
 
 
+def _of_corpora(line: dict[str, Any], measure: str | None = None) -> dict[str, str]:
+    """Return the measures of single corpora in a held-out line, of any or of this `measure`, and the corpus of each; a
+    chart has them beside that of all text."""
+    if line["split"] != "heldout":
+        return {}
+    pairs = {name: task_and_metric(name) for name in line}
+    return {name: of for name, (of, metric) in pairs.items() if of and metric in line and measure in (None, metric)}
+
+
 def _curves(run: Run, log: Log, style: dict[str, str], measure: str) -> Iterator[Curve]:
-    for split in ("train", "heldout"):
-        lines = [line for line in log.lines if line["split"] == split and measure in line]
-        values = [line[measure] if _is_number(line[measure]) else None for line in lines]
+    corpora = {name: corpus for line in log.lines for name, corpus in _of_corpora(line, measure).items()}
+    apart = [("heldout", name, corpus) for name, corpus in corpora.items()]
+    for number, (split, name, corpus) in enumerate([("train", measure, ""), ("heldout", measure, ""), *apart]):
+        lines = [line for line in log.lines if line["split"] == split and name in line]
+        values = [line[name] if _is_number(line[name]) else None for line in lines]
         if not any(values):
             continue  # nothing but zeros and gaps, such as skipped steps of a run that skipped none
         if measure == "memory_bytes":
             values = [value and value / 2**30 for value in values]
         kept = thinned(values)
-        label = " · ".join(part for part in (run.name, log.label, "held-out" if split == "heldout" else "") if part)
-        yield Curve(label, style, split, [lines[at] for at in kept], [_rounded(values[at]) for at in kept])
+        parts = (run.name, log.label, "held-out" if split == "heldout" else "", corpus)
+        label = " · ".join(part for part in parts if part)
+        own_style = style | ({"dash": DASHES[(number - 1) % len(DASHES)]} if corpus else {})
+        yield Curve(label, own_style, split, [lines[at] for at in kept], [_rounded(values[at]) for at in kept])
 
 
 def _curve_chart(heading: str, measure: str, curves: Sequence[Curve]) -> Chart:

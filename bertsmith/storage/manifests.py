@@ -46,6 +46,12 @@ _DATA = (*TOKENIZER, "journal.jsonl", "checked.json")  # its shards are named on
 _DATA_CONTENT = {
     "identity": dict, "files": {str: str}, "tokenizer": {"fingerprint": str, "vocab_size": int},
     "counts?": {str: int}, "shards": {str: [{"tokens": int, "lines": int, "documents": int}]},
+    "corpora?": [
+        {
+            "name": str, "path": str, "files": int, "bytes": int, "weight?": (int, float), "parts": int,
+            "counts": {str: int}, "skipped": {str: int}, "shards": {"train": int, "heldout": int},
+        },
+    ],
 }  # fmt: skip
 
 _TYPES = (

@@ -1,7 +1,9 @@
 """Text in, token shards out; no torch in this room.
 
 In reading order:
+    corpus_files  the files of a corpus, in a folder or behind an address
     corpora       a path in any layout → a corpus; the registry of layouts
+    named_corpora the corpora of a recipe, one or several by name
     layouts/      a corpus's files → parts → documents
     blank_lines   documents between blank lines, with any line ends
     archives      tar, read in memory

@@ -1,20 +1,18 @@
 """A path in any layout in, a corpus out: its files in a fixed order, and the parts they are cut into."""
 
-import glob
 import os
 import re
-import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.registry import Registry
 from bertsmith.errors import UserError
-from bertsmith.storage.files import reported, sha256_json
-from bertsmith.storage.manifests import folder_type
-from bertsmith.storage.remote import find_remote, is_address
+from bertsmith.storage.files import sha256_json
+from bertsmith.storage.remote import is_address
+from bertsmith.text.corpus_files import count_endings, is_below, list_address, list_path
 from bertsmith.text.layouts.json_lines import JSON_LINES
 from bertsmith.text.layouts.layout import CorpusFile, CorpusPart, Layout
 from bertsmith.text.layouts.openwebtext import OPENWEBTEXT
@@ -29,13 +27,37 @@ MAX_ENDINGS = 8  # in the message about files that are not read
 
 
 @settings
-class CorpusRecipe:
-    """A corpus and its layout."""
+class CorpusSettings:
+    """One of several corpora; what it leaves out is the recipe's."""
 
-    corpus: str = setting(
-        description="file, folder, glob or URL (s3://…, gs://…, hf://…) of the text; may move between two runs",
-        identity=False,
-        url=True,
+    path: str = setting(description="its text, as of corpus")
+    name: str | None = setting(
+        None, "by which data, measures and weights know it; by default of the path's last part",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$",
+    )  # fmt: skip
+    weight: float | None = setting(
+        None, "its share of the training tokens beside the others' weights; all have one or none, which is to see each "
+        "text equally often (pretrain weights={…} may choose others)", gt=0,
+    )  # fmt: skip
+    layout: Annotated[str, LAYOUTS] | None = setting(None, "its layout, if not the recipe's")
+    documents: Literal["file", "blank_lines"] | None = setting(None, "likewise")
+    field: str | None = setting(None, "likewise", min_length=1)
+
+
+@settings
+class CorpusRecipe:
+    """A corpus and its layout, or several corpora."""
+
+    exclusive: ClassVar[tuple[str, ...]] = ("corpus", "corpora")
+    lists: ClassVar[dict[str, tuple[str, str]]] = {"corpus": ("corpora", "path")}
+
+    corpus: str | None = setting(
+        None, "file, folder, glob or URL (s3://…, gs://…, hf://…) of the text; may move between two runs; [a, b]: "
+        "several corpora, see docs/corpora.md",
+        identity=False, url=True,
+    )  # fmt: skip
+    corpora: tuple[CorpusSettings, ...] = setting(
+        (), "in place of corpus several, each with a name, which training mixes by weight", identity=False, url=True
     )
     layout: Annotated[str, LAYOUTS] = setting(
         description="; ".join(f"{name}: {layout.description}" for name, layout in LAYOUTS.items())
@@ -49,12 +71,27 @@ class CorpusRecipe:
         identity=False,  # their hashes are
     )  # fmt: skip
 
+    def __post_init__(self) -> None:
+        if self.corpus is None and not self.corpora:
+            raise ValueError("corpus: needs a value, in the recipe or as corpus=… on the command line")
+        if self.corpus is not None and self.corpora:
+            raise ValueError("corpus and corpora: give one of them")
+        weighted = [corpus.weight is not None for corpus in self.corpora]
+        if any(weighted) and not all(weighted):
+            raise ValueError(
+                f"corpora[{weighted.index(False)}].weight: needs a value, since corpora[{weighted.index(True)}] has one"
+            )
+        names = [corpus.name for corpus in self.corpora if corpus.name]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"corpora: two have the name {twice[0]}; choose another")
+
 
 class Corpus:
     """The corpus of a recipe, listed but not read.
 
     Attributes:
-        recipe: the recipe.
+        recipe: the recipe, with this one as its `corpus`.
+        path: where it is.
         files: in the order in which they are read.
         num_bytes: of all files together, as stored.
         passed_over: how many other files are there, by their ending.
@@ -62,7 +99,8 @@ class Corpus:
     """
 
     def __init__(self, recipe: CorpusRecipe, files: Sequence[CorpusFile], passed_over: Counter[str]):
-        self.recipe, self.files, self.passed_over = recipe, files, passed_over
+        assert recipe.corpus is not None, "several corpora are a recipe each"
+        self.recipe, self.path, self.files, self.passed_over = recipe, recipe.corpus, files, passed_over
         self.num_bytes = sum(file.size for file in files)
         paths = [re.sub("/+", "/", file.path) for file in files]  # as `commonpath` writes them, URLs too
         folder = os.path.commonpath([os.path.dirname(path) for path in paths])
@@ -75,25 +113,27 @@ class Corpus:
             found = self.passed_over.most_common()
             shown = ", ".join(f"{count:,} {ending}" for ending, count in found[:MAX_ENDINGS])
             more = sum(count for _, count in found[MAX_ENDINGS:])
-            report(f"{self.recipe.corpus}: passed over: {shown}{f' and {more:,} more' if more else ''}")
+            report(f"{self.path}: passed over: {shown}{f' and {more:,} more' if more else ''}")
 
-    def parts(self, share: Share | None = None) -> Iterator[CorpusPart]:
+    def parts(self, share: Share | None = None, start: int = 0, total: int | None = None) -> Iterator[CorpusPart]:
         """Return all parts in order, the same ones at each call, or those of a `share` of the files' bytes. Files that
-        are wholly other shares' are not opened, where the layout allows it."""
+        are wholly other shares' are not opened, where the layout allows it. Beside others it begins at `start` of their
+        `total` bytes."""
         layout = LAYOUTS[self.recipe.layout]
-        return layout.parts(self.files, self.recipe) if share is None else self._parts_of(share, layout)
+        if share is None:
+            return layout.parts(self.files, self.recipe)
+        return self._parts_of(share, layout, start, self.num_bytes if total is None else total)
 
-    def _parts_of(self, share: Share, layout: Layout) -> Iterator[CorpusPart]:
+    def _parts_of(self, share: Share, layout: Layout, start: int, total: int) -> Iterator[CorpusPart]:
         """Yield the parts whose first byte is this share's."""
         groups = [[file] for file in self.files] if layout.by_file(self.files) else [self.files]
-        start = 0
         for group in groups:
             size = sum(file.size for file in group)
             last = start + max(0, size - 1)
-            if share.compare(start, self.num_bytes) <= 0 <= share.compare(last, self.num_bytes):
+            if share.compare(start, total) <= 0 <= share.compare(last, total):
                 done = 0
                 for part in layout.parts(group, self.recipe):
-                    place = share.compare(min(start + done, last), self.num_bytes)
+                    place = share.compare(min(start + done, last), total)
                     if place > 0:
                         return
                     if place == 0:
@@ -109,78 +149,21 @@ def open_corpus(recipe: CorpusRecipe, apart_from: Sequence[Path | str] = ()) -> 
     Raises:
         UserError: nothing is there, or nothing of the recipe's layout.
     """
-    path = recipe.corpus
+    path = recipe.corpus or ""
     passed_over: Counter[str] = Counter()
-    files = _list_url(path) if is_address(path) else _list_local(path, passed_over)
+    files = list_address(path) if is_address(path) else list_path(path, passed_over)
     others = tuple(os.path.abspath(other) for other in apart_from)
-    if _is_in(os.path.abspath(path), others):
+    if is_below(os.path.abspath(path), others):
         raise UserError(f"{path}: the corpus itself; choose another --out")
-    files = [file for file in files if not _is_in(os.path.abspath(file.path), others)]
+    files = [file for file in files if not is_below(os.path.abspath(file.path), others)]
     groups = LAYOUTS[recipe.layout].suffixes
     for suffixes in groups:
         if chosen := [file for file in files if file.path.lower().endswith(suffixes)]:
             read = {file.path for file in chosen}
-            return Corpus(recipe, chosen, passed_over + _endings(file.path for file in files if file.path not in read))
+            rest = count_endings(file.path for file in files if file.path not in read)
+            return Corpus(recipe, chosen, passed_over + rest)
     if files and not os.path.isdir(path):
         return Corpus(recipe, files, passed_over)
     found = f"{len(files)} files, such as {os.path.basename(files[0].path)}" if files else "no file"
     wanted = ", ".join("*" + suffix for suffixes in groups for suffix in suffixes)
     raise UserError(f"{path}: {found}; layout = {recipe.layout!r} reads {wanted}")
-
-
-def _endings(paths: Iterable[str]) -> Counter[str]:
-    names = (os.path.basename(path) for path in paths)
-    endings = ("".join(Path(name.lstrip(".")).suffixes[-2:]) for name in names)
-    return Counter(f"*{ending[-20:]}" if ending else "without an ending" for ending in endings)
-
-
-def _list_local(path: str, passed_over: Counter[str]) -> list[CorpusFile]:
-    """List the regular files; pipes and devices are counted and never opened."""
-    with reported(Path(path)):
-        if os.path.isdir(path):
-            names = list(_walk(path, passed_over))
-        else:
-            names = [path] if os.path.exists(path) else glob.glob(path, recursive=True)
-            if not names:
-                raise UserError(f"{path}: no such file or folder; set corpus=… to where the text is")
-        files = []
-        for name in names:
-            status = os.stat(name)
-            if stat.S_ISREG(status.st_mode):
-                files.append(CorpusFile(name, status.st_size))
-            elif name == path:
-                raise UserError(f"{path}: neither a file nor a folder; write what it gives to a file")
-            elif not stat.S_ISDIR(status.st_mode):
-                passed_over["pipe, device or socket"] += 1
-        return sorted(files)
-
-
-def _is_in(path: str, others: Sequence[str]) -> bool:
-    return any(path == other or path.startswith(f"{other}{os.sep}") for other in others)
-
-
-def _walk(folder: str, passed_over: Counter[str]) -> Iterator[str]:
-    """Yield the files below a folder, but hidden ones and those in folders that bertsmith wrote; links are followed,
-    and no folder is entered twice."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    seen = set()
-    for parent, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        place = os.path.realpath(parent)
-        if place in seen or (parent != folder and folder_type(Path(parent)) is not None):
-            folders.clear()
-            continue
-        seen.add(place)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        hidden = sum(name.startswith(".") for name in names)
-        if hidden:
-            passed_over["hidden"] += hidden
-        yield from (os.path.join(parent, name) for name in names if not name.startswith("."))
-
-
-def _list_url(url: str) -> list[CorpusFile]:
-    if not (found := find_remote(url)):
-        raise UserError(f"{url}: nothing there; set corpus=… to where the text is")
-    return [CorpusFile(address, size) for address, size in found]

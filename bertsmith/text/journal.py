@@ -29,6 +29,22 @@ SYNC_SECONDS = 10.0  # seconds of work that a power cut may lose; a killed proce
 
 
 @dataclass
+class CorpusProgress:
+    """The finished work on one of the corpora.
+
+    Attributes:
+        first: by split, the number of shards before its own.
+        parts: number of its parts, or of those of a share.
+        counts, skipped: as of all.
+    """
+
+    first: dict[str, int]
+    parts: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
 class PrepareProgress:
     """The finished work of a preparation.
 
@@ -37,6 +53,7 @@ class PrepareProgress:
         dtype: of its tokens.
         parts: number of parts of the corpus whose documents are in pieces or shards.
         counts, skipped: sums over these parts, see `bertsmith.text.encoding.Encoded`.
+        corpora: likewise of each corpus that was begun; a shard ends with its corpus.
         cutters: of each split, with the pieces that are not yet in closed shards.
         shards: number of tokens, lines and documents of each closed shard, by split.
         files: sha256 of each closed shard's files, by name.
@@ -50,6 +67,13 @@ class PrepareProgress:
     cutters: dict[str, ShardCutter] = field(default_factory=lambda: {split: ShardCutter() for split in SPLITS})
     shards: dict[str, list[dict[str, int]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     files: dict[str, str] = field(default_factory=dict)
+    corpora: list[CorpusProgress] = field(default_factory=lambda: [CorpusProgress(dict.fromkeys(SPLITS, 0))])
+
+    def begin_corpus(self) -> None:
+        """Take what is added from now on to be the next corpus's."""
+        for cutter in self.cutters.values():
+            cutter.finish()
+        self.corpora.append(CorpusProgress({split: cutter.num_shards for split, cutter in self.cutters.items()}))
 
     def add(self, line: dict[str, Any]) -> list[Span]:
         """Add a line of the journal, and return the pieces that are in a shard now."""
@@ -60,17 +84,32 @@ class PrepareProgress:
             self.shards[line["closed"]].append(line["lengths"])
             self.files |= line["files"]
             return cutter.full.popleft() if cutter.full else []
+        while len(self.corpora) <= line.get("corpus", 0):
+            self.begin_corpus()
         for split, lengths in line["lengths"].items():
             self.cutters[split].add(piece_span(self.folder, self.parts, split, tuple(lengths), self.dtype))
         self.parts += 1
-        self.counts.update(line["counts"])
-        self.skipped.update(line["skipped"])
+        self.corpora[-1].parts += 1
+        for progress in (self, self.corpora[-1]):
+            progress.counts.update(line["counts"])
+            progress.skipped.update(line["skipped"])
         return []
 
-    def facts(self) -> dict[str, Any]:
-        """Return what a manifest says of the work."""
+    def facts(self, corpora: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """Return what a manifest says of the work once all shards are closed, and of what it says of each of several
+        `corpora` also its parts, counts, and how many shards of each split are its own."""
         skipped, files = (dict(sorted(by_name.items())) for by_name in (self.skipped, self.files))
-        return {"counts": dict(self.counts), "skipped": skipped, "shards": self.shards, "files": files}
+        facts = {"counts": dict(self.counts), "skipped": skipped, "shards": self.shards, "files": files}
+        while len(self.corpora) < len(corpora):
+            self.begin_corpus()
+        ends = [*(each.first for each in self.corpora[1:]), {split: len(self.shards[split]) for split in SPLITS}]
+        described = [
+            corpus | {
+                "parts": each.parts, "counts": dict(each.counts), "skipped": dict(sorted(each.skipped.items())),
+                "shards": {split: end[split] - each.first[split] for split in SPLITS},
+            } for corpus, each, end in zip(corpora, self.corpora, ends, strict=False)
+        ]  # fmt: skip
+        return facts | ({"corpora": described} if described else {})
 
     def lost_parts(self) -> dict[int, dict[str, Lengths]]:
         """Return the numbers of parts whose pieces are needed and not on disk, and their lengths by split: a power cut
@@ -117,8 +156,8 @@ class Journal:
         with reported(self.path):
             self._file = os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
 
-    def commit(self, lengths: dict[str, Lengths], counts: Counter[str], skipped: Counter[str]) -> None:
-        """Note down that the pieces of the next part of the corpus are there."""
+    def commit(self, lengths: dict[str, Lengths], counts: Counter[str], skipped: Counter[str], corpus: int = 0) -> None:
+        """Note down that the pieces of the next part are there, which is of the corpus of this number."""
         number = self.done.parts
         self._unsynced += [
             piece_span(self.done.folder, number, split, lengths[split], self.done.dtype)
@@ -128,7 +167,8 @@ class Journal:
         durable = time.monotonic() - self._synced_at > SYNC_SECONDS
         if durable:
             self._sync_pieces()
-        self._note({"lengths": lengths, "counts": counts, "skipped": skipped})
+        later = {"corpus": corpus} if corpus else {}
+        self._note({"lengths": lengths, "counts": counts, "skipped": skipped, **later})
         if durable:
             os.fsync(self._file.fileno())
             self._synced_at = time.monotonic()

@@ -16,10 +16,11 @@ from bertsmith.text.shards import ARRAYS, SPLITS
 JOURNAL = "journal of a preparation"  # the type in the first line, which makes a journal.jsonl one of ours
 JOURNAL_VERSION = 2  # of its lines and of how corpora are cut into parts; the first had no number
 MAX_JOURNAL_LINE = 1 << 20  # bytes; a line has about 500
+MAX_CORPORA = 1 << 16
 
 _HEAD = {"kind": str, "format_version": int, "journal_version?": int, "bertsmith_version?": str, "identity": dict}
 _COUNTS = {str: int}
-_PART = {"lengths": {split: [int] for split in SPLITS}, "counts": _COUNTS, "skipped": _COUNTS}
+_PART = {"lengths": {split: [int] for split in SPLITS}, "counts": _COUNTS, "skipped": _COUNTS, "corpus?": int}
 _CLOSED = {"closed": str, "lengths": dict.fromkeys(ARRAYS, int), "files": {str: str}}
 
 
@@ -90,6 +91,8 @@ def _read_line(text: bytes, where: str) -> dict[str, Any]:
             raise UserError(f"{where}: closed is none of {', '.join(SPLITS)}")
         return line
     check_shape(line, _PART, where)
+    if not 0 <= line.get("corpus", 0) <= MAX_CORPORA:
+        raise UserError(f"{where}: corpus is no number of one")
     for split, lengths in line["lengths"].items():
         if split not in SPLITS or len(lengths) != len(ARRAYS) or min(lengths) < 0:
             raise UserError(f"{where}: lengths.{split} are no lengths of a piece")

@@ -14,10 +14,10 @@ from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import read_manifest, write_manifest
 from bertsmith.text.blank_lines import unify_line_ends
 from bertsmith.text.compression import UnreadableInput
-from bertsmith.text.corpora import Corpus, open_corpus
 from bertsmith.text.data_folders import refuse_other_identity, refuse_other_type, skipped_line
 from bertsmith.text.engines.registry import ENGINES
 from bertsmith.text.layouts.layout import CorpusPart
+from bertsmith.text.named_corpora import Corpora, open_corpora
 from bertsmith.text.part_encoder import note_broken
 from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
@@ -52,8 +52,8 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
         UserError: a path or a setting is wrong, an archive is broken (unless `on_error` is "skip"), the corpus has no
             text, `out` was made with other settings, is in use or cannot be written.
     """
-    corpus = open_corpus(recipe, (out, *([] if recipe.extend is None else [Path(recipe.extend)])))
-    own = identity(recipe) | {"corpus": corpus.fingerprint}
+    corpora = open_corpora(recipe, (out, *([] if recipe.extend is None else [Path(recipe.extend)])))
+    own = identity(recipe) | corpora.identity
     if recipe.extend is None:
         base, notes = None, [f"vocabulary: {'cased' if recipe.lowercase is False else 'lower-cased'} (lowercase)"]
         casing = {"lowercase": recipe.lowercase is not False, "strip_accents": recipe.strip_accents}
@@ -70,7 +70,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
             refuse_other_identity(out, read_manifest(out, "tokenizer")["identity"], own)
             return Tokenizer.load(out)
         counts: Counter[str] = Counter()
-        texts = _texts(corpus, recipe, counts, notes)
+        texts = _texts(corpora, recipe, counts, notes)
         if base is None:
             lowercase = recipe.lowercase is not False
             tokenizer = train_vocabulary(texts, recipe.size, lowercase=lowercase, strip_accents=recipe.strip_accents)
@@ -88,22 +88,26 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
         return tokenizer
 
 
-def _texts(corpus: Corpus, recipe: TokenizerRecipe, counts: Counter[str], notes: list[str]) -> Iterator[str]:
-    """Yield documents of every n-th part, so that about `recipe.megabytes` of text come from all over the corpus."""
-    size, due, share = 0, 1.0, 1.0
+def _texts(corpora: Corpora, recipe: TokenizerRecipe, counts: Counter[str], notes: list[str]) -> Iterator[str]:
+    """Yield documents of every n-th part, so that about `recipe.megabytes` of text come from all over the corpora, of
+    several from each as its share of the bytes is."""
+    size, begun, num_bytes = 0, -1, corpora.num_bytes
     skipped: Counter[str] = Counter()
-    with progress_bar("reading", corpus.num_bytes) as bar:
-        corpus.report_passed_over(bar.line)
+    with progress_bar("reading", num_bytes) as bar:
+        corpora.report_passed_over(bar.line)
         for note in notes:
             bar.line(note)
-        for part in corpus.parts():
+        for number, part in corpora.parts():
+            if number != begun:  # how much text a byte has is another in each
+                begun, due, share, before = number, 1.0, 1.0, counts["characters"]
             if due >= 1.0:
                 due -= 1.0
                 for text in _documents(part, recipe.on_error == "skip", skipped):
                     counts.update(documents=1, characters=len(text))
                     yield text
-                if share == 1.0 and counts["characters"] and part.size:
-                    share = min(1.0, recipe.megabytes * 1e6 / (counts["characters"] * corpus.num_bytes / part.size))
+                found = counts["characters"] - before
+                if share == 1.0 and found and part.size:
+                    share = min(1.0, recipe.megabytes * 1e6 / (found * num_bytes / part.size))
             due += share
             size += part.size
             bar.update(size, f"{format_count(counts['documents'])} documents")

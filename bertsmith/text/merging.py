@@ -6,6 +6,7 @@ the whole corpus begin and end, and workers copy what is in them out of the shar
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import islice
 from pathlib import Path
 
 from bertsmith.config.fields import settings
@@ -31,10 +32,11 @@ from bertsmith.text.engines.settings import EngineSettings
 from bertsmith.text.journal import Journal, clear_data
 from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardWriter, Span, open_pieces_folder
 from bertsmith.text.shard_checks import HEADER_SIZE, dtypes_of
-from bertsmith.text.shards import ARRAYS, Data, open_data, shard_file
+from bertsmith.text.shards import ARRAYS, SPLITS, Data, open_data, shard_file
 from bertsmith.text.shares import Share, refuse_beside_shares, share_folders
 
 MAX_NAMED = 5  # shares, in a message
+DESCRIBED = ("name", "path", "files", "bytes", "weight")  # of each of several corpora; the rest is added up
 
 
 @settings
@@ -102,6 +104,9 @@ def _refuse_unlike(share: Share, data: Data, first: Data) -> None:
         raise UserError(
             f"{data.path}: made by bertsmith {version}, and part 1 by {expected}; make all parts with one version"
         )
+    weights = [[each.get("weight") for each in side.manifest.get("corpora", ())] for side in (first, data)]
+    if weights[0] != weights[1]:
+        raise UserError(f"{data.path}: its corpora have other weights than part 1's; make it again with --overwrite")
     if found := differences(first.manifest["identity"], manifest["identity"]):
         raise UserError(
             f"{data.path}: made with other settings than part 1; make it again with --overwrite\n{'; '.join(found)}"
@@ -125,23 +130,37 @@ def _merge(shares: list[Data], held: Held, engine: Engine) -> None:
         for data in shares:
             journal.done.counts.update(data.manifest["counts"])
             journal.done.skipped.update(data.manifest["skipped"])
+            for corpus, each in zip(journal.done.corpora, data.manifest.get("corpora", ()), strict=False):
+                corpus.parts += each["parts"]
+                corpus.counts.update(each["counts"])
+                corpus.skipped.update(each["skipped"])
         remove_tree(out / PIECES_FOLDER)
         for name in TOKENIZER:
             with atomic_write(out / name) as file:
                 file.write((shares[0].path / name).read_bytes())
         facts = {key: first[key] for key in ("identity", "corpus", "tokenizer")}
-        write_manifest(out, "data", facts | journal.done.facts())
+        described = [{key: each[key] for key in DESCRIBED if key in each} for each in first.get("corpora", ())]
+        write_manifest(out, "data", facts | journal.done.facts(described))
         journal.delete()
 
 
 def _copy_shards(shares: list[Data], journal: Journal, held: Held, workers: Workers) -> None:
     """Have workers put together the shards that are not yet there."""
-    for split, cutter in journal.done.cutters.items():
-        for data in shares:
-            for span in spans_of(data, split):
-                cutter.add(span)
+    done, last = journal.done, max(0, len(shares[0].manifest.get("corpora", ())) - 1)
+    spans = {split: [spans_of(data, split) for data in shares] for split in SPLITS}
+    for number in range(last + 1):
+        if number:
+            done.begin_corpus()
+        for split, cutter in done.cutters.items():
+            for data, found in zip(shares, spans[split], strict=True):
+                # The last one's to their end, where they are held to their manifest.
+                own = None if number == last else data.manifest["corpora"][number]["parts"]
+                for span in islice(found, own):
+                    if span is not None:
+                        cutter.add(span)
+    for split, cutter in done.cutters.items():
         cutter.finish()
-        for _ in journal.done.shards[split]:  # closed before a kill
+        for _ in done.shards[split]:  # closed before a kill
             cutter.full.popleft()
     total = sum(len(cutter.full) for cutter in journal.done.cutters.values())
     with progress_bar("merge", total) as bar:
@@ -154,9 +173,9 @@ def _copy_shards(shares: list[Data], journal: Journal, held: Held, workers: Work
         Assembly(journal, workers, closed).finish()
 
 
-def spans_of(data: Data, split: str) -> Iterator[Span]:
-    """Yield where in a share's shards the documents of each part of the corpus are. Raises UserError where its manifest
-    does not agree with itself."""
+def spans_of(data: Data, split: str) -> Iterator[Span | None]:
+    """Yield where in a share's shards the documents of each part of the corpora are, None for a part without any.
+    Raises UserError where its manifest does not agree with itself."""
     fault = UserError(f"{data.path}: its manifest does not agree with itself; make the part again with --overwrite")
     dtypes, files = dtypes_of(data.manifest["tokenizer"]["vocab_size"]), iter(data.manifest["shards"][split])
     index, lengths, start = -1, [0, 0, 0], [0, 0, 0]  # of the shard; where in it the next documents are
@@ -164,6 +183,7 @@ def spans_of(data: Data, split: str) -> Iterator[Span]:
         if len(unit) != len(ARRAYS) or min(unit) < 0:
             raise fault
         if not unit[2]:
+            yield None
             continue
         if start == lengths:
             index, shard = index + 1, next(files, dict.fromkeys(ARRAYS, 0))

@@ -122,11 +122,13 @@ class ShardCutter:
     Attributes:
         full: spans of each shard that is full and not yet closed.
         open: spans of the one that is not full.
+        num_shards: how many were full so far, the closed ones too.
     """
 
     def __init__(self) -> None:
         self.full: deque[list[Span]] = deque()
         self.open: list[Span] = []
+        self.num_shards = 0
         self._tokens = 0
 
     def add(self, span: Span) -> None:
@@ -144,6 +146,7 @@ class ShardCutter:
         """Call the open shard full, whatever it holds; there is none without a document."""
         if self.open:
             self.full.append(self.open)
+            self.num_shards += 1
             self.open, self._tokens = [], 0
 
 

@@ -17,11 +17,12 @@ from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import write_manifest
 from bertsmith.storage.remote import is_address
-from bertsmith.text.corpora import CorpusRecipe, open_corpus
+from bertsmith.text.corpora import CorpusRecipe
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity, refuse_other_type, skipped_line
 from bertsmith.text.encoding import check_marks
 from bertsmith.text.engines.settings import EngineSettings
 from bertsmith.text.journal import Journal, clear_data, read_units
+from bertsmith.text.named_corpora import open_corpora
 from bertsmith.text.shard_making import PrepareJob, make_shards
 from bertsmith.text.shards import Data, open_data
 from bertsmith.text.shares import parse_share, refuse_beside_shares
@@ -71,16 +72,18 @@ def prepare(recipe: PrepareRecipe, out: Path | str, overwrite: bool = False) -> 
     if is_address(out):
         address = str(out).rstrip("/")
         job = _plan(recipe, address)
-        return make_remote(
+        data = make_remote(
             address, lambda held: _make(job, "data", held), lambda before: _refuse_other(job, before), overwrite
         )
-    out = Path(out)
-    job = _plan(recipe, out)
-    make_folder(out)
-    if job.share is None:
-        return _make_folder(job, out, overwrite)
-    refuse_beside_shares(out)
-    return _make_folder(job, job.out, overwrite)
+    else:
+        out = Path(out)
+        job = _plan(recipe, out)
+        make_folder(out)
+        if job.share is not None:
+            refuse_beside_shares(out)
+        data = _make_folder(job, job.out, overwrite)
+    _refuse_other_weights(job, data)
+    return data
 
 
 @no_empty_folder
@@ -111,15 +114,15 @@ def _plan(recipe: PrepareRecipe, out: Path | str) -> PrepareJob:
         raise UserError(f"--out {out}: a part is prepared in a local folder, in which `prepare merge` finds it")
     engine = recipe.make_engine()
     engine.get_ready()
-    corpus = open_corpus(recipe, (out, Path(recipe.vocab)))
+    corpora = open_corpora(recipe, (out, Path(recipe.vocab)))
     tokenizer = Tokenizer.load(
         recipe.vocab, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents, compat=recipe.compat
     )
     check_marks(tokenizer)
-    fingerprints = {"corpus": corpus.fingerprint, "vocab": tokenizer.fingerprint}
+    fingerprints = {**corpora.identity, "vocab": tokenizer.fingerprint}
     decided = {"lowercase": tokenizer.lowercase, "strip_accents": tokenizer.strip_accents}
     return PrepareJob(
-        corpus=corpus,
+        corpora=corpora,
         tokenizer=tokenizer,
         out=work_folder(out) if isinstance(out, str) else out / (share.folder_name if share else ""),
         address=out if isinstance(out, str) else None,
@@ -140,6 +143,17 @@ def _refuse_other(job: PrepareJob, before: dict[str, Any]) -> None:
     refuse_other_identity(job.place, before, job.identity)
 
 
+def _refuse_other_weights(job: PrepareJob, data: Data) -> None:
+    """Raise UserError where the data was finished before with other weights, which are no part of its identity."""
+    before, now = ({each["name"]: each.get("weight") for each in found}
+                   for found in (data.manifest.get("corpora", ()), job.corpora.describe()))  # fmt: skip
+    if changed := [name for name in now if now[name] != before.get(name)]:
+        raise UserError(
+            f"{job.place}: is finished, with weight {before.get(changed[0])} of {changed[0]}, not {now[changed[0]]}; "
+            f"choose weights where they are used: bertsmith pretrain … weights={{{changed[0]}=…}}"
+        )
+
+
 def _make(job: PrepareJob, type_name: str, held: Held) -> None:
     journal = Journal(job.out, job.identity, job.tokenizer.dtype)
     with closing(journal):
@@ -147,9 +161,7 @@ def _make(job: PrepareJob, type_name: str, held: Held) -> None:
             make_shards(job, journal, held)
             if not journal.done.counts["documents"] and job.share is None:
                 reason = skipped_line(journal.done.skipped) or "it is empty"
-                raise UserError(
-                    f"{job.corpus.recipe.corpus}: no usable document ({reason}); check corpus, layout and field"
-                )
+                raise UserError(f"{job.corpora.path}: no usable document ({reason}); check corpus, layout and field")
             job.tokenizer.save(job.out)
             write_manifest(job.out, type_name, _manifest(job, journal))
             journal.delete()
@@ -167,9 +179,10 @@ def _make(job: PrepareJob, type_name: str, held: Held) -> None:
 def _manifest(job: PrepareJob, journal: Journal) -> dict[str, Any]:
     """Return the manifest's content, which depends neither on the time nor on the number of workers."""
     share = {} if job.share is None else {"part": list(job.share), "units": read_units(journal.path)}
+    corpora = job.corpora
     return share | {
         "identity": job.identity,
-        "corpus": {"path": job.corpus.recipe.corpus, "files": len(job.corpus.files), "bytes": job.corpus.num_bytes},
+        "corpus": {"path": corpora.path, "files": corpora.num_files, "bytes": corpora.num_bytes},
         "tokenizer": {"fingerprint": job.tokenizer.fingerprint, "vocab_size": job.tokenizer.vocab_size},
-        **journal.done.facts(),
+        **journal.done.facts(corpora.describe()),
     }

@@ -4,7 +4,7 @@ A row is `[CLS] first segment [SEP]` or `[CLS] first segment [SEP] second segmen
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -179,17 +179,34 @@ def _uniform(rng: np.random.Generator) -> Iterator[float]:
         yield from rng.random(8192).tolist()
 
 
-def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, specials: tuple[int, int]) -> PackedRows:
-    """Assemble the rows numbered `chosen` ([R] int64) with `specials` = ([CLS], [SEP]) around their pieces."""
-    cls_id, sep_id = specials
+class GatheredRows(NamedTuple):
+    """R rows as the ids of their pieces, in row order, without special tokens."""
+
+    ids: np.ndarray  # [T], the shard's type
+    sizes: np.ndarray  # [P] int64, of each piece
+    segments: np.ndarray  # [P] uint8, as of `RowSpans`
+    num_pieces: np.ndarray  # [R] int64
+
+
+def gather(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray) -> GatheredRows:
+    """Read the pieces of the rows numbered `chosen` ([R] int64)."""
     first, num_pieces = rows.bounds[chosen], rows.bounds[chosen + 1] - rows.bounds[chosen]
     pieces = _ranges(first, num_pieces)
-    row_of_piece = np.repeat(np.arange(len(chosen)), num_pieces)
     starts, sizes = rows.starts[pieces], rows.ends[pieces] - rows.starts[pieces]
-    second = rows.segments[pieces] == 1
+    return GatheredRows(shard_tokens[_ranges(starts, sizes)], sizes, rows.segments[pieces], num_pieces)
 
-    first_sizes = np.bincount(row_of_piece, weights=sizes * ~second, minlength=len(chosen)).astype(np.int64)
-    second_sizes = np.bincount(row_of_piece, weights=sizes * second, minlength=len(chosen)).astype(np.int64)
+
+def assemble(parts: Sequence[GatheredRows], specials: tuple[int, int]) -> PackedRows:
+    """Assemble rows of several shards, one part after another, with `specials` = ([CLS], [SEP]) around their pieces. To
+    do it once for all of a batch takes less time than shard by shard."""
+    gathered, sizes, segments, num_pieces = (np.concatenate(column) for column in zip(*parts, strict=True))
+    cls_id, sep_id = specials
+    num_rows = len(num_pieces)
+    row_of_piece = np.repeat(np.arange(num_rows), num_pieces)
+    second = segments == 1
+
+    first_sizes = np.bincount(row_of_piece, weights=sizes * ~second, minlength=num_rows).astype(np.int64)
+    second_sizes = np.bincount(row_of_piece, weights=sizes * second, minlength=num_rows).astype(np.int64)
     lengths = first_sizes + second_sizes + 2 + (second_sizes > 0)
     row_ends = np.cumsum(lengths)
     row_starts = row_ends - lengths
@@ -198,11 +215,11 @@ def assemble(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray, speci
     num_specials = lengths - first_sizes - second_sizes
     specials_before = (np.cumsum(num_specials) - num_specials)[row_of_piece]
     places = np.cumsum(sizes) - sizes + specials_before + 1 + second
-    ids = np.full(int(lengths.sum()), sep_id, dtype=shard_tokens.dtype)
-    ids[_ranges(places, sizes)] = shard_tokens[_ranges(starts, sizes)]
+    ids = np.full(int(lengths.sum()), sep_id, dtype=gathered.dtype)
+    ids[_ranges(places, sizes)] = gathered
     ids[row_starts] = cls_id
     sizes_by_segment = np.stack([first_sizes + 2, lengths - first_sizes - 2], axis=1).ravel()
-    segment_ids = np.repeat(np.tile(np.array([0, 1], np.uint8), len(chosen)), sizes_by_segment)
+    segment_ids = np.repeat(np.tile(np.array([0, 1], np.uint8), num_rows), sizes_by_segment)
     return PackedRows(ids, segment_ids, lengths)
 
 

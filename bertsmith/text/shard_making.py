@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -14,11 +15,11 @@ from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, remove_tree
 from bertsmith.text.assembly import Assembly, remove_pieces
 from bertsmith.text.compression import UnreadableInput
-from bertsmith.text.corpora import Corpus
 from bertsmith.text.data_folders import skipped_line
 from bertsmith.text.engines.engine import Engine, results_in_order
-from bertsmith.text.journal import Journal, PrepareProgress
+from bertsmith.text.journal import CorpusProgress, Journal, PrepareProgress
 from bertsmith.text.layouts.layout import CorpusPart
+from bertsmith.text.named_corpora import Corpora
 from bertsmith.text.part_encoder import PartEncoder, Result
 from bertsmith.text.pieces import PIECES_FOLDER, Lengths, open_pieces_folder, piece_span
 from bertsmith.text.shares import Share
@@ -35,7 +36,7 @@ MAX_BROKEN, MAX_TOKENS = 3, 64
 class PrepareJob(NamedTuple):
     """A preparation with everything opened."""
 
-    corpus: Corpus
+    corpora: Corpora
     tokenizer: Tokenizer
     out: Path  # where the work is done
     address: str | None  # where the shards are written, if that is elsewhere
@@ -54,7 +55,7 @@ class PrepareJob(NamedTuple):
     @property
     def num_bytes(self) -> int:
         """The bytes of the corpus's files that are read, about."""
-        return self.corpus.num_bytes if self.share is None else self.corpus.num_bytes // self.share.total
+        return self.corpora.num_bytes // (1 if self.share is None else self.share.total)
 
 
 def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
@@ -68,12 +69,12 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
         copy = JournalCopy(journal.path, job.address) if job.address else None
         workers = stack.enter_context(job.engine.start(encoder))
         results = results_in_order(workers, PartEncoder.encode, iter(todo))
-        job.corpus.report_passed_over(bar.line)
+        job.corpora.report_passed_over(bar.line)
         for note in (f"{job.vocab}: {job.tokenizer.casing}", *job.tokenizer.notes()):
             bar.line(note)
         if journal.done.parts:
             bar.line(f"{job.place}: goes on after {_summary(journal.done)}")
-        job.tokenizer.check_against_reference(_sample(job.corpus))  # while the workers start
+        job.tokenizer.check_against_reference(_sample(job.corpora))  # while the workers start
         assembly, is_announced = Assembly(journal, workers, remove_pieces), False
         for (number, part), result in results:
             if not is_announced and result.counts["documents"] and part.size:
@@ -83,7 +84,7 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
             if number in todo.lost:
                 todo.found_again(number, part, result)
             else:
-                journal.commit(result.lengths, result.counts, result.skipped)
+                journal.commit(result.lengths, result.counts, result.skipped, todo.corpus_of(number))
             if not todo.lost:
                 assembly.go_on()
             if copy:
@@ -98,6 +99,11 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
             details = f"{format_count(journal.done.counts['documents'])} documents, {rate:.1f} MB/s"
             bar.update(todo.size_before + size, details)
         assembly.finish()
+        for name, corpus in zip(job.corpora.names, journal.done.corpora, strict=False):
+            bar.line(f"{name}: {_summary(corpus)}")
+            if not corpus.counts["documents"] and job.share is None:
+                reason = skipped_line(corpus.skipped) or "it is empty"
+                bar.line(f"{name}: no usable document ({reason}); check its path, layout and field")
         bar.line(f"{job.place}: {_summary(journal.done)}")
     remove_tree(job.out / PIECES_FOLDER)
 
@@ -113,14 +119,20 @@ class _Todo:
     def __init__(self, job: PrepareJob, done: int, lost: dict[int, dict[str, Lengths]]):
         self._job, self._done = job, done
         self.lost, self.size_before = lost, 0
+        self._first: list[int] = []  # part of each corpus that was listed so far
 
     def __iter__(self) -> Iterator[tuple[int, CorpusPart]]:
         again = set(self.lost)
-        for number, part in enumerate(self._job.corpus.parts(self._job.share)):
+        for number, (corpus, part) in enumerate(self._job.corpora.parts(self._job.share)):
+            self._first += [number] * (corpus + 1 - len(self._first))
             if number >= self._done or number in again:
                 yield number, part
             else:
                 self.size_before += part.size
+
+    def corpus_of(self, number: int) -> int:
+        """Return the number of a part's corpus."""
+        return bisect_right(self._first, number) - 1
 
     def found_again(self, number: int, part: CorpusPart, result: Result) -> None:
         """Take note of a lost part. Raises UserError where it is another one than before."""
@@ -128,17 +140,21 @@ class _Todo:
             raise UserError(f"{part.source}: has changed since it was read; start again with --overwrite")
 
 
-def _sample(corpus: Corpus) -> list[bytes]:
-    """Return beginnings of the first documents that can be read."""
-    for part in corpus.parts():
-        with suppress(UnreadableInput):
-            return [document[:CHECKED_BYTES] for document in islice(part.documents(Counter()), CHECKED_DOCUMENTS)]
-    return []
+def _sample(corpora: Corpora) -> list[bytes]:
+    """Return beginnings of the first documents that can be read, of each corpus as many."""
+    sample: list[bytes] = []
+    for corpus in corpora.all:
+        for part in corpus.parts():
+            with suppress(UnreadableInput):
+                first = islice(part.documents(Counter()), max(1, CHECKED_DOCUMENTS // len(corpora.all)))
+                sample += [document[:CHECKED_BYTES] for document in first]
+                break
+    return sample
 
 
 def _announce(job: PrepareJob, number: int, part: CorpusPart, result: Result, bar: Progress) -> None:
     """Write the expected size and time of the whole work, judged by this part, and the beginning of a document."""
-    files, counts = len(job.corpus.files), result.counts
+    files, counts = job.corpora.num_files, result.counts
     times = job.num_bytes / part.size
     text, tokens = times * counts["bytes"], times * counts["tokens"]
     positions = counts["lines"] + counts["documents"]
@@ -147,7 +163,7 @@ def _announce(job: PrepareJob, number: int, part: CorpusPart, result: Result, ba
     free = "" if job.address else f" ({_megabytes(shutil.disk_usage(job.out).free)} are free)"
     share = "" if job.share is None else f", of which part {job.share} is prepared here"
     bar.line(
-        f"{job.corpus.recipe.corpus}: {files:,} file{'s' * (files > 1)}, {_megabytes(job.corpus.num_bytes)} as stored"
+        f"{job.corpora.path}: {files:,} file{'s' * (files > 1)}, {_megabytes(job.corpora.num_bytes)} as stored"
         f"{share}; expected: {_megabytes(text)} of text, {format_count(tokens)} tokens"
     )
     bar.line(
@@ -163,7 +179,7 @@ def _megabytes(number: float) -> str:
     return f"{number / 1e6:,.{0 if number >= 1e7 else 1}f} MB"
 
 
-def _summary(done: PrepareProgress) -> str:
+def _summary(done: PrepareProgress | CorpusProgress) -> str:
     counts = done.counts
     text = f"{counts['documents']:,} documents, {counts['bytes'] / 1e6:,.1f} MB of text, {counts['tokens']:,} tokens"
     return f"{text}; skipped {skipped_line(done.skipped)}" if done.skipped else text

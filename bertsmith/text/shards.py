@@ -4,10 +4,11 @@ ARCHITECTURE.md lists its files. Each file of a shard is a plain NumPy array, wh
 package."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # training imports this file with only torch and numpy
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
 SPLITS = ("train", "heldout")
+_ALL: Mapping[str, int] = MappingProxyType(dict.fromkeys(SPLITS, 0))
 
 ARRAYS = ("tokens", "lines", "documents")
 """The arrays of a shard, a file each, in the order of the fields of `Shard`."""
@@ -53,23 +55,45 @@ class Data:
     Attributes:
         path: a local folder with its manifest and tokenizer, and unless it is behind an address with its shards.
         address: where it is, for people: that folder, or an address such as s3://bucket/data.
+        first: by split, the number of its first shard among the folder's: of one of several corpora.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], address: str = ""):
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], address: str = "", whole: "Data | None" = None,
+        first: Mapping[str, int] = _ALL,
+    ):  # fmt: skip
+        """Open a folder, or of a `whole` one the corpus that `manifest` is about."""
         self.path, self.manifest, self.address = path, manifest, address or str(path)
+        self.first, self._whole = first, whole
         self._files: DataFiles = RemoteFiles(address) if address else LocalFiles(path)
         self._checked: set[tuple[str, int]] = set()
 
     @cached_property
     def hash(self) -> str:
-        """Hash of all shards and of the tokenizer: equal for equal data, in any folder."""
-        return sha256_json([self.manifest["files"], self.manifest["tokenizer"]["fingerprint"]])
+        """See `data_hash`."""
+        return data_hash(self.manifest)
+
+    @cached_property
+    def corpora(self) -> dict[str, "Data"]:
+        """By name the data of each of its corpora, as if it had been prepared by itself; none where it is of one."""
+        found: dict[str, Data] = {}
+        first = dict.fromkeys(SPLITS, 0)
+        for corpus in self.manifest.get("corpora", ()):
+            end = {split: first[split] + corpus["shards"][split] for split in SPLITS}
+            shards = {split: self.manifest["shards"][split][first[split] : end[split]] for split in SPLITS}
+            manifest = self.manifest | {"shards": shards, "counts": corpus["counts"], "corpora": []}
+            address = "" if self.address == str(self.path) else self.address
+            found[corpus["name"]] = Data(self.path, manifest, address, self, first)
+            first = end
+        return found
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
         """The one that made the tokens; raises UserError where the folder's tokenizer files are damaged."""
         from bertsmith.tokenizers.tokenizer import Tokenizer
 
+        if self._whole is not None:
+            return self._whole.tokenizer
         tokenizer = Tokenizer.load(self.path)
         known = self.manifest["tokenizer"]
         if (tokenizer.fingerprint, tokenizer.vocab_size) != (known["fingerprint"], known["vocab_size"]):
@@ -117,6 +141,12 @@ class Data:
         names = {shard_file(split, index, part) for split, index in indices for part in ARRAYS}
         if names != self.manifest["files"].keys() or shards.keys() != set(SPLITS):
             raise self.damaged("manifest.json", "its shards and its files do not agree")
+        if corpora := self.manifest.get("corpora"):
+            numbers = [[corpus["shards"][split] for corpus in corpora] for split in SPLITS]
+            numbers.append([corpus["parts"] for corpus in corpora])
+            whole = all(sum(own) == len(shards[split]) for own, split in zip(numbers, SPLITS, strict=False))
+            if not whole or min(map(min, numbers)) < 0 or len({corpus["name"] for corpus in corpora}) < len(corpora):
+                raise self.damaged("manifest.json", "its shards and its corpora do not agree")
         places = ((split, index) for split in SPLITS for index in range(len(shards[split])))
         if fault := self._files.missing(file for place in places for file in self._files_of(*place)):
             raise self.damaged(fault, "missing")
@@ -130,7 +160,8 @@ class Data:
         """Return the files of a shard, in the order of `ARRAYS`."""
         lengths = self.manifest["shards"][split][index]
         sizes = zip(ARRAYS, dtypes_of(self.manifest["tokenizer"]["vocab_size"]), strict=True)
-        names = {shard_file(split, index, part): HEADER_SIZE + lengths[part] * kind.itemsize for part, kind in sizes}
+        number = self.first[split] + index
+        names = {shard_file(split, number, part): HEADER_SIZE + lengths[part] * kind.itemsize for part, kind in sizes}
         return [ShardFile(name, self.manifest["files"][name], size) for name, size in names.items()]
 
     def _array(self, place: ShardFile, dtype: np.dtype, length: int) -> np.ndarray:
@@ -158,6 +189,13 @@ def open_data(path: str | Path, check: bool = True, type_name: str = "data") -> 
     if check:
         data.verify()
     return data
+
+
+def data_hash(manifest: Mapping[str, Any]) -> str:
+    """Return the hash of all shards and of the tokenizer that a manifest tells of, and of which shards are whose where
+    there are several corpora: equal for equal data, in any folder."""
+    corpora = [[each["name"], each["shards"]] for each in manifest.get("corpora", ())]
+    return sha256_json([manifest["files"], manifest["tokenizer"]["fingerprint"], *([corpora] if corpora else [])])
 
 
 def shard_file(split: str, index: int, part: str) -> str:

@@ -18,7 +18,9 @@ In reading order:
     runner       a rank's share of a batch, run in micro-batches; losses on held-out text
     cuda_graphs  passes recorded as CUDA graphs
     batches      shards → rows → masked batches, in a resumable order
+    mixing       rows of several corpora, in shares of the tokens
     staged_rows  the masked batches of each stage
+    held_out_text  held-out rows, of each corpus apart
     train_logger lines of metrics, held-out evaluations, and the probes called at them
     run_warnings warnings about settings, and about training that stands still
     stored_tensors  a checkpoint's tensors on disk, read by rows

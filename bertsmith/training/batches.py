@@ -7,14 +7,14 @@ A batch may reach over the end of a group or an epoch. The position (epoch, grou
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch, Collator
 from bertsmith.randomness import derived_rng
-from bertsmith.text.segments import PackedRows, RowSettings, RowSpans, assemble, rows_of
+from bertsmith.text.segments import GatheredRows, PackedRows, RowSettings, RowSpans, assemble, gather, rows_of
 from bertsmith.text.shards import Data, Shard
 
 Item = TypeVar("Item")
@@ -61,23 +61,9 @@ class RowStream:
 
     def batches(self, size: int, position: tuple[int, ...] = ()) -> Iterator[tuple[PackedRows, tuple[int, ...]]]:
         """Yield `size` rows at a time from `position` on, each with the position after them."""
-        epoch, index, row = position or (0, 0, 0)
-        parts, missing = [], size
+        reader = RowReader(self, position)
         while True:
-            group = self._opened.pop((epoch, index), None) or self._group(epoch, index)
-            self._opened.clear()
-            following = self.next_group((epoch, index, row))
-            self.data.fetch_ahead(self.split, self._members(following[0], following[1]))
-            while row < len(group.row):
-                taken = slice(row, min(row + missing, len(group.row)))
-                parts.append(self._assemble(group, taken))
-                missing -= taken.stop - row
-                row = taken.stop
-                if not missing:
-                    yield _join(parts), (epoch, index, row)
-                    parts, missing = [], size
-            epoch, index, row = following
-            del group  # its shards' files, where they are copies, may make room for the next one's
+            yield assemble(reader.take(size), self.specials), reader.position
 
     def next_group(self, position: tuple[int, ...]) -> tuple[int, ...]:
         """Return the beginning of the group after that of `position`, which may be in rows of another length: groups
@@ -90,7 +76,15 @@ class RowStream:
         group = self._group(0, 0)
         end = min(num_rows, len(group.row))
         for start in range(0, end, size):
-            yield self._assemble(group, slice(start, min(start + size, end)))
+            yield assemble(list(_gather(group, slice(start, min(start + size, end)))), self.specials)
+
+    def open_group(self, epoch: int, index: int) -> _Group:
+        """Return a group's rows, and begin to fetch the shards of the next one."""
+        group = self._opened.pop((epoch, index), None) or self._group(epoch, index)
+        self._opened.clear()
+        following = self.next_group((epoch, index, 0))
+        self.data.fetch_ahead(self.split, self._members(following[0], following[1]))
+        return group
 
     def _group(self, epoch: int, index: int) -> _Group:
         members, shards = self._members(epoch, index), []
@@ -111,18 +105,72 @@ class RowStream:
         members: list[int] = order[index * GROUP_SHARDS : (index + 1) * GROUP_SHARDS].tolist()
         return members
 
-    def _assemble(self, group: _Group, taken: slice) -> PackedRows:
-        """Assemble rows of several shards, shard by shard: their order within a batch does not matter."""
-        shard, row = group.shard[taken], group.row[taken]
-        parts = []
-        for number in np.unique(shard).tolist():
-            tokens, rows = group.shards[number][0].tokens, group.shards[number][1]
-            parts.append(assemble(tokens, rows, row[shard == number], self.specials))
-        return _join(parts)
+
+class RowReader:
+    """A place among the rows of a stream, from which they are read.
+
+    Attributes:
+        position: of the next row; right after the last one of a group it is that group's end.
+    """
+
+    def __init__(self, stream: RowStream, position: tuple[int, ...] = ()):
+        self.stream, self.position = stream, position or (0, 0, 0)
+        self._group: _Group | None = None
+
+    def take(self, size: int) -> list[GatheredRows]:
+        """Read the next `size` rows, in parts."""
+        parts: list[GatheredRows] = []
+        while size:
+            group = self._opened()
+            epoch, index, row = self.position
+            taken = slice(row, min(row + size, len(group.row)))
+            if row < taken.stop:
+                parts += _gather(group, taken)
+                size -= taken.stop - row
+                self.position = (epoch, index, taken.stop)
+            else:
+                self.position = self.stream.next_group(self.position)
+                self._group = None
+            del group  # its shards' files, where they are copies, may make room for the next one's
+        return parts
+
+    @property
+    def tokens_a_row(self) -> float:
+        """The text of a row here, special tokens not counted, on average over the group."""
+        group = self._opened()
+        return sum(len(shard.tokens) for shard, _ in group.shards) / len(group.row)
+
+    def _opened(self) -> _Group:
+        if self._group is None:
+            self._group = self.stream.open_group(self.position[0], self.position[1])
+        return self._group
 
 
-def _join(parts: list[PackedRows]) -> PackedRows:
-    return parts[0] if len(parts) == 1 else PackedRows(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+def _gather(group: _Group, taken: slice) -> Iterator[GatheredRows]:
+    """Yield rows of several shards, shard by shard: their order within a batch does not matter."""
+    shard, row = group.shard[taken], group.row[taken]
+    for number in np.unique(shard).tolist():
+        tokens, rows = group.shards[number][0].tokens, group.shards[number][1]
+        yield gather(tokens, rows, row[shard == number])
+
+
+class TrainRows(Protocol):
+    """Rows without end, in an order that can be entered anywhere: of one corpus, or of several in a mix."""
+
+    @property
+    def seed(self) -> int:
+        """That of the order and of the masks."""
+
+    @property
+    def split(self) -> str:
+        """What they are of."""
+
+    def batches(self, size: int, position: tuple[int, ...] = ()) -> Iterator[tuple[PackedRows, tuple[int, ...]]]:
+        """See `RowStream`, as for all that follow."""
+
+    def check(self, position: tuple[int, ...], num_rows: int) -> None: ...
+
+    def next_group(self, position: tuple[int, ...]) -> tuple[int, ...]: ...
 
 
 class DataStart(NamedTuple):
@@ -137,7 +185,7 @@ BEGINNING = DataStart()
 
 
 def masked_batches(
-    stream: RowStream,
+    stream: TrainRows,
     collator: Collator,
     size: int,
     start: DataStart = BEGINNING,
@@ -151,7 +199,7 @@ def masked_batches(
         step, tokens = step + 1, tokens + len(rows.ids)
 
 
-def masked_batch(stream: RowStream, collator: Collator, rows: PackedRows, number: int, progress: float = 0.0) -> Batch:
+def masked_batch(stream: TrainRows, collator: Collator, rows: PackedRows, number: int, progress: float = 0.0) -> Batch:
     """Return the batch with this number, from its rows."""
     rng = derived_rng(stream.seed, f"masks of {stream.split}", number)
     return collator(rows, rng, progress)

@@ -11,14 +11,12 @@ from bertsmith import __version__
 from bertsmith.config.loading import to_dict
 from bertsmith.console.terminal import say
 from bertsmith.objectives.objective import PretrainingObjective
-from bertsmith.text.shards import Data
 from bertsmith.training.branching import Branch, begin_branch, open_branch
 from bertsmith.training.checkpoints import Checkpoint
 from bertsmith.training.dealing import checkpoint_of_first
 from bertsmith.training.folder import newest_checkpoint, note_pooling, note_threads, open_run
 from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.machine import Machine
-from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.staged_rows import StagedRows
 
 BY_CONTENT = ("data", "init", "branch")
@@ -41,31 +39,36 @@ class Beginning(NamedTuple):
     """Hashes of what it begins with, by the setting's name."""
 
 
-def read_beginning(
-    recipe: PretrainRecipe, data: Data, run: Path, overwrite: bool, objective: PretrainingObjective
-) -> Beginning:
+def read_beginning(rows: StagedRows, run: Path, overwrite: bool, objective: PretrainingObjective) -> Beginning:
     """Read what the recipe's `init` or `branch` names; with `init`, give `objective` its weights.
 
     Raises:
         UserError: as `optimizer_state_shapes`, `open_init_weights` and `open_branch`.
     """
+    recipe, data = rows.recipe, rows.data
     state_shapes = recipe.optimizer_state_shapes(objective)
     if recipe.init is not None:
         initial = open_init_weights(recipe, data.tokenizer, run)
         new_parameters, message = set_weights(objective, initial)
         fingerprints = {"init": initial.fingerprint}
         return Beginning(state_shapes, new_parameters, message, initial.pooling, fingerprints=fingerprints)
-    branch = open_branch(recipe, data.hash, run, overwrite)
+    branch = open_branch(recipe, rows.identity, run, overwrite)
     return Beginning(state_shapes, branch=branch, fingerprints={"branch": branch.fingerprint} if branch else {})
 
 
-def check_same_on_all(recipe: PretrainRecipe, data: Data, beginning: Beginning, machine: Machine) -> None:
+def check_same_on_all(rows: StagedRows, beginning: Beginning, machine: Machine) -> None:
     """Raise UserError on a rank whose recipe, data, model to begin with, or code is not the first's."""
-    told = {name: value for name, value in to_dict(recipe).items() if name not in BY_CONTENT}
+    told = {name: value for name, value in to_dict(rows.recipe).items() if name not in BY_CONTENT}
     device = [machine.device.type, str(machine.dtype), machine.compile]
     begun, versions = dict(beginning.fingerprints), [__version__, torch.__version__]
     machine.ranks.check_same(
-        {"the recipe": told, "the data": data.hash, "init or branch": begun, "the version": versions, "device": device}
+        {
+            "the recipe": told,
+            "the data": rows.identity,
+            "init or branch": begun,
+            "the version": versions,
+            "device": device,
+        }
     )
 
 
@@ -94,7 +97,7 @@ def open_folder(
     before: dict[str, Any] = {}
     checkpoint, branch = None, beginning.branch
     if machine.ranks.is_first:
-        before = open_run(run, rows.recipe, rows.data, machine, dict(beginning.fingerprints), overwrite)
+        before = open_run(run, rows, machine, dict(beginning.fingerprints), overwrite)
         note_pooling(run, beginning.pooling)
         checkpoint = newest_checkpoint(run, objective, beginning.state_shapes, rows.check)
         if branch and checkpoint is None:

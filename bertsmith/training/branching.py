@@ -6,7 +6,7 @@ The run itself goes on at a constant rate, and can be branched again later.
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bertsmith.config.loading import defaults, identity
 from bertsmith.errors import UserError
@@ -34,9 +34,9 @@ class Branch(NamedTuple):
     """None once the branch has checkpoints of its own: the run may have removed this one by then."""
 
 
-def open_branch(recipe: PretrainRecipe, data_hash: str, run: Path, overwrite: bool) -> Branch | None:
+def open_branch(recipe: PretrainRecipe, data: dict[str, Any], run: Path, overwrite: bool) -> Branch | None:
     """Read the checkpoint that `recipe.branch` names, as RUN@STEP; None where it names none. A branch in the folder
-    `run` that has begun needs it no more.
+    `run` that has begun needs it no more. `data` is the data's part of the identity.
 
     Raises:
         UserError: it names no step; there is no such run or checkpoint, or it is damaged; the run's settings, those of
@@ -56,7 +56,7 @@ def open_branch(recipe: PretrainRecipe, data_hash: str, run: Path, overwrite: bo
         manifest = read_manifest(parent, "pretrain")
     except UserError as error:
         raise UserError(f"branch = {recipe.branch}: {error}") from None
-    own = identity(recipe) | {"data": data_hash}
+    own = identity(recipe) | data
     before = as_written_now(manifest.get("identity", {}), own, defaults(recipe))
     shared = [{key: value for key, value in side.items() if not key.startswith(OWN)} for side in (before, own)]
     if changed := differences(*shared):

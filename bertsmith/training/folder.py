@@ -21,17 +21,18 @@ from bertsmith.storage.files import own_folder, write_text
 from bertsmith.storage.folders import open_run_folder
 from bertsmith.storage.json_files import finite
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
-from bertsmith.text.shards import Data
 from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
 from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
+from bertsmith.training.mixing import describe_mix
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import Plan
+from bertsmith.training.staged_rows import StagedRows
 
 
 def open_run(
-    run: Path, recipe: PretrainRecipe, data: Data, machine: Machine, inputs: dict[str, str], overwrite: bool = False
+    run: Path, rows: StagedRows, machine: Machine, inputs: dict[str, str], overwrite: bool = False
 ) -> dict[str, Any]:
     """Check that `run` is the folder of this recipe, this data and these other inputs (name → fingerprint), or make it
     so; returns what its manifest said before, {} where there was none.
@@ -40,7 +41,8 @@ def open_run(
         UserError: as `open_run_folder`. A plan that is not done may be lengthened.
     """
     # Of `init` and `branch` the identity has fingerprints.
-    own_identity = json.loads(json.dumps(identity(recipe) | {"data": data.hash} | inputs))
+    recipe, data = rows.recipe, rows.data
+    own_identity = json.loads(json.dumps(identity(recipe) | rows.identity | inputs))
     known = {name: value for name, value in defaults(recipe).items() if name not in ("init", "branch")}
     before = open_run_folder(
         run, FOLDER_TYPES["pretrain"], own_identity, known, overwrite, partial(_only_lengthens, recipe)
@@ -108,13 +110,16 @@ def newest_checkpoint(
     return found
 
 
-def note_start(data: Data, objective: nn.Module, machine: Machine, plan: Plan) -> None:
-    """Show what is about to be trained, on how much text, where and for how long."""
+def note_start(rows: StagedRows, objective: nn.Module, machine: Machine) -> None:
+    """Show what is about to be trained, on how much text, of which corpora, where and for how long."""
+    data, plan = rows.data, rows.recipe.plan
     size, tokens = format_count(num_parameters(objective)), format_count(data.num_tokens("train"))
     where = f"{_name(machine.device)}, {str(machine.dtype).removeprefix('torch.')}"
     where += f", {machine.ranks.size} ranks" if machine.ranks.size > 1 else ""
     until = f"{getattr(plan, plan.unit):,} {plan.unit}"
     say(f"{size} parameters, {tokens} training tokens; {where}; {until}", error=True)
+    if rows.shares:
+        say(describe_mix(data, rows.shares, rows.planned_tokens), error=True)
 
 
 def note_threads(before: dict[str, Any], machine: Machine) -> None:

@@ -10,16 +10,15 @@ import torch
 
 from bertsmith.config.loading import to_dict
 from bertsmith.console.progress import progress_bar
-from bertsmith.console.terminal import say
 from bertsmith.errors import Interrupted, UserError
 from bertsmith.objectives.masking import MaskingVocabulary
-from bertsmith.objectives.objective import Batch, Collator, PretrainingObjective
+from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.randomness import derived_seed
 from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import checkpoint_folders, leaving_no_empty_folder
 from bertsmith.text.shards import Data, open_data
 from bertsmith.training import checkpoints
-from bertsmith.training.batches import RowStream, masked_batch, prefetch
+from bertsmith.training.batches import prefetch
 from bertsmith.training.beginning import check_same_on_all, open_folder, read_beginning, say_beginning
 from bertsmith.training.branching import decaying_from
 from bertsmith.training.dealing import check_ranks
@@ -28,6 +27,7 @@ from bertsmith.training.folder import (
     note_events,
     note_start,
 )
+from bertsmith.training.held_out_text import held_out_text
 from bertsmith.training.loop import Event, State, Step, TrainContext, fit
 from bertsmith.training.machine import choose_machine
 from bertsmith.training.metrics import MetricsLog, NoLog
@@ -69,13 +69,13 @@ def pretrain(
     check_ranks(recipe, ranks)
     machine = choose_machine(recipe.machine, data.tokenizer.pad_id, ranks=ranks)
     objective = initial_objective(recipe, data.tokenizer)
-    beginning = read_beginning(recipe, data, run, overwrite, objective)
-    check_same_on_all(recipe, data, beginning, machine)
     rows = StagedRows(data, recipe)
+    beginning = read_beginning(rows, run, overwrite, objective)
+    check_same_on_all(rows, beginning, machine)
     with _locked_by_first(run, ranks) as held:
         opened = open_folder(run, rows, machine, beginning, objective, overwrite)
         checkpoint = opened.checkpoint
-        note_start(data, objective, machine, recipe.plan)
+        note_start(rows, objective, machine)
         say_beginning(beginning, opened, machine)
         runner = Runner(objective, machine, recipe.machine.shard)
         weights, dealt = runner.weights, runner.sharding.dealt if runner.sharding else None
@@ -94,7 +94,7 @@ def pretrain(
         ):
             note_events(run, log.files)
             logger = TrainLogger(recipe, runner, log, bar, probes, average)
-            held_out = held_out_batches(data, recipe, build_collator(recipe, data.tokenizer))
+            held_out = held_out_text(data, recipe, build_collator(recipe, data.tokenizer))
             logger.start(state)
             if beginning.message and checkpoint is None:
                 logger.evaluate(held_out, state)
@@ -153,17 +153,6 @@ def initial_objective(recipe: PretrainRecipe, tokenizer: "Tokenizer") -> Pretrai
     """Return the model with its initial weights, which follow from the recipe's seed."""
     torch.manual_seed(derived_seed(recipe.seed, "weights"))
     return recipe.objective.build(recipe.model, MaskingVocabulary.of(tokenizer))
-
-
-def held_out_batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]:
-    """Return the same masked held-out rows at every call; none where nothing was held out. `recipe` is one, or another
-    object with its settings of rows."""
-    if not data.num_tokens("heldout"):
-        say(f"{data.address}: nothing was held out; there will be no evaluation", error=True)
-        return []
-    stream = RowStream(data, "heldout", recipe.rows, recipe.seed, recipe.compat)
-    rows = stream.first(recipe.evaluate_rows, recipe.batch_size)
-    return [masked_batch(stream, collator, part, number, progress=1.0) for number, part in enumerate(rows)]
 
 
 @contextmanager

@@ -37,6 +37,10 @@ class PretrainRecipe:
         identity=False,
         url=True,
     )
+    weights: dict[str, float] = setting(
+        {}, "of data of several corpora, name → its share of the training tokens beside the others', as {web=0.7, "
+        "books=0.3}; by default those that it was prepared with", identity=False,  # the shares are
+    )  # fmt: skip
     init: str | None = setting(
         None, "a model whose weights to begin with: a run, or what `import` or `export` wrote; by default random ones",
         identity=False,  # the weights' fingerprint is
@@ -104,6 +108,9 @@ class PretrainRecipe:
             raise ValueError(
                 "rows.kind = 'two_segments': the model knows one kind of segment (model.type_vocab_size); use windows"
             )
+        for name, weight in self.weights.items():
+            if weight <= 0:
+                raise ValueError(f"weights.{name} = {weight}: above 0; to leave a corpus out, prepare without it")
         if self.branch is not None and self.schedule.kind != "wsd":
             raise ValueError("branch: a schedule that falls where the branch begins; add schedule.kind=wsd")
         if self.branch is not None and self.init is not None:

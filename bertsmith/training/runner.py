@@ -17,6 +17,7 @@ from bertsmith.objectives.objective import (
     Losses,
     Objective,
     PretrainingObjective,
+    PretrainingSettings,
     denominators_of,
     sum_losses,
 )
@@ -259,10 +260,15 @@ def held_out_losses(runner: Runner[PretrainingObjective], batches: Sequence[Batc
     with evaluating(runner.objective):  # a rank without a row runs one for the losses' names
         losses = sum_losses(runner.losses(batch, length) for batch in own or [batches[0].rows(0, 1)])
     means = losses_of_all_ranks(losses, ranks, counts=bool(own)).means()
+    return with_perplexities(means, runner.objective.settings)
+
+
+def with_perplexities(means: dict[str, float], settings: PretrainingSettings) -> dict[str, float]:
+    """Return means with the perplexity of each loss that has one."""
     perplexities = {
         name.replace("_loss", "_perplexity"): math.exp(min(mean, 100.0))
         for name, mean in means.items()
-        if name in runner.objective.settings.perplexities
+        if name in settings.perplexities
     }
     return means | perplexities
 

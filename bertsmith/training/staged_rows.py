@@ -1,16 +1,17 @@
 """The training rows of a run as masked batches, stage by stage; whether a run can have stood where a State says."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, Collator
 from bertsmith.text.shards import Data
-from bertsmith.training.batches import DataStart, RowStream, masked_batches
+from bertsmith.training.batches import DataStart, masked_batches
 from bertsmith.training.loop import State
+from bertsmith.training.mixing import data_identity, open_rows, training_shares
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.stages import stage_at
+from bertsmith.training.stages import stage_at, steps_of_stages
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -26,18 +27,33 @@ def build_collator(recipe: PretrainRecipe, tokenizer: "Tokenizer", length: int |
 class StagedRows:
     """The training rows of a run, stage by stage.
 
-    In a run of several stages a position in the data is (epoch, group, row, stage): that of a `RowStream`, with the
-    number of the stage whose rows it counts. A stage of other rows than the one before begins with the next group of
-    shards: rows of another length are another cut of the text, and so none is seen twice in an epoch. Where all shards
-    are one group, it begins with the next epoch.
+    In a run of several stages a position in the data is that of a `RowStream` or of `MixedRows` with the number of the
+    stage whose rows it counts at its end, as (epoch, group, row, stage). A stage of other rows than the one before
+    begins with the next group of shards: rows of another length are another cut of the text, and so none is seen twice
+    in an epoch. Where all shards are one group, it begins with the next epoch.
     """
 
     def __init__(self, data: Data, recipe: PretrainRecipe):
-        """Open the data's training rows for each stage of `recipe`."""
+        """Open the data's training rows for each stage of `recipe`; `shares` are those of several corpora in them.
+        Raises UserError as `training_shares`."""
         self.data, self.recipe, self.stages = data, recipe, recipe.all_stages
+        self.shares = training_shares(data, recipe.weights)
         self.streams = {
-            stage.rows: RowStream(data, "train", stage.rows, recipe.seed, recipe.compat) for stage in self.stages
+            stage.rows: open_rows(data, self.shares, stage.rows, recipe.seed, recipe.compat) for stage in self.stages
         }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """See `data_identity`."""
+        return data_identity(self.data, self.shares)
+
+    @property
+    def planned_tokens(self) -> float | None:
+        """The tokens of the whole plan, every row taken as full; None of one in hours."""
+        steps = steps_of_stages(self.stages, self.recipe.plan)
+        return None if None in steps else sum(
+            (number or 0) * stage.tokens_a_step for number, stage in zip(steps, self.stages, strict=True)
+        )  # fmt: skip
 
     def check(self, state: State) -> None:
         """Raises UserError where a run of this recipe on these rows cannot have been in this state."""
@@ -69,12 +85,12 @@ class StagedRows:
         return made if len(self.stages) == 1 else ((batch, (*position, number)) for batch, position in made)
 
     def _entered(self, number: int, position: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the position of a `RowStream` from which stage `number` goes on after `position`."""
+        """Return the position in rows from which stage `number` goes on after `position`."""
         position, before = self._split(position)
         if not position or self.stages[before].rows == self.stages[number].rows:
             return position
         return self.streams[self.stages[number].rows].next_group(position)
 
     def _split(self, position: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-        """Return a position of a `RowStream`, and the number of its stage."""
+        """Return a position in rows of one length, and the number of its stage."""
         return (position[:-1], position[-1]) if position and len(self.stages) > 1 else (position, 0)

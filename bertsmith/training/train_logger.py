@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 from bertsmith.console.progress import Progress, format_count
 from bertsmith.encoders.config import training_flops
-from bertsmith.objectives.objective import NO_LOSSES, Batch, PretrainingObjective
+from bertsmith.objectives.objective import NO_LOSSES, PretrainingObjective
+from bertsmith.storage.results import task_and_metric
+from bertsmith.training.held_out_text import HeldOutText
 from bertsmith.training.loop import Event, State, Step
 from bertsmith.training.metrics import Meter, MetricsLog, NoLog, with_deviations
 from bertsmith.training.optimizers.optimizer import WeightAverage
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.run_warnings import RunWarnings, mean_cosine
-from bertsmith.training.runner import Runner, held_out_losses, losses_of_all_ranks
+from bertsmith.training.runner import Runner, losses_of_all_ranks
 from bertsmith.training.schedules import Plan
 from bertsmith.training.stages import Stage
 
@@ -60,7 +62,7 @@ class TrainLogger:
         self.means = ""
         self.measures: dict[str, float] = {}
 
-    def events(self, held_out: list[Batch]) -> list[Event]:
+    def events(self, held_out: HeldOutText) -> list[Event]:
         """Return when it acts, and in which order."""
         plan = self.recipe.plan
         return [
@@ -105,14 +107,15 @@ class TrainLogger:
         rate = rates["tokens_per_second"]
         self.means = f", {named}" + ("" if rate is None else f", {format_count(rate)} tokens/s")
 
-    def evaluate(self, batches: list[Batch], state: State, is_stopping: bool = False) -> None:
+    def evaluate(self, held_out: HeldOutText, state: State, is_stopping: bool = False) -> None:
         shown: list[str] = []
+        batches = held_out.all
         of_average: dict[str, float] = {}
         if self.average is not None:
             with self.average.applied(), self.runner.whole():
-                of_average = self._measure(batches, lambda line: None)
+                of_average = self._measure(held_out, lambda line: None)
         with self.runner.whole():
-            self.measures = self._measure(batches, shown.append)
+            self.measures = self._measure(held_out, shown.append)
             self.measures |= {f"averaged_{name}": value for name, value in of_average.items()}
             for each in self.periodic:
                 if not each.is_due(state, self.recipe.plan):
@@ -129,18 +132,28 @@ class TrainLogger:
         self.log.write(
             "heldout", state.step, {"tokens": state.tokens, "seconds": state.seconds, **self.measures, **alike}
         )
-        prefix = self.recipe.objective.metric_prefix
-        self.bar.line(f"step {state.step:,}: held-out " + ", ".join(
-            f"{name.removeprefix(prefix).replace('_', ' ')} {value}"
-            for name, value in with_deviations(self.measures).items()
-        ))  # fmt: skip
+        self._show(state, held_out)
         for line in shown:
             self.bar.line(line)
         if cosine is not None:
             self.run_warnings.after_evaluation(state, self.measures, batches, cosine)
 
-    def _measure(self, batches: list[Batch], show: Callable[[str], None]) -> dict[str, float]:
-        measures = held_out_losses(self.runner, batches, self.recipe.rows.length) if batches else {}
+    def _show(self, state: State, held_out: HeldOutText) -> None:
+        """Show the measures over all text on a line, and those of each of several corpora on lines below."""
+        lines: dict[str, list[str]] = {"": [], **{name: [] for name in held_out.batches}}
+        for name, value in with_deviations(self.measures).items():
+            of, metric = task_and_metric(name)
+            corpus = of.removeprefix("averaged_")
+            if corpus not in lines:
+                corpus, of, metric = "", "", name
+            shown = metric.removeprefix(self.recipe.objective.metric_prefix).replace("_", " ")
+            lines[corpus].append(f"{'averaged ' * (of != corpus)}{shown} {value}")
+        for corpus, found in lines.items():
+            title = f"  {corpus}:" if corpus else f"step {state.step:,}: held-out"
+            self.bar.line(f"{title} {', '.join(found)}")
+
+    def _measure(self, held_out: HeldOutText, show: Callable[[str], None]) -> dict[str, float]:
+        measures = held_out.measure(self.runner, self.recipe.rows.length) if held_out.batches else {}
         for probe in self.probes:
             measures |= probe(self.runner.objective, show)
         return measures

@@ -5,12 +5,14 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bertsmith.errors import UserError
 from bertsmith.text import shards, uploading
+from bertsmith.text.corpora import CorpusSettings
 from bertsmith.text.part_encoder import PartEncoder
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.shards import open_data
@@ -72,6 +74,27 @@ def test_from_storage_to_storage_the_bytes_are_those_of_disk(tmp_path, storage, 
     storage.requests.clear()
     assert prepare(recipe(tmp_path, address, layout), "s3://texts/mine/").hash == expected.hash
     assert {method for method, _ in storage.requests} <= {"GET", "HEAD", "DELETE"}, "it was finished"
+
+
+def test_several_corpora_from_storage_to_storage_are_the_bytes_of_disk(tmp_path, storage):
+    layouts.write_jsonl(tmp_path / "web", DOCUMENTS)
+    layouts.write_texts(tmp_path / "books", DOCUMENTS[:40])
+
+    def several(*paths: object) -> PrepareRecipe:
+        corpora = (CorpusSettings(path=str(paths[0])), CorpusSettings(path=str(paths[1]), layout="text"))
+        return replace(recipe(tmp_path, tmp_path, "jsonl"), corpus=None, corpora=corpora)
+
+    prepare(several(tmp_path / "web", tmp_path / "books"), tmp_path / "data")
+    addresses = [storage.upload(tmp_path / name, name) for name in ("web", "books")]
+    data = prepare(several(*addresses), "s3://texts/mine")
+    there, here = stored(storage, "mine"), contents(tmp_path / "data")
+    for name in addresses:
+        there["manifest.json"] = there["manifest.json"].replace(name.encode(), b"")
+        here["manifest.json"] = here["manifest.json"].replace(str(tmp_path / name.rpartition("/")[2]).encode(), b"")
+    assert there == here
+    assert list(data.corpora) == ["web", "books"]
+    expected = open_data(tmp_path / "data").corpora["books"].read("train", 0)
+    assert data.corpora["books"].read("train", 0).tokens.tolist() == expected.tokens.tolist()
 
 
 def test_a_corpus_is_listed_once(tmp_path, storage):
