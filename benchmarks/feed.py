@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.trials import Trials, parser_of
 from bertsmith.randomness import derived_rng
-from bertsmith.text.segments import RowSettings, assemble, gather, rows_of
+from bertsmith.text.segments import RowSettings, assemble, gather_rows, rows_of
 from bertsmith.text.shards import open_data
 from bertsmith.training.batches import masked_batches
 from bertsmith.training.mixing import open_rows, training_shares
@@ -53,7 +53,7 @@ def main() -> None:
     for compat in (False, True):
         rows = rows_of(shard, RowSettings(), derived_rng(0, "rows"), compat)
         packed = assemble(
-            [gather(shard.tokens, rows, np.arange(len(rows)))], (data.tokenizer.cls_id, data.tokenizer.sep_id)
+            [gather_rows(shard.tokens, rows, np.arange(len(rows)))], (data.tokenizer.cls_id, data.tokenizer.sep_id)
         )
         pieces = np.add.reduceat(packed.segment_ids, np.cumsum(packed.lengths) - packed.lengths)
         kept = (rows.ends - rows.starts).sum() / len(shard.tokens)

@@ -188,7 +188,7 @@ class GatheredRows(NamedTuple):
     num_pieces: np.ndarray  # [R] int64
 
 
-def gather(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray) -> GatheredRows:
+def gather_rows(shard_tokens: np.ndarray, rows: RowSpans, chosen: np.ndarray) -> GatheredRows:
     """Read the pieces of the rows numbered `chosen` ([R] int64)."""
     first, num_pieces = rows.bounds[chosen], rows.bounds[chosen + 1] - rows.bounds[chosen]
     pieces = _ranges(first, num_pieces)

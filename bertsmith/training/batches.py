@@ -14,7 +14,7 @@ import numpy as np
 from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch, Collator
 from bertsmith.randomness import derived_rng
-from bertsmith.text.segments import GatheredRows, PackedRows, RowSettings, RowSpans, assemble, gather, rows_of
+from bertsmith.text.segments import GatheredRows, PackedRows, RowSettings, RowSpans, assemble, gather_rows, rows_of
 from bertsmith.text.shards import Data, Shard
 
 Item = TypeVar("Item")
@@ -151,7 +151,7 @@ def _gather(group: _Group, taken: slice) -> Iterator[GatheredRows]:
     shard, row = group.shard[taken], group.row[taken]
     for number in np.unique(shard).tolist():
         tokens, rows = group.shards[number][0].tokens, group.shards[number][1]
-        yield gather(tokens, rows, row[shard == number])
+        yield gather_rows(tokens, rows, row[shard == number])
 
 
 class TrainRows(Protocol):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bertsmith.config.loading import load
 from bertsmith.randomness import derived_rng
 from bertsmith.text.prepare import PrepareRecipe, prepare
-from bertsmith.text.segments import RowSettings, assemble, gather, rows_of
+from bertsmith.text.segments import RowSettings, assemble, gather_rows, rows_of
 from bertsmith.text.shards import Shard
 
 CLS, SEP = 1, 2
@@ -23,7 +23,7 @@ def shard_of(documents: list[list[int]]) -> Shard:
 
 def unpacked(shard: Shard, settings: RowSettings, compat: bool = False, seed: int = 0):
     rows = rows_of(shard, settings, derived_rng(seed, "rows"), compat)
-    packed = assemble([gather(shard.tokens, rows, np.arange(len(rows)))], (CLS, SEP))
+    packed = assemble([gather_rows(shard.tokens, rows, np.arange(len(rows)))], (CLS, SEP))
     starts = np.cumsum(packed.lengths)[:-1]
     return list(zip(np.split(packed.ids, starts), np.split(packed.segment_ids, starts), strict=True))
 
@@ -94,7 +94,7 @@ def test_the_references_rules_on_a_real_archive(shared_data, tmp_path):
         rows = rows_of(shard, RowSettings(), derived_rng(0, "rows"), compat)
         shares[compat] = (rows.ends - rows.starts).sum() / len(shard.tokens)
         if compat:
-            packed = assemble([gather(shard.tokens, rows, np.arange(len(rows)))], (CLS, SEP))
+            packed = assemble([gather_rows(shard.tokens, rows, np.arange(len(rows)))], (CLS, SEP))
             pieces = np.add.reduceat(packed.segment_ids, np.cumsum(packed.lengths) - packed.lengths)
             assert in_band(np.mean(pieces == 0), 0.38, len(rows), rounded_to=0.01)
             assert abs(packed.lengths.mean() - 116) <= 0.5 + BAND * packed.lengths.std() / np.sqrt(len(rows))
@@ -113,10 +113,10 @@ def test_a_document_of_one_long_line_becomes_full_rows():
 def test_rows_may_be_assembled_in_any_order():
     shard = shard_of([[5, 9, 30], [40], [3, 3, 3, 60]])
     rows = rows_of(shard, RowSettings(length=16), derived_rng(0, "rows"))
-    everything = assemble([gather(shard.tokens, rows, np.arange(len(rows)))], (CLS, SEP))
+    everything = assemble([gather_rows(shard.tokens, rows, np.arange(len(rows)))], (CLS, SEP))
     each = np.split(everything.ids, np.cumsum(everything.lengths)[:-1])
     chosen = np.array([4, 1, 1, len(rows) - 1])
-    some = assemble([gather(shard.tokens, rows, chosen)], (CLS, SEP))
+    some = assemble([gather_rows(shard.tokens, rows, chosen)], (CLS, SEP))
     assert np.array_equal(some.ids, np.concatenate([each[row] for row in chosen]))
 
 
