@@ -28,7 +28,7 @@ FLOORS = (
     ("storage",),
     ("config", "console", "scoring", "tables", "tokenizers"),
     ("encoders", "datasets", "text"),
-    ("objectives", "hub"),
+    ("objectives", "hub", "filtering"),
     ("training",),
     ("tasks", "evals", "reports"),
     ("convert", "planning", "predict", "records"),
@@ -276,7 +276,9 @@ def settings_classes() -> dict[str, type]:
     return classes
 
 
-READ_BY_WALKING = ("SearchSettings", "CardSettings")
+READ_BY_WALKING = (
+    "SearchSettings", "CardSettings", "GopherRepetitionRule", "GopherQualityRule", "C4Rule", "FineWebRule",
+)  # fmt: skip
 """Whose fields are read one after another, by `dataclasses.fields` or `asdict`."""
 
 

@@ -91,6 +91,17 @@ def tokenizer(
     args.say_next("prepare", recipe, *text, f"vocab={out}", "--out", "data/prepared")
 
 
+@app.command(name="filter")
+def filter_(
+    recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
+) -> None:
+    """Choose a corpus's documents by language and published rules, each text once. Writes JSON lines for `prepare`,
+    with counts and a sample of what was dropped."""
+    from bertsmith.cli.filtering import filter_text
+
+    filter_text(recipe, args.with_plugins(overrides, plugin), out, overwrite)
+
+
 @app.command()
 def prepare(
     recipe: Recipe,

@@ -22,7 +22,7 @@ from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results
 
-WITH_RECIPES = ("prepare", "pretrain", "finetune")
+WITH_RECIPES = ("filter", "prepare", "pretrain", "finetune")
 
 _PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0)}
 """Of rich's tables, without lines."""
@@ -41,8 +41,8 @@ def show(what: str, overrides: Sequence[str] = ()) -> list[object]:
             return following
         manifest = _manifest(path)
         printers = {
-            "data": _show_data, "pretrain": _show_pretraining, "finetune": _show_finetuning, "glue": _show_glue,
-            "search": _show_search,
+            "filtered": _show_filtered, "data": _show_data, "pretrain": _show_pretraining,
+            "finetune": _show_finetuning, "glue": _show_glue, "search": _show_search,
         }  # fmt: skip
         if manifest.get("kind") == "record":
             raise UserError(f"{path}: an entry of the record; `bertsmith record {quote(path)}` checks and shows it")
@@ -87,6 +87,13 @@ def _print_settings(loaded: Loaded, title: str) -> None:
 
 def _value(value: Any) -> str:
     return "–" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _show_filtered(path: Path, manifest: dict[str, Any]) -> list[object]:
+    from bertsmith.cli.filtering import print_counts
+
+    print_counts(path, manifest)
+    return ["prepare", "jsonl", f"corpus={path}", "vocab=PATH", "--out", "data/filtered"]
 
 
 def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:

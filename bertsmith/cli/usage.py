@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from bertsmith.console.shell import quote
 
 SETTINGS = {
+    "filter": ("bertsmith.filtering.recipe:FilterRecipe",),
     "tokenizer": ("bertsmith.text.learning:TokenizerRecipe",),
     "prepare": ("bertsmith.text.prepare:PrepareRecipe",),
     "prepare merge": ("bertsmith.text.merging:MergeSettings",),

@@ -8,7 +8,12 @@ from bertsmith.config.loading import Loaded, load, read_recipe_values
 def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Loaded:
     """Load a recipe that need not say its paths: those missing are "…", and their origin is "needed". Raises UserError
     as `bertsmith.config.loading.load` does."""
-    required = {"prepare": ("corpus", "vocab"), "pretrain": ("data",), "finetune": ("model", "data")}[verb]
+    required = {
+        "filter": ("corpus", "layout"),
+        "prepare": ("corpus", "vocab"),
+        "pretrain": ("data",),
+        "finetune": ("model", "data"),
+    }[verb]
     given = {override.partition("=")[0] for override in overrides}
     values = read_recipe_values(verb, what)
     wanted = [*required, *(key for key, value in values.items() if value == "")]  # "" leaves it to the command line
@@ -26,7 +31,11 @@ def load_incomplete(verb: str, what: str, overrides: Sequence[str] = ()) -> Load
 
 
 def recipe_class(verb: str) -> type:
-    """Return the class of the settings of `verb`: prepare, pretrain or finetune."""
+    """Return the class of the settings of `verb`: filter, prepare, pretrain or finetune."""
+    if verb == "filter":
+        from bertsmith.filtering.recipe import FilterRecipe
+
+        return FilterRecipe
     if verb == "prepare":
         from bertsmith.text.prepare import PrepareRecipe
 

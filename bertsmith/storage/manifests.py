@@ -66,6 +66,14 @@ _TYPES = (
         },
     ),
     FolderType(
+        "filtered",
+        ("dropped.json",),  # its texts are named one by one, under "files"
+        content={
+            "identity": dict, "files": [str], "read": [int], "kept": [int], "dropped": {str: [int]},
+            "lines": {str: int}, "skipped": {str: int},
+        },
+    ),
+    FolderType(
         "checkpoint",
         ("model.safetensors", "optimizer.safetensors", "state.json"),
         parted=("model.safetensors", "optimizer.safetensors"),

@@ -1,0 +1,78 @@
+"""A task of a stage, wherever it is done: datatrove runs it, notes that it is done, and keeps its log and statistics.
+
+Engines of `bertsmith.text.engines` deal the tasks out: a pool of datatrove's local executor waits for ever for a worker
+that was killed, and its executor for Ray ends without an error where a task has failed.
+"""
+
+import contextlib
+import copy
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datatrove.executor.local import LocalPipelineExecutor
+from loguru import logger
+
+from bertsmith.console.progress import progress_bar
+from bertsmith.errors import UserError, one_line
+from bertsmith.filtering.stages import FilterStage
+from bertsmith.text.engines.engine import Engine, results_in_order
+
+
+class StageTasks:
+    """The tasks of a stage, as workers are given them.
+
+    Attributes:
+        folder: the folder of the result, which all workers must see.
+        executor: datatrove's, for one task at a time.
+    """
+
+    def __init__(self, folder: Path, stage: FilterStage, logs: Path):
+        self.folder = folder
+        self.executor = LocalPipelineExecutor(stage.steps, tasks=stage.tasks, workers=1, logging_dir=str(logs))
+
+    def do(self, rank: int) -> None:
+        """Do a task, unless it was done before. Raises UserError where it fails, with the first line of why."""
+        with quiet():
+            run_task(copy.deepcopy(self.executor)._run_for_rank, rank)  # steps count what they see
+
+
+def run_task(run: Any, rank: int) -> None:
+    """Call `run` for a task; an error that is no mistake of the user's names the step's library."""
+    try:
+        run(rank)
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"task {rank}: {type(error).__name__} ({one_line(error)}); its log says where") from error
+
+
+def run_stage(stage: FilterStage, label: str, folder: Path, work: Path, engine: Engine) -> None:
+    """Do the tasks of a stage that are not yet done."""
+    tasks = StageTasks(folder, stage, work / "logs" / stage.name)
+    todo = tasks.executor.get_incomplete_ranks()
+    if not todo:
+        return
+    with progress_bar(label, stage.tasks, stage.tasks - len(todo)) as bar, engine.start(tasks) as workers:
+        calls = ((rank,) for rank in todo)
+        for number, _ in enumerate(results_in_order(workers, StageTasks.do, calls), stage.tasks - len(todo) + 1):
+            bar.update(number, f"{number:,} of {stage.tasks:,} tasks")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep datatrove's log off the screen; it is in files."""
+    before = sys.stderr
+    sys.stderr = _Nowhere()
+    try:
+        yield
+    finally:
+        sys.stderr = before
+        logger.remove()
+
+
+class _Nowhere(io.TextIOBase):
+    def write(self, text: str) -> int:
+        return len(text)
