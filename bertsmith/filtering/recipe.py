@@ -50,7 +50,7 @@ class GopherQualityRule:
     """Drop texts that do not look like prose (Rae et al. 2021, appendix A.1.1); 0 switches a threshold off."""
 
     enabled: bool = setting(False, _ENABLED)
-    min_doc_words: int = setting(50, "words at least; 0: any", ge=0)
+    min_doc_words: int = setting(50, "words at least; 0: any text with a word", ge=0)
     max_doc_words: int = setting(100_000, "words at most; 0: any", ge=0)
     min_avg_word_length: float = setting(3, "mean length of words at least; 0: any", ge=0)
     max_avg_word_length: float = setting(10, "mean length of words at most; 0: any", ge=0)

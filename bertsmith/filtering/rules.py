@@ -66,6 +66,7 @@ def _filters(recipe: FilterRecipe, tally: Tally) -> Iterator[Any]:
         yield GopherRepetitionFilter(**_values(recipe.gopher_repetition, Excluded(tally, "gopher_repetition", groups)))
     if recipe.gopher_quality.enabled:
         values = _values(recipe.gopher_quality, Excluded(tally, "gopher_quality", GOPHER_QUALITY_REASONS))
+        values["min_doc_words"] = values["min_doc_words"] or 1  # the mean length of no words is no number
         values["max_non_alpha_words_ratio"] = values.pop("min_alpha_words_ratio")  # which is what it is there
         yield GopherQualityFilter(**values)
     if recipe.c4.enabled:

@@ -9,7 +9,7 @@ from typing import Any
 
 from datatrove.executor.slurm import SlurmPipelineExecutor
 
-from bertsmith.errors import UserError, one_line
+from bertsmith.errors import UserError
 from bertsmith.filtering.recipe import FilterRecipe
 from bertsmith.filtering.stages import FilterStage
 from bertsmith.filtering.tasks import quiet
@@ -26,16 +26,17 @@ class SlurmJobs(SlurmPipelineExecutor):  # type: ignore[misc]
         """Submit no further job for datatrove's statistics, which nobody reads: counts are in tallies."""
 
 
-def submit_stages(stages: list[FilterStage], recipe: FilterRecipe, work: Path) -> list[str]:
-    """Submit a job for each stage that has tasks to do, and return their ids.
-
-    Raises:
-        UserError: this is no cluster of SLURM's, the jobs of an earlier command are still there, or one is refused.
-    """
+def check_slurm(recipe: FilterRecipe) -> None:
+    """Raise UserError where no job can be submitted."""
     if shutil.which("sbatch") is None:
         raise UserError("engine = slurm: there is no sbatch on this machine; run the command on the login node")
     if not recipe.slurm.partition:
         raise UserError("engine = slurm: slurm.partition=NAME is needed; `sinfo` lists them")
+
+
+def submit_stages(stages: list[FilterStage], recipe: FilterRecipe, work: Path) -> list[str]:
+    """Submit a job for each stage that has tasks to do, and return their ids. Raises UserError where the jobs of an
+    earlier command are still there, or one is refused."""
     if waiting := _waiting(work):
         raise UserError(f"{work.parent}: jobs {', '.join(waiting)} are still in the queue; wait, or `scancel` them")
     jobs, previous = [], None
@@ -44,8 +45,8 @@ def submit_stages(stages: list[FilterStage], recipe: FilterRecipe, work: Path) -
         try:
             with quiet():
                 job.launch_job()
-        except subprocess.CalledProcessError as error:
-            raise UserError(f"engine = slurm: sbatch refused the job ({one_line(error)})") from None
+        except subprocess.CalledProcessError:
+            raise UserError(f"engine = slurm: sbatch refused the job {job.job_name}, and has said why") from None
         if job.job_id != -1:
             jobs.append(str(job.job_id))
         previous = job

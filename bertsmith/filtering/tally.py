@@ -18,7 +18,7 @@ MAX_TEXT = 2000
 RULES = ("language", "gopher_repetition", "gopher_quality", "c4", "fineweb", "empty", "exact", "minhash")
 """In the order in which they are applied; what they leave empty is dropped too."""
 
-Entry = tuple[str, dict[str, Any]]
+SampledText = tuple[str, dict[str, Any]]
 """A sampled document: the hash that orders it, and what is written of it."""
 
 
@@ -32,7 +32,7 @@ class Tally:
         self.skipped: Counter[str] = Counter()  # unreadable ones, by reason
         self.lines: Counter[str] = Counter()  # that were taken out of texts
         self.broken: list[str] = []
-        self.dropped: dict[str, list[Entry]] = {}
+        self.dropped: dict[str, list[SampledText]] = {}
 
     def count(self, what: str, text: str) -> None:
         """Count a document as "read", "kept", or dropped for a reason."""
@@ -47,7 +47,7 @@ class Tally:
         entry = {"source": source, "characters": len(text), **({"note": note} if note else {}), "text": shown}
         self._keep_smallest(reason, [(key, entry)])
 
-    def _keep_smallest(self, reason: str, entries: list[Entry]) -> None:
+    def _keep_smallest(self, reason: str, entries: list[SampledText]) -> None:
         together = [*self.dropped.get(reason, ()), *entries]
         self.dropped[reason] = heapq.nsmallest(self.sample, together, key=lambda entry: entry[0])
 
