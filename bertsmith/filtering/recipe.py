@@ -8,7 +8,7 @@ from typing import Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.text.corpora import CorpusRecipe
-from bertsmith.text.engines.registry import RAY_ADDRESS_DESCRIPTION, WORKERS_DESCRIPTION
+from bertsmith.text.engines.settings import EngineSettings
 
 _ENABLED = "whether the rule is applied"
 
@@ -123,7 +123,7 @@ class SlurmSettings:
 
 
 @settings
-class FilterRecipe(CorpusRecipe):
+class FilterRecipe(CorpusRecipe, EngineSettings):
     """Settings that choose a corpus's documents."""
 
     language: LanguageRule = setting(LanguageRule(), "by language")
@@ -144,11 +144,4 @@ class FilterRecipe(CorpusRecipe):
         "processes", "where the work is done; processes: on this machine; ray: on a Ray cluster; slurm: as jobs",
         identity=False,
     )  # fmt: skip
-    workers: int | None = setting(None, WORKERS_DESCRIPTION, ge=1, identity=False)
-    ray_address: str | None = setting(None, RAY_ADDRESS_DESCRIPTION, identity=False, url=True, only=("engine = ray",))
     slurm: SlurmSettings = setting(SlurmSettings(), "jobs of SLURM", identity=False, only=("engine = slurm",))
-
-    @property
-    def tags(self) -> set[str]:
-        """What its settings apply to."""
-        return {f"engine = {self.engine}"}

@@ -180,6 +180,11 @@ def test_what_is_wrong_is_a_line_and_leaves_nothing(what: str, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+def test_several_corpora_are_filtered_each_by_itself(tmp_path: Path):
+    with pytest.raises(UserError, match="corpora: filter takes one corpus; filter each by itself"):
+        filter_corpus(texts.recipe(Path("[a, b]")), tmp_path / "out")
+
+
 def test_a_broken_file_stops_the_work_or_is_counted(tmp_path: Path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
