@@ -29,8 +29,20 @@ def doctor() -> tuple[list[str], bool]:
         f"disk: {free / 1e9:,.0f} GB free here (OpenWebText needs 12 to download and 18 prepared)",
         f"compiler: {compiler or 'none; compile=true needs g++'}",
     ]
+    lines.insert(4, _products())
     found, usable = _check_gpus() if torch.cuda.is_available() else _without_gpus()
     return [*lines, *found, _ranks()], usable
+
+
+def _products() -> str:
+    """Say how fast the processor multiplies in each format, and which of them to train in."""
+    import torch
+
+    from bertsmith.training.machine import product_rate
+
+    whole, half = (product_rate(dtype) for dtype in (torch.float32, torch.bfloat16))
+    line = f"products on the CPU: {whole / 1e9:,.3g} GFLOP/s in float32, {half / 1e9:,.3g} in bfloat16"
+    return line + ("; machine.dtype=bfloat16 trains faster here" if half > 1.5 * whole else "")
 
 
 def _ranks() -> str:

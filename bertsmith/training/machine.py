@@ -1,7 +1,9 @@
 """Where and how modules run: device, number format, compilation, padding."""
 
 import contextlib
+import functools
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 from bertsmith.config.fields import setting, settings
+from bertsmith.console.terminal import say
 from bertsmith.encoders.registry import compiled_modules
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.errors import UserError, quoted
@@ -19,6 +22,9 @@ from bertsmith.objectives.objective import Batch
 from bertsmith.training.ranks import ALONE, Ranks
 
 TokensOrBatch = TypeVar("TokensOrBatch", Tokens, Batch)
+
+SLOWER = 3
+"""Times, from which a number format that was asked for is warned of."""
 
 
 @settings
@@ -141,8 +147,33 @@ def choose_machine(
         torch.set_float32_matmul_precision("high")
     if not cuda:
         keep_freed_memory()
+        if dtype == torch.bfloat16 and ranks.rank == 0:
+            _warn_of_slow_bfloat16()
     compiles = cuda and compile_on_gpu if settings.compile is None else settings.compile
     return Machine(device, dtype, compiles, settings.micro_batch_rows, pad_id, settings.compile is not False, ranks)
+
+
+def product_rate(dtype: torch.dtype) -> float:
+    """Return the operations a second of this processor in a product of small matrices: the best of three."""
+    one, two = torch.ones(128, 256, dtype=dtype), torch.ones(256, 256, dtype=dtype)
+    seconds = []
+    for _ in range(4):  # what comes first is slower
+        start = time.perf_counter()
+        torch.mm(one, two)
+        seconds.append(time.perf_counter() - start)
+    return 2 * one.numel() * len(two) / min(seconds)
+
+
+@functools.cache
+def _warn_of_slow_bfloat16() -> None:
+    """Warn, once in a process, where this processor multiplies bfloat16 much more slowly than float32."""
+    slower = product_rate(torch.float32) / product_rate(torch.bfloat16)
+    if slower >= SLOWER:
+        say(
+            f"warning: machine.dtype = 'bfloat16': this processor multiplies matrices {slower:.0f} times slower in it "
+            f"than in float32; leave it out",
+            error=True,
+        )
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:

@@ -28,10 +28,8 @@ BASE = (
 CONSTANT = ("schedule.kind=constant", "schedule.warmup_proportion=0.0")
 MUON = ("optimizer.kind=muon", "optimizer.momentum_steps=6")
 OPTIMIZERS = {"adamw": ("optimizer.kind=adamw",), "muon": MUON, "normuon": (*MUON, "optimizer.neuron_beta=0.9")}
-TOLERANCE = {("cpu", name): 1e-3 if name == "adamw" else 0.02 for name in OPTIMIZERS} | {
-    ("cuda", name): 0.05 for name in OPTIMIZERS
-}
-"""Of the way that the weights went; Muon's products are in bfloat16, and a GPU's in TF32."""
+TOLERANCE = {"cpu": 1e-3, "cuda": 0.05}
+"""Of the way that the weights went; a GPU's products are in TF32, and Muon's there in bfloat16."""
 
 
 @pytest.fixture(params=DEVICES)
@@ -79,7 +77,7 @@ def test_a_run_goes_where_a_plain_loop_goes(data, tmp_path, device, optimizer):
     found = checkpoints.read(tmp_path / "run/checkpoints/step-00000012")
     start, _ = by_hand(recipe, [])
     weights, average = by_hand(recipe, [5e-3] * 12)
-    within = TOLERANCE[device, optimizer]
+    within = TOLERANCE[device]
     assert way(found.model, weights, start) < within
     assert way({name: found.optimizer[f"{name}.average"] for name in average}, average, start) < within
     assert way(average, weights, start) > 2 * within, "else an average that is none would pass"
@@ -96,7 +94,7 @@ def test_a_branch_goes_where_a_plain_loop_goes(data, tmp_path, device):
     found = checkpoints.read(tmp_path / "branch/checkpoints/step-00000016")
     start, _ = by_hand(stable, [])
     weights, average = by_hand(stable, [5e-3] * 8 + [5e-3 * (1 - step / 8) for step in range(8)])
-    within = TOLERANCE[device, "muon"]
+    within = TOLERANCE[device]
     assert way(found.model, weights, start) < within
     assert way({name: found.optimizer[f"{name}.average"] for name in average}, average, start) < within
 

@@ -44,8 +44,7 @@ def twin_direction(update: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("adjust", "neuron_beta"), [("match_rms_adamw", 0), ("original", 0), ("original", 0.9)])
-def test_ten_steps_equal_a_twin_in_numpy(monkeypatch, adjust, neuron_beta):
-    monkeypatch.setattr(muon, "PRECISION", torch.float32)
+def test_ten_steps_equal_a_twin_in_numpy(adjust, neuron_beta):
     settings = MuonSettings(
         matrix_rate=0.5, matrix_decay=0.1, adjust_rate=adjust, momentum_steps=5, beta2=0.98, neuron_beta=neuron_beta
     )
@@ -102,7 +101,7 @@ def test_a_matrix_by_itself_moves_as_in_torch():
             set_learning_rate(optimizer, 1e-2)
             stepper.step()
     for one, two in zip(ours.encoder.layers, theirs.encoder.layers, strict=True):
-        assert torch.allclose(one["out"].weight, two["out"].weight, atol=1e-4)  # both in bfloat16
+        assert torch.allclose(one["out"].weight, two["out"].weight, atol=1e-3)  # theirs in bfloat16
 
 
 def test_rows_of_unequal_updates_come_to_move_alike_and_the_matrix_moves_as_far_as_before():

@@ -13,9 +13,6 @@ from bertsmith.training.optimizers.optimizer import is_in_layers
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the polynomial that takes every singular value towards 1. Source: K. Jordan, Muon, 2024; torch.optim.Muon."""
-PRECISION = torch.bfloat16
-"""Of the products that make a matrix orthogonal, as in torch.optim.Muon."""
-
 MAX_GATHERED = 1 << 24
 """Numbers in matrices that are gathered at a time, where their rows are dealt to ranks."""
 
@@ -111,7 +108,8 @@ class Muon(torch.optim.Optimizer):
         """Move matrices, of which this rank has some rows, along the orthogonal directions of the whole ones."""
         ranks, parts = group["ranks"], group["parts"]
         if ranks.size > 1:
-            wholes = [ranks.whole(matrix.update.to(PRECISION), matrix.num_rows) for matrix in matrices]
+            dtype = product_dtype(matrices[0].update)
+            wholes = [ranks.whole(matrix.update.to(dtype), matrix.num_rows) for matrix in matrices]
         else:
             wholes = [matrix.update for matrix in matrices]
         directions = orthogonalize([part for whole in wholes for part in whole.chunk(parts)], self.settings.iterations)
@@ -180,7 +178,7 @@ def orthogonalize(matrices: Sequence[Tensor], iterations: int) -> list[Tensor]:
     a, b, c = COEFFICIENTS
     for indices in _batches(tuple(sorted(matrix.shape)) for matrix in matrices):
         wide = [matrices[index] if _is_wide(matrices[index]) else matrices[index].mT for index in indices]
-        x = torch.stack(wide).to(PRECISION)  # [n, rows ≤ columns, columns]
+        x = torch.stack(wide).to(product_dtype(wide[0]))  # [n, rows ≤ columns, columns]
         x /= x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
         for _ in range(iterations):
             gram = x @ x.mT
@@ -188,6 +186,12 @@ def orthogonalize(matrices: Sequence[Tensor], iterations: int) -> list[Tensor]:
         for index, direction in zip(indices, x, strict=True):
             done[index] = direction if _is_wide(matrices[index]) else direction.mT
     return [done[index] for index in range(len(matrices))]
+
+
+def product_dtype(matrix: Tensor) -> torch.dtype:
+    """Return the format of the products that make a matrix orthogonal: bfloat16 on a GPU, as in torch.optim.Muon;
+    float32 on the CPU, since most processors multiply bfloat16 tens of times slower."""
+    return torch.bfloat16 if matrix.is_cuda else torch.float32
 
 
 def normalize_neurons(
