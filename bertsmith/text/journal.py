@@ -4,7 +4,6 @@ closed, so that `prepare` can be killed at any moment and continue.
 A line is written after the data that it describes. A line cut off by a crash counts as none.
 """
 
-import json
 import os
 import time
 from collections import Counter
@@ -21,8 +20,8 @@ from bertsmith.storage.files import atomic_write, open_own, remove_tree, reporte
 from bertsmith.storage.folders import clear, remove_names
 from bertsmith.storage.manifests import FOLDER_TYPES, FORMAT_VERSION, word
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity
-from bertsmith.text.journal_lines import JOURNAL, JOURNAL_VERSION, line_sum, read_journal
-from bertsmith.text.pieces import PIECES_FOLDER, Lengths, ShardCutter, Span, piece_span, sum_lengths
+from bertsmith.text.journal_lines import JOURNAL, JOURNAL_VERSION, read_journal, summed_line
+from bertsmith.text.pieces import PIECES_FOLDER, Lengths, ShardCutter, Span, piece_path, piece_span, sum_lengths
 from bertsmith.text.shards import ARRAYS, SPLITS, shard_file
 
 SYNC_SECONDS = 10.0  # seconds of work that a power cut may lose; a killed process loses none
@@ -132,7 +131,7 @@ class Journal:
         self.path = folder / JOURNAL_FILE
         self.done = PrepareProgress(folder, dtype)
         self._synced_at = time.monotonic()
-        self._unsynced: list[Span] = []
+        self._unsynced: list[str] = []  # files of pieces
         head = {
             "kind": JOURNAL,
             "format_version": FORMAT_VERSION,
@@ -159,11 +158,7 @@ class Journal:
     def commit(self, lengths: dict[str, Lengths], counts: Counter[str], skipped: Counter[str], corpus: int = 0) -> None:
         """Note down that the pieces of the next part are there, which is of the corpus of this number."""
         number = self.done.parts
-        self._unsynced += [
-            piece_span(self.done.folder, number, split, lengths[split], self.done.dtype)
-            for split in lengths
-            if lengths[split][2]
-        ]
+        self._unsynced += [piece_path(self.done.folder, number, split) for split in lengths if lengths[split][2]]
         durable = time.monotonic() - self._synced_at > SYNC_SECONDS
         if durable:
             self._sync_pieces()
@@ -193,9 +188,9 @@ class Journal:
 
     def _sync_pieces(self) -> None:
         """Write the pieces to disk that are not yet in shards, so that they survive a power cut."""
-        for span in self._unsynced:
+        for path in self._unsynced:
             try:
-                descriptor = os.open(span.places[0].path, os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:  # in a shard by now
                 continue
             try:
@@ -206,8 +201,8 @@ class Journal:
 
     def _with_checksum(self, line: dict[str, Any]) -> bytes:
         """Return the line with a checksum of it and of all lines before it."""
-        self._sum = line_sum(line, self._sum)
-        return json.dumps(line | {"sum": self._sum}).encode() + b"\n"
+        text, self._sum = summed_line(line, self._sum)
+        return text
 
     def _refuse_unlisted_files(self, folder: Path) -> None:
         """Raise UserError where a name that will be written is taken before there is a journal to list it."""

@@ -70,15 +70,22 @@ def _next_line(file: BinaryIO) -> bytes | None:
     return text[:-1] if text.endswith(b"\n") else None
 
 
-def line_sum(line: dict[str, Any], before: str) -> str:
-    """Return the checksum of a line, by itself and the checksum of the line before."""
-    return hashlib.sha256(f"{before}{json.dumps(line)}".encode()).hexdigest()[:16]
+def summed_line(line: dict[str, Any], before: str) -> tuple[bytes, str]:
+    """Return a line as it is written, and its checksum, which is its last key: of itself and of the checksum of the
+    line before."""
+    text = json.dumps(line)
+    found = _sum_of(text, before)
+    return f'{text[:-1]}, "sum": "{found}"}}\n'.encode(), found
+
+
+def _sum_of(text: str, before: str) -> str:
+    return hashlib.sha256(f"{before}{text}".encode()).hexdigest()[:16]
 
 
 def _check_sum(line: dict[str, Any], before: str, where: str) -> str:
     """Take the sum out of a line and return it. Raises UserError where it is not the line's after the one before."""
     found = line.pop("sum", None)
-    if found != line_sum(line, before):
+    if found != _sum_of(json.dumps(line), before):
         raise UserError(f"{where}: a line that was not written so")
     return found
 

@@ -26,6 +26,7 @@ from bertsmith.text.shards import ARRAYS, Shard, shard_file
 PIECES_FOLDER = f"pieces{TEMPORARY}"
 """In a data folder that is being made: pieces, and shards that are being put together."""
 
+_POSITIONS = np.dtype(np.uint32)
 BLOCK_ENTRIES = 1 << 22  # of an array that are copied at once
 
 Lengths = tuple[int, int, int]
@@ -93,12 +94,15 @@ def open_pieces_folder(folder: Path) -> None:
 
 def piece_span(folder: Path, number: int, split: str, lengths: Lengths, dtype: np.dtype) -> Span:
     """Return where the piece of part `number` is in the data folder."""
-    path, offset, places = str(_piece_path(folder, number, split)), 0, []
-    for length, kind in zip(lengths, (dtype, np.dtype(np.uint32), np.dtype(np.uint32)), strict=True):
-        places.append(Place(path, offset, length, kind))
-        offset = places[-1].stop
-    tokens, lines, documents = places
-    return Span((tokens, lines, documents))
+    path = piece_path(folder, number, split)
+    tokens = Place(path, 0, lengths[0], dtype)
+    lines = Place(path, tokens.stop, lengths[1], _POSITIONS)
+    return Span((tokens, lines, Place(path, lines.stop, lengths[2], _POSITIONS)))
+
+
+def piece_path(folder: Path, number: int, split: str) -> str:
+    """Return the file of the piece of part `number`; a text, since a command makes some of each part."""
+    return f"{folder}/{PIECES_FOLDER}/{number:08d}.{split}"
 
 
 def write_piece(folder: Path, number: int, split: str, shard: Shard) -> Lengths:
@@ -106,7 +110,7 @@ def write_piece(folder: Path, number: int, split: str, shard: Shard) -> Lengths:
     arrays, dtype = (shard.tokens, shard.line_ends, shard.document_ends), shard.tokens.dtype
     lengths: Lengths = (len(shard.tokens), len(shard.line_ends), len(shard.document_ends))
     if len(shard.document_ends):
-        path = _piece_path(folder, number, split)
+        path = Path(piece_path(folder, number, split))
         temporary = _own_name(path)
         with FileIO(create(temporary), "w") as file:
             for array, place in zip(arrays, piece_span(folder, number, split, lengths, dtype).places, strict=True):
@@ -205,10 +209,6 @@ def _write_array(path: Path, spans: Sequence[Span], number: int) -> str:
             held += span.lengths[0]
         os.fsync(file.fileno())
     return digest.hexdigest()
-
-
-def _piece_path(folder: Path, number: int, split: str) -> Path:
-    return folder / PIECES_FOLDER / f"{number:08d}.{split}"
 
 
 def _own_name(path: Path) -> Path:

@@ -224,8 +224,8 @@ def test_what_an_earlier_version_began_is_refused_and_overwritten(tmp_path, smal
     line = {"positions": {"train": [1, [5, 2, 1]], "heldout": [0, [0, 0, 0]]}, "counts": {}, "skipped": {}}
     lines, before = [], ""
     for entry in (head, line):
-        before = journal_lines.line_sum(entry, before)
-        lines.append(json.dumps(entry | {"sum": before}) + "\n")
+        text, before = journal_lines.summed_line(entry, before)
+        lines.append(text.decode())
     (out / journal.JOURNAL_FILE).write_text("".join(lines))
     for name in ("train-00000.tokens.npy", "train-00001.tokens.npy.bertsmith-partial", "train-00002.lines.npy"):
         (out / name).write_bytes(b"earlier")
