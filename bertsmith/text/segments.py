@@ -4,7 +4,7 @@ A row is `[CLS] first segment [SEP]` or `[CLS] first segment [SEP] second segmen
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -54,65 +54,90 @@ def rows_of(shard: Shard, settings: RowSettings, rng: np.random.Generator, compa
     does not fit.
     """
     if settings.kind == "windows":
-        spans = _windows(shard, settings.length)
-    elif compat:
-        spans = _reference_segments(shard, settings.length, rng)
-    else:
-        spans = _contiguous_segments(shard, settings.length, rng)
-    starts, ends, segments, counts = [], [], [], []
-    for pieces in spans:
-        counts.append(len(pieces))
-        for start, end, segment in pieces:
-            starts.append(start)
-            ends.append(end)
-            segments.append(segment)
-    bounds = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=bounds[1:])
-    return RowSpans(np.array(starts, np.int64), np.array(ends, np.int64), np.array(segments, np.uint8), bounds)
+        return _windows(shard, settings.length)
+    if compat:
+        return _spans_of(_reference_segments(shard, settings.length, rng))
+    return _contiguous_segments(shard, settings.length, rng)
 
 
 RowPieces = list[tuple[int, int, int]]
 """One row: (start, end, segment) of each piece."""
 
 
-def _windows(shard: Shard, length: int) -> Iterator[RowPieces]:
-    start = 0
-    for document_end in shard.document_ends.tolist():
-        for window in range(start, document_end, length - 2):
-            yield [(window, min(window + length - 2, document_end), 0)]
-        start = document_end
+def _spans_of(rows: Iterable[RowPieces]) -> RowSpans:
+    starts, ends, segments, counts = [], [], [], []
+    for pieces in rows:
+        counts.append(len(pieces))
+        for start, end, segment in pieces:
+            starts.append(start)
+            ends.append(end)
+            segments.append(segment)
+    return RowSpans(np.array(starts, np.int64), np.array(ends, np.int64), np.array(segments, np.uint8), _bounds(counts))
 
 
-def _contiguous_segments(shard: Shard, length: int, rng: np.random.Generator) -> Iterator[RowPieces]:
-    """Yield rows with the reference's shares of single-segment and short rows, cut between segments at a line's end
+def _bounds(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return the bounds of rows with so many pieces each."""
+    bounds = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=bounds[1:])
+    return bounds
+
+
+def _windows(shard: Shard, length: int) -> RowSpans:
+    stops, size = shard.document_ends.astype(np.int64), length - 2
+    begins = np.concatenate([np.zeros(1, np.int64), stops[:-1]])[: len(stops)]
+    counts = -(-(stops - begins) // size)
+    starts = _ranges(np.zeros_like(counts), counts) * size + np.repeat(begins, counts)
+    ends = np.minimum(starts + size, np.repeat(stops, counts))
+    return RowSpans(starts, ends, np.zeros(len(starts), np.uint8), np.arange(len(starts) + 1))
+
+
+def _contiguous_segments(shard: Shard, length: int, rng: np.random.Generator) -> RowSpans:
+    """Return rows with the reference's shares of single-segment and short rows, cut between segments at a line's end
     near the middle. Other than there, a row takes as much of the document as it holds, and the next one starts from
-    there, also in the middle of a line."""
+    there, also in the middle of a line.
+
+    A run's first step waits for half a million turns of this loop, so its rows become spans all at once.
+    """
     line_ends = shard.line_ends.tolist()
+    line_ends += line_ends[-1:] * (length + 1)  # the text may end before a row's middle
     uniform = _uniform(rng).__next__
-    start = 0
+    cuts, ends = [], []  # of each row, the end of its first segment and its own, which are the same of a single one
+    start = line = 0  # of the row; how many lines end there or before
     for document_end in shard.document_ends.tolist():
         while start < document_end:
             target = _draw_length(length, uniform)
             single = uniform() < SINGLE_SEGMENT_PROB
             take_later = uniform() < 0.5
+            line = bisect_right(line_ends, start, line, line + length)  # a line has at least a token
             end = min(start + target - 3, document_end)
-            cut = end if single else _cut(line_ends, start, start + (target - 3) // 2, take_later)
-            if cut < end:
-                yield [(start, cut, 0), (cut, end, 1)]
-            else:
-                end = min(start + target - 2, document_end)  # no second [SEP]: room for one more
-                yield [(start, end, 0)]
+            cut = end if single else _cut(line_ends, line, start + (target - 3) // 2, take_later, length)
+            if cut >= end:
+                cut = end = min(start + target - 2, document_end)  # no second [SEP]: room for one more
+            cuts.append(cut)
+            ends.append(end)
             start = end
+    return _pairs(np.array(cuts, np.int64), np.array(ends, np.int64))
 
 
-def _cut(line_ends: list[int], start: int, middle: int, take_later: bool) -> int:
-    """Return where the second segment begins: the last line's end strictly before `middle`; with `take_later`, or where
-    there is none, the line's end after that."""
-    first = bisect_right(line_ends, start)
-    after = bisect_left(line_ends, middle, first)
-    if after > first and not take_later:
-        return line_ends[after - 1]
-    return line_ends[min(after, len(line_ends) - 1)]  # the text may end before the middle
+def _pairs(cuts: np.ndarray, ends: np.ndarray) -> RowSpans:
+    """Return rows of which each begins where the one before ends, and has a second segment where it is cut before its
+    end."""
+    paired = cuts < ends
+    bounds = _bounds(1 + paired)
+    first, second = bounds[:-1], bounds[:-1][paired] + 1
+    starts, stops = np.zeros(bounds[-1], np.int64), np.empty(bounds[-1], np.int64)
+    starts[first[1:]], stops[first] = ends[:-1], cuts
+    starts[second], stops[second] = cuts[paired], ends[paired]
+    segments = np.zeros(bounds[-1], np.uint8)
+    segments[second] = 1
+    return RowSpans(starts, stops, segments, bounds)
+
+
+def _cut(line_ends: list[int], line: int, middle: int, take_later: bool, length: int) -> int:
+    """Return where the second segment begins: the last line's end strictly before `middle`, of those from `line` on;
+    with `take_later`, or where there is none, the line's end after that."""
+    after = bisect_left(line_ends, middle, line, line + length)
+    return line_ends[after - 1 if after > line and not take_later else after]
 
 
 def _reference_segments(shard: Shard, length: int, rng: np.random.Generator) -> Iterator[RowPieces]:
