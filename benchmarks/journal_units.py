@@ -4,7 +4,8 @@
 
 A unit is a part of 4 MB of text, as of OpenWebText: 1 M tokens, of which 5,000 are held out. `write` notes down a line
 for each and closes the shards that they fill, `go on` opens the journal again as after a kill, and `manifest` writes
-and opens what the finished folder says. In CPU seconds of one process, and the most memory that it held by then.
+and opens what the finished folder says. In CPU seconds of one process, and the most memory that it held by then. `hand
+out` is what tasks cost the command that two processes do, for 10,000 of them that do nothing.
 """
 
 import tempfile
@@ -18,6 +19,8 @@ import numpy as np
 from benchmarks.trials import Trials, parser_of
 from bertsmith.memory import peak_bytes
 from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.text.engines.engine import results_in_order
+from bertsmith.text.engines.processes import ProcessEngine
 from bertsmith.text.journal import Journal
 from bertsmith.text.shards import ARRAYS, shard_file
 
@@ -33,6 +36,7 @@ def main() -> None:
     trials = Trials(arguments.out)
     with tempfile.TemporaryDirectory() as folder:
         simulate(trials, Path(folder), arguments.units)
+    trials.alternate("tasks", {"hand out": lambda: hand_out(10_000)}, 1)
 
 
 def simulate(trials: Trials, folder: Path, units: int) -> None:
@@ -62,6 +66,21 @@ def simulate(trials: Trials, folder: Path, units: int) -> None:
 
     for who, act in (("write", write), ("go on", go_on), ("manifest", manifest)):
         trials.add(f"{units:,} units", who, 0, measured(act))
+
+
+def hand_out(tasks: int) -> dict[str, float]:
+    """Give out tasks that do nothing, and take their results."""
+    with ProcessEngine(2).start(None) as workers:
+        for _ in results_in_order(workers, nothing, ((number,) for number in range(100))):
+            pass  # the workers have started
+        started_at = time.process_time()
+        for _ in results_in_order(workers, nothing, ((number,) for number in range(tasks))):
+            pass
+        return {"seconds": time.process_time() - started_at, "tasks": tasks}
+
+
+def nothing(shared: None, number: int) -> int:
+    return number
 
 
 def close_full(journal: Journal) -> None:

@@ -147,6 +147,22 @@ def remove_tree(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def begin_write_back(descriptor: int) -> None:
+    """Have the system begin to put a file on disk, so that it is not waited for when it is synced later."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS. "Not needed" begins with what is to be written
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def sync_file(path: Path | str) -> None:
+    """Return when a file's content would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Return when the names in `folder` would survive a power cut."""
     with contextlib.suppress(OSError):  # there are file systems that cannot, and folders that may not be opened

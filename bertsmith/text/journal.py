@@ -8,6 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from bertsmith import __version__
 from bertsmith.errors import UserError
-from bertsmith.storage.files import atomic_write, open_own, remove_tree, reported, sync_folder, temporary_of
+from bertsmith.storage.files import atomic_write, open_own, remove_tree, reported, sync_file, sync_folder, temporary_of
 from bertsmith.storage.folders import clear, remove_names
 from bertsmith.storage.manifests import FOLDER_TYPES, FORMAT_VERSION, word
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity
@@ -189,14 +190,8 @@ class Journal:
     def _sync_pieces(self) -> None:
         """Write the pieces to disk that are not yet in shards, so that they survive a power cut."""
         for path in self._unsynced:
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:  # in a shard by now
-                continue
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with suppress(FileNotFoundError):  # in a shard by now
+                sync_file(path)
         self._unsynced.clear()
 
     def _with_checksum(self, line: dict[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertsmith.errors import UserError
-from bertsmith.storage.files import TEMPORARY, create, own_folder
+from bertsmith.storage.files import TEMPORARY, begin_write_back, create, own_folder, sync_file
 from bertsmith.storage.remote import upload
 from bertsmith.text import shards
 from bertsmith.text.shard_checks import npy_header
@@ -154,33 +154,52 @@ class ShardCutter:
             self.open, self._tokens = [], 0
 
 
+class WrittenShard(NamedTuple):
+    """A shard whose files do not have their names yet."""
+
+    hashes: dict[str, str]  # file name → sha256
+    files: dict[str, str]  # file name → where it is
+
+
 @dataclass(frozen=True)
 class ShardWriter:
-    """A writer of the shards of a data folder, which workers are given."""
+    """A writer of the shards of a data folder, which workers are given. A shard is written by one task, and by a later
+    one it takes its names: the disk has been at work in between, and no worker waits for it."""
 
     folder: Path
     address: str | None = field(default=None, kw_only=True)
     """Where shards are written, if not in the folder."""
+    syncs_at_once: bool = field(default=False, kw_only=True)
+    """Whether what is written is on disk when `write_shard` returns: where `publish_shard` may run on another
+    machine."""
 
-    def assemble(self, split: str, index: int, spans: Sequence[Span]) -> dict[str, str]:
-        """Write a shard of these spans, and return file name → sha256. Once it has its names, it is whole and on disk,
-        or at the address.
-
-        Raises:
-            UserError: a span's file is gone or too short; the address cannot be written.
-        """
-        hashes, written = {}, {}
+    def write_shard(self, split: str, index: int, spans: Sequence[Span]) -> WrittenShard:
+        """Write a shard of these spans. Raises UserError where a span's file is gone or too short."""
+        written = WrittenShard({}, {})
         for number, array in enumerate(ARRAYS):
-            path = self.folder / shard_file(split, index, array)
-            written[path] = _own_name(self.folder / PIECES_FOLDER / path.name)
-            hashes[path.name] = _write_array(written[path], spans, number)
-        for path, temporary in written.items():
-            if self.address is None:
-                temporary.replace(path)
-            else:
-                upload(temporary, f"{self.address}/{path.name}")
-                temporary.unlink()
-        return hashes
+            name = shard_file(split, index, array)
+            path = _own_name(self.folder / PIECES_FOLDER / name)
+            written.files[name] = str(path)
+            written.hashes[name] = _write_array(path, spans, number, self.syncs_at_once)
+        return written
+
+    def publish_shard(self, written: WrittenShard) -> None:
+        """Give a shard's files their names; once it has them, it is whole and on disk, or at the address. Raises
+        UserError where the address cannot be written."""
+        for name, path in written.files.items():
+            try:
+                self._publish(name, path)
+            except FileNotFoundError:
+                if self.address is None and not (self.folder / name).exists():
+                    raise  # else a worker was lost after it had done this
+
+    def _publish(self, name: str, path: str) -> None:
+        if self.address is None:
+            sync_file(path)
+            os.replace(path, self.folder / name)
+        else:
+            upload(Path(path), f"{self.address}/{name}")
+            os.unlink(path)
 
 
 def sum_lengths(spans: Sequence[Span]) -> Lengths:
@@ -189,8 +208,9 @@ def sum_lengths(spans: Sequence[Span]) -> Lengths:
     return tokens, lines, documents
 
 
-def _write_array(path: Path, spans: Sequence[Span], number: int) -> str:
-    """Write one of a shard's arrays (of `ARRAYS` the `number`th) as a .npy file, and return its sha256."""
+def _write_array(path: Path, spans: Sequence[Span], number: int, syncs: bool) -> str:
+    """Write one of a shard's arrays (of `ARRAYS` the `number`th) as a .npy file, and return its sha256; it is on disk
+    then if `syncs`, else on the way there."""
     dtype, held = spans[0].places[number].dtype, 0
     digest = hashlib.sha256()
     assert sum_lengths(spans)[0] < 1 << 32, "positions are 32-bit"
@@ -207,7 +227,10 @@ def _write_array(path: Path, spans: Sequence[Span], number: int) -> str:
                     block += np.uint32((held - span.base) % (1 << 32))  # wraps round where the span lies further back
                 write(block.data)
             held += span.lengths[0]
-        os.fsync(file.fileno())
+        if syncs:
+            os.fsync(file.fileno())
+        else:
+            begin_write_back(file.fileno())
     return digest.hexdigest()
 
 

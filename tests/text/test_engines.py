@@ -95,7 +95,7 @@ def test_an_engine_of_one_s_own_gives_the_same_bytes(tmp_path, monkeypatch):
         one = prepare(recipe(tmp_path, "engine=unordered"), tmp_path / "one")
         assert content(one.path) == content(whole.path)
         assert opened[0].asked == recipe(tmp_path, "engine=unordered")
-        assert opened[0].done.count(PartEncoder.encode) > 30 and opened[0].done.count(ShardWriter.assemble) > 10
+        assert opened[0].done.count(PartEncoder.encode) > 30 and opened[0].done.count(ShardWriter.publish_shard) > 10
         for number in (1, 2):
             prepare(recipe(tmp_path, "engine=unordered", f"part={number}/2"), tmp_path / "two")
         merged = merge_shares(MergeSettings(engine="unordered"), tmp_path / "two")

@@ -45,6 +45,14 @@ def written(folder, batches: list[Shard]) -> list[Span]:
     return [piece_span(folder, number, "train", lengths[number], DTYPE) for number in range(len(batches))]
 
 
+def assemble(folder, split: str, index: int, spans: list[Span]) -> dict[str, str]:
+    """Put a shard together, and return file name → sha256."""
+    writer = ShardWriter(folder)
+    shard = writer.write_shard(split, index, spans)
+    writer.publish_shard(shard)
+    return shard.hashes
+
+
 def read(folder, index: int) -> Shard:
     return Shard(*(np.load(folder / shard_file("train", index, array)) for array in ARRAYS))
 
@@ -66,7 +74,7 @@ def test_shards_hold_every_document_once_in_order(tmp_path_factory, sizes: list[
         patch.setattr(shards, "SHARD_TOKENS", limit)
         patch.setattr(pieces, "BLOCK_ENTRIES", block)
         groups = cut(written(folder, batches))
-        hashes = [ShardWriter(folder).assemble("train", index, group) for index, group in enumerate(groups)]
+        hashes = [assemble(folder, "train", index, group) for index, group in enumerate(groups)]
     found = [read(folder, index) for index in range(len(groups))]
     assert [document for shard in found for document in documents_of(shard)] == [
         document for shard in batches for document in documents_of(shard)
@@ -88,7 +96,7 @@ def test_a_stretch_of_a_shard_goes_into_another_one(tmp_path_factory, sizes: lis
     batches = [batch(np.random.default_rng(number), size) for number, size in enumerate(sizes)]
     folder = tmp_path_factory.mktemp("data")
     spans = written(folder, batches)
-    ShardWriter(folder).assemble("train", 0, spans)
+    assemble(folder, "train", 0, spans)
     chosen = spans[first : first + count]
     if not chosen:
         return
@@ -98,14 +106,14 @@ def test_a_stretch_of_a_shard_goes_into_another_one(tmp_path_factory, sizes: lis
     for array, start, length, before in zip(ARRAYS, skipped, wanted, spans[0].places, strict=True):
         offset = HEADER_SIZE + start * before.dtype.itemsize
         places.append(Place(str(folder / shard_file("train", 0, array)), offset, length, before.dtype))
-    ShardWriter(folder).assemble("train", 1, [spans[0], Span(tuple(places), skipped[0])])
+    assemble(folder, "train", 1, [spans[0], Span(tuple(places), skipped[0])])
     expected = [batches[0], *batches[first : first + count]]
     assert documents_of(read(folder, 1)) == [document for shard in expected for document in documents_of(shard)]
 
 
 def test_arrays_come_back_as_plain_numpy_files(tmp_path):
     one, two = batch(np.random.default_rng(0), 3), batch(np.random.default_rng(1), 2)
-    hashes = ShardWriter(tmp_path).assemble("train", 7, written(tmp_path, [one, two]))
+    hashes = assemble(tmp_path, "train", 7, written(tmp_path, [one, two]))
     assert sorted(hashes) == sorted(f"train-00007.{array}.npy" for array in ARRAYS)
     tokens, lines, documents = (np.load(tmp_path / f"train-00007.{array}.npy") for array in ARRAYS)
     assert tokens.tolist() == [*one.tokens, *two.tokens]
@@ -115,9 +123,9 @@ def test_arrays_come_back_as_plain_numpy_files(tmp_path):
 
 def test_putting_a_shard_together_again_gives_the_same_files(tmp_path):
     spans = written(tmp_path, [batch(np.random.default_rng(number), 3) for number in range(3)])
-    first = ShardWriter(tmp_path).assemble("train", 0, spans)
+    first = assemble(tmp_path, "train", 0, spans)
     (tmp_path / "train-00000.lines.npy").unlink()  # killed between two renamings
-    assert ShardWriter(tmp_path).assemble("train", 0, spans) == first
+    assert assemble(tmp_path, "train", 0, spans) == first
     assert sha256_file(tmp_path / "train-00000.lines.npy") == first["train-00000.lines.npy"]
 
 
@@ -128,7 +136,7 @@ def test_a_piece_that_a_power_cut_shortened_is_noticed(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     assert not span.is_on_disk()
     with pytest.raises(UserError, match=r"00000000\.train: shorter than when it was written"):
-        ShardWriter(tmp_path).assemble("train", 0, [span])
+        assemble(tmp_path, "train", 0, [span])
     path.unlink()
     assert not span.is_on_disk()
 
@@ -142,3 +150,16 @@ def test_what_killed_workers_left_half_written_is_cleared_and_pieces_stay(tmp_pa
     assert span.is_on_disk()
     open_pieces_folder(tmp_path / PIECES_FOLDER)
     assert (tmp_path / PIECES_FOLDER / PIECES_FOLDER).is_dir()
+
+
+def test_a_shard_is_named_again_where_a_worker_was_lost(tmp_path):
+    spans = written(tmp_path, [batch(np.random.default_rng(number), 3) for number in range(3)])
+    writer = ShardWriter(tmp_path)
+    shard = writer.write_shard("train", 0, spans)
+    assert not list(tmp_path.glob("train-*")), "no name before it is published"
+    writer.publish_shard(shard)
+    writer.publish_shard(shard)
+    assert {name: sha256_file(tmp_path / name) for name in shard.hashes} == shard.hashes
+    (tmp_path / "train-00000.lines.npy").unlink()
+    with pytest.raises(FileNotFoundError):
+        writer.publish_shard(shard)

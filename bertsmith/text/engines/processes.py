@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, forkserver
@@ -71,16 +71,23 @@ class _ThisProcess:
 
 
 class _Deferred:
-    """A task that is done when its result is asked for."""
+    """A task that is done when it is asked for."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]):
         self._function, self._arguments = function, arguments
+        self._outcome: Future[Any] = Future()
 
     def done(self) -> bool:
+        if not self._outcome.done():
+            try:
+                self._outcome.set_result(self._function(*self._arguments))
+            except Exception as error:
+                self._outcome.set_exception(error)
         return True
 
     def result(self) -> Any:
-        return self._function(*self._arguments)
+        self.done()
+        return self._outcome.result()
 
 
 class _Processes:

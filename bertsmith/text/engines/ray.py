@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -75,7 +76,7 @@ def _setup(shared: ShardWriter, seen: str) -> WorkerSetup:
         current=os.getcwd(),
         plugins=tuple((path, load_plugin(path).sha256) for path in plugin_paths()),
         seen=seen,
-        shared=pickle.dumps(shared),
+        shared=pickle.dumps(replace(shared, syncs_at_once=True)),
     )
 
 
