@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.prepare_workers import recipe, shared_parts
-from benchmarks.trials import Trials, in_own_process
+from benchmarks.trials import Trials, in_own_process, parser_of
 
 FLAT = 1.05
 GROWTH = {"1 ×": 1, "4 ×": 4, "16 ×": 16}
@@ -34,9 +34,7 @@ SECONDS = {"1 ×": 2.0, "16 ×": 3.0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = parser_of(__doc__, repeats=3)
     parser.add_argument("--least", type=int, default=4, help="copies of the smallest corpus, 72 MB of text each")
     parser.add_argument("--folder", type=Path, help="for corpora and data, 3 GB; by default a temporary one")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)  # in a process of its own

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from benchmarks.trials import Trials, shared_data
+from benchmarks.trials import Trials, parser_of, shared_data
 from bertsmith.text.corpora import CorpusRecipe, open_corpus
 from bertsmith.text.layouts.openwebtext import ArchivePart
 from bertsmith.text.prepare import PrepareRecipe, prepare
@@ -26,9 +26,7 @@ GAIN = 1.85
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="JSON file; finished trials in it are kept")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = parser_of(__doc__, repeats=5)
     parser.add_argument("--copies", type=int, default=16, help="of the corpus, 72 MB of text each")
     parser.add_argument("--only", choices=["archives", "jsonl", "parquet"])
     arguments = parser.parse_args()
