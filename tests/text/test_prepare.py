@@ -183,7 +183,7 @@ def wait_until(condition, seconds: float = 20.0) -> None:
 def test_a_power_cut_that_kept_the_journal_and_lost_data_costs_only_the_lost_parts(tmp_path, small, monkeypatch):
     corpus = layouts.write_texts(tmp_path / "corpus", DOCUMENTS)
     whole = prepare(recipe(tmp_path, corpus), tmp_path / "whole")
-    out = interrupted(tmp_path, corpus, monkeypatch, after=14)
+    out = interrupted(tmp_path, corpus, monkeypatch, after=11)
     assert list(out.glob("train-*.tokens.npy")), "a shard is closed, whose pieces are gone"
     left = sorted(path for path in (out / pieces.PIECES_FOLDER).iterdir() if path.suffix in (".train", ".heldout"))
     lost = [left[0], left[-1]]
@@ -198,7 +198,7 @@ def test_a_power_cut_that_kept_the_journal_and_lost_data_costs_only_the_lost_par
     monkeypatch.setattr(PartEncoder, "encode", count)
     assert content(prepare(recipe(tmp_path, corpus), out).path) == content(whole.path)
     again = sorted({int(path.stem) for path in lost})
-    assert encoded[: len(again) + 1] == [*again, 14]
+    assert encoded[: len(again) + 1] == [*again, 11]
 
 
 def test_a_lost_part_that_has_changed_is_refused(tmp_path, small, monkeypatch):
