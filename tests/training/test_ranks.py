@@ -250,7 +250,8 @@ def test_the_same_weights_may_have_another_path_on_each_rank(data):
     ranks = SimpleNamespace(check_same=told.append)
     machine = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, compile=False, ranks=ranks)
     for path in ("here/model", "there/model"):
-        check_same_on_all(tiny_recipe(data, f"init={path}"), SimpleNamespace(hash="1"), Beginning({}), machine)
+        rows = SimpleNamespace(recipe=tiny_recipe(data, f"init={path}"), identity={"hash": "1"})
+        check_same_on_all(rows, Beginning({}), machine)
     assert told[0] == told[1]
 
 
