@@ -10,7 +10,6 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from datatrove.executor.local import LocalPipelineExecutor
 from loguru import logger
@@ -34,19 +33,16 @@ class StageTasks:
         self.executor = LocalPipelineExecutor(stage.steps, tasks=stage.tasks, workers=1, logging_dir=str(logs))
 
     def do(self, rank: int) -> None:
-        """Do a task, unless it was done before. Raises UserError where it fails, with the first line of why."""
-        with quiet():
-            run_task(copy.deepcopy(self.executor)._run_for_rank, rank)  # steps count what they see
-
-
-def run_task(run: Any, rank: int) -> None:
-    """Call `run` for a task; an error that is no mistake of the user's names the step's library."""
-    try:
-        run(rank)
-    except (UserError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise UserError(f"task {rank}: {type(error).__name__} ({one_line(error)}); its log says where") from error
+        """Do a task, unless it was done before. Raises UserError where it fails, with the first line of why and the log
+        that says where."""
+        try:
+            with quiet():
+                copy.deepcopy(self.executor)._run_for_rank(rank)  # steps count what they see
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            log = f"{self.executor.logging_dir.path}/logs/task_{rank:05d}.log"
+            raise UserError(f"task {rank}: {type(error).__name__} ({one_line(error)}); see {log}") from error
 
 
 def run_stage(stage: FilterStage, label: str, folder: Path, work: Path, engine: Engine) -> None:
