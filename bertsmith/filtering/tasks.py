@@ -32,6 +32,10 @@ class StageTasks:
         self.folder = folder
         self.executor = LocalPipelineExecutor(stage.steps, tasks=stage.tasks, workers=1, logging_dir=str(logs))
 
+    def on_many_machines(self) -> "StageTasks":
+        """Return the same for workers on several machines, as Ray's engine asks for: files are closed there."""
+        return self
+
     def do(self, rank: int) -> None:
         """Do a task, unless it was done before. Raises UserError where it fails, with the first line of why and the log
         that says where."""

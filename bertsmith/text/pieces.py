@@ -9,10 +9,10 @@ import os
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -172,6 +172,10 @@ class ShardWriter:
     syncs_at_once: bool = field(default=False, kw_only=True)
     """Whether what is written is on disk when `write_shard` returns: where `publish_shard` may run on another
     machine."""
+
+    def on_many_machines(self) -> Self:
+        """Return the same for workers on several machines."""
+        return replace(self, syncs_at_once=True)
 
     def write_shard(self, split: str, index: int, spans: Sequence[Span]) -> WrittenShard:
         """Write a shard of these spans. Raises UserError where a span's file is gone or too short."""

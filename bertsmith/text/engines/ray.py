@@ -11,7 +11,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -76,7 +75,7 @@ def _setup(shared: ShardWriter, seen: str) -> WorkerSetup:
         current=os.getcwd(),
         plugins=tuple((path, load_plugin(path).sha256) for path in plugin_paths()),
         seen=seen,
-        shared=pickle.dumps(replace(shared, syncs_at_once=True)),
+        shared=pickle.dumps(shared.on_many_machines()),
     )
 
 
