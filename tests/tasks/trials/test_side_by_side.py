@@ -69,6 +69,7 @@ def files_of(run: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_trial_is_done_again_and_all_is_as_one_after_the_other(toy, tmp_path, capsys):
     overrides = ("seeds=2", "epochs=3")
     finetune(toy_recipe(*toy, *overrides), tmp_path / "here")
