@@ -13,9 +13,10 @@ from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 
 from bertsmith.config.plugins import load_plugin
-from bertsmith.filtering.rules import count_lines
-from bertsmith.filtering.tally import Tally
-from bertsmith.storage.files import atomic_write, reported
+from bertsmith.errors import UserError
+from bertsmith.filtering.tally import Tally, tally_file
+from bertsmith.storage.files import allow_open_files, atomic_write, reported
+from bertsmith.storage.json_files import read_json
 from bertsmith.text.blank_lines import unify_line_ends
 from bertsmith.text.compression import UnreadableInput
 from bertsmith.text.corpora import Corpus
@@ -71,43 +72,58 @@ class CorpusReader(PipelineStep):  # type: ignore[misc]
         yield Document(text=text, id="", metadata={"source": source})
 
 
+class OpenFiles(PipelineStep):  # type: ignore[misc]
+    """A step before one that has many files open at a time."""
+
+    type, name = "setup", "open files"
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Any:
+        allow_open_files(self.number)
+        return data
+
+
 class KeptReader(PipelineStep):  # type: ignore[misc]
-    """A reader of what a task of an earlier stage has kept."""
+    """A reader of what a task of an earlier stage has kept, by its tally in the folder `tallies`."""
 
     type, name = "reader", "kept documents"
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, tallies: Path):
         super().__init__()
-        self.folder = folder
+        self.folder, self.tallies = folder, tallies
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-        path = self.folder / text_file(rank)
-        if not path.exists():  # it kept none
-            return
-        with reported(path), zstandard.open(path, "rt", encoding="utf-8", newline="\n") as file:
-            for line in file:
-                found = json.loads(line)
-                yield Document(text=found["text"], id="", metadata={"source": found["source"]})
+        path, number = self.folder / text_file(rank), 0
+        wanted = read_json(self.tallies / tally_file(rank), dict)["documents"].get("kept", 0)
+        if wanted or path.exists():
+            with reported(path), zstandard.open(path, "rt", encoding="utf-8", newline="\n") as file:
+                for line in file:
+                    number += 1
+                    found = json.loads(line)
+                    yield Document(text=found.pop("text"), id="", metadata=found)
+        if number != wanted:
+            raise UserError(f"{path}: has {number:,} documents, and {wanted:,} were written; --overwrite starts again")
 
 
 class KeptWriter(PipelineStep):  # type: ignore[misc]
-    """A writer of a task's documents, and of its tally when it has seen all of them.
+    """A writer of a task's documents, each with the file it is from, and of its tally when it has seen all of them.
 
     Attributes:
-        with_source: also write which file of the corpus each is from.
-        filters: those before it, whose lines are counted.
+        is_last: whether it writes the result, without the lines that were taken out of each text.
     """
 
     type, name = "writer", "kept documents"
 
-    def __init__(self, folder: Path, tally: Tally, report: Path, with_source: bool, filters: Iterable[Any] = ()):
+    def __init__(self, folder: Path, tally: Tally, tallies: Path, is_last: bool):
         super().__init__()
-        self.folder, self.tally, self.report = folder, tally, report
-        self.with_source, self.filters = with_source, list(filters)
+        self.folder, self.tally, self.tallies, self.is_last = folder, tally, tallies, is_last
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
         path, documents = self.folder / text_file(rank), self._with_text(data)
-        for folder in (self.folder, self.report):
+        for folder in (self.folder, self.tallies):
             folder.mkdir(parents=True, exist_ok=True)
         first = next(documents, None)
         if first is None:
@@ -116,11 +132,16 @@ class KeptWriter(PipelineStep):  # type: ignore[misc]
             with atomic_write(path) as file, _lines(file) as lines:
                 for document in _with_first(first, documents):
                     self.tally.count("kept", document.text)
-                    source = {"source": document.metadata["source"]} if self.with_source else {}
-                    lines.write(json.dumps({"text": document.text, **source}, ensure_ascii=False).encode() + b"\n")
+                    self.tally.lines.update(document.metadata.get("lines", {}))
+                    lines.write(json.dumps(self._fields(document), ensure_ascii=False).encode() + b"\n")
                     yield document
-        count_lines(self.filters, self.tally)
-        self.tally.save(self.report / f"{rank:05d}.json")
+        self.tally.save(self.tallies / tally_file(rank))
+
+    def _fields(self, document: Document) -> dict[str, Any]:
+        found = {"text": document.text, "source": document.metadata["source"]}
+        if not self.is_last and "lines" in document.metadata:
+            found["lines"] = document.metadata["lines"]
+        return found
 
     def _with_text(self, data: Iterable[Document]) -> Iterator[Document]:
         """Yield the documents of which rules have left something."""

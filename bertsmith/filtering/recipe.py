@@ -10,6 +10,10 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.text.corpora import CorpusRecipe
 from bertsmith.text.engines.settings import EngineSettings
 
+MAX_TASKS = 1000
+"""Of a stage. The steps that compare all of them have up to three files of each open at a time, and SLURM takes no more
+than 1,001 of an array."""
+
 _ENABLED = "whether the rule is applied"
 
 
@@ -28,7 +32,7 @@ class LanguageRule:
 
 @settings
 class GopherRepetitionRule:
-    """Drop texts that repeat themselves (Rae et al. 2021, table A1): each a share of the text at most; 0: any."""
+    """Drop texts that repeat themselves (Rae et al. 2021, table A1)."""
 
     enabled: bool = setting(False, _ENABLED)
     dup_line_frac: float = setting(0.3, "share of lines that repeat an earlier one; 0: any", ge=0, le=1)
@@ -43,6 +47,15 @@ class GopherRepetitionRule:
         ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.1)),
         "share of characters in groups of n words that repeat an earlier one, as [[n, share], …]",
     )
+
+    def __post_init__(self) -> None:
+        for name in ("top_n_grams", "dup_n_grams"):
+            for n, share in getattr(self, name):
+                if n < 1 or not 0 < share <= 1:
+                    raise ValueError(
+                        f"gopher_repetition.{name}: [{n}, {share}] is to have n >= 1 and a share above 0, at most 1; "
+                        f"leave a pair out not to apply it"
+                    )
 
 
 @settings
@@ -82,15 +95,17 @@ class C4Rule:
 
 @settings
 class FineWebRule:
-    """Drop texts that look like lists (Penedo et al. 2024, section 3.6)."""
+    """Drop texts that look like lists (Penedo et al. 2024, section 3.6), by datatrove's thresholds."""
 
     enabled: bool = setting(False, _ENABLED)
     line_punct_thr: float = setting(0.12, "share of lines that end in a terminal mark, at least", ge=0, le=1)
     line_punct_exclude_zero: bool = setting(False, "keep texts none of whose lines does")
     short_line_thr: float = setting(0.67, "share of short lines, at most", ge=0, le=1)
     short_line_length: int = setting(30, "characters up to which a line is short", ge=0)
-    char_duplicates_ratio: float = setting(0.01, "share of characters in repeated lines, at most", ge=0, le=1)
-    new_line_ratio: float = setting(0.3, "line ends for each word, at most", ge=0)
+    char_duplicates_ratio: float = setting(
+        0.01, "share of characters in repeated lines, at most; the paper has 0.1", ge=0, le=1
+    )
+    new_line_ratio: float = setting(0.3, "line ends for each word, at most; of datatrove, not in the paper", ge=0)
 
 
 @settings
@@ -102,11 +117,12 @@ class ExactRule:
 
 @settings
 class MinHashRule:
-    """Keep one of texts that are nearly equal, by MinHash (Broder 1997) of groups of words."""
+    """Keep one of texts that are nearly equal, by MinHash (Broder 1997) of groups of words, or of characters in
+    scripts without blanks between words. Texts of fewer words than a group has are not compared."""
 
     enabled: bool = setting(False, _ENABLED)
     n_grams: int = setting(5, "words in a group", ge=1)
-    num_buckets: int = setting(14, "buckets, of which texts must share one", ge=1)
+    num_buckets: int = setting(14, "buckets, of which texts must share one", ge=1, le=MAX_TASKS)
     hashes_per_bucket: int = setting(8, "hashes that texts must share in a bucket", ge=1)
     seed: int = setting(1, "of the hash functions", ge=0)
 
@@ -135,8 +151,9 @@ class FilterRecipe(CorpusRecipe, EngineSettings):
     minhash: MinHashRule = setting(MinHashRule(), "nearly equal texts")
     sample: int = setting(20, "dropped documents that are kept to look at, for each reason", ge=0)
     tasks: int | None = setting(
-        None, "tasks that the corpus is cut into, each a file of the result; by default one for each 32 MB", ge=1
-    )
+        None, "tasks that the corpus is cut into, each a file of the result; by default one for 32 MB, 1,000 at most",
+        ge=1, le=MAX_TASKS,
+    )  # fmt: skip
     on_error: Literal["stop", "skip"] = setting(
         "stop", "at a broken archive: stop, or skip what is broken and count it", identity=False
     )

@@ -1,9 +1,11 @@
 """Settings in, datatrove's filters out, each of which notes what it drops in a tally."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from datatrove.data import Document
 from datatrove.pipeline.filters.c4_filters import C4QualityFilter
 from datatrove.pipeline.filters.fineweb_quality_filter import FineWebQualityFilter
 from datatrove.pipeline.filters.gopher_quality_filter import GopherQualityFilter
@@ -51,8 +53,25 @@ _LINE_REASONS = {
 }
 
 
+class C4Filter(C4QualityFilter):  # type: ignore[misc]
+    """C4's filter that notes in a document which lines it took out of it, as setting → number."""
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
+        self._taken: Counter[str] = Counter()
+        found: bool | tuple[bool, str] = super().filter(doc)
+        if self._taken:
+            doc.metadata["lines"] = dict(self._taken)
+        return found
+
+    def stat_update(self, *labels: str, **given: Any) -> None:
+        super().stat_update(*labels, **given)
+        for label in labels:
+            if setting := _LINE_REASONS.get(label.removeprefix("line-filter-")):
+                self._taken[f"c4.{setting}"] += 1
+
+
 def make_filters(recipe: FilterRecipe, tally: Tally) -> list[Any]:
-    """Return the filters that a recipe enables, in the order of FineWeb."""
+    """Return the filters that a recipe enables, in the order of datatrove's script for FineWeb."""
     return list(_filters(recipe, tally))
 
 
@@ -72,7 +91,7 @@ def _filters(recipe: FilterRecipe, tally: Tally) -> Iterator[Any]:
     if recipe.c4.enabled:
         values = _values(recipe.c4, Excluded(tally, "c4", C4_REASONS))
         values["max_word_length"] = values["max_word_length"] or -1
-        yield C4QualityFilter(**values)
+        yield C4Filter(**values)
     if recipe.fineweb.enabled:
         yield FineWebQualityFilter(**_values(recipe.fineweb, Excluded(tally, "fineweb", FINEWEB_REASONS)))
 
@@ -84,18 +103,9 @@ def _values(rule: Any, excluded: Excluded) -> dict[str, Any]:
     return values | {"language": PLAIN_WORDS, "exclusion_writer": excluded}
 
 
-def count_lines(filters: list[Any], tally: Tally) -> None:
-    """Add to a tally the lines that C4's filter took out of texts, which only its statistics have."""
-    for each in filters:
-        if isinstance(each, C4QualityFilter):
-            for name, setting in _LINE_REASONS.items():
-                if found := int(each.stats[f"line-filter-{name}"].total):
-                    tally.lines[f"c4.{setting}"] += found
-
-
 def refuse_without_blanks(recipe: FilterRecipe) -> None:
     """Raise UserError where rules about words are to judge a language that writes no blanks between them."""
-    rules = ("gopher_repetition", "gopher_quality", "c4", "fineweb", "minhash")
+    rules = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
     enabled = [name for name in rules if getattr(recipe, name).enabled]
     found = [code for code in recipe.language.keep if code in WITHOUT_BLANKS] if recipe.language.enabled else []
     if found and enabled:

@@ -1,5 +1,10 @@
-"""Stages as array jobs of SLURM, by datatrove's executor: each waits for the one before it."""
+"""Stages as array jobs of SLURM, by datatrove's executor: each waits for the one before it.
 
+A stage has as many tasks as fit in one array, so that one job is all of it: of several, datatrove has the next stage
+wait for the last one only.
+"""
+
+import getpass
 import json
 import os
 import shutil
@@ -9,14 +14,16 @@ from typing import Any
 
 from datatrove.executor.slurm import SlurmPipelineExecutor
 
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, one_line
 from bertsmith.filtering.recipe import FilterRecipe
 from bertsmith.filtering.stages import FilterStage
-from bertsmith.filtering.tasks import quiet
+from bertsmith.filtering.tasks import forget_after_unfinished, quiet
 from bertsmith.storage.files import write_text
 
 JOBS_FILE = "jobs.json"
 """In the folder of work: the jobs that were submitted last."""
+
+SQUEUE_SECONDS = 60.0
 
 
 class SlurmJobs(SlurmPipelineExecutor):  # type: ignore[misc]
@@ -36,9 +43,11 @@ def check_slurm(recipe: FilterRecipe) -> None:
 
 def submit_stages(stages: list[FilterStage], recipe: FilterRecipe, work: Path) -> list[str]:
     """Submit a job for each stage that has tasks to do, and return their ids. Raises UserError where the jobs of an
-    earlier command are still there, or one is refused."""
+    earlier command are still there or may be, one is refused, or others could change what jobs load."""
+    _refuse_shared(work)
     if waiting := _waiting(work):
         raise UserError(f"{work.parent}: jobs {', '.join(waiting)} are still in the queue; wait, or `scancel` them")
+    forget_after_unfinished(stages, work)
     jobs, previous = [], None
     for stage in stages:
         job = _job(stage, recipe, work, previous)
@@ -69,18 +78,30 @@ def _job(stage: FilterStage, recipe: FilterRecipe, work: Path, previous: SlurmJo
         job_name=f"bertsmith-{stage.name}",
         logging_dir=str((work / "logs" / stage.name).resolve()),
         depends=previous,
+        max_array_size=-1,  # one array
         **options,
     )
 
 
+def _refuse_shared(work: Path) -> None:
+    """Raise UserError where others own the folder of work or can write there: jobs load a pickle out of it."""
+    found = work.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise UserError(f"{work}: others can write there, and so run code in the jobs; choose another --out")
+
+
 def _waiting(work: Path) -> list[str]:
-    """Return the jobs of the last command that are still in the queue."""
-    if not (work / JOBS_FILE).exists() or shutil.which("squeue") is None:
+    """Return the jobs of the last command that are still in the queue. Raises UserError where that cannot be known."""
+    if not (work / JOBS_FILE).exists():
         return []
     jobs: list[Any] = json.loads((work / JOBS_FILE).read_text())
-    found = subprocess.run(
-        ["squeue", "--noheader", "--format=%A", f"--user={os.environ.get('USER', '')}"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = ["squeue", "--noheader", "--format=%F", f"--user={getpass.getuser()}"]  # %F: an array's own id
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SQUEUE_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        why = one_line(getattr(error, "stderr", None) or error)
+        raise UserError(
+            f"{work.parent}: squeue failed ({why}), so that jobs {', '.join(jobs)} may still be in the queue; try again"
+        ) from None
     there = set(found.stdout.split())
     return [job for job in jobs if job in there]

@@ -7,7 +7,8 @@
     clusters    pairs → which texts are nearly another one, one task
     write       documents → those that are left
 
-Each task reads files of earlier stages and writes its own, so it may be done anywhere, and again.
+Each task reads files of earlier stages and writes its own, so it may be done anywhere, and again. What a stage writes
+is in the folder of its name, but for "rules": that writes "kept" (or the result), "hashes" and "signatures".
 """
 
 from pathlib import Path
@@ -29,12 +30,15 @@ from datatrove.pipeline.dedup.minhash import (
 )
 from datatrove.utils.hashing import HashConfig
 
-from bertsmith.filtering.documents import CorpusReader, KeptReader, KeptWriter
+from bertsmith.filtering.documents import CorpusReader, KeptReader, KeptWriter, OpenFiles
 from bertsmith.filtering.recipe import FilterRecipe
 from bertsmith.filtering.rules import make_filters
 from bertsmith.filtering.tally import Excluded, Tally
-from bertsmith.filtering.words import PLAIN_WORDS
+from bertsmith.filtering.words import SHINGLE_WORDS
 from bertsmith.text.corpora import Corpus
+
+FILES_A_TASK = 3
+"""Open at a time where all tasks are compared: its hashes, its duplicates, and how many each of them has."""
 
 _HASHES = HashConfig(precision=64, hash_fc="sha1")  # of the standard library
 
@@ -53,18 +57,17 @@ def make_stages(recipe: FilterRecipe, corpus: Corpus, tasks: int, out: Path, wor
     exact, minhash = recipe.exact.enabled, recipe.minhash.enabled
     tally, several = Tally(recipe.sample), exact or minhash
     filters, kept = make_filters(recipe, tally), work / "kept" if several else out
-    writer = KeptWriter(kept, tally, report_folder(work, "rules"), several, filters)
+    writer = KeptWriter(kept, tally, tally_folder(work, "rules"), is_last=not several)
     stages = [FilterStage("rules", [CorpusReader(corpus, recipe.on_error == "skip", tally), *filters, writer], tasks)]
     if exact:
         stages[-1].steps.append(ExactDedupSignature(str(work / "hashes"), _exact_config()))
-        stages.append(
-            FilterStage("equal", [ExactFindDedups(str(work / "hashes"), str(work / "equal"), _exact_config())], 1)
-        )
+        finder = ExactFindDedups(str(work / "hashes"), str(work / "equal"), _exact_config())
+        stages.append(FilterStage("equal", [OpenFiles(FILES_A_TASK * tasks), finder], 1))
     if minhash:
         stages += _minhash_stages(recipe, stages, tasks, work)
     if several:
         tally = Tally(recipe.sample)
-        writer = KeptWriter(out, tally, report_folder(work, "write"), False)
+        writer = KeptWriter(out, tally, tally_folder(work, "write"), is_last=True)
         stages.append(FilterStage("write", [*_left(recipe, work, tally), writer], tasks))
     return stages
 
@@ -78,29 +81,33 @@ def _minhash_stages(recipe: FilterRecipe, before: list[FilterStage], tasks: int,
         seed=rule.seed,
         hash_config=_HASHES,
     )
-    signatures, pairs, near = (str(work / name) for name in ("signatures", "pairs", "near"))
-    signer = MinhashDedupSignature(signatures, config, language=PLAIN_WORDS)
+    signatures, pairs, near = (str(work / name) for name in ("signatures", "buckets", "clusters"))
+    signer, files = MinhashDedupSignature(signatures, config, language=SHINGLE_WORDS), OpenFiles(FILES_A_TASK * tasks)
     stages = []
     if recipe.exact.enabled:
-        reader, equal = KeptReader(work / "kept"), ExactDedupFilter(str(work / "equal"), _exact_config())
+        reader, equal = _kept_reader(work), ExactDedupFilter(str(work / "equal"), _exact_config())
         stages.append(FilterStage("signatures", [reader, equal, signer], tasks))
     else:
         before[-1].steps.append(signer)
     return [
         *stages,
-        FilterStage("buckets", [MinhashDedupBuckets(signatures, pairs, config=config)], rule.num_buckets),
-        FilterStage("clusters", [MinhashDedupCluster(pairs, near, config=config)], 1),
+        FilterStage("buckets", [files, MinhashDedupBuckets(signatures, pairs, config=config)], rule.num_buckets),
+        FilterStage("clusters", [files, MinhashDedupCluster(pairs, near, config=config)], 1),
     ]
 
 
 def _left(recipe: FilterRecipe, work: Path, tally: Tally) -> list[Any]:
     """Return the steps that read documents and leave out what is there before."""
-    steps: list[Any] = [KeptReader(work / "kept")]
+    steps: list[Any] = [_kept_reader(work)]
     if recipe.exact.enabled:
         steps.append(ExactDedupFilter(str(work / "equal"), _exact_config(), Excluded(tally, "exact", {})))
     if recipe.minhash.enabled:
-        steps.append(MinhashDedupFilter(str(work / "near"), Excluded(tally, "minhash", {})))
+        steps.append(MinhashDedupFilter(str(work / "clusters"), Excluded(tally, "minhash", {})))
     return steps
+
+
+def _kept_reader(work: Path) -> KeptReader:
+    return KeptReader(work / "kept", tally_folder(work, "rules"))
 
 
 def _exact_config() -> ExactDedupConfig:
@@ -111,6 +118,6 @@ def _text_of(document: Document) -> str:
     return str(document.text)
 
 
-def report_folder(work: Path, stage: str) -> Path:
+def tally_folder(work: Path, stage: str) -> Path:
     """Return the folder of a stage's tallies, a file a task."""
     return work / "tallies" / stage

@@ -69,6 +69,11 @@ class Tally:
         return sorted(found, key=lambda reason: (RULES.index(reason.partition(".")[0]), reason))
 
 
+def tally_file(rank: int) -> str:
+    """Return the name of the file of a task's tally."""
+    return f"{rank:05d}.json"
+
+
 class Excluded:
     """What datatrove calls an exclusion writer: takes in what a filter drops."""
 

@@ -10,13 +10,15 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from datatrove.executor.local import LocalPipelineExecutor
 from loguru import logger
 
 from bertsmith.console.progress import progress_bar
 from bertsmith.errors import UserError, one_line
-from bertsmith.filtering.stages import FilterStage
+from bertsmith.filtering.stages import FilterStage, tally_folder
+from bertsmith.storage.files import remove_tree
 from bertsmith.text.engines.engine import Engine, results_in_order
 
 
@@ -28,9 +30,9 @@ class StageTasks:
         executor: datatrove's, for one task at a time.
     """
 
-    def __init__(self, folder: Path, stage: FilterStage, logs: Path):
+    def __init__(self, folder: Path, stage: FilterStage, work: Path):
         self.folder = folder
-        self.executor = LocalPipelineExecutor(stage.steps, tasks=stage.tasks, workers=1, logging_dir=str(logs))
+        self.executor = _executor(stage, work)
 
     def on_many_machines(self) -> "StageTasks":
         """Return the same for workers on several machines, as Ray's engine asks for: files are closed there."""
@@ -49,9 +51,18 @@ class StageTasks:
             raise UserError(f"task {rank}: {type(error).__name__} ({one_line(error)}); see {log}") from error
 
 
+def forget_after_unfinished(stages: list[FilterStage], work: Path) -> None:
+    """Have the stages after the first unfinished one begin again: what they have read was not all there."""
+    unfinished = [stage.name for stage in stages if _executor(stage, work).get_incomplete_ranks()]
+    names = [stage.name for stage in stages]
+    for name in names[names.index(unfinished[0]) + 1 :] if unfinished else ():
+        for folder in (work / "logs" / name, work / name, tally_folder(work, name)):
+            remove_tree(folder)
+
+
 def run_stage(stage: FilterStage, label: str, folder: Path, work: Path, engine: Engine) -> None:
     """Do the tasks of a stage that are not yet done."""
-    tasks = StageTasks(folder, stage, work / "logs" / stage.name)
+    tasks = StageTasks(folder, stage, work)
     todo = tasks.executor.get_incomplete_ranks()
     if not todo:
         return
@@ -59,6 +70,11 @@ def run_stage(stage: FilterStage, label: str, folder: Path, work: Path, engine: 
         calls = ((rank,) for rank in todo)
         for number, _ in enumerate(results_in_order(workers, StageTasks.do, calls), stage.tasks - len(todo) + 1):
             bar.update(number, f"{number:,} of {stage.tasks:,} tasks")
+
+
+def _executor(stage: FilterStage, work: Path) -> Any:
+    logs = str(work / "logs" / stage.name)
+    return LocalPipelineExecutor(stage.steps, tasks=stage.tasks, workers=1, logging_dir=logs)
 
 
 @contextlib.contextmanager

