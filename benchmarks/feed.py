@@ -16,8 +16,9 @@ from benchmarks.trials import Trials, parser_of
 from bertsmith.randomness import derived_rng
 from bertsmith.text.segments import RowSettings, assemble, gather_rows, rows_of
 from bertsmith.text.shards import open_data
+from bertsmith.text.weights import training_shares
 from bertsmith.training.batches import masked_batches
-from bertsmith.training.mixing import open_rows, training_shares
+from bertsmith.training.mixing import open_rows
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import Plan
 from bertsmith.training.staged_rows import build_collator

@@ -189,8 +189,10 @@ def expand_lists(cls: Any, values: dict[str, Any], origins: dict[str, str]) -> N
     setting to the tables' and their key of it in `lists`, as corpus=[a, b] to corpora=[{path=a}, {path=b}]."""
     for name, (tables, key) in getattr(cls, "lists", {}).items():
         value = values.get(name)
-        if isinstance(value, str) and re.fullmatch(r"\[.+,.+\]", value) and not os.path.exists(value):
-            value = [text.strip().strip("'\"") for text in value[1:-1].split(",")]  # as typed, without quotes
+        # As typed, without quotes: [a, b], [a, ], [a]. But [ab]*[cd] is a pattern.
+        if isinstance(value, str) and re.fullmatch(r"\[.+,.*\]|\[[^][]+\]", value) and not os.path.exists(value):
+            texts = (text.strip().strip("'\"") for text in value[1:-1].split(","))
+            value = [text for text in texts if text]
         if isinstance(value, list):
             del values[name]
             values[tables] = [entry if isinstance(entry, dict) else {key: entry} for entry in value]

@@ -18,8 +18,9 @@ from bertsmith.planning.gpus import GPU, find_gpus
 from bertsmith.planning.incomplete import load_incomplete
 from bertsmith.storage.remote import is_address
 from bertsmith.text.shards import Data, open_data
+from bertsmith.text.weights import training_shares
 from bertsmith.training.dealing import check_batch_sizes
-from bertsmith.training.mixing import describe_mix, training_shares
+from bertsmith.training.epochs import describe_mix, planned_epochs
 from bertsmith.training.recipe import PretrainRecipe, reference_flops_per_token
 from bertsmith.training.stages import Stage, steps_of_stages
 
@@ -165,7 +166,7 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         steps=job.steps,
         tokens=tokens,
         data_tokens=data.num_tokens("train") if data else None,
-        mix=describe_mix(data, training_shares(data, recipe.weights), tokens) if data and data.corpora else None,
+        mix=_mix(data, recipe) if data else None,
         flops_per_token=job.flops_per_token,
         flops=tokens and tokens * job.flops_per_token,
         reference_flops_per_token=reference,
@@ -176,6 +177,14 @@ def estimate(what: str, overrides: Sequence[str] = (), assumed: Assumptions = AS
         num_gpus=assumed.num_gpus,
         gpus=[job.on(gpu) for gpu in gpus],
     )
+
+
+def _mix(data: Data, recipe: PretrainRecipe) -> str | None:
+    """Describe the shares and epochs of several corpora. Raises UserError where the recipe's weights do not fit."""
+    shares = training_shares(data, recipe.weights)
+    if not shares:
+        return None
+    return describe_mix(shares, planned_epochs(data, shares, recipe.all_stages, recipe.plan, recipe.compat))
 
 
 def _check(assumed: Assumptions) -> None:

@@ -16,7 +16,8 @@ from bertsmith.records.rules import glue_averages, scored_tasks, task_identity
 from bertsmith.storage.files import sha256_file
 from bertsmith.storage.folders import as_written_now, differences
 from bertsmith.text.shards import Data, data_hash
-from bertsmith.training.mixing import data_identity, training_shares
+from bertsmith.text.weights import training_shares
+from bertsmith.training.mixing import data_identity
 
 ELSEWHERE = ("init", "branch", IDENTITY)
 """Keys of an identity that hold the hashes of files which are not evidence."""

@@ -70,13 +70,24 @@ def open_run_folder(
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Return lines "key: before → after" for two identities (or two results of `json.loads` of one)."""
-    before, after = (json.loads(json.dumps(side)) for side in (before, after))
+    before, after = (_by_key(json.loads(json.dumps(side))) for side in (before, after))
     keys = sorted(before.keys() | after.keys(), key=lambda key: (key.rpartition(".")[2] not in FIRST_KEYS, key))
-    return [
-        f"{key}: {quoted(before.get(key))} → {quoted(after.get(key))}"
-        for key in keys
-        if before.get(key) != after.get(key)
-    ]
+    return [f"{key}: {_change(before.get(key), after.get(key))}" for key in keys if before.get(key) != after.get(key)]
+
+
+def _by_key(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with those of a table of numbers, as weights={web=0.7}, by keys of their own."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        is_table = isinstance(value, dict) and value and all(isinstance(each, int | float) for each in value.values())
+        found |= {f"{key}.{name}": each for name, each in value.items()} if is_table else {key: value}
+    return found
+
+
+def _change(before: Any, after: Any) -> str:
+    """Write "before → after", numbers to six digits where that tells them apart."""
+    short = [float(f"{value:.6g}") if isinstance(value, float) else value for value in (before, after)]
+    return " → ".join(map(quoted, (before, after) if short[0] == short[1] else short))
 
 
 def as_written_now(before: dict[str, Any], after: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

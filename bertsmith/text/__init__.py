@@ -25,6 +25,7 @@ In reading order:
     shard_checks  hashes and formats of a shard's files
     data_files    where these are read: in a folder, or as copies of those behind an address
     shards        the data folder: memory-mapped token shards and their manifest
+    weights       of several corpora: shares of the training tokens
     segments      documents of a shard → training rows of a sequence length (pure functions)
     docstrings    English text out of the installed packages, for the quickstart
 """

@@ -34,3 +34,8 @@ def refuse_other_identity(folder: Path | str, before: dict[str, Any], identity: 
 def skipped_line(skipped: Counter[str]) -> str:
     """Write "2 empty, 1 not UTF-8": documents by the reason why they were skipped."""
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
+
+
+def no_document_line(name: str, skipped: Counter[str]) -> str:
+    """Write that one of several corpora has no text, and why."""
+    return f"{name}: no usable document ({skipped_line(skipped) or 'it is empty'}); check its path, layout and field"

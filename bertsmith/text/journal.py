@@ -69,11 +69,12 @@ class PrepareProgress:
     files: dict[str, str] = field(default_factory=dict)
     corpora: list[CorpusProgress] = field(default_factory=lambda: [CorpusProgress(dict.fromkeys(SPLITS, 0))])
 
-    def begin_corpus(self) -> None:
-        """Take what is added from now on to be the next corpus's."""
-        for cutter in self.cutters.values():
-            cutter.finish()
-        self.corpora.append(CorpusProgress({split: cutter.num_shards for split, cutter in self.cutters.items()}))
+    def begin_corpora(self, number: int) -> None:
+        """Take what is added from now on to be of the last one of this number of corpora."""
+        while len(self.corpora) < number:
+            for cutter in self.cutters.values():
+                cutter.finish()
+            self.corpora.append(CorpusProgress({split: cutter.num_shards for split, cutter in self.cutters.items()}))
 
     def add(self, line: dict[str, Any]) -> list[Span]:
         """Add a line of the journal, and return the pieces that are in a shard now."""
@@ -84,8 +85,7 @@ class PrepareProgress:
             self.shards[line["closed"]].append(line["lengths"])
             self.files |= line["files"]
             return cutter.full.popleft() if cutter.full else []
-        while len(self.corpora) <= line.get("corpus", 0):
-            self.begin_corpus()
+        self.begin_corpora(line.get("corpus", 0) + 1)
         for split, lengths in line["lengths"].items():
             self.cutters[split].add(piece_span(self.folder, self.parts, split, tuple(lengths), self.dtype))
         self.parts += 1
@@ -100,8 +100,7 @@ class PrepareProgress:
         `corpora` also its parts, counts, and how many shards of each split are its own."""
         skipped, files = (dict(sorted(by_name.items())) for by_name in (self.skipped, self.files))
         facts = {"counts": dict(self.counts), "skipped": skipped, "shards": self.shards, "files": files}
-        while len(self.corpora) < len(corpora):
-            self.begin_corpus()
+        self.begin_corpora(len(corpora))
         ends = [*(each.first for each in self.corpora[1:]), {split: len(self.shards[split]) for split in SPLITS}]
         described = [
             corpus | {

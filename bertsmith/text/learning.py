@@ -99,15 +99,15 @@ def _texts(corpora: Corpora, recipe: TokenizerRecipe, counts: Counter[str], note
             bar.line(note)
         for number, part in corpora.parts():
             if number != begun:  # how much text a byte has is another in each
-                begun, due, share, before = number, 1.0, 1.0, counts["characters"]
+                begun, due, share, before, read = number, 1.0, 1.0, counts["characters"], 0
             if due >= 1.0:
                 due -= 1.0
                 for text in _documents(part, recipe.on_error == "skip", skipped):
                     counts.update(documents=1, characters=len(text))
                     yield text
-                found = counts["characters"] - before
-                if share == 1.0 and found and part.size:
-                    share = min(1.0, recipe.megabytes * 1e6 / (found * num_bytes / part.size))
+                found, read = counts["characters"] - before, read + part.size
+                if share == 1.0 and found and read:
+                    share = min(1.0, recipe.megabytes * 1e6 / (found * num_bytes / read))
             due += share
             size += part.size
             bar.update(size, f"{format_count(counts['documents'])} documents")

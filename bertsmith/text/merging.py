@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bertsmith.config.fields import settings
 from bertsmith.console.progress import progress_bar
+from bertsmith.console.terminal import say
 from bertsmith.errors import UserError
 from bertsmith.storage.files import (
     FILES_OF_A_LOCK,
@@ -26,7 +27,7 @@ from bertsmith.storage.files import (
 from bertsmith.storage.folders import differences, no_empty_folder
 from bertsmith.storage.manifests import TOKENIZER, write_manifest
 from bertsmith.text.assembly import Assembly
-from bertsmith.text.data_folders import JOURNAL_FILE
+from bertsmith.text.data_folders import JOURNAL_FILE, no_document_line
 from bertsmith.text.engines.engine import Engine, Workers, results_in_order
 from bertsmith.text.engines.settings import EngineSettings
 from bertsmith.text.journal import Journal, clear_data
@@ -34,6 +35,7 @@ from bertsmith.text.pieces import PIECES_FOLDER, Place, ShardWriter, Span, open_
 from bertsmith.text.shard_checks import HEADER_SIZE, dtypes_of
 from bertsmith.text.shards import ARRAYS, SPLITS, Data, open_data, shard_file
 from bertsmith.text.shares import Share, refuse_beside_shares, share_folders
+from bertsmith.text.weights import prepared_weights, shares_of
 
 MAX_NAMED = 5  # shares, in a message
 DESCRIBED = ("name", "path", "files", "bytes", "weight")  # of each of several corpora; the rest is added up
@@ -104,8 +106,7 @@ def _refuse_unlike(share: Share, data: Data, first: Data) -> None:
         raise UserError(
             f"{data.path}: made by bertsmith {version}, and part 1 by {expected}; make all parts with one version"
         )
-    weights = [[each.get("weight") for each in side.manifest.get("corpora", ())] for side in (first, data)]
-    if weights[0] != weights[1]:
+    if shares_of(prepared_weights(first.manifest)) != shares_of(prepared_weights(manifest)):
         raise UserError(f"{data.path}: its corpora have other weights than part 1's; make it again with --overwrite")
     if found := differences(first.manifest["identity"], manifest["identity"]):
         raise UserError(
@@ -130,10 +131,14 @@ def _merge(shares: list[Data], held: Held, engine: Engine) -> None:
         for data in shares:
             journal.done.counts.update(data.manifest["counts"])
             journal.done.skipped.update(data.manifest["skipped"])
+            journal.done.begin_corpora(len(data.manifest.get("corpora", ())))
             for corpus, each in zip(journal.done.corpora, data.manifest.get("corpora", ()), strict=False):
                 corpus.parts += each["parts"]
                 corpus.counts.update(each["counts"])
                 corpus.skipped.update(each["skipped"])
+        for corpus, each in zip(journal.done.corpora, first.get("corpora", ()), strict=False):
+            if not corpus.counts["documents"]:
+                say(no_document_line(each["name"], corpus.skipped), error=True)
         remove_tree(out / PIECES_FOLDER)
         for name in TOKENIZER:
             with atomic_write(out / name) as file:
@@ -149,8 +154,7 @@ def _copy_shards(shares: list[Data], journal: Journal, held: Held, workers: Work
     done, last = journal.done, max(0, len(shares[0].manifest.get("corpora", ())) - 1)
     spans = {split: [spans_of(data, split) for data in shares] for split in SPLITS}
     for number in range(last + 1):
-        if number:
-            done.begin_corpus()
+        done.begin_corpora(number + 1)
         for split, cutter in done.cutters.items():
             for data, found in zip(shares, spans[split], strict=True):
                 # The last one's to their end, where they are held to their manifest.

@@ -53,11 +53,18 @@ class Corpora:
 
     def describe(self) -> list[dict[str, Any]]:
         """Return what a manifest says of each of several: name, path, files, bytes as stored, and the weight."""
+        weights = self.weights
         return [
             {"name": name, "path": corpus.path, "files": len(corpus.files), "bytes": corpus.num_bytes}
-            | ({} if settings.weight is None else {"weight": float(settings.weight)})
-            for name, corpus, settings in zip(self.names, self.all, self.recipe.corpora, strict=False)
+            | ({"weight": weights[name]} if name in weights else {})
+            for name, corpus in zip(self.names, self.all, strict=False)
         ]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By name, where the recipe has any."""
+        pairs = zip(self.names, self.recipe.corpora, strict=False)
+        return {name: float(one.weight) for name, one in pairs if one.weight is not None}
 
     def report_passed_over(self, report: Callable[[str], None]) -> None:
         """Report in a line for each how many files are not read, where there are any."""

@@ -27,6 +27,7 @@ from bertsmith.text.shard_making import PrepareJob, make_shards
 from bertsmith.text.shards import Data, open_data
 from bertsmith.text.shares import parse_share, refuse_beside_shares
 from bertsmith.text.uploading import make_remote, work_folder
+from bertsmith.text.weights import prepared_weights, shares_of
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
@@ -145,13 +146,20 @@ def _refuse_other(job: PrepareJob, before: dict[str, Any]) -> None:
 
 def _refuse_other_weights(job: PrepareJob, data: Data) -> None:
     """Raise UserError where the data was finished before with other weights, which are no part of its identity."""
-    before, now = ({each["name"]: each.get("weight") for each in found}
-                   for found in (data.manifest.get("corpora", ()), job.corpora.describe()))  # fmt: skip
-    if changed := [name for name in now if now[name] != before.get(name)]:
-        raise UserError(
-            f"{job.place}: is finished, with weight {before.get(changed[0])} of {changed[0]}, not {now[changed[0]]}; "
-            f"choose weights where they are used: bertsmith pretrain … weights={{{changed[0]}=…}}"
-        )
+    before, now = prepared_weights(data.manifest), job.corpora.weights
+    if shares_of(before) == shares_of(now):
+        return
+    text = {name: own.num_tokens("train") for name, own in data.corpora.items()}
+    each = ", ".join(f"{name}={now.get(name, text[name]):.12g}" for name in text if text[name])
+    raise UserError(
+        f"{job.place}: is finished, with {_said(before)}; the recipe has {_said(now)}\n"
+        f"choose weights where they are used: bertsmith pretrain … data={job.place} 'weights={{{each}}}'"
+    )
+
+
+def _said(weights: dict[str, float]) -> str:
+    each = ", ".join(f"{name} {weight:.6g}" for name, weight in weights.items())
+    return f"weights {each}" if each else "no weights (each text equally often)"
 
 
 def _make(job: PrepareJob, type_name: str, held: Held) -> None:

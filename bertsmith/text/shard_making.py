@@ -15,7 +15,7 @@ from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, remove_tree
 from bertsmith.text.assembly import Assembly, remove_pieces
 from bertsmith.text.compression import UnreadableInput
-from bertsmith.text.data_folders import skipped_line
+from bertsmith.text.data_folders import no_document_line, skipped_line
 from bertsmith.text.engines.engine import Engine, results_in_order
 from bertsmith.text.journal import CorpusProgress, Journal, PrepareProgress
 from bertsmith.text.layouts.layout import CorpusPart
@@ -99,11 +99,11 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
             details = f"{format_count(journal.done.counts['documents'])} documents, {rate:.1f} MB/s"
             bar.update(todo.size_before + size, details)
         assembly.finish()
+        journal.done.begin_corpora(len(job.corpora.names))  # of the last ones no part may have come
         for name, corpus in zip(job.corpora.names, journal.done.corpora, strict=False):
             bar.line(f"{name}: {_summary(corpus)}")
             if not corpus.counts["documents"] and job.share is None:
-                reason = skipped_line(corpus.skipped) or "it is empty"
-                bar.line(f"{name}: no usable document ({reason}); check its path, layout and field")
+                bar.line(no_document_line(name, corpus.skipped))
         bar.line(f"{job.place}: {_summary(journal.done)}")
     remove_tree(job.out / PIECES_FOLDER)
 

@@ -19,6 +19,7 @@ In reading order:
     cuda_graphs  passes recorded as CUDA graphs
     batches      shards → rows → masked batches, in a resumable order
     mixing       rows of several corpora, in shares of the tokens
+    epochs       how often a plan sees each corpus
     staged_rows  the masked batches of each stage
     held_out_text  held-out rows, of each corpus apart
     train_logger lines of metrics, held-out evaluations, and the probes called at them

@@ -23,9 +23,9 @@ from bertsmith.storage.json_files import finite
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.training import checkpoints
 from bertsmith.training.checkpoints import Checkpoint
+from bertsmith.training.epochs import describe_mix
 from bertsmith.training.loop import State
 from bertsmith.training.machine import Machine
-from bertsmith.training.mixing import describe_mix
 from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import Plan
 from bertsmith.training.staged_rows import StagedRows
@@ -119,7 +119,7 @@ def note_start(rows: StagedRows, objective: nn.Module, machine: Machine) -> None
     until = f"{getattr(plan, plan.unit):,} {plan.unit}"
     say(f"{size} parameters, {tokens} training tokens; {where}; {until}", error=True)
     if rows.shares:
-        say(describe_mix(data, rows.shares, rows.planned_tokens), error=True)
+        say(describe_mix(rows.shares, rows.epochs), error=True)
 
 
 def note_threads(before: dict[str, Any], machine: Machine) -> None:

@@ -50,23 +50,19 @@ class HeldOutText:
 
 
 def held_out_text(data: Data, recipe: Any, collator: Collator) -> HeldOutText:
-    """Return `evaluate_rows` held-out rows of each corpus. `recipe` is one, or another object with its settings of
-    rows."""
-    if not data.corpora:
-        batches = held_out_batches(data, recipe, collator)
-        return HeldOutText({"": batches} if batches else {}, {"": data.num_tokens("heldout")})
-    found = {name: held_out_batches(own, recipe, collator, name) for name, own in data.corpora.items()}
-    tokens = {name: own.num_tokens("heldout") for name, own in data.corpora.items()}
-    return HeldOutText({name: batches for name, batches in found.items() if batches}, tokens)
+    """Return `evaluate_rows` held-out rows of each corpus, the same masked ones at every call; say of which there are
+    none. `recipe` is one, or another object with its settings of rows."""
+    parts = data.corpora or {"": data}
+    tokens = {name: own.num_tokens("heldout") for name, own in parts.items()}
+    if not any(tokens.values()):
+        say(f"{data.address}: nothing was held out; there will be no evaluation", error=True)
+    elif lacking := [name for name, number in tokens.items() if not number]:
+        say(f"{data.address}: nothing is held out of {', '.join(lacking)}, which no held-out loss is about; more text, "
+            f"or a larger heldout_fraction, would hold some out", error=True)  # fmt: skip
+    return HeldOutText({name: _batches(parts[name], recipe, collator) for name in parts if tokens[name]}, tokens)
 
 
-def held_out_batches(data: Data, recipe: Any, collator: Collator, name: str = "") -> list[Batch]:
-    """Return the same masked held-out rows at every call, of data of one corpus, which may have a `name`; none where
-    nothing was held out. `recipe`: as of `held_out_text`."""
-    if not data.num_tokens("heldout"):
-        where = f"{data.address}, corpus {name}" if name else data.address
-        say(f"{where}: nothing was held out; there will be no evaluation", error=True)
-        return []
+def _batches(data: Data, recipe: Any, collator: Collator) -> list[Batch]:
     stream = RowStream(data, "heldout", recipe.rows, recipe.seed, recipe.compat)
     rows = stream.first(recipe.evaluate_rows, recipe.batch_size)
     return [masked_batch(stream, collator, part, number, progress=1.0) for number, part in enumerate(rows)]

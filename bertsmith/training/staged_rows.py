@@ -7,11 +7,13 @@ from bertsmith.errors import UserError
 from bertsmith.objectives.masking import MaskingVocabulary
 from bertsmith.objectives.objective import Batch, Collator
 from bertsmith.text.shards import Data
+from bertsmith.text.weights import training_shares
 from bertsmith.training.batches import DataStart, masked_batches
+from bertsmith.training.epochs import planned_epochs
 from bertsmith.training.loop import State
-from bertsmith.training.mixing import data_identity, open_rows, training_shares
+from bertsmith.training.mixing import MixedRows, data_identity, open_rows
 from bertsmith.training.recipe import PretrainRecipe
-from bertsmith.training.stages import stage_at, steps_of_stages
+from bertsmith.training.stages import stage_at
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -48,12 +50,9 @@ class StagedRows:
         return data_identity(self.data, self.shares)
 
     @property
-    def planned_tokens(self) -> float | None:
-        """The tokens of the whole plan, every row taken as full; None of one in hours."""
-        steps = steps_of_stages(self.stages, self.recipe.plan)
-        return None if None in steps else sum(
-            (number or 0) * stage.tokens_a_step for number, stage in zip(steps, self.stages, strict=True)
-        )  # fmt: skip
+    def epochs(self) -> dict[str, float] | None:
+        """See `planned_epochs`."""
+        return planned_epochs(self.data, self.shares, self.stages, self.recipe.plan, self.recipe.compat)
 
     def check(self, state: State) -> None:
         """Raises UserError where a run of this recipe on these rows cannot have been in this state."""
@@ -68,7 +67,10 @@ class StagedRows:
         position, of = self._split(state.position)
         if of > number:
             raise UserError(f"position {list(state.position)} of stage {of}, in stage {number}")
-        self.streams[self.stages[of].rows].check(position, num_rows)
+        rows = self.streams[self.stages[of].rows]
+        rows.check(position, num_rows)
+        if isinstance(rows, MixedRows) and rows.tokens_at(position) > state.tokens:
+            raise UserError(f"position {list(state.position)} after {state.tokens:,} tokens")
 
     def batches(self, number: int, state: State) -> Iterator[tuple[Batch, tuple[int, ...]]]:
         """Return the masked batches of stage `number`, without end, from `state` on, each with the position after it.

@@ -106,6 +106,9 @@ def test_merged_parts_are_the_bytes_of_one_machine(texts, number):
 
 
 def test_parts_of_other_weights_are_not_merged(texts):
+    for part, weights in ((1, (0.7, 0.1, 0.2)), (2, (7, 1, 2))):
+        prepare(recipe(texts, f"part={part}/2", weights=weights), texts / "same")
+    merge_shares(MergeSettings(workers=1), texts / "same")
     for part, last in ((1, 2), (2, 3)):
         prepare(recipe(texts, f"part={part}/2", weights=(1, 1, last)), texts / "parts")
     with pytest.raises(UserError, match=r"part-00002-of-00002: its corpora have other weights than part 1's"):
@@ -148,6 +151,11 @@ def test_a_list_of_paths_is_a_list_of_tables(texts, tmp_path, monkeypatch):
     assert open_corpora(typed).names == ["corpus", "web", "more", "web-2"]
     loaded = load_incomplete("prepare", str(texts / "mix.toml"))
     assert open_corpora(loaded.settings).names == ["web", "books"] and loaded.origins["vocab"] == "needed"
+    for given in ("[web]", "[web, ]", "['web']", "[ 'web',]"):
+        assert one(texts, f"corpus={given}").corpora == (typed.corpora[0].__class__(path="web"),), given
+    assert one(texts, "corpus=[ab]*[cd]").corpus == "[ab]*[cd]", "a pattern"
+    (texts / "[web]").mkdir()
+    assert one(texts, "corpus=[web]").corpus == "[web]"
     assert load(PrepareRecipe, "prepare", str(texts / "mix.toml"), ["corpus=web", "vocab=v"]).settings.corpora == ()
 
 
@@ -161,13 +169,32 @@ def test_a_corpus_without_a_document_is_said_and_has_no_shard(texts, capsys):
     assert data.corpora["web"].num_shards("train") == data.num_shards("train") > 1
 
 
+def test_an_empty_last_corpus_is_said_too(texts, capsys):
+    (texts / "empty.jsonl").write_text("")
+    given = f"corpus=[{texts / 'web'}, {texts / 'empty.jsonl'}]"
+    whole = prepare(one(texts, given), texts / "mix")
+    line = "empty: no usable document (it is empty); check its path, layout and field"
+    assert capsys.readouterr().err.count(line) == 1
+    for part in (1, 2):
+        prepare(one(texts, given, f"part={part}/2"), texts / "parts")
+    assert line not in capsys.readouterr().err
+    merged = merge_shares(MergeSettings(workers=1), texts / "parts")
+    assert capsys.readouterr().err.count(line) == 1
+    assert content(merged.path) == content(whole.path)
+
+
 def test_weights_are_no_reason_to_prepare_again(texts):
     prepare(recipe(texts, weights=(2, 1, 1)), texts / "mix")
     assert prepare(recipe(texts, weights=(2, 1, 1)), texts / "mix").manifest["corpora"][0]["weight"] == 2
-    with pytest.raises(
-        UserError, match=r"mix: is finished, with weight 2\.0 of web, not 3\.0; choose .* weights={web="
-    ):
+    prepare(recipe(texts, weights=(4, 2, 2)), texts / "mix")  # the same shares
+    other = (
+        r"mix: is finished, with weights web 2, books 1, my-notes 1; the recipe has weights web 3, books 1, .*\n"
+        r"choose .* bertsmith pretrain … .*mix 'weights={web=3, books=1, my-notes=1}'$"
+    )
+    with pytest.raises(UserError, match=other):
         prepare(recipe(texts, weights=(3, 1, 1)), texts / "mix")
+    with pytest.raises(UserError, match=r"has no weights \(each.*\n.* 'weights={web=\d+, books=\d+, my-notes=\d+}'$"):
+        prepare(recipe(texts), texts / "mix")
 
 
 def test_other_corpora_are_another_identity(texts):
@@ -212,6 +239,13 @@ def test_a_manifest_whose_corpora_do_not_agree_with_its_shards_is_damaged(texts)
     (data.path / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="its shards and its corpora do not agree"):
         open_data(data.path)
+
+
+def test_a_vocabulary_is_learnt_from_all_text_where_that_is_less_than_it_may_be(tmp_path):
+    layouts.write_jsonl(tmp_path / "web", [b"alpha " * 300] * 400)
+    given = [f"corpus={tmp_path / 'web'}", "size=100", "megabytes=1"]
+    train_tokenizer(load(TokenizerRecipe, "prepare", "jsonl", given).settings, tmp_path / "vocab")
+    assert json.loads((tmp_path / "vocab" / "manifest.json").read_text())["counts"]["documents"] == 400
 
 
 def test_a_vocabulary_is_learnt_from_all_of_them(tmp_path):

@@ -26,14 +26,19 @@ from bertsmith.text import shards
 from bertsmith.text.layouts import layout
 from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.text.segments import RowSettings, assemble
-from bertsmith.text.shards import Data, open_data
+from bertsmith.text.shards import Data, Shard, open_data
+from bertsmith.text.weights import training_shares
+from bertsmith.training import epochs
 from bertsmith.training.batches import RowReader, RowStream
+from bertsmith.training.epochs import describe_mix, planned_epochs, row_means
 from bertsmith.training.loop import State
 from bertsmith.training.metrics import read_metrics
-from bertsmith.training.mixing import MixedRows, describe_mix, rows_of_each, training_shares
+from bertsmith.training.mixing import MixedRows, rows_of_each
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
+from bertsmith.training.schedules import Plan
 from bertsmith.training.staged_rows import StagedRows
+from bertsmith.training.stages import Stage
 from tests.toys import WORDS, tiny_recipe, write_vocabulary
 
 LENGTH = 32
@@ -164,7 +169,7 @@ def test_positions_that_cannot_be_are_refused(mix):
     rows.check((), 0)
     rows.check((0, 0, 4, 100, 0, 0, 4, 100), 8)
     for position, num_rows in (
-        ((0, 0, 4), 8), ((0, 0, 4, 100, 0, 0, 4, 200), 8), ((0, 0, 4, -1, 0, 0, 4, 0), 8),
+        ((0, 0, 4), 8), ((0, 0, 4, -1, 0, 0, 4, 0), 8),
         ((0, 9, 4, 1, 0, 0, 4, 1), 8), ((), 8),
     ):  # fmt: skip
         with pytest.raises(UserError):
@@ -185,6 +190,37 @@ def test_stages_of_rows_keep_the_shares_and_go_on_with_the_next_group(mix):
         assert abs(position[3] - 0.7 * text) <= 3 * LENGTH
     assert position[-1] == 1 and position[1] > before[1] and position[4] > before[4]
     assert position[3] > before[3] and position[7] > before[7]
+
+
+def walk(rows: StagedRows, most: float = math.inf) -> State:
+    """Read a run's batches to its end, or for `most` steps."""
+    state, plan = State(), rows.recipe.plan
+    for number, stage in enumerate(rows.stages):
+        for batch, position in rows.batches(number, state):
+            state.step, state.tokens, state.position = state.step + 1, state.tokens + batch.tokens.num_tokens, position
+            if state.tokens >= stage.end or state.progress(plan) >= 1 or state.step >= most:
+                break
+        if state.step >= most:
+            break
+    return state
+
+
+def test_a_stage_of_longer_rows_before_shorter_ones_is_no_damage(mix):
+    settings = ("stages=[{tokens=6000, length=64}]", "rows.length=16", "plan.steps=40")
+    rows = StagedRows(mix, tiny_recipe(mix.path, *settings, "weights={web=0.98, notes=0.02}"))
+    found = [walk(rows, step) for step in (19, 20, 22)]
+    for state in found:
+        rows.check(state)
+    state = found[-1]
+    text = state.position[3] + state.position[7]
+    assert state.position[-1] == 1 and text > state.step * 8 * 16, "more than in so many of the shorter rows"
+    with pytest.raises(UserError, match=r"position .* after [\d,]+ tokens"):
+        rows.check(State(state.step, text - 1, 0.0, state.position))
+
+
+def test_a_stage_keeps_a_group_of_which_nothing_was_read(mix):
+    rows = mixed(mix, 0.5)
+    assert rows.next_group((0, 0, 4, 100, 1, 0, 0, 0)) == (0, 1, 0, 100, 1, 0, 0, 0)
 
 
 @pytest.mark.parametrize("step", [4, 8])
@@ -243,22 +279,79 @@ def test_a_chart_has_the_corpora_beside_all_text(run):
 def test_what_is_said_of_a_run(folder, mix, run, tmp_path, capsys):
     pretrain(tiny_recipe(folder / "mix", "plan.steps=6"), tmp_path / "run")
     said = capsys.readouterr().err
-    share, planned = training_shares(mix, {})["web"], 6 * 8 * LENGTH
-    epochs = planned / mix.num_tokens("train")
-    assert f"mix: web {share:.3g} ({epochs:.3g} epochs), notes {1 - share:.3g} ({epochs:.3g} epochs)\n" in said
+    shares = training_shares(mix, {})
+    seen = StagedRows(mix, tiny_recipe(mix.path, "plan.steps=6")).epochs
+    assert seen["web"] == pytest.approx(seen["notes"])
+    each = (f"{name} {shares[name]:.3g} ({seen[name]:.2g} epochs)" for name in ("web", "notes"))
+    assert f"mix: {', '.join(each)}\n" in said
     assert "  web: loss " in said and "  notes: loss " in said
-    total = 100 * mix.corpora["notes"].num_tokens("train")
-    assert describe_mix(mix, {"web": 0.5, "notes": 0.5}, total).endswith(
+    assert describe_mix({"web": 0.5, "notes": 0.5}, {"web": 5, "notes": 50}).endswith(
         "notes 0.5 (50 epochs); beyond 4 epochs text teaches less each time: give notes a lower weight, or more text"
     )
-    assert describe_mix(mix, {"web": 0.25, "notes": 0.75}, None) == "mix: web 0.25, notes 0.75"
+    assert describe_mix({"web": 0.25, "notes": 0.75}, None) == "mix: web 0.25, notes 0.75"
 
 
 def test_plan_says_the_epochs_of_each(folder, mix):
     found = estimate("bert-tiny", [f"data={folder / 'mix'}", "plan.steps=2", WEIGHTS])
-    planned = 2 * found.stages[0].batch_size * found.stages[0].length
-    assert found.mix == describe_mix(mix, {"web": 0.7, "notes": 0.3}, planned)
+    shares = {"web": 0.7, "notes": 0.3}
+    stages, plan = [Stage(found.stages[0].batch_size, RowSettings(), math.inf)], Plan(steps=2)
+    assert found.mix == describe_mix(shares, planned_epochs(mix, shares, stages, plan))
     assert estimate("bert-tiny", [f"data={folder / 'web'}"]).mix is None
+    with pytest.raises(UserError, match=r"^weights: .*web is of one corpus; leave them out$"):
+        estimate("bert-tiny", [f"data={folder / 'web'}", WEIGHTS])
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("rows.length=16", "plan.steps=40"),
+        ("rows.length=64", "plan.steps=40", "rows.kind=windows"),
+        ("rows.length=16", "plan.steps=60", "stages=[{tokens=6000, length=64, batch_size=16}]"),
+        ("rows.length=64", "plan.tokens=20000", "stages=[{tokens=6000, length=16}]"),
+        ("rows.length=32", "plan.steps=40", "compat=true"),
+    ],
+)
+def test_the_epochs_that_are_said_are_those_that_are_seen(mix, chosen):
+    recipe = tiny_recipe(mix.path, WEIGHTS, *chosen)
+    rows = StagedRows(mix, recipe)
+    state = walk(rows)
+    rows.check(state)
+    seen = {"web": state.position[3], "notes": state.position[7]}
+    streams = {name: RowStream(own, "train", recipe.rows, 0, recipe.compat) for name, own in mix.corpora.items()}
+    for name, stream in streams.items():
+        there = mix.corpora[name].num_tokens("train") * row_means(stream.data, recipe.rows, recipe.compat).used
+        assert rows.epochs[name] == pytest.approx(seen[name] / there, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["two_segments", "windows"])
+@pytest.mark.parametrize("compat", [False, True])
+def test_what_rows_hold_on_average_is_what_they_hold(mix, kind, compat):
+    settings = RowSettings(kind=kind, length=24)
+    for own in mix.corpora.values():
+        rows = tokens = text = 0
+        stream = RowStream(own, "train", settings, 1, compat)
+        reader = RowReader(stream)
+        while not reader.position[0]:
+            part = reader.take(1)
+            rows, text = rows + 1, text + len(part[0].ids)
+            tokens += len(assemble(part, stream.specials).ids)
+        means = row_means(own, settings, compat)
+        assert means.text == pytest.approx(text / rows, rel=0.05)
+        assert means.specials == pytest.approx((tokens - text) / rows, rel=0.05)
+        assert means.used == pytest.approx(text / own.num_tokens("train"), rel=0.05)
+
+
+def test_a_sample_is_of_whole_documents_none_twice(monkeypatch):
+    monkeypatch.setattr(epochs, "SAMPLED_TOKENS", 30)
+    ends = np.cumsum(np.random.default_rng(0).integers(1, 60, 40)).astype(np.uint32)
+    shard = Shard(np.arange(ends[-1]).astype(np.uint32), ends, ends)
+    found = list(epochs._samples(shard))
+    places = [place for part in found for place in part.tokens.tolist()]
+    assert len(set(places)) == len(places) and places[-1] > ends[-1] * 0.7
+    for part in found:
+        assert part.tokens[0] in (0, *ends) and part.tokens[-1] + 1 in ends and len(part.tokens) >= 30
+        assert part.document_ends[-1] == len(part.tokens)
+        np.testing.assert_array_equal(part.line_ends, part.document_ends)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +361,7 @@ def test_plan_says_the_epochs_of_each(folder, mix):
         ("{web=0.7}", "mix", "^weights: has none for notes; give each of web, notes one$"),
         ("{web=1, notes=0}", "mix", r"^weights\.notes = 0\.0: above 0; to leave a corpus out, prepare without it$"),
         ("{web=1, notes=-2}", "mix", r"^weights\.notes = -2\.0: above 0"),
+        ("{web=1, notes=1e-14}", "mix", r"^weights\.notes = 1e-14: no token beside the others' weights"),
         ("{web='a'}", "mix", r"^weights\.web = 'a': "),
         ("{web=1}", "web", "^weights: .*web is of one corpus; leave them out$"),
     ],
