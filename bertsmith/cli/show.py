@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from bertsmith.cli.arguments import what_next
 from bertsmith.cli.usage import SETTINGS, settings_classes
@@ -21,6 +21,9 @@ from bertsmith.planning.incomplete import load_incomplete, recipe_class
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import folder_type, read_manifest
 from bertsmith.storage.results import read_glue_results, read_run_results, read_search_results
+
+if TYPE_CHECKING:
+    from bertsmith.text.shards import Data
 
 WITH_RECIPES = ("filter", "prepare", "pretrain", "finetune")
 
@@ -108,9 +111,23 @@ def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:
         "vocabulary": f"{data.tokenizer.vocab_size:,} tokens",
         "hash": data.hash,
         "corpus": _plain(manifest.get("corpus", "–")),
-        **{f"corpus {name}": _plain(own.manifest["counts"]) for name, own in data.corpora.items()},
+        **{f"corpus {name}": facts for name, facts in _corpora(data).items()},
     })  # fmt: skip
     return ["pretrain", "bert-small-owt", f"data={path}", "--out", "runs/bert-small-owt"]
+
+
+def _corpora(data: "Data") -> dict[str, str]:
+    """Describe each of several corpora: its share of training, and what was made of it."""
+    from bertsmith.text.weights import prepared_weights, training_shares
+
+    shares, weights = training_shares(data, {}) if data.num_tokens("train") else {}, prepared_weights(data.manifest)
+    facts = {}
+    for name, own in data.corpora.items():
+        share = f"{shares[name]:.3g} of training" if name in shares else "no training text"
+        by = f"weight {weights[name]:g}" if name in weights else "no weight: in proportion to its tokens"
+        splits = ", ".join(f"{split} tokens {format_count(own.num_tokens(split))}" for split in own.manifest["shards"])
+        facts[name] = f"{share} ({by}), {splits}, {_plain(own.manifest['counts'])}"
+    return facts
 
 
 def _show_pretraining(path: Path, manifest: dict[str, Any]) -> list[object]:

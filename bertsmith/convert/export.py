@@ -21,6 +21,7 @@ from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import read_json
 from bertsmith.storage.manifests import folder_type
+from bertsmith.storage.results import AVERAGED
 from bertsmith.tasks.runs import Finetuned, chosen_run, open_trained
 from bertsmith.training.checkpoints import mean_of_checkpoints, moving_average
 from bertsmith.training.models import Model, check_place
@@ -93,8 +94,8 @@ def _averaged(model: Model, options: ExportSettings) -> Model:
     else:
         weights = mean_of_checkpoints(run.path, run.weights, options.mean_of)
     measures = run.manifest.get("measures", {})
-    of_average = {name: value for name, value in measures.items() if name.startswith("averaged_") and options.averaged}
-    manifest = run.manifest | {"measures": {name.removeprefix("averaged_"): of_average[name] for name in of_average}}
+    of_average = {name: value for name, value in measures.items() if name.startswith(AVERAGED) and options.averaged}
+    manifest = run.manifest | {"measures": {name.removeprefix(AVERAGED): of_average[name] for name in of_average}}
     run = replace(run, weights=weights, manifest=manifest)
     return replace(model, run=run, networks=run.networks())
 

@@ -14,6 +14,7 @@ from bertsmith.storage.files import sha256_file
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import folder_type, read_manifest, word
 from bertsmith.storage.results import (
+    AVERAGED,
     read_glue_results,
     read_run_results,
     read_search_results,
@@ -236,8 +237,8 @@ SHARES = ("accuracy", "precision", "recall", "f1", "f1_micro", "f1_macro", "exac
 def measure_title(name: str, runs: Sequence[Run] = ()) -> str:
     """Return the title of a measure or metric, with its task before it where its name has one. The objectives of `runs`
     name their own measures; where these differ, the title has both."""
-    if name.startswith("averaged_"):
-        return f"{measure_title(name.removeprefix('averaged_'), runs)} (averaged weights)"
+    if name.startswith(AVERAGED):
+        return f"{measure_title(name.removeprefix(AVERAGED), runs)} (averaged weights)"
     task, metric = task_and_metric(name)
     own = [run.objective.titles.get(metric) for run in runs if run.objective]
     title = " / ".join(dict.fromkeys(filter(None, own))) or TITLES.get(metric) or metric.replace("_", " ").capitalize()

@@ -34,6 +34,10 @@ _SEARCH = {
 }  # fmt: skip
 
 
+AVERAGED = "averaged_"
+"""Before the name of a measure: of the moving average of a run's weights."""
+
+
 def flat_names(nested: Mapping[str, Mapping[str, PerMetric]]) -> dict[str, PerMetric]:
     """Return values by task and metric under the names in results.json: "TASK.METRIC", or "METRIC" of the task ""."""
     pairs = ((task, metric) for task, metrics in nested.items() for metric in metrics)

@@ -12,6 +12,7 @@ from bertsmith.config.registry import Registry
 from bertsmith.errors import UserError
 from bertsmith.storage.files import sha256_json
 from bertsmith.storage.remote import is_address
+from bertsmith.storage.results import AVERAGED
 from bertsmith.text.corpus_files import count_endings, is_below, list_address, list_path
 from bertsmith.text.layouts.json_lines import JSON_LINES
 from bertsmith.text.layouts.layout import CorpusFile, CorpusPart, Layout
@@ -82,6 +83,10 @@ class CorpusRecipe:
                 f"corpora[{weighted.index(False)}].weight: needs a value, since corpora[{weighted.index(True)}] has one"
             )
         names = [corpus.name for corpus in self.corpora if corpus.name]
+        if taken := [name for name in names if name.startswith(AVERAGED)]:
+            raise ValueError(
+                f"corpora: name = {taken[0]!r}: {AVERAGED}… are measures of averaged weights; choose another"
+            )
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"corpora: two have the name {twice[0]}; choose another")
 

@@ -94,7 +94,7 @@ def _texts(corpora: Corpora, recipe: TokenizerRecipe, counts: Counter[str], note
     size, begun, num_bytes = 0, -1, corpora.num_bytes
     skipped: Counter[str] = Counter()
     with progress_bar("reading", num_bytes) as bar:
-        corpora.report_passed_over(bar.line)
+        corpora.report_files(bar.line)
         for note in notes:
             bar.line(note)
         for number, part in corpora.parts():

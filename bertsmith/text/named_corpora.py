@@ -1,5 +1,6 @@
 """The corpora of a recipe: one, or several by name, which are read one after another."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.storage.files import sha256_json
+from bertsmith.storage.remote import is_address
+from bertsmith.storage.results import AVERAGED
 from bertsmith.text.corpora import Corpus, CorpusRecipe, open_corpus
 from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.shares import Share
@@ -66,10 +69,20 @@ class Corpora:
         pairs = zip(self.names, self.recipe.corpora, strict=False)
         return {name: float(one.weight) for name, one in pairs if one.weight is not None}
 
-    def report_passed_over(self, report: Callable[[str], None]) -> None:
-        """Report in a line for each how many files are not read, where there are any."""
+    def report_files(self, report: Callable[[str], None]) -> None:
+        """Report in a line for each how many files are not read, and in one which are two corpora's, if any."""
         for corpus in self.all:
             corpus.report_passed_over(report)
+        owners: dict[str, str] = {}
+        shared: list[tuple[str, str, str]] = []
+        for name, corpus in zip(self.names, self.all, strict=False):
+            for path, _ in corpus.files:
+                owner = owners.setdefault(path if is_address(path) else os.path.abspath(path), name)
+                if owner != name:
+                    shared.append((path, owner, name))
+        if shared:
+            (path, *both), more = shared[0], f" and {len(shared) - 1:,} more" if len(shared) > 1 else ""
+            report(f"{path}{more}: in two corpora, {' and '.join(both)}, so that its text is there twice")
 
     def parts(self, share: Share | None = None) -> Iterator[tuple[int, CorpusPart]]:
         """Yield all parts, each with the number of its corpus, or those of a `share` of all bytes; see
@@ -101,6 +114,7 @@ def _names(recipe: CorpusRecipe) -> list[str]:
     for one in recipe.corpora:
         parts = [part for part in re.split(r"[/\\]+", one.path) if part and not set("*?[") & set(part)]
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", (parts or [""])[-1].split(".")[0])[:32].strip("-_") or "corpus"
+        stem = f"of-{stem}" if stem.startswith(AVERAGED) else stem
         name, number = one.name or stem, 1
         while not one.name and name in taken:
             number += 1

@@ -69,7 +69,7 @@ def make_shards(job: PrepareJob, journal: Journal, held: Held) -> None:
         copy = JournalCopy(journal.path, job.address) if job.address else None
         workers = stack.enter_context(job.engine.start(encoder))
         results = results_in_order(workers, PartEncoder.encode, iter(todo))
-        job.corpora.report_passed_over(bar.line)
+        job.corpora.report_files(bar.line)
         for note in (f"{job.vocab}: {job.tokenizer.casing}", *job.tokenizer.notes()):
             bar.line(note)
         if journal.done.parts:

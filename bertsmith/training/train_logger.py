@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bertsmith.console.progress import Progress, format_count
 from bertsmith.encoders.config import training_flops
 from bertsmith.objectives.objective import NO_LOSSES, PretrainingObjective
-from bertsmith.storage.results import task_and_metric
+from bertsmith.storage.results import AVERAGED, task_and_metric
 from bertsmith.training.held_out_text import HeldOutText
 from bertsmith.training.loop import Event, State, Step
 from bertsmith.training.metrics import Meter, MetricsLog, NoLog, with_deviations
@@ -116,7 +116,7 @@ class TrainLogger:
                 of_average = self._measure(held_out, lambda line: None)
         with self.runner.whole():
             self.measures = self._measure(held_out, shown.append)
-            self.measures |= {f"averaged_{name}": value for name, value in of_average.items()}
+            self.measures |= {f"{AVERAGED}{name}": value for name, value in of_average.items()}
             for each in self.periodic:
                 if not each.is_due(state, self.recipe.plan):
                     continue
@@ -142,12 +142,12 @@ class TrainLogger:
         """Show the measures over all text on a line, and those of each of several corpora on lines below."""
         lines: dict[str, list[str]] = {"": [], **{name: [] for name in held_out.batches}}
         for name, value in with_deviations(self.measures).items():
-            of, metric = task_and_metric(name)
-            corpus = of.removeprefix("averaged_")
+            measure = name.removeprefix(AVERAGED)
+            corpus, metric = task_and_metric(measure)
             if corpus not in lines:
-                corpus, of, metric = "", "", name
+                corpus, metric = "", measure
             shown = metric.removeprefix(self.recipe.objective.metric_prefix).replace("_", " ")
-            lines[corpus].append(f"{'averaged ' * (of != corpus)}{shown} {value}")
+            lines[corpus].append(f"{'averaged ' * (measure != name)}{shown} {value}")
         for corpus, found in lines.items():
             title = f"  {corpus}:" if corpus else f"step {state.step:,}: held-out"
             self.bar.line(f"{title} {', '.join(found)}")

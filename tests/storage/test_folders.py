@@ -4,7 +4,7 @@ import pytest
 
 from bertsmith.config.loading import defaults
 from bertsmith.errors import UserError
-from bertsmith.storage.folders import clear, number_of, open_run_folder
+from bertsmith.storage.folders import clear, differences, number_of, open_run_folder
 from bertsmith.storage.manifests import FOLDER_TYPES, TOKENIZER, FolderType, write_manifest
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES
 from bertsmith.training.optimizers.adamw import AdamWSettings
@@ -120,3 +120,12 @@ def test_what_differs_from_another_run_is_counted_where_it_is_not_named(tmp_path
     )
     with pytest.raises(UserError, match=r"another run \(key0: 1 → 2; .*key3: 1 → 2; and 2 more\)"):
         open_run_folder(tmp_path, FOLDER_TYPES["finetune"], dict.fromkeys(keys, 2), {})
+
+
+def test_shares_that_differ_are_named_each(tmp_path):
+    before = {f"a_corpus_{number}": 1 / 3 for number in range(3)}
+    assert differences({"weights": before}, {"weights": before | {"a_corpus_1": 2 / 3}}) == [
+        "weights.a_corpus_1: 0.333333 → 0.666667"
+    ]
+    assert differences({"rate": 0.25}, {"rate": 0.250000001}) == ["rate: 0.25 → 0.250000001"]
+    assert differences({"weights": {}}, {"weights": {"a": 1}}) == ["weights: {} → None", "weights.a: None → 1"]

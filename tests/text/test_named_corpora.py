@@ -183,6 +183,17 @@ def test_an_empty_last_corpus_is_said_too(texts, capsys):
     assert content(merged.path) == content(whole.path)
 
 
+def test_a_file_in_two_corpora_is_said_once(texts, capsys):
+    file = texts / "web" / "corpus.jsonl"
+    corpora = open_corpora(one(texts, f"corpus=[{texts / 'web'}, {file}, {texts}/web/*.jsonl]"))
+    found = []
+    corpora.report_files(found.append)
+    assert found == [f"{file} and 1 more: in two corpora, web and corpus, so that its text is there twice"]
+    found.clear()
+    open_corpora(recipe(texts)).report_files(found.append)
+    assert found == []
+
+
 def test_weights_are_no_reason_to_prepare_again(texts):
     prepare(recipe(texts, weights=(2, 1, 1)), texts / "mix")
     assert prepare(recipe(texts, weights=(2, 1, 1)), texts / "mix").manifest["corpora"][0]["weight"] == 2
@@ -213,6 +224,7 @@ def test_other_corpora_are_another_identity(texts):
         ),
         (("corpora=[{path='a', weight=0}]",), r"^corpora\[0\]\.weight = 0: .*greater than 0"),
         (("corpora=[{path='a', name='a b'}]",), r"^corpora\[0\]\.name = 'a b': "),
+        (("corpora=[{path='a', name='averaged_x'}]",), r"^corpora: name = 'averaged_x': averaged_… are measures"),
         (("corpora=[{path='a', name='x'}, {path='b', name='x'}]",), "^corpora: two have the name x; choose another"),
         (
             ("corpora=[{path='a', wieght=2}]",),

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bertsmith.cli.show import show
 from bertsmith.config.loading import apply_overrides, load
+from bertsmith.console.progress import format_count
 from bertsmith.errors import UserError
 from bertsmith.evals.pinned import probes_of
 from bertsmith.planning.estimate import estimate
@@ -31,13 +34,16 @@ from bertsmith.text.weights import training_shares
 from bertsmith.training import epochs
 from bertsmith.training.batches import RowReader, RowStream
 from bertsmith.training.epochs import describe_mix, planned_epochs, row_means
+from bertsmith.training.held_out_text import held_out_text
 from bertsmith.training.loop import State
+from bertsmith.training.machine import choose_machine
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.mixing import MixedRows, rows_of_each
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
+from bertsmith.training.runner import Runner
 from bertsmith.training.schedules import Plan
-from bertsmith.training.staged_rows import StagedRows
+from bertsmith.training.staged_rows import StagedRows, build_collator
 from bertsmith.training.stages import Stage
 from tests.toys import WORDS, tiny_recipe, write_vocabulary
 
@@ -241,7 +247,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(folder, run, tmp_path, step):
 
 
 def test_other_weights_are_another_run(folder, run):
-    with pytest.raises(UserError, match=r"weights.*0\.7.*0\.6|weights.*0\.6.*0\.7"):
+    with pytest.raises(UserError, match=r"weights\.notes: 0\.3 → 0\.4; weights\.web: 0\.7 → 0\.6\)"):
         pretrain(tiny_recipe(folder / "mix", *SETTINGS[:-1], "weights={web=0.6, notes=0.4}"), run)
     recipe = tiny_recipe(folder / "mix", *SETTINGS[:-1], "weights={web=7, notes=3}")
     assert pretrain(recipe, run)["steps"] == 12, "what counts are the shares"
@@ -289,6 +295,43 @@ def test_what_is_said_of_a_run(folder, mix, run, tmp_path, capsys):
         "notes 0.5 (50 epochs); beyond 4 epochs text teaches less each time: give notes a lower weight, or more text"
     )
     assert describe_mix({"web": 0.25, "notes": 0.75}, None) == "mix: web 0.25, notes 0.75"
+
+
+def test_a_corpus_of_which_nothing_is_held_out_is_said(mix, capsys):
+    recipe = tiny_recipe(mix.path, WEIGHTS)
+    collator = build_collator(recipe, mix.tokenizer)
+    expected = held_out_text(mix, recipe, collator)
+    assert "held out" not in capsys.readouterr().err
+    content = json.loads(json.dumps(mix.manifest))
+    content["corpora"][1]["shards"]["heldout"] = 0
+    content["shards"]["heldout"] = content["shards"]["heldout"][: content["corpora"][0]["shards"]["heldout"]]
+    found = held_out_text(Data(mix.path, content), recipe, collator)
+    assert list(found.batches) == ["web"] and found.tokens["notes"] == 0 < found.num_rows
+    said = capsys.readouterr().err
+    assert "mix: nothing is held out of notes, which no held-out loss is about;" in said
+    assert "no evaluation" not in said and said.count("\n") == 1
+    objective = recipe.objective.build(recipe.model, collator.vocabulary)
+    runner = Runner(objective, choose_machine(recipe.machine, 0))
+    both, web = (text.measure(runner, LENGTH) for text in (expected, found))
+    assert web["mlm_loss"] == web["web.mlm_loss"] == both["web.mlm_loss"] != both["mlm_loss"]
+
+
+def test_lines_of_averaged_weights_name_measures_alike(folder, tmp_path, capsys):
+    pretrain(tiny_recipe(folder / "mix", "plan.steps=2", "average_decay=0.9"), tmp_path / "run")
+    said = capsys.readouterr().err.splitlines()
+    for begin in ("step 2: held-out ", "  web: ", "  notes: "):
+        line = next(line for line in reversed(said) if begin in line)
+        assert re.search(r"(?<!averaged )\bloss \d", line) and "averaged loss " in line, line
+
+
+def test_show_says_the_shares_and_tokens_of_each(folder, mix, capsys):
+    show(str(folder / "mix"))
+    said = capsys.readouterr().out
+    for name, share in training_shares(mix, {}).items():
+        tokens = {split: format_count(mix.corpora[name].num_tokens(split)) for split in ("train", "heldout")}
+        line = next(line for line in said.splitlines() if f"corpus {name} " in line)
+        assert f"{share:.3g} of training (no weight: in proportion to its tokens)" in line
+        assert f"train tokens {tokens['train']}, heldout tokens {tokens['heldout']}, " in line
 
 
 def test_plan_says_the_epochs_of_each(folder, mix):
