@@ -13,7 +13,7 @@ from bertsmith.training.schedules import Plan
 from bertsmith.training.stages import Stage
 
 SAMPLED_SHARDS, SAMPLES, SAMPLED_TOKENS = 4, 4, 1 << 15
-"""Of each corpus; in each of the shards, spread over it; in each of them. Half a million tokens, 50 ms."""
+"""Of each corpus; in each of the shards, spread over it; in each of them. Half a million tokens, 0.1 to 0.2 s."""
 
 MAX_EPOCHS = 4
 """Of one corpus, beyond which text is worth less at each repetition (Muennighoff et al. 2023, section 6)."""
