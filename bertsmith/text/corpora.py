@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.registry import Registry
-from bertsmith.errors import UserError
+from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import sha256_json
 from bertsmith.storage.remote import is_address
 from bertsmith.storage.results import AVERAGED
@@ -85,7 +85,7 @@ class CorpusRecipe:
         names = [corpus.name for corpus in self.corpora if corpus.name]
         if taken := [name for name in names if name.startswith(AVERAGED)]:
             raise ValueError(
-                f"corpora: name = {taken[0]!r}: {AVERAGED}… are measures of averaged weights; choose another"
+                f"corpora: name = {quoted(taken[0], 60)}: {AVERAGED}… are measures of averaged weights; choose another"
             )
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"corpora: two have the name {twice[0]}; choose another")
