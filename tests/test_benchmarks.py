@@ -101,6 +101,7 @@ def test_a_check_that_does_not_pass_is_the_programs_status(tmp_path, monkeypatch
     assert exit_status(gpu) == 0, "what is measured anew takes the old one's place"
 
 
+@pytest.mark.slow
 def test_what_fails_or_comes_too_late_is_noted_and_the_rest_goes_on(tmp_path, monkeypatch, capsys):
     from benchmarks import gpu
 
@@ -176,6 +177,7 @@ def test_going_on_from_a_model_is_run_collected_and_judged(tmp_path, monkeypatch
     assert "cosine of unrelated sentences, continue" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_objectives_are_compared_at_equal_flops_and_finished_arms_are_kept(tmp_path, monkeypatch, capsys):
     from benchmarks import race, rtd_curve
     from bertsmith.cli.app import app

@@ -214,6 +214,7 @@ def test_a_command_that_does_not_stop_is_killed(tmp_path, monkeypatch):
     assert deadline.run_until(["stubborn"], AfterStart(0), 0.1, tmp_path / "stubborn.log").how == "killed"
 
 
+@pytest.mark.slow
 def test_the_shipped_plan_has_equal_operations_and_the_peer_our_parameters(data):
     from argparse import Namespace
 

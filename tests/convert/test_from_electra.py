@@ -365,6 +365,7 @@ def hparams_of(draw, table):
     return {name: draw(keys[name]) for name in draw(st.lists(st.sampled_from(sorted(keys)), max_size=4, unique=True))}
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(hparams_of(PRETRAINING_TABLE) | hparams_of(FINETUNING_TABLE), st.booleans())
 @example({"task_names": ["cola", "rte"]}, False)

@@ -106,6 +106,7 @@ def test_logits_are_those_of_transformers(opset, ours, changes, auto_class, toke
     assert torch.cat(answers).std() > 0.1  # not a model that says the same everywhere
 
 
+@pytest.mark.slow
 def test_a_model_without_segments_is_not_given_them(tmp_path):
     model = scrambled(MaskedTokens(BERT))
     assert write_onnx(tmp_path / "model.onnx", model, "masked_tokens", ("input_ids", "attention_mask"), 18) < 1e-5
@@ -128,6 +129,7 @@ def test_a_missing_library_is_named(library, tmp_path, monkeypatch):
         export_run(tmp_path / "no run", tmp_path / "out", 18)
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_differently_is_not_left_behind(tokenizer_folder, tmp_path, monkeypatch):
     ours = scrambled(MaskedTokens(BERT))
     out = export(tmp_path / "out", ours, tokenizer_folder)

@@ -139,6 +139,7 @@ def test_it_learns():
     assert after["rtd_loss"] < 0.8 * before["rtd_loss"]
 
 
+@pytest.mark.slow
 def test_energies_learn_the_datas_probabilities():
     """Two tokens, one three times as likely: at the optimum −energy is the logarithm of a probability."""
     torch.manual_seed(0)

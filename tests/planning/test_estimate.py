@@ -150,6 +150,7 @@ def test_many_gpus_share_a_batch_and_spend_time_on_gradients():
     assert of_sixteen.cost == pytest.approx(16 * of_sixteen.seconds / 3600 * 1.5)
 
 
+@pytest.mark.slow
 def test_two_processes_of_this_machine_sum_gradients():
     assert 0.005 < seconds_of_reduction() < 30
 

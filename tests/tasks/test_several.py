@@ -167,6 +167,7 @@ def test_scores_have_a_table_a_task(toy, run):
     assert sum(line[:2] == ["seed", "1"] for line in lines) == 4
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(toy, run, tmp_path):
     finetune(recipe_of(toy, "seeds=1"), tmp_path)
     weights = [folder / "trials/seed-0/model.safetensors" for folder in (tmp_path, run)]

@@ -194,6 +194,7 @@ def test_a_wrong_command_is_said_by_one_rank(commands, says, tmp_path, monkeypat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_named(tmp_path, monkeypatch):
     """By the rank that wanted to listen there; the other one finds somebody else there, and gives up too."""
     monkeypatch.setattr(joining, "MINUTES", timedelta(seconds=3))
