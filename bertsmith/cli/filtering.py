@@ -24,7 +24,12 @@ def filter_text(recipe: str, overrides: list[str], out: Path, overwrite: bool) -
         return
     print_counts(out, filtered.manifest)
     tell(f"{args.written(out, before)}; dropped.json has a sample of what was dropped")
-    args.say_next("prepare", "jsonl", f"corpus={out}", "vocab=PATH", "--out", "data/filtered")
+    args.say_next(*what_reads(out))
+
+
+def what_reads(out: Path) -> list[object]:
+    """Return the command that prepares what was kept."""
+    return ["prepare", "jsonl", f"corpus={out}", "vocab=PATH", "--out", "data/filtered"]
 
 
 def print_counts(out: Path, manifest: Mapping[str, Any]) -> None:

@@ -93,10 +93,10 @@ def _value(value: Any) -> str:
 
 
 def _show_filtered(path: Path, manifest: dict[str, Any]) -> list[object]:
-    from bertsmith.cli.filtering import print_counts
+    from bertsmith.cli.filtering import print_counts, what_reads
 
     print_counts(path, manifest)
-    return ["prepare", "jsonl", f"corpus={path}", "vocab=PATH", "--out", "data/filtered"]
+    return what_reads(path)
 
 
 def _show_data(path: Path, manifest: dict[str, Any]) -> list[object]:

@@ -26,10 +26,10 @@ def doctor() -> tuple[list[str], bool]:
         f"code: {commit}, sha256 {code.sha256}",
         "packages: " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
         f"processor: {num_cores()} cores, torch uses {torch.get_num_threads()} threads",
+        _products(),
         f"disk: {free / 1e9:,.0f} GB free here (OpenWebText needs 12 to download and 18 prepared)",
         f"compiler: {compiler or 'none; compile=true needs g++'}",
     ]
-    lines.insert(4, _products())
     found, usable = _check_gpus() if torch.cuda.is_available() else _without_gpus()
     return [*lines, *found, _ranks()], usable
 

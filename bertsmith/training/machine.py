@@ -154,7 +154,7 @@ def choose_machine(
 
 
 def product_rate(dtype: torch.dtype) -> float:
-    """Return the operations a second of this processor in a product of small matrices: the best of three."""
+    """Return the operations a second of this processor in a product of small matrices: the best of four."""
     one, two = torch.ones(128, 256, dtype=dtype), torch.ones(256, 256, dtype=dtype)
     seconds = []
     for _ in range(4):  # what comes first is slower
