@@ -96,7 +96,8 @@ def _contiguous_segments(shard: Shard, length: int, rng: np.random.Generator) ->
     near the middle. Other than there, a row takes as much of the document as it holds, and the next one starts from
     there, also in the middle of a line.
 
-    A run's first step waits for half a million turns of this loop, so its rows become spans all at once.
+    A run's first step waits for half a million turns of this loop: it calls no function of ours but `uniform`, and its
+    rows become spans all at once.
     """
     line_ends = shard.line_ends.tolist()
     line_ends += line_ends[-1:] * (length + 1)  # the text may end before a row's middle
@@ -105,12 +106,14 @@ def _contiguous_segments(shard: Shard, length: int, rng: np.random.Generator) ->
     start = line = 0  # of the row; how many lines end there or before
     for document_end in shard.document_ends.tolist():
         while start < document_end:
-            target = _draw_length(length, uniform)
+            target = length if uniform() >= SHORT_ROW_PROB else _short_length(length, uniform)
             single = uniform() < SINGLE_SEGMENT_PROB
             take_later = uniform() < 0.5
             line = bisect_right(line_ends, start, line, line + length)  # a line has at least a token
-            end = min(start + target - 3, document_end)
-            cut = end if single else _cut(line_ends, line, start + (target - 3) // 2, take_later, length)
+            cut = end = min(start + target - 3, document_end)
+            if not single:  # the last line's end strictly before the row's middle, or the one after that
+                after = bisect_left(line_ends, start + (target - 3) // 2, line, line + length)
+                cut = line_ends[after - 1 if after > line and not take_later else after]
             if cut >= end:
                 cut = end = min(start + target - 2, document_end)  # no second [SEP]: room for one more
             cuts.append(cut)
@@ -131,13 +134,6 @@ def _pairs(cuts: np.ndarray, ends: np.ndarray) -> RowSpans:
     segments = np.zeros(bounds[-1], np.uint8)
     segments[second] = 1
     return RowSpans(starts, stops, segments, bounds)
-
-
-def _cut(line_ends: list[int], line: int, middle: int, take_later: bool, length: int) -> int:
-    """Return where the second segment begins: the last line's end strictly before `middle`, of those from `line` on;
-    with `take_later`, or where there is none, the line's end after that."""
-    after = bisect_left(line_ends, middle, line, line + length)
-    return line_ends[after - 1 if after > line and not take_later else after]
 
 
 def _reference_segments(shard: Shard, length: int, rng: np.random.Generator) -> Iterator[RowPieces]:
@@ -193,9 +189,11 @@ def _trim(pieces: RowPieces, size: int) -> RowPieces:
 
 
 def _draw_length(length: int, uniform: Callable[[], float]) -> int:
-    if uniform() < SHORT_ROW_PROB:
-        return SHORTEST_ROW + int(uniform() * (length - SHORTEST_ROW + 1))
-    return length
+    return length if uniform() >= SHORT_ROW_PROB else _short_length(length, uniform)
+
+
+def _short_length(length: int, uniform: Callable[[], float]) -> int:
+    return SHORTEST_ROW + int(uniform() * (length - SHORTEST_ROW + 1))
 
 
 def _uniform(rng: np.random.Generator) -> Iterator[float]:
