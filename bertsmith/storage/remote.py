@@ -143,12 +143,14 @@ class RangeReader(io.RawIOBase):
     """An object behind an address, opened for reading. A read gives as many bytes as are asked for, or what there is to
     the end."""
 
-    def __init__(self, address: str, size: int | None = None):
-        """With its `size` in bytes, where that is known."""
+    def __init__(self, address: str, size: int | None = None, at_once: bool = False):
+        """With its `size` in bytes, where that is known. `at_once` fetches all that is ahead with the first read: of a
+        small object that will be read whole, several requests take longer than its bytes."""
         system, path = _system(address)
         self.name = address
         self._size: int = retried(address, lambda: system.size(path)) if size is None else size
-        self._position, self._start, self._content, self._window = 0, 0, b"", FIRST_WINDOW
+        self._least = self._size if at_once else FIRST_WINDOW
+        self._position, self._start, self._content, self._window = 0, 0, b"", self._least
 
     def readable(self) -> bool:
         return True
@@ -180,7 +182,7 @@ class RangeReader(io.RawIOBase):
     def _fetch(self, wanted: int) -> None:
         """Fetch what is at the position."""
         goes_on = self._content and self._position == self._start + len(self._content)
-        self._window = min(2 * self._window, LAST_WINDOW) if goes_on else FIRST_WINDOW
+        self._window = min(2 * self._window, LAST_WINDOW) if goes_on else self._least
         stop = min(self._size, self._position + max(wanted, self._window))
         self._content = b""  # before the next one is there
         content = read_remote(self.name, self._position, stop)

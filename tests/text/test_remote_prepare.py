@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +105,18 @@ def test_a_corpus_is_listed_once(tmp_path, storage):
     prepare(recipe(tmp_path, address), tmp_path / "data")
     assert sum(path.rstrip("/") == "/texts" for method, path in storage.requests if method == "GET") == 1
     assert not [path for method, path in storage.requests if method == "HEAD"], "sizes are in the listing"
+
+
+def test_an_archive_is_one_request(tmp_path, storage):
+    lines = [f"{number} {random.Random(number).getrandbits(4000)}\n".encode() for number in range(800)]
+    folder = layouts.write_archives(tmp_path / "corpus", lines, each=400)
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert len(sizes) == 2 and min(sizes.values()) > 1 << 17, "several of the windows in which a long file is read"
+    address = storage.upload(folder, "corpus")
+    storage.requests.clear()
+    prepare(recipe(tmp_path, address, "openwebtext"), tmp_path / "data")
+    fetched = Counter(path for method, path in storage.requests if method == "GET" and "/corpus/" in path)
+    assert fetched and max(fetched.values()) <= 2, "once for its sample, once for its documents"
 
 
 class Stop(BaseException):

@@ -160,11 +160,12 @@ def read_documents(files: Iterable[CorpusFile], read: Callable[[BinaryIO], Itera
     return parts_of_each(files, lambda file: gather(file, documents(file)))
 
 
-def open_file(path: str, size: int | None = None) -> BinaryIO:
-    """Open a file for reading, local or of a URL, with its size in bytes where that is known."""
+def open_file(path: str, size: int | None = None, at_once: bool = False) -> BinaryIO:
+    """Open a file for reading, local or of a URL, with its size in bytes where that is known; `at_once` fetches one
+    behind a URL whole."""
     if not is_address(path):
         return open(path, "rb")
-    return cast(BinaryIO, RangeReader(path, size))
+    return cast(BinaryIO, RangeReader(path, size, at_once))
 
 
 def read_range(path: str, start: int, stop: int) -> bytes:

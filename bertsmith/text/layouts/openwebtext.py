@@ -41,7 +41,9 @@ class ArchivePart:
                     yield content
 
     def _open(self) -> BinaryIO:
-        return layout.open_file(self.source, self.size) if self.content is None else io.BytesIO(self.content)
+        if self.content is not None:
+            return io.BytesIO(self.content)
+        return layout.open_file(self.source, self.size, at_once=True)
 
 
 def archive_parts(files: Iterable[layout.CorpusFile]) -> Iterator[layout.CorpusPart]:
