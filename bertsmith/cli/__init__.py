@@ -5,6 +5,7 @@ Read in this order:
     preparing    the verb `prepare`: a corpus, a part of one, or parts to merge
     filtering    the verb `filter`: a corpus's documents that pass, and a table of what was dropped
     tasks        the verbs of labelled tasks
+    asking       the verbs that ask a model: evaluate, predict, score, embed
     planning     the verbs that train nothing: recipe, show, plan, doctor
     records      the verb of the record: an entry is written or checked
     arguments    shared by the verbs: their arguments, their last lines, how they are stopped

@@ -7,11 +7,10 @@ import typer
 
 from bertsmith import __version__
 from bertsmith.cli import arguments as args
-from bertsmith.cli import planning, records, tasks
+from bertsmith.cli import asking, planning, records, tasks
 from bertsmith.cli.arguments import Out, Overrides, Overwrite, Plugins, Recipe
 from bertsmith.console.shell import command, quote
 from bertsmith.console.terminal import say, tell
-from bertsmith.storage.folders import no_empty_folder
 
 app = typer.Typer(
     name="bertsmith",
@@ -154,88 +153,8 @@ for task_verb in (tasks.finetune, tasks.search, tasks.glue, tasks.submit, tasks.
     app.command()(task_verb)
 
 
-@app.command()
-@no_empty_folder
-def evaluate(
-    model: args.ModelArgument,
-    asked: Annotated[
-        list[str] | None, args.key_values("data=, evaluate_rows=, blimp=, pairs=, glue=, jobs=, …")
-    ] = None,
-    as_json: args.AsJson = False,
-    paradigms: Annotated[bool, typer.Option("--paradigms", help="show each of BLiMP's 67 paradigms")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="also write the measures to this JSON file")] = None,
-    plugin: Plugins = None,
-) -> None:
-    """Measure a model on held-out text, BLiMP or GLUE. Text is data=DIR, by default the run's own; BLiMP is blimp=DIR
-    pairs=200; glue=DIR fine-tunes on at most 5,000 examples of five tasks."""
-    from bertsmith.cli.answers import show_evaluation
-    from bertsmith.config.loading import apply_overrides
-    from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
-    from bertsmith.predict.predictor import Predictor
-    from bertsmith.storage.file_types import EVALUATION_FILE, check_output
-    from bertsmith.storage.files import make_folder
-
-    settings = apply_overrides(EvaluateSettings, {}, asked or ()).settings
-    if out is not None:
-        check_output(out, EVALUATION_FILE)
-        make_folder(out.resolve().parent)
-    with args.stopping(None):
-        evaluation = evaluate_model(Predictor(model).pretrained("be evaluated"), settings)
-    show_evaluation(evaluation, as_json, paradigms, out)
-
-
-@app.command()
-def predict(
-    model: args.ModelArgument,
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TEXT …]", help="pairs, or a question and its context, separated by a tab; - for stdin"
-        ),
-    ] = None,
-    *,
-    file: args.FileOption = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="tokens to show for each [MASK]")] = 5,
-    as_json: args.AsJson = False,
-    truncate: args.Truncate = False,
-    device: args.Device = "auto",
-    task: args.OfTask = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="write rows with answers to this .csv, .tsv, .jsonl or .parquet file")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the file of --out if it exists")] = False,
-    plugin: Plugins = None,
-) -> None:
-    """Fill in [MASK], classify, tag or answer. A discriminator finds replaced tokens."""
-    from bertsmith.cli.answers import print_predictions
-    from bertsmith.errors import UserError
-    from bertsmith.predict.predictor import Predictor
-    from bertsmith.predict.rows import lines_of
-
-    if out is not None and as_json:
-        raise UserError("--json and --out: give one of them; an --out that ends in .jsonl has an object a line")
-    lines = lines_of(texts or [], file)
-    asked = Predictor(model, device, task)
-    print_predictions(asked, lines, file, top, truncate, as_json, out=out, overwrite=overwrite)
-
-
-@app.command()
-def score(
-    model: args.ModelArgument,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="one sentence a line; - for standard input")],
-    as_json: args.AsJson = False,
-    per_token: Annotated[bool, typer.Option("--per-token", help="show the score of each token")] = False,
-    truncate: args.Truncate = False,
-    device: args.Device = "auto",
-    *,
-    plugin: Plugins = None,
-) -> None:
-    """Score texts by pseudo-log-likelihood. For each line of FILE, prints its score in nats (for a discriminator, how
-    well its tokens fit) and its number of tokens."""
-    from bertsmith.cli.answers import print_scores
-    from bertsmith.predict.predictor import Predictor
-
-    print_scores(Predictor(model, device), file, per_token, truncate, as_json)
+for asking_verb in (asking.evaluate, asking.predict, asking.score, asking.embed):
+    app.command()(asking_verb)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -15,7 +15,7 @@ from bertsmith.evals.held_out import measuring_of
 from bertsmith.hub.card import CardScores, CardSettings, model_card
 from bertsmith.hub.huggingface import write_folder
 from bertsmith.hub.onnx import check_onnx
-from bertsmith.hub.sentence import KEPT, kept_modules
+from bertsmith.hub.sentence import SentenceModules, new_modules
 from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
@@ -24,7 +24,7 @@ from bertsmith.storage.manifests import folder_type
 from bertsmith.storage.results import AVERAGED
 from bertsmith.tasks.runs import Finetuned, chosen_run, open_trained
 from bertsmith.training.checkpoints import mean_of_checkpoints, moving_average
-from bertsmith.training.models import Model, check_place
+from bertsmith.training.models import Model, check_place, sentence_modules
 
 _PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
 """Settings of recipes that name a file or folder."""
@@ -37,8 +37,16 @@ class ExportSettings:
     card: CardSettings = setting(CardSettings(), "for the model card")
     averaged: bool = setting(False, "of a pre-training run: the moving average of its weights (average_decay)")
     mean_of: int = setting(1, "of a pre-training run: the mean of its newest checkpoints, this many", ge=1)
+    pooling: Literal["mean", "cls"] | None = setting(
+        None,
+        "how sentence-transformers makes a vector of a text by it: mean, of all its tokens' vectors, or cls; left out: "
+        "as by the model that it began as, if that says so",
+    )
+    normalize: bool = setting(False, "with pooling: these vectors have length 1")
 
     def __post_init__(self) -> None:
+        if self.normalize and self.pooling is None:
+            raise ValueError("normalize: of use with pooling=mean or pooling=cls alone")
         if self.averaged and self.mean_of > 1:
             raise ValueError("averaged and mean_of: two averages; leave one of them out")
 
@@ -77,9 +85,9 @@ def export_run(
     if options.averaged or options.mean_of > 1:
         model = _averaged(model, options)
     if isinstance(model, Finetuned):
-        _export_finetuned(model, out, opset, options.card)
+        _export_finetuned(model, out, opset, options)
     else:
-        _export_pretrained(model, out, opset, options.card)
+        _export_pretrained(model, out, opset, options)
     return out
 
 
@@ -107,7 +115,15 @@ def how_to_load(out: Path) -> str:
     return command("python", "-c", f"from transformers import {name}; {name}.from_pretrained({str(folder)!r})")
 
 
-def _export_pretrained(model: Model, out: Path, opset: int | None, card_settings: CardSettings) -> None:
+def _modules(model: Model, options: ExportSettings) -> SentenceModules | None:
+    """Return the modules of sentence-transformers for the model's export, if it is to have any."""
+    if options.pooling is not None:
+        return new_modules(options.pooling, options.normalize, model.network.settings, model.length)
+    modules, _ = sentence_modules(model)
+    return modules and modules.cut_at(model.length)
+
+
+def _export_pretrained(model: Model, out: Path, opset: int | None, options: ExportSettings) -> None:
     run, path = model.run, model.path
     assert run is not None
     data, measures = run.manifest["data"], run.manifest.get("measures", {})
@@ -115,8 +131,7 @@ def _export_pretrained(model: Model, out: Path, opset: int | None, card_settings
         say(f"left out: {why}; {path} keeps them", error=True)
     check_place(out, [network.name for network in model.networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
-    modules = kept_modules(run.manifest.get(KEPT), model.network.settings, str(path / "manifest.json"))
-    modules = modules and modules.cut_at(run.recipe.rows.length)
+    modules = _modules(model, options)
     for network in model.networks:
         folder = out / network.name
         its_modules = modules if network is model.network else None
@@ -127,16 +142,17 @@ def _export_pretrained(model: Model, out: Path, opset: int | None, card_settings
             data=described,
             results={"steps": run.step, **measures},
             onnx=opset is not None,
-            settings=card_settings,
+            settings=options.card,
             scores=CardScores(path.name, Path(run.recipe.data).name, measures),
             pooled=its_modules.description if its_modules else None,
+            is_inherited=options.pooling is None,
         )
         network = replace(network, evaluation_settings=measuring_of(run.recipe).to_json())
         _note(folder, write_folder(folder, network, model.tokenizer, card=card, opset=opset, modules=its_modules))
 
 
-def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, card_settings: CardSettings) -> None:
-    run, network = trial.path, trial.network
+def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, options: ExportSettings) -> None:
+    run, network, modules = trial.path, trial.network, _modules(trial, options)
     if not trial.recipe.exports:
         raise UserError(
             f"{run}: no Hugging Face class is like its joint head; fine-tune with answering.joint=false to export "
@@ -162,13 +178,15 @@ def _export_finetuned(trial: Finetuned, out: Path, opset: int | None, card_setti
             **{f"{metric}, this seed ({trial.seed})": value for metric, value in this.items()},
         },
         onnx=opset is not None,
-        settings=card_settings,
+        settings=options.card,
         scores=CardScores(run.name, trial.results["task"], this),
+        pooled=modules.description if modules else None,
+        is_inherited=False,
     )
     if network.head == "classification":
         weights, labels = trial.answer_kind.exported(network.weights)
         network = replace(network, weights=weights, labels=labels, problem_type=trial.answer_kind.problem_type)
-    _note(out, write_folder(out, network, trial.tokenizer, card=card, opset=opset))
+    _note(out, write_folder(out, network, trial.tokenizer, card=card, opset=opset, modules=modules))
 
 
 def _note(folder: Path, difference: float | None) -> None:

@@ -15,6 +15,7 @@ In reading order:
     replaceable     the check that a folder may be written over
     sentence        the files by which sentence-transformers pools its vectors
     sentence_checks checks of these files
+    pooling         the vectors of a text's tokens → its own, by these files, as a mean or as that of [CLS]
     onnx            a trained model → one file that onnxruntime runs
     bundle          a TensorFlow checkpoint's files → tensors by name
     tensorflow      such tensors of Google's BERT and ELECTRA → our weights

@@ -77,6 +77,7 @@ def model_card(
     settings: CardSettings = CardSettings(),  # noqa: B008 - frozen
     scores: CardScores | None = None,
     pooled: str | None = None,
+    is_inherited: bool = True,
 ) -> str:
     """Return Markdown with the front matter that Hugging Face's hub reads.
 
@@ -88,7 +89,8 @@ def model_card(
         results: metric → value; numbers are shown with four digits.
         onnx: whether a model.onnx is beside it.
         settings, scores: for the front matter.
-        pooled: describes the modules of sentence-transformers beside it, which come from the model that it began as.
+        pooled: describes the modules of sentence-transformers beside it.
+        is_inherited: whether these come from the model that it began as.
     """
     head = HEADS[network.head]
     pipeline, text = head.pipeline, head.example
@@ -112,10 +114,13 @@ def model_card(
             "is minus their sum over its tokens, [CLS] and [SEP] left out: `bertsmith score`."
         )
     if pooled is not None:
-        parts.append(
-            f"{_SENTENCES} loads it too: {pooled}. That is the pooling of the model that this one began as; since then "
-            f"it was trained on the text below, and on no pairs of sentences."
-        )
+        origin = "The pooling was chosen at the export; nothing was trained for it."
+        if is_inherited:
+            origin = (
+                "That is the pooling of the model that this one began as; since then it was trained on the text below, "
+                "and on no pairs of sentences."
+            )
+        parts.append(f"{_SENTENCES} loads it too: {pooled}. {origin}")
     if network.trained_length is not None:
         parts.append(f"Trained on rows of up to {network.trained_length} tokens; nothing is known of longer ones.")
     parts += ["## Data", _table("", data)] if data else []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.initialization import shapes_only
 from bertsmith.hub.heads import HEADS
@@ -66,6 +67,16 @@ class Network:
         weights = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in self.weights.items()}
         module.load_state_dict(weights, assign=True)
         return module.eval()
+
+    def build_encoder(self) -> Encoder:
+        """Return the encoder alone with its weights, in evaluation mode."""
+        with shapes_only():
+            encoder = Encoder(self.settings, self.vocab_size)
+        weights = {name.removeprefix("encoder."): tensor for name, tensor in self.encoder_weights.items()}
+        encoder.load_state_dict(
+            {name: tensor.detach().to("cpu", torch.float32) for name, tensor in weights.items()}, assign=True
+        )
+        return encoder.eval()
 
     def outline(self, num_labels: int | None) -> nn.Module:
         """Return our module with shapes and no weights: a MaskedTokenModel, a ReplacedTokenModel, or "encoder" with the

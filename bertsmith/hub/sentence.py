@@ -20,6 +20,7 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.replaceable import DENSE, ENCODER, LIBRARY, MAX_MODULES, MODULES, POOLING, WEIGHTS
 from bertsmith.hub.sentence_checks import (
+    POOLING_FLAGS,
     NotCarried,
     check_dense,
     check_encoder,
@@ -39,6 +40,9 @@ KEPT = "sentence_transformers"
 
 _KINDS = re.compile(r"sentence_transformers(?:\.[a-z_]+)+\.(Transformer|Pooling|Normalize|Dense)")
 """Classes, by the paths that versions 2 to 6 give them."""
+
+_TYPES = "sentence_transformers.models"
+"""The path that all of them read."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,24 @@ def read_modules(folder: Path, encoder: Path, settings: EncoderConfig) -> tuple[
     except NotCarried as reason:
         return None, str(reason)
     return SentenceModules(checked.contents, checked.steps, weights), None
+
+
+def new_modules(pooling: str, normalize: bool, settings: EncoderConfig, length: int) -> SentenceModules:
+    """Return modules that pool an encoder's vectors: "mean" or "cls", and Normalize after it if wanted; texts are cut
+    at `length` tokens."""
+    kinds = ["Transformer", "Pooling", *(["Normalize"] if normalize else [])]
+    chain = [
+        {"idx": number, "name": str(number), "path": f"{number}_{kind}" if number else "", "type": f"{_TYPES}.{kind}"}
+        for number, kind in enumerate(kinds)
+    ]
+    flags = {key: mode == pooling for key, mode in POOLING_FLAGS.items()}
+    contents = {
+        MODULES: chain,
+        ENCODER: {"max_seq_length": length, "do_lower_case": False},
+        LIBRARY: {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+        POOLING: {"word_embedding_dimension": settings.hidden_size, **flags},
+    }
+    return _checked(contents, settings, {name: name for name in contents})
 
 
 def after_training(modules: SentenceModules) -> tuple[dict[str, Any] | None, str]:

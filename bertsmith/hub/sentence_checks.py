@@ -12,7 +12,7 @@ from bertsmith.storage.json_files import check_shape, member
 _MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 """Ways of pooling, in the order in which their vectors are put beside each other."""
 
-_FLAGS = {
+POOLING_FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -66,11 +66,11 @@ def pooling_modes(content: Mapping[str, Any], width: int, where: str) -> tuple[s
     for key in sizes:
         _check_width(content, key, width, where)
     member(content, "include_prompt", bool, where, True)
-    flags = [mode for key, mode in _FLAGS.items() if member(content, key, bool, where, False)]
+    flags = [mode for key, mode in POOLING_FLAGS.items() if member(content, key, bool, where, False)]
     given = member(content, "pooling_mode", (str, list, type(None)), where, None)
     modes = [given] if isinstance(given, str) else given or flags or ["mean"]
     if unknown := [mode for mode in modes if mode not in _MODES] or sorted(
-        content.keys() - _FLAGS.keys() - {*sizes, "include_prompt", "pooling_mode"}
+        content.keys() - POOLING_FLAGS.keys() - {*sizes, "include_prompt", "pooling_mode"}
     ):
         raise NotCarried(f"{where} says {quoted(unknown[0], 60)}, a way of pooling that is not known here")
     return tuple(modes)

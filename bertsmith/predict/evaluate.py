@@ -1,4 +1,5 @@
-"""`bertsmith evaluate`: a model in, its held-out measures, its BLiMP accuracies and a quick reading of GLUE out."""
+"""`bertsmith evaluate`: a model in, its held-out measures, BLiMP accuracies, correlations with STS-B and a quick reading
+of GLUE out."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,6 +8,9 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.evals.blimp import BlimpScores, blimp_of
 from bertsmith.evals.held_out import HeldOut, held_out
 from bertsmith.evals.likelihood import scoring_head
+from bertsmith.hub.pooling import PoolingName
+from bertsmith.predict.embedding import open_embedder
+from bertsmith.predict.sts import StsScores, read_sts, score_sts
 from bertsmith.storage.json_files import finite
 from bertsmith.tasks.quick_glue import Reading, quick_glue
 from bertsmith.training.machine import MachineSettings, choose_machine
@@ -19,7 +23,7 @@ class EvaluateSettings:
 
     data: str | None = setting(
         None,
-        "data folder, or its address, whose held-out text is measured; without it, blimp and glue, the run's own",
+        "data folder, or its address, whose held-out text is measured; without it, blimp, glue and sts, the run's own",
         url=True,
     )
     evaluate_rows: int | None = setting(None, "held-out rows; left out: as many as in pre-training", ge=1)
@@ -27,6 +31,14 @@ class EvaluateSettings:
     pairs: int = setting(200, "of each paradigm of BLiMP; 1000 for all", ge=1)
     glue: str | None = setting(
         None, "GLUE folder: fine-tune on at most 5,000 examples of CoLA, SST-2, MRPC, STS-B, RTE, three seeds each"
+    )
+    sts: str | None = setting(
+        None, "GLUE folder, or STS-B's in it: how cosines of texts' vectors correlate with its dev set, zero-shot"
+    )
+    pooling: PoolingName | None = setting(
+        None,
+        "of sts, how a text's vector is made: mean, cls, or own, as the model's files for sentence-transformers say; left "
+        "out: own where there are such files, else mean",
     )
     jobs: int | None = setting(
         None,
@@ -36,8 +48,12 @@ class EvaluateSettings:
     )
     machine: MachineSettings = setting(
         MachineSettings(compile=False),
-        "on what; compiling takes longer than most evaluations; BLiMP is in float32 whatever the dtype",
+        "on what; compiling takes longer than most evaluations; BLiMP and sts are in float32 whatever the dtype",
     )
+
+    def __post_init__(self) -> None:
+        if self.pooling is not None and self.sts is None:
+            raise ValueError(f"pooling = {self.pooling!r}: of use with sts=DIR alone")
 
 
 class Evaluation(NamedTuple):
@@ -49,6 +65,7 @@ class Evaluation(NamedTuple):
     """How the held-out measures were taken."""
     glue: dict[str, Reading] | None = None
     """By task, and of all as "mean"."""
+    sts: StsScores | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a file or for other programs; a measure that is not finite is null."""
@@ -61,6 +78,8 @@ class Evaluation(NamedTuple):
             content["blimp"] = self.blimp.to_json()
         if self.glue is not None:
             content["glue"] = {task: finite(reading.to_json()) for task, reading in self.glue.items()}
+        if self.sts is not None:
+            content["sts"] = self.sts.to_json()
         return content
 
 
@@ -68,10 +87,11 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
     """Measure a pre-trained model.
 
     Raises:
-        UserError: as `held_out`, `read_blimp` and `quick_glue`; the model has no head to be asked with.
+        UserError: as `held_out`, `read_blimp`, `quick_glue`, `read_sts` and `open_embedder`; the model has no head to
+            be asked with.
     """
-    measures = how = blimp = glue = None
-    if asked.data is not None or (asked.blimp is None and asked.glue is None):
+    measures = how = blimp = glue = sts = None
+    if asked.data is not None or (asked.blimp is None and asked.glue is None and asked.sts is None):
         how = held_out(model, asked.data, asked.evaluate_rows, asked.machine)
         measures = how.measures
     if asked.blimp is not None:
@@ -82,4 +102,10 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
         blimp = blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine)
     if asked.glue is not None:
         glue = quick_glue(model.path, Path(asked.glue), asked.machine, model.length, jobs=asked.jobs)
-    return Evaluation(measures, blimp, how, glue)
+    if asked.sts is not None:
+        pairs = read_sts(Path(asked.sts))
+        machine = choose_machine(asked.machine, model.tokenizer.pad_id)
+        encoder = model.network.build_encoder()
+        machine.prepare_model(encoder)
+        sts = score_sts(open_embedder(model, encoder, machine, pooling=asked.pooling), pairs)
+    return Evaluation(measures, blimp, how, glue, sts)

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 from bertsmith.config.loading import check
 from bertsmith.console.shell import quote
+from bertsmith.console.terminal import say
+from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError, quoted
 from bertsmith.evals.likelihood import measure_of, scoring_head, token_likelihoods
 from bertsmith.evals.masks import Guesses, filled, guess_masks, replaced_probs
 from bertsmith.hub.heads import HEADS
+from bertsmith.predict.embedding import Embedder, open_embedder
 from bertsmith.predict.evaluate import EvaluateSettings, Evaluation, evaluate_model
 from bertsmith.tasks.answering.answerer import Answerer, SpanAnswer, open_answerer
 from bertsmith.tasks.runs import open_trained
@@ -79,8 +82,7 @@ class Predictor:
         self._networks: dict[HeadName, Any] = {}
         open_finetuned, _ = _FINETUNED.get(self.opened.network.head, (None, ""))
         self._finetuned = open_finetuned and open_finetuned(self.opened, settings)
-        if self._finetuned is None:
-            self._machine = choose_machine(settings, self.opened.tokenizer.pad_id)
+        self._machine = choose_machine(settings, self.opened.tokenizer.pad_id)
 
     @property
     def was_finetuned(self) -> bool:
@@ -198,6 +200,41 @@ class Predictor:
             )
         listed = [contexts] if isinstance(contexts, str) else list(contexts)
         return self._finetuned.answer(questions, listed, truncate), 0  # contexts are read in windows
+
+    def embed(
+        self,
+        texts: str | Sequence[str],
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        prompt: str | None = None,
+        *,
+        count_cut: bool = False,
+    ) -> Any:
+        """Return a vector for each text, [N, D] float32, or [D] of one text; the settings are those of
+        `open_embedder`. Longer texts are cut, which a line says unless `count_cut` has it returned beside the vectors.
+
+        Raises:
+            UserError: the model has no pooling of its own, or one that is not known here; or no such prompt.
+        """
+        embedder = self.embedder(pooling, normalize, prompt)
+        vectors, num_cut = embedder.embed([texts] if isinstance(texts, str) else list(texts))
+        if num_cut and not count_cut:
+            say(f"{num_cut:,} of {len(vectors):,} texts were cut to {embedder.length} tokens", error=True)
+        found = vectors[0] if isinstance(texts, str) else vectors
+        return (found, num_cut) if count_cut else found
+
+    def embedder(
+        self, pooling: str | None = None, normalize: bool | None = None, prompt: str | None = None
+    ) -> Embedder:
+        """Return what `embed` asks, for many texts. Raises UserError as that does."""
+        options: Any = {"pooling": pooling, "normalize": normalize, "prompt": prompt}
+        return open_embedder(self.opened, self._encoder, self._machine, **options)
+
+    @functools.cached_property
+    def _encoder(self) -> Encoder:
+        encoder = self.opened.network.build_encoder()
+        self._machine.prepare_model(encoder)
+        return encoder
 
     def evaluate(self, **settings: Any) -> Evaluation:
         """Measure the model as `bertsmith evaluate` does, with its settings: `data=`, `blimp=`, `pairs=`, …"""

@@ -147,20 +147,20 @@ def _columns_of_texts(pipeline: Pipeline, texts: Sequence[str]) -> Columns:
 
 
 def _of_table(pipeline: Pipeline, path: Path) -> AskedRows:
-    names = _columns(pipeline, path)
+    remedy = f"to have each line read as a text (a tab parts a pair), hand it over as --file - < {path}"
+    names = columns_of_texts(path, pipeline.columns, remedy)
     table = read_table(path, dict.fromkeys(names, pipeline.read_cell), remedy="fix the line")
     rows = zip(*(table.columns[name] for name in names), strict=True)
     asked = [None if pipeline.is_blank(row) else row for row in rows]
     return AskedRows(asked, lambda: given_columns(path), lines=table.lines, path=path)
 
 
-def _columns(pipeline: Pipeline, path: Path) -> Sequence[str]:
-    """Return the names of the columns of texts; an only column with another name than "text" is taken for it, with a
-    note."""
+def columns_of_texts(path: Path, choices: Sequence[Sequence[str]], remedy: str) -> Sequence[str]:
+    """Return the names of the columns of texts, the first of `choices` that is there; an only column with another name
+    than "text" is taken for it, with a note. Raises UserError where none is there, which ends in the `remedy`."""
     names = column_names(path)
     if not names:
         raise UserError(f"{path}: no rows in this file")
-    choices = pipeline.columns
     for wanted in choices:
         if set(wanted) <= set(names):
             return wanted
@@ -169,10 +169,7 @@ def _columns(pipeline: Pipeline, path: Path) -> Sequence[str]:
         return names
     shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:39]}…") for name in names[:10])
     listed = " or ".join(" and ".join(map(repr, columns)) for columns in choices)
-    raise UserError(
-        f"{path}: no column {listed}, which the model reads; there are {shown}. "
-        f"To have each line read as a text (a tab parts a pair), hand it over as --file - < {path}"
-    )
+    raise UserError(f"{path}: no column {listed}, which the model reads; there are {shown}\n{remedy}")
 
 
 def _of_words(pipeline: Pipeline, path: Path) -> AskedRows:
@@ -185,15 +182,16 @@ def _of_words(pipeline: Pipeline, path: Path) -> AskedRows:
     return AskedRows([([word.columns[0] for word in sentence],) for sentence in read], dict, "\n")
 
 
-def check_out(out: Path, asked: str | None, overwrite: bool) -> None:
-    """Check that the table can be written, before anything is answered.
+def check_out(out: Path, asked: str | None, overwrite: bool, endings: Sequence[str] = ENDINGS) -> None:
+    """Check that the file of answers can be written, before anything is answered.
 
     Raises:
-        UserError: `out` is of no layout of a table, is a folder, is the file that is `asked` about, or is there and not
+        UserError: `out` has none of the `endings`, is a folder, is the file that is `asked` about, or is there and not
             to be overwritten; its folder cannot be written.
     """
-    if ending(out) not in ENDINGS:
-        raise UserError(f"{out}: a table of answers ends in {', '.join(ENDINGS)}; give --out another name")
+    if ending(out) not in endings:
+        what = "a table of answers" if endings is ENDINGS else "a file of vectors"
+        raise UserError(f"{out}: {what} ends in {', '.join(endings)}; give --out another name")
     if out.is_dir():
         raise UserError(f"{out}: a folder; name a file to write")
     if asked not in (None, "-") and out.exists() and Path(asked).exists() and out.samefile(asked):

@@ -32,7 +32,7 @@ def _is_page(path: Path) -> bool:
 
 def _is_evaluation(path: Path) -> bool:
     keys = parse_json(read_text(path), str(path), dict).keys()
-    return bool(keys) and keys <= {"heldout", "measured", "blimp", "glue"}
+    return bool(keys) and keys <= {"heldout", "measured", "blimp", "glue", "sts"}
 
 
 def _is_answers(path: Path) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from bertsmith.hub.heads import HEADS, MULTI_LABEL
 from bertsmith.hub.registry import FAMILIES
 from bertsmith.objectives.rtd import NETWORKS
-from bertsmith.training.models import Model, open_model
+from bertsmith.training.models import Model, open_model, sentence_modules
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
     from bertsmith.hub.network import Network
@@ -82,10 +82,7 @@ def _token_facts(model: Model) -> dict[str, Any]:
 
 def _pooling(model: Model) -> str | None:
     """Describe the sentence-transformers files beside the model; None without any."""
-    from bertsmith.hub.sentence import read_modules
-
-    first = model.network
-    modules, left_out = read_modules(first.folder, first.folder, first.settings)
+    modules, left_out = sentence_modules(model)
     return modules.description if modules is not None else left_out and f"its files are not carried over: {left_out}"
 
 

@@ -23,7 +23,7 @@ from bertsmith.objectives.kinds import OBJECTIVES
 from bertsmith.objectives.objective import PretrainingObjective, PretrainingSettings
 from bertsmith.objectives.rtd import NETWORKS
 from bertsmith.text.segments import RowSettings
-from bertsmith.training.models import Model, fingerprint, open_model
+from bertsmith.training.models import Model, fingerprint, open_model, sentence_modules
 from bertsmith.training.recipe import PretrainRecipe
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
@@ -191,14 +191,9 @@ def open_init_weights(recipe: PretrainRecipe, tokenizer: "Tokenizer", run: Path)
 
 def _pooling(model: Model) -> tuple[dict[str, Any] | None, str | None]:
     """Return the settings to keep of the model's sentence-transformers files, and a note about them."""
-    from bertsmith.hub.sentence import KEPT, after_training, kept_modules, read_modules
+    from bertsmith.hub.sentence import after_training
 
-    first = model.network
-    if model.run is not None:
-        where = str(model.path / "manifest.json")
-        modules, left_out = kept_modules(model.run.manifest.get(KEPT), first.settings, where), None
-    else:
-        modules, left_out = read_modules(first.folder, first.folder, first.settings)
+    modules, left_out = sentence_modules(model)
     if left_out is not None:
         return None, f"left out: sentence-transformers' files: {left_out}"
     return after_training(modules) if modules is not None else (None, None)

@@ -27,6 +27,7 @@ from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import progress_of
 
 if TYPE_CHECKING:  # the room imports with torch and numpy alone
+    from bertsmith.hub.sentence import SentenceModules
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
 
@@ -156,6 +157,22 @@ def open_model(path: Path) -> Model:
         )
     refuse_hub_name(path)
     raise UserError(f"{path}: no model; name a pre-training run (manifest.json) or a Hugging Face folder (config.json)")
+
+
+def sentence_modules(model: Model) -> "tuple[SentenceModules | None, str | None]":
+    """Return what sentence-transformers does with the vectors of the model's encoder, by files beside it or by what a
+    run has kept of those that it began with; without them None, and why they are of no use if there are any.
+
+    Raises:
+        UserError: they are damaged, or do not fit the encoder.
+    """
+    from bertsmith.hub.sentence import KEPT, kept_modules, read_modules
+
+    network = model.network
+    if model.run is not None:
+        where = str(model.path / "manifest.json")
+        return kept_modules(model.run.manifest.get(KEPT), network.settings, where), None
+    return read_modules(network.folder, network.folder, network.settings)
 
 
 def refuse_hub_name(path: Path) -> None:
