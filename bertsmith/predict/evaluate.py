@@ -1,5 +1,5 @@
-"""`bertsmith evaluate`: a model in, its held-out measures, BLiMP accuracies, correlations with STS-B and a quick reading
-of GLUE out."""
+"""`bertsmith evaluate`: a model in, its held-out measures, BLiMP accuracies, correlations with STS-B and a quick
+reading of GLUE out."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,8 +37,8 @@ class EvaluateSettings:
     )
     pooling: PoolingName | None = setting(
         None,
-        "of sts, how a text's vector is made: mean, cls, or own, as the model's files for sentence-transformers say; left "
-        "out: own where there are such files, else mean",
+        "of sts, how a text's vector is made: mean, cls, or own, as the model's files for sentence-transformers say; "
+        "left out: own where there are such files, else mean",
     )
     jobs: int | None = setting(
         None,

@@ -33,10 +33,10 @@ def offline(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-def encoded(folder, **asked):
+def encoded(folder, sentences=TEXTS, **asked):
     """What the library makes of a folder."""
     library = pytest.importorskip("sentence_transformers", reason="the dev extra's MiniLM installs it")
-    return library.SentenceTransformer(str(folder), device="cpu", local_files_only=True).encode(TEXTS, **asked)
+    return library.SentenceTransformer(str(folder), device="cpu", local_files_only=True).encode(sentences, **asked)
 
 
 def import_(path, out, *overrides):
