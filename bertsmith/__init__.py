@@ -79,7 +79,7 @@ def finetune(
 
 def evaluate(model: str | Path, settings: Values | None = None) -> "Evaluation":
     """Measure a pre-trained model on held-out text (of the setting `data`, by default the run's own), on BLiMP
-    (`blimp`) or, fine-tuned for a few epochs, on five tasks of GLUE (`glue`).
+    (`blimp`), STS-B (`sts`) or, fine-tuned for a few epochs, on five tasks of GLUE (`glue`).
 
     Raises:
         UserError: there is no such model, or it was fine-tuned; a setting or a file cannot be used.
@@ -93,7 +93,7 @@ def evaluate(model: str | Path, settings: Values | None = None) -> "Evaluation":
 
 
 def load(path: str | Path, device: str = "auto", task: str | None = None) -> "Predictor":
-    """Open a model to ask it about text: `fill`, `replaced`, `score`, `classify`, `tag`, `answer`, `evaluate`.
+    """Open a model to ask it about text: `fill`, `replaced`, `score`, `embed`, `classify`, `tag`, `answer`, `evaluate`.
 
     Args:
         path: a run of `bertsmith pretrain` or `finetune`, or a Hugging Face folder of a BERT, ELECTRA or ModernBERT.
@@ -127,6 +127,7 @@ def export(
     *,
     opset: int | None = None,
     task: str | None = None,
+    all_steps: bool = False,
 ) -> Path:
     """Write a run as a Hugging Face folder, and return its path.
 
@@ -136,15 +137,21 @@ def export(
         settings: of the model card, as {"card.license": "apache-2.0"}; averages of weights (`averaged`, `mean_of`).
         opset: of a model.onnx to write as well.
         task: which one, of a run of several tasks.
+        all_steps: write every checkpoint of a pre-training run, and the weights that it began with, to a folder each in
+            `out`, as step-00001000.
 
     Raises:
         UserError: there is no such run; it has no weights yet; no Hugging Face class is like it; `out` holds what is
             not ours to replace.
     """
     from bertsmith.config.loading import apply_overrides
+    from bertsmith.convert.all_steps import export_steps
     from bertsmith.convert.export import ExportSettings, export_run
 
     checked = apply_overrides(ExportSettings, {}, _overrides(settings)).settings
+    if all_steps:
+        export_steps(Path(run), Path(out), opset, checked)
+        return Path(out)
     return export_run(Path(run), Path(out), opset, task, checked)
 
 

@@ -168,17 +168,29 @@ def export(
     *,
     onnx: Annotated[bool, typer.Option("--onnx", help="also write model.onnx, for onnxruntime")] = False,
     opset: Annotated[int | None, typer.Option(metavar="N", help="its opset; implies --onnx  [default: 18]")] = None,
+    all_steps: Annotated[
+        bool, typer.Option("--all-steps", help="each checkpoint of a pre-training run, and its first weights")
+    ] = False,
     task: args.OfTask = None,
     plugin: Plugins = None,
 ) -> None:
     """Write a run as a Hugging Face folder."""
     from bertsmith.config.loading import apply_overrides
+    from bertsmith.convert.all_steps import export_steps
     from bertsmith.convert.export import ExportSettings, export_run, how_to_load
+    from bertsmith.errors import UserError
     from bertsmith.hub.onnx import DEFAULT_OPSET
 
     if onnx and opset is None:
         opset = DEFAULT_OPSET
     settings = apply_overrides(ExportSettings, {}, overrides or ()).settings
+    if all_steps:
+        if task is not None:
+            raise UserError(f"--task {task}: of no use with --all-steps, which is of pre-training runs")
+        folders = export_steps(run, out, opset, settings)
+        tell(f"wrote {len(folders):,} steps, {folders[0]} to {folders[-1].name}")
+        tell(f"next: {how_to_load(folders[-1])}")
+        return
     tell(f"wrote {export_run(run, out, opset, task, settings)}")
     tell(f"next: {how_to_load(out)}")
 

@@ -24,7 +24,7 @@ from bertsmith.storage.manifests import folder_type
 from bertsmith.storage.results import AVERAGED
 from bertsmith.tasks.runs import Finetuned, chosen_run, open_trained
 from bertsmith.training.checkpoints import mean_of_checkpoints, moving_average
-from bertsmith.training.models import Model, check_place, sentence_modules
+from bertsmith.training.models import Model, PretrainingRun, check_place, sentence_modules
 
 _PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
 """Settings of recipes that name a file or folder."""
@@ -87,8 +87,16 @@ def export_run(
     if isinstance(model, Finetuned):
         _export_finetuned(model, out, opset, options)
     else:
-        _export_pretrained(model, out, opset, options)
+        assert model.run is not None
+        note_unexported(model.run)
+        write_pretrained(model, out, opset, options)
     return out
+
+
+def note_unexported(run: PretrainingRun) -> None:
+    """Say which trained weights an export leaves out, and why."""
+    for why in run.recipe.objective.unexported.values():
+        say(f"left out: {why}; {run.path} keeps them", error=True)
 
 
 def _averaged(model: Model, options: ExportSettings) -> Model:
@@ -123,12 +131,11 @@ def _modules(model: Model, options: ExportSettings) -> SentenceModules | None:
     return modules and modules.cut_at(model.length)
 
 
-def _export_pretrained(model: Model, out: Path, opset: int | None, options: ExportSettings) -> None:
+def write_pretrained(model: Model, out: Path, opset: int | None, options: ExportSettings) -> None:
+    """Write an opened run to `out`, or its two networks to folders in it; see `export_run`."""
     run, path = model.run, model.path
     assert run is not None
     data, measures = run.manifest["data"], run.manifest.get("measures", {})
-    for why in run.recipe.objective.unexported.values():
-        say(f"left out: {why}; {path} keeps them", error=True)
     check_place(out, [network.name for network in model.networks])
     described = {"documents": data["documents"], "training tokens": data["tokens"]["train"], "hash": data["hash"]}
     modules = _modules(model, options)

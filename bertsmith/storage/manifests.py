@@ -88,6 +88,7 @@ _TYPES = (
             "identity?": dict, "finished": bool, "vocab_size": int, "measures?": {str: _NUMBER}, "environment": dict,
             "data": {"path": str, "tokens": {"train": int, "heldout": int}, "documents": int, "hash?": str},
             "tokenizer?": str, "threads?": [int], "machines?": [str], "events?": [str], "sentence_transformers?": dict,
+            "initial?": str,
             "code?": [{"commit": (str, type(None)), "sha256": str}],
             "steps?": int, "tokens?": int, "seconds?": (int, float), "skipped_steps?": int,
             "branch?": {"of": str, "fingerprint": str, "begun": _NUMBER},

@@ -28,6 +28,7 @@ In reading order:
     checkpoints  written whole or not at all, verified when read
     folder       making, opening and finishing a run's folder
     models       opening a pre-trained model: a run, or a Hugging Face folder
+    steps        opening a run at any of its steps, the first included
     description  describing a Hugging Face folder in words
     initial      architecture and weights that a recipe with `init` takes from that model
     metrics      metrics.jsonl; tokens a second, and the share of the hardware's peak

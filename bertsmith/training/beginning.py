@@ -14,9 +14,10 @@ from bertsmith.objectives.objective import PretrainingObjective
 from bertsmith.training.branching import Branch, begin_branch, open_branch
 from bertsmith.training.checkpoints import Checkpoint
 from bertsmith.training.dealing import checkpoint_of_first
-from bertsmith.training.folder import newest_checkpoint, note_pooling, note_threads, open_run
+from bertsmith.training.folder import newest_checkpoint, note_initial, note_pooling, note_threads, open_run
 from bertsmith.training.initial import open_init_weights, set_weights
 from bertsmith.training.machine import Machine
+from bertsmith.training.models import fingerprint
 from bertsmith.training.staged_rows import StagedRows
 
 BY_CONTENT = ("data", "init", "branch")
@@ -102,6 +103,8 @@ def open_folder(
         checkpoint = newest_checkpoint(run, objective, beginning.state_shapes, rows.check)
         if branch and checkpoint is None:
             checkpoint = begin_branch(run, rows.recipe, branch, rows.check)
+        if checkpoint is None:
+            note_initial(run, fingerprint(rows.data.tokenizer, objective.state_dict()))
     return Opened(before, checkpoint_of_first(run, checkpoint, branch and branch.checkpoint, machine.ranks))
 
 

@@ -30,6 +30,9 @@ from bertsmith.training.recipe import PretrainRecipe
 from bertsmith.training.schedules import Plan
 from bertsmith.training.staged_rows import StagedRows
 
+INITIAL = "initial"
+"""The key of a run's manifest under which `note_initial` keeps it."""
+
 
 def open_run(
     run: Path, rows: StagedRows, machine: Machine, inputs: dict[str, str], overwrite: bool = False
@@ -140,6 +143,11 @@ def note_events(run: Path, names: list[str]) -> None:
     """Add TensorBoard's files of this process to those that the manifest lists as ours."""
     if names:
         _add(run, {"events": [*read_manifest(run, "pretrain").get("events", []), *names]})
+
+
+def note_initial(run: Path, fingerprint: str) -> None:
+    """Keep the hash of the weights that the run begins with in the manifest: none of its checkpoints has them."""
+    _add(run, {INITIAL: fingerprint})
 
 
 def note_pooling(run: Path, pooling: dict[str, Any] | None) -> None:

@@ -70,9 +70,7 @@ def load_run(run: Path) -> PretrainingRun:
     vocab_size = member(manifest, "vocab_size", int, str(run / "manifest.json"))
 
     def check(loaded: checkpoints.Checkpoint) -> None:
-        checkpoints.check_tensors(
-            loaded.model.shapes, _expected(recipe, vocab_size, loaded), loaded.path / checkpoints.MODEL_FILE
-        )
+        _check_weights(recipe, vocab_size, loaded)
 
     checkpoint = checkpoints.load_newest(run, to_resume=False, check=check)
     if checkpoint is None:
@@ -80,6 +78,17 @@ def load_run(run: Path) -> PretrainingRun:
     weights = checkpoint.model.read_all()
     check_finite(weights, checkpoint.path)
     return PretrainingRun(run, recipe, manifest, weights, checkpoint.state.step)
+
+
+def weights_of_checkpoint(
+    recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.Checkpoint
+) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint of the recipe's run. Raises UserError where they are not those of its
+    objective, or not finite."""
+    _check_weights(recipe, vocab_size, checkpoint)
+    weights = checkpoint.model.read_all()
+    check_finite(weights, checkpoint.path)
+    return weights
 
 
 def read_tokenizer(run: Path, manifest: dict[str, Any], vocab_size: int) -> "Tokenizer":
@@ -100,14 +109,16 @@ def read_tokenizer(run: Path, manifest: dict[str, Any], vocab_size: int) -> "Tok
     return tokenizer
 
 
-def _expected(recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.Checkpoint) -> dict[str, Tensor]:
-    """Return an empty tensor for each weight of the recipe's objective; not built where its sizes exceed the
-    checkpoint's."""
-    size = sum(tensor.numel() for tensor in checkpoint.model.shapes.values())
-    if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(checkpoint.model):
-        raise UserError(f"{checkpoint.path / checkpoints.MODEL_FILE}: damaged (smaller than the recipe's model)")
+def _check_weights(recipe: PretrainRecipe, vocab_size: int, checkpoint: checkpoints.Checkpoint) -> None:
+    """Raise UserError where a checkpoint's tensors are not those of the recipe's objective, which is not built where
+    its sizes exceed the checkpoint's."""
+    where, shapes = checkpoint.path / checkpoints.MODEL_FILE, checkpoint.model.shapes
+    size = sum(tensor.numel() for tensor in shapes.values())
+    if max(vocab_size, recipe.model.hidden_size) > size or recipe.model.num_hidden_layers > len(shapes):
+        raise UserError(f"{where}: damaged (smaller than the recipe's model)")
     with shapes_only():
-        return recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size)).state_dict()
+        expected = recipe.objective.build(recipe.model, MaskingVocabulary(vocab_size)).state_dict()
+    checkpoints.check_tensors(shapes, expected, where)
 
 
 @dataclass(frozen=True)
