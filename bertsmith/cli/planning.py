@@ -11,20 +11,50 @@ from bertsmith.console.terminal import say, say_json
 def recipe(
     context: typer.Context,
     hparams: Annotated[
-        str | None, typer.Option("--from-electra", metavar="HPARAMS", help="its --hparams: JSON text, or a .json file")
+        str | None,
+        typer.Option("--from-electra", metavar="HPARAMS", help="google-research/electra's: JSON text, or a .json file"),
+    ] = None,
+    yaml_file: Annotated[
+        str | None, typer.Option("--from-modernbert", metavar="FILE.yaml", help="of AnswerDotAI/ModernBERT's main.py")
+    ] = None,
+    run_mlm: Annotated[
+        str | None,
+        typer.Option(
+            "--from-run-mlm",
+            metavar="'--ARGUMENTS …'",
+            help="transformers' run_mlm.py's: one text, or a .json file",
+        ),
     ] = None,
     finetuning: Annotated[bool, typer.Option("--finetune", help="HPARAMS are of fine-tuning")] = False,
-    compat: Annotated[bool, typer.Option("--compat", help="keep the reference's quirks (compat=true)")] = False,
+    compat: Annotated[
+        bool, typer.Option("--compat", help="with HPARAMS: keep the reference's quirks (compat=true)")
+    ] = False,
 ) -> None:
-    """Print the recipe of google-research/electra's settings."""
-    if hparams is None:
+    """Print the recipe of settings for another program."""
+    given = [text for text in (hparams, yaml_file, run_mlm) if text is not None]
+    if not given:
         say(context.get_help())
         return
-    from bertsmith.convert.from_electra.recipe import recipe_from_electra, usage
+    from bertsmith.errors import UserError
 
-    converted = recipe_from_electra(hparams, finetune=finetuning, compat=compat)
+    if len(given) > 1:
+        raise UserError("--from-electra, --from-modernbert, --from-run-mlm: give one of them")
+    if hparams is None and (finetuning or compat):
+        raise UserError(f"--{'finetune' if finetuning else 'compat'}: of use with --from-electra alone")
+    if hparams is not None:
+        from bertsmith.convert.from_electra.recipe import recipe_from_electra
+
+        converted = recipe_from_electra(hparams, finetune=finetuning, compat=compat)
+    elif yaml_file is not None:
+        from bertsmith.convert.from_modernbert.recipe import recipe_from_modernbert
+
+        converted = recipe_from_modernbert(yaml_file)
+    else:
+        from bertsmith.convert.from_run_mlm.recipe import recipe_from_run_mlm
+
+        converted = recipe_from_run_mlm(str(run_mlm))
     say(converted.text.removesuffix("\n"))
-    say(f"next: {usage(converted.verb, 'my.toml')}", error=True)
+    say(f"next: {converted.command}", error=True)
 
 
 def show(

@@ -2,31 +2,19 @@
 
 import json
 import shlex
-from typing import Any, NamedTuple
+from typing import Any
 
 import tomli_w
 
 from bertsmith.config.loading import check, read_recipe_values
-from bertsmith.config.schema import keys_of, without_defaults
+from bertsmith.config.schema import without_defaults
 from bertsmith.convert.from_electra.finetuning import FINETUNING_TABLE
 from bertsmith.convert.from_electra.hparams import Hparams, Translation, read_hparams, refuse_unknown
 from bertsmith.convert.from_electra.pretraining import PRETRAINING_TABLE
+from bertsmith.convert.recipe_file import NEEDED, RECIPES, Written, flat, header, nested, usage
 from bertsmith.errors import UserError
-from bertsmith.tasks.recipe import FinetuneRecipe
-from bertsmith.training.recipe import PretrainRecipe
-
-RECIPES: dict[str, type] = {"pretrain": PretrainRecipe, "finetune": FinetuneRecipe}
-NEEDED = {"pretrain": {"data": "data/owt"}, "finetune": {"model": "RUN", "data": "DATA"}}
-"""Settings that a recipe leaves to the command line, with values for an example."""
 
 COMPAT = "compat: the reference's oddities are fixed; compat = true brings them back (docs/departures.md)"
-
-
-class Written(NamedTuple):
-    """A recipe file's text, and the verb that it is for."""
-
-    verb: str
-    text: str
 
 
 def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = False) -> Written:
@@ -46,7 +34,7 @@ def recipe_from_electra(hparams: str, *, finetune: bool = False, compat: bool = 
         check(RECIPES[translation.verb], values | NEEDED[translation.verb])
     except UserError as error:
         raise UserError("\n".join(_in_its_words(line) for line in str(error).splitlines())) from None
-    return Written(translation.verb, to_text(translation, typed, values))
+    return Written(translation.verb, to_text(translation, typed, values), usage(translation.verb, "my.toml"))
 
 
 def translate(typed: Hparams, finetune: bool = False) -> Translation:
@@ -64,31 +52,30 @@ def recipe_values(translation: Translation, compat: bool = False) -> dict[str, A
     cls = RECIPES[translation.verb]
     dotted = translation.values | ({"compat": True} if compat else {})
     shipped = read_recipe_values("finetune", dotted["task"]) if translation.verb == "finetune" else {}
-    return without_defaults(cls, _nested(cls, _flat(shipped) | dotted))
+    return without_defaults(cls, nested(cls, flat(shipped) | dotted))
 
 
 def to_text(translation: Translation, typed: Hparams, values: dict[str, Any]) -> str:
     """Return the nested `values` as TOML, with a header: their source, and the settings that are left out."""
     verb = translation.verb
     script = {"pretrain": "run_pretraining.py", "finetune": "run_finetuning.py"}[verb]
-    given = json.dumps(typed).replace("\x7f", "\\u007f")  # the one character of ASCII that JSON leaves and TOML forbids
+    given = json.dumps(typed)
     lines = [f"google-research/electra, {script} --hparams {shlex.quote(given)}", "", *translation.remarks]
     lines += [] if values.get("compat") else [COMPAT]
     lines += ["", f"    {usage(verb, 'my.toml')}"]
     if verb == "finetune":
         lines += ["", "or, without this file:", "", f"    {usage(verb, _short(translation, values))}"]
-    header = "".join(f"# {line}".rstrip() + "\n" for line in lines)
-    return f"{header}\n{tomli_w.dumps(values)}"
+    return f"{header(lines)}\n{tomli_w.dumps(values)}"
 
 
 def _short(translation: Translation, values: dict[str, Any]) -> str:
     """Return the task's shipped recipe, and other values as key=value."""
     task = values["task"]
-    shipped, values_here = _flat(read_recipe_values("finetune", task)), translation.values | _flat(values)
+    shipped, values_here = flat(read_recipe_values("finetune", task)), translation.values | flat(values)
     changed = [
         key
         for key in values_here
-        if values_here[key] != shipped.get(key, values_here[key]) or key in _flat(values).keys() - shipped
+        if values_here[key] != shipped.get(key, values_here[key]) or key in flat(values).keys() - shipped
     ]
     return shlex.join([task, *(f"{key}={json.dumps(values_here[key], separators=(',', ':'))}" for key in changed)])
 
@@ -99,29 +86,3 @@ def _in_its_words(fault: str) -> str:
         if isinstance(key.here, str) and fault.startswith(f"{key.here} = "):
             return f"{key.name}: {fault}"
     return f"these hparams are no recipe here: {fault}"
-
-
-def usage(verb: str, recipe: str) -> str:
-    """Return the command that uses the recipe."""
-    needed = " ".join(f"{key}={value}" for key, value in NEEDED[verb].items())
-    return f"bertsmith {verb} {recipe} {needed} --out runs/my"
-
-
-def _nested(cls: type, dotted: dict[str, Any]) -> dict[str, Any]:
-    """Return nested tables, in the order of the recipe's class."""
-    order = {key: place for place, key in enumerate(keys_of(cls))}
-    nested: dict[str, Any] = {}
-    for key in sorted(dotted, key=lambda key: order.get(key, len(order))):
-        *tables, last = key.split(".")
-        table = nested
-        for name in tables:
-            table = table.setdefault(name, {})
-        table[last] = dotted[key]
-    return nested
-
-
-def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
