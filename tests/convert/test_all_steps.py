@@ -1,4 +1,4 @@
-"""`export --all-steps`: each step of a run as a folder with its logits, the first by its hash; what is left out is said."""
+"""`export --all-steps`: each step of a run as a folder with its logits, the first by its hash; what is left out."""
 
 import json
 import shutil
