@@ -1,4 +1,4 @@
-"""YAML files of AnswerDotAI/ModernBERT as recipes: the published ones' values, key by key; what is left out is named."""
+"""YAML files of AnswerDotAI/ModernBERT as recipes: the published values, key by key; what is left out is named."""
 
 import tomllib
 
@@ -13,7 +13,8 @@ from bertsmith.training.recipe import PretrainRecipe
 
 NETWORK = {
     "vocab_size": 50368, "init_method": "full_megatron", "num_hidden_layers": 22, "hidden_size": 768,
-    "intermediate_size": 1152, "num_attention_heads": 12, "attention_layer": "rope", "attention_probs_dropout_prob": 0.0,
+    "intermediate_size": 1152, "num_attention_heads": 12, "attention_layer": "rope",
+    "attention_probs_dropout_prob": 0.0,
     "attn_out_bias": False, "attn_out_dropout_prob": 0.1, "attn_qkv_bias": False, "bert_layer": "prenorm",
     "embed_dropout_prob": 0.0, "embed_norm": True, "final_norm": True, "skip_first_prenorm": True,
     "embedding_layer": "sans_pos", "loss_function": "fa_cross_entropy", "loss_kwargs": {"reduction": "mean"},
@@ -25,13 +26,15 @@ NETWORK = {
     "compile_model": True, "masked_prediction": True,
 }  # fmt: skip
 BASE = {
-    "data_local": "data_folder", "data_remote": None, "max_seq_len": 1024, "tokenizer_name": "answerdotai/ModernBERT-base",
+    "data_local": "data_folder", "data_remote": None, "max_seq_len": 1024,
+    "tokenizer_name": "answerdotai/ModernBERT-base",
     "mlm_probability": 0.3, "count_padding_tokens": False, "run_name": "modernbert-base-pretrain",
     "model": {"name": "flex_bert", "pretrained_model_name": "bert-base-uncased", "tokenizer_name": "${tokenizer_name}",
               "disable_train_metrics": True, "model_config": NETWORK},
     "train_loader": {
         "name": "text", "drop_last": True, "num_workers": 6, "sequence_packing": True,
-        "batch_size_warmup_min_size": "${device_train_microbatch_size}", "batch_size_warmup_tokens": "50_000_000_000tok",
+        "batch_size_warmup_min_size": "${device_train_microbatch_size}",
+        "batch_size_warmup_tokens": "50_000_000_000tok",
         "dataset": {"local": "${data_local}", "max_seq_len": "${max_seq_len}", "mlm_probability": "${mlm_probability}",
                     "shuffle": True, "streaming": False}},
     "eval_loader": {"name": "text", "dataset": {"local": "${data_local}", "mlm_probability": 0.15}},
@@ -44,7 +47,7 @@ BASE = {
     "callbacks": {"speed_monitor": {"window_size": 100}, "lr_monitor": {}},
     "save_interval": "4000ba", "save_num_checkpoints_to_keep": -1, "save_folder": "checkpoints/{run_name}",
 }  # fmt: skip
-"""The keys and values of yamls/modernbert/modernbert-base-pretrain.yaml; PyYAML takes 8e-4 for text, as YAML 1.1 does."""
+"""Keys and values of yamls/modernbert/modernbert-base-pretrain.yaml; PyYAML takes 8e-4 for text, as YAML 1.1 does."""
 
 
 def converted(tmp_path, content):
@@ -144,13 +147,15 @@ def test_the_published_decay_is_one_minus_the_root_over_the_whole_plan(tmp_path)
         (with_network(rotary_emb_base=160000.0, local_attn_rotary_emb_base=10000.0),
          {"model.global_rope_theta": 160000.0, "model.local_rope_theta": 10000.0}),
         (with_network(attn_out_dropout_prob=0.1, attention_probs_dropout_prob=0.1), {"model.attention_dropout": 0.1}),
-        (with_network(intermediate_size=..., hidden_size=...), {"model.intermediate_size": 3072, "model.hidden_size": 768}),
+        (with_network(intermediate_size=..., hidden_size=...),
+         {"model.intermediate_size": 3072, "model.hidden_size": 768}),
         (changed(save_num_checkpoints_to_keep=3, save_interval=...),
          {"plan.keep_checkpoints": 3, "plan.checkpoint_steps": 1000}),
         (changed(loggers={"wandb": {"project": "p"}}), {"log": ("wandb",)}),
         (changed(precision="fp32", device_train_microbatch_size="auto", train_loader=...),
          {"machine.dtype": "float32", "machine.micro_batch_rows": None, "objective.masking.prob": 0.3}),
-        (changed(model={"name": "hf_bert", "model_config": {"num_hidden_layers": 4, "attention_probs_dropout_prob": 0.2}}),
+        (changed(model={"name": "hf_bert", "model_config": {"num_hidden_layers": 4,
+                                                            "attention_probs_dropout_prob": 0.2}}),
          {"model.kind": "classic", "model.num_hidden_layers": 4, "model.hidden_size": 768,
           "model.attention_probs_dropout_prob": 0.2, "rows.kind": "windows"}),
     ],
@@ -171,13 +176,15 @@ def test_a_setting_there_means_this(tmp_path, content, meant):
     [
         (with_network(mlp_layer="mlp"), "model.model_config.mlp_layer: 'mlp': ModernBERT's encoder here has 'glu'"),
         (with_network(normalization="rmsnorm"), "model.model_config.normalization: 'rmsnorm'"),
-        (with_network(attn_qkv_bias=True), "model.model_config.attn_qkv_bias: true: ModernBERT's encoder here has false"),
+        (with_network(attn_qkv_bias=True),
+         "model.model_config.attn_qkv_bias: true: ModernBERT's encoder here has false"),
         (with_network(quantum=3), "model.model_config.quantum: 3: not known here"),
         (changed(teacher={"path": "x"}), "teacher.path: 'x': not known here"),
         (changed(algorithms={"alibi": {"max_sequence_length": 512}}), "algorithms: no such algorithm here"),
         (changed(scheduler={"name": "cosine_inverse_sqrt"}), "scheduler.name: 'cosine_inverse_sqrt': no such schedule"),
         (changed(loggers={"comet": {}}), "loggers.comet: no such tracker here"),
-        (changed(init_from_checkpoint={"mode": "tile_weights_from_middle"}), "init_from_checkpoint: no layers are tiled"),
+        (changed(init_from_checkpoint={"mode": "tile_weights_from_middle"}),
+         "init_from_checkpoint: no layers are tiled"),
         (changed(max_duration="2ep"), "max_duration: 2 passes over the data"),
     ],
 )  # fmt: skip

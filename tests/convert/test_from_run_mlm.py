@@ -1,4 +1,4 @@
-"""run_mlm.py's arguments as recipes: all of transformers' are known, with its defaults; each means what it means there."""
+"""run_mlm.py's arguments as recipes: all of transformers' are known, with its defaults, and mean what they mean."""
 
 import dataclasses
 import json
@@ -17,7 +17,8 @@ TYPICAL = (
     "python run_mlm.py --model_type bert --tokenizer_name bert-base-uncased --dataset_name wikitext "
     "--dataset_config_name wikitext-103-raw-v1 --max_seq_length 128 --per_device_train_batch_size 32 "
     "--gradient_accumulation_steps 4 --max_steps 10000 --warmup_steps 500 --learning_rate 1e-4 --weight_decay 0.01 "
-    "--bf16 --do_train --do_eval --output_dir out --save_total_limit 3 --report_to wandb tensorboard --no_use_fast_tokenizer"
+    "--bf16 --do_train --do_eval --output_dir out --save_total_limit 3 --report_to wandb tensorboard "
+    "--no_use_fast_tokenizer"
 )
 
 
