@@ -201,8 +201,11 @@ def test_what_has_no_counterpart_is_named_in_a_line(tmp_path, content, said):
         ("model: [", "not YAML"),
         ("- 1", "a table of settings is needed"),
         ("a: !!python/object/apply:os.system ['true']", "not YAML .*could not determine a constructor"),
-        ("a: &a [*a]\nmodel: {name: flex_bert}", "has no global_train_batch_size"),
+        ("a: &a [*a]\n", "nested too deep"),
         ("a: &a\n  b: *a\n", "nested too deep"),
+        ("a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+         "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n", "more than 10,000 values"),
+        ("model: {name: flex_bert}", "has no global_train_batch_size"),
         ("a: ${b}\nb: ${a}\nmodel: {name: flex_bert}", "stands for itself"),
         ("a: ${nothing}\n", r"'\$\{nothing\}': the file has no 'nothing'"),
         ("date: 2024-13-45\n", "not YAML"),

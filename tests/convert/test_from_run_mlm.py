@@ -167,3 +167,4 @@ def test_the_verb_takes_the_line_as_it_was_typed(run_main, tmp_path):
     (tmp_path / "my.toml").write_text(out)
     assert run_main("show", tmp_path / "my.toml", "data=d")[0] == 0
     assert read_arguments(TYPICAL)["report_to"] == ["wandb", "tensorboard"]
+    assert read_arguments("--learning-rate=1e-4 --max_steps \\\n 3") == {"learning_rate": 1e-4, "max_steps": 3}

@@ -28,8 +28,9 @@ class YamlSettings:
         content = _load(path)
         if not isinstance(content, dict):
             raise UserError(f"{path}: a table of settings is needed, as `model:` with keys below it; this is none")
+        self._check_size(content)
         self.values: dict[str, Any] = {}
-        self._flatten(content, "", 0)
+        self._flatten(content, "")
         self.values = {key: self._resolved(value, 0) for key, value in self.values.items()}
 
     def take(self, key: str, default: Any = None) -> Any:
@@ -52,13 +53,24 @@ class YamlSettings:
         """Return the keys that begin so, as far as they were not taken."""
         return [key for key in self.values if key == prefix or key.startswith(f"{prefix}.")]
 
-    def _flatten(self, table: dict[Any, Any], prefix: str, depth: int) -> None:
+    def _check_size(self, content: Any) -> None:
+        """Raise UserError where the content is large or deep, as a few aliases that stand for each other make it."""
+        level, count = [content], 0
+        for _ in range(_MAX_DEPTH):
+            tables = [value.values() if isinstance(value, dict) else value for value in level]
+            count += sum(map(len, tables))
+            if count > _MAX_VALUES:
+                break
+            level = [value for table in tables for value in table if isinstance(value, dict | list)]
+            if not level:
+                return
+        raise UserError(f"{self.path}: has more than {_MAX_VALUES:,} values, or is nested too deep")
+
+    def _flatten(self, table: dict[Any, Any], prefix: str) -> None:
         for name, value in table.items():
             key = f"{prefix}{name}"
-            if depth > _MAX_DEPTH or len(self.values) > _MAX_VALUES:
-                raise UserError(f"{self.path}: nested too deep, or has more than {_MAX_VALUES:,} values")
             if isinstance(value, dict) and value:
-                self._flatten(value, f"{key}.", depth + 1)
+                self._flatten(value, f"{key}.")
             else:
                 self.values[key] = value
 

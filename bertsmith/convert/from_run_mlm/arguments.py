@@ -141,7 +141,8 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, Any]]:
         place += 1
         if not word.startswith("--"):
             raise UserError(f"{quoted(word, 60)}: a value without an argument before it; write --NAME VALUE")
-        name, has_value, value = word[2:].replace("-", "_").partition("=")
+        name, has_value, value = word[2:].partition("=")
+        name = name.replace("-", "_")
         values = [value] if has_value else []
         while place < len(words) and not words[place].startswith("--") and not has_value:
             values.append(words[place])
