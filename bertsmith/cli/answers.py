@@ -103,13 +103,10 @@ def _print_tables(evaluation: Evaluation, paradigms: bool) -> None:
             ]
         _print_table([*rows, _accuracy_row("overall", blimp.overall)], "half of them would be right by chance")
     if (sts := evaluation.sts) is not None:
-        rows = [
-            ("STS-B, zero-shot", "correlation"),
-            ("spearman", f"{sts.spearman:.4f}"),
-            ("pearson", f"{sts.pearson:.4f}"),
-        ]
+        table: list[tuple[str, ...]] = [("STS-B, zero-shot", "correlation")]
+        table += [(name, f"{getattr(sts, name):.4f}") for name in ("spearman", "pearson")]
         cut = f"; {sts.num_cut:,} texts were cut" if sts.num_cut else ""
-        _print_table(rows, f"of the cosines of {sts.pairs:,} pairs of texts with people's scores, {sts.pooling}{cut}")
+        _print_table(table, f"of the cosines of {sts.pairs:,} pairs of texts with people's scores, {sts.pooling}{cut}")
     if (glue := evaluation.glue) is not None:
         rows = [("GLUE, quick", "metric", "score", "± error")]
         rows += [(task, each.metric, f"{each.mean:.4f}", f"{each.standard_error:.4f}") for task, each in glue.items()]

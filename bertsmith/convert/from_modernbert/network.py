@@ -19,7 +19,7 @@ _MODERN_KEYS = {
     "pooling_type": "classifier_pooling",
 }  # fmt: skip
 """Key there → key of our `model`, with the same value."""
-_MODERN_DEFAULTS = {"init_std": 0.02, "norm_kwargs.eps": 1e-5, "pooling_type": "cls"}
+_MODERN_DEFAULTS: dict[str, Any] = {"init_std": 0.02, "norm_kwargs.eps": 1e-5, "pooling_type": "cls"}
 """Of those keys, what the file's program takes where a file has none; of the others 0."""
 
 _FIXED: dict[str, tuple[Any, ...]] = {
