@@ -85,12 +85,12 @@ class EncoderConfig(ABC):
 
     def sizes(self) -> dict[str, Any]:
         """Return the settings that decide the weights' shapes and the function that they compute: not dropout, initial
-        weights, or how fine-tuning pools."""
+        weights, how fine-tuning pools, or the classes of an export."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         values |= {
             "num_attention_heads": self.heads, "intermediate_size": self.feed_forward, "embedding_size": self.embedding,
         }  # fmt: skip
-        free = ("dropout", "dropout_prob", "initializer_range", "classifier_pooling")
+        free = ("dropout", "dropout_prob", "initializer_range", "classifier_pooling", "model_type")
         return {name: value for name, value in values.items() if not name.endswith(free)}
 
     @property
@@ -108,7 +108,7 @@ class EncoderConfig(ABC):
         the architecture's classification classes read [CLS]."""
         if pooling == "mean":
             raise UserError(
-                "classifier_pooling = 'mean': the classes of a BERT or ELECTRA are read from [CLS]; leave it out, or "
+                "classifier_pooling = 'mean': the classes of such an encoder are read from [CLS]; leave it out, or "
                 "pre-train with model.kind=modern"
             )
         return self

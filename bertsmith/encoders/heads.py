@@ -40,6 +40,16 @@ class PlainClassificationHead(nn.Module):
         return self.output(self.dropout(vectors))
 
 
+class PlainReplacedTokenHead(PlainClassificationHead):
+    """One dense layer, as Hugging Face's …ForTokenClassification with one label: [T, D] → [T] logits."""
+
+    def __init__(self, settings: EncoderConfig):
+        super().__init__(settings, num_labels=1, dropout_prob=0.0, init_range=settings.initializer_range)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return super().forward(vectors)[:, 0]
+
+
 class JointAnswerHead(nn.Module):
     """A head for answers whose end depends on their beginning: dense, GELU, dense on the beginning's vector next to
     each token's; for the logit of no answer, on [CLS]'s vector next to the beginning's expected one.

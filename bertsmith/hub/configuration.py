@@ -8,7 +8,7 @@ from typing import Any
 from bertsmith.config.loading import check
 from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.family import Family
+from bertsmith.hub.family import REPLACED, Family
 from bertsmith.hub.heads import HEADS, PROBLEM_TYPES, REGRESSION
 from bertsmith.hub.layout import architecture, named, with_tied
 from bertsmith.hub.network import Network
@@ -26,22 +26,25 @@ GELU = ("gelu", "gelu_python")
 def describe(network: Network, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return the content of a network's config.json."""
     settings, family, labels = network.settings, FAMILIES[network.family], network.labels
-    config = {
-        "architectures": [family.class_of(network.head)],
-        "model_type": family.name,
+    sizes = {
         "hidden_size": settings.hidden_size,
         "num_hidden_layers": settings.num_hidden_layers,
         "num_attention_heads": settings.heads,
         "intermediate_size": settings.feed_forward,
         "max_position_embeddings": settings.max_position_embeddings,
     }
+    config: dict[str, Any] = {"architectures": [family.class_of(network.head)], "model_type": family.name}
+    config |= {family.key(name): size for name, size in sizes.items()}
     config |= family.describe(settings, network.head)
+    if family.tags_replaced and network.head == "replaced_tokens":
+        config |= REPLACED
     if labels:
         config["id2label"] = {str(id): label for id, label in enumerate(labels)}
         config["label2id"] = {label: id for id, label in enumerate(labels)}
     if network.problem_type is not None:
         config["problem_type"] = network.problem_type
     config |= family.token_ids(tokenizer) | {"vocab_size": network.vocab_size}
+    config[family.key("max_position_embeddings")] += family.unread_positions(config)
     kept = zip(OWN_KEYS, (network.trained_length, network.is_energy_head, list(network.finetuned_on),
                           network.evaluation_settings), strict=True)  # fmt: skip
     return config | {key: value for key, value in kept if value}
@@ -67,18 +70,22 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
     head = family.head_of(name, labels)
     refuse_other_networks(config, family, head, where)
     sizes = sizes_of(family, {name_here: plain[short] for name_here, short in names.items()}, str(path.parent))
-    absent = check_sizes(config, sizes, where)
-    config = config | family.per_layer(config, sizes["num_hidden_layers"], where)
-    for key in family.required_keys:
-        if type(config.get(key)) is not int or config[key] < 1:
-            raise UserError(f"{where}: {key} = {quoted(config.get(key), 60)}; it must be a whole number above 0")
-        sizes[key] = config[key]
+    absent = check_sizes(config, {family.key(name): size for name, size in sizes.items()}, where)
+    if family.position_table:
+        sizes["max_position_embeddings"] -= family.unread_positions(config)
+    config = config | family.per_layer(config, sizes["num_hidden_layers"], where) | {"model_type": family.name}
+    for name_here in family.required_keys:
+        given = config.get(key := family.key(name_here))
+        if type(given) is not int or given < 1:
+            raise UserError(f"{where}: {key} = {quoted(given, 60)}; it must be a whole number above 0")
+        sizes[name_here] = given
     vocab_size = sizes.pop("vocab_size")
     kind = member(config, "problem_type", (str, type(None)), where, None)
     if kind not in (None, *PROBLEM_TYPES) or (kind == REGRESSION and head == "classification" and len(labels) > 1):
         raise UserError(f"{where}: problem_type = {quoted(kind, 60)} with {len(labels)} labels, which is not read")
     try:
-        settings = check(family.config, sizes | {key: config[key] for key in family.defaults if key in config})
+        defaults = {name: config[key] for name in family.defaults if (key := family.key(name)) in config}
+        settings = check(family.config, sizes | defaults)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     return Network(

@@ -19,6 +19,9 @@ from bertsmith.hub.heads import HEADS
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
+REPLACED: dict[str, Any] = {"id2label": {"0": "replaced"}, "label2id": {"replaced": 0}}
+"""In config.json of a …ForTokenClassification that is a discriminator; see `Family.tags_replaced`."""
+
 Shape = Callable[..., tuple[int, ...]]
 """`shape(name, num_axes=2)`: a tensor's shape by the family's own name; refuses a missing or impossible one."""
 
@@ -41,6 +44,8 @@ class Family(ABC):
     encoder's."""
     names_pattern: str
     """A regular expression that the beginning of one of its tensors' names matches."""
+    tags_replaced: ClassVar[bool] = False
+    """Whether a discriminator is its …ForTokenClassification with one label; with several it tags words."""
     shares_names: ClassVar[bool] = False
     """Whether another family's tensors may match `names_pattern` too; that one is tried first."""
     unique_suffixes: tuple[str, ...]
@@ -62,6 +67,10 @@ class Family(ABC):
     """Key of `required_values` → the heads that it matters to, where it does not to all."""
     defaults: tuple[str, ...]
     """Settings with Hugging Face's defaults, which a config.json may leave out."""
+    config_keys: ClassVar[Mapping[str, str]] = {}
+    """Settings of ours → their keys in config.json, where these have other names."""
+    position_table: ClassVar[str] = ""
+    """The tensor whose first rows belong to no position, see `unread_positions`; empty where there is none."""
     is_unprojected: ClassVar[bool] = False
     """Whether its classes take embeddings of the layers' width only, though the encoder knows others."""
     required_keys: tuple[str, ...] = ("num_attention_heads",)
@@ -99,11 +108,21 @@ class Family(ABC):
 
     def class_of(self, head: HeadName | None) -> str:
         """Return the class that a network with this head is written as."""
+        head = "tagging" if self.tags_replaced and head == "replaced_tokens" else head
         return next(name for name, its_head in {**self.classes, **self.other_classes}.items() if its_head == head)
 
     def head_of(self, name: str, labels: tuple[str, ...]) -> HeadName | None:
         """Return the head in a class of this name, for a config.json with these labels."""
-        return {**self.classes, **self.other_classes}[name]
+        head = {**self.classes, **self.other_classes}[name]
+        return "replaced_tokens" if self.tags_replaced and head == "tagging" and len(labels) == 1 else head
+
+    def key(self, setting: str) -> str:
+        """Return the key in config.json of a setting of ours."""
+        return self.config_keys.get(setting, setting)
+
+    def unread_positions(self, config: Mapping[str, Any]) -> int:
+        """Return how many rows of `position_table` come before the first position's."""
+        return 0
 
     def token_ids(self, tokenizer: "Tokenizer") -> dict[str, int]:
         """Return the ids of special tokens that config.json names."""
@@ -113,8 +132,9 @@ class Family(ABC):
         """Return settings for keys that config.json gives layer by layer."""
         return {}
 
-    def check_recognised(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> None:  # noqa: B027
-        """Raise UserError where another family's tensors may have these names."""
+    def recognises(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]) -> bool:
+        """Return whether a folder without a `model_type` is of this family, by its tensors' names and shapes."""
+        return any(re.match(self.names_pattern, name) for name in names)
 
     def check_network(self, config: Mapping[str, Any], where: str) -> None:  # noqa: B027
         """Raise UserError where keys contradict one another."""

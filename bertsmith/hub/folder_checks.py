@@ -69,13 +69,15 @@ def check_shapes(
     names: Mapping[str, tuple[str, ...]],
     shapes: Mapping[str, torch.Size],
     path: Path,
+    unread: Mapping[str, int],
 ) -> None:
-    """Check that the tensors in the files have the shapes of our modules."""
+    """Check that the tensors in the files have the shapes of our modules, but for as many first rows as `unread`
+    gives."""
     assert names.keys() == shapes.keys(), names.keys() ^ shapes.keys()
     for ours, group in names.items():
         rows, *columns = shapes[ours]
         for name in group:
-            expected, tensor = [rows // len(group), *columns], stored[places[name]]
+            expected, tensor = [rows // len(group) + unread.get(name, 0), *columns], stored[places[name]]
             if list(tensor.shape) != expected or tensor.dtype not in FLOATS:
                 raise UserError(
                     f"{path}: {name} is {tensor.dtype} {list(tensor.shape)} where config.json (its sizes) asks for "

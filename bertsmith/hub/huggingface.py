@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.hub.configuration import describe, read_config
+from bertsmith.hub.family import Family
 from bertsmith.hub.finite import check_finite
 from bertsmith.hub.folder_checks import (
     check_buffers,
@@ -82,9 +83,12 @@ def write_folder(
     assert tokenizer.vocab_size <= network.vocab_size
     tensors = _to_family(weights, family.names(network.settings, head))
     tensors |= {family.pooler[name]: tensor.contiguous() for name, tensor in network.pooler.items()}
+    config = describe(network, tokenizer)
+    for name, rows in _unread_rows(family, config).items():  # as transformers begins padding's
+        tensors[name] = torch.cat([tensors[name].new_zeros(rows, tensors[name].shape[1]), tensors[name]])
     check_finite(tensors, out)
     with atomic_folder(out, EXPORTED_FILES) as folder:
-        write_json(folder / "config.json", describe(network, tokenizer))
+        write_json(folder / "config.json", config)
         with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
             file.writelines(serialized(tensors))
         tokenizer.save(folder)
@@ -138,9 +142,10 @@ def read_folder(path: Path) -> Network:
         num_labels = count_labels(stored[places[names["head.output.bias"][0]]], path)
         described = with_labels(described, num_labels, path)
     shapes = {name: tensor.shape for name, tensor in described.outline(num_labels).state_dict().items()}
-    check_shapes(stored, places, names, shapes, path)
+    unread = _unread_rows(family, config)
+    check_shapes(stored, places, names, shapes, path, unread)
     by_place = read_tensors(stored, [places[name] for name in wanted])
-    tensors = {name: by_place[places[name]] for name in wanted}
+    tensors = {name: by_place[places[name]][unread.get(name, 0) :] for name in wanted}
     check_copies(tensors, copies, stored, path)
     pooler = {ours: tensors[name] for ours, name in pooler_names.items()}
     check_pooler(pooler, family, settings, path)
@@ -152,6 +157,11 @@ def read_folder(path: Path) -> Network:
         dropped={name: str(kind_of_dropped(name)) for name in sorted(dropped)},
         concluded=(*wrapped, *described.concluded),
     )
+
+
+def _unread_rows(family: Family, config: Mapping[str, Any]) -> dict[str, int]:
+    """Return the names of tensors whose first rows are not read → how many."""
+    return {family.position_table: family.unread_positions(config)} if family.position_table else {}
 
 
 def _class_of(config: dict[str, Any]) -> str:

@@ -137,12 +137,13 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
 
 def _family(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> Family:
     """Return the family that has a tensor of these names; see `Family.shares_names`."""
-    if others := [first for name in sorted(names) if (first := name.partition(".")[0]) in _UNREAD_FAMILIES]:
+    families = sorted(FAMILIES.values(), key=lambda family: family.shares_names)
+    unread = [name for name in names if not any(re.match(family.names_pattern, name) for family in families)]
+    if others := [first for name in sorted(unread) if (first := name.partition(".")[0]) in _UNREAD_FAMILIES]:
         other = _UNREAD_FAMILIES[others[0]]
         raise UserError(f"{where}: the tensors' names are those of {other}, a family that is not read; {READ}")
-    for family in sorted(FAMILIES.values(), key=lambda family: family.shares_names):
-        if any(re.match(family.names_pattern, name) for name in names):
-            family.check_recognised(config, names, where)
+    for family in families:
+        if family.recognises(config, names):
             return family
     first = quoted(min(names, default="none"), 80)
     raise UserError(f"{where}: no model_type, and the tensors (as {first}) are of no family that is read; {READ}")

@@ -22,10 +22,18 @@ SMALL = {
 MODERN = {
     "pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3, "local_attention": 4
 }  # fmt: skip
+DISTILLED = {
+    "vocab_size": len(TOKENS), "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 20,
+    "initializer_range": 0.4,
+}  # fmt: skip
 CONFIGS = {
     "bert": lambda **keys: transformers.BertConfig(**SMALL | keys),
     "electra": lambda **keys: transformers.ElectraConfig(**SMALL | {"embedding_size": 12} | keys),
     "modernbert": lambda **keys: transformers.ModernBertConfig(**SMALL | MODERN | keys),
+    "roberta": lambda **keys: transformers.RobertaConfig(**SMALL | keys),
+    "xlm-roberta": lambda **keys: transformers.XLMRobertaConfig(**SMALL | keys),
+    "camembert": lambda **keys: transformers.CamembertConfig(**SMALL | keys),
+    "distilbert": lambda **keys: transformers.DistilBertConfig(**DISTILLED | keys),
 }
 IDS = torch.randint(5, len(TOKENS), (1, 14), generator=torch.Generator().manual_seed(4))
 

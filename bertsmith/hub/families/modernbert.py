@@ -20,9 +20,6 @@ from bertsmith.storage.json_files import member
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
 
-_REPLACED = {"id2label": {"0": "replaced"}, "label2id": {"replaced": 0}}
-"""Of a ModernBertForTokenClassification that is a discriminator; one with several labels tags words."""
-
 _MODULES = {
     "encoder.embeddings.token": "model.embeddings.tok_embeddings",
     "encoder.norm": "model.embeddings.norm",
@@ -51,6 +48,7 @@ class ModernBert(Family):
         "ModernBertForQuestionAnswering": "answering",
     }
     other_classes: ClassVar = {"ModernBertModel": None}
+    tags_replaced = True
     class_by_prefix: ClassVar = {"decoder.": "ModernBertForMaskedLM", "head.": "ModernBertForMaskedLM"}
     names_pattern = r"(model\.)?(embeddings\.tok_embeddings\.|layers\.\d+\.(attn|mlp)\.|final_norm\.)"
     unique_suffixes = (".embeddings.tok_embeddings.weight", ".embeddings.norm.weight")
@@ -112,15 +110,7 @@ class ModernBert(Family):
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         assert not settings.projection_size
         config = {key: getattr(settings, key) for key in self.defaults}
-        config |= {key: value for key, value in self.required_values.items() if value is not None}
-        return config | (_REPLACED if head == "replaced_tokens" else {})
-
-    def class_of(self, head: HeadName | None) -> str:
-        return super().class_of("tagging" if head == "replaced_tokens" else head)
-
-    def head_of(self, name: str, labels: tuple[str, ...]) -> HeadName | None:
-        head = super().head_of(name, labels)
-        return "replaced_tokens" if head == "tagging" and len(labels) == 1 else head
+        return config | {key: value for key, value in self.required_values.items() if value is not None}
 
     def token_ids(self, tokenizer: "Tokenizer") -> dict[str, int]:
         """Return the same as `Family.token_ids`; the defaults of ModernBERT's config are of another vocabulary."""

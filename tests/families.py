@@ -1,0 +1,78 @@
+"""The families of encoders by name, for tests that each new one joins: toy sizes as a recipe's settings, odd shapes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.distilbert import DistilBertConfig
+from bertsmith.encoders.roberta import RobertaConfig
+
+
+@dataclass(frozen=True)
+class ToyFamily:
+    """One family of Hugging Face's classes."""
+
+    model: tuple[str, ...]
+    """Settings of `model` beside the toy's sizes."""
+    generator: tuple[str, ...] = ("objective.generator.sharing=nothing", "objective.generator.hidden_fraction=0.5")
+    """Settings of a generator that can be exported."""
+    shapes: tuple[EncoderConfig, ...] = ()
+    """Odd ones, to be held to transformers' class of the same name."""
+    base: EncoderConfig | None = None
+    """The published base shape."""
+
+
+FAMILIES = {
+    "bert": ToyFamily(("model.kind=classic",), ("objective.generator.hidden_fraction=0.5",)),
+    "modernbert": ToyFamily(("model.kind=modern", "model.local_attention=4")),
+    "roberta": ToyFamily(
+        ("model.kind=roberta",),
+        shapes=(
+            RobertaConfig(hidden_size=64, num_hidden_layers=2, max_position_embeddings=40),
+            RobertaConfig(
+                hidden_size=48, num_hidden_layers=1, num_attention_heads=1, intermediate_size=100, type_vocab_size=3,
+                max_position_embeddings=20, layer_norm_eps=1e-3,
+            ),
+        ),
+        base=RobertaConfig(),
+    ),
+    "xlm-roberta": ToyFamily(
+        ("model.kind=roberta", "model.model_type=xlm-roberta"),
+        shapes=(RobertaConfig(model_type="xlm-roberta", hidden_size=96, num_attention_heads=6, num_hidden_layers=2),),
+    ),
+    "camembert": ToyFamily(
+        ("model.kind=roberta", "model.model_type=camembert"),
+        shapes=(RobertaConfig(model_type="camembert", hidden_size=64, num_hidden_layers=1),),
+    ),
+    "distilbert": ToyFamily(
+        ("model.kind=distilbert",),
+        shapes=(
+            DistilBertConfig(hidden_size=64, num_hidden_layers=2, max_position_embeddings=40),
+            DistilBertConfig(
+                hidden_size=48, num_hidden_layers=3, num_attention_heads=6, intermediate_size=50,
+                max_position_embeddings=19,
+            ),
+        ),
+        base=DistilBertConfig(),
+    ),
+}  # fmt: skip
+
+
+def parameters(quick: Iterable[str]) -> list:
+    """Return the families as a test's parameters; those that are not `quick` are slow."""
+    names = list(quick)
+    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+
+
+def scrambled(model: nn.Module) -> nn.Module:
+    """Return the model with weights that no two parts have alike, in evaluation mode."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            spread = 0.15 * min(1.0, (64 / max(parameter.shape)) ** 0.5)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread + ("norm.w" in name))
+    return model.eval()

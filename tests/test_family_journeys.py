@@ -1,0 +1,132 @@
+"""What people do with a model, for each family: trained, stopped, measured, fine-tuned, taken out, brought back."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from bertsmith.config.loading import check
+from bertsmith.convert.export import export_run
+from bertsmith.convert.importing import ImportSettings, import_model
+from bertsmith.hub.heads import HEADS
+from bertsmith.hub.huggingface import read_folder
+from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
+from bertsmith.storage.folders import checkpoint_folders
+from bertsmith.tasks.finetune import finetune
+from bertsmith.training.models import open_model
+from bertsmith.training.pretrain import pretrain
+from tests.evals.test_blimp import write_paradigm
+from tests.families import FAMILIES, parameters
+from tests.hub.test_families import as_theirs, load_theirs, logits_of, random_rows
+from tests.tasks.answering.toy_questions import write_questions
+from tests.tasks.toy_task import toy_recipe, write_task
+from tests.tasks.words.toy_tagging import write_tagging
+from tests.toys import WORDS, tiny_recipe
+
+SENTENCES = [(" ".join(WORDS[place : place + 4]), " ".join(WORDS[place + 4 : place : -1])) for place in range(8)]
+TASKS = {
+    "text": (lambda folder: write_task(folder, pairs=True), ("custom.text=sentence", "custom.second_text=second")),
+    "tags": (write_tagging, ("custom.kind=tagging",)),
+    "answers": (
+        lambda folder: write_questions(folder, "custom"),
+        ("custom.kind=answering", "answering.question_length=8", "answering.joint=false"),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def trained(data: Path, run: Path, *overrides: str) -> Path:
+    """A run that was stopped after its first checkpoint, and resumed: the same bits as one that was not."""
+    recipe = tiny_recipe(data, "plan.steps=6", "plan.checkpoint_steps=3", "plan.keep_checkpoints=0", *overrides)
+    pretrain(recipe, run)
+    stopped = run.with_name(f"{run.name}-stopped")
+    shutil.copytree(run, stopped)
+    newest = list(checkpoint_folders(stopped).values())[-1]
+    weights = (newest / "model.safetensors").read_bytes()
+    shutil.rmtree(newest)
+    pretrain(recipe, stopped)
+    assert (newest / "model.safetensors").read_bytes() == weights
+    return run
+
+
+def measured(path: Path, data: Path, blimp: Path) -> tuple:
+    settings = {"data": str(data), "blimp": str(blimp), "evaluate_rows": 16, "machine": {"device": "cpu"}}
+    found = evaluate_model(open_model(path), check(EvaluateSettings, settings))
+    return found.heldout, found.blimp.to_json()
+
+
+def check_theirs(folder: Path, automatic: type) -> str:
+    """Compare transformers' logits with ours; return the name of its class."""
+    network = read_folder(folder)
+    theirs, tokens = load_theirs(folder), random_rows([7, 20, 1], network.vocab_size)
+    assert type(automatic.from_pretrained(folder)) is type(theirs)
+    with torch.no_grad():
+        found = HEADS[network.head].logits(network.build(), tokens)
+        expected = logits_of(theirs, as_theirs(tokens, network.family), HEADS[network.head].by_token)
+    torch.testing.assert_close(found, expected.view(found.shape), rtol=0, atol=1e-4)
+    encoded = transformers.AutoTokenizer.from_pretrained(folder)(WORDS[0], WORDS[1], return_tensors="pt")
+    assert theirs(**encoded) is not None
+    return type(theirs).__name__
+
+
+def same_tensors(first: Path, second: Path) -> bool:
+    return (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("family", parameters(quick=("roberta", "distilbert")))
+def test_masked_tokens(family, data, tmp_path):
+    run = trained(data, tmp_path / "run", *FAMILIES[family].model)
+    (blimp := tmp_path / "blimp").mkdir()
+    write_paradigm(blimp, "order", SENTENCES)
+    export_run(run, tmp_path / "out")
+    assert measured(run, data, blimp) == measured(tmp_path / "out", data, blimp)
+    assert "ForMaskedLM" in check_theirs(tmp_path / "out", transformers.AutoModelForMaskedLM)
+    assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == family
+    import_model(tmp_path / "out", tmp_path / "back", ImportSettings())
+    assert same_tensors(tmp_path / "out", tmp_path / "back")
+
+    again = tiny_recipe(data, f"init={tmp_path / 'back'}", "plan.steps=2", *FAMILIES[family].model)
+    pretrain(again, tmp_path / "again")
+    assert "new, with random weights: nothing" in json.dumps(json.loads((tmp_path / "again/manifest.json").read_text()))
+    export_run(tmp_path / "again", tmp_path / "again-out")
+    assert read_folder(tmp_path / "again-out").family == family
+
+
+@pytest.mark.parametrize("family", parameters(quick=("roberta",)))
+def test_replaced_tokens(family, data, tmp_path):
+    settings = ("objective.kind=rtd", *FAMILIES[family].generator, *FAMILIES[family].model)
+    run = trained(data, tmp_path / "run", *settings)
+    export_run(run, tmp_path / "out")
+    discriminator, generator = tmp_path / "out/discriminator", tmp_path / "out/generator"
+    check_theirs(generator, transformers.AutoModelForMaskedLM)
+    electra = family == "bert"
+    check_theirs(
+        discriminator, transformers.AutoModelForPreTraining if electra else transformers.AutoModelForTokenClassification
+    )
+    import_model(discriminator, tmp_path / "back", ImportSettings(generator=str(generator)))
+    assert same_tensors(discriminator, tmp_path / "back/discriminator")
+    assert same_tensors(generator, tmp_path / "back/generator")
+    pretrain(tiny_recipe(data, f"init={tmp_path / 'back'}", "plan.steps=2", *settings), tmp_path / "again")
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("family", parameters(quick=("roberta",)))
+def test_fine_tuning(family, task, data, tmp_path):
+    pretrain(tiny_recipe(data, "plan.steps=2", *FAMILIES[family].model), tmp_path / "run")
+    write, overrides = TASKS[task]
+    recipe = toy_recipe(tmp_path / "run", write(tmp_path), "seeds=1", "epochs=0.5", *overrides)
+    finetune(recipe, tmp_path / "tuned")
+    export_run(tmp_path / "tuned", tmp_path / "out")
+    automatic = {
+        "text": transformers.AutoModelForSequenceClassification,
+        "tags": transformers.AutoModelForTokenClassification,
+        "answers": transformers.AutoModelForQuestionAnswering,
+    }[task]
+    check_theirs(tmp_path / "out", automatic)
