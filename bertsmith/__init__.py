@@ -96,7 +96,7 @@ def load(path: str | Path, device: str = "auto", task: str | None = None) -> "Pr
     """Open a model to ask it about text: `fill`, `replaced`, `score`, `embed`, `classify`, `tag`, `answer`, `evaluate`.
 
     Args:
-        path: a run of `bertsmith pretrain` or `finetune`, or a Hugging Face folder of a BERT, ELECTRA or ModernBERT.
+        path: a run of `bertsmith pretrain` or `finetune`, or a Hugging Face folder of a BERT, RoBERTa, ModernBERT, ….
         device: auto, cpu, cuda or cuda:N.
         task: which one, of a run of several tasks.
 

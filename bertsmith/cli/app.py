@@ -203,7 +203,7 @@ def import_(
         list[str] | None, args.key_values("generator=, vocab=, lowercase=, strip_accents=, heads=, card.license=, …")
     ] = None,
 ) -> None:
-    """Convert a published BERT, ELECTRA or ModernBERT. Of ModernBERTs, those with a WordPiece vocabulary."""
+    """Convert a published BERT, ELECTRA, RoBERTa, DistilBERT, ModernBERT, …, if its vocabulary is WordPiece."""
     from bertsmith.config.loading import apply_overrides
     from bertsmith.convert.importing import ImportSettings, import_model
 

@@ -9,6 +9,8 @@ In reading order:
     config      EncoderConfig, the base of an architecture's settings: its parts and sizes, FLOPs and bytes of memory
     heads       heads for any encoder: one dense layer; beginning and end of an answer
     bert        BERT's and ELECTRA's: settings, embeddings, layer, heads, costs
+    roberta     RoBERTa's, likewise, of BERT's layers
+    distilbert  DistilBERT's, likewise
     modernbert  ModernBERT's, likewise
     registry    the architectures by their `kind`; each file that defines one is found
     encoder     embeddings and the stack of layers, of any architecture; encoders with their pre-training heads

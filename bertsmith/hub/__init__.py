@@ -3,6 +3,7 @@
 In reading order:
     heads           the heads: a record each, with names, module and logits
     family          Family: Hugging Face's names for an encoder's classes, tensors and config keys
+    post_norm       the base of families whose encoder has BERT's layers
     families        a file for each encoder; a new one is found without being registered
     registry        the families by name
     network         Network: a trained network, of a run or of a Hugging Face folder

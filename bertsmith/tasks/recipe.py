@@ -71,7 +71,7 @@ class FinetuneRecipe:
 
     task: str = setting(description=f"{', '.join(TASKS)}; custom for your own files, several for several of these")
     model: str = setting(
-        description="where to start: a pre-training run, or a Hugging Face folder of a BERT, ELECTRA or ModernBERT",
+        description="where to start: a pre-training run, or a Hugging Face folder of a BERT, RoBERTa, ModernBERT, …",
         identity=False,
     )
     data: str = setting(
