@@ -115,11 +115,11 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
     """
     kind = member(config, "model_type", (str, type(None)), where, None)
     named = member(config, "architectures", (list, type(None)), where, None)
-    if kind is not None and kind not in FAMILIES:
-        raise UserError(f"{where}: model_type = {quoted(kind, 60)}, a family that is not read; {READ}")
     custom = config.get("auto_map")
     if isinstance(custom, dict) and any(str(key).startswith("AutoModel") for key in custom):
         raise UserError(f"{where}: auto_map: the network is defined by code of its own, which is not run; {READ}")
+    if kind is not None and kind not in FAMILIES:
+        raise UserError(f"{where}: model_type = {quoted(kind, 60)}, {_unread(config, named or [])}; {READ}")
     if not named:
         family = FAMILIES[kind] if kind else _family(config, names, where)
         name = family.infer_class(config, names.keys(), where)
@@ -133,6 +133,16 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
             f"correct one"
         )
     return named[0], []
+
+
+def _unread(config: Mapping[str, Any], classes: Iterable[Any]) -> str:
+    """Return in words what a network of another family is."""
+    names = [str(name) for name in classes]
+    if config.get("is_encoder_decoder") is True or any(name.endswith("ForConditionalGeneration") for name in names):
+        return "an encoder–decoder, where an encoder alone is read"
+    if config.get("is_decoder") is True or any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names):
+        return "a decoder, whose tokens see no token to their right"
+    return "a family that is not read"
 
 
 def _family(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> Family:

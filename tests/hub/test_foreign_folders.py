@@ -371,15 +371,21 @@ def test_another_family_is_refused_by_its_name_and_those_that_are_read_are_named
         "longformer": transformers.LongformerForMaskedLM(
             transformers.LongformerConfig(**small, vocab_size=40, attention_window=[4])
         ),
+        "t5": transformers.T5ForConditionalGeneration(
+            transformers.T5Config(d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, vocab_size=40)
+        ),
         "gpt2": transformers.GPT2LMHeadModel(transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=40)),
         "albert": transformers.AlbertModel(transformers.AlbertConfig(**small, embedding_size=8, vocab_size=40)),
         "mpnet": transformers.MPNetModel(transformers.MPNetConfig(**small, vocab_size=40)),
     }
-    names = {"longformer": "Longformer", "gpt2": "GPT-2"}
+    names = {"longformer": "Longformer", "gpt2": "GPT-2", "t5": "T5"}
+    kinds = {"gpt2": "a decoder, whose .*", "t5": "an encoder–decoder, where .*"}
     for kind, model in models.items():
         folder = tmp_path / kind
         model.save_pretrained(folder)
-        with pytest.raises(UserError, match=f"model_type = '{kind}', a family that is not read; .*ELECTRA.* and "):
+        with pytest.raises(
+            UserError, match=f"model_type = '{kind}', {kinds.get(kind, 'a family that is not read')}; .*ELECTRA.* and "
+        ):
             read_folder(folder)
         write(folder, tensors_of(folder), model_type=..., architectures=...)
         with pytest.raises(
