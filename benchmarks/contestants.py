@@ -1,6 +1,7 @@
 """The training step of bertsmith and of `transformers`: the same network, on the same random rows.
 
-`transformers` has `ElectraForMaskedLM` (`BertForMaskedLM` where embeddings are as wide as the layers) with its dense
+`transformers` has `ElectraForMaskedLM` (`BertForMaskedLM` where embeddings are as wide as the layers, or the class of
+the network's kind) with its dense
 scores over the vocabulary, and `torch.optim.AdamW`; for ELECTRA it is that as the generator, with Gumbel noise at the
 masked positions, and `ElectraForPreTraining` on the same embeddings.
 """
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # each contestant has a process of its own on the CPU, and in
 
 MASK_ID, DISCRIMINATOR_WEIGHT = 103, 50.0
 
-LAYERS = ("ElectraLayer", "BertLayer")
+LAYERS = ("ElectraLayer", "BertLayer", "RobertaLayer")
 OTHER_PARTS = (
     "ElectraEmbeddings", "BertEmbeddings", "ElectraGeneratorPredictions", "ElectraDiscriminatorPredictions",
     "BertLMPredictionHead",
@@ -40,6 +41,8 @@ class Network:
     dropout_prob: float = 0.1
     length: int = 128
     vocab_size: int = 30_522
+    kind: str = "classic"
+    """Of the encoder: classic, or roberta."""
 
     @property
     def predictions(self) -> int:
@@ -97,7 +100,7 @@ class Bertsmith:
 
 
 def build_objective(network: Network) -> "PretrainingObjective":
-    from bertsmith.encoders.bert import BertConfig
+    from bertsmith.encoders.registry import ENCODERS
     from bertsmith.objectives.generator import GeneratorSettings
     from bertsmith.objectives.mlm import MaskedTokensSettings
     from bertsmith.objectives.rtd import ReplacedTokensSettings
@@ -106,7 +109,7 @@ def build_objective(network: Network) -> "PretrainingObjective":
     if network.generator_fraction:
         generates = GeneratorSettings(hidden_fraction=network.generator_fraction)
         settings = ReplacedTokensSettings(generator=generates, discriminator_weight=DISCRIMINATOR_WEIGHT)
-    encoder = BertConfig(
+    encoder = ENCODERS[network.kind](
         hidden_size=network.hidden_size,
         num_hidden_layers=network.num_hidden_layers,
         embedding_size=network.embedding_size,
@@ -147,6 +150,8 @@ class Transformers:
             "token_type_ids": segments,
             "labels": torch.full_like(ids, -100).scatter(1, chosen, ids.gather(1, chosen)),
         }
+        if network.kind == "roberta":
+            del self.inputs["token_type_ids"]  # its tokenizers give none
         if on_cpu:  # on a GPU, where it would cost the fastest attention, rows being full makes it needless
             self.inputs["attention_mask"] = torch.ones_like(ids)
         if network.generator_fraction:
@@ -185,6 +190,11 @@ def masked_token_model(network: Network, hidden_size: int | None = None) -> nn.M
     from transformers import BertConfig, BertForMaskedLM, ElectraConfig, ElectraForMaskedLM
 
     shape = transformers_shape(network, hidden_size)
+    if network.kind == "roberta":
+        from transformers import RobertaConfig, RobertaForMaskedLM
+
+        positions = {"max_position_embeddings": 514, "type_vocab_size": 1}
+        return RobertaForMaskedLM(RobertaConfig(**shape, **positions))
     if "embedding_size" in shape:
         return ElectraForMaskedLM(ElectraConfig(**shape))
     return BertForMaskedLM(BertConfig(**shape))

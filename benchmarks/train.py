@@ -23,6 +23,7 @@ NETWORKS = {
     "small": Network(256, 12, 128),
     "electra": Network(256, 12, 128, generator_fraction=0.25),
     "tiny": Network(128, 2),
+    "roberta": Network(256, 12, vocab_size=50_265, kind="roberta"),
 }
 CASES = {
     # what: (network, rows, steps, compiled, target of tokens/s, target of memory)
@@ -32,6 +33,8 @@ CASES = {
     "small 128 × 128, compiled": ("small", 128, 2, True, 1.8, 0.5),
     "electra 16 × 128": ("electra", 16, 5, False, 1.2, None),
     "electra 16 × 128, compiled": ("electra", 16, 5, True, 1.6, None),
+    "roberta 16 × 128": ("roberta", 16, 5, False, 1.8, None),
+    "roberta 16 × 128, compiled": ("roberta", 16, 5, True, 1.8, None),
     "tiny 16 × 128": ("tiny", 16, 10, False, 4.5, 0.5),
     "tiny 16 × 128, compiled": ("tiny", 16, 10, True, 4.5, 0.5),
 }

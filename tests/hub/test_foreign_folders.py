@@ -409,6 +409,37 @@ def test_a_bare_roberta_without_its_name_is_told_by_its_positions_or_its_padding
         assert torch.allclose(ours(folder), expected, atol=1e-4) == (found == "Roberta")
 
 
+def test_an_old_robertas_odd_ways_all_at_once(tmp_path):
+    """Half precision, several files, a wrapper's prefix, first names of norms, buffers, a pooler, a tied copy, no class."""
+    folder = save(tmp_path, "RobertaForMaskedLM", "roberta")
+    half = {name: tensor.to(torch.float16) for name, tensor in tensors_of(folder).items()}
+    expected = theirs(write(folder, half), "RobertaForMaskedLM")
+    odd = half | {
+        "roberta.pooler.dense.weight": torch.ones(16, 16), "roberta.pooler.dense.bias": torch.ones(16),
+        "roberta.embeddings.position_ids": torch.arange(20)[None],
+        "lm_head.decoder.weight": half["roberta.embeddings.word_embeddings.weight"],
+    }  # fmt: skip
+    first_names = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    for new, old in first_names.items():
+        odd = {name.replace(new, old): tensor for name, tensor in odd.items()}
+    names = [f"module.{name}" for name in odd]
+    (folder / "model.safetensors").unlink()
+    places = {name: f"model-0000{number % 3 + 1}-of-00003.safetensors" for number, name in enumerate(names)}
+    for file in set(places.values()):
+        part = {name: odd[name.removeprefix("module.")].clone() for name in names if places[name] == file}
+        safetensors.torch.save_file(part, folder / file, metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("model_type", "architectures", "type_vocab_size"):
+        del config[key]
+    (folder / "config.json").write_text(json.dumps(config))
+    check_same(
+        folder, expected, "module. taken out", "no architectures and model_type: read as RobertaForMaskedLM",
+        "config.json has no type_vocab_size: 2",
+    )  # fmt: skip
+    assert set(read_folder(folder).dropped.values()) == {"pooler", "position_ids"}
+
+
 def test_files_that_are_not_what_their_name_says(tmp_path):
     folder = save(tmp_path, "BertForMaskedLM", "bert")
     tensors, weights = tensors_of(folder), folder / "model.safetensors"
