@@ -410,7 +410,7 @@ def test_a_bare_roberta_without_its_name_is_told_by_its_positions_or_its_padding
 
 
 def test_an_old_robertas_odd_ways_all_at_once(tmp_path):
-    """Half precision, several files, a wrapper's prefix, first names of norms, buffers, a pooler, a tied copy, no class."""
+    """Half precision, several files, a wrapper's prefix, first names of norms, a buffer, a pooler, a copy, no class."""
     folder = save(tmp_path, "RobertaForMaskedLM", "roberta")
     half = {name: tensor.to(torch.float16) for name, tensor in tensors_of(folder).items()}
     expected = theirs(write(folder, half), "RobertaForMaskedLM")
