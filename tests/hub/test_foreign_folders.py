@@ -263,7 +263,7 @@ def keys_of(family):
     [
         ("BertForMaskedLM", "bert", None),
         ("ModernBertForSequenceClassification", "modernbert", 3),
-        ("RobertaForMaskedLM", "roberta", None),
+        pytest.param("RobertaForMaskedLM", "roberta", None, marks=pytest.mark.slow),
         pytest.param("DistilBertForMaskedLM", "distilbert", None, marks=pytest.mark.slow),
         pytest.param("XLMRobertaForSequenceClassification", "xlm-roberta", 3, marks=pytest.mark.slow),
         pytest.param("ElectraForPreTraining", "electra", None, marks=pytest.mark.slow),
