@@ -76,7 +76,8 @@ def download(
 def tokenizer(
     recipe: Recipe, overrides: Overrides = None, *, out: Out, overwrite: Overwrite = False, plugin: Plugins = None
 ) -> None:
-    """Train a WordPiece vocabulary on a corpus. size=N sets its size; extend=PATH adds words to another vocabulary."""
+    """Train a vocabulary on a corpus: kind=wordpiece, bpe or unigram, of size=N tokens. extend=PATH adds words to
+    another vocabulary."""
     from bertsmith.config.loading import load
     from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 
@@ -84,7 +85,7 @@ def tokenizer(
     loaded = load(TokenizerRecipe, "prepare", recipe, overrides)
     with args.stopping(args.command_of("tokenizer", recipe, overrides, out)):
         train_tokenizer(loaded.settings, out, overwrite)
-    tell(f"wrote {out}/tokenizer.json and vocab.txt")
+    tell(f"wrote {out}/tokenizer.json{' and vocab.txt' if (out / 'vocab.txt').exists() else ''}")
     typed = [text for text in overrides if text.startswith(("corpus=", "corpora="))]
     text = typed if loaded.settings.corpora else [f"corpus={loaded.settings.corpus}"]
     args.say_next("prepare", recipe, *text, f"vocab={out}", "--out", "data/prepared")

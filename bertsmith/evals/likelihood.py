@@ -146,7 +146,8 @@ def find_pairs(data: Data, max_pairs: int) -> list[Pair]:
     for index in range(data.num_shards("heldout")):
         for sentence in _sentences(data.read("heldout", index), data.tokenizer):
             words = _words(sentence, data.tokenizer)
-            places = [place for place in range(len(words) - 2) if words[place] != words[place + 1]]  # the stop stays
+            # The full stop stays.
+            places = [place for place in range(len(words) - 2) if _may_swap(words, place, data.tokenizer)]
             if places:
                 place = places[rng.integers(len(places))]
                 swapped = [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
@@ -164,26 +165,30 @@ def word_order(network: LikelihoodModel, pairs: Sequence[Pair], tokenizer: Token
 def _sentences(shard: Shard, tokenizer: Tokenizer) -> Iterator[list[int]]:
     """Yield what stands before a full stop of a document, the full stop included, if it is words and nothing else:
     documentation is full of code, whose order is another matter."""
-    stop = tokenizer.id(".")
-    is_word = np.array([tokenizer.token(id).removeprefix("##").isalpha() for id in range(tokenizer.vocab_size)])
+    texts = [tokenizer.text(id).strip() for id in range(tokenizer.vocab_size)]
+    is_word, is_stop = np.array([text.isalpha() for text in texts]), np.array([text == "." for text in texts])
     start = 0
     for end in shard.document_ends.tolist():
         document = np.asarray(shard.tokens[start:end], dtype=np.int64)
         start = end
-        stops = [-1, *np.flatnonzero(document == stop).tolist()]
+        stops = [-1, *np.flatnonzero(is_stop[document]).tolist()]
         for previous_stop, next_stop in pairwise(stops):
             sentence = document[previous_stop + 1 : next_stop]
             words = _words(sentence.tolist(), tokenizer)
             if MIN_WORDS <= len(words) <= MAX_WORDS and is_word[sentence].all():
-                yield [*sentence.tolist(), stop]
+                yield document[previous_stop + 1 : next_stop + 1].tolist()
 
 
 def _words(ids: Sequence[int], tokenizer: Tokenizer) -> list[list[int]]:
-    """Group tokens into words: a token that begins with "##" goes on with the one before it."""
-    words: list[list[int]] = []
-    for id in ids:
-        if words and tokenizer.token(id).startswith("##"):
-            words[-1].append(id)
-        else:
-            words.append([id])
-    return words
+    """Group tokens into words."""
+    starts = tokenizer.word_bounds.starts(np.array(ids, dtype=np.int64))
+    bounds = [*np.flatnonzero(starts).tolist(), len(ids)]
+    return [list(ids[begin:end]) for begin, end in pairwise(bounds)]
+
+
+def _may_swap(words: list[list[int]], place: int, tokenizer: Tokenizer) -> bool:
+    """Return whether the word at a place and the next are different, and as much words when each is in the other's
+    place: a text's first one may have no space before it."""
+    first, second = words[place : place + 2]
+    are_spaced = [tokenizer.text(word[0]).startswith(" ") for word in (first, second)]
+    return first != second and are_spaced[0] == are_spaced[1]

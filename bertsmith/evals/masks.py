@@ -20,7 +20,7 @@ def guess_masks(
     """Return, for each [MASK] in each text of token ids, the `top_k` likeliest tokens, special ones ([CLS], [SEP],
     [PAD], [MASK]) excluded. Several masks in one text are guessed independently: each while the others are still
     masked."""
-    never = [tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]
+    never = list(set(tokenizer.control_ids))
     rows = [with_special_tokens(text, tokenizer) for text in texts]
     guessed: list[list[Guesses]] = [[] for _ in rows]
     with scoring_mode(network, machine):
@@ -37,18 +37,21 @@ def guess_masks(
                 min(top_k, tokenizer.vocab_size - len(never))
             )
             for place, ids, values in zip(row.tolist(), best.indices.tolist(), best.values.tolist(), strict=True):
-                guesses = [(tokenizer.token(id), value) for id, value in zip(ids, values, strict=True)]
+                guesses = [(tokenizer.shown(id), value) for id, value in zip(ids, values, strict=True)]
                 guessed[chosen[place]].append(guesses)
     return guessed
 
 
-def filled(text: str, guesses: Sequence[Guesses]) -> str:
-    """Return `text` with the likeliest token in the place of each [MASK]; a "##" one goes on with the word before
-    it."""
-    so_far, *rest = text.split("[MASK]")
+def filled(text: str, guesses: Sequence[Guesses], tokenizer: Tokenizer) -> str:
+    """Return `text` with the likeliest token in the place of each mask; one that continues a word stands right after
+    what is before it."""
+    so_far, *rest = text.split(tokenizer.mask_token)
     for number, text_after in enumerate(rest):
-        token = guesses[number][0][0] if number < len(guesses) else "[MASK]"  # what was cut off stays
-        so_far = so_far.rstrip() + token[2:] if token.startswith("##") else so_far + token
+        if number < len(guesses):
+            token = guesses[number][0][0]
+            so_far = tokenizer.append(so_far.rstrip() if tokenizer.continues(token) else so_far, token)
+        else:  # what was cut off stays
+            so_far += tokenizer.mask_token
         so_far += text_after
     return so_far
 
@@ -81,6 +84,7 @@ def show_guesses(
 ) -> None:
     """Show a line for each sentence: the three likeliest tokens in the place of its [MASK], with their
     probabilities."""
+    sentences = [sentence.replace("[MASK]", tokenizer.mask_token) for sentence in sentences]
     width = max(map(len, sentences))
     guessed = guess_masks(network, tokenizer.encode_each(sentences), tokenizer, machine, top_k=3)
     for sentence, (guesses,) in zip(sentences, guessed, strict=True):

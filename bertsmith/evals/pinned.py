@@ -54,7 +54,7 @@ def pinned_rows(data: Data, longest: int) -> list[np.ndarray]:
 
 def masked_columns(row: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     """Return which tokens of a row, [CLS] and [SEP] included, are masked: 15 % of them, at least 1, in order."""
-    special = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
+    special = tokenizer.control_ids
     candidates = np.flatnonzero(~np.isin(row, special))
     seed = int.from_bytes(hashlib.sha256(row.astype("<i8").tobytes()).digest()[:16], "little")
     keys = np.random.Generator(np.random.PCG64(seed)).random(len(candidates))

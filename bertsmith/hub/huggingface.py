@@ -56,7 +56,7 @@ def write_folder(
     Args:
         network: its family's classes are to load it; BERT's know no projection and no replaced tokens. Longer texts
             than its `trained_length` will be cut by transformers.
-        card: the text of README.md.
+        card: the text of README.md; the mask is [MASK] in it, and becomes the tokenizer's.
         opset: of a model.onnx beside them, one of `onnx.OPSETS`; None: no such file.
         modules: what sentence-transformers is to do with the encoder's vectors.
 
@@ -97,7 +97,7 @@ def write_folder(
         inputs = {"model_max_length": length, "model_input_names": list(family.inputs)}
         tokenizer_config = folder / "tokenizer_config.json"
         write_json(tokenizer_config, read_json(tokenizer_config, dict) | inputs)
-        write_text(folder / "README.md", card)
+        write_text(folder / "README.md", card.replace("[MASK]", tokenizer.mask_token))
         if modules is not None:
             modules.write(folder)
         if opset is None:

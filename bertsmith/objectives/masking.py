@@ -12,6 +12,7 @@ from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.tokens import Tokens
 from bertsmith.objectives.objective import Batch, PretrainingSettings
 from bertsmith.text.segments import PackedRows
+from bertsmith.tokenizers.word_bounds import WordBounds
 
 
 @settings
@@ -106,15 +107,14 @@ class MaskingVocabulary(NamedTuple):
     mask_id: int = 0
     never_masked: tuple[int, ...] = ()
     """[CLS], [SEP], [PAD], [MASK]."""
-    is_continuation: np.ndarray | None = None
-    """[V] bool: the pieces that go on with a word, "##…"; only masking by whole words asks for them."""
+    word_bounds: WordBounds | None = None
+    """Which tokens begin a word; only masking by whole words asks for it."""
 
     @classmethod
     def of(cls, tokenizer: Any, size: int | None = None) -> "MaskingVocabulary":
         """Return the ids of a tokenizer; `size`: of token tables that are larger than its vocabulary."""
-        is_continuation = np.array([tokenizer.token(id).startswith("##") for id in range(tokenizer.vocab_size)])
-        never = (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id)
-        return cls(size or tokenizer.vocab_size, tokenizer.mask_id, never, is_continuation)
+        size = size or tokenizer.vocab_size
+        return cls(size, tokenizer.mask_id, tokenizer.control_ids, tokenizer.word_bounds)
 
 
 class MaskingPolicy(NamedTuple):
@@ -235,8 +235,8 @@ def _without_replacement(
 
 def _words(ids: np.ndarray, candidate: np.ndarray, row_starts: np.ndarray, vocabulary: MaskingVocabulary) -> np.ndarray:
     """Return each token's word, counted over all rows; a special token is a word: [T] int64."""
-    assert vocabulary.is_continuation is not None
-    begins = ~(vocabulary.is_continuation[ids] & candidate & np.roll(candidate, 1))
+    assert vocabulary.word_bounds is not None
+    begins = vocabulary.word_bounds.starts(ids) | ~(candidate & np.roll(candidate, 1))
     begins[row_starts] = True
     return np.cumsum(begins) - 1
 

@@ -14,6 +14,7 @@ from bertsmith.tables.cells import is_missing, text, words
 from bertsmith.tasks.answering.answerer import SpanAnswer
 from bertsmith.tasks.runs import Finetuned
 from bertsmith.tasks.words.tagger import TagsWithProbs
+from bertsmith.tokenizers.tokenizer import Tokenizer
 
 SUSPECT_PROB = 0.5
 """From here on a token is taken for replaced."""
@@ -159,9 +160,11 @@ class Fill(Pipeline):
 
     def ask(self, rows: Sequence[Row]) -> list[Line]:
         texts = [row[0] for row in rows]
-        has_mask = ["[MASK]" in text for text in texts]
-        masked, plain = list(compress(texts, has_mask)), [text for text in texts if "[MASK]" not in text]
-        self.num_misspelt += sum("[mask]" in text.lower() or "<mask>" in text for text in plain)
+        mask = self.model.mask_token
+        has_mask = [mask in text for text in texts]
+        masked, plain = list(compress(texts, has_mask)), [text for text in texts if mask not in text]
+        spellings = {"[mask]", "<mask>", mask.lower()}
+        self.num_misspelt += sum(any(spelling in text.lower() for spelling in spellings) for text in plain)
         filled = map(filled_line, self.fill(masked))
         others = iter(self.ask_plain(plain))
         return [next(filled if fills else others) for fills in has_mask]
@@ -181,12 +184,13 @@ class Fill(Pipeline):
         notes = super().notes(num_rows)
         if self.num_plain:
             notes.append(
-                f"{self.num_plain:,} of {num_rows:,} rows have no [MASK] and stay as they are; write it where a word "
-                f"is wanted"
+                f"{self.num_plain:,} of {num_rows:,} rows have no {self.model.mask_token} and stay as they are; write "
+                f"it where a word is wanted"
             )
         if self.num_misspelt:
             notes.append(
-                f"{self.num_misspelt:,} of {num_rows:,} rows have a mask in other letters; it is written [MASK]"
+                f"{self.num_misspelt:,} of {num_rows:,} rows have a mask in other letters; it is written "
+                f"{self.model.mask_token}"
             )
         return notes
 
@@ -208,7 +212,7 @@ class DetectReplaced(Fill):
         """Return the text with stars around suspect words, and each token's probability of being replaced."""
         content = {"tokens": [{"token": token, "replaced_prob": prob} for token, prob in tokens]}
         columns = {"prediction": [token for token, _ in tokens], "probability": [prob for _, prob in tokens]}
-        return Line([_marked(tokens), _listed(tokens, 2)], content, columns)
+        return Line([_marked(tokens, self.model.opened.tokenizer), _listed(tokens, 2)], content, columns)
 
 
 @dataclass
@@ -261,15 +265,12 @@ def filled_line(filled: Filled) -> Line:
     return Line(parts, {"text": filled.text, "masks": masks}, columns)
 
 
-def _marked(tokens: TokenValues) -> str:
+def _marked(tokens: TokenValues, tokenizer: Tokenizer) -> str:
     """Return the text's words, *those* with a suspect token between stars."""
     words: list[tuple[str, bool]] = []
     for token, prob in tokens:
-        if words and token.startswith("##"):
-            word, suspect = words.pop()
-            words.append((word + token[2:], suspect or prob >= SUSPECT_PROB))
-        else:
-            words.append((token, prob >= SUSPECT_PROB))
+        word, suspect = words.pop() if words and tokenizer.continues(token) else ("", False)
+        words.append((tokenizer.append(word, token), suspect or prob >= SUSPECT_PROB))
     return " ".join(f"*{word}*" if suspect else word for word, suspect in words)
 
 

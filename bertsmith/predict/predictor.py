@@ -90,25 +90,31 @@ class Predictor:
         return self._finetuned is not None
 
     @property
+    def mask_token(self) -> str:
+        """The mask as texts name it: [MASK], or what the model's tokenizer has in its place, as <mask>."""
+        return self.opened.tokenizer.mask_token
+
+    @property
     def detects_replaced(self) -> bool:
         """Whether it has a discriminator, for `replaced`."""
         return any(network.head == "replaced_tokens" for network in self.opened.networks)
 
     @_one_or_many
     def fill(self, texts: list[str], top_k: int = 5, truncate: bool = False) -> tuple[list[Filled], int]:
-        """Return each text with every [MASK] filled, and the `top_k` likeliest tokens for each. Of two networks the
-        generator fills them.
+        """Return each text with every mask (`mask_token`) filled, and the `top_k` likeliest tokens for each. Of two
+        networks the generator fills them.
 
         Raises:
             UserError: the model has no masked-token head; a text has no [MASK], or is too long.
         """
-        network = self._network("masked_tokens", "fill [MASK]")
+        network, mask = self._network("masked_tokens", "fill masks"), self.mask_token
         for text in texts:
-            if "[MASK]" not in text:
-                raise UserError(f"no [MASK] in {_shortened(text)}; write it where a word is wanted")
+            if mask not in text:
+                raise UserError(f"no {mask} in {_shortened(text)}; write it where a word is wanted")
         ids, num_cut = self._encode(texts, truncate)
         guesses = guess_masks(network, ids, self.opened.tokenizer, self._machine, top_k)
-        return [Filled(filled(text, masks), masks) for text, masks in zip(texts, guesses, strict=True)], num_cut
+        tokenizer = self.opened.tokenizer
+        return [Filled(filled(text, its, tokenizer), its) for text, its in zip(texts, guesses, strict=True)], num_cut
 
     @_one_or_many
     def replaced(self, texts: list[str], truncate: bool = False) -> tuple[list[TokenValues], int]:
@@ -277,9 +283,9 @@ class Predictor:
         return [row[:longest] for row in ids], sum(len(row) > longest for row in ids)
 
     def _by_token(self, ids: list[list[int]], values: Sequence[Any]) -> list[TokenValues]:
-        token = self.opened.tokenizer.token
+        shown = self.opened.tokenizer.shown
         return [
-            [(token(id), float(value)) for id, value in zip(row, numbers, strict=True)]
+            [(shown(id), float(value)) for id, value in zip(row, numbers, strict=True)]
             for row, numbers in zip(ids, values, strict=True)
         ]
 

@@ -137,7 +137,8 @@ def _read_run(folder: Path, name: str) -> Run:
     if manifest["kind"] == "pretrain":
         log, vocabulary = Log("", read_metrics(folder / "metrics.jsonl")), ""
         with contextlib.suppress(OSError):
-            vocabulary = sha256_file(folder / "vocab.txt")
+            is_wordpiece = (folder / "vocab.txt").exists()
+            vocabulary = sha256_file(folder / ("vocab.txt" if is_wordpiece else "tokenizer.json"))
         step = max(checkpoint_folders(folder), default=0)
         return Run(name, "pretrain", manifest, recipe, [log], [], {}, vocabulary=vocabulary, checkpoint=step)
     path = folder / "results.json"

@@ -59,10 +59,14 @@ def encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> TextIds:
     return TextIds(ids, ends - lengths, lengths)
 
 
-def join_rows(segments: Sequence[TextIds], special_ids: tuple[int, int], truncated: int = 0) -> Rows:
-    """Return rows of one segment or two, each a text a row, with `special_ids` = ([CLS], [SEP]) around them."""
+def join_rows(
+    segments: Sequence[TextIds], special_ids: tuple[int, int], truncated: int = 0, num_separators: int = 1
+) -> Rows:
+    """Return rows of one segment or two, each a text a row, with `special_ids` = ([CLS], [SEP]) around them, and as
+    many [SEP] between two as `num_separators` says: 2 in RoBERTa's way."""
     cls_id, sep_id = special_ids
     row_lengths = 1 + np.sum([texts.lengths + 1 for texts in segments], axis=0)
+    row_lengths += (len(segments) - 1) * (num_separators - 1)
     row_starts = np.cumsum(row_lengths) - row_lengths
     row_ids = np.full(row_lengths.sum(), sep_id, dtype=segments[0].ids.dtype)
     segment_ids = np.zeros(len(row_ids), dtype=np.uint8)
@@ -72,7 +76,7 @@ def join_rows(segments: Sequence[TextIds], special_ids: tuple[int, int], truncat
         row_ids[_spans(begins, lengths)] = ids[_spans(starts, lengths)]
         if segment:
             segment_ids[_spans(begins, lengths + 1)] = segment
-        begins = begins + lengths + 1
+        begins = begins + lengths + num_separators
     return Rows(row_ids, segment_ids, row_lengths, row_starts, truncated)
 
 

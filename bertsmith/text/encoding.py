@@ -12,7 +12,8 @@ import numpy as np
 from bertsmith.errors import UserError, quoted
 from bertsmith.text.blank_lines import unify_line_ends
 from bertsmith.text.shards import Shard
-from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS_BY_KEY
+from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.tokenizers.wordpiece import has_plain_marks
 
 BATCH_BYTES = 4 << 20  # of text tokenized at once, and of the longest piece of a document; more is no faster
@@ -20,8 +21,6 @@ BATCH_BYTES = 4 << 20  # of text tokenized at once, and of the longest piece of 
 _LINE_END, _DOCUMENT_END = b" [SEP] ", b" [CLS] "
 """Marks in the tokenizer's input, found again in its output: a batch is then one text, which takes 30 % less time than
 a list of its lines. Where a token of the tokenizer's own could span a mark, it is that list (`has_plain_marks`)."""
-
-_SPECIAL = re.compile(rb"\[(%s)\]" % b"|".join(token[1:-1].encode() for token in SPECIAL_TOKENS))
 
 
 class Encoded(NamedTuple):
@@ -43,9 +42,10 @@ def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_f
     A document's split depends on a hash of its bytes, without the white space around them: on average the share
     `heldout_fraction` goes to "heldout", and equal documents are in one split. (A cryptographic hash instead of CRC-32
     would take 4 % of the time.) A special token in a text ("[MASK]") is encoded as ordinary characters, as by the
-    reference's tokenizer.
+    reference's tokenizer: with a space after its first and before its last one.
     """
-    text = _Text(tokenizer) if has_plain_marks(tokenizer.fast) else _Lines(tokenizer)
+    has_marks = tokenizer.special_tokens == SPECIAL_TOKENS_BY_KEY and has_plain_marks(tokenizer.fast)
+    text = _Text(tokenizer) if has_marks else _Lines(tokenizer)
     skipped: Counter[str] = Counter()
     shares, sizes = [], []
     for document in documents:
@@ -68,9 +68,9 @@ def encode_documents(documents: Iterable[bytes], tokenizer: Tokenizer, heldout_f
 
 
 def check_marks(tokenizer: Tokenizer) -> None:
-    """Raise UserError if this tokenizer makes tokens of the white space between words and lines."""
+    """Raise UserError if white space between words is unknown to this tokenizer."""
     ids, _ = tokenizer.encode_batch([b" ", b"\n", b"\t"])
-    if len(ids):
+    if len(ids) and (tokenizer.kind == "WordPiece" or ids[0] == tokenizer.unk_id):
         raise UserError(
             f"vocab: its tokenizer makes tokens of white space, as {quoted(tokenizer.token(int(ids[0])), 40)}, so that "
             f"words and lines cannot be found; give it a pre-tokenizer such as BertPreTokenizer"
@@ -95,6 +95,9 @@ class _Text:
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
+        tokens = {token.encode() for token in tokenizer.special_tokens.values() if len(token) > 2}
+        self._special = re.compile(b"|".join(map(re.escape, sorted(tokens, key=len, reverse=True))))
+        self._first_bytes = {token[:1] for token in tokens}
         self._batch: list[bytes] = []
         self._batch_size = 0
         self._tokens = [np.empty(0, tokenizer.dtype)]
@@ -104,11 +107,17 @@ class _Text:
 
     def add(self, document: bytes) -> None:
         for piece in (document,) if len(document) <= BATCH_BYTES else _pieces(document):
-            self._batch.append(_SPECIAL.sub(rb"[ \1 ]", piece) if b"[" in piece else piece)
+            self._batch.append(self._broken(piece))
             self._batch_size += len(piece)
             if self._batch_size >= BATCH_BYTES:
                 self._encode()
         self._batch.append(_DOCUMENT_END)
+
+    def _broken(self, text: bytes) -> bytes:
+        """Return the text without special tokens, in each of which two spaces are put."""
+        if not any(first in text for first in self._first_bytes):
+            return text
+        return self._special.sub(lambda found: b" ".join((found[0][:1], found[0][1:-1], found[0][-1:])), text)
 
     def encoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return tokens [T], the position after each line and document, and whether that is a document's."""
@@ -133,13 +142,12 @@ class _Lines(_Text):
 
     def __init__(self, tokenizer: Tokenizer):
         super().__init__(tokenizer)
-        special = {tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id}
-        self._special = np.array(sorted(special), tokenizer.dtype)
+        self._never = np.array(sorted(set(tokenizer.control_ids)), tokenizer.dtype)
 
     def add(self, document: bytes) -> None:
-        lines = (_SPECIAL.sub(rb"[ \1 ]", document) if b"[" in document else document).split(b"\n")
-        ids, ends = self._tokenizer.encode_batch(lines)
-        ids[np.isin(ids, self._special)] = self._tokenizer.unk_id
+        lines = self._broken(document).split(b"\n")
+        ids, ends = self._tokenizer.encode_batch([b"" if line.isspace() else line for line in lines])
+        ids[np.isin(ids, self._never)] = self._tokenizer.unk_id
         self._tokens.append(ids)
         self._ends.append(ends + self._size)
         self._closes.append(np.arange(len(lines)) == len(lines) - 1)

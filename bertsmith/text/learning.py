@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
@@ -20,8 +20,12 @@ from bertsmith.text.layouts.layout import CorpusPart
 from bertsmith.text.named_corpora import Corpora, open_corpora
 from bertsmith.text.part_encoder import note_broken
 from bertsmith.text.prepare import PrepareRecipe
+from bertsmith.tokenizers.bpe import train_bpe
+from bertsmith.tokenizers.extension import extend
+from bertsmith.tokenizers.families import SPECIAL_FAMILIES, UnicodeForm
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
-from bertsmith.tokenizers.vocabulary import MIN_SIZE, extend, train_vocabulary
+from bertsmith.tokenizers.unigram import train_unigram
+from bertsmith.tokenizers.vocabulary import MIN_SIZE, train_vocabulary
 
 
 @settings
@@ -30,18 +34,52 @@ class TokenizerRecipe(PrepareRecipe):
     ignored."""
 
     vocab: str | None = setting(None, "ignored: the vocabulary is the result", identity=False)  # type: ignore[assignment]
-    lowercase: bool | None = setting(None, "lower-case the text; by default it is, or as the vocabulary to extend")
+    lowercase: bool | None = setting(
+        None, "lower-case the text; by default wordpiece does, bpe and unigram do not; or as the vocabulary to extend"
+    )
     heldout_fraction: float = setting(0.005, "ignored", identity=False, ge=0, lt=1)
     compat: bool = setting(False, "ignored", identity=False)
     part: str | None = setting(None, "ignored", identity=False)
     engine: Annotated[str, ENGINES] = setting("processes", "ignored", identity=False)
     ray_address: str | None = setting(None, "ignored", identity=False)
+    kind: Literal["wordpiece", "bpe", "unigram"] = setting(
+        "wordpiece", "wordpiece: BERT's; bpe: byte-level, RoBERTa's and ModernBERT's; unigram: XLM-R's and DeBERTa's, "
+        "which SentencePiece trains (the extra sentencepiece)", identity=False,
+    )  # fmt: skip
+    special_tokens: Literal["bert", "roberta"] | None = setting(
+        None, "of which family: bert has [CLS] and [MASK], roberta <s> and <mask>; by default roberta", identity=False,
+        only=("kind = bpe or unigram",),
+    )  # fmt: skip
+    normalization: Literal["none", "nfc", "nfkc"] | None = setting(
+        None, "Unicode's form that text is brought to; by default none for bpe, nfkc for unigram", identity=False,
+        only=("kind = bpe or unigram",),
+    )  # fmt: skip
     size: int = setting(30_522, "tokens in the vocabulary; the default is BERT's", ge=MIN_SIZE)
     extend: str | None = setting(
         None, "a vocabulary to keep and add whole words of the corpus to, up to size; by default all of it is trained",
         identity=False,
     )  # fmt: skip
     megabytes: int = setting(300, "text to train on, in MB, taken evenly from the whole corpus", ge=1)
+
+    @property
+    def tags(self) -> set[str]:
+        """What its settings apply to."""
+        return super().tags | ({"kind = bpe or unigram"} if self.kind != "wordpiece" else set())
+
+    @property
+    def casing(self) -> dict[str, bool | None]:
+        """The settings of casing, as the kind has them by default."""
+        if self.kind == "wordpiece":
+            return {"lowercase": self.lowercase is not False, "strip_accents": self.strip_accents}
+        return {"lowercase": self.lowercase is True, "strip_accents": self.strip_accents is True}
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """What else decides ids of another kind than wordpiece."""
+        if self.kind == "wordpiece":
+            return {}
+        form = self.normalization or ("none" if self.kind == "bpe" else "nfkc")
+        return {"kind": self.kind, "special_tokens": self.special_tokens or "roberta", "normalization": form}
 
 
 @no_empty_folder
@@ -55,8 +93,9 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
     corpora = open_corpora(recipe, (out, *([] if recipe.extend is None else [Path(recipe.extend)])))
     own = identity(recipe) | corpora.identity
     if recipe.extend is None:
-        base, notes = None, [f"vocabulary: {'cased' if recipe.lowercase is False else 'lower-cased'} (lowercase)"]
-        casing = {"lowercase": recipe.lowercase is not False, "strip_accents": recipe.strip_accents}
+        base, casing = None, recipe.casing
+        notes = [f"vocabulary: {'lower-cased' if casing['lowercase'] else 'cased'} (lowercase)"]
+        own |= recipe.rules
     else:
         base = Tokenizer.load(recipe.extend, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)
         notes = [f"{recipe.extend}: {base.casing}", *base.notes()]
@@ -71,11 +110,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
             return Tokenizer.load(out)
         counts: Counter[str] = Counter()
         texts = _texts(corpora, recipe, counts, notes)
-        if base is None:
-            lowercase = recipe.lowercase is not False
-            tokenizer = train_vocabulary(texts, recipe.size, lowercase=lowercase, strip_accents=recipe.strip_accents)
-        else:
-            tokenizer = extend(base, texts, recipe.size)
+        tokenizer = _train(recipe, texts) if base is None else extend(base, texts, recipe.size)
         (out / "manifest.json").unlink(missing_ok=True)
         content = {"identity": own, "counts": dict(counts), "fingerprint": tokenizer.fingerprint}
         try:
@@ -86,6 +121,15 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
                 (out / name).unlink(missing_ok=True)
             raise
         return tokenizer
+
+
+def _train(recipe: TokenizerRecipe, texts: Iterator[str]) -> Tokenizer:
+    lowercase, strip_accents = recipe.casing.values()
+    if recipe.kind == "wordpiece":
+        return train_vocabulary(texts, recipe.size, lowercase=bool(lowercase), strip_accents=strip_accents)
+    form = UnicodeForm(recipe.rules["normalization"], bool(lowercase), bool(strip_accents))
+    train = train_bpe if recipe.kind == "bpe" else train_unigram
+    return train(texts, recipe.size, SPECIAL_FAMILIES[recipe.rules["special_tokens"]], form)
 
 
 def _texts(corpora: Corpora, recipe: TokenizerRecipe, counts: Counter[str], notes: list[str]) -> Iterator[str]:

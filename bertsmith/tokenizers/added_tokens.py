@@ -4,6 +4,7 @@ Source: transformers 5, `_from_pretrained` and `__init__` in tokenization_utils_
 tokenization_utils_tokenizers.py.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from tokenizers import AddedToken
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.json_files import member, read_optional
-from bertsmith.tokenizers.wordpiece import MAX_IDS, SPECIAL_TOKENS_BY_KEY
+from bertsmith.tokenizers.definition import MAX_IDS
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """In transformers' order."""
@@ -48,6 +49,10 @@ class AddedTokens(NamedTuple):
                 token.special = True
         return found
 
+    def names(self) -> dict[str, str]:
+        """Return the texts of the named tokens, by their keys."""
+        return {key: _content(value) for key, value in self.named.items()}
+
     def check_never_split(self, fast: tokenizers.Tokenizer, folder: Path) -> None:
         """Raise UserError for a token of never_split that is not an added one, which alone are never split."""
         known = {token.content for token in fast.get_added_tokens_decoder().values()}
@@ -60,15 +65,16 @@ class AddedTokens(NamedTuple):
 
 
 def read_added_tokens(
-    folder: Path, config: dict[str, Any], filed: list[dict[str, Any]], has_names: bool
+    folder: Path,
+    config: dict[str, Any],
+    filed: list[dict[str, Any]],
+    defaults: Mapping[str, TokenSpec],
+    extra: Sequence[TokenSpec] = (),
 ) -> AddedTokens:
     """Read the added tokens of tokenizer_config.json (`config`), and where it has no added_tokens_decoder also those of
-    special_tokens_map.json, added_tokens.json and tokenizer.json (`filed`). With `has_names` BERT's special tokens are
-    named even where no file names them.
-
-    Raises:
-        UserError: transformers could not read a value; a special token is not BERT's.
-    """
+    special_tokens_map.json, added_tokens.json and tokenizer.json (`filed`). Where no file names them, special tokens
+    have the names of `defaults`, and additional ones are `extra`. Raises UserError where transformers could not read a
+    value."""
     path = folder / "tokenizer_config.json"
     content = dict(config)
     if "additional_special_tokens" in content and not content.get("extra_special_tokens"):
@@ -94,9 +100,8 @@ def read_added_tokens(
             )
     if "additional_special_tokens" in content and "extra_special_tokens" not in content:
         content["extra_special_tokens"] = content.pop("additional_special_tokens")
-    return AddedTokens(
-        by_id, _read_named(content, explicit, path, has_names), _extra(content, path), _never_split(content, path)
-    )
+    found = _extra(content, path) if "extra_special_tokens" in content else list(extra)
+    return AddedTokens(by_id, _read_named(content, explicit, path, defaults), found, _never_split(content, path))
 
 
 def _take_out(content: dict[str, Any], explicit: dict[str, Any]) -> None:
@@ -130,21 +135,13 @@ def _read_legacy(path: Path, content: dict[str, Any]) -> dict[int, AddedToken]:
     }
 
 
-def _read_named(content: dict[str, Any], explicit: dict[str, Any], path: Path, has_names: bool) -> dict[str, TokenSpec]:
+def _read_named(
+    content: dict[str, Any], explicit: dict[str, Any], path: Path, defaults: Mapping[str, TokenSpec]
+) -> dict[str, TokenSpec]:
     named: dict[str, TokenSpec] = {}
-    standard: dict[str, Any] = dict(SPECIAL_TOKENS_BY_KEY) if has_names else {}
     for key in _NAMED:
-        value = _value((standard | content).get(key), path, key)
-        if value is None and key in content and key in standard:
-            raise UserError(f"{path}: {key} = null; it must be {SPECIAL_TOKENS_BY_KEY[key]}")
-        if value is None:
-            continue
-        if key in SPECIAL_TOKENS_BY_KEY and _content(value) != SPECIAL_TOKENS_BY_KEY[key]:
-            raise UserError(
-                f"{path}: {key} = {quoted(_content(value), 60)}; bertsmith reads tokenizers whose {key} is "
-                f"{SPECIAL_TOKENS_BY_KEY[key]}, as BERT's and ELECTRA's"
-            )
-        named[key] = value
+        if (value := _value((dict(defaults) | content).get(key), path, key)) is not None:
+            named[key] = value
     own = {key: content[key] for key in content if key.endswith("_token") and key not in _NAMED}
     for key, value in (own | explicit).items():
         if (found := _value(value, path, key)) is not None:

@@ -1,4 +1,4 @@
-"""Whether a vocabulary is of lower-cased text, judged by its words; and warnings about pieces that no text can give."""
+"""Whether a vocabulary is of lower-cased text, judged by its words; and warnings about pieces that no text gives."""
 
 import re
 from collections.abc import Iterable
@@ -9,6 +9,8 @@ from bertsmith.errors import quoted
 
 _MARKER = re.compile(r"[\[<{(].*[\]>})]", re.DOTALL)
 """[MASK], [unused1], <URL>, {NAME}: a token in brackets is no word."""
+
+_BARE = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
 
 _LOWER = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=True)
 
@@ -30,10 +32,13 @@ def warnings(tokens: Iterable[str], normalizer: normalizers.Normalizer | None) -
     """Return lines about pieces that no text gives, and text that no piece is for, by the setting that makes it so.
 
     Args:
-        normalizer: of the tokenizer; only of BERT's is anything known.
+        tokens: pieces; the mark of those inside of words, "##", is no part of a text.
+        normalizer: of the tokenizer; None where it has none, and every piece may come.
     """
-    if not isinstance(normalizer, normalizers.BertNormalizer):
+    if normalizer is None:
         return []
+    if not isinstance(normalizer, normalizers.BertNormalizer):
+        return _of_other_normalizer(tokens, normalizer)
     tokens = [token for token in tokens if not _MARKER.fullmatch(token)]
     kept = normalizers.BertNormalizer(
         normalizer.clean_text, normalizer.handle_chinese_chars, strip_accents=False, lowercase=False
@@ -62,6 +67,34 @@ def warnings(tokens: Iterable[str], normalizer: normalizers.Normalizer | None) -
             "capitals become [UNK]"
         )
     return lines
+
+
+_WHY = {
+    "capitals": "its normalizer lower-cases text", "accents": "its normalizer takes accents off",
+    "others": "its normalizer writes them otherwise",
+}  # fmt: skip
+
+
+def _of_other_normalizer(tokens: Iterable[str], normalizer: normalizers.Normalizer) -> list[str]:
+    """Return the lines about pieces that are not themselves any more when they are normalized, whatever spaces a
+    normalizer puts around them or marks."""
+    tokens = [token for token in tokens if "\ufffd" not in token and not _MARKER.fullmatch(token)]
+    changed: dict[str, list[str]] = {kind: [] for kind in _WHY}
+    for token in tokens:
+        body = token.strip()
+        normalized = normalizer.normalize_str(body).replace("\u2581", " ").strip()
+        if normalized == body or not body:
+            continue
+        if has_capital(body) and _LOWER.normalize_str(normalized) == normalized:
+            changed["capitals"].append(body)
+        else:
+            kind = "accents" if normalized == _BARE.normalize_str(body) else "others"
+            changed[kind].append(body)
+    return [
+        f"warning: {len(pieces):,} of {len(tokens):,} pieces can never be produced, as {_some(pieces)}: {_WHY[kind]}"
+        for kind, pieces in changed.items()
+        if pieces
+    ]
 
 
 def _is_plain(token: str) -> bool:

@@ -1,31 +1,37 @@
-"""WordPiece: a vocabulary file or a tokenizer file in, ids out, as transformers' fast BERT tokenizer gives them.
+"""A vocabulary or a tokenizer's files in, ids out, as transformers' fast tokenizers give them.
 
-Two libraries share one definition: nanotoken turns text into ids (web text at 46 MB/s on one 2.5 GHz core, faster once
-its cache is warm; `tokenizers` at 2.4), `tokenizers` reads and writes the files and gives character offsets.
-`Tokenizer.check_against_reference` holds one to the other.
+Two libraries share one definition: `tokenizers` reads and writes the files and gives character offsets; an engine turns
+text into ids, for WordPiece nanotoken (web text at 46 MB/s on one 2.5 GHz core, faster once its cache is warm;
+`tokenizers` at 2.4). `Tokenizer.check_against_reference` holds one to the other.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from importlib.metadata import version
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import nanotoken
 import numpy as np
 import tokenizers
 from tokenizers import models, normalizers
 
 from bertsmith.errors import UserError, quoted
-from bertsmith.storage.files import sha256_json, write_text
+from bertsmith.storage.files import write_text
 from bertsmith.storage.json_files import write_json
 from bertsmith.tokenizers import casing
-from bertsmith.tokenizers.tokenizer_folder import Casing, Read, read_file, read_tokenizer_folder
-from bertsmith.tokenizers.vocabulary_file import check_special_tokens, write_vocabulary
-from bertsmith.tokenizers.wordpiece import SPECIAL_TOKENS, SPECIAL_TOKENS_BY_KEY, fill_holes, guarded, not_wordpiece
+from bertsmith.tokenizers.bert_folder import Casing, Read
+from bertsmith.tokenizers.definition import fill_holes
+from bertsmith.tokenizers.engines import fastest_engine
+from bertsmith.tokenizers.fingerprint import tokenizer_fingerprint
+from bertsmith.tokenizers.pieces import find_pieces
+from bertsmith.tokenizers.sentencepiece_file import convert_folder, has_sentencepiece_model
+from bertsmith.tokenizers.special_tokens import ROLES, conclude_special_tokens, num_separators
+from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS as SPECIAL_TOKENS
+from bertsmith.tokenizers.tokenizer_folder import VOCABULARY_FILES, read_file, read_tokenizer_folder
+from bertsmith.tokenizers.vocabulary_file import write_vocabulary
+from bertsmith.tokenizers.word_bounds import WordBounds
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
-"""Written by `Tokenizer.save`."""
+"""Written by `Tokenizer.save`; vocab.txt of WordPiece alone."""
 
 COMPAT_WORD_LENGTH = 200  # of google-research/electra, model/tokenization.py, WordpieceTokenizer
 
@@ -34,40 +40,58 @@ class Tokenizer:
     """Text ↔ ids for one vocabulary, one normalisation and one longest word; immutable.
 
     A text that literally holds a special token ("[MASK]" in a document about BERT) gets that token's id, as it does
-    from transformers' BertTokenizerFast. Where a text must not bring special ids in, as in training data, the caller
-    breaks them up first (`bertsmith.text.encoding` does).
+    from transformers' tokenizers. Where a text must not bring special ids in, as in training data, the caller breaks
+    them up first (`bertsmith.text.encoding` does).
 
     Attributes:
         fast: the same tokenizer in the `tokenizers` library: slower, with character offsets; no truncation, no padding.
+        kind: the type of its model: WordPiece, BPE, Unigram or WordLevel.
+        special_tokens: key of tokenizer_config.json → token, as {"mask_token": "<mask>"}.
         fingerprint: hex sha256 of what decides the ids (vocabulary, added tokens, normalisation, longest word): equal
             for a `vocab.txt` and a `tokenizer.json` that say the same.
         vocab_size: number of ids, 0 … vocab_size - 1.
+        word_bounds: which tokens of a row begin a word.
+        num_separators: special tokens between two texts: 2 in RoBERTa's way.
         lowercase, strip_accents: of a BERT normaliser; None where a tokenizer file has a normaliser of its own.
     """
 
-    def __init__(self, fast: tokenizers.Tokenizer, source: str = "tokenizer", read: Read | None = None) -> None:
-        """Wrap `fast`; errors name `source`, and `read` has notes about its files.
+    def __init__(
+        self,
+        fast: tokenizers.Tokenizer,
+        source: str = "tokenizer",
+        read: Read | None = None,
+        special_tokens: dict[str, str] | None = None,
+    ) -> None:
+        """Wrap `fast`; errors name `source`, and `read` has notes about its files. Special tokens are concluded where
+        they are not given.
 
         Raises:
-            UserError: not a WordPiece tokenizer, a special token is missing, ids that are not each used once.
+            UserError: there is no token for a role; ids that are not each used once.
         """
         fast.no_truncation()
         fast.no_padding()
         fast = fill_holes(fast, source)
         self.fast = fast
         self._source, self._read = source, read
-        self._tokens = _check_vocabulary(fast, source)
-        _check_added_tokens(fast, source)
-        self._ids = {token: id for id, token in enumerate(self._tokens)}
+        self._tokens = [str(fast.id_to_token(id)) for id in range(1 + max(fast.get_vocab().values(), default=-1))]
+        self._ids = fast.get_vocab()
+        definition = json.loads(fast.to_str())
+        self.special_tokens = special_tokens or conclude_special_tokens(
+            fast, definition, read.names if read else {}, source
+        )
         self.vocab_size = len(self._tokens)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
-            self._ids[token] for token in SPECIAL_TOKENS
+            self._ids[self.special_tokens[key]] for key in ROLES
         )
-        definition = fast.to_str()
-        self._encoder: nanotoken.WordPieceTokenizer = guarded(
-            lambda: nanotoken.WordPieceTokenizer.from_json(definition), source, "use a BERT tokenizer"
-        )
-        self.fingerprint = _fingerprint(json.loads(definition), self._tokens)
+        self.kind: str = definition["model"]["type"]
+        if self.kind == "WordPiece":
+            _check_unknown(fast, self.special_tokens["unk_token"], source)
+            _check_added_tokens(fast, source)
+        self._engine = fastest_engine(fast, definition, source)
+        self._pieces = find_pieces(definition, self._tokens, fast.pre_tokenizer)
+        self.word_bounds: WordBounds = self._pieces.bounds
+        self.num_separators = num_separators(fast)
+        self.fingerprint = tokenizer_fingerprint(definition, self._tokens, self.special_tokens)
         bert = isinstance(fast.normalizer, normalizers.BertNormalizer)
         self.lowercase: bool | None = fast.normalizer.lowercase if bert else None
         self.strip_accents: bool | None = fast.normalizer.strip_accents if bert else None
@@ -76,8 +100,9 @@ class Tokenizer:
     def load(
         cls, path: str | Path, *, lowercase: bool | None = None, strip_accents: bool | None = None, compat: bool = False
     ) -> "Tokenizer":
-        """Load the tokenizer of a `vocab.txt`, a `tokenizer.json`, or a folder with one of them, which is read as
-        transformers' AutoTokenizer reads it (see `bertsmith.tokenizers.tokenizer_folder`).
+        """Load the tokenizer of a `vocab.txt`, a `tokenizer.json`, or a folder with one of them, with a `vocab.json`
+        and a `merges.txt`, or with SentencePiece's model, which is read as transformers' AutoTokenizer reads it (see
+        `bertsmith.tokenizers.tokenizer_folder`).
 
         Args:
             lowercase: whether text is lower-cased; None: as the files say, and where they do not, if no word of the
@@ -86,24 +111,27 @@ class Tokenizer:
             compat: cut words of up to 200 characters, as the reference does, instead of 100.
 
         Raises:
-            UserError: a file is missing, unreadable, not UTF-8, not a WordPiece tokenizer; the vocabulary lacks a
-                special token; a key or class cannot be honoured; the files say another casing than the arguments.
+            UserError: a file is missing, unreadable, not UTF-8, not a tokenizer's; the vocabulary lacks a special
+                token; a key or class cannot be honoured; the files say another casing than the arguments.
         """
         path = Path(path)
         chosen = Casing(lowercase, strip_accents)
         if path.is_dir():
-            if not any((path / name).is_file() for name in TOKENIZER_FILES[:2]):
+            if any((path / name).is_file() for name in VOCABULARY_FILES):
+                read = read_tokenizer_folder(path, chosen)
+            elif has_sentencepiece_model(path):
+                read = convert_folder(path, chosen)
+            else:
                 raise UserError(
                     f"{path}: no tokenizer.json and no vocab.txt in this folder; name the file or another folder"
                 )
-            read = read_tokenizer_folder(path, chosen)
         elif path.exists():
             read = read_file(path, chosen)
         else:
             raise UserError(f"{path}: no such file; name a vocab.txt, a tokenizer.json or a folder with one of them")
-        if compat:
+        if compat and isinstance(read.fast.model, models.WordPiece):
             read.fast.model.max_input_chars_per_word = COMPAT_WORD_LENGTH
-        return cls(read.fast, str(path), read)
+        return cls(read.fast, str(path / "tokenizer.json" if (path / "tokenizer.json").is_file() else path), read)
 
     @property
     def casing(self) -> str:
@@ -113,7 +141,11 @@ class Tokenizer:
 
     def notes(self) -> list[str]:
         """Return notes: lines of the vocabulary that belong to no token, pieces that no text can produce."""
-        return [*(self._read.notes if self._read else ()), *casing.warnings(self._tokens, self.fast.normalizer)]
+        is_bert = isinstance(self.fast.normalizer, normalizers.BertNormalizer)
+        tokens = self._tokens if is_bert else self._pieces.texts
+        if self._pieces.marking == "bytes":  # all bytes are there, whatever is normalized
+            tokens = [token for token in tokens if len(token.strip()) > 1]
+        return [*(self._read.notes if self._read else ()), *casing.warnings(tokens, self.fast.normalizer)]
 
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts end to end, and where each text ends, without special tokens, on the calling
@@ -127,8 +159,20 @@ class Tokenizer:
             ids: [T] uint16 where the vocabulary allows, else uint32.
             ends: [len(texts)] int64; text i is `ids[ends[i - 1]:ends[i]]`.
         """
-        ids, offsets = self._encoder.encode_batch(texts, add_special_tokens=False, parallel=False)
-        return ids.astype(self.dtype, copy=False), offsets[1:]
+        ids, ends = self._engine.encode_batch(texts)
+        return ids.astype(self.dtype, copy=False), ends
+
+    def encode_words(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same of single words, each cut as it is inside of a text, after a space."""
+        beginning = self.word_beginning
+        return self.encode_batch([beginning + word for word in words] if beginning else words)
+
+    def encode_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield of each text its ids [T], and where each token begins and ends in it, in characters, without the white
+        space around it: [T, 2] int32."""
+        for text, encoded in zip(texts, self.fast.encode_batch(texts, add_special_tokens=False), strict=True):
+            offsets = [_without_space(text, start, end) for start, end in encoded.offsets]
+            yield np.array(encoded.ids, dtype=self.dtype), np.array(offsets, dtype=np.int32).reshape(-1, 2)
 
     def encode_each(self, texts: Sequence[str]) -> list[list[int]]:
         """Return a list of ids for each text."""
@@ -152,10 +196,49 @@ class Tokenizer:
         """Return the id of this token; KeyError where there is none."""
         return self._ids[token]
 
+    @property
+    def mask_token(self) -> str:
+        """The mask as a text names it."""
+        return self.special_tokens["mask_token"]
+
+    @property
+    def control_ids(self) -> tuple[int, int, int, int]:
+        """The ids of [CLS], [SEP], [PAD] and [MASK], by whatever names: those that are never predicted."""
+        return self.cls_id, self.sep_id, self.pad_id, self.mask_id
+
+    @property
+    def word_beginning(self) -> str:
+        """What to put before a single word, so that it is cut as inside of a text."""
+        return self._pieces.word_beginning
+
+    @property
+    def space_mark(self) -> str:
+        """The character that stands for a space in pieces, of byte-level and "▁" ones."""
+        return self._pieces.mark if self._pieces.word_beginning else " "
+
+    def text(self, id: int) -> str:
+        """Return a token's characters in a text, with the space before it where that is its own."""
+        return self._pieces.texts[id]
+
+    def shown(self, id: int) -> str:
+        """Return a token as people are shown it: as in the vocabulary, of byte-level ones the characters that the bytes
+        are, with "▁" for a space before them."""
+        return self._pieces.shown(id, self._tokens[id])
+
+    def continues(self, shown: str) -> bool:
+        """Return whether a token, as it is shown, is written without a space before it."""
+        return self._pieces.continues(shown)
+
+    def append(self, text: str, shown: str) -> str:
+        """Return `text` with a token after it, given as it is shown."""
+        return self._pieces.append(text, shown)
+
     def save(self, folder: Path) -> None:
-        """Write `tokenizer.json`, `vocab.txt` and the `tokenizer_config.json` that AutoTokenizer looks for."""
+        """Write `tokenizer.json`, the `tokenizer_config.json` that AutoTokenizer looks for, and of WordPiece
+        `vocab.txt`."""
         write_text(folder / "tokenizer.json", self.fast.to_str(pretty=True))
-        write_text(folder / "vocab.txt", write_vocabulary(self._tokens))
+        if self.kind == "WordPiece":
+            write_text(folder / "vocab.txt", write_vocabulary(self._tokens))
         write_json(folder / "tokenizer_config.json", self._transformers_config())
 
     def check_against_reference(self, texts: Iterable[str | bytes]) -> None:
@@ -167,19 +250,19 @@ class Tokenizer:
             expected = self.fast.encode(text, add_special_tokens=False).ids
             if ids.tolist() != expected:
                 raise UserError(
-                    f"text {number} of the sample, {quoted(text, 60)}: nanotoken {version('nanotoken')} and tokenizers "
+                    f"text {number} of the sample, {quoted(text, 60)}: {self._engine.name} and tokenizers "
                     f"{tokenizers.__version__} disagree on its ids; install the versions in constraints.txt"
                 )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Tokenizer, (self.fast,)
+        return Tokenizer, (self.fast, self._source, None, self.special_tokens)
 
     def _transformers_config(self) -> dict[str, Any]:
         """Return transformers' configuration: `PreTrainedTokenizerFast` takes tokenizer.json as it is; `BertTokenizer`
         (transformers 5) would rebuild the tokenizer from its vocabulary and lose the word length. A special token is
         named only where it is one in texts: naming it makes it one."""
         added = {token.content for token in self.fast.get_added_tokens_decoder().values()}
-        return {name: token for name, token in SPECIAL_TOKENS_BY_KEY.items() if token in added} | {
+        return {name: token for name, token in self.special_tokens.items() if token in added} | {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
             "do_lower_case": self.lowercase,
@@ -205,38 +288,19 @@ def _check_added_tokens(fast: tokenizers.Tokenizer, source: str) -> None:
             )
 
 
-def _check_vocabulary(fast: tokenizers.Tokenizer, source: str) -> list[str]:
-    """Return the tokens of `fast` in the order of their ids; raises UserError for a tokenizer that is not BERT's."""
-    if not isinstance(fast.model, models.WordPiece):
-        raise UserError(not_wordpiece(source, type(fast.model).__name__))
-    ids = fast.get_vocab(with_added_tokens=True)
-    check_special_tokens(ids, source)
-    if fast.model.unk_token != "[UNK]" or fast.model.token_to_id("[UNK]") is None:
+def _check_unknown(fast: tokenizers.Tokenizer, unknown: str, source: str) -> None:
+    """Raise UserError where a WordPiece model gives another token for unknown words, or one that it does not have."""
+    if fast.model.unk_token != unknown or fast.model.token_to_id(unknown) is None:
         raise UserError(
-            f"{source}: unknown words become {quoted(fast.model.unk_token, 60)}; they must become [UNK] of the "
+            f"{source}: unknown words become {quoted(fast.model.unk_token, 60)}; they must become {unknown} of the "
             f"vocabulary"
         )
-    return sorted(ids, key=ids.__getitem__)
 
 
-def explicit_normalizer(definition: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the normalizer of a tokenizer.json; of BERT's with strip_accents, which is as lowercase where it is
-    null."""
-    normalizer = definition["normalizer"]
-    if normalizer and normalizer["type"] == "BertNormalizer" and normalizer["strip_accents"] is None:
-        normalizer = normalizer | {"strip_accents": normalizer["lowercase"]}
-    return normalizer
-
-
-def _fingerprint(definition: dict[str, Any], tokens: list[str]) -> str:
-    """Hash the parts that decide ids, each by name: keys that a later `tokenizers` adds must change nothing."""
-    added = ("id", "content", "single_word", "lstrip", "rstrip", "normalized")
-    model = ("unk_token", "continuing_subword_prefix", "max_input_chars_per_word")
-    parts = {
-        "tokens": tokens,
-        "added_tokens": [{key: token[key] for key in added} for token in definition["added_tokens"]],
-        "model": {key: definition["model"][key] for key in model},
-        "normalizer": explicit_normalizer(definition),
-        "pre_tokenizer": definition["pre_tokenizer"],
-    }
-    return sha256_json(parts)
+def _without_space(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a stretch of a text without the white space at its ends; of nothing else, its empty end."""
+    while start < end and text[start].isspace():
+        start += 1
+    while start < end and text[end - 1].isspace():
+        end -= 1
+    return start, end

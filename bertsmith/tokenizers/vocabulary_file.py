@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import read_text
-from bertsmith.tokenizers.wordpiece import MAX_IDS, SPECIAL_TOKENS, placeholder
+from bertsmith.tokenizers.definition import MAX_IDS, placeholder
+from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS
 
 MAX_VOCABULARY_BYTES = 128 << 20  # the largest in use have about 15 MB
 MAX_TOKEN_LENGTH = 10_000  # characters of a token

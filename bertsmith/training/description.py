@@ -37,8 +37,13 @@ def describe_model(path: Path) -> tuple[str, dict[str, Any], list[object]]:
     uses = HEADS[first.head].uses
     if first.head == "replaced_tokens" and len(model.networks) == 2:
         uses = f"predict (marks replaced tokens, fills [MASK]), evaluate{uses.partition('tokens)')[2]}"
-    facts["use it with"] = uses
-    command = ["predict", path, *HEADS[first.head].next_arguments]
+    mask = model.tokenizer.mask_token
+    facts["use it with"] = uses.replace("[MASK]", mask)
+    command = [
+        "predict",
+        path,
+        *(str(argument).replace("[MASK]", mask) for argument in HEADS[first.head].next_arguments),
+    ]
     if first.head is None:
         command = ["finetune", "cola", f"model={path}", "data=data/glue", "--out", "runs/cola"]
     return f"{path}: a model", facts, command
@@ -75,7 +80,7 @@ def _token_facts(model: Model) -> dict[str, Any]:
     longest, seen = model.network.settings.max_position_embeddings, model.network.trained_length
     trained = f", trained on rows of {seen}" if seen else ""
     return {
-        "tokenizer": f"WordPiece, {tokenizer.vocab_size:,} tokens, {casing}{rows}",
+        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} tokens, {casing}{rows}",
         "longest row": f"{longest:,} tokens{trained}",
     }
 

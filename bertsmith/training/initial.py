@@ -259,7 +259,7 @@ def _choose(recipe: PretrainRecipe, model: Model) -> tuple[list[Network], list[s
 
 def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") -> list[list[int]]:
     """Return the model's ids for each token of the data that the model does not have."""
-    from bertsmith.tokenizers.vocabulary import extends, pieces
+    from bertsmith.tokenizers.extension import extends, pieces_of
 
     if not extends(tokenizer, model.tokenizer):
         path = Path(str(recipe.init))
@@ -269,7 +269,7 @@ def _new_tokens(recipe: PretrainRecipe, model: Model, tokenizer: "Tokenizer") ->
             f"the text with vocab={place}, or with what `bertsmith tokenizer … {quote(f'extend={place}')}` makes of it"
         )
     known = model.tokenizer.vocab_size
-    return [pieces(model.tokenizer, tokenizer.token(id)) for id in range(known, tokenizer.vocab_size)]
+    return [pieces_of(tokenizer, id, model.tokenizer) for id in range(known, tokenizer.vocab_size)]
 
 
 def _with_tokens(weights: dict[str, Tensor], known: int, pieces: list[list[int]]) -> dict[str, Tensor]:

@@ -45,5 +45,5 @@ def test_what_masking_never_hides_is_no_guess_and_texts_without_a_mask_have_none
         ("[MASK] and [MASK]", ["[MASK]", r"\1"], r"[MASK] and \1"),
     ],
 )
-def test_the_best_takes_the_masks_place(text, tokens, expected):
-    assert filled(text, [[(token, 0.5), ("other", 0.1)] for token in tokens]) == expected
+def test_the_best_takes_the_masks_place(text, tokens, expected, tmp_path):
+    assert filled(text, [[(token, 0.5), ("other", 0.1)] for token in tokens], toy_tokenizer(tmp_path)) == expected

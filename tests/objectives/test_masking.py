@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from bertsmith.objectives.masking import MaskingPolicy, MaskingSettings, MaskingVocabulary, mask
 from bertsmith.randomness import derived_rng
+from bertsmith.tokenizers.word_bounds import WordBounds
 
 VOCABULARY = MaskingVocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4))
 
@@ -96,7 +97,8 @@ def test_shares_above_one_are_refused():
         MaskingSettings(mask_token_prob=0.9, random_token_prob=0.2)
 
 
-PIECES = MaskingVocabulary(size=1000, mask_id=4, never_masked=(0, 2, 3, 4), is_continuation=np.arange(1000) >= 700)
+IS_CONTINUATION = np.arange(1000) >= 700
+PIECES = MaskingVocabulary(1000, 4, (0, 2, 3, 4), WordBounds.of_marked(IS_CONTINUATION))
 
 
 @given(st.lists(st.integers(2, 128), min_size=1, max_size=10), st.integers(0, 99))
@@ -114,7 +116,7 @@ def test_whole_words_are_predicted_whole_or_not_at_all(lengths, seed):
     predicted = np.zeros(len(ids), dtype=bool)
     predicted[(starts[:, None] + result.positions)[result.weights == 1]] = True
     special = np.isin(ids, PIECES.never_masked)
-    begins = ~PIECES.is_continuation[ids] | np.isin(np.arange(len(ids)), starts + 1)  # none goes on with [CLS]
+    begins = ~IS_CONTINUATION[ids] | np.isin(np.arange(len(ids)), starts + 1)  # none goes on with [CLS]
     words = np.cumsum(begins | special)
     for word in np.unique(words[predicted]):
         assert predicted[words == word].all()
@@ -131,7 +133,7 @@ def test_whole_words_leave_no_word_out():
     result = mask(ids, lengths, PIECES, MaskingPolicy(settings, 19), derived_rng(0, "masks"))
     predicted = np.zeros(len(ids), dtype=bool)
     predicted[((np.arange(3000) * 128)[:, None] + result.positions)[result.weights == 1]] = True
-    share = {piece: predicted[PIECES.is_continuation[ids] == piece].mean() for piece in (False, True)}
+    share = {piece: predicted[IS_CONTINUATION[ids] == piece].mean() for piece in (False, True)}
     assert share[True] == pytest.approx(share[False], rel=0.12)
     assert predicted.mean() == pytest.approx(19 / 128, rel=0.05)
 

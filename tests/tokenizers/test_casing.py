@@ -60,7 +60,20 @@ def test_pieces_that_no_text_gives_are_counted_by_their_setting():
     assert warnings(tokens, normalizers.BertNormalizer(lowercase=False)) == []
     assert warnings(SMALL, normalizers.BertNormalizer(lowercase=False))[0].startswith("warning: no piece has a capital")
     assert warnings(["漢", "[A]"], normalizers.BertNormalizer(lowercase=False)) == []
-    assert warnings(tokens, normalizers.NFKC()) == []
+    assert warnings(tokens, None) == []
+
+
+def test_pieces_that_another_normalizer_never_gives_are_counted_by_the_reason():
+    tokens = [*MARKERS, " the", "The", " Über", "für", "é", "ﬁ", "Ａ", "\ufffd", " "]
+    steps = [normalizers.NFD(), normalizers.StripAccents(), normalizers.NFKC(), normalizers.Lowercase()]
+    assert warnings(tokens, normalizers.Sequence(steps)) == [
+        "warning: 3 of 8 pieces can never be produced, as 'The', 'Über', 'Ａ': its normalizer lower-cases text",
+        "warning: 2 of 8 pieces can never be produced, as 'für', 'é': its normalizer takes accents off",
+        "warning: 1 of 8 pieces can never be produced, as 'ﬁ': its normalizer writes them otherwise",
+    ]
+    assert warnings(tokens, normalizers.NFC()) == []
+    prepend = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    assert warnings(tokens, prepend) == []
 
 
 def write(folder: Path, word: str) -> Path:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertsmith.errors import UserError
+from bertsmith.tokenizers.extension import extend, extends, pieces
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
-from bertsmith.tokenizers.vocabulary import extend, extends, pieces
 from bertsmith.tokenizers.wordpiece import build
 
 LETTERS = "abcdez"

@@ -194,11 +194,11 @@ def test_flags_of_added_tokens(flag: tuple[bool, ...], tmp_path: Path):
         ({"wordpieces_prefix": "@@"}, "wordpieces_prefix"),
         ({"word_tokenizer_type": "mecab"}, "word_tokenizer_type"),
         ({"tokenizer_class": "BertJapaneseTokenizer"}, "tokenizer_class = 'BertJapaneseTokenizer'"),
-        ({"tokenizer_class": "RobertaTokenizer"}, "tokenizer_class = 'Roberta"),
+        ({"tokenizer_class": "RobertaTokenizer"}, "no tokenizer.json, which its tokenizer_class"),
+        ({"tokenizer_class": "MPNetTokenizer"}, "tokenizer_class = 'MPNet"),
         ({"tokenizer_class": "PreTrainedTokenizerFast"}, "no tokenizer.json, which its tokenizer_class"),
         ({"tokenizer_class": 3}, "tokenizer_class must be text"),
-        ({"cls_token": "<s>"}, "cls_token = '<s>'"),
-        ({"mask_token": None}, "mask_token = null"),
+        ({"mask_token": "[CLS]"}, "mask_token = '[CLS]' is cls_token too"),
         ({"do_lower_case": "no"}, "do_lower_case must be true or false or null"),
         ({"tokenize_chinese_chars": 1}, "tokenize_chinese_chars must be"),
         ({"additional_special_tokens": "<e>"}, "additional_special_tokens must be a list"),
@@ -222,6 +222,19 @@ def test_what_cannot_be_honoured_is_refused_by_its_name(content: dict[str, Any],
     with pytest.raises(UserError, match=re.escape(message)) as refusal:
         Tokenizer.load(folder)
     assert str(refusal.value).startswith(str(folder)) and len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "role", "token"),
+    [({"cls_token": "<s>"}, "cls_token", "<s>"), ({"mask_token": None}, "mask_token", "[MASK]")],
+)
+def test_special_tokens_of_other_names_are_added_as_in_transformers(
+    content: dict[str, Any], role: str, token: str, tmp_path: Path
+):
+    said = {"do_lower_case": True} | content
+    folder = write_folder(tmp_path / "f", vocab=TOKENS, tokenizer_config=said, config={"model_type": "bert"})
+    assert ids_here(folder) == ids_there(folder)
+    assert Tokenizer.load(folder).special_tokens[role] == token
 
 
 def test_values_that_change_nothing_are_read(tmp_path: Path):

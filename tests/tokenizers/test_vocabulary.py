@@ -99,7 +99,7 @@ def test_words_that_would_be_unknown_are_not_learnt() -> None:
 
 def test_the_count_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "MAX_DISTINCT", 400)
-    counts = vocabulary._count(TEXTS)
+    counts = vocabulary.count_runs(TEXTS)
     assert len(counts) <= 400
     exact = Counter(" ".join(TEXTS).split())
     assert {word for word, _ in counts.most_common(10)} == {word for word, _ in exact.most_common(10)}
@@ -108,7 +108,7 @@ def test_the_count_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_long_line_is_counted_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "word " * 1000
     monkeypatch.setattr(vocabulary, "SLICE", 500)
-    assert vocabulary._count([text]) == {"word": 1000}
+    assert vocabulary.count_runs([text]) == {"word": 1000}
 
 
 def test_texts_are_read_one_at_a_time() -> None:

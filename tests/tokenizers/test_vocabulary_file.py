@@ -11,9 +11,9 @@ from transformers import BertTokenizerFast
 
 from bertsmith.errors import UserError
 from bertsmith.tokenizers import vocabulary_file
+from bertsmith.tokenizers.definition import from_definition
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.vocabulary_file import read_vocabulary
-from bertsmith.tokenizers.wordpiece import from_definition
 
 SEPARATORS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\u00a0", "\u3000", "\r"]
 """What some readers end a line at, or take off its ends."""

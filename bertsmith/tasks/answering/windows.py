@@ -44,6 +44,8 @@ class Windows:
     special_ids: tuple[int, int]  # [CLS], [SEP]
     num_truncated: int
     """Questions that lost their end."""
+    num_separators: int = 1
+    """[SEP] between question and context."""
 
     def __len__(self) -> int:
         return len(self.question_of)
@@ -56,7 +58,7 @@ class Windows:
     @cached_property
     def context_places(self) -> np.ndarray:
         """[W] int64: the place in the row of the window's first token of the context."""
-        return 2 + self.question_ids.lengths[self.question_of]
+        return 1 + self.num_separators + self.question_ids.lengths[self.question_of]
 
     @cached_property
     def first_tokens(self) -> np.ndarray:
@@ -66,7 +68,8 @@ class Windows:
     def take(self, windows: np.ndarray) -> Tokens:
         """Return the rows of these windows, in this order."""
         stretches = TextIds(self.context_ids.ids, self.first_tokens[windows], self.sizes[windows])
-        rows = join_rows([self.question_ids.take(self.question_of[windows]), stretches], self.special_ids)
+        questions = self.question_ids.take(self.question_of[windows])
+        rows = join_rows([questions, stretches], self.special_ids, num_separators=self.num_separators)
         return Tokens.pack(rows.ids, rows.segment_ids, rows.lengths)
 
     def answer_places(self, window: int, answer: tuple[int, str]) -> tuple[int, int] | None:
@@ -121,14 +124,15 @@ def cut_into_windows(
 
     Source: google-research/electra, finetune/qa/qa_tasks.py.
     """
-    if length - 3 - question_length < 1:
+    num_specials = 2 + tokenizer.num_separators
+    if length - num_specials - question_length < 1:
         raise ValueError(f"sequence_length = {length} has no room behind questions of {question_length} tokens")
     whole = encode_texts(questions.texts, tokenizer)
     question_ids = whole.cut(question_length)
     context_ids, offsets = _with_offsets(questions.contexts, tokenizer)
     context_of = np.array(questions.context_of, dtype=np.int64)
     totals = context_ids.lengths[context_of]  # [Q], tokens of each question's context
-    room = length - 3 - question_ids.lengths
+    room = length - num_specials - question_ids.lengths
     counts = 1 + np.maximum(0, -(-(totals - room) // np.minimum(stride, room)))  # [Q], windows of each question
     question_of = np.repeat(np.arange(len(questions)), counts)
     number = np.arange(len(question_of)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -137,6 +141,7 @@ def cut_into_windows(
     return Windows(
         question_ids, context_ids, offsets, context_of, question_of, starts, sizes,
         (tokenizer.cls_id, tokenizer.sep_id), int((whole.lengths > question_length).sum()),
+        tokenizer.num_separators,
     )  # fmt: skip
 
 
@@ -145,9 +150,9 @@ def _with_offsets(texts: list[str], tokenizer: Tokenizer) -> tuple[TextIds, np.n
     with progress_bar("reading contexts", len(texts), patience=PATIENCE_SECONDS) as bar:
         for start in range(0, len(texts), CONTEXTS_AT_ONCE):
             chunk = texts[start : start + CONTEXTS_AT_ONCE]
-            for encoded in tokenizer.fast.encode_batch(chunk, add_special_tokens=False):
-                ids.append(np.array(encoded.ids, dtype=tokenizer.dtype))
-                offsets.append(np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2))
+            for its_ids, its_offsets in tokenizer.encode_with_offsets(chunk):
+                ids.append(its_ids)
+                offsets.append(its_offsets)
             bar.update(start + len(chunk))
     lengths = np.array([len(part) for part in ids], dtype=np.int64)
     return TextIds(np.concatenate(ids), np.cumsum(lengths) - lengths, lengths), np.concatenate(offsets)

@@ -93,14 +93,15 @@ def encode(examples: Examples, tokenizer: Tokenizer, length: int) -> Rows:
     Source: google-research/bert, run_classifier.py, _truncate_seq_pair.
     """
     segments = [encode_texts(texts, tokenizer) for texts in (examples.first, examples.second) if texts is not None]
-    budget = length - 1 - len(segments)
+    budget = length - 2 - (len(segments) - 1) * tokenizer.num_separators
     truncated = np.sum([texts.lengths for texts in segments], axis=0) > budget
     if len(segments) == 1:
         segments = [segments[0].cut(budget)]
     else:
         lengths = truncate_pairs(segments[0].lengths, segments[1].lengths, budget)
         segments = [texts.cut(fitting) for texts, fitting in zip(segments, lengths, strict=True)]
-    return join_rows(segments, (tokenizer.cls_id, tokenizer.sep_id), int(truncated.sum()))
+    specials = (tokenizer.cls_id, tokenizer.sep_id)
+    return join_rows(segments, specials, int(truncated.sum()), tokenizer.num_separators)
 
 
 def truncate_pairs(first: np.ndarray, second: np.ndarray, budget: int) -> tuple[np.ndarray, np.ndarray]:

@@ -203,7 +203,7 @@ def encode_words(sentences: Sequence[Sequence[str]], tokenizer: Tokenizer, lengt
     Source: google-research/electra, finetune/tagging/tagging_tasks.py.
     """
     num_words = np.array([len(words) for words in sentences])
-    ids, id_ends = tokenizer.encode_batch([word for words in sentences for word in words])
+    ids, id_ends = tokenizer.encode_words([word for words in sentences for word in words])
     pieces = np.diff(id_ends, prepend=0)
     unknown = np.flatnonzero(pieces == 0)
     ids = np.insert(ids, id_ends[unknown], tokenizer.unk_id)
