@@ -1,9 +1,9 @@
 """The training step of bertsmith and of `transformers`: the same network, on the same random rows.
 
 `transformers` has `ElectraForMaskedLM` (`BertForMaskedLM` where embeddings are as wide as the layers, or the class of
-the network's kind) with its dense
-scores over the vocabulary, and `torch.optim.AdamW`; for ELECTRA it is that as the generator, with Gumbel noise at the
-masked positions, and `ElectraForPreTraining` on the same embeddings.
+the network's kind, of DeBERTa with DeBERTaV3's settings) with its dense scores over the vocabulary, and
+`torch.optim.AdamW`; for ELECTRA it is that as the generator, with Gumbel noise at the masked positions, and
+`ElectraForPreTraining` on the same embeddings.
 """
 
 import contextlib
@@ -21,12 +21,18 @@ if TYPE_CHECKING:  # each contestant has a process of its own on the CPU, and in
 
 MASK_ID, DISCRIMINATOR_WEIGHT = 103, 50.0
 
-LAYERS = ("ElectraLayer", "BertLayer", "RobertaLayer")
+LAYERS = ("ElectraLayer", "BertLayer", "RobertaLayer", "DebertaV2Layer")
 OTHER_PARTS = (
     "ElectraEmbeddings", "BertEmbeddings", "ElectraGeneratorPredictions", "ElectraDiscriminatorPredictions",
     "BertLMPredictionHead",
 )  # fmt: skip
 """Of transformers, what is compiled: on the CPU the layers, on a GPU what we compile ourselves."""
+
+DEBERTA_V3 = {
+    "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 256, "share_att_key": True,
+    "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+}  # fmt: skip
+"""The published models' settings, which are our defaults."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Network:
     length: int = 128
     vocab_size: int = 30_522
     kind: str = "classic"
-    """Of the encoder: classic, or roberta."""
+    """Of the encoder: classic, roberta or deberta."""
 
     @property
     def predictions(self) -> int:
@@ -195,6 +201,10 @@ def masked_token_model(network: Network, hidden_size: int | None = None) -> nn.M
 
         positions = {"max_position_embeddings": 514, "type_vocab_size": 1}
         return RobertaForMaskedLM(RobertaConfig(**shape, **positions))
+    if network.kind == "deberta":
+        from transformers import DebertaV2Config, DebertaV2ForMaskedLM
+
+        return DebertaV2ForMaskedLM(DebertaV2Config(**shape, **DEBERTA_V3))
     if "embedding_size" in shape:
         return ElectraForMaskedLM(ElectraConfig(**shape))
     return BertForMaskedLM(BertConfig(**shape))

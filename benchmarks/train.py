@@ -2,9 +2,9 @@
 
     python -m benchmarks.train --out train.json
 
-Random full rows of 128 tokens, dropout 0.1 on both sides, forward, backward, clipping and optimizer
-(`contestants.py`).
-Each measurement has a process of its own, since its peak memory is one of the figures; compilation is not counted.
+Random full rows of 128 tokens (of DeBERTa also of 512), dropout 0.1 on both sides, forward, backward, clipping and
+optimizer (`contestants.py`). Each measurement has a process of its own, since its peak memory is one of the figures;
+compilation is not counted.
 """
 
 import argparse
@@ -24,6 +24,9 @@ NETWORKS = {
     "electra": Network(256, 12, 128, generator_fraction=0.25),
     "tiny": Network(128, 2),
     "roberta": Network(256, 12, vocab_size=50_265, kind="roberta"),
+    "deberta-v3-xsmall": Network(384, 12, kind="deberta", vocab_size=128_100),
+    "deberta-v3-xsmall, long": Network(384, 12, kind="deberta", vocab_size=128_100, length=512),
+    "deberta-v3-xsmall, 30 k": Network(384, 12, kind="deberta"),
 }
 CASES = {
     # what: (network, rows, steps, compiled, target of tokens/s, target of memory)
@@ -37,6 +40,9 @@ CASES = {
     "roberta 16 × 128, compiled": ("roberta", 16, 5, True, 1.8, None),
     "tiny 16 × 128": ("tiny", 16, 10, False, 4.5, 0.5),
     "tiny 16 × 128, compiled": ("tiny", 16, 10, True, 4.5, 0.5),
+    "deberta-v3-xsmall 16 × 128": ("deberta-v3-xsmall", 16, 3, False, 2.5, 0.5),
+    "deberta-v3-xsmall 4 × 512": ("deberta-v3-xsmall, long", 4, 3, False, 2.5, 0.5),
+    "deberta-v3-xsmall 16 × 128, 30 k tokens": ("deberta-v3-xsmall, 30 k", 16, 3, False, 2.5, 0.5),
 }
 
 

@@ -3,6 +3,7 @@
 In reading order:
     tokens      Tokens, the one batch type: packed or padded rows, with masks of the real tokens
     dropout     dropout with cheap random numbers on the CPU
+    relative    attention scores of distances between tokens
     attention   `attend`, for packed and for padded rows; windows, and a bias on the scores
     linear      dense layers of one input as one product
     initialization  initial weights
@@ -12,6 +13,7 @@ In reading order:
     roberta     RoBERTa's, likewise, of BERT's layers
     distilbert  DistilBERT's, likewise
     modernbert  ModernBERT's, likewise
+    deberta     DeBERTa's (v2 and v3), likewise
     registry    the architectures by their `kind`; each file that defines one is found
     encoder     embeddings and the stack of layers, of any architecture; encoders with their pre-training heads
     reference_flops  operations as the reference counts them, and its table of published models

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bertsmith.encoders.dropout import draw_mask
+from bertsmith.encoders.relative import RelativeBias, relative_attention
 from bertsmith.encoders.tokens import Tokens
 
 AttentionWindow = tuple[int, int]
@@ -26,7 +27,7 @@ def attend(
     dropout_prob: float = 0.0,
     window: AttentionWindow = FULL,
     *,
-    score_bias: Tensor | None = None,
+    score_bias: Tensor | RelativeBias | None = None,
 ) -> Tensor:
     """Compute softmax attention within each row, and there within `window`: [T, H, K] three times → [T, H, K].
 
@@ -35,7 +36,9 @@ def attend(
 
     Args:
         score_bias: added to the scaled scores before the softmax, and given a gradient if it wants one; of a shape that
-            broadcasts to [N, H, L, L], from query to key within the padded rows (as relative positions give it).
+            broadcasts to [N, H, L, L], from query to key within the padded rows. A `RelativeBias` is computed of
+            queries, keys and distances, on the CPU without a bias of that shape, elsewhere with one; the scores are
+            scaled by its `scale`.
     """
     half = query.dtype in (torch.bfloat16, torch.float16)
     if query.device.type == "cuda" and half and dropout_prob == 0.0 and score_bias is None and query.shape[-1] % 8 == 0:
@@ -59,16 +62,21 @@ def _attend_padded(
     dropout_prob: float,
     *,
     mask: Tensor | None,
-    bias: Tensor | None,
+    bias: Tensor | RelativeBias | None,
 ) -> Tensor:
     # [N, H, L, K] each
     query, key, value = (tokens.to_padded(part).transpose(1, 2) for part in (query, key, value))
-    if query.device.type == "cpu" and dropout_prob > 0.0 and not torch.compiler.is_compiling():
+    by_hand = query.device.type == "cpu" and not torch.compiler.is_compiling()
+    if by_hand and isinstance(bias, RelativeBias):
+        mixed = relative_attention(query, key, value, mask, bias, dropout_prob)
+    elif by_hand and dropout_prob > 0.0:
         mixed = _AttentionWithDropout.apply(query, key, value, mask, bias, dropout_prob)  # type: ignore[no-untyped-call]
     else:
-        if bias is not None:
-            mask = bias.to(query.dtype) if mask is None else bias.to(query.dtype).masked_fill(~mask, float("-inf"))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_prob)
+        scale = bias.scale if isinstance(bias, RelativeBias) else None
+        scores = bias.scores(query, key) if isinstance(bias, RelativeBias) else bias
+        if scores is not None:
+            mask = scores.to(query.dtype) if mask is None else scores.to(query.dtype).masked_fill(~mask, float("-inf"))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_prob, scale=scale)
     return tokens.to_flat(mixed.transpose(1, 2))  # [T, H, K]
 
 

@@ -219,9 +219,12 @@ class FeedForward(nn.Module):
 class BertLayer(nn.Module):
     """BERT's post-norm layer: attention and feed-forward, each added to its input, then normalised."""
 
-    def __init__(self, settings: PostNormConfig, window: AttentionWindow = FULL):
+    def __init__(
+        self, settings: PostNormConfig, window: AttentionWindow = FULL, attention: SelfAttention | None = None
+    ):
+        """Draw the weights; `attention` is an architecture's own."""
         super().__init__()
-        self.attention = SelfAttention(settings, window)
+        self.attention = SelfAttention(settings, window) if attention is None else attention
         self.attention_norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps)
         self.feed_forward = FeedForward(settings)
         self.feed_forward_norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps)

@@ -133,9 +133,13 @@ class EncoderConfig(ABC):
         """Return the dropout after `build_input_norm`."""
         return nn.Identity()
 
+    def build_distances(self) -> nn.Module | None:
+        """Return what all layers are given besides: `tokens` → vectors of the distances between them; None: nothing."""
+        return None
+
     @abstractmethod
     def build_layer(self, index: int, window: AttentionWindow = FULL) -> nn.Module:
-        """Return layer `index`, counted from 0: [T, D] and `tokens` → [T, D]."""
+        """Return layer `index`, counted from 0: [T, D] and `tokens` (and the result of `build_distances`) → [T, D]."""
 
     def build_final_norm(self) -> nn.Module:
         """Return the norm after the last layer."""

@@ -20,14 +20,16 @@ class TransformerStack(nn.Module):
         self.norm = settings.build_input_norm()
         self.dropout = settings.build_input_dropout()
         self.final_norm = settings.build_final_norm()
+        self.distances = settings.build_distances()
         self.layers = nn.ModuleList(settings.build_layer(index, window) for index in range(settings.num_hidden_layers))
 
     def encode(self, x: Tensor, tokens: Tokens) -> Tensor:
         """Run the layers on embeddings `x` [T, E] of `tokens` → [T, D]."""
         x = self.projection(x).to(x.dtype)  # what layers add to is not rounded, and one graph serves them all
         x = self.dropout(self.norm(x))  # [T, D]
+        distances = () if self.distances is None else (self.distances(tokens),)
         for layer in self.layers:
-            x = layer(x, tokens)
+            x = layer(x, tokens, *distances)
         return self.final_norm(x)
 
     def project_to_embedding(self, vectors: Tensor) -> Tensor:
@@ -37,7 +39,7 @@ class TransformerStack(nn.Module):
 
 class Encoder(TransformerStack):
     """Embeddings and a stack of layers. Hugging Face's ElectraModel is the same network (BertModel where the widths
-    agree), or its ModernBertModel."""
+    agree), or its ModernBertModel or DebertaV2Model."""
 
     def __init__(self, settings: EncoderConfig, vocab_size: int):
         super().__init__(settings)

@@ -124,6 +124,10 @@ class Family(ABC):
         """Return how many rows of `position_table` come before the first position's."""
         return 0
 
+    def inputs_of(self, settings: EncoderConfig) -> tuple[str, ...]:
+        """Return the inputs of its classes that a model with such settings reads."""
+        return self.inputs
+
     def token_ids(self, tokenizer: "Tokenizer") -> dict[str, int]:
         """Return the ids of special tokens that config.json names."""
         return {"pad_token_id": tokenizer.pad_id}

@@ -13,7 +13,7 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.hub.family import Family
 from bertsmith.hub.heads import REGRESSION, problem_type
 from bertsmith.hub.network import Network
-from bertsmith.hub.registry import COPIES, FAMILIES
+from bertsmith.hub.registry import FAMILIES
 from bertsmith.hub.tensors import FLOATS, Stored, read_tensors
 
 _ROUNDING = defaultdict(lambda: 1e-5, {"BF16": 2**-8, "F16": 2**-10})
@@ -94,13 +94,15 @@ def check_pooler(pooler: Mapping[str, Tensor], family: Family, settings: Encoder
 
 
 def check_copies(
-    tensors: Mapping[str, Tensor], copies: Mapping[str, str], stored: Mapping[str, Stored], path: Path
+    tensors: Mapping[str, Tensor], copies: Mapping[str, str], family: Family, stored: Mapping[str, Stored], path: Path
 ) -> None:
     """Check that a tensor and its copy are the same."""
     for name, place in copies.items():
-        original = tensors.get(COPIES[name])
+        original = tensors.get(family.tied_copies[name])
         if original is None or not torch.equal(read_tensors(stored, [place])[place], original):
-            raise UserError(f"{path}: {name} is not {COPIES[name]}; bertsmith's output layer is the token table itself")
+            raise UserError(
+                f"{path}: {name} is not {family.tied_copies[name]}; bertsmith's output layer is the token table itself"
+            )
 
 
 def check_buffers(places: Mapping[str, str], stored: Mapping[str, Stored], settings: EncoderConfig, path: Path) -> None:

@@ -28,7 +28,7 @@ from bertsmith.hub.heads import HEADS
 from bertsmith.hub.layout import named, unwrapped, with_tied
 from bertsmith.hub.network import Network
 from bertsmith.hub.onnx import write_onnx
-from bertsmith.hub.registry import CLASSES, COPIES, FAMILIES, kind_of_buffer, kind_of_dropped
+from bertsmith.hub.registry import CLASSES, FAMILIES, kind_of_buffer, kind_of_dropped
 from bertsmith.hub.replaceable import EXPORTED_FILES, WEIGHTS, check_replaceable
 from bertsmith.hub.sentence import SentenceModules
 from bertsmith.hub.tensors import find_tensors, read_tensors, serialized
@@ -94,7 +94,8 @@ def write_folder(
         tokenizer.save(folder)
         length = network.trained_length or network.settings.max_position_embeddings
         # Without a length, transformers fails on a long text with an index error.
-        inputs = {"model_max_length": length, "model_input_names": list(family.inputs)}
+        names = family.inputs_of(network.settings)
+        inputs = {"model_max_length": length, "model_input_names": list(names)}
         tokenizer_config = folder / "tokenizer_config.json"
         write_json(tokenizer_config, read_json(tokenizer_config, dict) | inputs)
         write_text(folder / "README.md", card.replace("[MASK]", tokenizer.mask_token))
@@ -102,7 +103,7 @@ def write_folder(
             modules.write(folder)
         if opset is None:
             return None
-        return write_onnx(folder / "model.onnx", network.build(), head, family.inputs, opset)
+        return write_onnx(folder / "model.onnx", network.build(), head, names, opset)
 
 
 def read_folder(path: Path) -> Network:
@@ -128,8 +129,9 @@ def read_folder(path: Path) -> Network:
     places, _ = with_tied(named(plain, family, str(path)), family)
     names = family.names(settings, head)
     wanted = {name for group in names.values() for name in group}
-    copies = {name: places.pop(name) for name in COPIES.keys() & places.keys()}
-    dropped = [name for name in places if kind_of_dropped(name) and name not in wanted]
+    copies = {name: places.pop(name) for name in family.tied_copies.keys() & places.keys()}
+    titles = {name: kind_of_dropped(name, family) for name in places if name not in wanted}
+    dropped = [name for name, title in titles.items() if title]
     check_buffers({name: places[name] for name in dropped if kind_of_buffer(name)}, stored, settings, path)
     for name in dropped:
         del places[name]
@@ -146,7 +148,7 @@ def read_folder(path: Path) -> Network:
     check_shapes(stored, places, names, shapes, path, unread)
     by_place = read_tensors(stored, [places[name] for name in wanted])
     tensors = {name: by_place[places[name]][unread.get(name, 0) :] for name in wanted}
-    check_copies(tensors, copies, stored, path)
+    check_copies(tensors, copies, family, stored, path)
     pooler = {ours: tensors[name] for ours, name in pooler_names.items()}
     check_pooler(pooler, family, settings, path)
     weights = {ours: torch.cat([tensors[name] for name in group]) for ours, group in names.items()}
@@ -154,7 +156,7 @@ def read_folder(path: Path) -> Network:
         described,
         weights=weights,
         pooler=pooler,
-        dropped={name: str(kind_of_dropped(name)) for name in sorted(dropped)},
+        dropped={name: str(titles[name]) for name in sorted(dropped)},
         concluded=(*wrapped, *described.concluded),
     )
 

@@ -13,15 +13,13 @@ CLASSES: dict[str, Family] = {
 }
 """Class of transformers → its family; a message names the bare ones last."""
 
-COPIES = {copy: original for family in FAMILIES.values() for copy, original in family.tied_copies.items()}
-_DROPPED = {beginning: title for family in FAMILIES.values() for beginning, title in family.dropped.items()}
-
 
 def kind_of_buffer(name: str) -> str | None:
     """Return the name of a buffer, a tensor that is not trained, such as "position_ids"; None for all others."""
     return next((kind for family in FAMILIES.values() if (kind := family.kind_of_buffer(name))), None)
 
 
-def kind_of_dropped(name: str) -> str | None:
+def kind_of_dropped(name: str, family: Family) -> str | None:
     """Return the title of a tensor that is not read, a buffer or one in `Family.dropped`; None for all others."""
-    return kind_of_buffer(name) or next((title for start, title in _DROPPED.items() if name.startswith(start)), None)
+    titles = (title for beginning, title in family.dropped.items() if name.startswith(beginning))
+    return kind_of_buffer(name) or next(titles, None)

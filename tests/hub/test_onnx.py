@@ -13,6 +13,7 @@ from torch import nn
 
 from bertsmith.convert.export import export_run
 from bertsmith.encoders.bert import BertConfig
+from bertsmith.encoders.deberta import DebertaConfig
 from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.errors import UserError
 from bertsmith.hub import onnx
@@ -38,6 +39,10 @@ MODERN = ModernBertConfig(hidden_size=64, num_hidden_layers=2, local_attention=4
 MEAN = ModernBertConfig(
     hidden_size=64, num_hidden_layers=2, local_attention=4, max_position_embeddings=24, classifier_pooling="mean"
 )
+DEBERTA = DebertaConfig(
+    hidden_size=64, num_hidden_layers=2, max_position_embeddings=24, position_buckets=8, type_vocab_size=2,
+    conv_kernel_size=3,
+)  # fmt: skip
 REPLACED = {"family": "electra", "head": "replaced_tokens"}
 NETWORKS = {
     "bert masked": (18, MaskedTokens(BERT), {}, transformers.AutoModelForMaskedLM),
@@ -46,6 +51,7 @@ NETWORKS = {
     "electra replaced": (21, ReplacedTokens(ELECTRA), REPLACED, transformers.AutoModelForPreTraining),
     "electra regression": (22, Classifier(ELECTRA, 1), {}, transformers.AutoModelForSequenceClassification),
     "modern masked": (18, MaskedTokens(MODERN), {}, transformers.AutoModelForMaskedLM),
+    "deberta masked": (20, MaskedTokens(DEBERTA), {}, transformers.AutoModelForMaskedLM),
     "modern classes of the mean": (19, Classifier(MEAN, 3), {}, transformers.AutoModelForSequenceClassification),
 }
 

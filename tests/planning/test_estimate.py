@@ -72,11 +72,14 @@ def test_a_recipe_of_a_published_model_has_its_published_count(recipe, overrides
     assert found.reference_flops == pytest.approx(found.published_flops[published], rel=1e-9)
 
 
-def objective(kind: str, prob: float) -> tuple[PretrainingObjective, Batch]:
+DEBERTA = ("model.kind=deberta", "model.position_buckets=16", "model.conv_kernel_size=3")
+
+
+def objective(kind: str, prob: float, *overrides: str) -> tuple[PretrainingObjective, Batch]:
     recipe = tiny_recipe(
         Path("data"), f"objective.kind={kind}", "model.hidden_size=64", "model.num_attention_heads=4",
         "model.embedding_size=32", f"model.max_position_embeddings={LENGTH}", f"rows.length={LENGTH}",
-        f"model.hidden_dropout_prob={prob}", f"model.attention_probs_dropout_prob={prob}",
+        f"model.hidden_dropout_prob={prob}", f"model.attention_probs_dropout_prob={prob}", *overrides,
     )  # fmt: skip
     torch.manual_seed(0)
     rows = packed_rows(random_tokens([LENGTH] * 8, VOCABULARY.size))
@@ -97,12 +100,30 @@ def test_operations_are_those_that_torch_counts(kind):
 
 
 @pytest.mark.parametrize("kind", ["mlm", "rtd"])
+@pytest.mark.parametrize(
+    "overrides", [(*DEBERTA,), (*DEBERTA, 'model.pos_att_type=["c2p"]'), (*DEBERTA, "model.pos_att_type=[]")]
+)
+def test_operations_of_deberta_are_too_but_for_what_rows_share(kind, overrides):
+    """By the difference of eight rows and two, since the vectors of distances are projected once for all."""
+    model, batch = objective(kind, 0.1, *overrides)
+    model.train()
+    counted = []
+    for part in (next(batch.split(2)), batch):
+        with FlopCounterMode(display=False) as counter:
+            model.total(model.losses(part), model.counts(part)).backward()
+        counted.append(counter.get_total_flops())
+    ours = training_flops(model.flops_per_token(LENGTH)) * 6 * LENGTH
+    assert ours == pytest.approx(counted[1] - counted[0], rel=0.001)
+
+
+@pytest.mark.parametrize("kind", ["mlm", "rtd"])
 @pytest.mark.parametrize("prob", [0.0, 0.1])
 @pytest.mark.parametrize("half", [False, True])
-def test_bytes_kept_for_the_backward_pass_are_those_that_autograd_saves(kind, prob, half):
+@pytest.mark.parametrize("overrides", [(), DEBERTA], ids=["classic", "deberta"])
+def test_bytes_kept_for_the_backward_pass_are_those_that_autograd_saves(kind, prob, half, overrides):
     """In float32 all but token ids and the like; in half precision the CPU keeps some inputs of norms in 16 bits which
     a GPU keeps in 32."""
-    model, batch = objective(kind, prob)
+    model, batch = objective(kind, prob, *overrides)
     few, many = (_saved_bytes(model, part, half) for part in (next(batch.split(2)), batch))
     measured = (many - few) / (6 * LENGTH)
     assert model.activation_bytes_per_token(LENGTH, Precision(half, cuda=False)) == pytest.approx(

@@ -2,4 +2,5 @@
 
 bert        BERT's and ELECTRA's classes
 modernbert  ModernBERT's
+deberta     DeBERTa's, of its second and third version
 """
