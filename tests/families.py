@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bertsmith.encoders.config import EncoderConfig
+from bertsmith.encoders.deberta import DebertaConfig
 from bertsmith.encoders.distilbert import DistilBertConfig
 from bertsmith.encoders.roberta import RobertaConfig
 
@@ -47,6 +48,24 @@ FAMILIES = {
     "camembert": ToyFamily(
         ("model.kind=roberta", "model.model_type=camembert"),
         shapes=(RobertaConfig(model_type="camembert", hidden_size=64, num_hidden_layers=1),),
+    ),
+    "deberta-v2": ToyFamily(
+        ("model.kind=deberta", "model.position_buckets=8"),
+        (
+            "objective.generator.sharing=gradient_disentangled", "objective.generator.hidden_fraction=1.0",
+            "objective.generator.layers_fraction=0.5",
+        ),
+        shapes=(
+            DebertaConfig(
+                hidden_size=48, num_hidden_layers=2, max_position_embeddings=40, embedding_size=16, type_vocab_size=2,
+                share_att_key=False, position_buckets=0, norm_rel_ebd="none", layer_norm_eps=1e-3,
+            ),
+            DebertaConfig(
+                hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=100, embedding_size=32,
+                max_position_embeddings=40, position_buckets=8, conv_kernel_size=3, conv_groups=2,
+            ),
+        ),
+        base=DebertaConfig(hidden_size=768),
     ),
     "distilbert": ToyFamily(
         ("model.kind=distilbert",),
