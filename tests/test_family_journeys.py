@@ -8,7 +8,8 @@ import pytest
 import torch
 import transformers
 
-from bertsmith.config.loading import check
+import bertsmith
+from bertsmith.config.loading import check, load
 from bertsmith.convert.export import export_run
 from bertsmith.convert.importing import ImportSettings, import_model
 from bertsmith.hub.heads import HEADS
@@ -16,6 +17,8 @@ from bertsmith.hub.huggingface import read_folder
 from bertsmith.predict.evaluate import EvaluateSettings, evaluate_model
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.tasks.finetune import finetune
+from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
+from bertsmith.text.prepare import PrepareRecipe, prepare
 from bertsmith.training.initial import load_pretraining
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
@@ -25,7 +28,7 @@ from tests.hub.test_families import as_theirs, load_theirs, logits_of, random_ro
 from tests.tasks.answering.toy_questions import write_questions
 from tests.tasks.toy_task import toy_recipe, write_task
 from tests.tasks.words.toy_tagging import write_tagging
-from tests.toys import WORDS, tiny_recipe
+from tests.toys import WORDS, tiny_recipe, write_corpus
 
 SENTENCES = [(" ".join(WORDS[place : place + 4]), " ".join(WORDS[place + 4 : place : -1])) for place in range(8)]
 TASKS = {
@@ -139,3 +142,32 @@ def test_fine_tuning(family, task, data, tmp_path):
         "answers": transformers.AutoModelForQuestionAnswering,
     }[task]
     check_theirs(tmp_path / "out", automatic)
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
+def test_a_roberta_answers_pairs_as_in_transformers_by_its_own_vocabulary_too(kind, tmp_path):
+    """A byte-level vocabulary has padding's id 1, whereby positions begin at 2, and two separators in a pair."""
+    given = [
+        f"corpus={write_corpus(tmp_path)}",
+        "workers=1",
+        "size=300" if kind == "bpe" else "size=120",
+        f"kind={kind}",
+    ]
+    train_tokenizer(load(TokenizerRecipe, "prepare", "text", given).settings, tmp_path / "vocabulary")
+    given = [*given[:2], f"vocab={tmp_path / 'vocabulary'}", "heldout_fraction=0.1"]
+    data = prepare(load(PrepareRecipe, "prepare", "text", given).settings, tmp_path / "data").path
+    pretrain(tiny_recipe(data, "plan.steps=2", *FAMILIES["roberta"].model), tmp_path / "run")
+    columns = ("custom.text=sentence", "custom.second_text=second")
+    recipe = toy_recipe(tmp_path / "run", write_task(tmp_path, pairs=True), "seeds=1", "epochs=1", *columns)
+    finetune(recipe, tmp_path / "tuned")
+    export_run(tmp_path / "tuned", tmp_path / "out")
+    tokenizer, theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out"), load_theirs(tmp_path / "out")
+    assert theirs.config.pad_token_id == tokenizer.pad_token_id == {"bpe": 1, "wordpiece": 0}[kind]
+    first, second = [" ".join(WORDS[:3]), WORDS[7]], [WORDS[50], " ".join(WORDS[50:55])]
+    encoded = tokenizer(first, second, padding=True, return_tensors="pt")
+    assert (encoded["input_ids"][0] == tokenizer.sep_token_id).sum() == {"bpe": 3, "wordpiece": 2}[kind]
+    with torch.no_grad():
+        expected = theirs(**encoded).logits.softmax(dim=1)
+    answers = bertsmith.load(tmp_path / "out", device="cpu").classify(first, second)
+    found = [[answer.probs[label] for label in theirs.config.label2id] for answer in answers]
+    torch.testing.assert_close(torch.tensor(found), expected, rtol=0, atol=1e-5)
