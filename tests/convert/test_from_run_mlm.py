@@ -63,15 +63,32 @@ def test_a_typical_command_line_is_this_recipe():
     assert found.command == "bertsmith pretrain my.toml data=data/owt --out runs/my"
 
 
-def test_defaults_are_transformers_own_configurations():
-    for name, config in (("bert", transformers.BertConfig()), ("electra", transformers.ElectraConfig()),
-                         ("modernbert", transformers.ModernBertConfig())):  # fmt: skip
-        model = converted(f"--model_type {name} --max_steps 10")[0].model
-        sizes = (model.hidden_size, model.num_hidden_layers, model.heads, model.feed_forward)
-        assert sizes == (
-            config.hidden_size, config.num_hidden_layers, config.num_attention_heads, config.intermediate_size
-        )  # fmt: skip
-        assert model.embedding == getattr(config, "embedding_size", config.hidden_size)
+CONFIGS = ("Bert", "Electra", "ModernBert", "Roberta", "XLMRoberta", "Camembert", "DistilBert")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_defaults_are_transformers_own_configurations(name):
+    config = getattr(transformers, f"{name}Config")()
+    model = converted(f"--model_type {config.model_type} --max_steps 10")[0].model
+    sizes = (model.hidden_size, model.num_hidden_layers, model.heads, model.feed_forward)
+    feed_forward = config.hidden_dim if name == "DistilBert" else config.intermediate_size
+    assert sizes == (config.hidden_size, config.num_hidden_layers, config.num_attention_heads, feed_forward)
+    assert model.embedding == getattr(config, "embedding_size", config.hidden_size)
+    behind_padding = 2 if model.kind == "roberta" else 0
+    assert model.max_position_embeddings + behind_padding == config.max_position_embeddings
+    for key in ("layer_norm_eps", "type_vocab_size", "norm_eps", "local_attention"):
+        if hasattr(config, key) and hasattr(model, key):
+            assert getattr(model, key) == getattr(config, key), key
+
+
+def test_sizes_are_taken_by_the_names_of_each_configuration():
+    model = converted("--model_type distilbert --max_steps 9 --config_overrides dim=64,n_heads=2,hidden_dim=96")[
+        0
+    ].model
+    assert (model.hidden_size, model.heads, model.feed_forward) == (64, 2, 96)
+    typed = "--model_type camembert --max_steps 9 --max_seq_length 64 --config_overrides max_position_embeddings=66"
+    model = converted(typed)[0].model
+    assert (model.model_type, model.max_position_embeddings) == ("camembert", 64)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,23 @@ from bertsmith.errors import UserError, quoted
 _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
 _ELECTRA = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, "embedding_size": 128}
 _MODERN = {"num_hidden_layers": 22, "intermediate_size": 1152}
+_ROBERTA = {"kind": "roberta", "max_position_embeddings": 510, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
 _MODEL_TYPES: dict[str, dict[str, Any]] = {
     "bert": {"kind": "classic"} | _BASE, "electra": {"kind": "classic"} | _BASE | _ELECTRA,
     "modernbert": {"kind": "modern"} | _BASE | _MODERN,
+    "distilbert": {"kind": "distilbert"} | _BASE | {"num_hidden_layers": 6},
+    **{name: _ROBERTA | _BASE | {"model_type": name} for name in ("roberta", "xlm-roberta", "camembert")},
 }  # fmt: skip
 """transformers' model type → our `model`: its configuration's defaults."""
 
+_OFFSET = 2
+"""By which the positions of a RoBERTa's configuration are more than ours: they begin behind the padding id, 1."""
+_OTHER_NAMES = {
+    "dim": "hidden_size", "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size", "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+}  # fmt: skip
+"""Of DistilBERT's configuration → ours."""
 _SCHEDULES = {
     "linear": "polynomial", "polynomial": "polynomial", "cosine": "cosine", "constant": "constant",
     "constant_with_warmup": "constant", "warmup_stable_decay": "wsd",
@@ -78,11 +89,14 @@ def _read_model(given: Arguments, draft: Draft) -> None:
                    "others")  # fmt: skip
     known = {key.rpartition(".")[2] for key in keys_of(kinds_of(EncoderSettings)[draft.values["model.kind"]])}
     for pair in filter(None, str(given["config_overrides"] or "").split(",")):
-        key, _, value = pair.strip().partition("=")
+        written, _, value = pair.strip().partition("=")
+        key = _OTHER_NAMES.get(written, written) if name == "distilbert" else written
         if key == "vocab_size":
             draft.note("config_overrides.vocab_size", REMARK_OF["tokenizer_name"])
         elif key in known:
             draft.values[f"model.{key}"] = _plain(value)
+            if key == "max_position_embeddings" and draft.values["model.kind"] == "roberta":
+                draft.values[f"model.{key}"] = _plain(value) - _OFFSET
         else:
             near = difflib.get_close_matches(key, known, n=1)
             draft.note(f"config_overrides.{key}", f"not here{f'; model.{near[0]} is nearest' if near else ''}")
@@ -98,8 +112,9 @@ def _plain(text: str) -> Any:
 
 def _read_rows(given: Arguments, draft: Draft) -> None:
     accumulated = given["gradient_accumulation_steps"]
+    longest = min(512, draft.values.get("model.max_position_embeddings", 512))
     draft.values |= {
-        "rows.kind": "windows", "rows.length": given["max_seq_length"] or 512, "seed": given["seed"],
+        "rows.kind": "windows", "rows.length": given["max_seq_length"] or longest, "seed": given["seed"],
         "batch_size": given["per_device_train_batch_size"] * accumulated,
         "objective.kind": "mlm", "objective.masking.prob": given["mlm_probability"],
         "objective.masking.mask_token_prob": 0.8, "objective.masking.random_token_prob": 0.1,
