@@ -124,7 +124,8 @@ def test_replaced_tokens(family, data, tmp_path, capsys):
     assert same_tensors(discriminator, tmp_path / "back/discriminator")
     assert same_tensors(generator, tmp_path / "back/generator")
     capsys.readouterr()
-    go_on(data, tmp_path / "back", tmp_path / "again", "objective.kind=rtd")
+    sharing = [setting for setting in FAMILIES[family].generator if ".sharing=" in setting]
+    go_on(data, tmp_path / "back", tmp_path / "again", "objective.kind=rtd", *sharing)
     assert "new, with random weights: nothing" in capsys.readouterr().err
 
 
