@@ -120,7 +120,7 @@ def their_logits(model: nn.Module, head: str | None, grid: dict[str, Tensor]) ->
     return padded[grid["attention_mask"].bool()]
 
 
-def check_parity(settings, head, lengths, tokenizer, folder, std=0.15):
+def check_parity(settings, head, lengths, tokenizer, folder, std=0.15, gradients_within=1e-4):
     tokens, grid = rows_of(lengths)
     if not settings.type_vocab_size:
         del grid["token_type_ids"]
@@ -144,7 +144,7 @@ def check_parity(settings, head, lengths, tokenizer, folder, std=0.15):
     for name, parameter in ours.named_parameters():
         # The biases of keys have none but by rounding: a softmax does not change with what all its scores have.
         error = (parameter.grad - gradients[name]).norm() / gradients[name].norm().clamp(min=1.0)
-        assert error < 1e-4, (name, error)
+        assert error < gradients_within, (name, error)
 
 
 @pytest.mark.parametrize("settings", SHAPES.values(), ids=SHAPES.keys())
@@ -161,7 +161,8 @@ def test_the_other_heads_logits_and_gradients_are_too(head, tokenizer, tmp_path)
 @pytest.mark.parametrize("shape", BASE)
 def test_the_published_shapes_are_too(shape, tokenizer, tmp_path):
     settings, lengths = BASE[shape]
-    check_parity(settings, "masked_tokens", lengths, tokenizer, tmp_path, std=0.05)
+    # The vectors of distances gather rounding from all pairs of 512 tokens, on both sides: 2e-4 of them was seen.
+    check_parity(settings, "masked_tokens", lengths, tokenizer, tmp_path, std=0.05, gradients_within=1e-3)
 
 
 @pytest.mark.parametrize("settings", SHAPES.values(), ids=SHAPES.keys())
