@@ -1,6 +1,6 @@
 """How fast BPE and Unigram vocabularies are trained, and text encoded with them, against `tokenizers` itself.
 
-    python -m benchmarks.tokenizing [--megabytes 20] [--out tokenizing.json]
+    python -m benchmarks.tokenizing [--megabytes 20] [--size 32000] [--encode-only] [--out tokenizing.json]
 
 Encoding: the lines of web text by two processes, as `prepare` has workers, against `encode_batch_fast` of `tokenizers`,
 whose threads have the same two cores. The ids of every tenth line are compared first. Training: 32,000 tokens of the
@@ -28,7 +28,7 @@ from bertsmith.tokenizers.families import SPECIAL_FAMILIES, UnicodeForm
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.tokenizers.unigram import train_unigram
 
-SIZE, WORKERS, LINES_AT_ONCE = 32_000, 2, 2000
+WORKERS, LINES_AT_ONCE = 2, 2000
 TARGETS = {"bpe": 10, "unigram": 5}
 """Kind → rate of encoding over that of `tokenizers`."""
 FORMS = {"bpe": UnicodeForm("none", False, False), "unigram": UnicodeForm("nfkc", False, False)}
@@ -40,18 +40,21 @@ _loaded: dict[str, Any] = {}
 def main() -> None:
     parser = parser_of(__doc__, repeats=5)
     parser.add_argument("--megabytes", type=int, default=20)
+    parser.add_argument("--size", type=int, default=32_000, help="tokens of the vocabularies")
+    parser.add_argument("--encode-only", action="store_true", help="train each once, without a peer")
     arguments = parser.parse_args()
     trials = Trials(arguments.out)
     texts = list(_texts(arguments.megabytes * 1_000_000))
     lines = [line for text in texts for line in text.split("\n") if line]
     num_bytes = sum(len(line.encode()) for line in lines)
     for kind in TRAIN:
-        ours = {"bertsmith": partial(_timed, partial(_train_ours, kind, texts)),
-                "tokenizers": partial(_timed, partial(_train_theirs, kind, texts))}  # fmt: skip
-        trials.alternate(f"train {kind}", ours, min(3, arguments.repeats))
-        trials.ratio(f"train {kind}", "tokenizers", "seconds", 2, least=False)
+        if not arguments.encode_only:
+            train = {"bertsmith": _train_ours, "tokenizers": _train_theirs}
+            timed = {who: partial(_timed, partial(work, kind, texts, arguments.size)) for who, work in train.items()}
+            trials.alternate(f"train {kind}", timed, min(3, arguments.repeats))
+            trials.ratio(f"train {kind}", "tokenizers", "seconds", 2, least=False)
         with TemporaryDirectory() as folder:
-            tokenizer = _train_ours(kind, texts)
+            tokenizer = _train_ours(kind, texts, arguments.size)
             tokenizer.save(Path(folder))
             (Path(folder) / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
             expected = [tokenizer.fast.encode(line, add_special_tokens=False).ids for line in lines[::10]]
@@ -79,11 +82,11 @@ def _timed(work: Callable[[], object]) -> dict[str, float]:
     return {"seconds": time.perf_counter() - started_at}
 
 
-def _train_ours(kind: str, texts: list[str]) -> Tokenizer:
-    return TRAIN[kind](texts, SIZE, SPECIAL_FAMILIES["roberta"], FORMS[kind])
+def _train_ours(kind: str, texts: list[str], size: int) -> Tokenizer:
+    return TRAIN[kind](texts, size, SPECIAL_FAMILIES["roberta"], FORMS[kind])
 
 
-def _train_theirs(kind: str, texts: list[str]) -> None:
+def _train_theirs(kind: str, texts: list[str], size: int) -> None:
     """Train as the library's documentation does."""
     specials = list(SPECIAL_FAMILIES["roberta"].tokens)
     lines = (line for text in texts for line in text.splitlines())
@@ -92,13 +95,13 @@ def _train_theirs(kind: str, texts: list[str]) -> None:
         fast.pre_tokenizer, fast.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(
-            vocab_size=SIZE, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+            vocab_size=size, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
         )
     else:
         fast = tokenizers.Tokenizer(models.Unigram())
         fast.normalizer, fast.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
         trainer = trainers.UnigramTrainer(
-            vocab_size=SIZE, special_tokens=specials, unk_token="<unk>", show_progress=False
+            vocab_size=size, special_tokens=specials, unk_token="<unk>", show_progress=False
         )
     fast.train_from_iterator(lines, trainer)
 

@@ -12,7 +12,7 @@ import tokenizers
 
 from bertsmith.errors import UserError
 from bertsmith.tokenizers.definition import guarded
-from bertsmith.tokenizers.word_cache import WordCache, encodes_by_words
+from bertsmith.tokenizers.word_cache import WordCache, drops_spaces, encodes_by_words
 
 
 class IdEngine(Protocol):
@@ -31,8 +31,11 @@ def fastest_engine(fast: tokenizers.Tokenizer, definition: dict[str, Any], sourc
     if definition["model"]["type"] == "WordPiece":
         with contextlib.suppress(UserError):  # it knows BERT's rules alone
             return _Nanotoken(definition, source)
+    if definition["model"]["type"] == "BPE":
+        with contextlib.suppress(Exception):  # not installed (the extra bpe), or a kind of BPE that it does not know
+            return _Gigatoken(definition)
     if encodes_by_words(definition):
-        return _ByWords(fast)
+        return _ByWords(fast, drops_spaces(definition))
     return _Library(fast)
 
 
@@ -50,12 +53,26 @@ class _Nanotoken:
         return ids, offsets[1:]
 
 
+class _Gigatoken:
+    """gigatoken, for byte-level BPE and BPE with bytes in place of unknown characters."""
+
+    def __init__(self, definition: dict[str, Any]):
+        import gigatoken.gigatoken_rs  # here: only where there is a BPE
+
+        self.name = f"gigatoken {version('gigatoken')}"
+        self._encode = gigatoken.gigatoken_rs.load_hf_json(json.dumps(definition)).encode
+
+    def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        rows = [np.empty(0, dtype=np.uint32), *(self._encode(_text(text)) for text in texts)]
+        return np.concatenate(rows), np.cumsum([len(row) for row in rows[1:]], dtype=np.int64)
+
+
 class _ByWords:
     """`tokenizers` through a cache of words."""
 
-    def __init__(self, fast: tokenizers.Tokenizer):
+    def __init__(self, fast: tokenizers.Tokenizer, drops_spaces: bool):
         self.name = f"bertsmith's cache over tokenizers {tokenizers.__version__}"
-        self._cache = WordCache(fast)
+        self._cache = WordCache(fast, drops_spaces)
 
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         rows = [self._cache.encode(_text(text)) for text in texts]

@@ -35,11 +35,12 @@ _JOINS_WHAT_FOLLOWS = frozenset(
 class WordCache:
     """The ids of words of one tokenizer, for one process."""
 
-    def __init__(self, fast: tokenizers.Tokenizer):
-        self._fast = fast
+    def __init__(self, fast: tokenizers.Tokenizer, drops_spaces: bool):
+        """Begin with no words; `drops_spaces` says whether more spaces than one mean nothing."""
+        self._fast, self._drops_spaces = fast, drops_spaces
         added = fast.get_added_tokens_decoder().values()
         self._added = [token.content for token in added]
-        self._spaced = [content for content in self._added if " " in content and "  " not in content]
+        self._spaced = [content for content in self._added if " " in content]
         self._first = _Words(self._ids_of_first)
         self._rest = _Words(self._ids_of_other)
 
@@ -60,6 +61,8 @@ class WordCache:
         return self._whole(word) if not word or self._is_separate(word) else None
 
     def _ids_of_other(self, word: str) -> bytes | None:
+        if not word and self._drops_spaces:
+            return b""
         return self._whole(f" {word}") if word and self._is_separate(f" {word}") else None
 
     def _is_separate(self, word: str) -> bool:
@@ -99,6 +102,12 @@ def encodes_by_words(definition: dict[str, Any]) -> bool:
     if not all(cutter["type"] in _BESIDE or _cuts_at_spaces(cutter) for cutter in cutters):
         return False
     return any(map(_cuts_at_spaces, cutters))
+
+
+def drops_spaces(definition: dict[str, Any]) -> bool:
+    """Return whether a tokenizer's pre-tokenizer first cuts at white space, and leaves it out."""
+    cutters = _parts(definition["pre_tokenizer"], "pretokenizers")
+    return bool(cutters) and cutters[0]["type"] in _CUTTING
 
 
 def _parts(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
