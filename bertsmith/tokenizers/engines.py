@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -33,7 +34,7 @@ def fastest_engine(fast: tokenizers.Tokenizer, definition: dict[str, Any], sourc
             return _Nanotoken(definition, source)
     if definition["model"]["type"] == "BPE":
         with contextlib.suppress(Exception):  # not installed (the extra bpe), or a kind of BPE that it does not know
-            return _Gigatoken(definition)
+            return _Gigatoken(fast, definition)
     if encodes_by_words(definition):
         return _ByWords(fast, drops_spaces(definition))
     return _Library(fast)
@@ -54,17 +55,31 @@ class _Nanotoken:
 
 
 class _Gigatoken:
-    """gigatoken, for byte-level BPE and BPE with bytes in place of unknown characters."""
+    """gigatoken, for byte-level BPE and BPE with bytes in place of unknown characters. A text with an added token in it
+    goes to `tokenizers`: ModernBERT's runs of spaces before a mask came out otherwise."""
 
-    def __init__(self, definition: dict[str, Any]):
+    def __init__(self, fast: tokenizers.Tokenizer, definition: dict[str, Any]):
         import gigatoken.gigatoken_rs  # here: only where there is a BPE
 
+        self._fast = fast
+        contents = [re.escape(token["content"]) for token in definition["added_tokens"]]
+        self._added = re.compile("|".join(contents) or r"(?!)")
         self.name = f"gigatoken {version('gigatoken')}"
         self._encode = gigatoken.gigatoken_rs.load_hf_json(json.dumps(definition)).encode
 
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        rows = [np.empty(0, dtype=np.uint32), *(self._encode(_text(text)) for text in texts)]
+        rows = [np.empty(0, dtype=np.uint32), *(self._ids(_text(text)) for text in texts)]
         return np.concatenate(rows), np.cumsum([len(row) for row in rows[1:]], dtype=np.int64)
+
+    def _ids(self, text: str) -> np.ndarray:
+        normalizer = self._fast.normalizer
+        normalized = (
+            text if normalizer is None or (text.isascii() and text.islower()) else normalizer.normalize_str(text)
+        )
+        if self._added.search(text) or (normalized is not text and self._added.search(normalized)):
+            return np.array(self._fast.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
+        ids: np.ndarray = self._encode(text)
+        return ids
 
 
 class _ByWords:
