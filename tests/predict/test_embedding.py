@@ -82,16 +82,24 @@ def by_hand(folder, texts, length):
     return map(np.array, zip(*found, strict=True))
 
 
-@pytest.mark.parametrize(("name", "family"), [("BertForMaskedLM", "bert"), ("ElectraForPreTraining", "electra"),
-                                              ("BertForSequenceClassification", "bert")])  # fmt: skip
-def test_means_and_first_vectors_are_those_of_transformers(name, family, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "family", "length"),
+    [
+        ("BertForMaskedLM", "bert", 20),
+        ("ElectraForPreTraining", "electra", 20),
+        ("BertForSequenceClassification", "bert", 20),
+        ("RobertaForMaskedLM", "roberta", 18),
+        ("DistilBertModel", "distilbert", 20),
+    ],
+)
+def test_means_and_first_vectors_are_those_of_transformers(name, family, length, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(embedding, "TEXTS_AT_ONCE", 2)
     folder = save(tmp_path / "model", name, family)
-    means, firsts = by_hand(folder, TEXTS, 20)
     model = bertsmith.load(folder, device="cpu")
+    means, firsts = by_hand(folder, TEXTS, length)
     capsys.readouterr()
     np.testing.assert_allclose(model.embed(TEXTS), means, rtol=0, atol=1e-5)
-    assert capsys.readouterr().err == "1 of 5 texts were cut to 20 tokens\n"
+    assert capsys.readouterr().err == f"1 of 5 texts were cut to {length} tokens\n"
     np.testing.assert_allclose(model.embed(TEXTS[:2], "cls"), firsts[:2], rtol=0, atol=1e-5)
     unit = means[:2] / np.linalg.norm(means[:2], axis=1, keepdims=True)
     np.testing.assert_allclose(model.embed(TEXTS[:2], normalize=True), unit, rtol=0, atol=1e-5)
