@@ -53,7 +53,7 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         if self.pooling is not None and self.sts is None:
-            raise ValueError(f"pooling = {self.pooling!r}: of use with sts=DIR alone")
+            raise ValueError(f"pooling = {self.pooling}: of use with sts=DIR alone")
 
 
 class Evaluation(NamedTuple):

@@ -107,7 +107,7 @@ class Predictor:
         Raises:
             UserError: the model has no masked-token head; a text has no [MASK], or is too long.
         """
-        network, mask = self._network("masked_tokens", "fill masks"), self.mask_token
+        network, mask = self._network("masked_tokens", f"fill {self.mask_token}"), self.mask_token
         for text in texts:
             if mask not in text:
                 raise UserError(f"no {mask} in {_shortened(text)}; write it where a word is wanted")

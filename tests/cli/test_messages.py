@@ -117,7 +117,8 @@ def test_show_without_a_name_lists_verbs_recipes_and_the_settings_that_no_recipe
         assert re.search(rf"^{verb} +{about}", out, re.MULTILINE), verb
     for recipe, about in {"bert-tiny": "BERT-tiny", "cola": "CoLA", "jsonl": "JSON lines"}.items():
         assert re.search(rf"^{recipe} +{about}", out, re.MULTILINE), recipe
-    assert "tokenizer: size, extend, megabytes\n" in out and "glue: protocol, from_mnli\n" in out
+    assert "tokenizer: kind, special_tokens, normalization, size, extend, megabytes\n" in out
+    assert "glue: protocol, from_mnli\n" in out
     assert out.endswith("next: bertsmith show bert-small-owt\n")
 
 
