@@ -262,7 +262,7 @@ def keys_of(family):
     ("name", "family", "num_labels"),
     [
         ("BertForMaskedLM", "bert", None),
-        ("ModernBertForSequenceClassification", "modernbert", 3),
+        pytest.param("ModernBertForSequenceClassification", "modernbert", 3, marks=pytest.mark.slow),
         pytest.param("RobertaForMaskedLM", "roberta", None, marks=pytest.mark.slow),
         pytest.param("DistilBertForMaskedLM", "distilbert", None, marks=pytest.mark.slow),
         pytest.param("XLMRobertaForSequenceClassification", "xlm-roberta", 3, marks=pytest.mark.slow),

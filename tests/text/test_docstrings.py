@@ -113,6 +113,7 @@ def test_broken_sources_do_no_harm(source):
     assert docstrings(source) == []
 
 
+@pytest.mark.slow
 def test_documents_are_many_clean_and_in_one_order():
     pairs = list(documents())
     texts = [text for _, text in pairs]

@@ -81,6 +81,7 @@ def test_shares_of_single_and_short_rows_follow_the_reference(compat):
     assert in_band(short, expected_short, len(rows))
 
 
+@pytest.mark.slow
 def test_the_references_rules_on_a_real_archive(shared_data, tmp_path):
     """38 % single-segment rows, 116 tokens a row, 27 % thrown away, known to whole numbers; by default 0 %."""
     if not (shared_data / "corpora" / "openwebtext.tar.xz").exists():
