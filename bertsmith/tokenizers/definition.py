@@ -18,14 +18,12 @@ _REMEDY = "name one of a model, or a vocab.txt"
 
 
 def from_definition(definition: dict[str, Any], source: str) -> tokenizers.Tokenizer:
-    """Return the tokenizer of a tokenizer.json's content. Dropout of a BPE's merges, which would draw other ids at each
-    call, is off.
+    """Return the tokenizer of a tokenizer.json's content that `check_definition` has passed. Dropout of a BPE's merges,
+    which would draw other ids at each call, is off.
 
     Raises:
-        UserError: it is no tokenizer; ids are not whole numbers in range, or those of added tokens are not what the
-            library gives them.
+        UserError: it is no tokenizer; the ids of added tokens are not what the library gives them.
     """
-    check_definition(definition, source)
     fast: tokenizers.Tokenizer = guarded(
         lambda: tokenizers.Tokenizer.from_str(json.dumps(definition)), f"{source}: not a tokenizer.json"
     )

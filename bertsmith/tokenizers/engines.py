@@ -1,7 +1,6 @@
 """Texts in, ids out, fast: by the library that gives the ids of `tokenizers` soonest for a kind of model."""
 
 import contextlib
-import json
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -31,7 +30,7 @@ def fastest_engine(fast: tokenizers.Tokenizer, definition: dict[str, Any], sourc
     """Return the fastest engine for `fast`, whose tokenizer.json has the content `definition`."""
     if definition["model"]["type"] == "WordPiece":
         with contextlib.suppress(UserError):  # it knows BERT's rules alone
-            return _Nanotoken(definition, source)
+            return _Nanotoken(fast, source)
     if definition["model"]["type"] == "BPE":
         with contextlib.suppress(Exception):  # not installed (the extra bpe), or a kind of BPE that it does not know
             return _Gigatoken(fast, definition)
@@ -43,10 +42,10 @@ def fastest_engine(fast: tokenizers.Tokenizer, definition: dict[str, Any], sourc
 class _Nanotoken:
     """nanotoken, for WordPiece."""
 
-    def __init__(self, definition: dict[str, Any], source: str):
+    def __init__(self, fast: tokenizers.Tokenizer, source: str):
         self.name = f"nanotoken {version('nanotoken')}"
         self._encoder: nanotoken.WordPieceTokenizer = guarded(
-            lambda: nanotoken.WordPieceTokenizer.from_json(json.dumps(definition)), source, "use a BERT tokenizer"
+            lambda: nanotoken.WordPieceTokenizer.from_json(fast.to_str()), source, "use a BERT tokenizer"
         )
 
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +64,7 @@ class _Gigatoken:
         contents = [re.escape(token["content"]) for token in definition["added_tokens"]]
         self._added = re.compile("|".join(contents) or r"(?!)")
         self.name = f"gigatoken {version('gigatoken')}"
-        self._encode = gigatoken.gigatoken_rs.load_hf_json(json.dumps(definition)).encode
+        self._encode = gigatoken.gigatoken_rs.load_hf_json(fast.to_str()).encode
 
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         rows = [np.empty(0, dtype=np.uint32), *(self._ids(_text(text)) for text in texts)]

@@ -73,8 +73,9 @@ class Tokenizer:
         fast = fill_holes(fast, source)
         self.fast = fast
         self._source, self._read = source, read
-        self._tokens = [str(fast.id_to_token(id)) for id in range(1 + max(fast.get_vocab().values(), default=-1))]
         self._ids = fast.get_vocab()
+        token_of = {id: token for token, id in self._ids.items()}  # of a Unigram's piece that stands twice, one place
+        self._tokens = [token_of.get(id) or str(fast.id_to_token(id)) for id in range(1 + max(token_of, default=-1))]
         definition = json.loads(fast.to_str())
         self.special_tokens = special_tokens or conclude_special_tokens(
             fast, definition, read.names if read else {}, source

@@ -65,7 +65,9 @@ def read_file(path: Path, chosen: Casing) -> Read:
     """Return the tokenizer of one file, a vocab.txt or a tokenizer.json; the casing of a vocab.txt comes from a
     tokenizer_config.json beside it, unless the caller chose it. Raises UserError where it is neither, or damaged."""
     if path.suffix == ".json":
-        return _as_filed(from_definition(read_json(path, dict), str(path)), path, chosen)
+        definition = read_json(path, dict)
+        check_definition(definition, str(path))
+        return _as_filed(from_definition(definition, str(path)), path, chosen)
     vocabulary = read_vocabulary(path)
     config_path = path.with_name("tokenizer_config.json")
     config = read_optional(config_path) if chosen.lowercase is None else {}
