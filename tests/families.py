@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.deberta import DebertaConfig
 from bertsmith.encoders.distilbert import DistilBertConfig
 from bertsmith.encoders.roberta import RobertaConfig
+from bertsmith.hub.huggingface import read_folder
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,19 @@ def scrambled(model: nn.Module) -> nn.Module:
             spread = 0.15 * min(1.0, (64 / max(parameter.shape)) ** 0.5)
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread + ("norm.w" in name))
     return model.eval()
+
+
+def check_gradients(
+    ours: nn.Module, theirs: Any, found: Tensor, expected: Tensor, folder: Path, floor: float, within: float = 1e-4
+) -> None:
+    """Hold the gradients of weighted sums of logits to transformers', which are written as a folder of theirs and read
+    back under our names: each one's error, as a norm, to `within` of its norm, or of `floor` if that is more."""
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2))
+    (expected * weights).sum().backward()
+    (found * weights).sum().backward()
+    theirs.load_state_dict({name: parameter.grad for name, parameter in theirs.named_parameters()}, strict=False)
+    theirs.save_pretrained(folder / "gradients")
+    gradients = read_folder(folder / "gradients").weights
+    for name, parameter in ours.named_parameters():
+        error = (parameter.grad - gradients[name]).norm() / gradients[name].norm().clamp(min=floor)
+        assert error < within, (name, error)

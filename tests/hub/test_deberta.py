@@ -18,6 +18,7 @@ from bertsmith.hub.huggingface import read_folder, write_folder
 from bertsmith.hub.network import Network
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
+from tests.families import check_gradients
 
 VOCAB_SIZE = 100
 LENGTHS = [23, 1, 40, 7]
@@ -135,16 +136,8 @@ def check_parity(settings, head, lengths, tokenizer, folder, std=0.15, gradients
     assert expected.std() > 0.1  # not a model that says the same everywhere
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
-    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2))
-    (expected * weights).sum().backward()
-    (found * weights).sum().backward()
-    theirs.load_state_dict({name: parameter.grad for name, parameter in theirs.named_parameters()}, strict=False)
-    theirs.save_pretrained(folder / "gradients")
-    gradients = read_folder(folder / "gradients").weights
-    for name, parameter in ours.named_parameters():
-        # The biases of keys have none but by rounding: a softmax does not change with what all its scores have.
-        error = (parameter.grad - gradients[name]).norm() / gradients[name].norm().clamp(min=1.0)
-        assert error < gradients_within, (name, error)
+    # The biases of keys have none but by rounding: a softmax does not change with what all its scores have.
+    check_gradients(ours, theirs, found, expected, folder, 1.0, gradients_within)
 
 
 @pytest.mark.parametrize("settings", SHAPES.values(), ids=SHAPES.keys())

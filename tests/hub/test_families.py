@@ -17,7 +17,7 @@ from bertsmith.hub.network import Network
 from bertsmith.hub.registry import FAMILIES as READ
 from bertsmith.tokenizers.tokenizer import SPECIAL_TOKENS, Tokenizer
 from bertsmith.tokenizers.wordpiece import build
-from tests.families import FAMILIES, scrambled
+from tests.families import FAMILIES, check_gradients, scrambled
 
 VOCAB_SIZE, NUM_LABELS = 100, 3
 LENGTHS = [7, 1, 19, 12]
@@ -90,15 +90,7 @@ def check(settings, head, tokenizer, folder, lengths=LENGTHS, vocab_size=VOCAB_S
         real = HEADS[head].logits(ours, padded)[padded.valid_mask()]
         torch.testing.assert_close(real, expected, rtol=0, atol=1e-4)
 
-    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2))
-    (expected * weights).sum().backward()
-    (found * weights).sum().backward()
-    theirs.load_state_dict({name: parameter.grad for name, parameter in theirs.named_parameters()}, strict=False)
-    theirs.save_pretrained(folder / "gradients")
-    gradients = read_folder(folder / "gradients").weights
-    for name, parameter in ours.named_parameters():
-        error = (parameter.grad - gradients[name]).norm() / gradients[name].norm().clamp(min=1e-2)
-        assert error < 1e-4, (name, error)
+    check_gradients(ours, theirs, found, expected, folder, floor=1e-2)
 
 
 @pytest.mark.parametrize("head", ["masked_tokens", "replaced_tokens", "classification", "answering"])
