@@ -3,8 +3,9 @@
 A row is `[CLS] first segment [SEP]` or `[CLS] first segment [SEP] second segment [SEP]`; it never crosses a document.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -96,30 +97,62 @@ def _contiguous_segments(shard: Shard, length: int, rng: np.random.Generator) ->
     near the middle. Other than there, a row takes as much of the document as it holds, and the next one starts from
     there, also in the middle of a line.
 
-    A run's first step waits for half a million turns of this loop: it calls no function of ours but `uniform`, and its
-    rows become spans all at once.
+    A run's first step waits for half a million turns of this loop: it calls no function of ours, what is random is
+    drawn before it, and its rows become spans all at once.
     """
-    line_ends = shard.line_ends.tolist()
-    line_ends += line_ends[-1:] * (length + 1)  # the text may end before a row's middle
-    uniform = _uniform(rng).__next__
+    line_ends = [0, *shard.line_ends.tolist()]
+    line_ends += line_ends[-1:] * (2 * length + 2)  # the text may end before a row's middle
+    first_lines = [1, *(np.searchsorted(shard.line_ends, shard.document_ends[:-1]) + 2).tolist()]
+    documents = zip(shard.document_ends.tolist(), first_lines, strict=False)  # of no text a line too many
     cuts, ends = [], []  # of each row, the end of its first segment and its own, which are the same of a single one
-    start = line = 0  # of the row; how many lines end there or before
-    for document_end in shard.document_ends.tolist():
-        while start < document_end:
-            target = length if uniform() >= SHORT_ROW_PROB else _short_length(length, uniform)
-            single = uniform() < SINGLE_SEGMENT_PROB
-            take_later = uniform() < 0.5
-            line = bisect_right(line_ends, start, line, line + length)  # a line has at least a token
-            cut = end = min(start + target - 3, document_end)
-            if not single:  # the last line's end strictly before the row's middle, or the one after that
-                after = bisect_left(line_ends, start + (target - 3) // 2, line, line + length)
-                cut = line_ends[after - 1 if after > line and not take_later else after]
-            if cut >= end:
-                cut = end = min(start + target - 2, document_end)  # no second [SEP]: room for one more
-            cuts.append(cut)
-            ends.append(end)
-            start = end
+    start = document_end = line = 0  # of the row; a line that ends after all that ended before the last row's middle
+    for room, half, back in chain.from_iterable(_row_draws(length, rng)):
+        if start == document_end:
+            document_end, line = next(documents, (0, 0))
+            if not document_end:
+                break
+        line = bisect_left(line_ends, start + half, line, line + 2 * length)  # a line has at least a token
+        end = start + room if start + room < document_end else document_end  # `min` takes twice as long
+        cut = line_ends[line - back] if back < SINGLE else end
+        if cut <= start:
+            cut = line_ends[line]
+        if cut >= end:
+            cut = end = min(start + room + 1, document_end)  # no second [SEP]: room for one more
+        cuts.append(cut)
+        ends.append(end)
+        start = end
     return _pairs(np.array(cuts, np.int64), np.array(ends, np.int64))
+
+
+SINGLE = 2
+"""In place of how many lines' ends before its middle a row is cut, 0 or 1: it is not."""
+
+
+def _row_draws(length: int, rng: np.random.Generator) -> Iterator[Iterable[tuple[int, int, int]]]:
+    """Yield what is drawn for rows, thousands at a time: of each the tokens that two segments have room for, half of
+    them, and whether it is cut at the last line's end before its middle (1), at the one after that (0), or not at all
+    (`SINGLE`).
+
+    A row takes three random numbers, or where it is short four. Where its first one lies follows from all rows before:
+    those of twice as many rows are found from those of as many.
+    """
+    rest = np.empty(0)
+    while True:
+        numbers = np.concatenate([rest, rng.random(8192)])
+        size = len(numbers)
+        short = numbers < SHORT_ROW_PROB
+        following = np.minimum(np.arange(3, size + 4) + np.append(short, False), size)
+        first = np.zeros(1, np.int64)  # of each row, its first number's place
+        while first[-1] < size:
+            first = np.concatenate([first, following[first]])
+            following = following[following]
+        first = first[first < size - 3]  # all numbers of a row are there
+        after = first + short[first]
+        short_length = SHORTEST_ROW + (numbers[first + 1] * (length - SHORTEST_ROW + 1)).astype(np.int64)
+        room = np.where(short[first], short_length, length) - 3
+        back = np.where(numbers[after + 1] < SINGLE_SEGMENT_PROB, SINGLE, numbers[after + 2] >= 0.5)
+        yield zip(room.tolist(), (room // 2).tolist(), back.tolist(), strict=True)
+        rest = numbers[after[-1] + 3 :]
 
 
 def _pairs(cuts: np.ndarray, ends: np.ndarray) -> RowSpans:
@@ -189,11 +222,7 @@ def _trim(pieces: RowPieces, size: int) -> RowPieces:
 
 
 def _draw_length(length: int, uniform: Callable[[], float]) -> int:
-    return length if uniform() >= SHORT_ROW_PROB else _short_length(length, uniform)
-
-
-def _short_length(length: int, uniform: Callable[[], float]) -> int:
-    return SHORTEST_ROW + int(uniform() * (length - SHORTEST_ROW + 1))
+    return length if uniform() >= SHORT_ROW_PROB else SHORTEST_ROW + int(uniform() * (length - SHORTEST_ROW + 1))
 
 
 def _uniform(rng: np.random.Generator) -> Iterator[float]:

@@ -48,6 +48,39 @@ def test_every_token_comes_once_in_order_and_no_row_crosses_a_document(documents
             assert ids[separators[0] + 1] - 10 in shard.line_ends
 
 
+def check_row_by_row(shard: Shard, length: int, seed: int) -> None:
+    """Hold contiguous segments to the rule, followed with one row after another."""
+    rows = rows_of(shard, RowSettings(length=length), derived_rng(seed, "rows"))
+    numbers = iter(derived_rng(seed, "rows").random(100_000).tolist())
+    expected, start = [], 0
+    for document_end in shard.document_ends.tolist():
+        while start < document_end:
+            target = length if next(numbers) >= 0.05 else 5 + int(next(numbers) * (length - 4))
+            single, take_later = next(numbers) < 0.1, next(numbers) < 0.5
+            middle, end = start + (target - 3) // 2, min(start + target - 3, document_end)
+            line = np.searchsorted(shard.line_ends, middle)
+            cut = shard.line_ends[line] if line < len(shard.line_ends) else end
+            if not take_later and line and shard.line_ends[line - 1] > start:
+                cut = shard.line_ends[line - 1]
+            if single or cut >= end:
+                cut = end = min(start + target - 2, document_end)
+            expected.append((int(cut), end))
+            start = end
+    cuts, ends = rows.ends[rows.bounds[:-1]], rows.ends[rows.bounds[1:] - 1]
+    assert list(zip(cuts.tolist(), ends.tolist(), strict=True)) == expected
+
+
+@given(documents, st.integers(8, 64), st.integers(0, 5))
+def test_contiguous_segments_follow_their_rule(documents, length, seed):
+    check_row_by_row(shard_of(documents), length, seed)
+
+
+@pytest.mark.parametrize("document", [[3, 1, 4, 1, 5, 9, 2, 6] * 2, [1] * 30])
+def test_contiguous_segments_follow_their_rule_over_thousands_of_rows(document):
+    """What is random is drawn thousands of rows at a time; lines of one token are the most that a row can have."""
+    check_row_by_row(shard_of([document] * 1500), 8, 3)
+
+
 @given(documents, st.integers(8, 64), st.integers(0, 5))
 def test_the_references_rows_fit_and_keep_each_documents_order_within_a_segment(documents, length, seed):
     shard = shard_of(documents)
