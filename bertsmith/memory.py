@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import re
 import resource
@@ -26,6 +27,13 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def keep_imports() -> None:
+    """Have Python look no more for garbage in what exists by now. Call it once, when a program has imported what it
+    needs: torch's million objects stay till its end, and each full search among them takes a tenth of a second or
+    three."""
+    gc.freeze()
 
 
 class Surplus:

@@ -1,3 +1,4 @@
+import gc
 import subprocess
 import sys
 
@@ -79,3 +80,13 @@ def test_where_the_system_does_not_say_nothing_is_done(monkeypatch):
     monkeypatch.setattr(memory, "resident_bytes", lambda: None)
     monkeypatch.setattr(memory, "give_back_free_memory", lambda: 1 / 0)
     memory.Surplus().after_step()
+
+
+def test_the_collector_leaves_imports_alone():
+    kept = [[] for _ in range(1000)]
+    try:
+        memory.keep_imports()
+        assert gc.get_freeze_count() > 1000 and not any(each is kept for each in gc.get_objects())
+    finally:
+        gc.unfreeze()
+    assert any(each is kept for each in gc.get_objects())

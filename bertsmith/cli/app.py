@@ -128,11 +128,13 @@ def pretrain(
     """Pre-train an encoder on token shards. The same command continues after an interruption."""
     from bertsmith.errors import UserError
     from bertsmith.evals.pinned import probes_of
+    from bertsmith.memory import keep_imports
     from bertsmith.tasks.quick_glue import glue_probes
     from bertsmith.training.initial import load_pretraining
     from bertsmith.training.joining import joined_ranks, may_restart
     from bertsmith.training.pretrain import pretrain
 
+    keep_imports()
     overrides = args.with_plugins(overrides, plugin)
     before = args.content_of(out)
     again = args.command_of("pretrain", recipe, overrides, out)

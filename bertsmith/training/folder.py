@@ -152,9 +152,9 @@ def note_initial(run: Path, fingerprint: str) -> None:
 
 def note_pooling(run: Path, pooling: dict[str, Any] | None) -> None:
     """Keep the settings of sentence-transformers' modules for an export in the manifest, if there are any."""
-    from bertsmith.hub.sentence import KEPT
-
     if pooling is not None:
+        from bertsmith.hub.sentence import KEPT  # here: most runs have none
+
         _add(run, {KEPT: pooling})
 
 

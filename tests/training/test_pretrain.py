@@ -21,6 +21,7 @@ from bertsmith.storage.files import sha256_file
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import read_manifest
 from bertsmith.text.shards import open_data
+from bertsmith.tokenizers import tokenizer
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.training import batches, checkpoints, runner
 from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW
@@ -47,6 +48,11 @@ def test_a_run_learns_and_says_so(data, tmp_path):
     assert {"learning_rate", "gradient_norm", "tokens_per_second", "mfu", "memory_bytes"} <= training[0].keys()
     model = load_run(tmp_path)
     assert model.step == 120 and "encoder.embeddings.token.weight" in model.weights
+
+
+def test_no_engine_for_text_is_made(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizer, "fastest_engine", lambda *_: pytest.fail("a run waited for what it does not use"))
+    pretrain(tiny_recipe(data, "plan.steps=1"), tmp_path)
 
 
 def test_run_again_it_finds_itself_done(data, tmp_path):
