@@ -15,6 +15,10 @@ TOKEN_HEADS: dict[HeadName, dict[str, str]] = {
     "tagging": {"head.output": "classifier"}, "answering": {"head.output": "qa_outputs"},
 }  # fmt: skip
 
+BERT_MASKED_HEAD = {
+    "head.dense": "cls.predictions.transform.dense", "head.norm": "cls.predictions.transform.LayerNorm",
+}  # fmt: skip
+
 BERT_BUFFERS = r"embeddings\.(position_ids|token_type_ids)"
 
 
@@ -27,6 +31,7 @@ class PostNormFamily(Family):
         "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,
         "is_encoder_decoder": False, "tie_word_embeddings": True, "pruned_heads": {}, "quantization_config": None,
     }  # fmt: skip
+    relevant_heads: ClassVar[Mapping[str, tuple[HeadName, ...]]] = {"tie_word_embeddings": ("masked_tokens",)}
     written: tuple[str, ...] = ("hidden_act", "position_embedding_type", "tie_word_embeddings")
     """The keys of `required_values` that config.json gets."""
     defaults: tuple[str, ...] = (
@@ -38,6 +43,8 @@ class PostNormFamily(Family):
         "token_type_embeddings": ("segment", ("type_vocab_size",)),
     }
     """Of the embeddings: our name, and the sizes that a table's shape shows."""
+    embedding_norm: str = "encoder.embeddings.norm"
+    """Our name of the norm of embeddings."""
     layers: str = "encoder.layer"
     """The name of the layers' list in the encoder."""
     layer: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -59,9 +66,8 @@ class PostNormFamily(Family):
             f"encoder.embeddings.{ours}.weight": (f"{root}.embeddings.{parts}.weight",)
             for parts, (ours, _) in self.tables.items()
         }
-        names |= with_parts("encoder.embeddings.norm", (f"{root}.embeddings.LayerNorm",))
-        if settings.projection_size:
-            names |= with_parts("encoder.projection", (f"{root}.embeddings_project",))
+        names |= with_parts(self.embedding_norm, (f"{root}.embeddings.LayerNorm",))
+        names |= self.further_names(settings)
         for index in range(settings.num_hidden_layers):
             for ours, parts in self.layer.items():
                 prefix = f"{root}.{self.layers}.{index}"
@@ -69,6 +75,12 @@ class PostNormFamily(Family):
         for ours, name in self.heads[head].items() if head is not None else ():
             names |= with_parts(ours, (name,))
         return names | ({"head.bias": (self.output_bias,)} if head == "masked_tokens" else {})
+
+    def further_names(self, settings: EncoderConfig) -> dict[str, tuple[str, ...]]:
+        """Return the names of the encoder's tensors besides tables, their norm and layers; of a projection here."""
+        if not settings.projection_size:
+            return {}
+        return with_parts("encoder.projection", (f"{self.base_model_prefix}.embeddings_project",))
 
     def normalized_name(self, name: str) -> str:
         """Return the same as `Family.normalized_name`; BERT's first checkpoints call a norm's weight and bias gamma and

@@ -20,6 +20,9 @@ def kind_of_buffer(name: str) -> str | None:
 
 
 def kind_of_dropped(name: str, family: Family) -> str | None:
-    """Return the title of a tensor that is not read, a buffer or one in `Family.dropped`; None for all others."""
-    titles = (title for beginning, title in family.dropped.items() if name.startswith(beginning))
+    """Return the title of a tensor that is not read: a buffer, one in `Family.dropped`, a pooler in a family whose
+    heads have none; None for all others."""
+    poolers = () if family.pooler else ("pooler.", f"{family.base_model_prefix}.pooler.")
+    dropped = {**family.dropped, **dict.fromkeys(poolers, "pooler")}
+    titles = (title for beginning, title in dropped.items() if name.startswith(beginning))
     return kind_of_buffer(name) or next(titles, None)

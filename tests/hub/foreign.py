@@ -26,6 +26,10 @@ DISTILLED = {
     "vocab_size": len(TOKENS), "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 20,
     "initializer_range": 0.4,
 }  # fmt: skip
+DISENTANGLED = {
+    "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 6, "share_att_key": True,
+    "position_biased_input": False, "norm_rel_ebd": "layer_norm", "conv_kernel_size": 3, "initializer_range": 0.6,
+}  # fmt: skip
 CONFIGS = {
     "bert": lambda **keys: transformers.BertConfig(**SMALL | keys),
     "electra": lambda **keys: transformers.ElectraConfig(**SMALL | {"embedding_size": 12} | keys),
@@ -34,6 +38,7 @@ CONFIGS = {
     "xlm-roberta": lambda **keys: transformers.XLMRobertaConfig(**SMALL | keys),
     "camembert": lambda **keys: transformers.CamembertConfig(**SMALL | keys),
     "distilbert": lambda **keys: transformers.DistilBertConfig(**DISTILLED | keys),
+    "deberta-v2": lambda **keys: transformers.DebertaV2Config(**SMALL | DISENTANGLED | keys),
 }
 IDS = torch.randint(5, len(TOKENS), (1, 14), generator=torch.Generator().manual_seed(4))
 
@@ -82,6 +87,8 @@ def ours(folder: Path) -> Tensor:
 
 
 def theirs(folder: Path, name: str) -> Tensor:
-    model = getattr(transformers, name).from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    cls = getattr(transformers, name)
+    attention = "sdpa" if cls._supports_sdpa else "eager"
+    model = cls.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention).eval()
     with torch.no_grad():
         return model(input_ids=IDS)[0][0]

@@ -10,7 +10,7 @@ from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.heads import HeadName
 from bertsmith.hub.family import has_any
-from bertsmith.hub.post_norm import BERT_BUFFERS, TOKEN_HEADS, PostNormFamily
+from bertsmith.hub.post_norm import BERT_BUFFERS, BERT_MASKED_HEAD, TOKEN_HEADS, PostNormFamily
 
 
 class _BertLike(PostNormFamily):
@@ -43,10 +43,7 @@ class Bert(_BertLike):
     names_pattern = r"bert\.|cls\.|(embeddings\.word_embeddings\.)|(encoder\.layer\.\d+\.attention\.self\.)"
     shares_names = True  # a bare BertModel's names are a bare ElectraModel's too
     heads: ClassVar = {
-        "masked_tokens": {
-            "head.dense": "cls.predictions.transform.dense",
-            "head.norm": "cls.predictions.transform.LayerNorm",
-        },
+        "masked_tokens": BERT_MASKED_HEAD,
         "classification": {"head.dense": "bert.pooler.dense", "head.output": "classifier"},
         **TOKEN_HEADS,
     }

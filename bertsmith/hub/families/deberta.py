@@ -8,41 +8,21 @@ DebertaV2ForTokenClassification with one label.
 Source: transformers, models/deberta_v2/modeling_deberta_v2.py and configuration_deberta_v2.py.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
-
-from torch import Tensor
 
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.deberta import DebertaConfig
 from bertsmith.encoders.heads import HeadName
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.family import Family, Shape, counting, with_parts
+from bertsmith.hub.family import Shape, has_any, with_parts
+from bertsmith.hub.post_norm import BERT_MASKED_HEAD, TOKEN_HEADS, PostNormFamily
 from bertsmith.storage.json_files import member
-
-_LAYER = {
-    "attention.query_key_value": ("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"),
-    "attention.dense": ("attention.output.dense",),
-    "attention_norm": ("attention.output.LayerNorm",),
-    "feed_forward.expand": ("intermediate.dense",),
-    "feed_forward.contract": ("output.dense",),
-    "feed_forward_norm": ("output.LayerNorm",),
-}
 
 _OWN_PROJECTIONS = {
     "c2p": ("attention.distance_key", "attention.self.pos_key_proj"),
     "p2c": ("attention.distance_query", "attention.self.pos_query_proj"),
-}
-
-_HEADS: dict[HeadName, dict[str, str]] = {
-    "masked_tokens": {
-        "head.dense": "cls.predictions.transform.dense",
-        "head.norm": "cls.predictions.transform.LayerNorm",
-    },
-    "replaced_tokens": {"head.output": "classifier"},
-    "classification": {"head.dense": "pooler.dense", "head.output": "classifier"},
-    "tagging": {"head.output": "classifier"},
-    "answering": {"head.output": "qa_outputs"},
 }
 
 _ABSENT = {
@@ -52,7 +32,7 @@ _ABSENT = {
 """What transformers takes where config.json has no such key, unlike our settings."""
 
 
-class DebertaV2(Family):
+class DebertaV2(PostNormFamily):
     """DeBERTa's classes, of its second and third version."""
 
     name, title, base_model_prefix = "deberta-v2", "DeBERTa (v2, v3)", "deberta"
@@ -79,6 +59,17 @@ class DebertaV2(Family):
     )
     unique_suffixes = (".embeddings.word_embeddings.weight",)
     inputs = ("input_ids", "attention_mask", "token_type_ids")
+    embedding_norm = "encoder.norm"
+    layer: ClassVar = PostNormFamily.layer | {
+        "attention.query_key_value": tuple(f"attention.self.{part}_proj" for part in ("query", "key", "value")),
+    }
+    heads: ClassVar = {
+        "masked_tokens": BERT_MASKED_HEAD,
+        "replaced_tokens": TOKEN_HEADS["tagging"],
+        "classification": {"head.dense": "pooler.dense", "head.output": "classifier"},
+        **TOKEN_HEADS,
+    }
+    output_bias = "cls.predictions.bias"
     tied_copies: ClassVar = {
         "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
@@ -93,7 +84,8 @@ class DebertaV2(Family):
         "hidden_act": "gelu", "pooler_hidden_act": "gelu", "is_decoder": False, "add_cross_attention": False,
         "is_encoder_decoder": False, "tie_word_embeddings": True, "pruned_heads": {}, "quantization_config": None,
     }  # fmt: skip
-    relevant_heads: ClassVar = {"pooler_hidden_act": ("classification",)}
+    relevant_heads: ClassVar = PostNormFamily.relevant_heads | {"pooler_hidden_act": ("classification",)}
+    written = ("hidden_act", "pooler_hidden_act", "tie_word_embeddings")
     defaults = (
         "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps", "embedding_size",
         "pos_att_type", "position_buckets", "max_relative_positions", "norm_rel_ebd", *_ABSENT,
@@ -101,45 +93,49 @@ class DebertaV2(Family):
     required_keys = ("num_attention_heads", "max_position_embeddings")
 
     def names(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, tuple[str, ...]]:
+        """Return the names of those tensors that an encoder with such settings has."""
         assert isinstance(settings, DebertaConfig)
-        tables = {"embeddings.token": "embeddings.word_embeddings"}
-        tables |= {"embeddings.position": "embeddings.position_embeddings"} if settings.position_biased_input else {}
-        tables |= {"embeddings.segment": "embeddings.token_type_embeddings"} if settings.type_vocab_size else {}
-        tables |= {"projection": "embeddings.embed_proj"} if settings.projection_size else {}
-        tables |= {"distances.table": "encoder.rel_embeddings"} if settings.pos_att_type else {}
-        names: dict[str, tuple[str, ...]] = {
-            f"encoder.{ours}.weight": (f"deberta.{name}.weight",) for ours, name in tables.items()
-        }
-        names |= with_parts("encoder.norm", ("deberta.embeddings.LayerNorm",))
-        if settings.pos_att_type and settings.norm_rel_ebd == "layer_norm":
-            names |= with_parts("encoder.distances.norm", ("deberta.encoder.LayerNorm",))
+        tables = {"position": settings.position_biased_input, "segment": settings.type_vocab_size}
+        absent = tuple(f"encoder.embeddings.{table}." for table, is_there in tables.items() if not is_there)
+        names = super().names(settings, head)
+        return {ours: group for ours, group in names.items() if not ours.startswith(absent)}
+
+    def further_names(self, settings: EncoderConfig) -> dict[str, tuple[str, ...]]:
+        assert isinstance(settings, DebertaConfig)
+        root, names = self.base_model_prefix, dict[str, tuple[str, ...]]()
+        if settings.projection_size:
+            names["encoder.projection.weight"] = (f"{root}.embeddings.embed_proj.weight",)
+        if settings.pos_att_type:
+            names["encoder.distances.table.weight"] = (f"{root}.encoder.rel_embeddings.weight",)
+            if settings.norm_rel_ebd == "layer_norm":
+                names |= with_parts("encoder.distances.norm", (f"{root}.encoder.LayerNorm",))
         if settings.conv_kernel_size:
-            names |= with_parts("encoder.layers.0.convolution.convolution", ("deberta.encoder.conv.conv",))
-            names |= with_parts("encoder.layers.0.convolution.norm", ("deberta.encoder.conv.LayerNorm",))
-        own = () if settings.share_att_key else settings.pos_att_type
-        layer = _LAYER | {ours: (name,) for ours, name in (_OWN_PROJECTIONS[term] for term in own)}
-        for index in range(settings.num_hidden_layers):
-            for ours, parts in layer.items():
-                prefix = f"deberta.encoder.layer.{index}"
-                names |= with_parts(f"encoder.layers.{index}.{ours}", tuple(f"{prefix}.{part}" for part in parts))
-        for ours, name in _HEADS[head].items() if head is not None else ():
-            names |= with_parts(ours, (name,))
-        return names | ({"head.bias": ("cls.predictions.bias",)} if head == "masked_tokens" else {})
+            for ours, name in (("convolution", "conv"), ("norm", "LayerNorm")):
+                names |= with_parts(f"encoder.layers.0.convolution.{ours}", (f"{root}.encoder.conv.{name}",))
+        for term in () if settings.share_att_key else settings.pos_att_type:
+            ours, name = _OWN_PROJECTIONS[term]
+            for index in range(settings.num_hidden_layers):
+                names |= with_parts(f"encoder.layers.{index}.{ours}", (f"{root}.{self.layers}.{index}.{name}",))
+        return names
 
     def normalized_name(self, name: str) -> str:
-        if name.startswith(("embeddings.", "encoder.")):
-            return f"deberta.{name}"
+        if name.startswith("pooler."):
+            return name  # outside of the encoder
+        name = super().normalized_name(f"{self.base_model_prefix}.{name}" if name.startswith("encoder.") else name)
         if name == "lm_predictions.lm_head.bias":
-            return "cls.predictions.bias"
+            return self.output_bias
         return name.replace("lm_predictions.lm_head.", "cls.predictions.transform.", 1)
 
-    def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:
-        vocab_size, _ = shape("deberta.embeddings.word_embeddings.weight")
-        expand = "deberta.encoder.layer.0.intermediate.dense.weight"
-        return {"vocab_size": vocab_size}, r"deberta\.encoder\.layer\.(\d+)\.", expand
+    def infer_class(self, config: Mapping[str, Any], names: Collection[str], where: str) -> str:
+        """See `Family`; a pooler without a classifier is left over from one."""
+        has_classifier = has_any(names, "classifier.")
+        own = [name for name in names if has_classifier or not name.startswith("pooler.")]
+        return super().infer_class(config, own, where)
 
-    def layer_sizes(self, rows: int, columns: int) -> dict[str, int]:
-        return {"intermediate_size": rows, "hidden_size": columns}
+    def sizes(self, shape: Shape, where: str) -> tuple[dict[str, int], str, str]:
+        vocab_size, _ = shape(f"{self.base_model_prefix}.embeddings.word_embeddings.weight")
+        layers = f"{self.base_model_prefix}.{self.layers}"
+        return {"vocab_size": vocab_size}, rf"{re.escape(layers)}\.(\d+)\.", f"{layers}.0.intermediate.dense.weight"
 
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         assert isinstance(settings, DebertaConfig)
@@ -153,8 +149,7 @@ class DebertaV2(Family):
             "embedding_size": settings.embedding,
             "legacy": True,
         }
-        written = ("hidden_act", "pooler_hidden_act", "tie_word_embeddings")
-        return config | {key: self.required_values[key] for key in written}
+        return config | {key: self.required_values[key] for key in self.written}
 
     def inputs_of(self, settings: EncoderConfig) -> tuple[str, ...]:
         return tuple(name for name in self.inputs if name != "token_type_ids" or settings.num_segments)
@@ -189,9 +184,6 @@ class DebertaV2(Family):
             "norm_rel_ebd": "layer_norm" if "layer_norm" in norms.lower().replace(" ", "").split("|") else "none",
             "embedding_size": config.get("embedding_size"),
         }
-
-    def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
-        return counting(size)
 
 
 def _terms(config: Mapping[str, Any], where: str) -> list[str]:

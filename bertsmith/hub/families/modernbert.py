@@ -64,6 +64,7 @@ class ModernBert(Family):
     }  # fmt: skip
     relevant_heads: ClassVar = {
         "decoder_bias": ("masked_tokens",),
+        "tie_word_embeddings": ("masked_tokens",),
         "classifier_bias": get_args(HeadName),
         "classifier_activation": get_args(HeadName),
     }

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.roberta import RobertaConfig
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.family import has_any
 from bertsmith.hub.post_norm import BERT_BUFFERS, TOKEN_HEADS, PostNormFamily
 
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
@@ -20,8 +19,8 @@ if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
 _PAD_ID = 1
 """transformers' default of pad_token_id in these families."""
 
-_POSITIONS = (514, 1026, 2050, 4098)
-"""Rows of a position table that BERT's never have, and RoBERTa's do: two come before the first position's."""
+_BOS_EOS = (0, 2)
+"""The ids of <s> and </s> in RoBERTa's vocabularies; BERT's configurations name none."""
 
 
 def _classes(prefix: str) -> dict[str, HeadName | None]:
@@ -68,15 +67,24 @@ class Roberta(PostNormFamily):
         "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
     }
-    dropped: ClassVar = {"roberta.pooler.": "pooler"}  # no head of these classes reads it
     position_table = "roberta.embeddings.position_embeddings.weight"
 
     def recognises(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]) -> bool:
-        """See `Family`; a bare encoder has BERT's names."""
-        positions = names.get("embeddings.position_embeddings.weight", ())[:1]
-        is_bare = bool(positions) and has_any(names, "embeddings.token_type_embeddings.")
-        is_roberta = is_bare and (positions[0] in _POSITIONS or config.get("pad_token_id") == _PAD_ID)
-        return is_roberta or super().recognises(config, names)
+        """See `Family`; a bare encoder has BERT's names, and is told from one by its tokens' ids or its tables: BERT
+        has two segments, and 2, 4, … 512 positions without two more before them."""
+        positions, segments = (
+            names.get(f"embeddings.{table}_embeddings.weight") for table in ("position", "token_type")
+        )
+        if not (positions and segments) or "embedding_size" in config:
+            return super().recognises(config, names)
+        ids = config.get("bos_token_id"), config.get("eos_token_id")
+        is_behind_padding = (positions[0] - _PAD_ID - 1).bit_count() == 1 or segments[0] == 1
+        return (
+            config.get("pad_token_id") == _PAD_ID
+            or ids == _BOS_EOS
+            or (is_behind_padding and positions[0].bit_count() > 1)
+            or super().recognises(config, names)
+        )
 
     def check_network(self, config: Mapping[str, Any], where: str) -> None:
         pad_id, rows = config.get("pad_token_id", _PAD_ID), config.get("max_position_embeddings")
