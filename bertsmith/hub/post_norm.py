@@ -25,7 +25,7 @@ BERT_BUFFERS = r"embeddings\.(position_ids|token_type_ids)"
 class PostNormFamily(Family):
     """A family of BERT's names, unless its class says others."""
 
-    unique_suffixes = (".embeddings.word_embeddings.weight", ".embeddings.position_embeddings.weight")
+    unique_suffixes: tuple[str, ...] = (".embeddings.word_embeddings.weight", ".embeddings.position_embeddings.weight")
     inputs: tuple[str, ...] = ("input_ids", "attention_mask", "token_type_ids")
     required_values: ClassVar = {
         "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False,

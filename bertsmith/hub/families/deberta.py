@@ -60,7 +60,8 @@ class DebertaV2(PostNormFamily):
     unique_suffixes = (".embeddings.word_embeddings.weight",)
     inputs = ("input_ids", "attention_mask", "token_type_ids")
     embedding_norm = "encoder.norm"
-    layer: ClassVar = PostNormFamily.layer | {
+    layer: ClassVar = {
+        **PostNormFamily.layer,
         "attention.query_key_value": tuple(f"attention.self.{part}_proj" for part in ("query", "key", "value")),
     }
     heads: ClassVar = {
@@ -84,7 +85,7 @@ class DebertaV2(PostNormFamily):
         "hidden_act": "gelu", "pooler_hidden_act": "gelu", "is_decoder": False, "add_cross_attention": False,
         "is_encoder_decoder": False, "tie_word_embeddings": True, "pruned_heads": {}, "quantization_config": None,
     }  # fmt: skip
-    relevant_heads: ClassVar = PostNormFamily.relevant_heads | {"pooler_hidden_act": ("classification",)}
+    relevant_heads: ClassVar = {**PostNormFamily.relevant_heads, "pooler_hidden_act": ("classification",)}
     written = ("hidden_act", "pooler_hidden_act", "tie_word_embeddings")
     defaults = (
         "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps", "embedding_size",
