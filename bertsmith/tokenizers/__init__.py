@@ -6,6 +6,7 @@ Read in this order:
     pieces             what pieces are in a text, and where words begin
     word_bounds        a row's ids → which begin a word
     engines            what encodes fast
+    added_search       whether an added token is in a text
     word_cache         a text's ids by those of its words
     fingerprint        the hash of what decides ids
     tokenizer_folder   a Hugging Face folder → the tokenizer that transformers makes of it

@@ -40,6 +40,14 @@ def model_type(definition: dict[str, Any]) -> str:
     return str(model.get("type", inferred))
 
 
+def parts_of(part: Any) -> list[dict[str, Any]]:
+    """Return a normalizer, pre-tokenizer or decoder of a tokenizer.json as those that are applied one after another."""
+    if not isinstance(part, dict):
+        return []
+    inner = next((part[key] for key in ("normalizers", "pretokenizers", "decoders") if key in part), None)
+    return [part] if inner is None else [found for each in inner for found in parts_of(each)]
+
+
 def check_definition(definition: dict[str, Any], source: str) -> None:
     """Raise UserError for a definition that is no tokenizer's, or whose ids no library should be given."""
     model = definition.get("model")
@@ -84,6 +92,39 @@ def check_ids(fast: tokenizers.Tokenizer, said: dict[str, int], source: str) -> 
                 f"{source}: the added token {quoted(token, 60)} is said to have id {id}, and gets "
                 f"{fast.token_to_id(token)} here and in transformers; give added tokens the ids after the vocabulary's"
             )
+
+
+def check_added_tokens(fast: tokenizers.Tokenizer, source: str, is_wordpiece: bool) -> None:
+    """Raise UserError for added tokens at which `tokenizers` stops, and in a WordPiece for those on which the two
+    libraries differ."""
+    seen: dict[str, str] = {}
+    for token in fast.get_added_tokens_decoder().values():
+        content = token.content
+        found = fast.normalizer.normalize_str(content) if token.normalized and fast.normalizer else content
+        if not is_wordpiece and content and not found:
+            raise UserError(
+                f"{source}: the added token {quoted(content, 60)} vanishes when it is normalized; take it away, or say "
+                f"normalized: false with it"
+            )
+        if is_wordpiece and (content != content.strip() or not found.strip()):
+            raise UserError(
+                f"{source}: the added token {quoted(content, 60)} is empty, begins or ends with white space, or "
+                f"vanishes when it is normalized; take it away"
+            )
+        if is_wordpiece and token.normalized and seen.setdefault(found, content) != content:
+            raise UserError(
+                f"{source}: the added tokens {quoted(seen[found], 60)} and {quoted(content, 60)} are one when they are "
+                f"normalized; take one of them away"
+            )
+
+
+def check_unknown(fast: tokenizers.Tokenizer, unknown: str, source: str) -> None:
+    """Raise UserError where a WordPiece model gives another token for unknown words, or one that it does not have."""
+    if fast.model.unk_token != unknown or fast.model.token_to_id(unknown) is None:
+        raise UserError(
+            f"{source}: unknown words become {quoted(fast.model.unk_token, 60)}; they must become {unknown} of the "
+            f"vocabulary"
+        )
 
 
 def guarded(call: Callable[[], Any], what: str, remedy: str = _REMEDY) -> Any:

@@ -9,12 +9,13 @@ Vocabularies mark words in five ways, and a word is what the pre-tokenizer cuts 
 """
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from tokenizers import pre_tokenizers
 
+from bertsmith.tokenizers.definition import parts_of
 from bertsmith.tokenizers.word_bounds import WordBounds
 
 SPACE_MARK = "▁"
@@ -110,7 +111,7 @@ def _marking(definition: dict[str, Any]) -> tuple[str, str]:
         return "prefix", prefix
     if suffix := model.get("end_of_word_suffix"):
         return "suffix", suffix
-    parts = [part for key in ("pre_tokenizer", "normalizer", "decoder") for part in _flat(definition.get(key))]
+    parts = [part for key in ("pre_tokenizer", "normalizer", "decoder") for part in parts_of(definition.get(key))]
     if any(part.get("type") == "ByteLevel" for part in parts):
         return "bytes", "Ġ"
     for part in parts:
@@ -119,13 +120,6 @@ def _marking(definition: dict[str, Any]) -> tuple[str, str]:
         if part.get("type") == "Replace" and part.get("content") == SPACE_MARK:
             return "metaspace", SPACE_MARK
     return "plain", ""
-
-
-def _flat(part: Any) -> Iterator[dict[str, Any]]:
-    """Yield a part of a tokenizer.json, or those in its sequence."""
-    if isinstance(part, dict):
-        inner = [value for key, values in part.items() if key.endswith(("izers", "ders")) for value in values]
-        yield from (found for each in inner for found in _flat(each)) if inner else (part,)
 
 
 def _bytes_of(token: str) -> bytes:

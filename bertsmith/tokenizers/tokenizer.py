@@ -20,8 +20,8 @@ from bertsmith.storage.files import write_text
 from bertsmith.storage.json_files import write_json
 from bertsmith.tokenizers import casing
 from bertsmith.tokenizers.bert_folder import Casing, Read
-from bertsmith.tokenizers.definition import fill_holes
-from bertsmith.tokenizers.engines import IdEngine, fastest_engine
+from bertsmith.tokenizers.definition import check_added_tokens, check_unknown, fill_holes
+from bertsmith.tokenizers.engines import IdEngine, fastest_engine, refuse_half_characters
 from bertsmith.tokenizers.fingerprint import tokenizer_fingerprint
 from bertsmith.tokenizers.pieces import find_pieces
 from bertsmith.tokenizers.sentencepiece_file import convert_folder, has_sentencepiece_model
@@ -86,9 +86,9 @@ class Tokenizer:
             self._ids[self.special_tokens[key]] for key in ROLES
         )
         self.kind: str = definition["model"]["type"]
+        check_added_tokens(fast, source, self.kind == "WordPiece")
         if self.kind == "WordPiece":
-            _check_unknown(fast, self.special_tokens["unk_token"], source)
-            _check_added_tokens(fast, source)
+            check_unknown(fast, self.special_tokens["unk_token"], source)
         self._pieces = find_pieces(definition, self._tokens, fast.pre_tokenizer)
         self.word_bounds: WordBounds = self._pieces.bounds
         self.num_separators = num_separators(fast)
@@ -164,8 +164,15 @@ class Tokenizer:
         Returns:
             ids: [T] uint16 where the vocabulary allows, else uint32.
             ends: [len(texts)] int64; text i is `ids[ends[i - 1]:ends[i]]`.
+
+        Raises:
+            UserError: a text holds half a character, a lone surrogate of UTF-16.
         """
-        ids, ends = self._engine.encode_batch(texts)
+        try:
+            ids, ends = self._engine.encode_batch(texts)
+        except (UnicodeEncodeError, TypeError):
+            refuse_half_characters(texts)
+            raise
         return ids.astype(self.dtype, copy=False), ends
 
     def encode_words(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +182,8 @@ class Tokenizer:
 
     def encode_with_offsets(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield of each text its ids [T], and where each token begins and ends in it, in characters, without the white
-        space around it: [T, 2] int32."""
+        space around it: [T, 2] int32. Raises UserError as `encode_batch`."""
+        refuse_half_characters(texts)
         for text, encoded in zip(texts, self.fast.encode_batch(texts, add_special_tokens=False), strict=True):
             offsets = [_without_space(text, start, end) for start, end in encoded.offsets]
             yield np.array(encoded.ids, dtype=self.dtype), np.array(offsets, dtype=np.int32).reshape(-1, 2)
@@ -274,33 +282,6 @@ class Tokenizer:
             "do_lower_case": self.lowercase,
             "strip_accents": self.strip_accents,
         }
-
-
-def _check_added_tokens(fast: tokenizers.Tokenizer, source: str) -> None:
-    """Raise UserError for added tokens on which the two libraries differ, or the slow one stops."""
-    seen: dict[str, str] = {}
-    for token in fast.get_added_tokens_decoder().values():
-        content = token.content
-        found = fast.normalizer.normalize_str(content) if token.normalized and fast.normalizer else content
-        if not content.strip() or content != content.strip() or not found.strip():
-            raise UserError(
-                f"{source}: the added token {quoted(content, 60)} is empty, begins or ends with white space, or "
-                f"vanishes when it is normalized; take it away"
-            )
-        if token.normalized and seen.setdefault(found, content) != content:
-            raise UserError(
-                f"{source}: the added tokens {quoted(seen[found], 60)} and {quoted(content, 60)} are one when they are "
-                f"normalized; take one of them away"
-            )
-
-
-def _check_unknown(fast: tokenizers.Tokenizer, unknown: str, source: str) -> None:
-    """Raise UserError where a WordPiece model gives another token for unknown words, or one that it does not have."""
-    if fast.model.unk_token != unknown or fast.model.token_to_id(unknown) is None:
-        raise UserError(
-            f"{source}: unknown words become {quoted(fast.model.unk_token, 60)}; they must become {unknown} of the "
-            f"vocabulary"
-        )
 
 
 def _without_space(text: str, start: int, end: int) -> tuple[int, int]:

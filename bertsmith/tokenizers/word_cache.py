@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import tokenizers
 
+from bertsmith.tokenizers.added_search import AddedSearch
+from bertsmith.tokenizers.definition import parts_of
+
 MAX_CACHED_WORDS = 250_000  # in each of two caches: about 40 MB; text has more different words, but the rest are rare
 MAX_CACHED_LENGTH = 64  # characters; a longer one is hardly a word, and comes hardly again
 
@@ -38,15 +41,14 @@ class WordCache:
     def __init__(self, fast: tokenizers.Tokenizer, drops_spaces: bool):
         """Begin with no words; `drops_spaces` says whether more spaces than one mean nothing."""
         self._fast, self._drops_spaces = fast, drops_spaces
-        added = fast.get_added_tokens_decoder().values()
-        self._added = [token.content for token in added]
-        self._spaced = [content for content in self._added if " " in content]
+        self._added = AddedSearch(fast)
+        self._spaced = AddedSearch(fast, holding=" ")
         self._first = _Words(self._ids_of_first)
         self._rest = _Words(self._ids_of_other)
 
     def encode(self, text: str) -> bytes:
         """Return a text's ids, 32 bits each."""
-        if not any(content in text for content in self._spaced):
+        if not self._spaced.finds(text):
             first, *rest = text.split(" ")
             try:
                 return b"".join((self._first[first], *map(self._rest.__getitem__, rest)))
@@ -67,10 +69,10 @@ class WordCache:
 
     def _is_separate(self, word: str) -> bool:
         """Return whether a word, with the space before it, is encoded the same whatever stands beside it."""
+        if self._added.finds(word):
+            return False
         normalizer = self._fast.normalizer
         normalized = word if normalizer is None else normalizer.normalize_str(word)
-        if any(content in form for content in self._added for form in (word, normalized)):
-            return False
         for form in (word, normalized):
             body = form.removeprefix(" ")
             if not body or form.startswith(" ") != word.startswith(" ") or body[0].isspace() or body[-1].isspace():
@@ -95,9 +97,8 @@ class _Words(dict[str, Any]):
 def encodes_by_words(definition: dict[str, Any]) -> bool:
     """Return whether a tokenizer, whose tokenizer.json has the content `definition`, looks at nothing across a single
     space."""
-    normalizers = list(_parts(definition["normalizer"], "normalizers"))
-    cutters = list(_parts(definition["pre_tokenizer"], "pretokenizers"))
-    if not all(map(_is_local, normalizers)):
+    cutters = parts_of(definition["pre_tokenizer"])
+    if not all(map(_is_local, parts_of(definition["normalizer"]))):
         return False
     if not all(cutter["type"] in _BESIDE or _cuts_at_spaces(cutter) for cutter in cutters):
         return False
@@ -106,15 +107,8 @@ def encodes_by_words(definition: dict[str, Any]) -> bool:
 
 def drops_spaces(definition: dict[str, Any]) -> bool:
     """Return whether a tokenizer's pre-tokenizer first cuts at white space, and leaves it out."""
-    cutters = _parts(definition["pre_tokenizer"], "pretokenizers")
+    cutters = parts_of(definition["pre_tokenizer"])
     return bool(cutters) and cutters[0]["type"] in _CUTTING
-
-
-def _parts(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
-    """Return a part of a tokenizer.json as those that are applied one after another."""
-    if part is None:
-        return []
-    return [inner for each in part[key] for inner in _parts(each, key)] if part["type"] == "Sequence" else [part]
 
 
 def _is_local(normalizer: dict[str, Any]) -> bool:
