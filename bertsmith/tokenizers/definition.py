@@ -40,12 +40,12 @@ def model_type(definition: dict[str, Any]) -> str:
     return str(model.get("type", inferred))
 
 
-def parts_of(part: Any) -> list[dict[str, Any]]:
+def steps_of(part: Any) -> list[dict[str, Any]]:
     """Return a normalizer, pre-tokenizer or decoder of a tokenizer.json as those that are applied one after another."""
     if not isinstance(part, dict):
         return []
     inner = next((part[key] for key in ("normalizers", "pretokenizers", "decoders") if key in part), None)
-    return [part] if inner is None else [found for each in inner for found in parts_of(each)]
+    return [part] if inner is None else [found for each in inner for found in steps_of(each)]
 
 
 def check_definition(definition: dict[str, Any], source: str) -> None:

@@ -13,7 +13,7 @@ import tokenizers
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.tokenizers.added_search import AddedSearch
-from bertsmith.tokenizers.definition import guarded, parts_of
+from bertsmith.tokenizers.definition import guarded, steps_of
 from bertsmith.tokenizers.word_cache import WordCache, drops_spaces, encodes_by_words
 
 
@@ -93,7 +93,7 @@ class _Gigatoken:
 def _is_for_gigatoken(definition: dict[str, Any]) -> bool:
     """Return whether gigatoken has all rules of a BPE. Of those that it does not have it refuses some and leaves others
     out: digits beside a regular expression, what becomes of its matches, `use_regex`, a byte without a token."""
-    model, cutters = definition["model"], parts_of(definition["pre_tokenizer"])
+    model, cutters = definition["model"], steps_of(definition["pre_tokenizer"])
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         return False
     kinds = [cutter["type"] for cutter in cutters]
@@ -107,7 +107,7 @@ def _is_for_gigatoken(definition: dict[str, Any]) -> bool:
         return is_cut and not byte_level["add_prefix_space"] and not byte_level.get("use_regex", True)
     if not model["vocab"].keys() >= _BYTE_TOKENS or any("".join(merge) in _BYTE_TOKENS for merge in model["merges"]):
         return False
-    steps = {part["type"] for part in parts_of(definition["normalizer"])}
+    steps = {part["type"] for part in steps_of(definition["normalizer"])}
     return kinds in ([], ["Metaspace"]) and steps <= {"Prepend", "Replace"}
 
 

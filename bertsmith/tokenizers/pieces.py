@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import pre_tokenizers
 
-from bertsmith.tokenizers.definition import parts_of
+from bertsmith.tokenizers.definition import steps_of
 from bertsmith.tokenizers.word_bounds import WordBounds
 
 SPACE_MARK = "▁"
@@ -111,7 +111,7 @@ def _marking(definition: dict[str, Any]) -> tuple[str, str]:
         return "prefix", prefix
     if suffix := model.get("end_of_word_suffix"):
         return "suffix", suffix
-    parts = [part for key in ("pre_tokenizer", "normalizer", "decoder") for part in parts_of(definition.get(key))]
+    parts = [part for key in ("pre_tokenizer", "normalizer", "decoder") for part in steps_of(definition.get(key))]
     if any(part.get("type") == "ByteLevel" for part in parts):
         return "bytes", "Ġ"
     for part in parts:

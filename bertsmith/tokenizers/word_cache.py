@@ -10,7 +10,7 @@ import numpy as np
 import tokenizers
 
 from bertsmith.tokenizers.added_search import AddedSearch
-from bertsmith.tokenizers.definition import parts_of
+from bertsmith.tokenizers.definition import steps_of
 
 MAX_CACHED_WORDS = 250_000  # in each of two caches: about 40 MB; text has more different words, but the rest are rare
 MAX_CACHED_LENGTH = 64  # characters; a longer one is hardly a word, and comes hardly again
@@ -97,8 +97,8 @@ class _Words(dict[str, Any]):
 def encodes_by_words(definition: dict[str, Any]) -> bool:
     """Return whether a tokenizer, whose tokenizer.json has the content `definition`, looks at nothing across a single
     space."""
-    cutters = parts_of(definition["pre_tokenizer"])
-    if not all(map(_is_local, parts_of(definition["normalizer"]))):
+    cutters = steps_of(definition["pre_tokenizer"])
+    if not all(map(_is_local, steps_of(definition["normalizer"]))):
         return False
     if not all(cutter["type"] in _BESIDE or _cuts_at_spaces(cutter) for cutter in cutters):
         return False
@@ -107,7 +107,7 @@ def encodes_by_words(definition: dict[str, Any]) -> bool:
 
 def drops_spaces(definition: dict[str, Any]) -> bool:
     """Return whether a tokenizer's pre-tokenizer first cuts at white space, and leaves it out."""
-    cutters = parts_of(definition["pre_tokenizer"])
+    cutters = steps_of(definition["pre_tokenizer"])
     return bool(cutters) and cutters[0]["type"] in _CUTTING
 
 
