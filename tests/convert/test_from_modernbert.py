@@ -1,11 +1,12 @@
 """YAML files of AnswerDotAI/ModernBERT as recipes: the published values, key by key; what is left out is named."""
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 import yaml
 
-from bertsmith.config.loading import check
+from bertsmith.config.loading import check, load
 from bertsmith.convert.from_modernbert.durations import Clock, Duration, parse_duration
 from bertsmith.convert.from_modernbert.recipe import recipe_from_modernbert
 from bertsmith.errors import UserError
@@ -104,6 +105,22 @@ def test_the_published_base_is_this_recipe(tmp_path):
         assert sum(line.startswith(named) for line in remarks) == 1, (named, remarks)
     assert not any("not known here" in line for line in remarks)
     assert found.command == "bertsmith pretrain my.toml data=data/owt --out runs/my"
+
+
+def test_the_recipe_of_the_same_name_says_the_same(tmp_path):
+    theirs, ours = (
+        converted(tmp_path, BASE)[0],
+        load(PretrainRecipe, "pretrain", "modernbert-base", ["data=d"]).settings,
+    )
+    assert ours.optimizer.weight_decay == pytest.approx(theirs.optimizer.weight_decay)
+    assert replace(ours.optimizer, weight_decay=0.0, clip_norm=0.0) == replace(
+        theirs.optimizer, weight_decay=0.0, clip_norm=0.0
+    )
+    assert ours.model.sizes() == theirs.model.sizes() | {"global_rope_theta": 160_000.0}
+    for key in ("batch_size", "rows", "objective"):
+        assert getattr(ours, key) == getattr(theirs, key), key
+    assert ours.schedule.learning_rate == theirs.schedule.learning_rate and ours.plan.tokens == theirs.plan.tokens
+    assert ours.schedule.warmup_proportion == pytest.approx(theirs.schedule.warmup_proportion, rel=0.01)
 
 
 def test_the_published_decay_is_one_minus_the_root_over_the_whole_plan(tmp_path):

@@ -63,7 +63,7 @@ def test_a_typical_command_line_is_this_recipe():
     assert found.command == "bertsmith pretrain my.toml data=data/owt --out runs/my"
 
 
-CONFIGS = ("Bert", "Electra", "ModernBert", "Roberta", "XLMRoberta", "Camembert", "DistilBert")
+CONFIGS = ("Bert", "Electra", "ModernBert", "Roberta", "XLMRoberta", "Camembert", "DistilBert", "DebertaV2")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -76,7 +76,11 @@ def test_defaults_are_transformers_own_configurations(name):
     assert model.embedding == getattr(config, "embedding_size", config.hidden_size)
     behind_padding = 2 if model.kind == "roberta" else 0
     assert model.max_position_embeddings + behind_padding == config.max_position_embeddings
-    for key in ("layer_norm_eps", "type_vocab_size", "norm_eps", "local_attention"):
+    if name == "DebertaV2":  # as much as its class reads of them
+        assert (bool(model.pos_att_type), model.position_buckets, model.share_att_key, model.norm_rel_ebd) == (
+            config.relative_attention, 0, False, "none"
+        )  # fmt: skip
+    for key in ("layer_norm_eps", "type_vocab_size", "norm_eps", "local_attention", "position_biased_input"):
         if hasattr(config, key) and hasattr(model, key):
             assert getattr(model, key) == getattr(config, key), key
 
@@ -86,6 +90,14 @@ def test_sizes_are_taken_by_the_names_of_each_configuration():
         0
     ].model
     assert (model.hidden_size, model.heads, model.feed_forward) == (64, 2, 96)
+    disentangled = (
+        "pos_att_type=p2c|c2p,position_buckets=32,share_att_key=true,norm_rel_ebd=layer_norm,conv_kernel_size=3"
+    )
+    model = converted(f"--model_type deberta-v2 --max_steps 9 --config_overrides {disentangled}")[0].model
+    assert (model.pos_att_type, model.position_buckets, model.share_att_key) == (("p2c", "c2p"), 32, True)
+    assert (model.norm_rel_ebd, model.conv_kernel_size, model.position_biased_input) == ("layer_norm", 3, True)
+    model = converted("--model_type deberta-v2 --max_steps 9 --config_overrides position_buckets=-1")[0].model
+    assert (model.position_buckets, model.pos_att_type) == (0, ())
     typed = "--model_type camembert --max_steps 9 --max_seq_length 64 --config_overrides max_position_embeddings=66"
     model = converted(typed)[0].model
     assert (model.model_type, model.max_position_embeddings) == ("camembert", 64)
@@ -166,8 +178,22 @@ def test_a_json_file_is_read_as_the_script_reads_it(tmp_path):
         ("--model_type bert --use_cpu perhaps", "--use_cpu 'perhaps': true or false is needed"),
         ("bert --model_type", "model_type True|no such network"),
         ("--model_type 'bert", "--from-run-mlm: No closing quotation"),
+        ("--model_type a b", "--model_type .*: a text is needed"),
+        ("--model_type bert --optim adamw_torch adafactor", "--optim .*: a text is needed"),
+        (
+            '--model_type bert --lr_scheduler_type polynomial --lr_scheduler_kwargs \'{"power": "x"}\'',
+            "--lr_scheduler_kwargs power = 'x': a number is needed",
+        ),
         ("gone.json", "gone.json: no such file"),
         ("nothing", "'nothing': a value without an argument before it"),
+        (
+            "--model_type roberta --max_steps 3 --config_overrides max_position_embeddings=many",
+            "no recipe here: .*max_position_embeddings",
+        ),
+        (
+            "--model_type bert --max_steps 3 --config_overrides max_position_embeddings=1.5",
+            "no recipe here: .*max_position_embeddings",
+        ),
         ("--model_type bert --max_steps 3 --mlm_probability 2", "these arguments are no recipe here: "),
         ("--model_type bert --lr_scheduler_kwargs x", "--lr_scheduler_kwargs 'x': a JSON object is needed"),
     ],

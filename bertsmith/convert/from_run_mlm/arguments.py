@@ -155,7 +155,7 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _as_typed(name: str, value: Any) -> Any:
-    """Return a value of the type of the argument's default; text where that is None."""
+    """Return a value of the type of the argument's default; text where that is None, or several of report_to."""
     default = TAKEN[name]
     whole = name in ("max_seq_length", "max_eval_samples", "save_total_limit") or type(default) is int
     if isinstance(default, bool):
@@ -168,7 +168,12 @@ def _as_typed(name: str, value: Any) -> Any:
             number = float(value)
             if number != number or abs(number) > 1e15 or (whole and not number.is_integer()) or isinstance(value, bool):
                 raise ValueError
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(f"--{name} {quoted(value, 60)}: a {'whole ' * whole}number is needed") from None
         return int(number) if whole else number
+    if name == "lr_scheduler_kwargs":
+        return value
+    texts = value if name == "report_to" and isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"--{name} {quoted(value, 60)}: a text is needed")
     return value

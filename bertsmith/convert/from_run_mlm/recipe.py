@@ -17,10 +17,16 @@ _BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
 _ELECTRA = {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, "embedding_size": 128}
 _MODERN = {"num_hidden_layers": 22, "intermediate_size": 1152}
 _ROBERTA = {"kind": "roberta", "max_position_embeddings": 510, "type_vocab_size": 2, "layer_norm_eps": 1e-12}
+_DEBERTA = {
+    "kind": "deberta", "hidden_size": 1536, "num_hidden_layers": 24, "num_attention_heads": 24,
+    "intermediate_size": 6144, "position_biased_input": True, "pos_att_type": [], "share_att_key": False,
+    "position_buckets": 0, "norm_rel_ebd": "none",
+}  # fmt: skip
 _MODEL_TYPES: dict[str, dict[str, Any]] = {
     "bert": {"kind": "classic"} | _BASE, "electra": {"kind": "classic"} | _BASE | _ELECTRA,
     "modernbert": {"kind": "modern"} | _BASE | _MODERN,
     "distilbert": {"kind": "distilbert"} | _BASE | {"num_hidden_layers": 6},
+    "deberta-v2": _DEBERTA,
     **{name: _ROBERTA | _BASE | {"model_type": name} for name in ("roberta", "xlm-roberta", "camembert")},
 }  # fmt: skip
 """transformers' model type → our `model`: its configuration's defaults."""
@@ -84,6 +90,10 @@ def _read_model(given: Arguments, draft: Draft) -> None:
             f"--model_type {quoted(name, 40)}: no such network becomes a recipe; there are {', '.join(_MODEL_TYPES)}"
         )
     draft.values |= {f"model.{key}": value for key, value in _MODEL_TYPES[name].items()}
+    if name == "deberta-v2":
+        draft.note("model_type", "transformers' defaults, whose attention knows no distances; as published: "
+                   "model.pos_att_type=[c2p,p2c] model.share_att_key=true model.position_buckets=256 "
+                   "model.norm_rel_ebd=layer_norm model.position_biased_input=false")  # fmt: skip
     if given["config_name"] is not None:
         draft.note("config_name", "its sizes are not read; the recipe has the defaults of the type, and model.… sets "
                    "others")  # fmt: skip
@@ -94,12 +104,20 @@ def _read_model(given: Arguments, draft: Draft) -> None:
         if key == "vocab_size":
             draft.note("config_overrides.vocab_size", REMARK_OF["tokenizer_name"])
         elif key in known:
-            draft.values[f"model.{key}"] = _plain(value)
-            if key == "max_position_embeddings" and draft.values["model.kind"] == "roberta":
-                draft.values[f"model.{key}"] = _plain(value) - _OFFSET
+            draft.values[f"model.{key}"] = _size(key, value, draft.values["model.kind"])
         else:
             near = difflib.get_close_matches(key, known, n=1)
             draft.note(f"config_overrides.{key}", f"not here{f'; model.{near[0]} is nearest' if near else ''}")
+
+
+def _size(key: str, text: str, kind: str) -> Any:
+    """Return the value of a key of the configuration as our `model` of this kind has it."""
+    value = _plain(text)
+    if kind == "roberta" and key == "max_position_embeddings" and isinstance(value, int):
+        return value - _OFFSET
+    if key == "pos_att_type":
+        return [term.strip() for term in text.lower().split("|")]
+    return 0 if key == "position_buckets" and value == -1 else value
 
 
 def _plain(text: str) -> Any:
@@ -112,7 +130,8 @@ def _plain(text: str) -> Any:
 
 def _read_rows(given: Arguments, draft: Draft) -> None:
     accumulated = given["gradient_accumulation_steps"]
-    longest = min(512, draft.values.get("model.max_position_embeddings", 512))
+    positions = draft.values.get("model.max_position_embeddings", 512)
+    longest = min(512, positions) if isinstance(positions, int) else 512  # otherwise checking will say so
     draft.values |= {
         "rows.kind": "windows", "rows.length": given["max_seq_length"] or longest, "seed": given["seed"],
         "batch_size": given["per_device_train_batch_size"] * accumulated,
@@ -183,10 +202,10 @@ def _read_optimizer(given: Arguments, draft: Draft, steps: int | None) -> None:
         draft.note("lr_scheduler_type", f"{quoted(name, 40)}: no such schedule here; a linear one takes its place "
                    "(schedule.kind names others)")  # fmt: skip
     if name == "polynomial":
-        draft.values["schedule.decay_power"] = float(options.pop("power", 1.0))
+        draft.values["schedule.decay_power"] = _number(options, "power", 1.0)
     if name == "warmup_stable_decay":
-        share = options.pop("num_decay_steps", 0) / steps if steps else 0
-        draft.values["schedule.decay_proportion"] = min(1.0, share or 0.2)
+        share = _number(options, "num_decay_steps", 0.0) / (steps or 1)
+        draft.values["schedule.decay_proportion"] = min(1.0, share) if steps and share else 0.2
         draft.values["schedule.decay_shape"] = "linear"
         draft.note("lr_scheduler_kwargs.num_decay_steps", "as schedule.decay_proportion, a share of the plan; it falls "
                    "in a straight line to 0")  # fmt: skip
@@ -216,6 +235,14 @@ def _options(value: Any) -> dict[str, Any]:
         except ValueError:
             raise UserError(f"--lr_scheduler_kwargs {quoted(value, 60)}: a JSON object is needed") from None
     return dict(value) if isinstance(value, dict) else {}
+
+
+def _number(options: dict[str, Any], name: str, default: float) -> float:
+    """Take a number out of the schedule's options."""
+    value = options.pop(name, default)
+    if isinstance(value, bool) or not (isinstance(value, int | float) and abs(value) < 1e15):  # nor NaN
+        raise UserError(f"--lr_scheduler_kwargs {name} = {quoted(value, 60)}: a number is needed")
+    return float(value)
 
 
 def _read_machine(given: Arguments, draft: Draft) -> None:
