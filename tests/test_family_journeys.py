@@ -124,9 +124,10 @@ def test_replaced_tokens(family, data, tmp_path, capsys):
     assert same_tensors(discriminator, tmp_path / "back/discriminator")
     assert same_tensors(generator, tmp_path / "back/generator")
     capsys.readouterr()
-    sharing = [setting for setting in FAMILIES[family].generator if ".sharing=" in setting]
-    go_on(data, tmp_path / "back", tmp_path / "again", "objective.kind=rtd", *sharing)
+    go_on(data, tmp_path / "back", tmp_path / "again", "objective.kind=rtd")
     assert "new, with random weights: nothing" in capsys.readouterr().err
+    disentangled = "gradient_disentangled" in " ".join(FAMILIES[family].generator)
+    assert ("gradient_disentangled" in (tmp_path / "again/recipe.toml").read_text()) == disentangled
 
 
 @pytest.mark.parametrize("task", TASKS)

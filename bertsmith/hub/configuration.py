@@ -16,7 +16,7 @@ from bertsmith.hub.registry import CLASSES, FAMILIES
 from bertsmith.storage.json_files import member
 from bertsmith.tokenizers.tokenizer import Tokenizer
 
-OWN_KEYS = ("trained_length", "energies", "learnt", "measured")
+OWN_KEYS = ("trained_length", "energies", "disentangled", "learnt", "measured")
 """Keys of config.json that transformers does not know."""
 
 GELU = ("gelu", "gelu_python")
@@ -45,8 +45,8 @@ def describe(network: Network, tokenizer: Tokenizer) -> dict[str, Any]:
         config["problem_type"] = network.problem_type
     config |= family.token_ids(tokenizer) | {"vocab_size": network.vocab_size}
     config[family.key("max_position_embeddings")] += family.unread_positions(config)
-    kept = zip(OWN_KEYS, (network.trained_length, network.is_energy_head, list(network.finetuned_on),
-                          network.evaluation_settings), strict=True)  # fmt: skip
+    kept = zip(OWN_KEYS, (network.trained_length, network.is_energy_head, network.is_disentangled,
+                          list(network.finetuned_on), network.evaluation_settings), strict=True)  # fmt: skip
     return config | {key: value for key, value in kept if value}
 
 
@@ -117,17 +117,19 @@ def _own(config: Mapping[str, Any], head: HeadName | None, where: str) -> dict[s
     trained_length = member(config, "trained_length", (int, type(None)), where, None)
     if trained_length is not None and trained_length < 1:
         raise UserError(f"{where}: trained_length = {quoted(trained_length, 60)}; it must be a whole number above 0")
-    energies = config.get("energies", False)
-    if type(energies) is not bool or (energies and head != "replaced_tokens"):
-        raise UserError(
-            f"{where}: energies = {quoted(energies, 60)}; it must be true or false, and true of a discriminator only"
-        )
+    for key, its_head in (("energies", "replaced_tokens"), ("disentangled", "masked_tokens")):
+        value = config.get(key, False)
+        if type(value) is not bool or (value and head != its_head):
+            raise UserError(
+                f"{where}: {key} = {quoted(value, 60)}; it must be true or false, and true with a "
+                f"{HEADS[its_head].title} only"
+            )
     learnt = member(config, "learnt", list, where, [])
     if not all(isinstance(task, str) for task in learnt):
         raise UserError(f"{where}: learnt = {quoted(learnt)}; it must be a list of tasks")
     measured = member(config, "measured", (dict, type(None)), where, None)
-    own = {"trained_length": trained_length, "is_energy_head": energies, "evaluation_settings": measured}
-    return own | {"finetuned_on": tuple(learnt)}
+    own = {"is_energy_head": config.get("energies", False), "is_disentangled": config.get("disentangled", False)}
+    return own | {"trained_length": trained_length, "evaluation_settings": measured, "finetuned_on": tuple(learnt)}
 
 
 def _labels(config: Mapping[str, Any], where: str) -> tuple[str, ...]:

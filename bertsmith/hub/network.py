@@ -35,6 +35,8 @@ class Network:
     Hugging Face's does. Empty where the folder has no pooler, or `weights` has it."""
     is_energy_head: bool = False
     """Whether the logits of a replaced-token head are energies; see `ReplacedTokenModel`."""
+    is_disentangled: bool = False
+    """Whether it is a generator whose discriminator's token vectors were its own plus what that one learned."""
     labels: tuple[str, ...] = ()
     """Names of the classes or tags in the order of their ids; a regression has none, or one that is written."""
     problem_type: str | None = None

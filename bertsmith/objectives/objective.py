@@ -139,6 +139,8 @@ class TrainedWeights(NamedTuple):
     weights: dict[str, Tensor]
     is_energy_head: bool = False
     """Whether the head gives energies; see `ReplacedTokenModel`."""
+    is_disentangled: bool = False
+    """Whether the discriminator's token vectors are this generator's plus what it learns itself."""
 
 
 class PretrainingSettings(ABC):

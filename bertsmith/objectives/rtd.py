@@ -93,8 +93,9 @@ class ReplacedTokensSettings(MaskingObjectiveSettings):
         discriminator = rtd_networks.split_discriminator(weights, self.generator)
         networks = [TrainedWeights(NETWORKS[0], config, self.head, discriminator, self.energies)]
         if generator := rtd_networks.split_generator(weights):
+            generator_config, disentangles = self.generator.encoder_config(config), self.generator.disentangles
             networks.append(
-                TrainedWeights(NETWORKS[1], self.generator.encoder_config(config), "masked_tokens", generator)
+                TrainedWeights(NETWORKS[1], generator_config, "masked_tokens", generator, is_disentangled=disentangles)
             )
         return networks
 

@@ -68,8 +68,9 @@ def generator_like(
     settings = trained
     if settings is None:
         with contextlib.suppress(UserError):  # a value that cannot be, as checking will say
+            own = {"sharing": "gradient_disentangled"} if generator.is_disentangled else {}
             fixed = [name for name in SIZE_SETTINGS if name in table]
-            settings = _adapted(check(GeneratorSettings, dict(table)), generator.settings, config, fixed)
+            settings = _adapted(check(GeneratorSettings, own | dict(table)), generator.settings, config, fixed)
     return {} if settings is None else {name: getattr(settings, name) for name in SIZE_SETTINGS}
 
 

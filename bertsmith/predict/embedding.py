@@ -66,7 +66,8 @@ class Embedder(NamedTuple):
         return vectors, sum(len(row) > longest for row in ids)
 
     def _prompted(self, text: str) -> str:
-        return (self.prompt + text).lower() if self.is_lowering else self.prompt + text
+        text = self.prompt + text
+        return "".join(map(str.lower, text)) if self.is_lowering else text  # a Σ by itself, as `tokenizers` lower-cases
 
 
 def open_embedder(

@@ -54,7 +54,8 @@ class PretrainingRun:
             networks.append(Network(
                 name=trained.name, family=settings.family(of_electra=bool(trained.name)), settings=settings,
                 vocab_size=self.vocab_size, head=trained.head, weights=weights, folder=self.path,
-                is_energy_head=trained.is_energy_head, trained_length=self.recipe.rows.length,
+                is_energy_head=trained.is_energy_head, is_disentangled=trained.is_disentangled,
+                trained_length=self.recipe.rows.length,
             ))  # fmt: skip
         return networks
 
