@@ -117,7 +117,8 @@ def _own(config: Mapping[str, Any], head: HeadName | None, where: str) -> dict[s
     trained_length = member(config, "trained_length", (int, type(None)), where, None)
     if trained_length is not None and trained_length < 1:
         raise UserError(f"{where}: trained_length = {quoted(trained_length, 60)}; it must be a whole number above 0")
-    for key, its_head in (("energies", "replaced_tokens"), ("disentangled", "masked_tokens")):
+    heads: dict[str, HeadName] = {"energies": "replaced_tokens", "disentangled": "masked_tokens"}
+    for key, its_head in heads.items():
         value = config.get(key, False)
         if type(value) is not bool or (value and head != its_head):
             raise UserError(
