@@ -91,10 +91,10 @@ def write_folder(
         write_json(folder / "config.json", config)
         with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
             file.writelines(serialized(tensors))
-        tokenizer.save(folder)
+        names = family.inputs_of(network.settings)
+        tokenizer.save(folder, has_segments="token_type_ids" in names and network.settings.num_segments > 1)
         length = network.trained_length or network.settings.max_position_embeddings
         # Without a length, transformers fails on a long text with an index error.
-        names = family.inputs_of(network.settings)
         inputs = {"model_max_length": length, "model_input_names": list(names)}
         tokenizer_config = folder / "tokenizer_config.json"
         write_json(tokenizer_config, read_json(tokenizer_config, dict) | inputs)

@@ -268,9 +268,11 @@ def filled_line(filled: Filled) -> Line:
 def _marked(tokens: TokenValues, tokenizer: Tokenizer) -> str:
     """Return the text's words, *those* with a suspect token between stars."""
     words: list[tuple[str, bool]] = []
+    before = ""
     for token, prob in tokens:
-        word, suspect = words.pop() if words and tokenizer.continues(token) else ("", False)
+        word, suspect = words.pop() if words and tokenizer.continues(token, before) else ("", False)
         words.append((tokenizer.append(word, token), suspect or prob >= SUSPECT_PROB))
+        before = token
     return " ".join(f"*{word}*" if suspect else word for word, suspect in words)
 
 

@@ -3,9 +3,12 @@
 Read in this order:
     tokenizer          text → ids, and its files
     special_tokens     which token is the mask, and so on, by role
+    templates          what is put around texts
     pieces             what pieces are in a text, and where words begin
     word_bounds        a row's ids → which begin a word
+    text_input         texts as str or bytes
     engines            what encodes fast
+    gigatoken_engine   a BPE's ids by gigatoken
     added_search       whether an added token is in a text
     word_cache         a text's ids by those of its words
     fingerprint        the hash of what decides ids

@@ -22,14 +22,20 @@ class AddedSearch:
                 normalized += [written] if token.normalized and self._normalizer and written else []
         self._raw, self._normalized = _any_of(raw), _any_of(normalized) if normalized else None
 
-    def finds(self, text: str) -> bool:
-        """Return whether one of the tokens may be in a text."""
+    def normalized(self, text: str) -> str:
+        """Return a text as the tokenizer normalizes it."""
+        if self._normalizer is None or (isinstance(self._normalizer, _KEEPS_ASCII) and text.isascii()):
+            return text
+        normalized: str = self._normalizer.normalize_str(text)
+        return normalized
+
+    def finds(self, text: str, normalized: str | None = None) -> bool:
+        """Return whether one of the tokens may be in a text, which is `normalized` here if it is not yet."""
         if self._raw.search(text):
             return True
         if self._normalized is None:
             return False
-        is_kept = isinstance(self._normalizer, _KEEPS_ASCII) and text.isascii()
-        return bool(self._normalized.search(text if is_kept else self._normalizer.normalize_str(text)))
+        return bool(self._normalized.search(self.normalized(text) if normalized is None else normalized))
 
 
 def _any_of(contents: list[str]) -> re.Pattern[str]:

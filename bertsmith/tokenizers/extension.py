@@ -11,6 +11,7 @@ import tokenizers
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.tokenizers.fingerprint import explicit_normalizer
+from bertsmith.tokenizers.pieces import cut_words
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.tokenizers.vocabulary import count_runs, count_words
 
@@ -36,6 +37,7 @@ def extend(base: Tokenizer, texts: Iterable[str], size: int) -> Tokenizer:
         )
     definition = json.loads(base.fast.to_str())
     _refuse_added_behind(base, definition)
+    _refuse_uncut(base, definition)
     counts = count_words(texts, base.fast.normalizer) if base.kind == "WordPiece" else _count_bare_words(base, texts)
     words = sorted(word for word, count in counts.items() if count > 1)
     ids, ends = base.encode_words(words)
@@ -66,7 +68,10 @@ def pieces_of(tokenizer: Tokenizer, id: int, base: Tokenizer) -> list[int]:
     """Return the ids that `base` cuts a token of its extension `tokenizer` into; [UNK]'s where it cannot."""
     if base.kind == "WordPiece":
         return pieces(base, tokenizer.token(id))
-    return base.encode_each([tokenizer.text(id)])[0] or [base.unk_id]
+    text = tokenizer.text(id)
+    if text.startswith(" "):
+        text = base.word_beginning + text[1:]
+    return base.encode_each([text])[0] or [base.unk_id]
 
 
 def pieces(base: Tokenizer, token: str) -> list[int]:
@@ -97,6 +102,20 @@ def _refuse_added_behind(base: Tokenizer, definition: dict[str, Any]) -> None:
         )
 
 
+def _refuse_uncut(base: Tokenizer, definition: dict[str, Any]) -> None:
+    """Raise UserError for a BPE that would not find a new word in a text, or not know it from a word's beginning."""
+    if base.kind == "BPE" and len(cut_words(base.fast, "a a")) < 2:
+        raise UserError(
+            "the vocabulary to extend is a BPE without a pre-tokenizer that cuts at spaces: it merges whole texts, in "
+            "which a new word is never found; extend one that cuts words, or train one (kind=bpe)"
+        )
+    if suffix := definition["model"].get("end_of_word_suffix"):
+        raise UserError(
+            f"the vocabulary to extend is a BPE whose words end in {quoted(suffix, 20)}, which takes no whole words; "
+            f"extend one of another kind, or train one (kind=bpe)"
+        )
+
+
 def _count_bare_words(base: Tokenizer, texts: Iterable[str]) -> Counter[str]:
     """Count the words of texts without the punctuation around them, each as `base` normalizes it; a word that its
     pre-tokenizer would cut is none."""
@@ -108,16 +127,9 @@ def _count_bare_words(base: Tokenizer, texts: Iterable[str]) -> Counter[str]:
             bare = bare[:-1]
         if normalizer is not None and bare:
             bare = normalizer.normalize_str(bare).replace(base.space_mark, " ").strip()
-        if bare and _IS_WORD.fullmatch(bare) and len(_cut(base, beginning + bare)) == 1:
+        if bare and _IS_WORD.fullmatch(bare) and len(cut_words(base.fast, beginning + bare)) == 1:
             counts[bare] += count
     return counts
-
-
-def _cut(base: Tokenizer, text: str) -> list[str]:
-    """Return what the pre-tokenizer of `base` makes of a text."""
-    if base.fast.pre_tokenizer is None:
-        return [text.replace(" ", base.space_mark)]
-    return [piece for piece, _ in base.fast.pre_tokenizer.pre_tokenize_str(text)]
 
 
 def _add_words(definition: dict[str, Any], base: Tokenizer, words: list[str]) -> None:
@@ -129,7 +141,9 @@ def _add_words(definition: dict[str, Any], base: Tokenizer, words: list[str]) ->
     into them.
     """
     model = definition["model"]
-    tokens = words if base.kind == "WordPiece" else [_cut(base, base.word_beginning + word)[0] for word in words]
+    tokens = (
+        words if base.kind == "WordPiece" else [cut_words(base.fast, base.word_beginning + word)[0] for word in words]
+    )
     if base.kind == "Unigram":
         scores = [score for _, score in model["vocab"]]
         worst = min(scores)

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import tokenizers
-from tokenizers import AddedToken, normalizers, processors
+from tokenizers import AddedToken, normalizers
 
 from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS, SPECIAL_TOKENS_BY_KEY
+from bertsmith.tokenizers.templates import surround
 
 
 class SpecialFamily(NamedTuple):
@@ -55,10 +56,4 @@ def add_specials(fast: tokenizers.Tokenizer, specials: SpecialFamily) -> None:
     fast.add_special_tokens([
         AddedToken(token, special=True, normalized=False, lstrip=token == mask) for token in specials.tokens
     ])  # fmt: skip
-    first, last = specials.by_key["cls_token"], specials.by_key["sep_token"]
-    segment = 1 if specials.num_separators == 1 else 0
-    fast.post_processor = processors.TemplateProcessing(
-        single=[first, "$A", last],
-        pair=[first, "$A", *[last] * specials.num_separators, f"$B:{segment}", f"{last}:{segment}"],
-        special_tokens=[(token, fast.token_to_id(token)) for token in (first, last)],
-    )
+    surround(fast, specials.by_key, specials.num_separators, segment=int(specials.num_separators == 1))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tokenizers
 from tokenizers import pre_tokenizers
 
 from bertsmith.tokenizers.definition import steps_of
@@ -24,6 +25,9 @@ _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _UNPRINTABLE = [byte for byte in range(256) if byte not in _PRINTABLE]
 _BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(256 + n): byte for n, byte in enumerate(_UNPRINTABLE)}
 """Character of a byte-level vocabulary → byte. Source: openai/gpt-2, encoder.py, bytes_to_unicode."""
+
+_SPACED = ("bytes", "metaspace")
+"""The ways in which spaces belong to pieces."""
 
 _LETTER, _SYMBOL, _SPACE, _ALONE, _INSIDE = 0, 4, 5, 6, 7
 _SAMPLES = {_LETTER: "a", 1: "\u0301", 2: "1", 3: ",", _SYMBOL: "☺"}
@@ -43,11 +47,13 @@ class Pieces(NamedTuple):
     """[V], a piece's characters in a text, the space before it included; U+FFFD for bytes that are no character."""
     bounds: WordBounds
     """Which pieces begin a word."""
+    word_beginning: str = ""
+    """What to put before a single word, so that it is cut as inside of a text."""
 
     @property
-    def word_beginning(self) -> str:
-        """What to put before a single word, so that it is cut as inside of a text."""
-        return " " if self.marking in ("bytes", "metaspace") else ""
+    def space_mark(self) -> str:
+        """The character that stands for a space in pieces."""
+        return self.mark if self.marking in _SPACED else " "
 
     def shown(self, id: int, token: str) -> str:
         """Return a token as people are shown it: where spaces belong to pieces, its characters, with "▁" for a space
@@ -59,11 +65,13 @@ class Pieces(NamedTuple):
             return token
         return SPACE_MARK + text[1:] if text.startswith(" ") else text
 
-    def continues(self, shown: str) -> bool:
-        """Return whether a token, as it is shown, is written without a space before it."""
+    def continues(self, shown: str, before: str = "") -> bool:
+        """Return whether a token, as it is shown, is written without a space before it; `before` is the one there."""
         if self.marking == "prefix":
             return shown.startswith(self.mark)
-        return self.marking in ("bytes", "metaspace") and not shown.startswith(SPACE_MARK)
+        if self.marking == "suffix":
+            return bool(before) and not before.endswith(self.mark)
+        return self.marking in _SPACED and not shown.startswith(SPACE_MARK)
 
     def append(self, text: str, shown: str) -> str:
         """Return `text` with a token after it, with one space between them where it has a space before it."""
@@ -76,13 +84,21 @@ class Pieces(NamedTuple):
         return (f"{text.rstrip()} " if text.strip() else "") + shown[1:].replace(SPACE_MARK, " ")
 
 
-def find_pieces(definition: dict[str, Any], tokens: Sequence[str], pre_tokenizer: Any) -> Pieces:
+def cut_words(fast: tokenizers.Tokenizer, text: str) -> list[str]:
+    """Return what normalizer and pre-tokenizer make of a text."""
+    normalized = text if fast.normalizer is None else fast.normalizer.normalize_str(text)
+    if fast.pre_tokenizer is None:
+        return [normalized]
+    return [word for word, _ in fast.pre_tokenizer.pre_tokenize_str(normalized)]
+
+
+def find_pieces(definition: dict[str, Any], tokens: Sequence[str], fast: tokenizers.Tokenizer) -> Pieces:
     """Return what the pieces of a tokenizer are.
 
     Args:
         definition: the content of its tokenizer.json.
         tokens: by id, added ones included.
-        pre_tokenizer: the library's object, or None.
+        fast: the library's object.
     """
     marking, mark = _marking(definition)
     added = {token["content"] for token in definition["added_tokens"]}
@@ -100,8 +116,16 @@ def find_pieces(definition: dict[str, Any], tokens: Sequence[str], pre_tokenizer
         for token in tokens
     ]
     bounds = _by_character([b"" if token in added else piece for token, piece in zip(tokens, raw, strict=True)],
-                           _cuts_between_classes(pre_tokenizer, marking))  # fmt: skip
-    return Pieces(marking, mark, [piece.decode("utf-8", errors="replace") for piece in raw], bounds)
+                           _cuts_between_classes(fast.pre_tokenizer, marking))  # fmt: skip
+    texts = [piece.decode("utf-8", errors="replace") for piece in raw]
+    return Pieces(marking, mark, texts, bounds, _word_beginning(fast))
+
+
+def _word_beginning(fast: tokenizers.Tokenizer) -> str:
+    """Return what makes of a word alone what it is after another one. Where a tokenizer puts "▁" before every text,
+    that is nothing: a space would be one too many."""
+    first, both, *alone = ("".join(cut_words(fast, text)) for text in ("a", "a a", "a", " a"))
+    return next((" " * n for n, word in enumerate(alone) if first + word == both), " ")
 
 
 def _marking(definition: dict[str, Any]) -> tuple[str, str]:

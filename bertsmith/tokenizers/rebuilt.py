@@ -16,6 +16,7 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.storage.json_files import member, read_json
 from bertsmith.tokenizers.definition import check_definition, guarded, model_type
 from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS_BY_KEY
+from bertsmith.tokenizers.templates import surround
 
 ROBERTA_NAMES = {
     "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>", "pad_token": "<pad>",
@@ -76,19 +77,18 @@ def read_vocabulary_and_merges(folder: Path) -> dict[str, Any]:
     return definition
 
 
-def surround_rebuilt(fast: tokenizers.Tokenizer, name: str, names: Mapping[str, str]) -> None:
+def surround_rebuilt(
+    fast: tokenizers.Tokenizer, name: str, names: Mapping[str, str], config: Mapping[str, Any]
+) -> None:
     """Make `fast`, whose special tokens are `names`, put them around texts as the class does."""
-    first, last = names.get("cls_token"), names.get("sep_token")
-    if first is None or last is None:
+    rebuilt, (first, last) = REBUILT_CLASSES[name], (names.get("cls_token"), names.get("sep_token"))
+    if name == "RobertaTokenizer" and first is not None and last is not None:
+        trim, add = _switch(config, "trim_offsets", True), _switch(config, "add_prefix_space", False)
+        ends: list[Any] = [(token, fast.token_to_id(token)) for token in (last, first)]
+        fast.post_processor = processors.RobertaProcessing(ends[0], ends[1], trim, add)
         return
-    rebuilt = REBUILT_CLASSES[name]
-    between = [last] * rebuilt.num_separators
-    segment = 1 if rebuilt.names["cls_token"] == "[CLS]" and rebuilt.num_separators == 1 else 0
-    fast.post_processor = processors.TemplateProcessing(
-        single=[first, "$A", last],
-        pair=[first, "$A", *between, f"$B:{segment}", f"{last}:{segment}"],
-        special_tokens=[(first, fast.token_to_id(first)), (last, fast.token_to_id(last))],
-    )
+    is_bert = rebuilt.names["cls_token"] == "[CLS]" and rebuilt.num_separators == 1
+    surround(fast, names, rebuilt.num_separators, segment=int(is_bert))
 
 
 def ignored_rules(definition: dict[str, Any], fast: tokenizers.Tokenizer) -> list[str]:

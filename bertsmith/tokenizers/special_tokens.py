@@ -66,15 +66,6 @@ def conclude_special_tokens(
     return found
 
 
-def num_separators(fast: tokenizers.Tokenizer) -> int:
-    """Return how many special tokens the post-processor puts between two texts; 1 where it puts none."""
-    encoding = fast.encode("a", "b")
-    between = [place for place, special in enumerate(encoding.special_tokens_mask) if special]
-    kinds = encoding.sequence_ids
-    inner = [place for place in between if 0 in kinds[:place] and 1 in kinds[place:]]
-    return max(1, len(inner))
-
-
 def _surrounding(fast: tokenizers.Tokenizer) -> tuple[str | None, str | None]:
     """Return the special tokens that the post-processor puts before and after a text."""
     encoding = fast.encode("a")

@@ -21,12 +21,14 @@ from bertsmith.storage.json_files import write_json
 from bertsmith.tokenizers import casing
 from bertsmith.tokenizers.bert_folder import Casing, Read
 from bertsmith.tokenizers.definition import check_added_tokens, check_unknown, fill_holes
-from bertsmith.tokenizers.engines import IdEngine, fastest_engine, refuse_half_characters
+from bertsmith.tokenizers.engines import IdEngine, fastest_engine
 from bertsmith.tokenizers.fingerprint import tokenizer_fingerprint
 from bertsmith.tokenizers.pieces import find_pieces
 from bertsmith.tokenizers.sentencepiece_file import convert_folder, has_sentencepiece_model
-from bertsmith.tokenizers.special_tokens import ROLES, conclude_special_tokens, num_separators
+from bertsmith.tokenizers.special_tokens import ROLES, conclude_special_tokens
 from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS as SPECIAL_TOKENS
+from bertsmith.tokenizers.templates import fit_template, num_separators, with_segments
+from bertsmith.tokenizers.text_input import refuse_half_characters
 from bertsmith.tokenizers.tokenizer_folder import VOCABULARY_FILES, read_file, read_tokenizer_folder
 from bertsmith.tokenizers.vocabulary_file import write_vocabulary
 from bertsmith.tokenizers.word_bounds import WordBounds
@@ -53,6 +55,7 @@ class Tokenizer:
         vocab_size: number of ids, 0 … vocab_size - 1.
         word_bounds: which tokens of a row begin a word.
         num_separators: special tokens between two texts: 2 in RoBERTa's way.
+        template_note: a line about what the files put around texts, where rows have something else; mostly empty.
         lowercase, strip_accents: of a BERT normaliser; None where a tokenizer file has a normaliser of its own.
     """
 
@@ -89,9 +92,11 @@ class Tokenizer:
         check_added_tokens(fast, source, self.kind == "WordPiece")
         if self.kind == "WordPiece":
             check_unknown(fast, self.special_tokens["unk_token"], source)
-        self._pieces = find_pieces(definition, self._tokens, fast.pre_tokenizer)
+        self._pieces = find_pieces(definition, self._tokens, fast)
         self.word_bounds: WordBounds = self._pieces.bounds
         self.num_separators = num_separators(fast)
+        had = fit_template(fast, self.special_tokens)
+        self.template_note = had and f"warning: {source}: of two texts it makes {had}"
         self.fingerprint = tokenizer_fingerprint(definition, self._tokens, self.special_tokens)
         bert = isinstance(fast.normalizer, normalizers.BertNormalizer)
         self.lowercase: bool | None = fast.normalizer.lowercase if bert else None
@@ -146,7 +151,8 @@ class Tokenizer:
         tokens = self._tokens if is_bert else self._pieces.texts
         if self._pieces.marking == "bytes":  # all bytes are there, whatever is normalized
             tokens = [token for token in tokens if len(token.strip()) > 1]
-        return [*(self._read.notes if self._read else ()), *casing.warnings(tokens, self.fast.normalizer)]
+        own = [*(self._read.notes if self._read else ()), *([self.template_note] if self.template_note else ())]
+        return [*own, *casing.warnings(tokens, self.fast.normalizer)]
 
     @cached_property
     def _engine(self) -> IdEngine:
@@ -228,7 +234,7 @@ class Tokenizer:
     @property
     def space_mark(self) -> str:
         """The character that stands for a space in pieces, of byte-level and "▁" ones."""
-        return self._pieces.mark if self._pieces.word_beginning else " "
+        return self._pieces.space_mark
 
     def text(self, id: int) -> str:
         """Return a token's characters in a text, with the space before it where that is its own."""
@@ -239,18 +245,19 @@ class Tokenizer:
         are, with "▁" for a space before them."""
         return self._pieces.shown(id, self._tokens[id])
 
-    def continues(self, shown: str) -> bool:
-        """Return whether a token, as it is shown, is written without a space before it."""
-        return self._pieces.continues(shown)
+    def continues(self, shown: str, before: str = "") -> bool:
+        """Return whether a token, as it is shown, is written without a space before it; `before` is the one there."""
+        return self._pieces.continues(shown, before)
 
     def append(self, text: str, shown: str) -> str:
         """Return `text` with a token after it, given as it is shown."""
         return self._pieces.append(text, shown)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, has_segments: bool = False) -> None:
         """Write `tokenizer.json`, the `tokenizer_config.json` that AutoTokenizer looks for, and of WordPiece
-        `vocab.txt`."""
-        write_text(folder / "tokenizer.json", self.fast.to_str(pretty=True))
+        `vocab.txt`; for a model that `has_segments`, the second of two texts is of segment 1, as in rows here."""
+        fast = with_segments(self.fast, self.special_tokens) if has_segments else self.fast
+        write_text(folder / "tokenizer.json", fast.to_str(pretty=True))
         if self.kind == "WordPiece":
             write_text(folder / "vocab.txt", write_vocabulary(self._tokens))
         write_json(folder / "tokenizer_config.json", self._transformers_config())

@@ -28,6 +28,7 @@ from bertsmith.tokenizers.rebuilt import (
     surround_rebuilt,
 )
 from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS_BY_KEY
+from bertsmith.tokenizers.templates import surround
 from bertsmith.tokenizers.vocabulary_file import read_vocabulary
 
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -108,9 +109,9 @@ def read_tokenizer_folder(folder: Path, chosen: Casing) -> Read:
         read = build_from_folder(folder, config, definition, chosen)
     _add(read, added, folder)
     if rebuilt:
-        surround_rebuilt(read.fast, name, added.names())
+        surround_rebuilt(read.fast, name, added.names(), config)
     elif not is_filed:
-        wordpiece.surround(read.fast)
+        surround(read.fast, added.names())
     return read._replace(names=added.names())
 
 

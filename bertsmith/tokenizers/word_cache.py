@@ -69,10 +69,9 @@ class WordCache:
 
     def _is_separate(self, word: str) -> bool:
         """Return whether a word, with the space before it, is encoded the same whatever stands beside it."""
-        if self._added.finds(word):
+        normalized = self._added.normalized(word)
+        if self._added.finds(word, normalized):
             return False
-        normalizer = self._fast.normalizer
-        normalized = word if normalizer is None else normalizer.normalize_str(word)
         for form in (word, normalized):
             body = form.removeprefix(" ")
             if not body or form.startswith(" ") != word.startswith(" ") or body[0].isspace() or body[-1].isspace():

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS
+from bertsmith.tokenizers.special_tokens import SPECIAL_TOKENS, SPECIAL_TOKENS_BY_KEY
+from bertsmith.tokenizers.templates import surround
 
 WORD_LENGTH = 100  # characters of the longest word that is cut into pieces; a longer one becomes [UNK]
 
@@ -17,7 +18,7 @@ def build(
     fast = build_bare(tokens, lowercase=lowercase, strip_accents=strip_accents, split_chinese=split_chinese)
     ids = fast.get_vocab(with_added_tokens=False)
     fast.add_special_tokens([token for token in SPECIAL_TOKENS if token in ids])
-    surround(fast)
+    surround(fast, SPECIAL_TOKENS_BY_KEY)
     return fast
 
 
@@ -33,15 +34,6 @@ def build_bare(
     fast.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     fast.decoder = decoders.WordPiece(prefix="##")
     return fast
-
-
-def surround(fast: tokenizers.Tokenizer) -> None:
-    """Make `fast` put [CLS] and [SEP] around texts, if it has them."""
-    ids = {token: fast.token_to_id(token) for token in ("[CLS]", "[SEP]")}
-    if None not in ids.values():
-        fast.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=list(ids.items())
-        )
 
 
 def has_plain_marks(fast: tokenizers.Tokenizer) -> bool:

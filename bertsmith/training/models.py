@@ -305,4 +305,7 @@ def _from_folders(path: Path, folders: dict[str, Path]) -> Model:
     for network in networks:
         for line in network.concluded:
             say(f"{network.folder}: {line}", error=True)
-    return Model(path, networks, shared_tokenizer(networks))
+    tokenizer = shared_tokenizer(networks)
+    if tokenizer.template_note:
+        say(tokenizer.template_note, error=True)
+    return Model(path, networks, tokenizer)

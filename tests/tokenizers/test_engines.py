@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, t
 
 from bertsmith.errors import UserError
 from bertsmith.tokenizers.engines import fastest_engine
+from bertsmith.tokenizers.pieces import _BYTES
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from tests.tokenizers import formats
 from tests.tokenizers.test_tokenizer import ODD_TEXTS
@@ -20,7 +21,17 @@ LLAMA_3 = (
     r"\s+(?!\S)|\s+"
 )
 PLACES = ["new york", "NEW YORK x", "in New York now", "a York b", "in york now", "york  b", "New\u00a0York"]
-TEXTS = [*ODD_TEXTS, *formats.TEXTS[:4], "it's 12345", "  🇪 x", "I'LL 'T  a\n\nb", " the word", "a <0x41> b", *PLACES]
+TEXTS = [
+    *ODD_TEXTS,
+    *formats.TEXTS[:4],
+    "it's 12345",
+    "  🇪 x",
+    "I'LL 'T  a\n\nb",
+    " the word",
+    "a <0x41> b",
+    "the word",
+    *PLACES,
+]
 
 
 def byte_level(*parts: Any) -> pre_tokenizers.PreTokenizer:
@@ -81,6 +92,42 @@ def test_what_gigatoken_leaves_out_is_not_given_to_it(case: str, bytes_model: st
         assert (name == "gigatoken") == is_known
 
 
+NORMALIZERS: dict[str, Callable[[], Any]] = {
+    "nfc": normalizers.NFC,
+    "nfkc": normalizers.NFKC,
+    "no accents": lambda: normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]),
+    "lower": normalizers.Lowercase,
+    "bert": normalizers.BertNormalizer,
+    "strip": normalizers.Strip,
+    "replace": lambda: normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Prepend("x ")]),
+}
+
+
+@pytest.mark.parametrize("case", NORMALIZERS)
+@pytest.mark.parametrize("has_prefix", [False, True])
+def test_text_is_normalized_before_gigatoken_has_it(case: str, has_prefix: bool, bytes_model: str):
+    fast = tokenizers.Tokenizer.from_str(bytes_model)
+    fast.normalizer, fast.pre_tokenizer = NORMALIZERS[case](), pre_tokenizers.ByteLevel(add_prefix_space=has_prefix)
+    name = check_ids(fast)
+    assert name == "gigatoken" or not importlib.util.find_spec("gigatoken")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", ["gpt-2", "llama-3"])
+def test_every_character_of_unicode(cut: str):
+    """A vocabulary in which the bytes of a character merge with whatever stands beside it, if no cut is between."""
+    high = [character for character, byte in _BYTES.items() if byte >= 0x80]
+    merges = [pair for beside in "a1!ĠA'" for byte in high for pair in ((beside, byte), (byte, beside))]
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+    fast = tokenizers.Tokenizer(models.BPE({token: id for id, token in enumerate(tokens)}, merges))
+    fast.normalizer, fast.pre_tokenizer = normalizers.NFC(), BYTE_CUTS[cut][0]()
+    engine = fastest_engine(fast, json.loads(fast.to_str()), "it")
+    for code in (*range(0x80, 0xD800), *range(0xE000, 0x33500), *range(0xE0000, 0xE0200)):
+        c = chr(code)
+        text = f"a{c} A{c}A 1{c} !{c} {c}a {c}1 {c}! '{c} a\u0301{c}\u0301 \u0327{c}"
+        assert engine.encode_batch([text])[0].tolist() == fast.encode(text).ids, hex(code)
+
+
 def without_a_byte(content: dict[str, Any]) -> None:
     content["model"]["vocab"]["<0xQQ>"] = content["model"]["vocab"].pop("<0xE6>")
 
@@ -93,7 +140,12 @@ def that_is_merged(content: dict[str, Any]) -> None:
     content["model"]["merges"] += [[byte[:end], byte[end]] for end in range(1, len(byte))]
 
 
-@pytest.mark.parametrize("change", [None, without_a_byte, that_is_merged])
+def that_has_whole_words(content: dict[str, Any]) -> None:
+    content["model"]["vocab"] |= {"▁the▁word": len(content["model"]["vocab"])}
+    content["model"]["ignore_merges"] = True
+
+
+@pytest.mark.parametrize("change", [None, without_a_byte, that_is_merged, that_has_whole_words])
 def test_bytes_in_place_of_unknown_characters(change: Callable[[dict[str, Any]], None] | None, tmp_path):
     content = json.loads((formats.byte_fallback(tmp_path) / "tokenizer.json").read_text())
     if change is not None:

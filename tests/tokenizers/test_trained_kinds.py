@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,29 @@ def test_words_come_after_tokens_that_were_added_behind_the_vocabulary(make, tmp
     extended.save(tmp_path / "out")
     theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert theirs(others + texts, add_special_tokens=False)["input_ids"] == extended.encode_each(others + texts)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(formats.byte_fallback, "a BPE without a pre-tokenizer that cuts"), (formats.ended_words, "words end in '</w>'")],
+)
+def test_vocabularies_that_would_not_find_a_new_word_are_refused(make, message: str, tmp_path: Path):
+    base = Tokenizer.load(make(tmp_path))
+    with pytest.raises(UserError, match=message):
+        extend(base, ["zebra zebra quokka quokka quokka"], base.vocab_size + 2)
+
+
+def test_a_new_word_begins_as_the_mean_of_its_pieces_inside_of_a_text(tmp_path: Path):
+    """Also where the normalizer puts "▁" before every text, and a space would be one too many."""
+    folder = formats.byte_fallback(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": True}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    base = Tokenizer.load(folder)
+    extended = extend(base, ["the worded worded cat"], base.vocab_size + 1)
+    new = base.vocab_size
+    assert extended.token(new) == "▁worded" and extended.encode_each(["a worded a"])[0].count(new) == 1
+    assert pieces_of(extended, new, base) == base.encode_each(["worded"])[0]
 
 
 # The command's settings

@@ -86,6 +86,24 @@ def test_tagged_words_are_cut_as_transformers_cuts_words(folder: Path, tokenizer
     assert encoded.place_of[: len(words)].tolist() == firsts and not len(encoded.unknown)
 
 
+@pytest.mark.parametrize("make", formats.FORMATS.values(), ids=formats.FORMATS)
+def test_a_word_is_cut_as_after_a_space(make: Callable[[Path], Path], tmp_path: Path):
+    """Without the one space too many where the tokenizer itself puts one before each text."""
+    ours = Tokenizer.load(make(tmp_path))
+    for word in ("cats", "worded", "café", ","):
+        whole, first = ours.encode_each([f"a {word}", "a"])
+        found = ours.encode_words([word])[0].tolist()
+        assert len(ours.fast.encode("a a", add_special_tokens=False)) < 2 or first + found == whole, word
+
+
+def test_words_of_ended_pieces_are_marked_whole(tmp_path: Path):
+    ours = Tokenizer.load(formats.ended_words(tmp_path))
+    ids = ours.encode_each(["the tables cat"])[0]
+    assert len(ids) > 3
+    suspect = [(ours.shown(id), 0.9 if n == 1 else 0.1) for n, id in enumerate(ids)]
+    assert _marked(suspect, ours) == "the *tables* cat"
+
+
 def test_an_answer_is_found_and_comes_back_in_its_own_characters(tokenizer: Tokenizer):
     context = "The  cats sat in a café; on mats,\n and the other cats didn't sit."
     questions = Questions()
