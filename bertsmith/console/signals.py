@@ -54,3 +54,33 @@ def raising_when_stopped() -> Iterator[None]:
         is_inside = False
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def holding_stops() -> Iterator[None]:
+    """Hold back `stop_signals` until the block is done, so that what it begins is whole, as a process that it starts.
+    In another thread than the first, where none is acted on, nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    held: list[int] = []
+    is_inside = True
+
+    def hold(number: int, frame: object) -> None:
+        if is_inside:
+            held.append(number)
+        elif callable(handler := previous[number]):  # between two of the lines that give the handlers back
+            handler(number, frame)
+
+    previous: dict[int, Any] = {number: signal.getsignal(number) for number in stop_signals()}
+    try:
+        for number in previous:
+            signal.signal(number, hold)
+        yield
+    finally:
+        is_inside = False
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for number in held:
+            signal.raise_signal(number)

@@ -1,15 +1,20 @@
-"""How fast two processes of this machine sum 100 MB, as ranks do their gradients: measured with two real ones."""
+"""How fast two processes of this machine sum 100 MB, as ranks do their gradients: measured with two real ones.
 
-import multiprocessing
+Each is this file as a program. They are in sessions of their own, so that a Ctrl-C ends the command, and with it them,
+without a page from each."""
+
+import contextlib
 import os
 import socket
 import statistics
+import subprocess
+import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures import TimeoutError as TookTooLong
-from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
-from bertsmith.errors import UserError
+import bertsmith
+from bertsmith.console.signals import holding_stops
+from bertsmith.console.terminal import say
 from bertsmith.training.joining import joined_ranks
 
 NUM_BYTES = 100_000_000
@@ -23,22 +28,34 @@ def seconds_of_reduction() -> float | None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        ranks = [pool.submit(_reduce, rank, port) for rank in range(2)]
+    with contextlib.ExitStack() as stack:
+        ranks = []
+        for rank in range(2):
+            with holding_stops():
+                ranks.append(stack.enter_context(_start(rank, port)))  # to be waited for in the end
+                stack.callback(ranks[rank].kill)  # before that: it may wait for the other for long
         try:
-            return ranks[0].result(MAX_SECONDS)
-        except (TookTooLong, BrokenProcessPool, UserError, SystemExit, OSError):
-            for process in (pool._processes or {}).values():  # which would wait for each other for long
-                process.kill()
+            told, _ = ranks[0].communicate(timeout=MAX_SECONDS)
+        except subprocess.TimeoutExpired:
             return None
+        return float(told) if ranks[0].returncode == 0 else None
 
 
-def _reduce(rank: int, port: int) -> float:
-    """Sum with the other process; return the median of the seconds that it takes."""
+def _start(rank: int, port: int) -> "subprocess.Popen[str]":
+    package = str(Path(bertsmith.__file__).resolve().parents[1])
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        env=os.environ | {"PYTHONPATH": path} | {name: str(value) for name, value in place.items()},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def _reduce() -> None:
+    """Sum with the other process; print the median of the seconds that it takes."""
     import torch
 
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in place.items()})
     with joined_ranks() as ranks:
         on_gpu = torch.cuda.device_count() >= ranks.size
         numbers = torch.zeros(NUM_BYTES // 4, device="cuda" if on_gpu else "cpu")
@@ -50,4 +67,8 @@ def _reduce(rank: int, port: int) -> float:
             if on_gpu:
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - started_at)
-        return statistics.median(seconds[1:])
+        say(str(statistics.median(seconds[1:])))
+
+
+if __name__ == "__main__":
+    _reduce()

@@ -12,6 +12,7 @@ from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from bertsmith.console.signals import holding_stops
 from bertsmith.cores import num_cores
 from bertsmith.errors import UserError
 from bertsmith.memory import keep_freed_memory
@@ -105,7 +106,8 @@ class _Processes:
         self._pool, self.num_tasks = pool, IN_FLIGHT * number
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Pending:
-        return self._pool.submit(_call, function, *arguments)
+        with holding_stops():  # it starts a worker, perhaps, which would print a page about what it was not told
+            return self._pool.submit(_call, function, *arguments)
 
 
 _shared: Any
