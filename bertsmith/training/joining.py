@@ -6,7 +6,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -27,12 +27,14 @@ MINUTES = timedelta(minutes=10)
 rank after it; it is no shorter since one that has compiled its pass waits so for others that still compile theirs."""
 
 SHORT_PATIENCE = timedelta(seconds=15)
-"""How long one that fails before it has joined the others looks for them, to learn whether one has said why."""
+"""How long one that fails before it has joined the others looks for them, to learn whether one has said why; and how
+long whoever listens where the first rank should may take to answer as it does."""
 
 FAILED = "failed"
 """Under which the store counts the ranks that have met an error."""
 
-_has_joined = False
+_is_to_say_why = False
+"""Whether it is known that this rank is the one to print its error."""
 
 
 def world_size() -> int:
@@ -74,9 +76,9 @@ def joined_ranks() -> Iterator[Ranks]:
     if num_ranks() == 1 and not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
         yield ALONE
         return
-    global _has_joined
+    global _is_to_say_why
     ranks = _join()
-    _has_joined = True
+    _is_to_say_why = True
     be_quiet(not ranks.is_first)
     try:
         yield ranks
@@ -103,6 +105,7 @@ def joined_ranks() -> Iterator[Ranks]:
 
 
 def _join() -> Ranks:
+    global _is_to_say_why
     local = _local_rank()
     gpu = 0 if torch.cuda.device_count() == 1 and not _has_agent() else local  # a batch system shows each its own
     on_gpu = gpu < torch.cuda.device_count()
@@ -115,10 +118,13 @@ def _join() -> Ranks:
         dist.init_process_group(backend, timeout=MINUTES, store=store, rank=rank, world_size=size)
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError, OSError) as error:
+        if local:  # the first of each machine says so, since they cannot ask each other
+            raise SystemExit(2) from None
+        _is_to_say_why = True
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(
-            f"the other ranks cannot be reached at {where} ({one_line(error)}); another --master-port or "
-            f"--rdzv-endpoint of torchrun may help"
+            f"the other ranks cannot be reached at {where} ({one_line(error)}); another MASTER_PORT, or --master-port "
+            f"or --rdzv-endpoint of torchrun, may help"
         ) from None
     return Ranks(rank, size, gpu, store, control)
 
@@ -135,13 +141,30 @@ def _rendezvous(timeout: timedelta) -> tuple[Any, int, int]:
             found.put(error)
 
     Thread(target=find, daemon=True).start()
-    try:
-        result = found.get(timeout=timeout.total_seconds() + 1)
-    except Empty:
-        raise RuntimeError(f"no answer in {timeout.total_seconds():.0f} s") from None
-    if isinstance(result, Exception):
-        raise result
-    return result
+    begun_at = listening_since = time.monotonic()
+    while time.monotonic() - begun_at < timeout.total_seconds() + 1:
+        with suppress(Empty):
+            result = found.get(timeout=0.5)
+            if isinstance(result, Exception):
+                raise result
+            return result
+        if _keeps_store() or not _somebody_listens():
+            listening_since = time.monotonic()
+        elif time.monotonic() - listening_since > SHORT_PATIENCE.total_seconds():
+            raise RuntimeError("what listens there is no rank")
+    raise RuntimeError(f"no answer in {timeout.total_seconds():.0f} s")
+
+
+def _keeps_store() -> bool:
+    """Return whether the others find each other by this process."""
+    return os.environ.get("RANK") == "0" and not _has_agent()
+
+
+def _somebody_listens() -> bool:
+    with suppress(OSError, ValueError, OverflowError):
+        socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), 1.0).close()
+        return True
+    return False
 
 
 def _local_rank() -> int:
@@ -181,8 +204,11 @@ def _agreed_name(store: Any, rank: int, size: int) -> str:
         elif (offer := json.loads(_text(store, "offer") or "[]"))[rank + 1 : rank + 2] == [word]:
             name = offer[0]
             store.set(f"taken {rank}", name)
-        if name and _text(store, "agreed") == name:
+        agreed = _text(store, "agreed")
+        if name and agreed == name:
             return name
+        if agreed and not _has_agent():  # which keeps that of the start before
+            raise RuntimeError("the ranks of another run are there")
         time.sleep(0.02)
     raise RuntimeError(f"after {MINUTES.seconds // 60} minutes not all of {size} ranks are there")
 
@@ -195,7 +221,7 @@ def is_to_say_why() -> bool:
     """Return whether this process is the one to print the error that ends it: it has no others beside it, or it is the
     first to fail of those that torchrun has started, as over a setting that is none. Of ranks that have joined,
     `joined_ranks` has ended the others."""
-    if _has_joined or world_size() == 1:
+    if _is_to_say_why or world_size() == 1:
         return True
     try:
         store, rank, size = _rendezvous(SHORT_PATIENCE)

@@ -196,8 +196,8 @@ def test_a_wrong_command_is_said_by_one_rank(commands, says, tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_a_port_in_use_is_named(tmp_path, monkeypatch):
-    """By the rank that wanted to listen there; the other one finds somebody else there, and gives up too."""
-    monkeypatch.setattr(joining, "MINUTES", timedelta(seconds=3))
+    """By the rank that wanted to listen there; the other one finds somebody else there, and gives up too, long before
+    it would give up a first rank that is late."""
     monkeypatch.setattr(joining, "SHORT_PATIENCE", timedelta(seconds=1))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -207,7 +207,8 @@ def test_a_port_in_use_is_named(tmp_path, monkeypatch):
         ended = fork_commands([TYPED] * 2, tmp_path)
     assert [process.status for process in ended] == [2, 2], ended
     (said,) = ended[0].error.splitlines()
-    assert f"127.0.0.1:{port}" in said and "EADDRINUSE" in said and "another --master-port" in said
+    assert f"127.0.0.1:{port}" in said and "EADDRINUSE" in said and "another MASTER_PORT" in said
+    assert not ended[1].error
 
 
 def test_a_killed_rank_brings_the_others_down(data, tmp_path):
@@ -269,8 +270,9 @@ def name_found(store: HashStore, start: int, rank: int) -> str:
     return _agreed_name(store, rank, 3)
 
 
-def test_a_start_has_a_name_that_no_start_before_it_had():
+def test_a_start_has_a_name_that_no_start_before_it_had(monkeypatch):
     """The store outlives the ranks; one that was started anew finds what those before it have left there."""
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     store, names = HashStore(), []
     for start in range(3):
         with ThreadPoolExecutor(3) as pool:
@@ -278,3 +280,12 @@ def test_a_start_has_a_name_that_no_start_before_it_had():
         assert len(found) == 1
         names += found
     assert len(set(names)) == 3
+
+
+def test_the_ranks_of_another_run_are_no_others_of_this_one():
+    """As where a second run on this machine has the port of the first; its first rank cannot listen there."""
+    store = HashStore()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(partial(name_found, store, 0), range(3)))
+    with pytest.raises(RuntimeError, match="the ranks of another run are there"):
+        _agreed_name(store, 1, 3)
