@@ -64,7 +64,7 @@ def json_value(text: str | bytes, non_finite: bool = False) -> Any:
     numbers: dict[str, Any] = {} if non_finite else {"parse_float": _finite, "parse_constant": _refuse_constant}
     try:
         value = json.loads(text, object_pairs_hook=_unique, **numbers)
-        deep = _is_deep(value)
+        deep = _has_openings(text) and _is_deep(value)
     except (json.JSONDecodeError, UnicodeDecodeError, _NotWanted):
         raise
     except RecursionError:  # before a depth of a thousand
@@ -111,16 +111,19 @@ def check_shape(value: Any, shape: Any, where: str, key: str = "") -> None:
     Raises:
         UserError: a part of it is absent or of another type; it is named.
     """
-    outer = dict if isinstance(shape, Mapping) else list if isinstance(shape, list) else shape
+    outer = dict if isinstance(shape, dict) else list if isinstance(shape, list) else shape
     if not _is_of(value, outer):
         raise UserError(f"{where}: {key or 'it'} must be {_names(outer)}, not {quoted(value, 60)}")
     if isinstance(shape, list):
         for number, item in enumerate(value):
-            check_shape(item, shape[0], where, f"{key}[{number}]")
-    elif isinstance(shape, Mapping):
+            if type(item) is not shape[0]:  # else it is right, which is soon known of a journal's millions
+                check_shape(item, shape[0], where, f"{key}[{number}]")
+    elif isinstance(shape, dict):
         parts = dict.fromkeys(value, shape[str]) if str in shape else shape
         for name, part in parts.items():
             plain = name if str in shape else name.removesuffix("?")
+            if plain in value and type(value[plain]) is part:
+                continue
             inside = f"{key}.{plain}" if key else plain
             if plain in value:
                 check_shape(value[plain], part, where, inside if len(inside) < 100 else f"{inside[:100]}…")
@@ -129,6 +132,8 @@ def check_shape(value: Any, shape: Any, where: str, key: str = "") -> None:
 
 
 def _is_of(value: Any, expected: type | tuple[type, ...]) -> bool:
+    if type(value) is expected:
+        return True
     types = expected if isinstance(expected, tuple) else (expected,)
     if isinstance(value, bool):
         return bool in types
@@ -137,6 +142,12 @@ def _is_of(value: Any, expected: type | tuple[type, ...]) -> bool:
 
 def _names(expected: type | tuple[type, ...]) -> str:
     return " or ".join(TYPE_NAMES[each] for each in (expected if isinstance(expected, tuple) else (expected,)))
+
+
+def _has_openings(text: str | bytes) -> bool:
+    """Return whether a text has so many brackets that it may be nested too deeply."""
+    brackets = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    return sum(map(text.count, brackets)) > MAX_DEPTH  # type: ignore[arg-type]
 
 
 def _is_deep(value: Any) -> bool:
