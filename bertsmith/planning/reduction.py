@@ -14,7 +14,6 @@ from pathlib import Path
 
 import bertsmith
 from bertsmith.console.signals import holding_stops
-from bertsmith.console.terminal import say
 from bertsmith.training.joining import joined_ranks
 
 NUM_BYTES = 100_000_000
@@ -53,7 +52,7 @@ def _start(rank: int, port: int) -> "subprocess.Popen[str]":
 
 
 def _reduce() -> None:
-    """Sum with the other process; print the median of the seconds that it takes."""
+    """Sum with the other process; write the median of the seconds that it takes on standard output."""
     import torch
 
     with joined_ranks() as ranks:
@@ -67,7 +66,8 @@ def _reduce() -> None:
             if on_gpu:
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - started_at)
-        say(str(statistics.median(seconds[1:])))
+        if ranks.is_first:
+            os.write(1, str(statistics.median(seconds[1:])).encode())
 
 
 if __name__ == "__main__":
