@@ -22,8 +22,11 @@ from typing import Any
 from benchmarks.race_noise import Noise
 from benchmarks.race_rungs import BASE, RUNGS, Arm, Rung
 from benchmarks.trials import Trials, in_own_process, shared_data
+from bertsmith.tasks.quick_glue import QUICK_TASKS
 from bertsmith.training.metrics import read_metrics
 
+SCORES = ("blimp", *QUICK_TASKS)
+"""What `--scores` measures of each arm; a trial each, so that a reading that is stopped loses one task."""
 TIMED_TOKENS = (4_000, 28_000)
 """Plans between which a speed is measured."""
 
@@ -61,7 +64,10 @@ def main() -> None:
         trials.side_by_side(measures, arguments.jobs)
         if arguments.scores:
             readings = {
-                (f"{what}, scores", name, seed): partial(scores, data.parent / folder_name(f"{what} {name}-{seed}"))
+                (f"{what}, {measure}", name, seed): partial(
+                    score, data.parent / folder_name(f"{what} {name}-{seed}"), measure
+                )
+                for measure in SCORES
                 for (_, name, seed) in measures
             }
             trials.side_by_side(readings, arguments.jobs)
@@ -132,15 +138,21 @@ def run_own(data: Path, recipe: Sequence[str], out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def scores(model: Path) -> dict[str, Any]:
-    """Return the quick reading of GLUE and the accuracy on 200 pairs of each of BLiMP's paradigms, in percent."""
+def score(model: Path, measure: str) -> dict[str, float]:
+    """Return a task's quick reading, or the accuracy on 200 pairs of each of BLiMP's paradigms, in percent."""
     with TemporaryDirectory() as folder:
         out = Path(folder, "scores.json")
-        given = (f"glue={shared_data() / 'glue'}", f"blimp={shared_data() / 'blimp'}", "pairs=200")
+        given = [f"blimp={shared_data() / 'blimp'}", "pairs=200"]
+        if measure != "blimp":
+            given = [f"glue={shared_data() / 'glue'}", f"glue_tasks=['{measure}']"]
         seconds = bertsmith("evaluate", model, *given, "--out", out)
         content = json.loads(out.read_text(encoding="utf-8"))
-    glue = {f"glue {task}": 100 * reading["mean"] for task, reading in content["glue"].items()}
-    return {"blimp": 100 * content["blimp"]["overall"]["accuracy"], **glue, "cpu_seconds": seconds}
+    if measure == "blimp":
+        return {"score": 100 * content["blimp"]["overall"]["accuracy"], "cpu_seconds": seconds}
+    reading = content["glue"][measure]
+    return {
+        "score": 100 * reading["mean"], "standard_error": 100 * reading["standard_error"], "cpu_seconds": seconds
+    }  # fmt: skip
 
 
 def tokens_of(base: Sequence[str]) -> str:
@@ -181,6 +193,18 @@ def print_table(trials: Trials, rung: str) -> None:
             f"{trial['what'].partition(', ')[2]:10} {trial['who']:22} seed {trial['number']}  "
             f"pinned {trial['pinned_loss']:.4f}{sigmas}  {trial['cpu_seconds']:.0f} CPU s"
         )
+    print_scores(trials, rung)
+
+
+def print_scores(trials: Trials, rung: str) -> None:
+    """Print what was scored, by measure and arm: each seed of pre-training and their mean."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for trial in trials.content["trials"]:
+        name, _, measure = trial["what"].rpartition(", ")
+        if name.startswith(f"{rung}, ") and measure in SCORES:
+            found.setdefault((measure, trial["who"]), []).append(trial["score"])
+    for (measure, who), seeds in sorted(found.items()):
+        print(f"{measure:10} {who:22} {statistics.mean(seeds):.2f} ({', '.join(f'{seed:.2f}' for seed in seeds)})")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 reading of GLUE out."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.evals.blimp import BlimpScores, blimp_of
@@ -12,9 +12,10 @@ from bertsmith.hub.pooling import PoolingName
 from bertsmith.predict.embedding import open_embedder
 from bertsmith.predict.sts import StsScores, read_sts, score_sts
 from bertsmith.storage.json_files import finite
-from bertsmith.tasks.quick_glue import Reading, quick_glue
+from bertsmith.tasks.quick_glue import QUICK_TASKS, Reading, quick_glue
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
+from bertsmith.training.recipe import QuickTask
 
 
 @settings
@@ -31,6 +32,9 @@ class EvaluateSettings:
     pairs: int = setting(200, "of each paradigm of BLiMP; 1000 for all", ge=1)
     glue: str | None = setting(
         None, "GLUE folder: fine-tune on at most 5,000 examples of CoLA, SST-2, MRPC, STS-B, RTE, three seeds each"
+    )
+    glue_tasks: tuple[QuickTask, ...] = setting(
+        (), f"which of {', '.join(get_args(QuickTask))}; none named: all that are in the folder"
     )
     sts: str | None = setting(
         None, "GLUE folder, or STS-B's in it: how cosines of texts' vectors correlate with its dev set, zero-shot"
@@ -54,6 +58,10 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         if self.pooling is not None and self.sts is None:
             raise ValueError(f"pooling = {self.pooling}: of use with sts=DIR alone")
+        if self.glue_tasks and self.glue is None:
+            raise ValueError(
+                f"glue_tasks = {list(self.glue_tasks)}: without glue nothing is read; add glue=DIR, or leave it out"
+            )
 
 
 class Evaluation(NamedTuple):
@@ -101,7 +109,8 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
         machine.prepare_model(network)
         blimp = blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine)
     if asked.glue is not None:
-        glue = quick_glue(model.path, Path(asked.glue), asked.machine, model.length, jobs=asked.jobs)
+        tasks = asked.glue_tasks or QUICK_TASKS
+        glue = quick_glue(model.path, Path(asked.glue), asked.machine, model.length, tasks, jobs=asked.jobs)
     if asked.sts is not None:
         pairs = read_sts(Path(asked.sts))
         machine = choose_machine(asked.machine, model.tokenizer.pad_id)

@@ -41,6 +41,18 @@ def test_present_tasks_are_read_with_their_spread(model, tmp_path, run_main):
     assert EVALUATION_FILE.matches(out), "it may be written over"
 
 
+def test_tasks_are_chosen_by_name(model, tmp_path, run_main):
+    out = tmp_path / "found.json"
+    given = (f"glue={tmp_path}", "machine.device=cpu")
+    status, _, stderr = run_main("evaluate", model, *given, "glue_tasks=['rte']", "--out", out)
+    assert status == 0 and "left out" not in stderr
+    assert json.loads(out.read_text())["glue"].keys() == {"rte"}
+    status, _, stderr = run_main("evaluate", model, "glue_tasks=['rte']", "machine.device=cpu")
+    assert status == 2 and "glue_tasks = ['rte']: without glue nothing is read" in stderr
+    status, _, stderr = run_main("evaluate", model, *given, "glue_tasks=['wnli']")
+    assert status == 2 and "wnli" in stderr and "cola, sst-2" in stderr.replace("'", "")
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_task_that_single_words_decide_is_learnt(model, tmp_path, monkeypatch, device):
     longer = ("epochs=30", "seeds=2", "schedule.learning_rate=1e-2", "batch_size=8")
