@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.race_noise import Noise
 from benchmarks.race_rungs import BASE, RUNGS, Arm, Rung
 from benchmarks.trials import Trials, in_own_process, shared_data
+from bertsmith.storage.results import AVERAGED
 from bertsmith.tasks.quick_glue import QUICK_TASKS
 from bertsmith.training.metrics import read_metrics
 
@@ -131,10 +132,11 @@ def run_own(data: Path, recipe: Sequence[str], out: Path) -> dict[str, Any]:
     lines = read_metrics(out / "metrics.jsonl")
     curve = [[line["step"], line["tokens"], round(line["pinned_loss"], 4)] for line in lines if "pinned_loss" in line]
     last = next(line for line in reversed(lines) if "pinned_loss" in line)
+    averaged = {name: last[name] for name in (f"{AVERAGED}pinned_loss",) if name in last}
     return {
-        "pinned_loss": last["pinned_loss"], "bits_per_byte": last["pinned_bits_per_byte"], "own_loss": last["mlm_loss"],
-        "steps": last["step"], "tokens": last["tokens"], "seconds": last["seconds"], "cpu_seconds": seconds,
-        "settings": list(recipe), "curve": curve,
+        "pinned_loss": last["pinned_loss"], **averaged, "bits_per_byte": last["pinned_bits_per_byte"],
+        "own_loss": last["mlm_loss"], "steps": last["step"], "tokens": last["tokens"], "seconds": last["seconds"],
+        "cpu_seconds": seconds, "settings": list(recipe), "curve": curve,
     }  # fmt: skip
 
 
@@ -189,9 +191,12 @@ def print_table(trials: Trials, rung: str) -> None:
     for trial in sorted(arms, key=lambda trial: trial["pinned_loss"]):
         away = noise.deviations(trial["pinned_loss"])
         sigmas = "" if away is None else f" ({away:+.1f} σ)"
+        if (average := trial.get(f"{AVERAGED}pinned_loss")) is not None:
+            sigmas += f", averaged {average:.4f}"
         print(
             f"{trial['what'].partition(', ')[2]:10} {trial['who']:22} seed {trial['number']}  "
-            f"pinned {trial['pinned_loss']:.4f}{sigmas}  {trial['cpu_seconds']:.0f} CPU s"
+            f"pinned {trial['pinned_loss']:.4f}{sigmas}  {trial['bits_per_byte']:.3f} bits a byte  "
+            f"{trial['cpu_seconds']:.0f} CPU s"
         )
     print_scores(trials, rung)
 

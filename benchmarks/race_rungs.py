@@ -130,6 +130,7 @@ A2 = Rung(
             "6 heads": Arm(("model.num_attention_heads=6",)),
             "feed-forward × 2.5": Arm(("model.intermediate_size=480",)),
         },
+        "averages": {f"average {decay}": Arm((f"average_decay={decay}",)) for decay in (0.98, 0.995)},
         "block": BLOCK,
         "memory": MEMORY,
         "schedule": SCHEDULES,
@@ -140,6 +141,11 @@ A2 = Rung(
     },
 )  # fmt: skip
 """The first rung again, over what won its first round: 30 % masked."""
+A2_VOCABULARIES = {
+    f"A2-{size}": A2._replace(vocabulary=size, folder=f"A-{size}", questions={"noise": {BASE: Arm()}})
+    for size in (4000, 16_000)
+}
+"""A2's base with other vocabularies, to be compared by bits a byte."""
 
 
 def b_speeds(*peer: str) -> dict[str, Arm]:
@@ -198,4 +204,4 @@ B32 = B._replace(
 """B in float32, which every processor multiplies fast. Its 20 minutes are about as many tokens as B's ten, at which B
 has bracketed the rates."""
 
-RUNGS = {"A": A, "A2": A2, "B": B, "B32": B32}
+RUNGS = {"A": A, "A2": A2, **A2_VOCABULARIES, "B": B, "B32": B32}
