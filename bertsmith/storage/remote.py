@@ -6,6 +6,7 @@ connection, a server that is busy) is tried again; all other faults are a line t
 
 import glob
 import io
+import logging
 import os
 import re
 import time
@@ -206,6 +207,7 @@ def _found(system: Any, path: str) -> list[tuple[str, int]]:
 def _opened(address: str) -> tuple[Any, str]:
     import fsspec  # here: 0.14 s, a third of what the room takes to import
 
+    logging.getLogger("gcsfs").setLevel(logging.ERROR)  # it warns of what it does without, once for each bucket
     found: tuple[Any, str] = fsspec.core.url_to_fs(address)
     return found
 
