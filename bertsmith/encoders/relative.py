@@ -102,7 +102,7 @@ class _RelativeAttention(torch.autograd.Function):
                     transposed += _skewed(k[:, :, part] @ queries[:, distances].transpose(-1, -2))
             if mask is not None:
                 scores.masked_fill_(~(mask[rows] if mask.dim() == 4 else mask), float("-inf"))
-            weights[rows] = scores.softmax(dim=-1)
+            torch.softmax(scores, dim=-1, out=weights[rows])
             dropped = weights[rows] if kept is None else weights[rows] * kept[rows]
             mixed[rows] = (dropped @ value[rows]).mul_(kept_scale)
         ctx.kept_scale = kept_scale
@@ -115,6 +115,7 @@ class _RelativeAttention(torch.autograd.Function):
         num_rows, heads, length, _ = query.shape
         for_query, for_key, for_value = (torch.empty_like(part) for part in (query, key, value))
         for_keys, for_queries = (None if part is None else torch.zeros_like(part) for part in (keys, queries))
+        products: dict[tuple[int, int], Tensor] = {}
         for rows in _chunks(num_rows, heads, length):
             q, k, weight = query[rows], key[rows], weights[rows]
             upstream = gradient[rows] * ctx.kept_scale
@@ -128,26 +129,31 @@ class _RelativeAttention(torch.autograd.Function):
             for_query[rows] = for_scores @ k
             for_key[rows] = for_scores.transpose(-1, -2) @ q
             if for_keys is not None:
-                _add_gradients(for_scores, q, keys, for_query[rows], for_keys)
+                _add_gradients(for_scores, q, keys, for_query[rows], for_keys, products)
             if for_queries is not None:
-                _add_gradients(for_scores.transpose(-1, -2), k, queries, for_key[rows], for_queries)
+                _add_gradients(for_scores.transpose(-1, -2), k, queries, for_key[rows], for_queries, products)
         return for_query, for_key, for_value, for_keys, for_queries, None
 
 
 def _add_gradients(
-    for_scores: Tensor, tokens: Tensor, vectors: Tensor, for_tokens: Tensor, for_vectors: Tensor
+    for_scores: Tensor,
+    tokens: Tensor,
+    vectors: Tensor,
+    for_tokens: Tensor,
+    for_vectors: Tensor,
+    products: dict[tuple[int, int], Tensor],
 ) -> None:
     """Add the gradients of tokens [N, H, L, K] and of the vectors of distances [H, 2L, K], of those of the scores of
-    each token with all others [N, H, L, L]."""
+    each token with all others [N, H, L, L]. `products` keeps room for gradients of products from call to call."""
     num_rows, heads, length, _ = for_scores.shape
-    products = for_scores.new_zeros(0)
     for part, distances in _blocks(length):
         size = part.stop - part.start
-        if products.shape[0] == 0 or products.shape[2] != size:  # what no score is taken from stays 0
-            products = for_scores.new_zeros(num_rows, heads, size, length + size)
-        _skewed(products).copy_(for_scores[:, :, part])
-        for_tokens[:, :, part] += products @ vectors[:, distances]
-        for_vectors[:, distances] += (products.transpose(-1, -2) @ tokens[:, :, part]).sum(dim=0)
+        if (num_rows, size) not in products:  # what no score is taken from stays 0
+            products[num_rows, size] = for_scores.new_zeros(num_rows, heads, size, length + size)
+        gradients = products[num_rows, size]
+        _skewed(gradients).copy_(for_scores[:, :, part])
+        for_tokens[:, :, part] += gradients @ vectors[:, distances]
+        for_vectors[:, distances] += (gradients.transpose(-1, -2) @ tokens[:, :, part]).sum(dim=0)
 
 
 def _blocks(length: int) -> Iterator[tuple[slice, slice]]:

@@ -182,7 +182,7 @@ class _InChunks(torch.autograd.Function):
         targets: TokenTargets,
     ) -> tuple[Tensor | None, ...]:
         needs_grad = any(ctx.needs_input_grad)
-        for_vectors, for_table, for_bias = torch.empty_like(vectors), torch.zeros_like(table), torch.zeros_like(bias)
+        for_vectors, for_table, for_bias = torch.empty_like(vectors), torch.empty_like(table), torch.zeros_like(bias)
         device_type = vectors.device.type
         dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else vectors.dtype
         vectors, table = vectors.to(dtype), table.to(dtype)
@@ -191,7 +191,7 @@ class _InChunks(torch.autograd.Function):
             chunk = cross_entropy(vectors[rows] @ table.t(), bias, targets.of(rows), needs_grad)
             if needs_grad:
                 for_vectors[rows] = chunk.for_scores @ table
-                for_table += chunk.for_scores.t() @ vectors[rows]
+                _add_product(for_table, chunk.for_scores.t(), vectors[rows], is_first=not outputs)
                 for_bias += chunk.for_bias
             outputs.append(chunk.output)
         ctx.save_for_backward(for_vectors, for_table, for_bias)
@@ -202,7 +202,18 @@ class _InChunks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: None) -> tuple[Tensor | None, ...]:
-        return None, *(gradient * part for part in ctx.saved_tensors), None
+        # In their place, as large as the table is; torch refuses a second pass over what was changed.
+        return None, *(part.mul_(gradient) for part in ctx.saved_tensors), None
+
+
+def _add_product(total: Tensor, first: Tensor, second: Tensor, is_first: bool) -> None:
+    """Add `first` · `second` to `total`, which holds nothing yet where `is_first`."""
+    if first.dtype == total.dtype:
+        total.addmm_(first, second, beta=0.0 if is_first else 1.0)  # no copy as large as the table
+    elif is_first:
+        total.copy_(first @ second)
+    else:
+        total += first @ second
 
 
 def _cut(count: int, max_rows: int) -> list[slice]:
