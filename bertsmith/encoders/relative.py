@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bertsmith.encoders.dropout import draw_mask
 
-_BLOCK = 128
+_BLOCK = 64
 """Tokens whose products with distances are computed at once: of L + _BLOCK distances, not of all 2L."""
 
 _CHUNK = 1 << 18
