@@ -186,7 +186,7 @@ class _InChunks(torch.autograd.Function):
         device_type = vectors.device.type
         dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else vectors.dtype
         vectors, table = vectors.to(dtype), table.to(dtype)
-        outputs = []
+        outputs: list[LossOutput] = []
         for rows in _cut(len(vectors), chunk_rows(vectors.device)):
             chunk = cross_entropy(vectors[rows] @ table.t(), bias, targets.of(rows), needs_grad)
             if needs_grad:
