@@ -45,15 +45,13 @@ def guess_masks(
 def filled(text: str, guesses: Sequence[Guesses], tokenizer: Tokenizer) -> str:
     """Return `text` with the likeliest token in the place of each mask; one that continues a word stands right after
     what is before it."""
-    so_far, *rest = text.split(tokenizer.mask_token)
-    for number, text_after in enumerate(rest):
-        if number < len(guesses):
-            token = guesses[number][0][0]
-            so_far = tokenizer.append(so_far.rstrip() if tokenizer.continues(token) else so_far, token)
-        else:  # what was cut off stays
-            so_far += tokenizer.mask_token
-        so_far += text_after
-    return so_far
+    ids, offsets = next(tokenizer.encode_with_offsets([text]))
+    so_far, start = "", 0
+    for (begin, end), its in zip(offsets[ids == tokenizer.mask_id].tolist(), guesses, strict=False):  # some are cut off
+        token, so_far = its[0][0], so_far + text[start:begin]
+        so_far = tokenizer.append(so_far.rstrip() if tokenizer.continues(token) else so_far, token)
+        start = end
+    return so_far + text[start:]
 
 
 def replaced_probs(

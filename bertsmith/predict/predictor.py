@@ -105,15 +105,21 @@ class Predictor:
         networks the generator fills them.
 
         Raises:
-            UserError: the model has no masked-token head; a text has no [MASK], or is too long.
+            UserError: the model has no masked-token head; its tokenizer finds no mask in texts; a text has no [MASK],
+                or is too long.
         """
         network, mask = self._network("masked_tokens", f"fill {self.mask_token}"), self.mask_token
+        if self.opened.tokenizer.encode_each([mask]) != [[self.opened.tokenizer.mask_id]]:
+            raise UserError(
+                f"{self.path}: its tokenizer reads {mask} in a text as ordinary characters; make it a special token by "
+                f'"mask_token": "{mask}" in tokenizer_config.json'
+            )
         for text in texts:
             if mask not in text:
                 raise UserError(f"no {mask} in {_shortened(text)}; write it where a word is wanted")
         ids, num_cut = self._encode(texts, truncate)
-        guesses = guess_masks(network, ids, self.opened.tokenizer, self._machine, top_k)
         tokenizer = self.opened.tokenizer
+        guesses = guess_masks(network, ids, tokenizer, self._machine, top_k)
         return [Filled(filled(text, its, tokenizer), its) for text, its in zip(texts, guesses, strict=True)], num_cut
 
     @_one_or_many

@@ -144,6 +144,8 @@ def _read_named(
             named[key] = value
     own = {key: content[key] for key in content if key.endswith("_token") and key not in _NAMED}
     for key, value in (own | explicit).items():
+        if isinstance(value, bool):  # add_bos_token, which says what is around texts
+            continue
         if (found := _value(value, path, key)) is not None:
             named[key] = found
     return named

@@ -34,16 +34,13 @@ from bertsmith.tokenizers.vocabulary_file import read_vocabulary
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 """Of which a folder with a tokenizer has one."""
 
-BERT_CLASSES = ("BertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "LayoutLMTokenizer", "SqueezeBertTokenizer",
-           "LxmertTokenizer")  # fmt: skip
+BERT_CLASSES = ("BertTokenizer", "ElectraTokenizer", "DistilBertTokenizer", "MobileBertTokenizer", "LayoutLMTokenizer",
+           "SqueezeBertTokenizer", "LxmertTokenizer")  # fmt: skip
 """Classes, without "Fast", for which transformers builds BERT's tokenizer from the vocabulary and
 tokenizer_config.json, whatever other rules a tokenizer.json has."""
 
 AS_FILED = ("PreTrainedTokenizer", "TokenizersBackend")
 """Classes for which tokenizer.json is used as it is."""
-
-EITHER = ("DistilBertTokenizer",)
-"""Classes for which it is used where there is one."""
 
 _MODEL_TYPES = {
     "bert": "BertTokenizer", "electra": "BertTokenizer", "distilbert": "BertTokenizer", "roberta": "RobertaTokenizer",
@@ -132,12 +129,12 @@ def _class_of(folder: Path, config: dict[str, Any], model: dict[str, Any], has_d
                 f"say tokenizer_class in tokenizer_config.json: PreTrainedTokenizerFast takes tokenizer.json as it is"
             )
         name = _MODEL_TYPES[model_name]
-    elif name is None or name in EITHER:
+    elif name is None:
         name = AS_FILED[0] if has_definition else BERT_CLASSES[0]
     elif name not in (*BERT_CLASSES, *REBUILT_CLASSES, *AS_FILED):
         raise UserError(
             f"{place}: tokenizer_class = {quoted(name, 60)}, which bertsmith does not read; it reads "
-            f"{', '.join((*BERT_CLASSES[:2], *EITHER, *REBUILT_CLASSES))}, and PreTrainedTokenizerFast, which takes "
+            f"{', '.join((*BERT_CLASSES[:3], *REBUILT_CLASSES))}, and PreTrainedTokenizerFast, which takes "
             f"tokenizer.json as it is"
         )
     has_files = has_definition or (name in REBUILT_CLASSES and (folder / "vocab.json").is_file())

@@ -26,7 +26,8 @@ TEXTS = [
 ]  # fmt: skip
 ABSENT = "absent"
 
-CLASS = [ABSENT, "BertTokenizer", "BertTokenizerFast", "ElectraTokenizer", "PreTrainedTokenizerFast"]
+CLASS = [ABSENT, "BertTokenizer", "BertTokenizerFast", "ElectraTokenizer", "DistilBertTokenizerFast",
+         "PreTrainedTokenizerFast"]  # fmt: skip
 LOWER = [ABSENT, True, False]
 ACCENTS = [ABSENT, None, True, False]
 CHINESE = [ABSENT, True, False]
@@ -241,6 +242,7 @@ def test_values_that_change_nothing_are_read(tmp_path: Path):
     content = {
         "do_lower_case": True, "do_basic_tokenize": True, "never_split": ["[MASK]"], "model_max_length": 512,
         "name_or_path": "../elsewhere", "clean_up_tokenization_spaces": True, "padding_side": "right",
+        "add_bos_token": False,
     }  # fmt: skip
     folder = write_folder(tmp_path / "f", vocab=TOKENS, tokenizer_config=content, config={"model_type": "bert"})
     assert ids_here(folder) == ids_there(folder)
