@@ -17,6 +17,7 @@ import tokenizers
 from tokenizers import pre_tokenizers
 
 from bertsmith.tokenizers.definition import steps_of
+from bertsmith.tokenizers.special_tokens import unknown_of
 from bertsmith.tokenizers.word_bounds import WordBounds
 
 SPACE_MARK = "▁"
@@ -49,6 +50,8 @@ class Pieces(NamedTuple):
     """Which pieces begin a word."""
     word_beginning: str = ""
     """What to put before a single word, so that it is cut as inside of a text."""
+    is_unmarked: bool = False
+    """Whether words are cut into pieces that do not say where one begins."""
 
     @property
     def space_mark(self) -> str:
@@ -106,19 +109,24 @@ def find_pieces(definition: dict[str, Any], tokens: Sequence[str], fast: tokeniz
         bounds = WordBounds.of_marked(np.array([token.startswith(mark) for token in tokens], dtype=bool))
         return Pieces(marking, mark, [token.removeprefix(mark) for token in tokens], bounds)
     if marking == "suffix":
+        alone = np.array([token in added for token in tokens], dtype=np.int8)
         ended = np.array([token.endswith(mark) for token in tokens], dtype=np.int8)
-        bounds = WordBounds(np.zeros_like(ended), ended, np.array([[False], [True]]))
+        bounds = WordBounds(alone, ended | alone, np.array([[False, True], [True, True]]))
         return Pieces(marking, mark, [token.removesuffix(mark) for token in tokens], bounds)
+    words = cut_words(fast, "a a")
+    is_unmarked = len(words) > 1 and "".join(words) == "aa" and definition["model"]["type"] != "WordLevel"
     if marking == "plain":
-        return Pieces(marking, mark, list(tokens), WordBounds.of_marked(np.zeros(len(tokens), dtype=bool)))
+        bounds = WordBounds.of_marked(np.zeros(len(tokens), dtype=bool))
+        return Pieces(marking, mark, list(tokens), bounds, is_unmarked=is_unmarked)
     raw = [
         token.encode() if token in added else _bytes_of(token) if marking == "bytes" else _with_spaces(token, mark)
         for token in tokens
     ]
-    bounds = _by_character([b"" if token in added else piece for token, piece in zip(tokens, raw, strict=True)],
+    edges = dict.fromkeys(added, b"") | {unknown_of(definition["model"]): "\ufffd".encode()}
+    bounds = _by_character([edges.get(token, piece) for token, piece in zip(tokens, raw, strict=True)],
                            _cuts_between_classes(fast.pre_tokenizer, marking))  # fmt: skip
     texts = [piece.decode("utf-8", errors="replace") for piece in raw]
-    return Pieces(marking, mark, texts, bounds, _word_beginning(fast))
+    return Pieces(marking, mark, texts, bounds, _word_beginning(fast), is_unmarked)
 
 
 def _word_beginning(fast: tokenizers.Tokenizer) -> str:
@@ -172,7 +180,7 @@ def _by_character(pieces: Sequence[bytes], cut: np.ndarray) -> WordBounds:
 
 
 def _class_of(character: str) -> int:
-    """Return a character's class; U+FFFD, bytes of one that other pieces have the rest of, is taken for a letter."""
+    """Return a character's class; U+FFFD, an unknown one or bytes of one, is taken for a letter."""
     if character == "\ufffd":
         return _LETTER
     return _SPACE if character.isspace() else _CLASSES.get(unicodedata.category(character)[0], _SYMBOL)

@@ -39,7 +39,7 @@ def conclude_special_tokens(
     candidates: dict[str, tuple[str | None, ...]] = {key: (named.get(key), *_CUSTOMARY[key]) for key in ROLES}
     candidates["cls_token"] = (named.get("cls_token"), before, named.get("bos_token"), *_CUSTOMARY["cls_token"])
     candidates["sep_token"] = (named.get("sep_token"), after, named.get("eos_token"), *_CUSTOMARY["sep_token"])
-    candidates["unk_token"] += (_unknown(definition["model"]),)
+    candidates["unk_token"] += (unknown_of(definition["model"]),)
     known = {
         key: next((token for token in tokens if token is not None and fast.token_to_id(token) is not None), None)
         for key, tokens in candidates.items()
@@ -55,7 +55,8 @@ def conclude_special_tokens(
         raise UserError(
             f"{source}: no {' and no '.join(f'{ROLES[key]} ({SPECIAL_TOKENS_BY_KEY[key]})' for key in missing)} in "
             f'this vocabulary; name one in tokenizer_config.json, in a folder with it, as "{missing[0]}": "{example}": '
-            f"a new token gets the id after the last, for which the model's table needs a row"
+            f"a token that it never uses, or a new one, which gets the id after the last, for which a trained model's "
+            f"table needs a row"
         )
     found = {key: token for key, token in known.items() if token is not None}
     if shared := [key for key, token in found.items() if token == found["mask_token"] and key != "mask_token"]:
@@ -75,7 +76,7 @@ def _surrounding(fast: tokenizers.Tokenizer) -> tuple[str | None, str | None]:
     return encoding.tokens[0] if before else None, encoding.tokens[-1] if after and len(encoding.tokens) > 1 else None
 
 
-def _unknown(model: Mapping[str, Any]) -> str | None:
+def unknown_of(model: Mapping[str, Any]) -> str | None:
     """Return the token that the model itself gives for what it does not know."""
     if model["type"] != "Unigram":
         return model.get("unk_token")

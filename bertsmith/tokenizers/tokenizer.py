@@ -152,6 +152,11 @@ class Tokenizer:
         if self._pieces.marking == "bytes":  # all bytes are there, whatever is normalized
             tokens = [token for token in tokens if len(token.strip()) > 1]
         own = [*(self._read.notes if self._read else ()), *([self.template_note] if self.template_note else ())]
+        if self._pieces.is_unmarked:
+            own.append(
+                f"warning: {self._source}: its pieces do not say where words begin, so that whole_words and the test "
+                f"of word order cannot know"
+            )
         return [*own, *casing.warnings(tokens, self.fast.normalizer)]
 
     @cached_property

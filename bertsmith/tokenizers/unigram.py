@@ -39,8 +39,12 @@ def train_unigram(texts: Iterable[str], size: int, specials: SpecialFamily, form
     if not words:
         raise UserError("no text to train a vocabulary on; every document is empty")
     processor = _train(words, size - len(specials.tokens) + 1)
-    unknown = processor.unk_id()
-    pieces = [(processor.id_to_piece(id), processor.get_score(id)) for id in range(len(processor)) if id != unknown]
+    left_out = {processor.id_to_piece(processor.unk_id()), *specials.tokens}
+    pieces = [
+        (piece, processor.get_score(id))
+        for id in range(len(processor))
+        if (piece := processor.id_to_piece(id)) not in left_out
+    ]
     vocabulary = [(token, 0.0) for token in specials.tokens] + pieces
     unk_id = specials.tokens.index(specials.by_key["unk_token"])
     fast = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=unk_id, byte_fallback=False))

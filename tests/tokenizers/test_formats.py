@@ -118,6 +118,36 @@ def test_words_of_a_tokenizer_without_a_pre_tokenizer_begin_with_spaces(tmp_path
     assert begins == [n == 0 or text.startswith(" ") for n, text in enumerate(texts)]
 
 
+def test_an_unknown_character_is_part_of_its_word(tmp_path: Path):
+    ours = Tokenizer.load(formats.xlm_roberta(tmp_path))
+    ids = np.array(ours.encode_each(["the c\U00010348ats on"])[0])
+    texts, begins = [ours.text(id) for id in ids], ours.word_bounds.starts(ids).tolist()
+    unknown = texts.index("<unk>")
+    assert (
+        not begins[unknown]
+        and not begins[unknown + 1]
+        and begins == [n == 0 or t[0] == " " for n, t in enumerate(texts)]
+    )
+
+
+def test_an_added_token_is_a_word_where_a_words_last_piece_is_marked(tmp_path: Path):
+    ours = Tokenizer.load(formats.ended_words(tmp_path))
+    ids = ours.encode_each(["the <mask> cats <unk> the"])[0]
+    assert ours.word_bounds.starts(np.array(ids)).all() and len(ids) == 5
+
+
+def test_pieces_that_do_not_say_where_words_begin_are_said(tmp_path: Path):
+    folder = formats.ended_words(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["end_of_word_suffix"] = None
+    content["model"]["merges"] = []
+    content["model"]["vocab"] = {token.removesuffix("</w>"): id for token, id in content["model"]["vocab"].items()}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    assert any("do not say where words begin" in note for note in Tokenizer.load(folder).notes())
+    for make in FORMATS.values():
+        assert not any("where words begin" in note for note in Tokenizer.load(make(tmp_path / make.__name__)).notes())
+
+
 def test_pieces_put_together_are_the_text(pair):
     ours, _ = pair
     if ours.unk_id in ours.encode_each(["the cat sat, on mats"])[0]:
