@@ -77,7 +77,10 @@ def _attend_padded(
         if scores is not None:
             mask = scores.to(query.dtype) if mask is None else scores.to(query.dtype).masked_fill(~mask, float("-inf"))
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout_prob, scale=scale)
-    return tokens.to_flat(mixed.transpose(1, 2))  # [T, H, K]
+    mixed = mixed.transpose(1, 2)
+    if torch.compiler.is_exporting():  # to what may lay it out otherwise than the kernel here
+        mixed = mixed.clone(memory_format=torch.contiguous_format)
+    return tokens.to_flat(mixed)  # [T, H, K]
 
 
 def _mask(tokens: Tokens, window: AttentionWindow) -> Tensor | None:

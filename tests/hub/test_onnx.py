@@ -40,8 +40,8 @@ MEAN = ModernBertConfig(
     hidden_size=64, num_hidden_layers=2, local_attention=4, max_position_embeddings=24, classifier_pooling="mean"
 )
 DEBERTA = DebertaConfig(
-    hidden_size=64, num_hidden_layers=2, max_position_embeddings=24, position_buckets=8, type_vocab_size=2,
-    conv_kernel_size=3,
+    hidden_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=24, position_buckets=8,
+    type_vocab_size=2, conv_kernel_size=3,
 )  # fmt: skip
 REPLACED = {"family": "electra", "head": "replaced_tokens"}
 NETWORKS = {
