@@ -45,7 +45,7 @@ def _start(rank: int, port: int) -> "subprocess.Popen[str]":
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-P", "-m", __name__],  # -P: no module of the present folder is taken for another
         env=os.environ | {"PYTHONPATH": path} | {name: str(value) for name, value in place.items()},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     )  # fmt: skip
