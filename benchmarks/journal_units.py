@@ -4,8 +4,9 @@
 
 A unit is a part of 4 MB of text, as of OpenWebText: 1 M tokens, of which 5,000 are held out. `write` notes down a line
 for each and closes the shards that they fill, `go on` opens the journal again as after a kill, and `manifest` writes
-and opens what the finished folder says. In CPU seconds of one process, and the most memory that it held by then. `hand
-out` is what tasks cost the command that two processes do, for 10,000 of them that do nothing.
+and opens what the finished folder says. In CPU seconds of one process, and the most memory that it held by then, of `go
+on` and `manifest` with the journal before it. `hand out` is what tasks cost the command that two processes do, for
+10,000 of them that do nothing.
 """
 
 import tempfile
