@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from bertsmith.config.fields import setting, settings
 from bertsmith.config.loading import identity
 from bertsmith.console.progress import format_count, progress_bar
+from bertsmith.errors import UserError
 from bertsmith.storage.files import locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import read_manifest, write_manifest
@@ -98,6 +99,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
         own |= recipe.rules
     else:
         base = Tokenizer.load(recipe.extend, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)
+        _refuse_other_rules(recipe, base)
         notes = [f"{recipe.extend}: {base.casing}", *base.notes()]
         casing = {"lowercase": base.lowercase, "strip_accents": base.strip_accents}
         own["extend"] = base.fingerprint
@@ -121,6 +123,16 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
                 (out / name).unlink(missing_ok=True)
             raise
         return tokenizer
+
+
+def _refuse_other_rules(recipe: TokenizerRecipe, base: Tokenizer) -> None:
+    """Raise UserError where a recipe sets what the vocabulary that it extends has of its own."""
+    asked = {"special_tokens": recipe.special_tokens, "normalization": recipe.normalization}
+    if recipe.kind not in ("wordpiece", base.kind.lower()):  # wordpiece is the default
+        asked["kind"] = recipe.kind
+    for key, value in asked.items():
+        if value is not None:
+            raise UserError(f"{key} = {value}: {recipe.extend}, a {base.kind}, has its own; leave {key}=… away")
 
 
 def _train(recipe: TokenizerRecipe, texts: Iterator[str]) -> Tokenizer:

@@ -240,6 +240,7 @@ def shared_tokenizer(
             vocabulary of its own beside it that differs.
     """
     from bertsmith.tokenizers.tokenizer import Tokenizer
+    from bertsmith.tokenizers.tokenizer_folder import VOCABULARY_FILES
 
     first, *others = networks
     tokenizer = Tokenizer.load(first.folder, lowercase=lowercase, strip_accents=strip_accents)
@@ -261,8 +262,7 @@ def shared_tokenizer(
                 f"{other.folder}: a vocabulary of {other.vocab_size:,} where {first.folder} has {first.vocab_size:,} "
                 f"(vocab_size); take the two that were trained beside each other"
             )
-        has_vocabulary = any((other.folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
-        if not has_vocabulary:
+        if not any((other.folder / name).is_file() for name in VOCABULARY_FILES):
             continue
         other_tokenizer = Tokenizer.load(other.folder, lowercase=lowercase, strip_accents=strip_accents)
         if other_tokenizer.fingerprint != tokenizer.fingerprint:

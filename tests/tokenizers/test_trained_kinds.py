@@ -191,6 +191,15 @@ def test_settings_of_another_kind_are_refused(corpus: Path):
         recipe(corpus, "special_tokens=bert")
 
 
+@pytest.mark.parametrize("said", ["kind=unigram", "kind=bpe special_tokens=bert", "kind=bpe normalization=nfc"])
+def test_what_the_extended_vocabulary_has_of_its_own_is_not_set(said: str, corpus: Path, tmp_path: Path):
+    base = formats.roberta(tmp_path / "base")
+    key, _, value = said.split()[-1].partition("=")
+    with pytest.raises(UserError, match=f"^{key} = {value}: {base}, a BPE, has its own; leave {key}=… away"):
+        train_tokenizer(recipe(corpus, f"extend={base}", "size=430", *said.split()), tmp_path / "out")
+    assert train_tokenizer(recipe(corpus, f"extend={base}", "size=430", "kind=bpe"), tmp_path / "out").vocab_size == 430
+
+
 # Bad input
 
 
