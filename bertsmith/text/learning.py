@@ -127,7 +127,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
 
 def _refuse_other_rules(recipe: TokenizerRecipe, base: Tokenizer) -> None:
     """Raise UserError where a recipe sets what the vocabulary that it extends has of its own."""
-    asked = {"special_tokens": recipe.special_tokens, "normalization": recipe.normalization}
+    asked: dict[str, str | None] = {"special_tokens": recipe.special_tokens, "normalization": recipe.normalization}
     if recipe.kind not in ("wordpiece", base.kind.lower()):  # wordpiece is the default
         asked["kind"] = recipe.kind
     for key, value in asked.items():
