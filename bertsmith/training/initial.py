@@ -95,13 +95,15 @@ def open_init(init: str) -> Model:
 
 
 def _rows_for(model: Model, settings: EncoderConfig) -> dict[str, Any]:
-    """Return the settings of rows that this model can hold, where the usual ones are too long or have too many
-    segments for it."""
+    """Return the settings of rows that this model can hold, where the usual ones are too long for it; of the kind that
+    its run had, else of windows where it tells no two segments apart, as encoders without them are trained."""
     usual = RowSettings()
     rows: dict[str, Any] = {}
     if model.length < usual.length:
         rows["length"] = model.length
-    if usual.kind == "two_segments" and settings.num_segments == 1:
+    if model.run is not None:
+        rows["kind"] = model.run.recipe.rows.kind
+    elif settings.num_segments < 2:
         rows["kind"] = "windows"
     return rows
 

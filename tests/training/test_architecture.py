@@ -118,6 +118,16 @@ def test_a_model_of_one_kind_of_segment_gets_rows_of_one(data, tmp_path):
         continued(model, data, "rows.kind=two_segments")
 
 
+def test_rows_are_as_the_model_was_trained_on(data, plain, tmp_path):
+    """Of a folder: windows where the encoder knows no segments, as RoBERTa, DistilBERT and ModernBERT; else pairs."""
+    roberta = trained(data, tmp_path / "roberta", "model.kind=roberta")
+    for run in (plain, roberta):
+        assert continued(run, data).rows.kind == "two_segments", "the run's own"
+    assert continued(export_run(roberta, tmp_path / "out"), data).rows.kind == "windows"
+    assert continued(tmp_path / "out", data, "rows.kind=two_segments").rows.kind == "two_segments"
+    assert continued(export_run(plain, tmp_path / "bert"), data).rows.kind == "two_segments"
+
+
 def test_show_and_plan_know_it_and_do_without_it(data, plain, capsys):
     show(None, "continue", [f"init={plain}"])
     shown = capsys.readouterr().out
