@@ -105,28 +105,45 @@ def joined_ranks() -> Iterator[Ranks]:
 
 
 def _join() -> Ranks:
-    global _is_to_say_why
     local = _local_rank()
     gpu = 0 if torch.cuda.device_count() == 1 and not _has_agent() else local  # a batch system shows each its own
     on_gpu = gpu < torch.cuda.device_count()
+    store, rank, size = _find_others(local)
     try:
-        store, rank, size = _rendezvous(MINUTES)
-        store = dist.PrefixStore(_agreed_name(store, rank, size), store)
         if on_gpu:
             torch.cuda.set_device(gpu)  # what "cuda" means in this process from now on
         backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
         dist.init_process_group(backend, timeout=MINUTES, store=store, rank=rank, world_size=size)
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError, OSError) as error:
-        if local:  # the first of each machine says so, since they cannot ask each other
+        raise _unreachable(error) from None
+    return Ranks(rank, size, gpu, store, control)
+
+
+def _find_others(local: int) -> tuple[Any, int, int]:
+    """Return a store of this start's own, this process's rank and how many there are.
+
+    Raises:
+        UserError: nobody is found, on the first rank of a machine.
+        SystemExit: likewise on its others: they cannot ask each other who says so.
+    """
+    global _is_to_say_why
+    try:
+        store, rank, size = _rendezvous(MINUTES)
+        return dist.PrefixStore(_agreed_name(store, rank, size), store), rank, size
+    except (RuntimeError, ValueError, OSError) as error:
+        if local:
             raise SystemExit(2) from None
         _is_to_say_why = True
-        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise UserError(
-            f"the other ranks cannot be reached at {where} ({one_line(error)}); another MASTER_PORT, or --master-port "
-            f"or --rdzv-endpoint of torchrun, may help"
-        ) from None
-    return Ranks(rank, size, gpu, store, control)
+        raise _unreachable(error) from None
+
+
+def _unreachable(error: Exception) -> UserError:
+    where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    return UserError(
+        f"the other ranks cannot be reached at {where} ({one_line(error)}); another MASTER_PORT, or --master-port or "
+        f"--rdzv-endpoint of torchrun, may help"
+    )
 
 
 def _rendezvous(timeout: timedelta) -> tuple[Any, int, int]:

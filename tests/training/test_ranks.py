@@ -289,3 +289,30 @@ def test_the_ranks_of_another_run_are_no_others_of_this_one():
         list(pool.map(partial(name_found, store, 0), range(3)))
     with pytest.raises(RuntimeError, match="the ranks of another run are there"):
         _agreed_name(store, 1, 3)
+
+
+def failing(reason: str):
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(reason)
+
+    return fail
+
+
+def test_who_finds_nobody_says_so_on_each_machine_once(monkeypatch):
+    monkeypatch.setattr(joining, "_is_to_say_why", False)
+    monkeypatch.setattr(joining, "_rendezvous", failing("nobody"))
+    with pytest.raises(SystemExit):
+        joining._find_others(local=1)
+    assert not joining._is_to_say_why
+    with pytest.raises(UserError, match=r"cannot be reached at .*nobody"):
+        joining._find_others(local=0)
+    assert joining.is_to_say_why()
+
+
+def test_who_has_found_the_others_may_be_the_only_one_to_know_what_is_wrong(monkeypatch):
+    """As of a GPU that is in use: whatever its number on the machine."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(joining, "_find_others", lambda local: (HashStore(), 1, 2))
+    monkeypatch.setattr(joining.dist, "init_process_group", failing("device is busy"))
+    with pytest.raises(UserError, match="device is busy"):
+        joining._join()
