@@ -21,6 +21,8 @@ from benchmarks.race_noise import Noise
 
 HERE = Path(__file__).parent
 PALETTE = ("#2468c8", "#c8561e", "#1f8a5f", "#9a45b8", "#a37a00", "#c23a68", "#147f94", "#7a5c44", "#3d3d8f", "#6b8e23")
+FEW = 8
+"""Arms that can be told apart by colours, all of them."""
 TIE, WORSE = "#6b7280", "#b4a79a"
 BAR = 2
 """Standard deviations from the base's mean within which an arm is a tie."""
@@ -149,18 +151,24 @@ def _losses_shown(rung: Rung) -> tuple[float, float]:
 
 
 def _colors(rung: Rung) -> list[str]:
-    """Return a colour for each arm: one of its own where it is better than the bar, else a grey."""
-    colors, better = [], 0
+    """Return a colour for each arm: one of its own where it is better than the bar, or where there is one for each;
+    else a grey."""
+    colors, own = [], 0
     for arm in rung.arms:
         away = rung.deviations(arm)
         if arm.is_base:
             colors.append("#14161a")
-        elif away is None or away < -BAR:
-            colors.append(PALETTE[better % len(PALETTE)])
-            better += 1
+        elif away is None or away < -BAR or len(rung.arms) <= FEW:
+            colors.append(PALETTE[own % len(PALETTE)])
+            own += 1
         else:
             colors.append(TIE if away <= BAR else WORSE)
     return colors
+
+
+def _dash(rung: Rung, arm: ArmCurves) -> str:
+    """Return the attribute that makes the line of an arm that is worse than the bar a dashed one."""
+    return ' stroke-dasharray="5 3"' if (rung.deviations(arm) or 0) > BAR else ""
 
 
 def _panel(rung: Rung, axis: int, colors: Sequence[str], scale: _Scale, title: str) -> list[str]:
@@ -188,7 +196,7 @@ def _panel(rung: Rung, axis: int, colors: Sequence[str], scale: _Scale, title: s
         below = [f"{scale.x(x):.1f} {scale.y(loss - BAR * rung.sigma):.1f}" for x, loss in reversed(band)]
         parts.append(f'<path d="M{" L".join([*above, *below])}Z" fill="#14161a" fill-opacity="0.12"/>')
     for arm, color in reversed(list(zip(rung.arms, colors, strict=True))):  # the best on top
-        dash = ' stroke-dasharray="5 3"' if color == WORSE else ""
+        dash = _dash(rung, arm)
         line_width = 1.2 if len(arm.curves) > 1 else 2
         for curve in arm.curves:
             places = " L".join(f"{scale.x(point[axis]):.1f} {scale.y(point[2]):.1f}" for point in curve)
@@ -216,7 +224,7 @@ def _list(rung: Rung, colors: Sequence[str], left: float) -> list[str]:
     for number, (arm, color) in enumerate(zip(rung.arms, colors, strict=True), start=1):
         y, away = TOP + LINE_HEIGHT * number, rung.deviations(arm)
         weight = ' font-weight="600"' if arm.is_base else ""
-        dash = ' stroke-dasharray="5 3"' if color == WORSE else ""
+        dash = _dash(rung, arm)
         parts += [
             f'<path d="M{left} {y - 4}h14" stroke="{color}" stroke-width="2.5"{dash}/>',
             f'<text x="{left + 20}" y="{y}" fill="#14161a"{weight}>{escape(_cut(arm.label, 30))}</text>',

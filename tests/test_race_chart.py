@@ -35,11 +35,13 @@ def race() -> dict:
     }
 
 
-def test_arms_are_held_to_the_noise_of_the_base(race):
+def test_arms_are_held_to_the_noise_of_the_base(race, monkeypatch):
     first, second = read_rungs(race)
     assert first.name == "A" and first.sigma == pytest.approx(0.1)
     assert [arm.title for arm in first.arms] == ["masks: 30 %", "base", "1e-3", "masks: all <b> & more"]
     assert [first.deviations(arm) for arm in first.arms] == pytest.approx([-3, 0, 1, 4])
+    assert race_chart._colors(first) == [PALETTE[0], "#14161a", *PALETTE[1:3]], "few enough for one each"
+    monkeypatch.setattr(race_chart, "FEW", 3)
     assert race_chart._colors(first) == [PALETTE[0], "#14161a", TIE, WORSE]
     assert second.sigma is None and second.deviations(second.arms[0]) is None and len(second.arms) == 1
 
@@ -52,7 +54,9 @@ def test_curves_run_where_their_points_are(race):
     assert by_seconds[2] - by_seconds[0] == pytest.approx(PANEL[0] * (200 - 90) / 200, abs=0.2), "of 200 seconds"
     lowest, highest = race_chart._losses_shown(read_rungs(race)[0])
     assert by_tokens[3] == pytest.approx(TOP + PANEL[1] * (highest - 4.8) / (highest - lowest), abs=0.1)
-    spread = [path for path in picture.iter(f"{SVG}path") if path.get("stroke") == TIE and " L" in path.get("d")][1]
+    spread = [
+        path for path in picture.iter(f"{SVG}path") if path.get("stroke") == PALETTE[1] and " L" in path.get("d")
+    ][1]
     numbers = [float(number) for number in re.findall(r"[\d.]+", spread.get("d"))]
     assert numbers[2] - numbers[0] == pytest.approx(PANEL[0] * 50 / 200, abs=0.2), "seconds spread over the tokens"
     texts = [text.text for text in picture.iter(f"{SVG}text")]
