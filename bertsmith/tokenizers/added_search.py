@@ -22,12 +22,13 @@ class AddedSearch:
                 normalized += [written] if token.normalized and self._normalizer and written else []
         self._raw, self._normalized = _any_of(raw), _any_of(normalized) if normalized else None
 
+    def keeps(self, text: str) -> bool:
+        """Return whether it is plain that the tokenizer normalizes a text, and every part of it, to itself."""
+        return self._normalizer is None or (isinstance(self._normalizer, _KEEPS_ASCII) and text.isascii())
+
     def normalized(self, text: str) -> str:
         """Return a text as the tokenizer normalizes it."""
-        if self._normalizer is None or (isinstance(self._normalizer, _KEEPS_ASCII) and text.isascii()):
-            return text
-        normalized: str = self._normalizer.normalize_str(text)
-        return normalized
+        return text if self.keeps(text) else str(self._normalizer.normalize_str(text))
 
     def finds(self, text: str, normalized: str | None = None) -> bool:
         """Return whether one of the tokens may be in a text, which is `normalized` here if it is not yet."""

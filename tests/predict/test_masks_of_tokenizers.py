@@ -73,3 +73,21 @@ def test_a_mask_that_is_ordinary_text_is_refused_and_the_remedy_works(tmp_path: 
     config = json.loads((path / "tokenizer_config.json").read_text())
     (path / "tokenizer_config.json").write_text(json.dumps(config | {"mask_token": "<mask>"}))
     assert len(bertsmith.load(path).fill("the <mask> sat").masks) == 1
+
+
+def test_a_token_that_the_vocabulary_never_uses_becomes_the_mask(tmp_path: Path):
+    """The remedy of the refusal, for a trained model: no new row is needed."""
+    folder = formats.wordpiece(tmp_path)
+    content, config = (json.loads((folder / name).read_text()) for name in ("tokenizer.json", "tokenizer_config.json"))
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] != "<mask>"]
+    vocabulary = content["model"]["vocab"]
+    vocabulary["[unused0]"] = vocabulary.pop("<mask>")
+    del config["mask_token"]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="a token that it never uses, or a new one"):
+        Tokenizer.load(folder)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"mask_token": "[unused0]"}))
+    ours, theirs = Tokenizer.load(folder), AutoTokenizer.from_pretrained(folder)
+    assert ours.mask_id == theirs.mask_token_id == vocabulary["[unused0]"] and ours.vocab_size == len(vocabulary)
+    assert ours.encode_each(["a [unused0] b"]) == theirs(["a [unused0] b"], add_special_tokens=False)["input_ids"]

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, trainers
@@ -62,6 +63,9 @@ def check_ids(fast: tokenizers.Tokenizer) -> str:
     expected = [fast.encode(text, add_special_tokens=False).ids for text in TEXTS]
     for _ in range(2):
         assert [engine.encode_batch([text])[0].tolist() for text in TEXTS] == expected
+    for chosen in (TEXTS, TEXTS[-6:]):  # the last ones have no added token, most often
+        ids, ends = engine.encode_batch(chosen)
+        assert [row.tolist() for row in np.split(ids, ends[:-1])] == expected[-len(chosen) :]
     return engine.name.split()[0]
 
 
@@ -178,6 +182,16 @@ def test_added_tokens_of_a_bpe_are_found_in_text_as_it_is_normalized(bytes_model
     engine = fastest_engine(fast, json.loads(fast.to_str()), "it")
     for text in ("an \u00e9t x", "an e\u0301t x", "an et x"):
         assert engine.encode_batch([text])[0].tolist() == fast.encode(text).ids
+
+
+def test_merges_left_out_at_random_in_training_are_all_made(tmp_path):
+    folder = formats.modernbert(tmp_path)
+    expected = Tokenizer.load(folder).encode_each(TEXTS)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["dropout"] = 0.9
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    assert Tokenizer.load(folder).encode_each(TEXTS) == expected
+    assert Tokenizer.load(folder).fast.model.dropout is None
 
 
 # Bad input
