@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, get_args
 
 import numpy as np
+import tokenizers
+from tokenizers import normalizers
 
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.errors import UserError, quoted
@@ -31,8 +33,6 @@ class Embedder(NamedTuple):
     """Tokens at which a text is cut, special ones included."""
     prompt: str = ""
     """Put before each text."""
-    is_lowering: bool = False
-    """Whether texts are lower-cased first, whatever the tokenizer does."""
 
     @property
     def description(self) -> str:
@@ -53,10 +53,10 @@ class Embedder(NamedTuple):
         return np.concatenate(found), sum(num_cut for _, num_cut in parts)
 
     def _of_some(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
-        ids = self.tokenizer.encode_each([self._prompted(text) for text in texts])
+        ids = self.tokenizer.encode_each([self.prompt + text for text in texts])
         longest = self.length - len(with_special_tokens([], self.tokenizer))
         rows = [with_special_tokens(row[:longest], self.tokenizer) for row in ids]
-        prompt_length = 1 + len(self.tokenizer.encode_each([self._prompted("")])[0]) if self.prompt else 0
+        prompt_length = 1 + len(self.tokenizer.encode_each([self.prompt])[0]) if self.prompt else 0
         vectors = np.empty((len(rows), self.pooler.width), np.float32)
         with scoring_mode(self.encoder, self.machine):
             for chosen in batches(np.array([len(row) for row in rows], dtype=np.int64), self.machine):
@@ -64,10 +64,6 @@ class Embedder(NamedTuple):
                 pooled = self.pooler(self.encoder(tokens), tokens, prompt_length)
                 vectors[chosen] = pooled.float().cpu().numpy()
         return vectors, sum(len(row) > longest for row in ids)
-
-    def _prompted(self, text: str) -> str:
-        text = self.prompt + text
-        return "".join(map(str.lower, text)) if self.is_lowering else text  # a Σ by itself, as `tokenizers` lower-cases
 
 
 def open_embedder(
@@ -100,16 +96,24 @@ def open_embedder(
     if own is None and pooling == "own":
         raise UserError(f"{model.path}: has no pooling of its own (modules.json); choose pooling=mean or cls")
     text = _prompt(model, own, prompt)
-    hidden_size = model.network.settings.hidden_size
+    hidden_size, tokenizer = model.network.settings.hidden_size, model.tokenizer
     if own is None:
-        pooler = Pooler(hidden_size, [pooling or "mean"])
-        is_lowering, length = False, model.length
+        pooler, length = Pooler(hidden_size, [pooling or "mean"]), model.length
     else:
         own = own.cut_at(model.network.trained_length)
         pooler, length = pooler_of(own, hidden_size), own.max_length
-        is_lowering = bool(own.contents[ENCODER]["do_lower_case"]) and model.tokenizer.lowercase is not True
+        if own.contents[ENCODER]["do_lower_case"] and tokenizer.lowercase is not True:
+            tokenizer = _lower_casing(tokenizer)
     pooler = pooler.normalized(normalize).to(machine.device).eval()
-    return Embedder(encoder, model.tokenizer, machine, pooler, length, text, is_lowering)
+    return Embedder(encoder, tokenizer, machine, pooler, length, text)
+
+
+def _lower_casing(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a tokenizer that lower-cases all but special tokens first, as sentence-transformers makes it."""
+    fast = tokenizers.Tokenizer.from_str(tokenizer.fast.to_str())
+    own = [] if fast.normalizer is None else [fast.normalizer]
+    fast.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+    return Tokenizer(fast, special_tokens=tokenizer.special_tokens)
 
 
 def _prompt(model: Model, own: SentenceModules | None, name: str | None) -> str:

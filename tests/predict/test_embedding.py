@@ -23,6 +23,7 @@ from tests.hub.pooled import MEAN, dense, entries, pooled, write_json
 from tests.hub.test_sentence import a_modern_one, as_version_6_writes_it, encoded, with_layers
 from tests.predict.test_predictor import refused, run
 from tests.tasks.toy_task import make_model, toy_recipe, write_task
+from tests.tokenizers import formats
 from tests.toys import WORDS, make_data, tiny_recipe
 
 TEXTS = ["w1 w2", "w5", "w7 w8 w9 " * 10, "", "w2 w1 w26"]
@@ -68,9 +69,36 @@ def test_lower_casing_is_the_folders_too(tmp_path):
     said = json.loads((folder / "tokenizer_config.json").read_text())
     write_json(folder / "tokenizer_config.json", said | {"do_lower_case": False, "strip_accents": False})
     model = bertsmith.load(folder)
-    for text in ("W1 W2", "W1 ΟΔΟΣ"):  # whose last letter Python writes as ς
+    for text in ("W1 W2", "W1 ΟΔΟΣ", "W1 [MASK] W2"):  # Python lower-cases the last letter as ς, and the mask too
         np.testing.assert_allclose(model.embed(text), encoded(folder, sentences=text), rtol=0, atol=1e-5)
     assert np.abs(model.embed("W1 W2") - model.embed("W1 W2", pooling="mean", normalize=True)).max() > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "name", "family"),
+    [(formats.roberta, "RobertaModel", "roberta"), (formats.xlm_roberta, "XLMRobertaModel", "xlm-roberta"),
+     (formats.deberta_v3, "DebertaV2Model", "deberta-v2"), (formats.modernbert, "ModernBertModel", "modernbert")],
+)  # fmt: skip
+def test_so_are_the_vectors_of_the_families_own_tokenizers(make, name, family, tmp_path):
+    files = {path.name: path.read_bytes() for path in make(tmp_path / "tokenizer").iterdir()}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("pad", "cls", "sep")}
+    ids |= {"bos_token_id": ids["cls_token_id"], "eos_token_id": ids["sep_token_id"]}
+    folder = save(tmp_path / "source", name, family, vocab_size=len(tokenizer), **ids)
+    (folder / "vocab.txt").unlink()
+    for file in files.keys() - {"config.json"}:
+        (folder / file).write_bytes(files[file])
+    write_json(folder / "modules.json", entries("Transformer", "Pooling"))
+    write_json(folder / "1_Pooling/config.json", MEAN | {"include_prompt": False})
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 12, "do_lower_case": True})
+    write_json(folder / "config_sentence_transformers.json", {"prompts": {"query": "find it: "}})
+    texts = ["Hello world", " a space before", "after  ", "", "\n", "tab\tnew\nline", "the cat " * 40,
+             f"a {tokenizer.mask_token} b", "naïve ΟΔΟΣ 😀"]  # fmt: skip
+    for ours, theirs in (({}, {}), ({"prompt": "query"}, {"prompt_name": "query"})):
+        expected = encoded(folder, sentences=texts, **theirs)
+        assert expected.std() > 0.05
+        np.testing.assert_allclose(bertsmith.load(folder, device="cpu").embed(texts, **ours), expected, atol=1e-5)
 
 
 def by_hand(folder, texts, length):
