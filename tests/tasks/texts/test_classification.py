@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from bertsmith.encoders.bert import BertConfig, ElectraClassificationHead
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
+from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.objectives.objective import Batch
 from bertsmith.tasks.answer_kinds.labels import AnyLabels, OneLabel
 from bertsmith.tasks.answer_kinds.number import Number
@@ -116,3 +117,10 @@ def test_layer_rates(compat, top):
                 power = top + 2
             assert group["lr_scale"] == 0.5**power, name
     assert seen == set(names.values())
+
+
+def test_a_norm_of_the_top_layers_output_learns_as_that_layer():
+    rate_of = layer_rates(3, 0.5)
+    assert rate_of("encoder.final_norm.weight") == rate_of("encoder.layers.2.feed_forward.up.weight") == 0.5
+    encoder = Encoder(ModernBertConfig(hidden_size=16, num_attention_heads=2), 50)
+    assert "final_norm.weight" in dict(encoder.named_parameters())
