@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import tokenizers
 from tokenizers import Encoding, processors
 
+from bertsmith.errors import quoted
+
 
 def surround(
     fast: tokenizers.Tokenizer, specials: Mapping[str, str], num_separators: int = 1, *, segment: int = 1
@@ -37,9 +39,9 @@ def fit_template(fast: tokenizers.Tokenizer, specials: Mapping[str, str]) -> str
     single, pair = fast.encode("a"), fast.encode("a", "b")
     if [*first, *one, *last] == single.ids and [*first, *one, *last * between, *other, *last] == pair.ids:
         return ""
-    had = _shown(pair)
     surround(fast, specials, between)
-    return f"{had!r}; rows here, and what is saved, have {_shown(fast.encode('a', 'b'))!r}"
+    had, have = (quoted(_shown(encoding), 200) for encoding in (pair, fast.encode("a", "b")))
+    return f"{had}; rows here, and what is saved, have {have}"
 
 
 def num_separators(fast: tokenizers.Tokenizer) -> int:

@@ -6,6 +6,14 @@ from bertsmith.console.signals import holding_stops
 from bertsmith.text.engines.processes import _Processes
 
 
+@pytest.fixture(autouse=True)
+def interrupts():
+    """A shell that starts tests in the background has them ignore Ctrl-C, and Python then leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_what_was_begun_is_whole_before_a_command_stops():
     before, done = signal.getsignal(signal.SIGINT), []
     with pytest.raises(KeyboardInterrupt), holding_stops():
