@@ -28,6 +28,7 @@ from bertsmith.training.metrics import read_metrics
 
 SCORES = ("blimp", *QUICK_TASKS)
 """What `--scores` measures of each arm; a trial each, so that a reading that is stopped loses one task."""
+AVERAGED_LOSS = f"{AVERAGED}pinned_loss"
 TIMED_TOKENS = (4_000, 28_000)
 """Plans between which a speed is measured."""
 
@@ -132,7 +133,7 @@ def run_own(data: Path, recipe: Sequence[str], out: Path) -> dict[str, Any]:
     lines = read_metrics(out / "metrics.jsonl")
     curve = [[line["step"], line["tokens"], round(line["pinned_loss"], 4)] for line in lines if "pinned_loss" in line]
     last = next(line for line in reversed(lines) if "pinned_loss" in line)
-    averaged = {name: last[name] for name in (f"{AVERAGED}pinned_loss",) if name in last}
+    averaged = {AVERAGED_LOSS: last[AVERAGED_LOSS]} if AVERAGED_LOSS in last else {}
     return {
         "pinned_loss": last["pinned_loss"], **averaged, "bits_per_byte": last["pinned_bits_per_byte"],
         "own_loss": last["mlm_loss"], "steps": last["step"], "tokens": last["tokens"], "seconds": last["seconds"],
@@ -191,11 +192,10 @@ def print_table(trials: Trials, rung: str) -> None:
     for trial in sorted(arms, key=lambda trial: trial["pinned_loss"]):
         away = noise.deviations(trial["pinned_loss"])
         sigmas = "" if away is None else f" ({away:+.1f} σ)"
-        if (average := trial.get(f"{AVERAGED}pinned_loss")) is not None:
-            sigmas += f", averaged {average:.4f}"
+        averaged = f", averaged {trial[AVERAGED_LOSS]:.4f}" if AVERAGED_LOSS in trial else ""
         print(
             f"{trial['what'].partition(', ')[2]:10} {trial['who']:22} seed {trial['number']}  "
-            f"pinned {trial['pinned_loss']:.4f}{sigmas}  {trial['bits_per_byte']:.3f} bits a byte  "
+            f"pinned {trial['pinned_loss']:.4f}{sigmas}{averaged}  {trial['bits_per_byte']:.3f} bits a byte  "
             f"{trial['cpu_seconds']:.0f} CPU s"
         )
     print_scores(trials, rung)
