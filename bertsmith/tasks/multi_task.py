@@ -101,6 +101,10 @@ class MultiTask(NamedTuple):
     def num_examples(self) -> dict[str, int]:
         return {split: sum(task.num_examples[split] for task in self.tasks.values()) for split in ("train", "dev")}
 
+    @property
+    def num_characters(self) -> dict[str, int]:
+        return {split: sum(task.num_characters[split] for task in self.tasks.values()) for split in ("train", "dev")}
+
     def identity(self) -> dict[str, Any]:
         return flat_names({name: task.identity() for name, task in self.tasks.items()})
 

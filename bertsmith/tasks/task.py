@@ -45,6 +45,12 @@ class Task(ABC):
         """Number of examples of "train" and of "dev"."""
         return {"train": self.data.train.num_examples, "dev": self.data.dev.num_examples}
 
+    @property
+    def num_characters(self) -> dict[str, int]:
+        """Number of characters of "train", and of "dev" with all further dev sets."""
+        scored = sum(examples.num_characters for examples in self.data.dev_sets.values())
+        return {"train": self.data.train.num_characters, "dev": scored}
+
     def identity(self) -> dict[str, Any]:
         """Return what tells a run on these files from one on others: hashes of their content."""
         others = {f"{suffix[1:]}_dev": examples.fingerprint() for suffix, examples in self.data.other_devs.items()}

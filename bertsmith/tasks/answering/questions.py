@@ -49,6 +49,11 @@ class Questions:
     def num_examples(self) -> int:
         return len(self)
 
+    @property
+    def num_characters(self) -> int:
+        """Characters of all questions, each with its context."""
+        return sum(map(len, self.texts)) + sum(len(self.contexts[place]) for place in self.context_of)
+
     def context(self, question: int) -> str:
         return self.contexts[self.context_of[question]]
 

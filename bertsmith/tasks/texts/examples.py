@@ -39,6 +39,10 @@ class Examples(NamedTuple):
         return len(self.first)
 
     @property
+    def num_characters(self) -> int:
+        return sum(map(len, self.first)) + sum(map(len, self.second or ()))
+
+    @property
     def has_pairs(self) -> bool:
         return self.second is not None
 

@@ -46,8 +46,8 @@ class RunPlan(NamedTuple):
     """What its manifest says of the task and the model."""
     metrics: tuple[str, ...]
     """The headline first."""
-    num_examples: int
-    """To train on."""
+    num_characters: dict[str, int]
+    """Of "train" and of "dev"."""
     finetuned_on: tuple[str, ...]
     """Tasks that the model had learnt before."""
     tokenizer: Tokenizer
@@ -96,7 +96,7 @@ class Contexts:
         }  # fmt: skip
         return RunPlan(
             RunSource(name, recipe, _identity(recipe, fingerprint, task)), about, task.metrics,
-            task.num_examples["train"], pretrained.finetuned_on, pretrained.tokenizer, _machine(recipe, pretrained),
+            task.num_characters, pretrained.finetuned_on, pretrained.tokenizer, _machine(recipe, pretrained),
         )  # fmt: skip
 
     def of(self, source: RunSource) -> TrialContext:

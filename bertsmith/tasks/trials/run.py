@@ -117,8 +117,10 @@ class Trial(NamedTuple):
 
     @property
     def cost(self) -> float:
-        """Examples that it trains on, each as often as it is seen."""
-        return self.run.plan.num_examples * self.run.plan.source.recipe.epochs
+        """Characters that it goes through, those it trains on three times an epoch: a step goes forward, and then
+        backward for twice as long."""
+        characters = self.run.plan.num_characters
+        return 3 * self.run.plan.source.recipe.epochs * characters["train"] + characters["dev"]
 
 
 @no_empty_folder

@@ -43,6 +43,10 @@ class Sentences(NamedTuple):
     def num_examples(self) -> int:
         return len(self.words)
 
+    @property
+    def num_characters(self) -> int:
+        return sum(len(word.columns[0]) for word in self.flat())
+
     def take(self, numbers: np.ndarray) -> "Sentences":
         """Return the sentences of these numbers, in this order."""
         return Sentences(self.path, [self.words[number] for number in numbers])

@@ -24,6 +24,7 @@ from bertsmith.tasks.pretrained_encoder import open_pretrained_encoder
 from bertsmith.tasks.recipe import FinetuneRecipe
 from bertsmith.tasks.trials import schedule
 from bertsmith.tasks.trials.contexts import Contexts, RunSource
+from bertsmith.tasks.trials.run import FinetuneRun, Trial
 from bertsmith.training.machine import MachineSettings
 from bertsmith.training.pretrain import pretrain
 from tests.plugins import own_process
@@ -67,6 +68,23 @@ def files_of(run: Path) -> dict[str, bytes]:
         if "seed-" in name and name.endswith("results.json"):
             found[name] = json.dumps(json.loads(content) | {"seconds": 0}).encode()
     return found
+
+
+def test_a_trial_costs_what_its_texts_and_its_epochs_do(toy, tmp_path):
+    """So the longest begins first, and none is left to run alone at the end."""
+    contexts = Contexts()
+    costs = {}
+    for name, overrides in {"all": (), "few": ("train_examples=20",), "twice": ("epochs=10",)}.items():
+        plan = contexts.plan(toy_recipe(*toy, *overrides).settings, name)
+        costs[name] = Trial(FinetuneRun(plan, tmp_path / name), 0).cost
+    texts = {
+        split: [line.partition("\t")[0] for line in (toy[1] / f"{split}.tsv").read_text().splitlines()[1:]]
+        for split in ("train", "dev")
+    }
+    scored = sum(map(len, texts["dev"]))
+    assert costs["all"] == 15 * sum(map(len, texts["train"])) + scored
+    assert costs["twice"] == 2 * costs["all"] - scored
+    assert scored < costs["few"] < costs["all"] / 5
 
 
 @pytest.mark.slow
