@@ -30,11 +30,18 @@ SHORT_PATIENCE = timedelta(seconds=15)
 """How long one that fails before it has joined the others looks for them, to learn whether one has said why; and how
 long whoever listens where the first rank should may take to answer as it does."""
 
+LIVELY = timedelta(seconds=3)
+"""How long a process that waits for other ranks may be silent before another one takes its place."""
+
+OTHERS = "the ranks of another run are there"
+
 FAILED = "failed"
 """Under which the store counts the ranks that have met an error."""
 
 _is_to_say_why = False
 """Whether it is known that this rank is the one to print its error."""
+_word = ""
+"""What this process has told others by which it is known."""
 
 
 def world_size() -> int:
@@ -202,15 +209,18 @@ def _agreed_name(store: Any, rank: int, size: int) -> str:
     A store that outlives a restart still holds the addresses of the ranks before, and a machine's own count of restarts
     is not the others'. So each rank says hello with a word of its own; the first offers a name with the words that it
     has heard, another one when a word changes, and it holds once each rank has taken the offer with its word.
+
+    Raises:
+        RuntimeError: not all are there after some minutes; those of another run are, as where it has the same port.
     """
-    word = uuid.uuid4().hex
-    store.set(f"hello {rank}", word)
+    word = _say_hello(store, rank)
     name, heard = "", [""]
     until = time.monotonic() + MINUTES.total_seconds()
     while time.monotonic() < until:
         if not _has_agent() and store.check([_before_joining()]):  # which torchrun would have ended this one over
             store.add(_before_joining(), 1)
             raise SystemExit(1)
+        store.add(f"waits {rank}", 1)
         if rank == 0:
             words = [_text(store, f"hello {number}") for number in range(size)]
             if all(words) and words != heard:
@@ -224,10 +234,29 @@ def _agreed_name(store: Any, rank: int, size: int) -> str:
         agreed = _text(store, "agreed")
         if name and agreed == name:
             return name
-        if agreed and not _has_agent():  # which keeps that of the start before
-            raise RuntimeError("the ranks of another run are there")
+        if not _has_agent() and (agreed or _text(store, f"hello {rank}") != word):
+            raise RuntimeError(OTHERS)
         time.sleep(0.02)
     raise RuntimeError(f"after {MINUTES.seconds // 60} minutes not all of {size} ranks are there")
+
+
+def _say_hello(store: Any, rank: int) -> str:
+    """Leave a word of this process's own as this rank's, and return it. torchrun's store has that of the start before;
+    in another one the first to come is the rank, as long as it is there. Raises RuntimeError where that is another."""
+    global _word
+    _word, key = uuid.uuid4().hex, f"hello {rank}"
+    if _has_agent():
+        store.set(key, _word)
+        return _word
+    before = ""
+    while (there := store.compare_set(key, before, _word).decode()) != _word:
+        waited = store.add(f"waits {rank}", 0)
+        if not _text(store, "agreed"):
+            time.sleep(LIVELY.total_seconds())
+        if _text(store, "agreed") or store.add(f"waits {rank}", 0) > waited:
+            raise RuntimeError(OTHERS)
+        before = there  # it has gone, as when whoever started it has ended it
+    return _word
 
 
 def _text(store: Any, key: str) -> str:
@@ -242,6 +271,8 @@ def is_to_say_why() -> bool:
         return True
     try:
         store, rank, size = _rendezvous(SHORT_PATIENCE)
+        if not _has_agent() and not _word and store.check([f"hello {rank}"]):
+            return True  # another process is this rank: what is counted there is another run's
         is_first = bool(store.add(_before_joining(), 1) == 1)
         if rank == 0 and not _has_agent():
             _outlast_others(store, _before_joining(), size)

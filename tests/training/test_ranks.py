@@ -291,6 +291,42 @@ def test_the_ranks_of_another_run_are_no_others_of_this_one():
         _agreed_name(store, 1, 3)
 
 
+def test_a_rank_of_another_run_leaves_alone_a_run_whose_ranks_are_still_coming(monkeypatch):
+    monkeypatch.setattr(joining, "LIVELY", timedelta(seconds=0.3))
+    store = HashStore()
+    with ThreadPoolExecutor(3) as pool:
+        coming = [pool.submit(_agreed_name, store, rank, 3) for rank in (0, 1)]
+        while not store.check(["waits 1"]):
+            time.sleep(0.02)
+        with pytest.raises(RuntimeError, match="the ranks of another run are there"):
+            _agreed_name(store, 1, 3)
+        coming.append(pool.submit(_agreed_name, store, 2, 3))
+        assert len({found.result(10) for found in coming}) == 1
+
+
+def test_a_rank_takes_the_place_of_one_that_has_gone(monkeypatch):
+    """As of one of another run, which whoever had started it has ended since."""
+    monkeypatch.setattr(joining, "LIVELY", timedelta(seconds=0.2))
+    store = HashStore()
+    store.set("hello 1", "of another run")
+    with ThreadPoolExecutor(3) as pool:
+        assert len(set(pool.map(partial(name_found, store, 0), range(3)))) == 1
+    with pytest.raises(RuntimeError, match="the ranks of another run are there"):
+        _agreed_name(store, 1, 3)
+
+
+@pytest.mark.parametrize(("hello", "counted"), [("hello 1", False), ("hello 0", True)])
+def test_what_ends_a_rank_of_another_run_ends_no_other_run(monkeypatch, hello, counted):
+    store = HashStore()
+    store.set(hello, "a word")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(joining, "_is_to_say_why", False)
+    monkeypatch.setattr(joining, "_word", "")
+    monkeypatch.setattr(joining, "_rendezvous", lambda timeout: (store, 1, 2))
+    assert joining.is_to_say_why()
+    assert store.check([joining._before_joining()]) is counted
+
+
 def failing(reason: str):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError(reason)
