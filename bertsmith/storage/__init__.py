@@ -1,6 +1,7 @@
 """Files that are complete or absent; folders with a manifest that says what they are, and that bertsmith wrote them.
 
 Read in this order:
+    places         where copies of remote files are; what to do where the disk is full
     files          atomic writes, hashes, locks; nothing is written through a link
     json_files     the one reader of JSON
     parts          names of files that several processes write a part of each

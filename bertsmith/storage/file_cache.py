@@ -17,20 +17,13 @@ from typing import BinaryIO
 
 from bertsmith.errors import UserError, quoted
 from bertsmith.storage.files import TEMPORARY, open_own, reported, temporary_of
+from bertsmith.storage.places import CACHE_VARIABLE
 
-CACHE_VARIABLE, CACHE_SIZE_VARIABLE = "BERTSMITH_CACHE", "BERTSMITH_CACHE_SIZE"
+CACHE_SIZE_VARIABLE = "BERTSMITH_CACHE_SIZE"
 DEFAULT_CACHE_SIZE = "20GB"  # all shards of OpenWebText, about
 
 _BLOCK = 8 << 20  # bytes that are fetched at once
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([kMGT]?)B?", re.ASCII)
-
-
-def cache_folder() -> Path:
-    """Return the folder for copies of remote files: $BERTSMITH_CACHE, by default `bertsmith` in the user's own."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given).absolute()
-    users = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(users) if os.path.isabs(users) else Path.home() / ".cache") / "bertsmith"
 
 
 def cache_size() -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from bertsmith.errors import UserError, shortened
+from bertsmith.storage.places import remedy
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 """Without Unicode's other separators, which texts have inside of lines."""
@@ -181,8 +182,9 @@ def reported(path: Path) -> Iterator[None]:
     except BrokenPipeError:  # of standard output, whose reader has gone
         raise
     except OSError as error:
-        place = error.filename2 or error.filename or path  # of a renaming the name that was wanted
-        raise UserError(f"{place}: {os.strerror(error.errno) if error.errno else error}") from error
+        place = str(error.filename2 or error.filename or path)  # of a renaming the name that was wanted
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise UserError(f"{place}: {reason}{remedy(error, place, path)}") from error
 
 
 def make_folder(path: Path) -> Path:
@@ -195,7 +197,7 @@ def make_folder(path: Path) -> Path:
         probe.touch()
         probe.unlink(missing_ok=True)  # another process may look at the same moment
     except OSError as error:
-        raise UserError(f"{path}: nothing can be written here ({error.strerror})") from error
+        raise UserError(f"{path}: nothing can be written here ({error.strerror}){remedy(error, path)}") from error
     return path
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from bertsmith.errors import UserError
-from bertsmith.storage.file_cache import FileCache, cache_folder, cache_size, in_turn
+from bertsmith.storage.file_cache import FileCache, cache_size, in_turn
 from bertsmith.storage.files import atomic_write, reported
 from bertsmith.storage.manifests import TOKENIZER
+from bertsmith.storage.places import cache_folder
 from bertsmith.storage.remote import list_files, read_remote
 from bertsmith.text.shard_checks import compare_hashes
 

@@ -16,6 +16,7 @@ from bertsmith.errors import UserError
 from bertsmith.storage.files import Held, locked, make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.manifests import write_manifest
+from bertsmith.storage.places import remedy
 from bertsmith.storage.remote import is_address
 from bertsmith.text.corpora import CorpusRecipe
 from bertsmith.text.data_folders import JOURNAL_FILE, refuse_other_identity, refuse_other_type, skipped_line
@@ -178,9 +179,9 @@ def _make(job: PrepareJob, type_name: str, held: Held) -> None:
                 clear_data(job.out, type_name)
             if isinstance(error, OSError):
                 reason = os.strerror(error.errno) if error.errno else str(error)
-                raise UserError(
-                    f"{error.filename or job.out}: {reason}; fix it, then the same command goes on"
-                ) from error
+                place = str(error.filename or job.out)
+                what_to_do = remedy(error, place, job.out) or "; fix it"
+                raise UserError(f"{place}: {reason}{what_to_do}, then the same command goes on") from error
             raise
 
 

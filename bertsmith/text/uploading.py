@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import UserError
-from bertsmith.storage.file_cache import cache_folder
 from bertsmith.storage.files import Held, atomic_write, locked, make_folder, remove_tree
 from bertsmith.storage.manifests import FOLDER_TYPES, TOKENIZER, read_manifest
+from bertsmith.storage.places import cache_folder
 from bertsmith.storage.remote import list_files, read_remote, remove_remote, upload
 from bertsmith.text.data_files import fetch_description
 from bertsmith.text.data_folders import JOURNAL_FILE

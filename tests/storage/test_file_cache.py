@@ -94,6 +94,24 @@ def test_a_full_disk_takes_the_room_of_others_and_is_one_line_where_there_are_no
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.endswith("partial")) == []
 
 
+@pytest.mark.parametrize("fails", ["mkdir", "fetch", "lock"])
+def test_a_full_disk_is_one_line_wherever_it_is_met(tmp_path, source, monkeypatch, fails):
+    """Also where room that was taken before is none: a quota, a file system that takes it as it is written."""
+    monkeypatch.setenv("BERTSMITH_CACHE", str(tmp_path / "cache"))
+    cache = FileCache(tmp_path / "cache" / "shards", 10**6) if fails != "mkdir" else None
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(*{"mkdir": ("pathlib.Path.mkdir", fail), "fetch": ("os.fsync", fail)}.get(
+        fails, (file_cache, "open_own", fail)
+    ))  # fmt: skip
+    with pytest.raises(UserError) as caught:
+        source.use(cache or FileCache(tmp_path / "cache" / "shards", 10**6), 1)
+    remedy = "Disk quota exceeded; free some room, or set BERTSMITH_CACHE to a folder elsewhere"
+    assert str(caught.value) == f"{tmp_path / 'cache' / 'shards'}: {remedy}"
+
+
 def test_many_who_want_a_file_fetch_it_once(tmp_path, source):
     threads = [threading.Thread(target=source.use, args=(FileCache(tmp_path, 10**6), 7)) for _ in range(8)]
     for thread in threads:

@@ -1,6 +1,7 @@
 import errno
 import multiprocessing
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,11 @@ from bertsmith.storage.files import (
     open_own,
     own_folder,
     read_text,
+    reported,
 )
 from bertsmith.storage.json_files import finite, read_json, write_json
 from bertsmith.storage.manifests import read_manifest, write_manifest
+from bertsmith.storage.places import cache_folder
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
@@ -43,6 +46,27 @@ def test_a_full_disk_is_told_in_one_line(tmp_path):
         file.write(b"x")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not os.listdir(tmp_path)
+
+
+def test_the_folder_for_copies_is_said_to_be_replaceable_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("BERTSMITH_CACHE", str(tmp_path / "cache"))
+    for path, says in {"cache/data": ", or set BERTSMITH_CACHE to a folder elsewhere", "out": ""}.items():
+        with pytest.raises(UserError) as caught, reported(tmp_path / path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        assert str(caught.value) == f"{tmp_path / path}: No space left on device; free some room{says}"
+    with pytest.raises(UserError) as caught, reported(tmp_path / "cache"):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+    assert str(caught.value) == f"{tmp_path}: Permission denied; set BERTSMITH_CACHE to a folder elsewhere"
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch):
+    for name in ("BERTSMITH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pathlib.Path.home", lambda: Path("~no-such-user").expanduser())
+    with pytest.raises(UserError, match="no home folder, where copies would be; set BERTSMITH_CACHE"):
+        cache_folder()
+    with pytest.raises(UserError, match=r"x: No space left on device; free some room$"), reported(Path("x")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -401,7 +401,10 @@ def test_a_full_disk_is_said_in_a_line_and_the_work_goes_on_later(tmp_path, smal
             raise OSError(errno.ENOSPC, "No space left on device")
         write(file, content)
 
-    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"out: No space left on device; fix it, then"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match=r"out: No space left on device; free some room, then"),
+    ):
         patch.setattr(pieces, "_write", fill)
         prepare(recipe(tmp_path, corpus), tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
