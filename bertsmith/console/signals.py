@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bertsmith.errors import Interrupted
@@ -32,55 +32,49 @@ def leave_terminal(number: int) -> None:
 def raising_when_stopped() -> Iterator[None]:
     """Raise Interrupted as soon as one of `stop_signals` comes, whoever else would act on it, and later perhaps. In
     another thread than the first, which alone may, nothing is changed."""
-    if threading.current_thread() is not threading.main_thread():
+
+    def stop(number: int) -> None:
+        leave_terminal(number)
+        raise Interrupted(number)
+
+    with _handling_stops(stop):
         yield
-        return
-
-    is_inside = True
-
-    def stop(number: int, frame: object) -> None:
-        if is_inside:
-            leave_terminal(number)
-            raise Interrupted(number)
-        if callable(handler := previous[number]):  # between two of the lines that give the handlers back
-            handler(number, frame)
-
-    previous: dict[int, Any] = {number: signal.getsignal(number) for number in stop_signals()}
-    for number in previous:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        is_inside = False
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def holding_stops() -> Iterator[None]:
     """Hold back `stop_signals` until the block is done, so that what it begins is whole, as a process that it starts.
     In another thread than the first, where none is acted on, nothing is changed."""
+    held: list[int] = []
+    try:
+        with _handling_stops(held.append):
+            yield
+    finally:
+        for number in held:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _handling_stops(act: Callable[[int], None]) -> Iterator[None]:
+    """Have `act` called with each of `stop_signals` that comes, in the first thread; in others nothing is changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    held: list[int] = []
     is_inside = True
 
-    def hold(number: int, frame: object) -> None:
+    def handle(number: int, frame: object) -> None:
         if is_inside:
-            held.append(number)
+            act(number)
         elif callable(handler := previous[number]):  # between two of the lines that give the handlers back
             handler(number, frame)
 
     previous: dict[int, Any] = {number: signal.getsignal(number) for number in stop_signals()}
     try:
         for number in previous:
-            signal.signal(number, hold)
+            signal.signal(number, handle)
         yield
     finally:
         is_inside = False
         for number, handler in previous.items():
             signal.signal(number, handler)
-        for number in held:
-            signal.raise_signal(number)
