@@ -113,8 +113,10 @@ def _load(folder: str) -> None:
 
 
 def _encode_share(number: int) -> tuple[float, int]:
-    """Encode every second batch of lines in a worker, as its first text, and return seconds and tokens."""
+    """Encode every second batch of lines in a worker whose tokenizer is loaded and has seen no text, and return
+    seconds and tokens."""
     tokenizer, lines = pickle.loads(pickle.dumps(_loaded["tokenizer"])), _loaded["lines"]
+    tokenizer.encode_batch([])  # loads the library that encodes: `tokenizers` is loaded, and has seen these lines
     starts = range(number * LINES_AT_ONCE, len(lines), WORKERS * LINES_AT_ONCE)
     started_at = time.perf_counter()
     num_tokens = sum(len(tokenizer.encode_batch(lines[start : start + LINES_AT_ONCE])[0]) for start in starts)

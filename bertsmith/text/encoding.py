@@ -146,11 +146,18 @@ class _Lines(_Text):
 
     def add(self, document: bytes) -> None:
         lines = self._broken(document).split(b"\n")
-        ids, ends = self._tokenizer.encode_batch([b"" if line.isspace() else line for line in lines])
+        self._batch += [b"" if line.isspace() else line for line in lines]
+        self._closes.append(np.arange(len(lines)) == len(lines) - 1)
+        self._batch_size += len(document)
+        if self._batch_size >= BATCH_BYTES:
+            self._encode()
+
+    def _encode(self) -> None:
+        ids, ends = self._tokenizer.encode_batch(self._batch)
+        self._batch, self._batch_size = [], 0
         ids[np.isin(ids, self._never)] = self._tokenizer.unk_id
         self._tokens.append(ids)
         self._ends.append(ends + self._size)
-        self._closes.append(np.arange(len(lines)) == len(lines) - 1)
         self._size += len(ids)
 
 

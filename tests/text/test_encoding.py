@@ -192,6 +192,19 @@ def test_lines_are_found_whatever_the_tokenizer_makes_of_marks(tokenizer, docume
         assert lines_of(shard) == expected, name
 
 
+@pytest.mark.parametrize("batch", [1, 1000])
+def test_lines_of_many_documents_are_encoded_at_once(tokenizer, batch: int, monkeypatch: pytest.MonkeyPatch):
+    other = next(iter(other_tokenizers(tokenizer).values()))
+    documents = [*make_documents(20), b"ba\n \n\nte", b"\xff", b""]
+    whole = encode_documents(documents, other, 0.2)
+    calls, encode = [], other.encode_batch
+    monkeypatch.setattr(other, "encode_batch", lambda texts: calls.append(len(texts)) or encode(texts))
+    monkeypatch.setattr(encoding, "BATCH_BYTES", batch)
+    assert same(encode_documents(documents, other, 0.2), whole)
+    assert whole.counts["documents"] == 21
+    assert len(calls) >= 21 if batch == 1 else len(calls) < 12
+
+
 def pre_tokenizer_of(name: str):
     return {"none": None, "digits": pre_tokenizers.Digits(), "punctuation": pre_tokenizers.Punctuation()}[name]
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, trainers
 
 from bertsmith.errors import UserError
+from bertsmith.tokenizers.added_search import _MAY_COMPOSE, AddedSearch
 from bertsmith.tokenizers.engines import fastest_engine
 from bertsmith.tokenizers.pieces import _BYTES
 from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -31,6 +33,7 @@ TEXTS = [
     " the word",
     "a <0x41> b",
     "the word",
+    "a\U0010fffeb \U0010fffe",
     *PLACES,
 ]
 
@@ -94,6 +97,31 @@ def test_what_gigatoken_leaves_out_is_not_given_to_it(case: str, bytes_model: st
     name = check_ids(fast)
     if importlib.util.find_spec("gigatoken"):
         assert (name == "gigatoken") == is_known
+
+
+def test_what_stays_as_it_is_in_nfc():
+    """No combining mark, no character that NFC replaces or that is composed with one before it."""
+    second = {
+        chr(int(part, 16))
+        for code in range(0x110000)
+        if (parts := unicodedata.decomposition(chr(code)).split()) and not parts[0].startswith("<")
+        for part in parts[1:]
+    }
+    kept = [chr(code) for code in range(0x110000) if not _MAY_COMPOSE.match(chr(code))]
+    assert len(kept) > 30_000 and not second & set(kept)
+    for c in kept:
+        assert unicodedata.combining(c) == 0 and unicodedata.is_normalized("NFC", c), hex(ord(c))
+
+
+def test_few_patterns_find_all_added_tokens(bytes_model: str):
+    fast = tokenizers.Tokenizer.from_str(bytes_model)
+    fast.add_tokens([AddedToken(" " * length, normalized=True) for length in range(2, 24)])
+    fast.add_tokens(["[unused1]", "[unused10]", "x", "b.b", "a" * 50, "c" * 41])
+    search = AddedSearch(fast)
+    for token in fast.get_added_tokens_decoder().values():
+        assert search.finds(f"b{token.content}b"), token.content
+    assert not search.finds("b b b.c [unused2] [unused" + "a" * 40)
+    assert search.finds("[unused10]") and search._raw.pattern.count(r"\ ") == 2
 
 
 NORMALIZERS: dict[str, Callable[[], Any]] = {
