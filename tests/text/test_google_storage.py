@@ -1,7 +1,4 @@
-"""A corpus and a data folder behind gs://, by gcsfs and a server on the loopback, where both are installed:
-
-pip install gcsfs gcp-storage-emulator "setuptools<81"
-"""
+"""A corpus and a data folder behind gs://, by gcsfs and a server on the loopback."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +18,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    pytest.importorskip("gcsfs", reason="no gcsfs here")
-    server = pytest.importorskip("gcp_storage_emulator.server", reason="no server of Google's storage here")
+    remedy = "no server of object storage here; pip install 'bertsmith[dev]'"
+    pytest.importorskip("gcsfs", reason=remedy)
+    server = pytest.importorskip("gcp_storage_emulator.server", reason=remedy)
     port = free_port()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test")
+    monkeypatch.setenv(
+        "NO_GCE_CHECK", "true"
+    )  # of Google's library: it looks for a server of credentials, for a minute
     monkeypatch.setenv("BERTSMITH_CACHE", str(tmp_path / "cache"))
     serving = server.create_server("127.0.0.1", port, in_memory=True, default_bucket="texts")
     serving.start()
