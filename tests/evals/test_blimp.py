@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from bertsmith.evals.blimp import Paradigm, blimp_probes, collect, read_blimp, s
 from bertsmith.evals.likelihood import standard_error
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
+from bertsmith.training.ranks import Ranks
 from tests.evals.toy_models import SETTINGS, cpu, toy_network, toy_tokenizer
 from tests.toys import make_data, tiny_recipe
+from tests.training.ranks_at_work import fork_ranks
 
 GOOD, BAD, LONG = "ba be bi .", "ba bo bi .", "ba " * 30
 
@@ -58,6 +61,22 @@ def test_accuracies_of_a_model_whose_answers_are_known(tmp_path):
     own = [share.standard_error for share in found.paradigms.values()]
     assert found.overall.standard_error == pytest.approx(math.sqrt(sum(error**2 for error in own)) / 4)
     assert done == [20] and json.loads(json.dumps(found.to_json()))["overall"]["pairs"] == 20
+
+
+def test_ranks_share_the_pairs_and_find_what_one_process_does(tmp_path):
+    folder, tokenizer = tmp_path / "blimp", toy_tokenizer(tmp_path)
+    write_paradigm(folder, "mixed", [(GOOD, BAD)] * 4 + [(BAD, GOOD)] * 2 + [(GOOD, GOOD)] * 1)
+    write_paradigm(folder, "wrong", [(BAD, GOOD)] * 3)
+    network, paradigms = Strict(tokenizer, "bo"), read_blimp(folder, 200)
+    alone = score_blimp(network, paradigms, tokenizer, cpu()).to_json()
+
+    def score(ranks: Ranks) -> None:
+        found = score_blimp(network, paradigms, tokenizer, replace(cpu(), ranks=ranks))
+        (tmp_path / f"rank-{ranks.rank}.json").write_text(json.dumps(found.to_json()))
+
+    assert [ended.status for ended in fork_ranks(2, score, tmp_path)] == [0, 0]
+    for rank in range(2):
+        assert json.loads((tmp_path / f"rank-{rank}.json").read_text()) == alone
 
 
 def test_paradigms_that_are_all_right_or_all_wrong_have_an_error_too():

@@ -3,6 +3,7 @@
 import json
 import random
 import resource
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,16 @@ def test_a_stopped_run_goes_on_to_the_same_bytes_with_several_workers(
     assert len(done) == len(set(done)) == 3 + 1 + 3 + 2 + 1 + 1, "no task was done twice"
     filter_corpus(texts.recipe(corpus, "tasks=3", FEW, "workers=2"), out)
     assert texts.content(out) == texts.content(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install bertsmith[ray]")
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_on_ray_the_bytes_are_those_of_one_process(tmp_path: Path):
+    corpus = texts.write_lines(tmp_path / "c.jsonl", texts.planted())
+    filter_corpus(texts.recipe(corpus, FEW, "tasks=3"), tmp_path / "one")
+    found = filter_corpus(texts.recipe(corpus, FEW, "tasks=3", "engine=ray", "workers=2"), tmp_path / "ray")
+    assert texts.content(tmp_path / "ray") == texts.content(tmp_path / "one") and found.manifest["kept"][0] == 30
 
 
 def test_a_text_that_rules_leave_empty_is_dropped_and_counted(tmp_path: Path):
@@ -250,7 +261,8 @@ def refusals(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
 
 
 @pytest.mark.parametrize("what", ["code", "model", "broken", "blanks", "corpus", "field", "rules", "ray", "slurm"])
-def test_what_is_wrong_is_a_line_and_leaves_nothing(what: str, tmp_path: Path):
+def test_what_is_wrong_is_a_line_and_leaves_nothing(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)  # there are machines with a SLURM
     corpus = texts.write_lines(tmp_path / "c.jsonl", [texts.prose(1), texts.prose(2)])
     given, message = refusals(tmp_path)[what]
     with pytest.raises(UserError, match=message) as caught:
