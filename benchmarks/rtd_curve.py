@@ -77,7 +77,10 @@ FIRST_TRY = {
     "warm-up 0.2": ("schedule.warmup_proportion=0.2",), "no clipping": ("optimizer.clip_norm=0",),
     "post-norm, 1e-3": ("model.kind=classic", "schedule.learning_rate=1e-3"),
 }  # fmt: skip
-REPAIRED = {"rate 4e-3": ("schedule.learning_rate=4e-3",), "masked tokens first": ()}
+REPAIRED = {
+    "rate 4e-3": ("schedule.learning_rate=4e-3",), "masked tokens first": (),
+    **{f"Muon {rate}": ("optimizer.kind=muon", f"schedule.learning_rate={rate}") for rate in ("1e-3", "2e-3", "4e-3")},
+}  # fmt: skip
 
 QUESTIONS: dict[str, dict[str, Arm]] = {
     "first try": {
