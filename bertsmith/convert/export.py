@@ -21,9 +21,8 @@ from bertsmith.storage.files import make_folder
 from bertsmith.storage.folders import no_empty_folder
 from bertsmith.storage.json_files import read_json
 from bertsmith.storage.manifests import folder_type
-from bertsmith.storage.results import AVERAGED
 from bertsmith.tasks.runs import Finetuned, chosen_run, open_trained
-from bertsmith.training.checkpoints import mean_of_checkpoints, moving_average
+from bertsmith.training.averages import check_averages, with_averages
 from bertsmith.training.models import Model, PretrainingRun, check_place, sentence_modules
 
 _PATHS = ("data", "init", "model", "blimp", "corpus", "vocab")
@@ -47,8 +46,7 @@ class ExportSettings:
     def __post_init__(self) -> None:
         if self.normalize and self.pooling is None:
             raise ValueError("normalize: of use with pooling=mean or pooling=cls alone")
-        if self.averaged and self.mean_of > 1:
-            raise ValueError("averaged and mean_of: two averages; leave one of them out")
+        check_averages(self.averaged, self.mean_of)
 
 
 @no_empty_folder
@@ -82,8 +80,7 @@ def export_run(
         remedy = f"name one of its tasks, as {run}/tasks/rte" if kind == "glue" else "name a folder that they wrote"
         raise UserError(f"{run}: neither a run of `bertsmith pretrain` nor one of `finetune`; {remedy}")
     model = open_trained(run, task)
-    if options.averaged or options.mean_of > 1:
-        model = _averaged(model, options)
+    model = with_averages(model, options.averaged, options.mean_of)
     if isinstance(model, Finetuned):
         _export_finetuned(model, out, opset, options)
     else:
@@ -97,23 +94,6 @@ def note_unexported(run: PretrainingRun) -> None:
     """Say which trained weights an export leaves out, and why."""
     for why in run.recipe.objective.unexported.values():
         say(f"left out: {why}; {run.path} keeps them", error=True)
-
-
-def _averaged(model: Model, options: ExportSettings) -> Model:
-    """Return the model of a pre-training run with averages for weights, and with what was measured of them. Raises
-    UserError where it is no pre-training run, or kept no such averages."""
-    run = model.run
-    if run is None:
-        raise UserError(f"{model.path}: no pre-training run; averaged and mean_of are of those alone")
-    if options.averaged:
-        weights = moving_average(run.path, run.weights)
-    else:
-        weights = mean_of_checkpoints(run.path, run.weights, options.mean_of)
-    measures = run.manifest.get("measures", {})
-    of_average = {name: value for name, value in measures.items() if name.startswith(AVERAGED) and options.averaged}
-    manifest = run.manifest | {"measures": {name.removeprefix(AVERAGED): of_average[name] for name in of_average}}
-    run = replace(run, weights=weights, manifest=manifest)
-    return replace(model, run=run, networks=run.networks())
 
 
 def how_to_load(out: Path) -> str:

@@ -12,7 +12,9 @@ from bertsmith.hub.pooling import PoolingName
 from bertsmith.predict.embedding import open_embedder
 from bertsmith.predict.sts import StsScores, read_sts, score_sts
 from bertsmith.storage.json_files import finite
+from bertsmith.tasks.pretrained_encoder import PretrainedEncoder, pretrained_encoder
 from bertsmith.tasks.quick_glue import QUICK_TASKS, Reading, quick_glue
+from bertsmith.training.averages import check_averages, with_averages
 from bertsmith.training.machine import MachineSettings, choose_machine
 from bertsmith.training.models import Model
 from bertsmith.training.recipe import QuickTask
@@ -50,18 +52,30 @@ class EvaluateSettings:
         "the CPU one",
         ge=1,
     )
+    averaged: bool = setting(False, "of a pre-training run: the moving average of its weights (average_decay)")
+    mean_of: int = setting(1, "of a pre-training run: the mean of its newest checkpoints, this many", ge=1)
     machine: MachineSettings = setting(
         MachineSettings(compile=False),
         "on what; compiling takes longer than most evaluations; BLiMP and sts are in float32 whatever the dtype",
     )
 
     def __post_init__(self) -> None:
+        check_averages(self.averaged, self.mean_of)
+        if self.takes_averages and (self.jobs or 1) > 1:
+            raise ValueError(
+                f"jobs = {self.jobs}: averages of weights lie in no folder; export them, or leave jobs out"
+            )
         if self.pooling is not None and self.sts is None:
             raise ValueError(f"pooling = {self.pooling}: of use with sts=DIR alone")
         if self.glue_tasks and self.glue is None:
             raise ValueError(
                 f"glue_tasks = {list(self.glue_tasks)}: without glue nothing is read; add glue=DIR, or leave it out"
             )
+
+    @property
+    def takes_averages(self) -> bool:
+        """Whether averages of a run's weights are measured."""
+        return self.averaged or self.mean_of > 1
 
 
 class Evaluation(NamedTuple):
@@ -95,9 +109,10 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
     """Measure a pre-trained model.
 
     Raises:
-        UserError: as `held_out`, `read_blimp`, `quick_glue`, `read_sts` and `open_embedder`; the model has no head to
-            be asked with.
+        UserError: as `with_averages`, `held_out`, `read_blimp`, `quick_glue`, `read_sts` and `open_embedder`; the model
+            has no head to be asked with.
     """
+    model = with_averages(model, asked.averaged, asked.mean_of)
     measures = how = blimp = glue = sts = None
     if asked.data is not None or (asked.blimp is None and asked.glue is None and asked.sts is None):
         how = held_out(model, asked.data, asked.evaluate_rows, asked.machine)
@@ -110,7 +125,11 @@ def evaluate_model(model: Model, asked: EvaluateSettings) -> Evaluation:
         blimp = blimp_of(network, Path(asked.blimp), asked.pairs, model.tokenizer, machine)
     if asked.glue is not None:
         tasks = asked.glue_tasks or QUICK_TASKS
-        glue = quick_glue(model.path, Path(asked.glue), asked.machine, model.length, tasks, jobs=asked.jobs)
+        given: Path | PretrainedEncoder = model.path
+        jobs = asked.jobs
+        if asked.takes_averages:  # which lie in no folder, that other processes could read
+            given, jobs = pretrained_encoder(model.network, model.tokenizer), 1
+        glue = quick_glue(given, Path(asked.glue), asked.machine, model.length, tasks, jobs=jobs)
     if asked.sts is not None:
         pairs = read_sts(Path(asked.sts))
         machine = choose_machine(asked.machine, model.tokenizer.pad_id)

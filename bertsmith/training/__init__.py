@@ -26,6 +26,7 @@ In reading order:
     run_warnings warnings about settings, and about training that stands still
     stored_tensors  a checkpoint's tensors on disk, read by rows
     checkpoints  written whole or not at all, verified when read
+    averages     a run's model with averages of its weights
     folder       making, opening and finishing a run's folder
     models       opening a pre-trained model: a run, or a Hugging Face folder
     steps        opening a run at any of its steps, the first included

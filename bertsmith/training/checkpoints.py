@@ -22,7 +22,6 @@ from bertsmith.storage.json_files import check_shape, read_json, write_json
 from bertsmith.storage.manifests import FOLDER_TYPES, read_manifest, write_manifest
 from bertsmith.storage.parts import part_name, parts_of
 from bertsmith.training.loop import MAX_SKIPPED_IN_A_ROW, State
-from bertsmith.training.optimizers.optimizer import AVERAGE
 from bertsmith.training.ranks import ALONE, Ranks
 from bertsmith.training.stored_tensors import StoredTensors, check_hash
 
@@ -226,44 +225,6 @@ def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Op
         state = optimizer.state[parameter]
         state |= {key: tensors[f"{name}.{key}"].to(tensor.device) for key, tensor in state.items()}
     return checkpoint.state
-
-
-def moving_average(run: Path, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a run's newest checkpoint with the moving averages in their place.
-
-    Raises:
-        UserError: the run kept none.
-    """
-    newest = load_newest(run)
-    kept: Mapping[str, Tensor] = {} if newest is None else newest.optimizer
-    averages = {name: kept[f"{name}.{AVERAGE}"] for name in weights if f"{name}.{AVERAGE}" in kept}
-    if not averages:
-        raise UserError(
-            f"averaged: {run} kept no average of its weights, as it would have with average_decay=0.999 or so; "
-            f"mean_of=2 takes the mean of its newest two checkpoints"
-        )
-    return weights | averages
-
-
-def mean_of_checkpoints(run: Path, weights: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    """Return the mean of the weights of a run's newest `count` checkpoints; `weights` are those of the newest.
-
-    Raises:
-        UserError: it has fewer, or one of them is damaged.
-    """
-    folders = list(checkpoint_folders(run).values())
-    if len(folders) < count:
-        raise UserError(
-            f"mean_of = {count}: {run} has {len(folders)} checkpoints; plan.keep_checkpoints says how many are kept "
-            f"(0: all)"
-        )
-    found = [read(folder, to_resume=False).model for folder in folders[-count:]]
-    for folder, tensors in zip(folders[-count:], found, strict=True):
-        check_tensors(tensors.shapes, weights, folder / MODEL_FILE)
-    return {
-        name: torch.stack([tensors[name] for tensors in found]).mean(0) if weight.is_floating_point() else weight
-        for name, weight in weights.items()
-    }
 
 
 def remove_newer(run: Path, checkpoint: Checkpoint) -> None:

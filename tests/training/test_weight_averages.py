@@ -11,6 +11,7 @@ import bertsmith
 from bertsmith.config.loading import apply_overrides
 from bertsmith.convert.export import ExportSettings, export_run
 from bertsmith.errors import UserError
+from bertsmith.predict import evaluate
 from bertsmith.training import checkpoints
 from bertsmith.training.models import open_model
 from bertsmith.training.pretrain import pretrain
@@ -76,6 +77,37 @@ def test_the_mean_of_checkpoints_is_exported(run, tmp_path):
     name = "encoder.embeddings.token.weight"
     mean = sum(weights_at(run, step)[name] for step in (10, 11, 12)) / 3
     assert torch.allclose(open_model(tmp_path / "out").network.weights[name], mean, atol=1e-6)
+
+
+def test_averages_are_measured_as_their_exports_are(run, data, tmp_path, monkeypatch):
+    measures = json.loads((run / "manifest.json").read_text())["measures"]
+    found = bertsmith.evaluate(run, {"averaged": True}).heldout
+    assert found["mlm_loss"] == pytest.approx(measures["averaged_mlm_loss"], rel=1e-5)
+    bertsmith.export(run, tmp_path / "out", {"mean_of": 3})
+    exported = bertsmith.evaluate(tmp_path / "out", {"data": data}).heldout
+    found = bertsmith.evaluate(run, {"mean_of": 3}).heldout
+    assert found == {name: pytest.approx(exported[name], rel=1e-5) for name in found}
+
+    given = {}
+    monkeypatch.setattr(evaluate, "quick_glue", lambda model, *_, jobs: given.update(model=model, jobs=jobs))
+    evaluate.evaluate_model(open_model(run), evaluate.EvaluateSettings(glue=str(tmp_path), mean_of=3))
+    name = "encoder.embeddings.token.weight"
+    assert torch.equal(given["model"].weights[name], open_model(tmp_path / "out").network.weights[name])
+    assert given["jobs"] == 1, "what is read lies in no folder"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"averaged": True, "mean_of": 2}, "two averages; leave one of them out"),
+        ({"averaged": True, "jobs": 2, "glue": "glue"}, "jobs = 2: averages of weights lie in no folder; export them"),
+        ({"mean_of": 2}, "no pre-training run; averaged and mean_of are of those alone"),
+    ],
+)
+def test_averages_that_cannot_be_measured_are_refused(run, tmp_path, asked, message):
+    bertsmith.export(run, tmp_path / "out")
+    with pytest.raises(UserError, match=message):
+        bertsmith.evaluate(tmp_path / "out", asked)
 
 
 @pytest.mark.parametrize(
