@@ -11,6 +11,8 @@ Read in this order:
     gigatoken_engine   a BPE's ids by gigatoken
     added_search       whether an added token is in a text
     word_cache         a text's ids by those of its words
+    piece_search       a Unigram's pieces of many words at once
+    id_rows            ids of some texts put among those of others
     fingerprint        the hash of what decides ids
     tokenizer_folder   a Hugging Face folder → the tokenizer that transformers makes of it
     bert_folder        the same of BERT's classes, with the casing that the files say

@@ -29,7 +29,7 @@ class AddedSearch:
             if holding in token.content or holding in written:
                 raw.append(token.content)
                 normalized += [written] if token.normalized and self._normalizer and written else []
-        self._raw, self._normalized = _any_of(raw), _any_of(normalized) if normalized else None
+        self._raw, self._normalized = _any_of(raw), _any_of(normalized)
         self._has_others = not set(normalized) <= set(raw)
 
     def keeps(self, text: str) -> bool:
@@ -44,6 +44,8 @@ class AddedSearch:
 
     def finds(self, text: str, normalized: str | None = None) -> bool:
         """Return whether one of the tokens may be in a text, which is `normalized` here if it is not yet."""
+        if self._raw is None:
+            return False
         if self._raw.search(text):
             return True
         if self._normalized is None:
@@ -52,13 +54,15 @@ class AddedSearch:
         return (normalized != text or self._has_others) and bool(self._normalized.search(normalized))
 
 
-def _any_of(contents: list[str]) -> re.Pattern[str]:
+def _any_of(contents: list[str]) -> re.Pattern[str] | None:
     """Return a pattern that is found where one of the contents is; of 24 spaces, two are enough."""
     known = {content for content in contents if content}
+    if not known:
+        return None
     least = sorted(content for content in known if not any(part in known for part in _parts(content)))
     begun = groupby(least, key=itemgetter(0))  # at most places of a text, one look is enough for all of a group
     groups = (f"{re.escape(first)}(?:{'|'.join(re.escape(one[1:]) for one in group)})" for first, group in begun)
-    return re.compile("|".join(groups) or r"(?!)")
+    return re.compile("|".join(groups))
 
 
 def _parts(content: str) -> Iterator[str]:

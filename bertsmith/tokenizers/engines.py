@@ -13,7 +13,7 @@ from bertsmith.errors import UserError
 from bertsmith.tokenizers.definition import guarded
 from bertsmith.tokenizers.gigatoken_engine import GigatokenEngine, has_all_rules
 from bertsmith.tokenizers.text_input import as_text
-from bertsmith.tokenizers.word_cache import WordCache, drops_spaces, encodes_by_words
+from bertsmith.tokenizers.word_cache import WordCache, encodes_by_words
 
 
 class IdEngine(Protocol):
@@ -36,7 +36,7 @@ def fastest_engine(fast: tokenizers.Tokenizer, definition: dict[str, Any], sourc
         with contextlib.suppress(Exception):  # not installed (the extra bpe), or a regular expression unknown to it
             return GigatokenEngine(fast, definition)
     if encodes_by_words(definition):
-        return _ByWords(fast, drops_spaces(definition))
+        return WordCache(fast, definition)
     return _Library(fast)
 
 
@@ -52,19 +52,6 @@ class _Nanotoken:
     def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         ids, offsets = self._encoder.encode_batch(texts, add_special_tokens=False, parallel=False)
         return ids, offsets[1:]
-
-
-class _ByWords:
-    """`tokenizers` through a cache of words."""
-
-    def __init__(self, fast: tokenizers.Tokenizer, drops_spaces: bool):
-        self.name = f"bertsmith's cache over tokenizers {tokenizers.__version__}"
-        self._cache = WordCache(fast, drops_spaces)
-
-    def encode_batch(self, texts: Sequence[str] | Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        rows = [self._cache.encode(as_text(text)) for text in texts]
-        ends = np.cumsum([len(row) // 4 for row in rows], dtype=np.int64)
-        return np.frombuffer(bytearray(b"".join(rows)), dtype=np.uint32), ends
 
 
 class _Library:

@@ -15,6 +15,7 @@ import tokenizers
 
 from bertsmith.tokenizers.added_search import AddedSearch
 from bertsmith.tokenizers.definition import steps_of
+from bertsmith.tokenizers.id_rows import put_rows
 from bertsmith.tokenizers.text_input import as_text
 
 _NEW_BELOW = "\u088f\u0c5c\u0cdc\u1acf-\u1add\u1ae0-\u1aeb\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1"
@@ -54,13 +55,7 @@ class GigatokenEngine:
         known = [as_text(text) for text in texts]
         others = {} if self._are_plain(known) else self._by_tokenizers(known)
         ids, ends = self._encode_all(known)
-        if others:
-            sizes = np.array([len(row) for row in others.values()])
-            numbers = np.array([*others])
-            rows = np.concatenate([np.array(row, dtype=np.uint32) for row in others.values()])
-            ids = np.insert(ids, np.repeat(ends[numbers], sizes), rows)
-            ends += np.cumsum(np.bincount(numbers, sizes, len(ends)).astype(np.int64))
-        return ids, ends
+        return put_rows(ids, ends, others)
 
     def _encode_all(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         if self._sees_starts:  # what is after a separator is no start for it
