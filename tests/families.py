@@ -1,6 +1,7 @@
-"""The families of encoders by name, for tests that each new one joins: toy sizes as a recipe's settings, odd shapes."""
+"""The families of encoders by name, for tests that each new one joins: toy sizes as a recipe's settings, odd shapes,
+tokenizers of their own kind."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.deberta import DebertaConfig
 from bertsmith.encoders.distilbert import DistilBertConfig
+from bertsmith.encoders.modernbert import ModernBertConfig
 from bertsmith.encoders.roberta import RobertaConfig
 from bertsmith.hub.huggingface import read_folder
+from tests.tokenizers import formats
 
 
 @dataclass(frozen=True)
@@ -24,17 +28,55 @@ class ToyFamily:
     """Settings of `model` beside the toy's sizes."""
     generator: tuple[str, ...] = ("objective.generator.sharing=nothing", "objective.generator.hidden_fraction=0.5")
     """Settings of a generator that can be exported."""
+    tokenizer: Callable[[Path], Path] | None = None
+    """What writes a folder with a tokenizer of the family's own kind; None: WordPiece, as BERT's."""
     shapes: tuple[EncoderConfig, ...] = ()
-    """Odd ones, to be held to transformers' class of the same name."""
+    """Odd ones, to be held to transformers' class of the same name; the last one in quick tests too."""
     base: EncoderConfig | None = None
     """The published base shape."""
 
 
 FAMILIES = {
-    "bert": ToyFamily(("model.kind=classic",), ("objective.generator.hidden_fraction=0.5",)),
-    "modernbert": ToyFamily(("model.kind=modern", "model.local_attention=4")),
+    "bert": ToyFamily(
+        ("model.kind=classic",), ("objective.generator.hidden_fraction=0.5",),
+        shapes=(
+            BertConfig(
+                hidden_size=96, num_hidden_layers=3, num_attention_heads=6, intermediate_size=200,
+                max_position_embeddings=20, layer_norm_eps=1e-5, type_vocab_size=3,
+            ),
+            BertConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=1, type_vocab_size=1),
+            BertConfig(hidden_size=64, num_hidden_layers=2, max_position_embeddings=40),
+        ),
+        base=BertConfig(hidden_size=768),
+    ),
+    "electra": ToyFamily(
+        ("model.kind=classic", "model.embedding_size=8"), ("objective.generator.hidden_fraction=0.5",),
+        shapes=(
+            BertConfig(
+                hidden_size=48, embedding_size=80, num_attention_heads=4, num_hidden_layers=2, type_vocab_size=3
+            ),
+            BertConfig(hidden_size=64, embedding_size=32, num_hidden_layers=2, max_position_embeddings=20),
+        ),
+        base=BertConfig(hidden_size=768),
+    ),
+    "modernbert": ToyFamily(
+        ("model.kind=modern", "model.local_attention=4"),
+        tokenizer=formats.modernbert,
+        shapes=(
+            ModernBertConfig(hidden_size=64, num_hidden_layers=4, local_attention=8),
+            ModernBertConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=1, local_attention=128),
+            ModernBertConfig(hidden_size=64, num_hidden_layers=3, local_attention=8, classifier_pooling="mean"),
+            ModernBertConfig(
+                hidden_size=96, num_hidden_layers=5, num_attention_heads=4, intermediate_size=100, local_attention=2,
+                global_attn_every_n_layers=2, global_rope_theta=500.0, local_rope_theta=50.0, norm_eps=1e-3,
+                max_position_embeddings=64,
+            ),
+        ),
+        base=ModernBertConfig(hidden_size=768, num_hidden_layers=22, classifier_pooling="mean"),
+    ),
     "roberta": ToyFamily(
         ("model.kind=roberta",),
+        tokenizer=formats.roberta,
         shapes=(
             RobertaConfig(hidden_size=64, num_hidden_layers=2, max_position_embeddings=40),
             RobertaConfig(
@@ -46,11 +88,15 @@ FAMILIES = {
     ),
     "xlm-roberta": ToyFamily(
         ("model.kind=roberta", "model.model_type=xlm-roberta"),
+        tokenizer=formats.xlm_roberta,
         shapes=(RobertaConfig(model_type="xlm-roberta", hidden_size=96, num_attention_heads=6, num_hidden_layers=2),),
+        base=RobertaConfig(model_type="xlm-roberta"),
     ),
     "camembert": ToyFamily(
         ("model.kind=roberta", "model.model_type=camembert"),
+        tokenizer=formats.camembert,
         shapes=(RobertaConfig(model_type="camembert", hidden_size=64, num_hidden_layers=1),),
+        base=RobertaConfig(model_type="camembert"),
     ),
     "deberta-v2": ToyFamily(
         ("model.kind=deberta", "model.position_buckets=8"),
@@ -58,6 +104,7 @@ FAMILIES = {
             "objective.generator.sharing=gradient_disentangled", "objective.generator.hidden_fraction=1.0",
             "objective.generator.layers_fraction=0.5",
         ),
+        tokenizer=formats.deberta_v3,
         shapes=(
             DebertaConfig(
                 hidden_size=48, num_hidden_layers=2, max_position_embeddings=40, embedding_size=16, type_vocab_size=2,

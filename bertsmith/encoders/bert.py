@@ -31,6 +31,7 @@ class PostNormConfig(EncoderConfig):
 
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
+    classifier_dropout: float
     layer_norm_eps: float
 
     takes_windows: ClassVar[bool] = True
@@ -50,8 +51,11 @@ class PostNormConfig(EncoderConfig):
     def masked_token_head(self, vocab_size: int) -> VocabularyHead:
         return MaskedTokenHead(self, vocab_size)
 
-    def tagging_head(self, num_labels: int, dropout_prob: float = 0.1) -> nn.Module:
-        return PlainClassificationHead(self, num_labels, dropout_prob, self.initializer_range)
+    def tagging_head(self, num_labels: int) -> nn.Module:
+        return PlainClassificationHead(self, num_labels, self.classifier_dropout, self.initializer_range)
+
+    def answer_head(self) -> nn.Module:
+        return PlainClassificationHead(self, 2, 0.0, self.initializer_range)
 
     def flops_per_token(self, length: float) -> float:
         """Count dense layers and attention scores; nothing else matters."""
@@ -121,9 +125,15 @@ class BertConfig(PostNormConfig):
         ge=1,
     )
     max_position_embeddings: int = setting(512, "longest row the model can hold, in tokens", ge=1)
-    type_vocab_size: int = setting(2, "kinds of segment", ge=1)
+    type_vocab_size: int = setting(2, "kinds of segment; 1: all tokens are of the same one", ge=1)
     hidden_dropout_prob: float = setting(0.1, "dropout on embeddings and on each part's output", ge=0, lt=1)
     attention_probs_dropout_prob: float = setting(0.1, "dropout on attention weights", ge=0, lt=1)
+    classifier_dropout: float = setting(
+        0.1,
+        "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert",
+        ge=0,
+        lt=1,
+    )
     initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
     layer_norm_eps: float = setting(1e-12, "added to the variance in layer norms", gt=0)
 
@@ -149,9 +159,9 @@ class BertConfig(PostNormConfig):
     def replaced_token_head(self) -> nn.Module:
         return ReplacedTokenHead(self)
 
-    def classification_head(self, num_labels: int, family: str, dropout_prob: float = 0.1) -> nn.Module:
+    def classification_head(self, num_labels: int, family: str) -> nn.Module:
         head = ElectraClassificationHead if family == "electra" else BertClassificationHead
-        return head(self, num_labels, dropout_prob)
+        return head(self, num_labels)
 
     def replaced_token_head_bytes(self, precision: Precision) -> float:
         """Count the inputs of both products and of GELU."""
@@ -180,8 +190,8 @@ class BertEmbeddings(TokenEmbeddings):
         return self.dropout(self.norm(summed))
 
     def segment_vectors(self, tokens: Tokens) -> Tensor:
-        """Return the vectors of the tokens' segments: [T, E], or one for all."""
-        return self.segment(tokens.segment_ids)
+        """Return the vectors of the tokens' segments: [T, E], or one for all where there is no other."""
+        return self.segment(tokens.segment_ids) if self.segment.num_embeddings > 1 else self.segment.weight[0]
 
 
 class SelfAttention(nn.Module):
@@ -273,10 +283,10 @@ class ReplacedTokenHead(nn.Module):
 class BertClassificationHead(nn.Module):
     """A tanh pooler and a dense layer, as Hugging Face's BertForSequenceClassification: [N, D] → [N, C]."""
 
-    def __init__(self, settings: PostNormConfig, num_labels: int, dropout_prob: float = 0.1):
+    def __init__(self, settings: PostNormConfig, num_labels: int):
         super().__init__()
         self.dense = nn.Linear(settings.hidden_size, settings.hidden_size)
-        self.dropout = nn.Dropout(dropout_prob)
+        self.dropout = nn.Dropout(settings.classifier_dropout)
         self.output = nn.Linear(settings.hidden_size, num_labels)
         self.apply(lambda module: initialize(module, settings.initializer_range))
 

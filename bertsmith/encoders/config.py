@@ -158,16 +158,16 @@ class EncoderConfig(ABC):
         """Return the head [T, D] → [T] logits."""
 
     @abstractmethod
-    def classification_head(self, num_labels: int, family: str, dropout_prob: float = 0.1) -> nn.Module:
+    def classification_head(self, num_labels: int, family: str) -> nn.Module:
         """Return the head [N, D] → [N, C] of the family's …ForSequenceClassification."""
 
     @abstractmethod
-    def tagging_head(self, num_labels: int, dropout_prob: float = 0.1) -> nn.Module:
+    def tagging_head(self, num_labels: int) -> nn.Module:
         """Return the head [T, D] → [T, C] of …ForTokenClassification."""
 
+    @abstractmethod
     def answer_head(self) -> nn.Module:
         """Return the head [T, D] → [T, 2] of …ForQuestionAnswering: logits of a beginning and of an end."""
-        return self.tagging_head(2, dropout_prob=0.0)
 
     def fold_projection(self, weights: dict[str, Tensor]) -> tuple[Self, dict[str, Tensor]]:
         """Return settings and weights ("encoder.…") of the same function in the form of Hugging Face's classes."""

@@ -15,7 +15,7 @@ from bertsmith.encoders.attention import FULL, AttentionWindow, attend
 from bertsmith.encoders.bert import BertClassificationHead, BertConfig, BertLayer, SelfAttention
 from bertsmith.encoders.config import Precision, TokenEmbeddings, dropout_bytes
 from bertsmith.encoders.dropout import Dropout
-from bertsmith.encoders.heads import PlainReplacedTokenHead
+from bertsmith.encoders.heads import PlainClassificationHead, PlainReplacedTokenHead
 from bertsmith.encoders.initialization import initialize
 from bertsmith.encoders.relative import RelativeBias
 from bertsmith.encoders.tokens import Tokens
@@ -116,8 +116,11 @@ class DebertaConfig(BertConfig):
     def replaced_token_head(self) -> nn.Module:
         return PlainReplacedTokenHead(self)
 
-    def classification_head(self, num_labels: int, family: str, dropout_prob: float = 0.1) -> nn.Module:
-        return DebertaClassificationHead(self, num_labels, dropout_prob)
+    def classification_head(self, num_labels: int, family: str) -> nn.Module:
+        return DebertaClassificationHead(self, num_labels)
+
+    def tagging_head(self, num_labels: int) -> nn.Module:
+        return PlainClassificationHead(self, num_labels, self.hidden_dropout_prob, self.initializer_range)
 
     def flops_per_token(self, length: float) -> float:
         """Count dense layers, scores of contents and of distances, and the convolution. The projections of distances,
@@ -167,7 +170,8 @@ class DebertaEmbeddings(TokenEmbeddings):
         if self.position is not None:
             summed = summed + self.position(tokens.positions)
         if self.segment is not None:
-            summed = summed + self.segment(tokens.segment_ids)
+            one = self.segment.num_embeddings == 1
+            summed = summed + (self.segment.weight[0] if one else self.segment(tokens.segment_ids))
         return summed if base is None else summed + F.embedding(tokens.ids, base)
 
 

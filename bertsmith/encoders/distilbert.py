@@ -12,6 +12,7 @@ from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.bert import BertClassificationHead, BertLayer, MaskedTokenHead, UnprojectedConfig
 from bertsmith.encoders.config import TokenEmbeddings
 from bertsmith.encoders.dropout import Dropout
+from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.initialization import initialize
 from bertsmith.encoders.tokens import Tokens
 
@@ -29,6 +30,12 @@ class DistilBertConfig(UnprojectedConfig):
     max_position_embeddings: int = setting(512, "longest row the model can hold, in tokens", ge=1)
     hidden_dropout_prob: float = setting(0.1, "dropout on embeddings and on the feed-forward part", ge=0, lt=1)
     attention_probs_dropout_prob: float = setting(0.1, "dropout on attention weights", ge=0, lt=1)
+    classifier_dropout: float = setting(
+        0.2,
+        "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert",
+        ge=0,
+        lt=1,
+    )
     initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
 
     layer_norm_eps: ClassVar[float] = 1e-12  # type: ignore[misc]  # no setting of DistilBERT
@@ -43,8 +50,11 @@ class DistilBertConfig(UnprojectedConfig):
     def build_embeddings(self, vocab_size: int) -> TokenEmbeddings:
         return DistilBertEmbeddings(self, vocab_size)
 
-    def classification_head(self, num_labels: int, family: str, dropout_prob: float = 0.1) -> nn.Module:
-        return DistilBertClassificationHead(self, num_labels, dropout_prob)
+    def classification_head(self, num_labels: int, family: str) -> nn.Module:
+        return DistilBertClassificationHead(self, num_labels)
+
+    def tagging_head(self, num_labels: int) -> nn.Module:
+        return PlainClassificationHead(self, num_labels, self.hidden_dropout_prob, self.initializer_range)
 
 
 class DistilBertEmbeddings(TokenEmbeddings):

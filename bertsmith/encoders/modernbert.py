@@ -55,6 +55,12 @@ class ModernBertConfig(EncoderConfig):
     embedding_dropout: float = setting(0.0, "dropout on embeddings", ge=0, lt=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights and on attention's output", ge=0, lt=1)
     mlp_dropout: float = setting(0.0, "dropout inside the feed-forward part", ge=0, lt=1)
+    classifier_dropout: float = setting(
+        0.1,
+        "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert",
+        ge=0,
+        lt=1,
+    )
     initializer_range: float = setting(
         0.02, "standard deviation of initial weights, cut at two of them; less by √(2 × layers) before a sum", gt=0
     )
@@ -120,11 +126,14 @@ class ModernBertConfig(EncoderConfig):
     def replaced_token_head(self) -> nn.Module:
         return ModernBertReplacedTokenHead(self)
 
-    def classification_head(self, num_labels: int, family: str, dropout_prob: float = 0.1) -> nn.Module:
-        return ModernBertClassificationHead(self, num_labels, dropout_prob)
+    def classification_head(self, num_labels: int, family: str) -> nn.Module:
+        return ModernBertClassificationHead(self, num_labels, self.classifier_dropout)
 
-    def tagging_head(self, num_labels: int, dropout_prob: float = 0.1) -> nn.Module:
-        return ModernBertClassificationHead(self, num_labels, dropout_prob)
+    def tagging_head(self, num_labels: int) -> nn.Module:
+        return ModernBertClassificationHead(self, num_labels, self.classifier_dropout)
+
+    def answer_head(self) -> nn.Module:
+        return ModernBertClassificationHead(self, 2, dropout_prob=0.0)
 
     def fold_projection(self, weights: dict[str, Tensor]) -> tuple["ModernBertConfig", dict[str, Tensor]]:
         """Multiply the projection of the embeddings into the table."""
@@ -288,7 +297,7 @@ class ModernBertMaskedTokenHead(ModernBertHead, VocabularyHead):
 class ModernBertClassificationHead(ModernBertHead):
     """The head of ModernBertForSequenceClassification, [N, D] → [N, C], and of ModernBertForTokenClassification."""
 
-    def __init__(self, settings: ModernBertConfig, num_labels: int, dropout_prob: float = 0.1):
+    def __init__(self, settings: ModernBertConfig, num_labels: int, dropout_prob: float):
         super().__init__(settings)
         self.dropout = nn.Dropout(dropout_prob)
         self.output = nn.Linear(settings.hidden_size, num_labels)

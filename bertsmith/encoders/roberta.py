@@ -41,6 +41,12 @@ class RobertaConfig(UnprojectedConfig):
     type_vocab_size: int = setting(1, "rows of the segment table; all tokens take the first", ge=1)
     hidden_dropout_prob: float = setting(0.1, "dropout on embeddings and on each part's output", ge=0, lt=1)
     attention_probs_dropout_prob: float = setting(0.1, "dropout on attention weights", ge=0, lt=1)
+    classifier_dropout: float = setting(
+        0.1,
+        "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert",
+        ge=0,
+        lt=1,
+    )
     initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
     layer_norm_eps: float = setting(1e-5, "added to the variance in layer norms", gt=0)
 
@@ -50,8 +56,8 @@ class RobertaConfig(UnprojectedConfig):
     def build_embeddings(self, vocab_size: int) -> TokenEmbeddings:
         return RobertaEmbeddings(self, vocab_size, self.type_vocab_size)
 
-    def classification_head(self, num_labels: int, family: str, dropout_prob: float = 0.1) -> nn.Module:
-        return RobertaClassificationHead(self, num_labels, dropout_prob)
+    def classification_head(self, num_labels: int, family: str) -> nn.Module:
+        return RobertaClassificationHead(self, num_labels)
 
 
 class RobertaEmbeddings(BertEmbeddings):

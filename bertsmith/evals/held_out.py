@@ -121,8 +121,8 @@ def _exported_measuring(model: Model) -> Measuring:
         rows = check(HeldOutRows, {name: value for name, value in content.items() if name in names})
         if first.evaluation_settings is None:
             length = first.trained_length or min(DEFAULT_LENGTH, model.length)
-            one_segment = first.settings.num_segments == 1
-            rows = HeldOutRows(rows=RowSettings(kind="windows" if one_segment else "two_segments", length=length))
+            kind: Any = "windows" if first.settings.num_segments < 2 else "two_segments"
+            rows = HeldOutRows(rows=RowSettings(kind=kind, length=length))
         check_length(first.settings, "rows.length", rows.rows.length)
     except (UserError, ValueError) as error:
         raise UserError(f"{model.path}: measured, in config.json: {error}") from None

@@ -73,7 +73,12 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
     absent = check_sizes(config, {family.key(name): size for name, size in sizes.items()}, where)
     if family.position_table:
         sizes["max_position_embeddings"] -= family.unread_positions(config)
-    config = config | family.per_layer(config, sizes["num_hidden_layers"], where) | {"model_type": family.name}
+    unread = [
+        f"{key} = {quoted(config[key], 60)}: {remark}"
+        for key, (usual, remark) in family.unread_values.items()
+        if config.get(key, usual) != usual
+    ]
+    config = config | family.translated(config, sizes["num_hidden_layers"], where) | {"model_type": family.name}
     for name_here in family.required_keys:
         given = config.get(key := family.key(name_here))
         if type(given) is not int or given < 1:
@@ -90,7 +95,8 @@ def read_config(path: Path, config: dict[str, Any], plain: Mapping[str, tuple[in
         raise UserError(f"{where}: {error}") from None
     return Network(
         family=family.name, head=head, settings=settings, vocab_size=vocab_size, labels=labels,
-        problem_type=kind if head == "classification" else None, folder=path.parent, concluded=(*notes, *tied, *absent),
+        problem_type=kind if head == "classification" else None, folder=path.parent,
+        concluded=(*notes, *tied, *absent, *unread),
         **_own(config, head, where),
     )  # fmt: skip
 

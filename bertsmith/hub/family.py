@@ -54,9 +54,9 @@ class Family(ABC):
     """The inputs of its classes, which are the outputs of its tokenizers."""
     tied_copies: ClassVar[Mapping[str, str]]
     """Tensors that some folders hold twice: the copy → the tensor that it must equal."""
-    buffers: str
-    """A regular expression of the names of buffers, which some versions of transformers wrote; its first group is their
-    kind."""
+    buffers: str = r"(?!)"
+    """A regular expression of the names of buffers besides `embeddings.position_ids` and `embeddings.token_type_ids`,
+    which versions of transformers wrote; its group is their kind."""
     dropped: ClassVar[Mapping[str, str]] = {}
     """Beginnings of the names of tensors that are not read, unless they are the head's own → their title."""
     pooler: ClassVar[Mapping[str, str]] = {}
@@ -73,6 +73,8 @@ class Family(ABC):
     """The tensor whose first rows belong to no position, see `unread_positions`; empty where there is none."""
     is_unprojected: ClassVar[bool] = False
     """Whether its classes take embeddings of the layers' width only, though the encoder knows others."""
+    unread_values: ClassVar[Mapping[str, tuple[Any, str]]] = {}
+    """Keys that change no output and are not kept → Hugging Face's default, and a line for another value."""
     required_keys: tuple[str, ...] = ("num_attention_heads",)
     """Settings that no tensor shows, and a config.json must give."""
 
@@ -102,9 +104,11 @@ class Family(ABC):
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         """Return the family's own keys of config.json."""
 
-    @abstractmethod
     def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
         """Return the values of a buffer of `size` numbers, and their name in a message."""
+        if name.endswith("token_type_ids"):
+            return torch.zeros(size), "all 0"
+        return torch.arange(size, dtype=torch.float32), "0, 1, 2, …"
 
     def class_of(self, head: HeadName | None) -> str:
         """Return the class that a network with this head is written as."""
@@ -125,15 +129,16 @@ class Family(ABC):
         return 0
 
     def inputs_of(self, settings: EncoderConfig) -> tuple[str, ...]:
-        """Return the inputs of its classes that a model with such settings reads."""
-        return self.inputs
+        """Return the inputs of its classes that a model with such settings reads; of one segment none says so."""
+        return tuple(name for name in self.inputs if name != "token_type_ids" or settings.num_segments > 1)
 
     def token_ids(self, tokenizer: "Tokenizer") -> dict[str, int]:
         """Return the ids of special tokens that config.json names."""
         return {"pad_token_id": tokenizer.pad_id}
 
-    def per_layer(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
-        """Return settings for keys that config.json gives layer by layer."""
+    def translated(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
+        """Return keys with the values that they would have here, where config.json writes them in another way, or is
+        silent and transformers takes another default than ours."""
         return {}
 
     def recognises(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]) -> bool:
@@ -145,8 +150,9 @@ class Family(ABC):
 
     def kind_of_buffer(self, name: str) -> str | None:
         """Return the name of a buffer, a tensor that is not trained, such as "position_ids"; None for all others."""
-        match = re.fullmatch(self.buffers, name)
-        return match and match[1]
+        root = re.escape(self.base_model_prefix)
+        match = re.fullmatch(rf"{root}\.embeddings\.(position_ids|token_type_ids)|{self.buffers}", name)
+        return match and match[match.lastindex or 0]
 
     def ambiguous(self, where: str) -> UserError:
         """Return the error for a classifier that may be of texts or of words."""
@@ -165,8 +171,3 @@ def has_any(names: Collection[str], *beginnings: str) -> bool:
 def with_parts(ours: str, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Return the names of a module's weight and bias."""
     return {f"{ours}.{part}": tuple(f"{name}.{part}" for name in names) for part in ("weight", "bias")}
-
-
-def counting(size: int) -> tuple[Tensor, str]:
-    """Return the buffer 0, 1, 2, …"""
-    return torch.arange(size, dtype=torch.float32), "0, 1, 2, …"

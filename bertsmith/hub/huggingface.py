@@ -92,7 +92,7 @@ def write_folder(
         with atomic_write(folder / WEIGHTS) as file:  # `save_file` would hide a full disk from it
             file.writelines(serialized(tensors))
         names = family.inputs_of(network.settings)
-        tokenizer.save(folder, has_segments="token_type_ids" in names and network.settings.num_segments > 1)
+        tokenizer.save(folder, has_segments="token_type_ids" in names)
         length = network.trained_length or network.settings.max_position_embeddings
         # Without a length, transformers fails on a long text with an index error.
         inputs = {"model_max_length": length, "model_input_names": list(names)}

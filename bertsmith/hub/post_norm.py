@@ -4,12 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.heads import HeadName
-from bertsmith.hub.family import Family, Shape, counting, with_parts
+from bertsmith.hub.family import Family, Shape, with_parts
 
 TOKEN_HEADS: dict[HeadName, dict[str, str]] = {
     "tagging": {"head.output": "classifier"}, "answering": {"head.output": "qa_outputs"},
@@ -18,8 +15,6 @@ TOKEN_HEADS: dict[HeadName, dict[str, str]] = {
 BERT_MASKED_HEAD = {
     "head.dense": "cls.predictions.transform.dense", "head.norm": "cls.predictions.transform.LayerNorm",
 }  # fmt: skip
-
-BERT_BUFFERS = r"embeddings\.(position_ids|token_type_ids)"
 
 
 class PostNormFamily(Family):
@@ -35,7 +30,8 @@ class PostNormFamily(Family):
     written: tuple[str, ...] = ("hidden_act", "position_embedding_type", "tie_word_embeddings")
     """The keys of `required_values` that config.json gets."""
     defaults: tuple[str, ...] = (
-        "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps",
+        "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "initializer_range",
+        "layer_norm_eps",
     )  # fmt: skip
     tables: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "word_embeddings": ("token", ("vocab_size", "embedding_size")),
@@ -108,5 +104,6 @@ class PostNormFamily(Family):
         own = {self.key(name): getattr(settings, name) for name in (*shown, *self.defaults)}
         return own | {key: self.required_values[key] for key in self.written}
 
-    def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
-        return counting(size) if name.endswith("position_ids") else (torch.zeros(size), "all 0")
+    def translated(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
+        key = self.key("classifier_dropout")
+        return {key: config.get("hidden_dropout_prob", 0.1)} if config.get(key) is None else {}

@@ -227,6 +227,7 @@ def test_what_has_no_counterpart_is_named_in_a_line(tmp_path, content, said):
         ("a: ${nothing}\n", r"'\$\{nothing\}': the file has no 'nothing'"),
         ("date: 2024-13-45\n", "not YAML"),
         (changed(model={"name": "mosaic_bert"}), "model.name = 'mosaic_bert': no such network here"),
+        (changed(model={"num_labels": 2}), "model.num_labels: a file of fine-tuning"),
         (changed(max_duration="soon"), "max_duration = 'soon': no length of time"),
         (changed(max_duration=...), "max_duration = '': no length of time"),
         (changed(optimizer={"lr": "fast"}), "optimizer.lr = 'fast': a number is needed"),

@@ -185,6 +185,10 @@ def test_a_json_file_is_read_as_the_script_reads_it(tmp_path):
             "--lr_scheduler_kwargs power = 'x': a number is needed",
         ),
         ("gone.json", "gone.json: no such file"),
+        (
+            "accelerate launch run_mlm_no_trainer.py --model_type bert",
+            r"no_trainer\.py: a program with arguments",
+        ),
         ("nothing", "'nothing': a value without an argument before it"),
         (
             "--model_type roberta --max_steps 3 --config_overrides max_position_embeddings=many",
@@ -202,6 +206,13 @@ def test_what_cannot_be_read_is_one_line(text, said):
     with pytest.raises(UserError, match=said) as error:
         recipe_from_run_mlm(text)
     assert len(str(error.value).splitlines()) <= 2
+
+
+def test_a_launchers_own_arguments_are_not_the_scripts():
+    typed = {"model_type": "bert", "max_steps": 3}
+    for launcher in ("torchrun --nproc_per_node 8", "python -m torch.distributed.launch --nproc_per_node=4",
+                     "CUDA_VISIBLE_DEVICES=0 accelerate launch --mixed_precision bf16", "deepspeed"):  # fmt: skip
+        assert read_arguments(f"{launcher} examples/run_mlm.py --model_type bert --max_steps 3") == typed
 
 
 def test_the_verb_takes_the_line_as_it_was_typed(run_main, tmp_path):

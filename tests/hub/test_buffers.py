@@ -41,6 +41,23 @@ def test_buffers_of_the_embeddings(name, right, wrong, bert):
         read_folder(folder)
 
 
+@pytest.mark.parametrize("name", ["position_ids", "token_type_ids"])
+@pytest.mark.parametrize("family", CONFIGS)
+def test_buffers_of_any_family_are_dropped_others_are_named(family, name, tmp_path):
+    classes = {"bert": "Bert", "xlm-roberta": "XLMRoberta", "distilbert": "DistilBert", "deberta-v2": "DebertaV2",
+               "modernbert": "ModernBert"}  # fmt: skip
+    folder = save(tmp_path, f"{classes.get(family, family.capitalize())}ForMaskedLM", family)
+    expected, tensors = ours(folder), tensors_of(folder)
+    root = next(name for name in tensors if "embeddings." in name).partition("embeddings.")[0]
+    values = POSITIONS[None] if name == "position_ids" else torch.zeros(1, 20, dtype=torch.int64)
+    write(folder, tensors | {f"{root}embeddings.{name}": values})
+    assert torch.equal(ours(folder), expected)
+    assert read_folder(folder).dropped == {f"{root}embeddings.{name}": name}
+    write(folder, tensors | {f"{root}embeddings.{name}s": values})
+    with pytest.raises(UserError, match=rf"{root}embeddings\.{name}s: not of the class"):
+        read_folder(folder)
+
+
 def test_an_electra_is_looked_at_too(tmp_path):
     folder = save(tmp_path, "ElectraForPreTraining", "electra")
     name = "electra.embeddings.position_ids"

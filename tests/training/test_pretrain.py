@@ -29,6 +29,7 @@ from bertsmith.training.metrics import read_metrics
 from bertsmith.training.models import load_run, open_model
 from bertsmith.training.pretrain import initial_objective, pretrain
 from bertsmith.training.recipe import PretrainRecipe
+from tests.families import FAMILIES
 from tests.processes import CONTEXT, start_program, start_server
 from tests.toys import tiny_recipe
 
@@ -338,9 +339,11 @@ def test_plans_in_tokens_and_hours_end(data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-def test_compiled_layers_give_the_same_loss(data, tmp_path):
-    pretrain(tiny_recipe(data), tmp_path / "plain")
-    pretrain(tiny_recipe(data, "machine.compile=true"), tmp_path / "compiled")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiled_layers_give_the_same_loss(family, data, tmp_path):
+    settings = FAMILIES[family].model
+    pretrain(tiny_recipe(data, *settings), tmp_path / "plain")
+    pretrain(tiny_recipe(data, "machine.compile=true", *settings), tmp_path / "compiled")
     plain, compiled = (measures(tmp_path / run)[-1]["mlm_loss"] for run in ("plain", "compiled"))
     assert plain == pytest.approx(compiled, rel=1e-3)
 

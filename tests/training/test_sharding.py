@@ -31,6 +31,7 @@ from bertsmith.training.pretrain import pretrain
 from bertsmith.training.ranks import ALONE, Ranks
 from bertsmith.training.runner import Runner
 from bertsmith.training.staged_rows import build_collator
+from tests.families import FAMILIES
 from tests.tasks.texts.toy_glue import write_glue
 from tests.toys import tiny_recipe
 from tests.training.ranks_at_work import fork_ranks, run_ranks
@@ -44,6 +45,18 @@ RECIPES = {
 }
 MORE_RECIPES = {
     "modern, micro-batches": (*EVERY_STEP[:4], *MODERN, "machine.micro_batch_rows=2"),
+    "roberta": (*EVERY_STEP, *FAMILIES["roberta"].model),
+    "distilbert": (*EVERY_STEP, *FAMILIES["distilbert"].model),
+    "one segment": (*EVERY_STEP, "model.type_vocab_size=1", "rows.kind=windows"),
+    "deberta v3": (*EVERY_STEP, "objective.kind=rtd", *FAMILIES["deberta-v2"].model, *FAMILIES["deberta-v2"].generator),
+    "deberta, own projections": (
+        *EVERY_STEP,
+        *FAMILIES["deberta-v2"].model,
+        "model.share_att_key=false",
+        "model.conv_kernel_size=3",
+        "model.embedding_size=8",
+        "model.position_biased_input=true",
+    ),
     "everything shared": (*RTD, "objective.generator.sharing=everything"),
     "disentangled": (*RTD, "objective.generator.sharing=gradient_disentangled"),
     "two towers": (*RTD, "objective.kind=electric", "objective.generator.kind=two_towers"),

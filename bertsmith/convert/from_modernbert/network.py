@@ -59,6 +59,11 @@ def read_network(given: YamlSettings, draft: Draft) -> None:
             f"{given.path}: model.name = {quoted(name, 40)}: no such network here; flex_bert (model.kind=modern) and "
             f"hf_bert (model.kind=classic) become recipes"
         )
+    if given.take("model.num_labels") is not None:
+        raise UserError(
+            f"{given.path}: model.num_labels: a file of fine-tuning, and not one of main.py; `bertsmith finetune` has "
+            f"settings of its own"
+        )
     if given.take("model.use_pretrained") or given.take("model.pretrained_checkpoint"):
         draft.note("model.use_pretrained", "init=MODEL on the command line names a model to go on from")
     sizes = {key: given.number(f"{_CONFIG}.{key}", value) for key, value in _BERT_BASE.items()}

@@ -121,7 +121,7 @@ def _read_optimizer(given: YamlSettings, draft: Draft) -> float:
     draft.values |= {
         "optimizer.kind": "adamw", "optimizer.bias_correction": True, "optimizer.beta1": float(betas[0]),
         "optimizer.beta2": float(betas[1]), "optimizer.epsilon": float(given.number("optimizer.eps", 1e-8)),
-        "optimizer.weight_decay": decay / rate if is_decoupled else float(decay),
+        "optimizer.weight_decay": round(decay / rate, 12) if is_decoupled else float(decay),
         "optimizer.clip_norm": float(clip_norm),
     }  # fmt: skip
     if is_decoupled and decay:

@@ -123,11 +123,19 @@ def read_arguments(text: str) -> Arguments:
 
 
 def _words(text: str) -> list[str]:
-    """Return the words after those of the interpreter and the script."""
+    """Return the words after those of what starts the script, as torchrun with arguments of its own, and the script."""
     try:
         words = shlex.split(text.replace("\\\n", " "))
     except ValueError as error:
         raise UserError(f"--from-run-mlm: {one_line(error)}; put the command line between quotes as it was") from None
+    script = next((number for number, word in enumerate(words) if word.endswith(".py")), None)
+    if script is not None and not words[0].startswith("--"):
+        if words[script].endswith("run_mlm_no_trainer.py"):
+            raise UserError(
+                "run_mlm_no_trainer.py: a program with arguments and defaults of its own, which are not read; give "
+                "those that run_mlm.py would take"
+            )
+        return words[script + 1 :]
     first = next((number for number, word in enumerate(words) if word.startswith("--")), len(words) - 1)
     return words[max(0, first) :]
 

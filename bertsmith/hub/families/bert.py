@@ -10,7 +10,7 @@ from bertsmith.encoders.bert import BertConfig
 from bertsmith.encoders.config import EncoderConfig
 from bertsmith.encoders.heads import HeadName
 from bertsmith.hub.family import has_any
-from bertsmith.hub.post_norm import BERT_BUFFERS, BERT_MASKED_HEAD, TOKEN_HEADS, PostNormFamily
+from bertsmith.hub.post_norm import BERT_MASKED_HEAD, TOKEN_HEADS, PostNormFamily
 
 
 class _BertLike(PostNormFamily):
@@ -20,7 +20,6 @@ class _BertLike(PostNormFamily):
 
     def __init__(self) -> None:
         self.base_model_prefix = self.name
-        self.buffers = rf"{self.name}\.{BERT_BUFFERS}"
 
 
 class Bert(_BertLike):

@@ -75,7 +75,6 @@ class DebertaV2(PostNormFamily):
         "cls.predictions.decoder.weight": "deberta.embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     }
-    buffers = r"deberta\.embeddings\.(position_ids)"
     dropped: ClassVar = {
         "mask_predictions.": "replaced-token head",
         "cls.predictions.": "masked-token head",
@@ -88,9 +87,11 @@ class DebertaV2(PostNormFamily):
     relevant_heads: ClassVar = {**PostNormFamily.relevant_heads, "pooler_hidden_act": ("classification",)}
     written = ("hidden_act", "pooler_hidden_act", "tie_word_embeddings")
     defaults = (
-        "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps", "embedding_size",
-        "pos_att_type", "position_buckets", "max_relative_positions", "norm_rel_ebd", *_ABSENT,
+        *PostNormFamily.defaults, "embedding_size", "pos_att_type", "position_buckets", "max_relative_positions",
+        "norm_rel_ebd", *_ABSENT,
     )  # fmt: skip
+    config_keys: ClassVar = {"classifier_dropout": "cls_dropout"}
+    unread_values: ClassVar = {"pooler_dropout": (0, "a pooler has no dropout before it here")}
     required_keys = ("num_attention_heads", "max_position_embeddings")
 
     def names(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, tuple[str, ...]]:
@@ -140,7 +141,7 @@ class DebertaV2(PostNormFamily):
 
     def describe(self, settings: EncoderConfig, head: HeadName | None) -> dict[str, Any]:
         assert isinstance(settings, DebertaConfig)
-        config = {key: getattr(settings, key) for key in self.defaults}
+        config = {self.key(name): getattr(settings, name) for name in self.defaults}
         config |= {
             "relative_attention": bool(settings.pos_att_type),
             "pos_att_type": list(settings.pos_att_type),
@@ -151,9 +152,6 @@ class DebertaV2(PostNormFamily):
             "legacy": True,
         }
         return config | {key: self.required_values[key] for key in self.written}
-
-    def inputs_of(self, settings: EncoderConfig) -> tuple[str, ...]:
-        return tuple(name for name in self.inputs if name != "token_type_ids" or settings.num_segments)
 
     def recognises(self, config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]) -> bool:
         """See `Family`; the first DeBERTa's names begin alike."""
@@ -173,18 +171,22 @@ class DebertaV2(PostNormFamily):
                 if config.get(key, value) != value:
                     raise UserError(f"{where}: {key} = {quoted(config[key], 60)}; bertsmith's encoder has {value}")
 
-    def per_layer(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
-        """Return the settings that transformers writes otherwise, or takes otherwise where config.json is silent."""
+    def translated(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
         buckets, longest = (member(config, key, (int, type(None)), where, None) or 0
                             for key in ("position_buckets", "max_relative_positions"))  # fmt: skip
         norms = member(config, "norm_rel_ebd", (str, type(None)), where, None) or "none"
-        return {key: value for key, value in _ABSENT.items() if config.get(key) is None} | {
-            "pos_att_type": _terms(config, where),
-            "position_buckets": max(0, buckets),
-            "max_relative_positions": longest if longest > 0 else None,
-            "norm_rel_ebd": "layer_norm" if "layer_norm" in norms.lower().replace(" ", "").split("|") else "none",
-            "embedding_size": config.get("embedding_size"),
-        }
+        absent = {key: value for key, value in _ABSENT.items() if config.get(key) is None}
+        return (
+            super().translated(config, num_layers, where)
+            | absent
+            | {
+                "pos_att_type": _terms(config, where),
+                "position_buckets": max(0, buckets),
+                "max_relative_positions": longest if longest > 0 else None,
+                "norm_rel_ebd": "layer_norm" if "layer_norm" in norms.lower().replace(" ", "").split("|") else "none",
+                "embedding_size": config.get("embedding_size"),
+            }
+        )
 
 
 def _terms(config: Mapping[str, Any], where: str) -> list[str]:

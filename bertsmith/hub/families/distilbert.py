@@ -36,17 +36,17 @@ class DistilBert(PostNormFamily):
         r"|transformer\.layer\.\d+\.(attention\.(q|k|v|out)_lin|sa_layer_norm|ffn|output_layer_norm)\."
     )
     inputs = ("input_ids", "attention_mask")
-    buffers = r"distilbert\.embeddings\.(position_ids)"
     required_values: ClassVar = {
         "activation": "gelu", "is_decoder": False, "is_encoder_decoder": False, "tie_word_embeddings": True,
         "pruned_heads": {}, "quantization_config": None,
     }  # fmt: skip
     written = ("activation", "tie_word_embeddings")
-    defaults = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
+    defaults = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "initializer_range")
+    unread_values: ClassVar = {"qa_dropout": (0.1, "a head for answers has no dropout of its own here")}
     config_keys: ClassVar = {
         "hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
         "intermediate_size": "hidden_dim", "hidden_dropout_prob": "dropout",
-        "attention_probs_dropout_prob": "attention_dropout",
+        "attention_probs_dropout_prob": "attention_dropout", "classifier_dropout": "seq_classif_dropout",
     }  # fmt: skip
     tables: ClassVar = {name: PostNormFamily.tables[name] for name in ("word_embeddings", "position_embeddings")}
     layers = "transformer.layer"
@@ -67,9 +67,13 @@ class DistilBert(PostNormFamily):
     output_bias = "vocab_projector.bias"
     tied_copies: ClassVar = {"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"}
 
+    def translated(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
+        """Return nothing: its keys stand for themselves."""
+        return {}
+
     def check_network(self, config: Mapping[str, Any], where: str) -> None:
         for name, key in self.config_keys.items():  # some of which transformers takes for one another
-            if name in config and config[name] != config.get(key, config[name]):
+            if name != "classifier_dropout" and name in config and config[name] != config.get(key, config[name]):
                 raise UserError(
                     f"{where}: {name} = {quoted(config[name], 60)} where {key} = {quoted(config[key], 60)}, which are "
                     f"one setting; correct one"

@@ -70,7 +70,7 @@ class ModernBert(Family):
     }
     defaults = (
         "global_attn_every_n_layers", "local_attention", "global_rope_theta", "local_rope_theta", "embedding_dropout",
-        "attention_dropout", "mlp_dropout", "initializer_range", "norm_eps", "classifier_pooling",
+        "attention_dropout", "mlp_dropout", "classifier_dropout", "initializer_range", "norm_eps", "classifier_pooling",
     )  # fmt: skip
     required_keys = ("num_attention_heads", "max_position_embeddings")
 
@@ -123,10 +123,9 @@ class ModernBert(Family):
         if window is not None and window * 2 != config.get("local_attention", 128):
             raise UserError(f"{where}: sliding_window = {window} is not half of local_attention; leave it out")
 
-    def per_layer(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
-        """Return what transformers 5 writes about ModernBERT's layers one by one, as the settings that it is written
-        from."""
-        layers: dict[str, Any] = {}
+    def translated(self, config: Mapping[str, Any], num_layers: int, where: str) -> dict[str, Any]:
+        """See `Family`; transformers 5 writes about ModernBERT's layers one by one."""
+        layers: dict[str, Any] = {} if "classifier_dropout" in config else {"classifier_dropout": 0.0}
         kinds = member(config, "layer_types", (list, type(None)), where, None)
         ropes = member(config, "rope_parameters", (dict, type(None)), where, None) or {}
         if kinds is not None:
@@ -154,6 +153,8 @@ class ModernBert(Family):
         return layers
 
     def buffer(self, name: str, size: int, settings: EncoderConfig) -> tuple[Tensor, str]:
+        if not name.endswith("inv_freq"):
+            return super().buffer(name, size, settings)
         assert isinstance(settings, ModernBertConfig), name
         layer = re.search(r"layers\.(\d+)\.", name)
         is_global = settings.is_global(int(layer[1])) if layer else "full_attention" in name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bertsmith.encoders.heads import HeadName
 from bertsmith.encoders.roberta import RobertaConfig
 from bertsmith.errors import UserError, quoted
-from bertsmith.hub.post_norm import BERT_BUFFERS, TOKEN_HEADS, PostNormFamily
+from bertsmith.hub.post_norm import TOKEN_HEADS, PostNormFamily
 
 if TYPE_CHECKING:  # the room of training imports with torch and numpy alone
     from bertsmith.tokenizers.tokenizer import Tokenizer
@@ -54,7 +54,6 @@ class Roberta(PostNormFamily):
     class_by_prefix: ClassVar = _class_by_prefix("Roberta")
     names_pattern = r"roberta\.|lm_head\.(dense|layer_norm)\."
     inputs = ("input_ids", "attention_mask")
-    buffers = rf"roberta\.{BERT_BUFFERS}"
     defaults = (*PostNormFamily.defaults, "model_type")
     heads: ClassVar = {
         "masked_tokens": {"head.dense": "lm_head.dense", "head.norm": "lm_head.layer_norm"},

@@ -84,14 +84,12 @@ def open_answerer(model: Model, machine_settings: MachineSettings, threshold: fl
     """Put a model on a machine whose head finds answers. A folder's always answers, since it does not say whether it
     learnt not to; where a trial's questions may be without an answer and no `threshold` is given, it is the recipe's;
     without one, what gave the trial its best F1 on dev. Raises UserError where a trial's weights are not its head's;
-    the device is not there; a folder's encoder knows no segments, which tell a question from its context."""
+    the device is not there."""
     network = model.network
     encoder = Encoder(network.settings, network.vocab_size)
     if isinstance(model, Finetuned):
         objective = build_answering(model.recipe, encoder, network.family)
     else:
-        if network.settings.num_segments == 1:
-            raise UserError(f"{model.path}: knows one kind of segment, so it cannot tell questions from contexts here")
         settings = AnsweringSettings(joint=False, question_length=min(64, (model.length - 3) // 2))
         objective = Answering(encoder, network.settings.answer_head(), settings)
     machine = load_on_machine(objective, model, machine_settings)

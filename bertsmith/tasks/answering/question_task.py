@@ -92,8 +92,6 @@ class QuestionTask(Task):
 
     def check(self, pretrained: PretrainedEncoder) -> None:
         recipe, settings = self.recipe, self.recipe.answering
-        if pretrained.settings.num_segments == 1:
-            raise UserError(f"{recipe.model}: knows one kind of segment, and {recipe.task} has questions and contexts")
         trained, length = pretrained.trained_length, recipe.sequence_length
         if trained is not None and trained < length and not settings.force_length:
             raise UserError(

@@ -54,8 +54,6 @@ class Classifier(NamedTuple):
         if self.pairs is not None and self.pairs != (second is not None):
             wants = "pairs of texts, separated by a tab" if self.pairs else "single texts, without a tab"
             raise UserError(f"{self.model.path}: was fine-tuned on {wants}")
-        if second is not None and self.objective.encoder.settings.num_segments == 1:
-            raise UserError(f"{self.model.path}: knows one kind of segment, so it takes no pairs of texts")
 
 
 def open_classifier(model: Model, machine_settings: MachineSettings) -> Classifier:

@@ -12,7 +12,6 @@ from bertsmith.console.terminal import say
 from bertsmith.encoders.encoder import Encoder
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.tokens import Tokens
-from bertsmith.errors import UserError
 from bertsmith.objectives.objective import Batch, Losses
 from bertsmith.storage.files import atomic_write
 from bertsmith.tasks.answer_kinds.answer_kind import AnswerKind
@@ -100,11 +99,6 @@ class TextDataset(Dataset):
 @dataclass(frozen=True)
 class TextTask(Task):
     """A task of texts or pairs of texts."""
-
-    def check(self, pretrained: PretrainedEncoder) -> None:
-        super().check(pretrained)
-        if self.data.train.has_pairs and pretrained.settings.num_segments == 1:
-            raise UserError(f"{self.recipe.model}: knows one kind of segment; {self.recipe.task} has pairs of texts")
 
     def encode(self, pretrained: PretrainedEncoder) -> Datasets:
         datasets = super().encode(pretrained)
