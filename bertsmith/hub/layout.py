@@ -126,7 +126,11 @@ def architecture(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]]
         absent = " and ".join(key for key, value in (("architectures", named), ("model_type", kind)) if not value)
         return name, [f"config.json has no {absent}: read as {name}, by the tensors' names"]
     if len(named) != 1 or not isinstance(named[0], str) or named[0] not in CLASSES:
-        raise UserError(f"{where}: architectures = {quoted(named)}; bertsmith reads {', '.join(CLASSES)}")
+        read = READ
+        if kind:
+            of_it = ", ".join([*FAMILIES[kind].classes, *FAMILIES[kind].other_classes])
+            read = f"of {FAMILIES[kind].title} bertsmith reads {of_it}"
+        raise UserError(f"{where}: architectures = {quoted(named, 100)}, {_unread(config, named)}; {read}")
     if kind not in (None, CLASSES[named[0]].name):
         raise UserError(
             f"{where}: model_type = {quoted(kind, 60)} and architectures = {quoted(named, 100)} are two families; "
@@ -142,7 +146,7 @@ def _unread(config: Mapping[str, Any], classes: Iterable[Any]) -> str:
         return "an encoder–decoder, where an encoder alone is read"
     if config.get("is_decoder") is True or any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names):
         return "a decoder, whose tokens see no token to their right"
-    return "a family that is not read"
+    return "a class that is not read" if config.get("model_type") in FAMILIES else "a family that is not read"
 
 
 def _family(config: Mapping[str, Any], names: Mapping[str, tuple[int, ...]], where: str) -> Family:

@@ -27,19 +27,25 @@ def convert_folder(folder: Path, chosen: Casing) -> Read:
     if chosen.lowercase is not None or chosen.strip_accents is not None:
         raise UserError(f"lowercase, strip_accents: {folder} has a normalizer of its own; leave them away")
     try:
-        import sentencepiece  # noqa: F401, transformers' error for its absence is of another kind by version
+        import sentencepiece  # whose absence is an error of another kind by transformers' version
         from transformers import AutoTokenizer
     except ImportError as error:
         raise UserError(
             f"{folder}: SentencePiece's model, for which {error.name} is missing; pip install "
             f"'bertsmith[sentencepiece]', or save the tokenizer with save_pretrained, as a tokenizer.json"
         ) from None
+    model = next(folder / name for name in NAMES if (folder / name).is_file())
+    try:
+        sentencepiece.SentencePieceProcessor(model_file=str(model))
+    except Exception:  # the library's own, of several kinds
+        raise UserError(f"{model}: not a model of SentencePiece's, or a damaged one; fetch it again") from None
     try:
         converted = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         definition = converted.backend_tokenizer.to_str()
     except Exception as error:  # whatever a damaged file causes in three libraries
         raise UserError(
-            f"{folder}: transformers cannot convert SentencePiece's model ({quoted(str(error), 200)}); fetch it again"
+            f"{folder}: transformers cannot convert SentencePiece's model ({quoted(str(error), 200)}); save the "
+            f"tokenizer as a tokenizer.json where it was made"
         ) from None
     names = {key: str(token) for key, token in converted.special_tokens_map.items() if isinstance(token, str)}
     return Read(

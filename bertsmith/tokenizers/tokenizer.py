@@ -129,7 +129,8 @@ class Tokenizer:
                 read = convert_folder(path, chosen)
             else:
                 raise UserError(
-                    f"{path}: no tokenizer.json and no vocab.txt in this folder; name the file or another folder"
+                    f"{path}: no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no model of "
+                    f"SentencePiece in this folder; name the file or another folder"
                 )
         elif path.exists():
             read = read_file(path, chosen)

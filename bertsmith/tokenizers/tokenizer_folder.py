@@ -132,11 +132,13 @@ def _class_of(folder: Path, config: dict[str, Any], model: dict[str, Any], has_d
     elif name is None:
         name = AS_FILED[0] if has_definition else BERT_CLASSES[0]
     elif name not in (*BERT_CLASSES, *REBUILT_CLASSES, *AS_FILED):
-        raise UserError(
-            f"{place}: tokenizer_class = {quoted(name, 60)}, which bertsmith does not read; it reads "
-            f"{', '.join((*BERT_CLASSES[:3], *REBUILT_CLASSES))}, and PreTrainedTokenizerFast, which takes "
-            f"tokenizer.json as it is"
-        )
+        remedy = "say PreTrainedTokenizerFast, which takes tokenizer.json as it is, if that has all of its rules"
+        if not has_definition:
+            remedy = (
+                f'a fast one has a tokenizer.json: AutoTokenizer.from_pretrained("{folder}").save_pretrained('
+                '"NEW_FOLDER") writes it; a slow one, in Python alone, has none'
+            )
+        raise UserError(f"{place}: tokenizer_class = {quoted(name, 60)}, which bertsmith does not read; {remedy}")
     has_files = has_definition or (name in REBUILT_CLASSES and (folder / "vocab.json").is_file())
     if name in (*AS_FILED, *REBUILT_CLASSES) and not has_files:
         raise UserError(

@@ -435,6 +435,20 @@ def test_another_family_is_refused_by_its_name_and_those_that_are_read_are_named
 
 
 @pytest.mark.parametrize(
+    ("name", "keys", "words"),
+    [
+        ("BertLMHeadModel", {"is_decoder": True}, "a decoder, whose tokens see no token to their right"),
+        ("BertForMultipleChoice", {}, "a class that is not read"),
+    ],
+)
+def test_another_class_of_a_family_is_refused_with_those_that_are_read(name, keys, words, tmp_path):
+    folder = save(tmp_path, name, "bert", **keys)
+    said = rf"architectures = \['{name}'\], {words}; of BERT bertsmith reads BertForMaskedLM, .* BertForPreTraining$"
+    with pytest.raises(UserError, match=said):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
     ("positions", "keys", "found"),
     [
         (514, {"pad_token_id": 1}, "Roberta"),
