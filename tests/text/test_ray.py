@@ -126,7 +126,7 @@ def marked(tmp_path) -> Path:
     return tmp_path
 
 
-def wait_for(condition, seconds: float = 120.0) -> None:
+def wait_for(condition, seconds: float = 300.0) -> None:
     ends_at = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends_at
@@ -157,10 +157,10 @@ def test_a_command_that_is_stopped_goes_on_and_leaves_no_process(marked, number)
     journal = out / "journal.jsonl"
     wait_for(lambda: journal.exists() and journal.read_text().count("\n") > 3)
     process.send_signal(number)
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=300)[0]
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), said
     assert "ray" not in said.replace("engine=ray", "").lower(), "Ray writes nothing on the screen"
-    wait_for(lambda: not ray_processes() - before, 30 if number != signal.SIGKILL else 180)  # Ray's agents take 90 s
+    wait_for(lambda: not ray_processes() - before)  # Ray's agents take 90 s
     done = journal.read_text().count("\n") - 1
     assert 3 <= done < UNITS
     for mark in (marked / "marks").iterdir():
@@ -169,7 +169,7 @@ def test_a_command_that_is_stopped_goes_on_and_leaves_no_process(marked, number)
     assert ended.returncode == 0 and "goes on after" in ended.stderr, ended.stderr
     assert sorted(int(unit) for what, unit, _ in marks(marked) if what == "begun") == list(range(done, UNITS))
     assert content(out) == content(marked / "whole")
-    wait_for(lambda: not ray_processes() - before, 30)
+    wait_for(lambda: not ray_processes() - before)
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_units_of_a_node_that_is_killed_are_done_again_and_no_others(marked, clu
 
     wait_for(is_half_way)
     cluster.remove_node(second, allow_graceful=False)
-    answer, said = process.communicate(timeout=120)
+    answer, said = process.communicate(timeout=300)
     assert process.returncode == 0 and answer.startswith("wrote") and "raylet" not in answer + said, answer + said
     assert "2 nodes, 2 workers, 1 GB of memory reserved for each" in said
     assert "a node or worker of Ray was lost: what it was doing (1) is done again" in said
@@ -223,7 +223,7 @@ def test_a_head_that_is_lost_ends_the_command_with_a_line(marked, cluster):
     )  # fmt: skip
     wait_for(lambda: sum(what == "ended" for what, _, _ in marks(marked)) >= 1)
     cluster.head_node.kill_gcs_server(check_alive=False)
-    answer, said = process.communicate(timeout=90)
+    answer, said = process.communicate(timeout=300)
     assert process.returncode == 2 and not answer, said
     assert said.splitlines()[-1].startswith(f"bertsmith: Ray's head node ({address}) no longer answers"), said
     assert (marked / "out" / "journal.jsonl").read_text().count("\n") > 1

@@ -20,7 +20,7 @@ from bertsmith.training.ranks import Ranks
 from bertsmith.training.runner import Runner
 from tests.toys import tiny_recipe
 
-SECONDS = 100
+SECONDS = 300
 """After which a rank that waits is killed, and its test fails."""
 
 

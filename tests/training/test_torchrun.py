@@ -79,7 +79,7 @@ def test_asked_to_stop_all_end_with_a_checkpoint(asked, recipe, tmp_path):
     process = start(recipe, run)
     wait_for_checkpoint(run, 50, process)
     os.kill(process.pid if asked == "torchrun" else ranks_of(process)[1], signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert errors.count("which is saved. To go on:") == 1, errors
     assert ranks_of(process) == []
     assert max(checkpoint_folders(run)) % 50, "the step at which they stopped"
@@ -93,7 +93,7 @@ def test_the_others_wait_until_the_first_has_saved(recipe, data, tmp_path, monke
     process = start(recipe, run, plugin=slow)
     wait_for_checkpoint(run, 50, process)
     os.kill(ranks_of(process)[0], signal.SIGTERM)
-    _, errors = process.communicate(timeout=90)
+    _, errors = process.communicate(timeout=300)
     said = re.search(r"stopped at step ([\d,]+), which is saved", errors)
     assert said and int(said[1].replace(",", "")) == max(checkpoint_folders(run)), errors
 
@@ -101,7 +101,7 @@ def test_the_others_wait_until_the_first_has_saved(recipe, data, tmp_path, monke
 @pytest.mark.parametrize("wrong", ["no_such=1", "--no-such"])
 def test_a_wrong_command_is_said_once(wrong, recipe, tmp_path):
     process = start(recipe, tmp_path / "run", more=[wrong])
-    _, errors = process.communicate(timeout=90)
+    _, errors = process.communicate(timeout=300)
     said = [line for line in errors.splitlines() if "bertsmith: " in line]
     assert len(said) == 1 and wrong.partition("=")[0] in said[0], errors
     assert re.search(r"exitcode *: 2", errors) and not (tmp_path / "run").exists()
@@ -109,7 +109,7 @@ def test_a_wrong_command_is_said_once(wrong, recipe, tmp_path):
 
 def test_to_overwrite_at_each_restart_is_refused(recipe, tmp_path):
     process = start(recipe, tmp_path / "run", "--max-restarts", "1", more=["--overwrite"])
-    _, errors = process.communicate(timeout=90)
+    _, errors = process.communicate(timeout=300)
     assert "--overwrite: torchrun --max-restarts would give it again at each restart" in errors
     assert not (tmp_path / "run").exists()
 

@@ -144,7 +144,7 @@ def test_a_stopped_command_leaves_no_process_and_goes_on_later(toy, tmp_path, nu
     assert len(workers) == 2
     for pid in (*workers, process.pid):
         os.kill(pid, number)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + number, stderr
     assert "stopped; what is finished is kept. To go on:" in stderr and "Traceback" not in stderr
     assert not any(map(is_there, workers)) and not list((tmp_path / "run/trials").iterdir())
@@ -159,7 +159,7 @@ def test_finished_trials_stay_and_are_skipped(toy, tmp_path):
     before = {seed: (tmp_path / f"run/trials/seed-{seed}/results.json").stat().st_mtime_ns for seed in (0, 1)}
     process = start(toy, tmp_path / "run", *base, "seeds=3")
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGTERM, stderr
     assert sorted(path.name for path in (tmp_path / "run/trials").iterdir()) == ["seed-0", "seed-1"]
     results = finetune(
@@ -185,7 +185,7 @@ def test_a_stopped_quick_reading_leaves_nothing(tmp_path, data, shared_data):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGINT and stderr.splitlines()[-1] == "stopped", stderr
     assert not any(map(is_there, workers)) and not list((tmp_path / "temporary").glob("bertsmith-*"))
 
@@ -195,7 +195,7 @@ def test_processes_end_with_the_command_that_is_killed(toy, tmp_path):
     process = start(toy, tmp_path / "run", "epochs=2000", "jobs=2")
     workers = workers_of(process.pid)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     until = time.monotonic() + 10
     while any(map(is_there, workers)) and time.monotonic() < until:
         time.sleep(0.05)
