@@ -124,7 +124,8 @@ class DebertaConfig(BertConfig):
 
     def flops_per_token(self, length: float) -> float:
         """Count dense layers, scores of contents and of distances, and the convolution. The projections of distances,
-        which all rows of a micro-batch share, are not counted."""
+        which all rows of a micro-batch share, are not counted. On the CPU, in blocks, a token's products are with
+        L + 64 distances (`relative.py`); those with 2L of a GPU are counted."""
         layers, hidden = self.num_hidden_layers, self.hidden_size
         distances = len(self.pos_att_type) * 2 * length * hidden  # 2L of them: to all tokens before and after
         convolution = self.conv_kernel_size * hidden * hidden / self.conv_groups

@@ -339,7 +339,7 @@ def test_plans_in_tokens_and_hours_end(data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["bert", "modernbert", "deberta-v2"])
 def test_compiled_layers_give_the_same_loss(family, data, tmp_path):
     settings = FAMILIES[family].model
     pretrain(tiny_recipe(data, *settings), tmp_path / "plain")
