@@ -22,7 +22,7 @@ from bertsmith.text.named_corpora import Corpora, open_corpora
 from bertsmith.text.part_encoder import note_broken
 from bertsmith.text.prepare import PrepareRecipe
 from bertsmith.tokenizers.bpe import train_bpe
-from bertsmith.tokenizers.extension import extend
+from bertsmith.tokenizers.extension import extend, notes_on_extending
 from bertsmith.tokenizers.families import SPECIAL_FAMILIES, UnicodeForm
 from bertsmith.tokenizers.tokenizer import TOKENIZER_FILES, Tokenizer
 from bertsmith.tokenizers.unigram import train_unigram
@@ -100,7 +100,7 @@ def train_tokenizer(recipe: TokenizerRecipe, out: Path, overwrite: bool = False)
     else:
         base = Tokenizer.load(recipe.extend, lowercase=recipe.lowercase, strip_accents=recipe.strip_accents)
         _refuse_other_rules(recipe, base)
-        notes = [f"{recipe.extend}: {base.casing}", *base.notes()]
+        notes = [f"{recipe.extend}: {base.casing}", *base.notes(), *notes_on_extending(base)]
         casing = {"lowercase": base.lowercase, "strip_accents": base.strip_accents}
         own["extend"] = base.fingerprint
     own |= casing

@@ -13,7 +13,7 @@ from bertsmith.errors import UserError, quoted
 from bertsmith.tokenizers.fingerprint import explicit_normalizer
 from bertsmith.tokenizers.pieces import cut_words
 from bertsmith.tokenizers.tokenizer import Tokenizer
-from bertsmith.tokenizers.vocabulary import count_runs, count_words
+from bertsmith.tokenizers.vocabulary import MAX_RUN, count_runs, count_words
 
 _IS_WORD = re.compile(r"(?:\w|['’-])+")
 """Words of a pre-tokenizer that leaves punctuation at them."""
@@ -91,6 +91,28 @@ def pieces(base: Tokenizer, token: str) -> list[int]:
     return found or [base.unk_id]
 
 
+def notes_on_extending(base: Tokenizer) -> list[str]:
+    """Return a line about the tokens of a BPE that its merges never make of a word, and an extension does: it takes
+    every word whole that is a token. Other words without a new one keep their ids."""
+    if base.kind != "BPE" or json.loads(base.fast.to_str())["model"].get("ignore_merges"):
+        return []
+    found_before = {token.content for token in base.fast.get_added_tokens_decoder().values() if not token.single_word}
+    model = base.fast.model
+    unmade = [
+        id
+        for id in range(base.vocab_size)
+        if (token := base.token(id)) not in found_before
+        and [one.id for one in model.tokenize(token)] != [id]
+        and cut_words(base.fast, base.text(id)) == [token]
+    ]
+    if not unmade:
+        return []
+    return [
+        f"warning: {len(unmade):,} tokens of the vocabulary to extend are never made by its merges, as "
+        f"{quoted(base.token(unmade[0]), 40)}; in the extension, words that are one of them get its id"
+    ]
+
+
 def _refuse_added_behind(base: Tokenizer, definition: dict[str, Any]) -> None:
     """Raise UserError where a WordPiece vocabulary has added tokens after it: in it, they might be parts of words."""
     vocabulary = definition["model"]["vocab"]
@@ -122,6 +144,8 @@ def _count_bare_words(base: Tokenizer, texts: Iterable[str]) -> Counter[str]:
     counts: Counter[str] = Counter()
     normalizer, beginning = base.fast.normalizer, base.word_beginning
     for run, count in count_runs(texts).items():
+        if len(run) > MAX_RUN:
+            continue
         bare = run[next((n for n, c in enumerate(run) if c.isalnum()), len(run)) :]
         while bare and not bare[-1].isalnum():
             bare = bare[:-1]

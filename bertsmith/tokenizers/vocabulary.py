@@ -20,6 +20,7 @@ MIN_SIZE = 100  # of a vocabulary: below it there is hardly room for an alphabet
 MAX_CHARACTERS = 1000  # in the alphabet; rarer ones become [UNK]. The default of tokenizers.BertWordPieceTokenizer
 MAX_DISTINCT = 4_000_000  # distinct words kept in the count, about 0.5 GB; 72 MB of web text have 0.6 million
 
+MAX_RUN = 1000  # characters between white space; longer runs are no words, and to train on one takes its square
 SLICE = 1 << 20  # characters split at a time, so that a long text is no list of all its words at once
 
 

@@ -14,8 +14,9 @@ from bertsmith.config.loading import load
 from bertsmith.errors import UserError
 from bertsmith.text.learning import TokenizerRecipe, train_tokenizer
 from bertsmith.tokenizers.bpe import train_bpe
-from bertsmith.tokenizers.extension import extend, extends, pieces_of
+from bertsmith.tokenizers.extension import extend, extends, notes_on_extending, pieces_of
 from bertsmith.tokenizers.families import SPECIAL_FAMILIES, UnicodeForm
+from bertsmith.tokenizers.pieces import cut_words
 from bertsmith.tokenizers.tokenizer import Tokenizer
 from bertsmith.tokenizers.unigram import train_unigram
 from tests.tokenizers import formats
@@ -113,6 +114,48 @@ def test_words_come_in_whole_and_nothing_moves(kind: str):
     assert sum(map(len, after)) < sum(map(len, before))
     for old, new_ids in zip(before, after, strict=True):
         assert base.unk_id in old or base.decode(old) == extended.decode(new_ids)
+
+
+def with_unmade_tokens(folder: Path) -> Tokenizer:
+    """A BPE with tokens that no merge makes: one of a whole word, one of two words, one that is found beforehand."""
+    content = json.loads((formats.roberta(folder) / "tokenizer.json").read_text())
+    known = content["model"]["vocab"]
+    known |= {token: len(known) + n for n, token in enumerate(("Ġquokka", "quokkaĠx", "<e>"))}
+    content["added_tokens"][-1]["id"] = len(known)  # <mask>, after the vocabulary
+    content["added_tokens"].append(content["added_tokens"][0] | {"content": "<e>", "id": known["<e>"]})
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return Tokenizer.load(folder)
+
+
+def test_an_extended_bpe_gives_other_words_the_ids_that_they_had(tmp_path: Path):
+    """It takes a word whole that is a token: one that the merges do not make of it is said."""
+    for base, num_unmade in ((train("bpe"), 0), (with_unmade_tokens(tmp_path), 1)):
+        notes = notes_on_extending(base)
+        assert len(notes) == num_unmade and all("1 tokens" in note and "'Ġquokka'" in note for note in notes)
+        extended = extend(base, TEXTS, base.vocab_size + 20)
+        new = {extended.token(id) for id in range(base.vocab_size, extended.vocab_size)}
+        words = {word for text in [*TEXTS, *ODD_TEXTS, *formats.TEXTS] for word in cut_words(base.fast, text)} - new
+        words |= {base.token(id) for id in range(base.vocab_size)} - {
+            "Ġquokka",
+            "quokkaĠx",
+            *base.special_tokens.values(),
+        }
+        assert len(words) > 400
+        for word in words - {"<e>"}:
+            ids = [[token.id for token in each.fast.model.tokenize(word)] for each in (base, extended)]
+            assert ids[0] == ids[1], word
+
+
+def test_a_bpe_is_trained_beside_runs_that_are_no_words():
+    texts = ["the cat sat on the mat, and the cats sat"] * 20
+    expected = train("bpe", texts, 300).fingerprint
+    long = ["ab" * 400_000, "the cat " + "x" * 500_000, "-" * 500_000, " " * 500_000]
+    assert train("bpe", [*texts, long[0], *long[2:]], 300).fingerprint == expected
+    once = train("bpe", [*texts, "the cat "], 300).fingerprint
+    assert train("bpe", [*texts, long[1]], 300).fingerprint == once
 
 
 @pytest.mark.parametrize("make", [formats.modernbert, formats.deberta_v3, formats.albert])
