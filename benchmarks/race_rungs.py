@@ -164,6 +164,9 @@ def b_finals(*peer: str) -> dict[str, dict[str, Arm]]:
             for value in ("1e-3", "2e-3", "4e-3")
         },
         "noise": {BASE: Arm(minutes=20, seeds=THREE)},
+        "short": {
+            f"in 2 minutes, {rows} rows": Arm((f"batch_size={rows}",), minutes=2, seeds=THREE) for rows in (8, 4)
+        },
         "final": {
             **{f"in {minutes} minutes": Arm(minutes=minutes, seeds=THREE) for minutes in (10, 5, 2)},
             "tuned bert": tuned("bert", "5e-4", *peer, minutes=20)._replace(seeds=THREE),
