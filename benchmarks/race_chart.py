@@ -21,12 +21,12 @@ from benchmarks.race_noise import Noise
 
 HERE = Path(__file__).parent
 PALETTE = ("#2468c8", "#c8561e", "#1f8a5f", "#9a45b8", "#a37a00", "#c23a68", "#147f94", "#7a5c44", "#3d3d8f", "#6b8e23")
-FEW = 8
+FEW = 10
 """Arms that can be told apart by colours, all of them."""
 TIE, WORSE = "#6b7280", "#b4a79a"
 BAR = 2
 """Standard deviations from the base's mean within which an arm is a tie."""
-PANEL, TOP, BOTTOM, LEFT, GAP, LIST = (330, 380), 64, 46, 52, 58, 324
+PANEL, TOP, BOTTOM, LEFT, GAP, LIST = (330, 380), 64, 46, 52, 58, 354
 LINE_HEIGHT = 17
 
 
@@ -218,8 +218,8 @@ def _band(rung: Rung, axis: int) -> list[tuple[float, float]]:
 def _list(rung: Rung, colors: Sequence[str], left: float) -> list[str]:
     """List the arms, the best first, with their last loss and how many σ that is from the base."""
     parts = [
-        f'<text x="{left + 236}" y="{TOP}" text-anchor="end" fill="#4b5563">loss</text>',
-        f'<text x="{left + 284}" y="{TOP}" text-anchor="end" fill="#4b5563">σ</text>',
+        f'<text x="{left + 266}" y="{TOP}" text-anchor="end" fill="#4b5563">loss</text>',
+        f'<text x="{left + 314}" y="{TOP}" text-anchor="end" fill="#4b5563">σ</text>',
     ]
     for number, (arm, color) in enumerate(zip(rung.arms, colors, strict=True), start=1):
         y, away = TOP + LINE_HEIGHT * number, rung.deviations(arm)
@@ -227,11 +227,11 @@ def _list(rung: Rung, colors: Sequence[str], left: float) -> list[str]:
         dash = _dash(rung, arm)
         parts += [
             f'<path d="M{left} {y - 4}h14" stroke="{color}" stroke-width="2.5"{dash}/>',
-            f'<text x="{left + 20}" y="{y}" fill="#14161a"{weight}>{escape(_cut(arm.label, 30))}</text>',
-            f'<text x="{left + 236}" y="{y}" text-anchor="end" fill="#14161a"{weight}>{arm.loss:.3f}</text>',
+            f'<text x="{left + 20}" y="{y}" fill="#14161a"{weight}>{escape(_cut(arm.label, 34))}</text>',
+            f'<text x="{left + 266}" y="{y}" text-anchor="end" fill="#14161a"{weight}>{arm.loss:.3f}</text>',
         ]
         if away is not None and not arm.is_base:
-            parts.append(f'<text x="{left + 284}" y="{y}" text-anchor="end" fill="#4b5563">{away:+.1f}</text>')
+            parts.append(f'<text x="{left + 314}" y="{y}" text-anchor="end" fill="#4b5563">{away:+.1f}</text>')
     return parts
 
 
