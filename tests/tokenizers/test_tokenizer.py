@@ -300,7 +300,9 @@ def test_a_bad_file_is_refused(tmp_path: Path, case: str, by_folder: bool) -> No
 def test_nothing_to_load_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"vocab\.txt: no such file; name a vocab\.txt, a tokenizer\.json or a folder"):
         Tokenizer.load(tmp_path / "vocab.txt")
-    with pytest.raises(UserError, match=r"no tokenizer\.json, no vocab\.txt, .* no model of SentencePiece in this folder; name"):
+    with pytest.raises(
+        UserError, match=r"no tokenizer\.json, no vocab\.txt, .* no model of SentencePiece in this folder; name"
+    ):
         Tokenizer.load(tmp_path)
 
 
