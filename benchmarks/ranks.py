@@ -46,7 +46,7 @@ def main() -> None:
 def prepare(folder: Path) -> Path:
     """Return data of a few shared books."""
     corpus = folder / "corpus.jsonl"
-    write_texts(corpus, [("books", text) for text in islice(books(), 10)])
+    write_texts(corpus, [("books", text) for text in islice(books(shared_data()), 10)])
     vocabulary = shared_data() / "vocab.txt"
     bertsmith("prepare", "jsonl", f"corpus={corpus}", f"vocab={vocabulary}", "--out", folder / "data")
     return folder / "data"

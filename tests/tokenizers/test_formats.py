@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from benchmarks.race_text import books
+from benchmarks.shared_text import CORPORA, texts_of
 from bertsmith.errors import UserError
 from bertsmith.text.encoding import check_marks, encode_documents
 from bertsmith.tokenizers.special_tokens import ROLES
@@ -300,9 +302,19 @@ def test_forty_thousand_strings_by_words(pair):
     assert ours.encode_each(texts) == expected
 
 
+@pytest.fixture(scope="module")
+def shared_lines(shared_data: Path) -> list[list[str]]:
+    """All of the shared web text and 150 books, as lists of lines that are encoded together."""
+    texts = [*texts_of(shared_data / CORPORA["openwebtext"], "openwebtext"), *books(shared_data)]
+    starts = range(0, len(texts), 200)
+    return [[line for text in texts[start : start + 200] for line in text.split("\n")] for start in starts]
+
+
 @pytest.mark.slow
-def test_ids_of_all_the_shared_web_text(pair, shared_data: Path):
+def test_ids_of_all_the_shared_web_text_and_of_books(pair, shared_lines: list[list[str]]):
     ours, _ = pair
-    for text in first_documents(shared_data / "corpora" / "openwebtext.tar.xz", 10_000):
-        lines = text.split("\n")
-        assert ours.encode_each(lines) == [ours.fast.encode(line, add_special_tokens=False).ids for line in lines]
+    for lines in shared_lines:
+        expected = [encoding.ids for encoding in ours.fast.encode_batch_fast(lines, add_special_tokens=False)]
+        ids, ends = ours.encode_batch(lines)
+        assert ends.tolist() == [*itertools.accumulate(map(len, expected))]
+        assert ids.tolist() == [*itertools.chain.from_iterable(expected)]
