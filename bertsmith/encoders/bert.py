@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.attention import FULL, AttentionWindow, attend
 from bertsmith.encoders.config import (
+    CLASSIFIER_DROPOUT,
     EncoderConfig,
     Precision,
     TokenEmbeddings,
@@ -128,12 +129,7 @@ class BertConfig(PostNormConfig):
     type_vocab_size: int = setting(2, "kinds of segment; 1: all tokens are of the same one", ge=1)
     hidden_dropout_prob: float = setting(0.1, "dropout on embeddings and on each part's output", ge=0, lt=1)
     attention_probs_dropout_prob: float = setting(0.1, "dropout on attention weights", ge=0, lt=1)
-    classifier_dropout: float = setting(
-        0.1,
-        "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert",
-        ge=0,
-        lt=1,
-    )
+    classifier_dropout: float = setting(0.1, CLASSIFIER_DROPOUT, ge=0, lt=1)
     initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
     layer_norm_eps: float = setting(1e-12, "added to the variance in layer norms", gt=0)
 

@@ -10,6 +10,9 @@ from bertsmith.encoders.attention import FULL, AttentionWindow
 from bertsmith.errors import UserError
 from bertsmith.storage.folders import differences
 
+CLASSIFIER_DROPOUT = "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert"
+"""Says what the setting of this name is, in each encoder that has it."""
+
 
 class Precision(NamedTuple):
     """The device and the number type of a forward pass; compiled, it keeps less than is counted here."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.bert import BertClassificationHead, BertLayer, MaskedTokenHead, UnprojectedConfig
-from bertsmith.encoders.config import TokenEmbeddings
+from bertsmith.encoders.config import CLASSIFIER_DROPOUT, TokenEmbeddings
 from bertsmith.encoders.dropout import Dropout
 from bertsmith.encoders.heads import PlainClassificationHead
 from bertsmith.encoders.initialization import initialize
@@ -30,12 +30,7 @@ class DistilBertConfig(UnprojectedConfig):
     max_position_embeddings: int = setting(512, "longest row the model can hold, in tokens", ge=1)
     hidden_dropout_prob: float = setting(0.1, "dropout on embeddings and on the feed-forward part", ge=0, lt=1)
     attention_probs_dropout_prob: float = setting(0.1, "dropout on attention weights", ge=0, lt=1)
-    classifier_dropout: float = setting(
-        0.2,
-        "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert",
-        ge=0,
-        lt=1,
-    )
+    classifier_dropout: float = setting(0.2, CLASSIFIER_DROPOUT, ge=0, lt=1)
     initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
 
     layer_norm_eps: ClassVar[float] = 1e-12  # type: ignore[misc]  # no setting of DistilBERT

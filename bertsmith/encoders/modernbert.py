@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bertsmith.config.fields import setting, settings
 from bertsmith.encoders.attention import FULL, AttentionWindow, attend
 from bertsmith.encoders.config import (
+    CLASSIFIER_DROPOUT,
     EncoderConfig,
     Precision,
     TokenEmbeddings,
@@ -55,12 +56,7 @@ class ModernBertConfig(EncoderConfig):
     embedding_dropout: float = setting(0.0, "dropout on embeddings", ge=0, lt=1)
     attention_dropout: float = setting(0.0, "dropout on attention weights and on attention's output", ge=0, lt=1)
     mlp_dropout: float = setting(0.0, "dropout inside the feed-forward part", ge=0, lt=1)
-    classifier_dropout: float = setting(
-        0.1,
-        "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert",
-        ge=0,
-        lt=1,
-    )
+    classifier_dropout: float = setting(0.1, CLASSIFIER_DROPOUT, ge=0, lt=1)
     initializer_range: float = setting(
         0.02, "standard deviation of initial weights, cut at two of them; less by √(2 × layers) before a sum", gt=0
     )

@@ -18,7 +18,7 @@ from bertsmith.encoders.bert import (
     MaskedTokenHead,
     UnprojectedConfig,
 )
-from bertsmith.encoders.config import TokenEmbeddings
+from bertsmith.encoders.config import CLASSIFIER_DROPOUT, TokenEmbeddings
 from bertsmith.encoders.tokens import Tokens
 
 
@@ -41,12 +41,7 @@ class RobertaConfig(UnprojectedConfig):
     type_vocab_size: int = setting(1, "rows of the segment table; all tokens take the first", ge=1)
     hidden_dropout_prob: float = setting(0.1, "dropout on embeddings and on each part's output", ge=0, lt=1)
     attention_probs_dropout_prob: float = setting(0.1, "dropout on attention weights", ge=0, lt=1)
-    classifier_dropout: float = setting(
-        0.1,
-        "dropout before the outputs of heads for classes, and for tags but in deberta and distilbert",
-        ge=0,
-        lt=1,
-    )
+    classifier_dropout: float = setting(0.1, CLASSIFIER_DROPOUT, ge=0, lt=1)
     initializer_range: float = setting(0.02, "standard deviation of initial weights, cut at two of them", gt=0)
     layer_norm_eps: float = setting(1e-5, "added to the variance in layer norms", gt=0)
 

@@ -35,9 +35,10 @@ def with_averages(model: Model, averaged: bool, mean_of: int) -> Model:
         raise UserError(f"{model.path}: no pre-training run; averaged and mean_of are of those alone")
     weights = _moving_average(run.path, run.weights) if averaged else _mean_of(run.path, run.weights, mean_of)
     measures = run.manifest.get("measures", {})
-    of_average = {name: value for name, value in measures.items() if name.startswith(AVERAGED) and averaged}
-    manifest = run.manifest | {"measures": {name.removeprefix(AVERAGED): of_average[name] for name in of_average}}
-    run = replace(run, weights=weights, manifest=manifest)
+    known = {
+        name.removeprefix(AVERAGED): value for name, value in measures.items() if averaged and name.startswith(AVERAGED)
+    }
+    run = replace(run, weights=weights, manifest=run.manifest | {"measures": known})
     return replace(model, run=run, networks=run.networks())
 
 
