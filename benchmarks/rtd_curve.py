@@ -1,7 +1,7 @@
 """Replaced tokens against masked tokens at equal FLOPs, and why the first tries failed (docs/log.md, November 2026).
 
-    python -m benchmarks.rtd_curve runs=FOLDER [--questions curve] [--budgets 1e13 3e13] [--blimp DIR] [--jobs 1]
-        [--out benchmarks/rtd.json]
+    python -m benchmarks.rtd_curve runs=FOLDER [--questions curve] [--arms RTD] [--budgets 1e13 3e13] [--blimp DIR]
+        [--jobs 1] [--out benchmarks/rtd.json]
 
 Two questions have arms that differ from a base in one thing each: "first try" begins with the settings of the first
 tries, "repaired" with those that Adam needs in a short run. "curve" sets masked tokens, replaced tokens and the one
@@ -102,6 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=lambda text: Path(text.partition("=")[2]), help="runs=FOLDER")
     parser.add_argument("--questions", nargs="*", choices=QUESTIONS, default=list(QUESTIONS))
+    parser.add_argument(
+        "--arms", nargs="*", choices=sorted({name for arms in QUESTIONS.values() for name in arms}), help="of them"
+    )
     parser.add_argument("--budgets", nargs="*", type=float, default=BUDGETS, help="FLOPs, of the question curve")
     parser.add_argument("--blimp", type=Path, help="folder of BLiMP; 20 pairs of each paradigm are scored")
     parser.add_argument("--jobs", type=int, default=1, help="arms at a time, of one thread each")
@@ -115,6 +118,7 @@ def main() -> None:
             arms = {
                 (what, name, 0): partial(measure, data, arm, budget, f"{what}, {name}", sizes, arguments.blimp)
                 for name, arm in QUESTIONS[question].items()
+                if name in (arguments.arms or QUESTIONS[question])
             }
             trials.side_by_side(arms, arguments.jobs)
     print_table(trials)
