@@ -23,7 +23,7 @@ from bertsmith.training.runner import Runner
 
 LENGTH = 128
 OPTIMIZERS = {
-    "AdamW": (),
+    "AdamW": ("optimizer.kind=adamw",),
     "Muon": ("optimizer.kind=muon",),
     "Muon, 3 iterations": ("optimizer.kind=muon", "optimizer.iterations=3"),
 }
