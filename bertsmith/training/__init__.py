@@ -11,7 +11,8 @@ In reading order:
     optimizers/  AdamW and others; weight-decay groups; clipping; a moving average of the weights
     machine      device, dtype, compilation, padding
     ranks        the processes that train one run together, and what they agree on
-    joining      how they find each other, as torchrun starts them, and how they end
+    rendezvous   how they find each other, as torchrun starts them
+    joining      how they begin to work together, and how they end
     dealing      what must be the same on all ranks, and the checkpoint that they go on from
     reducer      gradients summed over ranks during the backward pass
     sharding     weights, gradients and optimizer state dealt to the ranks by rows

@@ -45,6 +45,13 @@ def fork_ranks(size: int, work: Callable[[Ranks], None], folder: Path) -> list[E
     return _fork([partial(_join, work)] * size, folder)
 
 
+def fork_ranks_with(
+    happenings: Sequence[Callable[[], None] | None], work: Callable[[Ranks], None], folder: Path
+) -> list[Ended]:
+    """Call `work` in a process for each of what happens to one before it joins; return how each of them ended."""
+    return _fork([partial(_join, work, happens) for happens in happenings], folder)
+
+
 def fork_commands(commands: Sequence[Sequence[str]], folder: Path) -> list[Ended]:
     """Run a command line of bertsmith on each rank; return how each of them ended."""
     return _fork([partial(_command, command) for command in commands], folder)
@@ -91,7 +98,9 @@ def _command(arguments: Sequence[str]) -> None:
     main()
 
 
-def _join(work: Callable[[Ranks], None]) -> None:
+def _join(work: Callable[[Ranks], None], happens: Callable[[], None] | None = None) -> None:
+    if happens:
+        happens()
     try:
         with joined_ranks() as ranks:
             work(ranks)

@@ -4,24 +4,20 @@ import signal
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.distributed import HashStore
 
 from bertsmith.errors import UserError
 from bertsmith.storage.folders import checkpoint_folders
 from bertsmith.storage.manifests import read_manifest
-from bertsmith.training import dealing, joining
+from bertsmith.training import dealing, rendezvous
 from bertsmith.training.beginning import Beginning, check_same_on_all
 from bertsmith.training.dealing import checkpoint_of_first
-from bertsmith.training.joining import _agreed_name, num_ranks
 from bertsmith.training.metrics import read_metrics
 from bertsmith.training.pretrain import pretrain
 from bertsmith.training.ranks import Ranks
@@ -198,7 +194,7 @@ def test_a_wrong_command_is_said_by_one_rank(commands, says, tmp_path, monkeypat
 def test_a_port_in_use_is_named(tmp_path, monkeypatch):
     """By the rank that wanted to listen there; the other one finds somebody else there, and gives up too, long before
     it would give up a first rank that is late."""
-    monkeypatch.setattr(joining, "SHORT_PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr(rendezvous, "SHORT_PATIENCE", timedelta(seconds=1))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -255,100 +251,3 @@ def test_the_same_weights_may_have_another_path_on_each_rank(data):
         rows = SimpleNamespace(recipe=tiny_recipe(data, f"init={path}"), identity={"hash": "1"})
         check_same_on_all(rows, Beginning({}), machine)
     assert told[0] == told[1]
-
-
-def test_an_environment_that_names_no_rank_is_refused(monkeypatch):
-    monkeypatch.setenv("MASTER_ADDR", "node-1")  # as a batch script may have it
-    assert num_ranks() == 1
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(UserError, match="start them with torchrun --nproc-per-node 4 -m bertsmith"):
-        num_ranks()
-
-
-def name_found(store: HashStore, start: int, rank: int) -> str:
-    time.sleep(0.1 * ((rank + start) % 3))  # each is the last one once
-    return _agreed_name(store, rank, 3)
-
-
-def test_a_start_has_a_name_that_no_start_before_it_had(monkeypatch):
-    """The store outlives the ranks; one that was started anew finds what those before it have left there."""
-    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
-    store, names = HashStore(), []
-    for start in range(3):
-        with ThreadPoolExecutor(3) as pool:
-            found = set(pool.map(partial(name_found, store, start), range(3)))
-        assert len(found) == 1
-        names += found
-    assert len(set(names)) == 3
-
-
-def test_the_ranks_of_another_run_are_no_others_of_this_one():
-    """As where a second run on this machine has the port of the first; its first rank cannot listen there."""
-    store = HashStore()
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(partial(name_found, store, 0), range(3)))
-    with pytest.raises(RuntimeError, match="the ranks of another run are there"):
-        _agreed_name(store, 1, 3)
-
-
-def test_a_rank_of_another_run_leaves_alone_a_run_whose_ranks_are_still_coming(monkeypatch):
-    monkeypatch.setattr(joining, "LIVELY", timedelta(seconds=0.3))
-    store = HashStore()
-    with ThreadPoolExecutor(3) as pool:
-        coming = [pool.submit(_agreed_name, store, rank, 3) for rank in (0, 1)]
-        while not store.check(["waits 1"]):
-            time.sleep(0.02)
-        with pytest.raises(RuntimeError, match="the ranks of another run are there"):
-            _agreed_name(store, 1, 3)
-        coming.append(pool.submit(_agreed_name, store, 2, 3))
-        assert len({found.result(10) for found in coming}) == 1
-
-
-def test_a_rank_takes_the_place_of_one_that_has_gone(monkeypatch):
-    """As of one of another run, which whoever had started it has ended since."""
-    monkeypatch.setattr(joining, "LIVELY", timedelta(seconds=0.2))
-    store = HashStore()
-    store.set("hello 1", "of another run")
-    with ThreadPoolExecutor(3) as pool:
-        assert len(set(pool.map(partial(name_found, store, 0), range(3)))) == 1
-    with pytest.raises(RuntimeError, match="the ranks of another run are there"):
-        _agreed_name(store, 1, 3)
-
-
-@pytest.mark.parametrize(("hello", "counted"), [("hello 1", False), ("hello 0", True)])
-def test_what_ends_a_rank_of_another_run_ends_no_other_run(monkeypatch, hello, counted):
-    store = HashStore()
-    store.set(hello, "a word")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(joining, "_is_to_say_why", False)
-    monkeypatch.setattr(joining, "_word", "")
-    monkeypatch.setattr(joining, "_rendezvous", lambda timeout: (store, 1, 2))
-    assert joining.is_to_say_why()
-    assert store.check([joining._before_joining()]) is counted
-
-
-def failing(reason: str):
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError(reason)
-
-    return fail
-
-
-def test_who_finds_nobody_says_so_on_each_machine_once(monkeypatch):
-    monkeypatch.setattr(joining, "_is_to_say_why", False)
-    monkeypatch.setattr(joining, "_rendezvous", failing("nobody"))
-    with pytest.raises(SystemExit):
-        joining._find_others(local=1)
-    assert not joining._is_to_say_why
-    with pytest.raises(UserError, match=r"cannot be reached at .*nobody"):
-        joining._find_others(local=0)
-    assert joining.is_to_say_why()
-
-
-def test_who_has_found_the_others_may_be_the_only_one_to_know_what_is_wrong(monkeypatch):
-    """As of a GPU that is in use: whatever its number on the machine."""
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(joining, "_find_others", lambda local: (HashStore(), 1, 2))
-    monkeypatch.setattr(joining.dist, "init_process_group", failing("device is busy"))
-    with pytest.raises(UserError, match="device is busy"):
-        joining._join()
